@@ -1,0 +1,137 @@
+package pg
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ConnectTimeout bounds one attempt to log in. A suspended Neon compute may
+// need several seconds to wake, and its proxy retries on its own for longer
+// than seven.
+const ConnectTimeout = 30 * time.Second
+
+// KeySetting is the start-up setting that lets a session of ours pass a fence.
+const KeySetting = "crossfade.key"
+
+// Option changes how Connect opens a session.
+type Option func(*sessionOptions)
+
+type sessionOptions struct {
+	name   string
+	params map[string]string // go into the start-up options as -c name=value
+}
+
+// WithName sets what stands behind "crossfade" in application_name.
+func WithName(name string) Option { return func(o *sessionOptions) { o.name = name } }
+
+// WithKey hands the run's key to the session, so that it passes the fences.
+func WithKey(key string) Option { return WithParam(KeySetting, key) }
+
+// WithParam sets one more setting in the session's start-up options.
+func WithParam(name, value string) Option {
+	return func(o *sessionOptions) { o.params[name] = value }
+}
+
+// sessionParams are the settings of every session of ours, with the reason for
+// each group in doc.go.
+var sessionParams = map[string]string{
+	"statement_timeout":                   "0",
+	"lock_timeout":                        "0",
+	"idle_in_transaction_session_timeout": "0",
+	"DateStyle":                           "ISO",
+	"IntervalStyle":                       "postgres",
+	"TimeZone":                            "UTC",
+	"extra_float_digits":                  "3",
+	"bytea_output":                        "hex",
+	"row_security":                        "off",
+	"search_path":                         "pg_catalog",
+	"default_transaction_read_only":       "off",
+	"default_transaction_isolation":       "read committed",
+	"default_transaction_deferrable":      "off",
+	"client_min_messages":                 "warning",
+	"jit":                                 "off",
+	"xmloption":                           "content",
+	"standard_conforming_strings":         "on",
+}
+
+// Connect opens a session of Crossfade's own at d. The caller owns the
+// connection and closes it. Settings that not every server version knows are
+// set by a statement after the login.
+func Connect(ctx context.Context, d DSN, opts ...Option) (*pgx.Conn, error) {
+	cfg := d.Config()
+	prepare(&cfg.Config, opts)
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, ConnectError(d, err)
+	}
+	if _, err := conn.Exec(ctx, laterSettings); err != nil {
+		_ = conn.Close(ctx)
+		return nil, fmt.Errorf("prepare session at %s: %w", d.Redacted(), err)
+	}
+	return conn, nil
+}
+
+// laterSettings switches off the time limits that came with later versions.
+const laterSettings = `SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings
+	WHERE name IN ('idle_session_timeout', 'transaction_timeout')`
+
+// ConnectReplication opens a logical walsender session (replication=database;
+// PostgreSQL documentation 55.4). The caller owns it.
+func ConnectReplication(ctx context.Context, d DSN, opts ...Option) (*pgconn.PgConn, error) {
+	cfg := d.Config()
+	prepare(&cfg.Config, opts)
+	cfg.RuntimeParams["replication"] = "database"
+	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)
+	if err != nil {
+		return nil, ConnectError(d, err)
+	}
+	return conn, nil
+}
+
+func prepare(cfg *pgconn.Config, opts []Option) {
+	o := sessionOptions{params: maps.Clone(sessionParams)}
+	for _, f := range opts {
+		f(&o)
+	}
+	if cfg.ConnectTimeout == 0 || cfg.ConnectTimeout > ConnectTimeout {
+		cfg.ConnectTimeout = ConnectTimeout
+	}
+	own := cfg.RuntimeParams["options"]
+	cfg.RuntimeParams = map[string]string{
+		"application_name": strings.TrimSpace("crossfade " + o.name),
+		"client_encoding":  "UTF8",
+		"options":          strings.TrimSpace(own + " " + Options(o.params)),
+	}
+}
+
+// Options writes settings in the form of the start-up parameter "options":
+// -c name=value, with backslashes before backslashes and white space.
+func Options(params map[string]string) string {
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(params)) {
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString("-c " + escapeOption(k) + "=" + escapeOption(params[k]))
+	}
+	return b.String()
+}
+
+func escapeOption(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r == '\\' || r == ' ' || r == '\t' || r == '\n' || r == '\r' || r == '\v' || r == '\f' {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}

@@ -1,0 +1,13 @@
+// Package pg holds the small PostgreSQL vocabulary that every room shares: log
+// sequence numbers, quoted identifiers, connection strings, SQLSTATEs,
+// snapshots, and the one way in which Crossfade opens a session of its own.
+//
+// Invariants:
+//
+//   - A password never leaves a DSN through String, Redacted, an error or a
+//     child's argument list; only Config and LibpqEnv hand it out, to the
+//     driver and to the environment of a child process.
+//   - A session opened by Connect has every time limit of the server switched
+//     off and pins the settings that change how a value is written as text, so
+//     that text written by one server reads the same on another.
+package pg

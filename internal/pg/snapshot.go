@@ -1,0 +1,94 @@
+package pg
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Snapshot is the value of pg_current_snapshot(): which transactions of one
+// server are visible. Transaction numbers have 64 bits, the epoch included
+// (PostgreSQL documentation 9.27.8).
+type Snapshot struct {
+	Xmin, Xmax uint64   // all below Xmin have ended, none from Xmax on was assigned
+	Xip        []uint64 // in progress, Xmin <= x < Xmax, ascending
+}
+
+// ParseSnapshot reads the text form xmin:xmax:xip,xip,…
+func ParseSnapshot(s string) (Snapshot, error) {
+	bad := func(why string) (Snapshot, error) {
+		return Snapshot{}, fmt.Errorf("parse snapshot %q: %s", s, why)
+	}
+	parts := strings.Split(s, ":")
+	if len(parts) != 3 {
+		return bad("want xmin:xmax:list")
+	}
+	var snap Snapshot
+	var err error
+	if snap.Xmin, err = strconv.ParseUint(parts[0], 10, 64); err != nil {
+		return bad("xmin is no number")
+	}
+	if snap.Xmax, err = strconv.ParseUint(parts[1], 10, 64); err != nil {
+		return bad("xmax is no number")
+	}
+	if snap.Xmin > snap.Xmax {
+		return bad("xmin is above xmax")
+	}
+	if parts[2] == "" {
+		return snap, nil
+	}
+	for _, p := range strings.Split(parts[2], ",") {
+		x, err := strconv.ParseUint(p, 10, 64)
+		if err != nil {
+			return bad("the list holds something that is no number")
+		}
+		if x < snap.Xmin || x >= snap.Xmax {
+			return bad("the list holds a transaction outside xmin and xmax")
+		}
+		snap.Xip = append(snap.Xip, x)
+	}
+	slices.Sort(snap.Xip)
+	return snap, nil
+}
+
+// String returns the text form.
+func (s Snapshot) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d:%d:", s.Xmin, s.Xmax)
+	for i, x := range s.Xip {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strconv.FormatUint(x, 10))
+	}
+	return b.String()
+}
+
+// Visible reports whether the snapshot sees the effects of the top-level
+// transaction xid, given that the transaction has committed.
+func (s Snapshot) Visible(xid uint64) bool {
+	if xid < s.Xmin {
+		return true
+	}
+	if xid >= s.Xmax {
+		return false
+	}
+	_, in := slices.BinarySearch(s.Xip, xid)
+	return !in
+}
+
+// Widen returns the 64-bit transaction number nearest to Xmax whose low half is
+// xid. The stream of changes carries only 32 bits.
+func (s Snapshot) Widen(xid uint32) uint64 {
+	base := s.Xmax &^ 0xffffffff
+	full := base | uint64(xid)
+	const half = 1 << 31
+	switch {
+	case full > s.Xmax+half && full >= 1<<32:
+		return full - 1<<32
+	case full+half < s.Xmax:
+		return full + 1<<32
+	}
+	return full
+}
