@@ -1,0 +1,121 @@
+package journal
+
+// Names of what is ours on either side. Nothing of these is ever copied,
+// published, dumped or compared.
+const (
+	Schema       = "crossfade"
+	Publication  = "crossfade"
+	SlotPrefix   = "crossfade_"
+	FenceTrigger = "zz_crossfade_fence"
+	MarkerPrefix = "crossfade.marker"
+)
+
+// FenceDDL makes the function behind the fence triggers of either side. A
+// session passes when its start-up options carry the run's key. SECURITY
+// DEFINER lets it read the key for roles that have no right on our schema.
+const FenceDDL = `
+CREATE OR REPLACE FUNCTION crossfade.fence() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $fence$
+BEGIN
+	IF pg_catalog.current_setting('crossfade.key', true) IS NOT DISTINCT FROM (SELECT r.key FROM crossfade.run r) THEN
+		RETURN NULL;
+	END IF;
+	RAISE EXCEPTION USING
+		ERRCODE = '25006',
+		MESSAGE = pg_catalog.format('table %I.%I is fenced by Crossfade: this side of a migration takes no writes', TG_TABLE_SCHEMA, TG_TABLE_NAME),
+		HINT = 'Connect through the Crossfade proxy, which leads to the active database. "crossfade status" says which one that is.';
+END
+$fence$;
+REVOKE ALL ON FUNCTION crossfade.fence() FROM PUBLIC;
+`
+
+// SourceDDL makes the schema crossfade on the source.
+const SourceDDL = `
+CREATE SCHEMA crossfade;
+COMMENT ON SCHEMA crossfade IS 'A migration by Crossfade. "crossfade finish" or "crossfade clean" removes it.';
+CREATE TABLE crossfade.run (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	run_id text NOT NULL,
+	key text NOT NULL,
+	direction text NOT NULL DEFAULT 'forward',
+	epoch bigint NOT NULL DEFAULT 0,
+	step text NOT NULL DEFAULT 'idle',
+	coordinator text NOT NULL DEFAULT '',
+	nonce text NOT NULL DEFAULT '',
+	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE TABLE crossfade.backend (
+	pid integer PRIMARY KEY,
+	backend_start timestamptz NOT NULL,
+	incarnation text NOT NULL
+);
+CREATE TABLE crossfade.marker (
+	nonce text PRIMARY KEY
+);
+` + FenceDDL
+
+// TargetDDL makes the schema crossfade on the target.
+const TargetDDL = `
+CREATE SCHEMA crossfade;
+COMMENT ON SCHEMA crossfade IS 'A migration by Crossfade. "crossfade finish" or "crossfade clean" removes it.';
+CREATE TABLE crossfade.run (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	run_id text NOT NULL,
+	key text NOT NULL,
+	mode text NOT NULL DEFAULT 'run',
+	source_system text NOT NULL,
+	source_database text NOT NULL,
+	slot text NOT NULL DEFAULT '',
+	phase text NOT NULL DEFAULT 'started',
+	consistent_point pg_lsn,
+	archive bytea,
+	fingerprint text NOT NULL DEFAULT '',
+	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE TABLE crossfade.relation (
+	relid oid PRIMARY KEY,
+	nsp text NOT NULL,
+	rel text NOT NULL,
+	snapshot text,
+	filenode oid,
+	state text NOT NULL,
+	rows bigint NOT NULL DEFAULT 0,
+	bytes bigint NOT NULL DEFAULT 0
+);
+CREATE TABLE crossfade.chunk (
+	relid oid NOT NULL,
+	lo bigint NOT NULL,
+	hi bigint NOT NULL,
+	snapshot text NOT NULL,
+	rows bigint NOT NULL,
+	bytes bigint NOT NULL,
+	PRIMARY KEY (relid, lo)
+);
+CREATE TABLE crossfade.progress (
+	lane integer PRIMARY KEY,
+	owner bigint NOT NULL,
+	end_lsn pg_lsn NOT NULL,
+	commit_ts timestamptz,
+	open boolean NOT NULL DEFAULT true
+) WITH (fillfactor = 20);
+CREATE TABLE crossfade.decision (
+	epoch bigint PRIMARY KEY,
+	decision text NOT NULL CHECK (decision IN ('commit', 'abort')),
+	nonce text NOT NULL DEFAULT '',
+	decided_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE TABLE crossfade.item (
+	id integer PRIMARY KEY,
+	section text NOT NULL,
+	kind text NOT NULL,
+	nsp text NOT NULL DEFAULT '',
+	name text NOT NULL,
+	done boolean NOT NULL DEFAULT true
+);
+CREATE TABLE crossfade.pin (
+	role text NOT NULL,
+	name text NOT NULL,
+	value text NOT NULL,
+	PRIMARY KEY (role, name)
+);
+` + FenceDDL

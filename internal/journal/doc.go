@@ -1,0 +1,22 @@
+// Package journal owns the schema "crossfade" on both databases: everything a
+// run must remember. Nothing is kept on local disk.
+//
+// On the source: run (one row: epoch, step, the key of the fences), backend
+// (which server connections belong to which incarnation of the proxy), and the
+// function of the fence. On the target: run (one row: what is being moved and
+// how far it is), relation and chunk (what is copied), progress (what is
+// applied), item (what of the schema is restored), decision (which epochs were
+// decided), and a fence of its own.
+//
+// Invariants:
+//
+//   - The step on the source changes only by compare-and-set on (epoch, step,
+//     coordinator); a caller that loses the comparison gets ErrMoved and must
+//     stop.
+//   - The row of crossfade.decision, whose primary key is the epoch, is the one
+//     decision of that epoch: 'commit' or 'abort', whoever is first.
+//   - A fence is the state of triggers in the catalog (C14). Rows only carry
+//     the key by which our own sessions pass.
+//   - Both run rows carry the same run_id; two databases whose rows differ
+//     belong to different runs and are never touched together.
+package journal

@@ -1,0 +1,200 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+)
+
+// FenceState is how the fence triggers of a database stand.
+type FenceState struct {
+	Tables  int // tables that a fence must cover
+	Ready   int // of these, with the trigger in any state
+	Enabled int // of these, with the trigger enabled as ALWAYS
+}
+
+// Closed reports whether every table is fenced.
+func (s FenceState) Closed() bool { return s.Enabled == s.Tables }
+
+// MissingFence lists the tables without a fence trigger.
+func MissingFence(ctx context.Context, conn *pgx.Conn) ([]pg.Name, error) {
+	tables, err := Tables(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	have, err := fenced(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	var missing []pg.Name
+	for _, t := range tables {
+		if _, ok := have[t]; !ok {
+			missing = append(missing, t)
+		}
+	}
+	return missing, nil
+}
+
+// fenced maps each table that has the trigger to its tgenabled.
+func fenced(ctx context.Context, conn *pgx.Conn) (map[pg.Name]string, error) {
+	rows, err := conn.Query(ctx, `SELECT n.nspname, c.relname, t.tgenabled::text
+		FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE t.tgname = $1 AND NOT t.tgisinternal`, FenceTrigger)
+	if err != nil {
+		return nil, fmt.Errorf("read fence triggers: %w", err)
+	}
+	have := map[pg.Name]string{}
+	var n pg.Name
+	var enabled string
+	_, err = pgx.ForEachRow(rows, []any{&n.Schema, &n.Name, &enabled}, func() error {
+		have[n] = enabled
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read fence triggers: %w", err)
+	}
+	return have, nil
+}
+
+// ReadFence reads how the fence stands.
+func ReadFence(ctx context.Context, conn *pgx.Conn) (FenceState, error) {
+	tables, err := Tables(ctx, conn)
+	if err != nil {
+		return FenceState{}, err
+	}
+	have, err := fenced(ctx, conn)
+	if err != nil {
+		return FenceState{}, err
+	}
+	s := FenceState{Tables: len(tables)}
+	for _, t := range tables {
+		if e, ok := have[t]; ok {
+			s.Ready++
+			if e == "A" {
+				s.Enabled++
+			}
+		}
+	}
+	return s, nil
+}
+
+// PrepareFence gives every table that lacks it the fence trigger, disabled or
+// (closed) enabled as ALWAYS. It takes one table in one transaction, waits for
+// its lock at most lockTimeout at a time, so that no statement of the
+// application waits longer behind it, and tries again until ctx ends.
+func PrepareFence(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, closed bool) error {
+	missing, err := MissingFence(ctx, conn)
+	if err != nil {
+		return err
+	}
+	state := "DISABLE TRIGGER "
+	if closed {
+		state = "ENABLE ALWAYS TRIGGER "
+	}
+	for _, t := range missing {
+		sql := "CREATE TRIGGER " + FenceTrigger + " BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON " + t.String() +
+			" FOR EACH STATEMENT EXECUTE FUNCTION crossfade.fence();" +
+			"ALTER TABLE ONLY " + t.String() + " " + state + FenceTrigger
+		err := patiently(ctx, conn, lockTimeout, sql)
+		if pg.IsCode(err, pg.CodeUndefinedTable) { // dropped meanwhile
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("prepare the fence of %s: %w", t.Display(), err)
+		}
+	}
+	return nil
+}
+
+// OpenFence disables the fence triggers of the tables within the caller's
+// transaction, whose lock_timeout bounds it.
+func OpenFence(tables []pg.Name) string { return alterTriggers(tables, "DISABLE TRIGGER ") }
+
+// CloseFence locks the tables against writers and enables their fence triggers,
+// within the caller's transaction (C14).
+func CloseFence(tables []pg.Name) string {
+	return Lock(tables, "SHARE ROW EXCLUSIVE") + alterTriggers(tables, "ENABLE ALWAYS TRIGGER ")
+}
+
+// Lock returns the statement that locks each table in a mode, "" for none.
+func Lock(tables []pg.Name, mode string) string {
+	if len(tables) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("LOCK TABLE ")
+	for i, t := range tables {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString("ONLY " + t.String())
+	}
+	b.WriteString(" IN " + mode + " MODE;")
+	return b.String()
+}
+
+func alterTriggers(tables []pg.Name, action string) string {
+	var b strings.Builder
+	for _, t := range tables {
+		b.WriteString("ALTER TABLE ONLY " + t.String() + " " + action + FenceTrigger + ";")
+	}
+	return b.String()
+}
+
+// DropFence removes the fence triggers, table by table, patiently.
+func DropFence(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration) (int, error) {
+	have, err := fenced(ctx, conn)
+	if err != nil {
+		return 0, err
+	}
+	for t := range have {
+		err := patiently(ctx, conn, lockTimeout, "DROP TRIGGER IF EXISTS "+FenceTrigger+" ON "+t.String())
+		if err != nil && !pg.IsCode(err, pg.CodeUndefinedTable) {
+			return 0, fmt.Errorf("remove the fence of %s: %w", t.Display(), err)
+		}
+	}
+	return len(have), nil
+}
+
+// lockRetryPause is how long a patient statement stays out of the lock queue
+// after each try, so that the application gets its turn.
+const lockRetryPause = 100 * time.Millisecond
+
+// patiently runs statements in one transaction and tries again while a lock is
+// not to be had within lockTimeout, until ctx ends.
+func patiently(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, sql string) error {
+	for {
+		err := Transact(ctx, conn, lockTimeout, sql)
+		if !pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected) {
+			return err
+		}
+		timer := time.NewTimer(lockRetryPause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return errors.Join(err, ctx.Err())
+		case <-timer.C:
+		}
+	}
+}
+
+// Transact runs statements in one transaction of its own with a lock timeout.
+func Transact(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, sql string) error {
+	return pgx.BeginFunc(ctx, conn, func(pgx.Tx) error {
+		_, err := conn.PgConn().Exec(ctx, SetLocalLockTimeout(lockTimeout)+sql).ReadAll()
+		return err
+	})
+}
+
+// SetLocalLockTimeout returns the statement that bounds lock waits in a
+// transaction.
+func SetLocalLockTimeout(d time.Duration) string {
+	return fmt.Sprintf("SET LOCAL lock_timeout = %d;", max(1, d.Milliseconds()))
+}

@@ -1,0 +1,175 @@
+package journal_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/journal"
+	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster/pgtest"
+)
+
+const lockTimeout = 200 * time.Millisecond
+
+func source(t *testing.T) (pg.DSN, *pgx.Conn) {
+	t.Helper()
+	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))
+	conn := pgtest.Conn(t, dsn)
+	require.NoError(t, journal.InstallSource(context.Background(), conn, journal.SourceRun{RunID: "r1", Key: "k1"}))
+	return dsn, conn
+}
+
+func TestStepsAreComparedAndSet(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	dsn, conn := source(t)
+	epoch, err := journal.Claim(ctx, conn, 0, "a", "n1")
+	require.NoError(t, err)
+	require.EqualValues(t, 1, epoch)
+	_, err = journal.Claim(ctx, conn, 0, "b", "n2")
+	require.ErrorIs(t, err, journal.ErrMoved)
+	require.ErrorIs(t, journal.Advance(ctx, conn, 1, "b", "arming", "pausing"), journal.ErrMoved)
+	require.ErrorIs(t, journal.Advance(ctx, conn, 1, "a", "fenced", "pausing"), journal.ErrMoved)
+	require.NoError(t, journal.Advance(ctx, conn, 1, "a", "arming", "pausing"))
+	r, err := journal.LoadSource(ctx, conn)
+	require.NoError(t, err)
+	require.Equal(t, &journal.SourceRun{RunID: "r1", Key: "k1", Direction: "forward", Epoch: 1, Step: "pausing", Coordinator: "a", Nonce: "n1"}, r)
+	require.NoError(t, journal.TakeOver(ctx, conn, 1, "pausing", "b"))
+	require.ErrorIs(t, journal.Advance(ctx, conn, 1, "a", "pausing", "idle"), journal.ErrMoved)
+
+	require.NoError(t, journal.Lead(ctx, conn))
+	require.ErrorContains(t, journal.Lead(ctx, pgtest.Conn(t, dsn)), "another Crossfade process")
+}
+
+func TestFenceStopsEveryWayOfWriting(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	dsn, conn := source(t)
+	pgtest.Exec(t, conn, `CREATE TABLE plain (a int PRIMARY KEY); INSERT INTO plain VALUES (1);
+		CREATE TABLE root (a int, b int) PARTITION BY RANGE (a);
+		CREATE TABLE "Leaf one" PARTITION OF root FOR VALUES FROM (0) TO (10);`)
+	require.NoError(t, journal.PrepareFence(ctx, conn, lockTimeout, false))
+	app := pgtest.Conn(t, dsn)
+	pgtest.Exec(t, app, "INSERT INTO root VALUES (1, 1)")
+	st, err := journal.ReadFence(ctx, conn)
+	require.NoError(t, err)
+	require.Equal(t, journal.FenceState{Tables: 3, Ready: 3}, st)
+
+	tables, err := journal.Tables(ctx, conn)
+	require.NoError(t, err)
+	old := pgtest.Conn(t, dsn) // a snapshot taken before the fence must not leak through it
+	pgtest.Exec(t, old, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM pg_catalog.pg_class")
+	require.NoError(t, journal.Transact(ctx, conn, lockTimeout, journal.CloseFence(tables)))
+	st, err = journal.ReadFence(ctx, conn)
+	require.NoError(t, err)
+	require.True(t, st.Closed())
+	for _, c := range []*pgx.Conn{app, old} {
+		for _, sql := range []string{
+			"INSERT INTO plain VALUES (2)", "UPDATE plain SET a = 3", "DELETE FROM plain", "TRUNCATE plain",
+			"INSERT INTO root VALUES (2, 2)", `INSERT INTO "Leaf one" VALUES (2, 2)`, "TRUNCATE root", "COPY plain FROM STDIN",
+		} {
+			_, err := c.Exec(ctx, sql)
+			require.Equal(t, pg.CodeReadOnlyTransaction, pg.Code(err), sql)
+			if c == old {
+				pgtest.Exec(t, old, "ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM pg_catalog.pg_class")
+			}
+		}
+	}
+	ours := pgtest.Conn(t, dsn, pg.WithKey("k1"))
+	pgtest.Exec(t, ours, "INSERT INTO plain VALUES (2); INSERT INTO root VALUES (2, 2)")
+	wrong := pgtest.Conn(t, dsn, pg.WithKey("other"))
+	_, err = wrong.Exec(ctx, "INSERT INTO plain VALUES (9)")
+	require.Equal(t, pg.CodeReadOnlyTransaction, pg.Code(err))
+
+	require.NoError(t, journal.Transact(ctx, conn, lockTimeout, journal.OpenFence(tables)))
+	pgtest.Exec(t, app, "INSERT INTO plain VALUES (3)")
+	pgtest.Exec(t, old, "ROLLBACK")
+	n, err := journal.DropFence(ctx, conn, lockTimeout)
+	require.NoError(t, err)
+	require.Equal(t, 3, n)
+	require.NoError(t, journal.Uninstall(ctx, conn))
+	there, err := journal.Installed(ctx, conn)
+	require.NoError(t, err)
+	require.False(t, there)
+}
+
+func TestPrepareFenceNeverBlocksTheApplicationForLong(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(context.Background(), 700*time.Millisecond)
+	defer cancel()
+	dsn, conn := source(t)
+	pgtest.Exec(t, conn, "CREATE TABLE busy (a int)")
+	app := pgtest.Conn(t, dsn)
+	pgtest.Exec(t, app, "BEGIN; INSERT INTO busy VALUES (1)") // holds ROW EXCLUSIVE
+	done := make(chan error, 1)
+	go func() { done <- journal.PrepareFence(ctx, conn, lockTimeout, false) }()
+	second := pgtest.Conn(t, dsn)
+	pgtest.Exec(t, second, "SET lock_timeout = '450ms'")
+	for ctx.Err() == nil { // a writer behind our lock request waits for one bound at most
+		_, err := second.Exec(context.Background(), "INSERT INTO busy VALUES (2)")
+		require.NoError(t, err)
+	}
+	err := <-done
+	require.Error(t, err)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	pgtest.Exec(t, app, "COMMIT")
+}
+
+func TestTheRegisterDecidesOnce(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	conn := pgtest.Conn(t, pgtest.Database(t, pgtest.Shared(t, pgtest.Target)))
+	require.NoError(t, journal.InstallTarget(ctx, conn, journal.TargetRun{RunID: "r", Key: "k", Mode: "run", SourceSystem: "1", SourceDatabase: "d"}))
+	d, err := journal.ReadDecision(ctx, conn, 1)
+	require.NoError(t, err)
+	require.Equal(t, journal.Undecided, d)
+	d, err = journal.Reject(ctx, conn, 1)
+	require.NoError(t, err)
+	require.Equal(t, journal.Abort, d)
+	pgtest.Exec(t, conn, "INSERT INTO crossfade.decision (epoch, decision) VALUES (2, 'commit')")
+	d, err = journal.Reject(ctx, conn, 2)
+	require.NoError(t, err)
+	require.Equal(t, journal.Commit, d)
+	last, err := journal.LastCommit(ctx, conn)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, last)
+
+	require.NoError(t, journal.SetSlot(ctx, conn, "s", 0x100000001))
+	require.NoError(t, journal.SetArchive(ctx, conn, []byte{0, 1, 255}))
+	require.NoError(t, journal.SetPhase(ctx, conn, journal.PhaseCopied))
+	r, err := journal.LoadTarget(ctx, conn)
+	require.NoError(t, err)
+	require.Equal(t, []byte{0, 1, 255}, r.Archive)
+	require.EqualValues(t, 0x100000001, r.Consistent)
+	require.True(t, r.Phase.AtLeast(journal.PhaseDumped))
+	require.False(t, r.Phase.AtLeast(journal.PhaseIndexed))
+}
+
+func TestCensusKnowsOursAndExpelsStrangers(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	dsn, conn := source(t)
+	bypass := pgtest.Conn(t, dsn, pg.WithParam("application_name", "cron"))
+	proxied := pgtest.Conn(t, dsn, pg.WithParam("application_name", "shop"))
+	dead := pgtest.Conn(t, dsn)
+	pid := func(c *pgx.Conn) int32 { return int32(c.PgConn().PID()) }
+	require.NoError(t, journal.RegisterBackends(ctx, conn, "old", []int32{pid(dead)}))
+	require.NoError(t, journal.RegisterBackends(ctx, conn, "new", []int32{pid(proxied), 999999999}))
+	for _, c := range []*pgx.Conn{bypass, proxied} {
+		pgtest.Exec(t, c, "SET application_name = 'app'")
+	}
+	w, err := journal.Census(ctx, conn, []int32{pid(proxied)})
+	require.NoError(t, err)
+	require.Len(t, w, 1)
+	require.Equal(t, pid(bypass), w[0].PID)
+	n, err := journal.Expel(ctx, conn, "new")
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	_, err = dead.Exec(ctx, "SELECT 1")
+	require.True(t, pg.ConnectionLost(err), "%v", err)
+	pgtest.Exec(t, proxied, "SELECT 1")
+}

@@ -1,0 +1,112 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+)
+
+// TargetRun is the row crossfade.run of the target.
+type TargetRun struct {
+	RunID, Key     string
+	Mode           string // "run" or "copy"
+	SourceSystem   string // system identifier of the source's cluster
+	SourceDatabase string
+	Slot           string
+	Phase          Phase
+	Consistent     pg.LSN // the slot's consistent point
+	Archive        []byte // pg_dump's archive of the schema, nil before it was taken
+}
+
+// Phase is how far a run is before the first cutover.
+type Phase string
+
+// The phases, in order. Each is recorded when what its name says has been done.
+const (
+	PhaseStarted  Phase = "started"  // both schemas crossfade are there
+	PhaseSlotted  Phase = "slotted"  // publication and slot are there
+	PhaseDumped   Phase = "dumped"   // the archive is kept
+	PhasePrepared Phase = "prepared" // pre-data is restored, the target is fenced
+	PhaseCopied   Phase = "copied"   // every relation is copied
+	PhaseIndexed  Phase = "indexed"  // indexes and constraints stand, the target is analysed
+	PhaseSwitched Phase = "switched" // a decision has opened the target
+	PhaseValid    Phase = "valid"    // foreign keys are validated, the last part is restored
+	PhaseFinished Phase = "finished"
+)
+
+var phaseOrder = []Phase{PhaseStarted, PhaseSlotted, PhaseDumped, PhasePrepared, PhaseCopied, PhaseIndexed, PhaseSwitched, PhaseValid, PhaseFinished}
+
+// AtLeast reports whether p has come as far as q.
+func (p Phase) AtLeast(q Phase) bool { return rank(p) >= rank(q) }
+
+func rank(p Phase) int {
+	for i, x := range phaseOrder {
+		if x == p {
+			return i
+		}
+	}
+	return -1
+}
+
+// InstallTarget makes the schema on the target with its run row.
+func InstallTarget(ctx context.Context, conn *pgx.Conn, r TargetRun) error {
+	return install(ctx, conn, TargetDDL,
+		`INSERT INTO crossfade.run (run_id, key, mode, source_system, source_database, slot) VALUES ($1, $2, $3, $4, $5, $6)`,
+		r.RunID, r.Key, r.Mode, r.SourceSystem, r.SourceDatabase, r.Slot)
+}
+
+// LoadTarget reads the target's run row, nil where there is no run.
+func LoadTarget(ctx context.Context, q Querier) (*TargetRun, error) {
+	there, err := Installed(ctx, q)
+	if err != nil || !there {
+		return nil, err
+	}
+	var r TargetRun
+	var lsn *string
+	err = q.QueryRow(ctx, `SELECT run_id, key, mode, source_system, source_database, slot, phase, consistent_point::text, archive FROM crossfade.run`).
+		Scan(&r.RunID, &r.Key, &r.Mode, &r.SourceSystem, &r.SourceDatabase, &r.Slot, &r.Phase, &lsn, &r.Archive)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read crossfade.run on the target: %w", err)
+	}
+	if lsn != nil {
+		if r.Consistent, err = pg.ParseLSN(*lsn); err != nil {
+			return nil, err
+		}
+	}
+	return &r, nil
+}
+
+// SetPhase records a phase that was reached.
+func SetPhase(ctx context.Context, conn *pgx.Conn, p Phase) error {
+	if rank(p) < 0 {
+		return fmt.Errorf("record phase %q: no such phase", p)
+	}
+	if _, err := conn.Exec(ctx, `UPDATE crossfade.run SET phase = $1, changed_at = pg_catalog.clock_timestamp()`, string(p)); err != nil {
+		return fmt.Errorf("record phase %s: %w", p, err)
+	}
+	return nil
+}
+
+// SetSlot records the slot's consistent point with the phase PhaseSlotted.
+func SetSlot(ctx context.Context, conn *pgx.Conn, slot string, consistent pg.LSN) error {
+	if _, err := conn.Exec(ctx, `UPDATE crossfade.run SET slot = $1, consistent_point = $2::text::pg_lsn, phase = $3`,
+		slot, consistent.String(), string(PhaseSlotted)); err != nil {
+		return fmt.Errorf("record slot %s: %w", slot, err)
+	}
+	return nil
+}
+
+// SetArchive keeps pg_dump's archive with the phase PhaseDumped.
+func SetArchive(ctx context.Context, conn *pgx.Conn, archive []byte) error {
+	if _, err := conn.Exec(ctx, `UPDATE crossfade.run SET archive = $1, phase = $2`, archive, string(PhaseDumped)); err != nil {
+		return fmt.Errorf("keep the archive of the schema: %w", err)
+	}
+	return nil
+}
