@@ -39,7 +39,7 @@ CREATE TABLE crossfade.run (
 	key text NOT NULL,
 	direction text NOT NULL DEFAULT 'forward',
 	epoch bigint NOT NULL DEFAULT 0,
-	step text NOT NULL DEFAULT 'idle',
+	step text NOT NULL DEFAULT 'copying',
 	coordinator text NOT NULL DEFAULT '',
 	nonce text NOT NULL DEFAULT '',
 	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()

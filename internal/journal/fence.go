@@ -85,6 +85,21 @@ func ReadFence(ctx context.Context, conn *pgx.Conn) (FenceState, error) {
 	return s, nil
 }
 
+// ClosedTables lists the tables whose fence trigger is enabled.
+func ClosedTables(ctx context.Context, conn *pgx.Conn) ([]pg.Name, error) {
+	have, err := fenced(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	var closed []pg.Name
+	for t, enabled := range have {
+		if enabled != "D" {
+			closed = append(closed, t)
+		}
+	}
+	return closed, nil
+}
+
 // PrepareFence gives every table that lacks it the fence trigger, disabled or
 // (closed) enabled as ALWAYS. It takes one table in one transaction, waits for
 // its lock at most lockTimeout at a time, so that no statement of the

@@ -77,48 +77,62 @@ func LoadSource(ctx context.Context, q Querier) (*SourceRun, error) {
 	return &r, nil
 }
 
-// Claim begins the epoch after the given one for the coordinator. The run must
-// be idle.
-func Claim(ctx context.Context, q Querier, after int64, coordinator, nonce string) (int64, error) {
-	var epoch int64
-	err := q.QueryRow(ctx, `UPDATE crossfade.run
-		SET epoch = epoch + 1, step = 'arming', coordinator = $2, nonce = $3, changed_at = pg_catalog.clock_timestamp()
-		WHERE epoch = $1 AND step = 'idle' RETURNING epoch`, after, coordinator, nonce).Scan(&epoch)
+// Take makes owner the owner of the run and returns what the row says. It waits
+// for writers of the row that are in flight; none that began before it can
+// succeed afterwards.
+func Take(ctx context.Context, q Querier, owner string) (SourceRun, error) {
+	var r SourceRun
+	err := q.QueryRow(ctx, `UPDATE crossfade.run SET coordinator = $1
+		RETURNING run_id, key, direction, epoch, step, coordinator, nonce`, owner).
+		Scan(&r.RunID, &r.Key, &r.Direction, &r.Epoch, &r.Step, &r.Coordinator, &r.Nonce)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, ErrMoved
+		return SourceRun{}, ErrMoved
 	}
 	if err != nil {
-		return 0, fmt.Errorf("claim epoch %d: %w", after+1, err)
+		return SourceRun{}, fmt.Errorf("take the run: %w", err)
 	}
-	return epoch, nil
+	return r, nil
+}
+
+// Claim begins an epoch: the row must be the owner's, show the epoch before and
+// stand at one of the steps given.
+func Claim(ctx context.Context, q Querier, epoch int64, direction, owner string, from []string) error {
+	return compareAndSet(ctx, q, fmt.Sprintf("claim epoch %d", epoch),
+		`UPDATE crossfade.run SET epoch = $1, direction = $2, step = 'arming', nonce = '', changed_at = pg_catalog.clock_timestamp()
+		WHERE epoch = $1 - 1 AND coordinator = $3 AND step = ANY ($4) RETURNING one`, epoch, direction, owner, from)
 }
 
 // Advance records the next step of an epoch: a compare-and-set on epoch, step
-// and coordinator.
-func Advance(ctx context.Context, q Querier, epoch int64, coordinator, from, to string) error {
-	var one bool
-	err := q.QueryRow(ctx, `UPDATE crossfade.run SET step = $4, changed_at = pg_catalog.clock_timestamp()
-		WHERE epoch = $1 AND coordinator = $2 AND step = $3 RETURNING one`, epoch, coordinator, from, to).Scan(&one)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrMoved
-	}
-	if err != nil {
-		return fmt.Errorf("record step %s of epoch %d: %w", to, epoch, err)
-	}
-	return nil
+// and owner.
+func Advance(ctx context.Context, q Querier, epoch int64, owner, from, to string) error {
+	return compareAndSet(ctx, q, fmt.Sprintf("record step %s of epoch %d", to, epoch),
+		`UPDATE crossfade.run SET step = $4, changed_at = pg_catalog.clock_timestamp()
+		WHERE epoch = $1 AND coordinator = $2 AND step = $3 RETURNING one`, epoch, owner, from, to)
 }
 
-// TakeOver makes the coordinator the owner of the run as it stands. The caller
-// holds the run's advisory lock (Lead), so no other coordinator is alive.
-func TakeOver(ctx context.Context, q Querier, epoch int64, step, coordinator string) error {
+// AdvanceFenced is Advance for the fence transaction: the nonce of the marker
+// stands in the row from then on, so that a commit in doubt can be looked up.
+func AdvanceFenced(ctx context.Context, q Querier, epoch int64, owner, from, to, nonce string) error {
+	return compareAndSet(ctx, q, fmt.Sprintf("record step %s of epoch %d", to, epoch),
+		`UPDATE crossfade.run SET step = $4, nonce = $5, changed_at = pg_catalog.clock_timestamp()
+		WHERE epoch = $1 AND coordinator = $2 AND step = $3 RETURNING one`, epoch, owner, from, to, nonce)
+}
+
+// AdvanceFrom is Advance from any of several steps.
+func AdvanceFrom(ctx context.Context, q Querier, epoch int64, owner string, from []string, to string) error {
+	return compareAndSet(ctx, q, fmt.Sprintf("record step %s of epoch %d", to, epoch),
+		`UPDATE crossfade.run SET step = $4, changed_at = pg_catalog.clock_timestamp()
+		WHERE epoch = $1 AND coordinator = $2 AND step = ANY ($3) RETURNING one`, epoch, owner, from, to)
+}
+
+func compareAndSet(ctx context.Context, q Querier, what, sql string, args ...any) error {
 	var one bool
-	err := q.QueryRow(ctx, `UPDATE crossfade.run SET coordinator = $3 WHERE epoch = $1 AND step = $2 RETURNING one`,
-		epoch, step, coordinator).Scan(&one)
+	err := q.QueryRow(ctx, sql, args...).Scan(&one)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ErrMoved
 	}
 	if err != nil {
-		return fmt.Errorf("take over epoch %d: %w", epoch, err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }
@@ -126,6 +140,9 @@ func TakeOver(ctx context.Context, q Querier, epoch int64, step, coordinator str
 // leadKey is the advisory lock by which one process leads the runs of a
 // database: "xfade" in ASCII.
 const leadKey = 0x7866616465
+
+// ErrLed says that another session holds the leader's lock.
+var ErrLed = errors.New("another Crossfade process works on this database: stop it first, or wait until its session has ended")
 
 // Lead takes the advisory lock that keeps two Crossfade processes from acting
 // on one database. It is held as long as conn lives. It only avoids trouble:
@@ -136,7 +153,7 @@ func Lead(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("ask for the leader's lock: %w", err)
 	}
 	if !ok {
-		return errors.New("another Crossfade process works on this database: stop it first, or wait until its session has ended")
+		return ErrLed
 	}
 	return nil
 }

@@ -59,6 +59,7 @@ var sessionParams = map[string]string{
 	"jit":                                 "off",
 	"xmloption":                           "content",
 	"standard_conforming_strings":         "on",
+	"synchronous_commit":                  "on",
 }
 
 // Connect opens a session of Crossfade's own at d. The caller owns the

@@ -39,16 +39,18 @@ var shared struct {
 	clusters map[Kind]*pgcluster.Cluster
 }
 
-// Main runs a test binary's tests, stops the clusters they shared, and then
-// looks for goroutines left behind. Call it from TestMain.
-func Main(m *testing.M, opts ...goleak.Option) {
+// Main runs a test binary's tests, stops the clusters they shared, cleans up, and
+// then looks for goroutines left behind. Call it from TestMain.
+func Main(m *testing.M, cleanup ...func() error) {
 	code := m.Run()
-	if err := stopAll(); err != nil {
-		fmt.Fprintln(os.Stderr, "stop shared clusters:", err)
-		code = max(code, 1)
+	for _, f := range append(cleanup, stopAll) {
+		if err := f(); err != nil {
+			fmt.Fprintln(os.Stderr, "clean up after the tests:", err)
+			code = max(code, 1)
+		}
 	}
 	if code == 0 {
-		if err := goleak.Find(opts...); err != nil {
+		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, "goroutines left behind:", err)
 			code = 1
 		}
@@ -71,12 +73,18 @@ func stopAll() error {
 // Tests must not stop it.
 func Shared(t testing.TB, kind Kind) *pgcluster.Cluster {
 	t.Helper()
+	return SharedAs(t, kind, func() pgcluster.Config { return config(kind) })
+}
+
+// SharedAs is Shared for a kind that the caller defines.
+func SharedAs(t testing.TB, kind Kind, makeConfig func() pgcluster.Config) *pgcluster.Cluster {
+	t.Helper()
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
 	if c := shared.clusters[kind]; c != nil {
 		return c
 	}
-	c, err := pgcluster.Start(context.Background(), config(kind))
+	c, err := pgcluster.Start(context.Background(), makeConfig())
 	require.NoError(t, err, "start the shared %s cluster", kind)
 	if shared.clusters == nil {
 		shared.clusters = map[Kind]*pgcluster.Cluster{}
@@ -135,11 +143,13 @@ func Database(t testing.TB, c *pgcluster.Cluster) pg.DSN {
 		_, err := admin.Exec(ctx, sql)
 		require.NoError(t, err)
 	}
-	t.Cleanup(func() { dropDatabase(t, c, name) })
+	t.Cleanup(func() { Drop(t, c, name) })
 	return c.DSN(name, password, name)
 }
 
-func dropDatabase(t testing.TB, c *pgcluster.Cluster, name string) {
+// Drop drops a database and the role of the same name, with the slots of that
+// database.
+func Drop(t testing.TB, c *pgcluster.Cluster, name string) {
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
 	admin, err := pg.Connect(ctx, c.AdminDSN("postgres"), pg.WithName("test"))
@@ -221,4 +231,21 @@ func Value(t testing.TB, conn *pgx.Conn, sql string, args ...any) string {
 	var v string
 	require.NoError(t, conn.QueryRow(ctx, "SELECT coalesce(("+sql+")::text, '')", args...).Scan(&v), sql)
 	return v
+}
+
+// DropRole drops a role and what it was granted in one database.
+func DropRole(t testing.TB, c *pgcluster.Cluster, database, role string) {
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	defer cancel()
+	admin, err := pg.Connect(ctx, c.AdminDSN(database), pg.WithName("test"))
+	if err != nil {
+		t.Errorf("connect to drop role %s: %v", role, err)
+		return
+	}
+	defer func() { _ = admin.Close(ctx) }()
+	for _, sql := range []string{"DROP OWNED BY " + role, "DROP ROLE " + role} {
+		if _, err := admin.Exec(ctx, sql); err != nil {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
 }

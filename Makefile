@@ -1,0 +1,61 @@
+# Needs Go and, through "make deps", PostgreSQL's server and client programs.
+# Variables: GO, FUZZTIME (a duration, or a count such as 10000x), PKG.
+
+GO       ?= go
+PKG      ?= ./...
+FUZZTIME ?= 30s
+BIN      := bin/crossfade
+
+# Tests start real servers: two packages at a time keep them from starving one
+# another, and the timeouts are for a slow machine with two cores.
+TESTFLAGS := -p 2 -timeout 20m
+E2EFLAGS  := -tags failpoint -p 1 -timeout 60m
+
+# The build carries the commit only where git lets us read it: in a checkout
+# that belongs to somebody else it does not.
+BUILDVCS := $(shell git rev-parse --git-dir >/dev/null 2>&1 && echo auto || echo false)
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build test race e2e e2e/short bench lint fuzz demo clean
+
+help: ## Print this list
+	@echo "Crossfade: moves a live PostgreSQL database to Neon."
+	@echo
+	@awk -F ':.*## ' '/^[a-z0-9\/]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## Install PostgreSQL's programs if they are missing
+	@$(GO) run ./internal/install
+
+build: ## Build bin/crossfade
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -o $(BIN) ./cmd/crossfade
+
+test: deps ## Run all tests (PKG=./path/... for some)
+	$(GO) test $(TESTFLAGS) $(PKG)
+
+race: deps ## Run all tests under the race detector (needs a C compiler)
+	$(GO) test -race $(TESTFLAGS) $(PKG)
+
+e2e: deps ## Run the whole-system tests, faults included
+	$(GO) test $(E2EFLAGS) ./e2e/...
+
+e2e/short: deps ## Run a sample of the whole-system tests
+	$(GO) test -short $(E2EFLAGS) ./e2e/...
+
+bench: deps ## Run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem -p 1 -timeout 30m $(PKG)
+
+lint: ## Check format, vet and staticcheck
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags failpoint ./...
+	$(GO) tool staticcheck ./...
+	$(GO) tool staticcheck -tags failpoint ./...
+
+fuzz: ## Fuzz every target for FUZZTIME
+	@.ci/fuzz $(FUZZTIME)
+
+demo: deps build ## Migrate and cut over two local clusters under load
+	$(BIN) demo
+
+clean: ## Remove what was built
+	rm -rf bin

@@ -1,0 +1,168 @@
+package cutover
+
+import "strconv"
+
+// complete goes on from a phase of which every call has ended well.
+func (t *transition) complete() {
+	t.Tries = 0
+	switch t.Phase {
+	case PhaseAdvance:
+		t.Step = t.Recording
+		t.answer(OutcomeRecorded, "")
+		t.rest()
+	case PhaseClaim:
+		t.Step = Arming
+		t.next()
+	case PhaseSurvey:
+		t.surveyed()
+	case PhaseRecordPausing, PhaseRecordDraining, PhaseRecordDeciding:
+		t.Step = t.Recording
+		t.next()
+	case PhaseFence:
+		t.Step = Fenced
+		t.next()
+	case PhaseProve:
+		t.proved()
+	case PhaseDecide:
+		t.decided()
+	case PhaseRecordDecided:
+		t.Recorded = true
+		t.next()
+	case PhaseSwitch:
+		t.switched()
+	case PhaseComplete:
+		t.rest()
+	case PhaseUndo:
+		t.undone()
+	case PhaseReopen:
+		t.reopened()
+	case PhaseDiscard:
+		t.ended()
+	default:
+		t.next()
+	}
+}
+
+// next enters the stage behind this one.
+func (t *transition) next() {
+	st, ok := t.script.after(t.Phase)
+	if !ok {
+		t.rest()
+		return
+	}
+	switch {
+	case st.records != "":
+		t.record(st.phase, st.records)
+	case st.phase == PhaseSurvey:
+		t.survey()
+	case st.phase == PhasePause:
+		t.ask(st.phase, st.calls)
+		t.PauseGen = t.Gen
+		t.emit(StartTimer{Timer: TimerPause, Gen: t.PauseGen, After: t.Limits.MaxPause})
+	case st.phase == PhaseProve:
+		calls := st.calls
+		if t.Held&HeldTargetLock == 0 {
+			calls = calls.with(OpPrelockTarget) // it was given to TRUNCATE, or lost: the stream no longer needs it
+		}
+		t.SourceSum, t.TargetSum = "", ""
+		t.ask(st.phase, calls)
+	default:
+		t.ask(st.phase, st.calls)
+	}
+}
+
+// surveyed judges what was found before anything is touched.
+func (t *transition) surveyed() {
+	switch {
+	case t.Mode == ModeDryRun:
+		t.answer(OutcomePlanned, "") // what was found is the asker's to tell
+		t.rest()
+	case t.SourceSum != t.TargetSum:
+		t.unwind(EndAbort, t.differ("the catalogs of source and target differ"))
+	case t.Mode == ModeRehearse && t.Bypass > 0 && !t.AllowBypass:
+		t.unwind(EndAbort, strconv.Itoa(t.Bypass)+" sessions write past the proxy and a rehearsal would make them fail: "+
+			"move them behind the proxy, or use --allow-bypass")
+	case t.LagBytes > t.Limits.MaxLagBytes:
+		t.retry("the stream is " + strconv.FormatInt(t.LagBytes, 10) + " bytes behind (at most " +
+			strconv.FormatInt(t.Limits.MaxLagBytes, 10) + ")")
+	default:
+		t.next()
+	}
+}
+
+// proved judges what was found behind the fence.
+func (t *transition) proved() {
+	switch {
+	case t.SourceSum != t.TargetSum:
+		t.unwind(EndAbort, t.differ("a catalog has changed since it was surveyed"))
+	case t.Mode == ModeRehearse:
+		t.unwind(EndRehearsed, "")
+	default:
+		t.next()
+	}
+}
+
+func (t *transition) differ(what string) string {
+	if t.Reason != "" {
+		return what + ": " + t.Reason
+	}
+	return what
+}
+
+// failed takes a call that ended badly.
+func (t *transition) failed(e Failed) {
+	why := e.Op.String() + ": " + e.Reason
+	t.note(e.Op.String(), e.Class.String()+": "+e.Reason)
+	switch t.Phase {
+	case PhaseDecide, PhaseRegister, PhaseReject:
+		t.undecided(why)
+	case PhaseRecordDecided:
+		t.next() // the register is the record that counts; this one is repeated in the background
+	case PhaseSwitch, PhaseComplete, PhaseReopen:
+		t.repeat(e)
+	case PhaseDiscard:
+		t.Held &^= e.Op.releases()
+		t.settle()
+	case PhaseTake, PhaseNewest, PhaseUndo:
+		t.unread()
+	case PhaseProve:
+		if e.Op == OpPrelockTarget {
+			t.settle() // the decision takes its locks itself, bounded
+			return
+		}
+		t.unwind(EndAbort, why)
+	case PhaseSurvey:
+		if t.Mode == ModeDryRun {
+			t.settle() // a finding
+			return
+		}
+		t.unwind(EndAbort, why)
+	case PhasePrepare:
+		if e.Op == OpDiscardSnapshots {
+			t.settle()
+			return
+		}
+		t.unwind(EndAbort, why)
+	case PhasePrelock, PhaseFence, PhasePause:
+		if e.Class == ClassLockTimeout || e.Class == ClassDrainTimeout {
+			t.retry(why)
+			return
+		}
+		t.unwind(EndAbort, why)
+	default: // advance, claim and the rest of the attempt
+		t.unwind(EndAbort, why)
+	}
+}
+
+// repeat has a call that must succeed made again, and forgets one that need not.
+func (t *transition) repeat(e Failed) {
+	switch {
+	case e.Op == OpRecord && e.Class == ClassConflict:
+		// the row is another's by now, or was never ours: whoever has it reads the same register
+	case e.Op.essential():
+		t.Todo = t.Todo.with(e.Op)
+	default:
+		t.Held &^= e.Op.releases()
+	}
+	t.settle()
+}

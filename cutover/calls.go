@@ -1,0 +1,110 @@
+package cutover
+
+import (
+	"context"
+	"fmt"
+
+	"crossfade/internal/failpoint"
+)
+
+// Failpoints. Each step's own is "cutover." and its name, passed right after its record: cutover.arming, cutover.pausing,
+// cutover.fenced, cutover.draining, cutover.deciding, cutover.decided, cutover.idle.
+const (
+	PointBeforeFence          = "cutover.before_fence"           // with the gate closed and sessions drained
+	PointBeforeFenceCommit    = "cutover.before_fence_commit"    // passed by the port, inside of its transaction
+	PointBeforeDecision       = "cutover.before_decision"        // with "deciding" recorded
+	PointBeforeDecisionCommit = "cutover.before_decision_commit" // passed by the port, inside of its transaction
+	PointAfterDecision        = "cutover.after_decision"         // committed, not yet recorded on the source
+	PointMarkerApplied        = "cutover.marker_applied"
+	PointSwitched             = "cutover.switched"
+	PointUnfenced             = "cutover.unfenced"
+)
+
+func (c *Coordinator) ports(d Direction) Ports {
+	if d == Reverse && c.cfg.Reverse != nil {
+		return *c.cfg.Reverse
+	}
+	return c.cfg.Forward
+}
+
+func (c *Coordinator) recordCall(e PersistStep) func(context.Context) outcome {
+	return func(ctx context.Context) outcome {
+		err := c.cfg.Journal.Persist(ctx, Change{Epoch: e.Epoch, Direction: e.Direction, From: e.From, To: e.To})
+		if err == nil {
+			failpoint.Here("cutover." + string(e.To))
+		}
+		return plain(ctx, OpRecord, e.Gen, "", err)
+	}
+}
+
+// plain is the outcome of a call that gives nothing but success.
+func plain(ctx context.Context, op Op, gen uint64, detail string, err error) outcome {
+	if err != nil {
+		return outcome{event: Failed{Op: op, Gen: gen, Class: classify(ctx, err), Reason: err.Error()}}
+	}
+	return outcome{event: Done{Op: op, Gen: gen, Detail: detail}}
+}
+
+// portCall prepares a call. What it needs of the account is read here, on Run's goroutine.
+func (c *Coordinator) portCall(e Call) func(context.Context) outcome {
+	p := c.ports(e.Direction)
+	switch e.Op {
+	case OpTake, OpClaim:
+		return c.journalCall(e)
+	case OpStage, OpPause, OpRestage, OpResume, OpSwitch, OpDiscardStaged:
+		return c.trafficCall(e)
+	case OpCensus, OpSequences, OpPrepareFence, OpPrelockSource, OpReleaseSource, OpExpel, OpFence, OpUnfence, OpFingerprintSource:
+		return c.sourceCall(e, p.Source)
+	case OpPrelockTarget, OpReleaseTarget, OpYieldTarget, OpRehearseDecision, OpDecide, OpDecision, OpReject, OpComplete, OpFingerprintTarget:
+		return c.targetCall(e, p.Target)
+	default:
+		return c.streamCall(e, p)
+	}
+}
+
+func (c *Coordinator) journalCall(e Call) func(context.Context) outcome {
+	return func(ctx context.Context) outcome {
+		if e.Op == OpClaim {
+			err := c.cfg.Journal.Claim(ctx, Claim{Epoch: e.Epoch, Direction: e.Direction})
+			if err == nil {
+				failpoint.Here("cutover." + string(Arming))
+			}
+			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("epoch %d claimed", e.Epoch), err)
+		}
+		r, err := c.cfg.Journal.Take(ctx)
+		if err != nil {
+			return plain(ctx, e.Op, e.Gen, "", err)
+		}
+		return outcome{event: Loaded{Gen: e.Gen, Record: r}}
+	}
+}
+
+func (c *Coordinator) trafficCall(e Call) func(context.Context) outcome {
+	t := c.cfg.Traffic
+	return func(ctx context.Context) outcome {
+		switch e.Op {
+		case OpStage, OpRestage:
+			stage := t.Stage
+			if e.Op == OpRestage {
+				stage = t.Restage
+			}
+			r, err := stage(ctx, e.Epoch)
+			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions", r.Sessions), err)
+		case OpPause:
+			r, err := t.Pause(ctx, e.Epoch, e.Drain)
+			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions held", r.Sessions), err)
+		case OpResume:
+			return plain(ctx, e.Op, e.Gen, "gate open", t.Resume(ctx, e.Epoch))
+		case OpSwitch:
+			r, err := t.Switch(ctx, e.Epoch, e.To)
+			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("gate open to the %s, %d sessions moved", e.To, r.Held.Sessions), err)
+			if err == nil {
+				failpoint.Here(PointSwitched)
+				out.keep = func(a *account) { a.switched = r }
+			}
+			return out
+		default:
+			return plain(ctx, e.Op, e.Gen, "", t.Discard(ctx))
+		}
+	}
+}

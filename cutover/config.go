@@ -1,0 +1,69 @@
+package cutover
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// Ports are the two sides of one direction, and what lies between them. For a fallback the roles are exchanged: Source
+// is then the port of the target database.
+type Ports struct {
+	Source       Source
+	Target       Target
+	Replication  Replication
+	Verification Verification
+}
+
+// Config of a Coordinator.
+type Config struct {
+	Journal Journal
+	Traffic Traffic
+	Forward Ports
+	// Reverse is nil while there is no reverse stream: then there is no way back, and plan and report say so.
+	Reverse *Ports
+	Limits  Limits
+	// Blocked is asked when a request arrives; what it returns refuses it. Nil blocks nothing. It must not block itself.
+	Blocked func(Direction) string
+	// Nonce makes the nonce of a marker. Nil makes random ones.
+	Nonce func() string
+	Log   zerolog.Logger
+}
+
+// Validate says what is missing.
+func (c Config) Validate() error {
+	if c.Journal == nil || c.Traffic == nil {
+		return errors.New("coordinator without journal or traffic")
+	}
+	if err := c.Forward.validate(); err != nil {
+		return fmt.Errorf("forward: %w", err)
+	}
+	if c.Reverse != nil {
+		if err := c.Reverse.validate(); err != nil {
+			return fmt.Errorf("reverse: %w", err)
+		}
+	}
+	return c.Limits.Validate()
+}
+
+func (p Ports) validate() error {
+	if p.Source == nil || p.Target == nil || p.Replication == nil || p.Verification == nil {
+		return errors.New("a port is missing")
+	}
+	return nil
+}
+
+// Bounds of the coordinator itself.
+const (
+	// laneGrace is how long a call waits for the one before it on the same port, which was cancelled. A port that ignores
+	// the end of its context must not keep the gate closed.
+	laneGrace = time.Second
+	// shutdownBound is how long Run goes on after its context ended, to undo an attempt or to end a switch. Longer, and a
+	// service manager would kill us; what is left is done by the next start.
+	shutdownBound = 30 * time.Second
+)
+
+func randomNonce() string { return rand.Text() }

@@ -1,0 +1,193 @@
+package cutover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// Coordinator drives the machine: it performs effects through the ports, and gives what comes of them back as events.
+// One goroutine, that of Run, owns the state; calls of ports run in goroutines of their own, each with its bound.
+type Coordinator struct {
+	cfg     Config
+	log     zerolog.Logger
+	inbox   *inbox
+	ids     atomic.Uint64
+	running atomic.Bool
+	settled chan struct{} // closed when the journal was read and done as it says
+	ended   chan struct{} // closed when Run has returned
+
+	// Owned by Run's goroutine.
+	state    State
+	account  *account
+	replies  map[uint64]chan answer
+	yields   []chan error // appliers that wait for the pre-lock of the target
+	yielding bool
+	timers   [2]*time.Timer
+	live     []*liveCall
+	lanes    [laneCount]chan struct{} // closed when the last call of the lane has returned
+	base     context.Context          // of all calls: does not end with Run's
+	calls    sync.WaitGroup
+
+	mu struct {
+		sync.Mutex
+		status Status
+	}
+}
+
+// New makes a coordinator. Run drives it.
+func New(cfg Config) (*Coordinator, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Nonce == nil {
+		cfg.Nonce = randomNonce
+	}
+	c := &Coordinator{
+		cfg: cfg, log: cfg.Log, inbox: newInbox(),
+		settled: make(chan struct{}), ended: make(chan struct{}),
+		state: Begin(cfg.Limits, cfg.Reverse != nil), account: newAccount(),
+		replies: map[uint64]chan answer{},
+	}
+	c.publish()
+	return c, nil
+}
+
+// Settled is closed when the journal has been read and what it says was done: from then on the gate is open to the
+// active side, and Status().Active means something. Clients should not be accepted before.
+func (c *Coordinator) Settled() <-chan struct{} { return c.settled }
+
+// Run recovers from what the journal says, and then serves requests until ctx ends. An attempt under way is undone then,
+// or ended if it may have been decided, within shutdownBound; Run returns nil if nothing was left to do. It may be
+// called once. Ports must return when the context of a call ends: Run waits for them.
+func (c *Coordinator) Run(ctx context.Context) error {
+	if !c.running.CompareAndSwap(false, true) {
+		return errors.New("run the coordinator a second time")
+	}
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c.base = base
+	defer c.end(cancel)
+
+	c.handle(message{event: Started{}})
+	forward := c.cfg.Forward.Replication.Tripped()
+	var reverse <-chan Trip
+	if c.cfg.Reverse != nil {
+		reverse = c.cfg.Reverse.Replication.Tripped()
+	}
+	stop := ctx.Done()
+	var deadline <-chan time.Time
+	for {
+		if stop == nil && c.quiet() {
+			return nil
+		}
+		select {
+		case <-c.inbox.ready:
+			for _, m := range c.inbox.drain() {
+				c.handle(m)
+			}
+		case t := <-forward:
+			c.tripped(Forward, t)
+		case t := <-reverse:
+			c.tripped(Reverse, t)
+		case <-stop:
+			stop = nil
+			c.handle(message{event: Stopped{}})
+			timer := time.NewTimer(shutdownBound)
+			defer timer.Stop()
+			deadline = timer.C
+		case <-deadline:
+			return fmt.Errorf("stop in step %s of epoch %d, waiting for %s: %w", c.state.Step, c.state.Epoch, c.state.Waiting(), ErrUndecided)
+		}
+	}
+}
+
+// quiet reports whether Run may end: nothing is left that only this process could do.
+func (c *Coordinator) quiet() bool {
+	switch c.state.Phase {
+	case PhaseRest, PhaseComplete:
+		return true
+	case PhaseTake, PhaseNewest:
+		return c.state.Ending == EndRecover
+	default:
+		return false
+	}
+}
+
+// end cancels what is outstanding, waits for it, and tells those who wait.
+func (c *Coordinator) end(cancel context.CancelFunc) {
+	cancel()
+	for _, t := range c.timers {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	c.calls.Wait()
+	for _, reply := range c.replies {
+		reply <- answer{report: c.report("", "stopped while waiting for "+c.state.Waiting()), err: ErrUndecided}
+	}
+	for _, y := range c.yields {
+		y <- ErrStopped
+	}
+	close(c.ended)
+}
+
+func (c *Coordinator) tripped(d Direction, t Trip) {
+	if d == c.state.Direction && t.Epoch == c.state.Epoch {
+		c.handle(message{event: Tripped{Detail: t.Detail}})
+	}
+}
+
+// handle takes one message through the machine and performs what comes of it.
+func (c *Coordinator) handle(m message) {
+	if m.call != nil {
+		c.forget(m.call)
+	}
+	if m.reply != nil && !c.admit(m) {
+		return
+	}
+	m.event = c.keep(m)
+	before := c.state
+	next, effects := Step(c.state, m.event)
+	c.state = next
+	if before.Phase != next.Phase {
+		c.log.Debug().Str("step", string(next.Step)).Stringer("phase", next.Phase).Int64("epoch", next.Epoch).Msg("cutover moves")
+	}
+	c.account.observe(before, next, m.event)
+	for _, e := range effects {
+		c.perform(e)
+	}
+	c.serveYield(m)
+	c.publish()
+	if next.Settled {
+		select {
+		case <-c.settled:
+		default:
+			close(c.settled)
+		}
+	}
+}
+
+// keep stores what a call gave beside its event, unless it is late, and completes the event by what only both sides
+// together say.
+func (c *Coordinator) keep(m message) Event {
+	r, ok := m.event.(Result)
+	if !ok {
+		return m.event
+	}
+	if op, gen := r.call(); gen != c.state.Gen || !c.state.Pending.has(op) {
+		return m.event
+	}
+	if m.keep != nil {
+		m.keep(c.account)
+	}
+	if e, ok := m.event.(Fingerprinted); ok && c.account.prints[0] != nil && c.account.prints[1] != nil {
+		e.Detail = differences(c.state.Direction, *c.account.prints[0], *c.account.prints[1])
+		return e
+	}
+	return m.event
+}

@@ -1,0 +1,142 @@
+package cutover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAnAmbiguousDecisionFollowsTheRegister(t *testing.T) {
+	t.Parallel()
+	lost := func(context.Context) error { return fmt.Errorf("commit: %w", ErrOutcomeUnknown) }
+	t.Run("committed", func(t *testing.T) {
+		t.Parallel()
+		inBubble(t, following(), DefaultLimits(), func(f *fake) { f.after["decide"] = lost }, func(b *bench) {
+			b.settled()
+			r, err := b.c.Cutover(b.t.Context(), Options{})
+			require.NoError(b.t, err)
+			require.Equal(b.t, OutcomeSwitched, r.Outcome)
+			require.Equal(b.t, SideTarget, b.f.world().gate)
+		})
+	})
+	t.Run("not committed", func(t *testing.T) {
+		t.Parallel()
+		inBubble(t, following(), DefaultLimits(), func(f *fake) { f.hooks["decide"] = lost }, func(b *bench) {
+			b.settled()
+			r, err := b.c.Cutover(b.t.Context(), Options{})
+			require.NoError(b.t, err)
+			require.Equal(b.t, OutcomeAborted, r.Outcome)
+			require.Contains(b.t, r.Reason, "not known")
+			require.Equal(b.t, VerdictAbort, b.f.world().register)
+			require.True(b.t, b.f.before("reject", "unfence"))
+		})
+	})
+	t.Run("target away", func(t *testing.T) {
+		t.Parallel()
+		inBubble(t, following(), DefaultLimits(), func(f *fake) {
+			f.after["decide"] = lost
+			f.hooks["decision"] = func(context.Context) error { return errors.New("connection refused") }
+		}, func(b *bench) {
+			b.settled()
+			reply := b.ask(Options{})
+			b.eventually("decision")
+			timer := time.NewTimer(time.Minute)
+			<-timer.C
+			require.Greater(b.t, b.f.called("decision"), 5)
+			require.Contains(b.t, b.c.Status().Waiting, "not known whether the decision was committed")
+			told := 0
+			for _, m := range b.c.Status().Timeline {
+				if m.Step == "decision" {
+					told++
+				}
+			}
+			require.LessOrEqual(b.t, told, 3, "what repeats itself is told once a minute")
+			require.Zero(b.t, b.f.called("unfence"))
+			require.Equal(b.t, Side(""), b.f.world().gate)
+			b.stop()
+			require.ErrorIs(b.t, <-b.ran, ErrUndecided)
+			a := <-reply
+			require.ErrorIs(b.t, a.err, ErrUndecided)
+			require.True(b.t, a.report.Incomplete)
+		})
+	})
+}
+
+// TestAStartEndsWhatAnEarlierProcessBegan starts in every step that a journal can show.
+func TestAStartEndsWhatAnEarlierProcessBegan(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		step     StepName
+		register Verdict
+		fenced   bool
+		ends     StepName
+	}{
+		{Following, VerdictAbsent, false, Following},
+		{Idle, VerdictAbsent, false, Idle},
+		{Arming, VerdictAbsent, false, Idle},
+		{Pausing, VerdictAbsent, false, Idle},
+		{Fenced, VerdictAbsent, true, Idle},
+		{Draining, VerdictAbsent, true, Idle},
+		{Deciding, VerdictAbsent, true, Idle},
+		{Deciding, VerdictAbort, true, Idle},
+		{Deciding, VerdictCommit, true, Decided},
+		{Decided, VerdictCommit, true, Decided},
+	} {
+		t.Run(fmt.Sprintf("%s/%s", c.step, c.register), func(t *testing.T) {
+			t.Parallel()
+			w := following()
+			w.epoch, w.step, w.register = 1, c.step, c.register
+			w.source, w.target = !c.fenced, c.register == VerdictCommit
+			inBubble(t, w, DefaultLimits(), nil, func(b *bench) {
+				b.settled()
+				synctest.Wait()
+				end := b.f.world()
+				require.Equal(b.t, c.ends, end.step)
+				require.Equal(b.t, b.c.Status().Active, end.gate)
+				require.Equal(b.t, c.ends == Decided, end.gate == SideTarget)
+				require.Equal(b.t, c.ends != Decided, end.source)
+			})
+		})
+	}
+}
+
+func TestAStartWithoutTheSourceAsksTheTarget(t *testing.T) {
+	t.Parallel()
+	away := func(context.Context) error { return errors.New("connection refused") }
+	w := following()
+	w.epoch, w.step, w.register, w.source, w.target = 1, Decided, VerdictCommit, false, true
+	inBubble(t, w, DefaultLimits(), func(f *fake) { f.hooks["take"] = away }, func(b *bench) {
+		b.settled()
+		require.Equal(b.t, SideTarget, b.f.world().gate)
+	})
+	inBubble(t, following(), DefaultLimits(), func(f *fake) { f.hooks["take"] = away }, func(b *bench) {
+		b.eventually("decision")
+		timer := time.NewTimer(time.Minute)
+		<-timer.C
+		require.Equal(b.t, Side(""), b.f.world().gate, "opened without the word of a database")
+		require.Empty(b.t, b.c.Status().Active)
+		b.stop()
+		require.NoError(b.t, <-b.ran, "a start that found nothing to undo may be stopped")
+	})
+}
+
+func TestATripAborts(t *testing.T) {
+	t.Parallel()
+	inBubble(t, following(), DefaultLimits(), func(f *fake) { f.hooks["restage"] = hang }, func(b *bench) {
+		b.settled()
+		reply := b.ask(Options{})
+		b.eventually("restage")
+		b.f.trips <- Trip{Epoch: 99, Detail: "of another epoch"}
+		b.f.trips <- Trip{Epoch: 1, Detail: "transaction 4711"}
+		a := <-reply
+		require.NoError(b.t, a.err)
+		require.Equal(b.t, OutcomeAborted, a.report.Outcome)
+		require.Contains(b.t, a.report.Reason, "transaction 4711")
+		require.Contains(b.t, b.c.Status().Alarm, "4711")
+	})
+}

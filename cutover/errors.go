@@ -1,0 +1,56 @@
+package cutover
+
+import (
+	"context"
+	"errors"
+)
+
+// Errors that ports return, wrapped, where the machine must know more than that a call failed. Any other error means
+// that the call had no effect that matters.
+var (
+	// ErrConflict says that a compare-and-set found another epoch, step or owner than ours.
+	ErrConflict = errors.New("the run has moved on without us")
+
+	// ErrOutcomeUnknown says that the connection was lost while a commit was on its way: it may stand.
+	ErrOutcomeUnknown = errors.New("it is not known whether the transaction was committed")
+
+	// ErrLockTimeout says that a lock was not granted within the bound; the transaction was rolled back.
+	ErrLockTimeout = errors.New("a lock was not granted in time")
+
+	// ErrDrainTimeout says that transactions stayed open past the drain timeout; the gate is open again.
+	ErrDrainTimeout = errors.New("transactions did not end in time")
+)
+
+// Errors of the coordinator.
+var (
+	// ErrUndecided says that the coordinator ended, or the caller stopped waiting, before a request had an end. What
+	// became of it is in the journal and the register.
+	ErrUndecided = errors.New("the request has no outcome yet: \"crossfade status\" says where it is; after a stop, \"crossfade run\" or " +
+		"\"crossfade recover\" ends it")
+
+	// ErrStopped says that the coordinator is not running.
+	ErrStopped = errors.New("the coordinator is not running")
+)
+
+// RefusedError says why a request was not begun. Nothing was changed.
+type RefusedError struct{ Reason string }
+
+func (e *RefusedError) Error() string { return "refused: " + e.Reason }
+
+// classify says what the machine may conclude from an error. callCtx is the call's own context, which its bound ends.
+func classify(callCtx context.Context, err error) Class {
+	switch {
+	case errors.Is(err, ErrConflict):
+		return ClassConflict
+	case errors.Is(err, ErrOutcomeUnknown):
+		return ClassUnknown
+	case errors.Is(err, ErrLockTimeout):
+		return ClassLockTimeout
+	case errors.Is(err, ErrDrainTimeout):
+		return ClassDrainTimeout
+	case callCtx.Err() != nil:
+		return ClassTimeout
+	default:
+		return ClassFailure
+	}
+}

@@ -1,0 +1,260 @@
+package cutover
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// fake is every port at once, over a world. Hooks make single methods fail or hang.
+type fake struct {
+	mu    sync.Mutex
+	w     world
+	calls []string
+	// hooks run before the method does its work, without the lock. An error is returned instead of doing it.
+	hooks map[string]func(ctx context.Context) error
+	// after run when the work is done; an error is returned although it was.
+	after  map[string]func(ctx context.Context) error
+	trips  chan Trip
+	lost   map[Side]func(string)
+	prints [2]Fingerprint
+	census Census
+	lag    Lag
+	broken string
+}
+
+func newFake(w world) *fake {
+	return &fake{
+		w: w, hooks: map[string]func(context.Context) error{}, after: map[string]func(context.Context) error{},
+		trips: make(chan Trip), lost: map[Side]func(string){}, census: Census{Tables: 3},
+	}
+}
+
+// do runs one method.
+func (f *fake) do(ctx context.Context, name string, work func(w *world) error) error {
+	f.mu.Lock()
+	f.calls = append(f.calls, name)
+	hook, after := f.hooks[name], f.after[name]
+	f.mu.Unlock()
+	if hook != nil {
+		if err := hook(ctx); err != nil {
+			return err
+		}
+	}
+	if work != nil {
+		f.mu.Lock()
+		err := work(&f.w)
+		if f.w.source && f.w.target {
+			f.broken = name + " has opened both sides"
+		}
+		f.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	if after != nil {
+		return after(ctx)
+	}
+	return nil
+}
+
+func (f *fake) called(name string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, c := range f.calls {
+		if c == name {
+			n++
+		}
+	}
+	return n
+}
+
+// before reports whether the last call of a came before the last call of b.
+func (f *fake) before(a, b string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last := func(name string) int {
+		for i, c := range slices.Backward(f.calls) {
+			if c == name {
+				return i
+			}
+		}
+		return -1
+	}
+	return last(a) >= 0 && last(a) < last(b)
+}
+
+func (f *fake) world() world {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.w
+}
+
+func cas(ok bool) error {
+	if !ok {
+		return fmt.Errorf("compare and set: %w", ErrConflict)
+	}
+	return nil
+}
+
+// Journal.
+
+func (f *fake) Take(ctx context.Context) (r Record, err error) {
+	err = f.do(ctx, "take", func(w *world) error {
+		r = Record{Epoch: w.epoch, Direction: w.direction, Step: w.step}
+		return nil
+	})
+	return r, err
+}
+
+func (f *fake) Claim(ctx context.Context, c Claim) error {
+	return f.do(ctx, "claim", func(w *world) error { return cas(w.claim(c.Epoch, c.Direction)) })
+}
+
+func (f *fake) Persist(ctx context.Context, c Change) error {
+	return f.do(ctx, "persist "+string(c.To), func(w *world) error { return cas(w.epoch == c.Epoch && w.record(c.From, c.To)) })
+}
+
+// Traffic.
+
+func (f *fake) Stage(ctx context.Context, _ int64) (StageReport, error) {
+	return StageReport{Sessions: 2}, f.do(ctx, "stage", nil)
+}
+
+func (f *fake) Pause(ctx context.Context, _ int64, _ time.Duration) (PauseReport, error) {
+	return PauseReport{Sessions: 2}, f.do(ctx, "pause", func(w *world) error { w.gate = ""; return nil })
+}
+
+func (f *fake) Restage(ctx context.Context, _ int64) (StageReport, error) {
+	return StageReport{Sessions: 1}, f.do(ctx, "restage", nil)
+}
+
+func (f *fake) Resume(ctx context.Context, _ int64) error {
+	return f.do(ctx, "resume", func(w *world) error { w.gate = w.direction.Closing(); return nil })
+}
+
+func (f *fake) Switch(ctx context.Context, _ int64, to Side) (SwitchReport, error) {
+	return SwitchReport{Held: Waits{Sessions: 2, P50: time.Millisecond, P99: 3 * time.Millisecond, Max: 4 * time.Millisecond}},
+		f.do(ctx, "switch", func(w *world) error { w.gate = to; return nil })
+}
+
+func (f *fake) Discard(ctx context.Context) error { return f.do(ctx, "discard", nil) }
+
+// The two sides share a type that knows which it is.
+
+type fakeSide struct {
+	*fake
+	side Side
+}
+
+func (f fakeSide) Census(ctx context.Context) (Census, error) {
+	return f.census, f.do(ctx, "census", nil)
+}
+
+func (f fakeSide) PrepareFence(ctx context.Context) (FencePlan, error) {
+	return FencePlan{Tables: 3}, f.do(ctx, "prepare_fence", nil)
+}
+
+func (f fakeSide) Prelock(ctx context.Context, _ int64, lost func(string)) error {
+	f.mu.Lock()
+	f.lost[f.side] = lost
+	f.mu.Unlock()
+	return f.do(ctx, "prelock "+string(f.side), nil)
+}
+
+func (f fakeSide) ReleasePrelock(ctx context.Context) error {
+	return f.do(ctx, "release "+string(f.side), nil)
+}
+
+func (f fakeSide) Expel(ctx context.Context, _ int64) (int, error) {
+	return 0, f.do(ctx, "expel", nil)
+}
+
+func (f fakeSide) Fence(ctx context.Context, _ int64, _ string) (FenceReport, error) {
+	return FenceReport{Tables: 3, LSN: "0/1"}, f.do(ctx, "fence", func(w *world) error { return cas(w.fence()) })
+}
+
+func (f fakeSide) Unfence(ctx context.Context, _ int64) error {
+	return f.do(ctx, "unfence", func(w *world) error { return cas(w.unfence()) })
+}
+
+func (f fakeSide) Sequences(ctx context.Context) ([]Sequence, error) {
+	return []Sequence{{Schema: "public", Name: "s", LastValue: 7, IsCalled: true}}, f.do(ctx, "sequences", nil)
+}
+
+func (f fakeSide) Fingerprint(ctx context.Context) (Fingerprint, error) {
+	i := 0
+	if f.side == SideTarget {
+		i = 1
+	}
+	f.mu.Lock()
+	p := f.prints[i]
+	f.mu.Unlock()
+	return p, f.do(ctx, "fingerprint "+string(f.side), nil)
+}
+
+func (f fakeSide) RehearseDecision(ctx context.Context, _ DecisionInput) error {
+	return f.do(ctx, "rehearse", nil)
+}
+
+func (f fakeSide) Decide(ctx context.Context, in DecisionInput) error {
+	return f.do(ctx, "decide", func(w *world) error {
+		if len(in.Sequences) != 1 || in.Nonce == "" {
+			return fmt.Errorf("decide with %+v", in)
+		}
+		return cas(w.decide())
+	})
+}
+
+func (f fakeSide) Decision(ctx context.Context, epoch int64) (d Decision, err error) {
+	err = f.do(ctx, "decision", func(w *world) error {
+		if epoch == 0 {
+			if d.Verdict = VerdictAbsent; w.target {
+				d = Decision{Epoch: w.openedTarget(), Verdict: VerdictCommit}
+			}
+			return nil
+		}
+		d = Decision{Epoch: epoch, Verdict: w.verdict(epoch)}
+		return nil
+	})
+	return d, err
+}
+
+func (f fakeSide) Reject(ctx context.Context, epoch int64) (d Decision, err error) {
+	err = f.do(ctx, "reject", func(w *world) error {
+		w.reject()
+		d = Decision{Epoch: epoch, Verdict: w.verdict(epoch)}
+		return nil
+	})
+	return d, err
+}
+
+func (f fakeSide) Complete(ctx context.Context, _ int64) error { return f.do(ctx, "complete", nil) }
+
+// Replication and Verification.
+
+type fakeStream struct{ *fake }
+
+func (f fakeStream) Lag(ctx context.Context) (Lag, error) { return f.lag, f.do(ctx, "lag", nil) }
+func (f fakeStream) WaitMarker(ctx context.Context, _ Marker) error {
+	return f.do(ctx, "wait_marker", nil)
+}
+func (f fakeStream) Continue(ctx context.Context, _ int64) error { return f.do(ctx, "continue", nil) }
+func (f fakeStream) Tripped() <-chan Trip                        { return f.trips }
+
+type fakeProof struct{ *fake }
+
+func (f fakeProof) Open(ctx context.Context, _ int64) error  { return f.do(ctx, "open", nil) }
+func (f fakeProof) Start(ctx context.Context, _ int64) error { return f.do(ctx, "start", nil) }
+func (f fakeProof) Discard(ctx context.Context) error        { return f.do(ctx, "let_go", nil) }
+func (f fakeProof) Status() VerificationStatus               { return VerificationStatus{State: "none"} }
+
+func (f *fake) ports() Ports {
+	return Ports{
+		Source: fakeSide{f, SideSource}, Target: fakeSide{f, SideTarget},
+		Replication: fakeStream{f}, Verification: fakeProof{f},
+	}
+}

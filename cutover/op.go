@@ -1,0 +1,145 @@
+package cutover
+
+import "strings"
+
+// Op is one call of a port. Ops exist as values so that the machine can keep a set of those that are outstanding.
+type Op uint8
+
+const (
+	OpTake Op = iota
+	OpClaim
+	OpRecord
+	OpCensus
+	OpLag
+	OpSequences
+	OpFingerprintSource
+	OpFingerprintTarget
+	OpPrepareFence
+	OpDiscardSnapshots
+	OpRehearseDecision
+	OpStage
+	OpPrelockSource
+	OpPrelockTarget
+	OpPause
+	OpExpel
+	OpFence
+	OpWaitMarker
+	OpRestage
+	OpOpenSnapshots
+	OpDecide
+	OpDecision
+	OpReject
+	OpSwitch
+	OpComplete
+	OpStartVerification
+	OpUnfence
+	OpResume
+	OpReleaseSource
+	OpReleaseTarget
+	OpContinue
+	OpDiscardStaged
+	OpYieldTarget
+	opCount
+)
+
+var opNames = [opCount]string{
+	OpTake: "take", OpClaim: "claim", OpRecord: "record", OpCensus: "census", OpLag: "lag", OpSequences: "sequences",
+	OpFingerprintSource: "fingerprint_source", OpFingerprintTarget: "fingerprint_target", OpPrepareFence: "prepare_fence",
+	OpDiscardSnapshots: "discard_snapshots", OpRehearseDecision: "rehearse_decision", OpStage: "stage",
+	OpPrelockSource: "prelock_source", OpPrelockTarget: "prelock_target", OpPause: "pause", OpExpel: "expel",
+	OpFence: "fence", OpWaitMarker: "wait_marker", OpRestage: "restage", OpOpenSnapshots: "open_snapshots",
+	OpDecide: "decide", OpDecision: "decision", OpReject: "reject", OpSwitch: "switch", OpComplete: "complete",
+	OpStartVerification: "start_verification", OpUnfence: "unfence", OpResume: "resume",
+	OpReleaseSource: "release_source", OpReleaseTarget: "release_target", OpContinue: "continue",
+	OpDiscardStaged: "discard_staged", OpYieldTarget: "yield_target",
+}
+
+func (o Op) String() string {
+	if int(o) < len(opNames) {
+		return opNames[o]
+	}
+	return "unknown"
+}
+
+// acquires says what is to be undone once an op has been asked for, whatever becomes of it.
+func (o Op) acquires() Held {
+	switch o {
+	case OpStage:
+		return HeldStaged
+	case OpPrelockSource:
+		return HeldSourceLock
+	case OpPrelockTarget:
+		return HeldTargetLock
+	case OpPause:
+		return HeldGate
+	case OpFence:
+		return HeldFence | HeldStream
+	case OpOpenSnapshots:
+		return HeldSnapshots
+	default:
+		return 0
+	}
+}
+
+// releases says what an op gives back. Fence and Decide end the pre-lock of their side whatever their outcome.
+func (o Op) releases() Held {
+	switch o {
+	case OpUnfence:
+		return HeldFence
+	case OpResume, OpSwitch:
+		return HeldGate
+	case OpFence, OpReleaseSource:
+		return HeldSourceLock
+	case OpDecide, OpReleaseTarget:
+		return HeldTargetLock
+	case OpContinue:
+		return HeldStream
+	case OpDiscardSnapshots:
+		return HeldSnapshots
+	case OpDiscardStaged:
+		return HeldStaged
+	default:
+		return 0
+	}
+}
+
+// essential reports whether an op of an undo, or of what follows a decision, is repeated until it succeeds. The others
+// are cleaning up; their failure is noted.
+func (o Op) essential() bool {
+	switch o {
+	case OpResume, OpSwitch, OpContinue, OpComplete, OpRecord:
+		return true
+	default:
+		return false
+	}
+}
+
+// OpSet is a set of ops.
+type OpSet uint64
+
+func ops(list ...Op) OpSet {
+	var s OpSet
+	for _, o := range list {
+		s = s.with(o)
+	}
+	return s
+}
+
+func (s OpSet) has(o Op) bool      { return s&(1<<o) != 0 }
+func (s OpSet) with(o Op) OpSet    { return s | 1<<o }
+func (s OpSet) without(o Op) OpSet { return s &^ (1 << o) }
+
+// each visits the ops of the set in the order of their declaration.
+func (s OpSet) each(visit func(Op)) {
+	for o := Op(0); o < opCount; o++ {
+		if s.has(o) {
+			visit(o)
+		}
+	}
+}
+
+func (s OpSet) String() string {
+	var names []string
+	s.each(func(o Op) { names = append(names, o.String()) })
+	return strings.Join(names, ",")
+}

@@ -1,0 +1,163 @@
+package cutover
+
+import (
+	"context"
+	"fmt"
+)
+
+// Options of a request. Limits that are zero are those of the Config.
+type Options struct {
+	Direction   Direction // empty is Forward
+	DryRun      bool      // survey only, and say what would be done
+	Rehearse    bool      // everything up to the decision, then undone
+	AllowBypass bool      // rehearse although writers bypass the proxy
+	Limits      Limits
+}
+
+// answer ends a request.
+type answer struct {
+	report Report
+	err    error
+}
+
+// Cutover asks for a cutover, a rehearsal or a dry run and waits for its end. A *RefusedError says that nothing was begun.
+// The request goes on when ctx ends before it does: then the error is ErrUndecided, and status says what becomes of it.
+// It may be called from any goroutine.
+func (c *Coordinator) Cutover(ctx context.Context, o Options) (Report, error) {
+	if o.Direction == "" {
+		o.Direction = Forward
+	}
+	e := Requested{ID: c.ids.Add(1), Direction: o.Direction, Limits: o.Limits.or(c.cfg.Limits), AllowBypass: o.AllowBypass}
+	switch {
+	case o.DryRun && o.Rehearse:
+		return Report{}, &RefusedError{Reason: "a dry run cannot be a rehearsal"}
+	case o.DryRun:
+		e.Mode = ModeDryRun
+	case o.Rehearse:
+		e.Mode = ModeRehearse
+	}
+	if err := e.Limits.Validate(); err != nil {
+		return Report{}, &RefusedError{Reason: err.Error()}
+	}
+	return c.request(ctx, e)
+}
+
+// Plan is a cutover's dry run: nothing is changed.
+func (c *Coordinator) Plan(ctx context.Context, o Options) (Report, error) {
+	o.DryRun, o.Rehearse = true, false
+	return c.Cutover(ctx, o)
+}
+
+// Advance records a step outside of an attempt: CatchingUp and Following when the replication gets there, Finished before
+// our objects are dropped. It may be called from any goroutine.
+func (c *Coordinator) Advance(ctx context.Context, to StepName) error {
+	r, err := c.request(ctx, Advanced{ID: c.ids.Add(1), To: to})
+	if err == nil && r.Outcome != OutcomeRecorded {
+		return fmt.Errorf("record step %s: %s", to, r.Reason)
+	}
+	return err
+}
+
+// YieldTargetLock is called by the applier when it meets TRUNCATE or DDL, which the pre-lock on the target would block. It
+// returns when that is not held any more; it is taken again behind the marker. It may be called from any goroutine.
+func (c *Coordinator) YieldTargetLock(ctx context.Context) error {
+	y := make(chan error, 1)
+	c.inbox.post(message{event: LockWanted{}, yield: y})
+	select {
+	case err := <-y:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.ended:
+		return ErrStopped
+	}
+}
+
+func (c *Coordinator) request(ctx context.Context, e Event) (Report, error) {
+	reply := make(chan answer, 1)
+	c.inbox.post(message{event: e, reply: reply})
+	select {
+	case a := <-reply:
+		return a.report, a.err
+	case <-ctx.Done():
+		return Report{Incomplete: true}, fmt.Errorf("%w (%w)", ErrUndecided, ctx.Err())
+	case <-c.ended:
+		select {
+		case a := <-reply:
+			return a.report, a.err
+		default:
+			return Report{}, ErrStopped
+		}
+	}
+}
+
+// admit enters a request, with an account of its own if it will be tried; false if it is blocked from outside.
+func (c *Coordinator) admit(m message) bool {
+	switch e := m.event.(type) {
+	case Requested:
+		if c.cfg.Blocked != nil {
+			if why := c.cfg.Blocked(e.Direction); why != "" {
+				m.reply <- answer{err: &RefusedError{Reason: why}}
+				return false
+			}
+		}
+		if c.state.refuseCutover(e.Direction) == "" {
+			last := c.account.last
+			c.account = newAccount()
+			c.account.last = last
+		}
+		c.replies[e.ID] = m.reply
+	case Advanced:
+		c.replies[e.ID] = m.reply
+	}
+	return true
+}
+
+func (c *Coordinator) answer(e Answer) {
+	var r Report
+	switch e.Outcome {
+	case OutcomePlanned:
+		r = c.plan()
+		if e.Reason != "" {
+			c.reply(e.ID, answer{report: r, err: fmt.Errorf("survey: %s", e.Reason)})
+			return
+		}
+	case OutcomeRecorded:
+		r = Report{Outcome: e.Outcome, Epoch: c.state.Epoch}
+	default:
+		r = c.report(e.Outcome, e.Reason)
+		c.account.last = &r
+	}
+	c.reply(e.ID, answer{report: r})
+}
+
+func (c *Coordinator) reply(id uint64, a answer) {
+	if reply, ok := c.replies[id]; ok {
+		delete(c.replies, id)
+		reply <- a
+	}
+}
+
+// serveYield tells appliers that the pre-lock is gone: at once where it is not held, else when its release has ended.
+func (c *Coordinator) serveYield(m message) {
+	for _, l := range c.live {
+		c.yielding = c.yielding || l.op == OpYieldTarget
+	}
+	if m.yield != nil {
+		c.yields = append(c.yields, m.yield)
+	}
+	var err error
+	if m.call != nil && m.call.op == OpYieldTarget {
+		c.yielding = false
+		if f, ok := m.event.(Failed); ok {
+			err = fmt.Errorf("release the pre-lock on the target: %s", f.Reason)
+		}
+	}
+	if c.yielding {
+		return
+	}
+	for _, y := range c.yields {
+		y <- err
+	}
+	c.yields = nil
+}

@@ -1,0 +1,84 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// locksPerTable is how many locks a transaction over all tables takes for each:
+// the table and, on the average, an index or a sequence.
+const locksPerTable = 2
+
+// usage is how much of a server's limited things is taken.
+type usage struct {
+	Slots, MaxSlots     int
+	Senders, MaxSenders int
+	Locks               int // what the lock table holds
+	Clients             int // sessions in the database
+	FreeConnections     int
+	OwnSlot             bool // a slot of ours exists already
+}
+
+func readUsage(ctx context.Context, conn *pgx.Conn) (usage, error) {
+	return one[usage](ctx, conn, "limits", `
+		SELECT (SELECT count(*) FROM pg_replication_slots)::int, current_setting('max_replication_slots')::int,
+			(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender')::int, current_setting('max_wal_senders')::int,
+			current_setting('max_locks_per_transaction')::int
+				* (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int),
+			(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = current_database()
+				AND application_name NOT LIKE 'crossfade%')::int,
+			current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+				- (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int,
+			EXISTS (SELECT FROM pg_replication_slots WHERE database = current_database() AND slot_name LIKE 'crossfade\_%')`)
+}
+
+func (p *Preflight) checkCapacity(ctx context.Context) ([]Finding, error) {
+	source, err := readUsage(ctx, p.source)
+	if err != nil {
+		return nil, err
+	}
+	target, err := readUsage(ctx, p.target)
+	if err != nil {
+		return nil, err
+	}
+	tables, err := one[struct{ Count int }](ctx, p.source, "number of tables",
+		`SELECT count(*)::int`+fromUserRelations+`AND c.relkind IN ('r', 'p')`)
+	if err != nil {
+		return nil, err
+	}
+	return capacityFindings(source, target, tables.Count), nil
+}
+
+func capacityFindings(source, target usage, tables int) []Finding {
+	var found []Finding
+	if !source.OwnSlot {
+		if source.Slots >= source.MaxSlots {
+			found = append(found, noSlot("source", fmt.Sprintf("all %d replication slots of the source are taken", source.MaxSlots)))
+		}
+		if source.Senders >= source.MaxSenders {
+			found = append(found, noWALSender(fmt.Sprintf("all %d walsenders of the source are taken", source.MaxSenders)))
+		}
+	}
+	for _, side := range []struct {
+		name  string
+		usage usage
+	}{{"source", source}, {"target", target}} {
+		if tables*locksPerTable > side.usage.Locks {
+			found = append(found, Finding{
+				Code: "lock_table_small", Severity: Warning, Object: "max_locks_per_transaction",
+				Detail: fmt.Sprintf("the cutover locks %d tables at once; the %s has room for %d locks", tables, side.name, side.usage.Locks),
+				Remedy: fmt.Sprintf("raise max_locks_per_transaction on the %s and restart", side.name),
+			})
+		}
+	}
+	if target.FreeConnections < source.Clients {
+		found = append(found, Finding{
+			Code: "target_connections", Severity: Warning, Object: "max_connections",
+			Detail: fmt.Sprintf("the source's database has %d sessions, the target has %d connections free", source.Clients, target.FreeConnections),
+			Remedy: "give the target more connections (on Neon: a larger compute) before the cutover",
+		})
+	}
+	return found
+}

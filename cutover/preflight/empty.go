@@ -1,0 +1,110 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+)
+
+// maxNamed bounds how many objects one finding lists: a target that was filled
+// by mistake may hold thousands.
+const maxNamed = 5
+
+func (p *Preflight) checkTargetEmpty(ctx context.Context) ([]Finding, error) {
+	var found []Finding
+	if !p.opts.Resume {
+		for _, side := range []struct {
+			name string
+			conn *pgx.Conn
+		}{{"source", p.source}, {"target", p.target}} {
+			left, err := one[struct{ There bool }](ctx, side.conn, "our schema on the "+side.name,
+				`SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'crossfade')`)
+			if err != nil {
+				return nil, err
+			}
+			if left.There {
+				found = append(found, Finding{
+					Code: "left_over_run", Severity: Blocker, Object: "crossfade",
+					Detail: fmt.Sprintf("the %s holds the schema of another run", side.name),
+					Remedy: "end that run, or remove what it left with: crossfade clean --source DSN --target DSN",
+				})
+			}
+		}
+	}
+	there, err := userObjects(ctx, p.target)
+	if err != nil {
+		return nil, err
+	}
+	if p.opts.Resume {
+		if there, err = p.notOurs(ctx, there); err != nil {
+			return nil, err
+		}
+	}
+	if len(there) > 0 {
+		found = append(found, Finding{
+			Code: "target_not_empty", Severity: Blocker, Object: there[0],
+			Detail: "the target's database already has " + named(there),
+			Remedy: "use an empty database, or drop what is there",
+		})
+	}
+	return found, nil
+}
+
+// userObjects returns the names of what the user made: relations, functions and
+// types. What a relation, a type or an extension brings along is left out.
+func userObjects(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	type object struct{ Schema, Name string }
+	objects, err := list[object](ctx, conn, "objects of the database", `
+		SELECT nsp, name FROM (
+			SELECT n.nspname::text AS nsp, c.relname::text AS name, CASE c.relkind WHEN 'S' THEN 2 ELSE 1 END AS sort`+
+		fromUserRelations+`AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
+			UNION ALL
+			SELECT n.nspname::text, p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', 3
+			FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+			WHERE`+userSchema+`AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype IN ('e', 'i'))
+			UNION ALL
+			SELECT n.nspname::text, t.typname::text, 4
+			FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
+			WHERE`+userSchema+`AND (t.typtype IN ('d', 'e', 'r') OR t.typtype = 'c' AND c.relkind = 'c')
+				AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype IN ('e', 'i'))
+		) o ORDER BY sort, nsp, name`)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, o := range objects {
+		names = append(names, pg.Name{Schema: o.Schema, Name: o.Name}.Display())
+	}
+	return names, nil
+}
+
+// notOurs leaves of the target's objects those that the source does not have:
+// the run that goes on cannot have made them.
+func (p *Preflight) notOurs(ctx context.Context, there []string) ([]string, error) {
+	source, err := userObjects(ctx, p.source)
+	if err != nil {
+		return nil, err
+	}
+	copied := map[string]bool{}
+	for _, name := range source {
+		copied[name] = true
+	}
+	var foreign []string
+	for _, name := range there {
+		if !copied[name] {
+			foreign = append(foreign, name)
+		}
+	}
+	return foreign, nil
+}
+
+func named(names []string) string {
+	if len(names) <= maxNamed {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), len(names)-maxNamed)
+}

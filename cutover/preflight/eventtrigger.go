@@ -1,0 +1,77 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+)
+
+func (p *Preflight) checkEventTriggers(ctx context.Context) ([]Finding, error) {
+	source, err := eventTriggers(ctx, p.source)
+	if err != nil {
+		return nil, err
+	}
+	target, err := eventTriggers(ctx, p.target)
+	if err != nil {
+		return nil, err
+	}
+	may, err := p.mayMakeEventTriggers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, name := range source {
+		f := Finding{
+			Code: "event_trigger", Severity: Warning, Object: name,
+			Detail: "runs on DDL at the source, Crossfade's own included, and is carried to the target",
+			Remedy: fmt.Sprintf("see that its function lets schema crossfade be, or ALTER EVENT TRIGGER %s DISABLE until the cutover", pg.QuoteIdent(name)),
+		}
+		if !may {
+			f.Code, f.Severity = "event_trigger_not_allowed", Blocker
+			f.Detail = "only a superuser can make event triggers on the target"
+			f.Remedy = fmt.Sprintf("DROP EVENT TRIGGER %s on the source, and let a superuser make it on the target after the move", pg.QuoteIdent(name))
+		}
+		found = append(found, f)
+	}
+	for _, name := range target {
+		if p.opts.Resume {
+			break // the run that goes on may have made them
+		}
+		found = append(found, Finding{
+			Code: "target_event_trigger", Severity: Warning, Object: name,
+			Detail: "runs on the DDL with which the schema is restored on the target",
+			Remedy: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE on the target until the restore has ended", pg.QuoteIdent(name)),
+		})
+	}
+	return found, nil
+}
+
+func eventTriggers(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	type trigger struct{ Name string }
+	there, err := list[trigger](ctx, conn, "event triggers", `
+		SELECT evtname::text FROM pg_event_trigger e
+		WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_event_trigger'::regclass AND d.objid = e.oid AND d.deptype = 'e')
+		ORDER BY 1`)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(there))
+	for i, t := range there {
+		names[i] = t.Name
+	}
+	return names, nil
+}
+
+// mayMakeEventTriggers tells whether our role can make event triggers on the
+// target. Neon lets the roles that its console makes.
+func (p *Preflight) mayMakeEventTriggers(ctx context.Context) (bool, error) {
+	role, err := currentRole(ctx, p.target)
+	if err != nil || role.Super {
+		return role.Super, err
+	}
+	endpoint, err := setting(ctx, p.target, "neon.endpoint_id")
+	return endpoint != "", err
+}

@@ -1,0 +1,37 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+)
+
+// checkFallback looks at what a way back would need of the target, or says
+// that there is none.
+func (p *Preflight) checkFallback(ctx context.Context) ([]Finding, error) {
+	if !p.opts.Fallback {
+		return []Finding{{
+			Code: "no_fallback", Severity: Info,
+			Detail: "there is no way back after the cutover: changes of the target are not led to the source",
+		}}, nil
+	}
+	var found []Finding
+	level, err := setting(ctx, p.target, "wal_level")
+	if err != nil {
+		return nil, err
+	}
+	if level != "logical" {
+		found = append(found, Finding{
+			Code: "target_wal_level", Severity: Blocker, Object: "target",
+			Detail: fmt.Sprintf("wal_level is %s; the way back needs logical", level),
+			Remedy: "enable logical replication on the target (Neon: in the project's settings, which restarts the compute)",
+		})
+	}
+	taken, err := readUsage(ctx, p.target)
+	if err != nil {
+		return nil, err
+	}
+	if !taken.OwnSlot && taken.Slots >= taken.MaxSlots {
+		found = append(found, noSlot("target", fmt.Sprintf("all %d replication slots of the target are taken; the way back needs one", taken.MaxSlots)))
+	}
+	return found, nil
+}

@@ -1,0 +1,110 @@
+package preflight
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster"
+	"crossfade/internal/pgcluster/pgtest"
+)
+
+// fixture is a fresh source and target, each with an owner of its own, and the
+// superusers' sessions with which a test spoils them.
+type fixture struct {
+	sourceDSN, targetDSN     pg.DSN
+	source, target           *pgx.Conn // the owner's, for preparing
+	sourceAdmin, targetAdmin *pgx.Conn
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	return fixtureOn(t, pgtest.Shared(t, pgtest.Source), pgtest.Shared(t, pgtest.Target))
+}
+
+func fixtureOn(t *testing.T, source, target *pgcluster.Cluster) *fixture {
+	t.Helper()
+	f := &fixture{sourceDSN: pgtest.Database(t, source), targetDSN: pgtest.Database(t, target)}
+	f.source, f.target = pgtest.Conn(t, f.sourceDSN), pgtest.Conn(t, f.targetDSN)
+	f.sourceAdmin = pgtest.Conn(t, source.AdminDSN(f.sourceDSN.Database()))
+	f.targetAdmin = pgtest.Conn(t, target.AdminDSN(f.targetDSN.Database()))
+	return f
+}
+
+func (f *fixture) options() Options {
+	return Options{
+		Mode:       Run,
+		SourceHost: f.sourceDSN.Host(),
+		TargetHost: f.targetDSN.Host(),
+		OpenReplication: func(ctx context.Context) error {
+			conn, err := pg.ConnectReplication(ctx, f.sourceDSN)
+			if err != nil {
+				return err
+			}
+			return conn.Close(ctx)
+		},
+		PgDumpMajor: func(ctx context.Context) (int, error) {
+			b, err := pgcluster.Find()
+			return b.Major, err
+		},
+	}
+}
+
+// preflight opens the sessions as the program does.
+func (f *fixture) preflight(t *testing.T, change ...func(*Options)) *Preflight {
+	t.Helper()
+	o := f.options()
+	for _, c := range change {
+		c(&o)
+	}
+	var conns []*pgx.Conn
+	for _, dsn := range []pg.DSN{f.sourceDSN, f.targetDSN} {
+		conn, err := pg.Connect(t.Context(), dsn, pg.WithName("check"))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close(context.Background()) })
+		conns = append(conns, conn)
+	}
+	p, err := New(conns[0], conns[1], o)
+	require.NoError(t, err)
+	return p
+}
+
+// ask runs one check, which must be completed.
+func (f *fixture) ask(t *testing.T, name string, change ...func(*Options)) []Finding {
+	t.Helper()
+	for _, c := range f.preflight(t, change...).Checks() {
+		if c.Name == name {
+			found, err := c.Run(t.Context())
+			require.NoError(t, err)
+			for _, finding := range found {
+				require.NotEmpty(t, finding.Detail)
+				if finding.Severity != Info {
+					require.NotEmpty(t, finding.Remedy, "%s: what to do", finding.Code)
+				}
+			}
+			return found
+		}
+	}
+	t.Fatalf("no check is called %q in this mode", name)
+	return nil
+}
+
+// seen is a finding without its words.
+type seen struct {
+	Severity     Severity
+	Code, Object string
+}
+
+func short(found []Finding) []seen {
+	out := []seen{}
+	for _, f := range found {
+		out = append(out, seen{f.Severity, f.Code, f.Object})
+	}
+	return out
+}
+
+func copyMode(o *Options) { o.Mode = Copy }
+func resume(o *Options)   { o.Resume = true }

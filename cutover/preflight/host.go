@@ -1,0 +1,39 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// poolerSuffix ends the first label of the host name of Neon's connection
+// pooler. A pooler in transaction mode keeps no session: no replication, no
+// snapshot, no session settings.
+const poolerSuffix = "-pooler"
+
+func (p *Preflight) checkHosts(context.Context) ([]Finding, error) {
+	var found []Finding
+	for _, side := range []struct{ name, host string }{{"source", p.opts.SourceHost}, {"target", p.opts.TargetHost}} {
+		direct, pooled := directHost(side.host)
+		if !pooled {
+			continue
+		}
+		found = append(found, Finding{
+			Code:     "pooler_host",
+			Severity: Blocker,
+			Object:   side.host,
+			Detail:   fmt.Sprintf("the %s is named by its connection pooler, which keeps no session", side.name),
+			Remedy:   "use the direct host " + direct,
+		})
+	}
+	return found, nil
+}
+
+// directHost tells whether host names a pooler, and what it stands before.
+func directHost(host string) (direct string, pooled bool) {
+	label, rest, dotted := strings.Cut(host, ".")
+	if !dotted || !strings.HasSuffix(strings.ToLower(label), poolerSuffix) {
+		return host, false
+	}
+	return label[:len(label)-len(poolerSuffix)] + "." + rest, true
+}

@@ -1,0 +1,36 @@
+package preflight
+
+import "context"
+
+// checkNeighbours names what else replicates from or into the source: after the
+// cutover the source stands still, and they would go stale without a word.
+func (p *Preflight) checkNeighbours(ctx context.Context) ([]Finding, error) {
+	type neighbour struct{ Code, Name, Detail, Remedy string }
+	there, err := list[neighbour](ctx, p.source, "replication of others", `
+		SELECT 'foreign_publication', pubname::text,
+			'its subscribers get no more changes after the cutover',
+			'publish from the target as well, and let the subscribers change over'
+		FROM pg_publication WHERE pubname <> 'crossfade'
+		UNION ALL
+		SELECT 'foreign_slot', slot_name::text,
+			'a ' || slot_type || ' slot' || coalesce(' with ' || plugin, '') || CASE WHEN active THEN ', being read' ELSE ', not being read' END
+				|| '; its reader gets no more changes after the cutover',
+			'plan how its reader changes over to the target, or drop the slot if it has none'
+		FROM pg_replication_slots
+		WHERE NOT temporary AND slot_name NOT LIKE 'crossfade\_%' AND slot_name <> 'wal_proposer_slot'
+			AND (database IS NULL OR database = current_database())
+		UNION ALL
+		SELECT 'foreign_subscription', subname::text,
+			'it writes to the source past the proxy, and will meet the fence',
+			'subscribe from the target instead, and disable it before the cutover'
+		FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+		ORDER BY 1, 2`)
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, n := range there {
+		found = append(found, Finding{Code: n.Code, Severity: Warning, Object: n.Name, Detail: n.Detail, Remedy: n.Remedy})
+	}
+	return found, nil
+}

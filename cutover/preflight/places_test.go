@@ -1,0 +1,115 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster/pgtest"
+)
+
+func TestPoolerHosts(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	require.Empty(t, f.ask(t, "host"))
+	found := f.ask(t, "host", func(o *Options) {
+		o.SourceHost = "db.example.com"
+		o.TargetHost = "ep-cool-night-123456-pooler.eu-central-1.aws.neon.tech"
+	})
+	require.Equal(t, []seen{{Blocker, "pooler_host", "ep-cool-night-123456-pooler.eu-central-1.aws.neon.tech"}}, short(found))
+	require.Contains(t, found[0].Remedy, " ep-cool-night-123456.eu-central-1.aws.neon.tech")
+
+	for _, host := range []string{"", "localhost", "my-pooler", "/run/postgresql", "a.b-pooler.example.com", "pooler.example.com"} {
+		_, pooled := directHost(host)
+		require.False(t, pooled, host)
+	}
+}
+
+func TestVersions(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	require.Empty(t, f.ask(t, "version"))
+
+	found := f.ask(t, "version", func(o *Options) {
+		o.PgDumpMajor = func(context.Context) (int, error) { return 0, errors.New("executable file not found in $PATH") }
+	})
+	require.Equal(t, []seen{{Blocker, "pg_dump_missing", "pg_dump"}}, short(found))
+
+	tests := []struct {
+		source, target, dump int
+		want                 []seen
+	}{
+		{15, 17, 17, []seen{}},
+		{15, 15, 16, []seen{{Warning, "pg_dump_newer", "pg_dump"}}},
+		{17, 15, 17, []seen{{Blocker, "target_older", "target"}, {Warning, "pg_dump_newer", "pg_dump"}}},
+		{16, 17, 15, []seen{{Blocker, "pg_dump_older", "pg_dump"}}},
+		{12, 17, 17, []seen{{Blocker, "source_too_old", "source"}}},
+	}
+	for _, tt := range tests {
+		require.Equal(t, tt.want, short(versionFindings(tt.source, tt.target, tt.dump)), "%+v", tt)
+	}
+}
+
+func TestEncodings(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	require.Empty(t, f.ask(t, "encoding"))
+
+	c := pgtest.Shared(t, pgtest.Target)
+	admin := pgtest.Conn(t, c.AdminDSN("postgres"))
+	other := f.targetDSN.Database() + "_latin"
+	pgtest.Exec(t, admin, "CREATE DATABASE "+other+" OWNER "+f.targetDSN.User()+" ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+	// Registered before the sessions to it are opened, so it runs after they end.
+	t.Cleanup(func() {
+		conn, err := pg.Connect(context.Background(), c.AdminDSN("postgres"))
+		require.NoError(t, err)
+		defer func() { _ = conn.Close(context.Background()) }()
+		pgtest.Exec(t, conn, "DROP DATABASE "+other+" WITH (FORCE)")
+	})
+	f.targetDSN = f.targetDSN.WithDatabase(other)
+	found := f.ask(t, "encoding")
+	require.Equal(t, []seen{{Blocker, "encoding_differs", "target"}}, short(found))
+	require.Contains(t, found[0].Detail, "UTF8")
+	require.Contains(t, found[0].Detail, "LATIN1")
+}
+
+func TestCollations(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	pgtest.Exec(t, f.source, `CREATE TABLE word (id int PRIMARY KEY, w text COLLATE "POSIX")`)
+	require.Empty(t, f.ask(t, "collation"))
+
+	pgtest.Exec(t, f.targetAdmin, `SET allow_system_table_mods = on; DELETE FROM pg_collation WHERE collname = 'POSIX'`)
+	require.Equal(t, []seen{{Blocker, "collation_missing", "public.word"}}, short(f.ask(t, "collation")))
+
+	pgtest.Exec(t, f.targetAdmin, `UPDATE pg_database SET datcollate = 'C.UTF-8' WHERE datname = current_database()`)
+	require.Contains(t, short(f.ask(t, "collation")), seen{Warning, "collation_differs", "target"})
+}
+
+func TestExtensions(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	pgtest.Exec(t, f.source, "CREATE EXTENSION pg_trgm")
+	require.Empty(t, f.ask(t, "extensions"))
+
+	pgtest.Exec(t, f.sourceAdmin, "CREATE EXTENSION pageinspect")
+	require.Equal(t, []seen{{Blocker, "extension_not_allowed", "pageinspect"}}, short(f.ask(t, "extensions")))
+	pgtest.Exec(t, f.targetAdmin, "CREATE EXTENSION pageinspect")
+	require.Empty(t, f.ask(t, "extensions"), "somebody who may has made it")
+
+	pgtest.Exec(t, f.source, "CREATE TABLE job (id int PRIMARY KEY)")
+	pgtest.Exec(t, f.sourceAdmin, `SET allow_system_table_mods = on; UPDATE pg_extension SET extconfig = ARRAY['public.job'::regclass::oid] WHERE extname = 'pg_trgm'`)
+	require.Empty(t, f.ask(t, "extensions"))
+	pgtest.Exec(t, f.source, "INSERT INTO job VALUES (1)")
+	require.Equal(t, []seen{{Warning, "extension_data", "public.job"}}, short(f.ask(t, "extensions")))
+	pgtest.Exec(t, f.source, "TRUNCATE job")
+
+	pgtest.Exec(t, f.sourceAdmin, `SET allow_system_table_mods = on; UPDATE pg_extension SET extversion = '0.1' WHERE extname = 'pg_trgm'`)
+	require.Equal(t, []seen{{Warning, "extension_version", "pg_trgm"}}, short(f.ask(t, "extensions")))
+
+	pgtest.Exec(t, f.sourceAdmin, `UPDATE pg_extension SET extname = 'aws_s3' WHERE extname = 'pg_trgm'`)
+	require.Equal(t, []seen{{Blocker, "extension_missing", "aws_s3"}}, short(f.ask(t, "extensions")))
+}

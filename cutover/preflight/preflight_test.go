@@ -1,0 +1,86 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/pgcluster/pgtest"
+)
+
+// ordinary is a schema that nothing is wrong with.
+const ordinary = `
+	CREATE TABLE customer (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL);
+	CREATE TABLE payment (id int, day date, amount numeric, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+	CREATE TABLE payment_2026 PARTITION OF payment FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+	CREATE VIEW names AS SELECT name FROM customer;
+	CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM customer;
+	CREATE EXTENSION pg_trgm`
+
+func TestAnOrdinaryPairIsReady(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	pgtest.Exec(t, f.source, ordinary)
+	for _, mode := range []Mode{Run, Copy} {
+		r := f.preflight(t, func(o *Options) { o.Mode = mode; o.LongTransaction = time.Hour }).Run(t.Context())
+		require.Empty(t, r.Incomplete)
+		require.Empty(t, r.Of(Blocker))
+		require.Empty(t, r.Of(Warning))
+		require.True(t, r.Ready(), mode)
+	}
+}
+
+func TestCopyAsksLess(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	asked := map[string]bool{}
+	for _, c := range f.preflight(t, copyMode).Checks() {
+		asked[c.Name] = true
+	}
+	for _, name := range []string{"wal_level", "replication", "capacity", "replica identity"} {
+		require.False(t, asked[name], name)
+	}
+	require.True(t, asked["extensions"])
+}
+
+func TestABrokenConnectionIsNeverAPass(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	p := f.preflight(t)
+	require.NoError(t, p.source.Close(context.Background()))
+	r := p.Run(t.Context())
+	require.False(t, r.Ready())
+	require.Equal(t, ExitIncomplete, r.ExitCode())
+	require.Greater(t, len(r.Incomplete), 10, "every check that needs the source is without an answer")
+	require.Empty(t, r.Of(Blocker))
+}
+
+func TestACheckIsBounded(t *testing.T) {
+	t.Parallel()
+	r := Ask(t.Context(), []Check{{"bounded", func(ctx context.Context) ([]Finding, error) {
+		deadline, ok := ctx.Deadline()
+		if !ok || time.Until(deadline) > CheckTimeout {
+			return nil, errors.New("no bound")
+		}
+		return nil, nil
+	}}})
+	require.True(t, r.Ready())
+}
+
+func TestOptionsAreValidated(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(*Options){
+		"mode":                      func(o *Options) { o.Mode = "walk" },
+		"no way to ask pg_dump":     func(o *Options) { o.PgDumpMajor = nil },
+		"no way to open a replicat": func(o *Options) { o.OpenReplication = nil },
+	} {
+		o := Options{Mode: Run, OpenReplication: func(context.Context) error { return nil }, PgDumpMajor: func(context.Context) (int, error) { return 15, nil }}
+		require.NoError(t, o.Validate())
+		spoil(&o)
+		_, err := New(nil, nil, o)
+		require.ErrorContains(t, err, name)
+	}
+}

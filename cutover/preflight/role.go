@@ -1,0 +1,59 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+)
+
+// roleRight is the role of a connection and what it may do in its database.
+type roleRight struct {
+	Name, Database            string
+	Super, BypassRLS          bool
+	Create, Monitor, Signaler bool
+}
+
+func currentRole(ctx context.Context, conn *pgx.Conn) (roleRight, error) {
+	return one[roleRight](ctx, conn, "rights of the role", `
+		SELECT current_user::text, current_database()::text, rolsuper, rolbypassrls,
+			has_database_privilege(current_database(), 'CREATE'),
+			pg_has_role('pg_monitor', 'USAGE'), pg_has_role('pg_signal_backend', 'USAGE')
+		FROM pg_roles WHERE rolname = current_user`)
+}
+
+// findings are what a role lacks that runs a migration on the source.
+func (r roleRight) findings() []Finding {
+	var found []Finding
+	role := pg.QuoteIdent(r.Name)
+	if !r.Create {
+		found = append(found, noCreate("source", r))
+	}
+	if !r.Monitor {
+		found = append(found, Finding{
+			Code: "no_pg_monitor", Severity: Blocker, Object: r.Name,
+			Detail: "cannot see other sessions, and so not who writes to the source past the proxy",
+			Remedy: "GRANT pg_monitor TO " + role,
+		})
+	}
+	if !r.Signaler {
+		found = append(found, Finding{
+			Code: "no_pg_signal_backend", Severity: Warning, Object: r.Name,
+			Detail: "cannot end sessions of other roles that a proxy which died left behind",
+			Remedy: "GRANT pg_signal_backend TO " + role,
+		})
+	}
+	return found
+}
+
+// noCreate is the same for both sides: Crossfade keeps its state in a schema of
+// its own.
+func noCreate(side string, r roleRight) Finding {
+	return Finding{
+		Code: "no_create_on_" + side, Severity: Blocker, Object: r.Name,
+		Detail: fmt.Sprintf("may not create schemas in database %s of the %s", r.Database, side),
+		Remedy: fmt.Sprintf("GRANT CREATE ON DATABASE %s TO %s", pg.QuoteIdent(r.Database), pg.QuoteIdent(r.Name)),
+	}
+}

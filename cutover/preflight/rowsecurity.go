@@ -1,0 +1,57 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+
+	"crossfade/internal/pg"
+)
+
+// protected is a table whose policies filter some roles.
+type protected struct {
+	Schema, Table string
+	Owned, Forced bool
+}
+
+func (p *Preflight) checkRowSecurity(ctx context.Context) ([]Finding, error) {
+	tables, err := list[protected](ctx, p.source, "tables with row security", `
+		SELECT n.nspname::text, c.relname::text, pg_has_role(c.relowner, 'USAGE'), c.relforcerowsecurity`+
+		fromUserRelations+`AND c.relkind IN ('r', 'p') AND c.relrowsecurity ORDER BY 1, 2`)
+	if err != nil || len(tables) == 0 {
+		return nil, err
+	}
+	source, err := currentRole(ctx, p.source)
+	if err != nil {
+		return nil, err
+	}
+	target, err := currentRole(ctx, p.target)
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, t := range tables {
+		// At the target our role will own every table, so only FORCE filters it.
+		if filtered(source, t.Owned, t.Forced) {
+			found = append(found, rowSecurityFinding("source", source.Name, t))
+		}
+		if filtered(target, true, t.Forced) {
+			found = append(found, rowSecurityFinding("target", target.Name, t))
+		}
+	}
+	return found, nil
+}
+
+// filtered tells whether policies apply to the role (PostgreSQL documentation
+// 5.9: not to superusers, to roles with BYPASSRLS, and to the owner unless
+// forced).
+func filtered(r roleRight, owned, forced bool) bool {
+	return !r.Super && !r.BypassRLS && (!owned || forced)
+}
+
+func rowSecurityFinding(side, role string, t protected) Finding {
+	return Finding{
+		Code: "row_security", Severity: Blocker, Object: pg.Name{Schema: t.Schema, Name: t.Table}.Display(),
+		Detail: fmt.Sprintf("its policies would hide rows from role %s of the %s", role, side),
+		Remedy: fmt.Sprintf("ALTER ROLE %s BYPASSRLS (on the %s)", pg.QuoteIdent(role), side),
+	}
+}

@@ -1,0 +1,152 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster"
+	"crossfade/internal/pgcluster/pgtest"
+)
+
+func TestReplicationRight(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	require.Empty(t, f.ask(t, "replication"))
+	pgtest.Exec(t, f.sourceAdmin, "ALTER ROLE "+f.sourceDSN.User()+" NOREPLICATION")
+	found := f.ask(t, "replication")
+	require.Equal(t, []seen{{Blocker, "no_replication", f.sourceDSN.User()}}, short(found))
+
+	p := f.preflight(t, func(o *Options) {
+		o.OpenReplication = func(context.Context) error { return errors.New("connection reset") }
+	})
+	_, err := p.checkReplication(t.Context())
+	require.ErrorContains(t, err, "connection reset", "not knowing is no finding")
+}
+
+func TestSourceFindings(t *testing.T) {
+	t.Parallel()
+	require.Empty(t, sourceFindings("logical", false))
+	require.Equal(t, []seen{{Blocker, "source_is_standby", "source"}, {Blocker, "wal_level", "source"}}, short(sourceFindings("replica", true)))
+}
+
+// What is about the whole server is looked at on a server of its own.
+func TestALimitedServer(t *testing.T) {
+	t.Parallel()
+	source := pgtest.Own(t, pgtest.Source, func(c *pgcluster.Config) {
+		c.Settings = map[string]string{
+			"wal_level": "replica", "max_replication_slots": "1", "max_wal_senders": "1",
+			"old_snapshot_threshold": "'60min'", "max_slot_wal_keep_size": "'1GB'",
+		}
+		if major(t) >= 17 {
+			delete(c.Settings, "old_snapshot_threshold") // no such setting any more
+		}
+	})
+	target := pgtest.Shared(t, pgtest.Target)
+	f := fixtureOn(t, source, target)
+
+	require.Equal(t, []seen{{Blocker, "wal_level", "source"}}, short(f.ask(t, "wal_level")))
+	require.Equal(t, []seen{{Warning, "slot_wal_limited", "max_slot_wal_keep_size"}}, short(f.ask(t, "retention")))
+	if major(t) < 17 {
+		require.Equal(t, []seen{{Warning, "old_snapshot_threshold", "old_snapshot_threshold"}}, short(f.ask(t, "old snapshots")))
+	}
+	require.Empty(t, f.ask(t, "capacity"))
+	require.Empty(t, f.ask(t, "neighbours"))
+	require.Empty(t, f.ask(t, "prepared transactions"))
+
+	pgtest.Exec(t, f.sourceAdmin, "SELECT pg_create_physical_replication_slot('standby')")
+	require.Equal(t, []seen{{Blocker, "replication_slots_full", "max_replication_slots"}}, short(f.ask(t, "capacity")))
+	require.Equal(t, []seen{{Warning, "foreign_slot", "standby"}}, short(f.ask(t, "neighbours")))
+	pgtest.Exec(t, f.sourceAdmin, "SELECT pg_drop_replication_slot('standby')")
+
+	taken, err := pg.ConnectReplication(t.Context(), f.sourceDSN)
+	require.NoError(t, err)
+	require.Equal(t, []seen{{Blocker, "wal_senders_full", "max_wal_senders"}}, short(f.ask(t, "capacity")))
+	require.Equal(t, []seen{{Blocker, "wal_senders_full", "max_wal_senders"}}, short(f.ask(t, "replication")))
+	require.NoError(t, taken.Close(context.Background()))
+
+	pgtest.Exec(t, f.source, "CREATE TABLE t (a int)")
+	pgtest.Exec(t, f.source, "BEGIN; INSERT INTO t VALUES (1)")
+	require.Equal(t, []seen{}, short(f.ask(t, "long transactions")), "a young transaction is no finding")
+	require.Equal(t, []seen{}, short(f.ask(t, "long transactions", anyAge)), "one of ours is no finding")
+	pgtest.Exec(t, f.source, "SET application_name = 'billing'")
+	found := f.ask(t, "long transactions", anyAge)
+	require.Len(t, found, 1)
+	require.Equal(t, "long_transaction", found[0].Code)
+	require.Contains(t, found[0].Detail, "idle in transaction")
+
+	pgtest.Exec(t, f.source, "PREPARE TRANSACTION 'it''s mine'")
+	found = f.ask(t, "prepared transactions")
+	require.Equal(t, []seen{{Blocker, "prepared_transaction", "it's mine"}}, short(found))
+	require.Equal(t, Warning, f.ask(t, "prepared transactions", copyMode)[0].Severity)
+	pgtest.Exec(t, f.source, "ROLLBACK PREPARED 'it''s mine'")
+	require.Empty(t, f.ask(t, "prepared transactions"))
+}
+
+func anyAge(o *Options) { o.LongTransaction = time.Nanosecond }
+
+func major(t *testing.T) int {
+	t.Helper()
+	b, err := pgcluster.Find()
+	require.NoError(t, err)
+	return b.Major
+}
+
+func TestAnUnlimitedServer(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, name := range []string{"wal_level", "retention", "old snapshots", "capacity"} {
+		require.Empty(t, f.ask(t, name), name)
+	}
+}
+
+func TestCapacityFindings(t *testing.T) {
+	t.Parallel()
+	free := usage{MaxSlots: 10, MaxSenders: 10, Locks: 6400, FreeConnections: 90, Clients: 10}
+	require.Empty(t, capacityFindings(free, free, 100))
+
+	full := free
+	full.Slots, full.Senders = 10, 10
+	require.Len(t, capacityFindings(full, free, 100), 2)
+	full.OwnSlot = true
+	require.Empty(t, capacityFindings(full, free, 100), "our slot is one of those that are taken")
+
+	small := free
+	small.Locks, small.FreeConnections = 100, 5
+	require.Equal(t, []seen{{Warning, "lock_table_small", "max_locks_per_transaction"}, {Warning, "target_connections", "max_connections"}},
+		short(capacityFindings(free, small, 100)))
+}
+
+func TestNeighbours(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	pgtest.Exec(t, f.source, "CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION crossfade FOR TABLE t")
+	pgtest.Exec(t, f.source, "SELECT pg_create_logical_replication_slot('crossfade_"+f.sourceDSN.Database()+"', 'pgoutput')")
+	require.Empty(t, f.ask(t, "neighbours"), "ours are no neighbours")
+
+	warehouse := "wh_" + f.sourceDSN.Database()
+	pgtest.Exec(t, f.source, "CREATE PUBLICATION warehouse FOR TABLE t")
+	pgtest.Exec(t, f.source, "SELECT pg_create_logical_replication_slot('"+warehouse+"', 'pgoutput')")
+	pgtest.Exec(t, f.sourceAdmin, "CREATE SUBSCRIPTION feed_"+f.sourceDSN.Database()+" CONNECTION 'host=nowhere' PUBLICATION x WITH (connect = false, slot_name = NONE, enabled = false, create_slot = false)")
+	require.ElementsMatch(t, []seen{
+		{Warning, "foreign_publication", "warehouse"},
+		{Warning, "foreign_slot", warehouse},
+		{Warning, "foreign_subscription", "feed_" + f.sourceDSN.Database()},
+	}, short(f.ask(t, "neighbours")))
+	pgtest.Exec(t, f.sourceAdmin, "DROP SUBSCRIPTION feed_"+f.sourceDSN.Database())
+}
+
+func TestWayBack(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	wanted := func(o *Options) { o.Fallback = true }
+	require.Equal(t, []seen{{Info, "no_fallback", ""}}, short(f.ask(t, "way back")), "its lack is told, and refuses nothing")
+	require.Equal(t, []seen{{Blocker, "target_wal_level", "target"}}, short(f.ask(t, "way back", wanted)))
+
+	source := pgtest.Shared(t, pgtest.Source)
+	require.Empty(t, fixtureOn(t, source, source).ask(t, "way back", wanted))
+}

@@ -1,0 +1,87 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+
+	"crossfade/internal/pg"
+)
+
+// tableRight is a table of the source and what our role may do with it.
+type tableRight struct {
+	Schema, Table, Owner        string
+	Owned, Readable, SchemaOpen bool
+}
+
+func (p *Preflight) checkSourcePrivileges(ctx context.Context) ([]Finding, error) {
+	role, err := currentRole(ctx, p.source)
+	if err != nil {
+		return nil, err
+	}
+	tables, err := list[tableRight](ctx, p.source, "rights on tables", `
+		SELECT n.nspname::text, c.relname::text, pg_get_userbyid(c.relowner)::text,
+			pg_has_role(c.relowner, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), has_schema_privilege(n.oid, 'USAGE')`+
+		fromUserRelations+`AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+		ORDER BY 1, 2`)
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, t := range tables {
+		found = append(found, tableFindings(p.opts.Mode, role.Name, t)...)
+	}
+	if p.opts.Mode == Run {
+		found = append(found, role.findings()...)
+	}
+	return found, nil
+}
+
+func tableFindings(mode Mode, role string, t tableRight) []Finding {
+	name := pg.Name{Schema: t.Schema, Name: t.Table}
+	switch {
+	case !t.SchemaOpen:
+		return []Finding{{
+			Code: "schema_not_usable", Severity: Blocker, Object: name.Display(),
+			Detail: fmt.Sprintf("role %s may not look into schema %s", role, t.Schema),
+			Remedy: fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", pg.QuoteIdent(t.Schema), pg.QuoteIdent(role)),
+		}}
+	case mode == Run && !t.Owned:
+		return []Finding{{
+			Code: "table_not_owned", Severity: Blocker, Object: name.Display(),
+			Detail: fmt.Sprintf("belongs to %s; role %s can neither publish it nor fence it", t.Owner, role),
+			Remedy: fmt.Sprintf("GRANT %s TO %s", pg.QuoteIdent(t.Owner), pg.QuoteIdent(role)),
+		}}
+	case !t.Readable:
+		return []Finding{{
+			Code: "table_not_readable", Severity: Blocker, Object: name.Display(),
+			Detail: fmt.Sprintf("role %s may not read it", role),
+			Remedy: fmt.Sprintf("GRANT SELECT ON TABLE %s TO %s", name, pg.QuoteIdent(role)),
+		}}
+	}
+	return nil
+}
+
+func (p *Preflight) checkSequencePrivileges(ctx context.Context) ([]Finding, error) {
+	role, err := currentRole(ctx, p.source)
+	if err != nil {
+		return nil, err
+	}
+	type sequence struct{ Schema, Name string }
+	unreadable, err := list[sequence](ctx, p.source, "rights on sequences", `
+		SELECT n.nspname::text, c.relname::text`+fromUserRelations+`AND c.relkind = 'S' AND c.relpersistence <> 't'
+			AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_sequence_privilege(c.oid, 'SELECT'))
+		ORDER BY 1, 2`)
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, s := range unreadable {
+		name := pg.Name{Schema: s.Schema, Name: s.Name}
+		found = append(found, Finding{
+			Code: "sequence_not_readable", Severity: Blocker, Object: name.Display(),
+			Detail: fmt.Sprintf("role %s may not read it, and would hand out used numbers after the move", role.Name),
+			Remedy: fmt.Sprintf("GRANT SELECT ON SEQUENCE %s TO %s", name, pg.QuoteIdent(role.Name)),
+		})
+	}
+	return found, nil
+}

@@ -1,0 +1,43 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+
+	"crossfade/internal/pg"
+)
+
+func (p *Preflight) checkUnlogged(ctx context.Context) ([]Finding, error) {
+	type table struct{ Schema, Name string }
+	tables, err := list[table](ctx, p.source, "unlogged tables", `
+		SELECT n.nspname::text, c.relname::text`+fromUserRelations+`AND c.relkind = 'r' AND c.relpersistence = 'u' ORDER BY 1, 2`)
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, t := range tables {
+		name := pg.Name{Schema: t.Schema, Name: t.Name}
+		detail := "is unlogged: its changes are in no stream, so they are not followed"
+		if p.opts.Mode == Copy {
+			detail = "is unlogged: Neon empties it whenever the compute restarts"
+		}
+		found = append(found, Finding{
+			Code: "unlogged_table", Severity: Warning, Object: name.Display(),
+			Detail: detail,
+			Remedy: fmt.Sprintf("ALTER TABLE %s SET LOGGED, if its rows matter", name),
+		})
+	}
+	return found, nil
+}
+
+func (p *Preflight) checkLargeObjects(ctx context.Context) ([]Finding, error) {
+	objects, err := one[struct{ Count int64 }](ctx, p.source, "large objects", `SELECT count(*) FROM pg_largeobject_metadata`)
+	if err != nil || objects.Count == 0 {
+		return nil, err
+	}
+	return []Finding{{
+		Code: "large_objects", Severity: Blocker, Object: "pg_largeobject",
+		Detail: fmt.Sprintf("the source has %d large objects, which are neither copied nor followed", objects.Count),
+		Remedy: "move them into bytea columns, or remove those that nothing uses with vacuumlo",
+	}}, nil
+}

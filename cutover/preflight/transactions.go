@@ -1,0 +1,80 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"crossfade/internal/pg"
+)
+
+func (p *Preflight) checkPrepared(ctx context.Context) ([]Finding, error) {
+	type prepared struct {
+		GID, Database string
+		Age           int64 // seconds
+	}
+	left, err := list[prepared](ctx, p.source, "prepared transactions", `
+		SELECT gid, database::text, extract(epoch FROM clock_timestamp() - prepared)::bigint FROM pg_prepared_xacts ORDER BY prepared`)
+	if err != nil {
+		return nil, err
+	}
+	severity, detail := Blocker, "keeps the slot from being made, and holds its locks through a pause"
+	if p.opts.Mode == Copy {
+		severity, detail = Warning, "is not in the copy, since it has not ended"
+	}
+	var found []Finding
+	for _, x := range left {
+		gid := pg.QuoteLiteral(x.GID)
+		found = append(found, Finding{
+			Code: "prepared_transaction", Severity: severity, Object: x.GID,
+			Detail: fmt.Sprintf("prepared %s ago in database %s; it %s", seconds(x.Age), x.Database, detail),
+			Remedy: fmt.Sprintf("COMMIT PREPARED %s or ROLLBACK PREPARED %s, in that database", gid, gid),
+		})
+	}
+	return found, nil
+}
+
+// checkLongTransactions looks at every database of the cluster: a slot is made
+// only when all transactions that were open have ended. Statements are not
+// shown, since they may hold secrets.
+func (p *Preflight) checkLongTransactions(ctx context.Context) ([]Finding, error) {
+	type transaction struct {
+		PID                   int32
+		User, Database, State string
+		Age                   int64 // seconds
+	}
+	open, err := list[transaction](ctx, p.source, "open transactions", `
+		SELECT pid, coalesce(usename, '')::text, coalesce(datname, '')::text, coalesce(state, ''),
+			extract(epoch FROM clock_timestamp() - xact_start)::bigint
+		FROM pg_stat_activity
+		WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name NOT LIKE 'crossfade%'
+			AND xact_start < clock_timestamp() - $1::float8 * interval '1 second'
+		ORDER BY xact_start`, p.opts.LongTransaction.Seconds())
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, x := range open {
+		found = append(found, Finding{
+			Code: "long_transaction", Severity: Warning, Object: fmt.Sprintf("pid %d", x.PID),
+			Detail: fmt.Sprintf("a transaction of %s in database %s is open for %s (%s); the slot waits for it, and so would a pause",
+				x.User, x.Database, seconds(x.Age), x.State),
+			Remedy: fmt.Sprintf("let it end, or SELECT pg_terminate_backend(%d)", x.PID),
+		})
+	}
+	return found, nil
+}
+
+func (p *Preflight) checkOldSnapshots(ctx context.Context) ([]Finding, error) {
+	limit, err := setting(ctx, p.source, "old_snapshot_threshold")
+	if err != nil || limit == "" || limit == "-1" {
+		return nil, err
+	}
+	return []Finding{{
+		Code: "old_snapshot_threshold", Severity: Warning, Object: "old_snapshot_threshold",
+		Detail: fmt.Sprintf("the source may break a snapshot that is older than %s: a copy that takes longer would fail", limit),
+		Remedy: "ALTER SYSTEM SET old_snapshot_threshold = -1, then restart, for the time of the copy",
+	}}, nil
+}
+
+func seconds(s int64) string { return (time.Duration(s) * time.Second).String() }

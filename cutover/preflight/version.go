@@ -1,0 +1,78 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+)
+
+// OldestSource is the first major version whose snapshots can be read as
+// Crossfade needs them (pg_current_snapshot).
+const OldestSource = 13
+
+func (p *Preflight) checkVersions(ctx context.Context) ([]Finding, error) {
+	source, err := version(ctx, p.source)
+	if err != nil {
+		return nil, err
+	}
+	target, err := version(ctx, p.target)
+	if err != nil {
+		return nil, err
+	}
+	dump, err := p.opts.PgDumpMajor(ctx)
+	if err != nil {
+		// The context's end says nothing about pg_dump.
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("ask pg_dump for its version: %w", err)
+		}
+		return append(versionFindings(source/10000, target/10000, 0), Finding{
+			Code:     "pg_dump_missing",
+			Severity: Blocker,
+			Object:   "pg_dump",
+			Detail:   "pg_dump cannot be run: " + oneLine(err.Error()),
+			Remedy:   fmt.Sprintf("install PostgreSQL's client programs of version %d or newer", source/10000),
+		}), nil
+	}
+	return versionFindings(source/10000, target/10000, dump), nil
+}
+
+// versionFindings compares major versions; dump is 0 where it is not known.
+func versionFindings(source, target, dump int) []Finding {
+	var found []Finding
+	if source < OldestSource {
+		found = append(found, Finding{
+			Code:     "source_too_old",
+			Severity: Blocker,
+			Object:   "source",
+			Detail:   fmt.Sprintf("the source runs PostgreSQL %d; at least %d is needed", source, OldestSource),
+			Remedy:   "upgrade the source first",
+		})
+	}
+	if target < source {
+		found = append(found, Finding{
+			Code:     "target_older",
+			Severity: Blocker,
+			Object:   "target",
+			Detail:   fmt.Sprintf("the target runs PostgreSQL %d, which is older than the source's %d", target, source),
+			Remedy:   fmt.Sprintf("make a target of version %d or newer", source),
+		})
+	}
+	if dump != 0 && dump < source {
+		found = append(found, Finding{
+			Code:     "pg_dump_older",
+			Severity: Blocker,
+			Object:   "pg_dump",
+			Detail:   fmt.Sprintf("pg_dump %d refuses a server of version %d", dump, source),
+			Remedy:   fmt.Sprintf("install PostgreSQL's client programs of version %d or newer", source),
+		})
+	}
+	if dump > target {
+		found = append(found, Finding{
+			Code:     "pg_dump_newer",
+			Severity: Warning,
+			Object:   "pg_dump",
+			Detail:   fmt.Sprintf("pg_dump %d may write what the target's version %d does not know", dump, target),
+			Remedy:   fmt.Sprintf("put the client programs of version %d first in PATH", max(source, target)),
+		})
+	}
+	return found
+}

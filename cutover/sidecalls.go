@@ -1,0 +1,157 @@
+package cutover
+
+import (
+	"context"
+	"fmt"
+
+	"crossfade/internal/failpoint"
+)
+
+func (c *Coordinator) sourceCall(e Call, s Source) func(context.Context) outcome {
+	nonce := ""
+	if e.Op == OpFence {
+		nonce = c.cfg.Nonce()
+		c.account.marker = Marker{Epoch: e.Epoch, Nonce: nonce}
+	}
+	return func(ctx context.Context) outcome {
+		switch e.Op {
+		case OpCensus:
+			r, err := s.Census(ctx)
+			if err != nil {
+				return plain(ctx, e.Op, e.Gen, "", err)
+			}
+			return outcome{
+				event: CensusTaken{Gen: e.Gen, Bypass: len(r.Bypass), Detail: fmt.Sprintf("%d tables, %d sessions bypass the proxy", r.Tables, len(r.Bypass))},
+				keep:  func(a *account) { a.census, a.tables = r, r.Tables },
+			}
+		case OpSequences:
+			r, err := s.Sequences(ctx)
+			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d read", len(r)), err)
+			out.keep = func(a *account) { a.sequences = r }
+			return out
+		case OpFingerprintSource:
+			return fingerprintOf(ctx, e, SideSource, s.Fingerprint)
+		case OpPrepareFence:
+			r, err := s.PrepareFence(ctx)
+			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d tables", r.Tables), err)
+		case OpPrelockSource:
+			return plain(ctx, e.Op, e.Gen, "", s.Prelock(ctx, e.Epoch, c.lockLost(SideSource, e.Gen)))
+		case OpReleaseSource:
+			return plain(ctx, e.Op, e.Gen, "", s.ReleasePrelock(ctx))
+		case OpExpel:
+			n, err := s.Expel(ctx, e.Epoch)
+			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d strangers", n), err)
+		case OpFence:
+			failpoint.Here(PointBeforeFence)
+			r, err := s.Fence(ctx, e.Epoch, nonce)
+			if err != nil {
+				return plain(ctx, e.Op, e.Gen, "", err)
+			}
+			failpoint.Here("cutover." + string(Fenced))
+			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d tables, marker at %s", r.Tables, r.LSN), nil)
+			out.keep = func(a *account) { a.tables, a.marker.LSN = r.Tables, r.LSN }
+			return out
+		default:
+			err := s.Unfence(ctx, e.Epoch)
+			if err == nil {
+				failpoint.Here(PointUnfenced)
+			}
+			return plain(ctx, e.Op, e.Gen, "fence removed", err)
+		}
+	}
+}
+
+func (c *Coordinator) targetCall(e Call, t Target) func(context.Context) outcome {
+	in := DecisionInput{Epoch: e.Epoch, Direction: e.Direction, Sequences: c.account.sequences}
+	if e.Op == OpDecide {
+		in.Nonce = c.account.marker.Nonce
+	}
+	return func(ctx context.Context) outcome {
+		switch e.Op {
+		case OpPrelockTarget:
+			return plain(ctx, e.Op, e.Gen, "", t.Prelock(ctx, e.Epoch, c.lockLost(SideTarget, e.Gen)))
+		case OpReleaseTarget, OpYieldTarget:
+			return plain(ctx, e.Op, e.Gen, "", t.ReleasePrelock(ctx))
+		case OpRehearseDecision:
+			return plain(ctx, e.Op, e.Gen, "tried and rolled back", t.RehearseDecision(ctx, in))
+		case OpDecide:
+			failpoint.Here(PointBeforeDecision)
+			err := t.Decide(ctx, in)
+			if err == nil {
+				failpoint.Here(PointAfterDecision)
+			}
+			return plain(ctx, e.Op, e.Gen, "committed", err)
+		case OpDecision, OpReject:
+			ask := t.Decision
+			if e.Op == OpReject {
+				ask = t.Reject
+			}
+			d, err := ask(ctx, e.Epoch)
+			if err == nil && d.Verdict == VerdictUnknown {
+				err = fmt.Errorf("the register of epoch %d gave no verdict", e.Epoch)
+			}
+			if err != nil {
+				return plain(ctx, e.Op, e.Gen, "", err)
+			}
+			return outcome{event: RegisterRead{Op: e.Op, Gen: e.Gen, Epoch: d.Epoch, Verdict: d.Verdict}}
+		case OpFingerprintTarget:
+			return fingerprintOf(ctx, e, SideTarget, t.Fingerprint)
+		default:
+			return plain(ctx, e.Op, e.Gen, "", t.Complete(ctx, e.Epoch))
+		}
+	}
+}
+
+// streamCall calls replication and verification.
+func (c *Coordinator) streamCall(e Call, p Ports) func(context.Context) outcome {
+	marker := c.account.marker
+	return func(ctx context.Context) outcome {
+		switch e.Op {
+		case OpLag:
+			r, err := p.Replication.Lag(ctx)
+			if err != nil {
+				return plain(ctx, e.Op, e.Gen, "", err)
+			}
+			return outcome{
+				event: LagRead{Gen: e.Gen, Bytes: r.Bytes, Detail: fmt.Sprintf("%d bytes, %v behind", r.Bytes, r.Delay)},
+				keep:  func(a *account) { a.lag = r },
+			}
+		case OpWaitMarker:
+			err := p.Replication.WaitMarker(ctx, marker)
+			if err == nil {
+				failpoint.Here(PointMarkerApplied)
+			}
+			return plain(ctx, e.Op, e.Gen, "applied", err)
+		case OpContinue:
+			return plain(ctx, e.Op, e.Gen, "", p.Replication.Continue(ctx, e.Epoch))
+		case OpOpenSnapshots:
+			return plain(ctx, e.Op, e.Gen, "", p.Verification.Open(ctx, e.Epoch))
+		case OpStartVerification:
+			return plain(ctx, e.Op, e.Gen, "", p.Verification.Start(ctx, e.Epoch))
+		default:
+			return plain(ctx, e.Op, e.Gen, "", p.Verification.Discard(ctx))
+		}
+	}
+}
+
+func fingerprintOf(ctx context.Context, e Call, side Side, read func(context.Context) (Fingerprint, error)) outcome {
+	f, err := read(ctx)
+	if err != nil {
+		return plain(ctx, e.Op, e.Gen, "", err)
+	}
+	i := 0
+	if side == SideTarget {
+		i = 1
+	}
+	return outcome{
+		event: Fingerprinted{Gen: e.Gen, Side: side, Sum: f.Sum},
+		keep:  func(a *account) { a.prints[i] = &f },
+	}
+}
+
+// lockLost is what a port calls when it has let a pre-lock go by itself.
+func (c *Coordinator) lockLost(side Side, gen uint64) func(string) {
+	return func(reason string) {
+		c.inbox.post(message{event: LockLost{Side: side, Gen: gen, Reason: reason}})
+	}
+}

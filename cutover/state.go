@@ -1,0 +1,111 @@
+package cutover
+
+// State is everything the machine knows. It is a comparable value without pointers: a copy is a snapshot.
+type State struct {
+	Direction Direction
+	Step      StepName // as journalled, or as the register says
+	Phase     Phase
+	Epoch     int64 // of the attempt under way, or of the last one
+	Attempt   int   // from 1; 0 outside of an attempt
+	Mode      Mode
+	Limits    Limits
+	WayBack   bool // a reverse stream exists, so that a fallback may be asked for
+
+	Held    Held  // what an abort has to give back
+	Pending OpSet // calls outstanding in this phase
+	Todo    OpSet // calls to be repeated when the back-off has passed
+	Backoff bool  // the timer of this phase is a back-off
+	Tries   int   // consecutive failures in this phase, up to maxTries
+
+	Gen           uint64 // generation of this phase: results and timers of any other are late
+	PauseGen      uint64 // generation of the --max-pause timer
+	SourceLockGen uint64 // generation of the call that took the pre-lock
+	TargetLockGen uint64
+
+	Request     uint64   // who waits for the answer; 0 for nobody
+	AllowBypass bool     // of the request: rehearse although writers bypass the proxy
+	Recording   StepName // what PhaseUndo, PhaseAdvance and the record phases are recording
+	Recorded    bool     // "decided" is on record at the closing side
+	Verdict     Verdict  // what the register is known to say about Epoch
+	Ending      Ending   // why the attempt is being undone
+	Reason      string   // the same in words
+	SourceSum   string   // fingerprints of the closing and the opening side
+	TargetSum   string
+	Bypass      int   // writers that bypass the proxy
+	LagBytes    int64 // how far the stream was behind when surveyed
+	Stopping    bool  // Run has been asked to end
+	Settled     bool  // the journal was read and what it said was done: Active means something
+}
+
+// Begin is the state before the journal was read. The gate is taken to be closed: only the word of the journal opens it.
+func Begin(limits Limits, wayBack bool) State {
+	return State{
+		Direction: Forward, Step: Idle, Phase: PhaseStart, Limits: limits, WayBack: wayBack,
+		Held: HeldGate, Ending: EndRecover, Gen: 1,
+	}
+}
+
+// recordedBefore is the step that the journal's row must show for Recording to be recorded. "decided" follows from the
+// register and is entered before it is recorded.
+func (s State) recordedBefore() StepName {
+	if s.Recording == Decided {
+		return Deciding
+	}
+	return s.Step
+}
+
+// Active is the side that applications are to use.
+func (s State) Active() Side {
+	if s.Step == Decided || s.Step == Finished {
+		return s.Direction.Opening()
+	}
+	return s.Direction.Closing()
+}
+
+// Ready reports whether a cutover asked for now would be tried; if not, why.
+func (s State) Ready() (bool, string) {
+	why := s.refuseCutover(Forward)
+	return why == "", why
+}
+
+// Waiting says in words what the machine waits for; empty when for nothing.
+func (s State) Waiting() string { return waiting[s.Phase] }
+
+// Outcome of a request. The first three are the faces of `crossfade cutover --json`.
+type Outcome string
+
+const (
+	OutcomeSwitched  Outcome = "switched"
+	OutcomeAborted   Outcome = "aborted"
+	OutcomeRehearsed Outcome = "rehearsed"
+	OutcomePlanned   Outcome = "planned"  // a dry run ended
+	OutcomeRecorded  Outcome = "recorded" // a step outside of an attempt was recorded
+)
+
+// Mode of a request.
+type Mode uint8
+
+const (
+	ModeCutover  Mode = iota // up to the switch
+	ModeRehearse             // everything up to the decision, then undone
+	ModeDryRun               // the survey only: nothing is changed
+)
+
+func (m Mode) String() string {
+	return [...]string{"cutover", "rehearse", "dry_run"}[m]
+}
+
+// Ending says why an attempt is undone.
+type Ending uint8
+
+const (
+	EndNone      Ending = iota
+	EndRecover          // a restart: nobody waits for an answer
+	EndAbort            // for good
+	EndRetry            // to be tried again after a back-off
+	EndRehearsed        // as asked
+)
+
+func (e Ending) String() string {
+	return [...]string{"none", "recover", "abort", "retry", "rehearsed"}[e]
+}

@@ -1,0 +1,51 @@
+package cutover
+
+// Status is a snapshot of the coordinator, for `crossfade status`.
+type Status struct {
+	State   State
+	Phase   string // the step, or "on_target" once the switch was made
+	Active  Side   // empty until the journal has been read
+	Epoch   int64
+	Waiting string // what it waits for, in words; empty for nothing
+	Reason  string // why an attempt is being undone or repeated
+	Alarm   string
+	Ready   bool // a cutover asked for now would be tried
+	Why     string
+	WayBack bool
+	Notes   []string
+	// Timeline and Last are of the request under way and of the one that ended last. They must not be written.
+	Timeline     []Moment
+	Last         *Report
+	Verification VerificationStatus
+}
+
+// Status may be called at any time, from any goroutine.
+func (c *Coordinator) Status() Status {
+	c.mu.Lock()
+	s := c.mu.status
+	c.mu.Unlock()
+	s.Verification = c.ports(s.State.Direction).Verification.Status()
+	if s.Ready && c.cfg.Blocked != nil {
+		s.Why = c.cfg.Blocked(Forward)
+		s.Ready = s.Why == ""
+	}
+	return s
+}
+
+// publish makes the state visible to Status.
+func (c *Coordinator) publish() {
+	s := Status{
+		State: c.state, Phase: string(c.state.Step), Epoch: c.state.Epoch, Waiting: c.state.Waiting(), Reason: c.state.Reason,
+		Alarm: c.account.alarm, WayBack: c.state.WayBack, Notes: c.notes(), Timeline: c.account.times(), Last: c.account.last,
+	}
+	s.Ready, s.Why = c.state.Ready()
+	if c.state.Settled {
+		s.Active = c.state.Active()
+		if c.state.Step == Decided && c.state.Active() == SideTarget {
+			s.Phase = "on_target"
+		}
+	}
+	c.mu.Lock()
+	c.mu.status = s
+	c.mu.Unlock()
+}

@@ -1,0 +1,54 @@
+package cutover
+
+import (
+	"context"
+	"time"
+)
+
+// Traffic is the proxy. Its methods are called one at a time; a call is begun before the one before it has returned only
+// if that one ignored the end of its context for laneGrace.
+type Traffic interface {
+	// Stage captures every session at a boundary, replays it on its own warm server of the opening side, captures it
+	// there and compares (C4). Sessions go on where they are. It may be called again and then does what is missing.
+	// An error names the session that cannot move, with the reason.
+	Stage(ctx context.Context, epoch int64) (StageReport, error)
+
+	// Pause closes the gate and returns when every session is parked, no login is under way and no COMMIT is without its
+	// answer. On any error the gate is open again; ErrDrainTimeout, wrapped with the sessions that were in the way, when
+	// drain has passed.
+	Pause(ctx context.Context, epoch int64, drain time.Duration) (PauseReport, error)
+
+	// Restage, with the gate closed, captures the sessions again that sent a frame since, stages new ones, and makes every
+	// LISTEN and takes every advisory lock of the difference.
+	Restage(ctx context.Context, epoch int64) (StageReport, error)
+
+	// Resume opens the gate towards the side that was active. It is called on the word of the journal only (C18), also when
+	// the gate is open already, and at the start.
+	Resume(ctx context.Context, epoch int64) error
+
+	// Switch changes the route and opens the gate towards a side. Differences are replayed by each session's owner before
+	// its first statement is forwarded. It is repeated when it fails, and also called at the start of a process for
+	// which the target is active.
+	Switch(ctx context.Context, epoch int64, to Side) (SwitchReport, error)
+
+	// Discard drops the warm servers.
+	Discard(ctx context.Context) error
+}
+
+// StageReport says how many sessions were staged.
+type StageReport struct{ Sessions int }
+
+// PauseReport says how many sessions are parked.
+type PauseReport struct{ Sessions int }
+
+// SwitchReport says what the move was like for the clients.
+type SwitchReport struct {
+	Held         Waits
+	ClientErrors int // sessions that were ended because their difference could not be replayed
+}
+
+// Waits says how long sessions were held: from the first byte held to the first byte forwarded to the new server.
+type Waits struct {
+	Sessions      int
+	P50, P99, Max time.Duration
+}

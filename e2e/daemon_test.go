@@ -1,0 +1,218 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/control"
+	"crossfade/internal/pg"
+)
+
+// patience bounds each wait of these tests: servers, clients and the program
+// share two cores.
+const patience = 2 * time.Minute
+
+// process is one `crossfade run`.
+type process struct {
+	t      *testing.T
+	s      *sides
+	listen string
+	socket string
+	extra  []string
+	client *control.Client
+
+	cmd  *exec.Cmd
+	log  *logged
+	done chan struct{}
+	err  error
+}
+
+// logged collects what the program says. It is safe for concurrent use.
+type logged struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// newProcess prepares a run between the sides; start starts it.
+func newProcess(t *testing.T, s *sides, extra ...string) *process {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	listen := l.Addr().String()
+	require.NoError(t, l.Close())
+	dir, err := os.MkdirTemp("", "cf") // a socket's path must be short
+	require.NoError(t, err)
+	p := &process{t: t, s: s, listen: listen, socket: filepath.Join(dir, "c.sock"), extra: extra, log: &logged{}}
+	p.client = control.NewClient(p.socket)
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("the program said:\n%s", p.log)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// start starts the program, with failpoints such as "cutover.fenced=kill".
+func (p *process) start(failpoints ...string) {
+	p.t.Helper()
+	args := append([]string{"run", "--listen=" + p.listen, "--control=" + p.socket, "--log-format=json", "--log-level=debug"}, p.extra...)
+	cmd := exec.Command(binary, args...)
+	cmd.Env = append(os.Environ(), "CROSSFADE_SOURCE="+uri(p.s.source), "CROSSFADE_TARGET="+uri(p.s.target),
+		"CROSSFADE_FAILPOINT="+strings.Join(failpoints, ","))
+	cmd.Stdout, cmd.Stderr = p.log, p.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	require.NoError(p.t, cmd.Start())
+	done := make(chan struct{})
+	p.cmd, p.done = cmd, done
+	go func() {
+		p.err = cmd.Wait()
+		close(done)
+	}()
+}
+
+// uri is a DSN as a user gives it, with its password: for the environment only.
+func uri(d pg.DSN) string {
+	return fmt.Sprintf("postgresql://%s:%s@%s:%d/%s?sslmode=disable", d.User(), d.Password(), d.Host(), d.Port(), d.Database())
+}
+
+// proxied is the DSN that an application uses.
+func (p *process) proxied() pg.DSN {
+	host, port, err := net.SplitHostPort(p.listen)
+	require.NoError(p.t, err)
+	d, err := pg.ParseDSN(fmt.Sprintf("postgresql://%s:%s@%s:%s/%s?sslmode=disable", p.s.source.User(), p.s.source.Password(), host, port, p.s.source.Database()))
+	require.NoError(p.t, err)
+	return d
+}
+
+// kill ends the program as a power failure would.
+func (p *process) kill() {
+	if p.cmd == nil {
+		return
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGKILL)
+	<-p.done
+	p.cmd = nil
+}
+
+// stop ends the program politely and returns its exit code.
+func (p *process) stop() int {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGTERM))
+	return p.wait()
+}
+
+// wait returns the program's exit code, -1 when a signal ended it.
+func (p *process) wait() int {
+	p.t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		require.Fail(p.t, "the program does not end")
+	}
+	p.cmd = nil
+	var ee *exec.ExitError
+	if errors.As(p.err, &ee) {
+		return ee.ExitCode()
+	}
+	require.NoError(p.t, p.err)
+	return 0
+}
+
+// await asks for the status until it is as wanted.
+func (p *process) await(what string, wanted func(control.Status) bool) control.Status {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	var last control.Status
+	var lastErr error
+	for {
+		s, err := p.client.Status(ctx)
+		if err == nil && wanted(s) {
+			return s
+		}
+		if last, lastErr = s, err; err == nil {
+			for _, b := range s.Blockers {
+				require.NotContains(p.t, []string{"migration_stopped", "stream_stopped"}, b.Code, b.Detail)
+			}
+		}
+		select {
+		case <-p.done:
+			require.Fail(p.t, "the program ended", "while waiting until %s: %v", what, p.err)
+		case <-ctx.Done():
+			require.Fail(p.t, "the wait was too long", "until %s; last status %+v, %v", what, last, lastErr)
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *process) awaitFollowing() control.Status {
+	p.t.Helper()
+	return p.await("it is following", func(s control.Status) bool { return (s.Phase == "following" || s.Phase == "idle") && s.Ready })
+}
+
+func (p *process) awaitWhole() {
+	p.t.Helper()
+	p.await("the tables are compared", func(s control.Status) bool {
+		return s.Verify.State == "equal" || s.Verify.State == "different" || s.Verify.State == "not_provable"
+	})
+}
+
+// cutover asks for a cutover that must switch.
+func (p *process) cutover() control.CutoverReport {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	r, err := p.client.Cutover(ctx, control.CutoverOptions{})
+	require.NoError(p.t, err)
+	require.Equal(p.t, control.OutcomeSwitched, r.Outcome, r.Reason)
+	return r
+}
+
+// finish ends the migration, waiting until the target is whole.
+func (p *process) finish() control.FinishReport {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		r, err := p.client.Finish(ctx, control.FinishOptions{})
+		if err == nil {
+			return r
+		}
+		var ce *control.Error
+		require.True(p.t, errors.As(err, &ce) && ce.Code == control.CodeRefused && ctx.Err() == nil, "%v", err)
+		<-tick.C
+	}
+}

@@ -1,0 +1,119 @@
+package e2e_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/control"
+	"crossfade/internal/history"
+	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster"
+	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/workload"
+)
+
+// pagilaDir is where the sample database's files are, beside the repository.
+const pagilaDir = "../../shared/testdata/pagila"
+
+// loadPagila fills the source, as its owner, and adds what the sample lacks: the
+// ledger, a foreign key that leads from the partitioned table, and privileges of
+// another role.
+func loadPagila(t *testing.T, s *sides) {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(pagilaDir, "pagila-schema.sql")); err != nil {
+		t.Skip("the sample database Pagila is not beside the repository: ", err)
+	}
+	b, err := pgcluster.Find()
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Timeout)
+	defer cancel()
+	require.NoError(t, workload.LoadPagila(ctx, b.Path("psql"), pagilaDir, s.source))
+	conn := pgtest.Conn(t, s.source)
+	pgtest.Exec(t, conn, history.LedgerDDL(workload.Pagila{}.Ledger()))
+	pgtest.Exec(t, conn, `ALTER TABLE pagila.payment ADD CONSTRAINT payment_staff_fkey FOREIGN KEY (staff_id) REFERENCES pagila.staff (staff_id)`)
+	role := "reader_" + s.source.Database()
+	for database, c := range map[string]*pgcluster.Cluster{s.source.Database(): s.sourceCluster, s.target.Database(): s.targetCluster} {
+		pgtest.Exec(t, adminOf(t, c, "postgres"), "CREATE ROLE "+role)
+		t.Cleanup(func() { pgtest.DropRole(t, c, database, role) })
+	}
+	pgtest.Exec(t, conn, "GRANT USAGE ON SCHEMA pagila TO "+role+
+		"; GRANT SELECT ON pagila.film, pagila.payment TO "+role+
+		"; GRANT SELECT (first_name), UPDATE (last_name) ON pagila.actor TO "+role)
+}
+
+// startPagila starts clients of the sample database through the proxy.
+func startPagila(t *testing.T, dsn pg.DSN, clients int, rate float64) *workload.Workload {
+	t.Helper()
+	b, err := pgcluster.Find()
+	require.NoError(t, err)
+	w, err := workload.Start(context.Background(), workload.Config{DSN: dsn, Scenario: workload.Pagila{}, Clients: clients, PSQL: b.Path("psql"), Rate: rate})
+	require.NoError(t, err)
+	t.Cleanup(func() { stopClients(w) })
+	return w
+}
+
+func stopClients(w *workload.Workload) workload.Report {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return w.Stop(ctx)
+}
+
+func awaitEach(t *testing.T, w *workload.Workload, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	require.NoError(t, w.AwaitEach(ctx, n))
+}
+
+// requireLedger fails when an acknowledged transaction is not on the target
+// exactly once, or an invariant is broken.
+func requireLedger(t *testing.T, s *sides, r workload.Report, scenario workload.Scenario, switches int) history.Result {
+	t.Helper()
+	conn := pgtest.Conn(t, s.target)
+	res, err := history.Check(context.Background(), conn, r.Operations,
+		history.Options{Ledger: scenario.Ledger(), Invariants: scenario.Invariants(), Switches: switches})
+	require.NoError(t, err)
+	require.NoError(t, res.Err())
+	require.Positive(t, res.Acknowledged)
+	require.Equal(t, res.Acknowledged, res.Found)
+	return res
+}
+
+func TestPagilaMovesUnderLoadAndNobodyNotices(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	loadPagila(t, s)
+	before := dump(t, s.source, s.source.User())
+	p := newProcess(t, s)
+	p.start()
+	p.await("it serves", func(st control.Status) bool { return st.Active == "source" })
+	w := startPagila(t, p.proxied(), 16, 40)
+	p.awaitFollowing()
+	awaitEach(t, w, 30)
+	r := p.cutover()
+	awaitEach(t, w, 50)
+	p.awaitWhole()
+	st := p.await("it tells", func(control.Status) bool { return true })
+	require.Equal(t, "on_target", st.Phase)
+	require.Equal(t, "equal", st.Verify.State)
+	require.EqualValues(t, 0, st.Verify.Differences)
+	p.finish()
+	awaitEach(t, w, 10)
+	load := stopClients(w)
+	require.Empty(t, load.ErrorTexts)
+	require.Zero(t, load.Errors())
+	require.Zero(t, r.ClientErrors)
+	res := requireLedger(t, s, load, workload.Pagila{}, 1)
+	require.Len(t, res.Sides, 2, "the clients were answered by both sides")
+	require.Zero(t, load.Failed+load.Unknown+load.Lost)
+	t.Logf("pause %.1f ms, held p99 %.1f ms, %d acknowledged", r.PauseMS, r.Held.P99MS, res.Acknowledged)
+
+	require.Equal(t, before, dump(t, s.target, s.target.User()), "the schemas of source and target")
+	require.Equal(t, before, dump(t, s.source, s.source.User()), "the source's schema before and after")
+	require.Equal(t, 0, p.stop())
+	s.requireNothingLeft(t)
+}

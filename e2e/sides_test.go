@@ -1,0 +1,103 @@
+package e2e_test
+
+import (
+	"context"
+	"crypto/rand"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/neonlike"
+	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster"
+	"crossfade/internal/pgcluster/pgtest"
+)
+
+// sides are the two databases of one test. Clusters are shared, databases are
+// the test's own.
+type sides struct {
+	source, target pg.DSN
+	sourceCluster  *pgcluster.Cluster
+	targetCluster  *pgcluster.Cluster
+}
+
+// newSides makes a source database whose owner is no superuser and a target like
+// Neon.
+func newSides(t *testing.T) *sides {
+	t.Helper()
+	s := &sides{sourceCluster: pgtest.Shared(t, pgtest.Source), targetCluster: neon(t)}
+	s.source = pgtest.Database(t, s.sourceCluster)
+	s.target = neonDatabase(t, s.targetCluster)
+	return s
+}
+
+// neon returns the shared cluster that is like Neon, with room for the sessions
+// of several tests.
+func neon(t *testing.T) *pgcluster.Cluster {
+	t.Helper()
+	return pgtest.SharedAs(t, "neon", func() pgcluster.Config {
+		b, err := pgcluster.Find()
+		require.NoError(t, err)
+		cfg := neonlike.Config(b, false)
+		cfg.Settings["max_connections"] = "400"
+		return cfg
+	})
+}
+
+// neonDatabase makes a database as a Neon project has it, dropped at the end.
+func neonDatabase(t *testing.T, c *pgcluster.Cluster) pg.DSN {
+	t.Helper()
+	name := "n" + strings.ToLower(rand.Text()[:12])
+	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Timeout)
+	defer cancel()
+	dsn, err := neonlike.Prepare(ctx, c, neonlike.Options{Owner: name, Database: name})
+	require.NoError(t, err)
+	t.Cleanup(func() { pgtest.Drop(t, c, name) })
+	return dsn
+}
+
+// adminOf opens a superuser's session in a database of a side.
+func adminOf(t *testing.T, c *pgcluster.Cluster, database string) *pgx.Conn {
+	t.Helper()
+	return pgtest.Conn(t, c.AdminDSN(database))
+}
+
+// dump returns what pg_dump says of a schema, fit to be compared: without
+// comments, settings and the names of the roles of this test.
+func dump(t *testing.T, d pg.DSN, roles ...string) string {
+	t.Helper()
+	b, err := pgcluster.Find()
+	require.NoError(t, err)
+	info, env := d.LibpqEnv()
+	cmd := exec.Command(b.Path("pg_dump"), "--schema-only", "--no-owner", "--dbname="+info)
+	cmd.Env = append(cmd.Environ(), env...)
+	out, err := cmd.Output()
+	require.NoError(t, err)
+	var lines []string
+	for _, l := range strings.Split(string(out), "\n") {
+		if l == "" || strings.HasPrefix(l, "--") || strings.HasPrefix(l, `\`) {
+			continue
+		}
+		lines = append(lines, l)
+	}
+	text := strings.Join(lines, "\n")
+	for _, r := range roles {
+		text = strings.ReplaceAll(text, r, "OWNER")
+	}
+	return text
+}
+
+// requireNothingLeft fails when anything of ours is on a side.
+func (s *sides) requireNothingLeft(t *testing.T) {
+	t.Helper()
+	for _, d := range []pg.DSN{s.source, s.target} {
+		c := pgtest.Conn(t, d)
+		require.Equal(t, "0", pgtest.Value(t, c, `SELECT count(*) FROM pg_namespace WHERE nspname = 'crossfade'`), "schema in %s", d)
+		require.Equal(t, "0", pgtest.Value(t, c, `SELECT count(*) FROM pg_replication_slots WHERE database = current_database()`), "slot in %s", d)
+		require.Equal(t, "0", pgtest.Value(t, c, `SELECT count(*) FROM pg_publication`), "publication in %s", d)
+		require.Equal(t, "0", pgtest.Value(t, c, `SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%crossfade%'`), "trigger in %s", d)
+	}
+}

@@ -1,0 +1,130 @@
+package arch
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/require"
+)
+
+// clean is a small repository without a violation; a fixture overlays it.
+var clean = map[string]string{
+	"cmd/crossfade/main.go": "// Command crossfade moves databases.\npackage main\n\nimport (\n\t\"os\"\n\n\t\"crossfade/internal/cli\"\n)\n\nfunc main() { os.Exit(cli.Main()) }\n",
+	"internal/cli/main.go":  "// Package cli is the command line.\npackage cli\n\nimport _ \"crossfade/internal/daemon\"\n\nfunc Main() int { return 0 }\n",
+	"internal/daemon/doc.go": "// Package daemon puts the rooms together.\n//\n// It owns all of them.\n//\n// And ends them.\npackage daemon\n\n" +
+		"import (\n\t_ \"crossfade/cutover\"\n\t_ \"crossfade/proxy\"\n)\n",
+	"cutover/doc.go": protocolDoc("cutover") + "\nimport _ \"crossfade/schema/catalog\"\n",
+	"proxy/doc.go":   protocolDoc("proxy") + "\nimport _ \"crossfade/internal/pg\"\n",
+}
+
+func protocolDoc(name string) string {
+	return "// Package " + name + " keeps a promise.\n//\n// The promise.\n//\n// Its reason.\npackage " + name + "\n"
+}
+
+func check(t *testing.T, overlay map[string]string) []Violation {
+	t.Helper()
+	fsys := fstest.MapFS{}
+	for _, m := range []map[string]string{clean, overlay} {
+		for p, src := range m {
+			fsys[p] = &fstest.MapFile{Data: []byte(src)}
+		}
+	}
+	tree, err := Load(fsys, "crossfade")
+	require.NoError(t, err)
+	return tree.Check()
+}
+
+func TestACleanTreeHasNoViolation(t *testing.T) {
+	t.Parallel()
+	require.Empty(t, check(t, nil))
+}
+
+func TestEachRuleCanFail(t *testing.T) {
+	t.Parallel()
+	const guard = "package proxy\n\nimport (\n\t\"testing\"\n\n\t\"go.uber.org/goleak\"\n)\n\nfunc TestMain(m *testing.M) { goleak.VerifyTestMain(m) }\n"
+	imports := func(pkg, target string) string { return "package " + pkg + "\n\nimport _ \"" + target + "\"\n" }
+	tests := []struct {
+		name   string
+		files  map[string]string
+		rule   string
+		detail string
+	}{
+		{"cmd imports more than cli", map[string]string{"cmd/crossfade/x.go": imports("main", "crossfade/internal/pg")}, "imports", "cmd imports internal/cli only"},
+		{"domain imports domain", map[string]string{"cutover/x.go": imports("cutover", "crossfade/proxy/wire")}, "imports", "domain cutover knows nothing of domain proxy"},
+		{"domain imports the composition root", map[string]string{"proxy/x.go": imports("proxy", "crossfade/internal/daemon")}, "imports", "of internal/"},
+		{"domain imports the journal", map[string]string{"proxy/x.go": imports("proxy", "crossfade/internal/journal")}, "imports", "of internal/"},
+		{"cli reaches past the daemon", map[string]string{"internal/cli/x.go": imports("cli", "crossfade/proxy")}, "imports", "through internal/daemon"},
+		{"a leaf imports a domain", map[string]string{"internal/dashboard/x.go": "// Package dashboard is a page.\n" + imports("dashboard", "crossfade/cutover")}, "imports", "only internal/daemon"},
+		{"the daemon imports cli", map[string]string{"internal/daemon/x.go": imports("daemon", "crossfade/internal/cli")}, "imports", "only cmd"},
+		{"a second user of the daemon", map[string]string{"internal/control/doc.go": protocolDoc("control"), "internal/control/x.go": imports("control", "crossfade/internal/daemon")}, "imports", "only internal/cli and internal/demo"},
+		{"a second user of the demo", map[string]string{"internal/control/doc.go": protocolDoc("control"), "internal/control/x.go": imports("control", "crossfade/internal/demo")}, "imports", "only internal/cli imports"},
+		{"the demo reaches past the daemon", map[string]string{"internal/demo/x.go": "// Package demo is a demo.\n" + imports("demo", "crossfade/replicate/slot")}, "imports", "through internal/daemon"},
+		{"production imports e2e", map[string]string{"proxy/x.go": imports("proxy", "crossfade/e2e/harness")}, "imports", "e2e holds tests"},
+		{"pgproto3 outside wire", map[string]string{"proxy/x.go": imports("proxy", "github.com/jackc/pgproto3/v2")}, "fenced", "only proxy/wire may"},
+		{"pgproto3 in a test outside wire", map[string]string{"proxy/main_test.go": guard, "proxy/x_test.go": imports("proxy", "github.com/jackc/pgproto3/v2")}, "fenced", "only proxy/wire may"},
+		{"production imports a test library", map[string]string{"proxy/x.go": imports("proxy", "github.com/stretchr/testify/require")}, "testonly", "test library"},
+		{"production imports testing", map[string]string{"proxy/x.go": imports("proxy", "testing")}, "testonly", "test library testing"},
+		{"production imports a test helper", map[string]string{"internal/cli/x.go": imports("cli", "crossfade/internal/pgcluster/pgtest")}, "testonly", "test helper"},
+		{"os.Exit", map[string]string{"proxy/x.go": "package proxy\n\nimport \"os\"\n\nfunc f() { os.Exit(1) }\n"}, "exit", "os.Exit"},
+		{"os.Exit under another name", map[string]string{"proxy/x.go": "package proxy\n\nimport system \"os\"\n\nvar f = system.Exit\n"}, "exit", "os.Exit"},
+		{"log.Fatal", map[string]string{"proxy/x.go": "package proxy\n\nimport \"log\"\n\nfunc f() { log.Fatal(1) }\n"}, "exit", "log.Fatal"},
+		{"sleep in production", map[string]string{"proxy/x.go": "package proxy\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n"}, "sleep", "timer"},
+		{"sleep in a test", map[string]string{"proxy/main_test.go": guard, "proxy/x_test.go": "package proxy\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n"}, "sleep", "await the thing itself"},
+		{"bad directory name", map[string]string{"internal/util/x.go": "// Package util is anything.\npackage util\n"}, "name", "util"},
+		{"bad package name", map[string]string{"internal/x/x.go": "// Package common is anything.\npackage common\n"}, "name", "common"},
+		{"long file", map[string]string{"proxy/x.go": "package proxy\n" + strings.Repeat("//\n", MaxLines)}, "size", "701 lines"},
+		{"no package comment", map[string]string{"internal/x/x.go": "package x\n"}, "doc", "no package comment"},
+		{"protocol without doc.go", map[string]string{"proxy/wire/x.go": "// Package wire is wire.\npackage wire\n"}, "doc", "no doc.go"},
+		{"protocol with an empty doc.go", map[string]string{"proxy/wire/doc.go": "// Package wire is wire.\npackage wire\n"}, "doc", "does not state"},
+		{"tests without a leak check", map[string]string{"proxy/x_test.go": "package proxy\n"}, "leak", "main_test.go"},
+		{"a TestMain that checks nothing", map[string]string{"proxy/main_test.go": "package proxy\n\nimport \"testing\"\n\nfunc TestMain(m *testing.M) { m.Run() }\n"}, "leak", "main_test.go"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got := check(t, tt.files)
+			require.Len(t, got, 1, "%v", got)
+			require.Equal(t, tt.rule, got[0].Rule)
+			require.Contains(t, got[0].String(), tt.detail)
+		})
+	}
+}
+
+func TestTheMedianIsBounded(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{}
+	for n := range 8 {
+		files[fmt.Sprintf("proxy/x%d.go", n)] = "package proxy\n" + strings.Repeat("//\n", MedianLines)
+	}
+	got := check(t, files)
+	require.Len(t, got, 1)
+	require.Contains(t, got[0].Detail, "median")
+	require.Equal(t, 0, median(nil))
+}
+
+func TestWhatIsAllowed(t *testing.T) {
+	t.Parallel()
+	const guard = "import (\n\t\"testing\"\n\n\t\"go.uber.org/goleak\"\n)\n\nfunc TestMain(m *testing.M) { goleak.VerifyTestMain(m) }\n"
+	require.Empty(t, check(t, map[string]string{
+		"internal/cli/check.go":          "package cli\n\nimport _ \"crossfade/cutover/preflight\"\n",
+		"proxy/wire/doc.go":              protocolDoc("wire") + "\nimport _ \"github.com/jackc/pgproto3/v2\"\n",
+		"proxy/main_test.go":             "package proxy\n\n" + guard,
+		"proxy/neighbour_test.go":        "package proxy\n\nimport _ \"crossfade/cutover\"\n",
+		"proxy/time_test.go":             "package proxy\n\nimport (\n\t\"testing/synctest\"\n\t\"time\"\n)\n\nfunc f() { synctest.Test(nil, func() { time.Sleep(1) }) }\n",
+		"proxy/generated.go":             "// Code generated by hand. DO NOT EDIT.\n\npackage proxy\n" + strings.Repeat("//\n", MaxLines),
+		"proxy/testdata/bad.go":          "package util\n\nimport \"os\"\n\nfunc init() { os.Exit(1) }\n",
+		"internal/install/main.go":       "// Command install installs.\npackage main\n\nimport \"os\"\n\nfunc main() { os.Exit(1) }\n",
+		"internal/pgcluster/pgtest/x.go": "// Package pgtest helps tests.\npackage pgtest\n\nimport _ \"testing\"\n",
+		"proxy/tlsconf/tlstest/x.go":     "// Package tlstest helps tests.\npackage tlstest\n\nimport _ \"crossfade/internal/pgcluster/pgtest\"\n",
+		"internal/demo/x.go":             "// Package demo is a demo.\npackage demo\n\nimport _ \"crossfade/internal/daemon\"\n",
+		"e2e/harness/x.go":               "// Package harness drives the program.\npackage harness\n\nimport _ \"crossfade/proxy\"\n",
+	}))
+}
+
+func TestLoadRefusesWhatIsNotGo(t *testing.T) {
+	t.Parallel()
+	_, err := Load(fstest.MapFS{"x.go": &fstest.MapFile{Data: []byte("pakage x")}}, "crossfade")
+	require.ErrorContains(t, err, "load tree")
+}

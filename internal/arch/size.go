@@ -1,0 +1,59 @@
+package arch
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+const (
+	// MaxLines is the longest that a file may be: more than one screen's search
+	// finds its way in, and a sign that it holds more than one noun.
+	MaxLines = 700
+	// MedianLines is the longest that the median of all files may be.
+	MedianLines = 150
+)
+
+// badNames say nothing about what a package holds.
+var badNames = []string{"util", "utils", "common", "pkg", "types", "models", "helpers", "helper", "misc", "shared", "base"}
+
+func checkName(t *Tree) []Violation {
+	var found []Violation
+	for dir, files := range t.dirs() {
+		name := strings.TrimSuffix(files[0].AST.Name.Name, "_test")
+		for _, n := range []string{path.Base(dir), name} {
+			if slices.Contains(badNames, n) {
+				found = append(found, Violation{"name", files[0].Path, 0, fmt.Sprintf("package called %s: name what it holds", n)})
+				break
+			}
+		}
+	}
+	return found
+}
+
+func checkSize(t *Tree) []Violation {
+	var found []Violation
+	var sizes []int
+	for _, f := range t.Files {
+		if f.Generated {
+			continue
+		}
+		sizes = append(sizes, f.Lines)
+		if f.Lines > MaxLines {
+			found = append(found, Violation{"size", f.Path, 0, fmt.Sprintf("%d lines, at most %d", f.Lines, MaxLines)})
+		}
+	}
+	if m := median(sizes); m > MedianLines {
+		found = append(found, Violation{"size", ".", 0, fmt.Sprintf("the median file has %d lines, at most %d", m, MedianLines)})
+	}
+	return found
+}
+
+func median(sizes []int) int {
+	if len(sizes) == 0 {
+		return 0
+	}
+	slices.Sort(sizes)
+	return sizes[len(sizes)/2]
+}

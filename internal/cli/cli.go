@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"crossfade/internal/pg"
+)
+
+// Exit codes of every command.
+const (
+	ExitDone        = 0
+	ExitRefused     = 1 // refused, or failed with nothing changed
+	ExitUsage       = 2
+	ExitNotComplete = 3 // could not complete, or changed something that was not undone
+)
+
+// Version is what `crossfade version` prints; the build sets it.
+var Version = "0.1.0-dev"
+
+type commands struct {
+	Check    checkCmd    `cmd:"" help:"Say whether a database can be moved: 0 ready, 1 blocked, 3 could not complete."`
+	Copy     copyCmd     `cmd:"" help:"Copy a database once, without a proxy: the job of pg_dump | pg_restore."`
+	Run      runCmd      `cmd:"" help:"Serve the applications, copy, follow every change, and wait for the cutover."`
+	Status   statusCmd   `cmd:"" help:"Show where the run is."`
+	Cutover  cutoverCmd  `cmd:"" help:"Move every session to the target."`
+	Fallback fallbackCmd `cmd:"" help:"Go back to the source."`
+	Recover  recoverCmd  `cmd:"" help:"Say which side is active and do the only safe thing."`
+	Finish   finishCmd   `cmd:"" help:"End the migration: drop what Crossfade made on both sides. Cannot be undone."`
+	Clean    cleanCmd    `cmd:"" help:"Remove what an abandoned run left on both sides."`
+	Demo     demoCmd     `cmd:"" help:"Two local clusters, an application, a migration and a cutover under load."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
+
+	LogLevel  string `help:"Least level that is logged: debug, info, warn, error." default:"info" enum:"debug,info,warn,error"`
+	LogFormat string `help:"Form of the log: console, json, or auto (console on a terminal)." default:"auto" enum:"auto,console,json"`
+}
+
+// databases are the two flags that name the databases.
+type databases struct {
+	Source dsnFlag `help:"The database to move: a libpq connection string." required:"" placeholder:"DSN"`
+	Target dsnFlag `help:"The database to move it to." required:"" placeholder:"DSN"`
+}
+
+// dsnFlag is a connection string whose password is never printed.
+type dsnFlag struct{ pg.DSN }
+
+// UnmarshalText reads a connection string.
+func (d *dsnFlag) UnmarshalText(text []byte) (err error) {
+	d.DSN, err = pg.ParseDSN(string(text))
+	return err
+}
+
+// exitError carries the exit code that an error leads to.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func notComplete(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{ExitNotComplete, err}
+}
+
+// silent is an error that has been shown already.
+var errShown = errors.New("")
+
+// Main runs the command line and returns the exit code. It owns the process's
+// signals while it runs: SIGINT and SIGTERM end the command, a second one ends
+// the process.
+func Main(args []string, stdout, stderr io.Writer) int {
+	var root commands
+	code := -1
+	parser, err := kong.New(&root,
+		kong.Name("crossfade"),
+		kong.Description("Move a live PostgreSQL database to Neon while its applications keep running."),
+		kong.Writers(stdout, stderr),
+		kong.DefaultEnvars("CROSSFADE"),
+		kong.Vars{"socket": DefaultSocket()},
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Configuration(kong.JSON),
+		kong.Exit(func(c int) { code = c }),
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "crossfade:", err)
+		return ExitNotComplete
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	if code >= 0 { // --help has been shown
+		return code
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "crossfade:", oneLine(err))
+		fmt.Fprintln(stderr, "Try: crossfade --help")
+		return ExitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() {
+		<-ctx.Done()
+		stop() // from here on a second signal has its usual effect
+	}()
+	err = parsed.Run(&env{ctx: ctx, stdout: stdout, stderr: stderr, level: root.LogLevel, format: root.LogFormat})
+	return report(err, stderr)
+}
+
+func report(err error, stderr io.Writer) int {
+	if err == nil {
+		return ExitDone
+	}
+	code := ExitRefused
+	var ee *exitError
+	if errors.As(err, &ee) {
+		code = ee.code
+	}
+	if !errors.Is(err, errShown) {
+		fmt.Fprintln(stderr, "crossfade:", oneLine(err))
+	}
+	return code
+}
+
+// oneLine puts an error of several parts on one line.
+func oneLine(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}
+
+// env is what a command gets.
+type env struct {
+	ctx            context.Context
+	stdout, stderr io.Writer
+	level, format  string
+}

@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"crossfade/internal/control"
+)
+
+// barWidth is the length of a progress bar, in characters.
+const barWidth = 30
+
+// linesEvery is how often progress is written where there is no terminal.
+const linesEvery = 5 * time.Second
+
+// progress shows how far a copy is: a bar that is redrawn on a terminal, plain
+// lines elsewhere. It may be used from several goroutines.
+type progress struct {
+	w        io.Writer
+	terminal bool
+
+	mu   sync.Mutex
+	last time.Time
+	done bool
+	open bool // a bar stands on the last line of the terminal
+}
+
+func newProgress(w io.Writer) *progress {
+	f, ok := w.(*os.File)
+	return &progress{w: w, terminal: ok && term.IsTerminal(int(f.Fd()))}
+}
+
+// copying takes the newest figures.
+func (p *progress) copying(c control.Copy) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	complete := c.TablesTotal > 0 && c.TablesDone == c.TablesTotal
+	if p.done || !p.terminal && !complete && time.Since(p.last) < linesEvery {
+		return
+	}
+	p.last, p.done = time.Now(), complete
+	share := 0.0
+	if c.BytesTotal > 0 {
+		share = min(1, float64(c.BytesDone)/float64(c.BytesTotal))
+	}
+	if complete {
+		share = 1
+	}
+	text := fmt.Sprintf("copy %3.0f %%  %d/%d tables  %s of %s  %d rows", share*100, c.TablesDone, c.TablesTotal,
+		bytesText(c.BytesDone), bytesText(max(c.BytesTotal, c.BytesDone)), c.RowsDone)
+	if !p.terminal {
+		fmt.Fprintln(p.w, text)
+		return
+	}
+	full := int(share * barWidth)
+	fmt.Fprintf(p.w, "\r\x1b[K[%s%s] %s", strings.Repeat("#", full), strings.Repeat(".", barWidth-full), text)
+	p.open = true
+	if complete {
+		fmt.Fprintln(p.w)
+		p.open = false
+	}
+}
+
+func (p *progress) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open {
+		fmt.Fprintln(p.w)
+		p.open = false
+	}
+	p.done = true
+}

@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"crossfade/internal/daemon"
+	"crossfade/internal/obs"
+)
+
+type runCmd struct {
+	databases
+	socketFlag
+	Listen            string          `help:"Where clients are served, host:port." required:"" placeholder:"HOST:PORT"`
+	Users             string          `help:"File of further users: lines of user, secret, and optionally target user and target password." placeholder:"FILE"`
+	HTTP              string          `help:"Where metrics and a read-only status are served, host:port." name:"http" placeholder:"HOST:PORT"`
+	Config            kong.ConfigFlag `help:"JSON file with values for these flags." placeholder:"FILE"`
+	Jobs              int             `help:"COPY streams at once." default:"4"`
+	TLSCert           string          `help:"Certificate shown to clients (PEM)." name:"tls-cert" placeholder:"FILE"`
+	TLSKey            string          `help:"Its key (PEM)." name:"tls-key" placeholder:"FILE"`
+	ClientAuth        string          `help:"How clients prove who they are." enum:"scram-sha-256,trust" default:"scram-sha-256"`
+	SourceLockTimeout time.Duration   `help:"Longest wait that a lock of ours may cause on the source." default:"200ms"`
+	HoldLimit         time.Duration   `help:"Longest time that a client is held." default:"60s"`
+	NoFallback        bool            `help:"Accept that there is no way back."`
+}
+
+// Run serves until it is told to stop.
+func (c *runCmd) Run(e *env) error {
+	log, err := obs.NewLogger(logFormat(e.format), e.level, e.stderr)
+	if err != nil {
+		return &exitError{ExitUsage, err}
+	}
+	cfg := daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, Control: c.Control, HTTP: c.HTTP,
+		Jobs: c.Jobs, TLSCert: c.TLSCert, TLSKey: c.TLSKey, ClientAuth: c.ClientAuth,
+		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, Version: Version}
+	if err := cfg.Validate(); err != nil {
+		return &exitError{ExitUsage, err}
+	}
+	watch := newProgress(e.stderr)
+	defer watch.close()
+	return coded(daemon.Run(e.ctx, cfg, log, watch.copying))
+}
+
+// coded gives an error of the daemon its exit code.
+func coded(err error) error {
+	if code := daemon.ExitCode(err); err != nil && code != ExitRefused {
+		return &exitError{code, err}
+	}
+	return err
+}
+
+func logFormat(flag string) string {
+	if flag == "console" {
+		return obs.FormatText
+	}
+	return flag
+}
+
+type checkCmd struct {
+	databases
+	JSON bool `help:"Print one JSON object."`
+}
+
+// Run prints the findings.
+func (c *checkCmd) Run(e *env) error {
+	report, err := daemon.Check(e.ctx, c.Source.DSN, c.Target.DSN)
+	if err != nil {
+		return notComplete(err)
+	}
+	if err := printReport(e.stdout, report, c.JSON); err != nil {
+		return err
+	}
+	if code := report.ExitCode(); code != ExitDone {
+		return &exitError{code, errShown}
+	}
+	return nil
+}
+
+type copyCmd struct {
+	databases
+	Jobs int `help:"COPY streams at once." default:"4"`
+}
+
+// Run copies once.
+func (c *copyCmd) Run(e *env) error {
+	log, err := obs.NewLogger(logFormat(e.format), e.level, e.stderr)
+	if err != nil {
+		return &exitError{ExitUsage, err}
+	}
+	if c.Jobs < 1 || c.Jobs > daemon.MaxJobs {
+		return &exitError{ExitUsage, fmt.Errorf("--jobs %d: write a number from 1 to %d", c.Jobs, daemon.MaxJobs)}
+	}
+	watch := newProgress(e.stderr)
+	defer watch.close()
+	return coded(daemon.CopyOnce(e.ctx, c.Source.DSN, c.Target.DSN, c.Jobs, log, watch.copying))
+}
+
+type recoverCmd struct{ databases }
+
+// Run says which side is active and does the only safe thing.
+func (c *recoverCmd) Run(e *env) error {
+	sentence, err := daemon.Recover(e.ctx, c.Source.DSN, c.Target.DSN)
+	if sentence != "" {
+		fmt.Fprintln(e.stdout, sentence)
+	}
+	return coded(err)
+}
+
+type cleanCmd struct {
+	databases
+	Force bool `help:"Clean although a switch was decided: the target keeps what it has."`
+}
+
+// Run removes what an abandoned run left, printing each object.
+func (c *cleanCmd) Run(e *env) error {
+	return coded(daemon.Clean(e.ctx, c.Source.DSN, c.Target.DSN, c.Force, func(object string) {
+		fmt.Fprintln(e.stdout, "removed", object)
+	}))
+}

@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"crossfade/internal/control"
+)
+
+// socketFlag names the control socket of a daemon.
+type socketFlag struct {
+	Control string `help:"Path of the daemon's control socket." default:"${socket}" placeholder:"SOCKET"`
+}
+
+// DefaultSocket is where the daemon listens unless it is told otherwise: a place
+// that belongs to the user.
+func DefaultSocket() string {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "crossfade.sock")
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("crossfade-%d.sock", os.Getuid()))
+}
+
+type statusCmd struct {
+	socketFlag
+	JSON     bool `help:"Print one JSON object."`
+	Watch    bool `help:"Go on and print each change."`
+	Sessions bool `help:"Print one line for each client session."`
+}
+
+// Run prints the state of the daemon.
+func (c *statusCmd) Run(e *env) error {
+	client := control.NewClient(c.Control)
+	show := func(s control.Status) error {
+		if c.JSON {
+			return json.NewEncoder(e.stdout).Encode(s)
+		}
+		_, err := io.WriteString(e.stdout, statusText(s))
+		return err
+	}
+	switch {
+	case c.Sessions:
+		sessions, err := client.Sessions(e.ctx)
+		if err != nil {
+			return answered(err)
+		}
+		return printSessions(e.stdout, sessions, c.JSON)
+	case c.Watch:
+		err := client.Watch(e.ctx, show)
+		if e.ctx.Err() != nil {
+			return nil
+		}
+		return answered(err)
+	}
+	s, err := client.Status(e.ctx)
+	if err != nil {
+		return answered(err)
+	}
+	return show(s)
+}
+
+// answered gives an error of the control client its exit code.
+func answered(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{control.ExitCode(err), err}
+}
+
+func statusText(s control.Status) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "phase %s | active %s | epoch %d", s.Phase, s.Active, s.Epoch)
+	if s.Phase == "copying" {
+		fmt.Fprintf(&b, " | copied %d/%d tables, %s of %s, %d rows", s.Copy.TablesDone, s.Copy.TablesTotal,
+			bytesText(s.Copy.BytesDone), bytesText(s.Copy.BytesTotal), s.Copy.RowsDone)
+	} else {
+		fmt.Fprintf(&b, " | lag %d ms, %s | applied %s | retained WAL %s", s.Replication.LagMS, bytesText(s.Replication.LagBytes),
+			s.Replication.AppliedLSN, bytesText(s.Replication.RetainedWALBytes))
+	}
+	fmt.Fprintf(&b, " | sessions %d, in transaction %d, parked %d", s.Proxy.Sessions, s.Proxy.InTransaction, s.Proxy.Parked)
+	fmt.Fprintf(&b, " | ready %s | fallback %s | verify %s %d/%d", yesNo(s.Ready), s.Fallback.State, s.Verify.State, s.Verify.TablesDone, s.Verify.TablesTotal)
+	if s.Verify.Differences > 0 {
+		fmt.Fprintf(&b, ", %d differences", s.Verify.Differences)
+	}
+	b.WriteByte('\n')
+	for _, x := range s.Blockers {
+		fmt.Fprintf(&b, "  blocker %s: %s; %s\n", x.Code, x.Detail, x.Remedy)
+	}
+	return b.String()
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// bytesText writes a number of bytes with a binary unit.
+func bytesText(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	div, exp := int64(unit), 0
+	for m := n / unit; m >= unit; m /= unit {
+		div *= unit
+		exp++
+	}
+	return fmt.Sprintf("%.1f %ciB", float64(n)/float64(div), "KMGTPE"[exp])
+}
+
+func printSessions(w io.Writer, sessions []control.Session, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(w).Encode(sessions)
+	}
+	for _, s := range sessions {
+		verdict := "portable"
+		if !s.Portable {
+			verdict = "not portable: " + strings.Join(s.Reasons, ", ")
+		}
+		if _, err := fmt.Fprintf(w, "%d %s %s@%s %s on %s since %s %s\n", s.ID, s.Client, s.User, s.Database, s.State, s.Side,
+			s.Started.Format("15:04:05"), verdict); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package control
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Outcomes of a cutover.
+const (
+	OutcomeSwitched  = "switched"
+	OutcomeAborted   = "aborted"
+	OutcomeRehearsed = "rehearsed"
+	OutcomePlanned   = "planned" // of a dry run
+)
+
+// CutoverOptions are what `crossfade cutover` asks for. Zero values leave the
+// choice to the daemon.
+type CutoverOptions struct {
+	DryRun         bool  `json:"dry_run,omitempty"`  // only say what would be done
+	Rehearse       bool  `json:"rehearse,omitempty"` // everything up to the decision, then release
+	AllowBypass    bool  `json:"allow_bypass,omitempty"`
+	DrainTimeoutMS int64 `json:"drain_timeout_ms,omitempty"` // how long transactions may take to end
+	Attempts       int   `json:"attempts,omitempty"`
+	MaxPauseMS     int64 `json:"max_pause_ms,omitempty"` // bounds gate closed to deciding
+}
+
+// DrainTimeout is DrainTimeoutMS as a duration.
+func (o CutoverOptions) DrainTimeout() time.Duration {
+	return time.Duration(o.DrainTimeoutMS) * time.Millisecond
+}
+
+// MaxPause is MaxPauseMS as a duration.
+func (o CutoverOptions) MaxPause() time.Duration {
+	return time.Duration(o.MaxPauseMS) * time.Millisecond
+}
+
+// Validate returns an *Error of code usage for options that contradict.
+func (o CutoverOptions) Validate() error {
+	switch {
+	case o.DryRun && o.Rehearse:
+		return &Error{Code: CodeUsage, Message: "a dry run cannot be a rehearsal", Remedy: "give --dry-run or --rehearse, not both"}
+	case o.DrainTimeoutMS < 0:
+		return &Error{Code: CodeUsage, Message: "the drain timeout is negative", Remedy: "give --drain-timeout a duration such as 2s"}
+	case o.MaxPauseMS < 0:
+		return &Error{Code: CodeUsage, Message: "the longest pause is negative", Remedy: "give --max-pause a duration such as 10s"}
+	case o.Attempts < 0:
+		return &Error{Code: CodeUsage, Message: "the number of attempts is negative", Remedy: "give --attempts a number from 1 up"}
+	}
+	return nil
+}
+
+// wants is the outcome that the options ask for.
+func (o CutoverOptions) wants() string {
+	switch {
+	case o.DryRun:
+		return OutcomePlanned
+	case o.Rehearse:
+		return OutcomeRehearsed
+	default:
+		return OutcomeSwitched
+	}
+}
+
+// CutoverReport is the answer to `crossfade cutover --json`.
+type CutoverReport struct {
+	Outcome string  `json:"outcome"` // switched, aborted, rehearsed, planned
+	Reason  string  `json:"reason"`  // why it was aborted; else empty
+	Epoch   int64   `json:"epoch"`
+	PauseMS float64 `json:"pause_ms"` // gate closed to gate open
+	Held    Held    `json:"held"`
+	// ClientErrors counts the sessions that got an error from the move.
+	ClientErrors int     `json:"client_errors"`
+	Tables       int     `json:"tables"`
+	Sequences    int     `json:"sequences"`
+	Timeline     []Event `json:"timeline"` // never null; of a dry run: the steps to come
+	// Incomplete says that something was changed and not undone, and that the
+	// daemon cannot end it by itself.
+	Incomplete bool `json:"incomplete,omitempty"`
+	// Notes are what the operator should know, such as that there is no way back.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Held says how long sessions were held: from the first byte held to the first
+// byte forwarded to the new server.
+type Held struct {
+	Sessions int     `json:"sessions"`
+	P50MS    float64 `json:"p50_ms"`
+	P99MS    float64 `json:"p99_ms"`
+	MaxMS    float64 `json:"max_ms"`
+}
+
+// Event is one step of a cutover.
+type Event struct {
+	Step   string  `json:"step"`
+	AtMS   float64 `json:"at_ms"` // since the gate was asked to close; before that negative
+	Detail string  `json:"detail"`
+}
+
+// Milliseconds writes a duration as the reports do: to the microsecond.
+func Milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// MarshalJSON writes an empty timeline as [].
+func (r CutoverReport) MarshalJSON() ([]byte, error) {
+	type plain CutoverReport
+	if r.Timeline == nil {
+		r.Timeline = []Event{}
+	}
+	return json.Marshal(plain(r))
+}
+
+// ExitCode is the program's exit status for a report, given what was asked for.
+func (r CutoverReport) ExitCode(asked CutoverOptions) int {
+	switch {
+	case r.Incomplete:
+		return ExitIncomplete
+	case r.Outcome == asked.wants():
+		return ExitDone
+	default:
+		return ExitRefused
+	}
+}
+
+// FinishOptions are what `crossfade finish` asks for.
+type FinishOptions struct {
+	// Force finishes though a check would refuse it.
+	Force bool `json:"force,omitempty"`
+}
+
+// FinishReport is what `crossfade finish` did.
+type FinishReport struct {
+	Dropped []string `json:"dropped"` // each object of ours, side first: "source: slot crossfade_…"
+	Notes   []string `json:"notes,omitempty"`
+}
+
+// MarshalJSON writes an empty list as [].
+func (r FinishReport) MarshalJSON() ([]byte, error) {
+	type plain FinishReport
+	if r.Dropped == nil {
+		r.Dropped = []string{}
+	}
+	return json.Marshal(plain(r))
+}

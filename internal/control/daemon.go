@@ -1,0 +1,18 @@
+package control
+
+import "context"
+
+// Daemon is what stands behind the server. Its methods are called from many
+// goroutines; Cutover and Finish one at a time. Errors that are an *Error reach
+// the client as they are, others with the code internal, so they must hold no
+// secret.
+type Daemon interface {
+	// Status answers from memory: it is asked several times a second.
+	Status(ctx context.Context) (Status, error)
+	Sessions(ctx context.Context) ([]Session, error)
+	// Cutover returns a report for every attempt, aborted ones too, and an error
+	// where none was made. ctx ends when the daemon stops, not when the client
+	// goes away.
+	Cutover(ctx context.Context, opt CutoverOptions) (CutoverReport, error)
+	Finish(ctx context.Context, opt FinishOptions) (FinishReport, error)
+}

@@ -1,0 +1,31 @@
+// Package control is how commands talk to the running daemon: HTTP over a Unix
+// socket, the server's half and the client's half, and the JSON that both speak.
+//
+// # Paths
+//
+//	GET  /v1/healthz         Health, or an Error when the daemon cannot tell its status
+//	GET  /v1/status          Status
+//	GET  /v1/status/stream   Status as JSON lines: at once, every second, and on each change of state
+//	GET  /v1/sessions        []Session
+//	POST /v1/cutover         CutoverOptions to CutoverReport, when the cutover has ended
+//	GET  /v1/cutover         the CutoverReport of the last cutover that this daemon ran
+//	POST /v1/finish          FinishOptions to FinishReport
+//	GET  /metrics            Prometheus text
+//
+// An optional TCP listener serves the same but for sessions, cutover and finish: it
+// reads, and never changes anything. It asks for no credentials.
+//
+// # Rules
+//
+//   - The JSON of Status, CutoverReport and Error is a contract: fields may be
+//     added, none is renamed, removed or changed in its meaning.
+//   - Every refusal is an Error with a code, what is wrong, and what to do. The
+//     client maps it to the program's exit status (ExitCode).
+//   - Operations (cutover, finish) run one at a time. A second one is refused
+//     with HTTP 409 and the name of the running one. An operation belongs to the
+//     daemon: it goes on when the client that asked for it goes away, and its
+//     report stays to be read.
+//   - The socket is private to the user (0600, made so before it can be reached).
+//     Something that is no socket is never removed; a socket is replaced only
+//     when nobody answers at it.
+package control

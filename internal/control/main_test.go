@@ -1,0 +1,81 @@
+package control_test
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"crossfade/internal/control"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait of these tests.
+const patience = 20 * time.Second
+
+// daemon is a Daemon whose answers a test sets.
+type daemon struct {
+	mu       sync.Mutex
+	status   control.Status
+	err      error
+	sessions []control.Session
+
+	asked   chan control.CutoverOptions // told when a cutover begins
+	cutover func(context.Context) (control.CutoverReport, error)
+}
+
+func (d *daemon) Status(context.Context) (control.Status, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.status, d.err
+}
+
+func (d *daemon) set(st control.Status, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.status, d.err = st, err
+}
+
+func (d *daemon) Sessions(context.Context) ([]control.Session, error) { return d.sessions, nil }
+
+func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions) (control.CutoverReport, error) {
+	d.asked <- opt
+	return d.cutover(ctx)
+}
+
+func (d *daemon) Finish(context.Context, control.FinishOptions) (control.FinishReport, error) {
+	return control.FinishReport{}, &control.Error{Code: control.CodeRefused, Message: "the source is active", Remedy: "cut over first"}
+}
+
+// serve runs a server until the test ends or stop is called.
+func serve(t *testing.T, d *daemon, change ...func(*control.Config)) (s *control.Server, c *control.Client, stop func()) {
+	t.Helper()
+	cfg := control.Config{Socket: filepath.Join(t.TempDir(), "control"), Daemon: d, Log: zerolog.Nop()}
+	for _, f := range change {
+		f(&cfg)
+	}
+	s, err := control.Listen(cfg)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		require.NoError(t, <-done)
+	})
+	t.Cleanup(stop)
+	return s, control.NewClient(cfg.Socket), stop
+}
+
+func bounded(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}

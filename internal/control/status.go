@@ -1,0 +1,113 @@
+package control
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Status is the answer to `crossfade status --json`.
+type Status struct {
+	// Phase is copying, catching_up or following before the first cutover, a
+	// step of the cutover (arming, pausing, fenced, draining, deciding, decided)
+	// within one, on_target after it, finished in the end.
+	Phase string `json:"phase"`
+	// Active is the side that serves the clients: source or target.
+	Active string `json:"active"`
+	// Epoch numbers the attempts to change sides; 0 before the first.
+	Epoch int64 `json:"epoch"`
+	// RunID names the migration; it is part of the slot's name.
+	RunID       string      `json:"run_id,omitempty"`
+	Version     string      `json:"version,omitempty"` // of the daemon
+	Copy        Copy        `json:"copy"`
+	Replication Replication `json:"replication"`
+	Proxy       Proxy       `json:"proxy"`
+	// Ready says that a cutover asked for now would be tried. When it is false,
+	// Blockers says why.
+	Ready    bool      `json:"ready"`
+	Blockers []Blocker `json:"blockers"` // never null
+	Fallback Fallback  `json:"fallback"`
+	Verify   Verify    `json:"verify"`
+	// Operation is the operation that runs now, if any. The server of this
+	// package fills it.
+	Operation *Operation `json:"operation,omitempty"`
+}
+
+// Copy is how far the first copy is.
+type Copy struct {
+	TablesDone  int   `json:"tables_done"`
+	TablesTotal int   `json:"tables_total"`
+	BytesDone   int64 `json:"bytes_done"`
+	BytesTotal  int64 `json:"bytes_total"` // estimated from relation sizes
+	RowsDone    int64 `json:"rows_done"`
+}
+
+// Replication is how far the other side follows the active one.
+type Replication struct {
+	LagBytes         int64  `json:"lag_bytes"`   // WAL between what was written and what is applied
+	LagMS            int64  `json:"lag_ms"`      // age of the oldest change that is not applied
+	AppliedLSN       string `json:"applied_lsn"` // such as 0/16B3748; empty before the stream starts
+	RetainedWALBytes int64  `json:"retained_wal_bytes"`
+}
+
+// Proxy counts the client sessions of now.
+type Proxy struct {
+	Sessions      int `json:"sessions"`
+	InTransaction int `json:"in_transaction"`
+	Parked        int `json:"parked"` // held at a closed gate
+}
+
+// Blocker is a reason why a cutover would be refused.
+type Blocker struct {
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+	Remedy string `json:"remedy"`
+}
+
+// Fallback is the state of the way back.
+type Fallback struct {
+	State string `json:"state"` // none, lossless, degraded or gone
+	LagMS int64  `json:"lag_ms"`
+}
+
+// Verify is the row-by-row comparison of both sides.
+type Verify struct {
+	State       string `json:"state"` // idle, running, equal, different, not_provable
+	TablesDone  int    `json:"tables_done"`
+	TablesTotal int    `json:"tables_total"`
+	Differences int64  `json:"differences"`
+}
+
+// Operation names what the daemon has been told to do and has not ended.
+type Operation struct {
+	Name    string    `json:"name"` // cutover or finish
+	Started time.Time `json:"started"`
+}
+
+// MarshalJSON writes an empty list of blockers as [].
+func (s Status) MarshalJSON() ([]byte, error) {
+	type plain Status
+	if s.Blockers == nil {
+		s.Blockers = []Blocker{}
+	}
+	return json.Marshal(plain(s))
+}
+
+// Health is the answer of a daemon that can tell its status.
+type Health struct {
+	Phase   string `json:"phase"`
+	Version string `json:"version,omitempty"`
+}
+
+// Session is one client session of the proxy.
+type Session struct {
+	ID        uint64    `json:"id"`
+	Client    string    `json:"client"` // address
+	User      string    `json:"user"`
+	Database  string    `json:"database"`
+	Started   time.Time `json:"started"`
+	State     string    `json:"state"`                // idle, active, in_transaction or parked
+	Side      string    `json:"side"`                 // source or target
+	ServerPID int32     `json:"server_pid,omitempty"` // of pg_backend_pid()
+	Portable  bool      `json:"portable"`             // would move in a cutover
+	Reasons   []string  `json:"reasons,omitempty"`    // why it would not
+}

@@ -1,0 +1,28 @@
+package daemon
+
+import "time"
+
+// Bounds of the daemon's waits. The cutover's own are in package cutover.
+const (
+	// closeTimeout bounds the good-bye to a server that may be gone.
+	closeTimeout = 2 * time.Second
+	// guardPoll is how often the sessions that wait for a pre-lock are looked
+	// for. PostgreSQL gives no event for it. A waiter is noticed well within
+	// the 200 ms that it may be made to wait.
+	guardPoll = 40 * time.Millisecond
+	// fenceTries bounds how often the fence asks for its locks in one pause:
+	// with the default lock timeout of 200 ms a second in all.
+	fenceTries = 5
+	// decisionLockTimeout bounds each lock of the decision. Only our own
+	// applier writes the target then, a batch at a time.
+	decisionLockTimeout = 2 * time.Second
+	// pollInterval is how often the state of databases is read for status.
+	pollInterval = time.Second
+	// leadPatience is how long a start waits for the lock of a process that has
+	// ended: a server notices a closed socket at once unless it is busy.
+	leadPatience = 10 * time.Second
+	leadPoll     = 100 * time.Millisecond
+	// prepareTimeout bounds the fence's preparation on the source, which waits
+	// for the application's transactions in turns.
+	prepareTimeout = 30 * time.Second
+)

@@ -1,0 +1,106 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+
+	"crossfade/cutover/preflight"
+	"crossfade/internal/pg"
+	"crossfade/replicate/snapshot"
+	"crossfade/schema"
+)
+
+// defaultLockTimeout is the source lock timeout where no flag gives one.
+const defaultLockTimeout = 200 * time.Millisecond
+
+// Check asks both databases whether a run could move the one to the other. It
+// changes nothing. An error means that not even the asking was possible.
+func Check(ctx context.Context, source, target pg.DSN) (preflight.Report, error) {
+	if report, refused := refusedHosts(source, target); refused {
+		return report, nil
+	}
+	s, err := pg.Connect(ctx, source, pg.WithName("check"))
+	if err != nil {
+		return preflight.Report{}, fmt.Errorf("source: %w", err)
+	}
+	defer closeNow(s)
+	t, err := pg.Connect(ctx, target, pg.WithName("check"))
+	if err != nil {
+		return preflight.Report{}, fmt.Errorf("target: %w", err)
+	}
+	defer closeNow(t)
+	return ask(ctx, s, t, source, target, preflight.Run)
+}
+
+// refusedHosts reports poolers without dialling them, since they may not be
+// reachable in the way that a check needs.
+func refusedHosts(source, target pg.DSN) (preflight.Report, bool) {
+	var r preflight.Report
+	for side, d := range map[string]pg.DSN{"source": source, "target": target} {
+		if err := RefusePooler("--"+side, d); err != nil {
+			what, remedy, _ := strings.Cut(err.Error(), ": use ")
+			r.Findings = append(r.Findings, preflight.Finding{Code: "pooler_host", Severity: preflight.Blocker, Object: side,
+				Detail: what, Remedy: "use " + remedy})
+		}
+	}
+	return r, len(r.Findings) > 0
+}
+
+func ask(ctx context.Context, s, t *pgx.Conn, source, target pg.DSN, mode preflight.Mode) (preflight.Report, error) {
+	p, err := preflight.New(s, t, preflight.Options{
+		Mode: mode, SourceHost: source.Host(), TargetHost: target.Host(),
+		OpenReplication: func(ctx context.Context) error {
+			conn, err := pg.ConnectReplication(ctx, source, pg.WithName("check"))
+			if err != nil {
+				return err
+			}
+			return conn.Close(ctx)
+		},
+		PgDumpMajor: func(ctx context.Context) (int, error) { return schema.DumpMajor(ctx, snapshot.Version(s)/10000) },
+	})
+	if err != nil {
+		return preflight.Report{}, err
+	}
+	return p.Run(ctx), nil
+}
+
+// refuseBlocked asks and turns blockers into one error of one line.
+func refuseBlocked(ctx context.Context, cfg Config, mode preflight.Mode, log zerolog.Logger) error {
+	s, err := pg.Connect(ctx, cfg.Source, pg.WithName("check"))
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	defer closeNow(s)
+	t, err := pg.Connect(ctx, cfg.Target, pg.WithName("check"))
+	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	defer closeNow(t)
+	report, err := ask(ctx, s, t, cfg.Source, cfg.Target, mode)
+	if err != nil {
+		return notComplete(err)
+	}
+	for _, f := range report.Of(preflight.Warning) {
+		log.Warn().Str("code", f.Code).Str("object", f.Object).Str("detail", f.Detail).Str("remedy", f.Remedy).Msg("preflight warning")
+	}
+	var parts []string
+	for _, f := range report.Of(preflight.Blocker) {
+		parts = append(parts, fmt.Sprintf("%s: %s; %s", f.Code, f.Detail, f.Remedy))
+	}
+	for _, i := range report.Incomplete {
+		parts = append(parts, fmt.Sprintf("check %s could not be completed: %v", i.Check, i.Err))
+	}
+	switch report.ExitCode() {
+	case preflight.ExitReady:
+		return nil
+	case preflight.ExitIncomplete:
+		return notComplete(errors.New("not begun: " + strings.Join(parts, " | ")))
+	}
+	return errors.New("not begun: " + strings.Join(parts, " | "))
+}

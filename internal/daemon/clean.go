@@ -1,0 +1,169 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/journal"
+	"crossfade/internal/pg"
+	"crossfade/replicate/slot"
+	"crossfade/schema"
+)
+
+// cleanPatience bounds the removal on one side: fences are dropped table by
+// table, each waiting for the application's transactions in turns.
+const cleanPatience = 5 * time.Minute
+
+// Clean removes what an abandoned run left on both sides and tells each object.
+// Where nothing was decided, what the run restored on the target goes too, so
+// that a new run finds it empty. A run that was decided is cleaned only with
+// force, and then the target keeps what it has.
+func Clean(ctx context.Context, source, target pg.DSN, force bool, tell func(object string)) error {
+	ctx, cancel := context.WithTimeout(ctx, cleanPatience)
+	defer cancel()
+	s, err := pg.Connect(ctx, source, pg.WithName("clean"))
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	defer closeNow(s)
+	t, err := pg.Connect(ctx, target, pg.WithName("clean"))
+	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	defer closeNow(t)
+	for _, c := range []*pgx.Conn{s, t} {
+		if err := journal.Lead(ctx, c); err != nil {
+			return err
+		}
+	}
+	run, err := journal.LoadTarget(ctx, t)
+	if err != nil {
+		return err
+	}
+	decided := run != nil && run.Phase.AtLeast(journal.PhaseSwitched)
+	if decided && !force {
+		return errors.New("the target is the active side of this run: end it with crossfade finish, or give --force, which opens the source's fence as well")
+	}
+	sr, err := journal.LoadSource(ctx, s)
+	if err != nil {
+		return err
+	}
+	if err := cleanSource(ctx, s, sr, run, tell); err != nil {
+		return notComplete(fmt.Errorf("source: %w", err))
+	}
+	if err := cleanTarget(ctx, t, run, decided, tell); err != nil {
+		return notComplete(fmt.Errorf("target: %w", err))
+	}
+	return nil
+}
+
+// cleanSource removes slot, publication, fences and schema from the source.
+func cleanSource(ctx context.Context, s *pgx.Conn, sr *journal.SourceRun, tr *journal.TargetRun, tell func(string)) error {
+	if sr == nil && tr == nil {
+		return nil
+	}
+	name := ""
+	if tr != nil {
+		name = tr.Slot
+	} else {
+		name = journal.SlotPrefix + sr.RunID
+	}
+	if name != "" {
+		if _, there, err := slot.Get(ctx, s, name); err != nil {
+			return err
+		} else if there {
+			if err := slot.Drop(ctx, s, name, slot.TerminateHolder); err != nil {
+				return err
+			}
+			tell("source: replication slot " + name)
+		}
+	}
+	if sr == nil {
+		return nil
+	}
+	if err := slot.DropPublication(ctx, s, journal.Publication); err != nil {
+		return err
+	}
+	tell("source: publication " + journal.Publication)
+	return dropOurs(ctx, s, "source", tell)
+}
+
+// dropOurs removes the fences and the schema crossfade from a side.
+func dropOurs(ctx context.Context, conn *pgx.Conn, side string, tell func(string)) error {
+	n, err := journal.DropFence(ctx, conn, defaultLockTimeout)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		tell(fmt.Sprintf("%s: fence triggers of %d tables", side, n))
+	}
+	if err := journal.Uninstall(ctx, conn); err != nil {
+		return err
+	}
+	tell(side + ": schema " + journal.Schema)
+	return nil
+}
+
+// cleanTarget removes what the run restored, unless it was decided, and our
+// schema.
+func cleanTarget(ctx context.Context, t *pgx.Conn, run *journal.TargetRun, decided bool, tell func(string)) error {
+	if run == nil {
+		return nil
+	}
+	if !decided && len(run.Archive) > 0 {
+		if err := dropRestored(ctx, t, run.Archive, tell); err != nil {
+			return err
+		}
+	}
+	return dropOurs(ctx, t, "target", tell)
+}
+
+// dropRestored drops what crossfade.item says we restored, the last first, with
+// pg_dump's own words.
+func dropRestored(ctx context.Context, t *pgx.Conn, data []byte, tell func(string)) error {
+	archive, err := schema.ParseArchive(data)
+	if err != nil {
+		return err
+	}
+	rows, err := t.Query(ctx, `SELECT id FROM crossfade.item WHERE done`)
+	if err != nil {
+		return fmt.Errorf("read what was restored: %w", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	if err != nil {
+		return fmt.Errorf("read what was restored: %w", err)
+	}
+	done := map[int]bool{}
+	for _, id := range ids {
+		done[id] = true
+	}
+	plan := schema.NewPlan(archive)
+	var entries []*schema.Entry
+	for _, part := range []schema.Part{schema.PreData, schema.AfterCopy, schema.Decision, schema.Last} {
+		entries = append(entries, plan.Entries(part)...)
+	}
+	slices.Reverse(entries)
+	for _, e := range entries {
+		if !done[e.ID] || e.Drop == "" || e.Kind == "SCHEMA" && e.Tag == "public" || e.Kind == "EXTENSION" {
+			continue
+		}
+		_, err := t.PgConn().Exec(ctx, e.Drop).ReadAll()
+		switch {
+		case err == nil:
+			tell(fmt.Sprintf("target: %s %s", e.Kind, pg.Name{Schema: e.Schema, Name: e.Tag}.Display()))
+		case pg.IsCode(err, pg.CodeUndefinedObject, pg.CodeUndefinedTable, "42883", "3F000"):
+			// It went with something that it belonged to.
+		default:
+			return fmt.Errorf("drop %s %s: %w", e.Kind, e.Tag, err)
+		}
+		if _, err := t.Exec(ctx, `DELETE FROM crossfade.item WHERE id = $1`, e.ID); err != nil {
+			return fmt.Errorf("record what was dropped: %w", err)
+		}
+	}
+	return nil
+}

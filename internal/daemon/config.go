@@ -1,0 +1,84 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"crossfade/internal/pg"
+)
+
+// Config says what a run moves, and how. Cutover's own bounds come with each
+// request for one.
+type Config struct {
+	Source, Target pg.DSN
+	Listen         string // host:port at which clients are served
+	Users          string // path of the users file, "" for none
+	Control        string // path of the control socket
+	HTTP           string // host:port for metrics and read-only status, "" for none
+	Jobs           int    // COPY streams at once
+	TLSCert        string // certificate shown to clients, "" for no TLS
+	TLSKey         string
+	ClientAuth     string // "scram-sha-256" or "trust"
+
+	SourceLockTimeout time.Duration // longest wait that a lock request of ours may cause
+	HoldLimit         time.Duration // longest time that a client is held in a pause
+	Version           string
+}
+
+// Limits and their reasons.
+const (
+	// MaxJobs bounds the COPY streams: each costs a session on both sides.
+	MaxJobs = 64
+	// minLockTimeout keeps a lock request alive for longer than a scheduler's
+	// hiccup.
+	minLockTimeout = 10 * time.Millisecond
+	// maxLockTimeout stays below PostgreSQL's deadlock_timeout of 1 s, so that
+	// we always give way before the server looks for a victim (C13).
+	maxLockTimeout = 900 * time.Millisecond
+)
+
+// Validate says what is wrong with a Config, and what to write instead.
+func (c Config) Validate() error {
+	var errs []error
+	if c.Source.IsZero() || c.Target.IsZero() {
+		return errors.New("--source and --target are both needed")
+	}
+	for flag, d := range map[string]pg.DSN{"--source": c.Source, "--target": c.Target} {
+		if err := RefusePooler(flag, d); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if c.Source.Address() == c.Target.Address() && c.Source.Database() == c.Target.Database() {
+		errs = append(errs, fmt.Errorf("--source and --target name the same database, %s", c.Source.Redacted()))
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		errs = append(errs, fmt.Errorf("--listen %q: write host:port, such as 127.0.0.1:6432", c.Listen))
+	}
+	if c.Jobs < 1 || c.Jobs > MaxJobs {
+		errs = append(errs, fmt.Errorf("--jobs %d: write a number from 1 to %d", c.Jobs, MaxJobs))
+	}
+	if c.SourceLockTimeout < minLockTimeout || c.SourceLockTimeout > maxLockTimeout {
+		errs = append(errs, fmt.Errorf("--source-lock-timeout %v: write a time from %v to %v", c.SourceLockTimeout, minLockTimeout, maxLockTimeout))
+	}
+	if c.HoldLimit <= 0 {
+		errs = append(errs, fmt.Errorf("--hold-limit %v: write a time above 0, such as 30s", c.HoldLimit))
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		errs = append(errs, errors.New("--tls-cert and --tls-key go together"))
+	}
+	return errors.Join(errs...)
+}
+
+// RefusePooler refuses a host that is Neon's pooler: neither sessions nor
+// replication survive a pooler in transaction mode.
+func RefusePooler(flag string, d pg.DSN) error {
+	first, rest, _ := strings.Cut(d.Host(), ".")
+	if !strings.HasSuffix(first, "-pooler") {
+		return nil
+	}
+	return fmt.Errorf("%s: host %s is a connection pooler: use the direct host, %s.%s",
+		flag, d.Host(), strings.TrimSuffix(first, "-pooler"), rest)
+}

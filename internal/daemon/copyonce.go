@@ -1,0 +1,157 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+
+	"crossfade/cutover/preflight"
+	"crossfade/internal/control"
+	"crossfade/internal/journal"
+	"crossfade/internal/pg"
+	"crossfade/replicate/sequence"
+	"crossfade/schema"
+)
+
+// CopyOnce copies a database whose source goes on as it is: schema, data, and
+// sequences as one snapshot shows them, without a slot and without a trace on
+// the source. It can be called again after a failure and then copies the data
+// anew. Writes that come behind the snapshot are not on the target.
+func CopyOnce(ctx context.Context, source, target pg.DSN, jobs int, log zerolog.Logger, onCopy func(control.Copy)) error {
+	cfg := Config{Source: source, Target: target, Jobs: jobs, Listen: "127.0.0.1:0",
+		SourceLockTimeout: defaultLockTimeout, HoldLimit: time.Second}
+	if err := cfg.Validate(); err != nil {
+		return usage(err)
+	}
+	s, err := pg.Connect(ctx, source, pg.WithName("control"))
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	defer closeNow(s)
+	t, err := pg.Connect(ctx, target, pg.WithName("control"))
+	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	defer closeNow(t)
+	if err := journal.Lead(ctx, t); err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	m, err := openCopy(ctx, s, t, cfg, log)
+	if err != nil {
+		return err
+	}
+	stop := m.watch(ctx, onCopy)
+	err = m.run(ctx, false)
+	stop()
+	if err == nil {
+		err = m.endCopy(ctx, s, t)
+	}
+	if err != nil {
+		return notComplete(fmt.Errorf("%w; what was copied stays: run the same command again to go on, or crossfade clean", err))
+	}
+	return nil
+}
+
+// openCopy finds or begins the copy's run on the target.
+func openCopy(ctx context.Context, s, t *pgx.Conn, cfg Config, log zerolog.Logger) (*migration, error) {
+	id, err := findRun(ctx, s, t, cfg.Source, cfg.Target)
+	if err != nil {
+		return nil, err
+	}
+	if id.source != nil || id.target != nil && id.target.Mode != modeCopy {
+		return nil, errors.New("these databases hold a run with a proxy: go on with crossfade run, or remove it with crossfade clean")
+	}
+	if id.target == nil {
+		if err := refuseBlocked(ctx, cfg, preflight.Copy, log); err != nil {
+			return nil, err
+		}
+		if err := install(ctx, s, t, &id, cfg.Source, modeCopy); err != nil {
+			return nil, err
+		}
+	} else if _, err := t.Exec(ctx, `UPDATE crossfade.relation SET state = 'pending', snapshot = NULL`); err != nil {
+		// Without a stream only one snapshot for all tables is consistent, and
+		// that of the earlier start is gone.
+		return nil, fmt.Errorf("begin the copy anew: %w", err)
+	}
+	return &migration{source: cfg.Source, target: cfg.Target, id: id, jobs: cfg.Jobs, lockTimeout: cfg.SourceLockTimeout,
+		roles: map[string]string{cfg.Source.User(): cfg.Target.User()}, log: log, phase: id.target.Phase}, nil
+}
+
+// endCopy makes the target whole and removes our schema from it.
+func (m *migration) endCopy(ctx context.Context, source, target *pgx.Conn) error {
+	var snapshots int
+	if err := target.QueryRow(ctx, `SELECT count(DISTINCT snapshot) FROM crossfade.relation`).Scan(&snapshots); err != nil {
+		return fmt.Errorf("check the snapshots: %w", err)
+	}
+	if snapshots > 1 {
+		return errors.New("a table was rewritten or truncated on the source during the copy, so the tables are not of one moment")
+	}
+	states, err := sequence.Read(ctx, source)
+	if err != nil {
+		return err
+	}
+	if _, err := journal.DropFence(ctx, target, m.lockTimeout); err != nil {
+		return err
+	}
+	if _, err := sequence.Set(ctx, target, states); err != nil {
+		return err
+	}
+	for _, part := range []schema.Part{schema.Decision, schema.Last} {
+		if err := m.restore(ctx, part, []*pgx.Conn{target}); err != nil {
+			return err
+		}
+	}
+	if err := schema.Run(ctx, target, schema.IdentityAlways(m.catalog)); err != nil {
+		return err
+	}
+	return journal.Uninstall(ctx, target)
+}
+
+// copyEvery is how often the figures of a copy are handed on.
+const copyEvery = 200 * time.Millisecond
+
+// watch hands the copy's figures on until it is stopped.
+func (m *migration) watch(ctx context.Context, onCopy func(control.Copy)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(copyEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				m.tell(onCopy)
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+		m.tell(onCopy)
+	}
+}
+
+func (m *migration) tell(onCopy func(control.Copy)) {
+	if c := m.copied(); onCopy != nil && c.TablesTotal > 0 {
+		onCopy(c)
+	}
+}
+
+// copied returns how far the copy is.
+func (m *migration) copied() control.Copy {
+	m.mu.Lock()
+	c := m.copier
+	m.mu.Unlock()
+	if c == nil {
+		return control.Copy{}
+	}
+	p := c.Progress()
+	return control.Copy{TablesDone: p.TablesDone, TablesTotal: p.TablesTotal, BytesDone: p.BytesDone, BytesTotal: p.BytesTotal, RowsDone: p.RowsDone}
+}

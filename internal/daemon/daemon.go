@@ -1,0 +1,193 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"crossfade/cutover"
+	"crossfade/internal/control"
+	"crossfade/internal/journal"
+	"crossfade/internal/obs"
+	"crossfade/internal/pg"
+	"crossfade/proxy"
+	"crossfade/proxy/tlsconf"
+	"crossfade/schema"
+)
+
+// daemon is one run of `crossfade run`.
+type daemon struct {
+	cfg         Config
+	log         zerolog.Logger
+	incarnation string // names this process in the journal
+
+	users       *users
+	id          identity
+	lead        *pgx.Conn // holds the leader's lock; nil when the source was away at the start
+	versions    [2]int    // server_version_num of source and target
+	proxy       *proxy.Proxy
+	migration   *migration
+	stream      *following
+	coordinator *cutover.Coordinator
+	verify      *verification
+	links       []*link
+	registrar   *registrar
+	finish      chan struct{} // closed when the run is finished
+
+	mu       sync.Mutex
+	retained int64 // bytes of WAL that the slot keeps
+	failed   error // why the migration stopped
+}
+
+// Run serves the applications and moves the database, until ctx ends. onCopy, if
+// set, is called with the figures of the copy.
+func Run(ctx context.Context, cfg Config, log zerolog.Logger, onCopy func(control.Copy)) error {
+	if err := cfg.Validate(); err != nil {
+		return usage(err)
+	}
+	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), stream: newFollowing(), finish: make(chan struct{})}
+	var err error
+	if d.users, err = loadUsers(cfg); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for clients at %s: %w; choose another address with --listen", cfg.Listen, withoutNoise(err))
+	}
+	server, err := control.Listen(control.Config{Socket: cfg.Control, HTTP: cfg.HTTP, Daemon: d, Log: log})
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	if err := d.open(ctx); err != nil {
+		d.close()
+		return errors.Join(err, listener.Close(), server.Close())
+	}
+	defer d.close()
+	if err := d.build(listener); err != nil {
+		return errors.Join(err, listener.Close(), server.Close())
+	}
+	return d.serve(ctx, server, onCopy)
+}
+
+// withoutNoise keeps the words of a listener's error that say why.
+func withoutNoise(err error) error {
+	var oe *net.OpError
+	if errors.As(err, &oe) {
+		return oe.Err
+	}
+	return err
+}
+
+// build makes the parts and connects them.
+func (d *daemon) build(listener net.Listener) error {
+	source, target := d.users.endpoints()
+	pc := proxy.Config{Listener: listener, Auth: d.users.known, Source: source, Target: target, Closed: true,
+		HoldLimit: d.cfg.HoldLimit, Log: d.log.With().Str(obs.KeyComponent, "proxy").Logger()}
+	if d.cfg.TLSCert != "" {
+		cert, err := tlsconf.LoadServer(d.cfg.TLSCert, d.cfg.TLSKey)
+		if err != nil {
+			return usage(err)
+		}
+		pc.TLS = cert
+	}
+	var err error
+	if d.proxy, err = proxy.New(pc); err != nil {
+		return err
+	}
+	key := d.id.target.Key
+	d.migration = &migration{source: d.cfg.Source, target: d.cfg.Target, id: d.id, jobs: d.cfg.Jobs, lockTimeout: d.cfg.SourceLockTimeout,
+		roles: map[string]string{d.cfg.Source.User(): d.cfg.Target.User()}, log: d.log.With().Str(obs.KeyComponent, "migration").Logger(), phase: d.id.target.Phase}
+	d.verify = &verification{source: d.cfg.Source, target: d.cfg.Target, tables: d.migration.tables, log: d.log.With().Str(obs.KeyComponent, "verify").Logger()}
+	d.registrar = &registrar{incarnation: d.incarnation, control: d.link(d.cfg.Source, "register"), pids: d.proxy.ServerPIDs}
+
+	who := &owner{}
+	majors := [2]int{d.versions[0] / 10000, d.versions[1] / 10000}
+	sourceControl := d.link(d.cfg.Source, "cutover")
+	src := &sourcePort{owner: who, incarnation: d.incarnation, lockTimeout: d.cfg.SourceLockTimeout, control: sourceControl,
+		census: d.link(d.cfg.Source, "census"), register: d.registrar.flush, serverPIDs: d.proxy.ServerPIDs, expect: d.stream.expect,
+		version: d.versions[0], majors: majors,
+		pre: &prelock{dsn: d.cfg.Source, opts: []pg.Option{pg.WithName("pre-lock")}, watch: d.link(d.cfg.Source, "guard"), timeout: d.cfg.SourceLockTimeout}}
+	dst := &targetPort{dsn: d.cfg.Target, key: key, control: d.link(d.cfg.Target, "cutover", pg.WithKey(key)), asking: d.link(d.cfg.Target, "register", pg.WithKey(key)),
+		plan: func() (*schema.DecisionSQL, error) { return d.migration.decisionSQL() }, reached: d.stream.markerEnd, last: d.migration.last, complete: d.completed, majors: majors,
+		pre: &prelock{dsn: d.cfg.Target, opts: []pg.Option{pg.WithName("pre-lock"), pg.WithKey(key)}, watch: d.link(d.cfg.Target, "guard"), timeout: d.cfg.SourceLockTimeout}}
+	d.coordinator, err = cutover.New(cutover.Config{
+		Journal: &journalPort{control: sourceControl, owner: who},
+		Traffic: &trafficPort{proxy: d.proxy},
+		Forward: cutover.Ports{Source: src, Target: dst, Replication: d.stream, Verification: d.verify},
+		Limits:  cutover.DefaultLimits(),
+		Blocked: d.blocked,
+		Log:     d.log.With().Str(obs.KeyComponent, "cutover").Logger(),
+	})
+	return err
+}
+
+func (d *daemon) link(dsn pg.DSN, name string, opts ...pg.Option) *link {
+	l := newLink(dsn, append(opts, pg.WithName(name))...)
+	d.links = append(d.links, l)
+	return l
+}
+
+// completed is called when the decision's aftermath is done.
+func (d *daemon) completed(context.Context) { d.migration.setPhase(journal.PhaseValid) }
+
+// serve runs the parts. The coordinator ends first, since it needs the others to
+// undo an attempt.
+func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(control.Copy)) error {
+	parts, stopParts := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopParts()
+	group, parts := errgroup.WithContext(parts)
+	group.Go(func() error { return d.proxy.Run(parts) })
+	group.Go(func() error { return server.Run(parts) })
+	group.Go(func() error { return d.registrar.run(parts) })
+	group.Go(func() error { return d.monitor(parts) })
+	group.Go(func() error { return d.migrate(parts, onCopy) })
+	d.log.Info().Str("listen", d.proxy.Addr().String()).Str("run", d.id.target.RunID).Msg("serving")
+
+	leading, stopLeading := context.WithCancel(ctx)
+	defer stopLeading()
+	go func() { // a part that failed ends the whole
+		select {
+		case <-parts.Done():
+			stopLeading()
+		case <-leading.Done():
+		}
+	}()
+	err := d.coordinator.Run(leading)
+	stopParts()
+	if perr := group.Wait(); perr != nil && !errors.Is(perr, context.Canceled) {
+		err = errors.Join(err, perr)
+	}
+	if err != nil {
+		return notComplete(err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.failed != nil {
+		return notComplete(d.failed)
+	}
+	return nil
+}
+
+// close ends our sessions.
+func (d *daemon) close() {
+	for _, l := range d.links {
+		l.close()
+	}
+	if d.lead != nil {
+		closeNow(d.lead)
+	}
+}
+
+func (d *daemon) fail(err error) {
+	d.mu.Lock()
+	d.failed = err
+	d.mu.Unlock()
+	d.log.Error().Err(err).Msg("migration stopped; the applications are served on")
+}

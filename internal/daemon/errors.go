@@ -1,0 +1,27 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+
+	"crossfade/cutover"
+	"crossfade/internal/journal"
+	"crossfade/internal/pg"
+)
+
+// portError puts what the cutover must know of an error into its own words.
+// commit says that a commit was on its way, so that a lost connection leaves
+// its outcome open.
+func portError(err error, commit bool) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, journal.ErrMoved):
+		return fmt.Errorf("%w: %w", cutover.ErrConflict, err)
+	case pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected):
+		return fmt.Errorf("%w: %w", cutover.ErrLockTimeout, err)
+	case commit && (pg.Code(err) == "" || pg.ConnectionLost(err)):
+		return fmt.Errorf("%w: %w", cutover.ErrOutcomeUnknown, err)
+	}
+	return err
+}

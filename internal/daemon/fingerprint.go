@@ -1,0 +1,48 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover"
+	"crossfade/schema"
+)
+
+// fingerprint reads a side's schema in the cutover's terms. What a server
+// prints of an expression counts only where both sides are of one major version.
+func fingerprint(ctx context.Context, l *link, majors [2]int) (cutover.Fingerprint, error) {
+	var taken schema.Fingerprint
+	err := l.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		taken, err = schema.TakeFingerprint(ctx, conn, schema.FingerprintOptions{Deferred: true})
+		return err
+	})
+	if err != nil {
+		return cutover.Fingerprint{}, err
+	}
+	printed := majors[0] == majors[1]
+	var out cutover.Fingerprint
+	for _, o := range taken.Objects {
+		text := o.Definition
+		if printed {
+			text += "\x00" + o.Printed
+		}
+		out.Objects = append(out.Objects, cutover.Object{Name: o.Kind + " " + o.Name, Sum: hash(text)})
+	}
+	slices.SortFunc(out.Objects, func(a, b cutover.Object) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Sum, b.Sum)) })
+	h := sha256.New()
+	for _, o := range out.Objects {
+		h.Write([]byte(o.Name + "\x00" + o.Sum + "\x00"))
+	}
+	out.Sum = hex.EncodeToString(h.Sum(nil))
+	return out, nil
+}
+
+func hash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}

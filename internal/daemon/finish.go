@@ -1,0 +1,81 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+
+	"crossfade/cutover"
+	"crossfade/internal/control"
+	"crossfade/internal/journal"
+	"crossfade/internal/pg"
+)
+
+// Finish implements control.Daemon: it ends the migration for good. What
+// Crossfade made is dropped on both sides, the fence of the source too; the
+// proxy goes on serving the target.
+func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control.FinishReport, error) {
+	s := d.coordinator.Status()
+	switch {
+	case s.Active != cutover.SideTarget:
+		return control.FinishReport{}, refused("the source is still active", "switch first, with crossfade cutover")
+	case !d.migration.reached(journal.PhaseValid) && !opt.Force:
+		return control.FinishReport{}, refused("the target is not whole yet: foreign keys are being validated", "wait, and look at crossfade status")
+	case s.Verification.State == "running" && !opt.Force:
+		return control.FinishReport{}, refused(fmt.Sprintf("the comparison of both sides is under way, %d of %d tables done", s.Verification.TablesDone, s.Verification.TablesTotal), "wait, or give --force")
+	case s.Verification.State == "different" && !opt.Force:
+		return control.FinishReport{}, refused(fmt.Sprintf("%d tables differ between the two sides", s.Verification.Differences), "look at the daemon's log; give --force to finish nevertheless")
+	}
+	if err := d.verify.Discard(ctx); err != nil {
+		return control.FinishReport{}, err
+	}
+	if s.State.Step != cutover.Finished {
+		if err := d.coordinator.Advance(ctx, cutover.Finished); err != nil {
+			return control.FinishReport{}, refused(err.Error(), "look at crossfade status")
+		}
+	}
+	var r control.FinishReport
+	tell := func(object string) { r.Dropped = append(r.Dropped, object) }
+	if err := d.drop(ctx, tell); err != nil {
+		return r, &control.Error{Code: control.CodeIncomplete, Message: "not everything could be dropped: " + err.Error(), Remedy: "mend the cause and run crossfade finish again, or crossfade clean --force"}
+	}
+	r.Notes = append(r.Notes, "the source is no longer fenced: nothing stops a client that connects to it directly",
+		"the proxy goes on serving the target; point the applications at the target, then stop it")
+	return r, nil
+}
+
+func (d *daemon) drop(ctx context.Context, tell func(string)) error {
+	ctx, cancel := context.WithTimeout(ctx, cleanPatience)
+	defer cancel()
+	source, err := pg.Connect(ctx, d.cfg.Source, pg.WithName("finish"))
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	defer closeNow(source)
+	target, err := pg.Connect(ctx, d.cfg.Target, pg.WithName("finish"))
+	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	defer closeNow(target)
+	sr, err := journal.LoadSource(ctx, source)
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	if err := cleanSource(ctx, source, sr, d.id.target, tell); err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	there, err := journal.Installed(ctx, target)
+	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	if there {
+		if err := dropOurs(ctx, target, "target", tell); err != nil {
+			return fmt.Errorf("target: %w", err)
+		}
+	}
+	d.migration.setPhase(journal.PhaseFinished)
+	return nil
+}
+
+func refused(message, remedy string) error {
+	return &control.Error{Code: control.CodeRefused, Message: message, Remedy: remedy}
+}

@@ -1,0 +1,71 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+)
+
+// link is one session to a database that is opened when it is needed and
+// opened again after it was lost. Its users take turns.
+type link struct {
+	dsn  pg.DSN
+	opts []pg.Option
+
+	turn chan struct{} // holds one token: the right to use conn
+	once sync.Once
+	conn *pgx.Conn
+}
+
+func newLink(dsn pg.DSN, opts ...pg.Option) *link {
+	l := &link{dsn: dsn, opts: opts, turn: make(chan struct{}, 1)}
+	l.turn <- struct{}{}
+	return l
+}
+
+// do runs f with the session. A session on which f lost the connection, or in
+// whose transaction it failed, is closed, so that the next caller gets a sound one.
+func (l *link) do(ctx context.Context, f func(ctx context.Context, conn *pgx.Conn) error) error {
+	select {
+	case <-l.turn:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { l.turn <- struct{}{} }()
+	if l.conn == nil || l.conn.IsClosed() {
+		conn, err := pg.Connect(ctx, l.dsn, l.opts...)
+		if err != nil {
+			return err
+		}
+		l.conn = conn
+	}
+	err := f(ctx, l.conn)
+	if err != nil && (pg.ConnectionLost(err) || l.conn.IsClosed() || l.conn.PgConn().TxStatus() != 'I') {
+		closeNow(l.conn)
+		l.conn = nil
+	}
+	return err
+}
+
+// close ends the session once nobody uses it.
+func (l *link) close() {
+	l.once.Do(func() {
+		<-l.turn
+		if l.conn != nil {
+			closeNow(l.conn)
+			l.conn = nil
+		}
+		l.turn <- struct{}{}
+	})
+}
+
+// closeNow ends a session within a bound, even when the caller's context is
+// over.
+func closeNow(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	_ = conn.Close(ctx) // the socket is closed in any case
+}

@@ -1,0 +1,171 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover"
+	"crossfade/internal/control"
+	"crossfade/internal/journal"
+	"crossfade/internal/obs"
+	"crossfade/internal/pg"
+	"crossfade/internal/retry"
+	"crossfade/replicate/apply"
+	"crossfade/replicate/slot"
+)
+
+// migrate takes the run to the stream and follows. An error of the migration
+// stops it and is shown; it never ends the daemon, which serves applications.
+func (d *daemon) migrate(ctx context.Context, onCopy func(control.Copy)) error {
+	select {
+	case <-d.coordinator.Settled():
+	case <-ctx.Done():
+		return nil
+	}
+	if d.coordinator.Status().Active == cutover.SideTarget {
+		if d.id.source == nil {
+			return nil
+		}
+		if err := d.migration.readPlan(ctx); err != nil && ctx.Err() == nil {
+			d.log.Warn().Err(err).Msg("the schema's archive could not be read again")
+		}
+		return nil
+	}
+	err := retry.Do(ctx, retry.Policy{OnRetry: obs.Retrying(d.log, "migration goes on")}, func(ctx context.Context) error {
+		stop := d.migration.watch(ctx, onCopy)
+		defer stop()
+		err := d.migration.run(ctx, true)
+		if err != nil && !pg.ConnectionLost(err) {
+			return retry.Permanent(err)
+		}
+		return err
+	})
+	if err != nil {
+		if ctx.Err() == nil {
+			d.fail(err)
+		}
+		return nil
+	}
+	if err := d.follow(ctx); err != nil && ctx.Err() == nil {
+		d.fail(err)
+	}
+	return nil
+}
+
+// follow runs the stream until a decision closes its lane.
+func (d *daemon) follow(ctx context.Context) error {
+	conn, err := d.migration.connectTarget(ctx)
+	if err != nil {
+		return err
+	}
+	seen, err := snapshots(ctx, conn)
+	closeNow(conn)
+	if err != nil {
+		return err
+	}
+	if d.coordinator.Status().State.Step == cutover.Copying {
+		if err := d.coordinator.Advance(ctx, cutover.CatchingUp); err != nil {
+			return err
+		}
+	}
+	key := d.id.target.Key
+	return d.stream.run(ctx, apply.Config{
+		Source: d.cfg.Source, Target: d.cfg.Target, TargetOptions: []pg.Option{pg.WithKey(key)},
+		Slot: d.id.target.Slot, Publication: journal.Publication, SystemID: d.id.target.SourceSystem, Lane: lane,
+		Start: d.migration.consistent(), Snapshots: seen, BeforeTruncate: d.coordinator.YieldTargetLock,
+		Logger: d.log,
+	})
+}
+
+// followingLag is how many bytes the stream may be behind to count as following
+// rather than catching up: less than a second's worth of a busy source.
+const followingLag = 1 << 20
+
+// monitor looks at what changes by itself: the slot, the lag, the leader's lock.
+func (d *daemon) monitor(ctx context.Context) error {
+	l := d.link(d.cfg.Source, "monitor")
+	defer l.close()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if d.id.source == nil || d.coordinator.Status().Active == cutover.SideTarget {
+			continue
+		}
+		if err := d.look(ctx, l); err != nil && ctx.Err() == nil {
+			d.log.Debug().Err(err).Msg("source could not be looked at")
+		}
+		d.advance(ctx)
+		if err := d.keepLead(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (d *daemon) look(ctx context.Context, l *link) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*pollInterval)
+	defer cancel()
+	return l.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		s, ok, err := slot.Get(ctx, conn, d.id.target.Slot)
+		if err != nil || !ok {
+			return err
+		}
+		d.mu.Lock()
+		d.retained = s.Retained
+		d.mu.Unlock()
+		return nil
+	})
+}
+
+// advance records that the stream has caught up.
+func (d *daemon) advance(ctx context.Context) {
+	if d.coordinator.Status().State.Step != cutover.CatchingUp {
+		return
+	}
+	s, err := d.stream.status()
+	if err != nil || !s.SourceConnected || s.LagMS < 0 || s.LagBytes > followingLag {
+		return
+	}
+	if err := d.coordinator.Advance(ctx, cutover.Following); err != nil && ctx.Err() == nil {
+		d.log.Debug().Err(err).Msg("phase following could not be recorded")
+	}
+}
+
+// keepLead makes sure that the leader's lock is still ours. Another process that
+// took it meanwhile ends this one.
+func (d *daemon) keepLead(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*pollInterval)
+	defer cancel()
+	if d.lead != nil && d.lead.Ping(ctx) == nil {
+		return nil
+	}
+	if d.lead != nil {
+		closeNow(d.lead)
+		d.lead = nil
+	}
+	conn, err := pg.Connect(ctx, d.cfg.Source, pg.WithName("lead"))
+	if err != nil {
+		return nil // the source is away; the next round tries again
+	}
+	if err := journal.Lead(ctx, conn); err != nil {
+		closeNow(conn)
+		if ctx.Err() != nil || pg.ConnectionLost(err) {
+			return nil
+		}
+		// The server may not have noticed yet that our old session is gone.
+		if errors.Is(err, journal.ErrLed) {
+			d.log.Warn().Err(err).Msg("the leader's lock is held by another session")
+			return nil
+		}
+		return err
+	}
+	d.lead = conn
+	return nil
+}

@@ -1,0 +1,335 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/rs/zerolog"
+
+	"crossfade/internal/failpoint"
+	"crossfade/internal/journal"
+	"crossfade/internal/obs"
+	"crossfade/internal/pg"
+	"crossfade/replicate/copy"
+	"crossfade/replicate/slot"
+	"crossfade/replicate/snapshot"
+	"crossfade/schema"
+	"crossfade/schema/catalog"
+)
+
+// migration takes a run from its start to the stream: schema, copy, indexes.
+// Each step is recorded on the target and may be begun again.
+type migration struct {
+	source, target pg.DSN
+	id             identity
+	jobs           int
+	lockTimeout    time.Duration
+	roles          map[string]string // the source's role names to the target's
+	log            zerolog.Logger
+
+	mu      sync.Mutex
+	phase   journal.Phase
+	copier  *copy.Copier
+	plan    *schema.Plan      // of the kept archive
+	catalog *catalog.Database // the source's, as old as the archive or read again
+	version int               // the target's major version
+}
+
+// sessions of the run: on the source plain, on the target with the run's key.
+func (m *migration) connectSource(ctx context.Context) (*pgx.Conn, error) {
+	return pg.Connect(ctx, m.source, pg.WithName("copy"))
+}
+
+func (m *migration) connectTarget(ctx context.Context) (*pgx.Conn, error) {
+	return pg.Connect(ctx, m.target, pg.WithName("copy"), pg.WithKey(m.id.target.Key))
+}
+
+func (m *migration) setPhase(p journal.Phase) {
+	m.mu.Lock()
+	m.phase = p
+	m.mu.Unlock()
+}
+
+func (m *migration) reached(p journal.Phase) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.phase.AtLeast(p)
+}
+
+// consistent is the slot's consistent point.
+func (m *migration) consistent() pg.LSN {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.id.target.Consistent
+}
+
+func (m *migration) reach(ctx context.Context, conn *pgx.Conn, p journal.Phase) error {
+	if err := journal.SetPhase(ctx, conn, p); err != nil {
+		return err
+	}
+	m.setPhase(p)
+	m.log.Info().Str(obs.KeyState, string(p)).Msg("phase reached")
+	failpoint.Here("phase." + string(p))
+	return nil
+}
+
+// run brings the target to the phase indexed. With useSlot the copy begins at a
+// replication slot; without, at a plain snapshot (the one-shot copy).
+func (m *migration) run(ctx context.Context, useSlot bool) error {
+	target, err := m.connectTarget(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeNow(target)
+	var held *snapshot.Holder
+	defer func() {
+		if held != nil {
+			held.Close()
+		}
+	}()
+	if !m.reached(journal.PhaseDumped) {
+		if held, err = m.begin(ctx, target, useSlot); err != nil {
+			return err
+		}
+	}
+	if err := m.loadPlan(ctx, target); err != nil {
+		return err
+	}
+	if !m.reached(journal.PhasePrepared) {
+		if err := m.preData(ctx, target); err != nil {
+			return err
+		}
+	}
+	if !m.reached(journal.PhaseCopied) {
+		if err := m.copy(ctx, target, held); err != nil {
+			return err
+		}
+	}
+	if held != nil {
+		held.Close()
+		held = nil
+	}
+	if !m.reached(journal.PhaseIndexed) {
+		return m.afterCopy(ctx, target)
+	}
+	return nil
+}
+
+// begin makes the publication and the slot and keeps the schema's archive, all
+// seen by one snapshot, which it returns.
+func (m *migration) begin(ctx context.Context, target *pgx.Conn, useSlot bool) (*snapshot.Holder, error) {
+	var held *snapshot.Holder
+	var err error
+	if useSlot {
+		held, err = m.makeSlot(ctx, target)
+	} else {
+		held, err = snapshot.Export(ctx, m.connectSource)
+	}
+	if err != nil {
+		return nil, err
+	}
+	archive, err := schema.Dump(ctx, schema.DumpConfig{DSN: m.source, Snapshot: held.ID()})
+	if err == nil {
+		err = journal.SetArchive(ctx, target, archive)
+	}
+	if err != nil {
+		held.Close()
+		return nil, err
+	}
+	m.id.target.Archive = archive
+	if err := m.reach(ctx, target, journal.PhaseDumped); err != nil {
+		held.Close()
+		return nil, err
+	}
+	return held, nil
+}
+
+// makeSlot makes the publication, then the slot, and holds the slot's snapshot.
+// A slot of an earlier start, whose snapshot is gone, is dropped first: nothing
+// has been copied under it.
+func (m *migration) makeSlot(ctx context.Context, target *pgx.Conn) (*snapshot.Holder, error) {
+	conn, err := m.connectSource(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer closeNow(conn)
+	db, err := catalog.Read(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	if err := slot.EnsurePublication(ctx, conn, slot.PublicationConfig{Name: journal.Publication, Tables: published(db), LockTimeout: m.lockTimeout}); err != nil {
+		return nil, err
+	}
+	if err := slot.Drop(ctx, conn, m.id.target.Slot, slot.TerminateHolder); err != nil {
+		return nil, err
+	}
+	s, err := slot.Create(ctx, slot.Config{
+		Name: m.id.target.Slot,
+		Replication: func(ctx context.Context) (*pgconn.PgConn, error) {
+			return pg.ConnectReplication(ctx, m.source, pg.WithName("slot"))
+		},
+		Connect: m.connectSource,
+		OnBlocked: func(b []slot.Blocker) {
+			for _, x := range b {
+				m.log.Warn().Str("blocker", x.String()).Msg("slot waits for an open transaction")
+			}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer s.Release()
+	held, err := snapshot.Import(ctx, m.connectSource, s.Snapshot)
+	if err != nil {
+		return nil, err
+	}
+	if err := journal.SetSlot(ctx, target, s.Name, s.ConsistentPoint); err != nil {
+		held.Close()
+		return nil, err
+	}
+	m.mu.Lock()
+	m.id.target.Consistent = s.ConsistentPoint
+	m.phase = journal.PhaseSlotted
+	m.mu.Unlock()
+	return held, nil
+}
+
+// published lists what the publication holds: the tables with rows of their own.
+func published(db *catalog.Database) []pg.Name {
+	names := []pg.Name{{Schema: journal.Schema, Name: "marker"}}
+	for _, r := range db.Relations {
+		if r.Kind == catalog.KindTable && r.Persistence == catalog.Permanent {
+			names = append(names, r.Name())
+		}
+	}
+	return names
+}
+
+// loadPlan parses the kept archive and reads the catalogs that go with it.
+func (m *migration) loadPlan(ctx context.Context, target *pgx.Conn) error {
+	archive, err := schema.ParseArchive(m.id.target.Archive)
+	if err != nil {
+		return err
+	}
+	source, err := m.connectSource(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeNow(source)
+	db, err := catalog.Read(ctx, source)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.plan, m.catalog, m.version = schema.NewPlan(archive), db, snapshot.Version(target)/10000
+	m.mu.Unlock()
+	return nil
+}
+
+// preData restores what rows need, makes identity columns writable and closes
+// the target's fence.
+func (m *migration) preData(ctx context.Context, target *pgx.Conn) error {
+	if err := m.restore(ctx, schema.PreData, []*pgx.Conn{target}); err != nil {
+		return err
+	}
+	if err := schema.Run(ctx, target, schema.IdentityByDefault(m.catalog)); err != nil {
+		return err
+	}
+	if err := journal.PrepareFence(ctx, target, m.lockTimeout, true); err != nil {
+		return err
+	}
+	return m.reach(ctx, target, journal.PhasePrepared)
+}
+
+func (m *migration) restore(ctx context.Context, part schema.Part, conns []*pgx.Conn) error {
+	r, err := m.plan.Restore(ctx, part, schema.RestoreConfig{Conns: conns, Roles: m.roles, Log: m.log})
+	if err != nil {
+		return err
+	}
+	for _, f := range r.Findings {
+		m.log.Warn().Str("finding", f.String()).Msg("left out of the schema")
+	}
+	return nil
+}
+
+// copy copies every relation that is not copied yet.
+func (m *migration) copy(ctx context.Context, target *pgx.Conn, held *snapshot.Holder) error {
+	var tables []copy.Table
+	for _, r := range m.catalog.Relations {
+		if r.Kind != catalog.KindTable {
+			continue
+		}
+		tables = append(tables, copy.Table{OID: r.OID, Name: r.Name(), Columns: r.CopyColumns(), Binary: r.BinarySafe})
+	}
+	c, err := copy.New(copy.Config{Source: m.connectSource, Target: m.connectTarget, Tables: tables, Snapshot: held, Jobs: m.jobs,
+		SourceLockTimeout: m.lockTimeout, Log: m.log})
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.copier = c
+	m.mu.Unlock()
+	if err := c.Run(ctx); err != nil {
+		return err
+	}
+	return m.reach(ctx, target, journal.PhaseCopied)
+}
+
+// afterCopy builds indexes and constraints, gives the planner its statistics
+// and fills the materialised views.
+func (m *migration) afterCopy(ctx context.Context, target *pgx.Conn) error {
+	conns := []*pgx.Conn{target}
+	for len(conns) < m.jobs {
+		conn, err := m.connectTarget(ctx)
+		if err != nil {
+			return err
+		}
+		defer closeNow(conn)
+		conns = append(conns, conn)
+	}
+	if err := m.restore(ctx, schema.AfterCopy, conns); err != nil {
+		return err
+	}
+	for _, r := range m.catalog.Relations {
+		if _, err := target.Exec(ctx, "ANALYZE "+r.Name().String()); err != nil {
+			return fmt.Errorf("analyse %s: %w", r.Name().Display(), err)
+		}
+	}
+	if err := schema.RefreshMatViews(ctx, target, m.catalog.MatViews); err != nil {
+		return err
+	}
+	return m.reach(ctx, target, journal.PhaseIndexed)
+}
+
+// readPlan reads the kept archive again, for what follows a decision.
+func (m *migration) readPlan(ctx context.Context) error {
+	target, err := m.connectTarget(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeNow(target)
+	return m.loadPlan(ctx, target)
+}
+
+// decisionSQL writes the statements of the decision.
+func (m *migration) decisionSQL() (*schema.DecisionSQL, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.plan == nil {
+		return nil, fmt.Errorf("the schema has not been read yet: wait until the phase is following")
+	}
+	sql, err := m.plan.DecisionSQL(schema.DecisionConfig{Source: m.catalog, Target: m.version, Roles: m.roles})
+	if err != nil {
+		return nil, err
+	}
+	return &sql, nil
+}
+
+// last restores what follows the decision.
+func (m *migration) last(ctx context.Context, conn *pgx.Conn) error {
+	return m.restore(ctx, schema.Last, []*pgx.Conn{conn})
+}

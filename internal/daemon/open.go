@@ -1,0 +1,101 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover/preflight"
+	"crossfade/internal/journal"
+	"crossfade/internal/pg"
+	"crossfade/replicate/snapshot"
+)
+
+// open connects to both sides, becomes the leader of the source, and finds the
+// run or begins one. What a failed beginning made is removed again.
+func (d *daemon) open(ctx context.Context) error {
+	target, err := pg.Connect(ctx, d.cfg.Target, pg.WithName("open"))
+	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	defer closeNow(target)
+	source, err := pg.Connect(ctx, d.cfg.Source, pg.WithName("lead"))
+	if err != nil {
+		return d.openWithoutSource(ctx, target, fmt.Errorf("source: %w", err))
+	}
+	if err := leadSoon(ctx, source); err != nil {
+		closeNow(source)
+		return fmt.Errorf("source: %w", err)
+	}
+	d.lead = source
+	if d.id, err = findRun(ctx, source, target, d.cfg.Source, d.cfg.Target); err != nil {
+		return err
+	}
+	if d.id.target != nil && d.id.target.Mode != modeRun {
+		return errors.New("these databases hold a one-shot copy that was not ended: go on with crossfade copy, or remove it with crossfade clean")
+	}
+	begin := d.id.source == nil
+	if begin {
+		if err := refuseBlocked(ctx, d.cfg, preflight.Run, d.log); err != nil {
+			return err
+		}
+		if err := install(ctx, source, target, &d.id, d.cfg.Source, modeRun); err != nil {
+			return errors.Join(err, d.takeBack(ctx, source, target))
+		}
+	} else if err := checkSystem(ctx, d.id, d.cfg.Source); err != nil {
+		return err
+	}
+	d.versions = [2]int{snapshot.Version(source), snapshot.Version(target)}
+	if !d.id.target.Phase.AtLeast(journal.PhaseSwitched) {
+		err = d.users.pin(ctx, target, d.log)
+	} else {
+		err = d.users.load(ctx, target)
+	}
+	if err != nil && begin {
+		return errors.Join(err, d.takeBack(ctx, source, target))
+	}
+	return err
+}
+
+// leadSoon waits a little for the lock: the session of a process that was killed
+// a moment ago may still have it.
+func leadSoon(ctx context.Context, source *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, leadPatience)
+	defer cancel()
+	tick := time.NewTicker(leadPoll)
+	defer tick.Stop()
+	for {
+		err := journal.Lead(ctx, source)
+		if !errors.Is(err, journal.ErrLed) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-tick.C:
+		}
+	}
+}
+
+// openWithoutSource goes on when the target is the active side and the source is
+// gone, and gives the source's error otherwise.
+func (d *daemon) openWithoutSource(ctx context.Context, target *pgx.Conn, cause error) error {
+	run, err := journal.LoadTarget(ctx, target)
+	if err != nil || run == nil || !run.Phase.AtLeast(journal.PhaseSwitched) {
+		return errors.Join(cause, err)
+	}
+	d.log.Warn().Err(cause).Msg("the source does not answer; the target is active, so the applications are served")
+	d.id = identity{target: run}
+	d.versions[1] = snapshot.Version(target)
+	return d.users.load(ctx, target)
+}
+
+// takeBack removes what a failed beginning made.
+func (d *daemon) takeBack(ctx context.Context, source, target *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	return errors.Join(journal.Uninstall(ctx, source), journal.Uninstall(ctx, target))
+}

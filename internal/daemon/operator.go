@@ -1,0 +1,79 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+
+	"crossfade/cutover"
+	"crossfade/internal/control"
+	"crossfade/internal/journal"
+	"crossfade/replicate/verify"
+)
+
+// Cutover implements control.Daemon.
+func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions) (control.CutoverReport, error) {
+	r, err := d.coordinator.Cutover(ctx, cutover.Options{DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass,
+		Limits: cutover.Limits{DrainTimeout: opt.DrainTimeout(), Attempts: opt.Attempts, MaxPause: opt.MaxPause()}})
+	var no *cutover.RefusedError
+	switch {
+	case errors.As(err, &no):
+		return control.CutoverReport{}, refused("the cutover is refused: "+no.Reason, "look at crossfade status")
+	case errors.Is(err, cutover.ErrUndecided):
+		return control.CutoverReport{}, &control.Error{Code: control.CodeIncomplete, Message: err.Error()}
+	case err != nil:
+		return control.CutoverReport{}, refused(err.Error(), "look at crossfade status and the daemon's log")
+	}
+	out := control.CutoverReport{Outcome: string(r.Outcome), Reason: r.Reason, Epoch: r.Epoch, PauseMS: r.PauseMS,
+		Held:         control.Held{Sessions: r.Held.Sessions, P50MS: r.Held.P50MS, P99MS: r.Held.P99MS, MaxMS: r.Held.MaxMS},
+		ClientErrors: r.ClientErrors, Tables: r.Tables, Sequences: r.Sequences, Incomplete: r.Incomplete, Notes: r.Notes}
+	for _, m := range r.Timeline {
+		out.Timeline = append(out.Timeline, control.Event{Step: m.Step, AtMS: m.AtMS, Detail: m.Detail})
+	}
+	return out, nil
+}
+
+// Sessions implements control.Daemon.
+func (d *daemon) Sessions(context.Context) ([]control.Session, error) {
+	return nil, refused("sessions are not listed one by one yet", "crossfade status counts them")
+}
+
+// tables lists what a comparison covers.
+func (m *migration) tables() []verify.Table {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.catalog == nil {
+		return nil
+	}
+	var out []verify.Table
+	for _, r := range m.catalog.Relations {
+		if r.Kind != 'r' {
+			continue
+		}
+		t := verify.Table{Name: r.Name(), Key: r.Identity}
+		for _, c := range r.Columns {
+			if c.Generated != 'v' {
+				t.Columns = append(t.Columns, c.Name)
+			}
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// whole are the figures of a copy that an earlier start has ended.
+func (m *migration) whole() control.Copy {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var c control.Copy
+	if m.catalog == nil || !m.phase.AtLeast(journal.PhaseCopied) {
+		return c
+	}
+	for _, r := range m.catalog.Relations {
+		if r.Kind == 'r' {
+			c.TablesTotal++
+			c.BytesTotal += r.Bytes
+		}
+	}
+	c.TablesDone, c.BytesDone = c.TablesTotal, c.BytesTotal
+	return c
+}

@@ -1,0 +1,140 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+	"crossfade/proxy/session"
+)
+
+// Pins are settings of one role, by name: the source's effective value of each
+// setting that changes results, whatever its origin (C3).
+type Pins map[string]string
+
+// readPins reads the source's effective values for the role that dsn logs in
+// as, in a session that is like an application's: without our own settings.
+func readPins(ctx context.Context, dsn pg.DSN) (Pins, error) {
+	conn, err := plainConnect(ctx, dsn)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	rows, err := conn.Query(ctx, `SELECT name, reset_val FROM pg_catalog.pg_settings
+		WHERE name OPERATOR(pg_catalog.=) ANY ($1) AND reset_val IS NOT NULL`, session.Pinned)
+	if err != nil {
+		return nil, fmt.Errorf("read settings of role %s at %s: %w", dsn.User(), dsn.Redacted(), err)
+	}
+	pins := Pins{}
+	var name, value string
+	if _, err := pgx.ForEachRow(rows, []any{&name, &value}, func() error { pins[name] = value; return nil }); err != nil {
+		return nil, fmt.Errorf("read settings of role %s at %s: %w", dsn.User(), dsn.Redacted(), err)
+	}
+	return pins, nil
+}
+
+// acceptable drops the pins that the target does not take, and names them.
+func acceptable(ctx context.Context, target pg.DSN, pins Pins) (Pins, []string, error) {
+	conn, err := plainConnect(ctx, target)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	kept := Pins{}
+	var refused []string
+	for name, value := range pins {
+		var known bool
+		if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = $1 AND context = 'user')`, name).Scan(&known); err != nil {
+			return nil, nil, fmt.Errorf("ask the target for setting %s: %w", name, err)
+		}
+		if !known {
+			continue
+		}
+		took, err := takes(ctx, conn, name, value)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !took {
+			refused = append(refused, name)
+			continue
+		}
+		kept[name] = value
+	}
+	slices.Sort(refused)
+	return kept, refused, nil
+}
+
+// takes reports whether the server accepts the setting. It is undone at once,
+// since a short timeout would end the session that asks.
+func takes(ctx context.Context, conn *pgx.Conn, name, value string) (bool, error) {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return false, fmt.Errorf("try setting %s on the target: %w", name, err)
+	}
+	_, err = tx.Exec(ctx, `SELECT pg_catalog.set_config($1, $2, true)`, name, value)
+	if end := tx.Rollback(ctx); end != nil {
+		return false, fmt.Errorf("try setting %s on the target: %w", name, end)
+	}
+	if err != nil && pg.Code(err) == "" {
+		return false, fmt.Errorf("try setting %s on the target: %w", name, err)
+	}
+	return err == nil, nil
+}
+
+// plainConnect opens a session without the settings of ours.
+func plainConnect(ctx context.Context, dsn pg.DSN) (*pgx.Conn, error) {
+	cfg := dsn.Config()
+	cfg.RuntimeParams = map[string]string{"application_name": "crossfade settings"}
+	if cfg.ConnectTimeout == 0 || cfg.ConnectTimeout > pg.ConnectTimeout {
+		cfg.ConnectTimeout = pg.ConnectTimeout
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, pg.ConnectError(dsn, err)
+	}
+	return conn, nil
+}
+
+// savePins keeps a role's pins on the target, for the time after the source is
+// gone.
+func savePins(ctx context.Context, conn *pgx.Conn, role string, pins Pins) error {
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `DELETE FROM crossfade.pin WHERE role = $1`, role); err != nil {
+			return err
+		}
+		for name, value := range pins {
+			if _, err := tx.Exec(ctx, `INSERT INTO crossfade.pin (role, name, value) VALUES ($1, $2, $3)`, role, name, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("keep the settings of role %s: %w", role, err)
+	}
+	return nil
+}
+
+// loadPins reads all kept pins, by role.
+func loadPins(ctx context.Context, conn *pgx.Conn) (map[string]Pins, error) {
+	rows, err := conn.Query(ctx, `SELECT role, name, value FROM crossfade.pin`)
+	if err != nil {
+		return nil, fmt.Errorf("read the kept settings: %w", err)
+	}
+	all := map[string]Pins{}
+	var role, name, value string
+	_, err = pgx.ForEachRow(rows, []any{&role, &name, &value}, func() error {
+		if all[role] == nil {
+			all[role] = Pins{}
+		}
+		all[role][name] = value
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the kept settings: %w", err)
+	}
+	return all, nil
+}

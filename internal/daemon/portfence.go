@@ -1,0 +1,71 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover"
+	"crossfade/internal/failpoint"
+	"crossfade/internal/journal"
+	"crossfade/internal/pg"
+)
+
+// Fence implements cutover.Source: the fence and the marker in one transaction
+// (C14). A lock that is not granted is asked for again a few times, each time
+// for no longer than the source lock timeout.
+func (s *sourcePort) Fence(ctx context.Context, epoch int64, nonce string) (cutover.FenceReport, error) {
+	report := cutover.FenceReport{}
+	defer s.pre.release()
+	tables, err := s.tables(ctx)
+	if err != nil {
+		return report, err
+	}
+	report.Tables = len(tables)
+	if err := s.expect(epoch, nonce); err != nil {
+		return report, err
+	}
+	for try := 1; ; try++ {
+		err = s.pre.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+			return s.fenceOnce(ctx, conn, tables, epoch, nonce)
+		})
+		if !pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected) || try == fenceTries || ctx.Err() != nil {
+			break
+		}
+	}
+	if errors.Is(err, errFenceUnknown) {
+		return report, fmt.Errorf("%w: %w", cutover.ErrOutcomeUnknown, err)
+	}
+	if err != nil {
+		return report, portError(fmt.Errorf("close the fence: %w", err), false)
+	}
+	return report, nil
+}
+
+func (s *sourcePort) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.Name, epoch int64, nonce string) error {
+	sql := journal.SetLocalLockTimeout(s.lockTimeout) + "SET LOCAL synchronous_commit = on;" + journal.CloseFence(tables)
+	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+		return err
+	}
+	if err := journal.AdvanceFenced(ctx, conn, epoch, s.owner.get(), string(cutover.Pausing), string(cutover.Fenced), nonce); err != nil {
+		return err
+	}
+	marker := `SELECT pg_catalog.pg_logical_emit_message(true, '` + journal.MarkerPrefix + `', $1)`
+	if s.version < 140000 { // older sources publish no messages
+		marker = `INSERT INTO crossfade.marker (nonce) VALUES ($1)`
+	}
+	if _, err := conn.Exec(ctx, marker, nonce); err != nil {
+		return fmt.Errorf("emit the marker: %w", err)
+	}
+	failpoint.Here(cutover.PointBeforeFenceCommit)
+	_, err := conn.Exec(ctx, "COMMIT")
+	switch {
+	case err == nil:
+		return nil
+	case pg.Code(err) != "" && !pg.ConnectionLost(err):
+		return err
+	}
+	return fmt.Errorf("%w: %w", errFenceUnknown, err)
+}

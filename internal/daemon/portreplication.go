@@ -1,0 +1,168 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover"
+	"crossfade/internal/pg"
+	"crossfade/replicate/apply"
+	"crossfade/replicate/progress"
+)
+
+// following is the forward stream as the rest of the daemon sees it, and
+// cutover.Replication. It is safe for concurrent use.
+type following struct {
+	trips chan cutover.Trip
+
+	mu       sync.Mutex
+	follower *apply.Follower // nil before the stream starts
+	epoch    int64           // of the marker that is awaited
+	reached  pg.LSN          // end of the marker's transaction, once applied
+	err      error           // why the stream ended, nil while it runs
+}
+
+// tripQueue is how many alarms wait for the coordinator; more tell nothing new.
+const tripQueue = 16
+
+func newFollowing() *following { return &following{trips: make(chan cutover.Trip, tripQueue)} }
+
+// errNotFollowing says that there is no stream.
+var errNotFollowing = errors.New("the stream of changes does not run yet: wait until the phase is following")
+
+func (f *following) get() (*apply.Follower, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.err != nil:
+		return nil, fmt.Errorf("the stream of changes has stopped: %w", f.err)
+	case f.follower == nil:
+		return nil, errNotFollowing
+	}
+	return f.follower, nil
+}
+
+// run follows until ctx ends, or until the lane was closed by a decision, which
+// is no error.
+func (f *following) run(ctx context.Context, cfg apply.Config) error {
+	cfg.OnAlarm = f.alarm
+	follower, err := apply.NewFollower(cfg)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.follower, f.err = follower, nil
+	f.mu.Unlock()
+	err = follower.Run(ctx)
+	if errors.Is(err, progress.ErrClosed) || ctx.Err() != nil {
+		return nil
+	}
+	f.mu.Lock()
+	f.err = err
+	f.mu.Unlock()
+	return err
+}
+
+func (f *following) alarm(a apply.Alarm) {
+	f.mu.Lock()
+	epoch := f.epoch
+	f.mu.Unlock()
+	select {
+	case f.trips <- cutover.Trip{Epoch: epoch, Detail: fmt.Sprintf("transaction %d at %s changed %s", a.XID, a.LSN, a.Relation)}:
+	default: // the coordinator has more than it needs
+	}
+}
+
+// expect announces the marker of an epoch before it is written.
+func (f *following) expect(epoch int64, nonce string) error {
+	follower, err := f.get()
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.epoch, f.reached = epoch, 0
+	f.mu.Unlock()
+	follower.Expect(nonce)
+	return nil
+}
+
+// Lag implements cutover.Replication.
+func (f *following) Lag(context.Context) (cutover.Lag, error) {
+	follower, err := f.get()
+	if err != nil {
+		return cutover.Lag{}, err
+	}
+	s := follower.Status()
+	return cutover.Lag{Bytes: s.LagBytes, Delay: time.Duration(max(0, s.LagMS)) * time.Millisecond}, nil
+}
+
+// WaitMarker implements cutover.Replication.
+func (f *following) WaitMarker(ctx context.Context, m cutover.Marker) error {
+	follower, err := f.get()
+	if err != nil {
+		return err
+	}
+	lsn, err := follower.WaitMarker(ctx, m.Nonce)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	f.reached = lsn
+	f.mu.Unlock()
+	return nil
+}
+
+// markerEnd is where the marker's transaction ended.
+func (f *following) markerEnd() pg.LSN {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.reached
+}
+
+// Continue implements cutover.Replication.
+func (f *following) Continue(context.Context, int64) error {
+	if follower, err := f.get(); err == nil {
+		follower.Continue()
+	}
+	return nil
+}
+
+// Tripped implements cutover.Replication.
+func (f *following) Tripped() <-chan cutover.Trip { return f.trips }
+
+// status returns the follower's position, and the words of what stopped it.
+func (f *following) status() (apply.Status, error) {
+	follower, err := f.get()
+	if follower == nil {
+		return apply.Status{}, err
+	}
+	return follower.Status(), err
+}
+
+// snapshots reads which transactions each relation's copy has seen.
+func snapshots(ctx context.Context, conn *pgx.Conn) (map[uint32]pg.Snapshot, error) {
+	rows, err := conn.Query(ctx, `SELECT relid, coalesce(snapshot, '') FROM crossfade.relation`)
+	if err != nil {
+		return nil, fmt.Errorf("read the copies' snapshots: %w", err)
+	}
+	out := map[uint32]pg.Snapshot{}
+	var oid uint32
+	var text string
+	_, err = pgx.ForEachRow(rows, []any{&oid, &text}, func() error {
+		if text == "" {
+			return nil
+		}
+		s, err := pg.ParseSnapshot(text)
+		out[oid] = s
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the copies' snapshots: %w", err)
+	}
+	return out, nil
+}

@@ -1,0 +1,173 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover"
+	"crossfade/internal/journal"
+	"crossfade/internal/pg"
+	"crossfade/replicate/sequence"
+)
+
+// sourcePort is cutover.Source: the closing side of a forward cutover.
+type sourcePort struct {
+	owner       *owner
+	incarnation string
+	lockTimeout time.Duration
+	control     *link // short statements
+	census      *link // statements that may be asked beside them
+	pre         *prelock
+	register    func(ctx context.Context) error // makes our proxy's server connections known
+	serverPIDs  func() []int32
+	expect      func(epoch int64, nonce string) error // announces the marker to the stream
+	version     int                                   // server_version_num
+	majors      [2]int
+}
+
+// Census implements cutover.Source.
+func (s *sourcePort) Census(ctx context.Context) (cutover.Census, error) {
+	var c cutover.Census
+	err := s.census.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		tables, err := journal.Tables(ctx, conn)
+		if err != nil {
+			return err
+		}
+		writers, err := journal.Census(ctx, conn, s.serverPIDs())
+		if err != nil {
+			return err
+		}
+		c.Tables = len(tables)
+		for _, w := range writers {
+			c.Bypass = append(c.Bypass, cutover.Writer{PID: w.PID, User: w.User, Application: w.Application, Address: w.Address})
+		}
+		return nil
+	})
+	return c, err
+}
+
+// PrepareFence implements cutover.Source.
+func (s *sourcePort) PrepareFence(ctx context.Context) (cutover.FencePlan, error) {
+	var plan cutover.FencePlan
+	err := s.census.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		bounded, cancel := context.WithTimeout(ctx, prepareTimeout)
+		defer cancel()
+		if err := journal.PrepareFence(bounded, conn, s.lockTimeout, false); err != nil {
+			return err
+		}
+		state, err := journal.ReadFence(ctx, conn)
+		plan.Tables = state.Ready
+		return err
+	})
+	return plan, portError(err, false)
+}
+
+// tables lists what the fence covers, and refuses when a table is behind none.
+func (s *sourcePort) tables(ctx context.Context) ([]pg.Name, error) {
+	var tables []pg.Name
+	err := s.control.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		missing, err := journal.MissingFence(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if len(missing) > 0 {
+			return fmt.Errorf("table %s has no fence: it was made a moment ago; try again", missing[0].Display())
+		}
+		tables, err = journal.Tables(ctx, conn)
+		return err
+	})
+	return tables, err
+}
+
+// Prelock implements cutover.Source.
+func (s *sourcePort) Prelock(ctx context.Context, _ int64, lost func(string)) error {
+	tables, err := s.tables(ctx)
+	if err != nil {
+		return err
+	}
+	return portError(s.pre.take(ctx, tables, lost), false)
+}
+
+// ReleasePrelock implements cutover.Source.
+func (s *sourcePort) ReleasePrelock(context.Context) error {
+	s.pre.release()
+	return nil
+}
+
+// expelPoll is how often the end of an expelled session is looked for.
+const expelPoll = 10 * time.Millisecond
+
+// Expel implements cutover.Source.
+func (s *sourcePort) Expel(ctx context.Context, _ int64) (int, error) {
+	if err := s.register(ctx); err != nil {
+		return 0, err
+	}
+	n := 0
+	err := s.control.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		if n, err = journal.Expel(ctx, conn, s.incarnation); err != nil || n == 0 {
+			return err
+		}
+		tick := time.NewTicker(expelPoll)
+		defer tick.Stop()
+		for {
+			left, err := journal.Strangers(ctx, conn, s.incarnation)
+			if err != nil || len(left) == 0 {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("%d server connections of another incarnation do not end: %w", len(left), ctx.Err())
+			case <-tick.C:
+			}
+		}
+	})
+	return n, err
+}
+
+// Unfence implements cutover.Source.
+func (s *sourcePort) Unfence(ctx context.Context, epoch int64) error {
+	return portError(s.control.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return unfence(ctx, conn, epoch, s.owner.get(), s.lockTimeout,
+			[]string{string(cutover.Fenced), string(cutover.Draining), string(cutover.Deciding)})
+	}), true)
+}
+
+// unfence opens the fence and records the step idle in one transaction.
+func unfence(ctx context.Context, conn *pgx.Conn, epoch int64, token string, lockTimeout time.Duration, from []string) error {
+	tables, err := journal.ClosedTables(ctx, conn)
+	if err != nil {
+		return err
+	}
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		sql := journal.SetLocalLockTimeout(lockTimeout) + "SET LOCAL synchronous_commit = on;" + journal.OpenFence(tables)
+		if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+			return fmt.Errorf("open the fence: %w", err)
+		}
+		return journal.AdvanceFrom(ctx, tx, epoch, token, from, string(cutover.Idle))
+	})
+}
+
+// Sequences implements cutover.Source.
+func (s *sourcePort) Sequences(ctx context.Context) ([]cutover.Sequence, error) {
+	var out []cutover.Sequence
+	err := s.control.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		states, err := sequence.Read(ctx, conn)
+		for _, q := range states {
+			out = append(out, cutover.Sequence{Schema: q.Name.Schema, Name: q.Name.Name, LastValue: q.Last, IsCalled: q.Called})
+		}
+		return err
+	})
+	return out, err
+}
+
+// Fingerprint implements cutover.Source.
+func (s *sourcePort) Fingerprint(ctx context.Context) (cutover.Fingerprint, error) {
+	return fingerprint(ctx, s.census, s.majors)
+}
+
+// errFenceUnknown says that the commit of the fence got no answer.
+var errFenceUnknown = errors.New("the fence's commit got no answer")

@@ -1,0 +1,157 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/journal"
+	"crossfade/internal/pg"
+)
+
+// prelock holds SHARE UPDATE EXCLUSIVE on a side's tables in a session of its
+// own: writers pass, DDL and vacuum do not (C14). A guard watches for sessions
+// that wait for it and lets go at once when there is one (C21). The lock is a
+// help, not a need: the fence and the decision take what they need themselves.
+type prelock struct {
+	dsn     pg.DSN
+	opts    []pg.Option
+	watch   *link // where the guard looks for waiters
+	timeout time.Duration
+
+	mu   sync.Mutex // held by whoever uses conn
+	conn *pgx.Conn  // in a transaction that holds the lock, or nil
+	pid  int32
+	stop context.CancelFunc  // ends the guard
+	done chan struct{}       // closed when the guard has ended
+	lost func(reason string) // told when the guard let go
+}
+
+// take locks the tables. It gives up after one lock timeout, so that nobody
+// waits longer behind it; the caller may try again.
+func (p *prelock) take(ctx context.Context, tables []pg.Name, lost func(reason string)) error {
+	p.release()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	conn, err := pg.Connect(ctx, p.dsn, p.opts...)
+	if err != nil {
+		return err
+	}
+	sql := "BEGIN;" + journal.SetLocalLockTimeout(p.timeout) + journal.Lock(tables, "SHARE UPDATE EXCLUSIVE")
+	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+		closeNow(conn)
+		return fmt.Errorf("pre-lock tables: %w", err)
+	}
+	// Neon's key data is no process number, so the server is asked for it.
+	if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_backend_pid()`).Scan(&p.pid); err != nil {
+		closeNow(conn)
+		return fmt.Errorf("pre-lock tables: %w", err)
+	}
+	p.conn, p.lost = conn, lost
+	guardCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	p.stop, p.done = stop, make(chan struct{})
+	go p.guard(guardCtx, p.pid, p.done)
+	return nil
+}
+
+// guard releases the lock as soon as somebody waits for it.
+func (p *prelock) guard(ctx context.Context, pid int32, done chan struct{}) {
+	defer close(done)
+	tick := time.NewTicker(guardPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		who, err := p.waiter(ctx, pid)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			who = "nobody can be asked who waits: " + err.Error()
+		}
+		if who != "" {
+			if p.letGo() && p.lost != nil {
+				p.lost("let go for " + who)
+			}
+			return
+		}
+	}
+}
+
+// waiter names an application's session that waits for process pid.
+func (p *prelock) waiter(ctx context.Context, pid int32) (string, error) {
+	var who string
+	err := p.watch.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		err := conn.QueryRow(ctx, `SELECT pg_catalog.format('%s, process %s of %s', a.backend_type, a.pid, a.usename)
+			FROM pg_catalog.pg_stat_activity a
+			WHERE a.wait_event_type = 'Lock' AND a.backend_type <> 'autovacuum worker'
+			  AND $1 = ANY (pg_catalog.pg_blocking_pids(a.pid)) LIMIT 1`, pid).Scan(&who)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	return who, err
+}
+
+// letGo closes the session, unless somebody is using it for the fence right now:
+// that transaction is short and bounded itself. It reports whether there was one.
+func (p *prelock) letGo() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn == nil {
+		return false
+	}
+	closeNow(p.conn)
+	p.conn = nil
+	return true
+}
+
+// release ends the guard and gives the lock back. It may be called at any time
+// but by the lost callback.
+func (p *prelock) release() {
+	p.mu.Lock()
+	stop, done := p.stop, p.done
+	p.stop, p.done = nil, nil
+	p.mu.Unlock()
+	if stop != nil {
+		stop()
+		<-done
+	}
+	p.letGo()
+}
+
+// use hands out the session whose transaction holds the lock, or, when it was
+// let go, a new one in a fresh transaction. f must end the transaction; the
+// session is closed behind it.
+func (p *prelock) use(ctx context.Context, f func(ctx context.Context, conn *pgx.Conn) error) error {
+	p.mu.Lock()
+	stop, done := p.stop, p.done
+	p.stop, p.done = nil, nil
+	conn := p.conn
+	p.conn = nil
+	p.mu.Unlock()
+	if stop != nil {
+		stop()
+		<-done
+	}
+	if conn == nil || conn.IsClosed() {
+		var err error
+		if conn, err = pg.Connect(ctx, p.dsn, p.opts...); err != nil {
+			return err
+		}
+		if _, err := conn.Exec(ctx, "BEGIN"); err != nil {
+			closeNow(conn)
+			return fmt.Errorf("begin: %w", err)
+		}
+	}
+	defer closeNow(conn)
+	return f(ctx, conn)
+}

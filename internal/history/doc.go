@@ -1,0 +1,31 @@
+// Package history judges what clients saw against what a database holds.
+//
+// A history is the list of the operations of clients that ran while a database
+// moved: what each did, when, with what outcome. Every transaction that writes
+// also inserts one row into a ledger table, in the same transaction, with the
+// client's number and a sequence number of the client's own: its token. The
+// ledger's primary key is a random uuid, and the token is deliberately not
+// unique there, so that an effect that was applied twice can be counted.
+//
+// Check reads the ledger of the side that is active in the end and proves, or
+// refutes with examples:
+//
+//   - lost: each acknowledged transaction is there;
+//   - doubled: no transaction is there more than once;
+//   - phantom: no transaction that failed is there;
+//   - unrecorded: nothing is there that no client sent;
+//   - altered: each row says what its client was told (ids, server);
+//   - disordered: each transaction saw every transaction that its own client
+//     had been told of before;
+//   - repeated id: no id that a sequence handed out was handed out twice, on
+//     either side or across both;
+//   - turned back: the answers came from one side, then from the other, with no
+//     more changes of side than the run made;
+//   - stale: no read missed what its client had written (the clients say so
+//     themselves);
+//   - the invariants of the application's data, each a query.
+//
+// A transaction whose outcome the client does not know may be there once or not
+// at all. Ids of failed transactions are not counted: PostgreSQL may hand them
+// out again after a crash.
+package history

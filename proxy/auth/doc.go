@@ -1,0 +1,13 @@
+// Package auth proves who a client is: the server's side of authentication, between the start-up packet and the
+// AuthenticationOk that it writes itself.
+//
+// What is known of a user decides the method: plain text or a SCRAM verifier → SCRAM-SHA-256, and -PLUS where the
+// connection's certificate has a channel binding; an md5 hash → md5; Trust → none.
+//
+// Invariants:
+//   - A user who does not exist gets the exchange of one who does, and the same refusal (28P01, constant text).
+//   - A message of the client is read only up to MaxPassword and exactly: no byte behind it is taken.
+//   - A Secret prints as [secret] with every verb, and no error quotes one.
+//   - Derivations run in one bounded Deriver; a plain-text secret is derived once, not once per log-in.
+//   - Everything that goes wrong on the client's side is a *wire.ServerError for the caller to send.
+package auth

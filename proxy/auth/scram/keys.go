@@ -1,0 +1,119 @@
+package scram
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"runtime"
+	"sync"
+)
+
+const (
+	// DefaultIterations is PostgreSQL's default of scram_iterations.
+	DefaultIterations = 4096
+	// MaxIterations bounds what a server may make a client compute: about a quarter of a second of one core.
+	MaxIterations = 1_000_000
+
+	// cachedKeys is the number of derivations that are remembered. A proxy logs in with a few roles, over and over.
+	cachedKeys = 256
+)
+
+// Keys are what SCRAM derives from a password.
+type Keys struct {
+	ClientKey [sha256.Size]byte
+	StoredKey [sha256.Size]byte
+	ServerKey [sha256.Size]byte
+}
+
+// Deriver computes Keys, a bounded number at once, and remembers the last ones: one PBKDF2 is about a millisecond of
+// CPU and a cutover logs in a thousand times. Safe for concurrent use.
+type Deriver struct {
+	slots chan struct{}
+	mask  [sha256.Size]byte // keys the cache, so that it holds no password
+
+	mu    sync.Mutex
+	cache map[[sha256.Size]byte]Keys
+}
+
+// NewDeriver allows that many computations at once; 0 means half of the processors.
+func NewDeriver(parallel int) *Deriver {
+	if parallel <= 0 {
+		parallel = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	d := &Deriver{slots: make(chan struct{}, parallel), cache: make(map[[sha256.Size]byte]Keys)}
+	_, _ = rand.Read(d.mask[:]) // never fails since Go 1.24
+	return d
+}
+
+// Derive computes the keys of a password. It waits for a free slot until ctx ends.
+func (d *Deriver) Derive(ctx context.Context, password string, salt []byte, iterations int) (Keys, error) {
+	if iterations < 1 || iterations > MaxIterations {
+		return Keys{}, fmt.Errorf("iteration count %d is not between 1 and %d", iterations, MaxIterations)
+	}
+	password = Prep(password)
+	id := d.id(password, salt, iterations)
+	if k, ok := d.cached(id); ok {
+		return k, nil
+	}
+	select {
+	case d.slots <- struct{}{}:
+		defer func() { <-d.slots }()
+	case <-ctx.Done():
+		return Keys{}, fmt.Errorf("wait for a SCRAM derivation: %w", ctx.Err())
+	}
+	if k, ok := d.cached(id); ok { // somebody else was computing the same
+		return k, nil
+	}
+	salted, err := pbkdf2.Key(sha256.New, password, salt, iterations, sha256.Size)
+	if err != nil {
+		return Keys{}, fmt.Errorf("derive SCRAM keys: %w", err)
+	}
+	var k Keys
+	mac(&k.ClientKey, salted, "Client Key")
+	k.StoredKey = sha256.Sum256(k.ClientKey[:])
+	mac(&k.ServerKey, salted, "Server Key")
+	clear(salted)
+	d.remember(id, k)
+	return k, nil
+}
+
+func (d *Deriver) id(password string, salt []byte, iterations int) (id [sha256.Size]byte) {
+	h := hmac.New(sha256.New, d.mask[:])
+	var n [16]byte
+	binary.BigEndian.PutUint64(n[:], uint64(iterations))
+	binary.BigEndian.PutUint64(n[8:], uint64(len(salt)))
+	h.Write(n[:])
+	h.Write(salt)
+	h.Write([]byte(password))
+	h.Sum(id[:0])
+	return id
+}
+
+func (d *Deriver) cached(id [sha256.Size]byte) (Keys, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k, ok := d.cache[id]
+	return k, ok
+}
+
+func (d *Deriver) remember(id [sha256.Size]byte, k Keys) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.cache) >= cachedKeys {
+		for old := range d.cache { // any one: a miss costs a millisecond
+			delete(d.cache, old)
+			break
+		}
+	}
+	d.cache[id] = k
+}
+
+func mac[T string | []byte](dst *[sha256.Size]byte, key []byte, msg T) {
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(msg))
+	h.Sum(dst[:0])
+}

@@ -1,0 +1,51 @@
+package proxy
+
+import (
+	"context"
+	"crypto/subtle"
+
+	"crossfade/internal/obs"
+)
+
+// cancel does what a CancelRequest asks for. Nobody is told whether it did
+// anything, as PostgreSQL tells nobody. The request goes to the server that serves
+// the session now; while an owner has that server it is dropped, so that it never
+// hits a probe of ours, and no owner gets a server that a cancel is on its way to. A
+// held unit, which no server has seen, is answered by the session itself.
+func (p *Proxy) cancel(ctx context.Context, pid uint32, key []byte) {
+	p.mu.Lock()
+	r := p.mu.byPID[pid]
+	p.mu.Unlock()
+	// Compared in any case, so that the time tells nothing about pids.
+	want := make([]byte, len(key))
+	if r != nil {
+		want = r.key
+	}
+	if subtle.ConstantTimeCompare(want, key) != 1 || r == nil {
+		return
+	}
+	r.mu.Lock()
+	if r.mu.waiting && r.mu.tracker.Boundary() {
+		r.mu.cancel = true
+		r.step()
+		r.mu.Unlock()
+		return
+	}
+	if r.mu.stop {
+		r.mu.Unlock()
+		return
+	}
+	s := r.mu.server
+	r.mu.cancels++
+	r.mu.Unlock()
+
+	err := s.conn.Cancel(ctx)
+
+	r.mu.Lock()
+	r.mu.cancels--
+	r.step()
+	r.mu.Unlock()
+	if err != nil {
+		r.log.Warn().Err(err).Int32(obs.KeyPID, s.pid.Load()).Msg("cancel request not passed on")
+	}
+}

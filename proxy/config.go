@@ -1,0 +1,156 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"crossfade/proxy/auth"
+	"crossfade/proxy/backend"
+	"crossfade/proxy/tlsconf"
+	"crossfade/proxy/wire"
+)
+
+// Names of the two endpoints.
+const (
+	Source = "source"
+	Target = "target"
+)
+
+// Bounds, where the configuration says nothing else.
+const (
+	// DefaultLoginTimeout bounds a stranger from accept to a proved identity.
+	DefaultLoginTimeout = 15 * time.Second
+	// DefaultHoldLimit is below the 60 s after which HTTP servers and pools give up.
+	DefaultHoldLimit = 30 * time.Second
+	// DefaultMaxDials is what a Neon endpoint takes at once without refusing.
+	DefaultMaxDials = 50
+	// DefaultMaxCaptures keeps probes from competing with the application.
+	DefaultMaxCaptures = 50
+	// DefaultMaxLogins bounds the connections whose client is not known yet.
+	DefaultMaxLogins = 512
+
+	// probeTimeout bounds one capture on a server that somebody waits for. A
+	// capture takes milliseconds; one that takes longer is cancelled.
+	probeTimeout = 5 * time.Second
+	// replayTimeout bounds the replay of one session: hundreds of statements at
+	// the round trip of another continent.
+	replayTimeout = 15 * time.Second
+	// stageTimeout bounds how long staging waits for one session's boundary; a
+	// session in a long transaction is staged in the pause.
+	stageTimeout = 2 * time.Second
+	// goodbyeTimeout bounds the last words to a client and the wait for a server's.
+	goodbyeTimeout = 2 * time.Second
+	// settleTimeout bounds the wait for held clients to be told on after a switch,
+	// so that the report has their times.
+	settleTimeout = time.Second
+)
+
+// Endpoint is one of the two sides as the proxy needs it. Its functions are
+// called concurrently.
+type Endpoint struct {
+	Name string         // Source or Target
+	Dial backend.Config // address and TLS; the rest is filled in for each session
+	// Credentials returns the name and password with which a client's role logs in
+	// on this side; ok is false for a role that is not known there.
+	Credentials func(user string) (name, password string, ok bool)
+	// Database translates the name that a client asks for; nil keeps it.
+	Database func(name string) string
+	// Pins returns settings that sessions of this side get at start-up, behind the
+	// client's own; nil for none. user and database are names of this side.
+	Pins func(ctx context.Context, user, database string) ([]wire.Param, error)
+}
+
+func (e *Endpoint) validate() error {
+	switch {
+	case e.Dial.Address == "":
+		return fmt.Errorf("endpoint %s has no address", e.Name)
+	case e.Credentials == nil:
+		return fmt.Errorf("endpoint %s has no credentials", e.Name)
+	}
+	return nil
+}
+
+func (e *Endpoint) database(name string) string {
+	if e.Database == nil {
+		return name
+	}
+	return e.Database(name)
+}
+
+// Config says what a proxy serves.
+type Config struct {
+	Listen   string       // host:port to listen on; unused when Listener is set
+	Listener net.Listener // closed by Run
+	TLS      *tlsconf.Server
+	Auth     auth.Store
+	Source   Endpoint
+	Target   Endpoint
+
+	Active string // endpoint that is active at the start; Source when empty
+	Epoch  int64  // epoch that made it active
+	Closed bool   // begin with the gate closed, until Resume or Switch
+
+	// CustomNames returns the custom settings that a database itself names. Nil:
+	// the proxy asks the active endpoint over a connection of its own. database is
+	// the client's name for it.
+	CustomNames func(ctx context.Context, user, database string) ([]string, error)
+
+	LoginTimeout time.Duration // DefaultLoginTimeout when 0
+	HoldLimit    time.Duration // DefaultHoldLimit when 0; longer, and a held client gets 57P03
+	MaxDials     int           // DefaultMaxDials when 0
+	MaxCaptures  int           // DefaultMaxCaptures when 0
+	MaxLogins    int           // DefaultMaxLogins when 0
+
+	Log     zerolog.Logger
+	Metrics prometheus.Registerer // may be nil
+}
+
+// Validate fills in defaults and refuses what cannot work.
+func (c *Config) Validate() error {
+	c.Source.Name, c.Target.Name = Source, Target
+	if c.Active == "" {
+		c.Active = Source
+	}
+	for d, v := range map[*time.Duration]time.Duration{&c.LoginTimeout: DefaultLoginTimeout, &c.HoldLimit: DefaultHoldLimit} {
+		if *d == 0 {
+			*d = v
+		}
+		if *d < 0 {
+			return errors.New("proxy: a time limit is negative")
+		}
+	}
+	for n, v := range map[*int]int{&c.MaxDials: DefaultMaxDials, &c.MaxCaptures: DefaultMaxCaptures, &c.MaxLogins: DefaultMaxLogins} {
+		if *n == 0 {
+			*n = v
+		}
+		if *n < 0 {
+			return errors.New("proxy: a number of connections is negative")
+		}
+	}
+	switch {
+	case c.Listen == "" && c.Listener == nil:
+		return errors.New("proxy: no address to listen on")
+	case c.Auth == nil:
+		return errors.New("proxy: nobody to ask for the secrets of users")
+	case c.Active != Source && c.Active != Target:
+		return fmt.Errorf("proxy: active endpoint %q is neither %s nor %s", c.Active, Source, Target)
+	}
+	return errors.Join(c.Source.validate(), c.Target.validate())
+}
+
+// endpoint returns the endpoint of that name.
+func (c *Config) endpoint(name string) (*Endpoint, error) {
+	switch name {
+	case Source:
+		return &c.Source, nil
+	case Target:
+		return &c.Target, nil
+	}
+	return nil, fmt.Errorf("endpoint %q is neither %s nor %s", name, Source, Target)
+}

@@ -1,0 +1,185 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"crossfade/internal/pg"
+	"crossfade/proxy/wire"
+)
+
+// stranger is a connection whose client is not known yet.
+type stranger struct {
+	p        *Proxy
+	base     context.Context // ends with the proxy
+	conn     net.Conn
+	certHash []byte // channel binding of the certificate shown, nil without TLS
+	tls      bool
+	gss      bool // GSSENCRequest was seen
+}
+
+// serve is the life of one accepted connection.
+func (p *Proxy) serve(ctx context.Context, conn net.Conn) {
+	defer p.recovered(nil)
+	r := p.meet(ctx, conn)
+	if r != nil {
+		r.run()
+	}
+}
+
+// meet brings a connection from its first byte to a session that is ready, or
+// closes it and returns nil.
+func (p *Proxy) meet(ctx context.Context, conn net.Conn) *relay {
+	x := &stranger{p: p, base: ctx, conn: conn}
+	ready := false
+	defer func() {
+		if !ready {
+			_ = x.conn.Close()
+		}
+	}()
+	select {
+	case p.logins <- struct{}{}:
+	default:
+		return nil // more strangers than can be listened to
+	}
+	known := false
+	admitted := func() {
+		if !known {
+			known = true
+			<-p.logins
+		}
+	}
+	defer admitted()
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	_ = conn.SetDeadline(time.Now().Add(p.cfg.LoginTimeout))
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(longAgo) })
+	defer stop()
+
+	start, err := x.startup(ctx)
+	if err != nil {
+		x.refuse(err)
+		return nil
+	}
+	if start == nil {
+		return nil
+	}
+	l := login{stranger: x, version: wire.Version30}
+	if err := l.identify(ctx, start); err != nil {
+		x.refuse(err)
+		return nil
+	}
+	admitted()
+	r, err := l.enter(ctx)
+	if err != nil {
+		x.refuse(err)
+		return nil
+	}
+	ready = true
+	return r
+}
+
+// startup reads packets until the start-up packet. It returns nil where the
+// connection was for something else, and has done that.
+func (x *stranger) startup(ctx context.Context) (*wire.Startup, error) {
+	for {
+		s, err := wire.ReadStartup(x.conn)
+		if err != nil {
+			return nil, err
+		}
+		switch s.Kind {
+		case wire.KindSSL:
+			if err := x.encrypt(ctx, nil); err != nil {
+				return nil, err
+			}
+		case wire.KindDirectTLS:
+			if x.p.cfg.TLS == nil || x.tls {
+				return nil, nil // the client would not understand an answer
+			}
+			if err := x.encrypt(ctx, s.Peeked); err != nil {
+				return nil, err
+			}
+		case wire.KindGSSENC:
+			if x.gss {
+				return nil, fatal(pg.CodeProtocolViolation, "encryption was asked for twice")
+			}
+			x.gss = true
+			if _, err := x.conn.Write([]byte{'N'}); err != nil {
+				return nil, err
+			}
+		case wire.KindCancel:
+			x.p.cancel(ctx, s.CancelPID, s.CancelKey)
+			return nil, nil
+		case wire.KindStartup:
+			return &s, nil
+		}
+	}
+}
+
+// encrypt answers a request for TLS and begins it; peeked means that the client has
+// begun already.
+func (x *stranger) encrypt(ctx context.Context, peeked []byte) error {
+	if x.tls {
+		return fatal(pg.CodeProtocolViolation, "encryption was asked for twice")
+	}
+	answer := byte('S')
+	if x.p.cfg.TLS == nil {
+		answer = 'N'
+	}
+	if peeked == nil {
+		// Nothing was read behind the request: what follows is read through TLS.
+		if _, err := x.conn.Write([]byte{answer}); err != nil {
+			return err
+		}
+	}
+	if answer == 'N' {
+		return nil
+	}
+	raw := x.conn
+	if peeked != nil {
+		raw = &peekedConn{Conn: raw, peeked: peeked}
+	}
+	conn, binding, err := x.p.cfg.TLS.Handshake(ctx, raw, peeked != nil)
+	if err != nil {
+		return err
+	}
+	x.conn, x.certHash, x.tls = conn, binding, true
+	return nil
+}
+
+// peekedConn yields bytes that were read ahead, then the connection's.
+type peekedConn struct {
+	net.Conn
+	peeked []byte
+}
+
+func (c *peekedConn) Read(b []byte) (int, error) {
+	if len(c.peeked) > 0 {
+		n := copy(b, c.peeked)
+		c.peeked = c.peeked[n:]
+		return n, nil
+	}
+	return c.Conn.Read(b)
+}
+
+// refuse tells the client why, where it can be told.
+func (x *stranger) refuse(err error) {
+	if errors.Is(err, io.EOF) || timedOut(err) {
+		return
+	}
+	words := lastWords(err)
+	var version *wire.VersionError
+	switch {
+	case errors.As(err, &version):
+		words = fatal(pg.CodeFeatureNotSupported, "%s", version.Error())
+	case words == nil:
+		return
+	}
+	x.p.log.Info().Err(err).Stringer("client", x.conn.RemoteAddr()).Msg("client refused")
+	_ = x.conn.SetWriteDeadline(time.Now().Add(goodbyeTimeout))
+	_, _ = x.conn.Write(wire.AppendError(nil, words))
+}

@@ -1,0 +1,184 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"crossfade/internal/obs"
+	"crossfade/internal/pg"
+	"crossfade/proxy/auth"
+	"crossfade/proxy/backend"
+	"crossfade/proxy/session"
+	"crossfade/proxy/wire"
+)
+
+// Lengths of a cancel key in bytes: what protocol 3.0 allows, and what 3.2 does.
+const (
+	shortKey = 4
+	longKey  = 32
+)
+
+// login is a client from its start-up packet to its session.
+type login struct {
+	*stranger
+	version  uint32
+	user     string
+	database string
+	startup  session.Startup
+}
+
+// identify negotiates the version and proves who the client is.
+func (l *login) identify(ctx context.Context, s *wire.Startup) error {
+	if err := l.negotiate(s); err != nil {
+		return err
+	}
+	l.startup = session.NewStartup(s.Params)
+	l.user, _ = s.Get("user")
+	l.database, _ = s.Get("database")
+	if l.user == "" {
+		return fatal(pg.CodeInvalidAuthorization, "no PostgreSQL user name specified in startup packet")
+	}
+	if l.database == "" {
+		l.database = l.user
+	}
+	if l.startup.Replication() {
+		return fatal(pg.CodeFeatureNotSupported, "a replication connection cannot be moved and does not pass this proxy; connect to the server itself")
+	}
+	return auth.Server(ctx, l.conn, l.user, l.p.cfg.Auth, l.certHash)
+}
+
+// negotiate tells a client that asks for more what is spoken here.
+func (l *login) negotiate(s *wire.Startup) error {
+	if s.Version >= wire.Version32 {
+		l.version = wire.Version32
+	}
+	extensions := s.Extensions()
+	if s.Version == l.version && len(extensions) == 0 {
+		return nil
+	}
+	_, err := l.conn.Write(wire.AppendNegotiate(nil, l.version, extensions))
+	return err
+}
+
+// enter waits at the gate, dials a server and makes a session of the two.
+func (l *login) enter(ctx context.Context) (*relay, error) {
+	p := l.p
+	_ = l.conn.SetDeadline(time.Time{})
+	if ctx.Err() != nil {
+		return nil, errShutdown
+	}
+	waiting, cancel := context.WithTimeout(ctx, p.cfg.HoldLimit)
+	lease, err := p.gate.Enter(waiting)
+	cancel()
+	switch {
+	case ctx.Err() != nil:
+		err = errShutdown
+	case err != nil:
+		err = fatal(pg.CodeCannotConnectNow, "the database is being moved and has not been back within %s; try again", p.cfg.HoldLimit)
+	}
+	if err != nil {
+		if lease != nil {
+			lease.Release()
+		}
+		return nil, err
+	}
+	defer lease.Release()
+
+	now := p.router.Current()
+	at, err := p.cfg.endpoint(now.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	name, conn, err := l.dial(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	r := l.relay(at, name, conn, now.Epoch > 0)
+	_ = l.conn.SetWriteDeadline(time.Now().Add(p.cfg.LoginTimeout))
+	if _, err := l.conn.Write(l.greeting(r)); err != nil {
+		p.leave(r)
+		terminate(conn)
+		return nil, errClientGone
+	}
+	_ = l.conn.SetWriteDeadline(time.Time{})
+	return r, nil
+}
+
+// dial logs in at the endpoint as the client would.
+func (l *login) dial(ctx context.Context, at *Endpoint) (string, *backend.Conn, error) {
+	name, password, ok := at.Credentials(l.user)
+	if !ok {
+		return "", nil, fatal(pg.CodeInvalidAuthorization, "role %q has no credentials at the %s", l.user, at.Name)
+	}
+	database := at.database(l.database)
+	params := l.startup.Params
+	pins, err := at.pins(ctx, name, database)
+	if err == nil {
+		if at.Name != Source || len(pins) > 0 {
+			params = l.startup.Moved(pins, nil, roles(l.user, name, at))
+		}
+		var conn *backend.Conn
+		if conn, err = l.p.dial(ctx, at, name, password, database, params); err == nil {
+			return name, conn, nil
+		}
+	}
+	l.p.log.Warn().Err(err).Str(obs.KeyEndpoint, at.Name).Str(obs.KeyUser, l.user).Str(obs.KeyDatabase, l.database).Msg("server not reached")
+	var refused *wire.ServerError
+	if errors.As(err, &refused) {
+		return "", nil, refused
+	}
+	return "", nil, fatal(pg.CodeConnectionFailure, "the server behind the proxy cannot be reached")
+}
+
+// relay makes the session and enters it into the registry.
+func (l *login) relay(at *Endpoint, name string, conn *backend.Conn, rewritten bool) *relay {
+	r := &relay{
+		p: l.p, client: l.conn, in: newReader(l.conn, nil),
+		user: l.user, database: l.database, startup: l.startup,
+		key: newKey(l.version), turn: make(chan struct{}, 1),
+	}
+	r.ctx, r.end = context.WithCancelCause(l.base)
+	r.mu.changed = make(chan struct{})
+	r.mu.tracker.Observer = (*memory)(r)
+	r.mu.params = maps.Clone(conn.Params)
+	r.mu.server = &server{conn: conn, in: newReader(conn.Conn, conn.Leftover()), endpoint: at, login: name}
+	r.mu.server.pid.Store(int32(conn.PID))
+	if rewritten {
+		r.mu.server.rewrite = &rewriter{translate: l.p.clientPID}
+	}
+	l.startup.Names(&r.mu.sniffer.Names)
+	if r.mu.params["session_authorization"] == name {
+		r.mu.params["session_authorization"] = l.user
+	}
+	l.p.enter(r, conn.PID)
+	r.log = l.p.log.With().Uint64(obs.KeySession, r.id).Logger()
+	r.log.Debug().Str(obs.KeyUser, r.user).Str(obs.KeyDatabase, r.database).Str(obs.KeyEndpoint, at.Name).Msg("session begins")
+	return r
+}
+
+// greeting is what a server says behind AuthenticationOk.
+func (l *login) greeting(r *relay) []byte {
+	r.mu.Lock()
+	params := maps.Clone(r.mu.params)
+	r.mu.Unlock()
+	var b []byte
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		b = wire.AppendParameterStatus(b, name, params[name])
+	}
+	b = wire.AppendBackendKeyData(b, r.pid, r.key)
+	return wire.AppendReadyForQuery(b, 'I')
+}
+
+func newKey(version uint32) []byte {
+	n := shortKey
+	if version >= wire.Version32 {
+		n = longKey
+	}
+	key := make([]byte, n)
+	_, _ = rand.Read(key) // never fails
+	return key
+}

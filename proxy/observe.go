@@ -1,0 +1,49 @@
+package proxy
+
+import "crossfade/proxy/wire"
+
+// memory is a relay as its Tracker's Observer: what a session must remember
+// because no server tells it. Its methods are called with relay.mu locked.
+type memory relay
+
+// keepUnnamed is how much an idle session may hold for an unnamed statement that
+// is gone, in bytes.
+const keepUnnamed = 4 << 10
+
+// Parse: the client has an unnamed statement.
+func (m *memory) Parse(body []byte) {
+	m.mu.hasUnnamed, m.mu.lostUnnamed = body != nil, body == nil
+	m.mu.unnamed = append(m.mu.unnamed[:0], body...)
+}
+
+// Simple: it has none.
+func (m *memory) Simple() {
+	m.mu.hasUnnamed, m.mu.lostUnnamed = false, false
+	if cap(m.mu.unnamed) > keepUnnamed {
+		m.mu.unnamed = nil
+	}
+	m.mu.unnamed = m.mu.unnamed[:0]
+}
+
+// ParameterStatus: the client has been told the value of a setting.
+func (m *memory) ParameterStatus(name, value []byte) {
+	if old, ok := m.mu.params[string(name)]; !ok || old != string(value) {
+		m.mu.params[string(name)] = string(value)
+	}
+}
+
+// CommandComplete tells nothing that is not captured.
+func (m *memory) CommandComplete([]byte) {}
+
+// unnamedStatement returns the unnamed statement in memory of its own; lost says
+// that there is one whose text is not known. Called with mu locked.
+func (r *relay) unnamedStatement() (parse *wire.Parse, lost bool) {
+	if !r.mu.hasUnnamed {
+		return nil, r.mu.lostUnnamed
+	}
+	p, err := wire.DecodeParse(r.mu.unnamed)
+	if err != nil {
+		return nil, true
+	}
+	return &p, false
+}

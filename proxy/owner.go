@@ -1,0 +1,190 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"crossfade/internal/pg"
+	"crossfade/proxy/session"
+	"crossfade/proxy/wire"
+)
+
+// own takes the session's turn: whoever has it is the one owner of its move. The
+// context that it returns ends with the session too.
+func (r *relay) own(ctx context.Context) (owned context.Context, release func(), err error) {
+	select {
+	case r.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	case <-r.ctx.Done():
+		return nil, nil, errEnded
+	}
+	owned, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(r.ctx, cancel)
+	return owned, func() {
+		stop()
+		cancel()
+		<-r.turn
+	}, nil
+}
+
+// seize waits for a boundary, stops the client there and takes the server from
+// its pump. Until release the owner alone reads and writes the server. What
+// inject holds at release is delivered to the client first. An error says why there was no boundary.
+func (r *relay) seize(ctx context.Context) (*server, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.wanted = true
+	r.attend()
+	for {
+		if err := r.await(ctx, r.still); err != nil {
+			why := r.reason()
+			r.letGo()
+			return nil, &busyError{reason: why, err: err}
+		}
+		// The pump may be in a read: a deadline ends it between two messages or
+		// within one, which is seen below.
+		r.mu.stop = true
+		s := r.mu.server
+		_ = s.conn.SetReadDeadline(longAgo)
+		if err := r.await(ctx, func() bool { return r.mu.stopped }); err != nil {
+			r.readOn(s)
+			r.letGo()
+			return nil, &busyError{reason: "reply not taken by the client", err: err}
+		}
+		r.readOn(s)
+		if r.still() && s.in.whole() {
+			return s, nil
+		}
+		r.mu.stop = false
+		r.step()
+		// Half a message has come: let the pump have the rest of it.
+		changed := r.mu.changed
+		r.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		case <-r.ctx.Done():
+		}
+		r.mu.Lock()
+		if err := errors.Join(ctx.Err(), r.ctx.Err()); err != nil {
+			r.letGo()
+			return nil, &busyError{reason: "message of the server half received", err: err}
+		}
+	}
+}
+
+// readOn ends the interruption of the server's pump. Called with mu locked.
+func (r *relay) readOn(s *server) {
+	_ = s.conn.SetReadDeadline(time.Time{})
+	if r.ctx.Err() != nil {
+		_ = s.conn.SetDeadline(longAgo)
+	}
+}
+
+// unseize gives the server back to the pumps.
+func (r *relay) unseize() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.letGo()
+}
+
+// letGo is unseize with mu locked.
+func (r *relay) letGo() {
+	r.mu.wanted, r.mu.stop = false, false
+	r.attend()
+}
+
+// busyError says why a session did not come to a boundary.
+type busyError struct {
+	reason string
+	err    error
+}
+
+func (e *busyError) Error() string {
+	if e.reason == "" {
+		return fmt.Sprintf("session does not stop: %v", e.err)
+	}
+	return fmt.Sprintf("session does not stop (%s): %v", e.reason, e.err)
+}
+
+func (e *busyError) Unwrap() error { return e.err }
+
+// capture looks at the session on its server and remembers what it saw and when.
+// The caller has the turn. stop bounds the wait for a boundary.
+func (r *relay) capture(ctx context.Context, names []string, stop time.Duration) error {
+	waiting, cancel := context.WithTimeout(ctx, stop)
+	s, err := r.seize(waiting)
+	cancel()
+	if err != nil {
+		return err
+	}
+	defer r.unseize()
+	return r.look(ctx, s, names)
+}
+
+// look is capture on a server that was seized.
+func (r *relay) look(ctx context.Context, s *server, names []string) error {
+	r.mu.Lock()
+	frames := r.mu.tracker.ClientFrames()
+	look := session.Look{Login: s.login, Names: append(r.mu.sniffer.Names.List(), names...), Opaque: r.mu.sniffer.Names.OpaqueReason()}
+	look.Unnamed, look.UnnamedLost = r.unnamedStatement()
+	params := r.mu.params
+	r.mu.Unlock()
+
+	link := session.NewLink(s.conn.Conn, nil, params)
+	var inject []byte
+	link.Async = func(f wire.Frame) { inject = wire.AppendFrame(inject, f.Type, f.Body) }
+	state, err := r.p.probe(ctx, s, link, look)
+	if left := link.Leftover(); len(left) > 0 {
+		s.in.pre = left
+	}
+	if s.rewrite != nil {
+		s.rewrite.pids(inject)
+	}
+	r.mu.Lock()
+	r.mu.inject = append(r.mu.inject, inject...)
+	r.mu.Unlock()
+	if broken := link.Broken(); broken != nil {
+		r.end(fmt.Errorf("%w: %w", errServerGone, broken))
+		return broken
+	}
+	if err != nil {
+		return err
+	}
+	s.pid.Store(state.BackendPID)
+	r.captured, r.frames, r.names = state, frames, look.Names
+	return nil
+}
+
+// probe captures on a server that serves a session. A capture that takes too long is
+// cancelled, which leaves the session as it was; the server is given as long again to say so.
+func (p *Proxy) probe(ctx context.Context, s *server, link *session.Link, look session.Look) (*session.State, error) {
+	hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*probeTimeout)
+	defer cancel()
+	cancelled := make(chan struct{})
+	slow := time.AfterFunc(probeTimeout, func() {
+		defer close(cancelled)
+		_ = s.conn.Cancel(hard)
+	})
+	state, err := link.Capture(hard, look)
+	if !slow.Stop() {
+		<-cancelled // it must not hit what the client sends next
+		return state, err
+	}
+	var refused *wire.ServerError
+	if errors.As(err, &refused) && refused.Code == pg.CodeQueryCanceled && link.Broken() == nil {
+		// A cancel request of the client's that came late has hit the probe.
+		state, err = link.Capture(hard, look)
+	}
+	return state, err
+}
+
+// changedSince reports whether the client sent anything since the capture.
+func (r *relay) changedSince() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.captured == nil || r.mu.tracker.ClientFrames() != r.frames
+}

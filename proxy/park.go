@@ -1,0 +1,148 @@
+package proxy
+
+import (
+	"encoding/binary"
+	"time"
+
+	"crossfade/internal/pg"
+	"crossfade/proxy/wire"
+)
+
+// park holds p, which may not go to the server now, and returns what is left of
+// it as soon as some of it may. Meanwhile it reads on as far as the buffer
+// reaches, so that a client that leaves is noticed; what does not fit stays in the
+// kernel and holds the client back. The client's pump is the only caller.
+func (r *relay) park(p []byte) (left []byte, err error) {
+	since := time.Now()
+	gated := false
+	limit := time.NewTimer(r.p.cfg.HoldLimit)
+	defer limit.Stop()
+	defer func() {
+		r.mu.Lock()
+		r.awake()
+		r.mu.waiting, r.mu.cancel = false, false
+		if r.mu.gate || r.mu.wanted || gated {
+			r.step()
+		}
+		r.mu.Unlock()
+		if gated && err == nil {
+			r.p.held.add(time.Since(since))
+		}
+	}()
+	for {
+		r.mu.Lock()
+		r.awake()
+		boundary := r.mu.tracker.Boundary()
+		switch {
+		case r.allowed(p) > 0:
+			r.mu.Unlock()
+			return p, nil
+		case boundary && p[0] == 'X' && len(p) >= 5:
+			r.mu.Unlock()
+			return nil, errClientGone
+		case boundary && r.mu.cancel:
+			r.mu.cancel = false
+			r.mu.Unlock()
+			left, err := r.refuseUnit(p)
+			if err != nil || len(left) == 0 {
+				return nil, err
+			}
+			p = left
+			continue
+		}
+		r.mu.waiting = true
+		gated = gated || r.mu.gate
+		// A client that waits for its own reply is not held by us.
+		bound := since.Add(r.p.cfg.HoldLimit)
+		counts := boundary && r.mu.gate
+		if counts && !time.Now().Before(bound) {
+			r.mu.Unlock()
+			return nil, fatal(pg.CodeCannotConnectNow, "the database is being moved and has not answered within %s; nothing of your last request was run", r.p.cfg.HoldLimit)
+		}
+		changed := r.mu.changed
+		full := r.in.full(p)
+		if !full {
+			r.mu.asleep = true
+			if counts {
+				_ = r.client.SetReadDeadline(bound)
+			}
+		}
+		r.mu.Unlock()
+
+		if full {
+			select {
+			case <-changed:
+			case <-limit.C:
+			case <-r.ctx.Done():
+				return nil, errEnded
+			}
+			continue
+		}
+		if p, err = r.in.more(p); err != nil && (!timedOut(err) || r.ctx.Err() != nil) {
+			return nil, errClientGone
+		}
+	}
+}
+
+// awake ends the client pump's sleep. Called with mu locked, by the client's pump.
+func (r *relay) awake() {
+	if r.mu.asleep {
+		r.mu.asleep = false
+		_ = r.client.SetReadDeadline(time.Time{})
+		if r.ctx.Err() != nil { // its interruption may have come just before
+			_ = r.client.SetReadDeadline(longAgo)
+		}
+	}
+}
+
+// refuseUnit answers the first unit of p as a cancelled statement and drops it.
+// Where the unit is not complete, or asks for nothing, it does nothing, as a server
+// that is not running anything.
+func (r *relay) refuseUnit(p []byte) ([]byte, error) {
+	n := firstUnit(p)
+	if n == 0 {
+		return p, nil
+	}
+	answer := wire.AppendError(nil, &wire.ServerError{Severity: "ERROR", Code: pg.CodeQueryCanceled, Message: "canceling statement due to user request"})
+	answer = wire.AppendReadyForQuery(answer, 'I')
+	r.cw.Lock()
+	defer r.cw.Unlock()
+	r.mu.Lock()
+	between := !r.mu.tracker.ServerPartial()
+	r.mu.Unlock()
+	if !between {
+		return p, nil // an asynchronous message is half way to the client: the cancel came too early
+	}
+	if _, err := r.client.Write(answer); err != nil {
+		return nil, errClientGone
+	}
+	return p[n:], nil
+}
+
+// firstUnit returns the length of the unit that p begins with, 0 when its end is
+// not in p or when it is a lone Sync.
+func firstUnit(p []byte) int {
+	work := false
+	for at := 0; len(p)-at >= 5; {
+		n := int64(binary.BigEndian.Uint32(p[at+1:])) + 1
+		if n < 5 || n > int64(len(p)-at) {
+			return 0
+		}
+		typ := p[at]
+		at += int(n)
+		switch typ {
+		case 'Q', 'F':
+			return at
+		case 'S':
+			if !work {
+				return 0
+			}
+			return at
+		case 'X':
+			return 0
+		case 'P', 'B', 'D', 'E', 'C':
+			work = true
+		}
+	}
+	return 0
+}

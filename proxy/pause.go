@@ -1,0 +1,116 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"crossfade/internal/obs"
+)
+
+// Pause closes the gate and returns when every session stands at a boundary and
+// no login is being made. Until then sessions go on, unit by unit, to the next
+// boundary each. After drainTimeout it opens the gate again and returns a
+// *DrainTimeoutError; on any other error the gate is open again too.
+//
+// Once it has returned nil the gate stays closed until Resume or Switch: no timer
+// opens it.
+func (p *Proxy) Pause(ctx context.Context, epoch int64, drainTimeout time.Duration) (PauseReport, error) {
+	end, err := p.begin(ctx, epoch, "pause")
+	if err != nil {
+		return PauseReport{}, err
+	}
+	defer end()
+	if p.attempt.paused {
+		return p.pauseReport(time.Now()), nil
+	}
+	start := time.Now()
+	p.held.reset()
+	p.attempt.generation = p.gate.Close()
+	p.log.Info().Int64(obs.KeyEpoch, epoch).Msg("gate closed")
+	p.holdAll(true)
+
+	draining, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	err = p.gate.Drained(draining)
+	list := p.relays()
+	for _, r := range list {
+		if err == nil {
+			err = r.standstill(draining)
+		}
+	}
+	if err != nil {
+		late := &DrainTimeoutError{After: drainTimeout, Logins: p.gate.State().Leases}
+		for _, r := range p.relays() {
+			if n, busy := r.busy(); busy {
+				late.Sessions = append(late.Sessions, n)
+			}
+		}
+		p.open()
+		if ctx.Err() != nil {
+			return PauseReport{}, ctx.Err()
+		}
+		return PauseReport{}, late
+	}
+	p.attempt.paused = true
+	took := time.Since(start)
+
+	// Sessions that came after staging have never told the pid of their server.
+	names, err := p.namesOf(ctx, list)
+	if err == nil {
+		p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) {
+			if r.captured == nil {
+				_ = r.capture(ctx, names[r.database], stageTimeout) // Restage says what is wrong with it
+			}
+		})
+		err = ctx.Err()
+	}
+	if err != nil {
+		p.open()
+		return PauseReport{}, err
+	}
+	report := p.pauseReport(start)
+	report.Took = took
+	return report, nil
+}
+
+func (p *Proxy) pauseReport(start time.Time) PauseReport {
+	s := p.Status()
+	return PauseReport{Sessions: s.Sessions, Waiting: s.Waiting, Took: time.Since(start)}
+}
+
+// standstill waits until the session is parked. One that ends is at rest as well.
+func (r *relay) standstill(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := r.await(ctx, func() bool { return r.still() && !r.toClient.Load() })
+	if errors.Is(err, errEnded) {
+		return nil
+	}
+	return err
+}
+
+// busy says what keeps a session from standing still.
+func (r *relay) busy() (SessionNote, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	why := r.reason()
+	if why == "" || r.ctx.Err() != nil {
+		return SessionNote{}, false
+	}
+	return r.note("busy", why), true
+}
+
+// Resume opens the gate towards the side that is active. It undoes Pause; warm
+// servers are kept for the next attempt. Doing it again is no error.
+func (p *Proxy) Resume(ctx context.Context, epoch int64) error {
+	end, err := p.begin(ctx, epoch, "resume")
+	if err != nil {
+		return err
+	}
+	defer end()
+	if p.attempt.paused {
+		p.open()
+	}
+	return nil
+}

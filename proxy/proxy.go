@@ -1,0 +1,182 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"crossfade/internal/obs"
+	"crossfade/proxy/route"
+)
+
+// Proxy serves clients and moves their sessions. All methods are safe for
+// concurrent use; the verbs of a move (Stage to Switch) run one at a time.
+type Proxy struct {
+	cfg    Config
+	log    zerolog.Logger
+	gate   route.Gate
+	router *route.Router
+	held   holds
+	dials  chan struct{} // one for each server connection that is being made
+	logins chan struct{} // one for each client that is not known yet
+
+	listener net.Listener
+	panics   atomic.Int64
+	failed   atomic.Int64 // sessions that a move has ended
+
+	verb chan struct{} // held by the verb that runs; guards attempt
+	// attempt is the move under way.
+	attempt struct {
+		epoch      int64
+		generation uint64 // of the gate that it closed
+		paused     bool
+		names      map[string][]string // custom settings by database
+	}
+
+	mu struct {
+		sync.Mutex
+		closed   bool // the gate holds sessions; new ones too
+		next     uint64
+		sessions map[uint64]*relay
+		byPID    map[uint32]*relay // by the pid that the client knows
+		pids     map[uint32]uint32 // pid of a server to that of its client, where they differ
+	}
+	serving sync.WaitGroup // one for each accepted connection
+}
+
+// New returns a proxy that listens already, so that Addr is known, and serves
+// once Run is called.
+func New(cfg Config) (*Proxy, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	p := &Proxy{
+		cfg:      cfg,
+		log:      cfg.Log.With().Str(obs.KeyComponent, "proxy").Logger(),
+		router:   route.NewRouter(route.Route{Epoch: cfg.Epoch, Endpoint: cfg.Active}),
+		dials:    make(chan struct{}, cfg.MaxDials),
+		logins:   make(chan struct{}, cfg.MaxLogins),
+		verb:     make(chan struct{}, 1),
+		listener: cfg.Listener,
+	}
+	p.mu.sessions, p.mu.byPID, p.mu.pids = map[uint64]*relay{}, map[uint32]*relay{}, map[uint32]uint32{}
+	p.attempt.epoch = cfg.Epoch
+	if cfg.Closed {
+		p.attempt.generation, p.attempt.paused = p.gate.Close(), true
+		p.mu.closed = true
+	}
+	if err := p.register(cfg.Metrics); err != nil {
+		return nil, err
+	}
+	if p.listener == nil {
+		l, err := net.Listen("tcp", cfg.Listen)
+		if err != nil {
+			return nil, fmt.Errorf("listen for clients: %w; another program may use the port, choose another with --listen", err)
+		}
+		p.listener = l
+	}
+	return p, nil
+}
+
+// Addr returns the address that clients connect to.
+func (p *Proxy) Addr() net.Addr { return p.listener.Addr() }
+
+// Run serves until ctx ends. Then every client is told 57P01, and Run returns
+// nil when all sessions have ended, within a few seconds.
+func (p *Proxy) Run(ctx context.Context) error {
+	serving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(errShutdown)
+	closing := context.AfterFunc(ctx, func() { _ = p.listener.Close() })
+	defer closing()
+	err := p.accept(serving)
+	_ = p.listener.Close()
+	if ctx.Err() != nil {
+		err = nil
+	}
+	stop(errShutdown)
+	p.serving.Wait()
+	return err
+}
+
+// errShutdown ends every session when the proxy does.
+var errShutdown = fatal("57P01", "terminating connection due to administrator command")
+
+// maxAcceptPause bounds the pause behind an accept that failed, such as for want
+// of file descriptors: closing sessions make room again.
+const maxAcceptPause = time.Second
+
+func (p *Proxy) accept(ctx context.Context) error {
+	pause := time.Millisecond
+	for {
+		conn, err := p.listener.Accept()
+		if err == nil {
+			pause = time.Millisecond
+			p.serving.Add(1)
+			go func() {
+				defer p.serving.Done()
+				p.serve(ctx, conn)
+			}()
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("accept clients: %w", err)
+		}
+		p.log.Warn().Err(err).Msg("client not accepted")
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, maxAcceptPause)
+	}
+}
+
+// relays returns the present sessions, oldest first.
+func (p *Proxy) relays() []*relay {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := make([]*relay, 0, len(p.mu.sessions))
+	for _, r := range p.mu.sessions {
+		list = append(list, r)
+	}
+	slices.SortFunc(list, func(a, b *relay) int { return int(int64(a.id) - int64(b.id)) })
+	return list
+}
+
+// Status returns a picture of the proxy.
+func (p *Proxy) Status() Status {
+	now, gate := p.router.Current(), p.gate.State()
+	s := Status{Active: now.Endpoint, Epoch: now.Epoch, Waiting: gate.Waiting, Closed: gate.Closed, ClientErrors: p.failed.Load(), Panics: p.panics.Load()}
+	for _, r := range p.relays() {
+		s.Sessions++
+		r.mu.Lock()
+		if r.mu.tracker.Status() != 'I' {
+			s.InTransaction++
+		}
+		if r.mu.gate && r.still() {
+			s.Parked++
+		}
+		r.mu.Unlock()
+	}
+	return s
+}
+
+// ServerPIDs returns the pg_backend_pid() of the servers of the active side. For
+// a session that was never captured it is the pid of its cancel key, which a proxy
+// in front of the server may have made up; after Pause all are captured.
+func (p *Proxy) ServerPIDs() []int32 {
+	var pids []int32
+	for _, r := range p.relays() {
+		r.mu.Lock()
+		pids = append(pids, r.mu.server.pid.Load())
+		r.mu.Unlock()
+	}
+	return pids
+}

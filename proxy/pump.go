@@ -1,0 +1,195 @@
+package proxy
+
+import (
+	"bytes"
+	"time"
+)
+
+// longAgo as a deadline ends what waits on a connection.
+var longAgo = time.Unix(1, 0)
+
+// pumpClient forwards what the client sends until one of the two is gone.
+func (r *relay) pumpClient() error {
+	for {
+		p, err := r.in.read()
+		if len(p) > 0 {
+			if err := r.forward(p); err != nil {
+				return err
+			}
+		}
+		r.in.release()
+		if err == nil {
+			continue
+		}
+		if !timedOut(err) || r.ctx.Err() != nil {
+			return errClientGone
+		}
+		// Woken for a park that is over.
+		r.mu.Lock()
+		r.awake()
+		r.mu.Unlock()
+	}
+}
+
+// forward sends p to the server: as it is, or while somebody wants the session to
+// stop, unit by unit to the next boundary, where it waits.
+func (r *relay) forward(p []byte) error {
+	for len(p) > 0 {
+		r.mu.Lock()
+		n := r.allowed(p)
+		if n == 0 {
+			r.mu.Unlock()
+			var err error
+			if p, err = r.park(p); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.mu.tracker.Client(p[:n]); err != nil {
+			r.mu.Unlock()
+			return err
+		}
+		r.mu.sniffer.Client(p[:n])
+		s := r.mu.server
+		r.toServer.Store(true)
+		r.mu.Unlock()
+
+		_, err := s.conn.Write(p[:n])
+		r.toServer.Store(false)
+		r.progress()
+		if err != nil {
+			return r.serverLeft()
+		}
+		p = p[n:]
+	}
+	return nil
+}
+
+// allowed returns how much of p may go now. Called with mu locked.
+func (r *relay) allowed(p []byte) int {
+	if r.mu.gate || r.mu.wanted {
+		return r.mu.tracker.ClientLimit(p)
+	}
+	return len(p)
+}
+
+// progress tells whoever waits that a pump has made a step.
+func (r *relay) progress() {
+	if r.attention.Load() {
+		r.mu.Lock()
+		r.step()
+		r.mu.Unlock()
+	}
+}
+
+// serverLeft waits for the server's pump to bring its last words, after a write
+// to it was refused.
+func (r *relay) serverLeft() error {
+	t := time.NewTimer(goodbyeTimeout)
+	defer t.Stop()
+	select {
+	case <-r.ctx.Done():
+	case <-t.C:
+	}
+	return errServerGone
+}
+
+// pumpServer forwards what the server sends, across changes of the server.
+func (r *relay) pumpServer() error {
+	told := false // the server has said why it closes
+	for {
+		s, inject, err := r.serverTurn()
+		if err != nil {
+			return err
+		}
+		if len(inject) > 0 {
+			if err := r.deliver(nil, inject); err != nil {
+				return err
+			}
+			continue
+		}
+		p, err := s.in.read()
+		if len(p) > 0 {
+			told = saysFatal(p)
+			if err := r.deliver(s, p); err != nil {
+				return err
+			}
+		}
+		s.in.release()
+		switch {
+		case err == nil || timedOut(err) && r.ctx.Err() == nil:
+		case told:
+			return errClientGone // nothing is left to be said
+		default:
+			return errServerGone
+		}
+	}
+}
+
+// serverTurn waits while an owner has the server, and returns the server to read
+// from or bytes to be delivered first.
+func (r *relay) serverTurn() (*server, []byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.mu.stop {
+		if !r.mu.stopped {
+			r.mu.stopped = true
+			r.step()
+		}
+		if err := r.await(r.ctx, func() bool { return !r.mu.stop }); err != nil {
+			return nil, nil, err
+		}
+	}
+	r.mu.stopped = false
+	inject := r.mu.inject
+	r.mu.inject = nil
+	return r.mu.server, inject, nil
+}
+
+// deliver writes bytes of the server to the client. s is nil for bytes whose pids
+// are translated already.
+func (r *relay) deliver(s *server, p []byte) error {
+	r.cw.Lock()
+	defer r.cw.Unlock()
+	if s != nil && s.rewrite != nil {
+		n := s.rewrite.pids(p)
+		s.in.keep(p[n:])
+		p = p[:n]
+	}
+	r.mu.Lock()
+	err := r.mu.tracker.Server(p)
+	greeting := r.mu.greeting
+	r.mu.greeting = nil
+	r.toClient.Store(true)
+	r.mu.Unlock()
+	gone := false
+	for _, b := range [][]byte{greeting, p} {
+		if err == nil && !gone && len(b) > 0 {
+			_, werr := r.client.Write(b)
+			gone = werr != nil
+		}
+	}
+	r.toClient.Store(false)
+	r.progress()
+	switch {
+	case err != nil:
+		r.log.Warn().Err(err).Msg("server broke the protocol")
+		return errServerGone
+	case gone:
+		return errClientGone
+	}
+	return nil
+}
+
+// saysFatal reports that p ends with an ErrorResponse that ends the connection.
+func saysFatal(p []byte) bool {
+	if !bytes.HasSuffix(p, []byte{0, 0}) {
+		return false
+	}
+	for _, word := range []string{"VFATAL\x00", "SFATAL\x00", "VPANIC\x00"} {
+		if i := bytes.LastIndex(p, []byte(word)); i >= 0 && bytes.LastIndexByte(p[:i], 'E') >= 0 {
+			return true
+		}
+	}
+	return false
+}

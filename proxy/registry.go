@@ -1,0 +1,134 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"crossfade/internal/obs"
+)
+
+// enter gives a session its number and its pid, and has the gate hold it if the
+// gate is closed. The session's login holds a lease meanwhile, so that whoever
+// closed the gate sees this session or is seen by it.
+func (p *Proxy) enter(r *relay, serverPID uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.next++
+	r.id = p.mu.next
+	// The server's own pid as long as it is free: until the session moves, it is
+	// what the client finds in pg_stat_activity.
+	pid := serverPID
+	for pid == 0 || pid > 1<<31-1 || p.mu.byPID[pid] != nil {
+		pid = randomPID()
+	}
+	r.pid = pid
+	p.mu.sessions[r.id], p.mu.byPID[pid] = r, r
+	if pid != serverPID {
+		p.mu.pids[serverPID] = pid
+	}
+	if p.mu.closed {
+		r.hold(true)
+	}
+}
+
+func randomPID() uint32 {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.BigEndian.Uint32(b[:]) >> 1
+}
+
+// leave forgets a session.
+func (p *Proxy) leave(r *relay) {
+	r.mu.Lock()
+	serverPID := uint32(r.mu.server.pid.Load())
+	r.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.mu.sessions, r.id)
+	delete(p.mu.byPID, r.pid)
+	if p.mu.pids[serverPID] == r.pid {
+		delete(p.mu.pids, serverPID)
+	}
+}
+
+// moved has the pid of the session's new server translated from now on.
+func (p *Proxy) moved(r *relay, from, to uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.pids[from] == r.pid {
+		delete(p.mu.pids, from)
+	}
+	if to != r.pid {
+		p.mu.pids[to] = r.pid
+	}
+}
+
+// clientPID returns the pid that clients know for a server's.
+func (p *Proxy) clientPID(pid uint32) uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if known, ok := p.mu.pids[pid]; ok {
+		return known
+	}
+	return pid
+}
+
+// holdAll has the gate hold every session, those to come included, or lets all go.
+func (p *Proxy) holdAll(on bool) []*relay {
+	p.mu.Lock()
+	p.mu.closed = on
+	p.mu.Unlock()
+	list := p.relays()
+	for _, r := range list {
+		r.hold(on)
+	}
+	return list
+}
+
+// recovered is deferred at the boundary of a session: a bug ends that session and
+// no other. It is the only place that recovers.
+func (p *Proxy) recovered(r *relay) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	p.panics.Add(1)
+	e := p.log.Error()
+	if r != nil {
+		e = e.Uint64(obs.KeySession, r.id)
+		r.end(fatal("XX000", "internal error of the proxy"))
+	}
+	// The value of a panic may quote what a client sent; where it happened does not.
+	e.Bytes("stack", debug.Stack()).Msg("bug: session panicked")
+}
+
+// register makes the metrics.
+func (p *Proxy) register(reg prometheus.Registerer) error {
+	if reg == nil {
+		return nil
+	}
+	gauge := func(name, help string, f func(Status) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: obs.Namespace, Subsystem: "proxy", Name: name, Help: help},
+			func() float64 { return f(p.Status()) })
+	}
+	counter := func(name, help string, f func(Status) float64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: obs.Namespace, Subsystem: "proxy", Name: name, Help: help},
+			func() float64 { return f(p.Status()) })
+	}
+	for _, c := range []prometheus.Collector{
+		gauge("sessions", "Sessions of clients.", func(s Status) float64 { return float64(s.Sessions) }),
+		gauge("sessions_in_transaction", "Sessions within a transaction.", func(s Status) float64 { return float64(s.InTransaction) }),
+		gauge("sessions_parked", "Sessions that the closed gate holds.", func(s Status) float64 { return float64(s.Parked) }),
+		gauge("logins_waiting", "Logins that wait at the closed gate.", func(s Status) float64 { return float64(s.Waiting) }),
+		counter("client_errors_total", "Sessions that a move has ended.", func(s Status) float64 { return float64(s.ClientErrors) }),
+		counter("panics_total", "Sessions that a bug has ended.", func(s Status) float64 { return float64(s.Panics) }),
+	} {
+		if err := reg.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,163 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/rs/zerolog"
+
+	"crossfade/proxy/backend"
+	"crossfade/proxy/session"
+	"crossfade/proxy/wire"
+)
+
+// relay is one session: a client, the server that serves it now, and the two
+// pumps between them.
+//
+// Locks, in the order in which they are taken: Proxy.mu, cw, mu; a notification's
+// pid is looked up (Proxy.mu) under cw. Nobody waits on a network under Proxy.mu
+// or mu. turn is held across all of them, for the length of one operation.
+type relay struct {
+	p   *Proxy
+	id  uint64
+	log zerolog.Logger
+
+	client   net.Conn
+	in       *reader // of the client; its pump's
+	user     string  // as the client knows them
+	database string
+	startup  session.Startup
+	pid      uint32 // as the client knows it
+	key      []byte
+
+	// ctx ends when the session does, with the reason as its cause.
+	ctx context.Context
+	end context.CancelCauseFunc
+
+	// cw is held over a write to the client, and over the observation of what is
+	// written: whoever holds it knows whether the client stands between two frames.
+	cw sync.Mutex
+
+	// Set while a pump has bytes that are observed and not written yet.
+	toServer, toClient atomic.Bool
+	// attention says that somebody waits for this session to stop, so that the
+	// pumps must tell of every step. It mirrors mu.gate || mu.wanted.
+	attention atomic.Bool
+
+	mu struct {
+		sync.Mutex
+		tracker wire.Tracker
+		sniffer session.Sniffer
+		server  *server
+		changed chan struct{} // closed and replaced at every step, while attention is set
+
+		gate     bool // the gate holds the session
+		wanted   bool // an owner wants the server, or has it
+		stop     bool // the server's pump is to stop, or has stopped
+		stopped  bool // it has
+		cancels  int  // cancel requests on their way to the server
+		waiting  bool // bytes of the client are held
+		asleep   bool // the client's pump waits in a read, with bytes in hand
+		cancel   bool // the held unit is to be answered with 57014
+		inject   []byte
+		greeting []byte // ParameterStatus for the client, ahead of its next message
+
+		params      map[string]string // ParameterStatus as the client has seen it
+		unnamed     []byte            // body of the Parse of the unnamed statement
+		hasUnnamed  bool
+		lostUnnamed bool
+	}
+
+	// turn is held by the session's owner of the moment: it guards what follows.
+	turn     chan struct{}
+	captured *session.State
+	frames   uint64   // client frames at that capture
+	names    []string // custom settings that it looked at
+	warm     *warm
+}
+
+// server is a server connection that serves a session.
+type server struct {
+	conn     *backend.Conn
+	in       *reader
+	endpoint *Endpoint
+	login    string       // role that the proxy logged in as
+	pid      atomic.Int32 // pg_backend_pid() once it was captured, before that the pid of its key data
+	rewrite  *rewriter    // nil where pids need no translation
+}
+
+// step tells whoever waits for a change. Called with mu locked.
+func (r *relay) step() {
+	close(r.mu.changed)
+	r.mu.changed = make(chan struct{})
+	if r.mu.asleep {
+		_ = r.client.SetReadDeadline(longAgo)
+	}
+}
+
+// attend keeps attention in line. Called with mu locked, after gate or wanted changed.
+func (r *relay) attend() {
+	r.attention.Store(r.mu.gate || r.mu.wanted)
+	r.step()
+}
+
+// await waits until ok, which is called with mu locked. Called with mu locked,
+// returns with mu locked.
+func (r *relay) await(ctx context.Context, ok func() bool) error {
+	for !ok() {
+		changed := r.mu.changed
+		r.mu.Unlock()
+		var err error
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-r.ctx.Done():
+			err = errEnded
+		}
+		r.mu.Lock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// still reports that the session is at a boundary and that nothing is on its way
+// to its server. Called with mu locked.
+func (r *relay) still() bool {
+	return r.mu.tracker.Boundary() && !r.toServer.Load() && r.mu.cancels == 0
+}
+
+// reason says why the session is not still, "" when it is. Called with mu locked.
+func (r *relay) reason() string {
+	if why := r.mu.tracker.Reason(); why != "" {
+		return why
+	}
+	switch {
+	case r.toClient.Load():
+		return "reply not taken by the client"
+	case r.toServer.Load():
+		return "request not taken by the server"
+	case r.mu.cancels > 0:
+		return "cancel request on its way"
+	}
+	return ""
+}
+
+// note is the session as reports show it.
+func (r *relay) note(code, detail string) SessionNote {
+	return SessionNote{Session: r.id, PID: r.pid, User: r.user, Database: r.database, Client: r.client.RemoteAddr().String(), Code: code, Detail: detail}
+}
+
+// hold has the gate hold the session, or lets it go.
+func (r *relay) hold(on bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.gate != on {
+		r.mu.gate = on
+		r.attend()
+	}
+}

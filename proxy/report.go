@@ -1,0 +1,159 @@
+package proxy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// SessionNote is one session as a report names it. It holds no secret and no
+// statement.
+type SessionNote struct {
+	Session  uint64 `json:"session"`
+	PID      uint32 `json:"pid"` // as the client knows it
+	User     string `json:"user"`
+	Database string `json:"database"`
+	Client   string `json:"client"` // address
+	Code     string `json:"code"`   // stable, for machines
+	Detail   string `json:"detail"`
+}
+
+func (n SessionNote) String() string {
+	return fmt.Sprintf("session %d of %s from %s: %s", n.Session, n.User, n.Client, n.Detail)
+}
+
+// StageReport is the outcome of Stage and Restage.
+type StageReport struct {
+	Sessions int           `json:"sessions"`
+	Captured int           `json:"captured"` // looked at in this call
+	Staged   int           `json:"staged"`   // that have a warm server which is their mirror
+	Unstaged []SessionNote `json:"unstaged"` // without a boundary in time; left to the pause
+	Amber    []SessionNote `json:"amber"`    // that move with a loss
+	Took     time.Duration `json:"-"`
+}
+
+// PauseReport is the outcome of Pause.
+type PauseReport struct {
+	Sessions int           `json:"sessions"`
+	Waiting  int           `json:"waiting"` // logins that wait at the gate
+	Took     time.Duration `json:"-"`       // from the gate's closing until all stood still
+}
+
+// SwitchReport is the outcome of Switch.
+type SwitchReport struct {
+	Moved        int           `json:"moved"`
+	ClientErrors int           `json:"client_errors"` // sessions that were ended, see Failed
+	Failed       []SessionNote `json:"failed"`
+	Held         Held          `json:"held"`
+	Took         time.Duration `json:"-"`
+}
+
+// Held tells how long clients waited: from the first byte that was held back to
+// the first that was forwarded again.
+type Held struct {
+	Sessions int     `json:"sessions"`
+	P50      float64 `json:"p50_ms"`
+	P99      float64 `json:"p99_ms"`
+	Max      float64 `json:"max_ms"`
+}
+
+// Status is a picture of the proxy.
+type Status struct {
+	Active        string `json:"active"`
+	Epoch         int64  `json:"epoch"`
+	Sessions      int    `json:"sessions"`
+	InTransaction int    `json:"in_transaction"`
+	Parked        int    `json:"parked"`
+	Waiting       int    `json:"waiting"` // logins at the closed gate
+	Closed        bool   `json:"closed"`  // the gate is closed
+	ClientErrors  int64  `json:"client_errors"`
+	Panics        int64  `json:"panics"`
+}
+
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+
+// maxNamed bounds how many sessions an error names.
+const maxNamed = 5
+
+func names(notes []SessionNote) string {
+	var list []string
+	for _, n := range notes[:min(len(notes), maxNamed)] {
+		list = append(list, n.String())
+	}
+	if more := len(notes) - maxNamed; more > 0 {
+		list = append(list, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(list, "; ")
+}
+
+// DrainTimeoutError says which sessions were in the way when the time of a pause
+// was over. The gate is open again.
+type DrainTimeoutError struct {
+	After    time.Duration
+	Sessions []SessionNote
+	Logins   int // logins that were being made
+}
+
+func (e *DrainTimeoutError) Error() string {
+	var parts []string
+	if len(e.Sessions) > 0 {
+		parts = append(parts, names(e.Sessions))
+	}
+	if e.Logins > 0 {
+		parts = append(parts, fmt.Sprintf("%d logins not finished", e.Logins))
+	}
+	return fmt.Sprintf("sessions did not come to rest within %s: %s; end their transactions or give a longer --drain-timeout", e.After, strings.Join(parts, "; "))
+}
+
+// UnmovableError says which sessions cannot be moved, and why.
+type UnmovableError struct {
+	Sessions []SessionNote
+}
+
+func (e *UnmovableError) Error() string {
+	return fmt.Sprintf("%d sessions cannot be moved: %s", len(e.Sessions), names(e.Sessions))
+}
+
+// EpochError says that a call belongs to an attempt that is over, or comes out of turn.
+type EpochError struct {
+	Asked, Now int64
+	What       string
+}
+
+func (e *EpochError) Error() string {
+	return fmt.Sprintf("%s of epoch %d is refused: the proxy is at epoch %d", e.What, e.Asked, e.Now)
+}
+
+// holds collects how long clients were held since the last pause began. Safe for
+// concurrent use.
+type holds struct {
+	mu   sync.Mutex
+	list []time.Duration
+}
+
+func (h *holds) reset() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.list = nil
+}
+
+func (h *holds) add(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.list = append(h.list, d)
+}
+
+func (h *holds) report() Held {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := len(h.list)
+	if n == 0 {
+		return Held{}
+	}
+	slices.Sort(h.list)
+	ms := func(i int) float64 { return float64(h.list[i].Microseconds()) / 1000 }
+	return Held{Sessions: n, P50: ms((n - 1) / 2), P99: ms((n - 1) * 99 / 100), Max: ms(n - 1)}
+}

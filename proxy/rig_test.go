@@ -1,0 +1,265 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/proxy/auth"
+	"crossfade/proxy/backend"
+	"crossfade/proxy/wire"
+)
+
+// rig is a proxy in front of a database of its own on each of the two clusters.
+// Role, password and name of the database differ from side to side.
+type rig struct {
+	*Proxy
+	source, target pg.DSN
+	client         pg.DSN // to the proxy
+	stop           func()
+	epoch          int64
+}
+
+func newRig(t testing.TB, change ...func(*Config)) *rig {
+	t.Helper()
+	g := &rig{
+		source: pgtest.Database(t, pgtest.Shared(t, pgtest.Source)),
+		target: pgtest.Database(t, pgtest.Shared(t, pgtest.Target)),
+	}
+	g.start(t, change...)
+	return g
+}
+
+func (g *rig) start(t testing.TB, change ...func(*Config)) {
+	t.Helper()
+	endpoint := func(dsn pg.DSN) Endpoint {
+		return Endpoint{
+			Dial: backend.Config{Address: net.JoinHostPort(dsn.Host(), strconv.Itoa(dsn.Port()))},
+			Credentials: func(user string) (string, string, bool) {
+				return dsn.User(), dsn.Password(), user == g.source.User()
+			},
+			Database: func(name string) string {
+				if name == g.source.Database() {
+					return dsn.Database()
+				}
+				return name
+			},
+		}
+	}
+	cfg := Config{
+		Listen: "127.0.0.1:0", Source: endpoint(g.source), Target: endpoint(g.target),
+		Auth: auth.NewUsers(auth.User{Name: g.source.User(), Secret: auth.Plain(g.source.Password())}),
+		Log:  zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel),
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	p, err := New(cfg)
+	require.NoError(t, err)
+	g.Proxy = p
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
+	stopped := false
+	g.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		select {
+		case err := <-ended:
+			require.NoError(t, err)
+		case <-time.After(30 * time.Second):
+			t.Error("proxy does not end")
+		}
+	}
+	t.Cleanup(g.stop)
+	port := p.Addr().(*net.TCPAddr).Port
+	g.client, err = pg.ParseDSN(fmt.Sprintf("host=127.0.0.1 port=%d user=%s password=%s dbname=%s sslmode=disable",
+		port, g.source.User(), g.source.Password(), g.source.Database()))
+	require.NoError(t, err)
+}
+
+// both runs statements on both sides, beside the proxy.
+func (g *rig) both(t testing.TB, statements ...string) {
+	t.Helper()
+	for _, dsn := range []pg.DSN{g.source, g.target} {
+		conn := pgtest.Conn(t, dsn)
+		for _, sql := range statements {
+			pgtest.Exec(t, conn, sql)
+		}
+	}
+}
+
+// dial opens a client session through the proxy.
+func (g *rig) dial(t testing.TB, change ...func(*pgx.ConnConfig)) *pgx.Conn {
+	t.Helper()
+	cfg := g.client.Config()
+	for _, f := range change {
+		f(cfg)
+	}
+	conn, err := pgx.ConnectConfig(within(t), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// side says which side a session is at.
+func (g *rig) side(t testing.TB, conn *pgx.Conn) string {
+	t.Helper()
+	switch name := value(t, conn, "current_database()"); name {
+	case g.source.Database():
+		return Source
+	case g.target.Database():
+		return Target
+	default:
+		return name
+	}
+}
+
+// toTarget and toSource move all sessions.
+func (g *rig) toTarget(t testing.TB) SwitchReport { return g.moveTo(t, Target) }
+func (g *rig) toSource(t testing.TB) SwitchReport { return g.moveTo(t, Source) }
+
+func (g *rig) moveTo(t testing.TB, side string) SwitchReport {
+	t.Helper()
+	g.epoch++
+	ctx := within(t)
+	_, err := g.Stage(ctx, g.epoch)
+	require.NoError(t, err)
+	_, err = g.Pause(ctx, g.epoch, 10*time.Second)
+	require.NoError(t, err)
+	_, err = g.Restage(ctx, g.epoch)
+	require.NoError(t, err)
+	report, err := g.Switch(ctx, g.epoch, side)
+	require.NoError(t, err)
+	require.Zero(t, report.ClientErrors, "%v", report.Failed)
+	return report
+}
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func exec(t testing.TB, conn *pgx.Conn, sql string, args ...any) {
+	t.Helper()
+	pgtest.Exec(t, conn, sql, args...)
+}
+
+func value(t testing.TB, conn *pgx.Conn, sql string, args ...any) string {
+	t.Helper()
+	return pgtest.Value(t, conn, sql, args...)
+}
+
+// eventually polls a condition that nothing announces.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	require.Eventually(t, ok, 20*time.Second, 2*time.Millisecond, what)
+}
+
+// raw is a client that speaks the protocol by hand.
+type raw struct {
+	t    testing.TB
+	conn net.Conn
+	r    *wire.Reader
+	pid  uint32
+	key  []byte
+}
+
+// rawDial logs in by hand; the rig must trust its role.
+func (g *rig) rawDial(t testing.TB, params ...wire.Param) *raw {
+	t.Helper()
+	conn, err := net.Dial("tcp", g.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(t, conn.SetDeadline(time.Now().Add(60*time.Second)))
+	c := &raw{t: t, conn: conn, r: wire.NewReader(conn, 64<<20)}
+	b, err := wire.AppendStartup(nil, wire.Version30, append([]wire.Param{
+		{Name: "user", Value: g.source.User()}, {Name: "database", Value: g.source.Database()}}, params...))
+	require.NoError(t, err)
+	c.send(b)
+	for _, f := range c.until('Z') {
+		if f.Type == 'K' {
+			c.pid, c.key, err = wire.DecodeBackendKeyData(f.Body)
+			require.NoError(t, err)
+		}
+	}
+	return c
+}
+
+// trusting lets the source's role in without a password, and to the source with its own.
+func (g *rig) trusting(c *Config) {
+	c.Auth = auth.NewUsers(auth.User{Name: g.source.User(), Secret: auth.Trust()})
+}
+
+func (c *raw) send(b []byte) {
+	c.t.Helper()
+	_, err := c.conn.Write(b)
+	require.NoError(c.t, err)
+}
+
+// next returns the next frame, in memory of its own.
+func (c *raw) next() wire.Frame {
+	c.t.Helper()
+	f, err := c.r.Next()
+	require.NoError(c.t, err)
+	return wire.Frame{Type: f.Type, Body: append([]byte(nil), f.Body...)}
+}
+
+// until returns the frames up to the first of that type.
+func (c *raw) until(typ byte) []wire.Frame {
+	c.t.Helper()
+	var list []wire.Frame
+	for {
+		f := c.next()
+		list = append(list, f)
+		if f.Type == typ {
+			return list
+		}
+	}
+}
+
+// query runs a simple Query and returns the types of the answer.
+func (c *raw) query(sql string) string {
+	c.t.Helper()
+	c.send(wire.AppendQuery(nil, sql))
+	return shape(c.until('Z'))
+}
+
+// gone requires that the proxy has closed the connection, and returns its last error.
+func (c *raw) gone() *wire.ServerError {
+	c.t.Helper()
+	var last *wire.ServerError
+	for {
+		f, err := c.r.Next()
+		if err != nil {
+			require.ErrorIs(c.t, err, io.EOF)
+			return last
+		}
+		if f.Type == 'E' {
+			last, err = wire.DecodeError(f.Body)
+			require.NoError(c.t, err)
+		}
+	}
+}
+
+func shape(frames []wire.Frame) string {
+	var b []byte
+	for _, f := range frames {
+		b = append(b, f.Type)
+	}
+	return string(b)
+}

@@ -1,0 +1,224 @@
+package session
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"crossfade/internal/pg"
+	"crossfade/proxy/wire"
+)
+
+// stepName is the name of the statement with which a replay runs what it runs.
+const stepName = "_crossfade_step"
+
+const settingLabel = "setting "
+
+func isSetting(step string) bool { return strings.HasPrefix(step, settingLabel) }
+
+// Replay does what the plan says, pipelined: settings in one unit, each prepared
+// statement in a unit of its own, since the server skips everything behind one
+// that it refuses up to the next Sync. The error names the step. What was done
+// ahead of the error stays done, so the connection should be dropped then.
+func (l *Link) Replay(ctx context.Context, p *Plan) error {
+	if p.encoding != "" {
+		l.assign([]assignment{{name: "client_encoding", value: p.encoding}})
+	}
+	oids, err := l.resolve(ctx, p)
+	if err != nil {
+		return err
+	}
+	l.shared(p.unlock, "pg_advisory_unlock", "release advisory lock")
+	for _, c := range p.unlisten {
+		l.command("unlisten "+c, "UNLISTEN "+pg.QuoteIdent(c), nil, nil)
+	}
+	l.assign(append(append([]assignment(nil), p.early...), p.settings...))
+	var first error
+	step := func() {
+		if l.full() && first == nil {
+			first = l.flush(ctx)
+		}
+	}
+	for _, name := range p.drop {
+		l.add(unit{labels: []string{fmt.Sprintf("close prepared statement %q", name)}}, func(dst []byte) []byte {
+			return wire.AppendSync(wire.AppendClose(dst, 'S', name))
+		})
+		step()
+	}
+	for _, s := range p.prepare {
+		if err := l.prepare(s, oids); err != nil && first == nil {
+			first = err
+		}
+		step()
+	}
+	for _, c := range p.listen {
+		l.command("listen "+c, "LISTEN "+pg.QuoteIdent(c), nil, nil)
+		step()
+	}
+	l.shared(p.lock, "pg_try_advisory_lock", "take advisory lock")
+	l.assign(p.late)
+	if p.unnamed != nil {
+		l.parse("unnamed prepared statement", *p.unnamed, oids)
+	} else if p.clearUnnamed {
+		l.add(unit{labels: []string{"close unnamed statement"}}, func(dst []byte) []byte {
+			return wire.AppendSync(wire.AppendClose(dst, 'S', ""))
+		})
+	}
+	if err := l.flush(ctx); first == nil {
+		first = err
+	}
+	return first
+}
+
+// Ping makes one round trip that runs nothing.
+func (l *Link) Ping(ctx context.Context) error {
+	l.add(unit{labels: []string{"ping"}}, wire.AppendSync)
+	return l.flush(ctx)
+}
+
+// assign queues settings as one unit: all of them or none.
+func (l *Link) assign(list []assignment) {
+	if len(list) == 0 {
+		return
+	}
+	u := unit{}
+	l.add(u, func(dst []byte) []byte {
+		dst = wire.AppendClose(dst, 'S', stepName)
+		dst = wire.AppendParse(dst, stepName, "SELECT pg_catalog.set_config($1, $2, false)", []uint32{25, 25})
+		for _, a := range list {
+			value := []byte(a.value)
+			if a.reset {
+				value = nil // the setting's default
+			} else if value == nil {
+				value = []byte{}
+			}
+			dst = wire.AppendBind(dst, "", stepName, nil, [][]byte{[]byte(a.name), value}, nil)
+			dst = wire.AppendExecute(dst, "", 0)
+		}
+		dst = wire.AppendClose(dst, 'S', stepName)
+		return wire.AppendSync(dst)
+	})
+	for _, a := range list {
+		last := &l.units[len(l.units)-1]
+		last.labels = append(last.labels, settingLabel+a.name)
+	}
+}
+
+// command queues one statement as a unit, through a named statement so that the
+// unnamed one survives.
+func (l *Link) command(label, sql string, params [][]byte, row func([][]byte) error) {
+	l.add(unit{labels: []string{label}, row: row}, func(dst []byte) []byte {
+		dst = wire.AppendClose(dst, 'S', stepName)
+		dst = wire.AppendParse(dst, stepName, sql, nil)
+		dst = wire.AppendBind(dst, "", stepName, nil, params, []int16{1})
+		dst = wire.AppendExecute(dst, "", 0)
+		dst = wire.AppendClose(dst, 'S', stepName)
+		return wire.AppendSync(dst)
+	})
+}
+
+var errNotGranted = errors.New("the server says no")
+
+// shared queues taking or releasing advisory locks; each must be granted.
+func (l *Link) shared(locks []Lock, function, label string) {
+	for _, k := range locks {
+		name := function
+		if k.Shared {
+			name += "_shared"
+		}
+		args := fmt.Sprintf("'%d'::pg_catalog.int4, '%d'::pg_catalog.int4", int32(k.Class), int32(k.Object))
+		if k.Sub == 1 {
+			args = fmt.Sprintf("'%d'::pg_catalog.int8", int64(uint64(k.Class)<<32|uint64(k.Object)))
+		}
+		l.command(label, "SELECT pg_catalog."+name+"("+args+")", nil, func(cols [][]byte) error {
+			if len(cols) != 1 || len(cols[0]) != 1 || cols[0][0] == 0 {
+				return errNotGranted
+			}
+			return nil
+		})
+	}
+}
+
+func (l *Link) prepare(s Statement, oids map[Type]uint32) error {
+	label := fmt.Sprintf("prepared statement %q", s.Name)
+	if !s.FromSQL {
+		l.parse(label, s, oids)
+		return nil
+	}
+	sql, err := RebuildPrepare(s)
+	if err != nil {
+		return &StepError{Step: label, Err: err}
+	}
+	l.command(label, sql, nil, nil)
+	return nil
+}
+
+func (l *Link) parse(label string, s Statement, oids map[Type]uint32) {
+	types := make([]uint32, len(s.Types))
+	for i, t := range s.Types {
+		types[i] = t.OID
+		if t.OID >= firstUserOID {
+			types[i] = oids[Type{Schema: t.Schema, Name: t.Name}]
+		}
+	}
+	l.add(unit{labels: []string{label}}, func(dst []byte) []byte {
+		return wire.AppendSync(wire.AppendParse(dst, s.Name, s.Text, types))
+	})
+}
+
+// resolveQuery finds the OIDs that types have on this server.
+const resolveQuery = `SELECT i.n::pg_catalog.int8, t.oid::pg_catalog.int8` +
+	` FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) WITH ORDINALITY AS i(s, t, n),` +
+	` pg_catalog.pg_namespace AS ns, pg_catalog.pg_type AS t` +
+	` WHERE ns.nspname::pg_catalog.text OPERATOR(pg_catalog.=) i.s AND t.typnamespace OPERATOR(pg_catalog.=) ns.oid` +
+	` AND t.typname::pg_catalog.text OPERATOR(pg_catalog.=) i.t`
+
+// resolve returns the OIDs on this server of the users' types that the plan's
+// statements take. A type that is missing here is an error.
+func (l *Link) resolve(ctx context.Context, p *Plan) (map[Type]uint32, error) {
+	statements := p.prepare
+	if p.unnamed != nil {
+		statements = append(append([]Statement(nil), statements...), *p.unnamed)
+	}
+	oids := map[Type]uint32{}
+	var list []Type
+	var schemas, names []string
+	for _, s := range statements {
+		for i, t := range s.Types {
+			key := Type{Schema: t.Schema, Name: t.Name}
+			if t.OID < firstUserOID || s.FromSQL {
+				continue
+			}
+			if t.Name == "" {
+				return nil, &StepError{Step: fmt.Sprintf("prepared statement %q", s.Name), Err: fmt.Errorf("the type of its parameter $%d no longer exists", i+1)}
+			}
+			if _, seen := oids[key]; !seen {
+				oids[key] = 0
+				list, schemas, names = append(list, key), append(schemas, t.Schema), append(names, t.Name)
+			}
+		}
+	}
+	if len(list) == 0 {
+		return nil, nil
+	}
+	l.command("look up types", resolveQuery, [][]byte{arrayLiteral(schemas), arrayLiteral(names)}, func(cols [][]byte) error {
+		if len(cols) != 2 || len(cols[0]) != 8 || len(cols[1]) != 8 {
+			return errors.New("rows of another form")
+		}
+		if n := binary.BigEndian.Uint64(cols[0]); n >= 1 && n <= uint64(len(list)) {
+			oids[list[n-1]] = uint32(binary.BigEndian.Uint64(cols[1]))
+		}
+		return nil
+	})
+	if err := l.flush(ctx); err != nil {
+		return nil, err
+	}
+	for _, t := range list {
+		if oids[t] == 0 {
+			return nil, &StepError{Step: "look up types", Err: fmt.Errorf("type %s does not exist on the other side", pg.Name{Schema: t.Schema, Name: t.Name}.Display())}
+		}
+	}
+	return oids, nil
+}

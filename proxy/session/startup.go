@@ -1,0 +1,208 @@
+package session
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"crossfade/proxy/wire"
+)
+
+// Startup is what a client asked for in its start-up packet, apart from who it
+// is. Immutable.
+type Startup struct {
+	Params   []wire.Param // as the client sent them, without user, database and protocol extensions
+	settings []wire.Param // of the options, then of the packet: later ones win
+	flags    []string     // words of options that set nothing by name, such as -e
+}
+
+// NewStartup sorts the parameters of a start-up packet.
+func NewStartup(params []wire.Param) Startup {
+	var s Startup
+	var fromPacket []wire.Param
+	for _, p := range params {
+		switch {
+		case p.Name == "user" || p.Name == "database" || strings.HasPrefix(p.Name, "_pq_."):
+			continue
+		case p.Name == "options":
+			settings, flags := parseOptions(p.Value)
+			s.settings = append(s.settings, settings...)
+			s.flags = append(s.flags, flags...)
+		case p.Name != "replication":
+			fromPacket = append(fromPacket, p)
+		}
+		s.Params = append(s.Params, p)
+	}
+	s.settings = append(s.settings, fromPacket...)
+	return s
+}
+
+// Replication reports whether the client asked for a walsender.
+func (s Startup) Replication() bool {
+	for _, p := range s.Params {
+		if p.Name == "replication" {
+			switch lowerASCII(p.Value) {
+			case "", "false", "off", "no", "0", "f", "n":
+				return false
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// Names adds the custom settings that the client set at start-up.
+func (s Startup) Names(n *Names) {
+	for _, p := range s.settings {
+		n.Add(p.Name)
+	}
+}
+
+// Moved returns the start-up parameters for a server on the other side: the
+// application's name, and everything else in options, since a proxy in front of
+// the server may forward nothing more (Neon's does not). Values that the client
+// gave at start-up stay what RESET and DISCARD ALL go back to.
+//
+// pins come first, then what the client asked for, then the values that RESET
+// has in state, which may be nil. role translates the name of a role.
+func (s Startup) Moved(pins []wire.Param, state *State, role func(string) string) []wire.Param {
+	o := optionList{}
+	for _, p := range pins {
+		o.set(p.Name, p.Value)
+	}
+	for _, p := range s.settings {
+		o.set(p.Name, p.Value)
+	}
+	if state != nil {
+		for _, name := range slices.Sorted(maps.Keys(state.Settings)) {
+			if v := state.Settings[name]; carriesReset(name, v) {
+				o.set(name, v.Reset)
+			}
+		}
+	}
+	var params []wire.Param
+	words := slices.Clone(s.flags)
+	for _, p := range o.list {
+		switch key := lowerASCII(p.Name); {
+		case key == "application_name":
+			params = append(params, wire.Param{Name: key, Value: p.Value})
+		case key == "session_authorization" || ignorable(key, state):
+		case key == "role" && role != nil:
+			words = append(words, "-c", "role="+role(p.Value))
+		default:
+			words = append(words, "-c", p.Name+"="+p.Value)
+		}
+	}
+	for i, w := range words {
+		words[i] = escapeWord(w)
+	}
+	if len(words) > 0 {
+		params = append(params, wire.Param{Name: "options", Value: strings.Join(words, " ")})
+	}
+	return params
+}
+
+// carriesReset reports whether the value that RESET goes back to must be given
+// to the other side's start-up.
+func carriesReset(name string, v Setting) bool {
+	if v.Source == "client" || slices.Contains(Pinned, name) {
+		return true
+	}
+	return v.SetBySession() && v.Context == "user"
+}
+
+// ignorable are settings for the operator's eyes which only a superuser may
+// set: the target refuses them at start-up, and no result depends on them.
+func ignorable(name string, state *State) bool {
+	if !strings.HasPrefix(name, "log_") || state == nil {
+		return false
+	}
+	return state.Settings[name].Context != "user"
+}
+
+// optionList keeps the last value of each name, names compared without case.
+type optionList struct {
+	list []wire.Param
+}
+
+func (o *optionList) set(name, value string) {
+	for i := range o.list {
+		if strings.EqualFold(o.list[i].Name, name) {
+			o.list[i] = wire.Param{Name: name, Value: value}
+			return
+		}
+	}
+	o.list = append(o.list, wire.Param{Name: name, Value: value})
+}
+
+// parseOptions reads the start-up parameter "options" as pg_split_opts and the
+// option parser of a backend do: -c name=value, -cname=value, --name=value.
+// Words of a proxy that stands before the server (endpoint=..., neon_...) are
+// left out: what they mean is between the client and another server.
+func parseOptions(s string) (settings []wire.Param, flags []string) {
+	words := splitWords(s)
+	for i := 0; i < len(words); i++ {
+		w := words[i]
+		switch {
+		case w == "-c" && i+1 < len(words):
+			i++
+			w = words[i]
+		case strings.HasPrefix(w, "--"):
+			w = w[2:]
+		case strings.HasPrefix(w, "-c"):
+			w = w[2:]
+		case strings.HasPrefix(w, "-"):
+			flags = append(flags, w)
+			continue
+		default:
+			continue
+		}
+		name, value, ok := strings.Cut(w, "=")
+		if !ok {
+			continue
+		}
+		settings = append(settings, wire.Param{Name: strings.ReplaceAll(name, "-", "_"), Value: value})
+	}
+	return settings, flags
+}
+
+// splitWords splits at white space; a backslash takes the next byte as it is.
+func splitWords(s string) []string {
+	var words []string
+	var b strings.Builder
+	in := false
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c == '\\' && i+1 < len(s):
+			i++
+			b.WriteByte(s[i])
+			in = true
+		case c == ' ' || c >= '\t' && c <= '\r':
+			if in {
+				words = append(words, b.String())
+				b.Reset()
+				in = false
+			}
+		default:
+			b.WriteByte(c)
+			in = true
+		}
+	}
+	if in {
+		words = append(words, b.String())
+	}
+	return words
+}
+
+func escapeWord(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c == '\\' || c == ' ' || c >= '\t' && c <= '\r' {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}

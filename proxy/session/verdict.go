@@ -1,0 +1,87 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Verdict says whether a session can move.
+type Verdict int
+
+// Verdicts, the best first.
+const (
+	Green Verdict = iota // moves whole
+	Amber                // moves, with a loss that is named
+	Hold                 // not now; what holds it may go away
+	Red                  // never
+)
+
+func (v Verdict) String() string {
+	switch v {
+	case Green:
+		return "green"
+	case Amber:
+		return "amber"
+	case Hold:
+		return "hold"
+	default:
+		return "red"
+	}
+}
+
+// Movable reports whether a session with this verdict may be moved.
+func (v Verdict) Movable() bool { return v <= Amber }
+
+// Reason is one finding about a session.
+type Reason struct {
+	Verdict Verdict
+	Code    string // stable, for machines: "temp_objects", "held_cursors" ...
+	Detail  string // for people; holds names, never values
+}
+
+// Judge returns the worst verdict about a state, and every reason for one that
+// is not green.
+func (s *State) Judge() (Verdict, []Reason) {
+	var reasons []Reason
+	add := func(v Verdict, code, format string, args ...any) {
+		reasons = append(reasons, Reason{v, code, fmt.Sprintf(format, args...)})
+	}
+	if s.SessionUser != s.Login {
+		add(Red, "session_authorization", "SET SESSION AUTHORIZATION to %q, which needs a superuser", s.SessionUser)
+	}
+	if s.Opaque != "" {
+		add(Red, "unknown_settings", "%s: which settings it made is not visible anywhere", s.Opaque)
+	}
+	if len(s.TempObjects) > 0 {
+		add(Hold, "temp_objects", "temporary objects: %s", strings.Join(s.TempObjects, ", "))
+	}
+	if len(s.HeldCursors) > 0 {
+		add(Hold, "held_cursors", "cursors WITH HOLD: %s", strings.Join(s.HeldCursors, ", "))
+	}
+	if s.UnknownPS {
+		add(Hold, "unnamed_statement", "the unnamed statement is too large to be remembered")
+	}
+	for _, st := range s.Statements {
+		if !st.FromSQL {
+			continue
+		}
+		if _, err := RebuildPrepare(st); err != nil {
+			add(Hold, "prepared_statement", "prepared statement %q: %v", st.Name, err)
+		}
+	}
+	if len(s.Locks) > 0 {
+		add(Amber, "advisory_locks", "%d advisory locks, each of which is taken once on the other side however often it is held", len(s.Locks))
+	}
+	worst := Green
+	for _, r := range reasons {
+		worst = max(worst, r.Verdict)
+	}
+	slices.SortFunc(reasons, func(a, b Reason) int {
+		if a.Verdict != b.Verdict {
+			return int(b.Verdict - a.Verdict)
+		}
+		return strings.Compare(a.Code+a.Detail, b.Code+b.Detail)
+	})
+	return worst, reasons
+}

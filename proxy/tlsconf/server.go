@@ -1,0 +1,120 @@
+package tlsconf
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// Server holds the certificate that the proxy shows to clients. Safe for concurrent use.
+type Server struct {
+	certFile, keyFile string
+
+	mu struct {
+		sync.Mutex
+		cert    *tls.Certificate
+		binding []byte // nil where the certificate has none
+		stamp   stamp  // of the files that were read last, usable or not
+		err     error  // why the last reading was refused
+	}
+}
+
+type stamp struct{ cert, key time.Time }
+
+// LoadServer reads certificate and key, PEM files. The key file must not be readable by everybody.
+func LoadServer(certFile, keyFile string) (*Server, error) {
+	s := &Server{certFile: certFile, keyFile: keyFile}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.readLocked(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Handshake takes TLS from an accepted connection and returns it with the channel-binding hash of the certificate
+// that it showed (nil where it has none). direct: the client began without SSLRequest and must ask for the ALPN protocol.
+func (s *Server) Handshake(ctx context.Context, conn net.Conn, direct bool) (*tls.Conn, []byte, error) {
+	cert, binding := s.current()
+	t := tls.Server(conn, &tls.Config{
+		Certificates: []tls.Certificate{*cert},
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{Protocol},
+		// A resumed handshake shows no certificate; clients of a database connect rarely enough.
+		SessionTicketsDisabled: true,
+	})
+	if err := t.HandshakeContext(ctx); err != nil {
+		return nil, nil, fmt.Errorf("accept TLS: %w", err)
+	}
+	if direct && t.ConnectionState().NegotiatedProtocol != Protocol {
+		return nil, nil, errors.New("accept TLS: direct TLS without the ALPN protocol " + Protocol)
+	}
+	return t, binding, nil
+}
+
+// Err says why the files as they are now are not in use: nil when they are.
+func (s *Server) Err() error {
+	s.current()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.err
+}
+
+// current reads the files again if they changed.
+func (s *Server) current() (*tls.Certificate, []byte) {
+	now, err := s.stat()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err != nil:
+		s.mu.err, s.mu.stamp = err, stamp{} // read again once they are back
+	case now != s.mu.stamp:
+		s.mu.err = s.readLocked()
+	}
+	return s.mu.cert, s.mu.binding
+}
+
+func (s *Server) stat() (stamp, error) {
+	c, err := os.Stat(s.certFile)
+	if err != nil {
+		return stamp{}, fmt.Errorf("read certificate: %w", err)
+	}
+	k, err := os.Stat(s.keyFile)
+	if err != nil {
+		return stamp{}, fmt.Errorf("read certificate key: %w", err)
+	}
+	if k.Mode().Perm()&0o007 != 0 {
+		return stamp{}, fmt.Errorf("read certificate key: %s is open to everybody (mode %04o); chmod 600 it", s.keyFile, k.Mode().Perm())
+	}
+	return stamp{c.ModTime(), k.ModTime()}, nil
+}
+
+func (s *Server) readLocked() error {
+	at, err := s.stat()
+	if err != nil {
+		return err
+	}
+	s.mu.stamp = at
+	cert, err := tls.LoadX509KeyPair(s.certFile, s.keyFile)
+	if err != nil {
+		return fmt.Errorf("read certificate: %w", err)
+	}
+	leaf := cert.Leaf
+	if leaf == nil {
+		if leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
+			return fmt.Errorf("read certificate: %w", err)
+		}
+	}
+	binding, err := Binding(leaf)
+	if err != nil {
+		binding = nil // served without SCRAM-SHA-256-PLUS
+	}
+	s.mu.cert, s.mu.binding = &cert, binding
+	return nil
+}

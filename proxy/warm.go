@@ -1,0 +1,180 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"crossfade/proxy/backend"
+	"crossfade/proxy/session"
+	"crossfade/proxy/wire"
+)
+
+// warm is a server on the other side that stands ready for a session: logged in
+// and made a mirror of what was captured. It belongs to the owner of the moment.
+type warm struct {
+	endpoint *Endpoint
+	conn     *backend.Conn
+	link     *session.Link
+	login    string
+	have     *session.State // what it carries
+	plan     *session.Plan  // what is left to be done after the switch
+	async    []byte         // notifications that came meanwhile, for the client
+}
+
+func (w *warm) close() { terminate(w.conn) }
+
+// terminate says good-bye to a server and closes the connection.
+func terminate(conn *backend.Conn) {
+	_ = conn.SetDeadline(time.Now().Add(goodbyeTimeout))
+	_, _ = conn.Write(wire.AppendTerminate(nil))
+	_ = conn.Close()
+}
+
+// roles returns the translation of names of roles from the side where the session
+// is logged in as here to the one where it is logged in as there.
+func roles(here, there string, to *Endpoint) func(string) string {
+	return func(name string) string {
+		if name == here {
+			return there
+		}
+		if mapped, _, ok := to.Credentials(name); ok {
+			return mapped
+		}
+		return name
+	}
+}
+
+// warmUp dials a server at the endpoint and makes it a mirror of the captured
+// state: replay, capture there, compare. The caller has the turn.
+func (r *relay) warmUp(ctx context.Context, to *Endpoint) (*warm, error) {
+	want := r.captured
+	login, password, ok := to.Credentials(r.user)
+	if !ok {
+		return nil, fmt.Errorf("role %q has no credentials at the %s; add it to the users file", r.user, to.Name)
+	}
+	role := roles(want.Login, login, to)
+	database := to.database(r.database)
+	pins, err := to.pins(ctx, login, database)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := r.p.dial(ctx, to, login, password, database, r.startup.Moved(pins, want, role))
+	if err != nil {
+		return nil, fmt.Errorf("dial the %s: %w", to.Name, err)
+	}
+	w := &warm{endpoint: to, conn: conn, login: login, link: session.NewLink(conn.Conn, conn.Leftover(), conn.Params)}
+	w.link.Async = func(f wire.Frame) {
+		if f.Type == 'A' {
+			w.async = wire.AppendFrame(w.async, f.Type, f.Body)
+		}
+	}
+	if err := w.stage(ctx, want, role, r.names); err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// stage makes the server a mirror of want in all that belongs to the session
+// alone, but for what would disturb it while it waits.
+func (w *warm) stage(ctx context.Context, want *session.State, role func(string) string, names []string) error {
+	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
+	defer cancel()
+	look := session.Look{Login: w.login, Names: names}
+	calm := want.Calm()
+	if w.have == nil {
+		fresh, err := w.link.Capture(ctx, look)
+		if err != nil {
+			return err
+		}
+		w.have = fresh
+	}
+	if err := w.link.Replay(ctx, session.Diff(calm, w.have, session.Own, role)); err != nil {
+		return err
+	}
+	have, err := w.link.Capture(ctx, look)
+	if err != nil {
+		return err
+	}
+	unnamed := *have
+	unnamed.Unnamed = calm.Unnamed // the replay put it there, and nothing shows it
+	if d := session.Compare(calm, &unnamed, session.Own, role); len(d) > 0 {
+		return &mirrorError{differs: d}
+	}
+	w.have = &unnamed
+	w.plan = session.Diff(want, w.have, session.Own, role)
+	return nil
+}
+
+// mirrorError says in what a staged server differs from its session.
+type mirrorError struct {
+	differs []string
+}
+
+func (e *mirrorError) Error() string {
+	return fmt.Sprintf("its server on the other side is no mirror of it: %v", e.differs)
+}
+
+// alive makes one round trip, so that a server that is gone is found before the
+// decision and not behind it.
+func (w *warm) alive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	return w.link.Ping(ctx)
+}
+
+// shared does the part of a session's state that other sessions can feel. First
+// of all sessions what is given back, then of all sessions what is taken.
+func (w *warm) shared(ctx context.Context, want *session.State, role func(string) string, release bool) error {
+	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
+	defer cancel()
+	given, taken := session.Diff(want, w.have, session.Shared, role).Released()
+	if release {
+		return w.link.Replay(ctx, given)
+	}
+	if err := w.link.Replay(ctx, taken); err != nil {
+		return err
+	}
+	have := *w.have
+	have.Channels, have.Locks = want.Channels, want.Locks
+	w.have = &have
+	w.plan = session.Diff(want, w.have, session.Own, role)
+	return nil
+}
+
+// finish replays what is left.
+func (w *warm) finish(ctx context.Context) error {
+	if w.plan.Empty() {
+		return w.link.Broken()
+	}
+	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
+	defer cancel()
+	return w.link.Replay(ctx, w.plan)
+}
+
+// pins returns the settings that sessions of this side get at start-up.
+func (e *Endpoint) pins(ctx context.Context, user, database string) ([]wire.Param, error) {
+	if e.Pins == nil {
+		return nil, nil
+	}
+	pins, err := e.Pins(ctx, user, database)
+	if err != nil {
+		return nil, fmt.Errorf("read the settings to pin at the %s: %w", e.Name, err)
+	}
+	return pins, nil
+}
+
+// dial makes a server connection; at most MaxDials are made at once.
+func (p *Proxy) dial(ctx context.Context, to *Endpoint, user, password, database string, params []wire.Param) (*backend.Conn, error) {
+	select {
+	case p.dials <- struct{}{}:
+		defer func() { <-p.dials }()
+	case <-ctx.Done():
+		return nil, errors.Join(errors.New("wait for other logins"), ctx.Err())
+	}
+	c := to.Dial
+	c.User, c.Password, c.Database, c.Params = user, password, database, params
+	return backend.Dial(ctx, c)
+}

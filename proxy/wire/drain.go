@@ -1,0 +1,71 @@
+package wire
+
+// ClientLimit says how many bytes of p, which has not been observed yet, may go in drain mode, so that the session stops
+// at the earliest boundary. The rest of a frame of which a part has gone always may. At a boundary, or while replies are
+// awaited for units that are complete, nothing more may; else everything up to the end of the frame that ends the
+// unit: Query, FunctionCall, Sync, or the end of COPY data. To be asked again whenever the server's bytes have been observed.
+func (t *Tracker) ClientLimit(p []byte) int {
+	if t.lost || t.closed {
+		return len(p)
+	}
+	d := drain{
+		unit:     t.unit,
+		skipping: t.skipping,
+		copying:  (t.copy == copyIn || t.copy == copyBoth) && !t.copyEnded,
+		waiting:  t.queue.n > 0 || t.doubt.least > 0,
+		inside:   t.Status() != 'I' || t.doubt.most > 0,
+	}
+	c := t.client
+	rest := p
+	for len(rest) > 0 {
+		if !c.partial() && d.stop() {
+			return len(p) - len(rest)
+		}
+		if c.seen < 5 {
+			var done bool
+			var err error
+			if rest, done, err = c.header(rest); err != nil || !done {
+				return len(p) // Client refuses what is malformed
+			}
+		}
+		if c.left > 0 {
+			_, rest = c.body(rest)
+		}
+		if c.left == 0 {
+			d.frame(c.head[0])
+			c.next()
+		}
+	}
+	return len(p)
+}
+
+// drain is the client's side of the count, run ahead over bytes that have not gone yet.
+type drain struct {
+	unit, skipping, copying, waiting, inside bool
+}
+
+func (d *drain) stop() bool {
+	if d.copying || d.unit || d.skipping {
+		return false
+	}
+	return d.waiting || !d.inside
+}
+
+func (d *drain) frame(typ byte) {
+	switch typ {
+	case 'S':
+		if !d.copying {
+			d.unit, d.skipping, d.waiting = false, false, true
+		}
+	case 'Q', 'F':
+		if !d.skipping {
+			d.unit, d.waiting = false, true
+		}
+	case 'P', 'B', 'D', 'E', 'C':
+		d.unit = true
+	case 'c', 'f':
+		d.copying = false
+	case 'X':
+		*d = drain{waiting: true}
+	}
+}

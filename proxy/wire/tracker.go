@@ -1,0 +1,143 @@
+package wire
+
+// Observer is told what a session must remember. The calls come from Tracker.Client and Tracker.Server, under the
+// session's lock; slices are valid only during the call.
+type Observer interface {
+	// Parse: the unnamed statement is now this one: its ParseComplete came. body is the body of its Parse frame, or nil when it is
+	// larger than MaxObservedParse or not known: such a session cannot be replayed.
+	Parse(body []byte)
+	// Simple: there is no unnamed statement any more (a simple Query ran, it was closed, or its Parse was refused).
+	Simple()
+	// ParameterStatus: the server reported a setting.
+	ParameterStatus(name, value []byte)
+	// CommandComplete: a command ended with this tag.
+	CommandComplete(tag []byte)
+}
+
+// MaxObservedParse is the largest unnamed Parse that is remembered, in bytes. Statements are text that people or ORMs write;
+// a megabyte is far above them and bounds what a session can pin.
+const MaxObservedParse = 1 << 20
+
+// Reasons that Tracker.Reason gives.
+const (
+	ReasonTransaction = "in transaction"
+	ReasonOutstanding = "reply outstanding"
+	ReasonUnit        = "extended unit open"
+	ReasonCopy        = "copy"
+	ReasonPartial     = "partial frame"
+	ReasonUncertain   = "count uncertain"
+	ReasonTerminated  = "client terminated"
+)
+
+type copyState uint8
+
+const (
+	copyNone copyState = iota
+	copyIn
+	copyOut
+	copyBoth
+)
+
+// Tracker counts the requests and replies of one session (see the package comment). The zero value is a session that has
+// just logged in: idle, nothing outstanding. It is shown the bytes of both directions before they are written, in any
+// cut. It reads no socket and allocates nothing in the steady state. Not safe for concurrent use.
+type Tracker struct {
+	Observer Observer // may be nil
+
+	client, server cursor
+	frames         uint64
+	status         byte // 0 before the first ReadyForQuery
+
+	queue    queue
+	unit     bool // extended messages since the last Sync, Query or FunctionCall that counts
+	skipping bool // the server discards until a Sync that has not been sent
+	closed   bool // Terminate was sent
+
+	copy      copyState
+	copyEnded bool // the end of the running COPY's data is in the queue
+	swallowed int  // Syncs sent into the running COPY: ignored unless an error comes before they are read
+
+	doubt doubt
+	lost  bool // the count was given up; only Settle restores it
+
+	pending   pendingParse
+	recording bool   // the client's frame in progress goes to pending
+	reply     []byte // body of a server frame that came in parts
+}
+
+// Boundary reports whether the session may move now: idle outside a transaction, every request answered, no unit open,
+// no COPY, no part of a frame forwarded in either direction.
+func (t *Tracker) Boundary() bool { return t.Reason() == "" }
+
+// Status is the transaction status of the last ReadyForQuery: 'I', 'T' or 'E'.
+func (t *Tracker) Status() byte {
+	if t.status == 0 {
+		return 'I'
+	}
+	return t.status
+}
+
+// Reason says why this is not a boundary, as one of the Reason constants; empty at a boundary.
+func (t *Tracker) Reason() string {
+	switch {
+	case t.closed:
+		return ReasonTerminated
+	case t.lost:
+		return ReasonUncertain
+	case t.copy != copyNone:
+		return ReasonCopy
+	case t.client.partial() || t.server.partial():
+		return ReasonPartial
+	case t.unit || t.skipping:
+		return ReasonUnit
+	case t.doubt.open():
+		return ReasonUncertain
+	case t.queue.n > 0 || t.doubt.most > 0:
+		return ReasonOutstanding
+	case t.Status() != 'I':
+		return ReasonTransaction
+	}
+	return ""
+}
+
+// ClientFrames is the number of frames that the client has begun so far: unequal to an earlier value, the session may have changed.
+func (t *Tracker) ClientFrames() uint64 { return t.frames }
+
+// ClientPartial reports that only a part of the client's last frame has been observed.
+func (t *Tracker) ClientPartial() bool { return t.client.partial() }
+
+// ServerPartial reports that only a part of the server's last frame has been observed: nothing may be put in between.
+func (t *Tracker) ServerPartial() bool { return t.server.partial() }
+
+// Settle clears an uncertain count on the word of the side check: pg_stat_activity shows the backend idle, and nothing was
+// forwarded to it since well before that. It has no effect while a part of a frame is forwarded.
+func (t *Tracker) Settle() {
+	if t.client.partial() || t.server.partial() || !t.lost && !t.doubt.open() {
+		return
+	}
+	t.forget()
+	t.lost = false
+	t.status = 'I'
+}
+
+// lose gives up the count. The bytes still flow; the session just is no candidate for a move.
+func (t *Tracker) lose() {
+	t.forget()
+	t.lost = true
+	if t.Observer != nil {
+		t.Observer.Parse(nil)
+	}
+}
+
+func (t *Tracker) forget() {
+	t.queue.reset()
+	t.unit, t.skipping, t.copyEnded, t.swallowed = false, false, false, 0
+	t.copy = copyNone
+	t.doubt = doubt{}
+	if t.recording {
+		t.recording = false
+		t.pending.drop()
+	}
+	t.pending.clear()
+	t.pending.idle()
+}

@@ -1,0 +1,152 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+	"crossfade/replicate/stream"
+)
+
+// firstUnpinnedOID is PostgreSQL's FirstGenbkiObjectId: types below it have the
+// same oid on every server, and the stream does not name them.
+const firstUnpinnedOID = 10000
+
+// targetColumn is a column as the target's catalog has it.
+type targetColumn struct {
+	name          string
+	num           int16
+	typmod        int32
+	notNull       bool
+	generated     bool
+	identity      string // "", "a" or "d"
+	baseOID       uint32
+	base          pg.Name
+	baseKind      string // pg_type.typtype
+	deterministic bool
+}
+
+const columnsSQL = `
+WITH RECURSIVE base AS (
+	SELECT a.attnum, t.oid, t.typtype, t.typbasetype
+	FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+	WHERE a.attrelid = $1::text::oid AND a.attnum > 0 AND NOT a.attisdropped
+	UNION ALL
+	SELECT b.attnum, t.oid, t.typtype, t.typbasetype
+	FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
+)
+SELECT a.attname::text, a.attnum, a.atttypmod, a.attnotnull, a.attgenerated <> '', a.attidentity::text,
+	t.oid::int8, n.nspname::text, t.typname::text, t.typtype::text, coalesce(c.collisdeterministic, true)
+FROM base b
+JOIN pg_catalog.pg_attribute a ON a.attrelid = $1::text::oid AND a.attnum = b.attnum
+JOIN pg_catalog.pg_type t ON t.oid = b.oid
+JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
+WHERE b.typtype <> 'd' ORDER BY a.attnum`
+
+// uniqueIndex is an index that can name a row.
+type uniqueIndex struct {
+	columns   []int16
+	operators []string // for equality, one for each column
+}
+
+const indexesSQL = `
+SELECT i.indexrelid::int8, k.attnum, pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(i.indkey::int2[]), pg_catalog.unnest(i.indclass::oid[])) WITH ORDINALITY AS k(attnum, opclass, ord)
+JOIN pg_catalog.pg_opclass c ON c.oid = k.opclass
+JOIN pg_catalog.pg_amop p ON p.amopfamily = c.opcfamily AND p.amoplefttype = c.opcintype
+	AND p.amoprighttype = c.opcintype AND p.amopstrategy = 3
+JOIN pg_catalog.pg_operator o ON o.oid = p.amopopr
+JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+WHERE i.indrelid = $1::text::oid AND i.indisunique AND i.indisvalid AND i.indimmediate
+	AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
+ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid, k.ord`
+
+// lookUp maps a relation of the source to the target's table of that name.
+func lookUp(ctx context.Context, conn *pgx.Conn, rel *stream.Relation) (*table, error) {
+	var oid, kind string
+	err := conn.QueryRow(ctx, `SELECT c.oid::text, c.relkind::text FROM pg_catalog.pg_class c
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p')`, rel.Name.Schema, rel.Name.Name).Scan(&oid, &kind)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, &DriftError{Relation: rel.Name.Display(), Problems: []string{"it does not exist on the target"}}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up table %s: %w", rel.Name.Display(), err)
+	}
+	columns, err := readColumns(ctx, conn, oid)
+	if err != nil {
+		return nil, fmt.Errorf("look up columns of %s: %w", rel.Name.Display(), err)
+	}
+	indexes, err := readIndexes(ctx, conn, oid)
+	if err != nil {
+		return nil, fmt.Errorf("look up indexes of %s: %w", rel.Name.Display(), err)
+	}
+	return fit(rel, kind == "p", columns, indexes)
+}
+
+func readColumns(ctx context.Context, conn *pgx.Conn, oid string) ([]targetColumn, error) {
+	rows, err := conn.Query(ctx, columnsSQL, oid)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (targetColumn, error) {
+		var c targetColumn
+		var oid int64
+		err := row.Scan(&c.name, &c.num, &c.typmod, &c.notNull, &c.generated, &c.identity,
+			&oid, &c.base.Schema, &c.base.Name, &c.baseKind, &c.deterministic)
+		c.baseOID = uint32(oid)
+		return c, err
+	})
+}
+
+func readIndexes(ctx context.Context, conn *pgx.Conn, oid string) ([]uniqueIndex, error) {
+	rows, err := conn.Query(ctx, indexesSQL, oid)
+	if err != nil {
+		return nil, err
+	}
+	var indexes []uniqueIndex
+	var last, id int64
+	var num int16
+	var op string
+	_, err = pgx.ForEachRow(rows, []any{&id, &num, &op}, func() error {
+		if id != last || len(indexes) == 0 {
+			indexes, last = append(indexes, uniqueIndex{}), id
+		}
+		x := &indexes[len(indexes)-1]
+		x.columns, x.operators = append(x.columns, num), append(x.operators, op)
+		return nil
+	})
+	return indexes, err
+}
+
+// canonOf says how key values of a type are compared as text.
+func canonOf(c targetColumn) canon {
+	if c.baseKind == "e" {
+		return canonExact
+	}
+	if c.base.Schema != "pg_catalog" || !c.deterministic {
+		return canonNone
+	}
+	switch {
+	case slices.Contains(exactTypes, c.base.Name):
+		return canonExact
+	case c.base.Name == "numeric":
+		return canonNumeric
+	case c.base.Name == "bpchar":
+		return canonBlank
+	}
+	return canonNone
+}
+
+// exactTypes have one text for each value, given our session settings.
+var exactTypes = []string{
+	"bool", "int2", "int4", "int8", "oid", "text", "varchar", "char", "name", "uuid", "bytea",
+	"date", "time", "timestamp", "timestamptz", "macaddr", "macaddr8", "pg_lsn", "xid8",
+}

@@ -1,0 +1,146 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"crossfade/internal/pg"
+	"crossfade/internal/retry"
+	"crossfade/replicate/stream"
+)
+
+const (
+	// DefaultBatchRows is the number of changes at which a batch is closed. More
+	// per statement gains nothing that can be measured.
+	DefaultBatchRows = 5000
+	// DefaultBatchBytes is the memory at which a batch is closed.
+	DefaultBatchBytes = 4 << 20
+	// DefaultBatchAge bounds how long a change waits for others while input
+	// keeps coming.
+	DefaultBatchAge = 10 * time.Millisecond
+	// DefaultBatchLimit bounds one batch on the target. A batch takes
+	// milliseconds; a connection that is dead without saying so is found by it.
+	DefaultBatchLimit = 5 * time.Minute
+	// DefaultLockTimeout bounds each wait for a lock on the target; the batch is
+	// rolled back then and tried again, so that nobody queues behind us for
+	// longer.
+	DefaultLockTimeout = 2 * time.Second
+	// DefaultDurableInterval is how often a commit waits for the target's disk,
+	// after which the source may forget what was applied.
+	DefaultDurableInterval = time.Second
+	// DefaultHeartbeat is how often a heartbeat is written on the source.
+	DefaultHeartbeat = time.Second
+	// MarkerPrefix is the prefix of the message whose application ends a drain;
+	// its content is a nonce.
+	MarkerPrefix = "crossfade.marker"
+	// heartbeatPrefix is the prefix of the heartbeat's message; its content is
+	// our own clock in microseconds.
+	heartbeatPrefix = "crossfade.hb"
+	// ownSchema holds our tables, which are never applied.
+	ownSchema = "crossfade"
+	// maxPrepared bounds the prepared statements of a session; what comes after
+	// is parsed each time.
+	maxPrepared = 2000
+)
+
+// Alarm names a transaction that changed the source after the marker.
+type Alarm struct {
+	XID      uint32
+	LSN      pg.LSN // of its commit record
+	Relation string // the first that it changed
+}
+
+// Config says what a Follower follows, and where to.
+type Config struct {
+	Source, Target               pg.DSN
+	SourceOptions, TargetOptions []pg.Option // such as the run's key
+	Slot, Publication            string
+	SystemID                     string // of the source; not checked if empty
+	Lane                         int32
+	// Start is the slot's consistent point, where a lane without progress begins.
+	Start pg.LSN
+	// Snapshots says, for each copied relation by its oid on the source, which
+	// transactions its copy has seen. Relations that are not in it were not
+	// copied: every change of them is applied. It is not changed by anyone.
+	Snapshots map[uint32]pg.Snapshot
+	// BeforeTruncate, if set, is called before a TRUNCATE is applied, each time
+	// that it is tried. It lets go of locks of ours that would stop it.
+	BeforeTruncate func(ctx context.Context) error
+	// OnAlarm, if set, is called for each transaction that comes after an
+	// awaited marker, has changes and does not begin with a message of ours. It
+	// must not block.
+	OnAlarm func(Alarm)
+	// Tripped begins as after a marker: nothing is applied until Continue.
+	Tripped bool
+
+	BatchRows       int           // DefaultBatchRows if 0
+	BatchBytes      int64         // DefaultBatchBytes if 0
+	BatchAge        time.Duration // DefaultBatchAge if 0
+	BatchLimit      time.Duration // DefaultBatchLimit if 0
+	LockTimeout     time.Duration // DefaultLockTimeout if 0
+	DurableInterval time.Duration // DefaultDurableInterval if 0
+	Heartbeat       time.Duration // DefaultHeartbeat if 0; negative: none
+	Stream          StreamConfig
+	Retry           retry.Policy // pauses between attempts, for both sides
+	Logger          zerolog.Logger
+}
+
+// StreamConfig are the bounds of the stream.Reader; see stream.Config.
+type StreamConfig struct {
+	MaxBytes, PartBytes                        int64
+	StatusInterval, IdleInterval, SilenceLimit time.Duration
+}
+
+// Validate refuses a configuration that cannot work.
+func (c Config) Validate() error {
+	if c.Target.IsZero() {
+		return errors.New("apply: no target given")
+	}
+	if c.BatchRows < 0 || c.BatchBytes < 0 || c.BatchAge < 0 || c.BatchLimit < 0 || c.LockTimeout < 0 || c.DurableInterval < 0 {
+		return errors.New("apply: negative bound")
+	}
+	if err := c.stream(c.Start).Validate(); err != nil {
+		return fmt.Errorf("apply: %w", err)
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.BatchRows == 0 {
+		c.BatchRows = DefaultBatchRows
+	}
+	if c.BatchBytes == 0 {
+		c.BatchBytes = DefaultBatchBytes
+	}
+	if c.BatchAge == 0 {
+		c.BatchAge = DefaultBatchAge
+	}
+	if c.BatchLimit == 0 {
+		c.BatchLimit = DefaultBatchLimit
+	}
+	if c.LockTimeout == 0 {
+		c.LockTimeout = DefaultLockTimeout
+	}
+	if c.DurableInterval == 0 {
+		c.DurableInterval = DefaultDurableInterval
+	}
+	if c.Heartbeat == 0 {
+		c.Heartbeat = DefaultHeartbeat
+	}
+	return c
+}
+
+// stream is the configuration of a Reader that begins at start.
+func (c Config) stream(start pg.LSN) stream.Config {
+	return stream.Config{
+		DSN: c.Source, Options: append([]pg.Option{pg.WithName("stream")}, c.SourceOptions...),
+		Slot: c.Slot, Publication: c.Publication, Start: start, SystemID: c.SystemID,
+		MaxBytes: c.Stream.MaxBytes, PartBytes: c.Stream.PartBytes,
+		StatusInterval: c.Stream.StatusInterval, IdleInterval: c.Stream.IdleInterval, SilenceLimit: c.Stream.SilenceLimit,
+		Retry: c.Retry, Logger: c.Logger,
+	}
+}

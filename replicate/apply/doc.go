@@ -1,0 +1,68 @@
+// Package apply follows the changes of a source and applies them to a target, in
+// commit order and exactly once.
+//
+// # Protocol
+//
+// A Follower claims its lane's progress row on the target and reads the slot
+// from the position in it. Transactions that arrive together form a batch, which
+// is closed at a commit boundary when nothing more is there at the moment or a
+// bound is reached; so batches grow with the load and add nothing to the lag of
+// a quiet source. A batch is one transaction on the target and one pipeline:
+//
+//	BEGIN; advance the progress row; statements; COMMIT
+//
+// Within the batch the changes of one row are merged into their net effect, and
+// each table gets at most one DELETE, one UPDATE per set of columns and one
+// INSERT, in this order, between two changes that cannot be merged. Values are
+// parameters of type text[] in binary format that hold what the source's output
+// functions wrote, and are cast by the types' input functions; no value passes
+// through a Go type.
+//
+// # Invariants
+//
+//   - Rows and progress commit together. A follower that was overtaken, or whose
+//     earlier COMMIT went through unseen, fails at the advance, before it changes
+//     anything.
+//   - The target is always in the state that the source had at a commit.
+//   - Every statement proves that it changed as many rows as it was given: in a
+//     batch by itself (a division by zero where not), row by row by its tag,
+//     before the COMMIT. A batch that fails is rolled back and replayed with each
+//     source transaction as a target transaction of its own and each change as a
+//     statement of its own, in order. What fails then ends the Follower with a
+//     RowError; nothing is ever skipped.
+//   - A relation's changes by transactions that its copy's snapshot has seen are
+//     left out; that is decided by the transaction's number, never by an LSN.
+//   - The source hears only of what is durable. Commits do not wait for the
+//     target's disk, but for one in each DurableInterval, whose flush covers those
+//     before it. A new session first makes durable what it finds.
+//   - A relation that the target does not have, or whose columns or types do not
+//     fit, ends the Follower with a DriftError before anything is applied.
+//   - After an expected marker nothing is applied until Continue. What arrives is
+//     kept in memory as far as the Reader's bound goes, then left to the source.
+//
+// # Naming a row
+//
+// A row is named by the replica identity. Where the source sends whole old rows
+// (REPLICA IDENTITY FULL) the target's primary key or another unique index of
+// columns that are never null is used, and without one a single row that equals
+// the old one in every column. Changes are merged only where the key's types have
+// one text for each value (or one can be made, as of numeric). Values that an
+// update left alone and did not send stay out of its SET.
+//
+// # Large transactions
+//
+// A transaction beyond the Reader's part size is applied while it is still being
+// received: one target transaction, a savepoint for each part.
+//
+// # Failure
+//
+// A lost connection to either side is opened again with growing pauses. A lost
+// connection to the target ends the session: its server process is ended, the
+// progress row is read, and the stream begins anew from there. A wait for a lock
+// is bounded; the batch is then rolled back and tried again.
+//
+// # Limits of today
+//
+// One batch is in flight at a time, over one connection. A heartbeat needs a
+// source of version 14 or later; before, the lag in time is unknown.
+package apply

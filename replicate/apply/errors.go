@@ -1,0 +1,89 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"crossfade/internal/pg"
+	"crossfade/internal/retry"
+	"crossfade/replicate/progress"
+)
+
+// DriftError says that a table of the target does not fit, or no longer fits,
+// what the source sends of it. Nothing of the transaction was applied.
+type DriftError struct {
+	Relation string   // schema and name
+	Problems []string // what does not fit, each a sentence without a stop
+}
+
+func (e *DriftError) Error() string {
+	return fmt.Sprintf("table %s differs between source and target: %s; make the target's table fit and start again, or copy it anew",
+		e.Relation, strings.Join(e.Problems, "; "))
+}
+
+// RowError says that a change could not be applied, also not by itself and in
+// the order of the source. Nothing of its transaction was applied.
+type RowError struct {
+	Relation string
+	Change   string // "insert", "update", "delete", "truncate" or "commit"
+	Key      string // columns and values that name the row; "" where none is known
+	XID      uint32 // of the source's transaction
+	LSN      pg.LSN // where that transaction commits on the source
+	Err      error
+}
+
+func (e *RowError) Error() string {
+	row := ""
+	if e.Key != "" {
+		row = " of row (" + e.Key + ")"
+	}
+	in := ""
+	if e.Relation != "" {
+		in = " in " + e.Relation
+	}
+	return fmt.Sprintf("apply %s%s%s, transaction %d committed at %s: %v; the target has changed otherwise than by us: repair that row there and start again, or copy the table anew",
+		e.Change, row, in, e.XID, e.LSN, e.Err)
+}
+
+func (e *RowError) Unwrap() error { return e.Err }
+
+// countError says that a statement changed another number of rows than the
+// source did.
+type countError struct{ want, got int64 }
+
+func (e *countError) Error() string {
+	if e.want == 1 && e.got == 0 {
+		return "the row is not there"
+	}
+	return fmt.Sprintf("%d rows changed instead of %d", e.got, e.want)
+}
+
+// codeDivisionByZero is what our own assertions fail with: SQLSTATE 22012.
+const codeDivisionByZero = "22012"
+
+// contention reports whether the same statements may succeed in a moment on the
+// same connection.
+func contention(err error) bool {
+	return pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected, pg.CodeSerializationFailure)
+}
+
+// transient reports whether a new connection to the target is worth a try.
+func transient(err error) bool {
+	if pg.ConnectionLost(err) || contention(err) || errors.Is(err, progress.ErrMoved) ||
+		errors.Is(err, errBatchLimit) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	c := pg.Code(err)
+	// Insufficient resources, operator intervention, system error.
+	return strings.HasPrefix(c, "53") || strings.HasPrefix(c, "57") || strings.HasPrefix(c, "58")
+}
+
+// final marks the errors that end the follower.
+func final(err error) error {
+	if err == nil || transient(err) {
+		return err
+	}
+	return retry.Permanent(err)
+}

@@ -1,0 +1,188 @@
+package apply
+
+import (
+	"fmt"
+	"strings"
+)
+
+// statement is one SQL text and what must be known to send it.
+type statement struct {
+	sql    string
+	binary bool // parameters are arrays in binary format; otherwise text
+}
+
+// shape identifies a statement of a table. Statements are made once per session
+// and shape.
+type shape struct {
+	table *table
+	op    byte   // 'I', 'U', 'D' by key; 'u', 'd' by whole row; 'x' is there
+	set   string // columns that are set, a byte pair for each
+	null  string // for whole rows: which old values are null
+	check bool   // fails by itself when it changes another number of rows than it was given
+}
+
+// columnSet writes columns as the text that shape holds.
+func columnSet(cols []int) string {
+	b := make([]byte, 0, 2*len(cols))
+	for _, i := range cols {
+		b = append(b, byte(i>>8), byte(i))
+	}
+	return string(b)
+}
+
+func columnsOf(set string) []int {
+	cols := make([]int, 0, len(set)/2)
+	for i := 0; i+1 < len(set); i += 2 {
+		cols = append(cols, int(set[i])<<8|int(set[i+1]))
+	}
+	return cols
+}
+
+// cast turns a text expression into the column's type by its input function,
+// without its modifier, so that a value that does not fit is an error.
+func (c *column) cast(expr string) string {
+	if c.reg {
+		return "pg_catalog.regclassin(pg_catalog.textout(" + expr + "))"
+	}
+	return "(" + expr + ")::" + c.typ
+}
+
+// text gives what the output function says of the target's value.
+func (c *column) text(alias string) string {
+	return "pg_catalog.format('%s', " + alias + "." + c.name + `) COLLATE "C"`
+}
+
+func (s shape) build() *statement {
+	t := s.table
+	var body string
+	binary := true
+	switch s.op {
+	case 'I':
+		body = t.insertSQL()
+	case 'U':
+		body = t.updateSQL(columnsOf(s.set))
+	case 'D':
+		body = fmt.Sprintf("DELETE FROM %s%s AS t USING %s WHERE %s", t.only, t.name(), t.given(nil), t.matches())
+	case 'x':
+		body = fmt.Sprintf("SELECT 1 FROM %s%s AS t, %s WHERE %s", t.only, t.name(), t.given(nil), t.matches())
+	case 'u', 'd':
+		body, binary = t.wholeRowSQL(s), false
+	}
+	if !s.check {
+		return &statement{sql: body, binary: binary}
+	}
+	if !strings.HasPrefix(body, "SELECT") {
+		body += " RETURNING 1"
+	}
+	want := "pg_catalog.cardinality($1::pg_catalog.text[])"
+	if s.one() {
+		want = "1"
+	}
+	// One row for a match, division by zero for a mismatch.
+	return &statement{binary: binary, sql: "WITH done AS (" + body + ")" +
+		" SELECT 1 / (pg_catalog.count(*) OPERATOR(pg_catalog.=) " + want + ")::pg_catalog.int4 FROM done"}
+}
+
+// one reports whether the statement is of one row and not of arrays.
+func (s shape) one() bool {
+	return s.op == 'u' || s.op == 'd' || (s.op == 'I' && len(s.table.stored) == 0)
+}
+
+// given is the FROM item of the values that a statement gets: the key columns
+// as k0, k1, … and the others as v0, v1, …
+func (t *table) given(set []int) string {
+	var params, names []string
+	for n := range t.key {
+		params, names = append(params, fmt.Sprintf("pg_catalog.unnest($%d::pg_catalog.text[])", n+1)), append(names, fmt.Sprintf("k%d", n))
+	}
+	for n := range set {
+		params = append(params, fmt.Sprintf("pg_catalog.unnest($%d::pg_catalog.text[])", len(t.key)+n+1))
+		names = append(names, fmt.Sprintf("v%d", n))
+	}
+	return "ROWS FROM (" + strings.Join(params, ", ") + ") AS v(" + strings.Join(names, ", ") + ")"
+}
+
+// matches is the condition that row t is the one named by v.
+func (t *table) matches() string {
+	var conds []string
+	for n, i := range t.key {
+		c := &t.cols[i]
+		conds = append(conds, fmt.Sprintf("t.%s %s %s", c.name, c.eq, c.cast(fmt.Sprintf("v.k%d", n))))
+	}
+	return strings.Join(conds, " AND ")
+}
+
+func (t *table) insertSQL() string {
+	if len(t.stored) == 0 {
+		return "INSERT INTO " + t.name().String() + " DEFAULT VALUES"
+	}
+	var names, params, values, given []string
+	for n, i := range t.stored {
+		names = append(names, t.cols[i].name)
+		params = append(params, fmt.Sprintf("pg_catalog.unnest($%d::pg_catalog.text[])", n+1))
+		values = append(values, t.cols[i].cast(fmt.Sprintf("v.v%d", n)))
+		given = append(given, fmt.Sprintf("v%d", n))
+	}
+	return fmt.Sprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM ROWS FROM (%s) AS v(%s)",
+		t.name(), strings.Join(names, ", "), strings.Join(values, ", "), strings.Join(params, ", "), strings.Join(given, ", "))
+}
+
+// updateSQL sets columns of the rows that the key names. An identity column
+// GENERATED ALWAYS cannot be set: that its value is what it should be is then
+// part of the condition.
+func (t *table) updateSQL(set []int) string {
+	var assigns []string
+	cond := t.matches()
+	for n, i := range set {
+		c := &t.cols[i]
+		value := c.cast(fmt.Sprintf("v.v%d", n))
+		if c.always && !t.isKey(i) {
+			cond += fmt.Sprintf(" AND t.%s OPERATOR(pg_catalog.=) %s", c.name, value)
+			continue
+		}
+		assigns = append(assigns, c.name+" = "+value)
+	}
+	if len(assigns) == 0 {
+		return fmt.Sprintf("SELECT 1 FROM %s%s AS t, %s WHERE %s", t.only, t.name(), t.given(set), cond)
+	}
+	return fmt.Sprintf("UPDATE %s%s AS t SET %s FROM %s WHERE %s", t.only, t.name(), strings.Join(assigns, ", "), t.given(set), cond)
+}
+
+// wholeRowSQL updates or deletes one row among all that are equal to the old
+// one. Values compare by their text unless their type has one text for each
+// value, in which case an index may help.
+func (t *table) wholeRowSQL(s shape) string {
+	set := columnsOf(s.set)
+	param := 0
+	next := func() string { param++; return fmt.Sprintf("$%d::pg_catalog.text", param) }
+	var conds, assigns []string
+	for n, i := range t.stored {
+		c := &t.cols[i]
+		switch {
+		case s.null[n] == 1:
+			conds = append(conds, "o."+c.name+" IS NULL")
+		case c.canon == canonExact:
+			conds = append(conds, fmt.Sprintf("o.%s OPERATOR(pg_catalog.=) %s", c.name, c.cast(next())))
+		default:
+			conds = append(conds, fmt.Sprintf("%s OPERATOR(pg_catalog.=) %s", c.text("o"), next()))
+		}
+	}
+	if len(conds) == 0 {
+		conds = []string{"true"}
+	}
+	for _, i := range set {
+		assigns = append(assigns, t.cols[i].name+" = "+t.cols[i].cast(next()))
+	}
+	row, sel := "t.ctid", "o.ctid"
+	if t.root {
+		row, sel = "(t.tableoid, t.ctid)", "o.tableoid, o.ctid"
+	}
+	cond := fmt.Sprintf("%s = (SELECT %s FROM %s%s AS o WHERE %s LIMIT 1)", row, sel, t.only, t.name(), strings.Join(conds, " AND "))
+	if s.op == 'd' {
+		return fmt.Sprintf("DELETE FROM %s%s AS t WHERE %s", t.only, t.name(), cond)
+	}
+	if len(assigns) == 0 {
+		return fmt.Sprintf("SELECT 1 FROM %s%s AS t WHERE %s", t.only, t.name(), cond)
+	}
+	return fmt.Sprintf("UPDATE %s%s AS t SET %s WHERE %s", t.only, t.name(), strings.Join(assigns, ", "), cond)
+}

@@ -1,0 +1,106 @@
+package copy
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"crossfade/internal/pg"
+	"crossfade/replicate/snapshot"
+)
+
+// Defaults of Config.
+const (
+	DefaultJobs = 4
+	// DefaultChunkBytes keeps what a lost connection costs to some seconds, and
+	// lets a table of a gigabyte use four jobs.
+	DefaultChunkBytes = 256 << 20
+	// DefaultBufferBytes is the size of each of the two buffers between the two
+	// COPYs of a job, and of one write to the target.
+	DefaultBufferBytes = 512 << 10
+	// DefaultSourceLockTimeout is below deadlock_timeout; see DESIGN C13.
+	DefaultSourceLockTimeout = 200 * time.Millisecond
+	// DefaultPatience bounds how long one chunk may fail for passing reasons:
+	// servers that are restarted or failed over are back before, and an
+	// application does not lock a table that long without somebody knowing.
+	DefaultPatience = 15 * time.Minute
+	// DefaultMaxRestarts bounds how often one relation begins anew. A table
+	// that is truncated every few minutes must not be copied for ever.
+	DefaultMaxRestarts = 20
+)
+
+// Table is one relation that holds rows: a plain table or a leaf partition.
+type Table struct {
+	OID     uint32   // on the source
+	Name    pg.Name  // on both sides
+	Columns []string // by name, without generated columns; may be empty
+	Binary  bool     // the binary format is safe for every column
+}
+
+// Config says what is copied, from where to where.
+type Config struct {
+	Source snapshot.Connect
+	Target snapshot.Connect // its sessions pass the fence, if there is one
+	Tables []Table
+
+	// Snapshot is what relations are copied under. It belongs to the caller.
+	// If nil, Run takes and holds one of its own.
+	Snapshot *snapshot.Holder
+
+	Jobs              int           // sessions on each side; DefaultJobs if 0
+	ChunkBytes        int64         // of the table's size on disk; DefaultChunkBytes if 0
+	BufferBytes       int           // DefaultBufferBytes if 0
+	SourceLockTimeout time.Duration // DefaultSourceLockTimeout if 0
+	Patience          time.Duration // DefaultPatience if 0
+	MaxRestarts       int           // per relation; DefaultMaxRestarts if 0
+
+	// OnCopied, if set, is called once for each table, when it is copied or
+	// found copied, on a goroutine of Run. It must return soon and may be called
+	// by several goroutines at once.
+	OnCopied func(Copied)
+
+	Log zerolog.Logger
+}
+
+// Copied describes a relation whose rows are all on the target.
+type Copied struct {
+	Table    Table
+	Snapshot string // text of the snapshot that its rows are those of
+	Rows     int64
+	Earlier  bool // it was copied before this Run
+}
+
+// Validate fills defaults in and refuses what contradicts itself.
+func (c *Config) Validate() error {
+	setDefault(&c.Jobs, DefaultJobs)
+	setDefault(&c.ChunkBytes, DefaultChunkBytes)
+	setDefault(&c.BufferBytes, DefaultBufferBytes)
+	setDefault(&c.SourceLockTimeout, DefaultSourceLockTimeout)
+	setDefault(&c.Patience, DefaultPatience)
+	setDefault(&c.MaxRestarts, DefaultMaxRestarts)
+	if c.Source == nil || c.Target == nil {
+		return errors.New("copy: no way to connect given")
+	}
+	if c.Jobs < 0 || c.ChunkBytes < 0 || c.BufferBytes < 0 || c.Patience < 0 || c.MaxRestarts < 0 {
+		return errors.New("copy: negative bound")
+	}
+	if c.SourceLockTimeout < time.Millisecond {
+		return errors.New("copy: source lock timeout below 1ms")
+	}
+	seen := map[uint32]bool{}
+	for _, t := range c.Tables {
+		if t.OID == 0 || t.Name.Name == "" || seen[t.OID] {
+			return fmt.Errorf("copy: table %s has no OID, no name, or is listed twice", t.Name.Display())
+		}
+		seen[t.OID] = true
+	}
+	return nil
+}
+
+func setDefault[T int | int64 | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}

@@ -1,0 +1,155 @@
+package copy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"crossfade/internal/retry"
+	"crossfade/replicate/snapshot"
+)
+
+// Copier copies the tables of one Config.
+type Copier struct {
+	cfg      Config
+	counters counters
+}
+
+// New checks the config and returns a Copier.
+func New(cfg Config) (*Copier, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Copier{cfg: cfg}, nil
+}
+
+// Progress returns how far the copy has come. Safe for concurrent use.
+func (c *Copier) Progress() Progress { return c.counters.read() }
+
+// run is what the workers of one Run share.
+type run struct {
+	cfg       *Config
+	counters  *counters
+	queue     *queue
+	snapshots *snapshots
+	yielder   *snapshot.Yielder
+}
+
+// Run copies every table that is not recorded as copied and returns when all
+// are, when ctx ends, or at the first error that another attempt cannot mend.
+// It may be called again, here or in a new process, and goes on where it was.
+// It must not be called twice at the same time. The schema crossfade must be on
+// the target.
+func (c *Copier) Run(ctx context.Context) error {
+	c.counters.change(func(p *Progress) { *p = Progress{TablesTotal: len(c.cfg.Tables)} })
+	r := &run{cfg: &c.cfg, counters: &c.counters, yielder: snapshot.NewYielder(c.cfg.Source)}
+	policy := retry.Policy{MaxElapsed: c.cfg.Patience}
+	err := retry.Do(ctx, policy, func(ctx context.Context) (err error) {
+		r.snapshots, err = newSnapshots(ctx, c.cfg.Source, c.cfg.Snapshot)
+		return passing(err)
+	})
+	if err != nil {
+		return fmt.Errorf("start copy: %w", err)
+	}
+	defer r.snapshots.close()
+	var rels []*relation
+	err = retry.Do(ctx, policy, func(ctx context.Context) (err error) {
+		rels, err = r.prepare(ctx)
+		return passing(err)
+	})
+	if err != nil {
+		return fmt.Errorf("start copy: %w", err)
+	}
+	r.queue = newQueue(rels)
+	return r.work(ctx)
+}
+
+func passing(err error) error {
+	if err == nil || snapshot.Passing(err) || errors.Is(err, snapshot.ErrLost) {
+		return err
+	}
+	return retry.Permanent(err)
+}
+
+// work runs the workers, and what serves them, until the workers have ended.
+func (r *run) work(ctx context.Context) error {
+	serve, stop := context.WithCancel(ctx)
+	defer stop()
+	all, serve := errgroup.WithContext(serve)
+	all.Go(func() error {
+		r.snapshots.run(serve)
+		return nil
+	})
+	all.Go(func() error { return r.yielder.Run(serve) })
+	all.Go(func() error {
+		defer stop()
+		jobs, ctx := errgroup.WithContext(serve)
+		for range r.cfg.Jobs {
+			w := &worker{run: r, bufs: newBuffers(r.cfg.BufferBytes)}
+			jobs.Go(func() error { return w.work(ctx) })
+		}
+		return jobs.Wait()
+	})
+	err := all.Wait()
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// prepare registers the tables on the target and sorts out those that are to be
+// copied, biggest first.
+func (r *run) prepare(ctx context.Context) ([]*relation, error) {
+	conn, err := r.cfg.Target(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer snapshot.Close(conn)
+	records, err := register(ctx, conn, r.cfg.Tables)
+	if err != nil {
+		return nil, err
+	}
+	oids := make([]uint32, len(r.cfg.Tables))
+	for i, t := range r.cfg.Tables {
+		oids[i] = t.OID
+	}
+	source, err := snapshot.Session(ctx, r.cfg.Source)
+	if err != nil {
+		return nil, err
+	}
+	defer snapshot.Close(source)
+	known, err := readFacts(ctx, source, r.snapshots.shared(), oids, r.cfg.SourceLockTimeout)
+	if err != nil {
+		return nil, err
+	}
+	var rels []*relation
+	p := Progress{TablesTotal: len(r.cfg.Tables)}
+	var earlier []Copied
+	for _, t := range r.cfg.Tables {
+		f, rec := known[t.OID], records[t.OID]
+		p.BytesTotal += f.bytes
+		if rec.finished() {
+			p.TablesDone++
+			p.BytesDone += f.bytes
+			p.RowsDone += rec.rows
+			earlier = append(earlier, Copied{Table: t, Snapshot: rec.snapshot, Rows: rec.rows, Earlier: true})
+			continue
+		}
+		if f.filenode == 0 {
+			return nil, fmt.Errorf("copy %s: %w", t.Name.Display(), errGone)
+		}
+		rels = append(rels, &relation{table: t, size: f.bytes, pass: &pass{holder: r.snapshots.shared(), facts: f}})
+	}
+	slices.SortStableFunc(rels, func(a, b *relation) int { return cmp.Compare(b.size, a.size) })
+	r.counters.change(func(now *Progress) { *now = p })
+	if r.cfg.OnCopied != nil {
+		for _, e := range earlier {
+			r.cfg.OnCopied(e)
+		}
+	}
+	return rels, nil
+}

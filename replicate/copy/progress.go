@@ -1,0 +1,89 @@
+package copy
+
+import "sync"
+
+// Progress is how far a Run has come. Bytes are those of the tables on the
+// source's disk, TOAST included, so that done reaches total; a relation that
+// begins anew is taken back out of them. Relayed counts what went over the wire.
+type Progress struct {
+	TablesDone, TablesTotal int
+	BytesDone, BytesTotal   int64
+	RowsDone                int64
+	Relayed                 int64
+	Restarts                int // relations that began anew
+	Retries                 int // chunks and logins that were tried again
+}
+
+type counters struct {
+	mu   sync.Mutex
+	p    Progress
+	live int64 // bytes of chunks under way, at most their share
+}
+
+func (c *counters) change(f func(*Progress)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.p)
+}
+
+func (c *counters) read() Progress {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.p
+	p.BytesDone = min(p.BytesDone+c.live, p.BytesTotal)
+	return p
+}
+
+// flight counts the bytes of one attempt at a chunk until it has landed or not.
+type flight struct {
+	c     *counters
+	share int64 // of the relation's bytes
+	moved int64 // of the share, counted as live
+	bytes int64 // over the wire
+}
+
+func (f *flight) add(n int) {
+	f.c.mu.Lock()
+	defer f.c.mu.Unlock()
+	f.bytes += int64(n)
+	f.c.p.Relayed += int64(n)
+	more := min(int64(n), f.share-f.moved)
+	f.moved += more
+	f.c.live += more
+}
+
+func (f *flight) end() {
+	f.c.mu.Lock()
+	defer f.c.mu.Unlock()
+	f.c.live -= f.moved
+	f.moved, f.share = 0, 0
+}
+
+// landed counts a chunk of a relation.
+func (c *counters) landed(r *relation, bytes, rows int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.bytes += bytes
+	r.rows += rows
+	c.p.BytesDone += bytes
+	c.p.RowsDone += rows
+}
+
+// takeBack forgets what a relation had, and takes its new size.
+func (c *counters) takeBack(r *relation, size int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.p.BytesDone -= r.bytes
+	c.p.RowsDone -= r.rows
+	c.p.BytesTotal += size - r.size
+	r.size, r.bytes, r.rows = size, 0, 0
+}
+
+// copied rounds a relation up to the whole of its bytes.
+func (c *counters) copied(r *relation) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.p.BytesDone += r.size - r.bytes
+	r.bytes = r.size
+	c.p.TablesDone++
+}

@@ -1,0 +1,247 @@
+package slot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"crossfade/internal/pg"
+)
+
+// ErrExists says that a slot of that name is there already. Its snapshot is
+// gone, so that Create cannot hand it out again.
+var ErrExists = errors.New("replication slot exists")
+
+const (
+	// DefaultWait bounds the creation of a slot, which waits for every
+	// transaction that is open when it starts.
+	DefaultWait = 5 * time.Minute
+	// blockersEvery is how often those that are waited for are looked up.
+	blockersEvery = 2 * time.Second
+	// cleanupTimeout bounds what is done after a creation that did not come
+	// about: ending the walsender and looking for a slot that it left.
+	cleanupTimeout = 20 * time.Second
+)
+
+// Config says what Create makes, and over which connections.
+type Config struct {
+	Name        string
+	Wait        time.Duration                                     // DefaultWait if 0
+	Replication func(ctx context.Context) (*pgconn.PgConn, error) // opens a session with replication=database
+	Connect     func(ctx context.Context) (*pgx.Conn, error)      // opens a plain session at the same database
+
+	// OnBlocked, if set, is called every two seconds while the creation waits,
+	// with those it waits for, on a goroutine of Create.
+	OnBlocked func([]Blocker)
+}
+
+// Validate fills defaults in and refuses what is missing.
+func (c *Config) Validate() error {
+	if c.Wait == 0 {
+		c.Wait = DefaultWait
+	}
+	if c.Replication == nil || c.Connect == nil {
+		return errors.New("slot: no way to connect given")
+	}
+	if c.Wait < 0 {
+		return errors.New("slot: negative wait")
+	}
+	return validName(c.Name)
+}
+
+// validName keeps to what PostgreSQL allows in a slot's name.
+func validName(name string) error {
+	if name == "" || len(name) > 63 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+		return fmt.Errorf("slot: name %q may have 1 to 63 lower-case letters, digits and underscores", name)
+	}
+	return nil
+}
+
+// BlockedError says that the slot could not be made in time because of open
+// transactions.
+type BlockedError struct {
+	Name     string
+	Waited   time.Duration
+	Blockers []Blocker
+}
+
+func (e *BlockedError) Error() string {
+	who := "nobody is in the way any more: try again"
+	if len(e.Blockers) > 0 {
+		who = "it waits for open transactions: " + describe(e.Blockers) + "; let these end, or end them, and try again"
+	}
+	return fmt.Sprintf("create slot %s: not ready after %s; %s", e.Name, e.Waited, who)
+}
+
+// Slot is a replication slot just made, with the connection that keeps its
+// exported snapshot valid.
+type Slot struct {
+	Name            string
+	ConsistentPoint pg.LSN // every transaction that commits from here on is in the stream
+	Snapshot        string // exported snapshot: sees exactly what commits before
+
+	conn *pgconn.PgConn
+}
+
+// Release ends the connection, and with it the slot's own export of the
+// snapshot; whoever imported it before keeps it. The slot stays.
+func (s *Slot) Release() {
+	if s.conn != nil {
+		closeReplication(s.conn)
+	}
+}
+
+// Create makes the logical slot with the plugin pgoutput and exports its
+// snapshot. The caller calls Release when the snapshot has been imported. After
+// an error no slot is left; the error is ErrExists when one was there before,
+// a *BlockedError when open transactions did not end in time.
+func Create(ctx context.Context, cfg Config) (*Slot, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	plain, err := cfg.Connect(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("create slot %s: %w", cfg.Name, err)
+	}
+	defer func() { _ = plain.Close(context.WithoutCancel(ctx)) }()
+	// Looked up first, so that clearing up after a lost connection can never
+	// drop a slot that was there before.
+	if _, exists, err := Get(ctx, plain, cfg.Name); err != nil {
+		return nil, fmt.Errorf("create slot %s: %w", cfg.Name, err)
+	} else if exists {
+		return nil, fmt.Errorf("create slot %s: %w", cfg.Name, ErrExists)
+	}
+	conn, err := cfg.Replication(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("create slot %s: %w", cfg.Name, err)
+	}
+	s, err := create(ctx, cfg, conn, plain)
+	if err != nil {
+		closeReplication(conn)
+		return nil, err
+	}
+	return s, nil
+}
+
+func create(ctx context.Context, cfg Config, conn *pgconn.PgConn, plain *pgx.Conn) (*Slot, error) {
+	type result struct {
+		slot *Slot
+		err  error
+	}
+	bounded, cancel := context.WithTimeout(ctx, cfg.Wait)
+	defer cancel()
+	done := make(chan result, 1)
+	go func() {
+		s, err := createCommand(bounded, cfg.Name, conn)
+		done <- result{s, err}
+	}()
+	tick := time.NewTicker(blockersEvery)
+	defer tick.Stop()
+	var blockers []Blocker
+	for {
+		select {
+		case r := <-done:
+			if r.err == nil {
+				return r.slot, nil
+			}
+			if pg.IsCode(r.err, pg.CodeDuplicateObject) {
+				return nil, fmt.Errorf("create slot %s: %w", cfg.Name, ErrExists)
+			}
+			return nil, abandoned(ctx, bounded, cfg, plain, conn, blockers, r.err)
+		case <-tick.C:
+			if found, err := Blockers(bounded, plain); err == nil {
+				blockers = found
+				if cfg.OnBlocked != nil && len(found) > 0 {
+					cfg.OnBlocked(found)
+				}
+			}
+		}
+	}
+}
+
+// abandoned clears up after a creation that did not come about, and says why.
+func abandoned(ctx, bounded context.Context, cfg Config, plain *pgx.Conn, conn *pgconn.PgConn, blockers []Blocker, cause error) error {
+	closeReplication(conn)
+	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	timedOut := ctx.Err() == nil && bounded.Err() != nil
+	if plain.IsClosed() { // the end of ctx met it in the middle of a query
+		again, err := cfg.Connect(cleanup)
+		if err != nil {
+			return fmt.Errorf("create slot %s: %w; clear up: %w", cfg.Name, cause, err)
+		}
+		defer func() { _ = again.Close(cleanup) }()
+		plain = again
+	}
+	if timedOut {
+		if found, err := Blockers(cleanup, plain); err == nil && len(found) > 0 {
+			blockers = found
+		}
+	}
+	// A walsender that waits for transactions notices the lost client only when
+	// it is told; an unfinished slot goes with it.
+	if err := Drop(cleanup, plain, cfg.Name, TerminateHolder); err != nil {
+		return fmt.Errorf("create slot %s: %w; clear up: %w", cfg.Name, cause, err)
+	}
+	if timedOut {
+		return &BlockedError{Name: cfg.Name, Waited: cfg.Wait, Blockers: blockers}
+	}
+	return fmt.Errorf("create slot %s: %w", cfg.Name, cause)
+}
+
+func createCommand(ctx context.Context, name string, conn *pgconn.PgConn) (*Slot, error) {
+	sql := "CREATE_REPLICATION_SLOT " + pg.QuoteIdent(name) + " LOGICAL pgoutput "
+	if major(conn.ParameterStatus("server_version")) >= 15 {
+		sql += "(SNAPSHOT 'export')"
+	} else {
+		sql += "EXPORT_SNAPSHOT"
+	}
+	results, err := conn.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	if len(results) != 1 || len(results[0].Rows) != 1 || len(results[0].Rows[0]) < 3 {
+		return nil, errors.New("the server's answer has an unknown form")
+	}
+	row := results[0].Rows[0] // slot_name, consistent_point, snapshot_name, output_plugin
+	lsn, err := pg.ParseLSN(string(row[1]))
+	if err != nil {
+		return nil, err
+	}
+	if len(row[2]) == 0 {
+		return nil, errors.New("the server exported no snapshot")
+	}
+	return &Slot{Name: name, ConsistentPoint: lsn, Snapshot: string(row[2]), conn: conn}, nil
+}
+
+func closeReplication(conn *pgconn.PgConn) {
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+	defer cancel()
+	_ = conn.Close(ctx)
+	select {
+	case <-conn.CleanupDone():
+	case <-ctx.Done():
+	}
+}
+
+func version(conn *pgx.Conn) int {
+	return major(conn.PgConn().ParameterStatus("server_version")) * 10000
+}
+
+func major(serverVersion string) int {
+	end := strings.IndexFunc(serverVersion, func(r rune) bool { return r < '0' || r > '9' })
+	if end < 0 {
+		end = len(serverVersion)
+	}
+	n, err := strconv.Atoi(serverVersion[:end])
+	if err != nil {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,203 @@
+package slot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+	"crossfade/internal/retry"
+)
+
+const (
+	// DefaultLockTimeout is the longest time that a lock of ours is waited for;
+	// it is below the server's deadlock_timeout, so that no deadlock check of
+	// ours ever ends a statement of the application or an autovacuum.
+	DefaultLockTimeout = 200 * time.Millisecond
+	// DefaultPatience bounds how long tables that are locked by others are
+	// asked for again: longer than the usual ALTER TABLE or vacuum of a table,
+	// short enough that an operator is still there to read the answer.
+	DefaultPatience = 2 * time.Minute
+)
+
+// PublicationConfig says what EnsurePublication makes.
+type PublicationConfig struct {
+	Name        string        // of the publication
+	Tables      []pg.Name     // plain tables and leaf partitions
+	LockTimeout time.Duration // DefaultLockTimeout if 0
+	Patience    time.Duration // DefaultPatience if 0
+}
+
+// Validate fills defaults in and refuses what contradicts itself.
+func (c *PublicationConfig) Validate() error {
+	if c.LockTimeout == 0 {
+		c.LockTimeout = DefaultLockTimeout
+	}
+	if c.Patience == 0 {
+		c.Patience = DefaultPatience
+	}
+	switch {
+	case c.Name == "":
+		return errors.New("publication: no name given")
+	case c.LockTimeout < time.Millisecond || c.Patience < 0:
+		return errors.New("publication: lock timeout below 1ms or negative patience")
+	}
+	return nil
+}
+
+// EnsurePublication makes the publication, or brings an existing one to exactly
+// the wanted list of tables. Tables are added one by one when adding them
+// together meets a lock, so that one busy table does not hold up the rest; each
+// statement is a transaction of its own. conn must be idle, and cfg's role must
+// own the tables and have CREATE on the database.
+func EnsurePublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConfig) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	if err := preparePublication(ctx, conn, cfg); err != nil {
+		return fmt.Errorf("make publication %s: %w", cfg.Name, err)
+	}
+	last := map[pg.Name]error{}
+	policy := retry.Policy{Initial: 100 * time.Millisecond, Max: 2 * time.Second, MaxElapsed: cfg.Patience}
+	err := retry.Do(ctx, policy, func(ctx context.Context) error {
+		clear(last)
+		return fillPublication(ctx, conn, cfg, last)
+	})
+	if len(last) > 0 {
+		err = errors.Join(err, describeLocked(ctx, conn, last))
+	}
+	if err != nil {
+		return fmt.Errorf("fill publication %s: %w", cfg.Name, err)
+	}
+	return nil
+}
+
+// preparePublication leaves an existing publication of the right kind, or makes
+// an empty one.
+func preparePublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConfig) error {
+	viaRoot := "false"
+	if version(conn) >= 130000 {
+		viaRoot = "pubviaroot"
+	}
+	truncate := "true"
+	if version(conn) >= 110000 {
+		truncate = "pubtruncate"
+	}
+	var all, rootwise, complete bool
+	err := conn.QueryRow(ctx, `SELECT puballtables, `+viaRoot+`, pubinsert AND pubupdate AND pubdelete AND `+truncate+`
+		FROM pg_catalog.pg_publication WHERE pubname = $1`, cfg.Name).Scan(&all, &rootwise, &complete)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		_, err = conn.Exec(ctx, "CREATE PUBLICATION "+pg.QuoteIdent(cfg.Name)+publicationOptions(conn))
+		return err
+	case err != nil:
+		return err
+	case all || rootwise || !complete:
+		return errors.New("a publication of that name exists and is not ours (all tables, via partition root, or not all kinds of changes): drop or rename it")
+	}
+	return nil
+}
+
+func publicationOptions(conn *pgx.Conn) string {
+	switch v := version(conn); {
+	case v >= 130000:
+		return " WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = false)"
+	case v >= 110000:
+		return " WITH (publish = 'insert, update, delete, truncate')"
+	default:
+		return " WITH (publish = 'insert, update, delete')"
+	}
+}
+
+// PublishedTables returns the tables that the publication names; none if there
+// is no such publication.
+func PublishedTables(ctx context.Context, conn *pgx.Conn, publication string) ([]pg.Name, error) {
+	rows, err := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_publication p
+		JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
+		JOIN pg_catalog.pg_class c ON c.oid = r.prrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE p.pubname = $1 ORDER BY 1, 2`, publication)
+	if err != nil {
+		return nil, fmt.Errorf("read publication %s: %w", publication, err)
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
+	if err != nil {
+		return nil, fmt.Errorf("read publication %s: %w", publication, err)
+	}
+	return tables, nil
+}
+
+func fillPublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConfig, locked map[pg.Name]error) error {
+	have, err := PublishedTables(ctx, conn, cfg.Name)
+	if err != nil {
+		return retry.Permanent(err)
+	}
+	for _, change := range []struct {
+		verb   string
+		tables []pg.Name
+	}{{"ADD", without(cfg.Tables, have)}, {"DROP", without(have, cfg.Tables)}} {
+		if err := alterPublication(ctx, conn, cfg, change.verb, change.tables, locked); err != nil {
+			return retry.Permanent(err)
+		}
+	}
+	if len(locked) > 0 {
+		return fmt.Errorf("%d tables are locked by other sessions", len(locked))
+	}
+	return nil
+}
+
+func alterPublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConfig, verb string, tables []pg.Name, locked map[pg.Name]error) error {
+	if len(tables) == 0 {
+		return nil
+	}
+	quoted := make([]string, len(tables))
+	for i, t := range tables {
+		quoted[i] = t.String()
+	}
+	sql := fmt.Sprintf("BEGIN; SET LOCAL lock_timeout = %d; ALTER PUBLICATION %s %s TABLE ONLY %s; COMMIT",
+		cfg.LockTimeout.Milliseconds(), pg.QuoteIdent(cfg.Name), verb, strings.Join(quoted, ", ONLY "))
+	_, err := conn.PgConn().Exec(ctx, sql).ReadAll()
+	if err == nil {
+		return nil
+	}
+	if !conn.IsClosed() {
+		if _, rerr := conn.Exec(ctx, "ROLLBACK"); rerr != nil {
+			return errors.Join(err, rerr)
+		}
+	}
+	if !pg.IsCode(err, pg.CodeLockNotAvailable) {
+		return err
+	}
+	if len(tables) == 1 {
+		locked[tables[0]] = err
+		return nil
+	}
+	for _, t := range tables {
+		if err := alterPublication(ctx, conn, cfg, verb, []pg.Name{t}, locked); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DropPublication drops the publication; it is no error if there is none.
+func DropPublication(ctx context.Context, conn *pgx.Conn, name string) error {
+	if _, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+pg.QuoteIdent(name)); err != nil {
+		return fmt.Errorf("drop publication %s: %w", name, err)
+	}
+	return nil
+}
+
+func without(all, but []pg.Name) []pg.Name {
+	var rest []pg.Name
+	for _, t := range all {
+		if !slices.Contains(but, t) && !slices.Contains(rest, t) {
+			rest = append(rest, t)
+		}
+	}
+	return rest
+}

@@ -1,0 +1,107 @@
+package slot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+)
+
+// State is what the source says of a slot.
+type State struct {
+	Name           string
+	Plugin         string
+	Database       string
+	Active         bool
+	ActivePID      int32  // 0 if nobody streams
+	RestartLSN     pg.LSN // WAL from here on is kept; 0 once it was lost
+	ConfirmedFlush pg.LSN
+	WALStatus      string // reserved, extended, unreserved, lost; "" before PostgreSQL 13
+	SafeWALSize    int64  // bytes of WAL until the slot is in danger; -1 where there is no limit
+	Retained       int64  // bytes of WAL kept because of the slot
+}
+
+// Lost reports whether the slot can no longer be streamed from.
+func (s State) Lost() bool { return s.WALStatus == "lost" || s.RestartLSN == 0 }
+
+// Get reads the state of the slot; ok is false if there is none.
+func Get(ctx context.Context, conn *pgx.Conn, name string) (s State, ok bool, err error) {
+	status, safe := "wal_status", "safe_wal_size"
+	if version(conn) < 130000 {
+		status, safe = "''", "-1"
+	}
+	var restart, confirmed string
+	err = conn.QueryRow(ctx, `SELECT slot_name::text, coalesce(plugin::text, ''), coalesce(database::text, ''), active, coalesce(active_pid, 0),
+			coalesce(restart_lsn::text, '0/0'), coalesce(confirmed_flush_lsn::text, '0/0'),
+			coalesce(`+status+`, ''), coalesce(`+safe+`, -1)::bigint,
+			coalesce(pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery()
+				THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, restart_lsn), 0)::bigint
+		FROM pg_catalog.pg_replication_slots WHERE slot_name = $1`, name).
+		Scan(&s.Name, &s.Plugin, &s.Database, &s.Active, &s.ActivePID, &restart, &confirmed, &s.WALStatus, &s.SafeWALSize, &s.Retained)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return State{}, false, nil
+	}
+	if err == nil {
+		s.RestartLSN, err = pg.ParseLSN(restart)
+	}
+	if err == nil {
+		s.ConfirmedFlush, err = pg.ParseLSN(confirmed)
+	}
+	if err != nil {
+		return State{}, false, fmt.Errorf("read slot %s: %w", name, err)
+	}
+	return s, true, nil
+}
+
+// DropMode says what Drop does with a session that streams from the slot.
+type DropMode int
+
+const (
+	// WaitForHolder waits, until the end of the context or dropPatience.
+	WaitForHolder DropMode = iota
+	// TerminateHolder ends that session.
+	TerminateHolder
+)
+
+const (
+	// dropPatience is how long a walsender may need to notice that its client
+	// has gone: a little more than the time between two of its keepalives.
+	dropPatience = 45 * time.Second
+	dropEvery    = 50 * time.Millisecond
+)
+
+// Drop drops the slot; it is no error if there is none.
+func Drop(ctx context.Context, conn *pgx.Conn, name string, mode DropMode) error {
+	ctx, cancel := context.WithTimeout(ctx, dropPatience)
+	defer cancel()
+	tick := time.NewTicker(dropEvery)
+	defer tick.Stop()
+	for {
+		s, ok, err := Get(ctx, conn, name)
+		if err != nil || !ok {
+			return err
+		}
+		if !s.Active {
+			_, err = conn.Exec(ctx, "SELECT pg_catalog.pg_drop_replication_slot($1)", name)
+			switch {
+			case err == nil || pg.IsCode(err, pg.CodeUndefinedObject):
+				return nil
+			case !pg.IsCode(err, pg.CodeObjectInUse):
+				return fmt.Errorf("drop slot %s: %w", name, err)
+			}
+		} else if mode == TerminateHolder {
+			if _, err := conn.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend($1)", s.ActivePID); err != nil {
+				return fmt.Errorf("drop slot %s: end the session that uses it, pid %d: %w", name, s.ActivePID, err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("drop slot %s: in use by pid %d: end that session and try again: %w", name, s.ActivePID, context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,202 @@
+package stream
+
+import (
+	"crossfade/internal/pg"
+)
+
+// maxColumns is PostgreSQL's MaxTupleAttributeNumber, with which no tuple of a
+// sound server has more columns.
+const maxColumns = 1664
+
+// Decoder decodes the pgoutput messages of one replication session. It keeps
+// what Relation and Type messages said, so messages must be fed in order; a new
+// session needs a new Decoder. It is not safe for concurrent use.
+type Decoder struct {
+	relations map[uint32]*Relation
+	types     map[uint32]pg.Name
+	values    slab[Value]
+}
+
+// NewDecoder returns a decoder for a new replication session.
+func NewDecoder() *Decoder {
+	return &Decoder{relations: map[uint32]*Relation{}, types: map[uint32]pg.Name{}}
+}
+
+// Decode decodes one message into m, which is overwritten. Values and content
+// in m alias p. Any input gives a message or an error that is ErrMalformed.
+func (d *Decoder) Decode(p []byte, m *Message) error {
+	*m = Message{}
+	c := cursor{p: p}
+	m.Kind = c.uint8()
+	var err error
+	switch m.Kind {
+	case KindBegin:
+		m.LSN, m.Time, m.XID = c.lsn(), pgTime(c.uint64()), c.uint32()
+	case KindCommit:
+		if flags := c.uint8(); flags != 0 {
+			return malformed("commit with flags %d", flags)
+		}
+		m.LSN, m.EndLSN, m.Time = c.lsn(), c.lsn(), pgTime(c.uint64())
+	case KindOrigin:
+		m.LSN = c.lsn()
+		_ = c.cstring()
+	case KindRelation:
+		m.Relation, err = d.relation(&c)
+	case KindType:
+		oid := c.uint32()
+		name := pg.Name{Schema: namespace(c.cstring()), Name: c.cstring()}
+		if !c.bad {
+			d.types[oid] = name
+		}
+	case KindInsert:
+		err = d.insert(&c, m)
+	case KindUpdate:
+		err = d.update(&c, m)
+	case KindDelete:
+		err = d.delete(&c, m)
+	case KindTruncate:
+		err = d.truncate(&c, m)
+	case KindMessage:
+		m.Transactional = c.uint8()&1 != 0
+		m.LSN, m.Prefix = c.lsn(), c.cstring()
+		m.Content = c.take(int(c.uint32()))
+	default:
+		return malformed("kind %q", m.Kind)
+	}
+	switch {
+	case err != nil:
+		return err
+	case c.bad:
+		return malformed("kind %q is cut short", m.Kind)
+	case len(c.p) > 0:
+		return malformed("kind %q has %d bytes too many", m.Kind, len(c.p))
+	}
+	return nil
+}
+
+// namespace undoes the protocol's abbreviation of pg_catalog.
+func namespace(s string) string {
+	if s == "" {
+		return "pg_catalog"
+	}
+	return s
+}
+
+func (d *Decoder) relation(c *cursor) (*Relation, error) {
+	r := &Relation{ID: c.uint32()}
+	r.Name.Schema = namespace(c.cstring())
+	r.Name.Name = c.cstring()
+	r.Identity = c.uint8()
+	n := int(c.uint16())
+	if n > maxColumns || n > len(c.p) {
+		return nil, malformed("relation with %d columns", n)
+	}
+	r.Columns = make([]Column, n)
+	for i := range r.Columns {
+		col := &r.Columns[i]
+		col.Key = c.uint8()&1 != 0
+		col.Name = c.cstring()
+		col.TypeOID = c.uint32()
+		col.TypeMod = int32(c.uint32())
+		col.Type = d.types[col.TypeOID]
+	}
+	if c.bad {
+		return nil, malformed("relation is cut short")
+	}
+	if old := d.relations[r.ID]; old != nil && old.equal(r) {
+		return old, nil
+	}
+	d.relations[r.ID] = r
+	return r, nil
+}
+
+func (d *Decoder) known(oid uint32) (*Relation, error) {
+	if r := d.relations[oid]; r != nil {
+		return r, nil
+	}
+	return nil, malformed("change of relation %d, which was not described", oid)
+}
+
+func (d *Decoder) insert(c *cursor, m *Message) (err error) {
+	if m.Relation, err = d.known(c.uint32()); err != nil {
+		return err
+	}
+	if k := c.uint8(); k != 'N' {
+		return malformed("insert with tuple %q", k)
+	}
+	m.NewTuple, err = d.tuple(c, m.Relation)
+	return err
+}
+
+func (d *Decoder) update(c *cursor, m *Message) (err error) {
+	if m.Relation, err = d.known(c.uint32()); err != nil {
+		return err
+	}
+	k := c.uint8()
+	if k == OldKey || k == OldFull {
+		m.Old = k
+		if m.OldTuple, err = d.tuple(c, m.Relation); err != nil {
+			return err
+		}
+		k = c.uint8()
+	}
+	if k != 'N' {
+		return malformed("update with tuple %q", k)
+	}
+	m.NewTuple, err = d.tuple(c, m.Relation)
+	return err
+}
+
+func (d *Decoder) delete(c *cursor, m *Message) (err error) {
+	if m.Relation, err = d.known(c.uint32()); err != nil {
+		return err
+	}
+	if m.Old = c.uint8(); m.Old != OldKey && m.Old != OldFull {
+		return malformed("delete with tuple %q", m.Old)
+	}
+	m.OldTuple, err = d.tuple(c, m.Relation)
+	return err
+}
+
+func (d *Decoder) truncate(c *cursor, m *Message) error {
+	n := int(c.uint32())
+	flags := c.uint8()
+	m.Cascade, m.RestartIdentity = flags&1 != 0, flags&2 != 0
+	if n < 0 || n > len(c.p)/4 {
+		return malformed("truncate of %d relations", n)
+	}
+	m.Relations = make([]*Relation, n)
+	for i := range m.Relations {
+		var err error
+		if m.Relations[i], err = d.known(c.uint32()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Decoder) tuple(c *cursor, r *Relation) ([]Value, error) {
+	n := int(c.uint16())
+	if n != len(r.Columns) {
+		return nil, malformed("tuple with %d columns for %s, which has %d", n, r.Name.Display(), len(r.Columns))
+	}
+	if n > len(c.p) {
+		return nil, malformed("tuple is cut short")
+	}
+	vals := d.values.take(n)
+	for i := range vals {
+		v := &vals[i]
+		v.Kind = c.uint8()
+		switch v.Kind {
+		case Null, Unchanged:
+		case Text, Binary:
+			v.Data = c.take(int(int32(c.uint32())))
+		default:
+			return nil, malformed("column value of kind %q", v.Kind)
+		}
+	}
+	if c.bad {
+		return nil, malformed("tuple is cut short")
+	}
+	return vals, nil
+}

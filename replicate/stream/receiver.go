@@ -1,0 +1,135 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"crossfade/internal/pg"
+)
+
+// receiver is the decoding state of one replication session.
+type receiver struct {
+	*Reader
+	dec      *Decoder
+	asm      assembler
+	bytes    arena
+	msg      Message
+	skipping bool // within a transaction that was handed out before
+	partial  bool // a part of a transaction was handed out, its last part was not
+}
+
+// receive reads messages until the connection or ctx ends.
+func (s *receiver) receive(ctx context.Context, conn *pgconn.HijackedConn) error {
+	for {
+		msg, err := conn.Frontend.Receive()
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("receive from source: %w", err)
+		}
+		s.heard.Store(time.Now().UnixMicro())
+		switch msg := msg.(type) {
+		case *pgproto3.CopyData:
+			if err := s.copyData(ctx, msg.Data); err != nil {
+				return err
+			}
+		case *pgproto3.ErrorResponse:
+			return fmt.Errorf("replicate from slot %s: %w", s.cfg.Slot, pgconn.ErrorResponseToPgError(msg))
+		case *pgproto3.NoticeResponse, *pgproto3.ParameterStatus:
+		case *pgproto3.CopyDone, *pgproto3.CommandComplete, *pgproto3.ReadyForQuery:
+			return errors.New("source ended the stream")
+		default:
+			return malformed("unexpected %T in the stream", msg)
+		}
+	}
+}
+
+// copyData takes the payload of one CopyData, which is valid until it returns.
+func (s *receiver) copyData(ctx context.Context, p []byte) error {
+	c := cursor{p: p}
+	switch kind := c.uint8(); kind {
+	case 'w': // XLogData: start, end of WAL, clock, message
+		_ = c.uint64()
+		end := c.lsn()
+		_ = c.uint64()
+		if c.bad {
+			return malformed("XLogData is cut short")
+		}
+		s.serverSaid(end)
+		return s.message(ctx, c.p)
+	case 'k': // keepalive: end of WAL, clock, whether it wants an answer
+		end := c.lsn()
+		_ = c.uint64()
+		reply := c.uint8()
+		if c.bad {
+			return malformed("keepalive is cut short")
+		}
+		s.serverSaid(end)
+		if reply != 0 {
+			select {
+			case s.nudge <- struct{}{}:
+			default:
+			}
+		}
+		return s.idle(ctx, end)
+	default:
+		return malformed("copy data of kind %q", kind)
+	}
+}
+
+func (s *receiver) serverSaid(end pg.LSN) {
+	if uint64(end) > s.serverEnd.Load() {
+		s.serverEnd.Store(uint64(end))
+	}
+}
+
+func (s *receiver) message(ctx context.Context, p []byte) error {
+	own := s.bytes.take(len(p))
+	copy(own, p)
+	if err := s.dec.Decode(own, &s.msg); err != nil {
+		return err
+	}
+	// START_REPLICATION begins at the slot's position, which may be behind ours.
+	if s.msg.Kind == KindBegin && s.msg.LSN < s.emitted {
+		s.skipping = true
+	}
+	if s.skipping {
+		s.skipping = s.msg.Kind != KindCommit
+		return nil
+	}
+	part, err := s.asm.add(&s.msg, len(own))
+	if part == nil || err != nil {
+		return err
+	}
+	end := part.EndLSN
+	if err := s.hand(ctx, part); err != nil {
+		return err
+	}
+	s.partial = end == 0
+	if end != 0 {
+		s.emitted = end
+		s.received.Store(uint64(end))
+	}
+	return nil
+}
+
+// idle hands out the position of a keepalive when no transaction is open: all
+// that committed before it has been received, since the walsender decodes and
+// sends in order.
+func (s *receiver) idle(ctx context.Context, end pg.LSN) error {
+	if s.asm.open() || s.skipping || end <= s.emitted || time.Since(s.lastIdle) < s.cfg.IdleInterval {
+		return nil
+	}
+	if err := s.hand(ctx, &Part{Idle: end}); err != nil {
+		return err
+	}
+	s.lastIdle, s.emitted = time.Now(), end
+	s.received.Store(uint64(end))
+	return nil
+}

@@ -1,0 +1,107 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"crossfade/internal/pg"
+	"crossfade/replicate/snapshot"
+)
+
+// Defaults of Config.
+const (
+	DefaultJobs       = 2
+	DefaultChunkBytes = 256 << 20 // some seconds of hashing
+	DefaultSample     = 20        // keys per table: enough to see a pattern
+	// DefaultLockTimeout is below deadlock_timeout; see DESIGN C13.
+	DefaultLockTimeout = 200 * time.Millisecond
+	// DefaultPatience bounds how long one part of a table may be locked by the
+	// application, or a server be away, before the comparison ends.
+	DefaultPatience = 10 * time.Minute
+)
+
+// Table is one relation that holds rows, on both sides.
+type Table struct {
+	Name    pg.Name
+	Columns []string // all that are compared, stored generated ones included
+	Key     []string // of the primary key or replica identity; may be empty
+}
+
+// Config says what is compared, and how hard.
+type Config struct {
+	Tables      []Table
+	Jobs        int           // sessions on each side; DefaultJobs if 0
+	ChunkBytes  int64         // of a table's size on disk; DefaultChunkBytes if 0
+	Sample      int           // differing keys named per table; DefaultSample if 0
+	LockTimeout time.Duration // DefaultLockTimeout if 0
+	Patience    time.Duration // DefaultPatience if 0
+	Log         zerolog.Logger
+}
+
+// Validate fills defaults in and refuses what contradicts itself.
+func (c *Config) Validate() error {
+	if c.Jobs == 0 {
+		c.Jobs = DefaultJobs
+	}
+	if c.ChunkBytes == 0 {
+		c.ChunkBytes = DefaultChunkBytes
+	}
+	if c.Sample == 0 {
+		c.Sample = DefaultSample
+	}
+	if c.LockTimeout == 0 {
+		c.LockTimeout = DefaultLockTimeout
+	}
+	if c.Patience == 0 {
+		c.Patience = DefaultPatience
+	}
+	if c.Jobs < 0 || c.ChunkBytes < 0 || c.Sample < 0 || c.Patience < 0 || c.LockTimeout < time.Millisecond {
+		return errors.New("verify: negative bound, or lock timeout below 1ms")
+	}
+	seen := map[pg.Name]bool{}
+	for _, t := range c.Tables {
+		if t.Name.Name == "" || seen[t.Name] {
+			return fmt.Errorf("verify: table %q has no name or is listed twice", t.Name.Display())
+		}
+		seen[t.Name] = true
+	}
+	return nil
+}
+
+// Frozen is a snapshot of each side, taken at an equal state. The caller closes
+// it when the comparison has ended.
+type Frozen struct {
+	From, To               *snapshot.Holder
+	connectFrom, connectTo snapshot.Connect
+}
+
+// Freeze opens both snapshots, at the same time. It is what a pause pays for.
+func Freeze(ctx context.Context, from, to snapshot.Connect) (*Frozen, error) {
+	f := &Frozen{connectFrom: from, connectTo: to}
+	failed := make(chan error, 1)
+	go func() {
+		var err error
+		f.From, err = snapshot.Export(ctx, from)
+		failed <- err
+	}()
+	var err error
+	f.To, err = snapshot.Export(ctx, to)
+	if err = errors.Join(<-failed, err); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("freeze both sides: %w", err)
+	}
+	return f, nil
+}
+
+// Close lets both snapshots go. It may be called more than once.
+func (f *Frozen) Close() {
+	for _, h := range []*snapshot.Holder{f.From, f.To} {
+		if h != nil {
+			h.Close()
+		}
+	}
+}

@@ -1,0 +1,25 @@
+// Package verify compares the rows of two databases that are frozen at the same
+// logical state.
+//
+// Protocol: Freeze opens a REPEATABLE READ snapshot on each side at a moment at
+// which the caller knows both to be equal (writers fenced, the marker applied).
+// That is all that has to happen in a pause. Verifier.Run then reads both
+// snapshots in the background, in short transactions, and compares for each
+// table the number of rows and a sum of 64-bit hashes of the rows' text, which
+// does not depend on their order and can be added up over ranges of blocks; the
+// two sides need not be cut alike.
+//
+// Invariants:
+//
+//   - Every row of every table is read on both sides. Nothing is sampled but the
+//     keys that are named after a difference was found.
+//   - A table is "different" only if both snapshots still read the files that
+//     they saw when they were taken. A table that was truncated, rewritten or
+//     dropped since, on either side, reads as empty and is "not provable".
+//   - Rows are compared as text, made by both servers under the same settings,
+//     which Run sets itself. Floating-point columns are compared by their bytes
+//     where a server is older than PostgreSQL 12, whose text rounds them.
+//   - Reads yield to sessions that wait for a table (snapshot.Yielder).
+//   - What is reported about a difference is its key, or its place in a table
+//     without one, and no other column.
+package verify

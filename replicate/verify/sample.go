@@ -1,0 +1,202 @@
+package verify
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// bucketRows is about how many rows one bucket of keys has: enough that
+	// their counts fit into memory for any table, few enough to be fetched.
+	bucketRows = 2000
+	maxBuckets = 1 << 16
+	// fetchBuckets bounds how many differing buckets are fetched row by row.
+	fetchBuckets = 8
+	// fetchRows bounds the rows fetched per side, whatever the keys are.
+	fetchRows = 500_000
+)
+
+// bucket is a share of a table's keys, by their hash.
+type bucket struct {
+	rows int64
+	sum  string
+}
+
+// sample names some of the keys that differ. It groups both sides into buckets by
+// the hash of the key, and fetches keys and row hashes of some buckets that
+// differ. It returns none when the table was rewritten meanwhile.
+func (w *worker) sample(ctx context.Context, c *comparison) ([]Difference, error) {
+	sides := [2]*side{}
+	sides[w.at], sides[1-w.at] = w.side, w.other
+	n := min(max((c.sides[0].rows+c.sides[1].rows)/2/bucketRows, 1), maxBuckets)
+	var tables [2]map[int64]bucket
+	for at, s := range sides {
+		provable := false
+		err := w.persist(ctx, func() (err error) {
+			conn, err := w.connAt(ctx, at)
+			if err == nil {
+				tables[at], provable, err = s.buckets(ctx, conn, c.table, c.seen[at], n)
+			}
+			return err
+		})
+		if err != nil || !provable {
+			return nil, err
+		}
+	}
+	differing := differingBuckets(tables[0], tables[1])
+	var rows [2]map[string][]string
+	for at, s := range sides {
+		err := w.persist(ctx, func() (err error) {
+			conn, err := w.connAt(ctx, at)
+			if err == nil {
+				rows[at], err = s.fetch(ctx, conn, c.table, c.seen[at], n, differing)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return compareKeys(rows[0], rows[1], w.v.cfg.Sample), nil
+}
+
+// connAt returns the worker's session at a side, opening the second one.
+func (w *worker) connAt(ctx context.Context, at int) (*pgx.Conn, error) {
+	if at == w.at {
+		return w.conn, nil
+	}
+	if w.otherConn == nil || w.otherConn.IsClosed() {
+		conn, err := w.other.open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		w.otherConn = conn
+	}
+	return w.otherConn, nil
+}
+
+// key returns the SQL of what identifies a row: its key, or without one the hash
+// of the whole row, which then is all that can be compared.
+func (s *side) key(t Table, r relation) string {
+	if len(t.Key) > 0 {
+		return s.row(t.Key, r)
+	}
+	return hash(s.row(t.Columns, r)) + "::text"
+}
+
+func (s *side) bucketOf(t Table, r relation, n int64) string {
+	return fmt.Sprintf("(%s & %d) %% %d", hash(s.key(t, r)), int64(1)<<62-1, n)
+}
+
+func (s *side) buckets(ctx context.Context, conn *pgx.Conn, t Table, r relation, n int64) (map[int64]bucket, bool, error) {
+	found := map[int64]bucket{}
+	sql := fmt.Sprintf("SELECT %s, pg_catalog.count(*), pg_catalog.sum(%s)::text FROM ONLY %s GROUP BY 1",
+		s.bucketOf(t, r, n), hash(s.row(t.Columns, r)), t.Name)
+	provable, err := s.read(ctx, conn, r, func(row pgx.Rows) error {
+		var at int64
+		var b bucket
+		if err := row.Scan(&at, &b.rows, &b.sum); err != nil {
+			return err
+		}
+		found[at] = b
+		return nil
+	}, sql)
+	return found, provable, err
+}
+
+func differingBuckets(from, to map[int64]bucket) []int64 {
+	var differing []int64
+	for at, b := range from {
+		if to[at] != b {
+			differing = append(differing, at)
+		}
+	}
+	for at := range to {
+		if _, ok := from[at]; !ok {
+			differing = append(differing, at)
+		}
+	}
+	slices.Sort(differing)
+	return differing[:min(len(differing), fetchBuckets)]
+}
+
+// fetch returns, per key of the buckets, the hashes of its rows, ordered. For a
+// table without a key the place of the row is put behind its hash.
+func (s *side) fetch(ctx context.Context, conn *pgx.Conn, t Table, r relation, n int64, which []int64) (map[string][]string, error) {
+	found := map[string][]string{}
+	place := "''"
+	if len(t.Key) == 0 {
+		place = "' at the " + s.name + ": ctid ' || ctid::text"
+	}
+	sql := fmt.Sprintf("SELECT %s, %s::text, %s FROM ONLY %s WHERE %s = ANY ($1) ORDER BY 1, 2 LIMIT %d",
+		s.key(t, r), hash(s.row(t.Columns, r)), place, t.Name, s.bucketOf(t, r, n), fetchRows)
+	provable, err := s.read(ctx, conn, r, func(row pgx.Rows) error {
+		var key, sum, at string
+		if err := row.Scan(&key, &sum, &at); err != nil {
+			return err
+		}
+		found[key] = append(found[key], sum+at)
+		return nil
+	}, sql, which)
+	if err == nil && !provable {
+		found = nil
+	}
+	return found, err
+}
+
+// compareKeys names keys whose rows differ, at most limit.
+func compareKeys(from, to map[string][]string, limit int) []Difference {
+	if from == nil || to == nil {
+		return nil
+	}
+	var found []Difference
+	for key, rows := range from {
+		other := to[key]
+		switch {
+		case len(other) == 0:
+			found = append(found, Difference{name(key, rows[0]), "missing"})
+		case len(other) > len(rows):
+			found = append(found, Difference{name(key, other[len(other)-1]), "repeated"})
+		case len(other) < len(rows):
+			found = append(found, Difference{name(key, rows[len(rows)-1]), "missing"})
+		case !slices.Equal(sums(rows), sums(other)):
+			found = append(found, Difference{name(key, rows[0]), "changed"})
+		}
+	}
+	for key, rows := range to {
+		if len(from[key]) == 0 {
+			found = append(found, Difference{name(key, rows[0]), "extra"})
+		}
+	}
+	slices.SortFunc(found, func(a, b Difference) int { return cmp.Compare(a.Key+a.Kind, b.Key+b.Kind) })
+	return found[:min(len(found), limit)]
+}
+
+// name shows a key, or the place of a row without one.
+func name(key, row string) string {
+	if _, place, ok := cutPlace(row); ok {
+		return "a row at the " + place
+	}
+	const longest = 200 // runes of a key that are shown
+	if r := []rune(key); len(r) > longest {
+		return string(r[:longest]) + "…"
+	}
+	return key
+}
+
+func sums(rows []string) []string {
+	plain := make([]string, len(rows))
+	for i, r := range rows {
+		plain[i], _, _ = cutPlace(r)
+	}
+	return plain
+}
+
+func cutPlace(row string) (sum, place string, ok bool) {
+	return strings.Cut(row, " at the ")
+}

@@ -1,0 +1,159 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+	"crossfade/replicate/snapshot"
+)
+
+// side is one of the two databases.
+type side struct {
+	name    string // "source" or "target", in the sense of from and to
+	holder  *snapshot.Holder
+	connect snapshot.Connect
+	yielder *snapshot.Yielder
+	lock    time.Duration
+	bytes   bool // floats by their bytes: one of the servers is old
+	ranges  bool
+}
+
+// textSettings fix how values are written. They are the same on both sides.
+const textSettings = `SET search_path = pg_catalog; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC';
+	SET extra_float_digits = 3; SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET xmlbinary = 'base64'; SET row_security = off`
+
+// open opens a reading session.
+func (s *side) open(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := snapshot.Session(ctx, s.connect)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.PgConn().Exec(ctx, textSettings).ReadAll(); err != nil {
+		snapshot.Close(conn)
+		return nil, fmt.Errorf("prepare session at the %s: %w", s.name, err)
+	}
+	return conn, nil
+}
+
+// relation is what a snapshot saw of a table.
+type relation struct {
+	oid, filenode uint32
+	bytes, blocks int64
+	heap          bool
+	floats        map[string]string // column → "float4" or "float8"
+}
+
+// look reads what the snapshot sees of the tables. Their sizes are those of now,
+// or where the application has one locked, those of the last VACUUM.
+func (s *side) look(ctx context.Context, conn *pgx.Conn, tables []Table) (map[pg.Name]relation, error) {
+	found, err := s.lookBy(ctx, conn, tables, "pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::bigint")
+	if pg.IsCode(err, pg.CodeLockNotAvailable) {
+		found, err = s.lookBy(ctx, conn, tables, "greatest(c.relpages, 0)")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look at the tables of the %s: %w", s.name, err)
+	}
+	return found, nil
+}
+
+func (s *side) lookBy(ctx context.Context, conn *pgx.Conn, tables []Table, blocks string) (map[pg.Name]relation, error) {
+	if err := snapshot.Begin(ctx, conn, s.holder.ID(), s.lock); err != nil {
+		return nil, err
+	}
+	nsps, rels := make([]string, len(tables)), make([]string, len(tables))
+	for i, t := range tables {
+		nsps[i], rels[i] = t.Name.Schema, t.Name.Name
+	}
+	found := map[pg.Name]relation{}
+	rows, err := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text, c.oid, c.relfilenode,
+			coalesce(`+blocks+`, 0)::bigint, pg_catalog.current_setting('block_size')::bigint,
+			coalesce((SELECT a.amname = 'heap' FROM pg_catalog.pg_am a WHERE a.oid = c.relam), true),
+			coalesce((SELECT pg_catalog.array_agg(a.attname::text || ' ' || CASE a.atttypid WHEN 700 THEN 'float4' ELSE 'float8' END)
+				FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.atttypid IN (700, 701)), '{}')
+		FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) w(nsp, rel)
+		JOIN pg_catalog.pg_namespace n ON n.nspname = w.nsp
+		JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.rel`, nsps, rels)
+	if err == nil {
+		var name pg.Name
+		var r relation
+		var block int64
+		var floats []string
+		_, err = pgx.ForEachRow(rows, []any{&name.Schema, &name.Name, &r.oid, &r.filenode, &r.blocks, &block, &r.heap, &floats}, func() error {
+			r.bytes, r.floats = r.blocks*block, map[string]string{}
+			for _, f := range floats {
+				cut := strings.LastIndex(f, " ")
+				r.floats[f[:cut]] = f[cut+1:]
+			}
+			found[name] = r
+			return nil
+		})
+	}
+	if _, end := conn.Exec(ctx, "ROLLBACK"); err == nil {
+		err = end
+	}
+	return found, err
+}
+
+// row returns the SQL of a row's text, and of a key's.
+func (s *side) row(columns []string, r relation) string {
+	parts := make([]string, len(columns))
+	for i, c := range columns {
+		parts[i] = pg.QuoteIdent(c)
+		if f := r.floats[c]; f != "" && s.bytes {
+			parts[i] = "pg_catalog." + f + "send(" + parts[i] + ")"
+		}
+	}
+	return "ROW(" + strings.Join(parts, ", ") + ")::text"
+}
+
+func hash(text string) string {
+	return "pg_catalog.hashtextextended(" + text + ` COLLATE "C", 0)`
+}
+
+// read runs one query over a table within a transaction of its own, and reports
+// whether the table still has the file that the snapshot saw.
+func (s *side) read(ctx context.Context, conn *pgx.Conn, r relation, scan func(pgx.Rows) error, sql string, args ...any) (provable bool, err error) {
+	if err := snapshot.Begin(ctx, conn, s.holder.ID(), s.lock); err != nil {
+		return false, err
+	}
+	defer func() {
+		if _, end := conn.Exec(ctx, "ROLLBACK"); err == nil {
+			err = end
+		}
+	}()
+	done := s.yielder.Reading(conn, nil)
+	rows, err := conn.Query(ctx, sql, args...)
+	if err == nil {
+		for rows.Next() && err == nil {
+			err = scan(rows)
+		}
+		rows.Close()
+		if err == nil {
+			err = rows.Err()
+		}
+	}
+	done()
+	if pg.IsCode(err, pg.CodeUndefinedTable, codeUndefinedColumn, codeUndefinedSchema, codeWrongObjectType) {
+		return false, nil // it was there in the snapshot: dropped, renamed or altered since
+	}
+	if err != nil {
+		return false, err
+	}
+	var now uint32
+	if err := conn.QueryRow(ctx, "SELECT coalesce(pg_catalog.pg_relation_filenode($1::oid), 0)", r.oid).Scan(&now); err != nil {
+		return false, err
+	}
+	return now == r.filenode, nil
+}
+
+// SQLSTATEs that say that a table is not what it was.
+const (
+	codeUndefinedColumn = "42703"
+	codeUndefinedSchema = "3F000"
+	codeWrongObjectType = "42809"
+)

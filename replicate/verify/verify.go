@@ -1,0 +1,347 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"crossfade/internal/pg"
+	"crossfade/internal/retry"
+	"crossfade/replicate/snapshot"
+)
+
+// Verifier compares the tables of one Config.
+type Verifier struct {
+	cfg Config
+
+	mu     sync.Mutex // guards what follows
+	status Status
+}
+
+// New checks the config and returns a Verifier.
+func New(cfg Config) (*Verifier, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Verifier{cfg: cfg, status: Status{State: "running", TablesTotal: len(cfg.Tables)}}, nil
+}
+
+// Status returns how far the comparison has come. Safe for concurrent use.
+func (v *Verifier) Status() Status {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.status
+}
+
+func (v *Verifier) update(f func(*Status)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	f(&v.status)
+}
+
+// Run compares every table from the two snapshots, which it does not close. It
+// returns when all are compared, when ctx ends, or when one of the snapshots is
+// lost: then the error is snapshot.ErrLost, and nothing can be said any more.
+// Differences are in the report and are no error.
+func (v *Verifier) Run(ctx context.Context, f *Frozen) (Report, error) {
+	report, err := v.run(ctx, f)
+	v.update(func(s *Status) {
+		s.State = "done"
+		if err != nil {
+			s.State = "failed"
+		}
+		report.Status = *s
+	})
+	if err != nil {
+		return report, fmt.Errorf("compare both sides: %w", err)
+	}
+	return report, nil
+}
+
+// comparison is one table on its way.
+type comparison struct {
+	table  Table
+	seen   [2]relation
+	sides  [2]tally
+	result Result
+
+	mu   sync.Mutex // guards what follows and the tallies
+	left int        // parts of both sides that are not read
+}
+
+// tally adds up what the parts of one side said.
+type tally struct {
+	rows       int64
+	hash       big.Int
+	notTheSame bool // the file is not the snapshot's
+}
+
+// part is a range of blocks of one side; hi -1 is the end.
+type part struct {
+	c      *comparison
+	lo, hi int64
+}
+
+func (v *Verifier) run(ctx context.Context, f *Frozen) (Report, error) {
+	sides := [2]*side{
+		{name: "source", holder: f.From, connect: f.connectFrom, lock: v.cfg.LockTimeout},
+		{name: "target", holder: f.To, connect: f.connectTo, lock: v.cfg.LockTimeout},
+	}
+	work, err := v.plan(ctx, sides)
+	if err != nil {
+		return Report{}, err
+	}
+	report := Report{Tables: make([]Result, len(work))}
+	err = v.read(ctx, sides, work)
+	for i, c := range work {
+		report.Tables[i] = c.result
+	}
+	return report, err
+}
+
+// plan looks at both sides and makes the comparisons, with those settled that
+// need no reading.
+func (v *Verifier) plan(ctx context.Context, sides [2]*side) ([]*comparison, error) {
+	work := make([]*comparison, len(v.cfg.Tables))
+	for i, t := range v.cfg.Tables {
+		work[i] = &comparison{table: t, result: Result{Name: t.Name}}
+	}
+	old := false
+	for at, s := range sides {
+		s.yielder = snapshot.NewYielder(s.connect)
+		var found map[pg.Name]relation
+		w := &worker{side: s, v: v}
+		err := w.persist(ctx, func() (err error) {
+			s.ranges = snapshot.BlockRanges(w.conn)
+			old = old || snapshot.Version(w.conn) < 120000
+			found, err = s.look(ctx, w.conn, v.cfg.Tables)
+			return err
+		})
+		snapshot.Close(w.conn)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range work {
+			c.seen[at] = found[c.table.Name]
+		}
+	}
+	for _, s := range sides {
+		s.bytes = old
+	}
+	return work, nil
+}
+
+// parts cuts one side of a comparison.
+func (v *Verifier) parts(s *side, c *comparison, r relation) []part {
+	var parts []part
+	lo := int64(0)
+	if s.ranges && r.heap && r.blocks > 0 {
+		step := max(v.cfg.ChunkBytes*r.blocks/max(r.bytes, 1), 1)
+		for ; lo+step < r.blocks; lo += step {
+			parts = append(parts, part{c, lo, lo + step})
+		}
+	}
+	return append(parts, part{c, lo, -1})
+}
+
+// read runs the workers of both sides until every part is read.
+func (v *Verifier) read(ctx context.Context, sides [2]*side, work []*comparison) error {
+	all, ctx := errgroup.WithContext(ctx)
+	serve, stop := context.WithCancel(ctx)
+	defer stop()
+	var queues [2][]part
+	for _, c := range work {
+		if !v.settleUnread(c) {
+			for at, s := range sides {
+				p := v.parts(s, c, c.seen[at])
+				c.left += len(p)
+				queues[at] = append(queues[at], p...)
+			}
+		}
+	}
+	var busy sync.WaitGroup
+	for at, s := range sides {
+		all.Go(func() error { return s.yielder.Run(serve) })
+		all.Go(func() error { return s.holder.Run(serve) })
+		next := make(chan part, len(queues[at]))
+		for _, p := range queues[at] {
+			next <- p
+		}
+		close(next)
+		for range v.cfg.Jobs {
+			busy.Add(1)
+			all.Go(func() error {
+				defer busy.Done()
+				w := &worker{side: s, v: v, at: at, other: sides[1-at]}
+				defer w.close()
+				return w.work(ctx, next)
+			})
+		}
+	}
+	all.Go(func() error {
+		busy.Wait()
+		stop()
+		return nil
+	})
+	return all.Wait()
+}
+
+// settleUnread judges a table that one of the snapshots does not have.
+func (v *Verifier) settleUnread(c *comparison) bool {
+	missing := ""
+	switch {
+	case c.seen[0].oid == 0:
+		missing = "source"
+	case c.seen[1].oid == 0:
+		missing = "target"
+	default:
+		return false
+	}
+	v.settle(c, Different, "the table does not exist at the "+missing)
+	return true
+}
+
+func (v *Verifier) settle(c *comparison, verdict Verdict, reason string) {
+	c.result.Verdict, c.result.Reason = verdict, reason
+	c.result.FromRows, c.result.ToRows = c.sides[0].rows, c.sides[1].rows
+	v.update(func(s *Status) {
+		s.TablesDone++
+		switch verdict {
+		case Different:
+			s.Differences++
+		case NotProvable:
+			s.NotProvable++
+		}
+	})
+	if verdict != Equal {
+		v.cfg.Log.Warn().Str("table", c.table.Name.Display()).Str("verdict", string(verdict)).Msg(reason)
+	}
+}
+
+// worker is a session at one side, and one at the other when keys of a
+// difference are looked for.
+type worker struct {
+	*side
+	v         *Verifier
+	at        int
+	other     *side
+	conn      *pgx.Conn
+	otherConn *pgx.Conn
+}
+
+func (w *worker) close() {
+	snapshot.Close(w.conn)
+	snapshot.Close(w.otherConn)
+}
+
+// persist opens the sessions that are missing and calls f until it works or can
+// never work.
+func (w *worker) persist(ctx context.Context, f func() error) error {
+	return retry.Do(ctx, retry.Policy{MaxElapsed: w.v.cfg.Patience, Max: retry.DefaultMax}, func(ctx context.Context) error {
+		err := w.open(ctx)
+		if err == nil {
+			err = f()
+		}
+		if err != nil && !snapshot.Passing(err) {
+			return retry.Permanent(err)
+		}
+		return err
+	})
+}
+
+func (w *worker) open(ctx context.Context) (err error) {
+	if w.conn == nil || w.conn.IsClosed() {
+		w.conn, err = w.side.open(ctx)
+	}
+	return err
+}
+
+func (w *worker) work(ctx context.Context, next <-chan part) error {
+	for p := range next {
+		var rows int64
+		var sum big.Int
+		var same bool
+		err := w.persist(ctx, func() (err error) {
+			rows, sum, same, err = w.tally(ctx, p)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("read %s at the %s: %w", p.c.table.Name.Display(), w.name, err)
+		}
+		if w.add(p.c, rows, &sum, same) {
+			if err := w.judge(ctx, p.c); err != nil {
+				return fmt.Errorf("judge %s: %w", p.c.table.Name.Display(), err)
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// tally reads one part: the number of its rows and the sum of their hashes.
+func (w *worker) tally(ctx context.Context, p part) (rows int64, sum big.Int, same bool, err error) {
+	r := p.c.seen[w.at]
+	where := ""
+	switch {
+	case p.hi >= 0:
+		where = fmt.Sprintf(" WHERE ctid >= '(%d,0)'::pg_catalog.tid AND ctid < '(%d,0)'::pg_catalog.tid", p.lo, p.hi)
+	case p.lo > 0:
+		where = fmt.Sprintf(" WHERE ctid >= '(%d,0)'::pg_catalog.tid", p.lo)
+	}
+	sql := fmt.Sprintf("SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(%s), 0)::text FROM ONLY %s%s",
+		hash(w.row(p.c.table.Columns, r)), p.c.table.Name, where)
+	same, err = w.read(ctx, w.conn, r, func(row pgx.Rows) error {
+		var text string
+		if err := row.Scan(&rows, &text); err != nil {
+			return err
+		}
+		if _, ok := sum.SetString(text, 10); !ok {
+			return fmt.Errorf("sum of hashes %q is no number", text)
+		}
+		return nil
+	}, sql)
+	return rows, sum, same, err
+}
+
+// add counts a part and reports whether it was the last one of its table.
+func (w *worker) add(c *comparison, rows int64, sum *big.Int, same bool) (last bool) {
+	w.v.update(func(s *Status) { s.RowsDone += rows })
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := &c.sides[w.at]
+	t.rows += rows
+	t.hash.Add(&t.hash, sum)
+	t.notTheSame = t.notTheSame || !same
+	c.left--
+	return c.left == 0
+}
+
+// judge settles a table whose parts are all read.
+func (w *worker) judge(ctx context.Context, c *comparison) error {
+	from, to := &c.sides[0], &c.sides[1]
+	switch {
+	case from.notTheSame || to.notTheSame:
+		at := "source"
+		if to.notTheSame {
+			at = "target"
+		}
+		w.v.settle(c, NotProvable, "the table was truncated, rewritten or dropped at the "+at+" since the snapshot")
+	case from.rows == to.rows && from.hash.Cmp(&to.hash) == 0:
+		w.v.settle(c, Equal, "")
+	default:
+		reason := fmt.Sprintf("%d rows at the source, %d at the target", from.rows, to.rows)
+		if from.rows == to.rows {
+			reason += ", with different content"
+		}
+		keys, err := w.sample(ctx, c)
+		if err != nil {
+			return err
+		}
+		c.result.Keys = keys
+		w.v.settle(c, Different, reason)
+	}
+	return nil
+}

@@ -1,0 +1,140 @@
+package catalog
+
+import "crossfade/internal/pg"
+
+// Database is what a catalog says at one moment. Nobody changes it after Read,
+// so it may be shared.
+type Database struct {
+	Name         string
+	Version      int    // server_version_num, such as 150004
+	Encoding     string // of the database
+	Schemas      []string
+	Relations    []*Relation // tables of the application, by schema and name
+	Config       []*Relation // configuration tables of extensions, whose rows are to be copied where Condition holds
+	Sequences    []Sequence
+	Extensions   []Extension
+	ForeignKeys  []ForeignKey
+	Triggers     []Trigger
+	Rules        []Rule
+	MatViews     []MatView // each behind those that it reads
+	Publications []string
+	LargeObjects int64 // exact up to MaxLargeObjects
+
+	byOID  map[uint32]*Relation
+	byName map[pg.Name]*Relation
+}
+
+// MaxLargeObjects is where the count of large objects ends: one is too many
+// already, and counting all could take minutes.
+const MaxLargeObjects = 1000
+
+// Relation returns the table with this oid, nil if there is none.
+func (d *Database) Relation(oid uint32) *Relation { return d.byOID[oid] }
+
+// Lookup returns the table of this name, nil if there is none.
+func (d *Database) Lookup(name pg.Name) *Relation { return d.byName[name] }
+
+// Leaves returns the partitions below a partitioned table that hold rows
+// themselves, and the table itself if it is no partitioned one.
+func (d *Database) Leaves(r *Relation) []*Relation {
+	if r.Kind != KindPartitioned {
+		return []*Relation{r}
+	}
+	var out []*Relation
+	for _, c := range d.Relations {
+		if c.Parent == r.OID {
+			out = append(out, d.Leaves(c)...)
+		}
+	}
+	return out
+}
+
+// index fills the look-ups.
+func (d *Database) index() {
+	d.byOID = make(map[uint32]*Relation, len(d.Relations)+len(d.Config))
+	d.byName = make(map[pg.Name]*Relation, len(d.Relations)+len(d.Config))
+	for _, list := range [][]*Relation{d.Relations, d.Config} {
+		for _, r := range list {
+			d.byOID[r.OID] = r
+			d.byName[r.Name()] = r
+		}
+	}
+}
+
+// Sequence is a sequence of the application.
+type Sequence struct {
+	OID         uint32
+	Schema, Rel string
+	Owner       uint32 // table whose column owns it, 0 for none
+	OwnerColumn string
+	Identity    bool // it belongs to an identity column
+	Type        string
+	Start       int64
+	Increment   int64
+	Min, Max    int64
+	Cache       int64
+	Cycle       bool
+	Extension   string // extension whose configuration it is, "" for none
+}
+
+// Name returns the sequence's qualified name.
+func (s Sequence) Name() pg.Name { return pg.Name{Schema: s.Schema, Name: s.Rel} }
+
+// Extension is an installed extension and the relations that it owns.
+type Extension struct {
+	OID                   uint32
+	Name, Version, Schema string
+	Members               []Member
+}
+
+// Member is a table, sequence, view or index of an extension.
+type Member struct {
+	OID       uint32
+	Name      pg.Name
+	Kind      byte   // pg_class.relkind
+	Config    bool   // the extension marked it as configuration, so its rows belong to the user
+	Condition string // WHERE clause that picks the user's rows, "" for all
+}
+
+// ForeignKey is a constraint between two tables.
+type ForeignKey struct {
+	OID                 uint32
+	Name                string
+	Table, Referenced   uint32 // oids
+	Columns, RefColumns []string
+	Inherited           uint32 // constraint of the partitioned parent that this one came from, 0 for none
+	Validated           bool
+	Deferrable          bool
+	Deferred            bool   // initially
+	Definition          string // FOREIGN KEY (…) REFERENCES …
+}
+
+// Trigger is a trigger of the application; those behind constraints are not listed.
+type Trigger struct {
+	OID        uint32
+	Table      uint32
+	Name       string
+	Enabled    byte // pg_trigger.tgenabled: O, D, R or A
+	Constraint bool
+	Inherited  bool // it is the copy, on a partition, of a parent's trigger
+}
+
+// Rule is a rewrite rule that is not the body of a view.
+type Rule struct {
+	OID     uint32
+	Table   uint32
+	Name    string
+	Enabled byte
+	Event   byte // pg_rewrite.ev_type: 1 SELECT, 2 UPDATE, 3 INSERT, 4 DELETE
+	Instead bool
+}
+
+// MatView is a materialised view.
+type MatView struct {
+	OID         uint32
+	Schema, Rel string
+	Populated   bool
+}
+
+// Name returns the view's qualified name.
+func (m MatView) Name() pg.Name { return pg.Name{Schema: m.Schema, Name: m.Rel} }

@@ -1,0 +1,150 @@
+package catalog
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const extensionsQuery = `
+SELECT e.oid, e.extname::text, e.extversion, n.nspname::text,
+	c.oid, cn.nspname::text, c.relname::text, c.relkind::text, k.i IS NOT NULL, coalesce(e.extcondition[k.i], '')
+FROM pg_catalog.pg_extension e
+JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
+LEFT JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.refobjid = e.oid
+	AND d.deptype = 'e' AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+LEFT JOIN pg_catalog.pg_class c ON c.oid = d.objid
+LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid = c.relnamespace
+LEFT JOIN LATERAL pg_catalog.unnest(e.extconfig) WITH ORDINALITY AS k (oid, i) ON k.oid = c.oid
+ORDER BY e.extname, cn.nspname, c.relname`
+
+func (r *reader) extensions(ctx context.Context) error {
+	return each(ctx, r.conn, extensionsQuery, nil, func(row pgx.CollectableRow) error {
+		var x Extension
+		var m Member
+		var oid *uint32
+		var nsp, rel, kind *string
+		if err := row.Scan(&x.OID, &x.Name, &x.Version, &x.Schema, &oid, &nsp, &rel, &kind, &m.Config, &m.Condition); err != nil {
+			return err
+		}
+		if n := len(r.db.Extensions); n == 0 || r.db.Extensions[n-1].OID != x.OID {
+			r.db.Extensions = append(r.db.Extensions, x)
+		}
+		if oid != nil && nsp != nil && rel != nil && kind != nil {
+			m.OID, m.Name.Schema, m.Name.Name, m.Kind = *oid, *nsp, *rel, first(*kind)
+			last := &r.db.Extensions[len(r.db.Extensions)-1]
+			last.Members = append(last.Members, m)
+		}
+		return nil
+	})
+}
+
+const sequencesQuery = `
+SELECT c.oid, n.nspname::text, c.relname::text, coalesce(d.refobjid, 0), coalesce(a.attname::text, ''), coalesce(d.deptype = 'i', false),
+	pg_catalog.format_type(s.seqtypid, NULL), s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s.seqcycle,
+	coalesce(x.extname::text, '')
+FROM pg_catalog.pg_sequence s
+JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.objsubid = 0
+	AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+LEFT JOIN pg_catalog.pg_extension x ON c.oid = ANY (x.extconfig)
+WHERE c.relpersistence <> 't' AND (x.oid IS NOT NULL OR ` + UserSchema + `)
+	AND (x.oid IS NOT NULL OR NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+		WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid
+		AND e.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.deptype = 'e'))
+ORDER BY 2, 3`
+
+func (r *reader) sequences(ctx context.Context) error {
+	return each(ctx, r.conn, sequencesQuery, nil, func(row pgx.CollectableRow) error {
+		var s Sequence
+		err := row.Scan(&s.OID, &s.Schema, &s.Rel, &s.Owner, &s.OwnerColumn, &s.Identity,
+			&s.Type, &s.Start, &s.Increment, &s.Min, &s.Max, &s.Cache, &s.Cycle, &s.Extension)
+		r.db.Sequences = append(r.db.Sequences, s)
+		return err
+	})
+}
+
+// foreignKeysQuery leaves out what PostgreSQL made per partition of the
+// referenced table: only the referencing side of a key is the user's.
+const foreignKeysQuery = `
+SELECT k.oid, k.conname::text, k.conrelid, k.confrelid, k.conparentid, k.convalidated, k.condeferrable, k.condeferred,
+	pg_catalog.pg_get_constraintdef(k.oid),
+	ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY AS u (n, i)
+		JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n ORDER BY u.i),
+	ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY AS u (n, i)
+		JOIN pg_catalog.pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.n ORDER BY u.i)
+FROM pg_catalog.pg_constraint k
+LEFT JOIN pg_catalog.pg_constraint p ON p.oid = k.conparentid
+WHERE k.contype = 'f' AND k.conrelid = ANY ($1::pg_catalog.oid[])
+	AND (p.oid IS NULL OR p.conrelid <> k.conrelid AND p.confrelid = k.confrelid)
+ORDER BY k.conrelid, k.conname`
+
+func (r *reader) foreignKeys(ctx context.Context) error {
+	return each(ctx, r.conn, foreignKeysQuery, []any{r.oids()}, func(row pgx.CollectableRow) error {
+		var k ForeignKey
+		err := row.Scan(&k.OID, &k.Name, &k.Table, &k.Referenced, &k.Inherited, &k.Validated, &k.Deferrable, &k.Deferred,
+			&k.Definition, &k.Columns, &k.RefColumns)
+		r.db.ForeignKeys = append(r.db.ForeignKeys, k)
+		return err
+	})
+}
+
+const triggersQuery = `
+SELECT t.oid, t.tgrelid, t.tgname::text, t.tgenabled::text, t.tgconstraint <> 0,
+	coalesce((pg_catalog.to_jsonb(t) ->> 'tgparentid')::pg_catalog.oid, 0) <> 0
+FROM pg_catalog.pg_trigger t
+JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT t.tgisinternal AND t.tgname <> 'zz_crossfade_fence' AND ` + UserSchema + `
+	AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.deptype = 'e' AND e.objid IN (t.oid, c.oid)
+		AND e.classid IN ('pg_catalog.pg_trigger'::pg_catalog.regclass, 'pg_catalog.pg_class'::pg_catalog.regclass))
+ORDER BY t.tgrelid, t.tgname`
+
+func (r *reader) triggers(ctx context.Context) error {
+	return each(ctx, r.conn, triggersQuery, nil, func(row pgx.CollectableRow) error {
+		var t Trigger
+		var enabled string
+		err := row.Scan(&t.OID, &t.Table, &t.Name, &enabled, &t.Constraint, &t.Inherited)
+		t.Enabled = first(enabled)
+		r.db.Triggers = append(r.db.Triggers, t)
+		return err
+	})
+}
+
+const rulesQuery = `
+SELECT w.oid, w.ev_class, w.rulename::text, w.ev_enabled::text, w.ev_type::text, w.is_instead
+FROM pg_catalog.pg_rewrite w
+JOIN pg_catalog.pg_class c ON c.oid = w.ev_class
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE w.rulename <> '_RETURN' AND ` + UserSchema + `
+	AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.deptype = 'e' AND e.objid IN (w.oid, c.oid)
+		AND e.classid IN ('pg_catalog.pg_rewrite'::pg_catalog.regclass, 'pg_catalog.pg_class'::pg_catalog.regclass))
+ORDER BY w.ev_class, w.rulename`
+
+func (r *reader) rules(ctx context.Context) error {
+	return each(ctx, r.conn, rulesQuery, nil, func(row pgx.CollectableRow) error {
+		var w Rule
+		var enabled, event string
+		err := row.Scan(&w.OID, &w.Table, &w.Name, &enabled, &event, &w.Instead)
+		w.Enabled, w.Event = first(enabled), first(event)
+		r.db.Rules = append(r.db.Rules, w)
+		return err
+	})
+}
+
+func (r *reader) publications(ctx context.Context) error {
+	return each(ctx, r.conn, `SELECT pubname::text FROM pg_catalog.pg_publication WHERE pubname <> 'crossfade' ORDER BY 1`, nil,
+		func(row pgx.CollectableRow) error {
+			var name string
+			err := row.Scan(&name)
+			r.db.Publications = append(r.db.Publications, name)
+			return err
+		})
+}
+
+func (r *reader) largeObjects(ctx context.Context) error {
+	return r.conn.QueryRow(ctx, `SELECT pg_catalog.count(*) FROM (SELECT FROM pg_catalog.pg_largeobject_metadata LIMIT $1) l`,
+		MaxLargeObjects).Scan(&r.db.LargeObjects)
+}

@@ -1,0 +1,164 @@
+package catalog
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const relationsQuery = `
+SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, coalesce(a.amname::text, ''),
+	coalesce(pg_catalog.pg_relation_filenode(c.oid), 0), c.relispartition, c.relhassubclass, c.relreplident::text,
+	CASE c.relkind WHEN 'r' THEN coalesce(pg_catalog.pg_relation_size(c.oid), 0) ELSE 0 END,
+	pg_catalog.current_setting('block_size')::pg_catalog.int8, c.reltuples::pg_catalog.float8, c.relrowsecurity, c.relforcerowsecurity,
+	coalesce(x.extname::text, ''), coalesce(x.condition, '')
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam
+LEFT JOIN (
+	SELECT e.extname, k.oid, e.extcondition[k.i] AS condition
+	FROM pg_catalog.pg_extension e, LATERAL pg_catalog.unnest(e.extconfig) WITH ORDINALITY AS k (oid, i)
+) x ON x.oid = c.oid
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+	AND (x.oid IS NOT NULL OR ` + UserSchema + `)
+	AND (x.oid IS NOT NULL OR NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+		WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid
+		AND e.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.deptype = 'e'))
+ORDER BY 2, 3`
+
+func (r *reader) relations(ctx context.Context) error {
+	err := each(ctx, r.conn, relationsQuery, nil, func(row pgx.CollectableRow) error {
+		var rel Relation
+		var kind, persistence, identity string
+		var block int64
+		err := row.Scan(&rel.OID, &rel.Schema, &rel.Rel, &kind, &persistence, &rel.AccessMethod, &rel.FileNode, &rel.Partition,
+			&rel.Children, &identity, &rel.Bytes, &block, &rel.Rows, &rel.RowSecurity, &rel.ForceRLS, &rel.Extension, &rel.Condition)
+		if err != nil {
+			return err
+		}
+		rel.Kind, rel.Persistence, rel.ReplicaIdentity = first(kind), first(persistence), first(identity)
+		rel.Pages = rel.Bytes / max(1, block)
+		if rel.Extension != "" {
+			r.db.Config = append(r.db.Config, &rel)
+		} else {
+			r.db.Relations = append(r.db.Relations, &rel)
+		}
+		return nil
+	})
+	r.db.index()
+	return err
+}
+
+func first(s string) byte {
+	if s == "" {
+		return 0
+	}
+	return s[0]
+}
+
+// oids lists the tables that were read, for the queries that follow.
+func (r *reader) oids() []uint32 {
+	out := make([]uint32, 0, len(r.db.byOID))
+	for oid := range r.db.byOID {
+		out = append(out, oid)
+	}
+	return out
+}
+
+const columnsQuery = `
+SELECT a.attrelid, a.attnum, a.attname::text, a.atttypid, tn.nspname::text, t.typname::text,
+	pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypmod, a.attnotnull, a.attidentity::text, a.attgenerated::text, a.atthasdef
+FROM pg_catalog.pg_attribute a
+JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
+WHERE a.attrelid = ANY ($1::pg_catalog.oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attrelid, a.attnum`
+
+func (r *reader) columns(ctx context.Context) error {
+	return each(ctx, r.conn, columnsQuery, []any{r.oids()}, func(row pgx.CollectableRow) error {
+		var relid uint32
+		var c Column
+		var identity, generated string
+		err := row.Scan(&relid, &c.Number, &c.Name, &c.TypeOID, &c.TypeName.Schema, &c.TypeName.Name, &c.Type, &c.TypeMod,
+			&c.NotNull, &identity, &generated, &c.Default)
+		if err != nil {
+			return err
+		}
+		c.Identity, c.Generated = first(identity), first(generated)
+		if rel := r.db.byOID[relid]; rel != nil {
+			rel.Columns = append(rel.Columns, c)
+		}
+		return nil
+	})
+}
+
+const inheritanceQuery = `
+SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i
+WHERE i.inhrelid = ANY ($1::pg_catalog.oid[]) ORDER BY i.inhrelid, i.inhseqno`
+
+func (r *reader) inheritance(ctx context.Context) error {
+	return each(ctx, r.conn, inheritanceQuery, []any{r.oids()}, func(row pgx.CollectableRow) error {
+		var child, parent uint32
+		if err := row.Scan(&child, &parent); err != nil {
+			return err
+		}
+		rel := r.db.byOID[child]
+		switch {
+		case rel == nil:
+		case rel.Partition:
+			rel.Parent = parent
+		default:
+			rel.Inherits = append(rel.Inherits, parent)
+		}
+		return nil
+	})
+}
+
+const uniqueQuery = `
+SELECT i.indrelid, i.indexrelid, c.relname::text, i.indisprimary, i.indpred IS NOT NULL, i.indimmediate, i.indisreplident,
+	coalesce((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::pg_catalog.bool, false), i.indexprs IS NOT NULL,
+	ARRAY(SELECT a.attname::text FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) k
+		JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k] ORDER BY k)
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid = ANY ($1::pg_catalog.oid[]) AND i.indisunique AND i.indisvalid
+ORDER BY i.indrelid, i.indisprimary DESC, c.relname`
+
+func (r *reader) uniqueIndexes(ctx context.Context) error {
+	err := each(ctx, r.conn, uniqueQuery, []any{r.oids()}, func(row pgx.CollectableRow) error {
+		var relid uint32
+		var u UniqueIndex
+		var expressions bool
+		err := row.Scan(&relid, &u.OID, &u.Name, &u.Primary, &u.Partial, &u.Immediate, &u.ReplicaIdentity, &u.NullsNotDistinct,
+			&expressions, &u.Columns)
+		if err != nil {
+			return err
+		}
+		if expressions {
+			u.Columns = nil
+		}
+		if rel := r.db.byOID[relid]; rel != nil {
+			rel.Unique = append(rel.Unique, u)
+		}
+		return nil
+	})
+	for _, rel := range r.db.byOID {
+		rel.identify()
+	}
+	return err
+}
+
+// identify fills in the keys that follow from the unique indexes.
+func (r *Relation) identify() {
+	for _, u := range r.Unique {
+		if u.Primary {
+			r.PrimaryKey = u.Columns
+		}
+		if r.ReplicaIdentity == IdentityIndex && u.ReplicaIdentity ||
+			r.ReplicaIdentity == IdentityDefault && u.Primary && u.Immediate {
+			r.Identity = u.Columns
+		}
+	}
+	if r.ReplicaIdentity == IdentityFull {
+		r.Identity = r.CopyColumns()
+	}
+}

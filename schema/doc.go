@@ -1,0 +1,34 @@
+// Package schema moves a database's schema: it dumps it, restores it on the
+// target in parts, and tells whether two schemas have drifted apart.
+//
+// pg_dump is the authority on DDL. Its custom-format archive is parsed here, and
+// each entry's own definition is executed; no statement is composed from the
+// catalog but those that pg_dump has no words for: foreign keys per partition,
+// the kind of identity columns, VALIDATE and REFRESH.
+//
+// An archive is split into parts (NewPlan):
+//
+//	pre-data    types, functions, tables, views, defaults; privileges at the end
+//	after-copy  indexes, unique and check constraints, statistics, policies
+//	decision    foreign keys, triggers, rules, row security, and privileges that
+//	            take rights from a table's owner
+//	last        default privileges, event triggers, comments on the decision's objects
+//
+// Invariants:
+//
+//   - An entry is never in an earlier part than what it depends on.
+//   - Until the decision, nothing on the target reacts to a write: no foreign
+//     key, user trigger or rule, row security is off, identity columns take the
+//     source's values.
+//   - An entry and its row in crossfade.item commit together, so a restore that
+//     was killed goes on behind what it did, and does nothing twice.
+//   - Owners, tablespaces and UNLOGGED are not carried over. Role names in
+//     privileges, policies and user mappings are mapped; nothing else in a
+//     definition is changed, and NOT VALID is added to foreign keys.
+//   - A statement that the target refuses stops the restore, unless what it asks
+//     for is there already or no application could notice its absence; either
+//     way it becomes a Finding with the server's words.
+//   - The objects that Crossfade makes are in no archive, plan or fingerprint.
+//   - A fingerprint compares what reads the same on every version; expressions
+//     as a server prints them only between servers of one major version.
+package schema

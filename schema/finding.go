@@ -1,0 +1,84 @@
+package schema
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"crossfade/internal/pg"
+)
+
+// Finding says that an entry could not be restored as it stands in the archive.
+type Finding struct {
+	ID       int    // dump id, 0 where there is no entry
+	Kind     string // pg_dump's word: TABLE, COMMENT …
+	Schema   string
+	Name     string
+	Message  string // the server's words
+	SQLSTATE string // "" where no server spoke
+	Harmless bool   // the run goes on without it
+}
+
+// String tells what, where and why in one line.
+func (f Finding) String() string {
+	name := f.Name
+	if f.Schema != "" {
+		name = f.Schema + "." + f.Name
+	}
+	if f.SQLSTATE == "" {
+		return fmt.Sprintf("%s %s: %s", f.Kind, name, f.Message)
+	}
+	return fmt.Sprintf("%s %s: %s (SQLSTATE %s)", f.Kind, name, f.Message, f.SQLSTATE)
+}
+
+// RestoreError is the failure that stopped a restore.
+type RestoreError struct {
+	Finding Finding
+	Err     error // the driver's error
+}
+
+// Error names the object and the server's words.
+func (e *RestoreError) Error() string {
+	return "restore " + e.Finding.String()
+}
+
+// Unwrap returns the driver's error.
+func (e *RestoreError) Unwrap() error { return e.Err }
+
+// codeDuplicateFunction is the SQLSTATE of a function that is there already.
+const codeDuplicateFunction = "42723"
+
+// harmless reports whether a run may go on although the target refused e with
+// this SQLSTATE: what is asked for is there already, or changes nothing that
+// an application could notice.
+func harmless(e *Entry, code string) bool {
+	denied := code == pg.CodeInsufficientPrivilege
+	switch e.Kind {
+	case "SCHEMA":
+		return code == pg.CodeDuplicateSchema
+	case "EXTENSION":
+		return code == pg.CodeDuplicateObject
+	case "PROCEDURAL LANGUAGE":
+		return code == pg.CodeDuplicateObject || code == codeDuplicateFunction
+	case "COMMENT":
+		return denied || code == pg.CodeUndefinedObject && strings.HasPrefix(e.Tag, "EXTENSION ")
+	case "SECURITY LABEL":
+		return denied || code == pg.CodeInvalidParameter || code == pg.CodeFeatureNotSupported
+	case "DEFAULT ACL":
+		return denied || code == pg.CodeUndefinedObject
+	case "ACL":
+		// Privileges on what the platform owns, such as members of an extension.
+		return denied
+	case "EVENT TRIGGER":
+		return denied
+	}
+	return false
+}
+
+func asPgError(err error) (*pgconn.PgError, bool) {
+	var pe *pgconn.PgError
+	ok := errors.As(err, &pe)
+	return pe, ok
+}

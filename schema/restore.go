@@ -1,0 +1,231 @@
+package schema
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/rs/zerolog"
+
+	"crossfade/internal/failpoint"
+	"crossfade/internal/pg"
+)
+
+const (
+	// batchEntries is how many entries of pre-data share a round trip and a
+	// transaction: the distance to the target then does not matter, and little is
+	// done again after a failure.
+	batchEntries = 64
+	// deadlockAttempts bounds how often an entry is tried that the target gave up
+	// to resolve a deadlock with another of ours or with its own vacuum.
+	deadlockAttempts = 5
+	// deadlockPause lets the other side of a deadlock finish.
+	deadlockPause = 50 * time.Millisecond
+)
+
+// RestoreConfig says where and how entries are restored.
+type RestoreConfig struct {
+	// Conns are sessions at the target, at least one, none in a transaction and
+	// none used by others while Restore runs. Their settings are as before when
+	// Restore returns. With more than one, AfterCopy is restored in parallel.
+	Conns []*pgx.Conn
+	// Roles maps the source's role names to the target's. A role that is not in
+	// it keeps its name.
+	Roles map[string]string
+	// SkipMissingRoles makes privileges of a role that the target does not have a
+	// harmless finding instead of a failure.
+	SkipMissingRoles bool
+	// Only, if set, picks the entries to restore. An entry whose dependencies are
+	// neither picked nor done is left for a later call.
+	Only func(*Entry) bool
+	Log  zerolog.Logger
+}
+
+// Validate refuses a configuration that cannot work.
+func (c RestoreConfig) Validate() error {
+	if len(c.Conns) == 0 {
+		return errors.New("restore needs at least one session at the target")
+	}
+	return nil
+}
+
+// Report says what a restore did.
+type Report struct {
+	Done     int       // entries restored by this call
+	Already  int       // entries that were restored before
+	Waiting  int       // entries picked by Only whose dependencies are not there yet
+	Findings []Finding // all harmless
+}
+
+// Restore executes the entries of one part on the target, each together with
+// its row in crossfade.item, and so goes on behind the last one when it is
+// called again with the same archive. The first statement that the target
+// refuses, and that is not harmless, stops it with a *RestoreError; entries
+// that other sessions are working on are finished first.
+//
+// The part Decision may be restored so as well, where nothing writes to the
+// target; its foreign keys are then validated at once.
+func (p *Plan) Restore(ctx context.Context, part Part, cfg RestoreConfig) (Report, error) {
+	if err := cfg.Validate(); err != nil {
+		return Report{}, fmt.Errorf("restore %s: %w", part, err)
+	}
+	r := &restorer{plan: p, part: part, cfg: cfg}
+	if err := r.loadDone(ctx); err != nil {
+		return Report{}, fmt.Errorf("restore %s: %w", part, err)
+	}
+	for _, conn := range cfg.Conns {
+		back, err := prepareSession(ctx, conn)
+		if err != nil {
+			return Report{}, fmt.Errorf("restore %s: %w", part, err)
+		}
+		defer back()
+	}
+	var err error
+	if part == AfterCopy && (len(cfg.Conns) > 1 || cfg.Only != nil) {
+		err = r.parallel(ctx)
+	} else {
+		err = r.sequential(ctx)
+	}
+	if err != nil {
+		return r.report, fmt.Errorf("restore %s: %w", part, err)
+	}
+	cfg.Log.Info().Str("part", string(part)).Int("done", r.report.Done).Int("already", r.report.Already).
+		Int("findings", len(r.report.Findings)).Msg("schema part restored")
+	return r.report, nil
+}
+
+type restorer struct {
+	plan   *Plan
+	part   Part
+	cfg    RestoreConfig
+	done   map[int]bool
+	report Report
+}
+
+// loadDone reads which entries have been restored.
+func (r *restorer) loadDone(ctx context.Context) error {
+	rows, err := r.cfg.Conns[0].Query(ctx, `SELECT id FROM crossfade.item WHERE done`)
+	if err != nil {
+		return fmt.Errorf("read crossfade.item: %w", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int32])
+	if err != nil {
+		return fmt.Errorf("read crossfade.item: %w", err)
+	}
+	r.done = make(map[int]bool, len(ids))
+	for _, id := range ids {
+		r.done[int(id)] = true
+	}
+	return nil
+}
+
+// pending lists the entries of the part that are picked and not done.
+func (r *restorer) pending() []*Entry {
+	var out []*Entry
+	for _, e := range r.plan.Entries(r.part) {
+		switch {
+		case r.cfg.Only != nil && !r.cfg.Only(e):
+		case r.done[e.ID]:
+			r.report.Already++
+		default:
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// sequential restores in order on the first session, in batches. A batch that
+// fails is done again entry by entry.
+func (r *restorer) sequential(ctx context.Context) error {
+	conn := r.cfg.Conns[0]
+	entries := r.pending()
+	for len(entries) > 0 {
+		batch := entries[:min(batchEntries, len(entries))]
+		entries = entries[len(batch):]
+		scripts := make([]script, len(batch))
+		for i, e := range batch {
+			scripts[i] = r.script(e)
+		}
+		if len(batch) > 1 {
+			err := run(ctx, conn, scripts...)
+			if err == nil {
+				for _, s := range scripts {
+					r.record(s)
+				}
+				failpoint.Here("schema.restored")
+				continue
+			}
+			if conn.IsClosed() || ctx.Err() != nil {
+				return fmt.Errorf("execute entries %d to %d: %w", batch[0].ID, batch[len(batch)-1].ID, err)
+			}
+		}
+		for _, s := range scripts {
+			if err := r.one(ctx, conn, s); err != nil {
+				return err
+			}
+			r.record(s)
+			failpoint.Here("schema.restored")
+		}
+	}
+	return nil
+}
+
+// record counts a script that has committed. Callers do not run at the same time.
+func (r *restorer) record(s script) {
+	r.done[s.entry.ID] = true
+	r.report.Done++
+	r.report.Findings = append(r.report.Findings, s.findings...)
+}
+
+// one executes a script in a transaction of its own. A harmless refusal is put
+// into the script's findings and the entry recorded as done.
+func (r *restorer) one(ctx context.Context, conn *pgx.Conn, s script) error {
+	err := run(ctx, conn, s)
+	for n := 1; n < deadlockAttempts && pg.IsCode(err, pg.CodeDeadlockDetected, pg.CodeSerializationFailure); n++ {
+		if err := pause(ctx, deadlockPause); err != nil {
+			return err
+		}
+		err = run(ctx, conn, s)
+	}
+	if err == nil {
+		return nil
+	}
+	refused, ok := asPgError(err)
+	if !ok {
+		return fmt.Errorf("execute %s %q: %w", s.entry.Kind, s.entry.Tag, err)
+	}
+	f := r.finding(s.entry, refused)
+	if !f.Harmless {
+		return &RestoreError{Finding: f, Err: err}
+	}
+	r.cfg.Log.Warn().Str("kind", f.Kind).Str("object", f.Name).Str("sqlstate", f.SQLSTATE).Str("reason", f.Message).Msg("entry left out")
+	if err := run(ctx, conn, script{entry: s.entry, part: s.part}); err != nil {
+		return fmt.Errorf("record %s %q: %w", s.entry.Kind, s.entry.Tag, err)
+	}
+	r.report.Findings = append(r.report.Findings, f)
+	return nil
+}
+
+func (r *restorer) finding(e *Entry, refused *pgconn.PgError) Finding {
+	message := refused.Message
+	if refused.Detail != "" {
+		message += " (" + refused.Detail + ")"
+	}
+	missing := r.cfg.SkipMissingRoles && refused.Code == pg.CodeUndefinedObject && mentionsRoles(e.Kind)
+	return Finding{ID: e.ID, Kind: e.Kind, Schema: e.Schema, Name: e.Tag, Message: message, SQLSTATE: refused.Code,
+		Harmless: harmless(e, refused.Code) || missing}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,74 @@
+package schema
+
+// logged makes the definition of an unlogged table or sequence one of a logged
+// relation: on the target an unlogged one would be emptied at each restart.
+func logged(sql string) string {
+	var edits []edit
+	for _, s := range split(sql) {
+		switch {
+		case s.words(0, "create", "unlogged") && len(s.tokens) > 2:
+			edits = append(edits, edit{start: s.tokens[1].start, end: s.tokens[2].start})
+		case s.words(0, "alter", "sequence") || s.words(0, "alter", "table"):
+			for i := s.find(2, "set"); i >= 0; i = s.find(i+1, "set") {
+				if s.word(i+1, "unlogged") {
+					edits = append(edits, edit{start: s.tokens[i+1].start, end: s.tokens[i+1].end, text: "LOGGED"})
+				}
+			}
+		}
+	}
+	return apply(sql, edits)
+}
+
+// notValid adds NOT VALID to the ALTER TABLE … ADD CONSTRAINT … FOREIGN KEY of
+// pg_dump. A constraint that is not valid, or not enforced, on the source stays
+// as it is; then changed is false.
+func notValid(sql string) (out string, changed bool) {
+	statements := split(sql)
+	for _, s := range statements {
+		key := foreignKeyAt(s)
+		if key < 0 {
+			continue
+		}
+		if !validated(s, key) {
+			return sql, false
+		}
+		end := s.tokens[len(s.tokens)-1].end
+		return apply(sql, []edit{{start: end, end: end, text: " NOT VALID"}}), true
+	}
+	return sql, false
+}
+
+// foreignKeyAt returns the index of the word FOREIGN of a statement that adds a
+// foreign key to a table, or -1.
+func foreignKeyAt(s statement) int {
+	if !s.words(0, "alter", "table") {
+		return -1
+	}
+	at := s.find(2, "foreign")
+	if at < 0 || !s.word(at+1, "key") || s.find(2, "constraint") != at-2 {
+		return -1
+	}
+	return at
+}
+
+// validated reports whether the foreign key whose definition begins at token
+// key is neither NOT VALID nor NOT ENFORCED.
+func validated(s statement, key int) bool {
+	for i := s.find(key, "not"); i >= 0; i = s.find(i+1, "not") {
+		if s.word(i+1, "valid") || s.word(i+1, "enforced") {
+			return false
+		}
+	}
+	return true
+}
+
+// foreignKeyClause returns "FOREIGN KEY (…) REFERENCES …" of a statement that
+// adds one, without its semicolon, and whether it is to be validated.
+func foreignKeyClause(sql string) (clause string, valid, ok bool) {
+	for _, s := range split(sql) {
+		if key := foreignKeyAt(s); key >= 0 {
+			return sql[s.tokens[key].start:s.tokens[len(s.tokens)-1].end], validated(s, key), true
+		}
+	}
+	return "", false, false
+}

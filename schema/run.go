@@ -1,0 +1,105 @@
+package schema
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"crossfade/internal/pg"
+	"crossfade/schema/catalog"
+)
+
+const (
+	// afterLockTimeout keeps a statement that waits for a lock from stopping the
+	// application's statements, which would queue up behind it.
+	afterLockTimeout = 200 * time.Millisecond
+	// afterAttempts bounds the tries for one lock: with the pauses between them
+	// they last for about ten minutes, longer than an application's long transaction.
+	afterAttempts = 600
+	// afterPause lets the application go on between two tries.
+	afterPause = 800 * time.Millisecond
+)
+
+// Run executes statements on conn one by one, in the caller's transaction where
+// one is open. It is what a decision, or the step after pre-data, calls.
+func Run(ctx context.Context, conn *pgx.Conn, statements []Statement) error {
+	for _, s := range statements {
+		if err := execute(ctx, conn, s.SQL); err != nil {
+			return s.failed(err)
+		}
+	}
+	return nil
+}
+
+// RunAfter executes the statements that follow a decision while applications
+// write to the target: each in a transaction of its own, with a short wait for
+// locks that is repeated. What was done by an earlier call is passed over.
+func RunAfter(ctx context.Context, conn *pgx.Conn, statements []Statement) error {
+	for _, s := range statements {
+		if err := runPatiently(ctx, conn, s); err != nil {
+			return s.failed(err)
+		}
+	}
+	return nil
+}
+
+func runPatiently(ctx context.Context, conn *pgx.Conn, s Statement) error {
+	sql := fmt.Sprintf("BEGIN;\nSET LOCAL search_path = '';\nSET LOCAL lock_timeout = %d;\n%s\n;\nCOMMIT", afterLockTimeout.Milliseconds(), s.SQL)
+	for n := 1; ; n++ {
+		err := execute(ctx, conn, sql)
+		if err == nil {
+			return nil
+		}
+		if conn.PgConn().TxStatus() != 'I' && !conn.IsClosed() {
+			if back := execute(ctx, conn, "ROLLBACK"); back != nil {
+				return fmt.Errorf("roll back after %w: %w", err, back)
+			}
+		}
+		switch {
+		case s.Kind == "FK CONSTRAINT" && pg.IsCode(err, pg.CodeDuplicateObject):
+			return nil // an earlier call has added it
+		case !pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected) || n == afterAttempts:
+			return err
+		}
+		if err := pause(ctx, afterPause); err != nil {
+			return err
+		}
+	}
+}
+
+// RefreshMatViews fills the materialised views that are populated on the
+// source, those that others read first. It tries all of them and returns the
+// failures together. It may be called again, so both before a cutover, that no
+// reader meets an empty one, and after it.
+func RefreshMatViews(ctx context.Context, conn *pgx.Conn, views []catalog.MatView) error {
+	var failures []error
+	for _, v := range views {
+		if !v.Populated {
+			continue
+		}
+		s := Statement{Kind: "MATERIALIZED VIEW DATA", Schema: v.Schema, Name: v.Rel, SQL: "REFRESH MATERIALIZED VIEW " + v.Name().String()}
+		if err := execute(ctx, conn, s.SQL); err != nil {
+			failures = append(failures, s.failed(err))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+func execute(ctx context.Context, conn *pgx.Conn, sql string) error {
+	_, err := conn.PgConn().Exec(ctx, sql).ReadAll()
+	return err
+}
+
+// failed makes an error that names the statement's object.
+func (s Statement) failed(err error) error {
+	refused := &pgconn.PgError{Message: err.Error()}
+	if pe, ok := asPgError(err); ok {
+		refused = pe
+	}
+	return &RestoreError{Err: err, Finding: Finding{ID: s.ID, Kind: s.Kind, Schema: s.Schema, Name: s.Name,
+		Message: refused.Message, SQLSTATE: refused.Code}}
+}
