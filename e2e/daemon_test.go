@@ -58,6 +58,13 @@ func (l *logged) String() string {
 	return l.buf.String()
 }
 
+// tail is the end of what was said: enough to see what went wrong.
+func (l *logged) tail() string {
+	const most = 8 << 10
+	s := l.String()
+	return s[max(0, len(s)-most):]
+}
+
 // newProcess prepares a run between the sides; start starts it.
 func newProcess(t *testing.T, s *sides, extra ...string) *process {
 	t.Helper()
@@ -72,7 +79,7 @@ func newProcess(t *testing.T, s *sides, extra ...string) *process {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("the program said:\n%s", p.log)
+			t.Logf("the program said last:\n%s", p.log.tail())
 		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
@@ -174,6 +181,13 @@ func (p *process) await(what string, wanted func(control.Status) bool) control.S
 		case <-tick.C:
 		}
 	}
+}
+
+// awaitServing waits until the journal has said which side is active and the
+// gate is open.
+func (p *process) awaitServing() control.Status {
+	p.t.Helper()
+	return p.await("it serves", func(s control.Status) bool { return s.Active != "" })
 }
 
 func (p *process) awaitFollowing() control.Status {

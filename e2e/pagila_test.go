@@ -87,10 +87,10 @@ func TestPagilaMovesUnderLoadAndNobodyNotices(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)
 	loadPagila(t, s)
-	before := dump(t, s.source, s.source.User())
+	before := s.dump(t, s.source)
 	p := newProcess(t, s)
 	p.start()
-	p.await("it serves", func(st control.Status) bool { return st.Active == "source" })
+	p.awaitServing()
 	w := startPagila(t, p.proxied(), 16, 40)
 	p.awaitFollowing()
 	awaitEach(t, w, 30)
@@ -112,8 +112,8 @@ func TestPagilaMovesUnderLoadAndNobodyNotices(t *testing.T) {
 	require.Zero(t, load.Failed+load.Unknown+load.Lost)
 	t.Logf("pause %.1f ms, held p99 %.1f ms, %d acknowledged", r.PauseMS, r.Held.P99MS, res.Acknowledged)
 
-	require.Equal(t, before, dump(t, s.target, s.target.User()), "the schemas of source and target")
-	require.Equal(t, before, dump(t, s.source, s.source.User()), "the source's schema before and after")
+	requireSameSchema(t, before, s.dump(t, s.target), "source and target")
+	requireSameSchema(t, before, s.dump(t, s.source), "the source before and after")
 	require.Equal(t, 0, p.stop())
 	s.requireNothingLeft(t)
 }

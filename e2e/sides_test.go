@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,9 +66,10 @@ func adminOf(t *testing.T, c *pgcluster.Cluster, database string) *pgx.Conn {
 	return pgtest.Conn(t, c.AdminDSN(database))
 }
 
-// dump returns what pg_dump says of a schema, fit to be compared: without
-// comments, settings and the names of the roles of this test.
-func dump(t *testing.T, d pg.DSN, roles ...string) string {
+// dump returns the lines of pg_dump's view of a schema that can be compared: no
+// comments and settings, no privileges of the platform, and the names of the
+// test's roles replaced.
+func (s *sides) dump(t *testing.T, d pg.DSN) []string {
 	t.Helper()
 	b, err := pgcluster.Find()
 	require.NoError(t, err)
@@ -76,18 +78,34 @@ func dump(t *testing.T, d pg.DSN, roles ...string) string {
 	cmd.Env = append(cmd.Environ(), env...)
 	out, err := cmd.Output()
 	require.NoError(t, err)
+	names := strings.NewReplacer("reader_"+s.source.User(), "READER", s.source.User(), "OWNER", s.target.User(), "OWNER")
 	var lines []string
 	for _, l := range strings.Split(string(out), "\n") {
-		if l == "" || strings.HasPrefix(l, "--") || strings.HasPrefix(l, `\`) {
+		if l == "" || strings.HasPrefix(l, "--") || strings.HasPrefix(l, `\`) || strings.Contains(l, "FOR ROLE "+neonlike.Superuser) {
 			continue
 		}
-		lines = append(lines, l)
+		lines = append(lines, names.Replace(l))
 	}
-	text := strings.Join(lines, "\n")
-	for _, r := range roles {
-		text = strings.ReplaceAll(text, r, "OWNER")
+	return lines
+}
+
+// requireSameSchema compares two dumps and names the lines that differ.
+func requireSameSchema(t *testing.T, want, got []string, what string) {
+	t.Helper()
+	var missing, extra []string
+	for _, l := range want {
+		if !slices.Contains(got, l) {
+			missing = append(missing, l)
+		}
 	}
-	return text
+	for _, l := range got {
+		if !slices.Contains(want, l) {
+			extra = append(extra, l)
+		}
+	}
+	require.Empty(t, missing, "%s: only in the first", what)
+	require.Empty(t, extra, "%s: only in the second", what)
+	require.Len(t, got, len(want), what)
 }
 
 // requireNothingLeft fails when anything of ours is on a side.

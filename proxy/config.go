@@ -46,6 +46,10 @@ const (
 	stageTimeout = 2 * time.Second
 	// goodbyeTimeout bounds the last words to a client and the wait for a server's.
 	goodbyeTimeout = 2 * time.Second
+	// lingerTimeout and maxLinger bound, in time and in bytes, what is still taken
+	// from a client that was told good-bye.
+	lingerTimeout = 500 * time.Millisecond
+	maxLinger     = 1 << 20
 	// settleTimeout bounds the wait for held clients to be told on after a switch,
 	// so that the report has their times.
 	settleTimeout = time.Second

@@ -180,6 +180,5 @@ func (x *stranger) refuse(err error) {
 		return
 	}
 	x.p.log.Info().Err(err).Stringer("client", x.conn.RemoteAddr()).Msg("client refused")
-	_ = x.conn.SetWriteDeadline(time.Now().Add(goodbyeTimeout))
-	_, _ = x.conn.Write(wire.AppendError(nil, words))
+	farewell(x.conn, words)
 }

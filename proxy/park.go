@@ -15,18 +15,17 @@ import (
 func (r *relay) park(p []byte) (left []byte, err error) {
 	since := time.Now()
 	gated := false
-	limit := time.NewTimer(r.p.cfg.HoldLimit)
-	defer limit.Stop()
+	var bound time.Time // of the hold; a client that waits for its own reply is not held by us
 	defer func() {
 		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.awake()
 		r.mu.waiting, r.mu.cancel = false, false
-		if r.mu.gate || r.mu.wanted || gated {
-			r.step()
-		}
-		r.mu.Unlock()
-		if gated && err == nil {
+		if gated && !r.mu.gate && err == nil {
 			r.p.held.add(time.Since(since))
+		}
+		if r.attention.Load() || gated {
+			r.step()
 		}
 	}()
 	for {
@@ -52,9 +51,10 @@ func (r *relay) park(p []byte) (left []byte, err error) {
 		}
 		r.mu.waiting = true
 		gated = gated || r.mu.gate
-		// A client that waits for its own reply is not held by us.
-		bound := since.Add(r.p.cfg.HoldLimit)
 		counts := boundary && r.mu.gate
+		if counts && bound.IsZero() {
+			bound = time.Now().Add(r.p.cfg.HoldLimit)
+		}
 		if counts && !time.Now().Before(bound) {
 			r.mu.Unlock()
 			return nil, fatal(pg.CodeCannotConnectNow, "the database is being moved and has not answered within %s; nothing of your last request was run", r.p.cfg.HoldLimit)
@@ -70,11 +70,8 @@ func (r *relay) park(p []byte) (left []byte, err error) {
 		r.mu.Unlock()
 
 		if full {
-			select {
-			case <-changed:
-			case <-limit.C:
-			case <-r.ctx.Done():
-				return nil, errEnded
+			if err := r.sleep(changed, bound); err != nil {
+				return nil, err
 			}
 			continue
 		}
@@ -82,6 +79,23 @@ func (r *relay) park(p []byte) (left []byte, err error) {
 			return nil, errClientGone
 		}
 	}
+}
+
+// sleep waits for a change, without a look at the client, until bound if there is one.
+func (r *relay) sleep(changed <-chan struct{}, bound time.Time) error {
+	var limit <-chan time.Time
+	if !bound.IsZero() {
+		t := time.NewTimer(time.Until(bound))
+		defer t.Stop()
+		limit = t.C
+	}
+	select {
+	case <-changed:
+	case <-limit:
+	case <-r.ctx.Done():
+		return errEnded
+	}
+	return nil
 }
 
 // awake ends the client pump's sleep. Called with mu locked, by the client's pump.

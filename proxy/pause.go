@@ -34,6 +34,7 @@ func (p *Proxy) Pause(ctx context.Context, epoch int64, drainTimeout time.Durati
 	defer cancel()
 	err = p.gate.Drained(draining)
 	list := p.relays()
+	p.each(draining, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) { r.settle(ctx) })
 	for _, r := range list {
 		if err == nil {
 			err = r.standstill(draining)

@@ -35,26 +35,17 @@ func (r *relay) pumpClient() error {
 // stop, unit by unit to the next boundary, where it waits.
 func (r *relay) forward(p []byte) error {
 	for len(p) > 0 {
-		r.mu.Lock()
-		n := r.allowed(p)
-		if n == 0 {
-			r.mu.Unlock()
-			var err error
+		n, s, err := r.send(p)
+		switch {
+		case err != nil:
+			return err
+		case n == 0:
 			if p, err = r.park(p); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := r.mu.tracker.Client(p[:n]); err != nil {
-			r.mu.Unlock()
-			return err
-		}
-		r.mu.sniffer.Client(p[:n])
-		s := r.mu.server
-		r.toServer.Store(true)
-		r.mu.Unlock()
-
-		_, err := s.conn.Write(p[:n])
+		_, err = s.conn.Write(p[:n])
 		r.toServer.Store(false)
 		r.progress()
 		if err != nil {
@@ -65,8 +56,27 @@ func (r *relay) forward(p []byte) error {
 	return nil
 }
 
+// send observes what may go of p: n bytes, which the caller must write to the
+// server that it returns.
+func (r *relay) send(p []byte) (n int, s *server, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n = r.allowed(p); n == 0 {
+		return 0, nil, nil
+	}
+	if err := r.mu.tracker.Client(p[:n]); err != nil {
+		return 0, nil, err
+	}
+	r.mu.sniffer.Client(p[:n])
+	r.toServer.Store(true)
+	return n, r.mu.server, nil
+}
+
 // allowed returns how much of p may go now. Called with mu locked.
 func (r *relay) allowed(p []byte) int {
+	if r.mu.settling {
+		return 0
+	}
 	if r.mu.gate || r.mu.wanted {
 		return r.mu.tracker.ClientLimit(p)
 	}
@@ -156,12 +166,7 @@ func (r *relay) deliver(s *server, p []byte) error {
 		s.in.keep(p[n:])
 		p = p[:n]
 	}
-	r.mu.Lock()
-	err := r.mu.tracker.Server(p)
-	greeting := r.mu.greeting
-	r.mu.greeting = nil
-	r.toClient.Store(true)
-	r.mu.Unlock()
+	greeting, err := r.receive(p)
 	gone := false
 	for _, b := range [][]byte{greeting, p} {
 		if err == nil && !gone && len(b) > 0 {
@@ -181,15 +186,29 @@ func (r *relay) deliver(s *server, p []byte) error {
 	return nil
 }
 
-// saysFatal reports that p ends with an ErrorResponse that ends the connection.
+// receive observes p, which the caller must write to the client, behind greeting.
+func (r *relay) receive(p []byte) (greeting []byte, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.mu.tracker.Server(p); err != nil {
+		return nil, err
+	}
+	greeting = r.mu.greeting
+	r.mu.greeting = nil
+	r.toClient.Store(true)
+	return greeting, nil
+}
+
+// maxWords is how much of the end of a read is searched for a server's last words,
+// in bytes. They are one line.
+const maxWords = 1 << 10
+
+// saysFatal reports that p ends with an ErrorResponse that ends the connection. It
+// may err: then the client is told once more, or not told by us.
 func saysFatal(p []byte) bool {
 	if !bytes.HasSuffix(p, []byte{0, 0}) {
 		return false
 	}
-	for _, word := range []string{"VFATAL\x00", "SFATAL\x00", "VPANIC\x00"} {
-		if i := bytes.LastIndex(p, []byte(word)); i >= 0 && bytes.LastIndexByte(p[:i], 'E') >= 0 {
-			return true
-		}
-	}
-	return false
+	p = p[max(0, len(p)-maxWords):]
+	return bytes.Contains(p, []byte("FATAL\x00")) || bytes.Contains(p, []byte("PANIC\x00"))
 }

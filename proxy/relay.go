@@ -43,7 +43,7 @@ type relay struct {
 	// Set while a pump has bytes that are observed and not written yet.
 	toServer, toClient atomic.Bool
 	// attention says that somebody waits for this session to stop, so that the
-	// pumps must tell of every step. It mirrors mu.gate || mu.wanted.
+	// pumps must tell of every step. It mirrors gate, wanted and settling.
 	attention atomic.Bool
 
 	mu struct {
@@ -58,6 +58,7 @@ type relay struct {
 		stop     bool // the server's pump is to stop, or has stopped
 		stopped  bool // it has
 		cancels  int  // cancel requests on their way to the server
+		settling bool // the side check has the client stopped
 		waiting  bool // bytes of the client are held
 		asleep   bool // the client's pump waits in a read, with bytes in hand
 		cancel   bool // the held unit is to be answered with 57014
@@ -99,7 +100,7 @@ func (r *relay) step() {
 
 // attend keeps attention in line. Called with mu locked, after gate or wanted changed.
 func (r *relay) attend() {
-	r.attention.Store(r.mu.gate || r.mu.wanted)
+	r.attention.Store(r.mu.gate || r.mu.wanted || r.mu.settling)
 	r.step()
 }
 

@@ -154,7 +154,7 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-func exec(t testing.TB, conn *pgx.Conn, sql string, args ...any) {
+func run(t testing.TB, conn *pgx.Conn, sql string, args ...any) {
 	t.Helper()
 	pgtest.Exec(t, conn, sql, args...)
 }
@@ -198,11 +198,6 @@ func (g *rig) rawDial(t testing.TB, params ...wire.Param) *raw {
 		}
 	}
 	return c
-}
-
-// trusting lets the source's role in without a password, and to the source with its own.
-func (g *rig) trusting(c *Config) {
-	c.Auth = auth.NewUsers(auth.User{Name: g.source.User(), Secret: auth.Trust()})
 }
 
 func (c *raw) send(b []byte) {

@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"time"
 
 	"crossfade/proxy/wire"
@@ -53,8 +55,7 @@ func (r *relay) close() {
 	between := !r.mu.tracker.ServerPartial()
 	r.mu.Unlock()
 	if words := lastWords(cause); words != nil && between {
-		_ = r.client.SetWriteDeadline(time.Now().Add(goodbyeTimeout))
-		_, _ = r.client.Write(wire.AppendError(nil, words))
+		farewell(r.client, words)
 	}
 	_ = r.client.Close()
 	// An owner that is at work sees the end of the session and gives up its turn.
@@ -68,4 +69,19 @@ func (r *relay) close() {
 		e = r.log.Info()
 	}
 	e.AnErr("reason", cause).Msg("session ends")
+}
+
+// farewell says why the connection is closed, and waits a moment for the client to
+// close it: bytes of the client that nobody has read would reset the connection,
+// and with it destroy the words.
+func farewell(client net.Conn, words *wire.ServerError) {
+	_ = client.SetWriteDeadline(time.Now().Add(goodbyeTimeout))
+	if _, err := client.Write(wire.AppendError(nil, words)); err != nil {
+		return
+	}
+	if c, ok := client.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite()
+	}
+	_ = client.SetReadDeadline(time.Now().Add(lingerTimeout))
+	_, _ = io.CopyN(io.Discard, client, maxLinger)
 }

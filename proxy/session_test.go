@@ -14,13 +14,13 @@ func TestPlainSessionMovesThereAndBack(t *testing.T) {
 	g.both(t, "CREATE TABLE public.side (name text)")
 	conn := g.dial(t)
 	require.Equal(t, Source, g.side(t, conn))
-	exec(t, conn, "SET search_path = public")
-	exec(t, conn, "INSERT INTO side VALUES ('source')")
+	run(t, conn, "SET search_path = public")
+	run(t, conn, "INSERT INTO side VALUES ('source')")
 
 	report := g.toTarget(t)
 	require.Equal(t, 1, report.Moved)
 	require.Equal(t, Target, g.side(t, conn))
-	exec(t, conn, "INSERT INTO side VALUES ('target')")
+	run(t, conn, "INSERT INTO side VALUES ('target')")
 	require.Equal(t, "target", value(t, conn, "SELECT string_agg(name, ',') FROM side"))
 	require.Equal(t, Target, g.side(t, g.dial(t)), "new logins go there too")
 

@@ -31,6 +31,7 @@ func (p *Proxy) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	var f findings
 	to := p.other()
 	p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) {
+		r.settle(ctx)
 		err := r.capture(ctx, names[r.database], stageTimeout)
 		var busy *busyError
 		switch {
@@ -127,14 +128,13 @@ func (p *Proxy) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 	var f findings
 	to := p.other()
 	p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) {
-		if !r.changedSince() {
-			return
+		if r.changedSince() {
+			if err := r.capture(ctx, names[r.database], stageTimeout); err != nil {
+				f.refuse(r, "capture", err)
+				return
+			}
+			f.count(&f.captured)
 		}
-		if err := r.capture(ctx, names[r.database], stageTimeout); err != nil {
-			f.refuse(r, "capture", err)
-			return
-		}
-		f.count(&f.captured)
 		f.judge(r)
 	})
 	if err := errors.Join(ctx.Err(), f.err()); err != nil {

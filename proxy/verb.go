@@ -117,23 +117,33 @@ func (p *Proxy) namesOf(ctx context.Context, list []*relay) (map[string][]string
 
 // askNames reads the names from the catalog of the active side, over a connection of
 // its own with the credentials of a client.
-func (p *Proxy) askNames(ctx context.Context, user, database string) ([]string, error) {
+func (p *Proxy) askNames(ctx context.Context, user, database string) (names []string, err error) {
+	err = p.beside(ctx, user, database, func(ctx context.Context, l *session.Link) error {
+		names, err = l.CatalogNames(ctx)
+		return err
+	})
+	return names, err
+}
+
+// beside runs do on a connection of its own to the active side, with the credentials
+// of a client.
+func (p *Proxy) beside(ctx context.Context, user, database string, do func(context.Context, *session.Link) error) error {
 	at, err := p.cfg.endpoint(p.router.Current().Endpoint)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	name, password, ok := at.Credentials(user)
 	if !ok {
-		return nil, fmt.Errorf("role %q has no credentials at the %s", user, at.Name)
+		return fmt.Errorf("role %q has no credentials at the %s", user, at.Name)
 	}
 	conn, err := p.dial(ctx, at, name, password, at.database(database), nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer terminate(conn)
 	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
 	defer cancel()
-	return session.NewLink(conn.Conn, conn.Leftover(), conn.Params).CatalogNames(ctx)
+	return do(ctx, session.NewLink(conn.Conn, conn.Leftover(), conn.Params))
 }
 
 // open lets clients on at the side that is active.

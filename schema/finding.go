@@ -47,8 +47,10 @@ func (e *RestoreError) Error() string {
 // Unwrap returns the driver's error.
 func (e *RestoreError) Unwrap() error { return e.Err }
 
-// codeDuplicateFunction is the SQLSTATE of a function that is there already.
-const codeDuplicateFunction = "42723"
+const (
+	codeDuplicateFunction = "42723" // a function is there already
+	classAccessRule       = "42"    // syntax error or access rule violation
+)
 
 // harmless reports whether a run may go on although the target refused e with
 // this SQLSTATE: what is asked for is there already, or changes nothing that
@@ -63,7 +65,7 @@ func harmless(e *Entry, code string) bool {
 	case "PROCEDURAL LANGUAGE":
 		return code == pg.CodeDuplicateObject || code == codeDuplicateFunction
 	case "COMMENT":
-		return denied || code == pg.CodeUndefinedObject && strings.HasPrefix(e.Tag, "EXTENSION ")
+		return strings.HasPrefix(code, classAccessRule) // it is of an object that is not ours, or was left out
 	case "SECURITY LABEL":
 		return denied || code == pg.CodeInvalidParameter || code == pg.CodeFeatureNotSupported
 	case "DEFAULT ACL":

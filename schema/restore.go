@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// batchEntries is how many entries of pre-data share a round trip and a
+	// batchEntries is how many entries, other than indexes and their like, share a round trip and a
 	// transaction: the distance to the target then does not matter, and little is
 	// done again after a failure.
 	batchEntries = 64
@@ -84,7 +84,7 @@ func (p *Plan) Restore(ctx context.Context, part Part, cfg RestoreConfig) (Repor
 		defer back()
 	}
 	var err error
-	if part == AfterCopy && (len(cfg.Conns) > 1 || cfg.Only != nil) {
+	if part == AfterCopy { // an index takes long, so each commits by itself
 		err = r.parallel(ctx)
 	} else {
 		err = r.sequential(ctx)

@@ -127,8 +127,11 @@ func TestRestoreNamesHarmlessFindings(t *testing.T) {
 	report := p.restore(t, plan, PreData, 1)
 	require.Len(t, report.Findings, 1)
 	require.Equal(t, "SCHEMA there", report.Findings[0].Kind+" "+report.Findings[0].Name)
-	_, err := plan.Restore(t.Context(), Last, RestoreConfig{Conns: conns(t, p, 1), Log: zerolog.Nop()})
-	require.ErrorContains(t, err, "does not exist", "the comment has nothing to say it of")
+	report = p.restore(t, plan, Last, 1)
+	require.Len(t, report.Findings, 2)
+	require.Equal(t, "EVENT TRIGGER 42501", report.Findings[0].Kind+" "+report.Findings[0].SQLSTATE)
+	require.Equal(t, "COMMENT 42704", report.Findings[1].Kind+" "+report.Findings[1].SQLSTATE, "it goes with the event trigger")
+	require.Equal(t, 2, p.restore(t, plan, Last, 1).Already)
 }
 
 func TestRestoreMissingRole(t *testing.T) {

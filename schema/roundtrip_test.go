@@ -20,6 +20,10 @@ func (p *pair) moveSchema(t *testing.T, plan *Plan, db *catalog.Database) {
 
 	sql, err := plan.DecisionSQL(DecisionConfig{Source: db, Target: db.Version / 10000, Roles: p.roles})
 	require.NoError(t, err)
+	pgtest.Exec(t, conn, "BEGIN")
+	require.NoError(t, Run(t.Context(), conn, sql.Decide))
+	pgtest.Exec(t, conn, "ROLLBACK")
+	require.Equal(t, "0", pgtest.Value(t, conn, `SELECT count(*) FROM pg_constraint WHERE contype = 'f'`), "a rehearsal leaves nothing")
 	inTx(t, conn, func() error { return Run(t.Context(), conn, sql.Decide) })
 	require.NoError(t, RunAfter(t.Context(), conn, sql.After))
 	require.NoError(t, RunAfter(t.Context(), conn, sql.After), "again")

@@ -78,8 +78,8 @@ func TestEachRuleCanFail(t *testing.T) {
 		{"no package comment", map[string]string{"internal/x/x.go": "package x\n"}, "doc", "no package comment"},
 		{"protocol without doc.go", map[string]string{"proxy/wire/x.go": "// Package wire is wire.\npackage wire\n"}, "doc", "no doc.go"},
 		{"protocol with an empty doc.go", map[string]string{"proxy/wire/doc.go": "// Package wire is wire.\npackage wire\n"}, "doc", "does not state"},
-		{"tests without a leak check", map[string]string{"proxy/x_test.go": "package proxy\n"}, "leak", "main_test.go"},
-		{"a TestMain that checks nothing", map[string]string{"proxy/main_test.go": "package proxy\n\nimport \"testing\"\n\nfunc TestMain(m *testing.M) { m.Run() }\n"}, "leak", "main_test.go"},
+		{"tests without a leak check", map[string]string{"proxy/x_test.go": "package proxy\n"}, "leak", "no TestMain"},
+		{"a TestMain that checks nothing", map[string]string{"proxy/main_test.go": "package proxy\n\nimport \"testing\"\n\nfunc TestMain(m *testing.M) { m.Run() }\n"}, "leak", "no TestMain"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

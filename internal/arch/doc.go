@@ -22,8 +22,8 @@
 //	size      no file is over MaxLines, the median is at most MedianLines
 //	doc       each package has a package comment; a package that states a
 //	          protocol or an invariant (Protocols) has it in doc.go
-//	leak      each package with tests has a main_test.go with a TestMain that
-//	          checks for leaked goroutines
+//	leak      each package with tests has a TestMain that checks for leaked
+//	          goroutines
 //
 // Generated files and directories named testdata are left out. Each rule is
 // proven able to fail by a test on fixture source.

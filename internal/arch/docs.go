@@ -59,13 +59,12 @@ func checkLeak(t *Tree) []Violation {
 			continue
 		}
 		guarded := slices.ContainsFunc(files, func(f *File) bool {
-			return f.Test && path.Base(f.Path) == "main_test.go" &&
-				(len(f.uses(f.AST, "go.uber.org/goleak", "VerifyTestMain")) > 0 ||
-					len(f.uses(f.AST, t.Module+"/internal/pgcluster/pgtest", "Main")) > 0)
+			return f.Test && (len(f.uses(f.AST, "go.uber.org/goleak", "VerifyTestMain")) > 0 ||
+				len(f.uses(f.AST, t.Module+"/internal/pgcluster/pgtest", "Main")) > 0)
 		})
 		if !guarded {
 			found = append(found, Violation{"leak", files[tested].Path, 0,
-				"package " + dir + " has tests and no main_test.go that calls goleak.VerifyTestMain or pgtest.Main"})
+				"package " + dir + " has tests and no TestMain that calls goleak.VerifyTestMain or pgtest.Main"})
 		}
 	}
 	return found

@@ -49,13 +49,28 @@ type databases struct {
 	Target dsnFlag `help:"The database to move it to." required:"" placeholder:"DSN"`
 }
 
-// dsnFlag is a connection string whose password is never printed.
-type dsnFlag struct{ pg.DSN }
+// dsnFlag is a connection string whose password is never printed. What is wrong
+// with it is told by databases.check and not by the parser, which would show
+// the value.
+type dsnFlag struct {
+	pg.DSN
+	err error
+}
 
 // UnmarshalText reads a connection string.
-func (d *dsnFlag) UnmarshalText(text []byte) (err error) {
-	d.DSN, err = pg.ParseDSN(string(text))
-	return err
+func (d *dsnFlag) UnmarshalText(text []byte) error {
+	d.DSN, d.err = pg.ParseDSN(string(text))
+	return nil
+}
+
+// check says what is wrong with the connection strings.
+func (d *databases) check() error {
+	for flag, x := range map[string]dsnFlag{"--source": d.Source, "--target": d.Target} {
+		if x.err != nil {
+			return &exitError{ExitUsage, fmt.Errorf("%s: %w", flag, x.err)}
+		}
+	}
+	return nil
 }
 
 // exitError carries the exit code that an error leads to.
@@ -74,7 +89,7 @@ func notComplete(err error) error {
 	return &exitError{ExitNotComplete, err}
 }
 
-// silent is an error that has been shown already.
+// errShown is an error that has been shown already.
 var errShown = errors.New("")
 
 // Main runs the command line and returns the exit code. It owns the process's

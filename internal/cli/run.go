@@ -28,6 +28,9 @@ type runCmd struct {
 
 // Run serves until it is told to stop.
 func (c *runCmd) Run(e *env) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	log, err := obs.NewLogger(logFormat(e.format), e.level, e.stderr)
 	if err != nil {
 		return &exitError{ExitUsage, err}
@@ -65,6 +68,9 @@ type checkCmd struct {
 
 // Run prints the findings.
 func (c *checkCmd) Run(e *env) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	report, err := daemon.Check(e.ctx, c.Source.DSN, c.Target.DSN)
 	if err != nil {
 		return notComplete(err)
@@ -85,6 +91,9 @@ type copyCmd struct {
 
 // Run copies once.
 func (c *copyCmd) Run(e *env) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	log, err := obs.NewLogger(logFormat(e.format), e.level, e.stderr)
 	if err != nil {
 		return &exitError{ExitUsage, err}
@@ -101,6 +110,9 @@ type recoverCmd struct{ databases }
 
 // Run says which side is active and does the only safe thing.
 func (c *recoverCmd) Run(e *env) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	sentence, err := daemon.Recover(e.ctx, c.Source.DSN, c.Target.DSN)
 	if sentence != "" {
 		fmt.Fprintln(e.stdout, sentence)
@@ -115,6 +127,9 @@ type cleanCmd struct {
 
 // Run removes what an abandoned run left, printing each object.
 func (c *cleanCmd) Run(e *env) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	return coded(daemon.Clean(e.ctx, c.Source.DSN, c.Target.DSN, c.Force, func(object string) {
 		fmt.Fprintln(e.stdout, "removed", object)
 	}))

@@ -42,10 +42,13 @@ func Check(ctx context.Context, source, target pg.DSN) (preflight.Report, error)
 // reachable in the way that a check needs.
 func refusedHosts(source, target pg.DSN) (preflight.Report, bool) {
 	var r preflight.Report
-	for side, d := range map[string]pg.DSN{"source": source, "target": target} {
-		if err := RefusePooler("--"+side, d); err != nil {
+	for _, side := range []struct {
+		name string
+		dsn  pg.DSN
+	}{{"source", source}, {"target", target}} {
+		if err := RefusePooler("--"+side.name, side.dsn); err != nil {
 			what, remedy, _ := strings.Cut(err.Error(), ": use ")
-			r.Findings = append(r.Findings, preflight.Finding{Code: "pooler_host", Severity: preflight.Blocker, Object: side,
+			r.Findings = append(r.Findings, preflight.Finding{Code: "pooler_host", Severity: preflight.Blocker, Object: side.name,
 				Detail: what, Remedy: "use " + remedy})
 		}
 	}
@@ -91,7 +94,7 @@ func refuseBlocked(ctx context.Context, cfg Config, mode preflight.Mode, log zer
 	}
 	var parts []string
 	for _, f := range report.Of(preflight.Blocker) {
-		parts = append(parts, fmt.Sprintf("%s: %s; %s", f.Code, f.Detail, f.Remedy))
+		parts = append(parts, f.String())
 	}
 	for _, i := range report.Incomplete {
 		parts = append(parts, fmt.Sprintf("check %s could not be completed: %v", i.Check, i.Err))

@@ -39,7 +39,8 @@ type daemon struct {
 	verify      *verification
 	links       []*link
 	registrar   *registrar
-	finish      chan struct{} // closed when the run is finished
+	source      *sourcePort
+	watching    *link // of the monitor
 
 	mu       sync.Mutex
 	retained int64 // bytes of WAL that the slot keeps
@@ -52,7 +53,7 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, onCopy func(contro
 	if err := cfg.Validate(); err != nil {
 		return usage(err)
 	}
-	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), stream: newFollowing(), finish: make(chan struct{})}
+	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), stream: newFollowing()}
 	var err error
 	if d.users, err = loadUsers(cfg); err != nil {
 		return err
@@ -117,6 +118,7 @@ func (d *daemon) build(listener net.Listener) error {
 	dst := &targetPort{dsn: d.cfg.Target, key: key, control: d.link(d.cfg.Target, "cutover", pg.WithKey(key)), asking: d.link(d.cfg.Target, "register", pg.WithKey(key)),
 		plan: func() (*schema.DecisionSQL, error) { return d.migration.decisionSQL() }, reached: d.stream.markerEnd, last: d.migration.last, complete: d.completed, majors: majors,
 		pre: &prelock{dsn: d.cfg.Target, opts: []pg.Option{pg.WithName("pre-lock"), pg.WithKey(key)}, watch: d.link(d.cfg.Target, "guard"), timeout: d.cfg.SourceLockTimeout}}
+	d.source, d.watching = src, d.link(d.cfg.Source, "monitor")
 	d.coordinator, err = cutover.New(cutover.Config{
 		Journal: &journalPort{control: sourceControl, owner: who},
 		Traffic: &trafficPort{proxy: d.proxy},

@@ -33,6 +33,7 @@ func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control
 			return control.FinishReport{}, refused(err.Error(), "look at crossfade status")
 		}
 	}
+	d.stream.end()
 	var r control.FinishReport
 	tell := func(object string) { r.Dropped = append(r.Dropped, object) }
 	if err := d.drop(ctx, tell); err != nil {

@@ -86,8 +86,6 @@ const followingLag = 1 << 20
 
 // monitor looks at what changes by itself: the slot, the lag, the leader's lock.
 func (d *daemon) monitor(ctx context.Context) error {
-	l := d.link(d.cfg.Source, "monitor")
-	defer l.close()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
@@ -99,20 +97,21 @@ func (d *daemon) monitor(ctx context.Context) error {
 		if d.id.source == nil || d.coordinator.Status().Active == cutover.SideTarget {
 			continue
 		}
-		if err := d.look(ctx, l); err != nil && ctx.Err() == nil {
+		if err := d.look(ctx); err != nil && ctx.Err() == nil {
 			d.log.Debug().Err(err).Msg("source could not be looked at")
 		}
 		d.advance(ctx)
+		d.prepare(ctx)
 		if err := d.keepLead(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-func (d *daemon) look(ctx context.Context, l *link) error {
+func (d *daemon) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*pollInterval)
 	defer cancel()
-	return l.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	return d.watching.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		s, ok, err := slot.Get(ctx, conn, d.id.target.Slot)
 		if err != nil || !ok {
 			return err
@@ -135,6 +134,25 @@ func (d *daemon) advance(ctx context.Context) {
 	}
 	if err := d.coordinator.Advance(ctx, cutover.Following); err != nil && ctx.Err() == nil {
 		d.log.Debug().Err(err).Msg("phase following could not be recorded")
+	}
+}
+
+// prepare gives tables their fence triggers long before a cutover, since that
+// waits for the transactions that hold them. What it does not get done now is
+// done later, at the latest while arming.
+func (d *daemon) prepare(ctx context.Context) {
+	switch d.coordinator.Status().State.Step {
+	case cutover.CatchingUp, cutover.Following, cutover.Idle:
+	default:
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*pollInterval)
+	defer cancel()
+	err := d.watching.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return journal.PrepareFence(ctx, conn, d.cfg.SourceLockTimeout, false)
+	})
+	if err != nil && ctx.Err() == nil {
+		d.log.Debug().Err(err).Msg("the fence could not be prepared yet")
 	}
 }
 

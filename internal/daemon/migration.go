@@ -96,7 +96,7 @@ func (m *migration) run(ctx context.Context, useSlot bool) error {
 			return err
 		}
 	}
-	if err := m.loadPlan(ctx, target); err != nil {
+	if err := m.loadPlan(ctx, target, held); err != nil {
 		return err
 	}
 	if !m.reached(journal.PhasePrepared) {
@@ -209,8 +209,10 @@ func published(db *catalog.Database) []pg.Name {
 	return names
 }
 
-// loadPlan parses the kept archive and reads the catalogs that go with it.
-func (m *migration) loadPlan(ctx context.Context, target *pgx.Conn) error {
+// loadPlan parses the kept archive and reads the catalog that goes with it: under
+// the archive's own snapshot while that is held, else as it is now. DDL since
+// then is found by the fingerprints before a cutover (C20).
+func (m *migration) loadPlan(ctx context.Context, target *pgx.Conn, held *snapshot.Holder) error {
 	archive, err := schema.ParseArchive(m.id.target.Archive)
 	if err != nil {
 		return err
@@ -220,6 +222,11 @@ func (m *migration) loadPlan(ctx context.Context, target *pgx.Conn) error {
 		return err
 	}
 	defer closeNow(source)
+	if held != nil {
+		if err := snapshot.Begin(ctx, source, held.ID(), 0); err != nil {
+			return err
+		}
+	}
 	db, err := catalog.Read(ctx, source)
 	if err != nil {
 		return err
@@ -312,7 +319,7 @@ func (m *migration) readPlan(ctx context.Context) error {
 		return err
 	}
 	defer closeNow(target)
-	return m.loadPlan(ctx, target)
+	return m.loadPlan(ctx, target, nil)
 }
 
 // decisionSQL writes the statements of the decision.

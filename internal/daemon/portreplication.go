@@ -25,6 +25,8 @@ type following struct {
 	epoch    int64           // of the marker that is awaited
 	reached  pg.LSN          // end of the marker's transaction, once applied
 	err      error           // why the stream ended, nil while it runs
+	stop     context.CancelFunc
+	done     chan struct{} // closed when the stream has ended
 }
 
 // tripQueue is how many alarms wait for the coordinator; more tell nothing new.
@@ -47,16 +49,20 @@ func (f *following) get() (*apply.Follower, error) {
 	return f.follower, nil
 }
 
-// run follows until ctx ends, or until the lane was closed by a decision, which
-// is no error.
+// run follows until ctx ends, until end is called, or until the lane was closed by
+// a decision; none of these is an error.
 func (f *following) run(ctx context.Context, cfg apply.Config) error {
 	cfg.OnAlarm = f.alarm
 	follower, err := apply.NewFollower(cfg)
 	if err != nil {
 		return err
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan struct{})
+	defer close(done)
 	f.mu.Lock()
-	f.follower, f.err = follower, nil
+	f.follower, f.err, f.stop, f.done = follower, nil, stop, done
 	f.mu.Unlock()
 	err = follower.Run(ctx)
 	if errors.Is(err, progress.ErrClosed) || ctx.Err() != nil {
@@ -66,6 +72,17 @@ func (f *following) run(ctx context.Context, cfg apply.Config) error {
 	f.err = err
 	f.mu.Unlock()
 	return err
+}
+
+// end stops the stream and waits for its end.
+func (f *following) end() {
+	f.mu.Lock()
+	stop, done := f.stop, f.done
+	f.mu.Unlock()
+	if stop != nil {
+		stop()
+		<-done
+	}
 }
 
 func (f *following) alarm(a apply.Alarm) {

@@ -17,7 +17,7 @@ const FenceDDL = `
 CREATE OR REPLACE FUNCTION crossfade.fence() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $fence$
 BEGIN
-	IF pg_catalog.current_setting('crossfade.key', true) IS NOT DISTINCT FROM (SELECT r.key FROM crossfade.run r) THEN
+	IF EXISTS (SELECT FROM crossfade.run r WHERE r.key = pg_catalog.current_setting('crossfade.key', true)) THEN
 		RETURN NULL;
 	END IF;
 	RAISE EXCEPTION USING

@@ -92,6 +92,12 @@ func TestFenceStopsEveryWayOfWriting(t *testing.T) {
 	_, err = wrong.Exec(ctx, "INSERT INTO plain VALUES (9)")
 	require.Equal(t, pg.CodeReadOnlyTransaction, pg.Code(err))
 
+	// Without its row the fence lets nobody pass, rather than everybody.
+	pgtest.Exec(t, conn, "BEGIN; DELETE FROM crossfade.run")
+	_, err = conn.Exec(ctx, "INSERT INTO plain VALUES (9)")
+	require.Equal(t, pg.CodeReadOnlyTransaction, pg.Code(err))
+	pgtest.Exec(t, conn, "ROLLBACK")
+
 	require.NoError(t, journal.Transact(ctx, conn, lockTimeout, journal.OpenFence(tables)))
 	pgtest.Exec(t, app, "INSERT INTO plain VALUES (3)")
 	pgtest.Exec(t, old, "ROLLBACK")

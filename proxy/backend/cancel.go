@@ -36,8 +36,6 @@ func (c *Conn) cancel(ctx context.Context) error {
 		return err
 	}
 	defer raw.Close()
-	deadline, _ := ctx.Deadline()
-	_ = raw.SetDeadline(deadline)
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	conn := raw

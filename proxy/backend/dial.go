@@ -70,9 +70,7 @@ func attempt(ctx context.Context, c Config, encrypt bool) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The deadline is that of ctx; a cancellation before it cuts the connection's reads and writes short.
-	deadline, _ := ctx.Deadline()
-	_ = raw.SetDeadline(deadline)
+	// The end of ctx cuts the connection's reads and writes short.
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	conn, err := login(ctx, raw, c, encrypt && !c.local())
 	if !stop() && err == nil {

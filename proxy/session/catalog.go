@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"crossfade/proxy/wire"
 )
@@ -53,4 +54,23 @@ func (l *Link) CatalogNames(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	return n.List(), nil
+}
+
+// idleQuery asks what a backend does. It is not qualified by name alone: the
+// connection is our own, but its search_path is the role's.
+const idleQuery = `SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity` +
+	` WHERE pid OPERATOR(pg_catalog.=) $1::pg_catalog.int4 AND state OPERATOR(pg_catalog.=) 'idle'`
+
+// Idle reports whether another backend of the same role waits for a request outside
+// a transaction.
+func (l *Link) Idle(ctx context.Context, pid int32) (bool, error) {
+	idle := false
+	l.command("look at pg_stat_activity", idleQuery, [][]byte{strconv.AppendInt(nil, int64(pid), 10)}, func(cols [][]byte) error {
+		if len(cols) != 1 || len(cols[0]) != 8 {
+			return errors.New("rows of another form")
+		}
+		idle = cols[0][7] == 1
+		return nil
+	})
+	return idle, l.flush(ctx)
 }

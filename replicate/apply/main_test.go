@@ -1,9 +1,14 @@
 package apply_test
 
 import (
+	"flag"
 	"testing"
 
 	"crossfade/internal/pgcluster/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	// Each check is a conversation with two servers. The command line may ask for more.
+	_ = flag.Set("rapid.checks", "25")
+	pgtest.Main(m)
+}

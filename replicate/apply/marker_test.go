@@ -90,7 +90,7 @@ func TestWaitingLateForAMarkerTripsAndReports(t *testing.T) {
 	defer cancel()
 	_, err := r.WaitMarker(ctx, "early")
 	require.NoError(t, err)
-	require.Len(t, seen.all(), 1)
+	require.Eventually(t, func() bool { return len(seen.all()) == 1 }, pgtest.Timeout, 2*time.Millisecond)
 	require.True(t, r.Status().Tripped)
 }
 
@@ -154,7 +154,10 @@ func TestHeartbeatTellsTheLag(t *testing.T) {
 func TestTheSlotNeverHearsOfMoreThanIsDurable(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, people, fillPeople)
-	r := w.follow(func(c *apply.Config) { c.DurableInterval = 300 * time.Millisecond; c.Stream.StatusInterval = 5 * time.Millisecond })
+	r := w.follow(func(c *apply.Config) {
+		c.DurableInterval = 300 * time.Millisecond
+		c.Stream.StatusInterval = 5 * time.Millisecond
+	})
 	watch := pgtest.Conn(t, w.source)
 	for i := range 100 {
 		pgtest.Exec(t, w.src, `UPDATE people SET note = $1 WHERE id = 1`, itoa(uint32(i)))

@@ -32,7 +32,9 @@ func drawStatement(rt *rapid.T) string {
 	s := func() string {
 		return rapid.SampledFrom([]string{"NULL", "''", "'a'", "'é\"\\{}'", "'NULL'"}).Draw(rt, "s")
 	}
-	num := func() string { return rapid.SampledFrom([]string{"1", "1.0", "1.00", "2", "2.50", "2.5"}).Draw(rt, "num") }
+	num := func() string {
+		return rapid.SampledFrom([]string{"1", "1.0", "1.00", "2", "2.50", "2.5"}).Draw(rt, "num")
+	}
 	switch rapid.IntRange(0, 23).Draw(rt, "statement") {
 	case 0, 1:
 		return fmt.Sprintf("INSERT INTO a VALUES (%d, %d, %s, repeat('z', %d))", k(), k(), s(), 1000*k())

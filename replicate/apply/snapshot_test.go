@@ -40,7 +40,7 @@ func TestTransactionsThatTheCopyHasSeenAreLeftOut(t *testing.T) {
 	w.do(`BEGIN; INSERT INTO a VALUES (1, 1); INSERT INTO b VALUES (1, 1); COMMIT; INSERT INTO a VALUES (2, 2)`)
 	snaps := w.snapshots("a")
 	pgtest.Exec(t, w.dst, `INSERT INTO a VALUES (1, 1), (2, 2)`) // the copy under that snapshot
-	pgtest.Exec(t, open, `COMMIT`)                       // in the snapshot's list of those in progress
+	pgtest.Exec(t, open, `COMMIT`)                               // in the snapshot's list of those in progress
 	w.do(`UPDATE a SET v = v + 10; UPDATE b SET v = v + 10`)
 	r := w.follow(func(c *apply.Config) { c.Snapshots = snaps })
 	w.drain(r)

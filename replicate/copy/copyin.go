@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -47,7 +48,7 @@ func copyIn(ctx context.Context, conn *pgconn.PgConn, sql string, r *relay) (row
 		r.readerGone()
 		replied <- reply{rows, err}
 	}()
-	if err := feed(fe, r); err != nil {
+	if err := feed(conn.Conn(), r); err != nil {
 		// A failed write closes the socket, so that the reader ends as well; what
 		// the server said before that is the better explanation.
 		_ = conn.Conn().Close()
@@ -60,29 +61,42 @@ func copyIn(ctx context.Context, conn *pgconn.PgConn, sql string, r *relay) (row
 	return got.rows, got.err
 }
 
-// feed sends what the relay gives, and how it ended. Its errors are those of the
-// socket.
-func feed(fe *pgproto3.Frontend, r *relay) error {
+// The messages that end the data (PostgreSQL documentation 55.7).
+var (
+	copyDone = &pgproto3.CopyDone{}
+	copyFail = &pgproto3.CopyFail{Message: "crossfade: the source's COPY did not end well"}
+)
+
+// feed sends what the relay gives, and how it ended. It writes to the socket
+// itself: the connection's own send buffer belongs to the goroutine that reads,
+// which may close the connection at any time. Its errors are those of the socket.
+func feed(conn net.Conn, r *relay) error {
 	for {
 		buf, err := r.next()
 		switch {
 		case err == errReaderGone: // the server has answered already, with an error
 			return nil
 		case err == io.EOF:
-			fe.Send(&pgproto3.CopyDone{})
-			return fe.Flush()
+			return send(conn, copyDone)
 		case err != nil:
-			fe.Send(&pgproto3.CopyFail{Message: "crossfade: the source's COPY did not end well"})
-			return fe.Flush()
+			return send(conn, copyFail)
 		}
 		buf[0] = 'd'
 		binary.BigEndian.PutUint32(buf[1:headerBytes], uint32(len(buf)-1))
-		err = fe.SendUnbufferedEncodedCopyData(buf)
+		_, err = conn.Write(buf)
 		r.recycle(buf)
 		if err != nil {
 			return err
 		}
 	}
+}
+
+func send(conn net.Conn, msg pgproto3.FrontendMessage) error {
+	b, err := msg.Encode(nil)
+	if err == nil {
+		_, err = conn.Write(b)
+	}
+	return err
 }
 
 // copyReply reads the server's messages: with start set until it asks for the

@@ -17,11 +17,10 @@ import (
 
 // fixture is a source and a target database with the same tables.
 type fixture struct {
-	t                *testing.T
-	sourceDSN        pg.DSN
-	targetDSN        pg.DSN
-	source, target   *pgx.Conn
-	sourceTag, onTag string // application names of the copier's sessions
+	t              *testing.T
+	sourceDSN      pg.DSN
+	targetDSN      pg.DSN
+	source, target *pgx.Conn
 }
 
 // newFixture runs ddl on both sides.

@@ -74,34 +74,58 @@ const (
 	dropEvery    = 50 * time.Millisecond
 )
 
-// Drop drops the slot; it is no error if there is none.
+// Drop drops the slot; it is no error if there is none. The end of ctx may close
+// conn.
 func Drop(ctx context.Context, conn *pgx.Conn, name string, mode DropMode) error {
-	ctx, cancel := context.WithTimeout(ctx, dropPatience)
-	defer cancel()
+	patience := time.NewTimer(dropPatience)
+	defer patience.Stop()
 	tick := time.NewTicker(dropEvery)
 	defer tick.Stop()
+	var holder int32
 	for {
-		s, ok, err := Get(ctx, conn, name)
-		if err != nil || !ok {
-			return err
+		pid, gone, err := tryDrop(ctx, conn, name, mode)
+		if gone {
+			return nil
 		}
-		if !s.Active {
-			_, err = conn.Exec(ctx, "SELECT pg_catalog.pg_drop_replication_slot($1)", name)
-			switch {
-			case err == nil || pg.IsCode(err, pg.CodeUndefinedObject):
-				return nil
-			case !pg.IsCode(err, pg.CodeObjectInUse):
-				return fmt.Errorf("drop slot %s: %w", name, err)
-			}
-		} else if mode == TerminateHolder {
-			if _, err := conn.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend($1)", s.ActivePID); err != nil {
-				return fmt.Errorf("drop slot %s: end the session that uses it, pid %d: %w", name, s.ActivePID, err)
-			}
+		if err != nil && (ctx.Err() == nil || holder == 0) {
+			return fmt.Errorf("drop slot %s: %w", name, err)
+		}
+		if pid != 0 {
+			holder = pid
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("drop slot %s: in use by pid %d: end that session and try again: %w", name, s.ActivePID, context.Cause(ctx))
+			return fmt.Errorf("drop slot %s: in use by pid %d: end that session and try again: %w", name, holder, context.Cause(ctx))
+		case <-patience.C:
+			return fmt.Errorf("drop slot %s: in use by pid %d for %s: end that session and try again", name, holder, dropPatience)
 		case <-tick.C:
 		}
 	}
+}
+
+// tryDrop makes one attempt; without an error the slot is gone, or in use by the
+// session holder, 0 if that is not known.
+func tryDrop(ctx context.Context, conn *pgx.Conn, name string, mode DropMode) (holder int32, gone bool, err error) {
+	s, ok, err := Get(ctx, conn, name)
+	switch {
+	case err != nil:
+		return 0, false, err
+	case !ok:
+		return 0, true, nil
+	case s.Active && mode == TerminateHolder:
+		if _, err := conn.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend($1)", s.ActivePID); err != nil {
+			return s.ActivePID, false, fmt.Errorf("end the session that uses it, pid %d: %w", s.ActivePID, err)
+		}
+		return s.ActivePID, false, nil
+	case s.Active:
+		return s.ActivePID, false, nil
+	}
+	_, err = conn.Exec(ctx, "SELECT pg_catalog.pg_drop_replication_slot($1)", name)
+	switch {
+	case err == nil || pg.IsCode(err, pg.CodeUndefinedObject):
+		return 0, true, nil
+	case pg.IsCode(err, pg.CodeObjectInUse):
+		return 0, false, nil
+	}
+	return 0, false, err
 }

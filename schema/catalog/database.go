@@ -49,8 +49,9 @@ func (d *Database) Leaves(r *Relation) []*Relation {
 	return out
 }
 
-// index fills the look-ups.
-func (d *Database) index() {
+// Index fills the look-ups behind Relation and Lookup. Read calls it; who makes
+// a Database by hand calls it once the relations are in.
+func (d *Database) Index() {
 	d.byOID = make(map[uint32]*Relation, len(d.Relations)+len(d.Config))
 	d.byName = make(map[pg.Name]*Relation, len(d.Relations)+len(d.Config))
 	for _, list := range [][]*Relation{d.Relations, d.Config} {

@@ -45,7 +45,7 @@ func (r *reader) relations(ctx context.Context) error {
 		}
 		return nil
 	})
-	r.db.index()
+	r.db.Index()
 	return err
 }
 

@@ -1,0 +1,170 @@
+package e2e_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/pgcluster"
+	"crossfade/internal/pgcluster/pgtest"
+)
+
+// refusal is one way to begin wrongly.
+type refusal struct {
+	name    string
+	prepare func(t *testing.T, s *sides)
+	command []string              // "run" with its flags unless given
+	source  func(s *sides) string // connection string; the right one unless given
+	target  func(s *sides) string
+	code    int
+	says    []string // each must be in the one line
+}
+
+func refusals() []refusal {
+	exec := func(sql string) func(t *testing.T, s *sides) {
+		return func(t *testing.T, s *sides) { pgtest.Exec(t, pgtest.Conn(t, s.source), sql) }
+	}
+	onTarget := func(sql string) func(t *testing.T, s *sides) {
+		return func(t *testing.T, s *sides) { pgtest.Exec(t, pgtest.Conn(t, s.target), sql) }
+	}
+	return []refusal{
+		{name: "wrong password of the source", code: 1, source: func(s *sides) string { return uri(s.source.WithUser(s.source.User(), "wr0ng")) },
+			says: []string{"source: ", "password authentication failed", "check the password"}},
+		{name: "wrong password of the target", code: 1, target: func(s *sides) string { return uri(s.target.WithUser(s.target.User(), "wr0ng")) },
+			says: []string{"target: ", "password authentication failed", "check the password"}},
+		{name: "unknown database", code: 1, target: func(s *sides) string { return uri(s.target.WithDatabase("nowhere")) },
+			says: []string{"target: ", `database "nowhere" does not exist`, "create the database"}},
+		{name: "target lacks an extension", code: 1, prepare: lacksExtension, says: []string{"xfade_test_ext", "extension"}},
+		{name: "table without replica identity", code: 1, prepare: exec(`CREATE TABLE public.keyless (a int)`),
+			says: []string{"public.keyless", "REPLICA IDENTITY"}},
+		{name: "no right on one sequence", code: 1, prepare: foreignSequence, says: []string{"public.not_yours", "GRANT"}},
+		{name: "target not empty", code: 1, prepare: onTarget(`CREATE TABLE public.here_already (a int)`), says: []string{"here_already"}},
+		{name: "typo in the connection string", code: 2, source: func(s *sides) string { return "postgresql://" + s.source.User() + ":s3cret@localhost:54x2/db" },
+			says: []string{"--source", "port"}},
+		{name: "pooler", code: 2, target: func(*sides) string {
+			return "postgresql://u:s3cret@ep-cool-darkness-123456-pooler.eu-central-1.aws.neon.tech/db"
+		},
+			says: []string{"pooler", "ep-cool-darkness-123456.eu-central-1.aws.neon.tech"}},
+	}
+}
+
+// lacksExtension installs an extension on the source that the target's cluster
+// cannot install: one that the test makes itself, as far as the catalog goes.
+func lacksExtension(t *testing.T, s *sides) {
+	t.Helper()
+	c := adminOf(t, s.sourceCluster, s.source.Database())
+	pgtest.Exec(t, c, `INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, extversion)
+		VALUES (99999, 'xfade_test_ext', 10, 'public'::regnamespace, true, '1.0')`)
+	t.Cleanup(func() {
+		pgtest.Exec(t, adminOf(t, s.sourceCluster, s.source.Database()), `DELETE FROM pg_extension WHERE extname = 'xfade_test_ext'`)
+	})
+}
+
+func foreignSequence(t *testing.T, s *sides) {
+	t.Helper()
+	pgtest.Exec(t, adminOf(t, s.sourceCluster, s.source.Database()), `CREATE SEQUENCE public.not_yours; SELECT nextval('public.not_yours')`)
+}
+
+func TestWhatCannotWorkIsRefusedInOneLine(t *testing.T) {
+	t.Parallel()
+	for _, r := range refusals() {
+		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSides(t)
+			pgtest.Exec(t, pgtest.Conn(t, s.source), `CREATE TABLE public.kept (id int PRIMARY KEY)`)
+			if r.prepare != nil {
+				r.prepare(t, s)
+			}
+			r.try(t, s)
+		})
+	}
+}
+
+func TestAPortInUseIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	refusal{code: 1, command: []string{"run", "--listen=" + l.Addr().String()}, says: []string{l.Addr().String(), "address already in use", "--listen"}}.try(t, s)
+}
+
+func TestASourceThatDoesNotDecodeIsRefusedForRunOnly(t *testing.T) {
+	t.Parallel()
+	c := pgtest.Own(t, pgtest.Source, func(cfg *pgcluster.Config) { cfg.Settings = map[string]string{"wal_level": "replica"} })
+	s := &sides{sourceCluster: c, targetCluster: neon(t), source: pgtest.Database(t, c)}
+	s.target = neonDatabase(t, s.targetCluster)
+	pgtest.Exec(t, pgtest.Conn(t, s.source), `CREATE TABLE public.kept (id int PRIMARY KEY, b text); INSERT INTO public.kept VALUES (1, 'x'), (2, 'y')`)
+	refusal{code: 1, says: []string{"wal_level", "logical"}}.try(t, s)
+	out, code := program(t, s.env(), "copy")
+	require.Equal(t, 0, code, out)
+	require.Equal(t, "1x2y", pgtest.Value(t, pgtest.Conn(t, s.target), `SELECT string_agg(id || b, '' ORDER BY id) FROM public.kept`))
+	s.requireNothingLeft(t)
+}
+
+// try runs the command and looks at what it says and leaves.
+func (r refusal) try(t *testing.T, s *sides) {
+	t.Helper()
+	env := s.env()
+	if r.source != nil {
+		env[0] = "CROSSFADE_SOURCE=" + r.source(s)
+	}
+	if r.target != nil {
+		env[1] = "CROSSFADE_TARGET=" + r.target(s)
+	}
+	if r.command == nil {
+		r.command = []string{"run", "--listen=127.0.0.1:0"}
+	}
+	dir, err := os.MkdirTemp("", "cf")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	out, code := program(t, env, append(r.command, "--control="+filepath.Join(dir, "c.sock"))...)
+	require.Equal(t, r.code, code, out)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	said := ""
+	for _, l := range lines {
+		if strings.HasPrefix(l, "crossfade: ") {
+			require.Empty(t, said, "one line, not two")
+			said = l
+		}
+	}
+	for _, want := range r.says {
+		require.Contains(t, said, want, out)
+	}
+	for _, secret := range []string{"wr0ng", "s3cret", s.source.Password(), s.target.Password()} {
+		require.NotContains(t, out, secret)
+	}
+	_, err = os.Stat(filepath.Join(dir, "c.sock"))
+	require.ErrorIs(t, err, os.ErrNotExist, "the control socket is gone")
+	s.requireNothingLeft(t)
+}
+
+// env hands the connection strings to the program, where no list of processes
+// shows them.
+func (s *sides) env() []string {
+	return []string{"CROSSFADE_SOURCE=" + uri(s.source), "CROSSFADE_TARGET=" + uri(s.target)}
+}
+
+// program runs a command to its end and returns what it said and its exit code.
+func program(t *testing.T, env []string, args ...string) (string, int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, ctx.Err(), "the program does not end: %s", out)
+	if err != nil {
+		var ee *exec.ExitError
+		require.ErrorAs(t, err, &ee)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}

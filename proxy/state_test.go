@@ -1,0 +1,320 @@
+package proxy
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/proxy/wire"
+)
+
+func TestTenantOfRowLevelSecurityMoves(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.both(t,
+		"CREATE TABLE public.docs (tenant text, body text)",
+		"INSERT INTO public.docs VALUES ('a', 'of a'), ('b', 'of b')",
+		"ALTER TABLE public.docs ENABLE ROW LEVEL SECURITY",
+		"ALTER TABLE public.docs FORCE ROW LEVEL SECURITY",
+		"CREATE POLICY p ON public.docs USING (tenant = current_setting('app.tenant_id', true))",
+		"CREATE FUNCTION public.enter(t text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM set_config('app.tenant_id', t, false); END $$",
+	)
+	visible := func(conn *pgx.Conn) string {
+		return value(t, conn, "SELECT string_agg(body, ',') FROM public.docs")
+	}
+	set, bound, hidden, none := g.dial(t), g.dial(t), g.dial(t), g.dial(t)
+	run(t, set, "SET app.tenant_id = 'a'")
+	run(t, bound, "SELECT set_config('app.tenant_id', $1, false)", "b")
+	run(t, hidden, "SELECT public.enter($1)", "a") // its name stands in the catalog only
+	for _, side := range []string{Source, Target, Source} {
+		if side != g.Status().Active {
+			g.moveTo(t, side)
+		}
+		require.Equal(t, "of a", visible(set))
+		require.Equal(t, "of b", visible(bound))
+		require.Equal(t, "of a", visible(hidden))
+		require.Equal(t, "", visible(none))
+	}
+	// Changed between staging and the pause: the difference is replayed.
+	ctx := within(t)
+	g.epoch++
+	_, err := g.Stage(ctx, g.epoch)
+	require.NoError(t, err)
+	run(t, set, "SET app.tenant_id = 'b'")
+	run(t, none, "SELECT set_config('app.tenant_id', $1, false)", "a")
+	_, err = g.Pause(ctx, g.epoch, time.Second)
+	require.NoError(t, err)
+	report, err := g.Restage(ctx, g.epoch)
+	require.NoError(t, err)
+	require.Equal(t, 2, report.Captured, "only what sent anything is captured again")
+	_, err = g.Switch(ctx, g.epoch, Target)
+	require.NoError(t, err)
+	require.Equal(t, "of b", visible(set))
+	require.Equal(t, "of a", visible(none))
+}
+
+func TestStatementsOfBothKindsMove(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	pgtest.Exec(t, pgtest.Conn(t, g.target), "CREATE TYPE public.shift AS ENUM ('x')") // OIDs differ now
+	g.both(t, "CREATE TYPE public.mood AS ENUM ('sad', 'ok')", "CREATE TABLE public.t (id int, m public.mood)",
+		"INSERT INTO public.t VALUES (1, 'sad'), (2, 'ok')")
+	conn := g.dial(t)
+	_, err := conn.Prepare(within(t), "by_id", "SELECT m::text FROM public.t WHERE id = $1")
+	require.NoError(t, err)
+	_, err = conn.Prepare(within(t), "by_mood", "SELECT id FROM public.t WHERE m = $1")
+	require.NoError(t, err)
+	run(t, conn, "INSERT INTO public.t VALUES (3, 'ok'); PREPARE sql_one (public.mood) AS SELECT count(*) FROM public.t WHERE m = $1")
+	for range 3 {
+		var m string
+		require.NoError(t, conn.QueryRow(within(t), "by_id", 2).Scan(&m))
+		require.Equal(t, "ok", m)
+		var id int
+		require.NoError(t, conn.QueryRow(within(t), "by_mood", "sad").Scan(&id))
+		require.Equal(t, 1, id)
+		var n int
+		want := map[string]int{Source: 2, Target: 1}[g.Status().Active]
+		require.NoError(t, conn.QueryRow(within(t), "EXECUTE sql_one('ok')", pgx.QueryExecModeSimpleProtocol).Scan(&n))
+		require.Equal(t, want, n, "the INSERT beside the PREPARE is not repeated")
+		g.moveTo(t, g.other().Name)
+	}
+}
+
+func TestUnnamedStatementMoves(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
+	c := g.rawDial(t)
+	run := func() []byte {
+		c.send(wire.AppendSync(wire.AppendExecute(wire.AppendBind(nil, "", "", nil, [][]byte{[]byte("42")}, nil), "", 0)))
+		frames := c.until('Z')
+		require.Equal(t, "2DCZ", shape(frames))
+		cols, err := wire.DecodeDataRow(nil, frames[1].Body)
+		require.NoError(t, err)
+		return cols[0]
+	}
+	c.send(wire.AppendSync(wire.AppendParse(nil, "", "SELECT $1 || current_database()", []uint32{25})))
+	require.Equal(t, "1Z", shape(c.until('Z')))
+	g.toTarget(t)
+	require.Equal(t, "42"+g.target.Database(), string(run()))
+	g.toSource(t)
+	require.Equal(t, "42"+g.source.Database(), string(run()))
+
+	// Between staging and pause there is another one.
+	g.epoch++
+	_, err := g.Stage(within(t), g.epoch)
+	require.NoError(t, err)
+	c.send(wire.AppendSync(wire.AppendParse(nil, "", "SELECT 'other' || $1", []uint32{25})))
+	require.Equal(t, "1Z", shape(c.until('Z')))
+	g.toTarget(t)
+	require.Equal(t, "other42", string(run()))
+
+	require.Equal(t, "TDCZ", c.query("SELECT 1")) // ends it
+	g.toSource(t)
+	c.send(wire.AppendSync(wire.AppendBind(nil, "", "", nil, [][]byte{[]byte("42")}, nil)))
+	require.Equal(t, "EZ", shape(c.until('Z')), "there is none, as without a move")
+}
+
+func TestListenMoves(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	listener, other := g.dial(t), g.dial(t)
+	run(t, listener, `LISTEN "Jobs"`)
+	for range 3 {
+		run(t, other, `NOTIFY "Jobs", 'from the other'`)
+		n, err := listener.WaitForNotification(within(t))
+		require.NoError(t, err)
+		require.Equal(t, "Jobs", n.Channel)
+		require.Equal(t, "from the other", n.Payload)
+		require.Equal(t, other.PgConn().PID(), n.PID, "the pid that the client knows")
+		run(t, listener, `NOTIFY "Jobs", 'own'`)
+		n, err = listener.WaitForNotification(within(t))
+		require.NoError(t, err)
+		require.Equal(t, listener.PgConn().PID(), n.PID)
+		g.moveTo(t, g.other().Name)
+	}
+}
+
+func TestNotificationDuringTheCaptureIsDelivered(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	listener, other := g.dial(t), g.dial(t)
+	run(t, listener, "LISTEN jobs")
+	const n = 200
+	done := make(chan error, 1)
+	ctx := within(t)
+	go func() {
+		for range n {
+			if _, err := other.Exec(ctx, "NOTIFY jobs"); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for i := 0; len(done) == 0; i++ {
+		g.epoch++
+		_, err := g.Stage(ctx, g.epoch)
+		require.NoError(t, err)
+	}
+	require.NoError(t, <-done)
+	for i := range n {
+		_, err := listener.WaitForNotification(ctx)
+		require.NoError(t, err, "notification %d", i)
+	}
+}
+
+func TestAdvisoryLocksMove(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	holder, other := g.dial(t), g.dial(t)
+	run(t, holder, "SELECT pg_advisory_lock(42), pg_advisory_lock_shared(-1, 7)")
+	for range 3 {
+		require.Equal(t, "false", value(t, other, "pg_try_advisory_lock(42)"))
+		require.Equal(t, "false", value(t, other, "pg_try_advisory_lock(-1, 7)"))
+		require.Equal(t, "true", value(t, other, "pg_try_advisory_lock(43)"))
+		run(t, other, "SELECT pg_advisory_unlock_all()")
+		g.moveTo(t, g.other().Name)
+	}
+	// Handed over between two attempts: given back by one before it is taken by the other.
+	ctx := within(t)
+	g.epoch++
+	_, err := g.Pause(ctx, g.epoch, time.Second)
+	require.NoError(t, err)
+	_, err = g.Restage(ctx, g.epoch)
+	require.NoError(t, err)
+	require.NoError(t, g.Resume(ctx, g.epoch))
+	run(t, holder, "SELECT pg_advisory_unlock(42)")
+	run(t, other, "SELECT pg_advisory_lock(42)")
+	g.moveTo(t, g.other().Name)
+	require.Equal(t, "false", value(t, holder, "pg_try_advisory_lock(42)"))
+
+	// Taken by a stranger on the other side: the attempt is given up.
+	there := map[string]pg.DSN{Source: g.source, Target: g.target}[g.other().Name]
+	run(t, pgtest.Conn(t, there), "SELECT pg_advisory_lock(42)")
+	g.epoch++
+	_, err = g.Pause(ctx, g.epoch, time.Second)
+	require.NoError(t, err)
+	_, err = g.Restage(ctx, g.epoch)
+	require.ErrorContains(t, err, "take advisory lock")
+	require.NoError(t, g.Resume(ctx, g.epoch))
+	require.Equal(t, "true", value(t, other, "pg_try_advisory_lock(42)"), "it still has it")
+}
+
+func TestRoleAndParameterStatusMove(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	role := "r" + g.source.Database()
+	for k, dsn := range map[pgtest.Kind]string{pgtest.Source: g.source.User(), pgtest.Target: g.target.User()} {
+		admin := pgtest.Conn(t, pgtest.Shared(t, k).AdminDSN("postgres"))
+		run(t, admin, "CREATE ROLE "+role+"; GRANT "+role+" TO "+dsn)
+		t.Cleanup(func() { run(t, admin, "DROP ROLE "+role) })
+	}
+	conn := g.dial(t)
+	require.Equal(t, g.source.User(), conn.PgConn().ParameterStatus("session_authorization"))
+	run(t, conn, "SET ROLE "+role)
+	run(t, conn, "SET TimeZone = 'Europe/Berlin'")
+	g.toTarget(t)
+	require.Equal(t, role, value(t, conn, "current_user"))
+	require.Equal(t, "Europe/Berlin", conn.PgConn().ParameterStatus("TimeZone"))
+	require.Equal(t, g.source.User(), conn.PgConn().ParameterStatus("session_authorization"))
+	run(t, conn, "RESET ROLE")
+	require.Equal(t, g.target.User(), value(t, conn, "current_user"))
+	run(t, conn, "SET ROLE "+g.target.User())
+	g.toSource(t)
+	require.Equal(t, g.source.User(), value(t, conn, "current_user"), "the login's role is translated")
+}
+
+func TestChangedParameterStatusComesWithTheNextResponse(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
+	c := g.rawDial(t)
+	r := g.relays()[0]
+	r.mu.Lock()
+	r.mu.params["server_version"] = "9.6" // as a source of another version would have said
+	r.mu.Unlock()
+	g.toTarget(t)
+	c.send(wire.AppendQuery(nil, "SELECT 1"))
+	frames := c.until('Z')
+	require.Equal(t, "STDCZ", shape(frames))
+	p, err := wire.DecodeParameterStatus(frames[0].Body)
+	require.NoError(t, err)
+	require.Equal(t, "server_version", p.Name)
+	require.Equal(t, "TDCZ", c.query("SELECT 1"), "once")
+}
+
+func TestWhatCannotMoveIsNamedWhileArming(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	for i, c := range []struct{ setup, code, undo string }{
+		{"CREATE TEMP TABLE scratch (id int)", "temp_objects", "DROP TABLE scratch"},
+		{"DECLARE c CURSOR WITH HOLD FOR SELECT 1", "held_cursors", "CLOSE c"},
+		{"SELECT set_config(name, 'x', false) FROM (VALUES ('app.computed')) v(name)", "unknown_settings", ""},
+	} {
+		conn := g.dial(t)
+		run(t, conn, c.setup)
+		epoch := int64(10 * (i + 1))
+		_, err := g.Stage(within(t), epoch)
+		var unmovable *UnmovableError
+		require.ErrorAs(t, err, &unmovable, c.setup)
+		require.Len(t, unmovable.Sessions, 1)
+		require.Equal(t, c.code, unmovable.Sessions[0].Code)
+		_, err = g.Pause(within(t), epoch, time.Second)
+		require.NoError(t, err)
+		_, err = g.Restage(within(t), epoch)
+		require.ErrorAs(t, err, &unmovable, c.setup)
+		require.NoError(t, g.Resume(within(t), epoch))
+		require.Equal(t, Source, g.side(t, conn), "it goes on at the source")
+		if c.undo != "" {
+			run(t, conn, c.undo)
+			_, err = g.Stage(within(t), epoch+1)
+			require.NoError(t, err)
+		}
+		require.NoError(t, conn.Close(within(t)))
+		eventually(t, "it is gone", func() bool { return g.Status().Sessions == 0 })
+	}
+}
+
+func TestWhatTheTargetLacksIsNamedWhileArming(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	pgtest.Exec(t, pgtest.Conn(t, g.source), "CREATE TABLE public.only_here (id int)")
+	conn := g.dial(t)
+	_, err := conn.Prepare(within(t), "mine", "SELECT * FROM public.only_here")
+	require.NoError(t, err)
+	_, err = g.Stage(within(t), 1)
+	require.ErrorContains(t, err, `prepared statement "mine"`)
+	require.ErrorContains(t, err, "only_here")
+	run(t, conn, "SELECT 1")
+}
+
+func TestAStateThatCannotBeMadeWholeEndsItsSession(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
+	g.both(t, "CREATE TABLE public.t (id int)")
+	bad, good := g.rawDial(t), g.rawDial(t)
+	ctx := within(t)
+	_, err := g.Stage(ctx, 1)
+	require.NoError(t, err)
+	bad.send(wire.AppendSync(wire.AppendParse(nil, "late", "SELECT id FROM public.t", nil)))
+	require.Equal(t, "1Z", shape(bad.until('Z')))
+	_, err = g.Pause(ctx, 1, time.Second)
+	require.NoError(t, err)
+	_, err = g.Restage(ctx, 1)
+	require.NoError(t, err)
+	pgtest.Exec(t, pgtest.Conn(t, g.target), "DROP TABLE public.t") // behind everything that was tried
+	bad.send(wire.AppendQuery(nil, "INSERT INTO public.t VALUES (1)"))
+	report, err := g.Switch(ctx, 1, Target)
+	require.NoError(t, err)
+	require.Equal(t, 1, report.Moved)
+	require.Equal(t, 1, report.ClientErrors)
+	e := bad.gone()
+	require.Equal(t, "57P01", e.Code)
+	require.Contains(t, e.Message, `prepared statement "late"`)
+	require.Equal(t, "TDCZ", good.query("SELECT 1"))
+	require.EqualValues(t, 1, g.Status().ClientErrors)
+	require.Equal(t, "0", value(t, pgtest.Conn(t, g.source), "SELECT count(*) FROM public.t"), "it never goes back to the source")
+}
