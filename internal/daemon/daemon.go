@@ -116,7 +116,8 @@ func (d *daemon) build(listener net.Listener) error {
 		version: d.versions[0], majors: majors,
 		pre: &prelock{dsn: d.cfg.Source, opts: []pg.Option{pg.WithName("pre-lock")}, watch: d.link(d.cfg.Source, "guard"), timeout: d.cfg.SourceLockTimeout}}
 	dst := &targetPort{dsn: d.cfg.Target, key: key, control: d.link(d.cfg.Target, "cutover", pg.WithKey(key)), asking: d.link(d.cfg.Target, "register", pg.WithKey(key)),
-		plan: func() (*schema.DecisionSQL, error) { return d.migration.decisionSQL() }, reached: d.stream.markerEnd, last: d.migration.last, complete: d.completed, majors: majors,
+		plan: func() (*schema.DecisionSQL, error) { return d.migration.decisionSQL() }, reached: d.stream.markerEnd,
+		after: d.switched, last: d.migration.last, complete: func() { d.migration.setPhase(journal.PhaseValid) }, majors: majors,
 		pre: &prelock{dsn: d.cfg.Target, opts: []pg.Option{pg.WithName("pre-lock"), pg.WithKey(key)}, watch: d.link(d.cfg.Target, "guard"), timeout: d.cfg.SourceLockTimeout}}
 	d.source, d.watching = src, d.link(d.cfg.Source, "monitor")
 	d.coordinator, err = cutover.New(cutover.Config{
@@ -136,8 +137,15 @@ func (d *daemon) link(dsn pg.DSN, name string, opts ...pg.Option) *link {
 	return l
 }
 
-// completed is called when the decision's aftermath is done.
-func (d *daemon) completed(context.Context) { d.migration.setPhase(journal.PhaseValid) }
+// switched is called behind the switch: the applier ends, whose lane is closed,
+// and a start behind a decision reads the schema's archive again.
+func (d *daemon) switched(ctx context.Context) error {
+	d.stream.endApplier()
+	if d.migration.hasPlan() {
+		return nil
+	}
+	return d.migration.readPlan(ctx)
+}
 
 // serve runs the parts. The coordinator ends first, since it needs the others to
 // undo an attempt.

@@ -26,12 +26,7 @@ func (d *daemon) migrate(ctx context.Context, onCopy func(control.Copy)) error {
 		return nil
 	}
 	if d.coordinator.Status().Active == cutover.SideTarget {
-		if d.id.source == nil {
-			return nil
-		}
-		if err := d.migration.readPlan(ctx); err != nil && ctx.Err() == nil {
-			d.log.Warn().Err(err).Msg("the schema's archive could not be read again")
-		}
+		d.watch(ctx)
 		return nil
 	}
 	err := retry.Do(ctx, retry.Policy{OnRetry: obs.Retrying(d.log, "migration goes on")}, func(ctx context.Context) error {
@@ -51,8 +46,45 @@ func (d *daemon) migrate(ctx context.Context, onCopy func(control.Copy)) error {
 	}
 	if err := d.follow(ctx); err != nil && ctx.Err() == nil {
 		d.fail(err)
+		return nil
 	}
+	d.watch(ctx)
 	return nil
+}
+
+// watch keeps an eye on the closed source until the run is finished. That the
+// source cannot be watched any more harms nobody: its fence stands.
+func (d *daemon) watch(ctx context.Context) {
+	if ctx.Err() != nil || d.id.source == nil || d.coordinator.Status().State.Step == cutover.Finished {
+		return
+	}
+	err := retry.Do(ctx, retry.Policy{OnRetry: obs.Retrying(d.log, "the source is watched again")}, func(ctx context.Context) error {
+		var start pg.LSN
+		err := d.watching.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+			s, ok, err := slot.Get(ctx, conn, d.id.target.Slot)
+			if err == nil && !ok {
+				return retry.Permanent(errors.New("its replication slot is gone"))
+			}
+			start = s.ConfirmedFlush
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return d.stream.watch(ctx, d.applyConfig(), d.coordinator.Status().Epoch, start)
+	})
+	if err != nil && ctx.Err() == nil {
+		d.log.Warn().Err(err).Msg("the source is not watched any more; its fence stands")
+	}
+}
+
+// applyConfig is what stream and tripwire have in common.
+func (d *daemon) applyConfig() apply.Config {
+	return apply.Config{
+		Source: d.cfg.Source, Target: d.cfg.Target, TargetOptions: []pg.Option{pg.WithKey(d.id.target.Key)},
+		Slot: d.id.target.Slot, Publication: journal.Publication, SystemID: d.id.target.SourceSystem, Lane: lane,
+		Start: d.migration.consistent(), BeforeTruncate: d.coordinator.YieldTargetLock, Logger: d.log,
+	}
 }
 
 // follow runs the stream until a decision closes its lane.
@@ -61,7 +93,7 @@ func (d *daemon) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	seen, err := snapshots(ctx, conn)
+	seen, err := apply.LoadSnapshots(ctx, conn)
 	closeNow(conn)
 	if err != nil {
 		return err
@@ -71,13 +103,9 @@ func (d *daemon) follow(ctx context.Context) error {
 			return err
 		}
 	}
-	key := d.id.target.Key
-	return d.stream.run(ctx, apply.Config{
-		Source: d.cfg.Source, Target: d.cfg.Target, TargetOptions: []pg.Option{pg.WithKey(key)},
-		Slot: d.id.target.Slot, Publication: journal.Publication, SystemID: d.id.target.SourceSystem, Lane: lane,
-		Start: d.migration.consistent(), Snapshots: seen, BeforeTruncate: d.coordinator.YieldTargetLock,
-		Logger: d.log,
-	})
+	cfg := d.applyConfig()
+	cfg.Snapshots = seen
+	return d.stream.run(ctx, cfg)
 }
 
 // followingLag is how many bytes the stream may be behind to count as following

@@ -322,6 +322,12 @@ func (m *migration) readPlan(ctx context.Context) error {
 	return m.loadPlan(ctx, target, nil)
 }
 
+func (m *migration) hasPlan() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.plan != nil
+}
+
 // decisionSQL writes the statements of the decision.
 func (m *migration) decisionSQL() (*schema.DecisionSQL, error) {
 	m.mu.Lock()

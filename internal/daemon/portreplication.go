@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"crossfade/cutover"
 	"crossfade/internal/pg"
 	"crossfade/replicate/apply"
@@ -57,12 +55,10 @@ func (f *following) run(ctx context.Context, cfg apply.Config) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	done := make(chan struct{})
-	defer close(done)
+	ctx, ended := f.begin(ctx)
+	defer ended()
 	f.mu.Lock()
-	f.follower, f.err, f.stop, f.done = follower, nil, stop, done
+	f.follower, f.err = follower, nil
 	f.mu.Unlock()
 	err = follower.Run(ctx)
 	if errors.Is(err, progress.ErrClosed) || ctx.Err() != nil {
@@ -72,6 +68,49 @@ func (f *following) run(ctx context.Context, cfg apply.Config) error {
 	f.err = err
 	f.mu.Unlock()
 	return err
+}
+
+// watch reads the stream of a source that a decision has closed, as a tripwire
+// for writers behind the fence (C17), until ctx ends or end is called.
+func (f *following) watch(ctx context.Context, cfg apply.Config, epoch int64, start pg.LSN) error {
+	cfg.OnAlarm = f.alarm
+	wire, err := apply.NewTripwire(cfg)
+	if err != nil {
+		return err
+	}
+	ctx, ended := f.begin(ctx)
+	defer ended()
+	f.mu.Lock()
+	f.epoch = epoch
+	f.mu.Unlock()
+	if err = wire.Run(ctx, start); ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// endApplier stops the applier, but not a tripwire.
+func (f *following) endApplier() {
+	f.mu.Lock()
+	running := f.follower != nil
+	f.follower = nil
+	f.mu.Unlock()
+	if running {
+		f.end()
+	}
+}
+
+// begin enters what end stops.
+func (f *following) begin(ctx context.Context) (context.Context, func()) {
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	f.mu.Lock()
+	f.stop, f.done = stop, done
+	f.mu.Unlock()
+	return ctx, func() {
+		stop()
+		close(done)
+	}
 }
 
 // end stops the stream and waits for its end.
@@ -159,27 +198,4 @@ func (f *following) status() (apply.Status, error) {
 		return apply.Status{}, err
 	}
 	return follower.Status(), err
-}
-
-// snapshots reads which transactions each relation's copy has seen.
-func snapshots(ctx context.Context, conn *pgx.Conn) (map[uint32]pg.Snapshot, error) {
-	rows, err := conn.Query(ctx, `SELECT relid, coalesce(snapshot, '') FROM crossfade.relation`)
-	if err != nil {
-		return nil, fmt.Errorf("read the copies' snapshots: %w", err)
-	}
-	out := map[uint32]pg.Snapshot{}
-	var oid uint32
-	var text string
-	_, err = pgx.ForEachRow(rows, []any{&oid, &text}, func() error {
-		if text == "" {
-			return nil
-		}
-		s, err := pg.ParseSnapshot(text)
-		out[oid] = s
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the copies' snapshots: %w", err)
-	}
-	return out, nil
 }

@@ -22,9 +22,10 @@ type targetPort struct {
 	asking   *link // statements that may be asked beside them
 	pre      *prelock
 	plan     func() (*schema.DecisionSQL, error)
-	reached  func() pg.LSN // end of the marker's transaction
+	reached  func() pg.LSN                   // end of the marker's transaction
+	after    func(ctx context.Context) error // what the migration does first behind a decision
 	last     func(ctx context.Context, conn *pgx.Conn) error
-	complete func(ctx context.Context) // told when the target is whole
+	complete func() // told when the target is whole
 	majors   [2]int
 }
 
@@ -98,6 +99,9 @@ func (t *targetPort) Fingerprint(ctx context.Context) (cutover.Fingerprint, erro
 // Complete implements cutover.Target: it validates the foreign keys and
 // restores the last part, while applications write.
 func (t *targetPort) Complete(ctx context.Context, _ int64) error {
+	if err := t.after(ctx); err != nil {
+		return err
+	}
 	sql, err := t.plan()
 	if err != nil {
 		return err
@@ -116,7 +120,7 @@ func (t *targetPort) Complete(ctx context.Context, _ int64) error {
 	if err := journal.SetPhase(ctx, conn, journal.PhaseValid); err != nil {
 		return err
 	}
-	t.complete(ctx)
+	t.complete()
 	return nil
 }
 

@@ -1,0 +1,62 @@
+package apply
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/sync/errgroup"
+
+	"crossfade/internal/pg"
+	"crossfade/replicate/stream"
+)
+
+// Tripwire reads the stream of a source whose lane a decision has closed. It
+// applies nothing: every transaction with changes that does not begin with a
+// message of ours is an alarm (C17), and all that was read is confirmed, so that
+// the source keeps no WAL for it and can be shut down.
+type Tripwire struct{ cfg Config }
+
+// NewTripwire takes the Config of a Follower, of which it uses what concerns the
+// source, and OnAlarm.
+func NewTripwire(cfg Config) (*Tripwire, error) {
+	if cfg.OnAlarm == nil {
+		return nil, errors.New("apply: a tripwire without an alarm")
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Tripwire{cfg: cfg}, nil
+}
+
+// Run reads from start, which is no earlier than what the slot has confirmed,
+// until ctx ends or the slot cannot be read any more. OnAlarm is called on its
+// goroutine.
+func (t *Tripwire) Run(ctx context.Context, start pg.LSN) error {
+	reader, err := stream.NewReader(t.cfg.stream(start))
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return reader.Run(ctx) })
+	group.Go(func() error {
+		var reported pg.LSN
+		for {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case p := <-reader.Parts():
+				if a := alarmOf(p); a != nil && a.LSN != reported {
+					reported = a.LSN
+					t.cfg.OnAlarm(*a)
+				}
+				if p.Idle != 0 {
+					reader.Confirm(p.Idle)
+				} else if p.Last {
+					reader.Confirm(p.EndLSN)
+				}
+				p.Release()
+			}
+		}
+	})
+	return group.Wait()
+}
