@@ -22,7 +22,8 @@ type clusters struct {
 func startClusters(ctx context.Context, shop workload.Shop) (*clusters, error) {
 	c := &clusters{}
 	err := func() (err error) {
-		if c.source, err = pgcluster.Start(ctx, pgcluster.Config{Settings: map[string]string{"wal_level": "logical"}}); err != nil {
+		if c.source, err = pgcluster.Start(ctx, pgcluster.Config{
+			Settings: map[string]string{"wal_level": "logical"}, InitArgs: []string{"--locale=C.UTF-8"}}); err != nil {
 			return fmt.Errorf("source cluster: %w", err)
 		}
 		if c.target, c.targetDSN, err = neonlike.Start(ctx, false, neonlike.Options{}); err != nil {
