@@ -149,6 +149,12 @@ func (t *transition) failed(e Failed) {
 			return
 		}
 		t.unwind(EndAbort, why)
+	case PhaseMarker:
+		if e.Class == ClassTimeout { // the stream was slower than it looked
+			t.retry(why)
+			return
+		}
+		t.unwind(EndAbort, why)
 	default: // advance, claim and the rest of the attempt
 		t.unwind(EndAbort, why)
 	}

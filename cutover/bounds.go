@@ -37,7 +37,7 @@ const (
 	defaultPause    = 10 * time.Second
 	defaultAttempts = 5
 	mostAttempts    = 100
-	defaultLag      = 16 << 20 // bytes; about a second of apply, so that the marker arrives well inside --max-pause
+	defaultLag      = 4 << 20 // bytes; some ten thousand small transactions, which are applied well inside --max-pause
 )
 
 // Limits are the bounds that an operator may set, for the run or for one request.
@@ -49,7 +49,7 @@ type Limits struct {
 	// MaxPause bounds the time from closing the gate to recording "deciding".
 	MaxPause time.Duration `name:"max-pause" default:"10s" help:"How long the gate may be closed before the decision."`
 	// MaxLagBytes is how far the stream may be behind when the gate is about to be closed.
-	MaxLagBytes int64 `name:"max-lag" default:"16777216" help:"How many bytes the stream may be behind when a cutover begins."`
+	MaxLagBytes int64 `name:"max-lag" default:"4194304" help:"How many bytes the stream may be behind when a cutover begins."`
 }
 
 // DefaultLimits are those of DESIGN section 8.

@@ -5,10 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"crossfade/internal/pg"
-	"crossfade/proxy/session"
-	"crossfade/proxy/wire"
 )
 
 // own takes the session's turn: whoever has it is the one owner of its move. The
@@ -111,80 +107,3 @@ func (e *busyError) Error() string {
 }
 
 func (e *busyError) Unwrap() error { return e.err }
-
-// capture looks at the session on its server and remembers what it saw and when.
-// The caller has the turn. stop bounds the wait for a boundary.
-func (r *relay) capture(ctx context.Context, names []string, stop time.Duration) error {
-	waiting, cancel := context.WithTimeout(ctx, stop)
-	s, err := r.seize(waiting)
-	cancel()
-	if err != nil {
-		return err
-	}
-	defer r.unseize()
-	return r.look(ctx, s, names)
-}
-
-// look is capture on a server that was seized.
-func (r *relay) look(ctx context.Context, s *server, names []string) error {
-	r.mu.Lock()
-	frames := r.mu.tracker.ClientFrames()
-	look := session.Look{Login: s.login, Names: append(r.mu.sniffer.Names.List(), names...), Opaque: r.mu.sniffer.Names.OpaqueReason()}
-	look.Unnamed, look.UnnamedLost = r.unnamedStatement()
-	params := r.mu.params
-	r.mu.Unlock()
-
-	link := session.NewLink(s.conn.Conn, nil, params)
-	var inject []byte
-	link.Async = func(f wire.Frame) { inject = wire.AppendFrame(inject, f.Type, f.Body) }
-	state, err := r.p.probe(ctx, s, link, look)
-	if left := link.Leftover(); len(left) > 0 {
-		s.in.pre = left
-	}
-	if s.rewrite != nil {
-		s.rewrite.pids(inject)
-	}
-	r.mu.Lock()
-	r.mu.inject = append(r.mu.inject, inject...)
-	r.mu.Unlock()
-	if broken := link.Broken(); broken != nil {
-		r.end(fmt.Errorf("%w: %w", errServerGone, broken))
-		return broken
-	}
-	if err != nil {
-		return err
-	}
-	s.pid.Store(state.BackendPID)
-	r.captured, r.frames, r.names = state, frames, look.Names
-	return nil
-}
-
-// probe captures on a server that serves a session. A capture that takes too long is
-// cancelled, which leaves the session as it was; the server is given as long again to say so.
-func (p *Proxy) probe(ctx context.Context, s *server, link *session.Link, look session.Look) (*session.State, error) {
-	hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*probeTimeout)
-	defer cancel()
-	cancelled := make(chan struct{})
-	slow := time.AfterFunc(probeTimeout, func() {
-		defer close(cancelled)
-		_ = s.conn.Cancel(hard)
-	})
-	state, err := link.Capture(hard, look)
-	if !slow.Stop() {
-		<-cancelled // it must not hit what the client sends next
-		return state, err
-	}
-	var refused *wire.ServerError
-	if errors.As(err, &refused) && refused.Code == pg.CodeQueryCanceled && link.Broken() == nil {
-		// A cancel request of the client's that came late has hit the probe.
-		state, err = link.Capture(hard, look)
-	}
-	return state, err
-}
-
-// changedSince reports whether the client sent anything since the capture.
-func (r *relay) changedSince() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.captured == nil || r.mu.tracker.ClientFrames() != r.frames
-}

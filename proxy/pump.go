@@ -3,6 +3,8 @@ package proxy
 import (
 	"bytes"
 	"time"
+
+	"crossfade/proxy/wire"
 )
 
 // longAgo as a deadline ends what waits on a connection.
@@ -128,12 +130,19 @@ func (r *relay) pumpServer() error {
 		s.in.release()
 		switch {
 		case err == nil || timedOut(err) && r.ctx.Err() == nil:
-		case told:
+		case told || r.left():
 			return errClientGone // nothing is left to be said
 		default:
 			return errServerGone
 		}
 	}
+}
+
+// left reports that the client has said good-bye.
+func (r *relay) left() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.tracker.Reason() == wire.ReasonTerminated
 }
 
 // serverTurn waits while an owner has the server, and returns the server to read

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"runtime/debug"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"crossfade/internal/obs"
 )
 
@@ -103,32 +101,4 @@ func (p *Proxy) recovered(r *relay) {
 	}
 	// The value of a panic may quote what a client sent; where it happened does not.
 	e.Bytes("stack", debug.Stack()).Msg("bug: session panicked")
-}
-
-// register makes the metrics.
-func (p *Proxy) register(reg prometheus.Registerer) error {
-	if reg == nil {
-		return nil
-	}
-	gauge := func(name, help string, f func(Status) float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: obs.Namespace, Subsystem: "proxy", Name: name, Help: help},
-			func() float64 { return f(p.Status()) })
-	}
-	counter := func(name, help string, f func(Status) float64) prometheus.Collector {
-		return prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: obs.Namespace, Subsystem: "proxy", Name: name, Help: help},
-			func() float64 { return f(p.Status()) })
-	}
-	for _, c := range []prometheus.Collector{
-		gauge("sessions", "Sessions of clients.", func(s Status) float64 { return float64(s.Sessions) }),
-		gauge("sessions_in_transaction", "Sessions within a transaction.", func(s Status) float64 { return float64(s.InTransaction) }),
-		gauge("sessions_parked", "Sessions that the closed gate holds.", func(s Status) float64 { return float64(s.Parked) }),
-		gauge("logins_waiting", "Logins that wait at the closed gate.", func(s Status) float64 { return float64(s.Waiting) }),
-		counter("client_errors_total", "Sessions that a move has ended.", func(s Status) float64 { return float64(s.ClientErrors) }),
-		counter("panics_total", "Sessions that a bug has ended.", func(s Status) float64 { return float64(s.Panics) }),
-	} {
-		if err := reg.Register(c); err != nil {
-			return err
-		}
-	}
-	return nil
 }

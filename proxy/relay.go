@@ -74,8 +74,9 @@ type relay struct {
 	// turn is held by the session's owner of the moment: it guards what follows.
 	turn     chan struct{}
 	captured *session.State
-	frames   uint64   // client frames at that capture
-	names    []string // custom settings that it looked at
+	frames   uint64            // client frames at that capture
+	names    []string          // custom settings that it looked at
+	dead     map[string]string // prepared statements that cannot be run any more, with their text
 	warm     *warm
 }
 

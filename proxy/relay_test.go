@@ -2,13 +2,11 @@ package proxy
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -16,7 +14,6 @@ import (
 
 	"crossfade/internal/pg"
 	"crossfade/internal/pgcluster"
-	"crossfade/proxy/wire"
 )
 
 // psql runs a script through the proxy as psql does.
@@ -113,67 +110,6 @@ func TestPipelines(t *testing.T) {
 		g.toTarget(t)
 		g.toSource(t)
 	}
-}
-
-func TestCancel(t *testing.T) {
-	t.Parallel()
-	g := newRig(t)
-	conn := g.dial(t)
-	for _, side := range []string{Source, Target, Source} {
-		if side != g.Status().Active {
-			g.moveTo(t, side)
-		}
-		ctx, cancel := context.WithCancel(within(t))
-		done := make(chan error, 1)
-		go func() {
-			_, err := conn.Exec(context.Background(), "SELECT pg_sleep(60)")
-			done <- err
-		}()
-		eventually(t, "the statement runs", func() bool {
-			r := g.relays()[0]
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			return r.mu.tracker.Reason() == wire.ReasonOutstanding
-		})
-		// A cancel that comes before the server has begun is lost, as without a proxy.
-		tick := time.NewTicker(20 * time.Millisecond)
-		var err error
-		for waiting := true; waiting; {
-			require.NoError(t, conn.PgConn().CancelRequest(ctx))
-			select {
-			case err = <-done:
-				waiting = false
-			case <-tick.C:
-			}
-		}
-		tick.Stop()
-		cancel()
-		require.Equal(t, pg.CodeQueryCanceled, pg.Code(err))
-		require.Equal(t, side, g.side(t, conn))
-	}
-}
-
-func TestCancelKeysAreChecked(t *testing.T) {
-	t.Parallel()
-	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
-	c := g.rawDial(t)
-	c.send(wire.AppendQuery(nil, "SELECT pg_sleep(0.3)"))
-	wrong := append([]byte(nil), c.key...)
-	wrong[0] ^= 1
-	for _, key := range [][]byte{wrong, append(c.key, 0), {1, 2, 3, 4, 5}} {
-		g.cancel(t.Context(), c.pid, key)
-	}
-	g.cancel(t.Context(), c.pid+1, c.key)
-	require.Equal(t, "TDCZ", shape(c.until('Z')))
-	require.Len(t, c.key, shortKey)
-}
-
-func TestProtocol32GetsALongKey(t *testing.T) {
-	t.Parallel()
-	g := newRig(t)
-	conn := g.dial(t, func(c *pgx.ConnConfig) { c.MaxProtocolVersion = "3.2" })
-	require.Len(t, g.relays()[0].key, longKey)
-	require.Equal(t, Source, g.side(t, conn))
 }
 
 func TestStartupParametersReachBothSides(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
 	"crossfade/internal/pgcluster/pgtest"
 	"crossfade/proxy/wire"
 )
@@ -118,92 +117,6 @@ func TestUnnamedStatementMoves(t *testing.T) {
 	require.Equal(t, "EZ", shape(c.until('Z')), "there is none, as without a move")
 }
 
-func TestListenMoves(t *testing.T) {
-	t.Parallel()
-	g := newRig(t)
-	listener, other := g.dial(t), g.dial(t)
-	run(t, listener, `LISTEN "Jobs"`)
-	for range 3 {
-		run(t, other, `NOTIFY "Jobs", 'from the other'`)
-		n, err := listener.WaitForNotification(within(t))
-		require.NoError(t, err)
-		require.Equal(t, "Jobs", n.Channel)
-		require.Equal(t, "from the other", n.Payload)
-		require.Equal(t, other.PgConn().PID(), n.PID, "the pid that the client knows")
-		run(t, listener, `NOTIFY "Jobs", 'own'`)
-		n, err = listener.WaitForNotification(within(t))
-		require.NoError(t, err)
-		require.Equal(t, listener.PgConn().PID(), n.PID)
-		g.moveTo(t, g.other().Name)
-	}
-}
-
-func TestNotificationDuringTheCaptureIsDelivered(t *testing.T) {
-	t.Parallel()
-	g := newRig(t)
-	listener, other := g.dial(t), g.dial(t)
-	run(t, listener, "LISTEN jobs")
-	const n = 200
-	done := make(chan error, 1)
-	ctx := within(t)
-	go func() {
-		for range n {
-			if _, err := other.Exec(ctx, "NOTIFY jobs"); err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- nil
-	}()
-	for i := 0; len(done) == 0; i++ {
-		g.epoch++
-		_, err := g.Stage(ctx, g.epoch)
-		require.NoError(t, err)
-	}
-	require.NoError(t, <-done)
-	for i := range n {
-		_, err := listener.WaitForNotification(ctx)
-		require.NoError(t, err, "notification %d", i)
-	}
-}
-
-func TestAdvisoryLocksMove(t *testing.T) {
-	t.Parallel()
-	g := newRig(t)
-	holder, other := g.dial(t), g.dial(t)
-	run(t, holder, "SELECT pg_advisory_lock(42), pg_advisory_lock_shared(-1, 7)")
-	for range 3 {
-		require.Equal(t, "false", value(t, other, "pg_try_advisory_lock(42)"))
-		require.Equal(t, "false", value(t, other, "pg_try_advisory_lock(-1, 7)"))
-		require.Equal(t, "true", value(t, other, "pg_try_advisory_lock(43)"))
-		run(t, other, "SELECT pg_advisory_unlock_all()")
-		g.moveTo(t, g.other().Name)
-	}
-	// Handed over between two attempts: given back by one before it is taken by the other.
-	ctx := within(t)
-	g.epoch++
-	_, err := g.Pause(ctx, g.epoch, time.Second)
-	require.NoError(t, err)
-	_, err = g.Restage(ctx, g.epoch)
-	require.NoError(t, err)
-	require.NoError(t, g.Resume(ctx, g.epoch))
-	run(t, holder, "SELECT pg_advisory_unlock(42)")
-	run(t, other, "SELECT pg_advisory_lock(42)")
-	g.moveTo(t, g.other().Name)
-	require.Equal(t, "false", value(t, holder, "pg_try_advisory_lock(42)"))
-
-	// Taken by a stranger on the other side: the attempt is given up.
-	there := map[string]pg.DSN{Source: g.source, Target: g.target}[g.other().Name]
-	run(t, pgtest.Conn(t, there), "SELECT pg_advisory_lock(42)")
-	g.epoch++
-	_, err = g.Pause(ctx, g.epoch, time.Second)
-	require.NoError(t, err)
-	_, err = g.Restage(ctx, g.epoch)
-	require.ErrorContains(t, err, "take advisory lock")
-	require.NoError(t, g.Resume(ctx, g.epoch))
-	require.Equal(t, "true", value(t, other, "pg_try_advisory_lock(42)"), "it still has it")
-}
-
 func TestRoleAndParameterStatusMove(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
@@ -244,77 +157,4 @@ func TestChangedParameterStatusComesWithTheNextResponse(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "server_version", p.Name)
 	require.Equal(t, "TDCZ", c.query("SELECT 1"), "once")
-}
-
-func TestWhatCannotMoveIsNamedWhileArming(t *testing.T) {
-	t.Parallel()
-	g := newRig(t)
-	for i, c := range []struct{ setup, code, undo string }{
-		{"CREATE TEMP TABLE scratch (id int)", "temp_objects", "DROP TABLE scratch"},
-		{"DECLARE c CURSOR WITH HOLD FOR SELECT 1", "held_cursors", "CLOSE c"},
-		{"SELECT set_config(name, 'x', false) FROM (VALUES ('app.computed')) v(name)", "unknown_settings", ""},
-	} {
-		conn := g.dial(t)
-		run(t, conn, c.setup)
-		epoch := int64(10 * (i + 1))
-		_, err := g.Stage(within(t), epoch)
-		var unmovable *UnmovableError
-		require.ErrorAs(t, err, &unmovable, c.setup)
-		require.Len(t, unmovable.Sessions, 1)
-		require.Equal(t, c.code, unmovable.Sessions[0].Code)
-		_, err = g.Pause(within(t), epoch, time.Second)
-		require.NoError(t, err)
-		_, err = g.Restage(within(t), epoch)
-		require.ErrorAs(t, err, &unmovable, c.setup)
-		require.NoError(t, g.Resume(within(t), epoch))
-		require.Equal(t, Source, g.side(t, conn), "it goes on at the source")
-		if c.undo != "" {
-			run(t, conn, c.undo)
-			_, err = g.Stage(within(t), epoch+1)
-			require.NoError(t, err)
-		}
-		require.NoError(t, conn.Close(within(t)))
-		eventually(t, "it is gone", func() bool { return g.Status().Sessions == 0 })
-	}
-}
-
-func TestWhatTheTargetLacksIsNamedWhileArming(t *testing.T) {
-	t.Parallel()
-	g := newRig(t)
-	pgtest.Exec(t, pgtest.Conn(t, g.source), "CREATE TABLE public.only_here (id int)")
-	conn := g.dial(t)
-	_, err := conn.Prepare(within(t), "mine", "SELECT * FROM public.only_here")
-	require.NoError(t, err)
-	_, err = g.Stage(within(t), 1)
-	require.ErrorContains(t, err, `prepared statement "mine"`)
-	require.ErrorContains(t, err, "only_here")
-	run(t, conn, "SELECT 1")
-}
-
-func TestAStateThatCannotBeMadeWholeEndsItsSession(t *testing.T) {
-	t.Parallel()
-	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
-	g.both(t, "CREATE TABLE public.t (id int)")
-	bad, good := g.rawDial(t), g.rawDial(t)
-	ctx := within(t)
-	_, err := g.Stage(ctx, 1)
-	require.NoError(t, err)
-	bad.send(wire.AppendSync(wire.AppendParse(nil, "late", "SELECT id FROM public.t", nil)))
-	require.Equal(t, "1Z", shape(bad.until('Z')))
-	_, err = g.Pause(ctx, 1, time.Second)
-	require.NoError(t, err)
-	_, err = g.Restage(ctx, 1)
-	require.NoError(t, err)
-	pgtest.Exec(t, pgtest.Conn(t, g.target), "DROP TABLE public.t") // behind everything that was tried
-	bad.send(wire.AppendQuery(nil, "INSERT INTO public.t VALUES (1)"))
-	report, err := g.Switch(ctx, 1, Target)
-	require.NoError(t, err)
-	require.Equal(t, 1, report.Moved)
-	require.Equal(t, 1, report.ClientErrors)
-	e := bad.gone()
-	require.Equal(t, "57P01", e.Code)
-	require.Contains(t, e.Message, `prepared statement "late"`)
-	require.Equal(t, "TDCZ", good.query("SELECT 1"))
-	require.EqualValues(t, 1, g.Status().ClientErrors)
-	require.Equal(t, "0", value(t, pgtest.Conn(t, g.source), "SELECT count(*) FROM public.t"), "it never goes back to the source")
 }

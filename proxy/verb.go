@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -36,37 +35,6 @@ func (p *Proxy) other() *Endpoint {
 		return &p.cfg.Target
 	}
 	return &p.cfg.Source
-}
-
-// findings collects what the owners of many sessions found. Safe for concurrent use.
-type findings struct {
-	mu        sync.Mutex
-	captured  int
-	staged    int
-	unstaged  []SessionNote
-	unmovable []SessionNote
-	amber     []SessionNote
-}
-
-func (f *findings) add(list *[]SessionNote, n SessionNote) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	*list = append(*list, n)
-}
-
-func (f *findings) count(n *int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	*n++
-}
-
-func (f *findings) err() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.unmovable) == 0 {
-		return nil
-	}
-	return &UnmovableError{Sessions: f.unmovable}
 }
 
 // each runs do for every session as its owner, at most limit at a time (0: all at

@@ -20,9 +20,9 @@ func (p *Preflight) checkNeighbours(ctx context.Context) ([]Finding, error) {
 		WHERE NOT temporary AND slot_name NOT LIKE 'crossfade\_%' AND slot_name <> 'wal_proposer_slot'
 			AND (database IS NULL OR database = current_database())
 		UNION ALL
-		SELECT 'foreign_subscription', subname::text,
-			'it writes to the source past the proxy, and will meet the fence',
-			'subscribe from the target instead, and disable it before the cutover'
+		SELECT CASE WHEN subenabled THEN 'active_subscription' ELSE 'foreign_subscription' END, subname::text,
+			CASE WHEN subenabled THEN '' ELSE 'it is disabled; enabled, ' END || 'it writes to the source past the proxy, and no fence stops it: what it brings after the fence would be lost',
+			'disable it, and subscribe from the target instead'
 		FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 		ORDER BY 1, 2`)
 	if err != nil {
@@ -30,7 +30,11 @@ func (p *Preflight) checkNeighbours(ctx context.Context) ([]Finding, error) {
 	}
 	var found []Finding
 	for _, n := range there {
-		found = append(found, Finding{Code: n.Code, Severity: Warning, Object: n.Name, Detail: n.Detail, Remedy: n.Remedy})
+		severity := Warning
+		if n.Code == "active_subscription" && p.opts.Mode == Run {
+			severity = Blocker
+		}
+		found = append(found, Finding{Code: n.Code, Severity: severity, Object: n.Name, Detail: n.Detail, Remedy: n.Remedy})
 	}
 	return found, nil
 }

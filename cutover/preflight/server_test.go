@@ -137,6 +137,12 @@ func TestNeighbours(t *testing.T) {
 		{Warning, "foreign_slot", warehouse},
 		{Warning, "foreign_subscription", "feed_" + f.sourceDSN.Database()},
 	}, short(f.ask(t, "neighbours")))
+	feed := "ALTER SUBSCRIPTION feed_" + f.sourceDSN.Database()
+	pgtest.Exec(t, f.sourceAdmin, feed+" SET (slot_name = 'nowhere')")
+	pgtest.Exec(t, f.sourceAdmin, feed+" ENABLE")
+	require.Contains(t, short(f.ask(t, "neighbours")), seen{Blocker, "active_subscription", "feed_" + f.sourceDSN.Database()})
+	pgtest.Exec(t, f.sourceAdmin, feed+" DISABLE")
+	pgtest.Exec(t, f.sourceAdmin, feed+" SET (slot_name = NONE)")
 	pgtest.Exec(t, f.sourceAdmin, "DROP SUBSCRIPTION feed_"+f.sourceDSN.Database())
 }
 

@@ -13,6 +13,13 @@ const (
 	// fenceTries bounds how often the fence asks for its locks in one pause:
 	// with the default lock timeout of 200 ms a second in all.
 	fenceTries = 5
+	// unattended lets the server end a fence or a decision whose client has gone
+	// silent between two of its statements: they follow each other at once.
+	unattended = "SET LOCAL idle_in_transaction_session_timeout = '20s';"
+	// prelockPatience is how long the pre-lock waits for one table: longer than
+	// deadlock_timeout, after which PostgreSQL makes an autovacuum give way. Writers
+	// pass a waiting request of this mode, and the guard lets go for whoever does not.
+	prelockPatience = 3 * time.Second
 	// decisionLockTimeout bounds each lock of the decision. Only our own
 	// applier writes the target then, a batch at a time.
 	decisionLockTimeout = 2 * time.Second
@@ -22,6 +29,13 @@ const (
 	// ended: a server notices a closed socket at once unless it is busy.
 	leadPatience = 10 * time.Second
 	leadPoll     = 100 * time.Millisecond
+	// ledPatience is how long another session may hold the lock of a process that
+	// had it: longer than the server needs to notice by its keepalives that our old
+	// session is gone.
+	ledPatience = 90 * time.Second
+	// lagPatience is how long an attempt waits for the stream to catch up before it
+	// looks at its limit.
+	lagPatience = 10 * time.Second
 	// prepareTimeout bounds the fence's preparation on the source, which waits
 	// for the application's transactions in turns.
 	prepareTimeout = 30 * time.Second

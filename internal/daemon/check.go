@@ -35,7 +35,7 @@ func Check(ctx context.Context, source, target pg.DSN) (preflight.Report, error)
 		return preflight.Report{}, fmt.Errorf("target: %w", err)
 	}
 	defer closeNow(t)
-	return ask(ctx, s, t, source, target, preflight.Run)
+	return ask(ctx, s, t, source, target, preflight.Run, false)
 }
 
 // refusedHosts reports poolers without dialling them, since they may not be
@@ -55,9 +55,9 @@ func refusedHosts(source, target pg.DSN) (preflight.Report, bool) {
 	return r, len(r.Findings) > 0
 }
 
-func ask(ctx context.Context, s, t *pgx.Conn, source, target pg.DSN, mode preflight.Mode) (preflight.Report, error) {
+func ask(ctx context.Context, s, t *pgx.Conn, source, target pg.DSN, mode preflight.Mode, resume bool) (preflight.Report, error) {
 	p, err := preflight.New(s, t, preflight.Options{
-		Mode: mode, SourceHost: source.Host(), TargetHost: target.Host(),
+		Mode: mode, Resume: resume, SourceHost: source.Host(), TargetHost: target.Host(),
 		OpenReplication: func(ctx context.Context) error {
 			conn, err := pg.ConnectReplication(ctx, source, pg.WithName("check"))
 			if err != nil {
@@ -73,8 +73,9 @@ func ask(ctx context.Context, s, t *pgx.Conn, source, target pg.DSN, mode prefli
 	return p.Run(ctx), nil
 }
 
-// refuseBlocked asks and turns blockers into one error of one line.
-func refuseBlocked(ctx context.Context, cfg Config, mode preflight.Mode, log zerolog.Logger) error {
+// refuseBlocked asks and turns blockers into one error of one line. With resume
+// the target may hold what an earlier start made.
+func refuseBlocked(ctx context.Context, cfg Config, mode preflight.Mode, resume bool, log zerolog.Logger) error {
 	s, err := pg.Connect(ctx, cfg.Source, pg.WithName("check"))
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
@@ -85,7 +86,7 @@ func refuseBlocked(ctx context.Context, cfg Config, mode preflight.Mode, log zer
 		return fmt.Errorf("target: %w", err)
 	}
 	defer closeNow(t)
-	report, err := ask(ctx, s, t, cfg.Source, cfg.Target, mode)
+	report, err := ask(ctx, s, t, cfg.Source, cfg.Target, mode, resume)
 	if err != nil {
 		return notComplete(err)
 	}

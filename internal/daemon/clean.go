@@ -45,7 +45,10 @@ func Clean(ctx context.Context, source, target pg.DSN, force bool, tell func(obj
 	if err != nil {
 		return err
 	}
-	decided := run != nil && run.Phase.AtLeast(journal.PhaseSwitched)
+	decided, err := settle(ctx, s, t, run)
+	if err != nil {
+		return err
+	}
 	if decided && !force {
 		return errors.New("the target is the active side of this run: end it with crossfade finish, or give --force, which opens the source's fence as well")
 	}
@@ -60,6 +63,29 @@ func Clean(ctx context.Context, source, target pg.DSN, force bool, tell func(obj
 		return notComplete(fmt.Errorf("target: %w", err))
 	}
 	return nil
+}
+
+// settle reports whether the run was decided. It takes the run first and rejects an
+// epoch that is under way, so that a process that still acts on it can decide no
+// more.
+func settle(ctx context.Context, s, t *pgx.Conn, run *journal.TargetRun) (decided bool, err error) {
+	sr, err := journal.LoadSource(ctx, s)
+	if err != nil || run == nil {
+		return false, err
+	}
+	if sr != nil {
+		taken, err := journal.Take(ctx, s, "clean")
+		if err != nil {
+			return false, err
+		}
+		if taken.Epoch > 0 {
+			if _, err := journal.Reject(ctx, t, taken.Epoch); err != nil {
+				return false, err
+			}
+		}
+	}
+	last, err := journal.LastCommit(ctx, t)
+	return last > 0 || run.Phase.AtLeast(journal.PhaseSwitched), err
 }
 
 // cleanSource removes slot, publication, fences and schema from the source.

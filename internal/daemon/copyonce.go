@@ -66,7 +66,7 @@ func openCopy(ctx context.Context, s, t *pgx.Conn, cfg Config, log zerolog.Logge
 		return nil, errors.New("these databases hold a run with a proxy: go on with crossfade run, or remove it with crossfade clean")
 	}
 	if id.target == nil {
-		if err := refuseBlocked(ctx, cfg, preflight.Copy, log); err != nil {
+		if err := refuseBlocked(ctx, cfg, preflight.Copy, false, log); err != nil {
 			return nil, err
 		}
 		if err := install(ctx, s, t, &id, cfg.Source, modeCopy); err != nil {

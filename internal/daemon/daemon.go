@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
@@ -31,6 +32,7 @@ type daemon struct {
 	users       *users
 	id          identity
 	lead        *pgx.Conn // holds the leader's lock; nil when the source was away at the start
+	ledSince    time.Time // since when another session has that lock; the monitor's
 	versions    [2]int    // server_version_num of source and target
 	proxy       *proxy.Proxy
 	migration   *migration
@@ -40,11 +42,14 @@ type daemon struct {
 	links       []*link
 	registrar   *registrar
 	source      *sourcePort
+	cover       *coverage
 	watching    *link // of the monitor
+	marking     *link // to the target, for what is kept there
 
 	mu       sync.Mutex
 	retained int64 // bytes of WAL that the slot keeps
 	failed   error // why the migration stopped
+	gap      error // what of the source is not followed, an *UncoveredError
 }
 
 // Run serves the applications and moves the database, until ctx ends. onCopy, if
@@ -53,10 +58,16 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, onCopy func(contro
 	if err := cfg.Validate(); err != nil {
 		return usage(err)
 	}
-	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), stream: newFollowing()}
+	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), stream: newFollowing(), cover: &coverage{}}
 	var err error
 	if d.users, err = loadUsers(cfg); err != nil {
 		return err
+	}
+	var cert *tlsconf.Server
+	if cfg.TLSCert != "" {
+		if cert, err = tlsconf.LoadServer(cfg.TLSCert, cfg.TLSKey); err != nil {
+			return usage(err)
+		}
 	}
 	listener, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
@@ -71,7 +82,7 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, onCopy func(contro
 		return errors.Join(err, listener.Close(), server.Close())
 	}
 	defer d.close()
-	if err := d.build(listener); err != nil {
+	if err := d.build(listener, cert); err != nil {
 		return errors.Join(err, listener.Close(), server.Close())
 	}
 	return d.serve(ctx, server, onCopy)
@@ -87,17 +98,10 @@ func withoutNoise(err error) error {
 }
 
 // build makes the parts and connects them.
-func (d *daemon) build(listener net.Listener) error {
+func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	source, target := d.users.endpoints()
-	pc := proxy.Config{Listener: listener, Auth: d.users.known, Source: source, Target: target, Closed: true,
+	pc := proxy.Config{Listener: listener, Auth: d.users.known, TLS: cert, Source: source, Target: target, Closed: true,
 		HoldLimit: d.cfg.HoldLimit, Log: d.log.With().Str(obs.KeyComponent, "proxy").Logger()}
-	if d.cfg.TLSCert != "" {
-		cert, err := tlsconf.LoadServer(d.cfg.TLSCert, d.cfg.TLSKey)
-		if err != nil {
-			return usage(err)
-		}
-		pc.TLS = cert
-	}
 	var err error
 	if d.proxy, err = proxy.New(pc); err != nil {
 		return err
@@ -106,29 +110,38 @@ func (d *daemon) build(listener net.Listener) error {
 	d.migration = &migration{source: d.cfg.Source, target: d.cfg.Target, id: d.id, jobs: d.cfg.Jobs, lockTimeout: d.cfg.SourceLockTimeout,
 		roles: map[string]string{d.cfg.Source.User(): d.cfg.Target.User()}, log: d.log.With().Str(obs.KeyComponent, "migration").Logger(), phase: d.id.target.Phase}
 	d.verify = &verification{source: d.cfg.Source, target: d.cfg.Target, tables: d.migration.tables, log: d.log.With().Str(obs.KeyComponent, "verify").Logger()}
-	d.registrar = &registrar{incarnation: d.incarnation, control: d.link(d.cfg.Source, "register"), pids: d.proxy.ServerPIDs}
+	d.registrar = &registrar{incarnation: d.incarnation, control: d.link(d.cfg.Source, "register"), pids: d.sourcePIDs}
 
 	who := &owner{}
 	majors := [2]int{d.versions[0] / 10000, d.versions[1] / 10000}
 	sourceControl := d.link(d.cfg.Source, "cutover")
 	src := &sourcePort{owner: who, incarnation: d.incarnation, lockTimeout: d.cfg.SourceLockTimeout, control: sourceControl,
-		census: d.link(d.cfg.Source, "census"), register: d.registrar.flush, serverPIDs: d.proxy.ServerPIDs, expect: d.stream.expect,
+		census: d.link(d.cfg.Source, "census"), register: d.registrar.flush, serverPIDs: d.proxy.ServerPIDs, expect: d.stream.expect, cover: d.cover,
 		version: d.versions[0], majors: majors,
-		pre: &prelock{dsn: d.cfg.Source, opts: []pg.Option{pg.WithName("pre-lock")}, watch: d.link(d.cfg.Source, "guard"), timeout: d.cfg.SourceLockTimeout}}
+		pre: &prelock{dsn: d.cfg.Source, opts: []pg.Option{pg.WithName("pre-lock")}, watch: d.link(d.cfg.Source, "guard")}}
 	dst := &targetPort{dsn: d.cfg.Target, key: key, control: d.link(d.cfg.Target, "cutover", pg.WithKey(key)), asking: d.link(d.cfg.Target, "register", pg.WithKey(key)),
 		plan: func() (*schema.DecisionSQL, error) { return d.migration.decisionSQL() }, reached: d.stream.markerEnd,
 		after: d.switched, last: d.migration.last, complete: func() { d.migration.setPhase(journal.PhaseValid) }, majors: majors,
-		pre: &prelock{dsn: d.cfg.Target, opts: []pg.Option{pg.WithName("pre-lock"), pg.WithKey(key)}, watch: d.link(d.cfg.Target, "guard"), timeout: d.cfg.SourceLockTimeout}}
-	d.source, d.watching = src, d.link(d.cfg.Source, "monitor")
+		pre: &prelock{dsn: d.cfg.Target, opts: []pg.Option{pg.WithName("pre-lock"), pg.WithKey(key)}, watch: d.link(d.cfg.Target, "guard")}}
+	d.source, d.watching, d.marking = src, d.link(d.cfg.Source, "monitor"), d.link(d.cfg.Target, "settings")
 	d.coordinator, err = cutover.New(cutover.Config{
 		Journal: &journalPort{control: sourceControl, owner: who},
-		Traffic: &trafficPort{proxy: d.proxy},
+		Traffic: &trafficPort{proxy: d.proxy, pin: d.pin},
 		Forward: cutover.Ports{Source: src, Target: dst, Replication: d.stream, Verification: d.verify},
 		Limits:  cutover.DefaultLimits(),
 		Blocked: d.blocked,
 		Log:     d.log.With().Str(obs.KeyComponent, "cutover").Logger(),
 	})
 	return err
+}
+
+// sourcePIDs are the proxy's server connections on the source, none while the
+// target is active.
+func (d *daemon) sourcePIDs() []int32 {
+	if d.coordinator.Status().Active != cutover.SideSource {
+		return nil
+	}
+	return d.proxy.ServerPIDs()
 }
 
 func (d *daemon) link(dsn pg.DSN, name string, opts ...pg.Option) *link {
@@ -145,6 +158,11 @@ func (d *daemon) switched(ctx context.Context) error {
 		return nil
 	}
 	return d.migration.readPlan(ctx)
+}
+
+// pin reads the source's settings again, which an ALTER ROLE may have changed.
+func (d *daemon) pin(ctx context.Context) error {
+	return d.marking.do(ctx, func(ctx context.Context, conn *pgx.Conn) error { return d.users.pin(ctx, conn, d.log) })
 }
 
 // serve runs the parts. The coordinator ends first, since it needs the others to

@@ -18,7 +18,7 @@ func portError(err error, commit bool) error {
 		return nil
 	case errors.Is(err, journal.ErrMoved):
 		return fmt.Errorf("%w: %w", cutover.ErrConflict, err)
-	case pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected):
+	case errors.Is(err, errWaitedFor), pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected):
 		return fmt.Errorf("%w: %w", cutover.ErrLockTimeout, err)
 	case commit && (pg.Code(err) == "" || pg.ConnectionLost(err)):
 		return fmt.Errorf("%w: %w", cutover.ErrOutcomeUnknown, err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/jackc/pgx/v5"
+
 	"crossfade/cutover"
 	"crossfade/internal/control"
 	"crossfade/internal/journal"
@@ -24,11 +26,17 @@ func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control
 		return control.FinishReport{}, refused(fmt.Sprintf("the comparison of both sides is under way, %d of %d tables done", s.Verification.TablesDone, s.Verification.TablesTotal), "wait, or give --force")
 	case s.Verification.State == "different" && !opt.Force:
 		return control.FinishReport{}, refused(fmt.Sprintf("%d tables differ between the two sides", s.Verification.Differences), "look at the daemon's log; give --force to finish nevertheless")
+	case s.Verification.State != "equal" && !opt.Force:
+		return control.FinishReport{}, refused("the tables of both sides were not proved equal: the comparison says "+verifyState(s.Verification.State), "look at the daemon's log; give --force to finish nevertheless")
 	}
 	if err := d.verify.Discard(ctx); err != nil {
 		return control.FinishReport{}, err
 	}
-	if s.State.Step != cutover.Finished {
+	journalled, err := d.journalled(ctx)
+	if err != nil {
+		return control.FinishReport{}, refused("the source does not answer: "+err.Error(), "make it reachable and run this again; meanwhile the target is served")
+	}
+	if journalled && s.State.Step != cutover.Finished {
 		if err := d.coordinator.Advance(ctx, cutover.Finished); err != nil {
 			return control.FinishReport{}, refused(err.Error(), "look at crossfade status")
 		}
@@ -42,6 +50,17 @@ func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control
 	r.Notes = append(r.Notes, "the source is no longer fenced: nothing stops a client that connects to it directly",
 		"the proxy goes on serving the target; point the applications at the target, then stop it")
 	return r, nil
+}
+
+// journalled reports whether the source still has the run's row, which a finish
+// that was cut short has dropped.
+func (d *daemon) journalled(ctx context.Context) (there bool, err error) {
+	err = d.watching.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		run, err := journal.LoadSource(ctx, conn)
+		there = run != nil
+		return err
+	})
+	return there, err
 }
 
 func (d *daemon) drop(ctx context.Context, tell func(string)) error {

@@ -51,6 +51,9 @@ func findRun(ctx context.Context, source, target *pgx.Conn, sourceDSN, targetDSN
 		return identity{}, err
 	}
 	switch {
+	case s == nil && t != nil && t.Phase.AtLeast(journal.PhaseSwitched):
+		// A finish that was cut short: the target is the active side.
+		return identity{target: t}, nil
 	case s != nil && t == nil:
 		return identity{}, fmt.Errorf("%s holds a run of Crossfade, %s does not: name the target of that run, or remove what it left with: crossfade clean",
 			sourceDSN.Redacted(), targetDSN.Redacted())

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -18,7 +19,13 @@ type link struct {
 	turn chan struct{} // holds one token: the right to use conn
 	once sync.Once
 	conn *pgx.Conn
+	used time.Time // when conn was last known to live
 }
+
+// freshFor is how long after its last use a session counts as alive: longer than
+// the time between two calls within a pause, which need no more round trips, and
+// shorter than the time that a server takes to restart unseen.
+const freshFor = time.Second
 
 func newLink(dsn pg.DSN, opts ...pg.Option) *link {
 	l := &link{dsn: dsn, opts: opts, turn: make(chan struct{}, 1)}
@@ -26,7 +33,8 @@ func newLink(dsn pg.DSN, opts ...pg.Option) *link {
 	return l
 }
 
-// do runs f with the session. A session on which f lost the connection, or in
+// do runs f with the session. One that was idle is asked for a sign of life first,
+// so that the first call behind a server's restart does not fail. A session on which f lost the connection, or in
 // whose transaction it failed, is closed, so that the next caller gets a sound one.
 func (l *link) do(ctx context.Context, f func(ctx context.Context, conn *pgx.Conn) error) error {
 	select {
@@ -35,6 +43,10 @@ func (l *link) do(ctx context.Context, f func(ctx context.Context, conn *pgx.Con
 		return ctx.Err()
 	}
 	defer func() { l.turn <- struct{}{} }()
+	if l.conn != nil && time.Since(l.used) > freshFor && l.conn.Ping(ctx) != nil {
+		closeNow(l.conn)
+		l.conn = nil
+	}
 	if l.conn == nil || l.conn.IsClosed() {
 		conn, err := pg.Connect(ctx, l.dsn, l.opts...)
 		if err != nil {
@@ -43,6 +55,7 @@ func (l *link) do(ctx context.Context, f func(ctx context.Context, conn *pgx.Con
 		l.conn = conn
 	}
 	err := f(ctx, l.conn)
+	l.used = time.Now()
 	if err != nil && (pg.ConnectionLost(err) || l.conn.IsClosed() || l.conn.PgConn().TxStatus() != 'I') {
 		closeNow(l.conn)
 		l.conn = nil

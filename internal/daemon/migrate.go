@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,6 +17,7 @@ import (
 	"crossfade/internal/retry"
 	"crossfade/replicate/apply"
 	"crossfade/replicate/slot"
+	"crossfade/replicate/snapshot"
 )
 
 // migrate takes the run to the stream and follows. An error of the migration
@@ -29,11 +32,15 @@ func (d *daemon) migrate(ctx context.Context, onCopy func(control.Copy)) error {
 		d.watch(ctx)
 		return nil
 	}
-	err := retry.Do(ctx, retry.Policy{OnRetry: obs.Retrying(d.log, "migration goes on")}, func(ctx context.Context) error {
+	var cfg apply.Config
+	err := retry.Do(ctx, retry.Policy{OnRetry: obs.Retrying(d.log, "migration goes on")}, func(ctx context.Context) (err error) {
 		stop := d.migration.watch(ctx, onCopy)
-		defer stop()
-		err := d.migration.run(ctx, true)
-		if err != nil && !pg.ConnectionLost(err) {
+		err = d.migration.run(ctx, true)
+		stop()
+		if err == nil {
+			cfg, err = d.catchUp(ctx)
+		}
+		if err != nil && !passing(err) {
 			return retry.Permanent(err)
 		}
 		return err
@@ -44,7 +51,7 @@ func (d *daemon) migrate(ctx context.Context, onCopy func(control.Copy)) error {
 		}
 		return nil
 	}
-	if err := d.follow(ctx); err != nil && ctx.Err() == nil {
+	if err := d.stream.run(ctx, cfg); err != nil && ctx.Err() == nil {
 		d.fail(err)
 		return nil
 	}
@@ -87,30 +94,50 @@ func (d *daemon) applyConfig() apply.Config {
 	}
 }
 
-// follow runs the stream until a decision closes its lane.
-func (d *daemon) follow(ctx context.Context) error {
+// catchUp records that the copy is behind us and returns what the stream needs.
+func (d *daemon) catchUp(ctx context.Context) (apply.Config, error) {
 	conn, err := d.migration.connectTarget(ctx)
 	if err != nil {
-		return err
+		return apply.Config{}, err
 	}
 	seen, err := apply.LoadSnapshots(ctx, conn)
+	if err == nil {
+		err = d.cover.load(ctx, conn)
+	}
 	closeNow(conn)
 	if err != nil {
-		return err
+		return apply.Config{}, err
 	}
 	if d.coordinator.Status().State.Step == cutover.Copying {
 		if err := d.coordinator.Advance(ctx, cutover.CatchingUp); err != nil {
-			return err
+			return apply.Config{}, fmt.Errorf("%w: %w", errNotRecorded, err)
 		}
 	}
 	cfg := d.applyConfig()
 	cfg.Snapshots = seen
-	return d.stream.run(ctx, cfg)
+	return cfg, nil
+}
+
+// errNotRecorded says that a phase could not be recorded now. The coordinator
+// finds out by itself what became of it.
+var errNotRecorded = errors.New("the end of the copy could not be recorded")
+
+// passing reports whether an error of the migration may be gone at the next
+// attempt: a database was away.
+func passing(err error) bool {
+	if pg.ConnectionLost(err) || snapshot.Passing(err) || errors.Is(err, snapshot.ErrLost) || errors.Is(err, errNotRecorded) {
+		return true
+	}
+	return strings.HasPrefix(pg.Code(err), "57") // operator intervention
 }
 
 // followingLag is how many bytes the stream may be behind to count as following
 // rather than catching up: less than a second's worth of a busy source.
 const followingLag = 1 << 20
+
+// followingDelay is how old the newest applied heartbeat may be for the same; they
+// come every second.
+const followingDelay = 2 * time.Second
 
 // monitor looks at what changes by itself: the slot, the lag, the leader's lock.
 func (d *daemon) monitor(ctx context.Context) error {
@@ -144,8 +171,16 @@ func (d *daemon) look(ctx context.Context) error {
 		if err != nil || !ok {
 			return err
 		}
+		var gap error
+		if d.migration.reached(journal.PhaseIndexed) {
+			gap = d.cover.check(ctx, conn)
+		}
+		var uncovered *UncoveredError
+		if gap != nil && !errors.As(gap, &uncovered) {
+			return gap
+		}
 		d.mu.Lock()
-		d.retained = s.Retained
+		d.retained, d.gap = s.Retained, gap
 		d.mu.Unlock()
 		return nil
 	})
@@ -205,13 +240,17 @@ func (d *daemon) keepLead(ctx context.Context) error {
 		if ctx.Err() != nil || pg.ConnectionLost(err) {
 			return nil
 		}
-		// The server may not have noticed yet that our old session is gone.
-		if errors.Is(err, journal.ErrLed) {
+		// The server may not have noticed yet that our old session is gone; if it
+		// is another process, that one moves our clients' database without us.
+		if d.ledSince.IsZero() {
+			d.ledSince = time.Now()
+		}
+		if errors.Is(err, journal.ErrLed) && time.Since(d.ledSince) < ledPatience {
 			d.log.Warn().Err(err).Msg("the leader's lock is held by another session")
 			return nil
 		}
 		return err
 	}
-	d.lead = conn
+	d.lead, d.ledSince = conn, time.Time{}
 	return nil
 }

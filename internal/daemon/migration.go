@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +37,7 @@ type migration struct {
 	phase   journal.Phase
 	copier  *copy.Copier
 	plan    *schema.Plan      // of the kept archive
+	dumped  map[uint32]bool   // oids of the tables in it; one that was made later is not on the target
 	catalog *catalog.Database // the source's, as old as the archive or read again
 	version int               // the target's major version
 }
@@ -133,6 +136,9 @@ func (m *migration) begin(ctx context.Context, target *pgx.Conn, useSlot bool) (
 		return nil, err
 	}
 	archive, err := schema.Dump(ctx, schema.DumpConfig{DSN: m.source, Snapshot: held.ID()})
+	if err != nil { // pg_dump's words do not say whether the source was away; its snapshot's session does
+		err = errors.Join(err, held.Check(ctx))
+	}
 	if err == nil {
 		err = journal.SetArchive(ctx, target, archive)
 	}
@@ -148,10 +154,71 @@ func (m *migration) begin(ctx context.Context, target *pgx.Conn, useSlot bool) (
 	return held, nil
 }
 
-// makeSlot makes the publication, then the slot, and holds the slot's snapshot.
-// A slot of an earlier start, whose snapshot is gone, is dropped first: nothing
-// has been copied under it.
+// slotTries bounds how often the slot is made anew because tables were made while
+// it waited for open transactions.
+const slotTries = 10
+
+// makeSlot makes the publication, then the slot, and holds the slot's snapshot,
+// which must see exactly the tables that are published: one that was made in
+// between would be copied and never followed.
 func (m *migration) makeSlot(ctx context.Context, target *pgx.Conn) (*snapshot.Holder, error) {
+	for try := 1; ; try++ {
+		held, err := m.makeSlotOnce(ctx, target)
+		if err != nil {
+			return nil, err
+		}
+		missing, err := m.unpublished(ctx, held)
+		if err == nil && len(missing) == 0 {
+			return held, nil
+		}
+		held.Close()
+		if err != nil {
+			return nil, err
+		}
+		if try == slotTries {
+			return nil, fmt.Errorf("table %s was made while the slot was made, %d times over: let the application make no tables for a moment", missing[0].Display(), try)
+		}
+		m.log.Info().Str(obs.KeyRelation, missing[0].Display()).Msg("a table was made meanwhile; the slot is made anew")
+	}
+}
+
+// unpublished lists the tables that the snapshot sees and the publication lacks,
+// and the other way round.
+func (m *migration) unpublished(ctx context.Context, held *snapshot.Holder) ([]pg.Name, error) {
+	conn, err := m.connectSource(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer closeNow(conn)
+	if err := snapshot.Begin(ctx, conn, held.ID(), 0); err != nil {
+		return nil, err
+	}
+	db, err := catalog.Read(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	have, err := slot.PublishedTables(ctx, conn, journal.Publication)
+	if err != nil {
+		return nil, err
+	}
+	want := published(db)
+	var out []pg.Name
+	for _, n := range want {
+		if !slices.Contains(have, n) {
+			out = append(out, n)
+		}
+	}
+	for _, n := range have {
+		if !slices.Contains(want, n) {
+			out = append(out, n)
+		}
+	}
+	return out, nil
+}
+
+// makeSlotOnce makes both. A slot of an earlier start, whose snapshot is gone, is
+// dropped first: nothing has been copied under it.
+func (m *migration) makeSlotOnce(ctx context.Context, target *pgx.Conn) (*snapshot.Holder, error) {
 	conn, err := m.connectSource(ctx)
 	if err != nil {
 		return nil, err
@@ -231,7 +298,14 @@ func (m *migration) loadPlan(ctx context.Context, target *pgx.Conn, held *snapsh
 	if err != nil {
 		return err
 	}
+	dumped := map[uint32]bool{}
+	for _, e := range archive.Entries {
+		if e.Kind == "TABLE" {
+			dumped[e.OID] = true
+		}
+	}
 	m.mu.Lock()
+	m.dumped = dumped
 	m.plan, m.catalog, m.version = schema.NewPlan(archive), db, snapshot.Version(target)/10000
 	m.mu.Unlock()
 	return nil
@@ -267,7 +341,7 @@ func (m *migration) restore(ctx context.Context, part schema.Part, conns []*pgx.
 func (m *migration) copy(ctx context.Context, target *pgx.Conn, held *snapshot.Holder) error {
 	var tables []copy.Table
 	for _, r := range m.catalog.Relations {
-		if r.Kind != catalog.KindTable {
+		if r.Kind != catalog.KindTable || !m.dumped[r.OID] {
 			continue
 		}
 		tables = append(tables, copy.Table{OID: r.OID, Name: r.Name(), Columns: r.CopyColumns(), Binary: r.BinarySafe})
@@ -302,6 +376,9 @@ func (m *migration) afterCopy(ctx context.Context, target *pgx.Conn) error {
 		return err
 	}
 	for _, r := range m.catalog.Relations {
+		if !m.dumped[r.OID] {
+			continue
+		}
 		if _, err := target.Exec(ctx, "ANALYZE "+r.Name().String()); err != nil {
 			return fmt.Errorf("analyse %s: %w", r.Name().Display(), err)
 		}
@@ -342,7 +419,11 @@ func (m *migration) decisionSQL() (*schema.DecisionSQL, error) {
 	return &sql, nil
 }
 
-// last restores what follows the decision.
+// last restores what follows the decision, and fills the materialised views with
+// what the applications may have asked of the source since the copy.
 func (m *migration) last(ctx context.Context, conn *pgx.Conn) error {
-	return m.restore(ctx, schema.Last, []*pgx.Conn{conn})
+	if err := m.restore(ctx, schema.Last, []*pgx.Conn{conn}); err != nil {
+		return err
+	}
+	return schema.RefreshMatViews(ctx, conn, m.catalog.MatViews)
 }

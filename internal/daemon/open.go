@@ -37,16 +37,19 @@ func (d *daemon) open(ctx context.Context) error {
 	if d.id.target != nil && d.id.target.Mode != modeRun {
 		return errors.New("these databases hold a one-shot copy that was not ended: go on with crossfade copy, or remove it with crossfade clean")
 	}
-	begin := d.id.source == nil
+	begin := d.id.source == nil && !(d.id.target != nil && d.id.target.Phase.AtLeast(journal.PhaseSwitched))
+	if d.id.target != nil { // of a start that was cut short, the source may be another
+		if err := checkSystem(ctx, d.id, d.cfg.Source); err != nil {
+			return err
+		}
+	}
 	if begin {
-		if err := refuseBlocked(ctx, d.cfg, preflight.Run, d.log); err != nil {
+		if err := refuseBlocked(ctx, d.cfg, preflight.Run, d.id.target != nil, d.log); err != nil {
 			return err
 		}
 		if err := install(ctx, source, target, &d.id, d.cfg.Source, modeRun); err != nil {
 			return errors.Join(err, d.takeBack(ctx, source, target))
 		}
-	} else if err := checkSystem(ctx, d.id, d.cfg.Source); err != nil {
-		return err
 	}
 	d.versions = [2]int{snapshot.Version(source), snapshot.Version(target)}
 	if !d.id.target.Phase.AtLeast(journal.PhaseSwitched) {
@@ -81,8 +84,12 @@ func leadSoon(ctx context.Context, source *pgx.Conn) error {
 }
 
 // openWithoutSource goes on when the target is the active side and the source is
-// gone, and gives the source's error otherwise.
+// gone, and gives the source's error otherwise. A source that refuses the password
+// is not gone: applications log in with that password, and none could any more.
 func (d *daemon) openWithoutSource(ctx context.Context, target *pgx.Conn, cause error) error {
+	if pg.IsCode(cause, pg.CodeInvalidPassword, pg.CodeInvalidAuthorization) {
+		return cause
+	}
 	run, err := journal.LoadTarget(ctx, target)
 	if err != nil || run == nil || !run.Phase.AtLeast(journal.PhaseSwitched) {
 		return errors.Join(cause, err)

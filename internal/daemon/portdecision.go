@@ -35,10 +35,6 @@ func (t *targetPort) RehearseDecision(ctx context.Context, in cutover.DecisionIn
 	if err != nil {
 		return err
 	}
-	tables, err := t.tables(ctx)
-	if err != nil {
-		return err
-	}
 	conn, err := pg.Connect(ctx, t.dsn, pg.WithName("rehearsal"), pg.WithKey(t.key))
 	if err != nil {
 		return err
@@ -52,13 +48,13 @@ func (t *targetPort) RehearseDecision(ctx context.Context, in cutover.DecisionIn
 		if _, err := progress.Close(ctx, conn, lane, 0); err != nil {
 			return err
 		}
-		if _, err := sequence.Set(ctx, conn, states(in.Sequences)); err != nil {
+		if err := sequence.SetExactly(ctx, conn, states(in.Sequences)); err != nil {
 			return err
 		}
 		if err := schema.Run(ctx, conn, sql.Decide); err != nil {
 			return err
 		}
-		_, err := conn.PgConn().Exec(ctx, journal.OpenFence(tables)).ReadAll()
+		_, err := conn.PgConn().Exec(ctx, journal.OpenFence).ReadAll()
 		return err
 	}()
 	if err != nil {
@@ -75,12 +71,8 @@ func (t *targetPort) Decide(ctx context.Context, in cutover.DecisionInput) error
 	if err != nil {
 		return err
 	}
-	tables, err := t.tables(ctx)
-	if err != nil {
-		return err
-	}
 	err = t.pre.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		if err := t.decideIn(ctx, conn, in, sql, tables); err != nil {
+		if err := t.decideIn(ctx, conn, in, sql); err != nil {
 			return err
 		}
 		failpoint.Here(cutover.PointBeforeDecisionCommit)
@@ -100,8 +92,8 @@ func (t *targetPort) Decide(ctx context.Context, in cutover.DecisionInput) error
 	return nil
 }
 
-func (t *targetPort) decideIn(ctx context.Context, conn *pgx.Conn, in cutover.DecisionInput, sql *schema.DecisionSQL, tables []pg.Name) error {
-	begin := journal.SetLocalLockTimeout(decisionLockTimeout) + "SET LOCAL synchronous_commit = on;"
+func (t *targetPort) decideIn(ctx context.Context, conn *pgx.Conn, in cutover.DecisionInput, sql *schema.DecisionSQL) error {
+	begin := journal.SetLocalLockTimeout(decisionLockTimeout) + unattended + "SET LOCAL synchronous_commit = on;"
 	if _, err := conn.PgConn().Exec(ctx, begin).ReadAll(); err != nil {
 		return err
 	}
@@ -111,7 +103,7 @@ func (t *targetPort) decideIn(ctx context.Context, conn *pgx.Conn, in cutover.De
 	if _, err := progress.Close(ctx, conn, lane, t.reached()); err != nil {
 		return err
 	}
-	if _, err := sequence.Set(ctx, conn, states(in.Sequences)); err != nil {
+	if err := sequence.SetExactly(ctx, conn, states(in.Sequences)); err != nil {
 		return err
 	}
 	// One round trip for all that was rehearsed statement by statement.
@@ -119,7 +111,7 @@ func (t *targetPort) decideIn(ctx context.Context, conn *pgx.Conn, in cutover.De
 	for _, s := range sql.Decide {
 		b.WriteString(s.SQL + "\n;\n")
 	}
-	b.WriteString(journal.OpenFence(tables))
+	b.WriteString(journal.OpenFence)
 	b.WriteString("UPDATE crossfade.run SET phase = '" + string(journal.PhaseSwitched) + "', changed_at = pg_catalog.clock_timestamp();")
 	b.WriteString("SELECT pg_catalog.pg_logical_emit_message(true, '" + journal.MarkerPrefix + "', " + pg.QuoteLiteral(in.Nonce) + ");")
 	_, err := conn.PgConn().Exec(ctx, b.String()).ReadAll()

@@ -29,7 +29,7 @@ func (s *sourcePort) Fence(ctx context.Context, epoch int64, nonce string) (cuto
 	}
 	for try := 1; ; try++ {
 		err = s.pre.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-			return s.fenceOnce(ctx, conn, tables, epoch, nonce)
+			return s.fenceOnce(ctx, conn, tables, epoch, nonce, &report.LSN)
 		})
 		if !pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected) || try == fenceTries || ctx.Err() != nil {
 			break
@@ -44,19 +44,19 @@ func (s *sourcePort) Fence(ctx context.Context, epoch int64, nonce string) (cuto
 	return report, nil
 }
 
-func (s *sourcePort) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.Name, epoch int64, nonce string) error {
-	sql := journal.SetLocalLockTimeout(s.lockTimeout) + "SET LOCAL synchronous_commit = on;" + journal.CloseFence(tables)
+func (s *sourcePort) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.Name, epoch int64, nonce string, lsn *string) error {
+	sql := journal.SetLocalLockTimeout(s.lockTimeout) + unattended + "SET LOCAL synchronous_commit = on;" + journal.CloseFence(tables)
 	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
 		return err
 	}
 	if err := journal.AdvanceFenced(ctx, conn, epoch, s.owner.get(), string(cutover.Pausing), string(cutover.Fenced), nonce); err != nil {
 		return err
 	}
-	marker := `SELECT pg_catalog.pg_logical_emit_message(true, '` + journal.MarkerPrefix + `', $1)`
+	marker := `SELECT pg_catalog.pg_logical_emit_message(true, '` + journal.MarkerPrefix + `', $1)::text`
 	if s.version < 140000 { // older sources publish no messages
-		marker = `INSERT INTO crossfade.marker (nonce) VALUES ($1)`
+		marker = `INSERT INTO crossfade.marker (nonce) VALUES ($1) RETURNING pg_catalog.pg_current_wal_insert_lsn()::text`
 	}
-	if _, err := conn.Exec(ctx, marker, nonce); err != nil {
+	if err := conn.QueryRow(ctx, marker, nonce).Scan(lsn); err != nil {
 		return fmt.Errorf("emit the marker: %w", err)
 	}
 	failpoint.Here(cutover.PointBeforeFenceCommit)

@@ -147,14 +147,29 @@ func (f *following) expect(epoch int64, nonce string) error {
 	return nil
 }
 
-// Lag implements cutover.Replication.
-func (f *following) Lag(context.Context) (cutover.Lag, error) {
+// Lag implements cutover.Replication. It gives a stream that is behind for a
+// moment the time to catch up, since what is behind now is a longer pause later.
+func (f *following) Lag(ctx context.Context) (cutover.Lag, error) {
 	follower, err := f.get()
 	if err != nil {
 		return cutover.Lag{}, err
 	}
-	s := follower.Status()
-	return cutover.Lag{Bytes: s.LagBytes, Delay: time.Duration(max(0, s.LagMS)) * time.Millisecond}, nil
+	ctx, cancel := context.WithTimeout(ctx, lagPatience)
+	defer cancel()
+	tick := time.NewTicker(guardPoll)
+	defer tick.Stop()
+	for {
+		s := follower.Status()
+		lag := cutover.Lag{Bytes: s.LagBytes, Delay: time.Duration(max(0, s.LagMS)) * time.Millisecond}
+		if lag.Bytes <= followingLag && lag.Delay <= followingDelay {
+			return lag, nil
+		}
+		select {
+		case <-ctx.Done():
+			return lag, nil
+		case <-tick.C:
+		}
+	}
 }
 
 // WaitMarker implements cutover.Replication.

@@ -24,6 +24,7 @@ type sourcePort struct {
 	pre         *prelock
 	register    func(ctx context.Context) error // makes our proxy's server connections known
 	serverPIDs  func() []int32
+	cover       *coverage
 	expect      func(epoch int64, nonce string) error // announces the marker to the stream
 	version     int                                   // server_version_num
 	majors      [2]int
@@ -66,7 +67,8 @@ func (s *sourcePort) PrepareFence(ctx context.Context) (cutover.FencePlan, error
 	return plan, portError(err, false)
 }
 
-// tables lists what the fence covers, and refuses when a table is behind none.
+// tables lists what the fence covers, and refuses when a table is behind none or
+// not followed.
 func (s *sourcePort) tables(ctx context.Context) ([]pg.Name, error) {
 	var tables []pg.Name
 	err := s.control.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
@@ -76,6 +78,9 @@ func (s *sourcePort) tables(ctx context.Context) ([]pg.Name, error) {
 		}
 		if len(missing) > 0 {
 			return fmt.Errorf("table %s has no fence: it was made a moment ago; try again", missing[0].Display())
+		}
+		if err := s.cover.check(ctx, conn); err != nil {
+			return err
 		}
 		tables, err = journal.Tables(ctx, conn)
 		return err
@@ -131,23 +136,22 @@ func (s *sourcePort) Expel(ctx context.Context, _ int64) (int, error) {
 // Unfence implements cutover.Source.
 func (s *sourcePort) Unfence(ctx context.Context, epoch int64) error {
 	return portError(s.control.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return unfence(ctx, conn, epoch, s.owner.get(), s.lockTimeout,
+		return unfence(ctx, conn, epoch, s.owner.get(),
 			[]string{string(cutover.Fenced), string(cutover.Draining), string(cutover.Deciding)})
 	}), true)
 }
 
-// unfence opens the fence and records the step idle in one transaction.
-func unfence(ctx context.Context, conn *pgx.Conn, epoch int64, token string, lockTimeout time.Duration, from []string) error {
-	tables, err := journal.ClosedTables(ctx, conn)
-	if err != nil {
-		return err
-	}
+// unfence opens the fence and records the step idle in one transaction. It needs
+// no lock on a table, so that no vacuum can keep the applications waiting.
+func unfence(ctx context.Context, conn *pgx.Conn, epoch int64, token string, from []string) error {
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		sql := journal.SetLocalLockTimeout(lockTimeout) + "SET LOCAL synchronous_commit = on;" + journal.OpenFence(tables)
-		if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+		if err := journal.AdvanceFrom(ctx, tx, epoch, token, from, string(cutover.Idle)); err != nil {
+			return err
+		}
+		if _, err := conn.PgConn().Exec(ctx, "SET LOCAL synchronous_commit = on;"+journal.OpenFence).ReadAll(); err != nil {
 			return fmt.Errorf("open the fence: %w", err)
 		}
-		return journal.AdvanceFrom(ctx, tx, epoch, token, from, string(cutover.Idle))
+		return nil
 	})
 }
 
@@ -164,8 +168,12 @@ func (s *sourcePort) Sequences(ctx context.Context) ([]cutover.Sequence, error) 
 	return out, err
 }
 
-// Fingerprint implements cutover.Source.
+// Fingerprint implements cutover.Source. What the stream does not cover is no
+// schema that could be moved, however equal it looks.
 func (s *sourcePort) Fingerprint(ctx context.Context) (cutover.Fingerprint, error) {
+	if err := s.census.do(ctx, s.cover.check); err != nil {
+		return cutover.Fingerprint{}, err
+	}
 	return fingerprint(ctx, s.census, s.majors)
 }
 

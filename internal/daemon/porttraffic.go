@@ -11,10 +11,16 @@ import (
 )
 
 // trafficPort is cutover.Traffic over the proxy.
-type trafficPort struct{ proxy *proxy.Proxy }
+type trafficPort struct {
+	proxy *proxy.Proxy
+	pin   func(ctx context.Context) error // reads the source's settings of every role again
+}
 
 // Stage implements cutover.Traffic.
 func (t *trafficPort) Stage(ctx context.Context, epoch int64) (cutover.StageReport, error) {
+	if err := t.pin(ctx); err != nil {
+		return cutover.StageReport{}, err
+	}
 	r, err := t.proxy.Stage(ctx, epoch)
 	return cutover.StageReport{Sessions: r.Sessions}, err
 }

@@ -18,45 +18,64 @@ import (
 // that wait for it and lets go at once when there is one (C21). The lock is a
 // help, not a need: the fence and the decision take what they need themselves.
 type prelock struct {
-	dsn     pg.DSN
-	opts    []pg.Option
-	watch   *link // where the guard looks for waiters
-	timeout time.Duration
+	dsn   pg.DSN
+	opts  []pg.Option
+	watch *link // where the guard looks for waiters
 
-	mu   sync.Mutex // held by whoever uses conn
-	conn *pgx.Conn  // in a transaction that holds the lock, or nil
-	pid  int32
-	stop context.CancelFunc  // ends the guard
-	done chan struct{}       // closed when the guard has ended
-	lost func(reason string) // told when the guard let go
+	mu     sync.Mutex
+	conn   *pgx.Conn               // in a transaction that holds the lock, or nil
+	taking context.CancelCauseFunc // gives up a lock that is being taken, or nil
+	stop   context.CancelFunc      // ends the guard
+	done   chan struct{}           // closed when the guard has ended
+	lost   func(reason string)     // told when the guard let go
 }
 
-// take locks the tables. It gives up after one lock timeout, so that nobody
-// waits longer behind it; the caller may try again.
+// take locks the tables. Somebody may wait for a table that it has while it waits
+// for the next: then it gives up, and the caller may try again.
 func (p *prelock) take(ctx context.Context, tables []pg.Name, lost func(reason string)) error {
 	p.release()
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	conn, err := pg.Connect(ctx, p.dsn, p.opts...)
 	if err != nil {
 		return err
 	}
-	sql := "BEGIN;" + journal.SetLocalLockTimeout(p.timeout) + journal.Lock(tables, "SHARE UPDATE EXCLUSIVE")
-	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+	if _, err := conn.PgConn().Exec(ctx, "BEGIN;"+journal.SetLocalLockTimeout(prelockPatience)).ReadAll(); err != nil {
 		closeNow(conn)
 		return fmt.Errorf("pre-lock tables: %w", err)
 	}
 	// Neon's key data is no process number, so the server is asked for it.
-	if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_backend_pid()`).Scan(&p.pid); err != nil {
+	var pid int32
+	if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_backend_pid()`).Scan(&pid); err != nil {
 		closeNow(conn)
 		return fmt.Errorf("pre-lock tables: %w", err)
 	}
-	p.conn, p.lost = conn, lost
+	locking, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	guardCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	p.stop, p.done = stop, make(chan struct{})
-	go p.guard(guardCtx, p.pid, p.done)
+	p.mu.Lock()
+	p.stop, p.done, p.taking, p.lost = stop, make(chan struct{}), giveUp, lost
+	go p.guard(guardCtx, pid, p.done)
+	p.mu.Unlock()
+
+	_, err = conn.PgConn().Exec(locking, journal.Lock(tables, "SHARE UPDATE EXCLUSIVE")).ReadAll()
+	p.mu.Lock()
+	p.taking = nil
+	if cause := context.Cause(locking); cause != nil {
+		err = cause
+	}
+	if err == nil {
+		p.conn = conn
+	}
+	p.mu.Unlock()
+	if err != nil {
+		closeNow(conn)
+		p.release()
+		return fmt.Errorf("pre-lock tables: %w", err)
+	}
 	return nil
 }
+
+// errWaitedFor says that an application's session waited for the pre-lock.
+var errWaitedFor = errors.New("an application waits for it")
 
 // guard releases the lock as soon as somebody waits for it.
 func (p *prelock) guard(ctx context.Context, pid int32, done chan struct{}) {
@@ -76,12 +95,18 @@ func (p *prelock) guard(ctx context.Context, pid int32, done chan struct{}) {
 		if err != nil {
 			who = "nobody can be asked who waits: " + err.Error()
 		}
-		if who != "" {
-			if p.letGo() && p.lost != nil {
-				p.lost("let go for " + who)
-			}
-			return
+		if who == "" {
+			continue
 		}
+		p.mu.Lock()
+		taking, lost := p.taking, p.lost
+		p.mu.Unlock()
+		if taking != nil {
+			taking(fmt.Errorf("%w: %s", errWaitedFor, who))
+		} else if p.letGo() && lost != nil {
+			lost("let go for " + who)
+		}
+		return
 	}
 }
 

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -24,15 +25,20 @@ func Recover(ctx context.Context, source, target pg.DSN) (sentence string, err e
 		return recoverWithoutSource(ctx, t, terr, serr)
 	}
 	defer closeNow(s)
-	if err := journal.Lead(ctx, s); err != nil {
-		return "", err
+	if err := leadSoon(ctx, s); err != nil {
+		return "", fmt.Errorf("source: %w; a daemon that runs does what is to be done by itself: look at crossfade status", err)
 	}
 	run, err := journal.LoadSource(ctx, s)
 	if err != nil {
-		return "", notComplete(err)
+		return "", recoverError(fmt.Errorf("source: %w", err))
+	}
+	if terr == nil {
+		if err := sameRun(ctx, t, run, target); err != nil {
+			return "", recoverError(err)
+		}
 	}
 	if run == nil {
-		return "The source is active: it holds no run of Crossfade.", nil
+		return recoverWithoutRun(ctx, t, terr)
 	}
 	step := cutover.StepName(run.Step)
 	switch {
@@ -42,7 +48,7 @@ func Recover(ctx context.Context, source, target pg.DSN) (sentence string, err e
 		return fmt.Sprintf("The source is active: no attempt is under way (epoch %d).", run.Epoch), nil
 	}
 	const me = "recover"
-	if _, err := journal.Take(ctx, s, me); err != nil {
+	if *run, err = journal.Take(ctx, s, me); err != nil {
 		return "", notComplete(err)
 	}
 	decision := journal.Abort
@@ -60,10 +66,50 @@ func Recover(ctx context.Context, source, target pg.DSN) (sentence string, err e
 		}
 		return fmt.Sprintf("The target is active: epoch %d was decided, and the source has now been told so.", run.Epoch), nil
 	}
-	if err := unfence(ctx, s, run.Epoch, me, defaultLockTimeout, []string{run.Step}); err != nil {
+	if err := unfence(ctx, s, run.Epoch, me, []string{run.Step}); err != nil {
 		return "The source is the active side, but its fence is still closed.", notComplete(err)
 	}
 	return fmt.Sprintf("The source is active: epoch %d, left in the step %s, was aborted and the fence opened.", run.Epoch, run.Step), nil
+}
+
+// recoverError gives the exit code: nothing was changed by a refusal.
+func recoverError(err error) error {
+	if errors.Is(err, journal.ErrExchanged) || errors.Is(err, errOtherRun) {
+		return err
+	}
+	return notComplete(err)
+}
+
+// errOtherRun says that two databases do not belong to one run.
+var errOtherRun = errors.New("name the two databases of one run")
+
+// sameRun refuses a target that does not belong to the source's run.
+func sameRun(ctx context.Context, t *pgx.Conn, run *journal.SourceRun, target pg.DSN) error {
+	tr, err := journal.LoadTarget(ctx, t)
+	switch {
+	case err != nil:
+		return fmt.Errorf("target: %w", err)
+	case run != nil && tr == nil:
+		return fmt.Errorf("the source holds a run of Crossfade, %s does not: %w", target.Redacted(), errOtherRun)
+	case run != nil && tr.RunID != run.RunID:
+		return fmt.Errorf("the source and %s hold different runs of Crossfade: %w", target.Redacted(), errOtherRun)
+	}
+	return nil
+}
+
+// recoverWithoutRun is for a source that holds no run: before a first start,
+// behind a finish, or behind one that was cut short.
+func recoverWithoutRun(ctx context.Context, t *pgx.Conn, terr error) (string, error) {
+	if terr == nil {
+		tr, err := journal.LoadTarget(ctx, t)
+		if err != nil {
+			return "", notComplete(err)
+		}
+		if tr != nil && tr.Phase.AtLeast(journal.PhaseSwitched) {
+			return "The target is active: it was switched to, and the source holds nothing of the run any more.", nil
+		}
+	}
+	return "No run of Crossfade is under way: the source is not fenced, and holds no run.", nil
 }
 
 func recoverWithoutSource(ctx context.Context, t *pgx.Conn, terr, serr error) (string, error) {

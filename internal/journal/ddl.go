@@ -10,14 +10,25 @@ const (
 	MarkerPrefix = "crossfade.marker"
 )
 
-// FenceDDL makes the function behind the fence triggers of either side. A
-// session passes when its start-up options carry the run's key. SECURITY
-// DEFINER lets it read the key for roles that have no right on our schema.
-const FenceDDL = `
-CREATE OR REPLACE FUNCTION crossfade.fence() RETURNS trigger
+// fenceHead begins the function behind the fence triggers of either side.
+// SECURITY DEFINER lets it read the key for roles that have no right on our
+// schema.
+const fenceHead = `CREATE OR REPLACE FUNCTION crossfade.fence() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $fence$
 BEGIN
-	IF EXISTS (SELECT FROM crossfade.run r WHERE r.key = pg_catalog.current_setting('crossfade.key', true)) THEN
+`
+
+// OpenFence opens a fence: its triggers, in whatever state they are, do nothing
+// any more. It locks no table, so that nothing can hold it up, and like every
+// change of the catalog it holds for sessions with an old snapshot too.
+const OpenFence = fenceHead + `	RETURN NULL; -- open
+END
+$fence$;
+`
+
+// ShutFence lets only sessions write whose start-up options carry the run's key;
+// it bites where the triggers are enabled.
+const ShutFence = fenceHead + `	IF EXISTS (SELECT FROM crossfade.run r WHERE r.key = pg_catalog.current_setting('crossfade.key', true)) THEN
 		RETURN NULL;
 	END IF;
 	RAISE EXCEPTION USING
@@ -26,6 +37,10 @@ BEGIN
 		HINT = 'Connect through the Crossfade proxy, which leads to the active database. "crossfade status" says which one that is.';
 END
 $fence$;
+`
+
+// fenceRights keeps others from making triggers of the function.
+const fenceRights = `
 REVOKE ALL ON FUNCTION crossfade.fence() FROM PUBLIC;
 `
 
@@ -52,7 +67,7 @@ CREATE TABLE crossfade.backend (
 CREATE TABLE crossfade.marker (
 	nonce text PRIMARY KEY
 );
-` + FenceDDL
+` + OpenFence + fenceRights
 
 // TargetDDL makes the schema crossfade on the target.
 const TargetDDL = `
@@ -118,4 +133,4 @@ CREATE TABLE crossfade.pin (
 	value text NOT NULL,
 	PRIMARY KEY (role, name)
 );
-` + FenceDDL
+` + ShutFence + fenceRights

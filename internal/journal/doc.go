@@ -15,8 +15,9 @@
 //     stop.
 //   - The row of crossfade.decision, whose primary key is the epoch, is the one
 //     decision of that epoch: 'commit' or 'abort', whoever is first.
-//   - A fence is the state of triggers in the catalog (C14). Rows only carry
-//     the key by which our own sessions pass.
+//   - A fence is in the catalog (C14): triggers on every table, enabled as
+//     ALWAYS, and the body of their function, which shuts or opens them all at
+//     once. Rows only carry the key by which our own sessions pass.
 //   - Both run rows carry the same run_id; two databases whose rows differ
 //     belong to different runs and are never touched together.
 package journal

@@ -17,10 +17,11 @@ type FenceState struct {
 	Tables  int // tables that a fence must cover
 	Ready   int // of these, with the trigger in any state
 	Enabled int // of these, with the trigger enabled as ALWAYS
+	Shut    bool
 }
 
 // Closed reports whether every table is fenced.
-func (s FenceState) Closed() bool { return s.Enabled == s.Tables }
+func (s FenceState) Closed() bool { return s.Shut && s.Enabled == s.Tables }
 
 // MissingFence lists the tables without a fence trigger.
 func MissingFence(ctx context.Context, conn *pgx.Conn) ([]pg.Name, error) {
@@ -74,6 +75,11 @@ func ReadFence(ctx context.Context, conn *pgx.Conn) (FenceState, error) {
 		return FenceState{}, err
 	}
 	s := FenceState{Tables: len(tables)}
+	err = conn.QueryRow(ctx, `SELECT coalesce(bool_or(prosrc LIKE '%RAISE EXCEPTION%'), false) FROM pg_catalog.pg_proc
+		WHERE oid = pg_catalog.to_regprocedure('crossfade.fence()')`).Scan(&s.Shut)
+	if err != nil {
+		return FenceState{}, fmt.Errorf("read the fence: %w", err)
+	}
 	for _, t := range tables {
 		if e, ok := have[t]; ok {
 			s.Ready++
@@ -85,32 +91,17 @@ func ReadFence(ctx context.Context, conn *pgx.Conn) (FenceState, error) {
 	return s, nil
 }
 
-// ClosedTables lists the tables whose fence trigger is enabled.
-func ClosedTables(ctx context.Context, conn *pgx.Conn) ([]pg.Name, error) {
-	have, err := fenced(ctx, conn)
-	if err != nil {
-		return nil, err
-	}
-	var closed []pg.Name
-	for t, enabled := range have {
-		if enabled != "D" {
-			closed = append(closed, t)
-		}
-	}
-	return closed, nil
-}
-
 // PrepareFence gives every table that lacks it the fence trigger, disabled or
-// (closed) enabled as ALWAYS. It takes one table in one transaction, waits for
+// (enabled) as ALWAYS. It takes one table in one transaction, waits for
 // its lock at most lockTimeout at a time, so that no statement of the
 // application waits longer behind it, and tries again until ctx ends.
-func PrepareFence(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, closed bool) error {
+func PrepareFence(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, enabled bool) error {
 	missing, err := MissingFence(ctx, conn)
 	if err != nil {
 		return err
 	}
 	state := "DISABLE TRIGGER "
-	if closed {
+	if enabled {
 		state = "ENABLE ALWAYS TRIGGER "
 	}
 	for _, t := range missing {
@@ -128,14 +119,11 @@ func PrepareFence(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration
 	return nil
 }
 
-// OpenFence disables the fence triggers of the tables within the caller's
-// transaction, whose lock_timeout bounds it.
-func OpenFence(tables []pg.Name) string { return alterTriggers(tables, "DISABLE TRIGGER ") }
-
-// CloseFence locks the tables against writers and enables their fence triggers,
-// within the caller's transaction (C14).
+// CloseFence locks the tables against writers, enables their fence triggers,
+// whatever the application made of them meanwhile, and shuts the fence, within the
+// caller's transaction (C14).
 func CloseFence(tables []pg.Name) string {
-	return Lock(tables, "SHARE ROW EXCLUSIVE") + alterTriggers(tables, "ENABLE ALWAYS TRIGGER ")
+	return Lock(tables, "SHARE ROW EXCLUSIVE") + alterTriggers(tables, "ENABLE ALWAYS TRIGGER ") + ShutFence
 }
 
 // Lock returns the statement that locks each table in a mode, "" for none.
@@ -178,19 +166,23 @@ func DropFence(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration) (
 	return len(have), nil
 }
 
-// lockRetryPause is how long a patient statement stays out of the lock queue
-// after each try, so that the application gets its turn.
-const lockRetryPause = 100 * time.Millisecond
+// A patient statement stays out of the lock queue for a while after each try, so
+// that the application gets its turn: longer each time, since whoever holds the
+// lock may hold it for hours.
+const (
+	lockRetryFirst = 100 * time.Millisecond
+	lockRetryMost  = 10 * time.Second
+)
 
 // patiently runs statements in one transaction and tries again while a lock is
 // not to be had within lockTimeout, until ctx ends.
 func patiently(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, sql string) error {
-	for {
+	for pause := lockRetryFirst; ; pause = min(2*pause, lockRetryMost) {
 		err := Transact(ctx, conn, lockTimeout, sql)
 		if !pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected) {
 			return err
 		}
-		timer := time.NewTimer(lockRetryPause)
+		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 			timer.Stop()

@@ -14,6 +14,22 @@ import (
 // coordinator: somebody else acts on this run.
 var ErrMoved = errors.New("the run has moved on without us: another Crossfade process acts on it")
 
+// ErrExchanged says that a database holds the journal of the other side.
+var ErrExchanged = errors.New("its schema crossfade is that of the other side of a run: --source and --target are exchanged")
+
+// otherSide puts the error of a read of crossfade.run that does not fit into
+// words. has is a table that only the other side's journal has.
+func otherSide(ctx context.Context, q Querier, has string, err error) error {
+	if !pg.IsCode(err, pg.CodeUndefinedColumn) {
+		return err
+	}
+	var there bool
+	if q.QueryRow(ctx, `SELECT pg_catalog.to_regclass('crossfade.' || $1::text) IS NOT NULL`, has).Scan(&there) == nil && there {
+		return ErrExchanged
+	}
+	return err
+}
+
 // SourceRun is the row crossfade.run of the source.
 type SourceRun struct {
 	RunID, Key  string
@@ -72,7 +88,7 @@ func LoadSource(ctx context.Context, q Querier) (*SourceRun, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read crossfade.run on the source: %w", err)
+		return nil, fmt.Errorf("read crossfade.run on the source: %w", otherSide(ctx, q, "progress", err))
 	}
 	return &r, nil
 }

@@ -73,7 +73,7 @@ func LoadTarget(ctx context.Context, q Querier) (*TargetRun, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read crossfade.run on the target: %w", err)
+		return nil, fmt.Errorf("read crossfade.run on the target: %w", otherSide(ctx, q, "backend", err))
 	}
 	if lsn != nil {
 		if r.Consistent, err = pg.ParseLSN(*lsn); err != nil {

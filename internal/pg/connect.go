@@ -60,6 +60,9 @@ var sessionParams = map[string]string{
 	"xmloption":                           "content",
 	"standard_conforming_strings":         "on",
 	"synchronous_commit":                  "on",
+	"tcp_keepalives_idle":                 "20",
+	"tcp_keepalives_interval":             "5",
+	"tcp_keepalives_count":                "3",
 }
 
 // Connect opens a session of Crossfade's own at d. The caller owns the

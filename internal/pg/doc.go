@@ -9,5 +9,7 @@
 //     driver and to the environment of a child process.
 //   - A session opened by Connect has every time limit of the server switched
 //     off and pins the settings that change how a value is written as text, so
-//     that text written by one server reads the same on another.
+//     that text written by one server reads the same on another. The server
+//     notices within a minute that we are gone, so that locks of ours do not
+//     outlive us by the hours of TCP's own defaults.
 package pg

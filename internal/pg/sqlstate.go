@@ -31,6 +31,7 @@ const (
 	CodeDuplicateSchema       = "42P06"
 	CodeUndefinedTable        = "42P01"
 	CodeUndefinedObject       = "42704"
+	CodeUndefinedColumn       = "42703"
 	CodeInvalidParameter      = "22023"
 	CodeTooManyConnections    = "53300"
 	CodeDiskFull              = "53100"

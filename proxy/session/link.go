@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -44,6 +43,8 @@ type Link struct {
 type unit struct {
 	labels []string // what each command of it does, for errors
 	row    func(cols [][]byte) error
+	// refused, if set, is called instead of failing when the server refuses the unit.
+	refused func()
 }
 
 // NewLink returns a link over a connection of which leftover has been read
@@ -122,125 +123,3 @@ func (l *Link) flush(ctx context.Context) error {
 	}
 	return err
 }
-
-func (l *Link) exchange(out []byte, units []unit) error {
-	if _, err := l.conn.Write(out); err != nil {
-		l.broken = fmt.Errorf("write to the server: %w", err)
-		return l.broken
-	}
-	var first error
-	for _, u := range units {
-		err := l.reply(u)
-		if l.broken != nil {
-			return l.broken
-		}
-		if first == nil {
-			first = err
-		}
-	}
-	return first
-}
-
-// reply reads one unit's replies up to its ReadyForQuery.
-func (l *Link) reply(u unit) error {
-	var failed error
-	done := 0
-	for {
-		f, err := l.frame()
-		if err != nil {
-			return err
-		}
-		switch f.Type {
-		case 'Z':
-			status, err := wire.DecodeReadyForQuery(f.Body)
-			if err == nil && status != 'I' {
-				err = fmt.Errorf("transaction status %q behind a probe", status)
-			}
-			if err != nil {
-				l.broken = err
-				return err
-			}
-			return failed
-		case 'E':
-			e, err := wire.DecodeError(f.Body)
-			if err != nil || e.Fatal() {
-				l.broken = errors.Join(err, serverError(e))
-				return l.broken
-			}
-			if failed == nil {
-				failed = &StepError{Step: u.label(done), Err: e}
-			}
-		case 'D':
-			if u.row == nil || failed != nil {
-				continue
-			}
-			cols, err := wire.DecodeDataRow(nil, f.Body)
-			if err == nil {
-				err = u.row(cols)
-			}
-			if err != nil {
-				failed = &StepError{Step: u.label(done), Err: err}
-			}
-		case 'C', 'I':
-			done++
-		}
-	}
-}
-
-func serverError(e *wire.ServerError) error {
-	if e == nil {
-		return nil
-	}
-	return e
-}
-
-// frame returns the next message that answers us.
-func (l *Link) frame() (wire.Frame, error) {
-	for {
-		f, err := l.reader.Next()
-		if err != nil {
-			l.broken = fmt.Errorf("read from the server: %w", err)
-			return wire.Frame{}, l.broken
-		}
-		switch f.Type {
-		case 'S':
-			if p, err := wire.DecodeParameterStatus(f.Body); err == nil {
-				l.Params[p.Name] = p.Value
-			}
-		case 'A', 'N':
-		default:
-			return f, nil
-		}
-		if l.Async != nil {
-			l.Async(f)
-		}
-	}
-}
-
-func (u unit) label(i int) string {
-	if i < len(u.labels) {
-		return u.labels[i]
-	}
-	if len(u.labels) > 0 {
-		return u.labels[len(u.labels)-1]
-	}
-	return "probe"
-}
-
-// StepError says which step of a capture or a replay the server refused. Its
-// text holds names and the server's message or, for settings, the SQLSTATE only:
-// the message of a refused setting quotes the value.
-type StepError struct {
-	Step string
-	Err  error
-}
-
-func (e *StepError) Error() string {
-	var se *wire.ServerError
-	if errors.As(e.Err, &se) && isSetting(e.Step) {
-		return e.Step + ": SQLSTATE " + se.Code
-	}
-	return e.Step + ": " + e.Err.Error()
-}
-
-func (e *StepError) Unwrap() error { return e.Err }

@@ -217,7 +217,34 @@ func (s *session) copied(rel *stream.Relation, xid uint32) bool {
 		return true
 	}
 	snap, ok := s.cfg.Snapshots[rel.ID]
-	return ok && snap.Visible(snap.Widen(xid))
+	return ok && snap.Visible(s.xids.widen(xid))
+}
+
+// xids gives the 32-bit transaction numbers of the stream their upper half. The
+// copy's snapshots cannot do that: two thousand million transactions later the
+// same low halves come again. The source itself never lets transactions that the
+// slot still needs fall so far behind.
+type xids struct{ newest uint64 } // one that the source had reached when the stream began, or in the stream since
+
+func (x *xids) widen(xid uint32) uint64 {
+	full := pg.Snapshot{Xmax: x.newest}.Widen(xid)
+	x.newest = max(x.newest, full)
+	return full
+}
+
+// newestXID asks the source how far its transaction numbers are.
+func (f *Follower) newestXID(ctx context.Context) (uint64, error) {
+	conn, err := pg.Connect(ctx, f.cfg.Source, append([]pg.Option{pg.WithName("stream start")}, f.cfg.SourceOptions...)...)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var text string
+	if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_current_snapshot()::text`).Scan(&text); err != nil {
+		return 0, err
+	}
+	snap, err := pg.ParseSnapshot(text)
+	return snap.Xmax, err
 }
 
 // table returns the target's table of a relation, looked up once for each

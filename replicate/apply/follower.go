@@ -137,13 +137,17 @@ func (f *Follower) open(ctx context.Context) (_ *session, err error) {
 	if _, err := conn.Exec(ctx, sessionSQL, strconv.FormatInt(f.cfg.LockTimeout.Milliseconds(), 10)); err != nil {
 		return nil, err
 	}
+	newest, err := f.newestXID(ctx)
+	if err != nil {
+		return nil, err
+	}
 	reader, err := stream.NewReader(f.cfg.stream(row.EndLSN))
 	if err != nil {
 		return nil, err
 	}
 	f.opened(reader, row)
 	return &session{
-		Follower: f, x: newExecutor(conn), reader: reader, applied: row.EndLSN, durable: row.EndLSN,
+		Follower: f, x: newExecutor(conn), reader: reader, xids: xids{newest: newest}, applied: row.EndLSN, durable: row.EndLSN,
 		synced: time.Now(), tables: map[*stream.Relation]*table{},
 	}, nil
 }

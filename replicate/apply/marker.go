@@ -56,6 +56,7 @@ func (f *Follower) Expect(nonce string) {
 // returns the end of that transaction. It fails when ctx ends, and when Run has
 // ended.
 func (f *Follower) WaitMarker(ctx context.Context, nonce string) (pg.LSN, error) {
+	f.Expect(nonce) // once: a Continue meanwhile must not be undone
 	w := &f.trip
 	for {
 		w.mu.Lock()
@@ -64,7 +65,6 @@ func (f *Follower) WaitMarker(ctx context.Context, nonce string) (pg.LSN, error)
 		var late *Alarm
 		switch {
 		case !ok:
-			w.expected[nonce] = true
 		case !w.tripped && w.latest == nonce:
 			// It was not expected when it came.
 			w.tripped, late = true, w.since

@@ -15,6 +15,7 @@ type session struct {
 	*Follower
 	x       *executor
 	reader  *stream.Reader
+	xids    xids
 	tables  map[*stream.Relation]*table
 	held    []*stream.Part // received while tripped
 	applied pg.LSN         // committed on the target

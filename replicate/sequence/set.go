@@ -39,6 +39,32 @@ func Statement(states []State) (sql string, args []any) {
 	return setQuery, []any{nsp, rel, last, called}
 }
 
+// exactQuery sets a whole list to what it says.
+const exactQuery = `SELECT
+	coalesce(pg_catalog.array_agg(w.nsp || '.' || w.rel) FILTER (WHERE s.oid IS NULL), '{}'),
+	pg_catalog.count(CASE WHEN s.oid IS NOT NULL THEN pg_catalog.setval(s.oid, w.last, w.called) END)
+	FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::bigint[]), pg_catalog.unnest($4::boolean[]))
+		AS w(nsp, rel, last, called)
+	LEFT JOIN LATERAL (
+		SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		JOIN pg_catalog.pg_sequence q ON q.seqrelid = c.oid
+		WHERE n.nspname = w.nsp AND c.relname = w.rel OFFSET 0) s ON true`
+
+// SetExactly is Set for a database that nobody but us has used: sequences go to
+// the states given, backwards too, since the application may have set them back.
+func SetExactly(ctx context.Context, q Querier, states []State) error {
+	if len(states) == 0 {
+		return nil
+	}
+	_, args := Statement(states)
+	var missing []string
+	var set int
+	if err := q.QueryRow(ctx, exactQuery, args...).Scan(&missing, &set); err != nil {
+		return fmt.Errorf("set sequences: %w", err)
+	}
+	return Outcome(missing)
+}
+
 // Outcome judges the row that Statement's statement gave: the names that do not
 // exist there, as "schema.name".
 func Outcome(missing []string) error {

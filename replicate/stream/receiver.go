@@ -19,8 +19,36 @@ type receiver struct {
 	asm      assembler
 	bytes    arena
 	msg      Message
+	pings    streak
 	skipping bool // within a transaction that was handed out before
 	partial  bool // a part of a transaction was handed out, its last part was not
+}
+
+// errStopping ends a session whose source is shutting down. Its walsender does not
+// end before all it has sent is confirmed, and asks for that without a pause. What
+// is held back behind a marker may never be, so we hang up: the slot keeps our place.
+var errStopping = errors.New("source is shutting down and waits for what is not applied yet")
+
+const (
+	// pingGap is the longest time between two questions of one streak. A source
+	// that is not shutting down asks at half of wal_sender_timeout at the earliest.
+	pingGap = 500 * time.Millisecond
+	// stopPatience is how long a source that shuts down may wait for us: long
+	// enough to apply what is on its way.
+	stopPatience = 3 * time.Second
+)
+
+// streak is a run of the source's questions how far we are.
+type streak struct{ first, last time.Time }
+
+// lasts takes one question and reports whether they come without a pause for
+// longer than the patience.
+func (s *streak) lasts(now time.Time) bool {
+	if now.Sub(s.last) > pingGap {
+		s.first = now
+	}
+	s.last = now
+	return now.Sub(s.first) > stopPatience
 }
 
 // receive reads messages until the connection or ctx ends.
@@ -72,6 +100,9 @@ func (s *receiver) copyData(ctx context.Context, p []byte) error {
 		}
 		s.serverSaid(end)
 		if reply != 0 {
+			if s.pings.lasts(time.Now()) && s.Confirmed() < end {
+				return errStopping
+			}
 			select {
 			case s.nudge <- struct{}{}:
 			default:

@@ -1,0 +1,72 @@
+// Package proxy is the wire proxy in front of the applications. It serves each
+// client by one server connection of its own, and moves every live session to the
+// other side while the client keeps its connection.
+//
+// # A session
+//
+//	accept → TLS, cancel → start-up packet → who is it (auth) → Gate.Enter → dial → greeting → two pumps
+//
+//	client ──read──> [Tracker, Sniffer: under mu] ──write──> server     (client's pump)
+//	client <──write── [Tracker: under cw, mu] <──read── server          (server's pump)
+//
+// A pump reads once, has the tracker observe the bytes and writes once. Nothing is
+// decoded and nothing is changed on the way to the server. On the way to the client
+// a moved session has the pid of its notifications translated, and is told changed
+// ParameterStatus values ahead of its next message. A plaintext session that is idle
+// holds no buffer.
+//
+// # A move
+//
+//	Stage    captures every session at a boundary, makes a warm server its mirror; sessions go on
+//	Pause    closes the gate; sessions run on to their next boundary, unit by unit, and are parked
+//	Restage  captures again what sent anything since; LISTEN and advisory locks, of all
+//	Switch   routes; replays the differences; puts the warm server in the place of the old one
+//	Resume   instead of Switch: everybody goes on where they were
+//
+// States of a session while that happens:
+//
+//	            hold                      boundary, nothing on its way
+//	running ───────────> draining ──────────────────────────────────────> parked
+//	   ^                    │ (units of its transaction go on)               │
+//	   │      Resume        │                                                │ Switch
+//	   ├────────────────────┴────────────────────────────────────────────────┤
+//	   └──────────────────────────── on the new server <── swap <── replay <─┘
+//
+// # Invariants
+//
+//   - A session is parked only at a boundary that was counted (wire.Tracker), with
+//     nothing observed and not written. A COMMIT without an answer is not drained,
+//     and no statement is ever sent twice.
+//   - A session has one owner at a time (turn). The owner takes the server from its
+//     pump by a read deadline, never by a write deadline, and gives it back as it was:
+//     what the server said of itself meanwhile reaches the client, in order.
+//   - No cancel request hits a probe: while an owner has the server, requests for
+//     it are dropped, and no owner gets a server that one is on its way to. The
+//     request of a held client ends the unit that is held, and only that.
+//   - LISTEN is taken over, and every advisory lock, before Restage returns: what is
+//     given back by all sessions comes before what is taken by any.
+//   - Before Switch whatever fails is undone by Resume. After it nothing goes back:
+//     no byte of a client is forwarded before its difference is replayed, and a
+//     session that cannot be made whole ends with 57P01, which names the state.
+//   - A gate that Pause has closed is opened by Resume or Switch, by no timer. A client
+//     held beyond HoldLimit gets 57P03; what it asked for was run nowhere.
+//   - A login holds a lease from before its dial until its session is registered. At
+//     the closed gate clients prove who they are, and wait before the dial.
+//   - A hostile peer ends its own session. A panic is recovered at the session's
+//     boundary (recovered), logged as a bug and counted.
+//
+// # Locks
+//
+// In the order in which they are taken: a relay's turn; Proxy.mu; relay.cw, relay.mu
+// (from cw the pids in Proxy.mu are looked up, so Proxy.mu is never held when cw is
+// taken); holds.mu. No network is waited for under Proxy.mu or relay.mu.
+//
+// # Limitations
+//
+//   - Replication connections are refused; they cannot be moved.
+//   - A session that waits for a lock of one that is parked keeps the pause from
+//     being reached: the drain is bounded, the gate opens again and the error names it.
+//   - OIDs of users' types differ on the other side. Statements are prepared with the
+//     right ones; what a driver has cached is not translated.
+//   - Notifications sent beside the proxy between Restage and Switch may be lost.
+package proxy

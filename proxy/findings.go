@@ -1,0 +1,104 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"crossfade/proxy/session"
+)
+
+// findings collects what the owners of many sessions found. Safe for concurrent use.
+type findings struct {
+	mu        sync.Mutex
+	captured  int
+	staged    int
+	unstaged  []SessionNote
+	unmovable []SessionNote
+	amber     []SessionNote
+}
+
+func (f *findings) add(list *[]SessionNote, n SessionNote) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	*list = append(*list, n)
+}
+
+func (f *findings) count(n *int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	*n++
+}
+
+func (f *findings) err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.unmovable) == 0 {
+		return nil
+	}
+	return &UnmovableError{Sessions: f.unmovable}
+}
+
+func (f *findings) report(sessions int, start time.Time) StageReport {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return StageReport{Sessions: sessions, Captured: f.captured, Staged: f.staged, Unstaged: f.unstaged, Amber: f.amber, Took: time.Since(start)}
+}
+
+// refuse notes that a session cannot be moved; one that has ended need not be.
+func (f *findings) refuse(r *relay, code string, err error) {
+	if r.ctx.Err() == nil {
+		f.add(&f.unmovable, r.note(code, err.Error()))
+	}
+}
+
+// judge notes the verdict on what was captured and reports whether it can move.
+func (f *findings) judge(r *relay) bool {
+	verdict, reasons := r.captured.Judge()
+	for _, why := range reasons {
+		n := r.note(why.Code, why.Detail)
+		switch {
+		case why.Verdict == session.Amber:
+			f.add(&f.amber, n)
+		case r.ctx.Err() == nil:
+			f.add(&f.unmovable, n)
+		}
+	}
+	return verdict.Movable()
+}
+
+// stage gives a captured session its warm server. The caller has its turn.
+func (f *findings) stage(ctx context.Context, r *relay, to *Endpoint) {
+	if !f.judge(r) {
+		return
+	}
+	if w := r.warm; w != nil {
+		login, _, _ := to.Credentials(r.user)
+		if w.endpoint == to && w.link.Broken() == nil && w.login == login &&
+			w.stage(ctx, r.captured, roles(r.captured.Login, login, to), r.names) == nil {
+			f.count(&f.staged)
+			return
+		}
+		// What RESET goes back to is given at start-up only, so begin anew.
+		w.close()
+		r.warm = nil
+	}
+	f.warm(ctx, r, to)
+}
+
+// warm makes the warm server of a session. Where the other side refuses a prepared
+// statement, those that the session's own server refuses as well are left out.
+func (f *findings) warm(ctx context.Context, r *relay, to *Endpoint) {
+	w, err := r.warmUp(ctx, to)
+	var step *session.StepError
+	if errors.As(err, &step) && r.bury(ctx) {
+		w, err = r.warmUp(ctx, to)
+	}
+	if err != nil {
+		f.refuse(r, "stage", err)
+		return
+	}
+	r.warm = w
+	f.count(&f.staged)
+}

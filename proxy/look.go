@@ -1,0 +1,134 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"crossfade/internal/pg"
+	"crossfade/proxy/session"
+	"crossfade/proxy/wire"
+)
+
+// capture looks at the session on its server and remembers what it saw and when.
+// The caller has the turn. stop bounds the wait for a boundary.
+func (r *relay) capture(ctx context.Context, names []string, stop time.Duration) error {
+	waiting, cancel := context.WithTimeout(ctx, stop)
+	s, err := r.seize(waiting)
+	cancel()
+	if err != nil {
+		return err
+	}
+	defer r.unseize()
+	return r.look(ctx, s, names)
+}
+
+// look is capture on a server that was seized.
+func (r *relay) look(ctx context.Context, s *server, names []string) error {
+	r.mu.Lock()
+	frames := r.mu.tracker.ClientFrames()
+	look := session.Look{Login: s.login, Names: append(r.mu.sniffer.Names.List(), names...), Opaque: r.mu.sniffer.Names.OpaqueReason()}
+	look.Unnamed, look.UnnamedLost = r.unnamedStatement()
+	params := r.mu.params
+	r.mu.Unlock()
+
+	var state *session.State
+	err := r.probe(ctx, s, params, func(ctx context.Context, link *session.Link) (err error) {
+		state, err = link.Capture(ctx, look)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if old := s.pid.Swap(state.BackendPID); old != state.BackendPID {
+		r.p.moved(r, uint32(old), uint32(state.BackendPID)) // a proxy in front of the server made up the key's
+	}
+	r.captured, r.frames, r.names = state.Without(r.dead), frames, look.Names
+	return nil
+}
+
+// bury asks the session's server which of the captured statements it cannot run any
+// more, and leaves them out from now on: they need not be replayed. It reports
+// whether there were any. The caller has the turn.
+func (r *relay) bury(ctx context.Context) bool {
+	waiting, cancel := context.WithTimeout(ctx, stageTimeout)
+	defer cancel()
+	s, err := r.seize(waiting)
+	if err != nil {
+		return false
+	}
+	defer r.unseize()
+	r.mu.Lock()
+	params := r.mu.params
+	r.mu.Unlock()
+	var dead []string
+	err = r.probe(ctx, s, params, func(ctx context.Context, link *session.Link) (err error) {
+		dead, err = link.Dead(ctx, r.captured.Statements)
+		return err
+	})
+	if err != nil || len(dead) == 0 {
+		return false
+	}
+	if r.dead == nil {
+		r.dead = map[string]string{}
+	}
+	for _, name := range dead {
+		r.dead[name] = r.captured.Statements[name].Text
+	}
+	r.captured = r.captured.Without(r.dead)
+	return true
+}
+
+// probe runs do on a server that was seized. What takes too long is cancelled, which
+// leaves the session as it was; the server is given as long again to say so. What
+// the server says of itself meanwhile is delivered to the client once it is let go.
+func (r *relay) probe(ctx context.Context, s *server, params map[string]string, do func(context.Context, *session.Link) error) error {
+	link := session.NewLink(s.conn.Conn, nil, params)
+	var inject []byte
+	link.Async = func(f wire.Frame) { inject = wire.AppendFrame(inject, f.Type, f.Body) }
+	err := timely(ctx, s, link, do)
+	if left := link.Leftover(); len(left) > 0 {
+		s.in.pre = left
+	}
+	if s.rewrite != nil {
+		s.rewrite.pids(inject)
+	}
+	r.mu.Lock()
+	r.mu.inject = append(r.mu.inject, inject...)
+	r.mu.Unlock()
+	if broken := link.Broken(); broken != nil {
+		r.end(fmt.Errorf("%w: %w", errServerGone, broken))
+		return broken
+	}
+	return err
+}
+
+// timely runs do within probeTimeout, or cancels it.
+func timely(ctx context.Context, s *server, link *session.Link, do func(context.Context, *session.Link) error) error {
+	hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*probeTimeout)
+	defer cancel()
+	cancelled := make(chan struct{})
+	slow := time.AfterFunc(probeTimeout, func() {
+		defer close(cancelled)
+		_ = s.conn.Cancel(hard)
+	})
+	err := do(hard, link)
+	if !slow.Stop() {
+		<-cancelled // it must not hit what the client sends next
+		return err
+	}
+	var refused *wire.ServerError
+	if errors.As(err, &refused) && refused.Code == pg.CodeQueryCanceled && link.Broken() == nil {
+		// A cancel request of the client's that came late has hit the probe.
+		err = do(hard, link)
+	}
+	return err
+}
+
+// changedSince reports whether the client sent anything since the capture.
+func (r *relay) changedSince() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.captured == nil || r.mu.tracker.ClientFrames() != r.frames
+}

@@ -1,0 +1,43 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+
+	"crossfade/proxy/backend"
+	"crossfade/proxy/session"
+	"crossfade/proxy/wire"
+)
+
+// ReadPins logs in at the endpoint as a client's role would, asking for nothing at
+// start-up, and returns what every setting that changes results (session.Pinned)
+// is there, whatever made it so. It is what Endpoint.Pins of the other side returns,
+// so that new sessions there find the same; whoever serves Pins must have read it
+// before the switch, since the endpoint may be gone behind it. Sessions that move
+// bring their own values. user and database are the client's names.
+func ReadPins(ctx context.Context, at Endpoint, user, database string) ([]wire.Param, error) {
+	name, password, ok := at.Credentials(user)
+	if !ok {
+		return nil, fmt.Errorf("role %q has no credentials at the %s", user, at.Name)
+	}
+	c := at.Dial
+	c.User, c.Password, c.Database = name, password, at.database(database)
+	conn, err := backend.Dial(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("read settings of the %s: %w", at.Name, err)
+	}
+	defer terminate(conn)
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	state, err := session.NewLink(conn.Conn, conn.Leftover(), conn.Params).Capture(ctx, session.Look{Login: name})
+	if err != nil {
+		return nil, fmt.Errorf("read settings of the %s: %w", at.Name, err)
+	}
+	var pins []wire.Param
+	for _, p := range session.Pinned {
+		if v, ok := state.Settings[p]; ok {
+			pins = append(pins, wire.Param{Name: p, Value: v.Reset})
+		}
+	}
+	return pins, nil
+}

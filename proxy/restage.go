@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Restage, in the pause, captures the sessions that sent anything since their
+// capture, stages those that are not, and takes over LISTEN and advisory locks of
+// all. An error means that not every session can be moved: the attempt must be
+// given up by Resume.
+func (p *Proxy) Restage(ctx context.Context, epoch int64) (StageReport, error) {
+	end, err := p.begin(ctx, epoch, "restage")
+	if err != nil {
+		return StageReport{}, err
+	}
+	defer end()
+	if !p.attempt.paused {
+		return StageReport{}, errors.New("restage: the proxy is not paused")
+	}
+	start := time.Now()
+	list := p.relays()
+	names, err := p.namesOf(ctx, list)
+	if err != nil {
+		return StageReport{}, err
+	}
+	var f findings
+	to := p.other()
+	p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) {
+		// Notifications that were sent before all stood still are there no later than
+		// the answer to a capture: a session that listens is captured in any case.
+		if r.changedSince() || len(r.captured.Channels) > 0 {
+			if err := r.capture(ctx, names[r.database], stageTimeout); err != nil {
+				f.refuse(r, "capture", err)
+				return
+			}
+			f.count(&f.captured)
+		}
+		f.judge(r)
+	})
+	if err := errors.Join(ctx.Err(), f.err()); err != nil {
+		return f.report(len(list), start), err
+	}
+	p.each(ctx, list, 0, func(ctx context.Context, r *relay) { f.renew(ctx, r, to) })
+	for _, release := range []bool{true, false} {
+		if f.err() != nil || ctx.Err() != nil {
+			break
+		}
+		p.each(ctx, list, 0, func(ctx context.Context, r *relay) {
+			if err := r.warm.shared(ctx, r.captured, roles(r.captured.Login, r.warm.login, to), release); err != nil {
+				f.refuse(r, "stage", err)
+			}
+		})
+	}
+	if err := errors.Join(ctx.Err(), f.err()); err != nil {
+		return f.report(len(list), start), err
+	}
+	return f.report(len(list), start), nil
+}
+
+// renew makes sure that a parked session has a warm server that answers. What it
+// lacks of the captured state is left to the switch, unless it is new.
+func (f *findings) renew(ctx context.Context, r *relay, to *Endpoint) {
+	if w := r.warm; w != nil {
+		if w.endpoint == to && w.alive(ctx) == nil {
+			f.count(&f.staged)
+			return
+		}
+		w.close()
+		r.warm = nil
+	}
+	f.warm(ctx, r, to)
+}
+
+// Discard closes the warm servers. The next Stage makes new ones.
+func (p *Proxy) Discard(ctx context.Context) {
+	p.each(ctx, p.relays(), 0, func(_ context.Context, r *relay) {
+		if r.warm != nil {
+			r.warm.close()
+			r.warm = nil
+		}
+	})
+}
