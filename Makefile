@@ -2,7 +2,7 @@
 # Variables: GO, FUZZTIME (a duration, or a count such as 10000x), PKG.
 
 GO       ?= go
-PKG      ?= ./...
+PKG      ?=
 FUZZTIME ?= 30s
 BIN      := bin/crossfade
 
@@ -29,20 +29,20 @@ deps: ## Install PostgreSQL's programs if they are missing
 build: ## Build bin/crossfade
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -o $(BIN) ./cmd/crossfade
 
-test: deps ## Run all tests (PKG=./path/... for some)
-	$(GO) test $(TESTFLAGS) $(PKG)
+test: deps ## Run all tests, of the whole-system ones a sample (PKG=./path/... for some)
+	$(GO) test $(TESTFLAGS) $(or $(PKG),-short ./...)
 
 race: deps ## Run all tests under the race detector (needs a C compiler)
-	$(GO) test -race $(TESTFLAGS) $(PKG)
+	$(GO) test -race -p 1 -timeout 90m $(or $(PKG),./...)
 
-e2e: deps ## Run the whole-system tests, faults included
+e2e: deps ## Run all whole-system tests, faults included
 	$(GO) test $(E2EFLAGS) ./e2e/...
 
 e2e/short: deps ## Run a sample of the whole-system tests
 	$(GO) test -short $(E2EFLAGS) ./e2e/...
 
 bench: deps ## Run the benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem -p 1 -timeout 30m $(PKG)
+	$(GO) test -run '^$$' -bench . -benchmem -p 1 -timeout 30m $(or $(PKG),./...)
 
 lint: ## Check format, vet and staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi

@@ -85,7 +85,7 @@ func TestRunIsRefusedWithOtherSidesThanItBeganWith(t *testing.T) {
 		out, code = s.say(t, []string{"CROSSFADE_SOURCE=" + uri(other.source), "CROSSFADE_TARGET=" + dst}, command)
 		if command == "clean" {
 			require.Equal(t, 1, code, "%s: %s", command, out)
-			oneLine(t, out, "source")
+			oneLine(t, out, "not the database that this run began with")
 		}
 	}
 	p.start()
@@ -188,7 +188,7 @@ func TestRunServesTheTargetWithoutTheSource(t *testing.T) {
 
 	out, code := s.say(t, nil, "run")
 	require.Equal(t, 1, code, out)
-	oneLine(t, out, "already has", "finish")
+	oneLine(t, out, "already has", "finished")
 	s.requireNothingLeft(t)
 }
 

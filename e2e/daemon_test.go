@@ -107,8 +107,10 @@ func (p *process) start(failpoints ...string) {
 }
 
 // uri is a DSN as a user gives it, with its password: for the environment only.
-func uri(d pg.DSN) string {
-	return fmt.Sprintf("postgresql://%s:%s@%s:%d/%s?sslmode=disable", d.User(), d.Password(), d.Host(), d.Port(), d.Database())
+func uri(d pg.DSN) string { return uriAt(d, int(d.Port())) }
+
+func uriAt(d pg.DSN, port int) string {
+	return fmt.Sprintf("postgresql://%s:%s@%s:%d/%s?sslmode=disable", d.User(), d.Password(), d.Host(), port, d.Database())
 }
 
 // proxied is the DSN that an application uses.
@@ -168,7 +170,8 @@ func (p *process) await(what string, wanted func(control.Status) bool) control.S
 		if err == nil && wanted(s) {
 			return s
 		}
-		if last, lastErr = s, err; err == nil {
+		if lastErr = err; err == nil {
+			last = s
 			for _, b := range s.Blockers {
 				require.NotContains(p.t, []string{"migration_stopped", "stream_stopped"}, b.Code, b.Detail)
 			}
@@ -220,13 +223,16 @@ func (p *process) finish() control.FinishReport {
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	var last error
+	force := false // where a restart has taken the snapshots of the switch away
 	for {
-		r, err := p.client.Finish(ctx, control.FinishOptions{})
+		r, err := p.client.Finish(ctx, control.FinishOptions{Force: force})
 		if err == nil {
 			return r
 		}
 		var ce *control.Error
-		require.True(p.t, errors.As(err, &ce) && ce.Code == control.CodeRefused && ctx.Err() == nil, "%v", err)
+		require.True(p.t, errors.As(err, &ce) && ce.Code == control.CodeRefused && ctx.Err() == nil, "%v; before that %v", err, last)
+		last, force = err, strings.Contains(ce.Message, "were not compared") || strings.Contains(ce.Message, "could not be proved equal")
 		<-tick.C
 	}
 }

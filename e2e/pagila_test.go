@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,24 +20,69 @@ import (
 // pagilaDir is where the sample database's files are, beside the repository.
 const pagilaDir = "../../shared/testdata/pagila"
 
-// loadPagila fills the source, as its owner, and adds what the sample lacks: the
-// ledger, a foreign key that leads from the partitioned table, and privileges of
-// another role.
+// pagila is a database with the sample that those of the tests are copied from.
+var pagila struct {
+	once sync.Once
+	err  error
+}
+
+// The template and the role that owns what is in it.
+const pagilaTemplate, pagilaOwner = "pagila_template", "pagila_owner"
+
+// makePagila loads the sample once, and adds what it lacks: the ledger, and a
+// foreign key that leads from the partitioned table.
+func makePagila(c *pgcluster.Cluster) error {
+	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Timeout)
+	defer cancel()
+	admin, err := pg.Connect(ctx, c.AdminDSN("postgres"), pg.WithName("test"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = admin.Close(ctx) }()
+	for _, sql := range []string{
+		"CREATE ROLE " + pagilaOwner + " LOGIN PASSWORD 'pagila'",
+		"CREATE DATABASE " + pagilaTemplate + " TEMPLATE template0",
+		"GRANT CREATE ON DATABASE " + pagilaTemplate + " TO " + pagilaOwner,
+	} {
+		if _, err := admin.Exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	dsn := c.DSN(pagilaOwner, "pagila", pagilaTemplate)
+	if err := workload.LoadPagila(ctx, c.Binaries().Path("psql"), pagilaDir, dsn); err != nil {
+		return err
+	}
+	owner, err := pg.Connect(ctx, dsn, pg.WithName("test"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = owner.Close(ctx) }()
+	_, err = owner.PgConn().Exec(ctx, history.LedgerDDL(workload.Pagila{}.Ledger())+
+		`; ALTER TABLE pagila.payment ADD CONSTRAINT payment_staff_fkey FOREIGN KEY (staff_id) REFERENCES pagila.staff (staff_id)`).ReadAll()
+	return err
+}
+
+// loadPagila fills the source, as its owner, and gives another role privileges on
+// it.
 func loadPagila(t *testing.T, s *sides) {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(pagilaDir, "pagila-schema.sql")); err != nil {
 		t.Skip("the sample database Pagila is not beside the repository: ", err)
 	}
-	b, err := pgcluster.Find()
-	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Timeout)
-	defer cancel()
-	require.NoError(t, workload.LoadPagila(ctx, b.Path("psql"), pagilaDir, s.source))
+	database := s.source.Database()
+	root := adminOf(t, s.sourceCluster, "postgres")
+	if s.sourceCluster == pgtest.Shared(t, pgtest.Source) {
+		pagila.once.Do(func() { pagila.err = makePagila(s.sourceCluster) })
+		require.NoError(t, pagila.err)
+	} else {
+		require.NoError(t, makePagila(s.sourceCluster))
+	}
+	pgtest.Exec(t, root, "DROP DATABASE "+database+" WITH (FORCE)")
+	pgtest.Exec(t, root, "CREATE DATABASE "+database+" OWNER "+s.source.User()+" TEMPLATE "+pagilaTemplate)
+	pgtest.Exec(t, adminOf(t, s.sourceCluster, database), "REASSIGN OWNED BY "+pagilaOwner+" TO "+s.source.User())
 	conn := pgtest.Conn(t, s.source)
-	pgtest.Exec(t, conn, history.LedgerDDL(workload.Pagila{}.Ledger()))
-	pgtest.Exec(t, conn, `ALTER TABLE pagila.payment ADD CONSTRAINT payment_staff_fkey FOREIGN KEY (staff_id) REFERENCES pagila.staff (staff_id)`)
-	role := "reader_" + s.source.Database()
-	for database, c := range map[string]*pgcluster.Cluster{s.source.Database(): s.sourceCluster, s.target.Database(): s.targetCluster} {
+	role := "reader_" + database
+	for database, c := range map[string]*pgcluster.Cluster{database: s.sourceCluster, s.target.Database(): s.targetCluster} {
 		pgtest.Exec(t, adminOf(t, c, "postgres"), "CREATE ROLE "+role)
 		t.Cleanup(func() { pgtest.DropRole(t, c, database, role) })
 	}

@@ -63,7 +63,8 @@ type Endpoint struct {
 	// Credentials returns the name and password with which a client's role logs in
 	// on this side; ok is false for a role that is not known there.
 	Credentials func(user string) (name, password string, ok bool)
-	// Database translates the name that a client asks for; nil keeps it.
+	// Database translates the name that a client asks for, "" to refuse it; nil
+	// keeps it.
 	Database func(name string) string
 	// Pins returns settings that sessions of this side get at start-up, behind the
 	// client's own; nil for none. user and database are names of this side.

@@ -115,6 +115,9 @@ func (l *login) dial(ctx context.Context, at *Endpoint) (string, *backend.Conn, 
 		return "", nil, fatal(pg.CodeInvalidAuthorization, "role %q has no credentials at the %s", l.user, at.Name)
 	}
 	database := at.database(l.database)
+	if database == "" {
+		return "", nil, fatal(pg.CodeInvalidCatalog, "database %q is not served by this proxy", l.database)
+	}
 	params := l.startup.Params
 	pins, err := at.pins(ctx, name, database)
 	if err == nil {

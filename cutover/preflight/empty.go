@@ -48,7 +48,7 @@ func (p *Preflight) checkTargetEmpty(ctx context.Context) ([]Finding, error) {
 		found = append(found, Finding{
 			Code: "target_not_empty", Severity: Blocker, Object: there[0],
 			Detail: "the target's database already has " + named(there),
-			Remedy: "use an empty database, or drop what is there",
+			Remedy: "use an empty database; if a migration that was finished has filled this one, point the applications at it",
 		})
 	}
 	return found, nil

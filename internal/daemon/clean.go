@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/cutover"
 	"crossfade/internal/journal"
 	"crossfade/internal/pg"
 	"crossfade/replicate/slot"
@@ -36,13 +38,23 @@ func Clean(ctx context.Context, source, target pg.DSN, force bool, tell func(obj
 		return fmt.Errorf("target: %w", err)
 	}
 	defer closeNow(t)
-	for _, c := range []*pgx.Conn{s, t} {
-		if err := journal.Lead(ctx, c); err != nil {
-			return err
+	for _, side := range []struct {
+		name string
+		conn *pgx.Conn
+	}{{"source", s}, {"target", t}} {
+		if err := leadSoon(ctx, side.conn); err != nil {
+			return fmt.Errorf("%s: %w", side.name, err)
 		}
 	}
 	run, err := journal.LoadTarget(ctx, t)
 	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	sr, err := journal.LoadSource(ctx, s)
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	if err := belong(ctx, sr, run, source, force); err != nil {
 		return err
 	}
 	decided, err := settle(ctx, s, t, run)
@@ -50,17 +62,32 @@ func Clean(ctx context.Context, source, target pg.DSN, force bool, tell func(obj
 		return err
 	}
 	if decided && !force {
-		return errors.New("the target is the active side of this run: end it with crossfade finish, or give --force, which opens the source's fence as well")
-	}
-	sr, err := journal.LoadSource(ctx, s)
-	if err != nil {
-		return err
+		return errActive
 	}
 	if err := cleanSource(ctx, s, sr, run, tell); err != nil {
 		return notComplete(fmt.Errorf("source: %w", err))
 	}
 	if err := cleanTarget(ctx, t, run, decided, tell); err != nil {
 		return notComplete(fmt.Errorf("target: %w", err))
+	}
+	return nil
+}
+
+// errActive refuses to remove a run whose applications are on the target.
+var errActive = errors.New("the target is the active side of this run: end it with crossfade finish, or give --force, which opens the source's fence as well")
+
+// belong refuses databases that do not belong together, before anything is
+// changed: what is restored on the target may be another run's, which goes on.
+func belong(ctx context.Context, sr *journal.SourceRun, tr *journal.TargetRun, source pg.DSN, force bool) error {
+	switch {
+	case sr != nil && tr != nil && sr.RunID != tr.RunID:
+		return errors.New("source and target hold different runs of Crossfade: name the two databases of one run")
+	case force:
+		return nil
+	case sr != nil && tr == nil && slices.Contains([]cutover.StepName{cutover.Decided, cutover.Finished}, cutover.StepName(sr.Step)):
+		return errActive
+	case sr == nil && tr != nil && tr.Mode == modeRun:
+		return checkSystem(ctx, identity{target: tr}, source)
 	}
 	return nil
 }
@@ -174,22 +201,49 @@ func dropRestored(ctx context.Context, t *pgx.Conn, data []byte, tell func(strin
 		entries = append(entries, plan.Entries(part)...)
 	}
 	slices.Reverse(entries)
-	for _, e := range entries {
-		if !done[e.ID] || e.Drop == "" || e.Kind == "SCHEMA" && e.Tag == "public" || e.Kind == "EXTENSION" {
-			continue
+	entries = slices.DeleteFunc(entries, func(e *schema.Entry) bool {
+		return !done[e.ID] || e.Drop == "" || e.Kind == "SCHEMA" && e.Tag == "public" || e.Kind == "EXTENSION"
+	})
+	// What belongs to something that was attached to it later, such as the key of
+	// a partition, goes with that: it is tried again behind the others.
+	for len(entries) > 0 {
+		var left []*schema.Entry
+		var first error
+		for _, e := range entries {
+			err := dropEntry(ctx, t, e, tell)
+			if err != nil && !pg.IsCode(err, codeInherited, codeDependent) {
+				return err
+			}
+			if err != nil {
+				left, first = append(left, e), cmp.Or(first, err)
+			}
 		}
-		_, err := t.PgConn().Exec(ctx, e.Drop).ReadAll()
-		switch {
-		case err == nil:
-			tell(fmt.Sprintf("target: %s %s", e.Kind, pg.Name{Schema: e.Schema, Name: e.Tag}.Display()))
-		case pg.IsCode(err, pg.CodeUndefinedObject, pg.CodeUndefinedTable, "42883", "3F000"):
-			// It went with something that it belonged to.
-		default:
-			return fmt.Errorf("drop %s %s: %w", e.Kind, e.Tag, err)
+		if len(left) == len(entries) {
+			return first
 		}
-		if _, err := t.Exec(ctx, `DELETE FROM crossfade.item WHERE id = $1`, e.ID); err != nil {
-			return fmt.Errorf("record what was dropped: %w", err)
-		}
+		entries = left
+	}
+	return nil
+}
+
+// What PostgreSQL says of an object that cannot be dropped before another one.
+const (
+	codeInherited = "42P16"
+	codeDependent = "2BP01"
+)
+
+func dropEntry(ctx context.Context, t *pgx.Conn, e *schema.Entry, tell func(string)) error {
+	_, err := t.PgConn().Exec(ctx, e.Drop).ReadAll()
+	switch {
+	case err == nil:
+		tell(fmt.Sprintf("target: %s %s", e.Kind, pg.Name{Schema: e.Schema, Name: e.Tag}.Display()))
+	case pg.IsCode(err, pg.CodeUndefinedObject, pg.CodeUndefinedTable, "42883", "3F000"):
+		// It went with something that it belonged to.
+	default:
+		return fmt.Errorf("drop %s %s: %w", e.Kind, e.Tag, err)
+	}
+	if _, err := t.Exec(ctx, `DELETE FROM crossfade.item WHERE id = $1`, e.ID); err != nil {
+		return fmt.Errorf("record what was dropped: %w", err)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func CopyOnce(ctx context.Context, source, target pg.DSN, jobs int, log zerolog.
 		return fmt.Errorf("target: %w", err)
 	}
 	defer closeNow(t)
-	if err := journal.Lead(ctx, t); err != nil {
+	if err := leadSoon(ctx, t); err != nil {
 		return fmt.Errorf("target: %w", err)
 	}
 	m, err := openCopy(ctx, s, t, cfg, log)
@@ -72,10 +72,13 @@ func openCopy(ctx context.Context, s, t *pgx.Conn, cfg Config, log zerolog.Logge
 		if err := install(ctx, s, t, &id, cfg.Source, modeCopy); err != nil {
 			return nil, err
 		}
-	} else if _, err := t.Exec(ctx, `UPDATE crossfade.relation SET state = 'pending', snapshot = NULL`); err != nil {
+	} else if !id.target.Phase.AtLeast(journal.PhaseCopied) {
 		// Without a stream only one snapshot for all tables is consistent, and
-		// that of the earlier start is gone.
-		return nil, fmt.Errorf("begin the copy anew: %w", err)
+		// that of the earlier start is gone. A table in the state copying, of
+		// another snapshot, is emptied before it is copied.
+		if _, err := t.Exec(ctx, `UPDATE crossfade.relation SET state = 'copying', snapshot = NULL WHERE state <> 'pending'`); err != nil {
+			return nil, fmt.Errorf("begin the copy anew: %w", err)
+		}
 	}
 	return &migration{source: cfg.Source, target: cfg.Target, id: id, jobs: cfg.Jobs, lockTimeout: cfg.SourceLockTimeout,
 		roles: map[string]string{cfg.Source.User(): cfg.Target.User()}, log: log, phase: id.target.Phase}, nil

@@ -27,7 +27,7 @@ func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control
 	case s.Verification.State == "different" && !opt.Force:
 		return control.FinishReport{}, refused(fmt.Sprintf("%d tables differ between the two sides", s.Verification.Differences), "look at the daemon's log; give --force to finish nevertheless")
 	case s.Verification.State != "equal" && !opt.Force:
-		return control.FinishReport{}, refused("the tables of both sides were not proved equal: the comparison says "+verifyState(s.Verification.State), "look at the daemon's log; give --force to finish nevertheless")
+		return control.FinishReport{}, refused(unproved(s.Verification.State), "look at the daemon's log; give --force to finish nevertheless")
 	}
 	if err := d.verify.Discard(ctx); err != nil {
 		return control.FinishReport{}, err
@@ -50,6 +50,14 @@ func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control
 	r.Notes = append(r.Notes, "the source is no longer fenced: nothing stops a client that connects to it directly",
 		"the proxy goes on serving the target; point the applications at the target, then stop it")
 	return r, nil
+}
+
+// unproved says why there is no proof that both sides were equal.
+func unproved(state string) string {
+	if verifyState(state) == "idle" {
+		return "the tables of both sides were not compared: crossfade run was started again behind the switch, and the snapshots of that moment are gone"
+	}
+	return "the tables of both sides could not be proved equal"
 }
 
 // journalled reports whether the source still has the run's row, which a finish

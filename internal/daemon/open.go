@@ -66,8 +66,8 @@ func (d *daemon) open(ctx context.Context) error {
 // leadSoon waits a little for the lock: the session of a process that was killed
 // a moment ago may still have it.
 func leadSoon(ctx context.Context, source *pgx.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, leadPatience)
-	defer cancel()
+	patience := time.NewTimer(leadPatience) // no context, which would break off a question
+	defer patience.Stop()
 	tick := time.NewTicker(leadPoll)
 	defer tick.Stop()
 	for {
@@ -77,6 +77,8 @@ func leadSoon(ctx context.Context, source *pgx.Conn) error {
 		}
 		select {
 		case <-ctx.Done():
+			return ctx.Err()
+		case <-patience.C:
 			return err
 		case <-tick.C:
 		}

@@ -147,8 +147,21 @@ func (f *following) expect(epoch int64, nonce string) error {
 	return nil
 }
 
+// cutOff says that the stream has lost a side: its lag then is that of the past, and
+// no marker would arrive within a pause.
+func cutOff(s apply.Status) error {
+	switch {
+	case !s.SourceConnected:
+		return errors.New("the stream of changes is cut off from the source: it connects again by itself")
+	case !s.TargetConnected:
+		return errors.New("the stream of changes is cut off from the target: it connects again by itself")
+	}
+	return nil
+}
+
 // Lag implements cutover.Replication. It gives a stream that is behind for a
-// moment the time to catch up, since what is behind now is a longer pause later.
+// moment, or cut off, the time to catch up, since what is behind now is a longer
+// pause later.
 func (f *following) Lag(ctx context.Context) (cutover.Lag, error) {
 	follower, err := f.get()
 	if err != nil {
@@ -161,12 +174,13 @@ func (f *following) Lag(ctx context.Context) (cutover.Lag, error) {
 	for {
 		s := follower.Status()
 		lag := cutover.Lag{Bytes: s.LagBytes, Delay: time.Duration(max(0, s.LagMS)) * time.Millisecond}
-		if lag.Bytes <= followingLag && lag.Delay <= followingDelay {
+		cut := cutOff(s)
+		if cut == nil && lag.Bytes <= followingLag && lag.Delay <= followingDelay {
 			return lag, nil
 		}
 		select {
 		case <-ctx.Done():
-			return lag, nil
+			return lag, cut
 		case <-tick.C:
 		}
 	}

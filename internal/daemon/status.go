@@ -70,7 +70,11 @@ func (d *daemon) blocked(cutover.Direction) string {
 	if gap != nil {
 		return gap.Error()
 	}
-	if _, err := d.stream.status(); err != nil {
+	s, err := d.stream.status()
+	if err == nil {
+		err = cutOff(s)
+	}
+	if err != nil {
 		return err.Error()
 	}
 	return ""

@@ -118,17 +118,28 @@ func (u *users) endpoints() (source, target proxy.Endpoint) {
 		Name:        "source",
 		Dial:        backend.Config{Address: u.cfg.Source.Address(), TLS: tlsconf.FromPgx(u.cfg.Source.Config())},
 		Credentials: u.sourceCredentials,
-		Database:    func(name string) string { return name },
+		Database:    u.served(u.cfg.Source.Database()),
 		Pins:        func(context.Context, string, string) ([]wire.Param, error) { return nil, nil },
 	}
 	target = proxy.Endpoint{
 		Name:        "target",
 		Dial:        backend.Config{Address: u.cfg.Target.Address(), TLS: tlsconf.FromPgx(u.cfg.Target.Config())},
 		Credentials: u.known.Target,
-		Database:    func(string) string { return u.cfg.Target.Database() },
+		Database:    u.served(u.cfg.Target.Database()),
 		Pins:        u.targetPins,
 	}
 	return source, target
+}
+
+// served translates the name of the one database that is moved. Others of the
+// source's server are not served: behind a switch there is nothing to lead to.
+func (u *users) served(here string) func(string) string {
+	return func(name string) string {
+		if name != u.cfg.Source.Database() {
+			return ""
+		}
+		return here
+	}
 }
 
 func (u *users) sourceCredentials(user string) (string, string, bool) {

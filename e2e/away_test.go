@@ -1,0 +1,168 @@
+package e2e_test
+
+import (
+	"context"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/control"
+	"crossfade/internal/pgcluster"
+	"crossfade/internal/workload"
+)
+
+// restarts are the ways in which a database goes away for a moment.
+var restarts = []struct {
+	name, side string
+	mode       pgcluster.Mode
+}{
+	{"source fast", "source", pgcluster.Fast},
+	{"source immediate", "source", pgcluster.Immediate},
+	{"target fast", "target", pgcluster.Fast},
+	{"target immediate", "target", pgcluster.Immediate},
+}
+
+// plain are the words of a server that restarts, which no proxy can keep from
+// its clients.
+var plain = regexp.MustCompile(`terminating connection|closed the connection|shutting down|starting up|in recovery mode|connection reset|broken pipe|conn closed|EOF|` +
+	`crash of another server process|57P0[123]|connection to the server was lost|08006`)
+
+// requirePlain fails on an error that a restart of PostgreSQL itself would not
+// have given the clients.
+func requirePlain(t *testing.T, load workload.Report) {
+	t.Helper()
+	for _, e := range load.ErrorTexts {
+		require.Regexp(t, plain, e)
+	}
+	require.Zero(t, countStale(load), "a client missed what it had written: %v", load.ErrorTexts)
+}
+
+// asked is a cutover under way.
+type asked struct {
+	report control.CutoverReport
+	err    error
+	done   chan struct{}
+}
+
+func (p *process) ask(opt control.CutoverOptions) *asked {
+	a := &asked{done: make(chan struct{})}
+	go func() {
+		defer close(a.done)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		a.report, a.err = p.client.Cutover(ctx, opt)
+	}()
+	return a
+}
+
+// TestADatabaseRestarts restarts one side while copying, while following and
+// right after the switch. The run goes on by itself each time.
+func TestADatabaseRestarts(t *testing.T) {
+	t.Parallel()
+	for _, r := range restarts {
+		t.Run(r.name, func(t *testing.T) {
+			t.Parallel()
+			if testing.Short() && r.mode == pgcluster.Fast {
+				t.Skip("with -short the servers only crash")
+			}
+			s := ownSides(t)
+			loadShop(t, s)
+			p := newProcess(t, s)
+			p.start("phase.prepared=kill")
+			require.Equal(t, -1, p.wait(), "the program is killed")
+			chunk := s.holdWhere(t, "target", "crossfade.chunk", "true")
+			p.start()
+			p.awaitServing()
+			w := startShop(t, p, 6)
+			chunk.met()
+			s.restart(t, r.side, r.mode)
+			chunk.release()
+			p.awaitFollowing()
+			awaitEach(t, w, 5)
+			s.restart(t, r.side, r.mode)
+			awaitEach(t, w, 5)
+			p.awaitFollowing()
+			p.cutoverPatiently()
+			s.restart(t, r.side, r.mode)
+			awaitEach(t, w, 10)
+			p.finish()
+			awaitEach(t, w, 2)
+			load := stopClients(w)
+			requirePlain(t, load)
+			requireLedger(t, s, load, small, 1)
+			require.Equal(t, 0, p.stop())
+			s.requireNothingLeft(t)
+		})
+	}
+}
+
+// cutoverPatiently asks until a cutover switches: one that was asked for a moment
+// after a restart may be refused or abort.
+func (p *process) cutoverPatiently() control.CutoverReport {
+	p.t.Helper()
+	var r control.CutoverReport
+	eventually(p.t, "a cutover switches", func() bool {
+		a := p.ask(control.CutoverOptions{})
+		<-a.done
+		r = a.report
+		return a.err == nil && r.Outcome == control.OutcomeSwitched
+	})
+	return r
+}
+
+// TestADatabaseRestartsWithinThePause restarts one side while the cutover stands
+// in one of its steps.
+func TestADatabaseRestartsWithinThePause(t *testing.T) {
+	t.Parallel()
+	moments := []struct{ name, side, table, when string }{
+		{"pausing", "source", "crossfade.run", "NEW.step = 'pausing'"},
+		{"fence", "source", "crossfade.run", "NEW.step = 'fenced'"},
+		{"draining", "source", "crossfade.run", "NEW.step = 'draining'"},
+		{"deciding", "source", "crossfade.run", "NEW.step = 'deciding'"},
+		{"decision", "target", "crossfade.decision", "NEW.decision = 'commit'"},
+		{"decided", "source", "crossfade.run", "NEW.step = 'decided'"},
+	}
+	for _, at := range moments {
+		for _, r := range restarts {
+			fast := r.mode == pgcluster.Fast
+			if fast && at.name != "deciding" && at.name != "draining" {
+				continue // that a server waits for its walsenders matters while the stream is held
+			}
+			t.Run(at.name+" "+r.name, func(t *testing.T) {
+				t.Parallel()
+				if testing.Short() && (fast || at.name != "decision" && at.name != "draining") {
+					t.Skip("with -short only some moments are tried")
+				}
+				s := ownSides(t)
+				loadShop(t, s)
+				p := newProcess(t, s)
+				p.start()
+				p.awaitServing()
+				w := startShop(t, p, 6)
+				p.awaitFollowing()
+				awaitEach(t, w, 3)
+				h := s.holdWhere(t, at.side, at.table, at.when)
+				a := p.ask(control.CutoverOptions{})
+				h.met()
+				s.restart(t, r.side, r.mode)
+				h.release()
+				awaitEach(t, w, 3)
+				<-a.done
+				t.Logf("%v %v: %s %s", at.name, r.name, a.report.Outcome, a.report.Reason)
+				st := p.awaitServing()
+				if st.Active == "source" {
+					p.awaitFollowing()
+					p.cutoverPatiently()
+				}
+				awaitEach(t, w, 5)
+				p.finish()
+				load := stopClients(w)
+				requirePlain(t, load)
+				requireLedger(t, s, load, small, 1)
+				require.Equal(t, 0, p.stop())
+				s.requireNothingLeft(t)
+			})
+		}
+	}
+}
