@@ -78,8 +78,16 @@ func TestImportOfASnapshotThatIsGone(t *testing.T) {
 	h, err := snapshot.Export(t.Context(), connector(dsn, "holder"))
 	require.NoError(t, err)
 	h.Close()
-	_, err = snapshot.Import(t.Context(), connector(dsn, "importer"), h.ID())
-	require.ErrorIs(t, err, snapshot.ErrLost)
+	// The server ends a session a moment after its client has left.
+	require.Eventually(t, func() bool {
+		late, err := snapshot.Import(t.Context(), connector(dsn, "importer"), h.ID())
+		if err == nil {
+			late.Close()
+			return false
+		}
+		require.ErrorIs(t, err, snapshot.ErrLost)
+		return true
+	}, pgtest.Timeout, 5*time.Millisecond)
 	_, err = snapshot.Import(t.Context(), connector(dsn, "importer"), "no such snapshot")
 	require.ErrorIs(t, err, snapshot.ErrLost)
 }
