@@ -165,9 +165,12 @@ func TestYielderCancelsOnlyWhatIsInTheWay(t *testing.T) {
 	first := <-read
 	require.Equal(t, "t", first.table)
 	require.Equal(t, pg.CodeQueryCanceled, pg.Code(first.err))
-	require.Equal(t, "t", <-yielded)
 	require.NoError(t, (<-read).err)
 	require.Equal(t, 1, y.Yielded())
 	cancel()
 	require.NoError(t, <-ended)
+	close(yielded)
+	for table := range yielded { // nobody is called who noticed the cancel first
+		require.Equal(t, "t", table)
+	}
 }

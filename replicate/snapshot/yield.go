@@ -40,8 +40,8 @@ func NewYielder(connect Connect) *Yielder {
 }
 
 // Reading registers the session as one that may be cancelled, until the
-// returned function is called. onYield, if not nil, is called after each cancel:
-// a server that waits for its client to take rows notices the cancel only when
+// returned function is called. onYield, if not nil, is called after each cancel,
+// unless the read has ended by then: a server that waits for its client to take rows notices the cancel only when
 // these are taken. Safe for concurrent use.
 func (y *Yielder) Reading(conn *pgx.Conn, onYield func()) (done func()) {
 	pid := int32(conn.PgConn().PID())
