@@ -75,6 +75,9 @@ func runPatiently(ctx context.Context, conn *pgx.Conn, s Statement) error {
 // source, those that others read first. It tries all of them and returns the
 // failures together. It may be called again, so both before a cutover, that no
 // reader meets an empty one, and after it.
+//
+// Like RunAfter it waits for each view's lock only briefly and again, so that
+// readers do not queue up behind it.
 func RefreshMatViews(ctx context.Context, conn *pgx.Conn, views []catalog.MatView) error {
 	var failures []error
 	for _, v := range views {
@@ -82,7 +85,7 @@ func RefreshMatViews(ctx context.Context, conn *pgx.Conn, views []catalog.MatVie
 			continue
 		}
 		s := Statement{Kind: "MATERIALIZED VIEW DATA", Schema: v.Schema, Name: v.Rel, SQL: "REFRESH MATERIALIZED VIEW " + v.Name().String()}
-		if err := execute(ctx, conn, s.SQL); err != nil {
+		if err := runPatiently(ctx, conn, s); err != nil {
 			failures = append(failures, s.failed(err))
 		}
 	}
