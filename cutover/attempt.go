@@ -130,25 +130,21 @@ func (t *transition) failed(e Failed) {
 			t.settle() // the decision takes its locks itself, bounded
 			return
 		}
-		t.unwind(EndAbort, why)
+		t.unlocked(e, why)
 	case PhaseSurvey:
 		if t.Mode == ModeDryRun {
 			t.settle() // a finding
 			return
 		}
-		t.unwind(EndAbort, why)
+		t.unlocked(e, why)
 	case PhasePrepare:
 		if e.Op == OpDiscardSnapshots {
 			t.settle()
 			return
 		}
-		t.unwind(EndAbort, why)
+		t.unlocked(e, why)
 	case PhasePrelock, PhaseFence, PhasePause:
-		if e.Class == ClassLockTimeout || e.Class == ClassDrainTimeout {
-			t.retry(why)
-			return
-		}
-		t.unwind(EndAbort, why)
+		t.unlocked(e, why)
 	case PhaseMarker:
 		if e.Class == ClassTimeout { // the stream was slower than it looked
 			t.retry(why)
@@ -158,6 +154,16 @@ func (t *transition) failed(e Failed) {
 	default: // advance, claim and the rest of the attempt
 		t.unwind(EndAbort, why)
 	}
+}
+
+// unlocked ends the attempt: with another one when it was a lock or a transaction
+// of an application that stood in the way.
+func (t *transition) unlocked(e Failed, why string) {
+	if e.Class == ClassLockTimeout || e.Class == ClassDrainTimeout {
+		t.retry(why)
+		return
+	}
+	t.unwind(EndAbort, why)
 }
 
 // repeat has a call that must succeed made again, and forgets one that need not.

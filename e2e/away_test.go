@@ -25,7 +25,7 @@ var restarts = []struct {
 
 // plain are the words of a server that restarts, which no proxy can keep from
 // its clients.
-var plain = regexp.MustCompile(`terminating connection|closed the connection|shutting down|starting up|in recovery mode|connection reset|broken pipe|conn closed|EOF|` +
+var plain = regexp.MustCompile(`terminating connection|closed the connection|shutting down|starting up|not yet accepting connections|in recovery mode|connection reset|broken pipe|conn closed|EOF|` +
 	`crash of another server process|57P0[123]|connection to the server was lost|08006`)
 
 // requirePlain fails on an error that a restart of PostgreSQL itself would not

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"crossfade/internal/pg"
 	"crossfade/proxy/backend"
 	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
@@ -126,7 +127,7 @@ func (w *warm) shared(ctx context.Context, want *session.State, role func(string
 // server, it takes no time.
 func (w *warm) finish(ctx context.Context) error {
 	if w.plan.Empty() {
-		if w.link.Broken() == nil && quiet(w.conn.Conn) {
+		if w.link.Broken() == nil && pg.Quiet(w.conn.Conn) {
 			return nil
 		}
 		return w.alive(ctx)

@@ -114,13 +114,15 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 
 	who := &owner{}
 	majors := [2]int{d.versions[0] / 10000, d.versions[1] / 10000}
+	short := pg.WithLockTimeout(d.cfg.SourceLockTimeout)
 	sourceControl := d.link(d.cfg.Source, "cutover")
 	src := &sourcePort{owner: who, incarnation: d.incarnation, lockTimeout: d.cfg.SourceLockTimeout, control: sourceControl,
-		census: d.link(d.cfg.Source, "census"), register: d.registrar.flush, serverPIDs: d.proxy.ServerPIDs, expect: d.stream.expect, cover: d.cover,
+		census: d.link(d.cfg.Source, "census", short), reading: d.link(d.cfg.Source, "sequences", short), register: d.registrar.flush, serverPIDs: d.proxy.ServerPIDs, expect: d.stream.expect, cover: d.cover,
 		version: d.versions[0], majors: majors,
 		pre: &prelock{dsn: d.cfg.Source, opts: []pg.Option{pg.WithName("pre-lock")}, watch: d.link(d.cfg.Source, "guard")}}
 	dst := &targetPort{dsn: d.cfg.Target, key: key, control: d.link(d.cfg.Target, "cutover", pg.WithKey(key)), asking: d.link(d.cfg.Target, "register", pg.WithKey(key)),
-		plan: func() (*schema.DecisionSQL, error) { return d.migration.decisionSQL() }, reached: d.stream.markerEnd,
+		reading: d.link(d.cfg.Target, "fingerprint", pg.WithKey(key), pg.WithLockTimeout(decisionLockTimeout)),
+		plan:    func() (*schema.DecisionSQL, error) { return d.migration.decisionSQL() }, reached: d.stream.markerEnd,
 		after: d.switched, last: d.migration.last, complete: func() { d.migration.setPhase(journal.PhaseValid) }, majors: majors,
 		pre: &prelock{dsn: d.cfg.Target, opts: []pg.Option{pg.WithName("pre-lock"), pg.WithKey(key)}, watch: d.link(d.cfg.Target, "guard")}}
 	d.source, d.watching, d.marking = src, d.link(d.cfg.Source, "monitor"), d.link(d.cfg.Target, "settings")

@@ -22,7 +22,7 @@ func fingerprint(ctx context.Context, l *link, majors [2]int) (cutover.Fingerpri
 		return err
 	})
 	if err != nil {
-		return cutover.Fingerprint{}, err
+		return cutover.Fingerprint{}, portError(err, false)
 	}
 	printed := majors[0] == majors[1]
 	var out cutover.Fingerprint

@@ -33,9 +33,11 @@ func newLink(dsn pg.DSN, opts ...pg.Option) *link {
 	return l
 }
 
-// do runs f with the session. One that was idle is asked for a sign of life first,
-// so that the first call behind a server's restart does not fail. A session on which f lost the connection, or in
-// whose transaction it failed, is closed, so that the next caller gets a sound one.
+// do runs f with the session. One that was idle, or on whose socket something has
+// come in between, is asked for a sign of life first, so that the first call behind
+// a server's restart or a cut does not fail. A session on which f lost the
+// connection, or in whose transaction it failed, is closed, so that the next caller
+// gets a sound one.
 func (l *link) do(ctx context.Context, f func(ctx context.Context, conn *pgx.Conn) error) error {
 	select {
 	case <-l.turn:
@@ -43,7 +45,7 @@ func (l *link) do(ctx context.Context, f func(ctx context.Context, conn *pgx.Con
 		return ctx.Err()
 	}
 	defer func() { l.turn <- struct{}{} }()
-	if l.conn != nil && time.Since(l.used) > freshFor && l.conn.Ping(ctx) != nil {
+	if l.conn != nil && !l.conn.IsClosed() && (time.Since(l.used) > freshFor || !pg.Quiet(l.conn.PgConn().Conn())) && l.conn.Ping(ctx) != nil {
 		closeNow(l.conn)
 		l.conn = nil
 	}

@@ -67,12 +67,8 @@ func (d *daemon) watch(ctx context.Context) {
 	}
 	err := retry.Do(ctx, retry.Policy{OnRetry: obs.Retrying(d.log, "the source is watched again")}, func(ctx context.Context) error {
 		var start pg.LSN
-		err := d.watching.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-			s, ok, err := slot.Get(ctx, conn, d.id.target.Slot)
-			if err == nil && !ok {
-				return retry.Permanent(errors.New("its replication slot is gone"))
-			}
-			start = s.ConfirmedFlush
+		err := d.watching.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+			start, err = restFrom(ctx, conn, d.id.target.Slot)
 			return err
 		})
 		if err != nil {
@@ -83,6 +79,21 @@ func (d *daemon) watch(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		d.log.Warn().Err(err).Msg("the source is not watched any more; its fence stands")
 	}
+}
+
+// restFrom returns where reading goes on behind the applier: what the slot has
+// confirmed, once the walsender of the applier has heard its last report and gone.
+func restFrom(ctx context.Context, conn *pgx.Conn, name string) (pg.LSN, error) {
+	s, ok, err := slot.Get(ctx, conn, name)
+	switch {
+	case err != nil:
+		return 0, err
+	case !ok:
+		return 0, retry.Permanent(errors.New("its replication slot is gone"))
+	case s.Active:
+		return 0, fmt.Errorf("process %d of the source still streams from slot %s", s.ActivePID, name)
+	}
+	return s.ConfirmedFlush, nil
 }
 
 // applyConfig is what stream and tripwire have in common.

@@ -58,10 +58,10 @@ func newBench(t *testing.T) *bench {
 	who := &owner{}
 	control := link(b.sourceDSN)
 	b.journal = &journalPort{control: control, owner: who}
-	b.src = &sourcePort{owner: who, incarnation: "me", lockTimeout: testLockTimeout, control: control, census: link(b.sourceDSN), pre: pre(b.sourceDSN),
+	b.src = &sourcePort{owner: who, incarnation: "me", lockTimeout: testLockTimeout, control: control, census: link(b.sourceDSN), reading: link(b.sourceDSN), pre: pre(b.sourceDSN),
 		register: func(context.Context) error { return nil }, serverPIDs: func() []int32 { return nil },
 		expect: func(int64, string) error { return nil }, cover: &coverage{}, version: 150000, majors: [2]int{15, 15}}
-	b.dst = &targetPort{dsn: b.targetDSN, key: "k", control: link(b.targetDSN, pg.WithKey("k")), asking: link(b.targetDSN, pg.WithKey("k")),
+	b.dst = &targetPort{dsn: b.targetDSN, key: "k", control: link(b.targetDSN, pg.WithKey("k")), asking: link(b.targetDSN, pg.WithKey("k")), reading: link(b.targetDSN, pg.WithKey("k")),
 		pre: pre(b.targetDSN, pg.WithKey("k")), reached: func() pg.LSN { return b.reached }, majors: [2]int{15, 15},
 		plan: func() (*schema.DecisionSQL, error) {
 			return &schema.DecisionSQL{Decide: []schema.Statement{{Kind: "FK CONSTRAINT", Name: "b_a", SQL: "ALTER TABLE public.b ADD CONSTRAINT b_a FOREIGN KEY (a_id) REFERENCES public.a (id) NOT VALID"}}}, nil

@@ -20,7 +20,8 @@ type sourcePort struct {
 	incarnation string
 	lockTimeout time.Duration
 	control     *link // short statements
-	census      *link // statements that may be asked beside them
+	census      *link // statements that may be asked beside them, with a bound on lock waits
+	reading     *link // the same for the sequences
 	pre         *prelock
 	register    func(ctx context.Context) error // makes our proxy's server connections known
 	serverPIDs  func() []int32
@@ -158,21 +159,21 @@ func unfence(ctx context.Context, conn *pgx.Conn, epoch int64, token string, fro
 // Sequences implements cutover.Source.
 func (s *sourcePort) Sequences(ctx context.Context) ([]cutover.Sequence, error) {
 	var out []cutover.Sequence
-	err := s.control.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	err := s.reading.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		states, err := sequence.Read(ctx, conn)
 		for _, q := range states {
 			out = append(out, cutover.Sequence{Schema: q.Name.Schema, Name: q.Name.Name, LastValue: q.Last, IsCalled: q.Called})
 		}
 		return err
 	})
-	return out, err
+	return out, portError(err, false)
 }
 
 // Fingerprint implements cutover.Source. What the stream does not cover is no
 // schema that could be moved, however equal it looks.
 func (s *sourcePort) Fingerprint(ctx context.Context) (cutover.Fingerprint, error) {
 	if err := s.census.do(ctx, s.cover.check); err != nil {
-		return cutover.Fingerprint{}, err
+		return cutover.Fingerprint{}, portError(err, false)
 	}
 	return fingerprint(ctx, s.census, s.majors)
 }

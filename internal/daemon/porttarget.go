@@ -20,6 +20,7 @@ type targetPort struct {
 	key      string
 	control  *link
 	asking   *link // statements that may be asked beside them
+	reading  *link // the same for the fingerprint, with a bound on lock waits
 	pre      *prelock
 	plan     func() (*schema.DecisionSQL, error)
 	reached  func() pg.LSN                   // end of the marker's transaction
@@ -93,7 +94,7 @@ func verdict(d journal.Decision) cutover.Verdict {
 
 // Fingerprint implements cutover.Target.
 func (t *targetPort) Fingerprint(ctx context.Context) (cutover.Fingerprint, error) {
-	return fingerprint(ctx, t.asking, t.majors)
+	return fingerprint(ctx, t.reading, t.majors)
 }
 
 // Complete implements cutover.Target: it validates the foreign keys and

@@ -62,6 +62,11 @@ func TestOnlyTheAppliedMarkerEndsTheDrain(t *testing.T) {
 	require.Equal(t, "1", pgtest.Value(t, b.target, "SELECT count(*) FROM public.a"))
 	require.NoError(t, f.Continue(ctx, 3)) // after an abort nothing is missing
 	require.Eventually(t, func() bool { return pgtest.Value(t, b.target, "SELECT count(*) FROM public.a") == "2" }, pgtest.Timeout, time.Millisecond)
+	// Whoever reads on waits until the applier's walsender has gone.
+	_, err = restFrom(ctx, b.source, name)
+	require.ErrorContains(t, err, "still streams")
+	reached := f.markerEnd()
 	cancel()
 	require.NoError(t, <-ended)
+	require.Eventually(t, func() bool { from, err := restFrom(t.Context(), b.source, name); return err == nil && from >= reached }, pgtest.Timeout, time.Millisecond)
 }

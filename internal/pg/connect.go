@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +34,12 @@ func WithName(name string) Option { return func(o *sessionOptions) { o.name = na
 
 // WithKey hands the run's key to the session, so that it passes the fences.
 func WithKey(key string) Option { return WithParam(KeySetting, key) }
+
+// WithLockTimeout bounds each wait of the session for a lock. Whoever queues
+// behind such a wait, or behind a lock that is held meanwhile, waits as long.
+func WithLockTimeout(d time.Duration) Option {
+	return WithParam("lock_timeout", strconv.FormatInt(max(1, d.Milliseconds()), 10))
+}
 
 // WithParam sets one more setting in the session's start-up options.
 func WithParam(name, value string) Option {

@@ -1,13 +1,13 @@
-package proxy
+package pg
 
 import (
 	"net"
 	"syscall"
 )
 
-// quiet reports that nothing has come on a connection: no message, and no end. It
-// takes no time and no byte.
-func quiet(conn net.Conn) bool {
+// Quiet reports that nothing has come on a connection: no message, and no end. It
+// takes no round trip and no byte. Below TLS it looks at the socket.
+func Quiet(conn net.Conn) bool {
 	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = t.NetConn()
 	}
