@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,7 +14,15 @@ import (
 // binary is the program under test.
 var binary string
 
+// sideBySide is how many tests run at once where nothing else is asked for: more
+// than there are cores, since they wait for servers most of the time.
+const sideBySide = "5"
+
 func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", sideBySide); err != nil {
+		panic(err)
+	}
+	flag.Parse() // what the command line says comes last
 	dir, err := os.MkdirTemp("", "crossfade-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
