@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 
 	"crossfade/internal/control"
 	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster"
 )
 
 // patience bounds each wait of these tests: servers, clients and the program
@@ -68,10 +70,9 @@ func (l *logged) tail() string {
 // newProcess prepares a run between the sides; start starts it.
 func newProcess(t *testing.T, s *sides, extra ...string) *process {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := pgcluster.FreePort()
 	require.NoError(t, err)
-	listen := l.Addr().String()
-	require.NoError(t, l.Close())
+	listen := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	dir, err := os.MkdirTemp("", "cf") // a socket's path must be short
 	require.NoError(t, err)
 	p := &process{t: t, s: s, listen: listen, socket: filepath.Join(dir, "c.sock"), extra: extra, log: &logged{}}

@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"context"
-	"net"
 	"strings"
 	"testing"
 
@@ -10,16 +9,16 @@ import (
 
 	"crossfade/internal/control"
 	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster"
 	"crossfade/internal/pgcluster/pgtest"
 )
 
 // away is the connection string of a database whose server is down.
 func away(t *testing.T, d pg.DSN) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := pgcluster.FreePort()
 	require.NoError(t, err)
-	defer l.Close()
-	return uriAt(d, l.Addr().(*net.TCPAddr).Port)
+	return uriAt(d, port)
 }
 
 // sentence fails unless recover said one sentence, and perhaps one error.

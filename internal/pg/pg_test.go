@@ -35,10 +35,15 @@ func TestSnapshotVisible(t *testing.T) {
 		require.Equal(t, want, s.Visible(xid), xid)
 	}
 	require.Equal(t, "726:730:727,729", s.String())
-	for _, bad := range []string{"", "1:2", "2:1:", "a:2:", "1:2:5", "1:9:x"} {
+	for _, bad := range []string{"", "1:2", "2:1:1", "a:2:", "1:2:5", "1:9:x"} {
 		_, err := pg.ParseSnapshot(bad)
 		require.Error(t, err, bad)
 	}
+	s, err = pg.ParseSnapshot("793:791:") // of a slot
+	require.NoError(t, err)
+	require.Equal(t, "793:793:", s.String())
+	require.True(t, s.Visible(792))
+	require.False(t, s.Visible(793))
 }
 
 func TestWidenIsTheNearest(t *testing.T) {

@@ -15,7 +15,10 @@ type Snapshot struct {
 	Xip        []uint64 // in progress, Xmin <= x < Xmax, ascending
 }
 
-// ParseSnapshot reads the text form xmin:xmax:xip,xip,…
+// ParseSnapshot reads the text form xmin:xmax:xip,xip,… In the snapshot that a
+// replication slot exports, xmax may lag behind xmin: logical decoding moves it at
+// commits that change the catalog only (snapbuild.c), and xmin counts. Xmax is
+// raised to Xmin then.
 func ParseSnapshot(s string) (Snapshot, error) {
 	bad := func(why string) (Snapshot, error) {
 		return Snapshot{}, fmt.Errorf("parse snapshot %q: %s", s, why)
@@ -32,9 +35,7 @@ func ParseSnapshot(s string) (Snapshot, error) {
 	if snap.Xmax, err = strconv.ParseUint(parts[1], 10, 64); err != nil {
 		return bad("xmax is no number")
 	}
-	if snap.Xmin > snap.Xmax {
-		return bad("xmin is above xmax")
-	}
+	snap.Xmax = max(snap.Xmax, snap.Xmin)
 	if parts[2] == "" {
 		return snap, nil
 	}

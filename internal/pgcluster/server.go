@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os/exec"
 	"runtime"
 	"strconv"
@@ -66,7 +65,7 @@ func (c *Cluster) StartServer(ctx context.Context) error {
 	for range portAttempts {
 		port := c.port
 		if port == 0 {
-			if port, err = freePort(); err != nil {
+			if port, err = FreePort(); err != nil {
 				return err
 			}
 		}
@@ -178,13 +177,4 @@ func (c *Cluster) Restart(ctx context.Context, mode Mode) error {
 		return err
 	}
 	return c.StartServer(ctx)
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("look for a free port: %w", err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return port, l.Close()
 }
