@@ -181,7 +181,7 @@ func TestRunServesTheTargetWithoutTheSource(t *testing.T) {
 	again := p.finish()
 	require.Empty(t, again.Dropped, "what is gone is not dropped twice")
 	load := stopClients(w)
-	requirePlain(t, load)
+	requirePlain(t, load, "nothing listens there") // while the program was dead
 	requireLedger(t, s, load, small, 1)
 	s.requireNothingLeft(t)
 	require.Equal(t, 0, p.stop())

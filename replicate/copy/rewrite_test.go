@@ -89,13 +89,19 @@ func TestEndlessRewritesEndTheCopy(t *testing.T) {
 	f.fillBig(1000)
 	cfg := f.config(false)
 	cfg.MaxRestarts = 3
-	// The target rewrites the source: each record of a chunk comes too late.
-	pgtest.Exec(t, f.target, `CREATE FUNCTION crossfade.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		PERFORM pg_catalog.pg_sleep(0.05); RETURN NEW; END $$; CREATE TRIGGER slow BEFORE INSERT ON big FOR EACH STATEMENT EXECUTE FUNCTION crossfade.slow()`)
-	truncating := pgtest.Conn(t, f.sourceDSN)
-	stop := watch(func(ctx context.Context) {
-		for ctx.Err() == nil {
-			pgtest.Exec(t, truncating, "VACUUM FULL public.big")
+	// Each time the relation is begun, its record waits at the target for a lock of its
+	// own, while the source rewrites the table: what was known of it is true no more.
+	pgtest.Exec(t, f.target, `CREATE SEQUENCE crossfade.turn; CREATE FUNCTION crossfade.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		PERFORM pg_catalog.pg_advisory_xact_lock_shared(42 + pg_catalog.nextval('crossfade.turn')); RETURN NEW; END $$;
+		CREATE TRIGGER slow BEFORE INSERT OR UPDATE ON crossfade.relation FOR EACH ROW WHEN (NEW.state = 'copying') EXECUTE FUNCTION crossfade.slow()`)
+	gate := pgtest.Conn(t, f.targetDSN)
+	pgtest.Exec(t, gate, "SELECT pg_advisory_lock(42 + n) FROM generate_series(1, 4) n")
+	rewriting := pgtest.Conn(t, f.sourceDSN)
+	stop := watch(func(context.Context) {
+		for n := 1; n <= 4; n++ {
+			f.awaitGate()
+			pgtest.Exec(t, rewriting, "VACUUM FULL public.big")
+			pgtest.Exec(t, gate, "SELECT pg_advisory_unlock(42 + $1)", n)
 		}
 	})
 	cfg.ChunkBytes = 1 << 30
