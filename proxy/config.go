@@ -106,6 +106,10 @@ type Config struct {
 	// the client's name for it.
 	CustomNames func(ctx context.Context, user, database string) ([]string, error)
 
+	// Types keeps the numbers of users' types that clients know. Nil: they are known
+	// for the life of the proxy.
+	Types TypeStore
+
 	LoginTimeout time.Duration // DefaultLoginTimeout when 0
 	HoldLimit    time.Duration // DefaultHoldLimit when 0; longer, and a held client gets 57P03
 	MaxDials     int           // DefaultMaxDials when 0
@@ -121,6 +125,9 @@ func (c *Config) Validate() error {
 	c.Source.Name, c.Target.Name = Source, Target
 	if c.Active == "" {
 		c.Active = Source
+	}
+	if c.Types == nil {
+		c.Types = memoryTypes{}
 	}
 	for d, v := range map[*time.Duration]time.Duration{&c.LoginTimeout: DefaultLoginTimeout, &c.HoldLimit: DefaultHoldLimit} {
 		if *d == 0 {

@@ -97,7 +97,14 @@ func (l *login) enter(ctx context.Context) (*relay, error) {
 	if err != nil {
 		return nil, err
 	}
+	types, err := p.typesAt(ctx, at, l.user, l.database)
+	if err != nil {
+		terminate(conn)
+		p.log.Warn().Err(err).Str(obs.KeyEndpoint, at.Name).Str(obs.KeyDatabase, l.database).Msg("types not compared")
+		return nil, fatal(pg.CodeConnectionFailure, "the server behind the proxy cannot be asked for its types")
+	}
 	r := l.relay(at, name, conn, now.Epoch > 0)
+	r.mu.server.translated(types, nil)
 	_ = l.conn.SetWriteDeadline(time.Now().Add(p.cfg.LoginTimeout))
 	if _, err := l.conn.Write(l.greeting(r)); err != nil {
 		p.leave(r)

@@ -30,6 +30,7 @@ func (r *relay) look(ctx context.Context, s *server, names []string) error {
 	frames := r.mu.tracker.ClientFrames()
 	look := session.Look{Login: s.login, Names: append(r.mu.sniffer.Names.List(), names...), Opaque: r.mu.sniffer.Names.OpaqueReason()}
 	look.Unnamed, look.UnnamedLost = r.unnamedStatement()
+	look.Unnamed = s.known(look.Unnamed)
 	params := r.mu.params
 	r.mu.Unlock()
 

@@ -13,6 +13,7 @@ import (
 
 	"crossfade/internal/obs"
 	"crossfade/proxy/route"
+	"crossfade/proxy/typemap"
 )
 
 // Proxy serves clients and moves their sessions. All methods are safe for
@@ -37,6 +38,7 @@ type Proxy struct {
 		generation uint64 // of the gate that it closed
 		paused     bool
 		names      map[string][]string // custom settings by database
+		types      map[string]bool     // databases whose types were compared
 	}
 
 	mu struct {
@@ -44,8 +46,9 @@ type Proxy struct {
 		closed   bool // the gate holds sessions; new ones too
 		next     uint64
 		sessions map[uint64]*relay
-		byPID    map[uint32]*relay // by the pid that the client knows
-		pids     map[uint32]uint32 // pid of a server to that of its client, where they differ
+		byPID    map[uint32]*relay       // by the pid that the client knows
+		pids     map[uint32]uint32       // pid of a server to that of its client, where they differ
+		types    map[string]*typemap.Map // of the target, by the client's name of the database
 	}
 	serving sync.WaitGroup // one for each accepted connection
 }
@@ -66,6 +69,7 @@ func New(cfg Config) (*Proxy, error) {
 		listener: cfg.Listener,
 	}
 	p.mu.sessions, p.mu.byPID, p.mu.pids = map[uint64]*relay{}, map[uint32]*relay{}, map[uint32]uint32{}
+	p.mu.types = map[string]*typemap.Map{}
 	p.attempt.epoch = cfg.Epoch
 	if cfg.Closed {
 		p.attempt.generation, p.attempt.paused = p.gate.Close(), true

@@ -47,7 +47,11 @@ func (r *relay) forward(p []byte) error {
 			}
 			continue
 		}
-		_, err = s.conn.Write(p[:n])
+		out := p[:n]
+		if s.types != nil {
+			out = s.types.Client(out)
+		}
+		_, err = s.conn.Write(out)
 		r.toServer.Store(false)
 		r.progress()
 		if err != nil {
@@ -174,6 +178,9 @@ func (r *relay) deliver(s *server, p []byte) error {
 		n := s.rewrite.pids(p)
 		s.in.keep(p[n:])
 		p = p[:n]
+	}
+	if s != nil && s.types != nil {
+		p = s.types.Server(p)
 	}
 	greeting, err := r.receive(p)
 	gone := false

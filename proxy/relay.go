@@ -10,6 +10,7 @@ import (
 
 	"crossfade/proxy/backend"
 	"crossfade/proxy/session"
+	"crossfade/proxy/typemap"
 	"crossfade/proxy/wire"
 )
 
@@ -85,9 +86,11 @@ type server struct {
 	conn     *backend.Conn
 	in       *reader
 	endpoint *Endpoint
-	login    string       // role that the proxy logged in as
-	pid      atomic.Int32 // pg_backend_pid() once it was captured, before that the pid of its key data
-	rewrite  *rewriter    // nil where pids need no translation
+	login    string           // role that the proxy logged in as
+	pid      atomic.Int32     // pg_backend_pid() once it was captured, before that the pid of its key data
+	rewrite  *rewriter        // nil where pids need no translation
+	types    *typemap.Session // nil where numbers of types need none
+	typeMap  *typemap.Map     // of types
 }
 
 // step tells whoever waits for a change. Called with mu locked.

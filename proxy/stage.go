@@ -26,6 +26,9 @@ func (p *Proxy) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	if err != nil {
 		return StageReport{}, err
 	}
+	if err := p.learnTypes(ctx, list); err != nil {
+		return StageReport{}, err
+	}
 	var f findings
 	to := p.other()
 	p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) {

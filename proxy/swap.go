@@ -84,6 +84,7 @@ func (r *relay) swap(old *server, w *warm) {
 		conn: w.conn, in: newReader(w.conn.Conn, w.link.Leftover()), endpoint: w.endpoint, login: w.login,
 		rewrite: &rewriter{translate: r.p.clientPID},
 	}
+	next.translated(w.types, w.statements())
 	next.pid.Store(w.have.BackendPID)
 	r.p.moved(r, uint32(old.pid.Load()), uint32(w.have.BackendPID))
 	next.rewrite.pids(w.async)

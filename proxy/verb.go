@@ -24,7 +24,7 @@ func (p *Proxy) begin(ctx context.Context, epoch int64, what string) (end func()
 		return nil, &EpochError{Asked: epoch, Now: a.epoch, What: what}
 	}
 	if epoch > a.epoch {
-		a.epoch, a.names = epoch, nil
+		a.epoch, a.names, a.types = epoch, nil, nil
 	}
 	return func() { <-p.verb }, nil
 }
@@ -100,6 +100,11 @@ func (p *Proxy) beside(ctx context.Context, user, database string, do func(conte
 	if err != nil {
 		return err
 	}
+	return p.besideAt(ctx, at, user, database, do)
+}
+
+// besideAt is beside for either side.
+func (p *Proxy) besideAt(ctx context.Context, at *Endpoint, user, database string, do func(context.Context, *session.Link) error) error {
 	name, password, ok := at.Credentials(user)
 	if !ok {
 		return fmt.Errorf("role %q has no credentials at the %s", user, at.Name)

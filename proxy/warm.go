@@ -3,10 +3,13 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"crossfade/internal/pg"
 	"crossfade/proxy/backend"
 	"crossfade/proxy/session"
+	"crossfade/proxy/typemap"
 	"crossfade/proxy/wire"
 )
 
@@ -17,9 +20,11 @@ type warm struct {
 	conn     *backend.Conn
 	link     *session.Link
 	login    string
-	have     *session.State // what it carries
-	plan     *session.Plan  // what is left to be done after the switch
-	async    []byte         // notifications that came meanwhile, for the client
+	have     *session.State               // what it carries
+	plan     *session.Plan                // what is left to be done after the switch
+	types    *typemap.Map                 // nil where its side numbers types as the client knows them
+	shapes   map[string]typemap.Statement // of its prepared statements, where types is set
+	async    []byte                       // notifications that came meanwhile, for the client
 }
 
 func (w *warm) close() { terminate(w.conn) }
@@ -38,11 +43,15 @@ func (r *relay) warmUp(ctx context.Context, to *Endpoint) (*warm, error) {
 	if err != nil {
 		return nil, err
 	}
+	types, err := r.p.typesAt(ctx, to, r.user, r.database)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := r.p.dial(ctx, to, login, password, database, r.startup.Moved(pins, want, role))
 	if err != nil {
 		return nil, fmt.Errorf("dial the %s: %w", to.Name, err)
 	}
-	w := &warm{endpoint: to, conn: conn, login: login, link: session.NewLink(conn.Conn, conn.Leftover(), conn.Params)}
+	w := &warm{endpoint: to, conn: conn, login: login, types: types, link: session.NewLink(conn.Conn, conn.Leftover(), conn.Params)}
 	w.link.Async = func(f wire.Frame) {
 		if f.Type == 'A' {
 			w.async = wire.AppendFrame(w.async, f.Type, f.Body)
@@ -83,8 +92,34 @@ func (w *warm) stage(ctx context.Context, want *session.State, role func(string)
 	}
 	w.have = &unnamed
 	w.plan = session.Diff(want, w.have, session.Own, role)
+	return w.describe(ctx, want.Texts())
+}
+
+// describe asks the server about prepared statements whose rows come translated.
+func (w *warm) describe(ctx context.Context, texts map[string]string) error {
+	if w.types == nil {
+		return nil
+	}
+	for name, st := range w.shapes {
+		if text, ok := texts[name]; ok && text == st.Text {
+			delete(texts, name)
+		}
+	}
+	list, err := w.link.Shapes(ctx, texts)
+	if err != nil {
+		return err
+	}
+	if w.shapes == nil {
+		w.shapes = map[string]typemap.Statement{}
+	}
+	for _, st := range list {
+		w.shapes[st.Name] = st
+	}
 	return nil
 }
+
+// statements returns what is known of the prepared statements.
+func (w *warm) statements() []typemap.Statement { return slices.Collect(maps.Values(w.shapes)) }
 
 // mirrorError says in what a staged server differs from its session.
 type mirrorError struct {
@@ -134,5 +169,8 @@ func (w *warm) finish(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
 	defer cancel()
-	return w.link.Replay(ctx, w.plan)
+	if err := w.link.Replay(ctx, w.plan); err != nil {
+		return err
+	}
+	return w.describe(ctx, w.plan.Texts())
 }

@@ -133,4 +133,11 @@ CREATE TABLE crossfade.pin (
 	value text NOT NULL,
 	PRIMARY KEY (role, name)
 );
+CREATE TABLE crossfade.type (
+	oid oid PRIMARY KEY,
+	nsp text NOT NULL,
+	name text NOT NULL,
+	kind text NOT NULL,
+	elem oid NOT NULL
+);
 ` + ShutFence + fenceRights

@@ -178,6 +178,19 @@ func (p *Plan) diffSettings(want, have *State, role string) {
 	}
 }
 
+// Texts returns the texts of the statements that the plan prepares, by their names; ""
+// is the unnamed one.
+func (p *Plan) Texts() map[string]string {
+	texts := map[string]string{}
+	for _, st := range p.prepare {
+		texts[st.Name] = st.Text
+	}
+	if p.unnamed != nil {
+		texts[""] = p.unnamed.Text
+	}
+	return texts
+}
+
 func (p *Plan) diffStatements(want, have *State) {
 	for _, name := range slices.Sorted(maps.Keys(have.Statements)) {
 		if w, ok := want.Statements[name]; !ok || !sameStatement(w, have.Statements[name]) {

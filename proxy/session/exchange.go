@@ -37,6 +37,9 @@ func (l *Link) reply(u unit) error {
 		switch f.Type {
 		case 'Z':
 			status, err := wire.DecodeReadyForQuery(f.Body)
+			if u.done != nil && err == nil {
+				u.done()
+			}
 			if err == nil && status != 'I' {
 				err = fmt.Errorf("transaction status %q behind a probe", status)
 			}
@@ -66,6 +69,13 @@ func (l *Link) reply(u unit) error {
 				err = u.row(cols)
 			}
 			if err != nil {
+				failed = &StepError{Step: u.label(done), Err: err}
+			}
+		case 't', 'T':
+			if u.described == nil || failed != nil {
+				continue
+			}
+			if err := u.described(f); err != nil {
 				failed = &StepError{Step: u.label(done), Err: err}
 			}
 		case 'C', 'I':

@@ -45,6 +45,9 @@ type unit struct {
 	row    func(cols [][]byte) error
 	// refused, if set, is called instead of failing when the server refuses the unit.
 	refused func()
+	// described, if set, gets the answers to Describe; done is called at the end.
+	described func(wire.Frame) error
+	done      func()
 }
 
 // NewLink returns a link over a connection of which leftover has been read

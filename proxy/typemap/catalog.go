@@ -1,0 +1,209 @@
+package typemap
+
+import "bytes"
+
+// catalogQuery is what is known of a statement from its text: whether it names a
+// catalog of types, and which of its parameters are numbers of types.
+type catalogQuery struct {
+	catalog bool
+	params  []int // from 0
+}
+
+// compares reports whether parameter i, from 0, is compared with the number of a type.
+func (q catalogQuery) compares(i int) bool {
+	for _, p := range q.params {
+		if p == i {
+			return true
+		}
+	}
+	return false
+}
+
+// maxScan is how much of a statement is looked at, in bytes. Queries of the catalog
+// are a page at most.
+const maxScan = 64 << 10
+
+// columnsOfTypes are columns of the catalogs that hold numbers of types, whatever the
+// table is called in the query. pg_type.oid is not among them: it needs its table.
+var columnsOfTypes = map[string]bool{
+	"atttypid": true, "enumtypid": true, "rngtypid": true, "rngsubtype": true, "rngmultitypid": true,
+	"typelem": true, "typarray": true, "typbasetype": true,
+}
+
+var catalogs = [][]byte{[]byte("pg_type"), []byte("pg_enum"), []byte("pg_range"), []byte("pg_attribute")}
+
+// scan looks at a statement's text. It is liberal: what it does not understand passes
+// as it is.
+func scan(text []byte) catalogQuery {
+	var q catalogQuery
+	if len(text) > maxScan {
+		return q
+	}
+	for _, name := range catalogs {
+		q.catalog = q.catalog || containsFold(text, name)
+	}
+	if !q.catalog || bytes.IndexByte(text, '$') < 0 {
+		return q
+	}
+	words := split(text)
+	not, bare := others(words)
+	for i := range words {
+		if n, ok := compared(words, i, not, bare); ok {
+			q.params = append(q.params, n...)
+		}
+	}
+	return q
+}
+
+func containsFold(text, lower []byte) bool {
+	for len(text) >= len(lower) {
+		i := bytes.IndexAny(text, "pP")
+		if i < 0 || len(text)-i < len(lower) {
+			return false
+		}
+		if bytes.EqualFold(text[i:i+len(lower)], lower) {
+			return true
+		}
+		text = text[i+1:]
+	}
+	return false
+}
+
+// split cuts a statement into words, numbers, $n and single other bytes, in lower case.
+// Quoted identifiers lose their quotes; strings and comments are left out.
+func split(text []byte) []string {
+	var words []string
+	for i := 0; i < len(text); {
+		b := text[i]
+		switch {
+		case b == '\'':
+			j := bytes.IndexByte(text[i+1:], '\'')
+			if j < 0 {
+				return words
+			}
+			i += j + 2
+			words = append(words, "''")
+		case b == '"':
+			j := bytes.IndexByte(text[i+1:], '"')
+			if j < 0 {
+				return words
+			}
+			words = append(words, string(bytes.ToLower(text[i+1:i+1+j])))
+			i += j + 2
+		case b == '-' && i+1 < len(text) && text[i+1] == '-':
+			j := bytes.IndexByte(text[i:], '\n')
+			if j < 0 {
+				return words
+			}
+			i += j
+		case b == '/' && i+1 < len(text) && text[i+1] == '*':
+			j := bytes.Index(text[i:], []byte("*/"))
+			if j < 0 {
+				return words
+			}
+			i += j + 2
+		case wordByte(b):
+			j := i + 1
+			for j < len(text) && wordByte(text[j]) {
+				j++
+			}
+			words = append(words, string(bytes.ToLower(text[i:j])))
+			i = j
+		case b == ' ' || b == '\n' || b == '\t' || b == '\r':
+			i++
+		default:
+			words = append(words, string(text[i:i+1]))
+			i++
+		}
+	}
+	return words
+}
+
+func wordByte(b byte) bool {
+	return b == '_' || b == '$' || b >= 0x80 || b >= '0' && b <= '9' || b|0x20 >= 'a' && b|0x20 <= 'z'
+}
+
+// notAlias are words that may stand behind a table without being a name for it.
+var notAlias = map[string]bool{
+	"on": true, "where": true, "join": true, "left": true, "right": true, "inner": true, "outer": true, "full": true, "cross": true,
+	"natural": true, "group": true, "order": true, "limit": true, "union": true, "using": true, "for": true, "having": true, "offset": true,
+}
+
+// others returns the names under which catalogs stand in a query whose column oid is
+// no number of a type, and whether a column without a table may be one.
+func others(words []string) (names map[string]bool, bare bool) {
+	names = map[string]bool{}
+	bare = true
+	for i, w := range words {
+		if len(w) < 4 || w[:3] != "pg_" || w == "pg_catalog" || w == "pg_type" || i+1 < len(words) && (words[i+1] == "." || words[i+1] == "(") {
+			continue
+		}
+		names[w], bare = true, false
+		next := i + 1
+		if next < len(words) && words[next] == "as" {
+			next++
+		}
+		if next < len(words) && wordByte(words[next][0]) && !notAlias[words[next]] {
+			names[words[next]] = true
+		}
+	}
+	return names, bare
+}
+
+// compared reads a comparison of a number of a type with parameters that begins at
+// word i: col = $n, col = ANY($n), col IN ($n, …), and returns the parameters.
+func compared(words []string, i int, not map[string]bool, bare bool) (params []int, ok bool) {
+	column := words[i]
+	if !columnsOfTypes[column] {
+		if column != "oid" {
+			return nil, false
+		}
+		if i >= 2 && words[i-1] == "." {
+			if not[words[i-2]] {
+				return nil, false
+			}
+		} else if !bare {
+			return nil, false
+		}
+	}
+	at := func(j int) string {
+		if j < len(words) {
+			return words[j]
+		}
+		return ""
+	}
+	switch j := i + 1; {
+	case at(j) == "=" && at(j+1) == "any" && at(j+2) == "(":
+		return parameter(at(j + 3))
+	case at(j) == "=":
+		return parameter(at(j + 1))
+	case at(j) == "in" && at(j+1) == "(":
+		for j += 2; j < len(words); j += 2 {
+			n, one := parameter(words[j])
+			if !one {
+				break
+			}
+			params = append(params, n...)
+			if at(j+1) != "," {
+				break
+			}
+		}
+		return params, len(params) > 0
+	}
+	return nil, false
+}
+
+// parameter reads $n.
+func parameter(w string) ([]int, bool) {
+	if len(w) < 2 || w[0] != '$' {
+		return nil, false
+	}
+	n := 0
+	for _, c := range w[1:] {
+		if c < '0' || c > '9' || n > 1<<16 {
+			return nil, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return []int{n - 1}, n > 0
+}

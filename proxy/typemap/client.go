@@ -1,0 +1,229 @@
+package typemap
+
+import "encoding/binary"
+
+// clientSide is a Session as the actor of what the client sends. Called with mu
+// locked.
+type clientSide Session
+
+func (c *clientSide) holds(typ byte) bool {
+	switch typ {
+	case 'P', 'B', 'D', 'E', 'C', 'Q':
+		return true
+	}
+	return false
+}
+
+// passing takes a frame of which nothing is looked at, or that was too large to be.
+func (c *clientSide) passing(typ byte) {
+	switch typ {
+	case 'S':
+		if c.copying && !c.ended() {
+			return // the server passes over it
+		}
+		c.failed = false
+		c.push(expect{kind: 'S'})
+	case 'F':
+		c.push(expect{kind: 'F'})
+	case 'c', 'f':
+		c.push(expect{kind: 'c'})
+	case 'Q':
+		c.query(nil)
+	case 'P': // too large: what it is about nobody knows
+		c.add(expect{kind: 'P', st: &statement{}})
+	case 'B':
+		c.add(expect{kind: 'B', p: &portal{unknown: true}})
+	case 'D', 'C', 'E':
+		(*serverSide)(c).lose()
+	}
+}
+
+func (c *clientSide) whole(frame []byte) []byte {
+	w := &body{b: frame[headLen:]}
+	switch frame[0] {
+	case 'Q':
+		c.query(w.text())
+	case 'P':
+		c.parse(w)
+	case 'B':
+		return c.bind(frame, w)
+	case 'D', 'C':
+		c.about(frame[0], w)
+	case 'E':
+		name := w.text()
+		c.add(expect{kind: 'E', p: c.portals[string(name)]})
+	}
+	return frame
+}
+
+// ended reports that the client has ended the COPY data that the server takes.
+func (c *clientSide) ended() bool {
+	for _, e := range c.queue.rest() {
+		if e.kind == 'c' {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *clientSide) push(e expect) {
+	if !c.lost {
+		c.queue.push(e)
+	}
+}
+
+// add is push for what the server passes over behind an error.
+func (c *clientSide) add(e expect) bool {
+	if c.failed {
+		return false
+	}
+	c.push(e)
+	return true
+}
+
+// query: the simple protocol. It ends the unnamed statement and the unnamed portal.
+func (c *clientSide) query(text []byte) {
+	delete(c.statements, "")
+	delete(c.portals, "")
+	c.push(expect{kind: 'Q', st: newStatement(text)})
+}
+
+func (c *clientSide) parse(w *body) {
+	name, text := string(w.text()), w.text()
+	st := newStatement(text)
+	n := w.count()
+	if !w.bad && n > 0 {
+		st.params = make([]uint32, 0, n)
+	}
+	for range n {
+		p := w.take(4)
+		if p == nil {
+			break
+		}
+		st.params = append(st.params, c.m.number(p, toServer))
+	}
+	if c.add(expect{kind: 'P', name: name, st: st, wasSt: c.statements[name]}) {
+		c.statements[name] = st
+	}
+}
+
+// about is a Describe or a Close.
+func (c *clientSide) about(kind byte, w *body) {
+	e := expect{kind: kind, sub: w.byte()}
+	e.name = string(w.text())
+	if e.sub == 'S' {
+		e.st = c.statements[e.name]
+		e.wasSt = e.st
+	} else {
+		e.p = c.portals[e.name]
+		e.wasP = e.p
+	}
+	if !c.add(e) || kind != 'C' {
+		return
+	}
+	if e.sub == 'S' {
+		delete(c.statements, e.name)
+	} else {
+		delete(c.portals, e.name)
+	}
+}
+
+// bind translates parameters in place, or returns another frame where the length of
+// one changes.
+func (c *clientSide) bind(frame []byte, w *body) []byte {
+	name := string(w.text())
+	st := c.statements[string(w.text())]
+	formats := make([]int16, 0, 8)
+	for range w.count() {
+		if w.bad {
+			break
+		}
+		formats = append(formats, w.int16())
+	}
+	var edits []edit
+	n := w.count()
+	for i := 0; i < n && !w.bad; i++ {
+		at := w.at
+		v, null := w.value()
+		if null || w.bad || st == nil {
+			continue
+		}
+		if text, ok := c.param(st, i, v, formatOf(formats, i) == 1); ok {
+			edits = append(edits, edit{at: headLen + at, old: len(v), text: text})
+		}
+	}
+	p := &portal{st: st}
+	for range w.count() {
+		if w.bad {
+			break
+		}
+		p.formats = append(p.formats, w.int16())
+	}
+	p.unknown = w.bad || st == nil
+	if c.add(expect{kind: 'B', name: name, p: p, wasP: c.portals[name]}) {
+		if len(c.portals) >= maxPortals {
+			clear(c.portals)
+		}
+		c.portals[name] = p
+	}
+	return replace(frame, edits)
+}
+
+func formatOf(formats []int16, i int) int16 {
+	switch {
+	case len(formats) == 1:
+		return formats[0]
+	case i < len(formats):
+		return formats[i]
+	}
+	return 0
+}
+
+// param translates one parameter in place; where that cannot be, it returns the text
+// to put in its place.
+func (c *clientSide) param(st *statement, i int, v []byte, binaryFormat bool) (text []byte, changed bool) {
+	if st.query.compares(i) {
+		if !binaryFormat {
+			return c.m.text(nil, v, toServer), true
+		}
+		c.oid(v)
+		return nil, false
+	}
+	if binaryFormat && i < len(st.params) && c.m.carries(st.params[i]) {
+		c.m.value(st.params[i], v, toServer, 0)
+	}
+	return nil, false
+}
+
+// oid translates a number of a type that came as an oid, an int4, an int8 or an array.
+func (c *clientSide) oid(v []byte) {
+	if len(v) == 8 && binary.BigEndian.Uint32(v) == 0 {
+		v = v[4:]
+	}
+	c.m.oids(v, toServer)
+}
+
+// edit is a value of a frame that is replaced by one of another length. at is where
+// its length stands in the frame.
+type edit struct {
+	at, old int
+	text    []byte
+}
+
+// replace makes the edits, which are in order.
+func replace(frame []byte, edits []edit) []byte {
+	if len(edits) == 0 {
+		return frame
+	}
+	out := make([]byte, 0, len(frame)+16*len(edits))
+	at := 0
+	for _, e := range edits {
+		out = append(out, frame[at:e.at]...)
+		out = binary.BigEndian.AppendUint32(out, uint32(len(e.text)))
+		out = append(out, e.text...)
+		at = e.at + 4 + e.old
+	}
+	out = append(out, frame[at:]...)
+	binary.BigEndian.PutUint32(out[1:], uint32(len(out)-1))
+	return out
+}
