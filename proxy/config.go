@@ -101,10 +101,10 @@ type Config struct {
 	Epoch  int64  // epoch that made it active
 	Closed bool   // begin with the gate closed, until Resume or Switch
 
-	// CustomNames returns the custom settings that a database itself names. Nil:
-	// the proxy asks the active endpoint over a connection of its own. database is
-	// the client's name for it.
-	CustomNames func(ctx context.Context, user, database string) ([]string, error)
+	// TrackSettings are custom settings that every session is asked for. Not nil, it
+	// is the operator's word that whatever name a statement or a function computes is
+	// one of these; then sessions that compute names move (amber). Nil, they do not.
+	TrackSettings []string
 
 	LoginTimeout time.Duration // DefaultLoginTimeout when 0
 	HoldLimit    time.Duration // DefaultHoldLimit when 0; longer, and a held client gets 57P03

@@ -14,11 +14,22 @@ const keepUnnamed = 4 << 10
 func (m *memory) Parse(body []byte) {
 	m.mu.hasUnnamed, m.mu.lostUnnamed = body != nil, body == nil
 	m.mu.unnamed = append(m.mu.unnamed[:0], body...)
+	if body != nil {
+		m.current(body)
+	}
+}
+
+// current has the sniffer forget unnamed statements of before.
+func (m *memory) current(parse []byte) {
+	if !m.mu.tracker.ParsesPending() {
+		m.mu.sniffer.Names.Current(parse)
+	}
 }
 
 // Simple: it has none.
 func (m *memory) Simple() {
 	m.mu.hasUnnamed, m.mu.lostUnnamed = false, false
+	m.current(nil)
 	if cap(m.mu.unnamed) > keepUnnamed {
 		m.mu.unnamed = nil
 	}

@@ -13,6 +13,7 @@ import (
 
 	"crossfade/internal/obs"
 	"crossfade/proxy/route"
+	"crossfade/proxy/session"
 )
 
 // Proxy serves clients and moves their sessions. All methods are safe for
@@ -36,7 +37,7 @@ type Proxy struct {
 		epoch      int64
 		generation uint64 // of the gate that it closed
 		paused     bool
-		names      map[string][]string // custom settings by database
+		catalogs   map[string]*session.Catalog // by database, as clients name it
 	}
 
 	mu struct {

@@ -22,7 +22,7 @@ func (p *Proxy) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	}
 	start := time.Now()
 	list := p.relays()
-	names, err := p.namesOf(ctx, list)
+	catalogs, err := p.catalogsOf(ctx, list)
 	if err != nil {
 		return StageReport{}, err
 	}
@@ -30,7 +30,7 @@ func (p *Proxy) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	to := p.other()
 	p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) {
 		r.settle(ctx)
-		err := r.capture(ctx, names[r.database], stageTimeout)
+		err := r.capture(ctx, catalogs[r.database], stageTimeout)
 		var busy *busyError
 		switch {
 		case errors.As(err, &busy):

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,9 +14,13 @@ import (
 
 // Look says what a capture is to look at, beyond what the server lists by itself.
 type Look struct {
-	Login  string   // role that the proxy logged in as
-	Names  []string // custom settings, ASCII
-	Opaque string   // why Names may not be all of them
+	Login string   // role that the proxy logged in as
+	Names []string // custom settings, ASCII
+	// Known are settings to be returned whatever their origin, where this server knows them.
+	Known  []string
+	Opaque string // why Names may not be all of them
+	// Declared says that the operator has named what Opaque speaks of.
+	Declared bool
 	// Unnamed is the client's unnamed statement, nil when there is none;
 	// UnnamedLost says that there is one that nobody remembers.
 	Unnamed     *wire.Parse
@@ -27,7 +32,7 @@ type Look struct {
 func (l *Link) Capture(ctx context.Context, look Look) (*State, error) {
 	b := stateBuilder{
 		state: &State{
-			Login: look.Login, Opaque: look.Opaque, UnknownPS: look.UnnamedLost,
+			Login: look.Login, Opaque: look.Opaque, Declared: look.Declared, UnknownPS: look.UnnamedLost,
 			Settings: map[string]Setting{}, Custom: map[string]string{}, Statements: map[string]Statement{},
 			Channels: map[string]struct{}{}, Locks: map[Lock]struct{}{},
 		},
@@ -49,6 +54,19 @@ func (l *Link) Capture(ctx context.Context, look Look) (*State, error) {
 		return nil, errors.Join(err, l.forget(ctx, captureName))
 	}
 	return b.finish(look)
+}
+
+// Look says what a capture of the state's mirror is to look at: also the settings of
+// libraries, which a server that has not loaded the library holds as custom ones.
+func (s *State) Look(login string, names []string) Look {
+	look := Look{Login: login, Names: slices.Clone(names)}
+	for name := range s.Settings {
+		look.Known = append(look.Known, name)
+		if custom(name) {
+			look.Names = append(look.Names, lowerASCII(name))
+		}
+	}
+	return look
 }
 
 // describe queues a look at a prepared statement; refused is called for one that
@@ -112,7 +130,7 @@ func (look Look) params(reported map[string]string) [][]byte {
 		}
 	}
 	return [][]byte{
-		arrayLiteral(look.Names), []byte(captureName), arrayLiteral(oids), arrayLiteral(Pinned), text, encoding,
+		arrayLiteral(look.Names), []byte(captureName), arrayLiteral(oids), arrayLiteral(append(slices.Clone(Pinned), look.Known...)), text, encoding,
 	}
 }
 

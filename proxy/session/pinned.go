@@ -17,7 +17,6 @@ var Pinned = []string{
 	"default_transaction_deferrable",
 	"default_transaction_isolation",
 	"default_transaction_read_only",
-	"escape_string_warning",
 	"extra_float_digits",
 	"idle_in_transaction_session_timeout",
 	"idle_session_timeout",

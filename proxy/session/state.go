@@ -21,6 +21,7 @@ type State struct {
 
 	// What the capture cannot see; filled in by the owner of the session.
 	Opaque    string // why not all custom settings are known, "" when they are
+	Declared  bool   // the operator has named those that are not
 	UnknownPS bool   // the unnamed statement was too large to be remembered
 }
 

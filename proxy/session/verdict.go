@@ -50,8 +50,11 @@ func (s *State) Judge() (Verdict, []Reason) {
 	if s.SessionUser != s.Login {
 		add(Red, "session_authorization", "SET SESSION AUTHORIZATION to %q, which needs a superuser", s.SessionUser)
 	}
-	if s.Opaque != "" {
-		add(Red, "unknown_settings", "%s: which settings it made is not visible anywhere", s.Opaque)
+	switch {
+	case s.Opaque != "" && s.Declared:
+		add(Amber, "declared_settings", "%s: it moves with the settings that --track-settings names", s.Opaque)
+	case s.Opaque != "":
+		add(Red, "unknown_settings", "%s: which settings it made is not visible anywhere; name them with --track-settings", s.Opaque)
 	}
 	if len(s.TempObjects) > 0 {
 		add(Hold, "temp_objects", "temporary objects: %s", strings.Join(s.TempObjects, ", "))
