@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -143,6 +146,10 @@ func (c *Config) Validate() error {
 		return errors.New("proxy: no address to listen on")
 	case c.Auth == nil:
 		return errors.New("proxy: nobody to ask for the secrets of users")
+	case slices.ContainsFunc(c.TrackSettings, func(name string) bool {
+		return !strings.Contains(name, ".") || strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf || r < ' ' })
+	}):
+		return errors.New("proxy: a setting to track has a name without a dot, or one that is not plain ASCII")
 	case c.Active != Source && c.Active != Target:
 		return fmt.Errorf("proxy: active endpoint %q is neither %s nor %s", c.Active, Source, Target)
 	}

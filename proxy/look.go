@@ -30,12 +30,14 @@ func (r *relay) look(ctx context.Context, s *server, catalog *session.Catalog) e
 	r.mu.Lock()
 	frames := r.mu.tracker.ClientFrames()
 	look := session.Look{Login: s.login, Names: r.mu.sniffer.Names.List(), Opaque: r.mu.sniffer.Names.OpaqueReason(), Declared: r.p.cfg.TrackSettings != nil}
+	look.Inserted = r.mu.inserted
 	look.Unnamed, look.UnnamedLost = r.unnamedStatement()
 	params := r.mu.params
 	r.mu.Unlock()
 	look.Names = append(look.Names, r.p.cfg.TrackSettings...)
 	if catalog != nil {
 		look.Names = append(look.Names, catalog.Names...)
+		look.Dblink, look.FDW = catalog.Dblink, catalog.FDW
 		look.Opaque = cmp.Or(look.Opaque, catalog.Computed)
 	}
 

@@ -1,6 +1,10 @@
 package proxy
 
-import "crossfade/proxy/wire"
+import (
+	"bytes"
+
+	"crossfade/proxy/wire"
+)
 
 // memory is a relay as its Tracker's Observer: what a session must remember
 // because no server tells it. Its methods are called with relay.mu locked.
@@ -43,8 +47,16 @@ func (m *memory) ParameterStatus(name, value []byte) {
 	}
 }
 
-// CommandComplete tells nothing that is not captured.
-func (m *memory) CommandComplete([]byte) {}
+// CommandComplete: an INSERT may have left a lastval, which a client asks for in a
+// SELECT of its own.
+func (m *memory) CommandComplete(tag []byte) {
+	switch {
+	case bytes.HasPrefix(tag, []byte("INSERT")):
+		m.mu.inserted = true
+	case bytes.HasPrefix(tag, []byte("SELECT")):
+		m.mu.inserted = false
+	}
+}
 
 // unnamedStatement returns the unnamed statement in memory of its own; lost says
 // that there is one whose text is not known. Called with mu locked.

@@ -48,5 +48,19 @@ func (p *Proxy) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	if err := ctx.Err(); err != nil {
 		return StageReport{}, err
 	}
+	p.warnOfLosses(f.amber)
 	return f.report(len(list), start), f.err()
+}
+
+// warnOfLosses says, once for each sort of loss, how many sessions move with it.
+func (p *Proxy) warnOfLosses(amber []SessionNote) {
+	first, count := map[string]string{}, map[string]int{}
+	for _, n := range amber {
+		if count[n.Code]++; count[n.Code] == 1 {
+			first[n.Code] = n.String()
+		}
+	}
+	for _, code := range sortedKeys(first) {
+		p.log.Warn().Str("code", code).Int("sessions", count[code]).Str("one", first[code]).Msg("sessions move with a loss")
+	}
 }

@@ -21,6 +21,11 @@ type Look struct {
 	Opaque string // why Names may not be all of them
 	// Declared says that the operator has named what Opaque speaks of.
 	Declared bool
+	// Dblink and FDW are the functions that list connections of dblink and of
+	// postgres_fdw, quoted; "" where there is none.
+	Dblink, FDW string
+	// Inserted says that the client's last command was an INSERT.
+	Inserted bool
 	// Unnamed is the client's unnamed statement, nil when there is none;
 	// UnnamedLost says that there is one that nobody remembers.
 	Unnamed     *wire.Parse
@@ -32,7 +37,7 @@ type Look struct {
 func (l *Link) Capture(ctx context.Context, look Look) (*State, error) {
 	b := stateBuilder{
 		state: &State{
-			Login: look.Login, Opaque: look.Opaque, Declared: look.Declared, UnknownPS: look.UnnamedLost,
+			Login: look.Login, Opaque: look.Opaque, Declared: look.Declared, Inserted: look.Inserted, UnknownPS: look.UnnamedLost,
 			Settings: map[string]Setting{}, Custom: map[string]string{}, Statements: map[string]Statement{},
 			Channels: map[string]struct{}{}, Locks: map[Lock]struct{}{},
 		},
@@ -47,6 +52,8 @@ func (l *Link) Capture(ctx context.Context, look Look) (*State, error) {
 		dst = wire.AppendClose(dst, 'S', captureName)
 		return wire.AppendSync(dst)
 	})
+	l.count("dblink", look.Dblink, "pg_catalog.unnest("+look.Dblink+"())", &b.state.Dblink)
+	l.count("postgres_fdw", look.FDW, look.FDW+"()", &b.state.FDW)
 	if look.Unnamed != nil {
 		l.describe("", func() { look.Unnamed = nil })
 	}
@@ -67,6 +74,22 @@ func (s *State) Look(login string, names []string) Look {
 		}
 	}
 	return look
+}
+
+// count queues a look at how many rows a function of an extension returns, where
+// there is one. A role that may not call it has nothing that it lists.
+func (l *Link) count(what, function, rows string, n *int64) {
+	if function == "" {
+		return
+	}
+	l.command("count connections of "+what, "SELECT pg_catalog.count(*) FROM "+rows, nil, func(cols [][]byte) error {
+		if len(cols) != 1 || len(cols[0]) != 8 {
+			return errors.New("rows of another form")
+		}
+		*n = int64(binary.BigEndian.Uint64(cols[0]))
+		return nil
+	})
+	l.units[len(l.units)-1].refused = func() {}
 }
 
 // describe queues a look at a prepared statement; refused is called for one that

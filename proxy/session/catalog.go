@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 
+	"crossfade/internal/pg"
 	"crossfade/proxy/wire"
 )
 
@@ -41,12 +42,24 @@ UNION ALL SELECT pg_catalog.concat('SET ', s), NULL FROM pg_catalog.pg_db_role_s
 const systemSchemas = `SELECT oid FROM pg_catalog.pg_namespace WHERE nspname::pg_catalog.text OPERATOR(pg_catalog.=)` +
 	` ANY (ARRAY['pg_catalog', 'information_schema']::pg_catalog.text[])`
 
+// extensionQuery returns the functions that list the connections of a session.
+const extensionQuery = `
+SELECT n.nspname, p.proname FROM pg_catalog.pg_proc AS p
+  JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
+  JOIN pg_catalog.pg_depend AS d ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+    AND d.objid OPERATOR(pg_catalog.=) p.oid AND d.deptype OPERATOR(pg_catalog.=) 'e'::pg_catalog."char"
+  WHERE p.proname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY['dblink_get_connections', 'postgres_fdw_get_connections']::pg_catalog.text[])
+  AND p.pronargs OPERATOR(pg_catalog.=) '0'::pg_catalog.int2`
+
 // Catalog is what a database itself says of custom settings. Immutable.
 type Catalog struct {
 	Names []string // those that its policies, functions and views name
 	// Computed says why any session may have settings that nobody can name: a
 	// function of the application computes the name. "" when there is none.
 	Computed string
+	// Dblink and FDW are the quoted names of dblink_get_connections and
+	// postgres_fdw_get_connections, "" where the extension is not there.
+	Dblink, FDW string
 }
 
 // ReadCatalog reads the catalog of the database. It is done once per database and
@@ -71,6 +84,19 @@ func (l *Link) ReadCatalog(ctx context.Context) (*Catalog, error) {
 		dst = wire.AppendBind(dst, "", "", nil, nil, []int16{0})
 		dst = wire.AppendExecute(dst, "", 0)
 		return wire.AppendSync(dst)
+	})
+	l.command("look for extensions", extensionQuery, nil, func(cols [][]byte) error {
+		if len(cols) != 2 {
+			return errors.New("rows of another form")
+		}
+		name := pg.Name{Schema: string(cols[0]), Name: string(cols[1])}
+		switch name.Name {
+		case "dblink_get_connections":
+			c.Dblink = name.String()
+		case "postgres_fdw_get_connections":
+			c.FDW = name.String()
+		}
+		return nil
 	})
 	if err := l.flush(ctx); err != nil {
 		return nil, err

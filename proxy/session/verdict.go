@@ -62,6 +62,15 @@ func (s *State) Judge() (Verdict, []Reason) {
 	if len(s.HeldCursors) > 0 {
 		add(Hold, "held_cursors", "cursors WITH HOLD: %s", strings.Join(s.HeldCursors, ", "))
 	}
+	if s.Dblink > 0 {
+		add(Hold, "dblink_connections", "%d named connections of dblink, which cannot be opened again without their passwords", s.Dblink)
+	}
+	if s.FDW > 0 {
+		add(Amber, "fdw_connections", "postgres_fdw is connected to %d servers: it connects anew", s.FDW)
+	}
+	if s.Inserted {
+		add(Amber, "sequence_values", "its last command was an INSERT: lastval and currval are not carried over")
+	}
 	if s.UnknownPS {
 		add(Hold, "unnamed_statement", "the unnamed statement is too large to be remembered")
 	}
