@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
@@ -101,10 +104,10 @@ type Config struct {
 	Epoch  int64  // epoch that made it active
 	Closed bool   // begin with the gate closed, until Resume or Switch
 
-	// CustomNames returns the custom settings that a database itself names. Nil:
-	// the proxy asks the active endpoint over a connection of its own. database is
-	// the client's name for it.
-	CustomNames func(ctx context.Context, user, database string) ([]string, error)
+	// TrackSettings are custom settings that every session is asked for. Not nil, it
+	// is the operator's word that whatever name a statement or a function computes is
+	// one of these; then sessions that compute names move (amber). Nil, they do not.
+	TrackSettings []string
 
 	// Types keeps the numbers of users' types that clients know. Nil: they are known
 	// for the life of the proxy.
@@ -150,6 +153,10 @@ func (c *Config) Validate() error {
 		return errors.New("proxy: no address to listen on")
 	case c.Auth == nil:
 		return errors.New("proxy: nobody to ask for the secrets of users")
+	case slices.ContainsFunc(c.TrackSettings, func(name string) bool {
+		return !strings.Contains(name, ".") || strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf || r < ' ' })
+	}):
+		return errors.New("proxy: a setting to track has a name without a dot, or one that is not plain ASCII")
 	case c.Active != Source && c.Active != Target:
 		return fmt.Errorf("proxy: active endpoint %q is neither %s nor %s", c.Active, Source, Target)
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 
 // capture looks at the session on its server and remembers what it saw and when.
 // The caller has the turn. stop bounds the wait for a boundary.
-func (r *relay) capture(ctx context.Context, names []string, stop time.Duration) error {
+func (r *relay) capture(ctx context.Context, catalog *session.Catalog, stop time.Duration) error {
 	waiting, cancel := context.WithTimeout(ctx, stop)
 	s, err := r.seize(waiting)
 	cancel()
@@ -21,18 +22,25 @@ func (r *relay) capture(ctx context.Context, names []string, stop time.Duration)
 		return err
 	}
 	defer r.unseize()
-	return r.look(ctx, s, names)
+	return r.look(ctx, s, catalog)
 }
 
-// look is capture on a server that was seized.
-func (r *relay) look(ctx context.Context, s *server, names []string) error {
+// look is capture on a server that was seized. catalog may be nil.
+func (r *relay) look(ctx context.Context, s *server, catalog *session.Catalog) error {
 	r.mu.Lock()
 	frames := r.mu.tracker.ClientFrames()
-	look := session.Look{Login: s.login, Names: append(r.mu.sniffer.Names.List(), names...), Opaque: r.mu.sniffer.Names.OpaqueReason()}
+	look := session.Look{Login: s.login, Names: r.mu.sniffer.Names.List(), Opaque: r.mu.sniffer.Names.OpaqueReason(), Declared: r.p.cfg.TrackSettings != nil}
+	look.Inserted = r.mu.inserted
 	look.Unnamed, look.UnnamedLost = r.unnamedStatement()
 	look.Unnamed = s.known(look.Unnamed)
 	params := r.mu.params
 	r.mu.Unlock()
+	look.Names = append(look.Names, r.p.cfg.TrackSettings...)
+	if catalog != nil {
+		look.Names = append(look.Names, catalog.Names...)
+		look.Dblink, look.FDW = catalog.Dblink, catalog.FDW
+		look.Opaque = cmp.Or(look.Opaque, catalog.Computed)
+	}
 
 	var state *session.State
 	err := r.probe(ctx, s, params, func(ctx context.Context, link *session.Link) (err error) {

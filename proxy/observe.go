@@ -1,6 +1,10 @@
 package proxy
 
-import "crossfade/proxy/wire"
+import (
+	"bytes"
+
+	"crossfade/proxy/wire"
+)
 
 // memory is a relay as its Tracker's Observer: what a session must remember
 // because no server tells it. Its methods are called with relay.mu locked.
@@ -14,11 +18,22 @@ const keepUnnamed = 4 << 10
 func (m *memory) Parse(body []byte) {
 	m.mu.hasUnnamed, m.mu.lostUnnamed = body != nil, body == nil
 	m.mu.unnamed = append(m.mu.unnamed[:0], body...)
+	if body != nil {
+		m.current(body)
+	}
+}
+
+// current has the sniffer forget unnamed statements of before.
+func (m *memory) current(parse []byte) {
+	if !m.mu.tracker.ParsesPending() {
+		m.mu.sniffer.Names.Current(parse)
+	}
 }
 
 // Simple: it has none.
 func (m *memory) Simple() {
 	m.mu.hasUnnamed, m.mu.lostUnnamed = false, false
+	m.current(nil)
 	if cap(m.mu.unnamed) > keepUnnamed {
 		m.mu.unnamed = nil
 	}
@@ -32,8 +47,16 @@ func (m *memory) ParameterStatus(name, value []byte) {
 	}
 }
 
-// CommandComplete tells nothing that is not captured.
-func (m *memory) CommandComplete([]byte) {}
+// CommandComplete: an INSERT may have left a lastval, which a client asks for in a
+// SELECT of its own.
+func (m *memory) CommandComplete(tag []byte) {
+	switch {
+	case bytes.HasPrefix(tag, []byte("INSERT")):
+		m.mu.inserted = true
+	case bytes.HasPrefix(tag, []byte("SELECT")):
+		m.mu.inserted = false
+	}
+}
 
 // unnamedStatement returns the unnamed statement in memory of its own; lost says
 // that there is one whose text is not known. Called with mu locked.

@@ -57,11 +57,11 @@ func (p *Proxy) Pause(ctx context.Context, epoch int64, drainTimeout time.Durati
 	took := time.Since(start)
 
 	// Sessions that came after staging have never told the pid of their server.
-	names, err := p.namesOf(ctx, list)
+	catalogs, err := p.catalogsOf(ctx, list)
 	if err == nil {
 		p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) {
 			if r.captured == nil {
-				_ = r.capture(ctx, names[r.database], stageTimeout) // Restage says what is wrong with it
+				_ = r.capture(ctx, catalogs[r.database], stageTimeout) // Restage says what is wrong with it
 			}
 		})
 		err = ctx.Err()

@@ -10,7 +10,7 @@ import (
 )
 
 // ReadPins logs in at the endpoint as a client's role would, asking for nothing at
-// start-up, and returns what every setting that changes results (session.Pinned)
+// start-up, and returns what every setting that changes results (Link.ReadPins)
 // is there, whatever made it so. It is what Endpoint.Pins of the other side returns,
 // so that new sessions there find the same; whoever serves Pins must have read it
 // before the switch, since the endpoint may be gone behind it. Sessions that move
@@ -29,15 +29,9 @@ func ReadPins(ctx context.Context, at Endpoint, user, database string) ([]wire.P
 	defer terminate(conn)
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	state, err := session.NewLink(conn.Conn, conn.Leftover(), conn.Params).Capture(ctx, session.Look{Login: name})
+	pins, err := session.NewLink(conn.Conn, conn.Leftover(), conn.Params).ReadPins(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("read settings of the %s: %w", at.Name, err)
-	}
-	var pins []wire.Param
-	for _, p := range session.Pinned {
-		if v, ok := state.Settings[p]; ok {
-			pins = append(pins, wire.Param{Name: p, Value: v.Reset})
-		}
 	}
 	return pins, nil
 }

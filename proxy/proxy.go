@@ -13,6 +13,7 @@ import (
 
 	"crossfade/internal/obs"
 	"crossfade/proxy/route"
+	"crossfade/proxy/session"
 	"crossfade/proxy/typemap"
 )
 
@@ -37,8 +38,8 @@ type Proxy struct {
 		epoch      int64
 		generation uint64 // of the gate that it closed
 		paused     bool
-		names      map[string][]string // custom settings by database
-		types      map[string]bool     // databases whose types were compared
+		catalogs   map[string]*session.Catalog // by database, as clients name it
+		types      map[string]bool             // databases whose types were compared
 	}
 
 	mu struct {

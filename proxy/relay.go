@@ -70,6 +70,7 @@ type relay struct {
 		unnamed     []byte            // body of the Parse of the unnamed statement
 		hasUnnamed  bool
 		lostUnnamed bool
+		inserted    bool // the last command but for COMMIT and the like was an INSERT
 	}
 
 	// turn is held by the session's owner of the moment: it guards what follows.

@@ -21,7 +21,7 @@ func (p *Proxy) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 	}
 	start := time.Now()
 	list := p.relays()
-	names, err := p.namesOf(ctx, list)
+	catalogs, err := p.catalogsOf(ctx, list)
 	if err != nil {
 		return StageReport{}, err
 	}
@@ -34,7 +34,7 @@ func (p *Proxy) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 		// Notifications that were sent before all stood still are there no later than
 		// the answer to a capture: a session that listens is captured in any case.
 		if r.changedSince() || len(r.captured.Channels) > 0 {
-			if err := r.capture(ctx, names[r.database], stageTimeout); err != nil {
+			if err := r.capture(ctx, catalogs[r.database], stageTimeout); err != nil {
 				f.refuse(r, "capture", err)
 				return
 			}

@@ -22,7 +22,7 @@ func (p *Proxy) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	}
 	start := time.Now()
 	list := p.relays()
-	names, err := p.namesOf(ctx, list)
+	catalogs, err := p.catalogsOf(ctx, list)
 	if err != nil {
 		return StageReport{}, err
 	}
@@ -33,7 +33,7 @@ func (p *Proxy) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	to := p.other()
 	p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) {
 		r.settle(ctx)
-		err := r.capture(ctx, names[r.database], stageTimeout)
+		err := r.capture(ctx, catalogs[r.database], stageTimeout)
 		var busy *busyError
 		switch {
 		case errors.As(err, &busy):
@@ -51,5 +51,19 @@ func (p *Proxy) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	if err := ctx.Err(); err != nil {
 		return StageReport{}, err
 	}
+	p.warnOfLosses(f.amber)
 	return f.report(len(list), start), f.err()
+}
+
+// warnOfLosses says, once for each sort of loss, how many sessions move with it.
+func (p *Proxy) warnOfLosses(amber []SessionNote) {
+	first, count := map[string]string{}, map[string]int{}
+	for _, n := range amber {
+		if count[n.Code]++; count[n.Code] == 1 {
+			first[n.Code] = n.String()
+		}
+	}
+	for _, code := range sortedKeys(first) {
+		p.log.Warn().Str("code", code).Int("sessions", count[code]).Str("one", first[code]).Msg("sessions move with a loss")
+	}
 }

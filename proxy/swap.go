@@ -60,7 +60,7 @@ func (r *relay) ready(ctx context.Context, s *server, to *Endpoint) (*warm, erro
 		w.close()
 	}
 	if r.changedSince() {
-		if err := r.look(ctx, s, r.p.attempt.names[r.database]); err != nil {
+		if err := r.look(ctx, s, r.p.attempt.catalogs[r.database]); err != nil {
 			return nil, err
 		}
 	}

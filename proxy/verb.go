@@ -24,7 +24,7 @@ func (p *Proxy) begin(ctx context.Context, epoch int64, what string) (end func()
 		return nil, &EpochError{Asked: epoch, Now: a.epoch, What: what}
 	}
 	if epoch > a.epoch {
-		a.epoch, a.names, a.types = epoch, nil, nil
+		a.epoch, a.catalogs, a.types = epoch, nil, nil
 	}
 	return func() { <-p.verb }, nil
 }
@@ -59,38 +59,28 @@ func (p *Proxy) each(ctx context.Context, list []*relay, limit int, do func(ctx 
 	_ = g.Wait()
 }
 
-// namesOf returns the custom settings that each session's database names, asking
-// each database once in an attempt. Called with the verbs' turn.
-func (p *Proxy) namesOf(ctx context.Context, list []*relay) (map[string][]string, error) {
+// catalogsOf returns what the database of each session says of custom settings,
+// asking each database once in an attempt. Called with the verbs' turn.
+func (p *Proxy) catalogsOf(ctx context.Context, list []*relay) (map[string]*session.Catalog, error) {
 	a := &p.attempt
 	for _, r := range list {
-		if _, ok := a.names[r.database]; ok {
+		if _, ok := a.catalogs[r.database]; ok {
 			continue
 		}
-		ask := p.cfg.CustomNames
-		if ask == nil {
-			ask = p.askNames
-		}
-		names, err := ask(ctx, r.user, r.database)
+		var catalog *session.Catalog
+		err := p.beside(ctx, r.user, r.database, func(ctx context.Context, l *session.Link) (err error) {
+			catalog, err = l.ReadCatalog(ctx)
+			return err
+		})
 		if err != nil {
 			return nil, fmt.Errorf("read the names of custom settings of database %q: %w", r.database, err)
 		}
-		if a.names == nil {
-			a.names = map[string][]string{}
+		if a.catalogs == nil {
+			a.catalogs = map[string]*session.Catalog{}
 		}
-		a.names[r.database] = names
+		a.catalogs[r.database] = catalog
 	}
-	return a.names, nil
-}
-
-// askNames reads the names from the catalog of the active side, over a connection of
-// its own with the credentials of a client.
-func (p *Proxy) askNames(ctx context.Context, user, database string) (names []string, err error) {
-	err = p.beside(ctx, user, database, func(ctx context.Context, l *session.Link) error {
-		names, err = l.CatalogNames(ctx)
-		return err
-	})
-	return names, err
+	return a.catalogs, nil
 }
 
 // beside runs do on a connection of its own to the active side, with the credentials

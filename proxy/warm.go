@@ -69,7 +69,7 @@ func (r *relay) warmUp(ctx context.Context, to *Endpoint) (*warm, error) {
 func (w *warm) stage(ctx context.Context, want *session.State, role func(string) string, names []string) error {
 	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
 	defer cancel()
-	look := session.Look{Login: w.login, Names: names}
+	look := want.Look(w.login, names)
 	calm := want.Calm()
 	if w.have == nil {
 		fresh, err := w.link.Capture(ctx, look)

@@ -23,6 +23,7 @@ type runCmd struct {
 	ClientAuth        string          `help:"How clients prove who they are." enum:"scram-sha-256,trust" default:"scram-sha-256"`
 	SourceLockTimeout time.Duration   `help:"Longest wait that a lock of ours may cause on the source." default:"200ms"`
 	HoldLimit         time.Duration   `help:"Longest time that a client is held." default:"60s"`
+	TrackSettings     []string        `help:"Custom settings, comma separated, whose names the application or its functions compute: all of them, or none." placeholder:"NAME,..."`
 	NoFallback        bool            `help:"Accept that there is no way back."`
 }
 
@@ -36,7 +37,7 @@ func (c *runCmd) Run(e *env) error {
 		return &exitError{ExitUsage, err}
 	}
 	cfg := daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, Control: c.Control, HTTP: c.HTTP,
-		Jobs: c.Jobs, TLSCert: c.TLSCert, TLSKey: c.TLSKey, ClientAuth: c.ClientAuth,
+		Jobs: c.Jobs, TLSCert: c.TLSCert, TLSKey: c.TLSKey, ClientAuth: c.ClientAuth, TrackSettings: c.TrackSettings,
 		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, Version: Version}
 	if err := cfg.Validate(); err != nil {
 		return &exitError{ExitUsage, err}

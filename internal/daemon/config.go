@@ -22,6 +22,10 @@ type Config struct {
 	TLSCert        string // certificate shown to clients, "" for no TLS
 	TLSKey         string
 	ClientAuth     string // "scram-sha-256" or "trust"
+	// TrackSettings are custom settings that statements or functions compute the names
+	// of; not nil, it is the operator's word that these are all. NoSettings says that
+	// there is none.
+	TrackSettings []string
 
 	SourceLockTimeout time.Duration // longest wait that a lock request of ours may cause
 	HoldLimit         time.Duration // longest time that a client is held in a pause
@@ -66,10 +70,32 @@ func (c Config) Validate() error {
 	if c.HoldLimit <= 0 {
 		errs = append(errs, fmt.Errorf("--hold-limit %v: write a time above 0, such as 30s", c.HoldLimit))
 	}
+	for _, name := range c.TrackSettings {
+		if name != NoSettings && !strings.Contains(name, ".") {
+			errs = append(errs, fmt.Errorf("--track-settings %q: write names with a dot, such as app.tenant_id, or %q; settings without one are always seen", name, NoSettings))
+		}
+	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		errs = append(errs, errors.New("--tls-cert and --tls-key go together"))
 	}
 	return errors.Join(errs...)
+}
+
+// NoSettings in place of a name says that no name of a setting is computed.
+const NoSettings = "none"
+
+// trackSettings is TrackSettings for the proxy.
+func (c Config) trackSettings() []string {
+	if len(c.TrackSettings) == 0 {
+		return nil
+	}
+	names := []string{}
+	for _, name := range c.TrackSettings {
+		if name != NoSettings {
+			names = append(names, strings.ToLower(name))
+		}
+	}
+	return names
 }
 
 // RefusePooler refuses a host that is Neon's pooler: neither sessions nor

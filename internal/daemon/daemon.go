@@ -100,7 +100,7 @@ func withoutNoise(err error) error {
 // build makes the parts and connects them.
 func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	source, target := d.users.endpoints()
-	pc := proxy.Config{Listener: listener, Auth: d.users.known, TLS: cert, Source: source, Target: target, Closed: true,
+	pc := proxy.Config{Listener: listener, Auth: d.users.known, TLS: cert, Source: source, Target: target, Closed: true, TrackSettings: d.cfg.trackSettings(),
 		HoldLimit: d.cfg.HoldLimit, Types: &typeStore{target: d.link(d.cfg.Target, "types", pg.WithKey(d.id.target.Key))}, Log: d.log.With().Str(obs.KeyComponent, "proxy").Logger()}
 	var err error
 	if d.proxy, err = proxy.New(pc); err != nil {

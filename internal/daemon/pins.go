@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/pg"
 	"crossfade/proxy/session"
+	"crossfade/proxy/wire"
 )
 
 // Pins are settings of one role, by name: the source's effective value of each
@@ -22,19 +24,34 @@ func readPins(ctx context.Context, dsn pg.DSN) (Pins, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = conn.Close(ctx) }()
-	rows, err := conn.Query(ctx, `SELECT name, reset_val FROM pg_catalog.pg_settings
-		WHERE name OPERATOR(pg_catalog.=) ANY ($1) AND reset_val IS NOT NULL`, session.Pinned)
+	if err := conn.PgConn().SyncConn(ctx); err != nil {
+		_ = conn.Close(ctx)
+		return nil, fmt.Errorf("read settings of role %s at %s: %w", dsn.User(), dsn.Redacted(), err)
+	}
+	h, err := conn.PgConn().Hijack()
+	if err != nil {
+		return nil, fmt.Errorf("read settings of role %s at %s: %w", dsn.User(), dsn.Redacted(), err)
+	}
+	defer func() {
+		_, _ = h.Conn.Write(wire.AppendTerminate(nil))
+		_ = h.Conn.Close()
+	}()
+	ctx, cancel := context.WithTimeout(ctx, pinTimeout)
+	defer cancel()
+	list, err := session.NewLink(h.Conn, nil, h.ParameterStatuses).ReadPins(ctx, dsn.User())
 	if err != nil {
 		return nil, fmt.Errorf("read settings of role %s at %s: %w", dsn.User(), dsn.Redacted(), err)
 	}
 	pins := Pins{}
-	var name, value string
-	if _, err := pgx.ForEachRow(rows, []any{&name, &value}, func() error { pins[name] = value; return nil }); err != nil {
-		return nil, fmt.Errorf("read settings of role %s at %s: %w", dsn.User(), dsn.Redacted(), err)
+	for _, p := range list {
+		pins[p.Name] = p.Value
 	}
 	return pins, nil
 }
+
+// pinTimeout bounds the look at one role's settings: a scan of the catalog, for names
+// of custom settings, of a database with very many functions.
+const pinTimeout = 30 * time.Second
 
 // acceptable drops the pins that the target does not take, and names them.
 func acceptable(ctx context.Context, target pg.DSN, pins Pins) (Pins, []string, error) {
@@ -46,8 +63,8 @@ func acceptable(ctx context.Context, target pg.DSN, pins Pins) (Pins, []string, 
 	kept := Pins{}
 	var refused []string
 	for name, value := range pins {
-		var known bool
-		if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = $1 AND context = 'user')`, name).Scan(&known); err != nil {
+		var known bool // a custom setting is, everywhere
+		if err := conn.QueryRow(ctx, `SELECT $1 LIKE '%.%' OR EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = $1 AND context = 'user')`, name).Scan(&known); err != nil {
 			return nil, nil, fmt.Errorf("ask the target for setting %s: %w", name, err)
 		}
 		if !known {

@@ -49,6 +49,9 @@ func (s *sourcePort) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.
 	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
 		return err
 	}
+	if err := journal.RefusePrepared(ctx, conn); err != nil { // since the census
+		return err
+	}
 	if err := journal.AdvanceFenced(ctx, conn, epoch, s.owner.get(), string(cutover.Pausing), string(cutover.Fenced), nonce); err != nil {
 		return err
 	}

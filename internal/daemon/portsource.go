@@ -39,6 +39,9 @@ func (s *sourcePort) Census(ctx context.Context) (cutover.Census, error) {
 		if err != nil {
 			return err
 		}
+		if err := journal.RefusePrepared(ctx, conn); err != nil {
+			return err
+		}
 		writers, err := journal.Census(ctx, conn, s.serverPIDs())
 		if err != nil {
 			return err

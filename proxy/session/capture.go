@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,9 +14,18 @@ import (
 
 // Look says what a capture is to look at, beyond what the server lists by itself.
 type Look struct {
-	Login  string   // role that the proxy logged in as
-	Names  []string // custom settings, ASCII
-	Opaque string   // why Names may not be all of them
+	Login string   // role that the proxy logged in as
+	Names []string // custom settings, ASCII
+	// Known are settings to be returned whatever their origin, where this server knows them.
+	Known  []string
+	Opaque string // why Names may not be all of them
+	// Declared says that the operator has named what Opaque speaks of.
+	Declared bool
+	// Dblink and FDW are the functions that list connections of dblink and of
+	// postgres_fdw, quoted; "" where there is none.
+	Dblink, FDW string
+	// Inserted says that the client's last command was an INSERT.
+	Inserted bool
 	// Unnamed is the client's unnamed statement, nil when there is none;
 	// UnnamedLost says that there is one that nobody remembers.
 	Unnamed     *wire.Parse
@@ -27,7 +37,7 @@ type Look struct {
 func (l *Link) Capture(ctx context.Context, look Look) (*State, error) {
 	b := stateBuilder{
 		state: &State{
-			Login: look.Login, Opaque: look.Opaque, UnknownPS: look.UnnamedLost,
+			Login: look.Login, Opaque: look.Opaque, Declared: look.Declared, Inserted: look.Inserted, UnknownPS: look.UnnamedLost,
 			Settings: map[string]Setting{}, Custom: map[string]string{}, Statements: map[string]Statement{},
 			Channels: map[string]struct{}{}, Locks: map[Lock]struct{}{},
 		},
@@ -42,6 +52,8 @@ func (l *Link) Capture(ctx context.Context, look Look) (*State, error) {
 		dst = wire.AppendClose(dst, 'S', captureName)
 		return wire.AppendSync(dst)
 	})
+	l.count("dblink", look.Dblink, "pg_catalog.unnest("+look.Dblink+"())", &b.state.Dblink)
+	l.count("postgres_fdw", look.FDW, look.FDW+"()", &b.state.FDW)
 	if look.Unnamed != nil {
 		l.describe("", func() { look.Unnamed = nil })
 	}
@@ -49,6 +61,35 @@ func (l *Link) Capture(ctx context.Context, look Look) (*State, error) {
 		return nil, errors.Join(err, l.forget(ctx, captureName))
 	}
 	return b.finish(look)
+}
+
+// Look says what a capture of the state's mirror is to look at: also the settings of
+// libraries, which a server that has not loaded the library holds as custom ones.
+func (s *State) Look(login string, names []string) Look {
+	look := Look{Login: login, Names: slices.Clone(names)}
+	for name := range s.Settings {
+		look.Known = append(look.Known, name)
+		if custom(name) {
+			look.Names = append(look.Names, lowerASCII(name))
+		}
+	}
+	return look
+}
+
+// count queues a look at how many rows a function of an extension returns, where
+// there is one. A role that may not call it has nothing that it lists.
+func (l *Link) count(what, function, rows string, n *int64) {
+	if function == "" {
+		return
+	}
+	l.command("count connections of "+what, "SELECT pg_catalog.count(*) FROM "+rows, nil, func(cols [][]byte) error {
+		if len(cols) != 1 || len(cols[0]) != 8 {
+			return errors.New("rows of another form")
+		}
+		*n = int64(binary.BigEndian.Uint64(cols[0]))
+		return nil
+	})
+	l.units[len(l.units)-1].refused = func() {}
 }
 
 // describe queues a look at a prepared statement; refused is called for one that
@@ -112,7 +153,7 @@ func (look Look) params(reported map[string]string) [][]byte {
 		}
 	}
 	return [][]byte{
-		arrayLiteral(look.Names), []byte(captureName), arrayLiteral(oids), arrayLiteral(Pinned), text, encoding,
+		arrayLiteral(look.Names), []byte(captureName), arrayLiteral(oids), arrayLiteral(append(slices.Clone(Pinned), look.Known...)), text, encoding,
 	}
 }
 

@@ -59,6 +59,10 @@ func buildCapture() string {
 		row("temp", raw("typname"), none, none, "'type'", "0",
 			" FROM pg_catalog.pg_type WHERE typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()"+
 				" AND typrelid OPERATOR(pg_catalog.=) 0::pg_catalog.oid AND typelem OPERATOR(pg_catalog.=) 0::pg_catalog.oid LIMIT 4"),
+		row("temp", raw("pg_catalog.pg_describe_object(classid, objid, 0)"), none, none, "'other'", "0",
+			" FROM pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass"+
+				" AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema() AND classid OPERATOR(pg_catalog.<>) ALL ("+
+				"ARRAY['pg_catalog.pg_class', 'pg_catalog.pg_proc', 'pg_catalog.pg_type']::pg_catalog.regclass[]) LIMIT 4"),
 	}, " UNION ALL ")
 }
 

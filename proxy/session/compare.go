@@ -53,7 +53,12 @@ func compareSettings(want, have *State) []string {
 		w := want.Settings[name]
 		h, ok := have.Settings[name]
 		switch {
-		case ignorable(name, want):
+		case ignorable(name, want), retired[name] && !(ok && w.SetBySession()):
+		case !ok && custom(name):
+			// A setting of a library that the other side has not loaded yet.
+			if v, set := have.Custom[lowerASCII(name)]; !set || v != w.Value {
+				d = append(d, "setting "+name)
+			}
 		case !ok && w.Source != "client" && !w.SetBySession():
 			// One that the other side's version does not know, and nobody set.
 		case !ok || h.Value != w.Value:
@@ -68,17 +73,27 @@ func compareSettings(want, have *State) []string {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(want.Custom)) {
+		if _, library := want.Settings[name]; library {
+			continue // in its base unit above
+		}
 		if h, ok := have.Custom[name]; !ok || h != want.Custom[name] {
 			d = append(d, "setting "+name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.Custom)) {
 		// One that was set and is empty now cannot be told from one never set by who asks for its value.
-		if _, ok := want.Custom[name]; !ok && have.Custom[name] != "" {
+		if onlyThere(want, have, name) {
 			d = append(d, "setting "+name+", which only one side has")
 		}
 	}
 	return d
+}
+
+// onlyThere reports that a custom setting has a value in have alone.
+func onlyThere(want, have *State, name string) bool {
+	_, set := want.Custom[name]
+	_, library := want.Settings[name]
+	return !set && !library && have.Custom[name] != ""
 }
 
 func compareStatements(want, have *State) []string {

@@ -148,9 +148,14 @@ func (p *Plan) diffSettings(want, have *State, role string) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(want.Settings)) {
-		w, h := want.Settings[name], have.Settings[name]
+		w := want.Settings[name]
+		h, known := have.Settings[name]
 		switch {
-		case ignorable(name, want):
+		case ignorable(name, want), retired[name] && !known:
+		case custom(name) && !known && w.SetBySession():
+			if v, ok := have.Custom[lowerASCII(name)]; !ok || v != w.Value {
+				set(name, w.Context, assignment{name: name, value: w.Value})
+			}
 		case w.SetBySession() && (h.Value != w.Value || !h.SetBySession()):
 			set(name, w.Context, assignment{name: name, value: w.Value})
 		case !w.SetBySession() && h.SetBySession():
@@ -167,12 +172,15 @@ func (p *Plan) diffSettings(want, have *State, role string) {
 		p.late = append(p.late, assignment{name: "client_encoding", value: w.Value})
 	}
 	for _, name := range slices.Sorted(maps.Keys(want.Custom)) {
+		if _, library := want.Settings[name]; library {
+			continue
+		}
 		if h, ok := have.Custom[name]; !ok || h != want.Custom[name] {
 			p.settings = append(p.settings, assignment{name: name, value: want.Custom[name]})
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.Custom)) {
-		if _, ok := want.Custom[name]; !ok && have.Custom[name] != "" {
+		if onlyThere(want, have, name) {
 			p.settings = append(p.settings, assignment{name: name, value: ""})
 		}
 	}

@@ -10,7 +10,7 @@ const (
 	tokenWord             // unquoted identifier or keyword; text is in lower case
 	tokenQuoted           // "identifier"; text is without the quotes
 	tokenString           // string constant of any form; text is its body
-	tokenParam            // $1
+	tokenParam            // $1; text is its number
 	tokenOther            // number, operator or punctuation; text is its first byte
 )
 
@@ -142,10 +142,11 @@ func (l *lexer) dollar() token {
 	rest := l.src[l.pos:]
 	if len(rest) > 1 && rest[1] >= '0' && rest[1] <= '9' {
 		l.pos++
+		start := l.pos
 		for l.pos < len(l.src) && l.src[l.pos] >= '0' && l.src[l.pos] <= '9' {
 			l.pos++
 		}
-		return token{kind: tokenParam}
+		return token{kind: tokenParam, text: l.src[start:l.pos]}
 	}
 	end := 1
 	for end < len(rest) && rest[end] != '$' && wordPart(rest[end]) {

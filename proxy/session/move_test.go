@@ -246,9 +246,9 @@ func TestCatalogNames(t *testing.T) {
 	super := admin(t, pgtest.Source, source.Database())
 	pgtest.Exec(t, super, "ALTER ROLE "+source.User()+" SET app.by_role = '1'")
 	pgtest.Exec(t, super, "CREATE FUNCTION public.g() RETURNS int LANGUAGE sql SET app.by_clause = 'x' AS 'SELECT 1'")
-	names, err := connect(t, source, nil).CatalogNames(within(t))
+	catalog, err := connect(t, source, nil).ReadCatalog(within(t))
 	require.NoError(t, err)
 	for _, n := range []string{"default", "check", "policy", "check2", "function", "dynamic", "view", "role", "clause"} {
-		require.Contains(t, names, "app.by_"+n)
+		require.Contains(t, catalog.Names, "app.by_"+n)
 	}
 }

@@ -2,25 +2,33 @@ package session
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
-// maxNesting bounds how deep names are looked for in strings within strings. A
-// DO body with a dynamic statement that calls set_config needs two levels.
-const maxNesting = 4
-
 // Names are the custom settings (names with a dot, such as app.tenant_id) that
 // one session may have set. PostgreSQL lists them nowhere, it only answers when
-// asked by name, so the names are picked out of the client's statements. The
-// zero value is empty. Not safe for concurrent use.
+// asked by name, so the names are picked out of the client's statements and of
+// the values that it binds. The zero value is empty. Not safe for concurrent use.
 type Names struct {
 	known  map[string]struct{}
 	opaque string
+
+	// Prepared statements that take the name of a setting as a parameter, and
+	// which parameters, counted from 0. The server alone knows whether a Parse
+	// that was sent replaced the statement of that name, so what an earlier one
+	// took is kept; for the unnamed statement until Current.
+	named   map[string][]int
+	unnamed []int
 }
 
-// maxNames bounds what one session can make the proxy remember. No application
-// has as many settings; a session with more cannot be moved.
-const maxNames = 1024
+const (
+	// maxNames bounds what one session can make the proxy remember. No application
+	// has as many settings; a session with more cannot be moved.
+	maxNames = 1024
+	// maxNamed bounds the prepared statements that take names, for the same reason.
+	maxNamed = 1024
+)
 
 // Add remembers one name.
 func (n *Names) Add(name string) {
@@ -66,18 +74,108 @@ func (n *Names) List() []string {
 	return list
 }
 
-// Statement learns from the text of a Query or Parse. It allocates nothing when
-// the text does not contain "set" in any case.
+// Statement learns from the text of a Query. It allocates nothing when the text
+// contains neither "set" nor, where that matters, "execute", in any case.
 func (n *Names) Statement(text []byte) {
-	if !containsSet(text) {
-		return
+	if n.worth(text) {
+		n.learn(string(text), nil)
 	}
-	n.scan(string(text), true, 0)
 }
 
-// Definition learns from text that does not run now, such as the body of a
-// function: what is computed there hides nothing of this session.
-func (n *Names) Definition(text string) { n.scan(text, false, 0) }
+// worth reports whether a text can tell anything.
+func (n *Names) worth(text []byte) bool {
+	return containsSet(text) || len(n.named) > 0 && containsFold(text, "execute")
+}
+
+// Parse learns from the text of a Parse, as Statement does, and remembers which
+// parameters of the prepared statement are names.
+func (n *Names) Parse(name, text []byte) {
+	if !n.worth(text) {
+		return
+	}
+	var params []int
+	n.learn(string(text), &params)
+	switch {
+	case len(params) == 0:
+	case len(name) == 0:
+		n.unnamed = union(n.unnamed, params)
+	default:
+		n.take(string(name), params)
+	}
+}
+
+func (n *Names) learn(text string, params *[]int) {
+	s := scan{names: n, lexer: lexer{src: text}, how: live, params: params, budget: peekBudget(text)}
+	s.run()
+	if s.computed != "" {
+		n.Opaque(s.computed)
+	}
+}
+
+// take remembers that these parameters of a prepared statement are names.
+func (n *Names) take(statement string, params []int) {
+	if _, ok := n.named[statement]; !ok && len(n.named) >= maxNamed {
+		n.Opaque("too many prepared statements that take the name of a setting")
+		return
+	}
+	if n.named == nil {
+		n.named = map[string][]int{}
+	}
+	n.named[statement] = union(n.named[statement], params)
+}
+
+// Current is told the unnamed statement that the server has: the body of its
+// Parse, or nil for none. No other Parse of one may be on its way.
+func (n *Names) Current(parse []byte) {
+	if len(n.unnamed) == 0 {
+		return
+	}
+	n.unnamed = nil
+	if name, text, ok := cutParse(parse); ok {
+		n.Parse(name, text)
+	}
+}
+
+// binds reports whether any prepared statement takes a name.
+func (n *Names) binds() bool { return len(n.named) > 0 || len(n.unnamed) > 0 }
+
+// params are the parameters of a prepared statement that are names.
+func (n *Names) params(statement []byte) []int {
+	if len(statement) == 0 {
+		return n.unnamed
+	}
+	return n.named[string(statement)]
+}
+
+// Definition learns from the definition of a function, a view and the like. It
+// says why not all names that it may set can be known, "" when they are.
+func (n *Names) Definition(text string) (computed string) {
+	s := scan{names: n, lexer: lexer{src: text}, how: live, budget: peekBudget(text)}
+	s.run()
+	return s.computed
+}
+
+func union(a, b []int) []int {
+	for _, i := range b {
+		if !slices.Contains(a, i) {
+			a = append(a, i)
+		}
+	}
+	return a
+}
+
+// cutParse splits the body of a Parse into name and text.
+func cutParse(body []byte) (name, text []byte, ok bool) {
+	i := bytes.IndexByte(body, 0)
+	if i < 0 {
+		return nil, nil, false
+	}
+	name, text = body[:i], body[i+1:]
+	if i := bytes.IndexByte(text, 0); i >= 0 {
+		text = text[:i]
+	}
+	return name, text, true
+}
 
 func containsSet(text []byte) bool {
 	for {
@@ -92,97 +190,16 @@ func containsSet(text []byte) bool {
 	}
 }
 
-// scan looks for SET a.b, set_config('a.b', current_setting('a.b' and RESET or
-// SHOW a.b. It is liberal: a name too many costs one look, a name too few would
-// lose a setting. runs says that the text is executed now, so that a name which
-// is computed makes the session opaque.
-func (n *Names) scan(text string, runs bool, depth int) {
-	l := lexer{src: text}
-	var prev token
-	first := l.next()
-	do := first.word("do")
-	for t := first; t.kind != tokenEnd; {
-		next := l.next()
-		switch {
-		case t.kind == tokenString:
-			if depth < maxNesting && containsSet([]byte(t.text)) {
-				n.scan(t.text, runs && do && t.dollar, depth+1)
-			}
-		case t.word("set") || t.word("reset") || t.word("show"):
-			next = n.assignment(&l, next)
-		case (t.word("set_config") || t.word("current_setting")) && next.other("(") && !prev.word("function"):
-			next = n.call(&l, runs && t.word("set_config"), depth)
+// containsFold looks for a word of lower case letters in any case.
+func containsFold(text []byte, word string) bool {
+	for i := 0; i+len(word) <= len(text); i++ {
+		j := 0
+		for j < len(word) && text[i+j]|0x20 == word[j] {
+			j++
 		}
-		prev, t = t, next
-	}
-}
-
-// assignment reads [SESSION|LOCAL] a.b ... and returns the token behind it.
-func (n *Names) assignment(l *lexer, t token) token {
-	if t.word("session") || t.word("local") {
-		t = l.next()
-	}
-	var parts []string
-	for t.name() {
-		parts = append(parts, t.text)
-		t = l.next()
-		if !t.other(".") {
-			break
-		}
-		t = l.next()
-	}
-	n.Add(strings.Join(parts, ".")) // "a.b" in quotes names the same setting
-	return t
-}
-
-// call reads the arguments of set_config or current_setting behind the opening
-// parenthesis and returns the token behind what it read.
-func (n *Names) call(l *lexer, runs bool, depth int) token {
-	t := l.next()
-	literal := t.kind == tokenString && t.plain
-	name := t.text
-	if literal {
-		n.Add(name)
-		t = l.next()
-		// A cast of the constant changes nothing: 'a.b'::text
-		for t.other(":") || t.word("text") || t.word("varchar") || t.word("pg_catalog") || t.other(".") {
-			t = l.next()
-		}
-		literal = t.other(",") || t.other(")")
-	}
-	if literal || !runs {
-		return t
-	}
-	if !n.local(l, t, depth) {
-		n.Opaque("set_config with a name that is computed or bound")
-	}
-	return token{kind: tokenOther, text: ")"}
-}
-
-// local reads on to the end of the call and reports whether its third argument
-// is the constant true: such a setting does not outlive its transaction.
-func (n *Names) local(l *lexer, t token, depth int) bool {
-	parens, commas := 1, 0
-	var third []token
-	for ; t.kind != tokenEnd; t = l.next() {
-		switch {
-		case t.other("(") || t.other("["):
-			parens++
-		case t.other(")") || t.other("]"):
-			parens--
-		case t.other(",") && parens == 1:
-			commas++
-			continue
-		}
-		if parens == 0 {
-			break
-		}
-		if t.kind == tokenString && depth < maxNesting {
-			n.scan(t.text, false, depth+1)
-		}
-		if commas == 2 {
-			third = append(third, t)
+		if j == len(word) {
+			return true
 		}
 	}
-	return len(third) == 1 && third[0].word("true")
+	return false
 }

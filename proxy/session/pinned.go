@@ -1,5 +1,13 @@
 package session
 
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"crossfade/proxy/wire"
+)
+
 // Pinned are the settings that change what statements return or whether they
 // succeed. The source's value of each, whatever its origin, is put into the
 // start-up options of the target's servers, and compared there. Settings that
@@ -17,7 +25,6 @@ var Pinned = []string{
 	"default_transaction_deferrable",
 	"default_transaction_isolation",
 	"default_transaction_read_only",
-	"escape_string_warning",
 	"extra_float_digits",
 	"idle_in_transaction_session_timeout",
 	"idle_session_timeout",
@@ -66,4 +73,30 @@ func (s *State) Calm() *State {
 		calm.Settings[name] = v
 	}
 	return &calm
+}
+
+// ReadPins returns what every setting that changes results is in a session that has
+// just begun and asked for nothing: all of Pinned, and the custom settings that a
+// role, a database or the server gives to its sessions.
+func (l *Link) ReadPins(ctx context.Context, login string) ([]wire.Param, error) {
+	catalog, err := l.ReadCatalog(ctx)
+	if err != nil {
+		return nil, err
+	}
+	state, err := l.Capture(ctx, Look{Login: login, Names: catalog.Names})
+	if err != nil {
+		return nil, err
+	}
+	var pins []wire.Param
+	for _, name := range Pinned {
+		if v, ok := state.Settings[name]; ok {
+			pins = append(pins, wire.Param{Name: name, Value: v.Reset})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(state.Custom)) {
+		if _, library := state.Settings[name]; !library && ascii(state.Custom[name]) {
+			pins = append(pins, wire.Param{Name: name, Value: state.Custom[name]})
+		}
+	}
+	return pins, nil
 }

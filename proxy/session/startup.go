@@ -86,7 +86,7 @@ func (s Startup) Moved(pins []wire.Param, state *State, role func(string) string
 		switch key := lowerASCII(p.Name); {
 		case key == "application_name":
 			params = append(params, wire.Param{Name: key, Value: p.Value})
-		case key == "session_authorization" || ignorable(key, state):
+		case key == "session_authorization" || retired[key] || ignorable(key, state):
 		case key == "role" && role != nil:
 			words = append(words, "-c", "role="+role(p.Value))
 		default:
@@ -114,8 +114,25 @@ func carriesReset(name string, v Setting) bool {
 // ignorable are settings for the operator's eyes which only a superuser may
 // set: the target refuses them at start-up, and no result depends on them.
 func ignorable(name string, state *State) bool {
-	if !strings.HasPrefix(name, "log_") || state == nil {
+	if state == nil || state.Settings[name].Context == "user" {
 		return false
 	}
-	return state.Settings[name].Context != "user"
+	return slices.ContainsFunc([]string{"log_", "track_", "auto_explain.", "pg_stat_statements."}, func(prefix string) bool {
+		return strings.HasPrefix(name, prefix)
+	})
 }
+
+// retired are settings that a later version of PostgreSQL no longer knows and that
+// no result depends on: they are not given at start-up, where they would be refused,
+// and given up where the other side does not know them.
+var retired = map[string]bool{
+	"escape_string_warning":             true, // warnings only; gone in 19
+	"force_parallel_mode":               true, // a debugging aid; gone in 16
+	"operator_precedence_warning":       true, // gone in 14
+	"replacement_sort_tuples":           true, // gone in 11
+	"vacuum_cleanup_index_scale_factor": true, // gone in 14
+}
+
+// custom reports whether a setting has a name that a session may make up: it stands
+// for itself until a library is loaded that knows it.
+func custom(name string) bool { return strings.Contains(name, ".") }

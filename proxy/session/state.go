@@ -18,9 +18,13 @@ type State struct {
 
 	HeldCursors []string // names of cursors WITH HOLD
 	TempObjects []string // names of temporary objects, some of them when there are many
+	Dblink      int64    // named connections of dblink that are open
+	FDW         int64    // servers that postgres_fdw is connected to
 
 	// What the capture cannot see; filled in by the owner of the session.
 	Opaque    string // why not all custom settings are known, "" when they are
+	Declared  bool   // the operator has named those that are not
+	Inserted  bool   // the last command was an INSERT
 	UnknownPS bool   // the unnamed statement was too large to be remembered
 }
 

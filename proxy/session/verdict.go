@@ -50,14 +50,26 @@ func (s *State) Judge() (Verdict, []Reason) {
 	if s.SessionUser != s.Login {
 		add(Red, "session_authorization", "SET SESSION AUTHORIZATION to %q, which needs a superuser", s.SessionUser)
 	}
-	if s.Opaque != "" {
-		add(Red, "unknown_settings", "%s: which settings it made is not visible anywhere", s.Opaque)
+	switch {
+	case s.Opaque != "" && s.Declared:
+		add(Amber, "declared_settings", "%s: it moves with the settings that --track-settings names", s.Opaque)
+	case s.Opaque != "":
+		add(Red, "unknown_settings", "%s: which settings it made is not visible anywhere; name them with --track-settings", s.Opaque)
 	}
 	if len(s.TempObjects) > 0 {
 		add(Hold, "temp_objects", "temporary objects: %s", strings.Join(s.TempObjects, ", "))
 	}
 	if len(s.HeldCursors) > 0 {
 		add(Hold, "held_cursors", "cursors WITH HOLD: %s", strings.Join(s.HeldCursors, ", "))
+	}
+	if s.Dblink > 0 {
+		add(Hold, "dblink_connections", "%d named connections of dblink, which cannot be opened again without their passwords", s.Dblink)
+	}
+	if s.FDW > 0 {
+		add(Amber, "fdw_connections", "postgres_fdw is connected to %d servers: it connects anew", s.FDW)
+	}
+	if s.Inserted {
+		add(Amber, "sequence_values", "its last command was an INSERT: lastval and currval are not carried over")
 	}
 	if s.UnknownPS {
 		add(Hold, "unnamed_statement", "the unnamed statement is too large to be remembered")

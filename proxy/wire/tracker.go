@@ -109,6 +109,9 @@ func (t *Tracker) ClientPartial() bool { return t.client.partial() }
 // ServerPartial reports that only a part of the server's last frame has been observed: nothing may be put in between.
 func (t *Tracker) ServerPartial() bool { return t.server.partial() }
 
+// ParsesPending reports that Parse frames of unnamed statements are on their way: which of them the server takes is not known yet.
+func (t *Tracker) ParsesPending() bool { return t.pending.count > 0 || t.lost }
+
 // Settle clears an uncertain count on the word of the side check: pg_stat_activity shows the backend idle, and nothing was
 // forwarded to it since well before that. It has no effect while a part of a frame is forwarded.
 func (t *Tracker) Settle() {
