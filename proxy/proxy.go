@@ -29,6 +29,7 @@ type Proxy struct {
 	listener net.Listener
 	panics   atomic.Int64
 	failed   atomic.Int64 // sessions that a move has ended
+	expelled atomic.Int64 // sessions that could not be moved and were ended
 
 	verb chan struct{} // held by the verb that runs; guards attempt
 	// attempt is the move under way.
@@ -36,6 +37,8 @@ type Proxy struct {
 		epoch      int64
 		generation uint64 // of the gate that it closed
 		paused     bool
+		policy     Unmovable           // for sessions that cannot be moved; "" is UnmovableAbort
+		wait       time.Duration       // of UnmovableWait, in Stage
 		names      map[string][]string // custom settings by database
 	}
 

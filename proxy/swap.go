@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 
 	"crossfade/proxy/wire"
 )
@@ -63,6 +64,9 @@ func (r *relay) ready(ctx context.Context, s *server, to *Endpoint) (*warm, erro
 		if err := r.look(ctx, s, r.p.attempt.names[r.database]); err != nil {
 			return nil, err
 		}
+	}
+	if verdict, why := r.captured.Judge(); !verdict.Movable() {
+		return nil, fmt.Errorf("it cannot be moved: %s", why[0].Detail)
 	}
 	w, err := r.warmUp(ctx, to)
 	if err != nil {

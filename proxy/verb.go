@@ -24,7 +24,7 @@ func (p *Proxy) begin(ctx context.Context, epoch int64, what string) (end func()
 		return nil, &EpochError{Asked: epoch, Now: a.epoch, What: what}
 	}
 	if epoch > a.epoch {
-		a.epoch, a.names = epoch, nil
+		a.epoch, a.names, a.policy, a.wait = epoch, nil, UnmovableAbort, 0
 	}
 	return func() { <-p.verb }, nil
 }

@@ -25,7 +25,7 @@ func TestJSONContract(t *testing.T) {
 		`{"code":"c","detail":"d","remedy":"r"}`: control.Blocker{Code: "c", Detail: "d", Remedy: "r"},
 		`{"outcome":"","reason":"","epoch":0,"pause_ms":0,
 		  "held":{"sessions":0,"p50_ms":0,"p99_ms":0,"max_ms":0},
-		  "client_errors":0,"tables":0,"sequences":0,"timeline":[]}`: control.CutoverReport{},
+		  "client_errors":0,"disconnected":0,"tables":0,"sequences":0,"timeline":[]}`: control.CutoverReport{},
 		`{"step":"fenced","at_ms":58.25,"detail":"d"}`: control.Event{Step: "fenced", AtMS: 58.25, Detail: "d"},
 		`{"dropped":[]}`:             control.FinishReport{},
 		`{"code":"c","message":"m"}`: &control.Error{Code: "c", Message: "m"},

@@ -12,7 +12,7 @@ import (
 
 // Cutover implements control.Daemon.
 func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions) (control.CutoverReport, error) {
-	r, err := d.coordinator.Cutover(ctx, cutover.Options{DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass,
+	r, err := d.coordinator.Cutover(ctx, cutover.Options{DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass, Unmovable: cutover.Unmovable(opt.Unmovable),
 		Limits: cutover.Limits{DrainTimeout: opt.DrainTimeout(), Attempts: opt.Attempts, MaxPause: opt.MaxPause()}})
 	var no *cutover.RefusedError
 	switch {
@@ -25,7 +25,7 @@ func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions) (contr
 	}
 	out := control.CutoverReport{Outcome: string(r.Outcome), Reason: r.Reason, Epoch: r.Epoch, PauseMS: r.PauseMS,
 		Held:         control.Held{Sessions: r.Held.Sessions, P50MS: r.Held.P50MS, P99MS: r.Held.P99MS, MaxMS: r.Held.MaxMS},
-		ClientErrors: r.ClientErrors, Tables: r.Tables, Sequences: r.Sequences, Incomplete: r.Incomplete, Notes: r.Notes}
+		ClientErrors: r.ClientErrors, Disconnected: r.Disconnected, Unmovable: r.Unmovable, Tables: r.Tables, Sequences: r.Sequences, Incomplete: r.Incomplete, Notes: r.Notes}
 	for _, m := range r.Timeline {
 		out.Timeline = append(out.Timeline, control.Event{Step: m.Step, AtMS: m.AtMS, Detail: m.Detail})
 	}
