@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,6 +33,20 @@ func TestSessionsThatCannotMove(t *testing.T) {
 		require.Equal(t, want, code, "%+v", r)
 		return r
 	}
+	var list []control.Session
+	out, code := p.ctl("status", "--sessions", "--json")
+	require.Zero(t, code)
+	require.NoError(t, json.Unmarshal([]byte(out), &list), out)
+	require.Len(t, list, 2)
+	require.Equal(t, "hold", list[0].Verdict)
+	require.Equal(t, "temp_objects", list[0].Reasons[0].Code)
+	require.Equal(t, "app", list[1].ApplicationName)
+	require.Equal(t, "green", list[1].Verdict)
+	out, code = p.ctl("status", "--sessions")
+	require.Zero(t, code)
+	require.Regexp(t, `(?m)^\d+ +127\.0\.0\.1:\d+ +`+s.source.User()+` +.* idle +\d+s +hold +temporary objects: .*"scratch"$`, out)
+	require.Len(t, strings.Split(strings.TrimSpace(out), "\n"), 3, "one line a session, under a head")
+
 	r := cutover(1)
 	require.Equal(t, control.OutcomeAborted, r.Outcome)
 	require.Contains(t, r.Reason, `"scratch"`)

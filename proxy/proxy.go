@@ -40,6 +40,7 @@ type Proxy struct {
 		policy     Unmovable           // for sessions that cannot be moved; "" is UnmovableAbort
 		wait       time.Duration       // of UnmovableWait, in Stage
 		names      map[string][]string // custom settings by database
+		asked      time.Time           // when the newest of them were read
 	}
 
 	mu struct {
@@ -97,6 +98,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	defer stop(errShutdown)
 	closing := context.AfterFunc(ctx, func() { _ = p.listener.Close() })
 	defer closing()
+	p.serving.Go(func() { p.watch(ctx) })
 	err := p.accept(serving)
 	_ = p.listener.Close()
 	if ctx.Err() != nil {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -29,6 +30,7 @@ type relay struct {
 	user     string  // as the client knows them
 	database string
 	startup  session.Startup
+	began    time.Time
 	pid      uint32 // as the client knows it
 	key      []byte
 
@@ -69,6 +71,9 @@ type relay struct {
 		unnamed     []byte            // body of the Parse of the unnamed statement
 		hasUnnamed  bool
 		lostUnnamed bool
+
+		judged judged // by the last capture
+		seen   seen
 	}
 
 	// turn is held by the session's owner of the moment: it guards what follows.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -71,6 +72,7 @@ func (p *Proxy) namesOf(ctx context.Context, list []*relay) (map[string][]string
 		if ask == nil {
 			ask = p.askNames
 		}
+		a.asked = time.Now()
 		names, err := ask(ctx, r.user, r.database)
 		if err != nil {
 			return nil, fmt.Errorf("read the names of custom settings of database %q: %w", r.database, err)

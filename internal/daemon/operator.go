@@ -33,8 +33,20 @@ func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions) (contr
 }
 
 // Sessions implements control.Daemon.
-func (d *daemon) Sessions(context.Context) ([]control.Session, error) {
-	return nil, refused("sessions are not listed one by one yet", "crossfade status counts them")
+func (d *daemon) Sessions(ctx context.Context) ([]control.Session, error) {
+	var out []control.Session
+	for _, s := range d.proxy.Sessions(ctx, true) {
+		c := control.Session{ID: s.Session, Client: s.Client, User: s.User, Database: s.Database, ApplicationName: s.ApplicationName,
+			Started: s.Began, State: s.State, Since: s.Since, Side: s.Side, ServerPID: s.ServerPID, Verdict: s.Verdict, Stale: s.Stale}
+		for _, why := range s.Reasons {
+			c.Reasons = append(c.Reasons, control.SessionReason{Verdict: why.Verdict.String(), Code: why.Code, Detail: why.Detail})
+		}
+		if !s.Checked.IsZero() {
+			c.Checked = &s.Checked
+		}
+		out = append(out, c)
+	}
+	return out, nil
 }
 
 // tables lists what a comparison covers.
