@@ -72,6 +72,7 @@ type judged struct {
 	reasons []session.Reason
 	frames  uint64
 	at      time.Time // zero: never
+	whole   bool      // it can be made again on another server of the same side
 }
 
 // seen is a session's state when it was last looked at.
@@ -127,6 +128,8 @@ func (r *relay) observe(now time.Time) {
 func (r *relay) state() string {
 	why := r.mu.tracker.Reason()
 	switch {
+	case r.mu.reviving:
+		return StateReviving
 	case r.mu.gate && r.mu.waiting && why == "":
 		return StateWaiting
 	case r.mu.gate && r.still():
@@ -143,6 +146,7 @@ func (r *relay) state() string {
 func (r *relay) judge(s *session.State, frames uint64) {
 	j := judged{frames: frames, at: time.Now()}
 	j.verdict, j.reasons = s.Judge()
+	j.whole = wholeAgain(s)
 	r.mu.judged = j
 }
 
@@ -238,7 +242,8 @@ func (p *Proxy) tryNames(ctx context.Context, list []*relay) (map[string][]strin
 	return maps.Clone(names), nil
 }
 
-// watch looks at the states of the sessions from time to time, until ctx ends.
+// watch looks at the states of the sessions from time to time, and captures those
+// that may have to be revived, until ctx ends.
 func (p *Proxy) watch(ctx context.Context) {
 	t := time.NewTicker(watchPeriod)
 	defer t.Stop()
@@ -252,6 +257,7 @@ func (p *Proxy) watch(ctx context.Context) {
 				r.observe(now)
 				r.mu.Unlock()
 			}
+			p.sweep(ctx, now)
 		}
 	}
 }

@@ -29,6 +29,7 @@ type Proxy struct {
 	listener net.Listener
 	panics   atomic.Int64
 	failed   atomic.Int64 // sessions that a move has ended
+	revived  atomic.Int64 // sessions that got a new server in the place of one that was gone
 	expelled atomic.Int64 // sessions that could not be moved and were ended
 
 	verb chan struct{} // held by the verb that runs; guards attempt

@@ -73,6 +73,7 @@ type Status struct {
 	Waiting       int    `json:"waiting"` // logins at the closed gate
 	Closed        bool   `json:"closed"`  // the gate is closed
 	ClientErrors  int64  `json:"client_errors"`
+	Revived       int64  `json:"revived"`      // sessions whose idle server went away and that go on with another
 	Disconnected  int64  `json:"disconnected"` // sessions that could not be moved and were ended
 	Panics        int64  `json:"panics"`
 }
