@@ -111,9 +111,12 @@ type Config struct {
 	// ReviveTimeout bounds how long a client waits for a new server in the place of one
 	// that went away while idle behind the switch; DefaultReviveTimeout when 0.
 	ReviveTimeout time.Duration
-	MaxDials      int // DefaultMaxDials when 0
-	MaxCaptures   int // DefaultMaxCaptures when 0
-	MaxLogins     int // DefaultMaxLogins when 0
+	// ShutdownTimeout bounds how long open transactions may take to end when Run's context
+	// does; DefaultShutdownTimeout when 0.
+	ShutdownTimeout time.Duration
+	MaxDials        int // DefaultMaxDials when 0
+	MaxCaptures     int // DefaultMaxCaptures when 0
+	MaxLogins       int // DefaultMaxLogins when 0
 
 	Log     zerolog.Logger
 	Metrics prometheus.Registerer // may be nil
@@ -126,7 +129,7 @@ func (c *Config) Validate() error {
 		c.Active = Source
 	}
 	for d, v := range map[*time.Duration]time.Duration{&c.LoginTimeout: DefaultLoginTimeout, &c.HoldLimit: DefaultHoldLimit,
-		&c.ReviveTimeout: DefaultReviveTimeout} {
+		&c.ReviveTimeout: DefaultReviveTimeout, &c.ShutdownTimeout: DefaultShutdownTimeout} {
 		if *d == 0 {
 			*d = v
 		}

@@ -23,6 +23,7 @@ type runCmd struct {
 	ClientAuth        string          `help:"How clients prove who they are." enum:"scram-sha-256,trust" default:"scram-sha-256"`
 	SourceLockTimeout time.Duration   `help:"Longest wait that a lock of ours may cause on the source." default:"200ms"`
 	HoldLimit         time.Duration   `help:"Longest time that a client is held." default:"60s"`
+	ShutdownTimeout   time.Duration   `help:"Longest time that open transactions may take to end at SIGTERM; a second signal ends at once." default:"20s"`
 	NoFallback        bool            `help:"Accept that there is no way back."`
 }
 
@@ -37,7 +38,7 @@ func (c *runCmd) Run(e *env) error {
 	}
 	cfg := daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, Control: c.Control, HTTP: c.HTTP,
 		Jobs: c.Jobs, TLSCert: c.TLSCert, TLSKey: c.TLSKey, ClientAuth: c.ClientAuth,
-		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, Version: Version}
+		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, Version: Version}
 	if err := cfg.Validate(); err != nil {
 		return &exitError{ExitUsage, err}
 	}
