@@ -21,9 +21,14 @@ type account struct {
 	marker    Marker
 	prints    [2]*Fingerprint
 	switched  SwitchReport
-	alarm     string
-	findings  []string // failures of a dry run
-	last      *Report  // of the request
+
+	unmovable    []string // sessions that cannot be moved, of the last staging
+	closed       []string // those that were disconnected, of all attempts
+	disconnected int
+
+	alarm    string
+	findings []string // failures of a dry run
+	last     *Report  // of the request
 }
 
 // instant is an entry of the timeline before its zero is known.

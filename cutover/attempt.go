@@ -143,7 +143,7 @@ func (t *transition) failed(e Failed) {
 			return
 		}
 		t.unlocked(e, why)
-	case PhasePrelock, PhaseFence, PhasePause:
+	case PhasePrelock, PhaseFence, PhasePause, PhaseStage:
 		t.unlocked(e, why)
 	case PhaseMarker:
 		if e.Class == ClassTimeout { // the stream was slower than it looked
@@ -156,10 +156,10 @@ func (t *transition) failed(e Failed) {
 	}
 }
 
-// unlocked ends the attempt: with another one when it was a lock or a transaction
-// of an application that stood in the way.
+// unlocked ends the attempt: with another one when it was a lock, a transaction or
+// a session's state of an application that stood in the way.
 func (t *transition) unlocked(e Failed, why string) {
-	if e.Class == ClassLockTimeout || e.Class == ClassDrainTimeout {
+	if e.Class == ClassLockTimeout || e.Class == ClassDrainTimeout || e.Class == ClassHeld {
 		t.retry(why)
 		return
 	}

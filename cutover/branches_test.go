@@ -90,9 +90,12 @@ func failures(n node, o Op, add func(world, Event, string)) {
 	switch o {
 	case OpPrelockSource, OpPrelockTarget, OpFence:
 		add(n.w, fail(ClassLockTimeout), o.String()+" lock timeout")
+	case OpStage:
+		add(n.w, fail(ClassHeld), "sessions held")
 	case OpPause:
 		w := n.w
 		w.gate = s.Active()
 		add(w, fail(ClassDrainTimeout), "drain timeout")
+		add(w, fail(ClassHeld), "sessions held")
 	}
 }

@@ -79,17 +79,38 @@ func (c *Coordinator) journalCall(e Call) func(context.Context) outcome {
 	}
 }
 
+// staged stages, before or in the pause.
+func staged(ctx context.Context, e Call, t Traffic) outcome {
+	var r StageReport
+	var err error
+	if e.Op == OpStage {
+		r, err = t.Stage(ctx, e.Epoch, StagePolicy{Unmovable: e.Unmovable, Wait: e.Drain})
+	} else {
+		r, err = t.Restage(ctx, e.Epoch)
+	}
+	detail := fmt.Sprintf("%d sessions", r.Sessions)
+	if n := len(r.Unmovable); n > 0 {
+		detail += fmt.Sprintf(", %d cannot be moved: %s", n, joined(r.Unmovable[:min(n, mostNamed)]))
+	}
+	if r.Disconnected > 0 {
+		detail += fmt.Sprintf("; %d disconnected", r.Disconnected)
+	}
+	out := plain(ctx, e.Op, e.Gen, detail, err)
+	out.keep = func(a *account) {
+		if a.unmovable = r.Unmovable; r.Disconnected > 0 {
+			a.disconnected += r.Disconnected
+			a.closed = append(a.closed, r.Unmovable...)
+		}
+	}
+	return out
+}
+
 func (c *Coordinator) trafficCall(e Call) func(context.Context) outcome {
 	t := c.cfg.Traffic
 	return func(ctx context.Context) outcome {
 		switch e.Op {
 		case OpStage, OpRestage:
-			stage := t.Stage
-			if e.Op == OpRestage {
-				stage = t.Restage
-			}
-			r, err := stage(ctx, e.Epoch)
-			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions", r.Sessions), err)
+			return staged(ctx, e, t)
 		case OpPause:
 			r, err := t.Pause(ctx, e.Epoch, e.Drain)
 			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions held", r.Sessions), err)

@@ -35,7 +35,8 @@ type (
 		Direction Direction
 		Bound     time.Duration
 		To        Side          // of OpSwitch
-		Drain     time.Duration // of OpPause
+		Drain     time.Duration // of OpPause, and of OpStage where it waits
+		Unmovable Unmovable     // of OpStage
 	}
 
 	// StopCalls cancels the calls and records of every earlier generation. Their results will be late.

@@ -17,6 +17,9 @@ var (
 	// ErrLockTimeout says that a lock was not granted within the bound; the transaction was rolled back.
 	ErrLockTimeout = errors.New("a lock was not granted in time")
 
+	// ErrHeld says that sessions hold what cannot be moved and that they may let go of it; the gate is open.
+	ErrHeld = errors.New("sessions cannot be moved yet")
+
 	// ErrDrainTimeout says that transactions stayed open past the drain timeout; the gate is open again.
 	ErrDrainTimeout = errors.New("transactions did not end in time")
 )
@@ -46,6 +49,8 @@ func classify(callCtx context.Context, err error) Class {
 		return ClassUnknown
 	case errors.Is(err, ErrLockTimeout):
 		return ClassLockTimeout
+	case errors.Is(err, ErrHeld):
+		return ClassHeld
 	case errors.Is(err, ErrDrainTimeout):
 		return ClassDrainTimeout
 	case callCtx.Err() != nil:

@@ -19,11 +19,12 @@ const (
 	ClassUnknown                   // the connection was lost: what it did is not known
 	ClassConflict                  // a compare-and-set found another state than ours
 	ClassLockTimeout               // a lock was not granted in time; rolled back
+	ClassHeld                      // sessions cannot be moved yet; the gate is open
 	ClassDrainTimeout              // transactions did not end in time; the gate is open again
 )
 
 func (c Class) String() string {
-	return [...]string{"failure", "timeout", "unknown", "conflict", "lock_timeout", "drain_timeout"}[c]
+	return [...]string{"failure", "timeout", "unknown", "conflict", "lock_timeout", "held", "drain_timeout"}[c]
 }
 
 // Verdict is what the decision register says about an epoch.
@@ -47,6 +48,7 @@ type (
 		Direction   Direction
 		Limits      Limits
 		AllowBypass bool
+		Unmovable   Unmovable
 	}
 
 	// Advanced asks for a step outside of an attempt to be recorded: catching_up, following, finished.

@@ -23,6 +23,9 @@ type fake struct {
 	census Census
 	lag    Lag
 	broken string
+
+	policies  []StagePolicy // of each Stage
+	unmovable []string
 }
 
 func newFake(w world) *fake {
@@ -120,8 +123,11 @@ func (f *fake) Persist(ctx context.Context, c Change) error {
 
 // Traffic.
 
-func (f *fake) Stage(ctx context.Context, _ int64) (StageReport, error) {
-	return StageReport{Sessions: 2}, f.do(ctx, "stage", nil)
+func (f *fake) Stage(ctx context.Context, _ int64, policy StagePolicy) (StageReport, error) {
+	f.mu.Lock()
+	f.policies = append(f.policies, policy)
+	f.mu.Unlock()
+	return StageReport{Sessions: 2, Unmovable: f.unmovable}, f.do(ctx, "stage", nil)
 }
 
 func (f *fake) Pause(ctx context.Context, _ int64, _ time.Duration) (PauseReport, error) {
@@ -129,7 +135,13 @@ func (f *fake) Pause(ctx context.Context, _ int64, _ time.Duration) (PauseReport
 }
 
 func (f *fake) Restage(ctx context.Context, _ int64) (StageReport, error) {
-	return StageReport{Sessions: 1}, f.do(ctx, "restage", nil)
+	f.mu.Lock()
+	closed := 0
+	if n := len(f.policies); n > 0 && f.policies[n-1].Unmovable == UnmovableDisconnect {
+		closed = len(f.unmovable)
+	}
+	f.mu.Unlock()
+	return StageReport{Sessions: 1, Unmovable: f.unmovable, Disconnected: closed}, f.do(ctx, "restage", nil)
 }
 
 func (f *fake) Resume(ctx context.Context, _ int64) error {

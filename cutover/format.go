@@ -40,6 +40,9 @@ func (e Call) String() string {
 	if e.To != "" {
 		fmt.Fprintf(&b, " to=%s", e.To)
 	}
+	if e.Unmovable != "" && e.Unmovable != UnmovableAbort {
+		fmt.Fprintf(&b, " unmovable=%s", e.Unmovable)
+	}
 	if e.Drain != 0 {
 		fmt.Fprintf(&b, " drain=%v", e.Drain)
 	}

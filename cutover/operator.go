@@ -2,6 +2,7 @@ package cutover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -11,6 +12,7 @@ type Options struct {
 	DryRun      bool      // survey only, and say what would be done
 	Rehearse    bool      // everything up to the decision, then undone
 	AllowBypass bool      // rehearse although writers bypass the proxy
+	Unmovable   Unmovable // empty is UnmovableAbort
 	Limits      Limits
 }
 
@@ -27,7 +29,10 @@ func (c *Coordinator) Cutover(ctx context.Context, o Options) (Report, error) {
 	if o.Direction == "" {
 		o.Direction = Forward
 	}
-	e := Requested{ID: c.ids.Add(1), Direction: o.Direction, Limits: o.Limits.or(c.cfg.Limits), AllowBypass: o.AllowBypass}
+	if o.Unmovable == "" {
+		o.Unmovable = UnmovableAbort
+	}
+	e := Requested{ID: c.ids.Add(1), Direction: o.Direction, Limits: o.Limits.or(c.cfg.Limits), AllowBypass: o.AllowBypass, Unmovable: o.Unmovable}
 	switch {
 	case o.DryRun && o.Rehearse:
 		return Report{}, &RefusedError{Reason: "a dry run cannot be a rehearsal"}
@@ -36,7 +41,7 @@ func (c *Coordinator) Cutover(ctx context.Context, o Options) (Report, error) {
 	case o.Rehearse:
 		e.Mode = ModeRehearse
 	}
-	if err := e.Limits.Validate(); err != nil {
+	if err := errors.Join(e.Limits.Validate(), e.Unmovable.Validate()); err != nil {
 		return Report{}, &RefusedError{Reason: err.Error()}
 	}
 	return c.request(ctx, e)

@@ -10,6 +10,8 @@ type Report struct {
 	PauseMS      float64    `json:"pause_ms"` // gate closed to gate open, in the last attempt that closed it
 	Held         HeldReport `json:"held"`
 	ClientErrors int        `json:"client_errors"`
+	Disconnected int        `json:"disconnected"`        // sessions that were closed because they could not be moved
+	Unmovable    []string   `json:"unmovable,omitempty"` // those, and in a rehearsal those that would be, each with its reason
 	Tables       int        `json:"tables"`
 	Sequences    int        `json:"sequences"`
 	Timeline     []Moment   `json:"timeline"` // of a dry run: the steps to come
@@ -33,6 +35,9 @@ type Moment struct {
 	Detail string  `json:"detail"`
 }
 
+// mostNamed is how many sessions a line names; the report's list has them all.
+const mostNamed = 5
+
 // NoWayBack is the note of every plan and report while there is no reverse stream.
 const NoWayBack = "there is no way back: after the switch nothing flows from the target to the source"
 
@@ -44,12 +49,15 @@ func (c *Coordinator) report(o Outcome, reason string) Report {
 		Outcome: o, Reason: reason, Epoch: c.state.Epoch, PauseMS: millis(a.pause()),
 		Held:         HeldReport{Sessions: w.Sessions, P50MS: millis(w.P50), P99MS: millis(w.P99), MaxMS: millis(w.Max)},
 		ClientErrors: a.switched.ClientErrors, Tables: a.tables, Sequences: len(a.sequences),
-		Timeline: a.times(), Incomplete: o == "", Notes: c.notes(),
+		Timeline: a.times(), Incomplete: o == "", Notes: c.notes(o), Disconnected: a.disconnected, Unmovable: a.closed,
+	}
+	if len(r.Unmovable) == 0 {
+		r.Unmovable = a.unmovable
 	}
 	return r
 }
 
-func (c *Coordinator) notes() []string {
+func (c *Coordinator) notes(o Outcome) []string {
 	var notes []string
 	if c.cfg.Reverse == nil {
 		notes = append(notes, NoWayBack)
@@ -57,6 +65,13 @@ func (c *Coordinator) notes() []string {
 	if n := len(c.account.census.Bypass); n > 0 {
 		w := c.account.census.Bypass[0]
 		notes = append(notes, fmt.Sprintf("%d sessions bypass the proxy and meet the fence, one of them pid %d (user %s, application %q)", n, w.PID, w.User, w.Application))
+	}
+	if n := c.account.disconnected; n > 0 {
+		notes = append(notes, fmt.Sprintf("%d sessions could not be moved and were DISCONNECTED with 57P01, as --unmovable=disconnect asks: %s",
+			n, joined(c.account.closed[:min(len(c.account.closed), mostNamed)])))
+	} else if n := len(c.account.unmovable); n > 0 && o == OutcomeRehearsed {
+		notes = append(notes, fmt.Sprintf("%d sessions would be disconnected by a cutover with --unmovable=disconnect: %s",
+			n, joined(c.account.unmovable[:min(n, mostNamed)])))
 	}
 	if c.account.alarm != "" {
 		notes = append(notes, "alarm: "+c.account.alarm)

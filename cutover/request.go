@@ -28,7 +28,7 @@ func (t *transition) requested(e Requested) {
 		t.emit(Refuse{ID: e.ID, Reason: why})
 		return
 	}
-	t.Request, t.Mode, t.AllowBypass = e.ID, e.Mode, e.AllowBypass
+	t.Request, t.Mode, t.AllowBypass, t.Unmovable = e.ID, e.Mode, e.AllowBypass, e.Unmovable
 	t.Limits = e.Limits.or(t.Limits)
 	t.Attempt, t.Ending, t.Reason, t.Verdict, t.Recorded = 1, EndNone, "", VerdictUnknown, false
 	if t.Mode == ModeDryRun {

@@ -22,14 +22,15 @@ type State struct {
 	SourceLockGen uint64 // generation of the call that took the pre-lock
 	TargetLockGen uint64
 
-	Request     uint64   // who waits for the answer; 0 for nobody
-	AllowBypass bool     // of the request: rehearse although writers bypass the proxy
-	Recording   StepName // what PhaseUndo, PhaseAdvance and the record phases are recording
-	Recorded    bool     // "decided" is on record at the closing side
-	Verdict     Verdict  // what the register is known to say about Epoch
-	Ending      Ending   // why the attempt is being undone
-	Reason      string   // the same in words
-	SourceSum   string   // fingerprints of the closing and the opening side
+	Request     uint64    // who waits for the answer; 0 for nobody
+	AllowBypass bool      // of the request: rehearse although writers bypass the proxy
+	Unmovable   Unmovable // of the request: what becomes of sessions that cannot be moved
+	Recording   StepName  // what PhaseUndo, PhaseAdvance and the record phases are recording
+	Recorded    bool      // "decided" is on record at the closing side
+	Verdict     Verdict   // what the register is known to say about Epoch
+	Ending      Ending    // why the attempt is being undone
+	Reason      string    // the same in words
+	SourceSum   string    // fingerprints of the closing and the opening side
 	TargetSum   string
 	Bypass      int   // writers that bypass the proxy
 	LagBytes    int64 // how far the stream was behind when surveyed

@@ -36,7 +36,7 @@ func (c *Coordinator) Status() Status {
 func (c *Coordinator) publish() {
 	s := Status{
 		State: c.state, Phase: string(c.state.Step), Epoch: c.state.Epoch, Waiting: c.state.Waiting(), Reason: c.state.Reason,
-		Alarm: c.account.alarm, WayBack: c.state.WayBack, Notes: c.notes(), Timeline: c.account.times(), Last: c.account.last,
+		Alarm: c.account.alarm, WayBack: c.state.WayBack, Notes: c.notes(""), Timeline: c.account.times(), Last: c.account.last,
 	}
 	s.Ready, s.Why = c.state.Ready()
 	if c.state.Settled {

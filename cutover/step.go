@@ -144,6 +144,10 @@ func (t *transition) ask(p Phase, calls OpSet) {
 			call.To = t.Active()
 		case OpPause:
 			call.Drain = t.Limits.DrainTimeout
+		case OpStage:
+			if call.Unmovable = t.Unmovable.in(t.Mode); call.Unmovable == UnmovableWait {
+				call.Drain = t.Limits.DrainTimeout
+			}
 		case OpDecision:
 			if p == PhaseNewest {
 				call.Epoch = 0

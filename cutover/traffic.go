@@ -10,16 +10,17 @@ import (
 type Traffic interface {
 	// Stage captures every session at a boundary, replays it on its own warm server of the opening side, captures it
 	// there and compares (C4). Sessions go on where they are. It may be called again and then does what is missing.
-	// An error names the session that cannot move, with the reason.
-	Stage(ctx context.Context, epoch int64) (StageReport, error)
+	// An error names the session that cannot move, with the reason; ErrHeld, wrapped, when that may pass. The policy holds
+	// for Pause and Restage of the same epoch too.
+	Stage(ctx context.Context, epoch int64, policy StagePolicy) (StageReport, error)
 
 	// Pause closes the gate and returns when every session is parked, no login is under way and no COMMIT is without its
 	// answer. On any error the gate is open again; ErrDrainTimeout, wrapped with the sessions that were in the way, when
-	// drain has passed.
+	// drain has passed; ErrHeld when one cannot be moved yet and the policy is to wait.
 	Pause(ctx context.Context, epoch int64, drain time.Duration) (PauseReport, error)
 
 	// Restage, with the gate closed, captures the sessions again that sent a frame since, stages new ones, and makes every
-	// LISTEN and takes every advisory lock of the difference.
+	// LISTEN and takes every advisory lock of the difference. Under UnmovableDisconnect it closes what cannot be moved.
 	Restage(ctx context.Context, epoch int64) (StageReport, error)
 
 	// Resume opens the gate towards the side that was active. It is called on the word of the journal only (C18), also when
@@ -36,7 +37,11 @@ type Traffic interface {
 }
 
 // StageReport says how many sessions were staged.
-type StageReport struct{ Sessions int }
+type StageReport struct {
+	Sessions     int
+	Unmovable    []string // those that cannot be moved, each with its reason; not with UnmovableAbort
+	Disconnected int      // how many of them were closed
+}
 
 // PauseReport says how many sessions are parked.
 type PauseReport struct{ Sessions int }

@@ -31,7 +31,7 @@ func (p *Proxy) cancel(ctx context.Context, pid uint32, key []byte) {
 		r.mu.Unlock()
 		return
 	}
-	if r.mu.stop {
+	if r.mu.stop || r.mu.reviving {
 		r.mu.Unlock()
 		return
 	}

@@ -115,9 +115,15 @@ type Config struct {
 
 	LoginTimeout time.Duration // DefaultLoginTimeout when 0
 	HoldLimit    time.Duration // DefaultHoldLimit when 0; longer, and a held client gets 57P03
-	MaxDials     int           // DefaultMaxDials when 0
-	MaxCaptures  int           // DefaultMaxCaptures when 0
-	MaxLogins    int           // DefaultMaxLogins when 0
+	// ReviveTimeout bounds how long a client waits for a new server in the place of one
+	// that went away while idle behind the switch; DefaultReviveTimeout when 0.
+	ReviveTimeout time.Duration
+	// ShutdownTimeout bounds how long open transactions may take to end when Run's context
+	// does; DefaultShutdownTimeout when 0.
+	ShutdownTimeout time.Duration
+	MaxDials        int // DefaultMaxDials when 0
+	MaxCaptures     int // DefaultMaxCaptures when 0
+	MaxLogins       int // DefaultMaxLogins when 0
 
 	Log     zerolog.Logger
 	Metrics prometheus.Registerer // may be nil
@@ -132,7 +138,8 @@ func (c *Config) Validate() error {
 	if c.Types == nil {
 		c.Types = memoryTypes{}
 	}
-	for d, v := range map[*time.Duration]time.Duration{&c.LoginTimeout: DefaultLoginTimeout, &c.HoldLimit: DefaultHoldLimit} {
+	for d, v := range map[*time.Duration]time.Duration{&c.LoginTimeout: DefaultLoginTimeout, &c.HoldLimit: DefaultHoldLimit,
+		&c.ReviveTimeout: DefaultReviveTimeout, &c.ShutdownTimeout: DefaultShutdownTimeout} {
 		if *d == 0 {
 			*d = v
 		}

@@ -48,6 +48,15 @@ func (e *UnmovableError) Error() string {
 	return fmt.Sprintf("%d sessions cannot be moved: %s", len(e.Sessions), names(e.Sessions))
 }
 
+// HeldError says which sessions cannot be moved yet, and why: they may let go of it.
+type HeldError struct {
+	Sessions []SessionNote
+}
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("%d sessions cannot be moved yet: %s", len(e.Sessions), names(e.Sessions))
+}
+
 // EpochError says that a call belongs to an attempt that is over, or comes out of turn.
 type EpochError struct {
 	Asked, Now int64

@@ -1,8 +1,12 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -11,12 +15,17 @@ import (
 
 // findings collects what the owners of many sessions found. Safe for concurrent use.
 type findings struct {
-	mu        sync.Mutex
-	captured  int
-	staged    int
-	unstaged  []SessionNote
-	unmovable []SessionNote
-	amber     []SessionNote
+	policy Unmovable
+
+	mu           sync.Mutex
+	captured     int
+	staged       int
+	disconnected int
+	unstaged     []SessionNote
+	unmovable    []SessionNote
+	amber        []SessionNote
+	// held are sessions that cannot be moved and that the policy lets be.
+	held map[*relay][]SessionNote
 }
 
 func (f *findings) add(list *[]SessionNote, n SessionNote) {
@@ -34,16 +43,58 @@ func (f *findings) count(n *int) {
 func (f *findings) err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.unmovable) == 0 {
-		return nil
+	if len(f.unmovable) > 0 {
+		return &UnmovableError{Sessions: f.unmovable}
 	}
-	return &UnmovableError{Sessions: f.unmovable}
+	if left := f.notes(); f.policy == UnmovableWait && len(left) > 0 {
+		return &HeldError{Sessions: left}
+	}
+	return nil
+}
+
+// notes are the sessions that the policy lets be. Called with mu locked.
+func (f *findings) notes() []SessionNote {
+	var list []SessionNote
+	for r, notes := range f.held {
+		if f.policy == UnmovableDisconnect || r.ctx.Err() == nil {
+			list = append(list, notes...)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b SessionNote) int { return cmp.Compare(a.Session, b.Session) })
+	return list
+}
+
+// left is notes.
+func (f *findings) left() []SessionNote {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.notes()
+}
+
+// holders are the sessions themselves that have not ended.
+func (f *findings) holders() []*relay {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.DeleteFunc(f.held, func(r *relay, _ []SessionNote) bool { return r.ctx.Err() != nil })
+	return slices.Collect(maps.Keys(f.held))
+}
+
+// because says why a session cannot be moved.
+func (f *findings) because(r *relay) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var why []string
+	for _, n := range f.held[r] {
+		why = append(why, n.Detail)
+	}
+	return strings.Join(why, "; ")
 }
 
 func (f *findings) report(sessions int, start time.Time) StageReport {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return StageReport{Sessions: sessions, Captured: f.captured, Staged: f.staged, Unstaged: f.unstaged, Amber: f.amber, Took: time.Since(start)}
+	return StageReport{Sessions: sessions, Captured: f.captured, Staged: f.staged, Unstaged: f.unstaged, Amber: f.amber,
+		Unmovable: f.notes(), Disconnected: f.disconnected, Took: time.Since(start)}
 }
 
 // refuse notes that a session cannot be moved; one that has ended need not be.
@@ -56,14 +107,27 @@ func (f *findings) refuse(r *relay, code string, err error) {
 // judge notes the verdict on what was captured and reports whether it can move.
 func (f *findings) judge(r *relay) bool {
 	verdict, reasons := r.captured.Judge()
+	var held []SessionNote
 	for _, why := range reasons {
 		n := r.note(why.Code, why.Detail)
 		switch {
 		case why.Verdict == session.Amber:
 			f.add(&f.amber, n)
-		case r.ctx.Err() == nil:
+		case r.ctx.Err() != nil:
+		case f.policy.lenient(verdict):
+			held = append(held, n)
+		default:
 			f.add(&f.unmovable, n)
 		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.held, r)
+	if len(held) > 0 {
+		if f.held == nil {
+			f.held = map[*relay][]SessionNote{}
+		}
+		f.held[r] = held
 	}
 	return verdict.Movable()
 }

@@ -24,6 +24,9 @@ func (p *Proxy) serve(ctx context.Context, conn net.Conn) {
 	defer p.recovered(nil)
 	r := p.meet(ctx, conn)
 	if r != nil {
+		if p.isClosing() {
+			r.end(errShutdown)
+		}
 		r.run()
 	}
 }
@@ -64,6 +67,10 @@ func (p *Proxy) meet(ctx context.Context, conn net.Conn) *relay {
 		return nil
 	}
 	if start == nil {
+		return nil
+	}
+	if p.isClosing() {
+		x.refuse(errClosing)
 		return nil
 	}
 	l := login{stranger: x, version: wire.Version30}

@@ -71,19 +71,8 @@ func (l *login) enter(ctx context.Context) (*relay, error) {
 	if ctx.Err() != nil {
 		return nil, errShutdown
 	}
-	waiting, cancel := context.WithTimeout(ctx, p.cfg.HoldLimit)
-	lease, err := p.gate.Enter(waiting)
-	cancel()
-	switch {
-	case ctx.Err() != nil:
-		err = errShutdown
-	case err != nil:
-		err = fatal(pg.CodeCannotConnectNow, "the database is being moved and has not been back within %s; try again", p.cfg.HoldLimit)
-	}
+	lease, err := p.admit(ctx)
 	if err != nil {
-		if lease != nil {
-			lease.Release()
-		}
 		return nil, err
 	}
 	defer lease.Release()

@@ -54,6 +54,9 @@ func (r *relay) look(ctx context.Context, s *server, catalog *session.Catalog) e
 		r.p.moved(r, uint32(old), uint32(state.BackendPID)) // a proxy in front of the server made up the key's
 	}
 	r.captured, r.frames, r.names = state.Without(r.dead), frames, look.Names
+	r.mu.Lock()
+	r.judge(r.captured, frames)
+	r.mu.Unlock()
 	return nil
 }
 

@@ -17,6 +17,10 @@ func (r *relay) own(ctx context.Context) (owned context.Context, release func(),
 	case <-r.ctx.Done():
 		return nil, nil, errEnded
 	}
+	if r.ctx.Err() != nil { // both were there, and select takes either
+		<-r.turn
+		return nil, nil, errEnded
+	}
 	owned, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(r.ctx, cancel)
 	return owned, func() {
@@ -35,7 +39,11 @@ func (r *relay) seize(ctx context.Context) (*server, error) {
 	r.mu.wanted = true
 	r.attend()
 	for {
-		if err := r.await(ctx, r.still); err != nil {
+		err := r.await(ctx, func() bool { return r.still() || r.mu.reviving })
+		if err == nil && r.mu.reviving {
+			err = errReviving // that needs the turn, which the caller has
+		}
+		if err != nil {
 			why := r.reason()
 			r.letGo()
 			return nil, &busyError{reason: why, err: err}
@@ -51,7 +59,7 @@ func (r *relay) seize(ctx context.Context) (*server, error) {
 			return nil, &busyError{reason: "reply not taken by the client", err: err}
 		}
 		r.readOn(s)
-		if r.still() && s.in.whole() {
+		if r.still() && s.in.whole() && r.mu.server == s {
 			return s, nil
 		}
 		r.mu.stop = false
@@ -92,6 +100,9 @@ func (r *relay) letGo() {
 	r.mu.wanted, r.mu.stop = false, false
 	r.attend()
 }
+
+// errReviving says that there is no server to be had at the moment.
+var errReviving = errors.New("its server is gone and another one is being made")
 
 // busyError says why a session did not come to a boundary.
 type busyError struct {

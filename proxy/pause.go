@@ -11,7 +11,8 @@ import (
 // Pause closes the gate and returns when every session stands at a boundary and
 // no login is being made. Until then sessions go on, unit by unit, to the next
 // boundary each. After drainTimeout it opens the gate again and returns a
-// *DrainTimeoutError; on any other error the gate is open again too.
+// *DrainTimeoutError; under UnmovableWait a *HeldError where a session has come to
+// hold what cannot be moved; on any other error the gate is open again too.
 //
 // Once it has returned nil the gate stays closed until Resume or Switch: no timer
 // opens it.
@@ -58,13 +59,20 @@ func (p *Proxy) Pause(ctx context.Context, epoch int64, drainTimeout time.Durati
 
 	// Sessions that came after staging have never told the pid of their server.
 	catalogs, err := p.catalogsOf(ctx, list)
+	f := findings{policy: p.attempt.policy}
 	if err == nil {
 		p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) {
-			if r.captured == nil {
+			if r.captured == nil || p.attempt.policy == UnmovableWait && r.changedSince() {
 				_ = r.capture(ctx, catalogs[r.database], stageTimeout) // Restage says what is wrong with it
+			}
+			if r.captured != nil {
+				f.judge(r)
 			}
 		})
 		err = ctx.Err()
+	}
+	if err == nil && p.attempt.policy == UnmovableWait && len(f.left()) > 0 {
+		err = &HeldError{Sessions: f.left()} // before the fence: behind it the attempt could not be repeated
 	}
 	if err != nil {
 		p.open()

@@ -31,6 +31,11 @@ type Proxy struct {
 	listener net.Listener
 	panics   atomic.Int64
 	failed   atomic.Int64 // sessions that a move has ended
+	revived  atomic.Int64 // sessions that got a new server in the place of one that was gone
+	expelled atomic.Int64 // sessions that could not be moved and were ended
+
+	closing context.Context // ends when nobody is let in any more
+	close   context.CancelFunc
 
 	verb chan struct{} // held by the verb that runs; guards attempt
 	// attempt is the move under way.
@@ -38,7 +43,10 @@ type Proxy struct {
 		epoch      int64
 		generation uint64 // of the gate that it closed
 		paused     bool
+		policy     Unmovable                   // for sessions that cannot be moved; "" is UnmovableAbort
+		wait       time.Duration               // of UnmovableWait, in Stage
 		catalogs   map[string]*session.Catalog // by database, as clients name it
+		asked      time.Time                   // when the newest of them were read
 		types      map[string]bool             // databases whose types were compared
 	}
 
@@ -69,6 +77,7 @@ func New(cfg Config) (*Proxy, error) {
 		verb:     make(chan struct{}, 1),
 		listener: cfg.Listener,
 	}
+	p.closing, p.close = context.WithCancel(context.Background())
 	p.mu.sessions, p.mu.byPID, p.mu.pids = map[uint64]*relay{}, map[uint32]*relay{}, map[uint32]uint32{}
 	p.mu.types = map[string]*typemap.Map{}
 	p.attempt.epoch = cfg.Epoch
@@ -92,25 +101,28 @@ func New(cfg Config) (*Proxy, error) {
 // Addr returns the address that clients connect to.
 func (p *Proxy) Addr() net.Addr { return p.listener.Addr() }
 
-// Run serves until ctx ends. Then every client is told 57P01, and Run returns
-// nil when all sessions have ended, within a few seconds.
+// Run serves until ctx ends. Then logins are refused with 57P03, and every session is
+// told 57P01 at its next boundary; open transactions have ShutdownTimeout to end. Run
+// returns nil when all sessions have ended, within a few seconds of that.
 func (p *Proxy) Run(ctx context.Context) error {
 	serving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(errShutdown)
-	closing := context.AfterFunc(ctx, func() { _ = p.listener.Close() })
-	defer closing()
-	err := p.accept(serving)
-	_ = p.listener.Close()
-	if ctx.Err() != nil {
-		err = nil
+	p.serving.Go(func() { p.watch(ctx) })
+	accepted := make(chan error, 1)
+	go func() { accepted <- p.accept(serving) }()
+	var err error
+	select {
+	case err = <-accepted:
+	case <-ctx.Done():
+		p.retire(serving)
+		_ = p.listener.Close()
+		<-accepted // it ends because the listener is closed
 	}
+	_ = p.listener.Close()
 	stop(errShutdown)
 	p.serving.Wait()
 	return err
 }
-
-// errShutdown ends every session when the proxy does.
-var errShutdown = fatal("57P01", "terminating connection due to administrator command")
 
 // maxAcceptPause bounds the pause behind an accept that failed, such as for want
 // of file descriptors: closing sessions make room again.

@@ -80,7 +80,7 @@ func (r *relay) send(p []byte) (n int, s *server, err error) {
 
 // allowed returns how much of p may go now. Called with mu locked.
 func (r *relay) allowed(p []byte) int {
-	if r.mu.settling {
+	if r.mu.settling || r.mu.reviving {
 		return 0
 	}
 	if r.mu.gate || r.mu.wanted {
@@ -125,6 +125,16 @@ func (r *relay) pumpServer() error {
 			continue
 		}
 		p, err := s.in.read()
+		if fatal := saysFatal(p); fatal || gone(err) && !told {
+			left, alive, err := r.survive(s, p)
+			if err != nil {
+				return err
+			}
+			if alive {
+				continue
+			}
+			p = left
+		}
 		if len(p) > 0 {
 			told = saysFatal(p)
 			if err := r.deliver(s, p); err != nil {

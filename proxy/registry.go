@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"runtime/debug"
+	"time"
 
 	"crossfade/internal/obs"
 )
@@ -15,7 +16,7 @@ func (p *Proxy) enter(r *relay, serverPID uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.next++
-	r.id = p.mu.next
+	r.id, r.began = p.mu.next, time.Now()
 	// The server's own pid as long as it is free: until the session moves, it is
 	// what the client finds in pg_stat_activity.
 	pid := serverPID

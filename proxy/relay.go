@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -30,6 +31,7 @@ type relay struct {
 	user     string  // as the client knows them
 	database string
 	startup  session.Startup
+	began    time.Time
 	pid      uint32 // as the client knows it
 	key      []byte
 
@@ -44,7 +46,7 @@ type relay struct {
 	// Set while a pump has bytes that are observed and not written yet.
 	toServer, toClient atomic.Bool
 	// attention says that somebody waits for this session to stop, so that the
-	// pumps must tell of every step. It mirrors gate, wanted and settling.
+	// pumps must tell of every step. It mirrors gate, wanted, settling and reviving.
 	attention atomic.Bool
 
 	mu struct {
@@ -60,6 +62,7 @@ type relay struct {
 		stopped  bool // it has
 		cancels  int  // cancel requests on their way to the server
 		settling bool // the side check has the client stopped
+		reviving bool // the server is gone, and another one is being made
 		waiting  bool // bytes of the client are held
 		asleep   bool // the client's pump waits in a read, with bytes in hand
 		cancel   bool // the held unit is to be answered with 57014
@@ -71,6 +74,9 @@ type relay struct {
 		hasUnnamed  bool
 		lostUnnamed bool
 		inserted    bool // the last command but for COMMIT and the like was an INSERT
+
+		judged judged // by the last capture
+		seen   seen
 	}
 
 	// turn is held by the session's owner of the moment: it guards what follows.
@@ -105,7 +111,7 @@ func (r *relay) step() {
 
 // attend keeps attention in line. Called with mu locked, after gate or wanted changed.
 func (r *relay) attend() {
-	r.attention.Store(r.mu.gate || r.mu.wanted || r.mu.settling)
+	r.attention.Store(r.mu.gate || r.mu.wanted || r.mu.settling || r.mu.reviving)
 	r.step()
 }
 
@@ -134,7 +140,7 @@ func (r *relay) await(ctx context.Context, ok func() bool) error {
 // still reports that the session is at a boundary and that nothing is on its way
 // to its server. Called with mu locked.
 func (r *relay) still() bool {
-	return r.mu.tracker.Boundary() && !r.toServer.Load() && r.mu.cancels == 0
+	return r.mu.tracker.Boundary() && !r.toServer.Load() && r.mu.cancels == 0 && !r.mu.reviving
 }
 
 // reason says why the session is not still, "" when it is. Called with mu locked.
@@ -149,6 +155,8 @@ func (r *relay) reason() string {
 		return "request not taken by the server"
 	case r.mu.cancels > 0:
 		return "cancel request on its way"
+	case r.mu.reviving:
+		return "server being revived"
 	}
 	return ""
 }

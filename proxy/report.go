@@ -31,7 +31,11 @@ type StageReport struct {
 	Staged   int           `json:"staged"`   // that have a warm server which is their mirror
 	Unstaged []SessionNote `json:"unstaged"` // without a boundary in time; left to the pause
 	Amber    []SessionNote `json:"amber"`    // that move with a loss
-	Took     time.Duration `json:"-"`
+	// Unmovable are the sessions that cannot be moved and that the policy lets be: waited
+	// for, to be disconnected (by Restage) or named. With UnmovableAbort they are the error.
+	Unmovable    []SessionNote `json:"unmovable"`
+	Disconnected int           `json:"disconnected"` // of these, ended by this call
+	Took         time.Duration `json:"-"`
 }
 
 // PauseReport is the outcome of Pause.
@@ -69,6 +73,8 @@ type Status struct {
 	Waiting       int    `json:"waiting"` // logins at the closed gate
 	Closed        bool   `json:"closed"`  // the gate is closed
 	ClientErrors  int64  `json:"client_errors"`
+	Revived       int64  `json:"revived"`      // sessions whose idle server went away and that go on with another
+	Disconnected  int64  `json:"disconnected"` // sessions that could not be moved and were ended
 	Panics        int64  `json:"panics"`
 }
 

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -10,6 +11,9 @@ import (
 // capture, stages those that are not, and takes over LISTEN and advisory locks of
 // all. An error means that not every session can be moved: the attempt must be
 // given up by Resume.
+//
+// Under UnmovableDisconnect it ends the sessions that cannot be moved, when all
+// others can.
 func (p *Proxy) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 	end, err := p.begin(ctx, epoch, "restage")
 	if err != nil {
@@ -28,7 +32,7 @@ func (p *Proxy) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 	if err := p.learnTypes(ctx, list); err != nil {
 		return StageReport{}, err
 	}
-	var f findings
+	f := findings{policy: p.attempt.policy}
 	to := p.other()
 	p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) {
 		// Notifications that were sent before all stood still are there no later than
@@ -45,12 +49,17 @@ func (p *Proxy) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 	if err := errors.Join(ctx.Err(), f.err()); err != nil {
 		return f.report(len(list), start), err
 	}
+	unmovable := f.holders()
+	list = slices.DeleteFunc(list, func(r *relay) bool { return slices.Contains(unmovable, r) })
 	p.each(ctx, list, 0, func(ctx context.Context, r *relay) { f.renew(ctx, r, to) })
 	for _, release := range []bool{true, false} {
 		if f.err() != nil || ctx.Err() != nil {
 			break
 		}
 		p.each(ctx, list, 0, func(ctx context.Context, r *relay) {
+			if r.warm == nil {
+				return // it has ended; any other is in f
+			}
 			if err := r.warm.shared(ctx, r.captured, roles(r.captured.Login, r.warm.login, to), release); err != nil {
 				f.refuse(r, "stage", err)
 			}
@@ -59,6 +68,7 @@ func (p *Proxy) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 	if err := errors.Join(ctx.Err(), f.err()); err != nil {
 		return f.report(len(list), start), err
 	}
+	p.expel(&f)
 	return f.report(len(list), start), nil
 }
 

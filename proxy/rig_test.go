@@ -24,7 +24,8 @@ type rig struct {
 	*Proxy
 	source, target pg.DSN
 	client         pg.DSN // to the proxy
-	stop           func()
+	ends           func() // ends Run's context
+	stop           func() // ends, and waits
 	epoch          int64
 }
 
@@ -68,6 +69,7 @@ func (g *rig) start(t testing.TB, change ...func(*Config)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
+	g.ends = cancel
 	stopped := false
 	g.stop = func() {
 		if stopped {

@@ -9,8 +9,8 @@ import (
 // Stage makes a warm server on the other side for every session, while sessions go
 // on where they are: each is stopped at a boundary for one capture, the rest is
 // done beside it. A session that comes to no boundary in time is left to the pause
-// (StageReport.Unstaged). Sessions that cannot be moved make an *UnmovableError;
-// the report is filled in then too. Staging again brings warm servers up to date.
+// (StageReport.Unstaged). Sessions that cannot be moved make an *UnmovableError, or
+// what the policy of the Attempt says; the report is filled in then too. Staging again brings warm servers up to date.
 func (p *Proxy) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	end, err := p.begin(ctx, epoch, "stage")
 	if err != nil {
@@ -29,7 +29,7 @@ func (p *Proxy) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	if err := p.learnTypes(ctx, list); err != nil {
 		return StageReport{}, err
 	}
-	var f findings
+	f := findings{policy: p.attempt.policy}
 	to := p.other()
 	p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) {
 		r.settle(ctx)
@@ -48,6 +48,7 @@ func (p *Proxy) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 		f.count(&f.captured)
 		f.stage(ctx, r, to)
 	})
+	p.awaitHeld(ctx, &f, catalogs, to)
 	if err := ctx.Err(); err != nil {
 		return StageReport{}, err
 	}

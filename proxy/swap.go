@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 
 	"crossfade/proxy/wire"
 )
@@ -34,6 +35,17 @@ func (r *relay) move(ctx context.Context, to *Endpoint) error {
 	return nil
 }
 
+// swap makes w, of the other side, the session's server and lets the client go on.
+func (r *relay) swap(old *server, w *warm) {
+	r.replace(old, w)
+	r.captured = nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.judged = judged{} // that was another server
+	r.mu.gate = false
+	r.attend()
+}
+
 // released has the gate let the session go.
 func (r *relay) released() {
 	r.mu.Lock()
@@ -64,6 +76,9 @@ func (r *relay) ready(ctx context.Context, s *server, to *Endpoint) (*warm, erro
 			return nil, err
 		}
 	}
+	if verdict, why := r.captured.Judge(); !verdict.Movable() {
+		return nil, fmt.Errorf("it cannot be moved: %s", why[0].Detail)
+	}
 	w, err := r.warmUp(ctx, to)
 	if err != nil {
 		return nil, err
@@ -78,8 +93,8 @@ func (r *relay) ready(ctx context.Context, s *server, to *Endpoint) (*warm, erro
 	return w, nil
 }
 
-// swap makes w the session's server and closes the old one.
-func (r *relay) swap(old *server, w *warm) {
+// replace makes w the session's server and closes the old one.
+func (r *relay) replace(old *server, w *warm) {
 	next := &server{
 		conn: w.conn, in: newReader(w.conn.Conn, w.link.Leftover()), endpoint: w.endpoint, login: w.login,
 		rewrite: &rewriter{translate: r.p.clientPID},
@@ -96,10 +111,7 @@ func (r *relay) swap(old *server, w *warm) {
 	r.mu.greeting = r.greet(w)
 	r.mu.inject = append(r.mu.inject, w.async...)
 	r.mu.server = next
-	r.mu.gate = false
-	r.attend()
 	r.mu.Unlock()
-	r.captured = nil
 	terminate(old.conn)
 }
 

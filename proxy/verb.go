@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,7 +25,7 @@ func (p *Proxy) begin(ctx context.Context, epoch int64, what string) (end func()
 		return nil, &EpochError{Asked: epoch, Now: a.epoch, What: what}
 	}
 	if epoch > a.epoch {
-		a.epoch, a.catalogs, a.types = epoch, nil, nil
+		a.epoch, a.catalogs, a.types, a.policy, a.wait = epoch, nil, nil, UnmovableAbort, 0
 	}
 	return func() { <-p.verb }, nil
 }
@@ -67,6 +68,7 @@ func (p *Proxy) catalogsOf(ctx context.Context, list []*relay) (map[string]*sess
 		if _, ok := a.catalogs[r.database]; ok {
 			continue
 		}
+		a.asked = time.Now()
 		var catalog *session.Catalog
 		err := p.beside(ctx, r.user, r.database, func(ctx context.Context, l *session.Link) (err error) {
 			catalog, err = l.ReadCatalog(ctx)

@@ -32,12 +32,19 @@ func (w *warm) close() { terminate(w.conn) }
 // warmUp dials a server at the endpoint and makes it a mirror of the captured
 // state: replay, capture there, compare. The caller has the turn.
 func (r *relay) warmUp(ctx context.Context, to *Endpoint) (*warm, error) {
+	login, _, _ := to.Credentials(r.user)
+	role := roles(r.captured.Login, login, to)
+	return r.warmUpAs(ctx, to, role, role)
+}
+
+// warmUpAs is warmUp with the translations of names of roles given: asked for those
+// of the client's start-up, role for those of the captured state.
+func (r *relay) warmUpAs(ctx context.Context, to *Endpoint, asked, role func(string) string) (*warm, error) {
 	want := r.captured
 	login, password, ok := to.Credentials(r.user)
 	if !ok {
 		return nil, fmt.Errorf("role %q has no credentials at the %s; add it to the users file", r.user, to.Name)
 	}
-	role := roles(want.Login, login, to)
 	database := to.database(r.database)
 	pins, err := to.pins(ctx, login, database)
 	if err != nil {
@@ -47,7 +54,7 @@ func (r *relay) warmUp(ctx context.Context, to *Endpoint) (*warm, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := r.p.dial(ctx, to, login, password, database, r.startup.Moved(pins, want, role))
+	conn, err := r.p.dial(ctx, to, login, password, database, r.startup.Moved(pins, want, asked))
 	if err != nil {
 		return nil, fmt.Errorf("dial the %s: %w", to.Name, err)
 	}

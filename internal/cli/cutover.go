@@ -18,6 +18,7 @@ type cutoverCmd struct {
 	DrainTimeout time.Duration `help:"How long open transactions may take to end; then the clients go on and the attempt is repeated." default:"2s"`
 	Attempts     int           `help:"How many attempts are made." default:"5"`
 	MaxPause     time.Duration `help:"Longest time from the closed gate to the decision." default:"10s"`
+	Unmovable    string        `help:"What becomes of sessions that cannot be moved: wait for them (at most --drain-timeout in each attempt), abort and name them, or disconnect them with 57P01." default:"abort" enum:"wait,abort,disconnect"`
 }
 
 // Run asks the daemon for a cutover and prints its report.
@@ -25,7 +26,7 @@ func (c *cutoverCmd) Run(e *env) error {
 	if c.DrainTimeout <= 0 || c.MaxPause <= 0 || c.Attempts < 1 {
 		return &exitError{ExitUsage, fmt.Errorf("--drain-timeout, --max-pause and --attempts must be above 0")}
 	}
-	opt := control.CutoverOptions{DryRun: c.DryRun, Rehearse: c.Rehearse, AllowBypass: c.AllowBypass,
+	opt := control.CutoverOptions{DryRun: c.DryRun, Rehearse: c.Rehearse, AllowBypass: c.AllowBypass, Unmovable: c.Unmovable,
 		DrainTimeoutMS: c.DrainTimeout.Milliseconds(), Attempts: c.Attempts, MaxPauseMS: c.MaxPause.Milliseconds()}
 	r, err := control.NewClient(c.Control).Cutover(e.ctx, opt)
 	if err != nil {
@@ -52,8 +53,8 @@ func printCutover(w io.Writer, r control.CutoverReport) {
 	if r.Reason != "" {
 		fmt.Fprintf(w, ": %s", r.Reason)
 	}
-	fmt.Fprintf(w, "\npause %.1f ms; %d sessions held, p50 %.1f ms, p99 %.1f ms, max %.1f ms; %d client errors; %d tables, %d sequences\n",
-		r.PauseMS, r.Held.Sessions, r.Held.P50MS, r.Held.P99MS, r.Held.MaxMS, r.ClientErrors, r.Tables, r.Sequences)
+	fmt.Fprintf(w, "\npause %.1f ms; %d sessions held, p50 %.1f ms, p99 %.1f ms, max %.1f ms; %d client errors, %d disconnected; %d tables, %d sequences\n",
+		r.PauseMS, r.Held.Sessions, r.Held.P50MS, r.Held.P99MS, r.Held.MaxMS, r.ClientErrors, r.Disconnected, r.Tables, r.Sequences)
 	for _, n := range r.Notes {
 		fmt.Fprintln(w, "note:", n)
 	}

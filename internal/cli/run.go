@@ -24,6 +24,7 @@ type runCmd struct {
 	SourceLockTimeout time.Duration   `help:"Longest wait that a lock of ours may cause on the source." default:"200ms"`
 	HoldLimit         time.Duration   `help:"Longest time that a client is held." default:"60s"`
 	TrackSettings     []string        `help:"Custom settings, comma separated, whose names the application or its functions compute: all of them, or none." placeholder:"NAME,..."`
+	ShutdownTimeout   time.Duration   `help:"Longest time that open transactions may take to end at SIGTERM; a second signal ends at once." default:"20s"`
 	NoFallback        bool            `help:"Accept that there is no way back."`
 }
 
@@ -38,7 +39,7 @@ func (c *runCmd) Run(e *env) error {
 	}
 	cfg := daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, Control: c.Control, HTTP: c.HTTP,
 		Jobs: c.Jobs, TLSCert: c.TLSCert, TLSKey: c.TLSKey, ClientAuth: c.ClientAuth, TrackSettings: c.TrackSettings,
-		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, Version: Version}
+		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, Version: Version}
 	if err := cfg.Validate(); err != nil {
 		return &exitError{ExitUsage, err}
 	}

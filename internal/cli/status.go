@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"crossfade/internal/control"
 )
@@ -48,7 +49,7 @@ func (c *statusCmd) Run(e *env) error {
 		if err != nil {
 			return answered(err)
 		}
-		return printSessions(e.stdout, sessions, c.JSON)
+		return printSessions(e.stdout, sessions, c.JSON, time.Now())
 	case c.Watch:
 		err := client.Watch(e.ctx, show)
 		if e.ctx.Err() != nil {
@@ -112,21 +113,4 @@ func bytesText(n int64) string {
 		exp++
 	}
 	return fmt.Sprintf("%.1f %ciB", float64(n)/float64(div), "KMGTPE"[exp])
-}
-
-func printSessions(w io.Writer, sessions []control.Session, asJSON bool) error {
-	if asJSON {
-		return json.NewEncoder(w).Encode(sessions)
-	}
-	for _, s := range sessions {
-		verdict := "portable"
-		if !s.Portable {
-			verdict = "not portable: " + strings.Join(s.Reasons, ", ")
-		}
-		if _, err := fmt.Fprintf(w, "%d %s %s@%s %s on %s since %s %s\n", s.ID, s.Client, s.User, s.Database, s.State, s.Side,
-			s.Started.Format("15:04:05"), verdict); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -22,6 +22,9 @@ type CutoverOptions struct {
 	DrainTimeoutMS int64 `json:"drain_timeout_ms,omitempty"` // how long transactions may take to end
 	Attempts       int   `json:"attempts,omitempty"`
 	MaxPauseMS     int64 `json:"max_pause_ms,omitempty"` // bounds gate closed to deciding
+	// Unmovable is what becomes of sessions that cannot be moved: wait, abort or
+	// disconnect; empty is abort.
+	Unmovable string `json:"unmovable,omitempty"`
 }
 
 // DrainTimeout is DrainTimeoutMS as a duration.
@@ -43,6 +46,8 @@ func (o CutoverOptions) Validate() error {
 		return &Error{Code: CodeUsage, Message: "the drain timeout is negative", Remedy: "give --drain-timeout a duration such as 2s"}
 	case o.MaxPauseMS < 0:
 		return &Error{Code: CodeUsage, Message: "the longest pause is negative", Remedy: "give --max-pause a duration such as 10s"}
+	case o.Unmovable != "" && o.Unmovable != "wait" && o.Unmovable != "abort" && o.Unmovable != "disconnect":
+		return &Error{Code: CodeUsage, Message: "the policy for sessions that cannot be moved is not known", Remedy: "give --unmovable wait, abort or disconnect"}
 	case o.Attempts < 0:
 		return &Error{Code: CodeUsage, Message: "the number of attempts is negative", Remedy: "give --attempts a number from 1 up"}
 	}
@@ -69,10 +74,15 @@ type CutoverReport struct {
 	PauseMS float64 `json:"pause_ms"` // gate closed to gate open
 	Held    Held    `json:"held"`
 	// ClientErrors counts the sessions that got an error from the move.
-	ClientErrors int     `json:"client_errors"`
-	Tables       int     `json:"tables"`
-	Sequences    int     `json:"sequences"`
-	Timeline     []Event `json:"timeline"` // never null; of a dry run: the steps to come
+	ClientErrors int `json:"client_errors"`
+	// Disconnected counts the sessions that could not be moved and were closed, as
+	// --unmovable=disconnect asks; they are no client errors.
+	Disconnected int `json:"disconnected"`
+	// Unmovable names them, or in a rehearsal those that would be closed.
+	Unmovable []string `json:"unmovable,omitempty"`
+	Tables    int      `json:"tables"`
+	Sequences int      `json:"sequences"`
+	Timeline  []Event  `json:"timeline"` // never null; of a dry run: the steps to come
 	// Incomplete says that something was changed and not undone, and that the
 	// daemon cannot end it by itself.
 	Incomplete bool `json:"incomplete,omitempty"`

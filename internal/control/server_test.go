@@ -19,7 +19,7 @@ func TestStatusAndSessions(t *testing.T) {
 	want := control.Status{Phase: "following", Active: "source", Epoch: 3, Ready: true,
 		Copy:     control.Copy{TablesDone: 2, TablesTotal: 2, RowsDone: 7},
 		Blockers: []control.Blocker{{Code: "long_transaction", Detail: "d", Remedy: "r"}}}
-	d := &daemon{status: want, sessions: []control.Session{{ID: 1, User: "u", State: "idle", Portable: true}}}
+	d := &daemon{status: want, sessions: []control.Session{{ID: 1, User: "u", State: "idle", Verdict: "green"}}}
 	_, c, _ := serve(t, d)
 	ctx := bounded(t)
 	got, err := c.Status(ctx)

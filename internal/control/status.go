@@ -100,14 +100,32 @@ type Health struct {
 
 // Session is one client session of the proxy.
 type Session struct {
-	ID        uint64    `json:"id"`
-	Client    string    `json:"client"` // address
-	User      string    `json:"user"`
-	Database  string    `json:"database"`
-	Started   time.Time `json:"started"`
-	State     string    `json:"state"`                // idle, active, in_transaction or parked
+	ID              uint64    `json:"id"`
+	Client          string    `json:"client"` // address
+	User            string    `json:"user"`
+	Database        string    `json:"database"`
+	ApplicationName string    `json:"application_name"`
+	Started         time.Time `json:"started"`
+	// State is idle, active, in_transaction, parked, waiting (parked, with a request held),
+	// reviving or replication.
+	State     string    `json:"state"`
+	Since     time.Time `json:"since"`                // of the state, to the second
 	Side      string    `json:"side"`                 // source or target
 	ServerPID int32     `json:"server_pid,omitempty"` // of pg_backend_pid()
-	Portable  bool      `json:"portable"`             // would move in a cutover
-	Reasons   []string  `json:"reasons,omitempty"`    // why it would not
+	// Verdict says whether it would move in a cutover: green, amber (with a loss), hold
+	// (not now), red (never), unknown (it was never at rest when it was looked at).
+	Verdict string          `json:"verdict"`
+	Reasons []SessionReason `json:"reasons,omitempty"` // for any other than green and unknown
+	// Checked is when the verdict was found; Stale says that the client has sent
+	// something since.
+	Checked *time.Time `json:"checked,omitempty"`
+	Stale   bool       `json:"stale,omitempty"`
+}
+
+// SessionReason says why a session would not move, or not whole. It holds names,
+// no values and no statements.
+type SessionReason struct {
+	Verdict string `json:"verdict"`
+	Code    string `json:"code"` // stable, such as temp_objects
+	Detail  string `json:"detail"`
 }

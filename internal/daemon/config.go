@@ -29,6 +29,7 @@ type Config struct {
 
 	SourceLockTimeout time.Duration // longest wait that a lock request of ours may cause
 	HoldLimit         time.Duration // longest time that a client is held in a pause
+	ShutdownTimeout   time.Duration // longest time that open transactions may take to end at a stop
 	Version           string
 }
 
@@ -74,6 +75,9 @@ func (c Config) Validate() error {
 		if name != NoSettings && !strings.Contains(name, ".") {
 			errs = append(errs, fmt.Errorf("--track-settings %q: write names with a dot, such as app.tenant_id, or %q; settings without one are always seen", name, NoSettings))
 		}
+	}
+	if c.ShutdownTimeout <= 0 {
+		errs = append(errs, fmt.Errorf("--shutdown-timeout %v: write a time above 0, such as 20s", c.ShutdownTimeout))
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		errs = append(errs, errors.New("--tls-cert and --tls-key go together"))

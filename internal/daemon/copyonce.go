@@ -23,7 +23,7 @@ import (
 // anew. Writes that come behind the snapshot are not on the target.
 func CopyOnce(ctx context.Context, source, target pg.DSN, jobs int, log zerolog.Logger, onCopy func(control.Copy)) error {
 	cfg := Config{Source: source, Target: target, Jobs: jobs, Listen: "127.0.0.1:0",
-		SourceLockTimeout: defaultLockTimeout, HoldLimit: time.Second}
+		SourceLockTimeout: defaultLockTimeout, HoldLimit: time.Second, ShutdownTimeout: time.Second}
 	if err := cfg.Validate(); err != nil {
 		return usage(err)
 	}

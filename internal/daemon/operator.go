@@ -12,7 +12,7 @@ import (
 
 // Cutover implements control.Daemon.
 func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions) (control.CutoverReport, error) {
-	r, err := d.coordinator.Cutover(ctx, cutover.Options{DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass,
+	r, err := d.coordinator.Cutover(ctx, cutover.Options{DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass, Unmovable: cutover.Unmovable(opt.Unmovable),
 		Limits: cutover.Limits{DrainTimeout: opt.DrainTimeout(), Attempts: opt.Attempts, MaxPause: opt.MaxPause()}})
 	var no *cutover.RefusedError
 	switch {
@@ -25,7 +25,7 @@ func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions) (contr
 	}
 	out := control.CutoverReport{Outcome: string(r.Outcome), Reason: r.Reason, Epoch: r.Epoch, PauseMS: r.PauseMS,
 		Held:         control.Held{Sessions: r.Held.Sessions, P50MS: r.Held.P50MS, P99MS: r.Held.P99MS, MaxMS: r.Held.MaxMS},
-		ClientErrors: r.ClientErrors, Tables: r.Tables, Sequences: r.Sequences, Incomplete: r.Incomplete, Notes: r.Notes}
+		ClientErrors: r.ClientErrors, Disconnected: r.Disconnected, Unmovable: r.Unmovable, Tables: r.Tables, Sequences: r.Sequences, Incomplete: r.Incomplete, Notes: r.Notes}
 	for _, m := range r.Timeline {
 		out.Timeline = append(out.Timeline, control.Event{Step: m.Step, AtMS: m.AtMS, Detail: m.Detail})
 	}
@@ -33,8 +33,20 @@ func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions) (contr
 }
 
 // Sessions implements control.Daemon.
-func (d *daemon) Sessions(context.Context) ([]control.Session, error) {
-	return nil, refused("sessions are not listed one by one yet", "crossfade status counts them")
+func (d *daemon) Sessions(ctx context.Context) ([]control.Session, error) {
+	var out []control.Session
+	for _, s := range d.proxy.Sessions(ctx, true) {
+		c := control.Session{ID: s.Session, Client: s.Client, User: s.User, Database: s.Database, ApplicationName: s.ApplicationName,
+			Started: s.Began, State: s.State, Since: s.Since, Side: s.Side, ServerPID: s.ServerPID, Verdict: s.Verdict, Stale: s.Stale}
+		for _, why := range s.Reasons {
+			c.Reasons = append(c.Reasons, control.SessionReason{Verdict: why.Verdict.String(), Code: why.Code, Detail: why.Detail})
+		}
+		if !s.Checked.IsZero() {
+			c.Checked = &s.Checked
+		}
+		out = append(out, c)
+	}
+	return out, nil
 }
 
 // tables lists what a comparison covers.

@@ -17,12 +17,32 @@ type trafficPort struct {
 }
 
 // Stage implements cutover.Traffic.
-func (t *trafficPort) Stage(ctx context.Context, epoch int64) (cutover.StageReport, error) {
+func (t *trafficPort) Stage(ctx context.Context, epoch int64, policy cutover.StagePolicy) (cutover.StageReport, error) {
 	if err := t.pin(ctx); err != nil {
 		return cutover.StageReport{}, err
 	}
+	if err := t.proxy.Attempt(ctx, epoch, proxy.Unmovable(policy.Unmovable), policy.Wait); err != nil {
+		return cutover.StageReport{}, err
+	}
 	r, err := t.proxy.Stage(ctx, epoch)
-	return cutover.StageReport{Sessions: r.Sessions}, err
+	return stageReport(r), held(err)
+}
+
+func stageReport(r proxy.StageReport) cutover.StageReport {
+	out := cutover.StageReport{Sessions: r.Sessions, Disconnected: r.Disconnected}
+	for _, n := range r.Unmovable {
+		out.Unmovable = append(out.Unmovable, n.String())
+	}
+	return out
+}
+
+// held marks the error that may pass.
+func held(err error) error {
+	var yet *proxy.HeldError
+	if errors.As(err, &yet) {
+		return fmt.Errorf("%w: %w", cutover.ErrHeld, err)
+	}
+	return err
 }
 
 // Pause implements cutover.Traffic.
@@ -32,13 +52,13 @@ func (t *trafficPort) Pause(ctx context.Context, epoch int64, drain time.Duratio
 	if errors.As(err, &late) {
 		err = fmt.Errorf("%w: %w", cutover.ErrDrainTimeout, err)
 	}
-	return cutover.PauseReport{Sessions: r.Sessions}, err
+	return cutover.PauseReport{Sessions: r.Sessions}, held(err)
 }
 
 // Restage implements cutover.Traffic.
 func (t *trafficPort) Restage(ctx context.Context, epoch int64) (cutover.StageReport, error) {
 	r, err := t.proxy.Restage(ctx, epoch)
-	return cutover.StageReport{Sessions: r.Sessions}, err
+	return stageReport(r), err
 }
 
 // Resume implements cutover.Traffic.

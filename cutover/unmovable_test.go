@@ -1,0 +1,93 @@
+package cutover
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestHeldSessionsAreWaitedForInNewAttempts(t *testing.T) {
+	t.Parallel()
+	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+		f.hooks["stage"] = func(context.Context) error {
+			if f.called("stage") < 3 {
+				return fmt.Errorf("%w: session 7", ErrHeld)
+			}
+			return nil
+		}
+	}, func(b *bench) {
+		b.settled()
+		r, err := b.c.Cutover(b.t.Context(), Options{Unmovable: UnmovableWait})
+		require.NoError(b.t, err)
+		require.Equal(b.t, OutcomeSwitched, r.Outcome)
+		require.Equal(b.t, 3, b.f.called("stage"))
+		for _, p := range b.f.policies {
+			require.Equal(b.t, StagePolicy{Unmovable: UnmovableWait, Wait: 2 * time.Second}, p)
+		}
+		named := 0
+		for _, m := range r.Timeline {
+			if m.Step == "backoff" {
+				require.Contains(b.t, m.Detail, "session 7")
+				named++
+			}
+		}
+		require.Equal(b.t, 2, named, "they are named while they are waited for")
+		require.Zero(b.t, r.Disconnected)
+	})
+}
+
+func TestHeldSessionsAreNotWaitedForWithoutEnd(t *testing.T) {
+	t.Parallel()
+	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+		f.hooks["pause"] = func(context.Context) error { return fmt.Errorf("%w: session 7", ErrHeld) }
+	}, func(b *bench) {
+		b.settled()
+		r, err := b.c.Cutover(b.t.Context(), Options{Unmovable: UnmovableWait, Limits: Limits{Attempts: 2}})
+		require.NoError(b.t, err)
+		require.Equal(b.t, OutcomeAborted, r.Outcome)
+		require.Contains(b.t, r.Reason, "session 7")
+		require.Contains(b.t, r.Reason, "tried 2 times")
+		require.True(b.t, b.f.world().source)
+	})
+}
+
+func TestDisconnectedSessionsAreReported(t *testing.T) {
+	t.Parallel()
+	inBubble(t, following(), DefaultLimits(), func(f *fake) { f.unmovable = []string{"session 7: temporary objects"} }, func(b *bench) {
+		b.settled()
+		r, err := b.c.Cutover(b.t.Context(), Options{Rehearse: true, Unmovable: UnmovableDisconnect})
+		require.NoError(b.t, err)
+		require.Equal(b.t, OutcomeRehearsed, r.Outcome)
+		require.Equal(b.t, UnmovableName, b.f.policies[0].Unmovable, "a rehearsal closes nobody")
+		require.Zero(b.t, r.Disconnected)
+		require.Equal(b.t, b.f.unmovable, r.Unmovable)
+		require.Contains(b.t, joined(r.Notes), "would be disconnected")
+
+		r, err = b.c.Cutover(b.t.Context(), Options{Unmovable: UnmovableDisconnect})
+		require.NoError(b.t, err)
+		require.Equal(b.t, OutcomeSwitched, r.Outcome)
+		require.Equal(b.t, 1, r.Disconnected)
+		require.Equal(b.t, b.f.unmovable, r.Unmovable)
+		require.Zero(b.t, r.ClientErrors)
+		require.Contains(b.t, joined(r.Notes), "DISCONNECTED")
+		require.Contains(b.t, joined(r.Notes), "session 7")
+	})
+}
+
+func TestAPolicyThatNobodyKnowsIsRefused(t *testing.T) {
+	t.Parallel()
+	inBubble(t, following(), DefaultLimits(), nil, func(b *bench) {
+		b.settled()
+		for _, u := range []Unmovable{"other", UnmovableName} {
+			_, err := b.c.Cutover(b.t.Context(), Options{Unmovable: u})
+			var no *RefusedError
+			require.ErrorAs(b.t, err, &no)
+		}
+		_, err := b.c.Cutover(b.t.Context(), Options{})
+		require.NoError(b.t, err)
+		require.Equal(b.t, UnmovableAbort, b.f.policies[0].Unmovable)
+	})
+}

@@ -1,0 +1,118 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"crossfade/internal/obs"
+	"crossfade/internal/pg"
+	"crossfade/proxy/session"
+)
+
+// Unmovable says what a move does with sessions that cannot be moved.
+type Unmovable string
+
+const (
+	// UnmovableAbort: Stage and Restage return an *UnmovableError. The default.
+	UnmovableAbort Unmovable = "abort"
+	// UnmovableWait: Stage waits for those that hold what they may let go of, and Pause
+	// looks again. What is left then is a *HeldError.
+	UnmovableWait Unmovable = "wait"
+	// UnmovableDisconnect: Restage ends them with 57P01 and names them.
+	UnmovableDisconnect Unmovable = "disconnect"
+	// UnmovableName: they are named and left alone; there must be no Switch behind it.
+	UnmovableName Unmovable = "name"
+)
+
+// holdPoll is how often Stage looks whether a session that it waits for has sent
+// anything: only then is it captured again.
+const holdPoll = 50 * time.Millisecond
+
+// Attempt begins an attempt and says what becomes of sessions that cannot be moved.
+// wait bounds how long Stage waits for them under UnmovableWait. Without a call the
+// policy is UnmovableAbort; it ends with the epoch.
+func (p *Proxy) Attempt(ctx context.Context, epoch int64, policy Unmovable, wait time.Duration) error {
+	switch policy {
+	case "":
+		policy = UnmovableAbort
+	case UnmovableAbort, UnmovableWait, UnmovableDisconnect, UnmovableName:
+	default:
+		return fmt.Errorf("policy %q for sessions that cannot be moved is not known", policy)
+	}
+	end, err := p.begin(ctx, epoch, "attempt")
+	if err != nil {
+		return err
+	}
+	defer end()
+	p.attempt.policy, p.attempt.wait = policy, wait
+	return nil
+}
+
+// lenient reports whether the policy lets a session with this verdict be, instead
+// of giving up the attempt.
+func (u Unmovable) lenient(v session.Verdict) bool {
+	switch u {
+	case UnmovableWait:
+		return v == session.Hold
+	case UnmovableDisconnect, UnmovableName:
+		return true
+	}
+	return false
+}
+
+// awaitHeld waits for sessions that hold what cannot be moved, and stages those that
+// let go of it. What is left at the end of the attempt's wait stays in f.
+func (p *Proxy) awaitHeld(ctx context.Context, f *findings, catalogs map[string]*session.Catalog, to *Endpoint) {
+	if p.attempt.policy != UnmovableWait {
+		return
+	}
+	for _, n := range f.left() {
+		p.log.Info().Uint64(obs.KeySession, n.Session).Str("reason", n.Detail).Msg("session waited for: it cannot be moved yet")
+	}
+	bound := time.NewTimer(p.attempt.wait)
+	defer bound.Stop()
+	poll := time.NewTicker(holdPoll)
+	defer poll.Stop()
+	for {
+		list := f.holders()
+		if len(list) == 0 {
+			return
+		}
+		select {
+		case <-poll.C:
+		case <-bound.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+		p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) {
+			if !r.changedSince() || !r.resting() || r.capture(ctx, catalogs[r.database], stageTimeout) != nil {
+				return
+			}
+			f.count(&f.captured)
+			f.stage(ctx, r, to)
+		})
+	}
+}
+
+// resting reports that the session stands at a boundary now.
+func (r *relay) resting() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reason() == ""
+}
+
+// expel ends the sessions that cannot be moved, at the end of Restage.
+func (p *Proxy) expel(f *findings) {
+	if p.attempt.policy != UnmovableDisconnect {
+		return
+	}
+	for _, r := range f.holders() {
+		why := f.because(r)
+		p.expelled.Add(1)
+		f.count(&f.disconnected)
+		r.log.Warn().Str(obs.KeyUser, r.user).Str("reason", why).Int64(obs.KeyEpoch, p.attempt.epoch).Msg("session disconnected: it cannot be moved")
+		r.end(fatal(pg.CodeAdminShutdown, "the database is being moved and this session cannot follow: %s; connect again", why))
+	}
+}

@@ -1,0 +1,237 @@
+package proxy
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"crossfade/internal/obs"
+	"crossfade/internal/pg"
+	"crossfade/proxy/session"
+	"crossfade/proxy/wire"
+)
+
+// Bounds of a revival.
+const (
+	// DefaultReviveTimeout bounds a revival: a suspended Neon compute is back within some
+	// seconds, and most pools give a request 30.
+	DefaultReviveTimeout = 30 * time.Second
+	// reviveFirst and reviveMost are the first and the longest pause between two tries.
+	reviveFirst = 100 * time.Millisecond
+	reviveMost  = 2 * time.Second
+	// reviveIdle is how long a session must have been idle behind the switch for its
+	// state to be captured, once in each idle period. Computes that are about to be
+	// suspended are idle for longer, and a client that works never meets a capture.
+	reviveIdle = 2 * time.Second
+	// maxReviveCaptures bounds these captures: nobody waits for them.
+	maxReviveCaptures = 4
+)
+
+// revivable reports whether the session, should its server go now, can be made whole
+// on another one: it is at a boundary on the target, nothing was sent since its state
+// was captured, and there is nothing in that state which was lost with the server.
+// Called with mu locked.
+func (r *relay) revivable(s *server) bool {
+	j := &r.mu.judged
+	return s.endpoint.Name == Target && r.p.router.Current().Endpoint == Target && r.mu.server == s &&
+		r.reason() == "" && !j.at.IsZero() && j.whole && j.frames == r.mu.tracker.ClientFrames()
+}
+
+// wholeAgain reports whether a state can be made again when its server is gone. A
+// notification that nobody was there to hear cannot be known, and an advisory lock
+// that went with the server may have been another's since.
+func wholeAgain(s *session.State) bool {
+	verdict, _ := s.Judge()
+	return verdict == session.Green && len(s.Channels) == 0 && len(s.Locks) == 0
+}
+
+// survive is called by the server's pump when s has closed its connection, or says
+// in p, its last bytes, that it will. It makes the session whole on another server
+// and reports that, or returns what is left of p for the client. The client waits
+// meanwhile: what it sends is held, and sent once, to the new server.
+func (r *relay) survive(s *server, p []byte) (left []byte, alive bool, err error) {
+	at, ok := lastFrames(p)
+	if !ok || !s.in.whole() {
+		return p, false, nil
+	}
+	r.mu.Lock()
+	ok = r.revivable(s)
+	if ok {
+		r.mu.reviving = true
+		r.attend()
+	}
+	r.mu.Unlock()
+	if !ok {
+		return p, false, nil
+	}
+	words := append([]byte(nil), p[at:]...)
+	if at > 0 {
+		err = r.deliver(s, p[:at])
+	}
+	s.in.release()
+	if err == nil {
+		err = r.awaitRevival(s)
+	}
+	r.mu.Lock()
+	r.mu.reviving = false
+	r.attend()
+	r.mu.Unlock()
+	if err == nil {
+		r.p.revived.Add(1)
+		return nil, true, nil
+	}
+	r.log.Warn().Err(err).Str(obs.KeyEndpoint, s.endpoint.Name).Msg("session not revived")
+	return words, false, nil
+}
+
+// awaitRevival has another goroutine revive the session, as its owner, and answers
+// meanwhile whoever wants the pump to stop.
+func (r *relay) awaitRevival(s *server) error {
+	ctx, cancel := context.WithTimeout(r.ctx, r.p.cfg.ReviveTimeout)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		err := errEnded
+		defer func() { done <- err }()
+		defer r.p.recovered(r)
+		err = r.revive(ctx, s)
+	}()
+	for {
+		r.mu.Lock()
+		if r.mu.stop && !r.mu.stopped {
+			r.mu.stopped = true
+			r.step()
+		}
+		changed := r.mu.changed
+		r.mu.Unlock()
+		select {
+		case err := <-done:
+			return err
+		case <-changed:
+		}
+	}
+}
+
+// revive puts a new server with the captured state in the place of one that is gone.
+func (r *relay) revive(ctx context.Context, gone *server) error {
+	start := time.Now()
+	owned, release, err := r.own(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if r.captured == nil || r.changedSince() || !wholeAgain(r.captured) {
+		return errors.New("its state was not captured since its last request")
+	}
+	pause := reviveFirst
+	for {
+		w, err := r.renascent(owned, gone)
+		if err == nil {
+			r.replace(gone, w)
+			r.log.Info().Str(obs.KeyEndpoint, gone.endpoint.Name).Dur("took", time.Since(start)).Msg("session revived on a new server")
+			return nil
+		}
+		if hopeless(err) || owned.Err() != nil {
+			return err
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-owned.Done():
+			t.Stop()
+			return fmt.Errorf("revive the session within %s: %w", r.p.cfg.ReviveTimeout, err)
+		}
+		pause = min(pause*8/5, reviveMost)
+	}
+}
+
+// renascent makes a server that is as the one that is gone was. The caller has the turn.
+func (r *relay) renascent(ctx context.Context, gone *server) (*warm, error) {
+	same := func(name string) string { return name } // the state is of this side
+	w, err := r.warmUpAs(ctx, gone.endpoint, roles(r.user, gone.login, gone.endpoint), same)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.finish(ctx); err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// hopeless reports whether another try would come to the same: the server is there and
+// refuses the role, the database or the state. What Neon's proxy says in the language
+// of internal errors is tried again.
+func hopeless(err error) bool {
+	var step *session.StepError
+	var mirror *mirrorError
+	if errors.As(err, &mirror) {
+		return true
+	}
+	var refused *wire.ServerError
+	if !errors.As(err, &refused) {
+		return errors.As(err, &step)
+	}
+	switch refused.Code[:min(2, len(refused.Code))] {
+	case "57", "53", "08", "XX":
+		return false
+	}
+	return true
+}
+
+// lastFrames walks the last bytes of a server and returns where its FATAL stands. ok
+// says that they are whole frames, that nothing in them answers a request, and that
+// the FATAL is one of a server which ends or was restarted. No bytes are a socket
+// that was closed.
+func lastFrames(p []byte) (at int, ok bool) {
+	if len(p) == 0 {
+		return 0, true
+	}
+	for at < len(p) {
+		if len(p)-at < 5 {
+			return 0, false
+		}
+		n := int64(binary.BigEndian.Uint32(p[at+1:])) + 1
+		if n < 5 || n > int64(len(p)-at) {
+			return 0, false
+		}
+		switch p[at] {
+		case 'S', 'N', 'A':
+			at += int(n)
+		case 'E':
+			e, err := wire.DecodeError(p[at+5 : at+int(n)])
+			if err != nil || !e.Fatal() || at+int(n) != len(p) {
+				return 0, false
+			}
+			return at, e.Code == pg.CodeAdminShutdown || e.Code == pg.CodeCrashShutdown
+		default:
+			return 0, false
+		}
+	}
+	return 0, false
+}
+
+// gone reports whether a read has found the connection closed.
+func gone(err error) bool { return err != nil && !timedOut(err) }
+
+// sweep captures the sessions on the target that have been idle for a while and
+// whose present state is not known.
+func (p *Proxy) sweep(ctx context.Context, now time.Time) {
+	if p.router.Current().Endpoint != Target {
+		return
+	}
+	var list []*relay
+	for _, r := range p.relays() {
+		r.mu.Lock()
+		idle := r.mu.seen.state == StateIdle && now.Sub(r.mu.seen.since) >= reviveIdle
+		r.mu.Unlock()
+		if idle && r.unjudged() {
+			list = append(list, r)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
+	defer cancel()
+	p.captureIdle(ctx, list, maxReviveCaptures)
+}
