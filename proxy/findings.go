@@ -74,9 +74,9 @@ func (f *findings) stage(ctx context.Context, r *relay, to *Endpoint) {
 		return
 	}
 	if w := r.warm; w != nil {
-		login, _, _ := to.Credentials(r.user)
-		if w.endpoint == to && w.link.Broken() == nil && w.login == login &&
-			w.stage(ctx, r.captured, roles(r.captured.Login, login, to), r.names) == nil {
+		as, err := to.account(r.user, r.proof)
+		if err == nil && w.endpoint == to && w.link.Broken() == nil && w.login == as.name &&
+			w.stage(ctx, r.captured, roles(r.captured.Login, as.name, to), r.names) == nil {
 			f.count(&f.staged)
 			return
 		}

@@ -66,8 +66,10 @@ type Status struct {
 	Sessions      int    `json:"sessions"`
 	InTransaction int    `json:"in_transaction"`
 	Parked        int    `json:"parked"`
-	Waiting       int    `json:"waiting"` // logins at the closed gate
-	Closed        bool   `json:"closed"`  // the gate is closed
+	Waiting       int    `json:"waiting"`   // logins at the closed gate
+	Closed        bool   `json:"closed"`    // the gate is closed
+	Strangers     int    `json:"strangers"` // connections that have not authenticated
+	Crowded       int64  `json:"crowded"`   // those of them that had to give way to others, since the start
 	ClientErrors  int64  `json:"client_errors"`
 	Panics        int64  `json:"panics"`
 }

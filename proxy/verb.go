@@ -67,11 +67,7 @@ func (p *Proxy) namesOf(ctx context.Context, list []*relay) (map[string][]string
 		if _, ok := a.names[r.database]; ok {
 			continue
 		}
-		ask := p.cfg.CustomNames
-		if ask == nil {
-			ask = p.askNames
-		}
-		names, err := ask(ctx, r.user, r.database)
+		names, err := p.askNames(ctx, r)
 		if err != nil {
 			return nil, fmt.Errorf("read the names of custom settings of database %q: %w", r.database, err)
 		}
@@ -84,9 +80,12 @@ func (p *Proxy) namesOf(ctx context.Context, list []*relay) (map[string][]string
 }
 
 // askNames reads the names from the catalog of the active side, over a connection of
-// its own with the credentials of a client.
-func (p *Proxy) askNames(ctx context.Context, user, database string) (names []string, err error) {
-	err = p.beside(ctx, user, database, func(ctx context.Context, l *session.Link) error {
+// its own with the credentials of a client, unless somebody else knows them.
+func (p *Proxy) askNames(ctx context.Context, r *relay) (names []string, err error) {
+	if p.cfg.CustomNames != nil {
+		return p.cfg.CustomNames(ctx, r.user, r.database)
+	}
+	err = p.beside(ctx, r, func(ctx context.Context, l *session.Link) error {
 		names, err = l.CatalogNames(ctx)
 		return err
 	})
@@ -95,16 +94,16 @@ func (p *Proxy) askNames(ctx context.Context, user, database string) (names []st
 
 // beside runs do on a connection of its own to the active side, with the credentials
 // of a client.
-func (p *Proxy) beside(ctx context.Context, user, database string, do func(context.Context, *session.Link) error) error {
+func (p *Proxy) beside(ctx context.Context, r *relay, do func(context.Context, *session.Link) error) error {
 	at, err := p.cfg.endpoint(p.router.Current().Endpoint)
 	if err != nil {
 		return err
 	}
-	name, password, ok := at.Credentials(user)
-	if !ok {
-		return fmt.Errorf("role %q has no credentials at the %s", user, at.Name)
+	as, err := at.account(r.user, r.proof)
+	if err != nil {
+		return err
 	}
-	conn, err := p.dial(ctx, at, name, password, at.database(database), nil)
+	conn, err := p.dial(ctx, at, as, at.database(r.database), nil)
 	if err != nil {
 		return err
 	}

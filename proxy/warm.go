@@ -28,21 +28,21 @@ func (w *warm) close() { terminate(w.conn) }
 // state: replay, capture there, compare. The caller has the turn.
 func (r *relay) warmUp(ctx context.Context, to *Endpoint) (*warm, error) {
 	want := r.captured
-	login, password, ok := to.Credentials(r.user)
-	if !ok {
-		return nil, fmt.Errorf("role %q has no credentials at the %s; add it to the users file", r.user, to.Name)
-	}
-	role := roles(want.Login, login, to)
-	database := to.database(r.database)
-	pins, err := to.pins(ctx, login, database)
+	as, err := to.account(r.user, r.proof)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := r.p.dial(ctx, to, login, password, database, r.startup.Moved(pins, want, role))
+	role := roles(want.Login, as.name, to)
+	database := to.database(r.database)
+	pins, err := to.pins(ctx, as.name, database)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := r.p.dial(ctx, to, as, database, r.startup.Moved(pins, want, role))
 	if err != nil {
 		return nil, fmt.Errorf("dial the %s: %w", to.Name, err)
 	}
-	w := &warm{endpoint: to, conn: conn, login: login, link: session.NewLink(conn.Conn, conn.Leftover(), conn.Params)}
+	w := &warm{endpoint: to, conn: conn, login: as.name, link: session.NewLink(conn.Conn, conn.Leftover(), conn.Params)}
 	w.link.Async = func(f wire.Frame) {
 		if f.Type == 'A' {
 			w.async = wire.AppendFrame(w.async, f.Type, f.Body)
