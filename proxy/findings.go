@@ -48,6 +48,10 @@ func (f *findings) report(sessions int, start time.Time) StageReport {
 
 // refuse notes that a session cannot be moved; one that has ended need not be.
 func (f *findings) refuse(r *relay, code string, err error) {
+	var unknown *CredentialsError
+	if errors.As(err, &unknown) {
+		code = "credentials"
+	}
 	if r.ctx.Err() == nil {
 		f.add(&f.unmovable, r.note(code, err.Error()))
 	}
