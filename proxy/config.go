@@ -74,7 +74,7 @@ type Endpoint struct {
 	// keeps it.
 	Database func(name string) string
 	// Pins returns settings that sessions of this side get at start-up, behind the
-	// client's own; nil for none. user and database are names of this side.
+	// client's own; nil for none. user and database are the client's names.
 	Pins func(ctx context.Context, user, database string) ([]wire.Param, error)
 }
 

@@ -124,7 +124,7 @@ func (l *login) dial(ctx context.Context, at *Endpoint) (string, *backend.Conn, 
 		return "", nil, fatal(pg.CodeInvalidCatalog, "database %q is not served by this proxy", l.database)
 	}
 	params := l.startup.Params
-	pins, err := at.pins(ctx, as.name, database)
+	pins, err := at.pins(ctx, l.user, l.database)
 	if err == nil {
 		if at.Name != Source || len(pins) > 0 {
 			params = l.startup.Moved(pins, nil, roles(l.user, as.name, at))

@@ -34,7 +34,7 @@ func (r *relay) warmUp(ctx context.Context, to *Endpoint) (*warm, error) {
 	}
 	role := roles(want.Login, as.name, to)
 	database := to.database(r.database)
-	pins, err := to.pins(ctx, as.name, database)
+	pins, err := to.pins(ctx, r.user, r.database)
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,21 @@ func ParseSecret(s string) (Secret, error) {
 	return Plain(s), nil
 }
 
+// ParseStored reads pg_authid.rolpassword. What is no verifier and no md5 hash, or is NULL there (""), fits no password.
+func ParseStored(s string) (Secret, error) {
+	if s == "" {
+		return Secret{}, nil
+	}
+	out, err := ParseSecret(s)
+	if err == nil && out.kind == secretPlain {
+		return Secret{}, errors.New("stored password is neither a SCRAM verifier nor an md5 hash")
+	}
+	return out, err
+}
+
+// Known reports whether there is anything to check a client with.
+func (s Secret) Known() bool { return s.kind != secretNone }
+
 // Plain is a password in plain text, whatever it looks like.
 func Plain(password string) Secret { return Secret{kind: secretPlain, plain: password} }
 
