@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/pgcluster"
@@ -32,6 +33,20 @@ func (g *rig) say(t *testing.T, conninfo string) (string, error) {
 	cmd.Env = []string{"HOME=" + t.TempDir(), "LC_ALL=C.UTF-8", "PATH=" + os.Getenv("PATH")}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// attempt logs in through the proxy and out again.
+func (g *rig) attempt(ctx context.Context, change ...func(*pgx.ConnConfig)) (string, error) {
+	cfg := g.client.Config()
+	for _, f := range change {
+		f(cfg)
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	return conn.PgConn().ParameterStatus("session_authorization"), nil
 }
 
 // TestClientCertificates has psql log in with certificates, good ones and others.
