@@ -35,8 +35,12 @@ const (
 	DefaultMaxDials = 50
 	// DefaultMaxCaptures keeps probes from competing with the application.
 	DefaultMaxCaptures = 50
-	// DefaultMaxLogins bounds the connections whose client is not known yet.
-	DefaultMaxLogins = 512
+	// DefaultMaxLogins bounds the connections whose client is not known yet: each
+	// costs some 20 KiB and a file descriptor.
+	DefaultMaxLogins = 2048
+	// DefaultMaxLoginsPerAddress leaves room for others, and is more than an
+	// application's host opens at once.
+	DefaultMaxLoginsPerAddress = 1024
 
 	// probeTimeout bounds one capture on a server that somebody waits for. A
 	// capture takes milliseconds; one that takes longer is cancelled.
@@ -66,11 +70,14 @@ type Endpoint struct {
 	// Credentials returns the name and password with which a client's role logs in
 	// on this side; ok is false for a role that is not known there.
 	Credentials func(user string) (name, password string, ok bool)
+	// Proofs says that this side's servers keep the very secrets that Auth has for users who are not among Credentials: what a
+	// client proves itself by logs it in there, under its own name.
+	Proofs bool
 	// Database translates the name that a client asks for, "" to refuse it; nil
 	// keeps it.
 	Database func(name string) string
 	// Pins returns settings that sessions of this side get at start-up, behind the
-	// client's own; nil for none. user and database are names of this side.
+	// client's own; nil for none. user and database are the client's names.
 	Pins func(ctx context.Context, user, database string) ([]wire.Param, error)
 }
 
@@ -124,6 +131,10 @@ type Config struct {
 	MaxDials        int // DefaultMaxDials when 0
 	MaxCaptures     int // DefaultMaxCaptures when 0
 	MaxLogins       int // DefaultMaxLogins when 0
+	// MaxLoginsPerAddress is DefaultMaxLoginsPerAddress when 0, or MaxLogins where that is less.
+	MaxLoginsPerAddress int
+	// RequireCertificate lets nobody in without a certificate of TLS's authority for clients.
+	RequireCertificate bool
 
 	Log     zerolog.Logger
 	Metrics prometheus.Registerer // may be nil
@@ -147,7 +158,7 @@ func (c *Config) Validate() error {
 			return errors.New("proxy: a time limit is negative")
 		}
 	}
-	for n, v := range map[*int]int{&c.MaxDials: DefaultMaxDials, &c.MaxCaptures: DefaultMaxCaptures, &c.MaxLogins: DefaultMaxLogins} {
+	for n, v := range map[*int]int{&c.MaxDials: DefaultMaxDials, &c.MaxCaptures: DefaultMaxCaptures, &c.MaxLogins: DefaultMaxLogins, &c.MaxLoginsPerAddress: DefaultMaxLoginsPerAddress} {
 		if *n == 0 {
 			*n = v
 		}
@@ -155,7 +166,10 @@ func (c *Config) Validate() error {
 			return errors.New("proxy: a number of connections is negative")
 		}
 	}
+	c.MaxLoginsPerAddress = min(c.MaxLoginsPerAddress, c.MaxLogins)
 	switch {
+	case c.RequireCertificate && c.TLS == nil:
+		return errors.New("proxy: clients cannot show a certificate without TLS")
 	case c.Listen == "" && c.Listener == nil:
 		return errors.New("proxy: no address to listen on")
 	case c.Auth == nil:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"crossfade/internal/retry"
 	"crossfade/proxy/backend"
 	"crossfade/proxy/wire"
 )
@@ -43,15 +44,33 @@ func (e *Endpoint) pins(ctx context.Context, user, database string) ([]wire.Para
 	return pins, nil
 }
 
-// dial makes a server connection; at most MaxDials are made at once.
-func (p *Proxy) dial(ctx context.Context, to *Endpoint, user, password, database string, params []wire.Param) (*backend.Conn, error) {
+// dial makes a server connection. Where the server itself says that it will be there in a moment, which Neon's proxy
+// does in words of its own, it is asked again for a while.
+func (p *Proxy) dial(ctx context.Context, to *Endpoint, as account, database string, params []wire.Param) (conn *backend.Conn, err error) {
+	c := as.on(to.Dial)
+	c.Database, c.Params = database, params
+	err = retry.Do(ctx, dialPolicy, func(ctx context.Context) error {
+		conn, err = p.dialOnce(ctx, c)
+		var said *wire.ServerError
+		if class := backend.Classify(err); errors.As(err, &said) && (class == backend.Retry || class == backend.BackOff) {
+			return err
+		}
+		return retry.Permanent(err)
+	})
+	return conn, err
+}
+
+// dialPolicy bounds how long a login goes on with a server that says "in a moment". It holds a lease meanwhile, so a
+// pause that begins then waits for it, or gives up and is tried again.
+var dialPolicy = retry.Policy{Initial: 200 * time.Millisecond, Max: time.Second, MaxElapsed: 5 * time.Second}
+
+// dialOnce makes one try; at most MaxDials are made at once.
+func (p *Proxy) dialOnce(ctx context.Context, c backend.Config) (*backend.Conn, error) {
 	select {
 	case p.dials <- struct{}{}:
 		defer func() { <-p.dials }()
 	case <-ctx.Done():
 		return nil, errors.Join(errors.New("wait for other logins"), ctx.Err())
 	}
-	c := to.Dial
-	c.User, c.Password, c.Database, c.Params = user, password, database, params
 	return backend.Dial(ctx, c)
 }

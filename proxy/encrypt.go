@@ -3,10 +3,13 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"crossfade/internal/pg"
+	"crossfade/proxy/tlsconf"
 	"crossfade/proxy/wire"
 )
 
@@ -35,11 +38,14 @@ func (x *stranger) encrypt(ctx context.Context, peeked []byte) error {
 	}
 	conn, binding, err := x.p.cfg.TLS.Handshake(ctx, raw, peeked != nil)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errHandshake, err)
 	}
-	x.conn, x.certHash, x.tls = conn, binding, true
+	x.conn, x.certHash, x.commonName, x.tls = conn, binding, tlsconf.CommonName(conn), true
 	return nil
 }
+
+// errHandshake is a TLS handshake that failed: TLS has told the client so, and nothing else would be understood.
+var errHandshake = errors.New("TLS handshake")
 
 // peekedConn yields bytes that were read ahead, then the connection's.
 type peekedConn struct {
@@ -56,9 +62,9 @@ func (c *peekedConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// refuse tells the client why, where it can be told.
+// refuse tells the client why, where it can be told. TLS has told it itself what was wrong in the handshake.
 func (x *stranger) refuse(err error) {
-	if errors.Is(err, io.EOF) || timedOut(err) {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, errHandshake) {
 		return
 	}
 	words := lastWords(err)
@@ -66,9 +72,26 @@ func (x *stranger) refuse(err error) {
 	switch {
 	case errors.As(err, &version):
 		words = fatal(pg.CodeFeatureNotSupported, "%s", version.Error())
+	case timedOut(err) || errors.Is(err, context.DeadlineExceeded) && words.Code == pg.CodeConnectionFailure:
+		if !x.spoke || x.base.Err() != nil {
+			return
+		}
+		words = fatal(pg.CodeQueryCanceled, "canceling authentication due to timeout")
 	case words == nil:
 		return
 	}
 	x.p.log.Info().Err(err).Stringer("client", x.conn.RemoteAddr()).Msg("client refused")
 	farewell(x.conn, words)
 }
+
+// dismiss tells a client that had to give way, without waiting for anything: there are many of them.
+func (x *stranger) dismiss(words *wire.ServerError) {
+	if x.p.cfg.TLS != nil && !x.tls {
+		return // perhaps in the middle of a handshake
+	}
+	_ = x.conn.SetWriteDeadline(time.Now().Add(dismissTimeout))
+	_, _ = x.conn.Write(wire.AppendError(nil, words))
+}
+
+// dismissTimeout bounds a write of some hundred bytes into a socket whose buffer is empty.
+const dismissTimeout = 50 * time.Millisecond

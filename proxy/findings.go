@@ -99,6 +99,10 @@ func (f *findings) report(sessions int, start time.Time) StageReport {
 
 // refuse notes that a session cannot be moved; one that has ended need not be.
 func (f *findings) refuse(r *relay, code string, err error) {
+	var unknown *CredentialsError
+	if errors.As(err, &unknown) {
+		code = "credentials"
+	}
 	if r.ctx.Err() == nil {
 		f.add(&f.unmovable, r.note(code, err.Error()))
 	}
@@ -138,9 +142,9 @@ func (f *findings) stage(ctx context.Context, r *relay, to *Endpoint) {
 		return
 	}
 	if w := r.warm; w != nil {
-		login, _, _ := to.Credentials(r.user)
-		if w.endpoint == to && w.link.Broken() == nil && w.login == login &&
-			w.stage(ctx, r.captured, roles(r.captured.Login, login, to), r.names) == nil {
+		as, err := to.account(r.user, r.proof)
+		if err == nil && w.endpoint == to && w.link.Broken() == nil && w.login == as.name &&
+			w.stage(ctx, r.captured, roles(r.captured.Login, as.name, to), r.names) == nil {
 			f.count(&f.staged)
 			return
 		}

@@ -14,9 +14,13 @@ type stranger struct {
 	p        *Proxy
 	base     context.Context // ends with the proxy
 	conn     net.Conn
+	place    *place
 	certHash []byte // channel binding of the certificate shown, nil without TLS
 	tls      bool
 	gss      bool // GSSENCRequest was seen
+	spoke    bool // the start-up packet has come
+
+	commonName string // of the client's certificate, "" for none
 }
 
 // serve is the life of one accepted connection.
@@ -34,58 +38,54 @@ func (p *Proxy) serve(ctx context.Context, conn net.Conn) {
 // meet brings a connection from its first byte to a session that is ready, or
 // closes it and returns nil.
 func (p *Proxy) meet(ctx context.Context, conn net.Conn) *relay {
-	x := &stranger{p: p, base: ctx, conn: conn}
-	ready := false
-	defer func() {
-		if !ready {
-			_ = x.conn.Close()
-		}
-	}()
-	select {
-	case p.logins <- struct{}{}:
-	default:
-		return nil // more strangers than can be listened to
-	}
-	known := false
-	admitted := func() {
-		if !known {
-			known = true
-			<-p.logins
-		}
-	}
-	defer admitted()
-
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	base := ctx
+	ctx, cancel := context.WithCancelCause(base)
+	defer cancel(nil)
+	x := &stranger{p: p, base: base, conn: conn, place: p.logins.admit(conn.RemoteAddr(), cancel)}
+	defer x.place.known()
 	_ = conn.SetDeadline(time.Now().Add(p.cfg.LoginTimeout))
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(longAgo) })
 	defer stop()
 
+	l, err := x.prove(ctx)
+	var r *relay
+	if err == nil && l != nil {
+		r, err = l.enter(ctx)
+	}
+	if r != nil {
+		return r
+	}
+	if cause := context.Cause(ctx); cause == errCrowded {
+		x.dismiss(errCrowded)
+	} else {
+		x.refuse(err)
+	}
+	_ = x.conn.Close()
+	return nil
+}
+
+// prove finds out who the client is, within LoginTimeout of its first byte. It returns nil where the
+// connection was for something else, and has done that.
+func (x *stranger) prove(ctx context.Context) (*login, error) {
+	ctx, cancel := context.WithTimeout(ctx, x.p.cfg.LoginTimeout)
+	defer cancel()
 	start, err := x.startup(ctx)
-	if err != nil {
-		x.refuse(err)
-		return nil
+	if err != nil || start == nil {
+		return nil, err
 	}
-	if start == nil {
-		return nil
+	if x.p.isClosing() {
+		return nil, errClosing
 	}
-	if p.isClosing() {
-		x.refuse(errClosing)
-		return nil
-	}
-	l := login{stranger: x, version: wire.Version30}
+	x.spoke = true
+	x.place.spoke()
+	l := &login{stranger: x, version: wire.Version30}
 	if err := l.identify(ctx, start); err != nil {
-		x.refuse(err)
-		return nil
+		return nil, err
 	}
-	admitted()
-	r, err := l.enter(ctx)
-	if err != nil {
-		x.refuse(err)
-		return nil
+	if !x.place.known() {
+		return nil, errCrowded
 	}
-	ready = true
-	return r
+	return l, nil
 }
 
 // startup reads packets until the start-up packet. It returns nil where the

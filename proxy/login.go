@@ -11,6 +11,7 @@ import (
 	"crossfade/internal/obs"
 	"crossfade/internal/pg"
 	"crossfade/proxy/auth"
+	"crossfade/proxy/auth/scram"
 	"crossfade/proxy/backend"
 	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
@@ -29,6 +30,7 @@ type login struct {
 	user     string
 	database string
 	startup  session.Startup
+	proof    auth.Proof
 }
 
 // identify negotiates the version and proves who the client is.
@@ -48,7 +50,10 @@ func (l *login) identify(ctx context.Context, s *wire.Startup) error {
 	if l.startup.Replication() {
 		return fatal(pg.CodeFeatureNotSupported, "a replication connection cannot be moved and does not pass this proxy; connect to the server itself")
 	}
-	return auth.Server(ctx, l.conn, l.user, l.p.cfg.Auth, l.certHash)
+	var err error
+	l.proof, err = auth.Server(ctx, l.conn, auth.Client{User: l.user, Address: origin(l.conn.RemoteAddr()).String(), Binding: l.certHash,
+		Certificate: l.commonName, CertificateOnly: l.p.cfg.RequireCertificate}, l.p.cfg.Auth)
+	return err
 }
 
 // negotiate tells a client that asks for more what is spoken here.
@@ -86,7 +91,7 @@ func (l *login) enter(ctx context.Context) (*relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	types, err := p.typesAt(ctx, at, l.user, l.database)
+	types, err := p.typesAt(ctx, at, caller{l.user, l.database, l.proof})
 	if err != nil {
 		terminate(conn)
 		p.log.Warn().Err(err).Str(obs.KeyEndpoint, at.Name).Str(obs.KeyDatabase, l.database).Msg("types not compared")
@@ -104,40 +109,53 @@ func (l *login) enter(ctx context.Context) (*relay, error) {
 	return r, nil
 }
 
-// dial logs in at the endpoint as the client would.
+// dial logs in at the endpoint as the client would, and returns the name there.
 func (l *login) dial(ctx context.Context, at *Endpoint) (string, *backend.Conn, error) {
-	name, password, ok := at.Credentials(l.user)
-	if !ok {
-		return "", nil, fatal(pg.CodeInvalidAuthorization, "role %q has no credentials at the %s", l.user, at.Name)
+	as, err := at.account(l.user, l.proof)
+	if err != nil {
+		return "", nil, fatal(pg.CodeInvalidAuthorization, "%s", err.Error())
 	}
 	database := at.database(l.database)
 	if database == "" {
 		return "", nil, fatal(pg.CodeInvalidCatalog, "database %q is not served by this proxy", l.database)
 	}
 	params := l.startup.Params
-	pins, err := at.pins(ctx, name, database)
+	pins, err := at.pins(ctx, l.user, l.database)
 	if err == nil {
 		if at.Name != Source || len(pins) > 0 {
-			params = l.startup.Moved(pins, nil, roles(l.user, name, at))
+			params = l.startup.Moved(pins, nil, roles(l.user, as.name, at))
 		}
 		var conn *backend.Conn
-		if conn, err = l.p.dial(ctx, at, name, password, database, params); err == nil {
-			return name, conn, nil
+		if conn, err = l.p.dial(ctx, at, as, database, params); err == nil {
+			return as.name, conn, nil
 		}
 	}
 	l.p.log.Warn().Err(err).Str(obs.KeyEndpoint, at.Name).Str(obs.KeyUser, l.user).Str(obs.KeyDatabase, l.database).Msg("server not reached")
+	return "", nil, l.unreached(at, as, err)
+}
+
+// unreached puts into words for the client why its server could not be had. The client has proved who it is, so that a
+// password which the server refuses is not its mistake, unless it proved itself by what the server had before.
+func (l *login) unreached(at *Endpoint, as account, err error) *wire.ServerError {
 	var refused *wire.ServerError
-	if errors.As(err, &refused) {
-		return "", nil, refused
+	switch {
+	case errors.Is(err, scram.ErrOtherVerifier):
+		return auth.Refused(l.user)
+	case errors.Is(err, backend.ErrNoPassword):
+		return fatal(pg.CodeInvalidAuthorization, "%s", (&CredentialsError{User: l.user, Endpoint: at.Name}).Error())
+	case !errors.As(err, &refused):
+		return fatal(pg.CodeConnectionFailure, "the server behind the proxy cannot be reached")
+	case as.password == "" || !backend.PasswordRefused(refused):
+		return refused
 	}
-	return "", nil, fatal(pg.CodeConnectionFailure, "the server behind the proxy cannot be reached")
+	return fatal(pg.CodeInvalidAuthorization, "the %s refuses the password that is configured for role %q there; correct it in the users file or the connection string", at.Name, as.name)
 }
 
 // relay makes the session and enters it into the registry.
 func (l *login) relay(at *Endpoint, name string, conn *backend.Conn, rewritten bool) *relay {
 	r := &relay{
 		p: l.p, client: l.conn, in: newReader(l.conn, nil),
-		user: l.user, database: l.database, startup: l.startup,
+		proof: l.proof, user: l.user, database: l.database, startup: l.startup,
 		key: newKey(l.version), turn: make(chan struct{}, 1),
 	}
 	r.ctx, r.end = context.WithCancelCause(l.base)

@@ -29,7 +29,7 @@ func TestALoginInThePauseIsProvedAtOnce(t *testing.T) {
 
 	c := g.knock(t, wire.Version30)
 	require.Equal(t, wire.AuthSASL, c.authentication().Kind)
-	client := scram.NewClient(scram.ClientConfig{Derive: scram.Password(scram.NewDeriver(0), g.source.Password())})
+	client := scram.NewClient(scram.ClientConfig{Derive: scram.Password(scram.NewDeriver(0), "", g.source.Password())})
 	c.send(wire.AppendSASLInitial(nil, scram.Mechanism, client.First()))
 	final, err := client.Continue(within(t), c.authentication().Data)
 	require.NoError(t, err)

@@ -24,6 +24,8 @@ func (p *Proxy) register(reg prometheus.Registerer) error {
 		gauge("sessions_in_transaction", "Sessions within a transaction.", func(s Status) float64 { return float64(s.InTransaction) }),
 		gauge("sessions_parked", "Sessions that the closed gate holds.", func(s Status) float64 { return float64(s.Parked) }),
 		gauge("logins_waiting", "Logins that wait at the closed gate.", func(s Status) float64 { return float64(s.Waiting) }),
+		gauge("strangers", "Connections that have not authenticated.", func(s Status) float64 { return float64(s.Strangers) }),
+		counter("strangers_refused_total", "Connections that had not authenticated and gave way to others.", func(s Status) float64 { return float64(s.Crowded) }),
 		counter("client_errors_total", "Sessions that a move has ended.", func(s Status) float64 { return float64(s.ClientErrors) }),
 		counter("disconnected_total", "Sessions that could not be moved and were ended.", func(s Status) float64 { return float64(s.Disconnected) }),
 		counter("revived_total", "Sessions whose idle server went away and that go on with another.", func(s Status) float64 { return float64(s.Revived) }),

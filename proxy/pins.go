@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"crossfade/proxy/auth"
 	"crossfade/proxy/backend"
 	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
@@ -16,12 +17,12 @@ import (
 // before the switch, since the endpoint may be gone behind it. Sessions that move
 // bring their own values. user and database are the client's names.
 func ReadPins(ctx context.Context, at Endpoint, user, database string) ([]wire.Param, error) {
-	name, password, ok := at.Credentials(user)
-	if !ok {
-		return nil, fmt.Errorf("role %q has no credentials at the %s", user, at.Name)
+	as, err := at.account(user, auth.Proof{})
+	if err != nil {
+		return nil, err
 	}
-	c := at.Dial
-	c.User, c.Password, c.Database = name, password, at.database(database)
+	c := as.on(at.Dial)
+	c.Database = at.database(database)
 	conn, err := backend.Dial(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("read settings of the %s: %w", at.Name, err)
@@ -29,7 +30,7 @@ func ReadPins(ctx context.Context, at Endpoint, user, database string) ([]wire.P
 	defer terminate(conn)
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	pins, err := session.NewLink(conn.Conn, conn.Leftover(), conn.Params).ReadPins(ctx, name)
+	pins, err := session.NewLink(conn.Conn, conn.Leftover(), conn.Params).ReadPins(ctx, as.name)
 	if err != nil {
 		return nil, fmt.Errorf("read settings of the %s: %w", at.Name, err)
 	}

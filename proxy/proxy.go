@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -26,7 +28,7 @@ type Proxy struct {
 	router *route.Router
 	held   holds
 	dials  chan struct{} // one for each server connection that is being made
-	logins chan struct{} // one for each client that is not known yet
+	logins strangers
 
 	listener net.Listener
 	panics   atomic.Int64
@@ -73,7 +75,7 @@ func New(cfg Config) (*Proxy, error) {
 		log:      cfg.Log.With().Str(obs.KeyComponent, "proxy").Logger(),
 		router:   route.NewRouter(route.Route{Epoch: cfg.Epoch, Endpoint: cfg.Active}),
 		dials:    make(chan struct{}, cfg.MaxDials),
-		logins:   make(chan struct{}, cfg.MaxLogins),
+		logins:   strangers{total: cfg.MaxLogins, perAddress: cfg.MaxLoginsPerAddress, crowds: map[netip.Prefix]*crowd{}},
 		verb:     make(chan struct{}, 1),
 		listener: cfg.Listener,
 	}
@@ -145,6 +147,9 @@ func (p *Proxy) accept(ctx context.Context) error {
 			return fmt.Errorf("accept clients: %w", err)
 		}
 		p.log.Warn().Err(err).Msg("client not accepted")
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			p.logins.shed()
+		}
 		t := time.NewTimer(pause)
 		select {
 		case <-t.C:

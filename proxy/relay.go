@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"crossfade/proxy/auth"
 	"crossfade/proxy/backend"
 	"crossfade/proxy/session"
 	"crossfade/proxy/typemap"
@@ -27,8 +28,9 @@ type relay struct {
 	log zerolog.Logger
 
 	client   net.Conn
-	in       *reader // of the client; its pump's
-	user     string  // as the client knows them
+	in       *reader    // of the client; its pump's
+	proof    auth.Proof // what the client proved itself by; in memory only
+	user     string     // as the client knows them
 	database string
 	startup  session.Startup
 	began    time.Time

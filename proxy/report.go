@@ -70,8 +70,10 @@ type Status struct {
 	Sessions      int    `json:"sessions"`
 	InTransaction int    `json:"in_transaction"`
 	Parked        int    `json:"parked"`
-	Waiting       int    `json:"waiting"` // logins at the closed gate
-	Closed        bool   `json:"closed"`  // the gate is closed
+	Waiting       int    `json:"waiting"`   // logins at the closed gate
+	Closed        bool   `json:"closed"`    // the gate is closed
+	Strangers     int    `json:"strangers"` // connections that have not authenticated
+	Crowded       int64  `json:"crowded"`   // those of them that had to give way to others, since the start
 	ClientErrors  int64  `json:"client_errors"`
 	Revived       int64  `json:"revived"`      // sessions whose idle server went away and that go on with another
 	Disconnected  int64  `json:"disconnected"` // sessions that could not be moved and were ended

@@ -40,7 +40,7 @@ func (r *relay) settle(ctx context.Context) {
 		return
 	}
 	var idle bool
-	err := r.p.beside(ctx, r.user, r.database, func(ctx context.Context, l *session.Link) (err error) {
+	err := r.p.beside(ctx, r, func(ctx context.Context, l *session.Link) (err error) {
 		idle, err = l.Idle(ctx, pid)
 		return err
 	})

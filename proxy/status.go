@@ -20,6 +20,7 @@ func (p *Proxy) relays() []*relay {
 func (p *Proxy) Status() Status {
 	now, gate := p.router.Current(), p.gate.State()
 	s := Status{Active: now.Endpoint, Epoch: now.Epoch, Waiting: gate.Waiting, Closed: gate.Closed, ClientErrors: p.failed.Load(), Disconnected: p.expelled.Load(), Revived: p.revived.Load(), Panics: p.panics.Load()}
+	s.Strangers, s.Crowded = p.logins.count()
 	for _, r := range p.relays() {
 		s.Sessions++
 		r.mu.Lock()

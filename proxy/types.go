@@ -36,7 +36,7 @@ func (p *Proxy) learnTypes(ctx context.Context, list []*relay) error {
 			continue
 		}
 		var here []typemap.Type
-		err := p.beside(ctx, r.user, r.database, func(ctx context.Context, l *session.Link) (err error) {
+		err := p.beside(ctx, r, func(ctx context.Context, l *session.Link) (err error) {
 			here, err = l.Types(ctx)
 			return err
 		})
@@ -44,7 +44,7 @@ func (p *Proxy) learnTypes(ctx context.Context, list []*relay) error {
 			err = p.cfg.Types.KeepTypes(ctx, r.database, here)
 		}
 		if err == nil {
-			_, err = p.matchTypes(ctx, &p.cfg.Target, r.user, r.database, here)
+			_, err = p.matchTypes(ctx, &p.cfg.Target, r.caller(), here)
 		}
 		if err != nil {
 			return fmt.Errorf("compare the types of database %q: %w", r.database, err)
@@ -58,9 +58,9 @@ func (p *Proxy) learnTypes(ctx context.Context, list []*relay) error {
 }
 
 // matchTypes reads the types at the endpoint and remembers how they translate.
-func (p *Proxy) matchTypes(ctx context.Context, at *Endpoint, user, database string, client []typemap.Type) (*typemap.Map, error) {
+func (p *Proxy) matchTypes(ctx context.Context, at *Endpoint, who caller, client []typemap.Type) (*typemap.Map, error) {
 	var there []typemap.Type
-	err := p.besideAt(ctx, at, user, database, func(ctx context.Context, l *session.Link) (err error) {
+	err := p.besideAt(ctx, at, who, func(ctx context.Context, l *session.Link) (err error) {
 		there, err = l.Types(ctx)
 		return err
 	})
@@ -70,28 +70,28 @@ func (p *Proxy) matchTypes(ctx context.Context, at *Endpoint, user, database str
 	m := typemap.New(client, there)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.types[database] = m
+	p.mu.types[who.database] = m
 	return m, nil
 }
 
 // typesAt returns how the numbers of types translate between clients of the database
 // and servers of the endpoint: nil where they are the same.
-func (p *Proxy) typesAt(ctx context.Context, at *Endpoint, user, database string) (*typemap.Map, error) {
+func (p *Proxy) typesAt(ctx context.Context, at *Endpoint, who caller) (*typemap.Map, error) {
 	if at.Name == Source {
 		return nil, nil
 	}
 	p.mu.Lock()
-	m, known := p.mu.types[database]
+	m, known := p.mu.types[who.database]
 	p.mu.Unlock()
 	if known {
 		return m, nil
 	}
-	client, err := p.cfg.Types.LoadTypes(ctx, database)
+	client, err := p.cfg.Types.LoadTypes(ctx, who.database)
 	if err == nil && len(client) > 0 {
-		m, err = p.matchTypes(ctx, at, user, database, client)
+		m, err = p.matchTypes(ctx, at, who, client)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("compare the types of database %q: %w", database, err)
+		return nil, fmt.Errorf("compare the types of database %q: %w", who.database, err)
 	}
 	return m, nil
 }

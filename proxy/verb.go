@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"crossfade/internal/obs"
+	"crossfade/proxy/auth"
 	"crossfade/proxy/session"
 )
 
@@ -70,7 +71,7 @@ func (p *Proxy) catalogsOf(ctx context.Context, list []*relay) (map[string]*sess
 		}
 		a.asked = time.Now()
 		var catalog *session.Catalog
-		err := p.beside(ctx, r.user, r.database, func(ctx context.Context, l *session.Link) (err error) {
+		err := p.beside(ctx, r, func(ctx context.Context, l *session.Link) (err error) {
 			catalog, err = l.ReadCatalog(ctx)
 			return err
 		})
@@ -87,21 +88,29 @@ func (p *Proxy) catalogsOf(ctx context.Context, list []*relay) (map[string]*sess
 
 // beside runs do on a connection of its own to the active side, with the credentials
 // of a client.
-func (p *Proxy) beside(ctx context.Context, user, database string, do func(context.Context, *session.Link) error) error {
+func (p *Proxy) beside(ctx context.Context, r *relay, do func(context.Context, *session.Link) error) error {
 	at, err := p.cfg.endpoint(p.router.Current().Endpoint)
 	if err != nil {
 		return err
 	}
-	return p.besideAt(ctx, at, user, database, do)
+	return p.besideAt(ctx, at, r.caller(), do)
 }
 
+// caller is a client, as either side needs it for a connection on its behalf.
+type caller struct {
+	user, database string
+	proof          auth.Proof
+}
+
+func (r *relay) caller() caller { return caller{r.user, r.database, r.proof} }
+
 // besideAt is beside for either side.
-func (p *Proxy) besideAt(ctx context.Context, at *Endpoint, user, database string, do func(context.Context, *session.Link) error) error {
-	name, password, ok := at.Credentials(user)
-	if !ok {
-		return fmt.Errorf("role %q has no credentials at the %s", user, at.Name)
+func (p *Proxy) besideAt(ctx context.Context, at *Endpoint, who caller, do func(context.Context, *session.Link) error) error {
+	as, err := at.account(who.user, who.proof)
+	if err != nil {
+		return err
 	}
-	conn, err := p.dial(ctx, at, name, password, at.database(database), nil)
+	conn, err := p.dial(ctx, at, as, at.database(who.database), nil)
 	if err != nil {
 		return err
 	}

@@ -32,8 +32,11 @@ func (w *warm) close() { terminate(w.conn) }
 // warmUp dials a server at the endpoint and makes it a mirror of the captured
 // state: replay, capture there, compare. The caller has the turn.
 func (r *relay) warmUp(ctx context.Context, to *Endpoint) (*warm, error) {
-	login, _, _ := to.Credentials(r.user)
-	role := roles(r.captured.Login, login, to)
+	as, err := to.account(r.user, r.proof)
+	if err != nil {
+		return nil, err
+	}
+	role := roles(r.captured.Login, as.name, to)
 	return r.warmUpAs(ctx, to, role, role)
 }
 
@@ -41,24 +44,24 @@ func (r *relay) warmUp(ctx context.Context, to *Endpoint) (*warm, error) {
 // of the client's start-up, role for those of the captured state.
 func (r *relay) warmUpAs(ctx context.Context, to *Endpoint, asked, role func(string) string) (*warm, error) {
 	want := r.captured
-	login, password, ok := to.Credentials(r.user)
-	if !ok {
-		return nil, fmt.Errorf("role %q has no credentials at the %s; add it to the users file", r.user, to.Name)
+	as, err := to.account(r.user, r.proof)
+	if err != nil {
+		return nil, err
 	}
 	database := to.database(r.database)
-	pins, err := to.pins(ctx, login, database)
+	pins, err := to.pins(ctx, r.user, r.database)
 	if err != nil {
 		return nil, err
 	}
-	types, err := r.p.typesAt(ctx, to, r.user, r.database)
+	types, err := r.p.typesAt(ctx, to, r.caller())
 	if err != nil {
 		return nil, err
 	}
-	conn, err := r.p.dial(ctx, to, login, password, database, r.startup.Moved(pins, want, asked))
+	conn, err := r.p.dial(ctx, to, as, database, r.startup.Moved(pins, want, asked))
 	if err != nil {
 		return nil, fmt.Errorf("dial the %s: %w", to.Name, err)
 	}
-	w := &warm{endpoint: to, conn: conn, login: login, types: types, link: session.NewLink(conn.Conn, conn.Leftover(), conn.Params)}
+	w := &warm{endpoint: to, conn: conn, login: as.name, types: types, link: session.NewLink(conn.Conn, conn.Leftover(), conn.Params)}
 	w.link.Async = func(f wire.Frame) {
 		if f.Type == 'A' {
 			w.async = wire.AppendFrame(w.async, f.Type, f.Body)

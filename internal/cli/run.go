@@ -2,6 +2,9 @@ package cli
 
 import (
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -14,13 +17,14 @@ type runCmd struct {
 	databases
 	socketFlag
 	Listen            string          `help:"Where clients are served, host:port." required:"" placeholder:"HOST:PORT"`
-	Users             string          `help:"File of further users: lines of user, secret, and optionally target user and target password." placeholder:"FILE"`
+	Users             string          `help:"File of further users: lines of user, secret, and optionally target user and target password. Read again at SIGHUP." placeholder:"FILE"`
 	HTTP              string          `help:"Where metrics and a read-only status are served, host:port." name:"http" placeholder:"HOST:PORT"`
 	Config            kong.ConfigFlag `help:"JSON file with values for these flags." placeholder:"FILE"`
 	Jobs              int             `help:"COPY streams at once." default:"4"`
 	TLSCert           string          `help:"Certificate shown to clients (PEM)." name:"tls-cert" placeholder:"FILE"`
 	TLSKey            string          `help:"Its key (PEM)." name:"tls-key" placeholder:"FILE"`
-	ClientAuth        string          `help:"How clients prove who they are." enum:"scram-sha-256,trust" default:"scram-sha-256"`
+	TLSClientCA       string          `help:"Authority that signs clients' certificates (PEM); one whose common name is the user's then stands for the password." name:"tls-client-ca" placeholder:"FILE"`
+	ClientAuth        string          `help:"How clients prove who they are; cert lets nobody in without a certificate." enum:"scram-sha-256,cert,trust" default:"scram-sha-256"`
 	SourceLockTimeout time.Duration   `help:"Longest wait that a lock of ours may cause on the source." default:"200ms"`
 	HoldLimit         time.Duration   `help:"Longest time that a client is held." default:"60s"`
 	TrackSettings     []string        `help:"Custom settings, comma separated, whose names the application or its functions compute: all of them, or none." placeholder:"NAME,..."`
@@ -37,8 +41,11 @@ func (c *runCmd) Run(e *env) error {
 	if err != nil {
 		return &exitError{ExitUsage, err}
 	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	cfg := daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, Control: c.Control, HTTP: c.HTTP,
-		Jobs: c.Jobs, TLSCert: c.TLSCert, TLSKey: c.TLSKey, ClientAuth: c.ClientAuth, TrackSettings: c.TrackSettings,
+		Jobs: c.Jobs, TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSClientCA: c.TLSClientCA, ClientAuth: c.ClientAuth, TrackSettings: c.TrackSettings, Reload: hangups,
 		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, Version: Version}
 	if err := cfg.Validate(); err != nil {
 		return &exitError{ExitUsage, err}

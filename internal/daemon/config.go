@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -21,7 +22,9 @@ type Config struct {
 	Jobs           int    // COPY streams at once
 	TLSCert        string // certificate shown to clients, "" for no TLS
 	TLSKey         string
-	ClientAuth     string // "scram-sha-256" or "trust"
+	TLSClientCA    string           // who signs clients' certificates, "" to ask for none
+	ClientAuth     string           // "scram-sha-256", "cert" or "trust"
+	Reload         <-chan os.Signal // has the users file read again; nil for never
 	// TrackSettings are custom settings that statements or functions compute the names
 	// of; not nil, it is the operator's word that these are all. NoSettings says that
 	// there is none.
@@ -81,6 +84,12 @@ func (c Config) Validate() error {
 	}
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		errs = append(errs, errors.New("--tls-cert and --tls-key go together"))
+	}
+	if c.TLSClientCA != "" && c.TLSCert == "" {
+		errs = append(errs, errors.New("--tls-client-ca needs --tls-cert and --tls-key: clients show a certificate in TLS only"))
+	}
+	if c.ClientAuth == clientAuthCert && c.TLSClientCA == "" {
+		errs = append(errs, errors.New("--client-auth=cert needs --tls-client-ca, the authority that signs clients' certificates"))
 	}
 	return errors.Join(errs...)
 }

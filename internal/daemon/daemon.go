@@ -60,12 +60,13 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, onCopy func(contro
 	}
 	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), stream: newFollowing(), cover: &coverage{}}
 	var err error
-	if d.users, err = loadUsers(cfg); err != nil {
+	if d.users, err = loadUsers(cfg, log); err != nil {
 		return err
 	}
+	d.users.roles.asking = d.link(cfg.Source, "logins")
 	var cert *tlsconf.Server
 	if cfg.TLSCert != "" {
-		if cert, err = tlsconf.LoadServer(cfg.TLSCert, cfg.TLSKey); err != nil {
+		if cert, err = tlsconf.LoadServerCA(cfg.TLSCert, cfg.TLSKey, cfg.TLSClientCA); err != nil {
 			return usage(err)
 		}
 	}
@@ -100,9 +101,9 @@ func withoutNoise(err error) error {
 // build makes the parts and connects them.
 func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	source, target := d.users.endpoints()
-	pc := proxy.Config{Listener: listener, Auth: d.users.known, TLS: cert, Source: source, Target: target, Closed: true, TrackSettings: d.cfg.trackSettings(),
-		HoldLimit: d.cfg.HoldLimit, ShutdownTimeout: d.cfg.ShutdownTimeout, Types: &typeStore{target: d.link(d.cfg.Target, "types", pg.WithKey(d.id.target.Key))},
-		Log: d.log.With().Str(obs.KeyComponent, "proxy").Logger()}
+	pc := proxy.Config{Listener: listener, Auth: d.users, TLS: cert, RequireCertificate: d.cfg.ClientAuth == clientAuthCert, Source: source, Target: target, Closed: true,
+		TrackSettings: d.cfg.trackSettings(), HoldLimit: d.cfg.HoldLimit, ShutdownTimeout: d.cfg.ShutdownTimeout,
+		Types: &typeStore{target: d.link(d.cfg.Target, "types", pg.WithKey(d.id.target.Key))}, Log: d.log.With().Str(obs.KeyComponent, "proxy").Logger()}
 	var err error
 	if d.proxy, err = proxy.New(pc); err != nil {
 		return err
@@ -135,6 +136,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 		Blocked: d.blocked,
 		Log:     d.log.With().Str(obs.KeyComponent, "cutover").Logger(),
 	})
+	d.users.roles.active = func() bool { return d.coordinator.Status().Active == cutover.SideSource }
 	return err
 }
 
@@ -178,6 +180,7 @@ func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(
 	group.Go(func() error { return server.Run(parts) })
 	group.Go(func() error { return d.registrar.run(parts) })
 	group.Go(func() error { return d.monitor(parts) })
+	group.Go(func() error { return d.reload(parts) })
 	group.Go(func() error { return d.migrate(parts, onCopy) })
 	d.log.Info().Str("listen", d.proxy.Addr().String()).Str("run", d.id.target.RunID).Msg("serving")
 

@@ -53,6 +53,45 @@ func readPins(ctx context.Context, dsn pg.DSN) (Pins, error) {
 // of custom settings, of a database with very many functions.
 const pinTimeout = 30 * time.Second
 
+// readRolePins works out the effective values for a role whose password is not
+// known: those of the role that dsn logs in as, with the overrides of pg_db_role_setting
+// exchanged. unknown are settings which that role overrides for itself and for which
+// the catalog has nothing else.
+func readRolePins(ctx context.Context, dsn pg.DSN, role string) (pins Pins, unknown []string, err error) {
+	conn, err := plainConnect(ctx, dsn)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	rows, err := conn.Query(ctx, `SELECT s.name, coalesce(o.value, CASE WHEN s.source IN ('user', 'database user') THEN NULL ELSE s.reset_val END)
+		FROM pg_catalog.pg_settings s
+		LEFT JOIN LATERAL (
+			SELECT pg_catalog.substr(c.entry, pg_catalog.strpos(c.entry, '=') + 1) AS value
+			FROM pg_catalog.pg_db_role_setting d, pg_catalog.unnest(d.setconfig) c (entry)
+			WHERE pg_catalog.lower(pg_catalog.split_part(c.entry, '=', 1)) = pg_catalog.lower(s.name)
+			  AND d.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
+			  AND d.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $2))
+			ORDER BY d.setrole = 0, d.setdatabase = 0 LIMIT 1) o ON true
+		WHERE s.name = ANY ($1) AND s.reset_val IS NOT NULL ORDER BY s.name`, session.Pinned, role)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read settings of role %s at %s: %w", role, dsn.Redacted(), err)
+	}
+	pins = Pins{}
+	var name string
+	var value *string
+	if _, err := pgx.ForEachRow(rows, []any{&name, &value}, func() error {
+		if value == nil {
+			unknown = append(unknown, name)
+		} else {
+			pins[name] = *value
+		}
+		return nil
+	}); err != nil {
+		return nil, nil, fmt.Errorf("read settings of role %s at %s: %w", role, dsn.Redacted(), err)
+	}
+	return pins, unknown, nil
+}
+
 // acceptable drops the pins that the target does not take, and names them.
 func acceptable(ctx context.Context, target pg.DSN, pins Pins) (Pins, []string, error) {
 	conn, err := plainConnect(ctx, target)

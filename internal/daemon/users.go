@@ -6,10 +6,12 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
+	"crossfade/internal/pg"
 	"crossfade/proxy"
 	"crossfade/proxy/auth"
 	"crossfade/proxy/backend"
@@ -18,55 +20,103 @@ import (
 )
 
 // users are the roles that may log in at the proxy, and what the target's
-// servers are told for each. The users file has the say over the role of --source.
+// servers are told for each. The users file has the say over the role of --source,
+// and both over what the source has on its roles. It is the proxy's auth.Store.
 type users struct {
 	cfg   Config
-	known *auth.Users
+	file  atomic.Pointer[auth.Users] // the users file and the role of --source
+	roles *roles
 
 	mu   sync.Mutex
 	pins map[string]Pins // by the source's role
 }
 
 // loadUsers reads the users file and adds the role of --source.
-func loadUsers(cfg Config) (*users, error) {
-	main := auth.User{Name: cfg.Source.User(), Secret: auth.Plain(cfg.Source.Password()),
-		TargetName: cfg.Target.User(), TargetPassword: cfg.Target.Password()}
-	if cfg.ClientAuth == clientAuthTrust {
-		main.Secret = auth.Trust()
+func loadUsers(cfg Config, log zerolog.Logger) (*users, error) {
+	u := &users{cfg: cfg, pins: map[string]Pins{}, roles: newRoles(log)}
+	if _, err := u.read(); err != nil {
+		return nil, usage(err)
 	}
-	u := &users{cfg: cfg, pins: map[string]Pins{}}
-	u.known = auth.NewUsers()
-	if cfg.Users != "" {
-		file, err := auth.ReadUsers(cfg.Users)
-		if err != nil {
-			return nil, usage(err)
-		}
-		u.known = file
-	}
-	u.known = u.known.With(main)
-	if cfg.ClientAuth != clientAuthTrust && cfg.Source.Password() == "" {
+	if cfg.ClientAuth != clientAuthTrust && cfg.ClientAuth != clientAuthCert && cfg.Source.Password() == "" {
 		return nil, usage(fmt.Errorf("--source has no password, so clients that log in as %s cannot prove who they are: give the password, or --client-auth=trust", cfg.Source.User()))
 	}
 	return u, nil
 }
 
-// The ways in which clients prove who they are.
-const clientAuthTrust = "trust"
+// read puts the users file as it is now in force, and returns how many users it
+// has. One that cannot be used leaves in force what was.
+func (u *users) read() (int, error) {
+	main := auth.User{Name: u.cfg.Source.User(), TargetName: u.cfg.Target.User(), TargetPassword: u.cfg.Target.Password()}
+	switch {
+	case u.cfg.ClientAuth == clientAuthTrust:
+		main.Secret = auth.Trust()
+	case u.cfg.Source.Password() != "":
+		main.Secret = auth.Plain(u.cfg.Source.Password())
+	}
+	file := auth.NewUsers()
+	if u.cfg.Users != "" {
+		var err error
+		if file, err = auth.ReadUsers(u.cfg.Users); err != nil {
+			return 0, err
+		}
+	}
+	n := len(file.Names())
+	u.file.Store(file.With(main))
+	return n, nil
+}
 
-// pin reads the source's effective settings for every role, checks them with
-// the target and keeps them there.
+// The ways in which clients prove who they are.
+const (
+	clientAuthTrust = "trust"
+	clientAuthCert  = "cert" // by a certificate, and not otherwise
+)
+
+// Secret implements auth.Store. The source is asked only where the users file has
+// nothing to check the user with: what it has needs no network.
+func (u *users) Secret(ctx context.Context, user string) (auth.Secret, bool, error) {
+	secret, ok, err := u.file.Load().Secret(ctx, user)
+	if err != nil {
+		return auth.Secret{}, false, err
+	}
+	r, there := u.roles.lookup(ctx, user, !secret.Known())
+	if !there {
+		return secret, ok, nil
+	}
+	if !secret.Known() {
+		secret = r.secret
+	}
+	return r.on(secret), true, nil
+}
+
+// pin reads from the source what its roles need on the target: what logins go by,
+// and the effective settings of each, checked with the target. It is kept there.
 func (u *users) pin(ctx context.Context, target *pgx.Conn, log zerolog.Logger) error {
-	for _, name := range u.known.Names() {
-		su, sp, ok := u.known.Source(name)
-		if !ok {
-			continue
-		}
-		if su == u.cfg.Source.User() {
-			sp = u.cfg.Source.Password()
-		}
-		pins, err := readPins(ctx, u.cfg.Source.WithUser(su, sp))
+	if err := u.roles.renew(ctx, 0); err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	if err := u.roles.save(ctx, target); err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	return u.pinEach(ctx, target, u.file.Load().Names(), log)
+}
+
+// pinMissing does it for users that have come with a new users file.
+func (u *users) pinMissing(ctx context.Context, target *pgx.Conn, log zerolog.Logger) error {
+	u.mu.Lock()
+	names := slices.DeleteFunc(u.file.Load().Names(), func(name string) bool { return u.pins[name] != nil })
+	u.mu.Unlock()
+	return u.pinEach(ctx, target, names, log)
+}
+
+func (u *users) pinEach(ctx context.Context, target *pgx.Conn, names []string, log zerolog.Logger) error {
+	for _, name := range names {
+		pins, unknown, err := u.readPins(ctx, name)
 		if err != nil {
 			return fmt.Errorf("source: %w", err)
+		}
+		if len(unknown) > 0 {
+			log.Warn().Strs("settings", unknown).Str("user", name).
+				Msg("what the source has for these settings cannot be found out without the user's password; the target's own values count")
 		}
 		kept, refused, err := acceptable(ctx, u.cfg.Target, pins)
 		if err != nil {
@@ -83,6 +133,20 @@ func (u *users) pin(ctx context.Context, target *pgx.Conn, log zerolog.Logger) e
 	return nil
 }
 
+// readPins reads the settings of one role: in a session of its own where its
+// password is known, else from the catalog.
+func (u *users) readPins(ctx context.Context, name string) (pins Pins, unknown []string, err error) {
+	if su, sp, ok := u.sourceCredentials(name); ok {
+		pins, err = readPins(ctx, u.cfg.Source.WithUser(su, sp))
+		if name == u.cfg.Source.User() || !pg.IsCode(err, pg.CodeInvalidPassword, pg.CodeInvalidAuthorization) {
+			return pins, nil, err
+		}
+		// The users file is wrong about one role, or the source does not let it in: that is
+		// told to whoever logs in, and no reason to move nobody.
+	}
+	return readRolePins(ctx, u.cfg.Source, name)
+}
+
 func (u *users) set(name string, p Pins) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -91,6 +155,9 @@ func (u *users) set(name string, p Pins) {
 
 // load takes the pins that an earlier start kept.
 func (u *users) load(ctx context.Context, target *pgx.Conn) error {
+	if err := u.roles.load(ctx, target); err != nil {
+		return err
+	}
 	all, err := loadPins(ctx, target)
 	if err != nil {
 		return err
@@ -118,13 +185,14 @@ func (u *users) endpoints() (source, target proxy.Endpoint) {
 		Name:        "source",
 		Dial:        backend.Config{Address: u.cfg.Source.Address(), TLS: tlsconf.FromPgx(u.cfg.Source.Config())},
 		Credentials: u.sourceCredentials,
+		Proofs:      true, // what Secret takes from the source
 		Database:    u.served(u.cfg.Source.Database()),
 		Pins:        func(context.Context, string, string) ([]wire.Param, error) { return nil, nil },
 	}
 	target = proxy.Endpoint{
 		Name:        "target",
 		Dial:        backend.Config{Address: u.cfg.Target.Address(), TLS: tlsconf.FromPgx(u.cfg.Target.Config())},
-		Credentials: u.known.Target,
+		Credentials: func(user string) (string, string, bool) { return u.file.Load().Target(user) },
 		Database:    u.served(u.cfg.Target.Database()),
 		Pins:        u.targetPins,
 	}
@@ -146,5 +214,5 @@ func (u *users) sourceCredentials(user string) (string, string, bool) {
 	if user == u.cfg.Source.User() {
 		return user, u.cfg.Source.Password(), true
 	}
-	return u.known.Source(user)
+	return u.file.Load().Source(user)
 }

@@ -44,6 +44,23 @@ const fenceRights = `
 REVOKE ALL ON FUNCTION crossfade.fence() FROM PUBLIC;
 `
 
+// roleRights leaves crossfade.role to its owner, whatever the default privileges
+// of the database hand out: it has verifiers of passwords.
+const roleRights = `
+DO $rights$
+DECLARE
+	grantee text;
+BEGIN
+	FOR grantee IN SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END
+		FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
+		WHERE c.oid = 'crossfade.role'::pg_catalog.regclass AND a.grantee <> c.relowner
+	LOOP
+		EXECUTE 'REVOKE ALL ON crossfade.role FROM ' || grantee;
+	END LOOP;
+END
+$rights$;
+`
+
 // SourceDDL makes the schema crossfade on the source.
 const SourceDDL = `
 CREATE SCHEMA crossfade;
@@ -140,4 +157,10 @@ CREATE TABLE crossfade.type (
 	kind text NOT NULL,
 	elem oid NOT NULL
 );
-` + ShutFence + fenceRights
+CREATE TABLE crossfade.role (
+	name text PRIMARY KEY,
+	can_login boolean NOT NULL,
+	valid_until timestamptz,
+	secret text NOT NULL DEFAULT ''
+);
+` + roleRights + ShutFence + fenceRights

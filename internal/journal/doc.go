@@ -6,7 +6,8 @@
 // function of the fence. On the target: run (one row: what is being moved and
 // how far it is), relation and chunk (what is copied), progress (what is
 // applied), item (what of the schema is restored), decision (which epochs were
-// decided), and a fence of its own.
+// decided), pin and role (what logins need to know of the source's roles), and a
+// fence of its own.
 //
 // Invariants:
 //
@@ -18,6 +19,8 @@
 //   - A fence is in the catalog (C14): triggers on every table, enabled as
 //     ALWAYS, and the body of their function, which shuts or opens them all at
 //     once. Rows only carry the key by which our own sessions pass.
+//   - crossfade.role has verifiers of passwords: nobody but its owner has a right
+//     on it, and no error or log shows what is in it.
 //   - Both run rows carry the same run_id; two databases whose rows differ
 //     belong to different runs and are never touched together.
 package journal

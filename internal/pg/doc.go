@@ -7,6 +7,8 @@
 //   - A password never leaves a DSN through String, Redacted, an error or a
 //     child's argument list; only Config and LibpqEnv hand it out, to the
 //     driver and to the environment of a child process.
+//   - A DSN that leads to a host of Neon's verifies its certificate and binds the
+//     password exchange to the channel, unless it says otherwise by name (harden).
 //   - A session opened by Connect has every time limit of the server switched
 //     off and pins the settings that change how a value is written as text, so
 //     that text written by one server reads the same on another. The server

@@ -38,6 +38,7 @@ func ParseDSN(s string) (DSN, error) {
 			return DSN{}, fmt.Errorf("connection string %s names no user", redact(s))
 		}
 	}
+	harden(cfg)
 	return DSN{raw: s, cfg: cfg}, nil
 }
 

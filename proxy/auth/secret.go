@@ -7,17 +7,21 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"crossfade/proxy/auth/scram"
 )
 
-// Secret is what is known of a user's password: plain text, a SCRAM verifier, an md5 hash, or that none is asked.
-// It may be copied and used concurrently.
+// Secret is what is known of a user's password: plain text, a SCRAM verifier, an md5 hash, or that none is asked; and
+// whether the role may log in, and until when with the password. It may be copied and used concurrently.
 type Secret struct {
 	kind     secretKind
 	plain    string
 	verifier scram.Verifier
 	md5      string // 32 hex digits: md5(password || user)
+
+	until   time.Time // VALID UNTIL, zero for always
+	noLogin bool
 }
 
 type secretKind uint8
@@ -51,11 +55,35 @@ func ParseSecret(s string) (Secret, error) {
 	return Plain(s), nil
 }
 
+// ParseStored reads pg_authid.rolpassword. What is no verifier and no md5 hash, or is NULL there (""), fits no password.
+func ParseStored(s string) (Secret, error) {
+	if s == "" {
+		return Secret{}, nil
+	}
+	out, err := ParseSecret(s)
+	if err == nil && out.kind == secretPlain {
+		return Secret{}, errors.New("stored password is neither a SCRAM verifier nor an md5 hash")
+	}
+	return out, err
+}
+
+// Known reports whether there is anything to check a client with.
+func (s Secret) Known() bool { return s.kind != secretNone }
+
 // Plain is a password in plain text, whatever it looks like.
 func Plain(password string) Secret { return Secret{kind: secretPlain, plain: password} }
 
 // Trust lets the user in without a password.
 func Trust() Secret { return Secret{kind: secretTrust} }
+
+// ValidUntil returns the secret with an end of its password's time, VALID UNTIL of the role. Zero means no end.
+func (s Secret) ValidUntil(t time.Time) Secret { s.until = t; return s }
+
+// NoLogin returns the secret of a role that may not log in, whatever it proves.
+func (s Secret) NoLogin() Secret { s.noLogin = true; return s }
+
+// expired reports whether the password's time is over, by the clock of this machine.
+func (s Secret) expired() bool { return !s.until.IsZero() && !time.Now().Before(s.until) }
 
 // Plaintext returns the password where it is known: without it nobody can log in elsewhere as this user.
 func (s Secret) Plaintext() (string, bool) { return s.plain, s.kind == secretPlain }

@@ -30,27 +30,23 @@ var processKey = func() []byte {
 // deriver is shared by all servers: its bound is the bound of the process.
 var deriver = scram.NewDeriver(0)
 
-// Server proves who the client is and writes AuthenticationOk. certHash is the channel-binding hash of the certificate
-// that this connection showed, nil without TLS: with it SCRAM-SHA-256-PLUS is offered. ctx bounds the wait for a derivation;
-// the caller bounds reads by a deadline on conn. What the client did wrong comes back as a *wire.ServerError that has not
-// been sent; any other error is of the connection or of the store, and tells the client nothing.
-func Server(ctx context.Context, conn io.ReadWriter, user string, store Store, certHash []byte) error {
-	secret, known, err := store.Secret(ctx, user)
+// Server proves who the client is and writes AuthenticationOk. With a channel binding SCRAM-SHA-256-PLUS is offered. ctx
+// bounds the wait for a derivation; the caller bounds reads by a deadline on conn. What the client did wrong comes back as
+// a *wire.ServerError that has not been sent; any other error is of the connection or of the store, and tells the client nothing.
+func Server(ctx context.Context, conn io.ReadWriter, c Client, store Store) (Proof, error) {
+	secret, known, err := store.Secret(ctx, c.User)
 	if err != nil {
-		return fmt.Errorf("look up user: %w", err)
+		return Proof{}, fmt.Errorf("look up user: %w", err)
 	}
-	x := exchange{conn: conn, user: user}
-	switch {
-	case known && secret.kind == secretTrust:
-	case known && secret.kind == secretMD5:
-		err = x.md5(secret.md5)
-	default:
-		err = x.scram(ctx, secret, known && secret.kind != secretNone, certHash)
-	}
+	x := exchange{conn: conn, client: &c, secret: secret, known: known}
+	proof, err := x.run(ctx)
 	if err != nil {
-		return err
+		return Proof{}, err
 	}
-	return x.send(wire.AppendAuthOK(nil))
+	if secret.noLogin {
+		return Proof{}, wire.NewFatal("28000", fmt.Sprintf("role %q is not permitted to log in", c.User))
+	}
+	return proof, x.send(wire.AppendAuthOK(nil))
 }
 
 // Refused is the answer to a wrong password, and to a user who does not exist.
@@ -58,9 +54,28 @@ func Refused(user string) *wire.ServerError {
 	return wire.NewFatal("28P01", fmt.Sprintf("password authentication failed for user %q", user))
 }
 
+// exchange is one authentication.
 type exchange struct {
-	conn io.ReadWriter
-	user string
+	conn   io.ReadWriter
+	client *Client
+	secret Secret
+	known  bool
+}
+
+// run asks the client for what its secret wants. A password whose time is over fits as little as a wrong one.
+func (x *exchange) run(ctx context.Context) (Proof, error) {
+	done, err := x.client.certified()
+	switch {
+	case err != nil:
+		return Proof{}, err
+	case done && !x.known:
+		return Proof{}, wire.NewFatal("28000", fmt.Sprintf("role %q does not exist", x.client.User))
+	case done || x.known && x.secret.kind == secretTrust:
+		return Proof{}, nil
+	case x.known && x.secret.kind == secretMD5:
+		return x.md5()
+	}
+	return x.scram(ctx)
 }
 
 func (x *exchange) send(b []byte) error {
@@ -84,92 +99,120 @@ func (x *exchange) password() ([]byte, error) {
 	return f.Body, nil
 }
 
-func (x *exchange) md5(hash string) error {
+func (x *exchange) md5() (Proof, error) {
 	var salt [4]byte
 	_, _ = rand.Read(salt[:]) // never fails since Go 1.24
 	if err := x.send(wire.AppendAuthMD5(nil, salt)); err != nil {
-		return err
+		return Proof{}, err
 	}
 	body, err := x.password()
 	if err != nil {
-		return err
+		return Proof{}, err
 	}
 	got, err := wire.DecodePassword(body)
 	if err != nil {
-		return wire.NewFatal("08P01", "invalid password packet size")
+		return Proof{}, wire.NewFatal("08P01", "invalid password packet size")
 	}
-	if !equal(got, MD5Response(hash, salt)) {
-		return Refused(x.user)
+	if !equal(got, MD5Response(x.secret.md5, salt)) || x.secret.expired() {
+		return Proof{}, Refused(x.client.User)
 	}
-	return nil
+	return Proof{md5: x.secret.md5}, nil
 }
 
-func (x *exchange) scram(ctx context.Context, secret Secret, known bool, certHash []byte) error {
-	cfg := scram.ServerConfig{Binding: certHash}
+// verifier is what the client's proof is checked with. For a user who does not exist, or has no password, it is one that
+// nothing fits.
+func (x *exchange) verifier(ctx context.Context) (v scram.Verifier, mock bool, err error) {
 	switch {
-	case !known:
-		cfg.Mock, cfg.Verifier = true, scram.Mock(processKey, x.user)
-	case secret.kind == secretVerifier:
-		cfg.Verifier = secret.verifier
-	default:
-		salt := scram.Salt(processKey, x.user)
-		keys, err := deriver.Derive(ctx, secret.plain, salt, scram.DefaultIterations)
-		if err != nil {
-			return err
-		}
-		cfg.Verifier = keys.Verifier(salt, scram.DefaultIterations)
+	case !x.known || x.secret.kind == secretNone:
+		return scram.Mock(processKey, x.client.User), true, nil
+	case x.secret.kind == secretVerifier:
+		return x.secret.verifier, x.secret.expired(), nil
 	}
-	mechanisms := []string{scram.Mechanism}
-	if certHash != nil {
-		mechanisms = []string{scram.MechanismPlus, scram.Mechanism}
+	owner := x.client.Address
+	if owner == "" {
+		owner = x.client.User
 	}
-	if err := x.send(wire.AppendAuthSASL(nil, mechanisms...)); err != nil {
-		return err
+	salt := scram.Salt(processKey, x.client.User)
+	keys, err := deriver.Derive(ctx, owner, x.secret.plain, salt, scram.DefaultIterations)
+	if err != nil {
+		return scram.Verifier{}, false, err
+	}
+	return keys.Verifier(salt, scram.DefaultIterations), x.secret.expired(), nil
+}
+
+func (x *exchange) scram(ctx context.Context) (Proof, error) {
+	cfg := scram.ServerConfig{Binding: x.client.Binding}
+	var err error
+	if cfg.Verifier, cfg.Mock, err = x.verifier(ctx); err != nil {
+		return Proof{}, err
+	}
+	s, first, err := x.choose(cfg)
+	if err != nil {
+		return Proof{}, err
+	}
+	challenge, err := s.First(first)
+	if err != nil {
+		return Proof{}, x.refuse(err)
+	}
+	if err := x.send(wire.AppendAuthSASLContinue(nil, challenge)); err != nil {
+		return Proof{}, err
 	}
 	body, err := x.password()
 	if err != nil {
-		return err
+		return Proof{}, err
+	}
+	final, err := s.Final(body)
+	if err != nil {
+		return Proof{}, x.refuse(err)
+	}
+	if err := x.send(wire.AppendAuthSASLFinal(nil, final)); err != nil {
+		return Proof{}, err
+	}
+	if x.secret.kind != secretVerifier {
+		return Proof{}, nil // its verifier is of our own making, no server has it
+	}
+	return Proof{scram: s.Proven()}, nil
+}
+
+// choose offers the mechanisms and returns the exchange of the one that the client chose, with its first message.
+func (x *exchange) choose(cfg scram.ServerConfig) (*scram.Server, []byte, error) {
+	mechanisms := []string{scram.Mechanism}
+	if cfg.Binding != nil {
+		mechanisms = []string{scram.MechanismPlus, scram.Mechanism}
+	}
+	if err := x.send(wire.AppendAuthSASL(nil, mechanisms...)); err != nil {
+		return nil, nil, err
+	}
+	body, err := x.password()
+	if err != nil {
+		return nil, nil, err
 	}
 	chosen, data, err := wire.DecodeSASLInitial(body)
 	switch {
 	case err != nil:
-		return wire.NewFatal("08P01", "malformed SASLInitialResponse message")
-	case chosen == scram.MechanismPlus && certHash != nil:
+		return nil, nil, wire.NewFatal("08P01", "malformed SASLInitialResponse message")
+	case chosen == scram.MechanismPlus && cfg.Binding != nil:
 		cfg.Plus = true
 	case chosen != scram.Mechanism:
-		return wire.NewFatal("08P01", "client selected an invalid SASL authentication mechanism")
+		return nil, nil, wire.NewFatal("08P01", "client selected an invalid SASL authentication mechanism")
 	}
 	s := scram.NewServer(cfg)
 	if data == nil { // the mechanism was chosen without its first message: ask for it
 		if err := x.send(wire.AppendAuthSASLContinue(nil, nil)); err != nil {
-			return err
+			return nil, nil, err
 		}
 		if data, err = x.password(); err != nil {
-			return err
+			return nil, nil, err
 		}
 	}
-	challenge, err := s.First(data)
-	if err != nil {
-		return x.refuse(err)
-	}
-	if err := x.send(wire.AppendAuthSASLContinue(nil, challenge)); err != nil {
-		return err
-	}
-	if body, err = x.password(); err != nil {
-		return err
-	}
-	final, err := s.Final(body)
-	if err != nil {
-		return x.refuse(err)
-	}
-	return x.send(wire.AppendAuthSASLFinal(nil, final))
+	return s, data, nil
 }
 
 // refuse turns an error of the SCRAM exchange into what the client is told. None of them quotes a secret.
 func (x *exchange) refuse(err error) error {
 	switch {
 	case errors.Is(err, scram.ErrRefused):
-		return Refused(x.user)
+		return Refused(x.client.User)
 	case errors.Is(err, scram.ErrProtocol):
 		return wire.NewFatal("08P01", err.Error())
 	}

@@ -44,7 +44,7 @@ func door(ctx context.Context, conn net.Conn, store auth.Store, cert *tlsconf.Se
 			continue
 		}
 		user, _ := s.Get("user")
-		if err := auth.Server(ctx, conn, user, store, binding); err != nil {
+		if _, err := auth.Server(ctx, conn, auth.Client{User: user, Binding: binding}, store); err != nil {
 			var told *wire.ServerError
 			if errors.As(err, &told) {
 				_, _ = conn.Write(wire.AppendError(nil, told))
@@ -91,7 +91,7 @@ func secret(t *testing.T, s string) auth.Secret {
 func store(t *testing.T) *auth.Users {
 	t.Helper()
 	salt := scram.NewSalt()
-	k, err := scram.NewDeriver(1).Derive(context.Background(), "pw", salt, 4096)
+	k, err := scram.NewDeriver(1).Derive(context.Background(), "owner", "pw", salt, 4096)
 	require.NoError(t, err)
 	return auth.NewUsers(
 		auth.User{Name: "plain", Secret: secret(t, "pw")},
@@ -176,20 +176,34 @@ func TestHostileClients(t *testing.T) {
 		"plus without TLS":  {"plain", wire.AppendSASLInitial(nil, scram.MechanismPlus, []byte("p=tls-server-end-point,,n=,r=x")), "08P01"},
 		"garbage":           {"plain", wire.AppendSASLInitial(nil, scram.Mechanism, []byte("garbage")), "08P01"},
 		"md5, no NUL":       {"hashed", wire.AppendFrame(nil, 'p', []byte("md5")), "08P01"},
+		"empty md5":         {"hashed", wire.AppendPassword(nil, ""), "28P01"},
+		"NUL in the middle": {"plain", wire.AppendSASLInitial(nil, scram.Mechanism, []byte("n,,n=,r=a\x00b")), "08P01"},
+		"zeros":             {"plain", wire.AppendFrame(nil, 'p', make([]byte, 100)), "08P01"},
 		"authzid":           {"plain", wire.AppendSASLInitial(nil, scram.Mechanism, []byte("n,a=root,n=,r=x")), "28000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			conn := &scripted{in: bytes.NewReader(c.in)}
-			err := auth.Server(context.Background(), conn, c.user, users, nil)
+			_, err := auth.Server(context.Background(), conn, auth.Client{User: c.user}, users)
 			var told *wire.ServerError
 			require.ErrorAs(t, err, &told)
 			require.Equal(t, c.code, told.Code)
 			require.True(t, told.Fatal())
 		})
 	}
-	err := auth.Server(context.Background(), &scripted{in: bytes.NewReader(nil)}, "plain", users, nil)
+	_, err := auth.Server(context.Background(), &scripted{in: bytes.NewReader(nil)}, auth.Client{User: "plain"}, users)
 	require.ErrorIs(t, err, io.EOF)
+}
+
+// TestOfferRemoved: a client that could bind the channel and saw no offer of it is refused, since there was one.
+func TestOfferRemoved(t *testing.T) {
+	t.Parallel()
+	conn := &scripted{in: bytes.NewReader(wire.AppendSASLInitial(nil, scram.Mechanism, []byte("y,,n=,r=abc")))}
+	_, err := auth.Server(context.Background(), conn, auth.Client{User: "plain", Binding: []byte("hash")}, store(t))
+	var told *wire.ServerError
+	require.ErrorAs(t, err, &told)
+	require.Equal(t, "28000", told.Code)
+	require.Contains(t, told.Message, "channel binding negotiation error")
 }
 
 // TestUnknownUserLooksKnown: the challenge of a user who does not exist has the form of one who does, and its salt stays.
@@ -198,9 +212,10 @@ func TestUnknownUserLooksKnown(t *testing.T) {
 	users := store(t)
 	challenge := func(user string) (salt, rest string) {
 		conn := &scripted{in: bytes.NewReader(wire.AppendSASLInitial(nil, scram.Mechanism, []byte("n,,n=,r=abc")))}
-		require.ErrorIs(t, auth.Server(context.Background(), conn, user, users, nil), io.EOF)
+		_, err := auth.Server(context.Background(), conn, auth.Client{User: user}, users)
+		require.ErrorIs(t, err, io.EOF)
 		r := wire.NewReader(&conn.out, 0)
-		_, err := r.Next()
+		_, err = r.Next()
 		require.NoError(t, err)
 		f, err := r.Next()
 		require.NoError(t, err)
@@ -227,7 +242,7 @@ func (broken) Secret(context.Context, string) (auth.Secret, bool, error) {
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
 	conn := &scripted{in: bytes.NewReader(nil)}
-	err := auth.Server(context.Background(), conn, "u", broken{}, nil)
+	_, err := auth.Server(context.Background(), conn, auth.Client{User: "u"}, broken{})
 	require.ErrorContains(t, err, "look up user: no connection")
 	require.Empty(t, conn.out.Bytes(), "the client is told nothing")
 }

@@ -10,7 +10,7 @@ import (
 // User is one role of the application and what is known of it on both sides.
 type User struct {
 	Name   string
-	Secret Secret // checked against the client; in plain text it also logs in to the source
+	Secret Secret // checked against the client; in plain text it also logs in to the source. None: somebody else knows it
 
 	// TargetName and TargetPassword log in to the target; both empty mean the same name and password.
 	TargetName, TargetPassword string
@@ -83,9 +83,15 @@ func (u *Users) Names() []string {
 	return names
 }
 
+// field is one value of a line.
+type field struct {
+	text   string
+	quoted bool
+}
+
 // fields splits a line at blanks. A field in double quotes may contain blanks; a doubled quote stands for one.
-func fields(line string) ([]string, error) {
-	var out []string
+func fields(line string) ([]field, error) {
+	var out []field
 	for {
 		line = strings.TrimLeft(line, " \t\r")
 		if line == "" || line[0] == '#' {
@@ -96,7 +102,7 @@ func fields(line string) ([]string, error) {
 			if n < 0 {
 				n = len(line)
 			}
-			out, line = append(out, line[:n]), line[n:]
+			out, line = append(out, field{text: line[:n]}), line[n:]
 			continue
 		}
 		var b strings.Builder
@@ -117,6 +123,6 @@ func fields(line string) ([]string, error) {
 		if rest != "" && !strings.ContainsAny(rest[:1], " \t\r") {
 			return nil, errors.New("a blank is missing behind a quoted value")
 		}
-		out, line = append(out, b.String()), rest
+		out, line = append(out, field{text: b.String(), quoted: true}), rest
 	}
 }

@@ -18,17 +18,21 @@ app  hunter2
 
 "odd user" "pass ""word"" # not a comment" target "other pw"   # a comment
 hashed md50123456789abcdef0123456789abcdef neon_app neon_pw
+kept - neon_kept kept_pw
+dash "-"
 `
 
 func TestParseUsers(t *testing.T) {
 	t.Parallel()
 	u, err := auth.ParseUsers(strings.NewReader(usersFile))
 	require.NoError(t, err)
-	require.ElementsMatch(t, []string{"app", "odd user", "hashed"}, u.Names())
+	require.ElementsMatch(t, []string{"app", "odd user", "hashed", "kept", "dash"}, u.Names())
 	for user, want := range map[string][2]string{
 		"app":      {"app/hunter2", "app/hunter2"},
 		"odd user": {`odd user/pass "word" # not a comment`, "target/other pw"},
 		"hashed":   {"", "neon_app/neon_pw"},
+		"kept":     {"", "neon_kept/kept_pw"},
+		"dash":     {"dash/-", "dash/-"},
 		"nobody":   {"", ""},
 	} {
 		for side, f := range map[int]func(string) (string, string, bool){0: u.Source, 1: u.Target} {
@@ -61,6 +65,8 @@ func TestParseUsersErrors(t *testing.T) {
 		"a topsecret\na b":                       "line 2: user is already in line 1",
 		`"" topsecret`:                           "line 1: user name is empty",
 		`a ""`:                                   "line 1: secret is empty",
+		"a -":                                    "line 1: only what the password is checked with is given",
+		"a md50123456789abcdef0123456789abcdef":  "line 1: only what the password is checked with is given",
 		`a "topsecret`:                           "line 1: a quoted value does not end",
 		`a "topsecret"b c d`:                     "line 1: a blank is missing",
 		`a topsecret "" d`:                       "line 1: target user or password is empty",

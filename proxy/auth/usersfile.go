@@ -15,8 +15,9 @@ const maxUsersLine = 4*MaxPassword + 64
 //	user secret [target_user target_password]
 //
 // with values in double quotes where they have blanks, begin with # or are empty. secret is the password, or what
-// pg_authid has for it: a SCRAM verifier or an md5 hash, which then need the target's credentials and cannot log in to the source. Errors name the
-// line and never quote a value.
+// pg_authid has for it: a SCRAM verifier or an md5 hash. With these the target's credentials are needed, and the source is
+// logged in to with the client's own proof, as long as the source has the same. A bare - stands for what the source itself
+// has. Errors name the line and never quote a value.
 func ReadUsers(file string) (*Users, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -59,7 +60,7 @@ func ParseUsers(r io.Reader) (*Users, error) {
 		if len(values) != 2 && len(values) != 4 {
 			return nil, fmt.Errorf("line %d: has %d values; write: user secret [target_user target_password]", n, len(values))
 		}
-		u := User{Name: values[0]}
+		u := User{Name: values[0].text}
 		if u.Name == "" {
 			return nil, fmt.Errorf("line %d: user name is empty", n)
 		}
@@ -67,11 +68,17 @@ func ParseUsers(r io.Reader) (*Users, error) {
 			return nil, fmt.Errorf("line %d: user is already in line %d", n, first)
 		}
 		seen[u.Name] = n
-		if u.Secret, err = ParseSecret(values[1]); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
+		own := values[1] == field{text: "-"}
+		if !own {
+			if u.Secret, err = ParseSecret(values[1].text); err != nil {
+				return nil, fmt.Errorf("line %d: %w", n, err)
+			}
+		}
+		if _, plain := u.Secret.Plaintext(); !plain && len(values) != 4 {
+			return nil, fmt.Errorf("line %d: only what the password is checked with is given: add target_user and target_password", n)
 		}
 		if len(values) == 4 {
-			u.TargetName, u.TargetPassword = values[2], values[3]
+			u.TargetName, u.TargetPassword = values[2].text, values[3].text
 			if u.TargetName == "" || u.TargetPassword == "" {
 				return nil, fmt.Errorf("line %d: target user or password is empty", n)
 			}

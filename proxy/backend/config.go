@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"crossfade/proxy/auth"
 	"crossfade/proxy/tlsconf"
 	"crossfade/proxy/wire"
 )
@@ -28,8 +29,9 @@ type Config struct {
 	Address        string // host:port, or the path of a Unix socket
 	TLS            tlsconf.Client
 	User           string
-	Password       string // empty for none
-	Database       string // empty for the user's name
+	Password       string     // empty for none
+	Proof          auth.Proof // in place of a password: logs in where the server keeps the secret that the client proved itself by
+	Database       string     // empty for the user's name
 	Params         []wire.Param
 	ConnectTimeout time.Duration // from dial to ReadyForQuery; 0 means DefaultConnectTimeout
 }

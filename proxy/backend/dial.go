@@ -9,6 +9,7 @@ import (
 	"net"
 	"time"
 
+	"crossfade/proxy/auth"
 	"crossfade/proxy/tlsconf"
 	"crossfade/proxy/wire"
 )
@@ -119,7 +120,7 @@ func login(ctx context.Context, raw net.Conn, c Config, encrypt bool) (*Conn, er
 		return nil, err
 	}
 	out := &Conn{Conn: conn, PID: l.pid, Key: l.key, Params: l.params, cfg: c}
-	out.cfg.Password = "" // not needed any more
+	out.cfg.Password, out.cfg.Proof = "", auth.Proof{} // not needed any more
 	if rest := l.frames.Buffered(); len(rest) > 0 {
 		out.leftover = append([]byte(nil), rest...)
 	}

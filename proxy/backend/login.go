@@ -158,28 +158,40 @@ func (l *loginState) authenticate(ctx context.Context) error {
 }
 
 func (l *loginState) password(a wire.Auth) error {
-	if l.cfg.Password == "" {
-		return fmt.Errorf("server asks for a password of user %q, and none is configured", l.cfg.User)
-	}
 	answer := l.cfg.Password
+	hash := l.cfg.Proof.MD5()
+	if answer != "" {
+		hash = auth.MD5Hash(l.cfg.User, answer)
+	}
+	if answer == "" && (a.Kind != wire.AuthMD5 || hash == "") {
+		return l.nothing()
+	}
 	if a.Kind == wire.AuthMD5 {
-		answer = auth.MD5Response(auth.MD5Hash(l.cfg.User, l.cfg.Password), a.Salt)
+		answer = auth.MD5Response(hash, a.Salt)
 	} else if _, ok := l.conn.(*tls.Conn); !ok && !l.cfg.local() {
 		return errors.New("server asks for the password in clear text without TLS; use sslmode=require or another method in its pg_hba.conf")
 	}
 	return l.send(wire.AppendPassword(nil, answer))
 }
 
+// ErrNoPassword says that the server asks for a password and there is none, nor a proof of the kind that it takes.
+var ErrNoPassword = errors.New("server asks for a password, and none is known")
+
+func (l *loginState) nothing() error { return fmt.Errorf("%w: user %q", ErrNoPassword, l.cfg.User) }
+
 // sasl runs SCRAM until the server has proved itself; bound reports whether the channel was bound.
 func (l *loginState) sasl(ctx context.Context, offered []string) (bound bool, err error) {
-	if l.cfg.Password == "" {
-		return false, fmt.Errorf("server asks for a password of user %q, and none is configured", l.cfg.User)
+	proven := l.cfg.Proof.SCRAM()
+	if l.cfg.Password == "" && proven == nil {
+		return false, l.nothing()
 	}
 	cfg, mechanism, err := l.mechanism(offered)
 	if err != nil {
 		return false, err
 	}
-	cfg.Derive = scram.Password(deriver, l.cfg.Password)
+	if cfg.Derive = scram.Password(deriver, l.cfg.User, l.cfg.Password); l.cfg.Password == "" {
+		cfg.Derive = proven.Derive
+	}
 	s := scram.NewClient(cfg)
 	if err := l.send(wire.AppendSASLInitial(nil, mechanism, s.First())); err != nil {
 		return false, err

@@ -138,7 +138,7 @@ func TestLogIn(t *testing.T) {
 		"wrong password":           {"u_scram", "no", tlsconf.Client{}, false, "28P01", "password authentication failed"},
 		"wrong password, prefer":   {"u_scram", "no", mode(t, "prefer", ""), false, "28P01", "password authentication failed"},
 		"wrong md5":                {"u_md5", "no", tlsconf.Client{}, false, "28P01", "password authentication failed"},
-		"no password":              {"u_scram", "", tlsconf.Client{}, false, "", "none is configured"},
+		"no password":              {"u_scram", "", tlsconf.Client{}, false, "", "none is known"},
 		"unknown user":             {"nobody", "pw", tlsconf.Client{}, false, "28P01", ""},
 		"unknown authority":        {"u_scram", "pw", mode(t, "verify-full", tlstest.NewAuthority(t, false).RootFile), false, "", "unknown authority"},
 		"binding without TLS":      {"u_scram", "pw", insist, false, "", "channel binding is required"},

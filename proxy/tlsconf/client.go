@@ -141,6 +141,9 @@ func FromPgx(c *pgx.ConnConfig) Client {
 		return Client{Binding: out.Binding}
 	case c.TLSConfig == nil:
 		out.Mode, out.Config = Allow, other.Clone()
+		if out.Direct { // TLS from the first byte is no second try
+			out.Mode = Require
+		}
 	case second && other == nil:
 		out.Mode, out.Config = Prefer, c.TLSConfig.Clone()
 	case !c.TLSConfig.InsecureSkipVerify:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"net"
@@ -15,21 +16,29 @@ import (
 // Server holds the certificate that the proxy shows to clients. Safe for concurrent use.
 type Server struct {
 	certFile, keyFile string
+	clientCA          string // certificates of those who sign clients', "" to ask clients for none
 
 	mu struct {
 		sync.Mutex
 		cert    *tls.Certificate
-		binding []byte // nil where the certificate has none
-		stamp   stamp  // of the files that were read last, usable or not
-		err     error  // why the last reading was refused
+		binding []byte         // nil where the certificate has none
+		clients *x509.CertPool // who signs clients' certificates, nil for nobody
+		stamp   stamp          // of the files that were read last, usable or not
+		err     error          // why the last reading was refused
 	}
 }
 
-type stamp struct{ cert, key time.Time }
+type stamp struct{ cert, key, clientCA time.Time }
 
 // LoadServer reads certificate and key, PEM files. The key file must not be readable by everybody.
 func LoadServer(certFile, keyFile string) (*Server, error) {
-	s := &Server{certFile: certFile, keyFile: keyFile}
+	return LoadServerCA(certFile, keyFile, "")
+}
+
+// LoadServerCA is LoadServer for a server that also asks clients for a certificate. One that a client shows must be signed
+// by one of clientCA, a PEM file, and be within its time; a client need not show one. Revocation lists are not read.
+func LoadServerCA(certFile, keyFile, clientCA string) (*Server, error) {
+	s := &Server{certFile: certFile, keyFile: keyFile, clientCA: clientCA}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.readLocked(); err != nil {
@@ -41,14 +50,18 @@ func LoadServer(certFile, keyFile string) (*Server, error) {
 // Handshake takes TLS from an accepted connection and returns it with the channel-binding hash of the certificate
 // that it showed (nil where it has none). direct: the client began without SSLRequest and must ask for the ALPN protocol.
 func (s *Server) Handshake(ctx context.Context, conn net.Conn, direct bool) (*tls.Conn, []byte, error) {
-	cert, binding := s.current()
-	t := tls.Server(conn, &tls.Config{
+	cert, binding, clients := s.current()
+	cfg := &tls.Config{
 		Certificates: []tls.Certificate{*cert},
 		MinVersion:   tls.VersionTLS12,
 		NextProtos:   []string{Protocol},
 		// A resumed handshake shows no certificate; clients of a database connect rarely enough.
 		SessionTicketsDisabled: true,
-	})
+	}
+	if clients != nil {
+		cfg.ClientAuth, cfg.ClientCAs = tls.VerifyClientCertIfGiven, clients
+	}
+	t := tls.Server(conn, cfg)
 	if err := t.HandshakeContext(ctx); err != nil {
 		return nil, nil, fmt.Errorf("accept TLS: %w", err)
 	}
@@ -57,6 +70,28 @@ func (s *Server) Handshake(ctx context.Context, conn net.Conn, direct bool) (*tl
 	}
 	return t, binding, nil
 }
+
+// CommonName returns the name of the client's certificate that was verified in a handshake, "" for none. A certificate with
+// several common names has none, so that it speaks for one user at most.
+func CommonName(conn *tls.Conn) string {
+	state := conn.ConnectionState()
+	if len(state.VerifiedChains) == 0 {
+		return ""
+	}
+	name, n := "", 0
+	for _, a := range state.PeerCertificates[0].Subject.Names {
+		if a.Type.Equal(commonName) {
+			name, _ = a.Value.(string)
+			n++
+		}
+	}
+	if n != 1 {
+		return ""
+	}
+	return name
+}
+
+var commonName = asn1.ObjectIdentifier{2, 5, 4, 3}
 
 // Err says why the files as they are now are not in use: nil when they are.
 func (s *Server) Err() error {
@@ -67,7 +102,7 @@ func (s *Server) Err() error {
 }
 
 // current reads the files again if they changed.
-func (s *Server) current() (*tls.Certificate, []byte) {
+func (s *Server) current() (*tls.Certificate, []byte, *x509.CertPool) {
 	now, err := s.stat()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,7 +112,7 @@ func (s *Server) current() (*tls.Certificate, []byte) {
 	case now != s.mu.stamp:
 		s.mu.err = s.readLocked()
 	}
-	return s.mu.cert, s.mu.binding
+	return s.mu.cert, s.mu.binding, s.mu.clients
 }
 
 func (s *Server) stat() (stamp, error) {
@@ -92,7 +127,15 @@ func (s *Server) stat() (stamp, error) {
 	if k.Mode().Perm()&0o007 != 0 {
 		return stamp{}, fmt.Errorf("read certificate key: %s is open to everybody (mode %04o); chmod 600 it", s.keyFile, k.Mode().Perm())
 	}
-	return stamp{c.ModTime(), k.ModTime()}, nil
+	at := stamp{cert: c.ModTime(), key: k.ModTime()}
+	if s.clientCA != "" {
+		ca, err := os.Stat(s.clientCA)
+		if err != nil {
+			return stamp{}, fmt.Errorf("read certificates of the clients' authority: %w", err)
+		}
+		at.clientCA = ca.ModTime()
+	}
+	return at, nil
 }
 
 func (s *Server) readLocked() error {
@@ -115,6 +158,12 @@ func (s *Server) readLocked() error {
 	if err != nil {
 		binding = nil // served without SCRAM-SHA-256-PLUS
 	}
-	s.mu.cert, s.mu.binding = &cert, binding
+	var clients *x509.CertPool
+	if s.clientCA != "" {
+		if clients, err = readRoots(s.clientCA); err != nil {
+			return err
+		}
+	}
+	s.mu.cert, s.mu.binding, s.mu.clients = &cert, binding, clients
 	return nil
 }

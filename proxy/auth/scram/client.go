@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -35,12 +36,34 @@ type Client struct {
 // NewClient begins an exchange.
 func NewClient(c ClientConfig) *Client { return &Client{cfg: c, newNonce: newNonce} }
 
-// Password derives the keys from a password with d.
-func Password(d *Deriver, password string) func(context.Context, []byte, int) (Keys, error) {
+// Password derives the keys from a password with d, in owner's turn.
+func Password(d *Deriver, owner, password string) func(context.Context, []byte, int) (Keys, error) {
 	return func(ctx context.Context, salt []byte, iterations int) (Keys, error) {
-		return d.Derive(ctx, password, salt, iterations)
+		return d.Derive(ctx, owner, password, salt, iterations)
 	}
 }
+
+// ErrOtherVerifier says that keys that a client proved to have are of another verifier than the server's: the password
+// was changed on one side, or the salt differs.
+var ErrOtherVerifier = errors.New("server has another verifier than the one that the client proved itself by")
+
+// Proven is what a client that proved itself had: it logs in to any server that holds the identical verifier.
+type Proven struct {
+	keys       Keys
+	salt       []byte
+	iterations int
+}
+
+// Derive hands out the keys where salt and count are those of the verifier.
+func (p *Proven) Derive(_ context.Context, salt []byte, iterations int) (Keys, error) {
+	if iterations != p.iterations || string(salt) != string(p.salt) {
+		return Keys{}, ErrOtherVerifier
+	}
+	return p.keys, nil
+}
+
+// Format keeps the keys out of logs and error texts.
+func (p *Proven) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("[SCRAM keys]")) }
 
 func (c *Client) header() string {
 	switch {

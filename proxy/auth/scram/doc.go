@@ -15,5 +15,6 @@
 //   - An unknown user gets a whole exchange with a salt that stays the same for that user, and then the same refusal as a wrong password.
 //   - A client accepts the server only after Verify. It refuses iteration counts above MaxIterations before it computes.
 //   - Proofs and signatures are compared in constant time. No secret is part of an error.
-//   - PBKDF2 runs only in a Deriver, which bounds how many run at once.
+//   - PBKDF2 runs only in a Deriver, which bounds how many run at once and lets those for whom it works take turns.
+//   - What a proof reveals (Proven) serves for the identical verifier only, and is kept in memory only.
 package scram

@@ -17,7 +17,7 @@ var passwords = []string{"pencil", "a,b=c \"x\"", "pässwörd", "I\u00adX", "\u2
 
 func derive(t *testing.T, d *scram.Deriver, password string, salt []byte, n int) scram.Keys {
 	t.Helper()
-	k, err := d.Derive(context.Background(), password, salt, n)
+	k, err := d.Derive(context.Background(), "owner", password, salt, n)
 	require.NoError(t, err)
 	return k
 }
@@ -47,20 +47,18 @@ func TestBothEnds(t *testing.T) {
 		salt := scram.NewSalt()
 		v := derive(t, d, pw, salt, 64).Verifier(salt, 64)
 		for _, plus := range []bool{false, true} {
-			c := scram.NewClient(scram.ClientConfig{Derive: scram.Password(d, pw), Plus: plus, Binding: binding})
+			c := scram.NewClient(scram.ClientConfig{Derive: scram.Password(d, "owner", pw), Plus: plus, Binding: binding})
 			s := scram.NewServer(scram.ServerConfig{Verifier: v, Plus: plus, Binding: binding})
 			cErr, sErr := run(c, s)
 			require.NoError(t, cErr, pw)
 			require.NoError(t, sErr, pw)
-			_, ok := s.Keys()
-			require.True(t, ok)
+			require.NotNil(t, s.Proven())
 		}
-		c := scram.NewClient(scram.ClientConfig{Derive: scram.Password(d, pw+"x")})
+		c := scram.NewClient(scram.ClientConfig{Derive: scram.Password(d, "owner", pw+"x")})
 		s := scram.NewServer(scram.ServerConfig{Verifier: v})
 		_, sErr := run(c, s)
 		require.ErrorIs(t, sErr, scram.ErrRefused)
-		_, ok := s.Keys()
-		require.False(t, ok)
+		require.Nil(t, s.Proven())
 	}
 }
 
@@ -71,14 +69,21 @@ func TestKeysLogIn(t *testing.T) {
 	salt := scram.NewSalt()
 	v := derive(t, d, "pw", salt, 64).Verifier(salt, 64)
 	s := scram.NewServer(scram.ServerConfig{Verifier: v})
-	cErr, sErr := run(scram.NewClient(scram.ClientConfig{Derive: scram.Password(d, "pw")}), s)
+	cErr, sErr := run(scram.NewClient(scram.ClientConfig{Derive: scram.Password(d, "owner", "pw")}), s)
 	require.NoError(t, cErr)
 	require.NoError(t, sErr)
-	keys, _ := s.Keys()
-	again := scram.NewClient(scram.ClientConfig{Derive: func(context.Context, []byte, int) (scram.Keys, error) { return keys, nil }})
+	again := scram.NewClient(scram.ClientConfig{Derive: s.Proven().Derive})
 	cErr, sErr = run(again, scram.NewServer(scram.ServerConfig{Verifier: v}))
 	require.NoError(t, cErr)
 	require.NoError(t, sErr)
+	require.Equal(t, "[SCRAM keys]", fmt.Sprintf("%+v", s.Proven()))
+	for name, other := range map[string]scram.Verifier{
+		"salt":  derive(t, d, "pw", scram.NewSalt(), 64).Verifier(scram.NewSalt(), 64),
+		"count": derive(t, d, "pw", salt, 65).Verifier(salt, 65),
+	} {
+		cErr, _ = run(scram.NewClient(scram.ClientConfig{Derive: s.Proven().Derive}), scram.NewServer(scram.ServerConfig{Verifier: other}))
+		require.ErrorIs(t, cErr, scram.ErrOtherVerifier, name)
+	}
 }
 
 func TestChannelBinding(t *testing.T) {
@@ -86,7 +91,7 @@ func TestChannelBinding(t *testing.T) {
 	d := scram.NewDeriver(1)
 	salt := scram.NewSalt()
 	v := derive(t, d, "pw", salt, 64).Verifier(salt, 64)
-	pw := scram.Password(d, "pw")
+	pw := scram.Password(d, "owner", "pw")
 	for name, c := range map[string]struct {
 		client scram.ClientConfig
 		server scram.ServerConfig
@@ -147,7 +152,7 @@ func TestOracleServer(t *testing.T) {
 	})
 	require.NoError(t, err)
 	conv := server.NewConversation()
-	c := scram.NewClient(scram.ClientConfig{Derive: scram.Password(d, "pencil")})
+	c := scram.NewClient(scram.ClientConfig{Derive: scram.Password(d, "owner", "pencil")})
 	challenge, err := conv.Step(string(c.First()))
 	require.NoError(t, err)
 	answer, err := c.Continue(context.Background(), []byte(challenge))
@@ -168,7 +173,7 @@ func TestMockRefusesEverything(t *testing.T) {
 	d := scram.NewDeriver(1)
 	// Even with a verifier that fits.
 	v := derive(t, d, "pw", a.Salt, 64).Verifier(a.Salt, 64)
-	_, sErr := run(scram.NewClient(scram.ClientConfig{Derive: scram.Password(d, "pw")}), scram.NewServer(scram.ServerConfig{Verifier: v, Mock: true}))
+	_, sErr := run(scram.NewClient(scram.ClientConfig{Derive: scram.Password(d, "owner", "pw")}), scram.NewServer(scram.ServerConfig{Verifier: v, Mock: true}))
 	require.ErrorIs(t, sErr, scram.ErrRefused)
 }
 
@@ -192,12 +197,12 @@ func TestHostileMessages(t *testing.T) {
 		"", "r=", "r=%s", "r=%sx", "r=%sx,s=", "r=%sx,s=AAAA", "r=%sx,s=AAAA,i=", "r=%sx,s=AAAA,i=0", "r=%sx,s=AAAA,i=-1", "r=%sx,s=,i=1",
 		"r=%sx,s=AAAA,i=99999999999999999999", "r=%sx,s=AAAA,i=1000001", "r=other,s=AAAA,i=1", "r=%s,s=AAAA,i=1", "m=x,r=%sx,s=AAAA,i=1", "r=%sx,s=!!,i=1",
 	} {
-		c := scram.NewClient(scram.ClientConfig{Derive: scram.Password(d, "pw")})
+		c := scram.NewClient(scram.ClientConfig{Derive: scram.Password(d, "owner", "pw")})
 		nonce := strings.TrimPrefix(string(c.First()), "n,,n=,r=")
 		_, err := c.Continue(context.Background(), []byte(strings.Replace(challenge, "%s", nonce, 1)))
 		require.Error(t, err, challenge)
 	}
-	c := scram.NewClient(scram.ClientConfig{Derive: scram.Password(d, "pw")})
+	c := scram.NewClient(scram.ClientConfig{Derive: scram.Password(d, "owner", "pw")})
 	require.Error(t, c.Verify([]byte("v=")), "nothing was asked")
 }
 
@@ -208,16 +213,16 @@ func TestDeriverHonoursContext(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = d.Derive(context.Background(), "slow", []byte("salt"), scram.MaxIterations)
+		_, _ = d.Derive(context.Background(), "owner", "slow", []byte("salt"), scram.MaxIterations)
 	}()
 	cancel()
 	// Whether the slot is taken or free, an answer comes at once or the context speaks.
-	_, err := d.Derive(ctx, "fast", []byte("salt"), 1)
+	_, err := d.Derive(ctx, "owner", "fast", []byte("salt"), 1)
 	if err != nil {
 		require.ErrorIs(t, err, context.Canceled)
 	}
 	<-done
-	_, err = d.Derive(context.Background(), "x", nil, scram.MaxIterations+1)
+	_, err = d.Derive(context.Background(), "owner", "x", nil, scram.MaxIterations+1)
 	require.ErrorContains(t, err, "iteration count")
 }
 
@@ -236,7 +241,7 @@ func TestVerifierText(t *testing.T) {
 	secret := strings.Repeat("A", 43) + "="
 	for _, bad := range []string{
 		"", "md5x", "SCRAM-SHA-256$", "SCRAM-SHA-256$1:AA==", "SCRAM-SHA-256$0:AA==$" + secret + ":" + secret, "SCRAM-SHA-256$x:AA==$" + secret + ":" + secret,
-		"SCRAM-SHA-256$1:!$" + secret + ":" + secret, "SCRAM-SHA-256$1:AA==$AA==:" + secret, "SCRAM-SHA-256$1:AA==$" + secret + ":AA==",
+		"SCRAM-SHA-256$1:!$" + secret + ":" + secret, "SCRAM-SHA-256$1000001:AA==$" + secret + ":" + secret, "SCRAM-SHA-256$1:AA==$AA==:" + secret, "SCRAM-SHA-256$1:AA==$" + secret + ":AA==",
 	} {
 		_, err := scram.ParseVerifier(bad)
 		require.Error(t, err, bad)

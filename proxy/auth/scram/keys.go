@@ -15,7 +15,8 @@ import (
 const (
 	// DefaultIterations is PostgreSQL's default of scram_iterations.
 	DefaultIterations = 4096
-	// MaxIterations bounds what a server may make a client compute: about a quarter of a second of one core.
+	// MaxIterations bounds what a server may make a client compute, and what a verifier may ask for: about a quarter of
+	// a second of one core.
 	MaxIterations = 1_000_000
 
 	// cachedKeys is the number of derivations that are remembered. A proxy logs in with a few roles, over and over.
@@ -30,9 +31,10 @@ type Keys struct {
 }
 
 // Deriver computes Keys, a bounded number at once, and remembers the last ones: one PBKDF2 is about a millisecond of
-// CPU and a cutover logs in a thousand times. Safe for concurrent use.
+// CPU and a cutover logs in a thousand times. Owners that wait are served in turns, so that none of them can keep the
+// others out by asking for much. Safe for concurrent use; no lock is held while it computes.
 type Deriver struct {
-	slots chan struct{}
+	turns turns
 	mask  [sha256.Size]byte // keys the cache, so that it holds no password
 
 	mu    sync.Mutex
@@ -44,13 +46,14 @@ func NewDeriver(parallel int) *Deriver {
 	if parallel <= 0 {
 		parallel = max(1, runtime.GOMAXPROCS(0)/2)
 	}
-	d := &Deriver{slots: make(chan struct{}, parallel), cache: make(map[[sha256.Size]byte]Keys)}
+	d := &Deriver{turns: turns{free: parallel, queues: map[string][]chan struct{}{}}, cache: make(map[[sha256.Size]byte]Keys)}
 	_, _ = rand.Read(d.mask[:]) // never fails since Go 1.24
 	return d
 }
 
-// Derive computes the keys of a password. It waits for a free slot until ctx ends.
-func (d *Deriver) Derive(ctx context.Context, password string, salt []byte, iterations int) (Keys, error) {
+// Derive computes the keys of a password. It waits for its owner's turn until ctx ends; owner is whom the work is for, an
+// address or a user.
+func (d *Deriver) Derive(ctx context.Context, owner, password string, salt []byte, iterations int) (Keys, error) {
 	if iterations < 1 || iterations > MaxIterations {
 		return Keys{}, fmt.Errorf("iteration count %d is not between 1 and %d", iterations, MaxIterations)
 	}
@@ -59,12 +62,10 @@ func (d *Deriver) Derive(ctx context.Context, password string, salt []byte, iter
 	if k, ok := d.cached(id); ok {
 		return k, nil
 	}
-	select {
-	case d.slots <- struct{}{}:
-		defer func() { <-d.slots }()
-	case <-ctx.Done():
-		return Keys{}, fmt.Errorf("wait for a SCRAM derivation: %w", ctx.Err())
+	if err := d.turns.take(ctx, owner); err != nil {
+		return Keys{}, fmt.Errorf("wait for a SCRAM derivation: %w", err)
 	}
+	defer d.turns.give()
 	if k, ok := d.cached(id); ok { // somebody else was computing the same
 		return k, nil
 	}

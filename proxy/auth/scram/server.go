@@ -145,11 +145,11 @@ func (s *Server) Final(clientFinal []byte) ([]byte, error) {
 	return []byte("v=" + base64.StdEncoding.EncodeToString(signature[:])), nil
 }
 
-// Keys returns what the client proved to have: with it one can log in to any server that holds the identical verifier. ok is false
-// before a successful Final. The caller keeps it in memory only.
-func (s *Server) Keys() (k Keys, ok bool) {
+// Proven returns what the client proved to have, nil before a successful Final. The caller keeps it in memory only.
+func (s *Server) Proven() *Proven {
 	if !s.proven {
-		return Keys{}, false
+		return nil
 	}
-	return Keys{ClientKey: s.clientKey, StoredKey: s.cfg.Verifier.StoredKey, ServerKey: s.cfg.Verifier.ServerKey}, true
+	v := &s.cfg.Verifier
+	return &Proven{keys: Keys{ClientKey: s.clientKey, StoredKey: v.StoredKey, ServerKey: v.ServerKey}, salt: v.Salt, iterations: v.Iterations}
 }

@@ -22,7 +22,7 @@ func TestVector(t *testing.T) {
 	salt, err := base64.StdEncoding.DecodeString("W22ZaJ0SNY7soEsUEjb6gQ==")
 	require.NoError(t, err)
 	d := NewDeriver(1)
-	keys, err := d.Derive(context.Background(), "pencil", salt, 4096)
+	keys, err := d.Derive(context.Background(), "owner", "pencil", salt, 4096)
 	require.NoError(t, err)
 
 	s := NewServer(ServerConfig{Verifier: keys.Verifier(salt, 4096)})
@@ -33,11 +33,9 @@ func TestVector(t *testing.T) {
 	got, err = s.Final([]byte(final))
 	require.NoError(t, err)
 	require.Equal(t, outcome, string(got))
-	proven, ok := s.Keys()
-	require.True(t, ok)
-	require.True(t, keys == proven, "the client key is recovered from the proof")
+	require.True(t, keys == s.Proven().keys, "the client key is recovered from the proof")
 
-	c := NewClient(ClientConfig{Derive: Password(d, "pencil")})
+	c := NewClient(ClientConfig{Derive: Password(d, "owner", "pencil")})
 	c.nonce, c.bare = clientNonce, "n=user,r="+clientNonce
 	got, err = c.Continue(context.Background(), []byte(challenge))
 	require.NoError(t, err)

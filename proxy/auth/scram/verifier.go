@@ -41,6 +41,9 @@ func ParseVerifier(s string) (Verifier, error) {
 	if err != nil || n < 1 {
 		return Verifier{}, errors.New("SCRAM verifier has no valid iteration count")
 	}
+	if n > MaxIterations {
+		return Verifier{}, fmt.Errorf("SCRAM verifier asks for %d iterations, the limit is %d", n, MaxIterations)
+	}
 	v := Verifier{Iterations: int(n)}
 	if v.Salt, err = base64.StdEncoding.DecodeString(salt64); err != nil || len(v.Salt) == 0 {
 		return Verifier{}, errors.New("SCRAM verifier has no valid salt")

@@ -80,6 +80,28 @@ func (a *Authority) Issue(t testing.TB, hosts ...string) Pair {
 	return Pair{CertPEM: block("CERTIFICATE", der), KeyPEM: block("PRIVATE KEY", private), Cert: cert}
 }
 
+// IssueClient makes a client certificate for these common names, and writes it into a directory of the test as libpq wants it.
+func (a *Authority) IssueClient(t testing.TB, names ...string) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	c := template(t)
+	c.KeyUsage, c.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	c.Subject = pkix.Name{}
+	for _, n := range names {
+		c.Subject.ExtraNames = append(c.Subject.ExtraNames, pkix.AttributeTypeAndValue{Type: []int{2, 5, 4, 3}, Value: n})
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, key.Public(), a.key)
+	require.NoError(t, err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	certFile, keyFile = filepath.Join(dir, "client.crt"), filepath.Join(dir, "client.key")
+	require.NoError(t, os.WriteFile(certFile, block("CERTIFICATE", der), 0o600))
+	require.NoError(t, os.WriteFile(keyFile, block("PRIVATE KEY", private), 0o600))
+	return certFile, keyFile
+}
+
 // Write puts the pair into a directory, as server.crt and server.key.
 func (p Pair) Write(t testing.TB, dir string) (certFile, keyFile string) {
 	t.Helper()

@@ -1,0 +1,209 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/journal"
+	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster"
+	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/proxy/auth"
+)
+
+// lodge is a source whose secrets may be read, with roles of its own, and a target with a journal.
+type lodge struct {
+	source, target pg.DSN
+	super, journal *pgx.Conn
+	base           string // of the roles' names
+	cluster        *pgcluster.Cluster
+}
+
+func newLodge(t *testing.T) *lodge {
+	t.Helper()
+	l := &lodge{cluster: pgtest.Shared(t, pgtest.Source), base: "r" + strings.ToLower(rand.Text()[:8]) + "_"}
+	db := pgtest.Database(t, l.cluster)
+	l.source, l.target = l.cluster.AdminDSN(db.Database()), pgtest.Database(t, pgtest.Shared(t, pgtest.Target))
+	l.super, l.journal = pgtest.Conn(t, l.source), pgtest.Conn(t, l.target)
+	require.NoError(t, journal.InstallTarget(context.Background(), l.journal, journal.TargetRun{RunID: "r", Key: "k", Mode: modeRun}))
+	return l
+}
+
+func (l *lodge) role(t *testing.T, name, options string) string {
+	t.Helper()
+	name = l.base + name
+	pgtest.Exec(t, l.super, "CREATE ROLE "+name+" "+options)
+	t.Cleanup(func() { pgtest.DropRole(t, l.cluster, l.source.Database(), name) })
+	return name
+}
+
+// users loads them as a start does.
+func (l *lodge) users(t *testing.T, file string, log zerolog.Logger) *users {
+	t.Helper()
+	u, err := loadUsers(Config{Source: l.source, Target: l.target, Users: file}, log)
+	require.NoError(t, err)
+	u.roles.asking = newLink(l.source)
+	u.roles.active = func() bool { return true }
+	t.Cleanup(u.roles.asking.close)
+	return u
+}
+
+func usersFile(t *testing.T, format string, args ...any) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "users")
+	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, format, args...), 0o600))
+	return file
+}
+
+// TestRolesOfTheSource: users whom the file does not know are known by what the source has, at once where it changes, and
+// behind a restart without the source by what was kept.
+func TestRolesOfTheSource(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	l := newLodge(t)
+	app := l.role(t, "app", "LOGIN PASSWORD 'pw' VALID UNTIL '2100-01-01'")
+	group := l.role(t, "group", "NOLOGIN")
+	mapped := l.role(t, "mapped", "LOGIN PASSWORD 'pw'")
+	filed := l.role(t, "filed", "NOLOGIN PASSWORD 'other' VALID UNTIL '2001-01-01'")
+	file := usersFile(t, "%s - neon neonpw\n%s filepw\n", mapped, filed)
+	var out bytes.Buffer
+	u := l.users(t, file, zerolog.New(&out))
+	known := func(u *users, name string) auth.Secret {
+		s, ok, err := u.Secret(ctx, name)
+		require.NoError(t, err)
+		require.True(t, ok, name)
+		return s
+	}
+	plain := func(s auth.Secret) string { p, _ := s.Plaintext(); return p }
+	require.True(t, known(u, app).Known())
+	require.Empty(t, plain(known(u, app)))
+	require.False(t, known(u, group).Known())
+	require.True(t, known(u, mapped).Known(), "the file leaves it to the source")
+	require.Equal(t, "filepw", plain(known(u, filed)), "the file has the say over the secret")
+	_, ok, err := u.Secret(ctx, l.base+"nobody")
+	require.NoError(t, err)
+	require.False(t, ok)
+
+	name, pw, ok := u.file.Load().Target(mapped)
+	require.True(t, ok)
+	require.Equal(t, "neon/neonpw", name+"/"+pw)
+	_, _, ok = u.sourceCredentials(mapped)
+	require.False(t, ok, "it logs in by the client's own proof")
+	_, _, ok = u.file.Load().Target(app)
+	require.False(t, ok)
+
+	// A role that came a moment ago.
+	late := l.role(t, "late", "LOGIN PASSWORD 'pw'")
+	require.Eventually(t, func() bool { _, ok, err := u.Secret(ctx, late); return err == nil && ok }, 20*time.Second, 20*time.Millisecond)
+
+	require.NoError(t, u.pin(ctx, l.journal, zerolog.Nop()))
+	restarted := l.users(t, file, zerolog.Nop())
+	restarted.roles.asking, restarted.roles.active = newLink(l.source.WithUser("nobody", "wrong")), func() bool { return false }
+	require.NoError(t, restarted.load(ctx, l.journal))
+	for _, name := range []string{app, late, mapped} {
+		require.True(t, known(restarted, name).Known(), name)
+	}
+	require.Equal(t, known(u, filed), known(restarted, filed), "its limits too")
+	require.Equal(t, known(u, app), known(restarted, app))
+	require.NotEqual(t, auth.Plain("filepw"), known(restarted, filed))
+	require.NotContains(t, out.String(), "SCRAM-SHA-256$")
+}
+
+// TestSourceAway: a source that does not answer costs a login little, and what was read before counts.
+func TestSourceAway(t *testing.T) {
+	t.Parallel()
+	l := newLodge(t)
+	app := l.role(t, "app", "LOGIN PASSWORD 'pw'")
+	u := l.users(t, "", zerolog.Nop())
+	_, ok, err := u.Secret(t.Context(), app)
+	require.NoError(t, err)
+	require.True(t, ok)
+	u.roles.asking.close()
+	u.roles.asking = newLink(l.source.WithUser(l.base+"x", "wrong"))
+	t.Cleanup(u.roles.asking.close)
+	require.Error(t, u.roles.renew(t.Context(), 0))
+	require.True(t, u.roles.young(time.Minute), "nobody else waits for it at once")
+	_, ok, err = u.Secret(t.Context(), app)
+	require.NoError(t, err)
+	require.True(t, ok)
+}
+
+// TestUsersFileIsReadAgain: a good file counts at once, a broken one leaves what was, and says line and reason only.
+func TestUsersFileIsReadAgain(t *testing.T) {
+	t.Parallel()
+	l := newLodge(t)
+	file := usersFile(t, "a first\nb second\n")
+	u := l.users(t, file, zerolog.Nop())
+	has := func(name, password string) bool {
+		_, pw, ok := u.sourceCredentials(name)
+		return ok && pw == password
+	}
+	require.True(t, has("a", "first"))
+	require.NoError(t, os.WriteFile(file, []byte("a third\nc fourth\n"), 0o600))
+	n, err := u.read()
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	require.True(t, has("a", "third") && has("c", "fourth") && !has("b", "second"))
+	require.True(t, has(l.source.User(), l.source.Password()))
+	for _, broken := range []string{"a fifth\nc s3cret superfluous\n", "a fifth\na s3cret\n", "a \"s3cret\n"} {
+		require.NoError(t, os.WriteFile(file, []byte(broken), 0o600))
+		_, err = u.read()
+		require.ErrorContains(t, err, ": line ")
+		require.NotContains(t, err.Error(), "s3cret")
+	}
+	require.NoError(t, os.WriteFile(file, []byte("a fifth\n"), 0o600))
+	require.NoError(t, os.Chmod(file, 0o644))
+	_, err = u.read()
+	require.ErrorContains(t, err, "chmod 600")
+	require.NoError(t, os.Remove(file))
+	_, err = u.read()
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.True(t, has("a", "third") && has("c", "fourth"))
+}
+
+// TestSettingsWithoutThePassword: what a role's sessions are told is found out without its password as with it.
+func TestSettingsWithoutThePassword(t *testing.T) {
+	t.Parallel()
+	l := newLodge(t)
+	role := l.role(t, "app", "LOGIN PASSWORD 'pw'")
+	for _, sql := range []string{
+		"ALTER ROLE " + role + " SET statement_timeout = '77s'", "ALTER ROLE " + role + " SET DateStyle = 'German'",
+		"ALTER ROLE " + role + " IN DATABASE " + l.source.Database() + " SET DateStyle = 'SQL, DMY'",
+		"ALTER DATABASE " + l.source.Database() + " SET search_path = 'od d', public", "ALTER DATABASE " + l.source.Database() + " SET statement_timeout = '5s'",
+	} {
+		pgtest.Exec(t, l.super, sql)
+	}
+	want, err := readPins(t.Context(), l.source.WithUser(role, "pw"))
+	require.NoError(t, err)
+	got, unknown, err := readRolePins(t.Context(), l.source, role)
+	require.NoError(t, err)
+	require.Empty(t, unknown)
+	require.Equal(t, "77s", got["statement_timeout"])
+	require.Equal(t, "SQL, DMY", got["DateStyle"])
+	require.Equal(t, want["search_path"], got["search_path"])
+	require.Len(t, got, len(want))
+	for name, value := range want {
+		if name != "statement_timeout" { // 77s and 77000
+			require.Equal(t, value, got[name], name)
+		}
+	}
+
+	// What the role that asks has for itself alone is nobody else's.
+	asking := l.role(t, "asking", "LOGIN PASSWORD 'pw'")
+	pgtest.Exec(t, l.super, "ALTER ROLE "+asking+" SET IntervalStyle = 'iso_8601'")
+	got, unknown, err = readRolePins(t.Context(), l.source.WithUser(asking, "pw"), role)
+	require.NoError(t, err)
+	require.Equal(t, []string{"IntervalStyle"}, unknown)
+	require.NotContains(t, got, "IntervalStyle")
+}
