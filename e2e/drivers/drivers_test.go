@@ -113,12 +113,10 @@ func moveAround(t *testing.T, p *pair, d driver, mode string) {
 		n = movesShort
 	}
 	err := l.awaitRound(1)
-	for range n {
-		if err != nil {
-			break
+	for i := 0; i < n && err == nil; i++ {
+		if err = g.move(); err == nil {
+			err = l.awaitRound(l.rounds() + 1)
 		}
-		g.move(t)
-		err = l.awaitRound(l.rounds() + 1)
 	}
 	l.close()
 	status := make(chan error, 1)
@@ -130,7 +128,7 @@ func moveAround(t *testing.T, p *pair, d driver, mode string) {
 		t.Fatalf("the loop does not end when its input is closed")
 	}
 	t.Logf("%s: %d rounds, %d operations, %d moves, %d pauses that did not drain, %d connections", l.version, l.last.Round, l.last.Operations, g.epoch, g.retried, g.accepted.Load())
-	require.Empty(t, l.errors, "%s", l.words)
+	require.Empty(t, l.errors, "%v\n%s", err, l.words)
 	require.NoError(t, err, "%s", l.words)
 	require.NoError(t, ended, "%s", l.words)
 	require.NotEmpty(t, l.version)

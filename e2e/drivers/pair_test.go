@@ -22,9 +22,12 @@ var types = []string{
 	"CREATE TYPE public.mood AS ENUM ('sad', 'ok', 'happy')",
 	"CREATE DOMAIN public.positive AS integer CHECK (VALUE > 0)",
 	"CREATE TYPE public.pair AS (a integer, b text, m public.mood)",
+	"CREATE TYPE public.season AS ENUM ('spring', 'autumn')",
+	"CREATE TYPE public.weather AS (s public.season, n integer)",
 }
 
-var typesSwapped = []string{types[1], types[0], types[3], types[2]}
+// typesSwapped has two enums in each other's place.
+var typesSwapped = []string{types[1], types[0], types[3], types[2], types[4], types[5]}
 
 // tables hold the same reference rows on both sides.
 var tables = []string{
@@ -36,6 +39,8 @@ var tables = []string{
 		(3, 'happy', '{happy,ok,sad}', 'dark', '{-1,0,2147483647}', '(3,three,happy)', 30)`,
 	`CREATE TABLE public.item (id bigserial PRIMARY KEY, loop text NOT NULL, feeling mood NOT NULL, feelings mood[] NOT NULL,
 		tint shade, numbers integer[] NOT NULL, thing pair, things pair[], amount positive NOT NULL)`,
+	`CREATE TABLE public.late (s season NOT NULL, all_of_them season[] NOT NULL, w weather NOT NULL)`,
+	`INSERT INTO public.late VALUES ('autumn', '{autumn,spring}', '(spring,7)')`,
 	`CREATE TABLE public.copied (loop text NOT NULL, n integer NOT NULL, feeling mood NOT NULL)`,
 	`CREATE TABLE public.account (tenant text NOT NULL, n integer NOT NULL)`,
 	`INSERT INTO public.account VALUES ('north', 1), ('north', 2), ('south', 10), ('south', 20), ('south', 30)`,
@@ -65,7 +70,7 @@ func newPair(t *testing.T) *pair {
 			pgtest.Exec(t, conn, sql)
 		}
 	}
-	for _, name := range []string{"mood", "_mood", "shade", "_shade", "pair", "_pair", "positive"} {
+	for _, name := range []string{"mood", "_mood", "shade", "_shade", "pair", "_pair", "positive", "season", "_season", "weather"} {
 		here, there := number(t, source, name), number(t, target, name)
 		if numbersDiffer {
 			require.NotEqual(t, here, there, name)

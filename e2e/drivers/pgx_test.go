@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"reflect"
-	"runtime/debug"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -56,6 +57,8 @@ const (
 type pgxClient struct {
 	*pgx.Conn
 	name       string
+	home       string // the database on the side where the loop began
+	late       bool   // it has met the types that it is to meet behind a switch
 	operations int
 }
 
@@ -69,9 +72,13 @@ func pgxLoop(g *rig, mode string) func(ctx context.Context, stop <-chan struct{}
 		if err != nil {
 			return err
 		}
-		c := &pgxClient{Conn: conn, name: "pgx/" + mode}
-		if err = c.register(ctx); err == nil {
-			say(out, message{Driver: "pgx", Version: pgxVersion()})
+		c := &pgxClient{Conn: conn, name: "pgx/" + mode, home: g.home}
+		version, err := pgxVersion()
+		if err == nil {
+			err = c.register(ctx)
+		}
+		if err == nil {
+			say(out, message{Driver: "pgx", Version: version})
 			for n := 1; err == nil && !closed(stop); n++ {
 				if err = c.round(ctx, n, notes); err == nil {
 					say(out, message{Round: n, Operations: c.operations})
@@ -91,24 +98,20 @@ func closed(stop <-chan struct{}) bool {
 	}
 }
 
-func pgxVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range info.Deps {
-			if m.Path == "github.com/jackc/pgx/v5" {
-				return m.Version
-			}
-		}
+// pgxVersion reads the version that our module requires.
+func pgxVersion() (string, error) {
+	mod, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		return "", err
 	}
-	return "of this module"
+	_, rest, _ := strings.Cut(string(mod), "github.com/jackc/pgx/v5 ")
+	version, _, _ := strings.Cut(rest, "\n")
+	return version, nil
 }
 
 func (c *pgxClient) register(ctx context.Context) error {
-	for _, name := range []string{"mood", "_mood", "shade", "pair", "_pair", "positive"} {
-		t, err := c.LoadType(ctx, name)
-		if err != nil {
-			return fmt.Errorf("load type %s: %w", name, err)
-		}
-		c.TypeMap().RegisterType(t)
+	if err := c.load(ctx, "mood", "_mood", "shade", "pair", "_pair", "positive"); err != nil {
+		return err
 	}
 	// Modes without a description of the parameters go by the types of the values.
 	for name, value := range map[string]any{"mood": mood(""), "_mood": []mood{}, "pair": thing{}, "_pair": []thing{}} {
@@ -119,6 +122,17 @@ func (c *pgxClient) register(ctx context.Context) error {
 		_, err = c.Exec(ctx, "LISTEN "+pgx.Identifier{c.name}.Sanitize())
 	}
 	return err
+}
+
+func (c *pgxClient) load(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		t, err := c.LoadType(ctx, name)
+		if err != nil {
+			return fmt.Errorf("load type %s: %w", name, err)
+		}
+		c.TypeMap().RegisterType(t)
+	}
+	return nil
 }
 
 // same counts an operation and checks its result.
@@ -155,6 +169,9 @@ func (c *pgxClient) round(ctx context.Context, n int, notes <-chan string) error
 		err = c.tenants(ctx)
 	}
 	if err != nil {
+		return err
+	}
+	if err := c.meet(ctx); err != nil {
 		return err
 	}
 	_, err = c.Exec(ctx, "SELECT pg_notify($1, $2)", c.name, strconv.Itoa(n))
@@ -230,4 +247,29 @@ func (c *pgxClient) tenants(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// meet uses types that the loop meets for the first time behind a switch.
+func (c *pgxClient) meet(ctx context.Context) error {
+	if !c.late {
+		var here string
+		if err := c.QueryRow(ctx, "SELECT current_database()").Scan(&here); err != nil || here == c.home {
+			return err
+		}
+		if err := c.load(ctx, "season", "_season", "weather"); err != nil {
+			return err
+		}
+		c.late = true
+	}
+	type weather struct {
+		S string
+		N int32
+	}
+	var (
+		s   string
+		all []string
+		w   weather
+	)
+	err := c.QueryRow(ctx, "SELECT s, all_of_them, w FROM late").Scan(&s, &all, &w)
+	return c.same("late", err, []any{s, all, w}, []any{"autumn", []string{"autumn", "spring"}, weather{"spring", 7}})
 }

@@ -33,6 +33,7 @@ const (
 type rig struct {
 	*proxy.Proxy
 	client   pg.DSN
+	home     string   // the source's name for its database
 	env      []string // the same as libpq's variables
 	accepted atomic.Int64
 	epoch    int64
@@ -64,7 +65,7 @@ func newRig(t *testing.T, p *pair) *rig {
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	g := &rig{}
+	g := &rig{home: p.source.Database()}
 	g.Proxy, err = proxy.New(proxy.Config{
 		Listener: counter{listener, &g.accepted}, Source: endpoint(p.source), Target: endpoint(p.target),
 		Auth: auth.NewUsers(auth.User{Name: p.source.User(), Secret: auth.Plain(p.source.Password())}),
@@ -94,8 +95,7 @@ func newRig(t *testing.T, p *pair) *rig {
 }
 
 // move moves the one session to the other side, while its client goes on.
-func (g *rig) move(t *testing.T) {
-	t.Helper()
+func (g *rig) move() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	to := proxy.Target
@@ -104,22 +104,29 @@ func (g *rig) move(t *testing.T) {
 	}
 	g.epoch++
 	for range attempts {
-		_, err := g.Stage(ctx, g.epoch)
-		require.NoError(t, err, "stage")
-		_, err = g.Pause(ctx, g.epoch, drainTimeout)
+		if _, err := g.Stage(ctx, g.epoch); err != nil {
+			return fmt.Errorf("stage: %w", err)
+		}
+		_, err := g.Pause(ctx, g.epoch, drainTimeout)
 		var late *proxy.DrainTimeoutError
 		if errors.As(err, &late) {
 			g.retried++
 			continue
 		}
-		require.NoError(t, err, "pause")
-		_, err = g.Restage(ctx, g.epoch)
-		require.NoError(t, err, "restage")
+		if err != nil {
+			return fmt.Errorf("pause: %w", err)
+		}
+		if _, err = g.Restage(ctx, g.epoch); err != nil {
+			return fmt.Errorf("restage: %w", err)
+		}
 		report, err := g.Switch(ctx, g.epoch, to)
-		require.NoError(t, err, "switch")
-		require.Empty(t, report.Failed)
-		require.Equal(t, 1, report.Moved)
-		return
+		if err != nil {
+			return fmt.Errorf("switch: %w", err)
+		}
+		if report.Moved != 1 || report.ClientErrors != 0 {
+			return fmt.Errorf("moved %d sessions and lost %d: %v", report.Moved, report.ClientErrors, report.Failed)
+		}
+		return nil
 	}
-	t.Fatalf("the session came to no boundary in %d attempts of %s", attempts, drainTimeout)
+	return fmt.Errorf("the session came to no boundary in %d attempts of %s", attempts, drainTimeout)
 }

@@ -42,7 +42,8 @@ public class Loop {
     }
 
     final Connection conn;
-    final PreparedStatement ref, ins, upd, del, tenant, account, notify;
+    final PreparedStatement ref, ins, upd, del, tenant, account, notify, meet;
+    boolean late;
 
     Loop(Connection conn) throws SQLException {
         this.conn = conn;
@@ -58,6 +59,7 @@ public class Loop {
         tenant = conn.prepareStatement("SELECT set_config('app.tenant', ?, false)");
         account = conn.prepareStatement("SELECT array_agg(n ORDER BY n) FROM account");
         notify = conn.prepareStatement("SELECT pg_notify(?, ?)");
+        meet = conn.prepareStatement("SELECT s, all_of_them, w FROM late WHERE all_of_them = ?");
     }
 
     void round(int n) throws Exception {
@@ -83,6 +85,7 @@ public class Loop {
         conn.setAutoCommit(true);
         tenant("north", "[1, 2]");
         tenant("south", "[10, 20, 30]");
+        meet();
         notify.setString(1, NAME);
         notify.setString(2, "" + n);
         notify.executeQuery().close();
@@ -144,6 +147,24 @@ public class Loop {
         same("copy out", out.toString().split("\n")[99], "99\t" + feeling);
         try (Statement s = conn.createStatement()) {
             s.executeUpdate("DELETE FROM copied WHERE loop = '" + NAME + "'");
+        }
+    }
+
+    /** Uses types that the loop meets for the first time behind a switch. */
+    void meet() throws SQLException {
+        if (!late) {
+            try (Statement s = conn.createStatement(); ResultSet r = s.executeQuery("SELECT current_database()")) {
+                r.next();
+                late = !r.getString(1).equals(System.getenv("PGDATABASE"));
+            }
+        }
+        if (!late) {
+            return;
+        }
+        meet.setArray(1, conn.createArrayOf("season", new String[] {"autumn", "spring"}));
+        try (ResultSet r = meet.executeQuery()) {
+            r.next();
+            same("late", r.getObject(1) + "|" + list(r.getArray(2)) + "|" + r.getObject(3), "autumn|[autumn, spring]|(spring,7)");
         }
     }
 

@@ -17,6 +17,11 @@ REFERENCE = {
 }
 TENANTS = {"north": [1, 2], "south": [10, 20, 30]}
 
+# The one row of the table late, and what asks for the side that the loop is at.
+LATE = ("autumn", ["autumn", "spring"], ("spring", 7))
+HOME = os.environ["PGDATABASE"]
+WHERE = "SELECT current_database()"
+
 stopped = threading.Event()
 operations = 0
 

@@ -12,6 +12,7 @@ INS = (
     "INSERT INTO item (loop, feeling, feelings, numbers, thing, things, amount) VALUES ($1, $2, $3, $4, $5, $6, $7)"
     " RETURNING id, feeling, feelings, numbers, thing, things, amount"
 )
+late = False
 
 
 async def one_round(conn, fetchrow, heard, n):
@@ -47,6 +48,15 @@ async def one_round(conn, fetchrow, heard, n):
     same("notification", await heard.get(), str(n))
 
 
+async def meet(conn, fetchrow):
+    """Uses types that the loop meets for the first time behind a switch."""
+    global late
+    late = late or await conn.fetchval(stdio.WHERE) != stdio.HOME
+    if late:
+        row = await fetchrow("SELECT s, all_of_them, w FROM late WHERE s = $1 AND all_of_them = $2", *stdio.LATE[:2])
+        same("late", tuple(row), stdio.LATE)
+
+
 async def main():
     stdio.watch()
     conn = await asyncpg.connect()
@@ -67,6 +77,7 @@ async def main():
     while not stdio.stopped.is_set():
         n += 1
         await one_round(conn, fetchrow, heard, n)
+        await meet(conn, fetchrow)
         stdio.say(round=n, operations=stdio.operations)
     await conn.close()
 

@@ -11,6 +11,7 @@ from stdio import MODE, NAME, same
 
 Mood = enum.Enum("Mood", stdio.FEELINGS)
 Shade = enum.Enum("Shade", ["light", "medium", "dark"])
+Season = enum.Enum("Season", ["spring", "autumn"])
 BINARY = MODE != "text"
 REF = "SELECT feeling, feelings, tint, numbers, thing, amount FROM reference WHERE id = %s"
 INS = (
@@ -18,6 +19,7 @@ INS = (
     " RETURNING id, feeling, feelings, numbers, thing, things, amount"
 )
 heard = []
+late = False
 
 
 def register(conn):
@@ -77,6 +79,20 @@ def one_round(conn, pair, n):
     same("notification", heard.pop(0), str(n))
 
 
+def meet(conn):
+    """Uses types that the loop meets for the first time behind a switch."""
+    global late
+    if not late:
+        if conn.execute(stdio.WHERE).fetchone()[0] == stdio.HOME:
+            return
+        late = True
+        psycopg.types.enum.register_enum(psycopg.types.enum.EnumInfo.fetch(conn, "season"), conn, Season)
+        psycopg.types.composite.register_composite(psycopg.types.composite.CompositeInfo.fetch(conn, "weather"), conn)
+    autumn, spring = Season.autumn, Season.spring
+    row = conn.execute("SELECT s, all_of_them, w FROM late WHERE s = %s", (autumn,), prepare=True, binary=BINARY).fetchone()
+    same("late", row, (autumn, [autumn, spring], (spring, 7)))
+
+
 def pipelined(conn, pair, n):
     """Many requests ahead of their answers, with a synchronisation in between."""
     feeling = Mood[stdio.FEELINGS[n % 3]]
@@ -100,6 +116,7 @@ def main():
         while not stdio.stopped.is_set():
             n += 1
             one_round(conn, pair, n)
+            meet(conn)
             if MODE == "pipeline":
                 pipelined(conn, pair, n)
             stdio.say(round=n, operations=stdio.operations)

@@ -10,6 +10,8 @@ import psycopg2.extras
 import stdio
 from stdio import NAME, same
 
+late = False
+
 
 def register(conn):
     """Teaches the driver the types of the user; it looks their numbers up once."""
@@ -26,6 +28,23 @@ def register(conn):
             " (loop, feeling, feelings, numbers, thing, things, amount) VALUES ($1, $2, $3, $4, $5, $6, $7)"
             " RETURNING id, feeling, feelings, numbers, thing, things, amount"
         )
+
+
+def meet(conn):
+    """Uses types that the loop meets for the first time behind a switch."""
+    global late
+    with conn, conn.cursor() as cur:
+        if not late:
+            cur.execute(stdio.WHERE)
+            if cur.fetchone()[0] == stdio.HOME:
+                return
+            late = True
+            psycopg2.extras.register_composite("weather", conn)
+            cur.execute("SELECT oid FROM pg_type WHERE typname = '_season'")
+            seasons = psycopg2.extensions.new_array_type((cur.fetchone()[0],), "season[]", psycopg2.STRING)
+            psycopg2.extensions.register_type(seasons, conn)
+        cur.execute("SELECT s, all_of_them, w FROM late")
+        same("late", cur.fetchone(), stdio.LATE)
 
 
 def one_round(conn, n):
@@ -64,6 +83,7 @@ def one_round(conn, n):
         cur.itersize = 2
         cur.execute("SELECT feeling, feelings FROM reference ORDER BY id")
         same("cursor", list(cur), [want[:2] for want in stdio.REFERENCE.values()])
+    meet(conn)
     conn.autocommit = True
     with conn.cursor() as cur:
         for tenant, want in stdio.TENANTS.items():
