@@ -16,12 +16,12 @@ E2EFLAGS  := -tags failpoint -p 1 -timeout 60m
 BUILDVCS := $(shell git rev-parse --git-dir >/dev/null 2>&1 && echo auto || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test race e2e e2e/short bench lint fuzz demo clean
+.PHONY: help deps build test race e2e e2e/short e2e-drivers bench lint fuzz demo clean
 
 help: ## Print this list
 	@echo "Crossfade: moves a live PostgreSQL database to Neon."
 	@echo
-	@awk -F ':.*## ' '/^[a-z0-9\/]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## Install PostgreSQL's programs if they are missing
 	@$(GO) run ./internal/install
@@ -40,6 +40,10 @@ e2e: deps ## Run all whole-system tests, faults included
 
 e2e/short: deps ## Run a sample of the whole-system tests
 	$(GO) test -short $(E2EFLAGS) ./e2e/...
+
+e2e-drivers: deps ## Install drivers of many languages, and move their sessions to and fro
+	GO="$(GO)" e2e/drivers/install
+	CROSSFADE_DRIVERS=all $(GO) test -count 1 -timeout 30m -v -run '^TestNoDriver' ./e2e/drivers
 
 bench: deps ## Run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -p 1 -timeout 30m $(or $(PKG),./...)

@@ -56,8 +56,9 @@ type Tree struct {
 	Files  []*File // sorted by path
 }
 
-// Load parses every Go file under fsys, except in directories that the go
-// command ignores (testdata, vendor, names that begin with "." or "_").
+// Load parses every Go file under fsys, except in directories that are no part of
+// the module for the go command: testdata, vendor, names that begin with "." or
+// "_", and modules of their own.
 func Load(fsys fs.FS, module string) (*Tree, error) {
 	t := &Tree{Module: module}
 	err := fs.WalkDir(fsys, ".", func(p string, d fs.DirEntry, err error) error {
@@ -65,7 +66,10 @@ func Load(fsys fs.FS, module string) (*Tree, error) {
 			return err
 		}
 		if d.IsDir() {
-			if p != "." && ignored(d.Name()) {
+			if p == "." {
+				return nil
+			}
+			if _, err := fs.Stat(fsys, path.Join(p, "go.mod")); err == nil || ignored(d.Name()) {
 				return fs.SkipDir
 			}
 			return nil
