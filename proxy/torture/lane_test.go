@@ -8,6 +8,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -47,6 +48,47 @@ func dial(t testing.TB, address string, as pg.DSN, params ...wire.Param) *lane {
 	require.NoError(t, err)
 	l := newLane(t, conn.Conn, conn.Leftover())
 	l.pid, l.key = conn.PID, conn.Key
+	return l
+}
+
+// idle is a client that is logged in and reads nothing.
+type idle struct {
+	t    testing.TB
+	conn *backend.Conn
+	pid  uint32
+}
+
+func (g *rig) raw() *idle {
+	g.t.Helper()
+	conn, err := backend.Dial(within(g.t), backend.Config{
+		Address: g.Addr().String(), User: g.source.User(), Password: g.source.Password(), Database: g.source.Database(), ConnectTimeout: patience,
+	})
+	require.NoError(g.t, err)
+	g.t.Cleanup(func() { _ = conn.Close() })
+	return &idle{t: g.t, conn: conn, pid: conn.PID}
+}
+
+func (c *idle) write(b []byte) {
+	c.t.Helper()
+	_, err := c.conn.Write(b)
+	require.NoError(c.t, err)
+}
+
+// pending reports that there is something to read, without reading it.
+func (c *idle) pending() bool {
+	raw, err := c.conn.Conn.(*net.TCPConn).SyscallConn()
+	require.NoError(c.t, err)
+	n := 0
+	require.NoError(c.t, raw.Control(func(fd uintptr) {
+		n, _, _ = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	}))
+	return n > 0
+}
+
+// lane has it read from now on.
+func (c *idle) lane() *lane {
+	l := newLane(c.t, c.conn.Conn, c.conn.Leftover())
+	l.pid, l.key = c.conn.PID, c.conn.Key
 	return l
 }
 

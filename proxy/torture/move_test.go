@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -15,16 +16,25 @@ import (
 func play(l *lane, s script, before func(k int)) []wire.Frame {
 	l.t.Helper()
 	from := l.count()
+	seen := from
 	for k, st := range s.steps {
 		before(k)
-		at := l.count()
-		l.send(st.send)
-		if st.wait != 0 {
-			l.until(at, st.wait)
-		}
+		seen = l.step(st, seen)
 	}
 	before(len(s.steps))
 	return l.normal(l.mark(from, "end of "+s.name))
+}
+
+// step takes one step. What it waits for may have come ahead of it, but not ahead of what
+// an earlier step has waited for: seen counts up to that.
+func (l *lane) step(st step, seen int) int {
+	l.t.Helper()
+	l.send(st.send)
+	if st.wait == 0 {
+		return seen
+	}
+	frames := l.until(seen, st.wait)
+	return seen + bytes.IndexByte([]byte(types(frames)), st.wait) + 1
 }
 
 // TestScriptsAcrossMoves runs every script with a move that begins ahead of each of its
@@ -80,6 +90,7 @@ func TestScriptsHeld(t *testing.T) {
 			held++
 			at := fmt.Sprintf("%s, parked ahead of step %d", s.name, cut)
 			from := l.count()
+			seen := from
 			var rest []byte
 			for k, st := range s.steps {
 				if k == cut {
@@ -89,11 +100,7 @@ func TestScriptsHeld(t *testing.T) {
 					rest = append(rest, st.send...)
 					continue
 				}
-				seen := l.count()
-				l.send(st.send)
-				if st.wait != 0 {
-					l.until(seen, st.wait)
-				}
+				seen = l.step(st, seen)
 			}
 			parked := l.count()
 			sent := make(chan struct{})
