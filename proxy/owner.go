@@ -17,6 +17,10 @@ func (r *relay) own(ctx context.Context) (owned context.Context, release func(),
 	case <-r.ctx.Done():
 		return nil, nil, errEnded
 	}
+	if r.ctx.Err() != nil { // the turn of a session that has ended is free too
+		<-r.turn
+		return nil, nil, errEnded
+	}
 	owned, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(r.ctx, cancel)
 	return owned, func() {

@@ -75,7 +75,7 @@ func (g *rig) start(change ...func(*proxy.Config)) {
 	cfg := proxy.Config{
 		Listen: "127.0.0.1:0", Source: endpoint(g.source), Target: endpoint(g.target),
 		Auth: auth.NewUsers(auth.User{Name: g.source.User(), Secret: auth.Plain(g.source.Password())}),
-		Log:  zerolog.Nop(),
+		Log:  zerolog.New(zerolog.NewTestWriter(g.t)).Level(zerolog.ErrorLevel),
 	}
 	for _, f := range change {
 		f(&cfg)
