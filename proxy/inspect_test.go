@@ -104,7 +104,7 @@ func TestInspectionHarmsNobody(t *testing.T) {
 		looks <- n
 	}()
 	seen := map[string]bool{}
-	for i := range 200 {
+	for i := 0; i < 200 || !seen["green"]; i++ { // some looks come between two messages of the client
 		c.send(wire.AppendSync(wire.AppendParse(nil, "", "SELECT 7", nil)))
 		require.Equal(t, "1Z", shape(c.until('Z')))
 		seen[g.session(t, c.pid, false).Verdict] = true
@@ -115,5 +115,4 @@ func TestInspectionHarmsNobody(t *testing.T) {
 	}
 	stop()
 	require.Positive(t, <-looks)
-	require.True(t, seen["green"], "some looks came between two messages of the client")
 }

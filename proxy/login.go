@@ -74,7 +74,7 @@ func (l *login) enter(ctx context.Context) (*relay, error) {
 	p := l.p
 	_ = l.conn.SetDeadline(time.Time{})
 	if ctx.Err() != nil {
-		return nil, errShutdown
+		return nil, errClosing
 	}
 	lease, err := p.admit(ctx)
 	if err != nil {

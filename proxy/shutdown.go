@@ -59,9 +59,7 @@ func (p *Proxy) admit(ctx context.Context) (*route.Lease, error) {
 	defer stop()
 	lease, err := p.gate.Enter(waiting)
 	switch {
-	case ctx.Err() != nil:
-		err = errShutdown
-	case p.isClosing():
+	case p.isClosing(), ctx.Err() != nil:
 		err = errClosing
 	case err != nil:
 		err = fatal(pg.CodeCannotConnectNow, "the database is being moved and has not been back within %s; try again", p.cfg.HoldLimit)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"crossfade/proxy/session"
@@ -45,6 +46,10 @@ func (p *Proxy) learnTypes(ctx context.Context, list []*relay) error {
 		}
 		if err == nil {
 			_, err = p.matchTypes(ctx, &p.cfg.Target, r.caller(), here)
+		}
+		var unknown *CredentialsError
+		if errors.As(err, &unknown) {
+			continue // a session that cannot be moved, which staging says; another may be asked for
 		}
 		if err != nil {
 			return fmt.Errorf("compare the types of database %q: %w", r.database, err)
