@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,9 +14,16 @@ import (
 func TestSettingsOfTheSourceArePinnedAtTheTarget(t *testing.T) {
 	t.Parallel()
 	var pins []wire.Param
+	var names [2]string
 	g := newRig(t, func(c *Config) {
-		c.Target.Pins = func(context.Context, string, string) ([]wire.Param, error) { return pins, nil }
+		c.Target.Pins = func(_ context.Context, user, database string) ([]wire.Param, error) {
+			if user != names[0] || database != names[1] {
+				return nil, fmt.Errorf("asked for %s in %s, which no client knows", user, database)
+			}
+			return pins, nil
+		}
 	})
+	names = [2]string{g.source.User(), g.source.Database()}
 	super := pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN("postgres"))
 	run(t, super, "ALTER ROLE "+g.source.User()+" SET DateStyle = 'German'")
 	run(t, super, "ALTER DATABASE "+g.source.Database()+" SET search_path = 'od d', public")

@@ -96,6 +96,7 @@ func (p *Preflight) Checks() []Check {
 		{"source privileges", p.checkSourcePrivileges},
 		{"sequence privileges", p.checkSequencePrivileges},
 		{"row security", p.checkRowSecurity},
+		{"role settings", p.checkRoleSettings},
 		{"target privileges", p.checkTargetPrivileges},
 		{"target empty", p.checkTargetEmpty},
 		{"extensions", p.checkExtensions},

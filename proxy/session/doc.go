@@ -9,8 +9,8 @@
 // What moves: settings, custom settings, role, prepared statements made by the
 // protocol and by SQL, the unnamed statement, LISTEN, session-level advisory
 // locks, client_encoding, and what RESET goes back to. What cannot move is named
-// by State.Judge: temporary objects and cursors WITH HOLD (hold), SET SESSION
-// AUTHORIZATION and custom settings whose names are not known (red).
+// by State.Judge: temporary objects, cursors WITH HOLD and connections of dblink
+// (hold), SET SESSION AUTHORIZATION and custom settings whose names are not known (red).
 //
 // Invariants:
 //   - A Link never sends a simple Query: that would destroy the client's unnamed
@@ -33,13 +33,13 @@
 //   - No error holds the value of a setting.
 //
 // Custom settings (app.tenant_id) are listed nowhere by PostgreSQL, it only
-// answers when asked by name. Names come from the client's statements (Sniffer),
-// its start-up options, and once per database from the catalog (CatalogNames). A
-// statement that computes or binds the name makes the session opaque.
+// answers when asked by name. Names come from the client's statements and the
+// values that it binds (Sniffer), its start-up options, once per database from the
+// catalog (ReadCatalog), and from the operator. A statement that computes the name
+// makes its session opaque, a function that does so every session of the database.
 //
 // Limits: the number of times that an advisory lock is held is not visible, it is
-// taken once (amber). Statements above 1 MiB are not searched for names behind
-// their first mebibyte. A function of the application that computes the name of
-// a setting within its body is not seen to do so. setseed, lastval and currval,
-// and the insides of extensions do not move.
+// taken once (amber). A statement above 1 MiB that makes settings behind its first
+// mebibyte makes the session opaque. setseed, lastval and currval, and the insides
+// of extensions do not move. docs/design/session-state.md has every kind of state.
 package session

@@ -1,0 +1,27 @@
+package preflight
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster/pgtest"
+)
+
+func TestSettingsOfRolesThatDiffer(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	require.Empty(t, f.ask(t, "role settings"))
+	role, database := pg.QuoteIdent(f.sourceDSN.User()), pg.QuoteIdent(f.sourceDSN.Database())
+	pgtest.Exec(t, f.sourceAdmin, "ALTER ROLE "+role+" SET work_mem = '9MB'; ALTER ROLE "+role+" IN DATABASE "+database+" SET app.tenant = 'geheim'")
+	pgtest.Exec(t, f.sourceAdmin, "ALTER DATABASE "+database+" SET work_mem = '1MB'; ALTER DATABASE "+database+" SET search_path = 'a=b', public")
+	found := f.ask(t, "role settings")
+	require.Equal(t, []seen{{Warning, "role_setting_differs", "app.tenant"}, {Warning, "role_setting_differs", "search_path"}, {Warning, "role_setting_differs", "work_mem"}},
+		short(found))
+	require.NotContains(t, found[0].String(), "geheim")
+	target := pg.QuoteIdent(f.targetDSN.User())
+	pgtest.Exec(t, f.targetAdmin, "ALTER ROLE "+target+" SET work_mem = '9MB'; ALTER ROLE "+target+" SET app.tenant = 'other'")
+	pgtest.Exec(t, f.targetAdmin, "ALTER DATABASE "+pg.QuoteIdent(f.targetDSN.Database())+" SET search_path = 'a=b', public")
+	require.Equal(t, []seen{{Warning, "role_setting_differs", "app.tenant"}}, short(f.ask(t, "role settings")), "the role's comes before the database's")
+}
