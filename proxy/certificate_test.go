@@ -77,7 +77,7 @@ func TestClientCertificates(t *testing.T) {
 		"password without TLS":              {either, "sslmode=disable" + password, "in\n"},
 		"another's certificate, password":   {either, with(ca, "somebody") + password, "in\n"},
 		"another's certificate":             {either, with(ca, "somebody") + " password=wrong", "password authentication failed"},
-		"two names":                         {either, with(ca, user, "somebody") + " password=wrong", "password authentication failed"},
+		"two names":                         {either, with(ca, "somebody", user) + " password=wrong", "password authentication failed"},
 		"of a stranger":                     {either, with(stranger, user) + password, "SSL"},
 		"another's certificate, required":   {only, with(ca, "somebody") + password, "FATAL:  certificate authentication failed for user"},
 		"password, required":                {only, plain + password, "FATAL:  connection requires a valid client certificate"},

@@ -15,6 +15,16 @@
 // ParameterStatus values ahead of its next message. A plaintext session that is idle
 // holds no buffer.
 //
+// # A login
+//
+// Until it has proved who its client is, a connection is a stranger: bounded in time
+// (LoginTimeout), in bytes, and in number by address and in all. The oldest stranger gives way to
+// a new one, so that half-open connections push out each other and no good client.
+// What logs a session in at a side is what Endpoint.Credentials knows or, where the
+// side's servers keep the same secrets, the client's own proof, which stays in the
+// memory of its session. A server that says "in a moment" is asked again for a few
+// seconds (dialPolicy); what it says of our credentials is not put on the client.
+//
 // # A move
 //
 //	Stage    captures every session at a boundary, makes a warm server its mirror; sessions go on

@@ -32,9 +32,9 @@ func TestWhoGivesWay(t *testing.T) {
 		})
 	}
 	a1 := come("a1", "192.0.2.1")
+	a1.spoke()
 	come("a2", "192.0.2.1")
 	come("b1", "2001:db8::1")
-	a1.spoke()
 	come("b2", "2001:db8::2") // of the same /64
 	require.Empty(t, gone)
 	come("c1", "192.0.2.3") // four are there: of the two crowds of two the one with the older stranger that is silent
@@ -55,6 +55,13 @@ func TestWhoGivesWay(t *testing.T) {
 	for range 5 {
 		s.shed()
 	}
+	wide := newStrangers(10, 2)
+	for range 5 {
+		wide.admit(from("192.0.2.1"), func(error) {})
+	}
+	n, refused = wide.count()
+	require.Equal(t, 2, n, "of one address, although there is room")
+	require.EqualValues(t, 3, refused)
 	n, _ = s.count()
 	require.Zero(t, n)
 	require.Empty(t, s.crowds)

@@ -20,6 +20,7 @@ import (
 	"crossfade/internal/pgcluster"
 	"crossfade/internal/pgcluster/pgtest"
 	"crossfade/proxy/auth"
+	"crossfade/proxy/tlsconf"
 )
 
 // lodge is a source whose secrets may be read, with roles of its own, and a target with a journal.
@@ -170,6 +171,23 @@ func TestUsersFileIsReadAgain(t *testing.T) {
 	_, err = u.read()
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.True(t, has("a", "third") && has("c", "fourth"))
+}
+
+// TestServersOfNeonAreVerified: the proxy's own connections to Neon are as safe as the others.
+func TestServersOfNeonAreVerified(t *testing.T) {
+	t.Parallel()
+	const host = "ep-a.eu-central-1.aws.neon.tech"
+	target, err := pg.ParseDSN("postgresql://u:p@" + host + "/d?sslmode=require")
+	require.NoError(t, err)
+	source, err := pg.ParseDSN("postgresql://u:p@db.example/d?sslmode=require")
+	require.NoError(t, err)
+	u, err := loadUsers(Config{Source: source, Target: target}, zerolog.Nop())
+	require.NoError(t, err)
+	here, there := u.endpoints()
+	require.Equal(t, tlsconf.Require, here.Dial.TLS.Mode)
+	require.Equal(t, tlsconf.VerifyFull, there.Dial.TLS.Mode)
+	require.Equal(t, tlsconf.BindingRequire, there.Dial.TLS.Binding)
+	require.Equal(t, host, there.Dial.TLS.Config.ServerName)
 }
 
 // TestSettingsWithoutThePassword: what a role's sessions are told is found out without its password as with it.

@@ -65,3 +65,29 @@ func TestTurnsGiveUp(t *testing.T) {
 		require.Equal(t, 1, u.free)
 	})
 }
+
+// TestTurnThatComesTooLate: a turn that comes in the moment in which its waiter gives up is not lost.
+func TestTurnThatComesTooLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		u := &turns{free: 1, queues: map[string][]chan struct{}{}}
+		late := 0
+		for range 200 {
+			require.NoError(t, u.take(t.Context(), "holder"))
+			ctx, cancel := context.WithCancel(t.Context())
+			came := make(chan error, 1)
+			go func() { came <- u.take(ctx, "waiter") }()
+			synctest.Wait()
+			cancel()
+			u.give()
+			if <-came == nil {
+				u.give()
+			} else {
+				late++
+			}
+			synctest.Wait()
+			require.Equal(t, 1, u.free)
+		}
+		require.NotZero(t, late)
+	})
+}
