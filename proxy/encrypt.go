@@ -16,9 +16,10 @@ import (
 // encrypt answers a request for TLS and begins it; peeked means that the client has
 // begun already.
 func (x *stranger) encrypt(ctx context.Context, peeked []byte) error {
-	if x.tls {
+	if x.tls || x.ssl {
 		return fatal(pg.CodeProtocolViolation, "encryption was asked for twice")
 	}
+	x.ssl = true
 	answer := byte('S')
 	if x.p.cfg.TLS == nil {
 		answer = 'N'

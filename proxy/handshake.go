@@ -17,7 +17,7 @@ type stranger struct {
 	place    *place
 	certHash []byte // channel binding of the certificate shown, nil without TLS
 	tls      bool
-	gss      bool // GSSENCRequest was seen
+	ssl, gss bool // SSLRequest, GSSENCRequest was seen
 	spoke    bool // the start-up packet has come
 
 	commonName string // of the client's certificate, "" for none

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -206,7 +207,7 @@ func (l *lane) until(from int, typ byte) []wire.Frame {
 // asked before has been answered then.
 func (l *lane) mark(from int, name string) []wire.Frame {
 	l.t.Helper()
-	l.send(wire.AppendQuery(nil, "SELECT '"+name+"'"))
+	l.send(wire.AppendQuery(nil, "SELECT '"+strings.ReplaceAll(name, "'", "''")+"'"))
 	return l.marked(from, name)
 }
 
