@@ -3,7 +3,7 @@ package typemap
 import "bytes"
 
 // catalogQuery is what is known of a statement from its text: whether it names a
-// catalog of types, and which of its parameters are numbers of types.
+// catalog of types or regtype, and which of its parameters are numbers of types.
 type catalogQuery struct {
 	catalog bool
 	params  []int // from 0
@@ -32,6 +32,8 @@ var columnsOfTypes = map[string]bool{
 
 var catalogs = [][]byte{[]byte("pg_type"), []byte("pg_enum"), []byte("pg_range"), []byte("pg_attribute")}
 
+var regtype = []byte("regtype")
+
 // scan looks at a statement's text. It is liberal: what it does not understand passes
 // as it is.
 func scan(text []byte) catalogQuery {
@@ -42,7 +44,12 @@ func scan(text []byte) catalogQuery {
 	for _, name := range catalogs {
 		q.catalog = q.catalog || containsFold(text, name)
 	}
-	if !q.catalog || bytes.IndexByte(text, '$') < 0 {
+	if !q.catalog {
+		// pgx asks for 'mood'::regtype::oid.
+		q.catalog = containsFold(text, regtype)
+		return q
+	}
+	if bytes.IndexByte(text, '$') < 0 {
 		return q
 	}
 	words := split(text)
@@ -55,9 +62,11 @@ func scan(text []byte) catalogQuery {
 	return q
 }
 
+// containsFold looks for a word in lower case that begins with a letter.
 func containsFold(text, lower []byte) bool {
+	first := string([]byte{lower[0], lower[0] &^ 0x20})
 	for len(text) >= len(lower) {
-		i := bytes.IndexAny(text, "pP")
+		i := bytes.IndexAny(text, first)
 		if i < 0 || len(text)-i < len(lower) {
 			return false
 		}

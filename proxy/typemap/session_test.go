@@ -141,6 +141,8 @@ var scripts = map[string][]step{
 		s(columnsOf(1247, 26, 19), columnsOf(1247, 26, 19)),
 		s(row([]byte("16600"), []byte("16600")), row([]byte("16500"), []byte("16600"))),
 		s(done, done), s(ready, ready),
+		same(true, 'Q', "SELECT 'mood'::RegType::oid"),
+		s(columnsOf(0, 26), columnsOf(0, 26)), s(row([]byte("16600")), row([]byte("16500"))), s(done, done), s(ready, ready),
 		same(true, 'Q', "SELECT oid FROM pg_class"),
 		s(columnsOf(1259, 26), columnsOf(1259, 26)), s(row([]byte("16600")), row([]byte("16600"))), s(done, done), s(ready, ready),
 	},
