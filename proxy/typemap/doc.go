@@ -11,6 +11,7 @@
 //	Parse                   types of parameters                       to the server
 //	Bind                    binary arrays, composites, records and ranges whose values carry type numbers;
 //	                        parameters that a query of the catalog compares with the number of a type
+//	Query                   numbers in its text that are compared so, where it prepares nothing
 //	ParameterDescription    types of parameters                       to the client
 //	RowDescription          types of columns
 //	DataRow                 the same binary values; columns of type oid that come from pg_type, pg_enum,
@@ -39,6 +40,6 @@
 //
 // # Not translated
 //
-// Numbers in the text of statements; COPY BINARY; the numbers of tables, functions
+// Numbers in the text of prepared statements; COPY BINARY; the numbers of tables, functions
 // and large objects; a frame of more than maxHeld bytes.
 package typemap

@@ -143,6 +143,18 @@ var scripts = map[string][]step{
 		s(done, done), s(ready, ready),
 		same(true, 'Q', "SELECT 'mood'::RegType::oid"),
 		s(columnsOf(0, 26), columnsOf(0, 26)), s(row([]byte("16600")), row([]byte("16500"))), s(done, done), s(ready, ready),
+		// Numbers in the text, as clients of the simple protocol put them there.
+		c(frame('Q', "select typelem from pg_type where oid= 16500 "), frame('Q', "select typelem from pg_type where oid= 16600 ")),
+		s(columnsOf(1247, 26), columnsOf(1247, 26)), s(done, done), s(ready, ready),
+		c(frame('Q', "SELECT 16500 FROM pg_type t WHERE t.oid = ('16500'::int8) OR oid IN (16501,16502)"),
+			frame('Q', "SELECT 16500 FROM pg_type t WHERE t.oid = ('16600'::int8) OR oid IN (16601,16602)")),
+		s(done, done), s(ready, ready),
+		same(true, 'Q', "PREPARE p AS SELECT FROM pg_type WHERE oid = 16500"), s(done, done), s(ready, ready),
+		same(true, 'Q', "SELECT FROM pg_class c, pg_type t WHERE c.oid = 16500"), s(done, done), s(ready, ready),
+		// The table of a composite has a number that the client may know as a type's.
+		same(true, 'Q', "SELECT typrelid FROM pg_type"),
+		s(frame('T', 1, "typrelid", uint32(1247), 12, uint32(26), 4, uint32(0xffffffff), 0), frame('T', 1, "typrelid", uint32(1247), 12, uint32(26), 4, uint32(0xffffffff), 0)),
+		s(row([]byte("16500")), row([]byte("16500"))), s(done, done), s(ready, ready),
 		same(true, 'Q', "SELECT oid FROM pg_class"),
 		s(columnsOf(1259, 26), columnsOf(1259, 26)), s(row([]byte("16600")), row([]byte("16600"))), s(done, done), s(ready, ready),
 	},
