@@ -93,7 +93,7 @@ func shape(st *typemap.Statement, f wire.Frame) error {
 			return err
 		}
 		for _, c := range cols {
-			st.Columns = append(st.Columns, typemap.Column{Type: c.TypeOID, Table: c.TableOID})
+			st.Columns = append(st.Columns, typemap.Column{Type: c.TypeOID, Table: c.TableOID, Attr: c.Attr})
 		}
 	}
 	return nil

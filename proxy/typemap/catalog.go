@@ -3,11 +3,16 @@ package typemap
 import "bytes"
 
 // catalogQuery is what is known of a statement from its text: whether it names a
-// catalog of types, and which of its parameters are numbers of types.
+// catalog of types or regtype, which of its parameters are numbers of types, and where
+// such numbers stand in it.
 type catalogQuery struct {
-	catalog bool
-	params  []int // from 0
+	catalog  bool
+	params   []int // from 0
+	literals []span
 }
+
+// span is bytes of a text.
+type span struct{ from, to int }
 
 // compares reports whether parameter i, from 0, is compared with the number of a type.
 func (q catalogQuery) compares(i int) bool {
@@ -32,6 +37,8 @@ var columnsOfTypes = map[string]bool{
 
 var catalogs = [][]byte{[]byte("pg_type"), []byte("pg_enum"), []byte("pg_range"), []byte("pg_attribute")}
 
+var regtype = []byte("regtype")
+
 // scan looks at a statement's text. It is liberal: what it does not understand passes
 // as it is.
 func scan(text []byte) catalogQuery {
@@ -42,22 +49,30 @@ func scan(text []byte) catalogQuery {
 	for _, name := range catalogs {
 		q.catalog = q.catalog || containsFold(text, name)
 	}
-	if !q.catalog || bytes.IndexByte(text, '$') < 0 {
+	if !q.catalog {
+		// pgx asks for 'mood'::regtype::oid.
+		q.catalog = containsFold(text, regtype)
 		return q
 	}
-	words := split(text)
+	words, spans := split(text)
 	not, bare := others(words)
 	for i := range words {
-		if n, ok := compared(words, i, not, bare); ok {
-			q.params = append(q.params, n...)
+		for _, j := range compared(words, i, not, bare) {
+			if n, ok := parameter(words[j]); ok {
+				q.params = append(q.params, n)
+			} else if b := words[j][0]; b == '\'' || b >= '0' && b <= '9' {
+				q.literals = append(q.literals, spans[j])
+			}
 		}
 	}
 	return q
 }
 
+// containsFold looks for a word in lower case that begins with a letter.
 func containsFold(text, lower []byte) bool {
+	first := string([]byte{lower[0], lower[0] &^ 0x20})
 	for len(text) >= len(lower) {
-		i := bytes.IndexAny(text, "pP")
+		i := bytes.IndexAny(text, first)
 		if i < 0 || len(text)-i < len(lower) {
 			return false
 		}
@@ -70,36 +85,37 @@ func containsFold(text, lower []byte) bool {
 }
 
 // split cuts a statement into words, numbers, $n and single other bytes, in lower case.
-// Quoted identifiers lose their quotes; strings and comments are left out.
-func split(text []byte) []string {
-	var words []string
+// Quoted identifiers lose their quotes, of strings the quotes are left, comments are left
+// out. It returns where each stands, too.
+func split(text []byte) (words []string, spans []span) {
 	for i := 0; i < len(text); {
 		b := text[i]
+		from, n := i, len(words)
 		switch {
 		case b == '\'':
 			j := bytes.IndexByte(text[i+1:], '\'')
 			if j < 0 {
-				return words
+				return words, spans
 			}
 			i += j + 2
 			words = append(words, "''")
 		case b == '"':
 			j := bytes.IndexByte(text[i+1:], '"')
 			if j < 0 {
-				return words
+				return words, spans
 			}
 			words = append(words, string(bytes.ToLower(text[i+1:i+1+j])))
 			i += j + 2
 		case b == '-' && i+1 < len(text) && text[i+1] == '-':
 			j := bytes.IndexByte(text[i:], '\n')
 			if j < 0 {
-				return words
+				return words, spans
 			}
 			i += j
 		case b == '/' && i+1 < len(text) && text[i+1] == '*':
 			j := bytes.Index(text[i:], []byte("*/"))
 			if j < 0 {
-				return words
+				return words, spans
 			}
 			i += j + 2
 		case wordByte(b):
@@ -115,8 +131,11 @@ func split(text []byte) []string {
 			words = append(words, string(text[i:i+1]))
 			i++
 		}
+		if len(words) > n {
+			spans = append(spans, span{from, i})
+		}
 	}
-	return words
+	return words, spans
 }
 
 func wordByte(b byte) bool {
@@ -150,20 +169,20 @@ func others(words []string) (names map[string]bool, bare bool) {
 	return names, bare
 }
 
-// compared reads a comparison of a number of a type with parameters that begins at
-// word i: col = $n, col = ANY($n), col IN ($n, …), and returns the parameters.
-func compared(words []string, i int, not map[string]bool, bare bool) (params []int, ok bool) {
+// compared reads a comparison of a number of a type that begins at word i: col = x,
+// col = ANY(x), col IN (x, …), and returns where the operands are.
+func compared(words []string, i int, not map[string]bool, bare bool) (operands []int) {
 	column := words[i]
 	if !columnsOfTypes[column] {
 		if column != "oid" {
-			return nil, false
+			return nil
 		}
 		if i >= 2 && words[i-1] == "." {
 			if not[words[i-2]] {
-				return nil, false
+				return nil
 			}
 		} else if !bare {
-			return nil, false
+			return nil
 		}
 	}
 	at := func(j int) string {
@@ -173,37 +192,39 @@ func compared(words []string, i int, not map[string]bool, bare bool) (params []i
 		return ""
 	}
 	switch j := i + 1; {
-	case at(j) == "=" && at(j+1) == "any" && at(j+2) == "(":
-		return parameter(at(j + 3))
 	case at(j) == "=":
-		return parameter(at(j + 1))
+		j++
+		if at(j) == "any" && at(j+1) == "(" {
+			j++
+		}
+		for at(j) == "(" { // JDBC puts a value of the simple protocol in brackets
+			j++
+		}
+		if j < len(words) {
+			operands = append(operands, j)
+		}
 	case at(j) == "in" && at(j+1) == "(":
 		for j += 2; j < len(words); j += 2 {
-			n, one := parameter(words[j])
-			if !one {
-				break
-			}
-			params = append(params, n...)
+			operands = append(operands, j)
 			if at(j+1) != "," {
 				break
 			}
 		}
-		return params, len(params) > 0
 	}
-	return nil, false
+	return operands
 }
 
-// parameter reads $n.
-func parameter(w string) ([]int, bool) {
+// parameter reads $n and returns its number from 0.
+func parameter(w string) (int, bool) {
 	if len(w) < 2 || w[0] != '$' {
-		return nil, false
+		return 0, false
 	}
 	n := 0
 	for _, c := range w[1:] {
 		if c < '0' || c > '9' || n > 1<<16 {
-			return nil, false
+			return 0, false
 		}
 		n = n*10 + int(c-'0')
 	}
-	return []int{n - 1}, n > 0
+	return n - 1, n > 0
 }

@@ -1,6 +1,9 @@
 package typemap
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // clientSide is a Session as the actor of what the client sends. Called with mu
 // locked.
@@ -28,7 +31,7 @@ func (c *clientSide) passing(typ byte) {
 	case 'c', 'f':
 		c.push(expect{kind: 'c'})
 	case 'Q':
-		c.query(nil)
+		c.query(nil, nil)
 	case 'P': // too large: what it is about nobody knows
 		c.add(expect{kind: 'P', st: &statement{}})
 	case 'B':
@@ -42,7 +45,7 @@ func (c *clientSide) whole(frame []byte) []byte {
 	w := &body{b: frame[headLen:]}
 	switch frame[0] {
 	case 'Q':
-		c.query(w.text())
+		return c.query(frame, w.text())
 	case 'P':
 		c.parse(w)
 	case 'B':
@@ -82,11 +85,26 @@ func (c *clientSide) add(e expect) bool {
 }
 
 // query: the simple protocol. It ends the unnamed statement and the unnamed portal.
-func (c *clientSide) query(text []byte) {
+// Numbers of types that a client has put into the text are translated, since there
+// is no other place for them; in a statement that is kept they would be wrong when
+// the session moves back.
+func (c *clientSide) query(frame, text []byte) []byte {
 	delete(c.statements, "")
 	delete(c.portals, "")
-	c.push(expect{kind: 'Q', st: newStatement(text)})
+	st := newStatement(text)
+	c.push(expect{kind: 'Q', st: st})
+	var edits []edit
+	for _, l := range st.query.literals {
+		old := text[l.from:l.to]
+		if now := c.m.text(nil, old, toServer); !bytes.Equal(now, old) && !prepares(text) {
+			edits = append(edits, edit{at: headLen + l.from, old: len(old), text: now, bare: true})
+		}
+	}
+	return replace(frame, edits)
 }
+
+// prepares reports whether a text makes statements that are kept.
+func prepares(text []byte) bool { return bytes.Contains(bytes.ToLower(text), []byte("prepare")) }
 
 func (c *clientSide) parse(w *body) {
 	name, text := string(w.text()), w.text()
@@ -204,10 +222,11 @@ func (c *clientSide) oid(v []byte) {
 }
 
 // edit is a value of a frame that is replaced by one of another length. at is where
-// its length stands in the frame.
+// its length stands in the frame, or where it begins if it is bare of one.
 type edit struct {
 	at, old int
 	text    []byte
+	bare    bool
 }
 
 // replace makes the edits, which are in order.
@@ -219,9 +238,12 @@ func replace(frame []byte, edits []edit) []byte {
 	at := 0
 	for _, e := range edits {
 		out = append(out, frame[at:e.at]...)
-		out = binary.BigEndian.AppendUint32(out, uint32(len(e.text)))
+		at = e.at + e.old
+		if !e.bare {
+			out = binary.BigEndian.AppendUint32(out, uint32(len(e.text)))
+			at += 4
+		}
 		out = append(out, e.text...)
-		at = e.at + 4 + e.old
 	}
 	out = append(out, frame[at:]...)
 	binary.BigEndian.PutUint32(out[1:], uint32(len(out)-1))

@@ -11,10 +11,11 @@
 //	Parse                   types of parameters                       to the server
 //	Bind                    binary arrays, composites, records and ranges whose values carry type numbers;
 //	                        parameters that a query of the catalog compares with the number of a type
+//	Query                   numbers in its text that are compared so, where it prepares nothing
 //	ParameterDescription    types of parameters                       to the client
 //	RowDescription          types of columns
 //	DataRow                 the same binary values; columns of type oid that come from pg_type, pg_enum,
-//	                        pg_range or pg_attribute, or from an expression in a query that names one of these
+//	                        pg_range or pg_attribute, or from an expression in a query that names one of these or regtype
 //
 // # How
 //
@@ -39,7 +40,6 @@
 //
 // # Not translated
 //
-// Numbers in the text of statements; casts such as 'mood'::regtype::oid outside of
-// queries that name the catalogs above; COPY BINARY; the numbers of tables, functions
+// Numbers in the text of prepared statements; COPY BINARY; the numbers of tables, functions
 // and large objects; a frame of more than maxHeld bytes.
 package typemap

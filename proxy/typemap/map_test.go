@@ -96,4 +96,6 @@ func TestScanFindsTheNumbersOfTypes(t *testing.T) {
 	}
 	require.False(t, scan([]byte("SELECT 1")).catalog)
 	require.True(t, scan([]byte("SELECT oid FROM Pg_Type")).catalog)
+	require.True(t, scan([]byte("select $1::text::regtype::oid")).catalog)
+	require.Empty(t, scan([]byte("SELECT kind::regtype FROM blobs WHERE oid = $1")).params, "not the number of a type")
 }

@@ -108,12 +108,12 @@ func (s *serverSide) columns(w *body) {
 	for range w.count() {
 		w.text()
 		table := uint32(w.int32())
-		w.int16()
+		attr := uint16(w.int16())
 		p := w.take(4)
 		if p == nil {
 			break
 		}
-		cols = append(cols, Column{Type: s.m.number(p, toClient), Table: table})
+		cols = append(cols, Column{Type: s.m.number(p, toClient), Table: table, Attr: attr})
 		w.take(8)
 	}
 	s.described(cols, true)

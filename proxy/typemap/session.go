@@ -16,6 +16,7 @@ type Statement struct {
 type Column struct {
 	Type  uint32
 	Table uint32 // that it comes from, 0 for an expression
+	Attr  uint16 // its number in that table
 }
 
 // Session translates what passes between one client and one server. Client and
@@ -102,10 +103,28 @@ type cell struct {
 	oids   bool // the value is such numbers
 }
 
-// tables whose columns of type oid are numbers of types or not in a Map
-// (pg_type, pg_attribute, pg_enum, pg_range).
-func ofTypes(table uint32) bool {
-	return table == 1247 || table == 1249 || table == 3501 || table == 3541
+// Numbers of the catalogs of types, in all versions.
+const (
+	pgType      = 1247
+	pgAttribute = 1249
+	pgEnum      = 3501
+	pgRange     = 3541
+)
+
+// ofTypes reports whether a column of type oid holds numbers of types. Those of schemas,
+// roles and tables count separately, and must not be set aside.
+func (c Column) ofTypes() bool {
+	switch c.Table {
+	case pgType: // but typnamespace, typowner, typrelid (PostgreSQL 12 and later)
+		return c.Attr != 3 && c.Attr != 4 && c.Attr != 12
+	case pgAttribute: // but attrelid
+		return c.Attr != 1
+	case pgEnum: // but oid
+		return c.Attr != 1
+	case pgRange:
+		return true
+	}
+	return false
 }
 
 // cells returns which columns of a result are to be translated.
@@ -125,7 +144,7 @@ func (s *Session) cells(cols []Column, formats []int16, query catalogQuery) []ce
 			if named && !binary {
 				continue
 			}
-			if named || ofTypes(c.Table) || c.Table == 0 && query.catalog {
+			if named || c.ofTypes() || c.Table == 0 && query.catalog {
 				list = append(list, cell{at: i, binary: binary, oids: true})
 			}
 		default:
