@@ -16,6 +16,12 @@ func (p *Proxy) cancel(ctx context.Context, pid uint32, key []byte) {
 	p.mu.Lock()
 	r := p.mu.byPID[pid]
 	p.mu.Unlock()
+	for _, s := range p.streams() {
+		if s.pid == pid && subtle.ConstantTimeCompare(s.key, key) == 1 {
+			_ = s.server.Cancel(ctx) // nobody is told
+			return
+		}
+	}
 	// Compared in any case, so that the time tells nothing about pids.
 	want := make([]byte, len(key))
 	if r != nil {

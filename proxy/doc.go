@@ -73,7 +73,9 @@
 //
 // # Limitations
 //
-//   - Replication connections are refused; they cannot be moved.
+//   - Replication connections (stream.go) are passed on to the source byte by byte and
+//     cannot be moved: they make an attempt abort, or are disconnected by it. Behind a
+//     switch they are refused.
 //   - A session that waits for a lock of one that is parked keeps the pause from
 //     being reached: the drain is bounded, the gate opens again and the error names it.
 //   - OIDs of users' types differ on the other side. Statements are prepared with the

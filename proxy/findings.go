@@ -25,7 +25,8 @@ type findings struct {
 	unmovable    []SessionNote
 	amber        []SessionNote
 	// held are sessions that cannot be moved and that the policy lets be.
-	held map[*relay][]SessionNote
+	held    map[*relay][]SessionNote
+	streams []*stream // replication connections that the policy lets be
 }
 
 func (f *findings) add(list *[]SessionNote, n SessionNote) {
@@ -58,6 +59,11 @@ func (f *findings) notes() []SessionNote {
 	for r, notes := range f.held {
 		if f.policy == UnmovableDisconnect || r.ctx.Err() == nil {
 			list = append(list, notes...)
+		}
+	}
+	for _, s := range f.streams {
+		if f.policy == UnmovableDisconnect || s.ctx.Err() == nil {
+			list = append(list, s.note())
 		}
 	}
 	slices.SortStableFunc(list, func(a, b SessionNote) int { return cmp.Compare(a.Session, b.Session) })

@@ -26,18 +26,24 @@ type stranger struct {
 // serve is the life of one accepted connection.
 func (p *Proxy) serve(ctx context.Context, conn net.Conn) {
 	defer p.recovered(nil)
-	r := p.meet(ctx, conn)
+	r, s := p.meet(ctx, conn)
 	if r != nil {
 		if p.isClosing() {
 			r.end(errShutdown)
 		}
 		r.run()
 	}
+	if s != nil {
+		if p.isClosing() {
+			s.end(errShutdown)
+		}
+		s.run()
+	}
 }
 
-// meet brings a connection from its first byte to a session that is ready, or
-// closes it and returns nil.
-func (p *Proxy) meet(ctx context.Context, conn net.Conn) *relay {
+// meet brings a connection from its first byte to a session, or a replication
+// connection, that is ready, or closes it and returns neither.
+func (p *Proxy) meet(ctx context.Context, conn net.Conn) (r *relay, s *stream) {
 	base := ctx
 	ctx, cancel := context.WithCancelCause(base)
 	defer cancel(nil)
@@ -48,12 +54,15 @@ func (p *Proxy) meet(ctx context.Context, conn net.Conn) *relay {
 	defer stop()
 
 	l, err := x.prove(ctx)
-	var r *relay
-	if err == nil && l != nil {
+	switch {
+	case err != nil || l == nil:
+	case l.startup.Replication():
+		s, err = l.stream(ctx)
+	default:
 		r, err = l.enter(ctx)
 	}
-	if r != nil {
-		return r
+	if r != nil || s != nil {
+		return r, s
 	}
 	if cause := context.Cause(ctx); cause == errCrowded {
 		x.dismiss(errCrowded)
@@ -61,7 +70,7 @@ func (p *Proxy) meet(ctx context.Context, conn net.Conn) *relay {
 		x.refuse(err)
 	}
 	_ = x.conn.Close()
-	return nil
+	return nil, nil
 }
 
 // prove finds out who the client is, within LoginTimeout of its first byte. It returns nil where the

@@ -67,7 +67,6 @@ func TestWrongPasswordAndUnknownNames(t *testing.T) {
 		{func(c *pgx.ConnConfig) { c.Password = "wrong" }, pg.CodeInvalidPassword},
 		{func(c *pgx.ConnConfig) { c.User = "nobody" }, pg.CodeInvalidPassword},
 		{func(c *pgx.ConnConfig) { c.Database = "nowhere" }, pg.CodeInvalidCatalog},
-		{func(c *pgx.ConnConfig) { c.RuntimeParams["replication"] = "database" }, pg.CodeFeatureNotSupported},
 		{func(c *pgx.ConnConfig) { c.RuntimeParams["TimeZone"] = "Nowhere/Else" }, "22023"},
 	} {
 		cfg := g.client.Config()

@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -96,6 +98,10 @@ func (p *Proxy) Sessions(ctx context.Context, inspect bool) []SessionInfo {
 	for _, r := range list {
 		infos = append(infos, r.info())
 	}
+	for _, s := range p.streams() {
+		infos = append(infos, s.info())
+	}
+	slices.SortStableFunc(infos, func(a, b SessionInfo) int { return cmp.Compare(a.Session, b.Session) })
 	return infos
 }
 

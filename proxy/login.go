@@ -47,9 +47,6 @@ func (l *login) identify(ctx context.Context, s *wire.Startup) error {
 	if l.database == "" {
 		l.database = l.user
 	}
-	if l.startup.Replication() {
-		return fatal(pg.CodeFeatureNotSupported, "a replication connection cannot be moved and does not pass this proxy; connect to the server itself")
-	}
 	var err error
 	l.proof, err = auth.Server(ctx, l.conn, auth.Client{User: l.user, Address: origin(l.conn.RemoteAddr()).String(), Binding: l.certHash,
 		Certificate: l.commonName, CertificateOnly: l.p.cfg.RequireCertificate}, l.p.cfg.Auth)

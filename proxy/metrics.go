@@ -23,6 +23,7 @@ func (p *Proxy) register(reg prometheus.Registerer) error {
 		gauge("sessions", "Sessions of clients.", func(s Status) float64 { return float64(s.Sessions) }),
 		gauge("sessions_in_transaction", "Sessions within a transaction.", func(s Status) float64 { return float64(s.InTransaction) }),
 		gauge("sessions_parked", "Sessions that the closed gate holds.", func(s Status) float64 { return float64(s.Parked) }),
+		gauge("replication_connections", "Replication connections; they are no sessions and cannot be moved.", func(s Status) float64 { return float64(s.Streams) }),
 		gauge("logins_waiting", "Logins that wait at the closed gate.", func(s Status) float64 { return float64(s.Waiting) }),
 		gauge("strangers", "Connections that have not authenticated.", func(s Status) float64 { return float64(s.Strangers) }),
 		counter("strangers_refused_total", "Connections that had not authenticated and gave way to others.", func(s Status) float64 { return float64(s.Crowded) }),

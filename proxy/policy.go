@@ -108,11 +108,18 @@ func (p *Proxy) expel(f *findings) {
 	if p.attempt.policy != UnmovableDisconnect {
 		return
 	}
-	for _, r := range f.holders() {
-		why := f.because(r)
+	gone := func(why string) error {
 		p.expelled.Add(1)
 		f.count(&f.disconnected)
+		return fatal(pg.CodeAdminShutdown, "the database is being moved and this session cannot follow: %s; connect again", why)
+	}
+	for _, s := range f.streams {
+		s.log.Warn().Str(obs.KeyUser, s.user).Int64(obs.KeyEpoch, p.attempt.epoch).Msg("replication connection disconnected: it cannot be moved")
+		s.end(gone(streamReason.Detail))
+	}
+	for _, r := range f.holders() {
+		why := f.because(r)
 		r.log.Warn().Str(obs.KeyUser, r.user).Str("reason", why).Int64(obs.KeyEpoch, p.attempt.epoch).Msg("session disconnected: it cannot be moved")
-		r.end(fatal(pg.CodeAdminShutdown, "the database is being moved and this session cannot follow: %s; connect again", why))
+		r.end(gone(why))
 	}
 }

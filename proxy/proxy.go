@@ -60,6 +60,7 @@ type Proxy struct {
 		byPID    map[uint32]*relay       // by the pid that the client knows
 		pids     map[uint32]uint32       // pid of a server to that of its client, where they differ
 		types    map[string]*typemap.Map // of the target, by the client's name of the database
+		streams  map[uint64]*stream
 	}
 	serving sync.WaitGroup // one for each accepted connection
 }
@@ -79,6 +80,7 @@ func New(cfg Config) (*Proxy, error) {
 		verb:     make(chan struct{}, 1),
 		listener: cfg.Listener,
 	}
+	p.mu.streams = map[uint64]*stream{}
 	p.closing, p.close = context.WithCancel(context.Background())
 	p.mu.sessions, p.mu.byPID, p.mu.pids = map[uint64]*relay{}, map[uint32]*relay{}, map[uint32]uint32{}
 	p.mu.types = map[string]*typemap.Map{}

@@ -19,10 +19,7 @@ func (p *Proxy) enter(r *relay, serverPID uint32) {
 	r.id, r.began = p.mu.next, time.Now()
 	// The server's own pid as long as it is free: until the session moves, it is
 	// what the client finds in pg_stat_activity.
-	pid := serverPID
-	for pid == 0 || pid > 1<<31-1 || p.mu.byPID[pid] != nil {
-		pid = randomPID()
-	}
+	pid := p.freePID(serverPID)
 	r.pid = pid
 	p.mu.sessions[r.id], p.mu.byPID[pid] = r, r
 	if pid != serverPID {
@@ -31,6 +28,22 @@ func (p *Proxy) enter(r *relay, serverPID uint32) {
 	if p.mu.closed {
 		r.hold(true)
 	}
+}
+
+// freePID returns pid, or another one where that is taken. Called with mu locked.
+func (p *Proxy) freePID(pid uint32) uint32 {
+	taken := func(pid uint32) bool {
+		for _, s := range p.mu.streams {
+			if s.pid == pid {
+				return true
+			}
+		}
+		return p.mu.byPID[pid] != nil
+	}
+	for pid == 0 || pid > 1<<31-1 || taken(pid) {
+		pid = randomPID()
+	}
+	return pid
 }
 
 func randomPID() uint32 {

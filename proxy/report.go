@@ -68,6 +68,7 @@ type Status struct {
 	Active        string `json:"active"`
 	Epoch         int64  `json:"epoch"`
 	Sessions      int    `json:"sessions"`
+	Streams       int    `json:"streams"` // replication connections; not among Sessions
 	InTransaction int    `json:"in_transaction"`
 	Parked        int    `json:"parked"`
 	Waiting       int    `json:"waiting"`   // logins at the closed gate

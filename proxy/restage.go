@@ -34,6 +34,7 @@ func (p *Proxy) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 	}
 	f := findings{policy: p.attempt.policy}
 	to := p.other()
+	f.judgeStreams(p.streams())
 	p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) {
 		// Notifications that were sent before all stood still are there no later than
 		// the answer to a capture: a session that listens is captured in any case.

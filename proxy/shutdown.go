@@ -35,6 +35,9 @@ func (p *Proxy) retire(ctx context.Context) {
 	defer cancel()
 	list := p.relays()
 	p.log.Info().Int("sessions", len(list)).Dur("bound", p.cfg.ShutdownTimeout).Msg("shutting down: no new logins, sessions end at their boundaries")
+	for _, s := range p.streams() {
+		s.end(errShutdown) // it has no boundary
+	}
 	var all sync.WaitGroup
 	for _, r := range list {
 		all.Go(func() {

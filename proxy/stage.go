@@ -31,6 +31,7 @@ func (p *Proxy) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	}
 	f := findings{policy: p.attempt.policy}
 	to := p.other()
+	f.judgeStreams(p.streams())
 	p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) {
 		r.settle(ctx)
 		err := r.capture(ctx, catalogs[r.database], stageTimeout)

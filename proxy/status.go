@@ -21,6 +21,7 @@ func (p *Proxy) Status() Status {
 	now, gate := p.router.Current(), p.gate.State()
 	s := Status{Active: now.Endpoint, Epoch: now.Epoch, Waiting: gate.Waiting, Closed: gate.Closed, ClientErrors: p.failed.Load(), Disconnected: p.expelled.Load(), Revived: p.revived.Load(), Panics: p.panics.Load()}
 	s.Strangers, s.Crowded = p.logins.count()
+	s.Streams = len(p.streams())
 	for _, r := range p.relays() {
 		s.Sessions++
 		r.mu.Lock()
@@ -44,6 +45,9 @@ func (p *Proxy) ServerPIDs() []int32 {
 		r.mu.Lock()
 		pids = append(pids, r.mu.server.pid.Load())
 		r.mu.Unlock()
+	}
+	for _, s := range p.streams() {
+		pids = append(pids, int32(s.server.PID))
 	}
 	return pids
 }

@@ -51,6 +51,17 @@ func (s Startup) Replication() bool {
 	return false
 }
 
+// ReplicationDatabase reports whether the walsender is to be connected to a database,
+// as logical decoding needs it.
+func (s Startup) ReplicationDatabase() bool {
+	for _, p := range s.Params {
+		if p.Name == "replication" {
+			return lowerASCII(p.Value) == "database"
+		}
+	}
+	return false
+}
+
 // Names adds the custom settings that the client set at start-up.
 func (s Startup) Names(n *Names) {
 	for _, p := range s.settings {
