@@ -94,8 +94,9 @@ func newRig(t *testing.T, p *pair) *rig {
 	return g
 }
 
-// move moves the one session to the other side, while its client goes on.
-func (g *rig) move() error {
+// move moves all sessions, of which there are n, to the other side, while their
+// clients go on.
+func (g *rig) move(n int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	to := proxy.Target
@@ -123,7 +124,7 @@ func (g *rig) move() error {
 		if err != nil {
 			return fmt.Errorf("switch: %w", err)
 		}
-		if report.Moved != 1 || report.ClientErrors != 0 {
+		if report.Moved != n || report.ClientErrors != 0 {
 			return fmt.Errorf("moved %d sessions and lost %d: %v", report.Moved, report.ClientErrors, report.Failed)
 		}
 		return nil
