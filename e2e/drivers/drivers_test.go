@@ -123,7 +123,7 @@ func TestNoDriverNoticesThatItComesBehindASwitch(t *testing.T) {
 				t.Parallel()
 				d.need(t)
 				g := newRig(t, p)
-				require.NoError(t, g.move(0))
+				g.switchFirst(t)
 				moveAround(t, g, d, mode, 3)
 			})
 		}
