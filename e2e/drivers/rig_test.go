@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
@@ -94,8 +95,23 @@ func newRig(t *testing.T, p *pair) *rig {
 	return g
 }
 
-// move moves the one session to the other side, while its client goes on.
-func (g *rig) move() error {
+// switchFirst moves the database while one session is there, which then ends: of a
+// database without a session the proxy learns no numbers of types.
+func (g *rig) switchFirst(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, g.client.Config())
+	require.NoError(t, err)
+	require.NoError(t, g.move(1))
+	require.NoError(t, conn.Close(ctx))
+	require.Eventually(t, func() bool { return g.Status().Sessions == 0 }, patience, time.Millisecond)
+	g.accepted.Store(0)
+}
+
+// move moves all sessions, of which there are n, to the other side, while their
+// clients go on.
+func (g *rig) move(n int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	to := proxy.Target
@@ -123,7 +139,7 @@ func (g *rig) move() error {
 		if err != nil {
 			return fmt.Errorf("switch: %w", err)
 		}
-		if report.Moved != 1 || report.ClientErrors != 0 {
+		if report.Moved != n || report.ClientErrors != 0 {
 			return fmt.Errorf("moved %d sessions and lost %d: %v", report.Moved, report.ClientErrors, report.Failed)
 		}
 		return nil
