@@ -43,11 +43,9 @@ func echo(tb testing.TB, answer []byte, rewritten bool) (near net.Conn, r *relay
 	x := &login{stranger: &stranger{p: p, base: context.Background(), conn: client}, user: "u", database: "d", version: wire.Version30}
 	r = x.relay(&p.cfg.Source, "u", &backend.Conn{Conn: conn, PID: 7, Params: map[string]string{}}, rewritten)
 
+	p.engines.start(p)
 	done, served := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		r.run()
-	}()
+	r.begin(func() { close(done) })
 	go func() {
 		defer close(served)
 		buf := make([]byte, 64<<10)
@@ -63,6 +61,7 @@ func echo(tb testing.TB, answer []byte, rewritten bool) (near net.Conn, r *relay
 	tb.Cleanup(func() {
 		_ = near.Close()
 		<-done
+		p.engines.stop()
 		_ = server.Close()
 		<-served
 	})

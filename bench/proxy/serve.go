@@ -27,7 +27,7 @@ func serve(ctx context.Context, args []string) error {
 	profile := f.String("profile", "", "file for a CPU profile")
 	cert := f.String("cert", "", "certificate for TLS")
 	key := f.String("key", "", "its key")
-	_ = f.String("engine", "on", "on or off")
+	engine := f.String("engine", "on", "on or off")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -38,8 +38,9 @@ func serve(ctx context.Context, args []string) error {
 	}
 	cfg := proxy.Config{
 		Listen: at(*port), Source: end, Target: end,
-		Auth: auth.NewUsers(auth.User{Name: "postgres", Secret: auth.Trust()}),
-		Log:  zerolog.New(os.Stderr).Level(zerolog.WarnLevel),
+		Pumps: *engine != "on",
+		Auth:  auth.NewUsers(auth.User{Name: "postgres", Secret: auth.Trust()}),
+		Log:   zerolog.New(os.Stderr).Level(zerolog.WarnLevel),
 	}
 	if *cert != "" {
 		var err error
