@@ -10,10 +10,10 @@ import (
 	"crossfade/proxy/wire"
 )
 
-var ways = map[string]played{"engine": {}, "engine/moved": {rewritten: true}, "pumps": {pumps: true}, "pumps/moved": {rewritten: true, pumps: true}}
+var servedHow = map[string]played{"engine": {}, "engine/moved": {rewritten: true}, "pumps": {pumps: true}, "pumps/moved": {rewritten: true, pumps: true}}
 
 func BenchmarkRoundTrip(b *testing.B) {
-	for name, how := range ways {
+	for name, how := range servedHow {
 		b.Run(name, func(b *testing.B) {
 			answer := rowAnswer()
 			near, _ := echo(b, answer, how)
@@ -81,7 +81,7 @@ func BenchmarkResult(b *testing.B) {
 	}
 	answer = wire.AppendFrame(answer, 'C', []byte("SELECT 10000\x00"))
 	answer = wire.AppendReadyForQuery(answer, 'I')
-	for name, how := range ways {
+	for name, how := range servedHow {
 		b.Run(name, func(b *testing.B) {
 			near, _ := echo(b, answer, how)
 			b.SetBytes(int64(len(answer)))
