@@ -6,6 +6,9 @@ PKG      ?=
 FUZZTIME ?= 30s
 BIN      := bin/crossfade
 
+# Arguments of bench/proxy, such as "-rounds 9 -clients 16": see its -help.
+BENCHFLAGS ?=
+
 # Tests start real servers: two packages at a time keep them from starving one
 # another, and the timeouts are for a slow machine with two cores.
 TESTFLAGS := -p 2 -timeout 20m
@@ -16,12 +19,12 @@ E2EFLAGS  := -tags failpoint -p 1 -timeout 60m
 BUILDVCS := $(shell git rev-parse --git-dir >/dev/null 2>&1 && echo auto || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test race e2e e2e/short e2e-drivers bench lint fuzz demo clean
+.PHONY: help deps build test race e2e e2e/short e2e-drivers bench bench-proxy bench-proxy-idle lint fuzz demo clean
 
 help: ## Print this list
 	@echo "Crossfade: moves a live PostgreSQL database to Neon."
 	@echo
-	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## Install PostgreSQL's programs if they are missing
 	@$(GO) run ./internal/install
@@ -47,6 +50,13 @@ e2e-drivers: deps ## Install drivers of many languages, and move their sessions 
 
 bench: deps ## Run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -p 1 -timeout 30m $(or $(PKG),./...)
+
+bench-proxy: deps ## Measure the proxy against PgBouncer and HAProxy (BENCHFLAGS="-rounds 9")
+	@$(GO) run ./internal/install pgbouncer haproxy
+	$(GO) run ./bench/proxy $(BENCHFLAGS)
+
+bench-proxy-idle: deps ## Measure the memory of 1,000 idle sessions
+	$(GO) run ./bench/proxy -idle $(BENCHFLAGS)
 
 lint: ## Check format, vet and staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi

@@ -120,6 +120,8 @@ type Config struct {
 	// for the life of the proxy.
 	Types TypeStore
 
+	Pumps bool // serve every session by goroutines of its own, and none by the engine
+
 	LoginTimeout time.Duration // DefaultLoginTimeout when 0
 	HoldLimit    time.Duration // DefaultHoldLimit when 0; longer, and a held client gets 57P03
 	// ReviveTimeout bounds how long a client waits for a new server in the place of one

@@ -31,7 +31,8 @@ func (p *Proxy) serve(ctx context.Context, conn net.Conn) {
 		if p.isClosing() {
 			r.end(errShutdown)
 		}
-		r.run()
+		p.serving.Add(1) // the session outlives this goroutine
+		r.begin(p.serving.Done)
 	}
 	if s != nil {
 		if p.isClosing() {

@@ -30,6 +30,7 @@ type Proxy struct {
 	dials  chan struct{} // one for each server connection that is being made
 	logins strangers
 
+	engines  engines
 	listener net.Listener
 	panics   atomic.Int64
 	failed   atomic.Int64 // sessions that a move has ended
@@ -58,9 +59,14 @@ type Proxy struct {
 		next     uint64
 		sessions map[uint64]*relay
 		byPID    map[uint32]*relay       // by the pid that the client knows
-		pids     map[uint32]uint32       // pid of a server to that of its client, where they differ
 		types    map[string]*typemap.Map // of the target, by the client's name of the database
 		streams  map[uint64]*stream
+	}
+	// pids leads from the pid of a server to that of its client, where they differ.
+	// Nothing else is locked under it.
+	pids struct {
+		sync.Mutex
+		m map[uint32]uint32
 	}
 	serving sync.WaitGroup // one for each accepted connection
 }
@@ -82,7 +88,7 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	p.mu.streams = map[uint64]*stream{}
 	p.closing, p.close = context.WithCancel(context.Background())
-	p.mu.sessions, p.mu.byPID, p.mu.pids = map[uint64]*relay{}, map[uint32]*relay{}, map[uint32]uint32{}
+	p.mu.sessions, p.mu.byPID, p.pids.m = map[uint64]*relay{}, map[uint32]*relay{}, map[uint32]uint32{}
 	p.mu.types = map[string]*typemap.Map{}
 	p.attempt.epoch = cfg.Epoch
 	if cfg.Closed {
@@ -111,6 +117,7 @@ func (p *Proxy) Addr() net.Addr { return p.listener.Addr() }
 func (p *Proxy) Run(ctx context.Context) error {
 	serving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(errShutdown)
+	p.engines.start(p)
 	p.serving.Go(func() { p.watch(ctx) })
 	accepted := make(chan error, 1)
 	go func() { accepted <- p.accept(serving) }()
@@ -125,6 +132,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	_ = p.listener.Close()
 	stop(errShutdown)
 	p.serving.Wait()
+	p.engines.stop()
 	return err
 }
 

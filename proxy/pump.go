@@ -10,8 +10,14 @@ import (
 // longAgo as a deadline ends what waits on a connection.
 var longAgo = time.Unix(1, 0)
 
+// noDeadline lets it wait.
+var noDeadline time.Time
+
 // pumpClient forwards what the client sends until one of the two is gone.
 func (r *relay) pumpClient() error {
+	if err := r.restToServer(); err != nil {
+		return err
+	}
 	for {
 		p, err := r.in.read()
 		if len(p) > 0 {
@@ -20,24 +26,48 @@ func (r *relay) pumpClient() error {
 			}
 		}
 		r.in.release()
-		if err == nil {
-			continue
-		}
-		if !timedOut(err) || r.ctx.Err() != nil {
+		if err != nil && (!timedOut(err) || r.ctx.Err() != nil) {
 			return errClientGone
 		}
-		// Woken for a park that is over.
+		// It may have been woken for a park that is over, or to leave.
 		r.mu.Lock()
 		r.awake()
+		left := r.clientLeaves()
 		r.mu.Unlock()
+		if left {
+			return errToFast
+		}
 	}
+}
+
+// restToServer writes what the engine could not.
+func (r *relay) restToServer() error {
+	r.mu.Lock()
+	rest, s := r.mu.seat.toServerRest, r.mu.server
+	r.mu.seat.toServerRest = nil
+	r.mu.Unlock()
+	if len(rest) == 0 {
+		return nil
+	}
+	return r.push(s, rest)
+}
+
+// push writes what was observed to the server.
+func (r *relay) push(s *server, p []byte) error {
+	_, err := s.conn.Write(p)
+	r.toServer.Store(false)
+	r.progress()
+	if err != nil {
+		return r.serverLeft()
+	}
+	return nil
 }
 
 // forward sends p to the server: as it is, or while somebody wants the session to
 // stop, unit by unit to the next boundary, where it waits.
 func (r *relay) forward(p []byte) error {
 	for len(p) > 0 {
-		n, s, err := r.send(p)
+		n, out, s, err := r.send(p)
 		switch {
 		case err != nil:
 			return err
@@ -47,35 +77,41 @@ func (r *relay) forward(p []byte) error {
 			}
 			continue
 		}
-		out := p[:n]
-		if s.types != nil {
-			out = s.types.Client(out)
-		}
-		_, err = s.conn.Write(out)
-		r.toServer.Store(false)
-		r.progress()
-		if err != nil {
-			return r.serverLeft()
+		if err := r.push(s, out); err != nil {
+			return err
 		}
 		p = p[n:]
 	}
 	return nil
 }
 
-// send observes what may go of p: n bytes, which the caller must write to the
-// server that it returns.
-func (r *relay) send(p []byte) (n int, s *server, err error) {
+// send observes what may go of p: n bytes, for which the caller must write out to
+// the server that it returns.
+func (r *relay) send(p []byte) (n int, out []byte, s *server, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n = r.allowed(p); n == 0 {
-		return 0, nil, nil
+		return 0, nil, nil, nil
 	}
-	if err := r.mu.tracker.Client(p[:n]); err != nil {
-		return 0, nil, err
+	s = r.mu.server
+	if out, err = r.fromClient(s, p[:n]); err != nil {
+		return 0, nil, nil, err
 	}
-	r.mu.sniffer.Client(p[:n])
 	r.toServer.Store(true)
-	return n, r.mu.server, nil
+	return n, out, s, nil
+}
+
+// fromClient observes p and makes of it what the server is to get: every byte of a
+// client passes here once. Called with mu locked.
+func (r *relay) fromClient(s *server, p []byte) ([]byte, error) {
+	if err := r.mu.tracker.Client(p); err != nil {
+		return nil, err
+	}
+	r.mu.sniffer.Client(p)
+	if s.types != nil {
+		p = s.types.Client(p)
+	}
+	return p, nil
 }
 
 // allowed returns how much of p may go now. Called with mu locked.
@@ -113,6 +149,9 @@ func (r *relay) serverLeft() error {
 // pumpServer forwards what the server sends, across changes of the server.
 func (r *relay) pumpServer() error {
 	told := false // the server has said why it closes
+	if err := r.restToClient(); err != nil {
+		return err
+	}
 	for {
 		s, inject, err := r.serverTurn()
 		if err != nil {
@@ -174,9 +213,32 @@ func (r *relay) serverTurn() (*server, []byte, error) {
 		}
 	}
 	r.mu.stopped = false
+	if r.serverLeaves() {
+		return nil, nil, errToFast
+	}
 	inject := r.mu.inject
 	r.mu.inject = nil
 	return r.mu.server, inject, nil
+}
+
+// restToClient writes what the engine could not.
+func (r *relay) restToClient() error {
+	r.cw.Lock()
+	defer r.cw.Unlock()
+	r.mu.Lock()
+	rest := r.mu.seat.toClientRest
+	r.mu.seat.toClientRest = nil
+	r.mu.Unlock()
+	if len(rest) == 0 {
+		return nil
+	}
+	_, err := r.client.Write(rest)
+	r.toClient.Store(false)
+	r.progress()
+	if err != nil {
+		return errClientGone
+	}
+	return nil
 }
 
 // deliver writes bytes of the server to the client. s is nil for bytes whose pids
@@ -184,15 +246,7 @@ func (r *relay) serverTurn() (*server, []byte, error) {
 func (r *relay) deliver(s *server, p []byte) error {
 	r.cw.Lock()
 	defer r.cw.Unlock()
-	if s != nil && s.rewrite != nil {
-		n := s.rewrite.pids(p)
-		s.in.keep(p[n:])
-		p = p[:n]
-	}
-	if s != nil && s.types != nil {
-		p = s.types.Server(p)
-	}
-	greeting, err := r.receive(p)
+	p, greeting, err := r.receive(s, p)
 	gone := false
 	for _, b := range [][]byte{greeting, p} {
 		if err == nil && !gone && len(b) > 0 {
@@ -204,25 +258,49 @@ func (r *relay) deliver(s *server, p []byte) error {
 	r.progress()
 	switch {
 	case err != nil:
-		r.log.Warn().Err(err).Msg("server broke the protocol")
-		return errServerGone
+		return r.broken(err)
 	case gone:
 		return errClientGone
 	}
 	return nil
 }
 
-// receive observes p, which the caller must write to the client, behind greeting.
-func (r *relay) receive(p []byte) (greeting []byte, err error) {
+// receive observes p and returns what the caller must write to the client, behind
+// greeting.
+func (r *relay) receive(s *server, p []byte) (out, greeting []byte, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.mu.tracker.Server(p); err != nil {
-		return nil, err
+	if out, err = r.fromServer(s, p); err != nil {
+		return nil, nil, err
 	}
 	greeting = r.mu.greeting
 	r.mu.greeting = nil
 	r.toClient.Store(true)
-	return greeting, nil
+	if st := &r.mu.seat; st.leaving && !st.clientPumps {
+		r.handOver() // the write may wait, and somebody must read the client
+	}
+	r.offer()
+	return out, greeting, nil
+}
+
+// fromServer makes what the client is to see of p, and observes it: every byte of a
+// server passes here once. Called with cw and mu locked.
+func (r *relay) fromServer(s *server, p []byte) ([]byte, error) {
+	if s != nil && s.rewrite != nil {
+		n := s.rewrite.pids(p)
+		s.in.keep(p[n:])
+		p = p[:n]
+	}
+	if s != nil && s.types != nil {
+		p = s.types.Server(p)
+	}
+	return p, r.mu.tracker.Server(p)
+}
+
+// broken is the end of a session whose server does not speak the protocol.
+func (r *relay) broken(err error) error {
+	r.log.Warn().Err(err).Msg("server broke the protocol")
+	return errServerGone
 }
 
 // maxWords is how much of the end of a read is searched for a server's last words,

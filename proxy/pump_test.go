@@ -17,7 +17,50 @@ import (
 
 // echo is a session between two sockets of this process: near is the client's end,
 // and a server behind it answers every read with the same bytes.
-func echo(tb testing.TB, answer []byte, rewritten bool) (near net.Conn, r *relay) {
+func echo(tb testing.TB, answer []byte, how played) (near net.Conn, r *relay) {
+	tb.Helper()
+	near, r, server := between(tb, how)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		buf := make([]byte, 64<<10)
+		for {
+			if _, err := server.Read(buf); err != nil {
+				return
+			}
+			if _, err := server.Write(answer); err != nil {
+				return
+			}
+		}
+	}()
+	tb.Cleanup(func() {
+		_ = server.Close()
+		<-served
+	})
+	return near, r
+}
+
+// played says how a session of these tests is served.
+type played struct {
+	rewritten bool   // it has moved
+	pumps     bool   // without the engine
+	in        *Proxy // among others; nil for a proxy of its own
+}
+
+// bare is a proxy that serves nobody, with its engines.
+func bare(tb testing.TB, pumps bool) *Proxy {
+	known := Endpoint{Dial: backend.Config{Address: "127.0.0.1:1"}, Credentials: func(u string) (string, string, bool) { return u, "", true }}
+	p, err := New(Config{Listen: "127.0.0.1:0", Auth: auth.NewUsers(), Source: known, Target: known, Log: zerolog.Nop(), Pumps: pumps})
+	require.NoError(tb, err)
+	require.NoError(tb, p.listener.Close())
+	p.engines.start(p)
+	tb.Cleanup(p.engines.stop)
+	return p
+}
+
+// between is a session between two sockets of this process, the client's and the
+// server's end. It ends with the test.
+func between(tb testing.TB, how played) (near net.Conn, r *relay, server net.Conn) {
 	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(tb, err)
@@ -34,39 +77,23 @@ func echo(tb testing.TB, answer []byte, rewritten bool) (near net.Conn, r *relay
 		return a, <-accepted
 	}
 	near, client := pair()
-	conn, server := pair()
+	conn, far := pair()
 	require.NoError(tb, l.Close())
-	known := Endpoint{Dial: backend.Config{Address: "127.0.0.1:1"}, Credentials: func(u string) (string, string, bool) { return u, "", true }}
-	p, err := New(Config{Listen: "127.0.0.1:0", Auth: auth.NewUsers(), Source: known, Target: known, Log: zerolog.Nop()})
-	require.NoError(tb, err)
-	require.NoError(tb, p.listener.Close())
+	p := how.in
+	if p == nil {
+		p = bare(tb, how.pumps)
+	}
 	x := &login{stranger: &stranger{p: p, base: context.Background(), conn: client}, user: "u", database: "d", version: wire.Version30}
-	r = x.relay(&p.cfg.Source, "u", &backend.Conn{Conn: conn, PID: 7, Params: map[string]string{}}, rewritten)
+	r = x.relay(&p.cfg.Source, "u", &backend.Conn{Conn: conn, PID: 7, Params: map[string]string{}}, how.rewritten)
 
-	done, served := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		r.run()
-	}()
-	go func() {
-		defer close(served)
-		buf := make([]byte, 64<<10)
-		for {
-			if _, err := server.Read(buf); err != nil {
-				return
-			}
-			if _, err := server.Write(answer); err != nil {
-				return
-			}
-		}
-	}()
+	done := make(chan struct{})
+	r.begin(func() { close(done) })
 	tb.Cleanup(func() {
 		_ = near.Close()
+		_ = far.Close()
 		<-done
-		_ = server.Close()
-		<-served
 	})
-	return near, r
+	return near, r, far
 }
 
 func rowAnswer() []byte {
@@ -76,10 +103,10 @@ func rowAnswer() []byte {
 	return wire.AppendReadyForQuery(b, 'I')
 }
 
-func TestPumpsAllocateNothing(t *testing.T) {
-	for _, rewritten := range []bool{false, true} {
+func TestSessionsAllocateNothing(t *testing.T) {
+	for _, how := range []played{{}, {rewritten: true}, {pumps: true}, {rewritten: true, pumps: true}} {
 		answer := rowAnswer()
-		near, _ := echo(t, answer, rewritten)
+		near, r := echo(t, answer, how)
 		request := wire.AppendQuery(nil, "SELECT id FROM accounts WHERE id = 42")
 		buf := make([]byte, len(answer))
 		once := func() {
@@ -100,14 +127,15 @@ func TestPumpsAllocateNothing(t *testing.T) {
 		if raceEnabled {
 			allowed = 4
 		}
-		require.Less(t, testing.AllocsPerRun(2000, once), allowed)
+		require.Less(t, testing.AllocsPerRun(2000, once), allowed, "%+v", how)
+		require.Equal(t, !how.pumps && engineHere, r.seated())
 	}
 }
 
 func TestAnIdleSessionPinsNoBuffer(t *testing.T) {
 	t.Parallel()
 	answer := rowAnswer()
-	near, r := echo(t, answer, false)
+	near, r := echo(t, answer, played{})
 	_, err := near.Write(wire.AppendQuery(nil, "SELECT 1"))
 	require.NoError(t, err)
 	_, err = io.ReadFull(near, make([]byte, len(answer)))

@@ -67,6 +67,24 @@ func (r *reader) read() ([]byte, error) {
 	return r.buf[:held+n], err
 }
 
+// now is read for a caller that does not wait: errAgain says that there is nothing.
+func (r *reader) now(fd int) ([]byte, error) {
+	r.at, r.n, r.err = r.held, 0, nil
+	if !r.tryRead(uintptr(fd)) {
+		return nil, errAgain
+	}
+	if r.n == 0 {
+		return nil, r.err
+	}
+	copy(r.buf[:r.held], r.carry[:r.held])
+	n := r.held + r.n
+	r.held = 0
+	return r.buf[:n], nil
+}
+
+// ready reports that now may be called: nothing was read earlier by somebody else.
+func (r *reader) ready() bool { return r.raw != nil && len(r.pre) == 0 }
+
 // more keeps p, the tail of what read returned, and reads behind it.
 func (r *reader) more(p []byte) ([]byte, error) {
 	if r.buf == nil {
@@ -115,7 +133,7 @@ func (r *reader) tryRead(fd uintptr) bool {
 	if fresh {
 		r.buf = buffers.Get().(*buffer)
 	}
-	n, err := readFD(int(fd), r.buf[r.at:])
+	n, err := readNow(int(fd), r.buf[r.at:])
 	if errors.Is(err, syscall.EAGAIN) {
 		if fresh {
 			r.release()
@@ -127,15 +145,6 @@ func (r *reader) tryRead(fd uintptr) bool {
 		r.err = io.EOF
 	}
 	return true
-}
-
-func readFD(fd int, p []byte) (int, error) {
-	for {
-		n, err := syscall.Read(fd, p)
-		if err != syscall.EINTR {
-			return n, err
-		}
-	}
 }
 
 // timedOut reports that a deadline ended a wait: somebody wants the goroutine's

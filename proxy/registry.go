@@ -22,9 +22,7 @@ func (p *Proxy) enter(r *relay, serverPID uint32) {
 	pid := p.freePID(serverPID)
 	r.pid = pid
 	p.mu.sessions[r.id], p.mu.byPID[pid] = r, r
-	if pid != serverPID {
-		p.mu.pids[serverPID] = pid
-	}
+	p.translate(0, serverPID, pid)
 	if p.mu.closed {
 		r.hold(true)
 	}
@@ -61,28 +59,32 @@ func (p *Proxy) leave(r *relay) {
 	defer p.mu.Unlock()
 	delete(p.mu.sessions, r.id)
 	delete(p.mu.byPID, r.pid)
-	if p.mu.pids[serverPID] == r.pid {
-		delete(p.mu.pids, serverPID)
-	}
+	p.translate(serverPID, r.pid, r.pid)
 }
 
 // moved has the pid of the session's new server translated from now on.
 func (p *Proxy) moved(r *relay, from, to uint32) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.mu.pids[from] == r.pid {
-		delete(p.mu.pids, from)
+	p.translate(from, to, r.pid)
+}
+
+// translate has the pid of a server be pid for clients, in the place of an earlier
+// server's.
+func (p *Proxy) translate(from, to, pid uint32) {
+	p.pids.Lock()
+	defer p.pids.Unlock()
+	if p.pids.m[from] == pid {
+		delete(p.pids.m, from)
 	}
-	if to != r.pid {
-		p.mu.pids[to] = r.pid
+	if to != pid {
+		p.pids.m[to] = pid
 	}
 }
 
 // clientPID returns the pid that clients know for a server's.
 func (p *Proxy) clientPID(pid uint32) uint32 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if known, ok := p.mu.pids[pid]; ok {
+	p.pids.Lock()
+	defer p.pids.Unlock()
+	if known, ok := p.pids.m[pid]; ok {
 		return known
 	}
 	return pid

@@ -45,6 +45,9 @@ type relay struct {
 	// written: whoever holds it knows whether the client stands between two frames.
 	cw sync.Mutex
 
+	over          func() // called when nothing of the session is left
+	stopInterrupt func() bool
+
 	// Set while a pump has bytes that are observed and not written yet.
 	toServer, toClient atomic.Bool
 	// attention says that somebody waits for this session to stop, so that the
@@ -68,6 +71,7 @@ type relay struct {
 		waiting  bool // bytes of the client are held
 		asleep   bool // the client's pump waits in a read, with bytes in hand
 		cancel   bool // the held unit is to be answered with 57014
+		seat     seat // in the engine
 		inject   []byte
 		greeting []byte // ParameterStatus for the client, ahead of its next message
 
@@ -114,6 +118,9 @@ func (r *relay) step() {
 // attend keeps attention in line. Called with mu locked, after gate or wanted changed.
 func (r *relay) attend() {
 	r.attention.Store(r.mu.gate || r.mu.wanted || r.mu.settling || r.mu.reviving)
+	if r.attention.Load() {
+		r.handOver() // to those who can wait
+	}
 	r.step()
 }
 

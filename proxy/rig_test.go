@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"testing"
 	"time"
@@ -57,8 +58,9 @@ func (g *rig) start(t testing.TB, change ...func(*Config)) {
 	}
 	cfg := Config{
 		Listen: "127.0.0.1:0", Source: endpoint(g.source), Target: endpoint(g.target),
-		Auth: auth.NewUsers(auth.User{Name: g.source.User(), Secret: auth.Plain(g.source.Password())}),
-		Log:  zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel),
+		Auth:  auth.NewUsers(auth.User{Name: g.source.User(), Secret: auth.Plain(g.source.Password())}),
+		Pumps: os.Getenv("CROSSFADE_TEST_PUMPS") != "", // all of these tests hold without the engine
+		Log:   zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel),
 	}
 	for _, f := range change {
 		f(&cfg)

@@ -10,29 +10,51 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// run pumps until client or server is gone or somebody ends the session, says
-// the last words and closes everything. It returns when nothing of the session is left.
-func (r *relay) run() {
-	stop := context.AfterFunc(r.ctx, r.interrupt)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		r.guard(r.pumpServer)
-	}()
-	r.guard(r.pumpClient)
-	<-done
-	stop()
-	r.close()
+// begin lets the session go: it is served until client or server is gone or somebody
+// ends it. Then it says the last words and closes everything. over is called when
+// nothing of the session is left.
+func (r *relay) begin(over func()) {
+	r.over = over
+	r.stopInterrupt = context.AfterFunc(r.ctx, r.interrupt)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.seat.begun = true
+	if !r.sit() {
+		r.handOver()
+	}
 }
 
-// guard runs a pump and ends the session when it returns.
-func (r *relay) guard(pump func() error) {
+// guard runs a pump. The session ends with it, unless the engine has taken over; the
+// last of the two closes it. running is guarded by mu.
+func (r *relay) guard(pump func() error, running *bool) {
+	if r.pumped(pump) {
+		return
+	}
+	r.mu.Lock()
+	st := &r.mu.seat
+	*running = false
+	last := !st.clientPumps && !st.serverPumps && !st.over
+	st.over = st.over || last
+	r.mu.Unlock()
+	if last {
+		r.stopInterrupt()
+		r.close()
+		r.over()
+	}
+}
+
+// pumped runs a pump and reports that it has left the session to the engine.
+func (r *relay) pumped(pump func() error) (left bool) {
 	defer r.p.recovered(r)
 	err := pump()
+	if err == errToFast {
+		return true
+	}
 	if err == nil {
 		err = errEnded
 	}
 	r.end(err)
+	return false
 }
 
 // interrupt gets both pumps out of their waits. A client that does not read has a
@@ -42,6 +64,7 @@ func (r *relay) interrupt() {
 	_ = r.client.SetWriteDeadline(time.Now().Add(goodbyeTimeout))
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.handOver()
 	_ = r.mu.server.conn.SetDeadline(longAgo)
 	r.step()
 }

@@ -74,7 +74,7 @@ func refused(dir, target string) string {
 
 	face := slices.Contains(faces, dir)
 	switch {
-	case within(dir, "e2e"):
+	case within(dir, "e2e"), within(dir, "bench"):
 		return ""
 	case target == "internal/cli":
 		return "only cmd imports internal/cli"

@@ -63,6 +63,29 @@ func TestAptAsRootLeavesNoCluster(t *testing.T) {
 	}, f.ran)
 }
 
+func TestExtrasAreInstalledAndNotStarted(t *testing.T) {
+	t.Parallel()
+	f := &fake{programs: []string{"apt-get", "/usr/sbin/haproxy"}}
+	extras(t.Context(), f.machine(true), []string{"pgbouncer", "haproxy"})
+	require.Equal(t, []string{
+		"DEBIAN_FRONTEND=noninteractive apt-get update -q",
+		"sh -c " + keepQuiet,
+		"DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends pgbouncer",
+		"sh -c " + allowServices,
+	}, f.ran)
+}
+
+func TestExtrasThatCannotBeHadAreNamed(t *testing.T) {
+	t.Parallel()
+	for _, f := range []*fake{{}, {programs: []string{"apt-get"}, fails: map[string]bool{"apt-get install": true}}} {
+		extras(t.Context(), f.machine(true), []string{"pgbouncer"})
+		require.Contains(t, f.out.String(), "pgbouncer: not installed")
+	}
+	f := &fake{programs: []string{"pgbouncer"}}
+	extras(t.Context(), f.machine(true), []string{"pgbouncer"})
+	require.Empty(t, f.ran)
+}
+
 func TestSomebodyElseGoesThroughSudo(t *testing.T) {
 	t.Parallel()
 	f := &fake{programs: []string{"apt-get", "sudo"}, missing: []string{"initdb"}, gives: true}

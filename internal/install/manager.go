@@ -14,7 +14,7 @@ type manager struct {
 	command  []string // installs without a question
 	packages []string
 	env      []string
-	debian   bool // the package starts a cluster of its own
+	guard    [2]string // shell commands before and after: Debian's package starts a cluster of its own
 }
 
 var managers = []manager{
@@ -24,7 +24,7 @@ var managers = []manager{
 		command:  []string{"apt-get", "install", "-q", "-y", "--no-install-recommends"},
 		packages: []string{"postgresql", "postgresql-client"},
 		env:      []string{"DEBIAN_FRONTEND=noninteractive"},
-		debian:   true,
+		guard:    [2]string{keepClusterOff, allowCluster},
 	},
 	{name: "dnf", command: []string{"dnf", "install", "-y"}, packages: []string{"postgresql-server", "postgresql", "postgresql-contrib"}},
 	{name: "yum", command: []string{"yum", "install", "-y"}, packages: []string{"postgresql-server", "postgresql", "postgresql-contrib"}},
@@ -74,14 +74,14 @@ func (g manager) install(ctx context.Context, m machine) (err error) {
 			fmt.Fprintf(m.out, "%s: %v; going on with the list that is there\n", strings.Join(g.refresh, " "), err)
 		}
 	}
-	if g.debian {
-		if err := as(ctx, nil, "sh", "-c", keepClusterOff); err != nil {
-			return fmt.Errorf("keep the package from starting a cluster: %w", err)
+	if g.guard[0] != "" {
+		if err := as(ctx, nil, "sh", "-c", g.guard[0]); err != nil {
+			return fmt.Errorf("keep the packages from starting servers: %w", err)
 		}
 		defer func() {
 			// The drop-in must go even when the user has interrupted us.
-			if e := as(context.WithoutCancel(ctx), nil, "sh", "-c", allowCluster); e != nil && err == nil {
-				err = fmt.Errorf("remove %s: %w", dropIn, e)
+			if e := as(context.WithoutCancel(ctx), nil, "sh", "-c", g.guard[1]); e != nil && err == nil {
+				err = fmt.Errorf("let packages start servers again: %w", e)
 			}
 		}()
 	}

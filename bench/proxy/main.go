@@ -1,0 +1,93 @@
+// Command proxy measures Crossfade's proxy against PgBouncer in session mode and
+// HAProxy in TCP mode, and against no proxy at all, with pgbench -S on this machine.
+//
+// It starts a PostgreSQL of its own and everything that stands before it. Rounds
+// are interleaved, the contenders in rotating order, so that whatever else the
+// machine does hits all of them: the ratios mean something where the figures do
+// not. Run it by make bench-proxy; make bench-proxy-idle has the memory of idle
+// sessions.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+type options struct {
+	round      time.Duration
+	rounds     int
+	clients    []int
+	modes      []string
+	contenders []string
+	scale      int
+	idle       bool
+	sessions   int
+	profile    string
+	engine     string
+	tls        []string // arguments of the proxy for TLS
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "bench/proxy:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == serveCommand {
+		return serve(ctx, args[1:])
+	}
+	if len(args) > 0 && args[0] == idleCommand {
+		return holdIdle(ctx, args[1:])
+	}
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	if o.idle {
+		return benchIdle(ctx, o)
+	}
+	return bench(ctx, o)
+}
+
+func parse(args []string) (options, error) {
+	o := options{}
+	var clients, modes, contenders string
+	f := flag.NewFlagSet("bench/proxy", flag.ContinueOnError)
+	f.DurationVar(&o.round, "round", 3*time.Second, "length of one run of pgbench")
+	f.IntVar(&o.rounds, "rounds", 5, "runs of each contender in each case")
+	f.StringVar(&clients, "clients", "1,16,64", "numbers of clients")
+	f.StringVar(&modes, "modes", "simple,extended,prepared", "query modes of pgbench")
+	f.StringVar(&contenders, "contenders", strings.Join(contenderNames(), ","), "who is measured")
+	f.IntVar(&o.scale, "scale", 10, "scale of pgbench's tables")
+	f.BoolVar(&o.idle, "idle", false, "measure the memory of idle sessions instead")
+	f.IntVar(&o.sessions, "sessions", 1000, "idle sessions")
+	f.StringVar(&o.profile, "profile", "", "file that gets a CPU profile of Crossfade's proxy")
+	f.StringVar(&o.engine, "engine", "on", "engine of Crossfade's proxy, on or off")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	for _, s := range strings.Split(clients, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return o, fmt.Errorf("-clients: %q is no number of clients", s)
+		}
+		o.clients = append(o.clients, n)
+	}
+	o.modes, o.contenders = strings.Split(modes, ","), strings.Split(contenders, ",")
+	if o.rounds < 1 || o.round < time.Second {
+		return o, errors.New("at least one round of at least a second is needed")
+	}
+	return o, nil
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+func describe(o options) {
+	fmt.Printf("%d cores, %s; %d rounds of %s each, interleaved; load %s\n", runtime.NumCPU(), processor(), o.rounds, o.round, loadAverage())
+	fmt.Println("CPU is that of the proxy's process for each transaction; ratios are to PgBouncer's median.")
+	fmt.Printf("\n%-9s %7s  %-10s %9s %6s %9s %9s %9s %8s\n", "mode", "clients", "contender", "tps", "ratio", "p50 us", "p99 us", "added us", "CPU us")
+}
+
+// printCase prints the medians of one case.
+func printCase(mode string, clients int, contenders []*contender, shots map[string][]shot) {
+	reference := medianOf(shots[pgbouncer], func(s shot) float64 { return s.tps })
+	p50 := func(s shot) float64 { return percentile(s.latencies, 50) }
+	plain := medianOf(shots[direct], p50)
+	for _, c := range contenders {
+		s := shots[c.name]
+		tps := medianOf(s, func(s shot) float64 { return s.tps })
+		ratio, added, cpu := "-", "-", "-"
+		if reference > 0 {
+			ratio = fmt.Sprintf("%.2f", tps/reference)
+		}
+		if c.cmd != nil {
+			cpu = fmt.Sprintf("%.1f", medianOf(s, func(s shot) float64 { return s.cpu }))
+			if plain > 0 {
+				added = fmt.Sprintf("%.0f", medianOf(s, p50)-plain)
+			}
+		}
+		fmt.Printf("%-9s %7d  %-10s %9.0f %6s %9.0f %9.0f %9s %8s\n", mode, clients, c.name, tps, ratio,
+			medianOf(s, p50), medianOf(s, func(s shot) float64 { return percentile(s.latencies, 99) }), added, cpu)
+	}
+}
+
+func medianOf(shots []shot, of func(shot) float64) float64 {
+	var v []float64
+	for _, s := range shots {
+		v = append(v, of(s))
+	}
+	if len(v) == 0 {
+		return 0
+	}
+	slices.Sort(v)
+	if n := len(v); n%2 == 0 {
+		return (v[n/2-1] + v[n/2]) / 2
+	}
+	return v[len(v)/2]
+}
+
+func percentile(v []int32, p int) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	slices.Sort(v)
+	return float64(v[min(len(v)-1, len(v)*p/100)])
+}
+
+// load finds out whether the machine had other work.
+type load struct {
+	before string
+	spread float64 // greatest ratio of two rounds of the server itself
+}
+
+// maxSpread is what two equal rounds differ by on a machine that is left alone.
+const maxSpread = 1.2
+
+func newLoad() *load { return &load{before: loadAverage()} }
+
+func (l *load) note(plain []shot) {
+	var v []float64
+	for _, s := range plain {
+		v = append(v, s.tps)
+	}
+	if len(v) > 1 {
+		l.spread = max(l.spread, slices.Max(v)/slices.Min(v))
+	}
+}
+
+func (l *load) warn() {
+	if l.spread > maxSpread {
+		fmt.Printf("\nWARNING: the machine has other work: rounds of the same case without a proxy differ by up to %.0f %%. Only ratios of medians mean anything; take more rounds.\n", 100*(l.spread-1))
+	}
+}
+
+func loadAverage() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.Join(strings.Fields(string(b))[:3], " ")
+}
+
+func processor() string {
+	b, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "model name"); ok {
+			return strings.TrimSpace(strings.TrimLeft(strings.TrimSpace(v), ":"))
+		}
+	}
+	return runtime.GOARCH
+}

@@ -1,0 +1,172 @@
+package proxy
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+// maxEvents is how many sockets one look at the kernel's list brings. Each gets one
+// read and one write of at most bufferSize before the next look, so that no session
+// keeps another waiting for longer than that.
+const maxEvents = 128
+
+// engine is one epoll instance and the goroutine that serves its sessions. The
+// instance itself is known to the runtime's poller: an engine with nothing to do is a
+// goroutine that waits like any other, and wakes on the thread that polls.
+//
+// relay.mu is taken before mu.
+type engine struct {
+	file *os.File // the epoll instance
+	fd   int
+	raw  syscall.RawConn
+	try  func(fd uintptr) bool // look, made once: a method value allocates
+
+	events [maxEvents]syscall.EpollEvent
+	ready  int
+
+	mu struct {
+		sync.Mutex
+		seats map[uint64]*relay
+		next  uint64
+	}
+}
+
+func newEngine() (*engine, error) {
+	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make an epoll instance: %w", err)
+	}
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		_ = syscall.Close(fd)
+		return nil, fmt.Errorf("make an epoll instance: %w", err)
+	}
+	e := &engine{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
+	e.try = e.look
+	e.mu.seats = map[uint64]*relay{}
+	if e.raw, err = e.file.SyscallConn(); err == nil {
+		err = e.file.SetReadDeadline(noDeadline) // refused for what the runtime cannot poll
+	}
+	if err != nil {
+		_ = e.file.Close()
+		return nil, fmt.Errorf("have the runtime poll an epoll instance: %w", err)
+	}
+	return e, nil
+}
+
+// The low bit of an event's data says whose socket it is, the rest is the key of the
+// seat. A key is never used again, so a late event finds nobody.
+const serverBit = 1
+
+// add watches two sockets and returns the key of the session's seat, 0 for none.
+func (e *engine) add(r *relay, client, server int) uint64 {
+	e.mu.Lock()
+	e.mu.next++
+	key := e.mu.next
+	e.mu.seats[key] = r
+	e.mu.Unlock()
+	if e.watch(client, key<<1) != nil {
+		e.forget(key)
+		return 0
+	}
+	if e.watch(server, key<<1|serverBit) != nil {
+		_ = syscall.EpollCtl(e.fd, syscall.EPOLL_CTL_DEL, client, nil)
+		e.forget(key)
+		return 0
+	}
+	return key
+}
+
+func (e *engine) watch(fd int, data uint64) error {
+	ev := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(data), Pad: int32(data >> 32)}
+	return syscall.EpollCtl(e.fd, syscall.EPOLL_CTL_ADD, fd, &ev)
+}
+
+func (e *engine) forget(key uint64) {
+	e.mu.Lock()
+	delete(e.mu.seats, key)
+	e.mu.Unlock()
+}
+
+func (e *engine) remove(key uint64, client, server int) {
+	_ = syscall.EpollCtl(e.fd, syscall.EPOLL_CTL_DEL, client, nil)
+	_ = syscall.EpollCtl(e.fd, syscall.EPOLL_CTL_DEL, server, nil)
+	e.forget(key)
+}
+
+// run serves until close.
+func (e *engine) run() {
+	for e.await() {
+		for i := range e.ready {
+			ev := &e.events[i]
+			data := uint64(uint32(ev.Fd)) | uint64(uint32(ev.Pad))<<32
+			e.mu.Lock()
+			r := e.mu.seats[data>>1]
+			e.mu.Unlock()
+			if r != nil {
+				r.turnOf(data>>1, data&serverBit != 0)
+			}
+		}
+	}
+}
+
+// await waits for sockets with something to read; false says that the engine is closed.
+//
+// One that has just served several sessions lets the other processes of its core run
+// before it looks for the last time: where the machine is busy, they have the next
+// requests and answers ready by then, and nobody has to be put to sleep and woken.
+func (e *engine) await() bool {
+	several := e.ready > 1
+	if e.look(uintptr(e.fd)) {
+		return true
+	}
+	if several {
+		_, _, _ = syscall.RawSyscall(syscall.SYS_SCHED_YIELD, 0, 0, 0)
+	}
+	return e.raw.Read(e.try) == nil
+}
+
+// look takes the list of sockets with something to read, without waiting.
+func (e *engine) look(fd uintptr) bool {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&e.events[0])), maxEvents, 0, 0, 0)
+	e.ready = 0
+	if errno == 0 {
+		e.ready = int(n)
+	}
+	return e.ready > 0
+}
+
+// close ends run. No session may be seated any more.
+func (e *engine) close() { _ = e.file.Close() }
+
+// readNow reads without waiting. The runtime is not told of the system call: it does
+// not block.
+func readNow(fd int, p []byte) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case syscall.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// writeNow writes what the socket takes without waiting.
+func writeNow(fd int, p []byte) (n int, err error) {
+	for n < len(p) {
+		m, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&p[n])), uintptr(len(p)-n))
+		switch errno {
+		case 0:
+			n += int(m)
+		case syscall.EINTR:
+		default:
+			return n, errno
+		}
+	}
+	return n, nil
+}
