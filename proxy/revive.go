@@ -41,10 +41,11 @@ func (r *relay) revivable(s *server) bool {
 
 // wholeAgain reports whether a state can be made again when its server is gone. A
 // notification that nobody was there to hear cannot be known, and an advisory lock
-// that went with the server may have been another's since.
+// that went with the server may have been another's since. What else is amber is lost
+// to a move as well.
 func wholeAgain(s *session.State) bool {
 	verdict, _ := s.Judge()
-	return verdict == session.Green && len(s.Channels) == 0 && len(s.Locks) == 0
+	return verdict.Movable() && len(s.Channels) == 0 && len(s.Locks) == 0
 }
 
 // survive is called by the server's pump when s has closed its connection, or says

@@ -83,6 +83,19 @@ func TestAnIdleSessionOutlivesItsServer(t *testing.T) {
 	require.Zero(t, g.Status().ClientErrors)
 }
 
+func TestASessionIsRevivedBehindItsInsert(t *testing.T) {
+	t.Parallel()
+	g := onTarget(t)
+	run(t, pgtest.Conn(t, g.target), "CREATE TABLE public.serials (id serial)")
+	c := g.rawDial(t)
+	require.Equal(t, "CZ", c.query("INSERT INTO public.serials DEFAULT VALUES"))
+	g.known(t, c.pid)
+	g.terminateServers(t)
+	eventually(t, "it is revived", func() bool { return g.Status().Revived == 1 })
+	require.Equal(t, "TEZ", c.query("SELECT lastval()"), "what it costs")
+	require.Equal(t, "CZ", c.query("INSERT INTO public.serials DEFAULT VALUES"))
+}
+
 func TestWhatIsNotRevived(t *testing.T) {
 	t.Parallel()
 	g := onTarget(t)
