@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -163,20 +164,20 @@ func TestNothingBehindAFailedHandshake(t *testing.T) {
 // at the target not at all.
 func TestProofIsAllThatIsKnown(t *testing.T) {
 	t.Parallel()
-	var secret auth.Secret
+	var secret atomic.Pointer[auth.Secret]
 	g := newRig(t, func(c *Config) {
 		c.Source.Credentials = func(string) (string, string, bool) { return "", "", false }
 		c.Source.Proofs = true
 		c.Target.Credentials = c.Source.Credentials
-		c.Auth = storeFunc(func() auth.Secret { return secret })
+		c.Auth = storeFunc(func() auth.Secret { return *secret.Load() })
 	})
 	admin := pgxAdmin(t, g)
-	verifier := func() (s auth.Secret) {
+	verifier := func() *auth.Secret {
 		s, err := auth.ParseSecret(value(t, admin, "SELECT rolpassword FROM pg_authid WHERE rolname = $1", g.source.User()))
 		require.NoError(t, err)
-		return s
+		return &s
 	}
-	secret = verifier()
+	secret.Store(verifier())
 	conn := g.dial(t)
 	require.Equal(t, g.source.User(), value(t, conn, "session_user"))
 
@@ -188,17 +189,18 @@ func TestProofIsAllThatIsKnown(t *testing.T) {
 	require.Equal(t, "credentials", unmovable.Sessions[0].Code)
 	require.NoError(t, conn.Close(within(t)))
 
-	secret = auth.Plain(g.source.Password()) // proves the client, and nothing to a server
+	plain := auth.Plain(g.source.Password())
+	secret.Store(&plain) // proves the client, and nothing to a server
 	out, err := g.say(t, "user="+g.source.User()+" password="+g.source.Password())
 	require.Error(t, err)
 	require.Contains(t, out, "add the role to the users file")
 
 	// The password was changed since the verifier was read: the old one is refused as the source refuses it.
-	secret = verifier()
+	secret.Store(verifier())
 	run(t, admin, "ALTER ROLE "+g.source.User()+" PASSWORD '"+g.source.Password()+"'")
 	_, err = g.say(t, "user="+g.source.User()+" password="+g.source.Password())
 	require.Error(t, err)
-	secret = verifier()
+	secret.Store(verifier())
 	again := g.dial(t)
 	require.Equal(t, "1", value(t, again, "1"))
 	require.NoError(t, again.Close(within(t)))

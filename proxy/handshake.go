@@ -51,7 +51,11 @@ func (p *Proxy) meet(ctx context.Context, conn net.Conn) (r *relay, s *stream) {
 	x := &stranger{p: p, base: base, conn: conn, place: p.logins.admit(conn.RemoteAddr(), cancel)}
 	defer x.place.known()
 	_ = conn.SetDeadline(time.Now().Add(p.cfg.LoginTimeout))
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(longAgo) })
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = conn.SetDeadline(longAgo)
+		close(stopped)
+	})
 	defer stop()
 
 	l, err := x.prove(ctx)
@@ -67,6 +71,7 @@ func (p *Proxy) meet(ctx context.Context, conn net.Conn) (r *relay, s *stream) {
 	}
 	stop() // its deadline would cut our words short
 	if cause := context.Cause(ctx); cause == errCrowded {
+		<-stopped // lest its deadline come behind that of the last words
 		x.dismiss(errCrowded)
 	} else {
 		x.refuse(err)

@@ -146,6 +146,7 @@ func (p *Proxy) accept(ctx context.Context) error {
 		conn, err := p.listener.Accept()
 		if err == nil {
 			pause = time.Millisecond
+			p.logins.await(ctx, conn.RemoteAddr())
 			p.serving.Add(1)
 			go func() {
 				defer p.serving.Done()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"crossfade/internal/pg"
 )
@@ -18,6 +19,7 @@ type strangers struct {
 	total, perAddress int
 
 	mu      sync.Mutex
+	room    chan struct{} // closed when somebody leaves; nil while nobody waits for it
 	n       int
 	next    uint64 // numbers them in the order of their coming
 	crowds  map[netip.Prefix]*crowd
@@ -32,20 +34,30 @@ type crowd struct {
 
 func (c *crowd) len() int { return c.silent.Len() + c.spoken.Len() }
 
-// oldest is the one that gives way.
+// oldest is the one that gives way: of those that have had their time, the oldest that has said nothing, else the oldest
+// that has.
 func (c *crowd) oldest() *place {
-	e := c.silent.Front()
-	if e == nil {
-		e = c.spoken.Front()
+	silent, spoken := c.silent.Front(), c.spoken.Front()
+	switch {
+	case silent == nil, spoken != nil && silent.Value.(*place).stay() > 0 && spoken.Value.(*place).stay() <= 0:
+		return spoken.Value.(*place)
 	}
-	return e.Value.(*place)
+	return silent.Value.(*place)
 }
+
+// minStay is what a stranger has to itself before it may have to give way. In a burst the connections come faster than
+// their first bytes can be read; from then on they come as fast as those that had their time leave.
+const minStay = 100 * time.Millisecond
+
+// stay is how much of minStay is left.
+func (p *place) stay() time.Duration { return minStay - time.Since(p.since) }
 
 // place is one stranger's. Its fields are guarded by strangers.mu.
 type place struct {
 	all    *strangers
 	from   netip.Prefix
 	number uint64
+	since  time.Time
 	in     *list.List // nil when it has left
 	at     *list.Element
 	leave  context.CancelCauseFunc
@@ -75,20 +87,17 @@ func (s *strangers) admit(addr net.Addr, leave context.CancelCauseFunc) *place {
 	from := origin(addr)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.crowds[from]
-	switch {
-	case c != nil && c.len() >= s.perAddress:
-		s.expel(c.oldest())
-	case s.n >= s.total:
-		s.expelOne()
+	if v := s.victim(from); v != nil {
+		s.expel(v)
 	}
-	if c = s.crowds[from]; c == nil {
+	c := s.crowds[from]
+	if c == nil {
 		c = &crowd{}
 		s.crowds[from] = c
 	}
 	s.n++
 	s.next++
-	p := &place{all: s, from: from, number: s.next, in: &c.silent, leave: leave}
+	p := &place{all: s, from: from, number: s.next, since: time.Now(), in: &c.silent, leave: leave}
 	p.at = c.silent.PushBack(p)
 	return p
 }
@@ -97,11 +106,51 @@ func (s *strangers) admit(addr net.Addr, leave context.CancelCauseFunc) *place {
 func (s *strangers) shed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.expelOne()
+	if v := s.ofMost(); v != nil {
+		s.expel(v)
+	}
 }
 
-// expelOne has the oldest of the largest crowd give way. Called with mu locked.
-func (s *strangers) expelOne() {
+// await waits until whoever has to give way to a stranger from that address has had its time, or there is room.
+func (s *strangers) await(ctx context.Context, addr net.Addr) {
+	from := origin(addr)
+	for {
+		s.mu.Lock()
+		v := s.victim(from)
+		if v == nil || v.stay() <= 0 {
+			s.mu.Unlock()
+			return
+		}
+		if s.room == nil {
+			s.room = make(chan struct{})
+		}
+		room, t := s.room, time.NewTimer(v.stay())
+		s.mu.Unlock()
+		select {
+		case <-room:
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		if t.Stop(); ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// victim is who has to give way to a stranger from there, nil for nobody. Called with mu locked.
+func (s *strangers) victim(from netip.Prefix) *place {
+	c := s.crowds[from]
+	switch {
+	case c != nil && c.len() >= s.perAddress:
+		return c.oldest()
+	case s.n >= s.total:
+		return s.ofMost()
+	}
+	return nil
+}
+
+// ofMost is the oldest of the largest crowd. Called with mu locked.
+func (s *strangers) ofMost() *place {
 	var victim *place
 	most := 0
 	for _, c := range s.crowds {
@@ -109,9 +158,7 @@ func (s *strangers) expelOne() {
 			victim, most = o, n
 		}
 	}
-	if victim != nil {
-		s.expel(victim)
-	}
+	return victim
 }
 
 func (s *strangers) expel(p *place) {
@@ -124,6 +171,10 @@ func (s *strangers) remove(p *place) {
 	p.in.Remove(p.at)
 	p.in = nil
 	s.n--
+	if s.room != nil {
+		close(s.room)
+		s.room = nil
+	}
 	if c := s.crowds[p.from]; c.len() == 0 {
 		delete(s.crowds, p.from)
 	}

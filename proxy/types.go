@@ -36,6 +36,9 @@ func (p *Proxy) learnTypes(ctx context.Context, list []*relay) error {
 		if a.types[r.database] {
 			continue
 		}
+		if _, err := p.cfg.Target.account(r.user, r.proof); err != nil {
+			continue // it cannot ask there; staging says that it cannot move
+		}
 		var here []typemap.Type
 		err := p.beside(ctx, r, func(ctx context.Context, l *session.Link) (err error) {
 			here, err = l.Types(ctx)
