@@ -76,8 +76,9 @@
 //   - Replication connections (stream.go) are passed on to the source byte by byte and
 //     cannot be moved: they make an attempt abort, or are disconnected by it. Behind a
 //     switch they are refused.
-//   - A session that waits for a lock of one that is parked keeps the pause from
-//     being reached: the drain is bounded, the gate opens again and the error names it.
+//   - A session that waits for an advisory lock of one that is parked keeps the pause
+//     from being reached until that one's client gives it back: it is let go on for that
+//     (drain.go). Where it does not, the drain ends at its bound and names both.
 //   - OIDs of users' types differ on the other side. Statements are prepared with the
 //     right ones; what a driver has cached is not translated.
 //   - Notifications sent beside the proxy between Restage and Switch may be lost.

@@ -64,6 +64,7 @@ func (p *Proxy) meet(ctx context.Context, conn net.Conn) (r *relay, s *stream) {
 	if r != nil || s != nil {
 		return r, s
 	}
+	stop() // its deadline would cut our words short
 	if cause := context.Cause(ctx); cause == errCrowded {
 		x.dismiss(errCrowded)
 	} else {

@@ -36,15 +36,17 @@ func (p *Proxy) Pause(ctx context.Context, epoch int64, drainTimeout time.Durati
 	err = p.gate.Drained(draining)
 	list := p.relays()
 	p.each(draining, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) { r.settle(ctx) })
-	for _, r := range list {
-		if err == nil {
-			err = r.standstill(draining)
-		}
+	d := drain{p: p, list: list, loose: map[*relay]bool{}}
+	if err == nil {
+		err = d.run(draining)
 	}
 	if err != nil {
 		late := &DrainTimeoutError{After: drainTimeout, Logins: p.gate.State().Leases}
 		for _, r := range p.relays() {
 			if n, busy := r.busy(); busy {
+				if why := d.waits[r]; why != "" {
+					n.Detail += "; " + why
+				}
 				late.Sessions = append(late.Sessions, n)
 			}
 		}
