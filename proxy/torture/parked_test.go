@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -137,47 +138,60 @@ func TestTerminateInEveryState(t *testing.T) {
 	})
 }
 
-// TestServerFatalWhileParked: the server of one session says FATAL in the pause. The
-// client is told in the server's words, at most once, and the others move.
+// TestServerFatalWhileParked: servers say FATAL in the course of a move. A client whose
+// session cannot be made whole again (it listens) is told in the server's words, once;
+// behind the switch one whose session can notices nothing; and the others move.
 func TestServerFatalWhileParked(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, tortureSchema)
-	for round, during := range []string{"while staged", "while parked", "while parked with a unit held", "between restage and switch"} {
-		victim, stays := g.lane(wire.Param{Name: "application_name", Value: "victim"}), g.lane()
-		active := g.Status().Active
-		admin := g.beside(active)
-		from := victim.count()
-		kill := func() {
+	named := func(name string) wire.Param { return wire.Param{Name: "application_name", Value: name} }
+	const during0, during1, during2, during3 = "while staged", "while parked", "while parked with a unit held", "between restage and switch"
+	for _, during := range []string{during0, during0, during1, during1, during2, during2, during3, during3} {
+		during := during + ", from the " + g.Status().Active
+		victim, plain, stays := g.lane(named("victim")), g.lane(named("plain")), g.lane()
+		victim.send(query("LISTEN c"))
+		victim.mark(0, "listens")
+		from, plainFrom := victim.count(), plain.count()
+		admin := g.beside(g.Status().Active)
+		alive := g.Status().Active == proxy.Target
+		kill := func(when string) {
+			if !strings.HasPrefix(during, when+",") {
+				return
+			}
 			admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'victim' AND datname = current_database()")
 			got := victim.ended(from)
 			require.Equal(t, "E", types(got), during)
 			require.Equal(t, pg.CodeAdminShutdown, code(t, got), during)
+			if alive {
+				admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'plain' AND datname = current_database()")
+			}
 		}
 		g.epoch++
 		ctx := within(t)
 		_, err := g.Stage(ctx, g.epoch)
 		require.NoError(t, err)
-		if round == 0 {
-			kill()
-		}
+		kill(during0)
 		_, err = g.Pause(ctx, g.epoch, patience)
 		require.NoError(t, err)
-		if round == 2 {
+		kill(during1)
+		if strings.HasPrefix(during, during2) {
 			victim.send(query("CREATE TABLE public.never (id int)"))
+			if !alive {
+				plain.send(query("SELECT 'held'"))
+			}
 		}
-		if round == 1 || round == 2 {
-			kill()
-		}
+		kill(during2)
 		_, err = g.Restage(ctx, g.epoch)
 		require.NoError(t, err, during)
-		if round == 3 {
-			kill()
-		}
+		kill(during3)
 		report, err := g.Switch(ctx, g.epoch, g.other())
 		require.NoError(t, err, during)
 		require.Zero(t, report.ClientErrors, "%s: %v", during, report.Failed)
+		require.NotContains(t, types(plain.mark(plainFrom, during)), "E", during)
 		stays.mark(stays.count(), during)
-		_ = stays.conn.Close()
+		for _, l := range []*lane{plain, stays} {
+			_ = l.conn.Close()
+		}
 		eventually(t, "nobody is left", func() bool { return g.Status().Sessions == 0 })
 	}
 }
