@@ -59,10 +59,10 @@ func (p *Proxy) admit(ctx context.Context) (*route.Lease, error) {
 	defer stop()
 	lease, err := p.gate.Enter(waiting)
 	switch {
+	case p.isClosing(): // first: by now the end of the proxy may have ended ctx as well
+		err = errClosing
 	case ctx.Err() != nil:
 		err = errShutdown
-	case p.isClosing():
-		err = errClosing
 	case err != nil:
 		err = fatal(pg.CodeCannotConnectNow, "the database is being moved and has not been back within %s; try again", p.cfg.HoldLimit)
 	}
