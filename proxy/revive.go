@@ -9,6 +9,7 @@ import (
 
 	"crossfade/internal/obs"
 	"crossfade/internal/pg"
+	"crossfade/proxy/backend"
 	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
 )
@@ -163,8 +164,7 @@ func (r *relay) renascent(ctx context.Context, gone *server) (*warm, error) {
 }
 
 // hopeless reports whether another try would come to the same: the server is there and
-// refuses the role, the database or the state. What Neon's proxy says in the language
-// of internal errors is tried again.
+// refuses the role, the database or the state (backend.Classify).
 func hopeless(err error) bool {
 	var step *session.StepError
 	var mirror *mirrorError
@@ -175,11 +175,7 @@ func hopeless(err error) bool {
 	if !errors.As(err, &refused) {
 		return errors.As(err, &step)
 	}
-	switch refused.Code[:min(2, len(refused.Code))] {
-	case "57", "53", "08", "XX":
-		return false
-	}
-	return true
+	return backend.Classify(err) == backend.Stop
 }
 
 // lastFrames walks the last bytes of a server and returns where its FATAL stands. ok
