@@ -43,6 +43,9 @@ func (l *lane) step(st step, seen int) int {
 func TestScriptsAcrossMoves(t *testing.T) {
 	t.Parallel()
 	for name, size := range map[string]int{"whole": 0, "by single bytes": 1, "by seven bytes": 7} {
+		if testing.Short() && size > 1 {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newRig(t, tortureSchema, func(c *proxy.Config) {
