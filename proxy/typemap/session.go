@@ -32,8 +32,7 @@ type Session struct {
 	copying    bool // the server takes COPY data, and passes over Sync
 	lost       bool // the answers are not those that were expected
 
-	rows   []cell     // of the rows that come now
-	simple *statement // of the simple query that runs
+	rows []cell // of the rows that come now
 
 	fromClient, fromServer framer
 }
