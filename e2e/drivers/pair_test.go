@@ -2,6 +2,7 @@ package drivers
 
 import (
 	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -54,7 +55,13 @@ type pair struct {
 	source, target pg.DSN
 }
 
+// making is held while numbers are given out, which each cluster counts for all of
+// its databases.
+var making sync.Mutex
+
 func newPair(t *testing.T) *pair {
+	making.Lock()
+	defer making.Unlock()
 	p := &pair{
 		source: pgtest.Database(t, pgtest.Shared(t, pgtest.Source)),
 		target: pgtest.Database(t, pgtest.Shared(t, pgtest.Target)),
