@@ -116,6 +116,9 @@ type Config struct {
 	// one of these; then sessions that compute names move (amber). Nil, they do not.
 	TrackSettings []string
 
+	// User and Database, where they are set, are a role and a database, by the clients'
+	// names, whose types are compared though no session may be there.
+	User, Database string
 	// Types keeps the numbers of users' types that clients know. Nil: they are known
 	// for the life of the proxy.
 	Types TypeStore

@@ -79,7 +79,7 @@
 //   - A session that waits for an advisory lock of one that is parked keeps the pause
 //     from being reached until that one's client gives it back: it is let go on for that
 //     (drain.go). Where it does not, the drain ends at its bound and names both.
-//   - OIDs of users' types differ on the other side. Statements are prepared with the
-//     right ones; what a driver has cached is not translated.
+//   - Numbers of users' types are the source's on both sides (typemap), but for what
+//     that package names.
 //   - Notifications sent beside the proxy between Restage and Switch may be lost.
 package proxy

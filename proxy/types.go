@@ -24,43 +24,50 @@ type memoryTypes struct{}
 func (memoryTypes) LoadTypes(context.Context, string) ([]typemap.Type, error) { return nil, nil }
 func (memoryTypes) KeepTypes(context.Context, string, []typemap.Type) error   { return nil }
 
-// learnTypes reads the numbers of types on both sides for each session's database,
-// once in an attempt, before anything is staged on the target. Called with the verbs'
-// turn.
+// learnTypes reads the numbers of types on both sides for each session's database, and
+// for the one that the configuration names, once in an attempt, before anything is
+// staged on the target. Called with the verbs' turn.
 func (p *Proxy) learnTypes(ctx context.Context, list []*relay) error {
 	a := &p.attempt
 	if p.router.Current().Endpoint != Source {
 		return nil // clients keep the numbers that they know
 	}
+	var callers []caller
+	if p.cfg.User != "" {
+		callers = append(callers, caller{user: p.cfg.User, database: p.cfg.Database})
+	}
 	for _, r := range list {
-		if a.types[r.database] {
+		callers = append(callers, r.caller())
+	}
+	for _, who := range callers {
+		if a.types[who.database] {
 			continue
 		}
-		if _, err := p.cfg.Target.account(r.user, r.proof); err != nil {
+		if _, err := p.cfg.Target.account(who.user, who.proof); err != nil {
 			continue // it cannot ask there; staging says that it cannot move
 		}
 		var here []typemap.Type
-		err := p.beside(ctx, r, func(ctx context.Context, l *session.Link) (err error) {
+		err := p.besideAt(ctx, &p.cfg.Source, who, func(ctx context.Context, l *session.Link) (err error) {
 			here, err = l.Types(ctx)
 			return err
 		})
 		if err == nil {
-			err = p.cfg.Types.KeepTypes(ctx, r.database, here)
+			err = p.cfg.Types.KeepTypes(ctx, who.database, here)
 		}
 		if err == nil {
-			_, err = p.matchTypes(ctx, &p.cfg.Target, r.caller(), here)
+			_, err = p.matchTypes(ctx, &p.cfg.Target, who, here)
 		}
 		var unknown *CredentialsError
 		if errors.As(err, &unknown) {
 			continue // a session that cannot be moved, which staging says; another may be asked for
 		}
 		if err != nil {
-			return fmt.Errorf("compare the types of database %q: %w", r.database, err)
+			return fmt.Errorf("compare the types of database %q: %w", who.database, err)
 		}
 		if a.types == nil {
 			a.types = map[string]bool{}
 		}
-		a.types[r.database] = true
+		a.types[who.database] = true
 	}
 	return nil
 }

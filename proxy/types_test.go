@@ -160,3 +160,17 @@ func TestNumbersOfTypesAreKept(t *testing.T) {
 	require.Equal(t, Target, g.side(t, conn))
 	require.Equal(t, want, numbers(t, conn, "st", felt))
 }
+
+// TestNumbersOfTypesWithoutASession: a switch that nobody is there for keeps the
+// numbers for those who come later.
+func TestNumbersOfTypesWithoutASession(t *testing.T) {
+	t.Parallel()
+	g := drifted(t)
+	g.stop()
+	g.start(t, func(c *Config) { c.User, c.Database = g.source.User(), g.source.Database() })
+	want := numbers(t, pgtest.Conn(t, g.source), "st", felt)
+	g.toTarget(t)
+	conn := g.dial(t)
+	require.Equal(t, Target, g.side(t, conn))
+	require.Equal(t, want, numbers(t, conn, "st", felt))
+}

@@ -103,7 +103,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	source, target := d.users.endpoints()
 	pc := proxy.Config{Listener: listener, Auth: d.users, TLS: cert, RequireCertificate: d.cfg.ClientAuth == clientAuthCert, Source: source, Target: target, Closed: true,
 		TrackSettings: d.cfg.trackSettings(), HoldLimit: d.cfg.HoldLimit, ShutdownTimeout: d.cfg.ShutdownTimeout,
-		Types: &typeStore{target: d.link(d.cfg.Target, "types", pg.WithKey(d.id.target.Key))}, Log: d.log.With().Str(obs.KeyComponent, "proxy").Logger()}
+		User: d.cfg.Source.User(), Database: d.cfg.Source.Database(), Types: &typeStore{target: d.link(d.cfg.Target, "types", pg.WithKey(d.id.target.Key))}, Log: d.log.With().Str(obs.KeyComponent, "proxy").Logger()}
 	var err error
 	if d.proxy, err = proxy.New(pc); err != nil {
 		return err
