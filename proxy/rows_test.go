@@ -64,7 +64,7 @@ var movingRows = []movingRow{
 		setup: "PREPARE umlaut AS SELECT length('\xe4') || current_setting('app.umlaut'); SET app.umlaut = '\xfc'",
 		ask:   "EXECUTE umlaut", want: "1\xfc", reset: "DEALLOCATE umlaut; PREPARE umlaut AS SELECT '\xe4'", left: "\xe4", undo: "DEALLOCATE umlaut"},
 	{row: "1, 28", name: "setting of a library", setup: "DO $$ BEGIN END $$; UPDATE pg_settings SET setting = 'shadowed_variables' WHERE name = 'plpgsql.extra_warnings'",
-		ask: "SELECT current_setting('plpgsql.extra_warnings')", want: "shadowed_variables", reset: "RESET plpgsql.extra_warnings", left: "none"},
+		ask: "SELECT current_setting('plpgsql.' || 'extra_warnings')", want: "shadowed_variables", reset: "RESET ALL", left: "none"}, // which no statement names
 	{row: "1, 28", name: "setting of an extension", setup: "SELECT similarity('a', 'b'); SET pg_trgm.similarity_threshold = 0.9",
 		ask:  "SELECT ('word' % 'words')::text || current_setting('pg_trgm.similarity_threshold')",
 		want: "false0.9", reset: "RESET ALL", left: "true0.3"},
