@@ -88,6 +88,9 @@ func between(tb testing.TB, how played) (near net.Conn, r *relay, server net.Con
 
 	done := make(chan struct{})
 	r.begin(func() { close(done) })
+	for _, c := range []net.Conn{near, far} {
+		_ = c.SetDeadline(time.Now().Add(60 * time.Second)) // a byte that is lost is an error, and no wait without an end
+	}
 	tb.Cleanup(func() {
 		_ = near.Close()
 		_ = far.Close()

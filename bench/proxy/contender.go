@@ -58,7 +58,7 @@ func start(ctx context.Context, name, dir string, server int, o options) (*conte
 		args := append([]string{serveCommand, "-port", strconv.Itoa(port), "-server", strconv.Itoa(server), "-profile", o.profile, "-engine", o.engine}, o.tls...)
 		cmd = exec.CommandContext(ctx, self, args...)
 	case pgbouncer:
-		cmd, err = otherProgram(ctx, dir, name, pgbouncerConfig(dir, port, server), func(f string) []string { return []string{"-q", f} })
+		cmd, err = otherProgram(ctx, dir, name, pgbouncerConfig(dir, port, server, o.pooled), func(f string) []string { return []string{"-q", f} })
 	case haproxy:
 		cmd, err = otherProgram(ctx, dir, name, haproxyConfig(port, server), func(f string) []string { return []string{"-db", "-q", "-f", f} })
 	default:
@@ -193,7 +193,14 @@ func somebody() (*syscall.Credential, error) {
 	return nil, errors.New("there is no user nobody or postgres to run it as")
 }
 
-func pgbouncerConfig(dir string, port, server int) string {
+// pgbouncerConfig has a server connection used once (server_lifetime): else
+// PgBouncer's runs would meet server processes with warm caches and mapped buffers,
+// and all others new ones.
+func pgbouncerConfig(dir string, port, server int, pooled bool) string {
+	lifetime := 0
+	if pooled {
+		lifetime = 3600
+	}
 	users := filepath.Join(dir, "users.txt")
 	_ = os.WriteFile(users, []byte(`"postgres" ""`+"\n"), 0o644)
 	return fmt.Sprintf(`[databases]
@@ -206,13 +213,14 @@ auth_type = trust
 auth_file = %s
 pool_mode = session
 default_pool_size = 150
+server_lifetime = %d
 max_client_conn = 2000
 server_tls_sslmode = disable
 log_connections = 0
 log_disconnections = 0
 log_stats = 0
 ignore_startup_parameters = extra_float_digits
-`, server, port, users)
+`, server, port, users, lifetime)
 }
 
 func haproxyConfig(port, server int) string {

@@ -32,6 +32,7 @@ type options struct {
 	sessions   int
 	profile    string
 	engine     string
+	pooled     bool
 	tls        []string // arguments of the proxy for TLS
 }
 
@@ -65,7 +66,7 @@ func parse(args []string) (options, error) {
 	o := options{}
 	var clients, modes, contenders string
 	f := flag.NewFlagSet("bench/proxy", flag.ContinueOnError)
-	f.DurationVar(&o.round, "round", 3*time.Second, "length of one run of pgbench")
+	f.DurationVar(&o.round, "round", 3*time.Second, "length of one run of pgbench, behind its warm-up of 2 s")
 	f.IntVar(&o.rounds, "rounds", 5, "runs of each contender in each case")
 	f.StringVar(&clients, "clients", "1,16,64", "numbers of clients")
 	f.StringVar(&modes, "modes", "simple,extended,prepared", "query modes of pgbench")
@@ -75,6 +76,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.sessions, "sessions", 1000, "idle sessions")
 	f.StringVar(&o.profile, "profile", "", "file that gets a CPU profile of Crossfade's proxy")
 	f.StringVar(&o.engine, "engine", "on", "engine of Crossfade's proxy, on or off")
+	f.BoolVar(&o.pooled, "pooled", false, "let PgBouncer keep server connections, which are warm then, from one run to the next")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

@@ -4,12 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"crossfade/internal/pgcluster"
@@ -49,39 +49,56 @@ func (b pgbench) shoot(ctx context.Context, c *contender, mode string, clients i
 		return shot{}, err
 	}
 	defer os.RemoveAll(logs)
-	before := c.ticks()
 	cmd := b.command(ctx, c.port, "-n", "-S", "-M", mode, "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2)),
-		"-T", strconv.Itoa(int(length.Seconds())), "-l", "--log-prefix", filepath.Join(logs, "l"))
+		"-T", strconv.Itoa(int((warmUp + length).Seconds())), "-l", "--log-prefix", filepath.Join(logs, "l"))
+	var before int
+	warm := time.AfterFunc(warmUp, func() { before = c.ticks() })
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return shot{}, fmt.Errorf("pgbench through %s: %w: %s", c.name, err, bytes.TrimSpace(out))
 	}
-	used := c.ticks() - before
-	s := shot{}
-	for line := range strings.Lines(string(out)) {
-		if rest, ok := strings.CutPrefix(line, "tps = "); ok {
-			number, _, _ := strings.Cut(rest, " ")
-			if s.tps, err = strconv.ParseFloat(number, 64); err != nil {
-				return shot{}, fmt.Errorf("pgbench's tps: %w", err)
-			}
-		}
+	used := c.ticks()
+	if warm.Stop() {
+		return shot{}, fmt.Errorf("pgbench through %s ended too early: %s", c.name, bytes.TrimSpace(out))
 	}
-	if s.latencies, err = latencies(logs); err != nil {
+	s := shot{}
+	done, err := transactions(logs)
+	if err != nil {
 		return shot{}, err
 	}
-	if n := len(s.latencies); n > 0 {
-		s.cpu = float64(used) * 10000 / float64(n)
+	var end int64
+	for _, t := range done {
+		end = max(end, t.at)
+	}
+	for _, t := range done {
+		if t.at > end-length.Microseconds() {
+			s.latencies = append(s.latencies, t.took)
+		}
+	}
+	if n := float64(len(s.latencies)); n > 0 {
+		s.tps, s.cpu = n/length.Seconds(), float64(used-before)*microsecondsPerTick/n
 	}
 	return s, nil
 }
 
-// latencies reads the third column of pgbench's logs.
-func latencies(dir string) ([]int32, error) {
+// warmUp is left out of every figure: new server processes read their catalogs first.
+const warmUp = 2 * time.Second
+
+const microsecondsPerTick = 10000
+
+// transaction is one line of pgbench's log, in microseconds.
+type transaction struct {
+	at   int64 // when it ended
+	took int32
+}
+
+// transactions reads pgbench's logs.
+func transactions(dir string) ([]transaction, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil {
 		return nil, err
 	}
-	var all []int32
+	var all []transaction
 	for _, name := range files {
 		f, err := os.Open(name)
 		if err != nil {
@@ -89,15 +106,17 @@ func latencies(dir string) ([]int32, error) {
 		}
 		for lines := bufio.NewScanner(f); lines.Scan(); {
 			fields := bytes.Fields(lines.Bytes())
-			if len(fields) < 3 {
+			if len(fields) < 6 {
 				continue
 			}
-			us, err := strconv.ParseInt(string(fields[2]), 10, 32)
-			if err != nil {
+			took, err1 := strconv.ParseInt(string(fields[2]), 10, 32)
+			second, err2 := strconv.ParseInt(string(fields[4]), 10, 64)
+			us, err3 := strconv.ParseInt(string(fields[5]), 10, 64)
+			if err := errors.Join(err1, err2, err3); err != nil {
 				_ = f.Close()
 				return nil, fmt.Errorf("pgbench's log: %w", err)
 			}
-			all = append(all, int32(us))
+			all = append(all, transaction{at: second*1e6 + us, took: int32(took)})
 		}
 		_ = f.Close()
 	}
