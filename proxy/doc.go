@@ -15,6 +15,20 @@
 // ParameterStatus values ahead of its next message. A plaintext session that is idle
 // holds no buffer.
 //
+// # The engine
+//
+// On Linux a plaintext session that nobody wants has no pumps: an engine (engine.go)
+// does for many sessions what pumps do, as long as it can be done without waiting.
+//
+//		engine ── wanted; a write that would wait; an end; a server's last words ──> two pumps
+//		engine <── some answers delivered at a boundary, and nobody wants it ─────── two pumps
+//
+//	  - The engine has relay.mu for the whole of a turn, read and write included. Whoever
+//	    has mu and calls handOver finds nothing half done, and is not met by the engine again.
+//	  - What the engine has observed and not written, the pump writes first.
+//	  - The pumps leave in turn, the client's first, and come back at once where the
+//	    server's would otherwise wait in a write with nobody to read the client.
+//
 // # A login
 //
 // Until it has proved who its client is, a connection is a stranger: bounded in time
@@ -67,9 +81,9 @@
 //
 // # Locks
 //
-// In the order in which they are taken: a relay's turn; Proxy.mu; relay.cw, relay.mu
-// (from cw the pids in Proxy.mu are looked up, so Proxy.mu is never held when cw is
-// taken); holds.mu. No network is waited for under Proxy.mu or relay.mu.
+// In the order in which they are taken: a relay's turn; Proxy.mu; relay.cw; relay.mu;
+// last holds.mu, Proxy.pids, engine.mu, under which nothing else is locked. No network is
+// waited for under Proxy.mu or relay.mu.
 //
 // # Limitations
 //

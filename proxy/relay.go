@@ -16,12 +16,12 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// relay is one session: a client, the server that serves it now, and the two
-// pumps between them.
+// relay is one session: a client, the server that serves it now, and between them
+// the engine or two pumps.
 //
-// Locks, in the order in which they are taken: Proxy.mu, cw, mu; a notification's
-// pid is looked up (Proxy.mu) under cw. Nobody waits on a network under Proxy.mu
-// or mu. turn is held across all of them, for the length of one operation.
+// Locks, in the order in which they are taken: Proxy.mu, cw, mu. Nobody waits on a
+// network under Proxy.mu or mu. turn is held across all of them, for the length of
+// one operation.
 type relay struct {
 	p   *Proxy
 	id  uint64
