@@ -37,12 +37,13 @@ func drifted(t *testing.T, change ...func(*Config)) *rig {
 			pgtest.Exec(t, target, "CREATE TABLE between (a int); DROP TABLE between")
 		}
 		pgtest.Exec(t, target, sql)
+		if i == 1 { // mood
+			differ(t, source, target, strings.Replace(sql, "TYPE mood", "TYPE public.mood", 1))
+		}
 	}
 	for _, conn := range []*pgx.Conn{source, target} {
 		pgtest.Exec(t, conn, `INSERT INTO felt VALUES (1, 'glad', '{sad,glad}', '(ok,red,"{sad}")', ARRAY['(sad,green,"{ok,glad}")'::pair], '{ok}')`)
 	}
-	a, b := pgtest.Value(t, source, "SELECT 'mood'::regtype::oid"), pgtest.Value(t, target, "SELECT 'mood'::regtype::oid")
-	require.NotEqual(t, a, b, "the numbers differ, or the test shows nothing")
 	return g
 }
 
