@@ -64,6 +64,9 @@ func (r *relay) seize(ctx context.Context) (*server, error) {
 		}
 		r.mu.stop = false
 		r.step()
+		if r.mu.reviving {
+			continue
+		}
 		// Half a message has come: let the pump have the rest of it.
 		changed := r.mu.changed
 		r.mu.Unlock()

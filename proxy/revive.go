@@ -36,7 +36,9 @@ const (
 // Called with mu locked.
 func (r *relay) revivable(s *server) bool {
 	j := &r.mu.judged
-	return s.endpoint.Name == Target && r.p.router.Current().Endpoint == Target && r.mu.server == s &&
+	// A session that the gate still holds behind a switch back waits for its move.
+	here := r.p.router.Current().Endpoint == Target || r.mu.gate
+	return s.endpoint.Name == Target && here && r.mu.server == s &&
 		r.reason() == "" && !j.at.IsZero() && j.whole && j.frames == r.mu.tracker.ClientFrames()
 }
 
@@ -124,6 +126,12 @@ func (r *relay) revive(ctx context.Context, gone *server) error {
 		return err
 	}
 	defer release()
+	r.mu.Lock()
+	served := r.mu.server != gone
+	r.mu.Unlock()
+	if served { // a move has put the other side's in its place
+		return nil
+	}
 	if r.captured == nil || r.changedSince() || !wholeAgain(r.captured) {
 		return errors.New("its state was not captured since its last request")
 	}

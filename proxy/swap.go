@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"crossfade/proxy/wire"
@@ -13,6 +14,13 @@ func (r *relay) move(ctx context.Context, to *Endpoint) error {
 	stopping, cancel := context.WithTimeout(ctx, replayTimeout)
 	s, err := r.seize(stopping)
 	cancel()
+	if errors.Is(err, errReviving) {
+		// Both pumps stand still until revive has had the turn, and it finds the
+		// session served: what it would make is not needed any more.
+		r.mu.Lock()
+		s, err = r.mu.server, nil
+		r.mu.Unlock()
+	}
 	if err != nil {
 		if r.ctx.Err() != nil {
 			return nil

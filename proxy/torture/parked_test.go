@@ -346,3 +346,33 @@ func TestAServerThatDoesNotRead(t *testing.T) {
 	<-sent
 	require.Len(t, l.marked(from, "end"), 4*302)
 }
+
+// TestServersThatEndAheadOfTheSwitch: behind the switch, servers end in the pause, and the
+// next switch comes while others are made in their place. These are not needed: the
+// sessions are staged on the other side already.
+func TestServersThatEndAheadOfTheSwitch(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, tortureSchema)
+	var list []*lane
+	for range 12 {
+		l := g.lane(wire.Param{Name: "application_name", Value: "plain"})
+		l.send(query("SET app.x = 'kept'"))
+		list = append(list, l)
+	}
+	for range 3 {
+		require.NoError(t, g.move(true))
+		require.Equal(t, proxy.Target, g.Status().Active)
+		require.NoError(t, g.pause(within(t), true))
+		_, err := g.Restage(within(t), g.epoch)
+		require.NoError(t, err)
+		g.beside(proxy.Target)("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'plain' AND datname = current_database()")
+		report, err := g.Switch(within(t), g.epoch, proxy.Source)
+		require.NoError(t, err)
+		require.Empty(t, report.Failed)
+		for _, l := range list {
+			from := l.count()
+			l.send(query("SELECT current_setting('app.x')"))
+			require.Equal(t, "TDCZTDCZ", types(l.mark(from, "served")))
+		}
+	}
+}
