@@ -114,15 +114,14 @@ func (e *engine) run() {
 
 // await waits for sockets with something to read; false says that the engine is closed.
 //
-// One that has just served several sessions lets the other processes of its core run
+// One that has just served several sockets lets the other processes of its core run
 // before it looks for the last time: where the machine is busy, they have the next
 // requests and answers ready by then, and nobody has to be put to sleep and woken.
 func (e *engine) await() bool {
-	several := e.ready > 1
-	if e.look(uintptr(e.fd)) {
-		return true
-	}
-	if several {
+	if e.ready > 1 {
+		if e.look(uintptr(e.fd)) {
+			return true
+		}
 		_, _, _ = syscall.RawSyscall(syscall.SYS_SCHED_YIELD, 0, 0, 0)
 	}
 	return e.raw.Read(e.try) == nil
