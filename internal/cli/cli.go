@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/alecthomas/kong"
 
@@ -124,12 +121,8 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "Try: crossfade --help")
 		return ExitUsage
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
-	go func() {
-		<-ctx.Done()
-		stop() // from here on a second signal has its usual effect
-	}()
 	err = parsed.Run(&env{ctx: ctx, stdout: stdout, stderr: stderr, level: root.LogLevel, format: root.LogFormat})
 	return report(err, stderr)
 }
