@@ -123,6 +123,9 @@ CREATE TABLE crossfade.chunk (
 	bytes bigint NOT NULL,
 	PRIMARY KEY (relid, lo)
 );
+CREATE TABLE crossfade.large_object (
+	oid oid PRIMARY KEY
+);
 CREATE TABLE crossfade.progress (
 	lane integer PRIMARY KEY,
 	owner bigint NOT NULL,
