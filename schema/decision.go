@@ -59,7 +59,7 @@ func (p *Plan) DecisionSQL(cfg DecisionConfig) (DecisionSQL, error) {
 	var rootItems []*Entry
 	for _, e := range p.Decision {
 		if e.Kind != "FK CONSTRAINT" {
-			sql, _ := definition(e, cfg.Roles)
+			sql, _ := definition(e, Rewrite{Roles: cfg.Roles})
 			d.decide(Statement{ID: e.ID, Kind: e.Kind, Schema: e.Schema, Name: e.Tag, SQL: sql})
 			items = append(items, itemSQL(e, Decision))
 			continue

@@ -33,6 +33,9 @@ type DumpConfig struct {
 	Snapshot    string        // an exported snapshot, kept open by its owner; "" for pg_dump's own
 	Server      int           // the source's server_version_num; 0 to ask it
 	LockTimeout time.Duration // for each table's ACCESS SHARE lock; DefaultDumpLockTimeout if 0
+	Filter      Filter
+	NoACL       bool // without privileges
+	NoComments  bool
 }
 
 // Dump runs pg_dump and returns a custom-format archive of the database's
@@ -91,6 +94,13 @@ func dumpArguments(cfg DumpConfig, conninfo string) []string {
 		"--format=custom", "--compress=0", "--schema-only", "--encoding=UTF8", "--no-password",
 		"--no-publications", "--no-subscriptions", "--exclude-schema=" + ownSchema,
 		"--lock-wait-timeout=" + strconv.FormatInt(max(1, timeout.Milliseconds()), 10),
+	}
+	args = append(args, cfg.Filter.dumpArguments()...)
+	if cfg.NoACL {
+		args = append(args, "--no-privileges")
+	}
+	if cfg.NoComments {
+		args = append(args, "--no-comments")
 	}
 	if cfg.Snapshot != "" {
 		args = append(args, "--snapshot="+cfg.Snapshot)

@@ -19,18 +19,23 @@ type Finding struct {
 	Message  string // the server's words
 	SQLSTATE string // "" where no server spoke
 	Harmless bool   // the run goes on without it
+	Remedy   string // what to do, "" where nothing can be
 }
 
-// String tells what, where and why in one line.
+// String tells what, where, why and what to do in one line.
 func (f Finding) String() string {
 	name := f.Name
 	if f.Schema != "" {
 		name = f.Schema + "." + f.Name
 	}
-	if f.SQLSTATE == "" {
-		return fmt.Sprintf("%s %s: %s", f.Kind, name, f.Message)
+	text := strings.ReplaceAll(fmt.Sprintf("%s %s: %s", f.Kind, name, f.Message), "\n", " ")
+	if f.SQLSTATE != "" {
+		text += " (SQLSTATE " + f.SQLSTATE + ")"
 	}
-	return fmt.Sprintf("%s %s: %s (SQLSTATE %s)", f.Kind, name, f.Message, f.SQLSTATE)
+	if f.Remedy != "" {
+		text += "; " + f.Remedy
+	}
+	return text
 }
 
 // RestoreError is the failure that stopped a restore.
@@ -75,6 +80,10 @@ func harmless(e *Entry, code string) bool {
 		return denied
 	case "EVENT TRIGGER":
 		return denied
+	case kindOwner:
+		return denied || code == pg.CodeUndefinedObject || code == pg.CodeFeatureNotSupported
+	case kindProperties:
+		return denied || code == pg.CodeUndefinedObject || code == pg.CodeInvalidParameter
 	}
 	return false
 }

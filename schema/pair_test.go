@@ -87,7 +87,7 @@ func (p *pair) plan(t *testing.T) (*Plan, *catalog.Database) {
 
 func (p *pair) restore(t *testing.T, plan *Plan, part Part, conns int) Report {
 	t.Helper()
-	cfg := RestoreConfig{Roles: p.roles, Log: zerolog.Nop()}
+	cfg := RestoreConfig{Rewrite: Rewrite{Roles: p.roles}, Log: zerolog.Nop()}
 	for range conns {
 		cfg.Conns = append(cfg.Conns, pgtest.Conn(t, p.target))
 	}

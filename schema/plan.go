@@ -52,33 +52,81 @@ func NewPlan(a *Archive) *Plan {
 	for i := range a.Entries {
 		p.byID[a.Entries[i].ID] = &a.Entries[i]
 	}
-	var acl []*Entry // of pre-data objects
-	var aclLate []*Entry
+	lists := map[Part]*partList{PreData: {}, AfterCopy: {}, Decision: {}, Last: {}}
+	added := addedEntries(a)
 	for i := range a.Entries {
 		e := &a.Entries[i]
 		part := p.place(e)
 		p.parts[e.ID] = part
 		p.tables[e.ID] = p.table(e)
-		switch {
-		case part == PreData && e.Kind == "ACL":
-			acl = append(acl, e)
-		case part == AfterCopy && e.Kind == "ACL":
-			aclLate = append(aclLate, e)
-		case part == PreData:
-			p.PreData = append(p.PreData, e)
-		case part == AfterCopy:
-			p.AfterCopy = append(p.AfterCopy, e)
-		case part == Decision:
-			p.Decision = append(p.Decision, e)
-		case part == Last:
-			p.Last = append(p.Last, e)
+		if part != skipped {
+			lists[part].add(e)
+		}
+		for _, x := range added[e.ID] {
+			if part := p.placeAdded(x, part); part != skipped {
+				p.byID[x.ID], p.parts[x.ID] = x, part
+				lists[part].add(x)
+			}
 		}
 	}
-	// Privileges follow the objects of their part, as pg_restore has it.
-	p.PreData = append(p.PreData, acl...)
-	p.AfterCopy = append(p.AfterCopy, aclLate...)
+	p.PreData, p.AfterCopy, p.Decision, p.Last = lists[PreData].all(), lists[AfterCopy].all(), lists[Decision].all(), lists[Last].all()
 	slices.SortStableFunc(p.Last, func(a, b *Entry) int { return lastOrder(a) - lastOrder(b) })
 	return p
+}
+
+// partList gathers the entries of a part: owners are set when all objects are
+// there, and privileges, which may take from an owner what making a trigger or a
+// foreign key needs, follow at the end, as pg_restore has it.
+type partList struct{ objects, owners, rights []*Entry }
+
+func (l *partList) add(e *Entry) {
+	switch e.Kind {
+	case kindOwner:
+		l.owners = append(l.owners, e)
+	case "ACL":
+		l.rights = append(l.rights, e)
+	default:
+		l.objects = append(l.objects, e)
+	}
+}
+
+func (l *partList) all() []*Entry {
+	slices.SortStableFunc(l.owners, ownerOrder)
+	return slices.Concat(l.objects, l.owners, l.rights)
+}
+
+// addedEntries makes the entries that are no archive's: by the id of the entry
+// that they come from, those that set owners and the single properties of the
+// database. The same archive gives the same ids.
+func addedEntries(a *Archive) map[int][]*Entry {
+	out := map[int][]*Entry{}
+	last := 0
+	for i := range a.Entries {
+		last = max(last, a.Entries[i].ID)
+	}
+	for i := range a.Entries {
+		e := &a.Entries[i]
+		if o, ok := ownerEntry(e); ok {
+			out[e.ID] = append(out[e.ID], &o)
+		}
+		if e.Kind == kindProperties {
+			for _, x := range properties(e, func() int { last++; return -last }) {
+				out[e.ID] = append(out[e.ID], &x)
+			}
+		}
+	}
+	return out
+}
+
+// placeAdded decides on the part of an entry that was added to one in part of.
+func (p *Plan) placeAdded(x *Entry, of Part) Part {
+	switch {
+	case x.Kind == kindProperties:
+		return Last
+	case of == Decision: // a decision must not fail over an owner
+		return Last
+	}
+	return of
 }
 
 // Entries returns the entries of a part, which stay the plan's.
@@ -116,6 +164,9 @@ func (p *Plan) place(e *Entry) Part {
 		return part
 	}
 	comment := e.Kind == "COMMENT" || e.Kind == "SECURITY LABEL"
+	if ofDatabase(e) {
+		return Last
+	}
 	for _, id := range e.Dependencies {
 		on, known := p.parts[id]
 		switch {

@@ -50,7 +50,7 @@ func TestPlanSplits(t *testing.T) {
 	p := NewPlan(a)
 	require.Equal(t, []string{"TABLE t", "COMMENT TABLE t", "VIEW v", "ACL TABLE t", "ACL TABLE t.x"}, tags(p.PreData))
 	require.Equal(t, []string{"CONSTRAINT t pk", "RULE v _RETURN", "POLICY t p", "MATERIALIZED VIEW m", "ACL TABLE m"}, tags(p.AfterCopy))
-	require.Equal(t, []string{"ACL TABLE audit", "RULE t keep", "TRIGGER t touch", "FK CONSTRAINT t k", "ROW SECURITY t"}, tags(p.Decision))
+	require.Equal(t, []string{"RULE t keep", "TRIGGER t touch", "FK CONSTRAINT t k", "ROW SECURITY t", "ACL TABLE audit"}, tags(p.Decision))
 	require.Equal(t, []string{"COMMENT RULE keep ON t", "DEFAULT ACL DEFAULT PRIVILEGES FOR TABLES", "EVENT TRIGGER e"}, tags(p.Last))
 	require.Len(t, p.Notes, 1)
 	require.True(t, p.Notes[0].Harmless)

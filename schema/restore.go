@@ -32,9 +32,7 @@ type RestoreConfig struct {
 	// none used by others while Restore runs. Their settings are as before when
 	// Restore returns. With more than one, AfterCopy is restored in parallel.
 	Conns []*pgx.Conn
-	// Roles maps the source's role names to the target's. A role that is not in
-	// it keeps its name.
-	Roles map[string]string
+	Rewrite
 	// SkipMissingRoles makes privileges of a role that the target does not have a
 	// harmless finding instead of a failure.
 	SkipMissingRoles bool

@@ -18,11 +18,11 @@ var platformRoles = []string{
 
 // mentionsRoles reports whether the definitions of such entries name roles.
 func mentionsRoles(kind string) bool {
-	return kind == "ACL" || kind == "DEFAULT ACL" || kind == "POLICY" || kind == "USER MAPPING"
+	return kind == "ACL" || kind == "DEFAULT ACL" || kind == "POLICY" || kind == "USER MAPPING" || kind == kindProperties
 }
 
-// Roles lists the source's roles that privileges, policies and user mappings
-// of the plan name, sorted. PUBLIC and the platform's own roles are not in it.
+// Roles lists the source's roles that privileges, policies, user mappings and
+// properties of the database name, sorted. PUBLIC and the platform's own roles are not in it.
 func (p *Plan) Roles() []string {
 	names := map[string]bool{}
 	for _, part := range []Part{PreData, AfterCopy, Decision, Last} {
@@ -90,6 +90,8 @@ func roleTokens(s statement) []int {
 			out = append(out, grantees(s, at)...)
 		}
 		return out
+	case s.words(0, "alter", "role"):
+		return roleList(s, 2)
 	case s.words(0, "create", "policy"):
 		if at := s.find(2, "to", "using", "with"); at >= 0 && s.word(at, "to") {
 			return roleList(s, at+1)

@@ -25,24 +25,47 @@ type script struct {
 // script makes the statements of an entry.
 func (r *restorer) script(e *Entry) script {
 	s := script{entry: e, part: r.part}
-	s.sql, s.findings = definition(e, r.cfg.Roles)
+	s.sql, s.findings = definition(e, r.cfg.Rewrite)
 	return s
 }
 
-// definition returns an entry's own SQL, as the target shall execute it: owners
-// and tablespaces are the target's, unlogged relations are logged, roles are mapped.
-func definition(e *Entry, roles map[string]string) (string, []Finding) {
+// Rewrite says what is changed in the definitions of the source.
+type Rewrite struct {
+	// Roles maps the source's role names to the target's. A role that is not in
+	// it keeps its name.
+	Roles map[string]string
+	// Owners are the owners that objects get; without any they stay with the role
+	// that restores.
+	Owners Owners
+	// Database is the name of the target's database, whose properties, comment and
+	// privileges become the source's; "" to leave them as they are.
+	Database string
+	// KeepUnlogged leaves unlogged tables and sequences unlogged.
+	KeepUnlogged bool
+}
+
+// definition returns an entry's own SQL, as the target shall execute it. It is ""
+// where nothing is to be done.
+func definition(e *Entry, w Rewrite) (string, []Finding) {
 	sql := e.Definition
 	var findings []Finding
+	if ofDatabase(e) {
+		if w.Database == "" {
+			return "", nil
+		}
+		sql = ofTarget(sql, w.Database)
+	}
 	switch {
+	case e.Kind == kindOwner:
+		return ownerSQL(e, w.Owners), nil
 	case mentionsRoles(e.Kind):
 		var left []string
-		sql, left = mapRoles(sql, roles)
+		sql, left = mapRoles(sql, w.Roles)
 		for _, statement := range left {
 			findings = append(findings, Finding{ID: e.ID, Kind: e.Kind, Schema: e.Schema, Name: e.Tag, Harmless: true,
 				Message: "left out, since the role belongs to the source's platform: " + statement})
 		}
-	case e.Kind == "TABLE" || e.Kind == "SEQUENCE":
+	case (e.Kind == "TABLE" || e.Kind == "SEQUENCE") && !w.KeepUnlogged:
 		sql = logged(sql)
 	}
 	if e.AccessMethod == "" || e.Kind != "TABLE" && e.Kind != "MATERIALIZED VIEW" {

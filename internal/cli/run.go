@@ -30,11 +30,15 @@ type runCmd struct {
 	TrackSettings     []string        `help:"Custom settings, comma separated, whose names the application or its functions compute: all of them, or none." placeholder:"NAME,..."`
 	ShutdownTimeout   time.Duration   `help:"Longest time that open transactions may take to end at SIGTERM; a second signal ends at once." default:"20s"`
 	NoFallback        bool            `help:"Accept that there is no way back."`
+	copyOnlyFlags
 }
 
 // Run serves until it is told to stop.
 func (c *runCmd) Run(e *env) error {
 	if err := c.check(); err != nil {
+		return err
+	}
+	if err := c.refuse(); err != nil {
 		return err
 	}
 	log, err := obs.NewLogger(logFormat(e.format), e.level, e.stderr)
@@ -91,28 +95,6 @@ func (c *checkCmd) Run(e *env) error {
 		return &exitError{code, errShown}
 	}
 	return nil
-}
-
-type copyCmd struct {
-	databases
-	Jobs int `help:"COPY streams at once." default:"4"`
-}
-
-// Run copies once.
-func (c *copyCmd) Run(e *env) error {
-	if err := c.check(); err != nil {
-		return err
-	}
-	log, err := obs.NewLogger(logFormat(e.format), e.level, e.stderr)
-	if err != nil {
-		return &exitError{ExitUsage, err}
-	}
-	if c.Jobs < 1 || c.Jobs > daemon.MaxJobs {
-		return &exitError{ExitUsage, fmt.Errorf("--jobs %d: write a number from 1 to %d", c.Jobs, daemon.MaxJobs)}
-	}
-	watch := newProgress(e.stderr)
-	defer watch.close()
-	return coded(daemon.CopyOnce(e.ctx, c.Source.DSN, c.Target.DSN, c.Jobs, log, watch.copying))
 }
 
 type recoverCmd struct{ databases }

@@ -21,8 +21,11 @@ import (
 // sequences as one snapshot shows them, without a slot and without a trace on
 // the source. It can be called again after a failure and then copies the data
 // anew. Writes that come behind the snapshot are not on the target.
-func CopyOnce(ctx context.Context, source, target pg.DSN, jobs int, log zerolog.Logger, onCopy func(control.Copy)) error {
-	cfg := Config{Source: source, Target: target, Jobs: jobs, Listen: "127.0.0.1:0",
+func CopyOnce(ctx context.Context, source, target pg.DSN, opts CopyOptions, log zerolog.Logger, onCopy func(control.Copy)) error {
+	if err := opts.Validate(); err != nil {
+		return usage(err)
+	}
+	cfg := Config{Source: source, Target: target, Jobs: opts.Jobs, Listen: "127.0.0.1:0",
 		SourceLockTimeout: defaultLockTimeout, HoldLimit: time.Second, ShutdownTimeout: time.Second}
 	if err := cfg.Validate(); err != nil {
 		return usage(err)
@@ -40,7 +43,7 @@ func CopyOnce(ctx context.Context, source, target pg.DSN, jobs int, log zerolog.
 	if err := leadSoon(ctx, t); err != nil {
 		return fmt.Errorf("target: %w", err)
 	}
-	m, err := openCopy(ctx, s, t, cfg, log)
+	m, err := openCopy(ctx, s, t, cfg, opts, log)
 	if err != nil {
 		return err
 	}
@@ -57,7 +60,7 @@ func CopyOnce(ctx context.Context, source, target pg.DSN, jobs int, log zerolog.
 }
 
 // openCopy finds or begins the copy's run on the target.
-func openCopy(ctx context.Context, s, t *pgx.Conn, cfg Config, log zerolog.Logger) (*migration, error) {
+func openCopy(ctx context.Context, s, t *pgx.Conn, cfg Config, opts CopyOptions, log zerolog.Logger) (*migration, error) {
 	id, err := findRun(ctx, s, t, cfg.Source, cfg.Target)
 	if err != nil {
 		return nil, err
@@ -80,7 +83,7 @@ func openCopy(ctx context.Context, s, t *pgx.Conn, cfg Config, log zerolog.Logge
 			return nil, fmt.Errorf("begin the copy anew: %w", err)
 		}
 	}
-	return &migration{source: cfg.Source, target: cfg.Target, id: id, jobs: cfg.Jobs, lockTimeout: cfg.SourceLockTimeout,
+	return &migration{source: cfg.Source, target: cfg.Target, id: id, jobs: cfg.Jobs, opts: opts, lockTimeout: cfg.SourceLockTimeout,
 		roles: map[string]string{cfg.Source.User(): cfg.Target.User()}, log: log, phase: id.target.Phase}, nil
 }
 

@@ -26,6 +26,7 @@ type migration struct {
 	source, target pg.DSN
 	id             identity
 	jobs           int
+	opts           CopyOptions // of a one-shot copy; the zero value in a run
 	lockTimeout    time.Duration
 	roles          map[string]string // the source's role names to the target's
 	log            zerolog.Logger
@@ -132,7 +133,8 @@ func (m *migration) begin(ctx context.Context, target *pgx.Conn, useSlot bool) (
 	if err != nil {
 		return nil, err
 	}
-	archive, err := schema.Dump(ctx, schema.DumpConfig{DSN: m.source, Snapshot: held.ID()})
+	archive, err := schema.Dump(ctx, schema.DumpConfig{DSN: m.source, Snapshot: held.ID(), LockTimeout: m.opts.LockWaitTimeout,
+		Filter: m.opts.Filter, NoACL: m.opts.NoACL, NoComments: m.opts.NoComments})
 	if err != nil { // pg_dump's words do not say whether the source was away; its snapshot's session does
 		err = errors.Join(err, held.Check(ctx))
 	}
@@ -202,7 +204,7 @@ func (m *migration) preData(ctx context.Context, target *pgx.Conn) error {
 }
 
 func (m *migration) restore(ctx context.Context, part schema.Part, conns []*pgx.Conn) error {
-	r, err := m.plan.Restore(ctx, part, schema.RestoreConfig{Conns: conns, Roles: m.roles, Log: m.log})
+	r, err := m.plan.Restore(ctx, part, schema.RestoreConfig{Conns: conns, Rewrite: schema.Rewrite{Roles: m.roles}, Log: m.log})
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,10 @@ func WithParam(name, value string) Option {
 	return func(o *sessionOptions) { o.params[name] = value }
 }
 
+// WithOwnSearchPath leaves the session the search path that the role has, as
+// programs of PostgreSQL see it.
+func WithOwnSearchPath() Option { return func(o *sessionOptions) { delete(o.params, "search_path") } }
+
 // sessionParams are the settings of every session of ours, with the reason for
 // each group in doc.go.
 var sessionParams = map[string]string{

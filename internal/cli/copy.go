@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"crossfade/internal/daemon"
+	"crossfade/internal/obs"
+)
+
+// copyCmd has the flags that people know from pg_dump and pg_restore, with the
+// same meaning.
+type copyCmd struct {
+	databases
+	Jobs             int               `help:"COPY streams at once." default:"4"`
+	IncludeSchema    []string          `help:"Only schemas that match; as pg_dump -n." placeholder:"PATTERN" sep:"none"`
+	ExcludeSchema    []string          `help:"No schemas that match; as pg_dump -N." placeholder:"PATTERN" sep:"none"`
+	IncludeTable     []string          `help:"Only tables, views and sequences that match; as pg_dump -t." placeholder:"PATTERN" sep:"none"`
+	ExcludeTable     []string          `help:"No tables that match; as pg_dump -T." placeholder:"PATTERN" sep:"none"`
+	ExcludeTableData []string          `help:"No rows of tables that match." placeholder:"PATTERN" sep:"none"`
+	SchemaOnly       bool              `help:"Copy the schema, no rows."`
+	DataOnly         bool              `help:"Copy rows into tables that are there and empty."`
+	LargeObjects     bool              `help:"Copy large objects too."`
+	Clean            bool              `help:"Drop on the target first what is to be copied."`
+	NoOwner          bool              `help:"Leave every object to the role of --target."`
+	NoACL            bool              `help:"Leave privileges out." name:"no-acl"`
+	NoComments       bool              `help:"Leave comments out."`
+	Roles            bool              `help:"Make the source's roles on the target, without passwords."`
+	AllDatabases     bool              `help:"Copy every database of the source's server, one after the other."`
+	RenameDatabase   map[string]string `help:"Name on the target of a database, with --all-databases." placeholder:"OLD=NEW"`
+	LockWaitTimeout  lockWait          `help:"Longest wait for a lock on a table of the source while its schema is read: milliseconds, or such as 20s." default:"10s"`
+}
+
+// lockWait is a time as pg_dump takes it: a number of milliseconds, or a number
+// with a unit.
+type lockWait struct{ time.Duration }
+
+// UnmarshalText reads it.
+func (w *lockWait) UnmarshalText(text []byte) error {
+	if ms, err := strconv.Atoi(string(text)); err == nil {
+		w.Duration = time.Duration(ms) * time.Millisecond
+		return nil
+	}
+	d, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q: write milliseconds, or a time such as 20s", text)
+	}
+	w.Duration = d
+	return nil
+}
+
+// options are the flags in the daemon's words.
+func (c *copyCmd) options() daemon.CopyOptions {
+	return daemon.CopyOptions{
+		Jobs: c.Jobs,
+		Filter: daemon.Filter{IncludeSchemas: c.IncludeSchema, ExcludeSchemas: c.ExcludeSchema,
+			IncludeTables: c.IncludeTable, ExcludeTables: c.ExcludeTable, ExcludeTablesData: c.ExcludeTableData},
+		Clean: c.Clean, NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments,
+		SchemaOnly: c.SchemaOnly, DataOnly: c.DataOnly, Roles: c.Roles, LargeObjects: c.LargeObjects,
+		AllDatabases: c.AllDatabases, RenameDatabase: c.RenameDatabase, LockWaitTimeout: c.LockWaitTimeout.Duration,
+	}
+}
+
+// Run copies once.
+func (c *copyCmd) Run(e *env) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	log, err := obs.NewLogger(logFormat(e.format), e.level, e.stderr)
+	if err != nil {
+		return &exitError{ExitUsage, err}
+	}
+	watch := newProgress(e.stderr)
+	defer watch.close()
+	return coded(daemon.CopyOnce(e.ctx, c.Source.DSN, c.Target.DSN, c.options(), log, watch.copying))
+}
+
+// copyOnlyFlags are flags of copy that a run refuses: its target must have all
+// that the applications may ask for after the cutover.
+type copyOnlyFlags struct {
+	IncludeSchema    []string `hidden:"" sep:"none"`
+	ExcludeSchema    []string `hidden:"" sep:"none"`
+	IncludeTable     []string `hidden:"" sep:"none"`
+	ExcludeTable     []string `hidden:"" sep:"none"`
+	ExcludeTableData []string `hidden:"" sep:"none"`
+	SchemaOnly       bool     `hidden:""`
+	DataOnly         bool     `hidden:""`
+	LargeObjects     bool     `hidden:""`
+	Clean            bool     `hidden:""`
+	AllDatabases     bool     `hidden:""`
+}
+
+// refuse says why the first of the flags that is given makes no sense.
+func (f copyOnlyFlags) refuse() error {
+	const part = "run moves the whole database, since the applications would miss the rest after the cutover: use crossfade copy, or drop on the source what is not to be moved"
+	for _, x := range []struct {
+		given     bool
+		flag, why string
+	}{
+		{len(f.IncludeSchema) > 0, "include-schema", part},
+		{len(f.ExcludeSchema) > 0, "exclude-schema", part},
+		{len(f.IncludeTable) > 0, "include-table", part},
+		{len(f.ExcludeTable) > 0, "exclude-table", part},
+		{len(f.ExcludeTableData) > 0, "exclude-table-data", part},
+		{f.SchemaOnly, "schema-only", part},
+		{f.DataOnly, "data-only", "run restores the schema by itself, in an order that a cutover needs: use crossfade copy"},
+		{f.LargeObjects, "large-objects", "no stream carries changes of large objects: use crossfade copy"},
+		{f.Clean, "clean", "run begins with an empty target: drop what is there, or use crossfade copy"},
+		{f.AllDatabases, "all-databases", "a run moves one database: start one for each"},
+	} {
+		if x.given {
+			return &exitError{ExitUsage, fmt.Errorf("--%s: %s", x.flag, x.why)}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"crossfade/schema"
+)
+
+// Filter picks schemas and tables by psql's patterns, as pg_dump does.
+type Filter = schema.Filter
+
+// CopyOptions says what a one-shot copy takes along, and how. The zero value
+// with Jobs copies everything into an empty database.
+type CopyOptions struct {
+	Jobs int // COPY streams at once
+	Filter
+
+	Clean      bool // drop what the target has of the source's objects first
+	NoOwner    bool // leave every object to the target's role
+	NoACL      bool // leave privileges out
+	NoComments bool // leave comments out
+	SchemaOnly bool
+	DataOnly   bool // the schema is on the target already, its tables empty
+	Roles      bool // make the source's roles, without passwords
+	// LargeObjects has large objects copied too.
+	LargeObjects bool
+
+	// AllDatabases has every database of the source's server copied in turn. The
+	// database of the connection strings is then only the one to connect to first.
+	AllDatabases bool
+	// RenameDatabase gives databases another name on the target; with AllDatabases.
+	RenameDatabase map[string]string
+
+	// LockWaitTimeout bounds pg_dump's wait for a table's lock; schema's default if 0.
+	LockWaitTimeout time.Duration
+}
+
+// Validate says which options do not go together, and what to write instead.
+func (o CopyOptions) Validate() error {
+	var errs []error
+	if o.Jobs < 1 || o.Jobs > MaxJobs {
+		errs = append(errs, fmt.Errorf("--jobs %d: write a number from 1 to %d", o.Jobs, MaxJobs))
+	}
+	for _, x := range []struct {
+		a, b       bool
+		flagA, why string
+	}{
+		{o.SchemaOnly, o.DataOnly, "--schema-only and --data-only", "leave both out to copy schema and data"},
+		{o.Clean, o.DataOnly, "--clean and --data-only", "--data-only drops nothing; empty the tables with TRUNCATE"},
+		{o.LargeObjects, o.SchemaOnly, "--large-objects and --schema-only", "large objects are data"},
+		{o.AllDatabases, o.Filter.Includes(), "--all-databases and --include-…", "copy the databases that the pattern is for one by one"},
+		{!o.AllDatabases, len(o.RenameDatabase) > 0, "--rename-database without --all-databases", "the new name is the one in --target"},
+	} {
+		if x.a && x.b {
+			errs = append(errs, fmt.Errorf("%s do not go together: %s", x.flagA, x.why))
+		}
+	}
+	if o.LockWaitTimeout < 0 {
+		errs = append(errs, fmt.Errorf("--lock-wait-timeout %v: write a time above 0, such as 20s", o.LockWaitTimeout))
+	}
+	if err := o.Filter.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// kept is what decides on the result, in the words of the command line. A copy that
+// was broken off is gone on with only under the same.
+func (o CopyOptions) kept() string {
+	words := o.Filter.Flags()
+	for _, x := range []struct {
+		on   bool
+		flag string
+	}{
+		{o.NoOwner, "--no-owner"}, {o.NoACL, "--no-acl"}, {o.NoComments, "--no-comments"},
+		{o.SchemaOnly, "--schema-only"}, {o.DataOnly, "--data-only"}, {o.LargeObjects, "--large-objects"},
+	} {
+		if x.on {
+			words = append(words, x.flag)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// renamed returns the name that a database of the source has on the target.
+func (o CopyOptions) renamed(database string) string {
+	if to, ok := o.RenameDatabase[database]; ok {
+		return to
+	}
+	return database
+}
+
+// unknownRenames lists the databases that are to be renamed and do not exist.
+func (o CopyOptions) unknownRenames(there []string) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(o.RenameDatabase)), func(name string) bool { return slices.Contains(there, name) })
+}

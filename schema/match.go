@@ -1,0 +1,59 @@
+package schema
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+)
+
+// matchQuery finds tables by patterns as pg_dump's expand_table_name_patterns
+// does: a pattern without a schema is for what the search path shows.
+const matchQuery = `
+SELECT DISTINCT c.oid
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace,
+ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[]), pg_catalog.unnest($3::pg_catalog.text[])) AS p (nsp, rel, db)
+WHERE c.relkind IN ('r', 'S', 'v', 'm', 'f', 'p')
+	AND c.relname::pg_catalog.text OPERATOR(pg_catalog.~) p.rel COLLATE pg_catalog."default"
+	AND CASE p.nsp WHEN '' THEN pg_catalog.pg_table_is_visible(c.oid)
+		ELSE n.nspname::pg_catalog.text OPERATOR(pg_catalog.~) p.nsp COLLATE pg_catalog."default" END
+	AND (p.db OPERATOR(pg_catalog.=) '' OR pg_catalog.current_database()::pg_catalog.text OPERATOR(pg_catalog.~) p.db COLLATE pg_catalog."default")`
+
+// TablesWithoutData returns the oids of the tables and sequences of the source
+// whose data the filter leaves out. It opens a session of its own, whose search
+// path is the one that pg_dump has.
+func (f Filter) TablesWithoutData(ctx context.Context, source pg.DSN) (map[uint32]bool, error) {
+	if len(f.ExcludeTablesData) == 0 {
+		return nil, nil
+	}
+	conn, err := pg.Connect(ctx, source, pg.WithName("patterns"), pg.WithOwnSearchPath())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	return matchTables(ctx, conn, f.ExcludeTablesData)
+}
+
+func matchTables(ctx context.Context, conn *pgx.Conn, patterns []string) (map[uint32]bool, error) {
+	n := len(patterns)
+	nsp, rel, db := make([]string, n), make([]string, n), make([]string, n)
+	for i, text := range patterns {
+		nsp[i], rel[i], db[i] = parsePattern(text).table()
+	}
+	rows, err := conn.Query(ctx, matchQuery, nsp, rel, db)
+	if err != nil {
+		return nil, fmt.Errorf("match --exclude-table-data: %w", err)
+	}
+	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	if err != nil {
+		return nil, fmt.Errorf("match --exclude-table-data: %w", err)
+	}
+	out := make(map[uint32]bool, len(oids))
+	for _, oid := range oids {
+		out[oid] = true
+	}
+	return out, nil
+}
