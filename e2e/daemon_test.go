@@ -34,6 +34,7 @@ type process struct {
 	listen string
 	socket string
 	extra  []string
+	env    []string // more of it
 	client *control.Client
 
 	cmd  *exec.Cmd
@@ -96,6 +97,7 @@ func (p *process) start(failpoints ...string) {
 	cmd := exec.Command(binary, args...)
 	cmd.Env = append(os.Environ(), "CROSSFADE_SOURCE="+uri(p.s.source), "CROSSFADE_TARGET="+uri(p.s.target),
 		"CROSSFADE_FAILPOINT="+strings.Join(failpoints, ","))
+	cmd.Env = append(cmd.Env, p.env...)
 	cmd.Stdout, cmd.Stderr = p.log, p.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	require.NoError(p.t, cmd.Start())

@@ -29,6 +29,7 @@ type commands struct {
 	Run      runCmd      `cmd:"" help:"Serve the applications, copy, follow every change, and wait for the cutover."`
 	Status   statusCmd   `cmd:"" help:"Show where the run is."`
 	Cutover  cutoverCmd  `cmd:"" help:"Move every session to the target."`
+	Limits   limitsCmd   `cmd:"" help:"Show or change how much the copy may burden the source."`
 	Fallback fallbackCmd `cmd:"" help:"Go back to the source."`
 	Recover  recoverCmd  `cmd:"" help:"Say which side is active and do the only safe thing."`
 	Finish   finishCmd   `cmd:"" help:"End the migration: drop what Crossfade made on both sides. Cannot be undone."`

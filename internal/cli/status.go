@@ -78,6 +78,13 @@ func statusText(s control.Status) string {
 	if s.Phase == "copying" {
 		fmt.Fprintf(&b, " | copied %d/%d tables, %s of %s, %d rows", s.Copy.TablesDone, s.Copy.TablesTotal,
 			bytesText(s.Copy.BytesDone), bytesText(s.Copy.BytesTotal), s.Copy.RowsDone)
+		if s.Copy.MaxRateBytes > 0 {
+			fmt.Fprintf(&b, ", at most %s/s", bytesText(s.Copy.MaxRateBytes))
+		}
+		if s.Copy.Held {
+			b.WriteString(", held")
+		}
+		fmt.Fprintf(&b, " | retained WAL %s of %s", bytesText(s.Replication.RetainedWALBytes), boundText(s.Replication.WALBudgetBytes, ""))
 	} else {
 		fmt.Fprintf(&b, " | lag %d ms, %s | applied %s | retained WAL %s", s.Replication.LagMS, bytesText(s.Replication.LagBytes),
 			s.Replication.AppliedLSN, bytesText(s.Replication.RetainedWALBytes))
@@ -88,6 +95,9 @@ func statusText(s control.Status) string {
 		fmt.Fprintf(&b, ", %d differences", s.Verify.Differences)
 	}
 	b.WriteByte('\n')
+	for _, x := range s.Warnings {
+		fmt.Fprintf(&b, "  warning %s: %s; %s\n", x.Code, x.Detail, x.Remedy)
+	}
 	for _, x := range s.Blockers {
 		fmt.Fprintf(&b, "  blocker %s: %s; %s\n", x.Code, x.Detail, x.Remedy)
 	}

@@ -65,6 +65,16 @@ func (c *Client) Finish(ctx context.Context, opt FinishOptions) (FinishReport, e
 	return call[FinishReport](ctx, c, http.MethodPost, "/finish", opt)
 }
 
+// Limits asks for the bounds that hold.
+func (c *Client) Limits(ctx context.Context) (Limits, error) {
+	return call[Limits](ctx, c, http.MethodGet, "/limits", nil)
+}
+
+// SetLimits sets bounds and returns those that hold.
+func (c *Client) SetLimits(ctx context.Context, change LimitsChange) (Limits, error) {
+	return call[Limits](ctx, c, http.MethodPost, "/limits", change)
+}
+
 // Watch calls f with each status that the daemon sends: one a second, and one at
 // each change of state. It returns nil when ctx ends, and f's error when f gives
 // one.

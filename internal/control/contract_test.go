@@ -16,10 +16,10 @@ func TestJSONContract(t *testing.T) {
 	t.Parallel()
 	for want, v := range map[string]any{
 		`{"phase":"","active":"","epoch":0,
-		  "copy":{"tables_done":0,"tables_total":0,"bytes_done":0,"bytes_total":0,"rows_done":0},
-		  "replication":{"lag_bytes":0,"lag_ms":0,"applied_lsn":"","retained_wal_bytes":0},
+		  "copy":{"tables_done":0,"tables_total":0,"bytes_done":0,"bytes_total":0,"rows_done":0,"max_rate_bytes":0,"held":false},
+		  "replication":{"lag_bytes":0,"lag_ms":0,"applied_lsn":"","retained_wal_bytes":0,"wal_budget_bytes":0,"wal_status":"","safe_wal_bytes":0,"xmin_age":0},
 		  "proxy":{"sessions":0,"in_transaction":0,"parked":0},
-		  "ready":false,"blockers":[],
+		  "ready":false,"blockers":[],"warnings":[],
 		  "fallback":{"state":"","lag_ms":0},
 		  "verify":{"state":"","tables_done":0,"tables_total":0,"differences":0}}`: control.Status{},
 		`{"id":1,"client":"","user":"","database":"","application_name":"a","started":"0001-01-01T00:00:00Z","state":"idle",

@@ -15,4 +15,6 @@ type Daemon interface {
 	// goes away.
 	Cutover(ctx context.Context, opt CutoverOptions) (CutoverReport, error)
 	Finish(ctx context.Context, opt FinishOptions) (FinishReport, error)
+	// Limits sets what c names, nothing if that is nothing, and returns what holds.
+	Limits(ctx context.Context, c LimitsChange) (Limits, error)
 }

@@ -10,9 +10,11 @@
 //	POST /v1/cutover         CutoverOptions to CutoverReport, when the cutover has ended
 //	GET  /v1/cutover         the CutoverReport of the last cutover that this daemon ran
 //	POST /v1/finish          FinishOptions to FinishReport
+//	GET  /v1/limits          Limits
+//	POST /v1/limits          LimitsChange to Limits
 //	GET  /metrics            Prometheus text
 //
-// An optional TCP listener serves the same but for sessions, cutover and finish: it
+// An optional TCP listener serves the same but for sessions, cutover, finish and limits: it
 // reads, and never changes anything. It asks for no credentials.
 //
 // # Rules

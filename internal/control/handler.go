@@ -27,6 +27,8 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET "+prefix+"/cutover", s.lastCutover)
 	mux.HandleFunc("POST "+prefix+"/cutover", s.cutover)
 	mux.HandleFunc("POST "+prefix+"/finish", s.finish)
+	mux.HandleFunc("GET "+prefix+"/limits", s.limits)
+	mux.HandleFunc("POST "+prefix+"/limits", s.limits)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		answerError(w, &Error{Code: CodeNotFound, Message: fmt.Sprintf("this daemon knows no %s %s", r.Method, r.URL.Path),
 			Remedy: "use a crossfade program of the same version"})
@@ -141,6 +143,29 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request) {
 		}
 		return rep, nil
 	})
+}
+
+// limits is no operation: it holds at once, whatever runs.
+func (s *Server) limits(w http.ResponseWriter, r *http.Request) {
+	var c LimitsChange
+	if r.Method == http.MethodPost {
+		if err := decode(w, r, &c); err != nil {
+			answerError(w, err)
+			return
+		}
+		if err := c.Validate(); err != nil {
+			answerError(w, err)
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
+	defer cancel()
+	l, err := s.cfg.Daemon.Limits(ctx, c)
+	if err != nil {
+		answerError(w, err)
+		return
+	}
+	answer(w, http.StatusOK, l)
 }
 
 // operate runs f as the daemon's operation and answers with its result, if the

@@ -25,6 +25,7 @@ type daemon struct {
 	status   control.Status
 	err      error
 	sessions []control.Session
+	limits   control.Limits
 
 	asked   chan control.CutoverOptions // told when a cutover begins
 	cutover func(context.Context) (control.CutoverReport, error)
@@ -51,6 +52,18 @@ func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions) (contr
 
 func (d *daemon) Finish(context.Context, control.FinishOptions) (control.FinishReport, error) {
 	return control.FinishReport{}, &control.Error{Code: control.CodeRefused, Message: "the source is active", Remedy: "cut over first"}
+}
+
+func (d *daemon) Limits(_ context.Context, c control.LimitsChange) (control.Limits, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c.MaxRateBytes != nil {
+		d.limits.MaxRateBytes = *c.MaxRateBytes
+	}
+	if c.WALBudgetBytes != nil {
+		d.limits.WALBudgetBytes = *c.WALBudgetBytes
+	}
+	return d.limits, nil
 }
 
 // serve runs a server until the test ends or stop is called.

@@ -25,6 +25,8 @@ type Status struct {
 	// Blockers says why.
 	Ready    bool      `json:"ready"`
 	Blockers []Blocker `json:"blockers"` // never null
+	// Warnings are what the operator should know and what stops nothing yet.
+	Warnings []Blocker `json:"warnings"` // never null
 	Fallback Fallback  `json:"fallback"`
 	Verify   Verify    `json:"verify"`
 	// Operation is the operation that runs now, if any. The server of this
@@ -39,6 +41,10 @@ type Copy struct {
 	BytesDone   int64 `json:"bytes_done"`
 	BytesTotal  int64 `json:"bytes_total"` // estimated from relation sizes
 	RowsDone    int64 `json:"rows_done"`
+	// MaxRateBytes bounds the copy, in bytes a second; 0 for no bound. Held says that
+	// it is held by the budget of retained WAL.
+	MaxRateBytes int64 `json:"max_rate_bytes"`
+	Held         bool  `json:"held"`
 }
 
 // Replication is how far the other side follows the active one.
@@ -47,6 +53,16 @@ type Replication struct {
 	LagMS            int64  `json:"lag_ms"`      // age of the oldest change that is not applied
 	AppliedLSN       string `json:"applied_lsn"` // such as 0/16B3748; empty before the stream starts
 	RetainedWALBytes int64  `json:"retained_wal_bytes"`
+	// WALBudgetBytes is how much may be retained before the slot is dropped; 0 for
+	// no bound. SafeWALBytes is how much may be written until the source gives the
+	// slot up by itself, -1 for no limit. WALStatus is that of pg_replication_slots,
+	// empty before PostgreSQL 13.
+	WALBudgetBytes int64  `json:"wal_budget_bytes"`
+	WALStatus      string `json:"wal_status"`
+	SafeWALBytes   int64  `json:"safe_wal_bytes"`
+	// XminAge is how many transactions ago the oldest one began whose dead rows the
+	// source keeps for us.
+	XminAge int64 `json:"xmin_age"`
 }
 
 // Proxy counts the client sessions of now.
@@ -56,7 +72,7 @@ type Proxy struct {
 	Parked        int `json:"parked"` // held at a closed gate
 }
 
-// Blocker is a reason why a cutover would be refused.
+// Blocker is a reason why a cutover would be refused, or a warning.
 type Blocker struct {
 	Code   string `json:"code"`
 	Detail string `json:"detail"`
@@ -83,11 +99,14 @@ type Operation struct {
 	Started time.Time `json:"started"`
 }
 
-// MarshalJSON writes an empty list of blockers as [].
+// MarshalJSON writes empty lists as [].
 func (s Status) MarshalJSON() ([]byte, error) {
 	type plain Status
 	if s.Blockers == nil {
 		s.Blockers = []Blocker{}
+	}
+	if s.Warnings == nil {
+		s.Warnings = []Blocker{}
 	}
 	return json.Marshal(plain(s))
 }

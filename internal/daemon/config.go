@@ -20,6 +20,8 @@ type Config struct {
 	Control        string // path of the control socket
 	HTTP           string // host:port for metrics and read-only status, "" for none
 	Jobs           int    // COPY streams at once
+	MaxRate        int64  // bytes a second of the copy, 0 for no bound
+	WALBudget      int64  // bytes of WAL that the source may retain for us, 0 for no bound, AutoBudget to choose
 	TLSCert        string // certificate shown to clients, "" for no TLS
 	TLSKey         string
 	TLSClientCA    string           // who signs clients' certificates, "" to ask for none
@@ -70,6 +72,9 @@ func (c Config) Validate() error {
 	}
 	if c.SourceLockTimeout < minLockTimeout || c.SourceLockTimeout > maxLockTimeout {
 		errs = append(errs, fmt.Errorf("--source-lock-timeout %v: write a time from %v to %v", c.SourceLockTimeout, minLockTimeout, maxLockTimeout))
+	}
+	if c.MaxRate < 0 || c.WALBudget < AutoBudget {
+		errs = append(errs, errors.New("--max-rate and --wal-budget must not be negative"))
 	}
 	if c.HoldLimit <= 0 {
 		errs = append(errs, fmt.Errorf("--hold-limit %v: write a time above 0, such as 30s", c.HoldLimit))

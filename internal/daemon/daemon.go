@@ -43,13 +43,14 @@ type daemon struct {
 	registrar   *registrar
 	source      *sourcePort
 	cover       *coverage
+	guard       *guard
 	watching    *link // of the monitor
 	marking     *link // to the target, for what is kept there
 
-	mu       sync.Mutex
-	retained int64 // bytes of WAL that the slot keeps
-	failed   error // why the migration stopped
-	gap      error // what of the source is not followed, an *UncoveredError
+	mu            sync.Mutex
+	failed        error // why the migration stopped
+	gap           error // what of the source is not followed, an *UncoveredError
+	stopMigration context.CancelCauseFunc
 }
 
 // Run serves the applications and moves the database, until ctx ends. onCopy, if
@@ -58,7 +59,7 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, onCopy func(contro
 	if err := cfg.Validate(); err != nil {
 		return usage(err)
 	}
-	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), stream: newFollowing(), cover: &coverage{}}
+	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), stream: newFollowing(), cover: &coverage{}, guard: newGuard(cfg, log)}
 	var err error
 	if d.users, err = loadUsers(cfg, log); err != nil {
 		return err
@@ -110,7 +111,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	}
 	key := d.id.target.Key
 	d.migration = &migration{source: d.cfg.Source, target: d.cfg.Target, id: d.id, jobs: d.cfg.Jobs, lockTimeout: d.cfg.SourceLockTimeout,
-		roles: map[string]string{d.cfg.Source.User(): d.cfg.Target.User()}, log: d.log.With().Str(obs.KeyComponent, "migration").Logger(), phase: d.id.target.Phase}
+		roles: map[string]string{d.cfg.Source.User(): d.cfg.Target.User()}, log: d.log.With().Str(obs.KeyComponent, "migration").Logger(), phase: d.id.target.Phase, limit: d.guard.limit, onBlocked: d.guard.blocked}
 	d.verify = &verification{source: d.cfg.Source, target: d.cfg.Target, tables: d.migration.tables, log: d.log.With().Str(obs.KeyComponent, "verify").Logger()}
 	d.registrar = &registrar{incarnation: d.incarnation, control: d.link(d.cfg.Source, "register"), pids: d.sourcePIDs}
 

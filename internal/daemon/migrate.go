@@ -23,6 +23,11 @@ import (
 // migrate takes the run to the stream and follows. An error of the migration
 // stops it and is shown; it never ends the daemon, which serves applications.
 func (d *daemon) migrate(ctx context.Context, onCopy func(control.Copy)) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	d.mu.Lock()
+	d.stopMigration = stop
+	d.mu.Unlock()
 	select {
 	case <-d.coordinator.Settled():
 	case <-ctx.Done():
@@ -139,6 +144,9 @@ func passing(err error) bool {
 	if pg.ConnectionLost(err) || snapshot.Passing(err) || errors.Is(err, snapshot.ErrLost) || errors.Is(err, errNotRecorded) {
 		return true
 	}
+	if errors.As(err, new(*slot.BlockedError)) { // status names the transactions
+		return true
+	}
 	return strings.HasPrefix(pg.Code(err), "57") // operator intervention
 }
 
@@ -160,7 +168,11 @@ func (d *daemon) monitor(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if d.id.source == nil || d.coordinator.Status().Active == cutover.SideTarget {
+		if d.id.source == nil {
+			continue
+		}
+		if d.coordinator.Status().Active == cutover.SideTarget {
+			d.lookBehind(ctx)
 			continue
 		}
 		if err := d.look(ctx); err != nil && ctx.Err() == nil {
@@ -178,8 +190,7 @@ func (d *daemon) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*pollInterval)
 	defer cancel()
 	return d.watching.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		s, ok, err := slot.Get(ctx, conn, d.id.target.Slot)
-		if err != nil || !ok {
+		if err := d.guardSource(ctx, conn); err != nil {
 			return err
 		}
 		var gap error
@@ -191,10 +202,23 @@ func (d *daemon) look(ctx context.Context) error {
 			return gap
 		}
 		d.mu.Lock()
-		d.retained, d.gap = s.Retained, gap
+		d.gap = gap
 		d.mu.Unlock()
 		return nil
 	})
+}
+
+// lookBehind guards a source that is closed: other databases of its server may
+// write on. That it cannot be reached any more is no harm.
+func (d *daemon) lookBehind(ctx context.Context) {
+	if d.coordinator.Status().State.Step != cutover.Decided {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*pollInterval)
+	defer cancel()
+	if err := d.watching.do(ctx, d.guardSource); err != nil && ctx.Err() == nil {
+		d.log.Debug().Err(err).Msg("closed source could not be looked at")
+	}
 }
 
 // advance records that the stream has caught up.

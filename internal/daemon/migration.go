@@ -15,6 +15,7 @@ import (
 	"crossfade/internal/obs"
 	"crossfade/internal/pg"
 	"crossfade/replicate/copy"
+	"crossfade/replicate/slot"
 	"crossfade/replicate/snapshot"
 	"crossfade/schema"
 	"crossfade/schema/catalog"
@@ -30,6 +31,8 @@ type migration struct {
 	lockTimeout    time.Duration
 	roles          map[string]string // the source's role names to the target's
 	log            zerolog.Logger
+	limit          *copy.Limiter        // of the copy; nil for none
+	onBlocked      func([]slot.Blocker) // told while the slot's creation waits, and with none when it does not; may be nil
 
 	mu      sync.Mutex
 	phase   journal.Phase
@@ -59,6 +62,13 @@ func (m *migration) reached(p journal.Phase) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.phase.AtLeast(p)
+}
+
+// copying reports whether rows are being copied.
+func (m *migration) copying() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.copier != nil && !m.phase.AtLeast(journal.PhaseCopied)
 }
 
 // consistent is the slot's consistent point.
@@ -224,7 +234,7 @@ func (m *migration) copy(ctx context.Context, target *pgx.Conn, held *snapshot.H
 		tables = append(tables, copy.Table{OID: r.OID, Name: r.Name(), Columns: r.CopyColumns(), Binary: r.BinarySafe})
 	}
 	c, err := copy.New(copy.Config{Source: m.connectSource, Target: m.connectTarget, Tables: tables, Snapshot: held, Jobs: m.jobs,
-		SourceLockTimeout: m.lockTimeout, Log: m.log})
+		SourceLockTimeout: m.lockTimeout, Limit: m.limit, Log: m.log})
 	if err != nil {
 		return err
 	}

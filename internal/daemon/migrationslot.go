@@ -101,13 +101,12 @@ func (m *migration) makeSlotOnce(ctx context.Context, target *pgx.Conn) (*snapsh
 		Replication: func(ctx context.Context) (*pgconn.PgConn, error) {
 			return pg.ConnectReplication(ctx, m.source, pg.WithName("slot"))
 		},
-		Connect: m.connectSource,
-		OnBlocked: func(b []slot.Blocker) {
-			for _, x := range b {
-				m.log.Warn().Str("blocker", x.String()).Msg("slot waits for an open transaction")
-			}
-		},
+		Connect:   m.connectSource,
+		OnBlocked: m.onBlocked,
 	})
+	if m.onBlocked != nil {
+		m.onBlocked(nil)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -32,6 +32,11 @@ func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions) (contr
 	return out, nil
 }
 
+// Limits implements control.Daemon.
+func (d *daemon) Limits(_ context.Context, c control.LimitsChange) (control.Limits, error) {
+	return d.guard.change(c), nil
+}
+
 // Sessions implements control.Daemon.
 func (d *daemon) Sessions(ctx context.Context) ([]control.Session, error) {
 	var out []control.Session

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 
 	"crossfade/cutover"
 	"crossfade/internal/control"
@@ -14,7 +15,7 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 	p := d.proxy.Status()
 	f, ferr := d.stream.status()
 	d.mu.Lock()
-	retained, failed, gap := d.retained, d.failed, d.gap
+	failed, gap := d.failed, d.gap
 	d.mu.Unlock()
 	s := control.Status{
 		Phase: c.Phase, Active: string(c.Active), Epoch: c.Epoch, RunID: d.id.target.RunID, Version: d.cfg.Version,
@@ -25,17 +26,21 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 		Verify: control.Verify{State: verifyState(c.Verification.State), TablesDone: c.Verification.TablesDone,
 			TablesTotal: c.Verification.TablesTotal, Differences: int64(c.Verification.Differences)},
 	}
-	s.Replication = control.Replication{LagBytes: f.LagBytes, LagMS: f.LagMS, RetainedWALBytes: retained}
+	s.Replication = control.Replication{LagBytes: f.LagBytes, LagMS: f.LagMS}
 	if f.AppliedLSN != 0 {
 		s.Replication.AppliedLSN = f.AppliedLSN.String()
 	}
 	if s.Copy.TablesTotal == 0 && d.migration.reached(journal.PhaseCopied) {
 		s.Copy = d.migration.whole()
 	}
+	d.guard.status(&s)
 	if !c.Ready && c.Why != "" && s.Phase != "on_target" && s.Phase != string(cutover.Finished) {
 		s.Blockers = append(s.Blockers, control.Blocker{Code: "not_ready", Detail: c.Why, Remedy: "wait, and look at the phase"})
 	}
-	if failed != nil {
+	var given *givenUpError
+	if errors.As(failed, &given) {
+		s.Blockers = append(s.Blockers, control.Blocker{Code: given.Code, Detail: failed.Error(), Remedy: given.Remedy})
+	} else if failed != nil {
 		s.Blockers = append(s.Blockers, control.Blocker{Code: "migration_stopped", Detail: failed.Error(), Remedy: "mend the cause, then stop crossfade run and start it again"})
 	} else if ferr != nil && ferr != errNotFollowing && s.Active != "target" {
 		s.Blockers = append(s.Blockers, control.Blocker{Code: "stream_stopped", Detail: ferr.Error(), Remedy: "mend the cause, then stop crossfade run and start it again"})

@@ -4,11 +4,14 @@
 //
 // A relay accepts connections and forwards each to one target. A connection
 // pair is a link. For each direction of all links there is a Shape: a one-way
-// delay, a bandwidth, and a stall.
+// delay, bandwidths, losses, and a stall.
 //
 //   - A delay holds each run of bytes for that time. Order is kept, and
 //     throughput is not limited by it: bytes on the way are queued.
-//   - A bandwidth spaces the writes out.
+//   - A bandwidth spaces the writes out, for each link by itself or for all of
+//     them together, as a line does that they share.
+//   - A loss holds a link's bytes up by a round trip each time, as a segment does
+//     that TCP has to send again. Nothing is missing in the end, nor reordered.
 //   - A stall lets nothing through, not even the end of a connection, until
 //     it is lifted; then everything arrives. That is what a network
 //     partition shorter than TCP's own time limits looks like.

@@ -3,6 +3,7 @@ package netfault
 import (
 	"errors"
 	"io"
+	"math/rand/v2"
 	"time"
 )
 
@@ -14,6 +15,9 @@ const (
 	queued = 128
 	// pace is how many pieces a second a limited pipe is cut into.
 	pace = 50
+	// routerQueue is how long bytes may stand in front of a shared bandwidth before
+	// their sender meets back pressure.
+	routerQueue = 50 * time.Millisecond
 )
 
 // piece is a run of bytes on its way, or the end of the stream.
@@ -42,7 +46,8 @@ func (p *pipe) read() {
 		buf := make([]byte, readSize)
 		n, err := p.link.conns[p.dir].Read(buf)
 		sh, _ := p.shape.get(p.dir)
-		due := time.Now().Add(sh.Delay)
+		left := p.shape.reserve(p.dir, n)
+		due := left.Add(sh.Delay + sh.repair(n, rand.Float64()))
 		if due.Before(last) {
 			due = last // a smaller delay does not overtake
 		}
@@ -55,7 +60,25 @@ func (p *pipe) read() {
 		if err != nil {
 			return
 		}
+		if !p.until(left.Add(-routerQueue)) {
+			return
+		}
 	}
+}
+
+// until returns at that time, or with false when the link has ended.
+func (p *pipe) until(at time.Time) bool {
+	rest := time.Until(at)
+	if rest <= 0 {
+		return true
+	}
+	select {
+	case <-time.After(rest):
+	case <-p.link.quieted:
+	case <-p.link.ended:
+		return false
+	}
+	return true
 }
 
 // write ends after the last piece or with the link.
@@ -137,6 +160,7 @@ func (p *pipe) send(data []byte) bool {
 		if p.link.isSilent() {
 			return true
 		}
+		p.shape.passed[p.dir].Add(int64(n)) // before whoever gets them can look
 		if _, err := dst.Write(data[:n]); err != nil {
 			if p.link.isSilent() {
 				return true

@@ -155,6 +155,9 @@ func (r *Relay) Cut(m Mode) int {
 // Arm sets a trap. The channel closes when it has sprung and the link is cut.
 func (r *Relay) Arm(t Trap) <-chan struct{} { return r.traps.arm(t) }
 
+// Passed is the number of bytes that have gone in one direction, over all links.
+func (r *Relay) Passed(d Direction) int64 { return r.shape.passed[d].Load() }
+
 // Links is the number of links that exist, silent ones included.
 func (r *Relay) Links() int {
 	r.mu.Lock()

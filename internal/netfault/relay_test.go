@@ -131,6 +131,36 @@ func TestBandwidth(t *testing.T) {
 	require.GreaterOrEqual(t, time.Since(begin), 150*time.Millisecond)
 }
 
+func TestSharedBandwidthIsThatOfAllLinks(t *testing.T) {
+	t.Parallel()
+	addr, _ := echoServer(t)
+	r := start(t, addr)
+	conns := []net.Conn{dial(t, r), dial(t, r), dial(t, r), dial(t, r)}
+	r.Shape(netfault.ToServer, netfault.Shape{Shared: 400_000})
+	begin := time.Now()
+	var wg sync.WaitGroup
+	for _, c := range conns {
+		wg.Go(func() { _, _ = c.Write(make([]byte, 50_000)) })
+		wg.Go(func() { _, _ = io.ReadFull(c, make([]byte, 50_000)) })
+	}
+	wg.Wait()
+	require.GreaterOrEqual(t, time.Since(begin), 450*time.Millisecond)
+	require.EqualValues(t, 200_000, r.Passed(netfault.ToServer))
+	require.EqualValues(t, 200_000, r.Passed(netfault.ToClient))
+}
+
+func TestLossHoldsUpAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	addr, _ := echoServer(t)
+	r := start(t, addr)
+	c := dial(t, r)
+	const delay = 30 * time.Millisecond
+	r.Shape(netfault.ToServer, netfault.Shape{Delay: delay, Loss: 1})
+	require.GreaterOrEqual(t, roundTrip(t, c, "every segment is lost once"), 3*delay)
+	r.Shape(netfault.ToServer, netfault.Shape{Delay: delay})
+	require.GreaterOrEqual(t, roundTrip(t, c, "and what is behind it keeps its place"), delay)
+}
+
 func TestStallHoldsAndThenDeliversEverything(t *testing.T) {
 	t.Parallel()
 	addr, _ := echoServer(t)

@@ -108,6 +108,11 @@ func ConnectReplication(ctx context.Context, d DSN, opts ...Option) (*pgconn.PgC
 	if err != nil {
 		return nil, ConnectError(d, err)
 	}
+	// A walsender is subject to them too: one that keeps an exported snapshot is idle.
+	if _, err := conn.Exec(ctx, laterSettings).ReadAll(); err != nil {
+		_ = conn.Close(ctx)
+		return nil, fmt.Errorf("prepare replication session at %s: %w", d.Redacted(), err)
+	}
 	return conn, nil
 }
 

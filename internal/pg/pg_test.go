@@ -106,6 +106,10 @@ func TestConnectPinsTheSession(t *testing.T) {
 
 	repl, err := pg.ConnectReplication(context.Background(), dsn)
 	require.NoError(t, err)
+	limits, err := repl.Exec(context.Background(), `SELECT pg_catalog.string_agg(name, ' ') FROM pg_catalog.pg_settings WHERE setting <> '0'
+		AND name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')`).ReadAll()
+	require.NoError(t, err)
+	require.Empty(t, string(limits[0].Rows[0][0]), "time limits of a walsender")
 	res, err := repl.Exec(context.Background(), "IDENTIFY_SYSTEM").ReadAll()
 	require.NoError(t, err)
 	require.Equal(t, dsn.Database(), string(res[0].Rows[0][3]))

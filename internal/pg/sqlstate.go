@@ -26,6 +26,7 @@ const (
 	CodeSerializationFailure  = "40001"
 	CodeDeadlockDetected      = "40P01"
 	CodeInsufficientPrivilege = "42501"
+	CodeSyntaxError           = "42601"
 	CodeDuplicateObject       = "42710"
 	CodeDuplicateTable        = "42P07"
 	CodeDuplicateSchema       = "42P06"

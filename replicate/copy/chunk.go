@@ -80,6 +80,7 @@ func (w *worker) relay(ctx context.Context, t *task, fl *flight) (int64, error) 
 		return 0, err
 	}
 	r := newRelay(w.bufs, fl.add)
+	r.limit = w.cfg.Limit
 	done := w.yielder.Reading(w.source, r.discard)
 	defer done()
 	type outcome struct {

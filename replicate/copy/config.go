@@ -55,6 +55,7 @@ type Config struct {
 	SourceLockTimeout time.Duration // DefaultSourceLockTimeout if 0
 	Patience          time.Duration // DefaultPatience if 0
 	MaxRestarts       int           // per relation; DefaultMaxRestarts if 0
+	Limit             *Limiter      // of the bytes a second, of all jobs together; nil for none. It belongs to the caller, who may change it
 
 	// OnCopied, if set, is called once for each table, when it is copied or
 	// found copied, on a goroutine of Run. It must return soon and may be called

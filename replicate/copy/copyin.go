@@ -48,7 +48,7 @@ func copyIn(ctx context.Context, conn *pgconn.PgConn, sql string, r *relay) (row
 		r.readerGone()
 		replied <- reply{rows, err}
 	}()
-	if err := feed(conn.Conn(), r); err != nil {
+	if err := feed(ctx, conn.Conn(), r); err != nil {
 		// A failed write closes the socket, so that the reader ends as well; what
 		// the server said before that is the better explanation.
 		_ = conn.Conn().Close()
@@ -70,7 +70,7 @@ var (
 // feed sends what the relay gives, and how it ended. It writes to the socket
 // itself: the connection's own send buffer belongs to the goroutine that reads,
 // which may close the connection at any time. Its errors are those of the socket.
-func feed(conn net.Conn, r *relay) error {
+func feed(ctx context.Context, conn net.Conn, r *relay) error {
 	for {
 		buf, err := r.next()
 		switch {
@@ -80,6 +80,9 @@ func feed(conn net.Conn, r *relay) error {
 			return send(conn, copyDone)
 		case err != nil:
 			return send(conn, copyFail)
+		}
+		if !r.limit.Wait(ctx, len(buf)-headerBytes, r.gone) && ctx.Err() == nil {
+			return nil // the server has answered already
 		}
 		buf[0] = 'd'
 		binary.BigEndian.PutUint32(buf[1:headerBytes], uint32(len(buf)-1))

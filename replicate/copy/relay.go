@@ -28,6 +28,7 @@ type relay struct {
 	free  chan []byte
 	cur   []byte
 	moved func(n int) // called for each buffer passed on
+	limit *Limiter    // paid by who takes the buffers; may be nil
 
 	ended chan struct{} // closed by closeWith; err is set before
 	err   error

@@ -161,9 +161,34 @@ func Drop(t testing.TB, c *pgcluster.Cluster, name string) {
 	if err := dropSlots(ctx, admin, name); err != nil {
 		t.Errorf("drop slots of %s: %v", name, err)
 	}
-	for _, sql := range []string{"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "DROP ROLE IF EXISTS " + name} {
-		if _, err := admin.Exec(ctx, sql); err != nil {
-			t.Errorf("%s: %v", sql, err)
+	if err := DropDatabase(ctx, admin, name); err != nil {
+		t.Errorf("drop database %s: %v", name, err)
+	}
+	if _, err := admin.Exec(ctx, "DROP ROLE IF EXISTS "+name); err != nil {
+		t.Errorf("drop role %s: %v", name, err)
+	}
+}
+
+// DropDatabase drops a database, if it is there, and ends the sessions in it.
+func DropDatabase(ctx context.Context, admin *pgx.Conn, name string) error {
+	_, err := admin.Exec(ctx, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)")
+	if !pg.IsCode(err, pg.CodeSyntaxError) {
+		return err
+	}
+	// Before PostgreSQL 13 whoever is in it must be sent away first.
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := admin.Exec(ctx, `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = $1`, name); err != nil {
+			return err
+		}
+		if _, err := admin.Exec(ctx, "DROP DATABASE IF EXISTS "+name); !pg.IsCode(err, pg.CodeObjectInUse) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
 		}
 	}
 }
