@@ -3,6 +3,7 @@ package neonlike
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -78,7 +79,7 @@ func (e *Endpoint) verifier(ctx context.Context, role string) (*verifier, error)
 			return e.readSecrets(ctx, conn, role)
 		})
 		if _, known := e.secrets[role]; err != nil && !known {
-			return nil, refusal("Couldn't connect to compute node")
+			return nil, refusal("Couldn't connect to compute node: %v", err)
 		}
 	}
 	secret, ok := e.secrets[role]
@@ -95,17 +96,21 @@ func (e *Endpoint) verifier(ctx context.Context, role string) (*verifier, error)
 // readSecrets takes over what the compute keeps of one role's password, or of all
 // roles' where none is named.
 func (e *Endpoint) readSecrets(ctx context.Context, conn *pgx.Conn, role string) error {
-	rows, err := conn.Query(ctx, `SELECT rolname::text, coalesce(rolpassword, '') FROM pg_catalog.pg_authid WHERE $1 IN ('', rolname)`, role)
+	rows, err := conn.Query(ctx, `SELECT rolname::text, coalesce(rolpassword, '') FROM pg_catalog.pg_authid WHERE $1::text IN ('', rolname::text)`, role)
 	if err != nil {
 		return err
 	}
-	delete(e.secrets, role)
+	found := map[string]string{}
 	var name, secret string
-	_, err = pgx.ForEachRow(rows, []any{&name, &secret}, func() error {
-		e.secrets[name] = secret
+	if _, err := pgx.ForEachRow(rows, []any{&name, &secret}, func() error {
+		found[name] = secret
 		return nil
-	})
-	return err
+	}); err != nil {
+		return err
+	}
+	delete(e.secrets, role)
+	maps.Copy(e.secrets, found)
+	return nil
 }
 
 // ask runs f in the admin's session.

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"crossfade/internal/neonlike"
 	"crossfade/internal/pg"
 	"crossfade/internal/pgcluster"
 	"crossfade/internal/pgcluster/pgtest"
@@ -67,10 +68,20 @@ func TestSuspendAndWake(t *testing.T) {
 	require.Equal(t, "0", pgtest.Value(t, conn, "SELECT count(*) FROM fleeting"))
 }
 
-func TestACrashedComputeIsStartedAgain(t *testing.T) {
+// TestFaults has one project go through them in turn.
+func TestFaults(t *testing.T) {
 	t.Parallel()
-	ctx := context.Background()
 	p := start(t, false)
+	for _, x := range []struct {
+		name string
+		run  func(*testing.T, *neonlike.Project)
+	}{{"logins fail", failing}, {"full", full}, {"crash", crashing}} {
+		require.True(t, t.Run(x.name, func(t *testing.T) { x.run(t, p) }))
+	}
+}
+
+func crashing(t *testing.T, p *neonlike.Project) {
+	ctx := context.Background()
 	conn := pgtest.Conn(t, p.Owner)
 	pid, err := strconv.Atoi(pgtest.Value(t, conn, "SELECT pg_backend_pid()"))
 	require.NoError(t, err)
@@ -92,9 +103,7 @@ func TestACrashedComputeIsStartedAgain(t *testing.T) {
 	require.Equal(t, "1", pgtest.Value(t, pgtest.Conn(t, p.Owner), "SELECT 1"))
 }
 
-func TestFailNext(t *testing.T) {
-	t.Parallel()
-	p := start(t, false)
+func failing(t *testing.T, p *neonlike.Project) {
 	p.FailNext(2, "Control plane request failed: endpoint is temporarily unavailable. Check your quotas and/or contact our support.")
 	for range 2 {
 		_, err := pg.Connect(context.Background(), p.Owner)
@@ -104,11 +113,9 @@ func TestFailNext(t *testing.T) {
 	require.Equal(t, "1", pgtest.Value(t, pgtest.Conn(t, p.Owner), "SELECT 1"))
 }
 
-// TestAFullProject fills a project by every kind of statement.
-func TestAFullProject(t *testing.T) {
-	t.Parallel()
+// full fills a project by every kind of statement.
+func full(t *testing.T, p *neonlike.Project) {
 	ctx := context.Background()
-	p := start(t, false)
 	conn := pgtest.Conn(t, p.Owner)
 	pgtest.Exec(t, conn, "CREATE TABLE big (a text)")
 	size, err := p.Size(ctx)
@@ -139,4 +146,5 @@ func TestAFullProject(t *testing.T) {
 	_, err = conn.Exec(ctx, "INSERT INTO big VALUES ('x')")
 	require.ErrorContains(t, err, "No space left on device", "a statement that was prepared before")
 	pgtest.Exec(t, conn, "DELETE FROM big")
+	p.SetDiskSize(0)
 }

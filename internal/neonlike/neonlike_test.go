@@ -2,6 +2,7 @@ package neonlike_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,9 +21,31 @@ func start(t *testing.T, logical bool) *neonlike.Project {
 	return p
 }
 
+// one is the project that tests share; its compute decodes logically.
+var one struct {
+	once sync.Once
+	p    *neonlike.Project
+	err  error
+}
+
+// shared returns the project that tests share. They must not harm it.
+func shared(t *testing.T) *neonlike.Project {
+	t.Helper()
+	one.once.Do(func() { one.p, one.err = neonlike.Start(context.Background(), true, neonlike.Options{}) })
+	require.NoError(t, one.err)
+	return one.p
+}
+
+func closeShared() error {
+	if one.p == nil {
+		return nil
+	}
+	return one.p.Close()
+}
+
 func TestOwnerMayDoWhatNeonAllowsAndNoMore(t *testing.T) {
 	t.Parallel()
-	dsn := start(t, true).Owner
+	dsn := shared(t).Owner
 	require.Equal(t, "neondb_owner", dsn.User())
 	require.Equal(t, "neondb", dsn.Database())
 	conn := pgtest.Conn(t, dsn)

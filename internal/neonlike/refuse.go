@@ -30,6 +30,7 @@ type guard struct {
 	bigger  map[string]bool // prepared statements that need room, by name
 	credit  int64           // bytes of the COPY until the disk is looked at again
 	failed  bool            // the COPY has been ended
+	simple  bool            // the last statement was a Query
 }
 
 // statement says why Neon refuses a Query, Parse, Bind or Close, nil if it does not.
@@ -39,7 +40,7 @@ func (g *guard) statement(ctx context.Context, typ byte, body []byte) *pgError {
 		return nil
 	}
 	sql, needsRoom := "", false
-	g.credit, g.failed = 0, false
+	g.credit, g.failed, g.simple = 0, false, typ == 'Q'
 	switch typ {
 	case 'Q':
 		sql = first
@@ -152,10 +153,16 @@ type spoiltOne struct {
 	said  *pgError
 }
 
-func (s *spoilt) add(said *pgError) {
+// add expects an error of the query that the client is about to complete, or has
+// asked for already.
+func (s *spoilt) add(said *pgError, already bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.waiting = append(s.waiting, spoiltOne{s.queries, said})
+	query := s.queries
+	if already {
+		query--
+	}
+	s.waiting = append(s.waiting, spoiltOne{query, said})
 }
 
 // asked counts a message that ReadyForQuery answers.

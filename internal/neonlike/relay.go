@@ -104,7 +104,7 @@ func (s *session) toCompute(ctx context.Context) error {
 		case typ == 'd':
 			said = g.data(ctx, size)
 			if said != nil {
-				s.spoilt.add(said)
+				s.spoilt.add(said, g.simple)
 				if err := p.put(frame('f', []byte("refused\x00"))); err != nil {
 					return err
 				}
@@ -114,7 +114,7 @@ func (s *session) toCompute(ctx context.Context) error {
 			var body []byte
 			if body, err = p.take(); err == nil {
 				if said = g.statement(ctx, typ, body); said != nil {
-					s.spoilt.add(said)
+					s.spoilt.add(said, false)
 					body = spoil(typ)
 				}
 				err = p.put(frame(typ, body))
