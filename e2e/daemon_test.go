@@ -112,7 +112,12 @@ func (p *process) start(failpoints ...string) {
 // uri is a DSN as a user gives it, with its password: for the environment only.
 func uri(d pg.DSN) string { return uriAt(d, int(d.Port())) }
 
+// uriAt is uri with another port. The target's, which says much, is in the other form.
 func uriAt(d pg.DSN, port int) string {
+	if d.Config().TLSConfig != nil {
+		info, _ := d.LibpqEnv()
+		return fmt.Sprintf("%s password='%s' port=%d", info, d.Password(), port)
+	}
 	return fmt.Sprintf("postgresql://%s:%s@%s:%d/%s?sslmode=disable", d.User(), d.Password(), d.Host(), port, d.Database())
 }
 

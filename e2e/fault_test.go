@@ -56,8 +56,10 @@ func ownSides(t *testing.T) *sides {
 	s.source = s.sourceCluster.DSN(name, password, name)
 	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Timeout)
 	defer cancel()
-	s.target, err = neonlike.Prepare(ctx, s.targetCluster, neonlike.Options{})
+	plain, err := neonlike.Prepare(ctx, s.targetCluster, neonlike.Options{})
 	require.NoError(t, err)
+	s.neon = endpointOf(t, s.targetCluster)
+	s.target = s.neon.DSN(plain.User(), plain.Password(), plain.Database())
 	return s
 }
 

@@ -39,5 +39,5 @@ func TestMain(m *testing.M) {
 		os.RemoveAll(dir)
 		os.Exit(1)
 	}
-	pgtest.Main(m, func() error { return os.RemoveAll(dir) })
+	pgtest.Main(m, front.close, func() error { return os.RemoveAll(dir) })
 }

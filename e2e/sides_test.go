@@ -23,15 +23,25 @@ type sides struct {
 	source, target pg.DSN
 	sourceCluster  *pgcluster.Cluster
 	targetCluster  *pgcluster.Cluster
+	neon           *neonlike.Endpoint // what target leads to; nil where that is the cluster itself
 }
 
 // newSides makes a source database whose owner is no superuser and a target like
-// Neon.
+// Neon, which is reached through its front.
 func newSides(t *testing.T) *sides {
 	t.Helper()
 	s := &sides{sourceCluster: pgtest.Shared(t, pgtest.Source), targetCluster: neon(t)}
 	s.source = pgtest.Database(t, s.sourceCluster)
-	s.target = neonDatabase(t, s.targetCluster)
+	s.neon = endpointOf(t, s.targetCluster)
+	s.target = neonDatabase(t, s.neon)
+	return s
+}
+
+// plainSides are sides whose target is plain PostgreSQL, without TLS.
+func plainSides(t *testing.T) *sides {
+	t.Helper()
+	s := &sides{sourceCluster: pgtest.Shared(t, pgtest.Source), targetCluster: pgtest.Shared(t, pgtest.Target)}
+	s.source, s.target = pgtest.Database(t, s.sourceCluster), pgtest.Database(t, s.targetCluster)
 	return s
 }
 
@@ -49,15 +59,15 @@ func neon(t *testing.T) *pgcluster.Cluster {
 }
 
 // neonDatabase makes a database as a Neon project has it, dropped at the end.
-func neonDatabase(t *testing.T, c *pgcluster.Cluster) pg.DSN {
+func neonDatabase(t *testing.T, e *neonlike.Endpoint) pg.DSN {
 	t.Helper()
 	name := "n" + strings.ToLower(rand.Text()[:12])
 	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Timeout)
 	defer cancel()
-	dsn, err := neonlike.Prepare(ctx, c, neonlike.Options{Owner: name, Database: name})
+	plain, err := neonlike.Prepare(ctx, e.Cluster(), neonlike.Options{Owner: name, Database: name})
 	require.NoError(t, err)
-	t.Cleanup(func() { pgtest.Drop(t, c, name) })
-	return dsn
+	t.Cleanup(func() { pgtest.Drop(t, e.Cluster(), name) })
+	return e.DSN(plain.User(), plain.Password(), plain.Database())
 }
 
 // adminOf opens a superuser's session in a database of a side.

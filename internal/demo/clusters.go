@@ -14,7 +14,8 @@ import (
 
 // clusters are the two sides of the demo.
 type clusters struct {
-	source, target       *pgcluster.Cluster
+	source               *pgcluster.Cluster
+	target               *neonlike.Project
 	sourceDSN, targetDSN pg.DSN
 }
 
@@ -26,9 +27,10 @@ func startClusters(ctx context.Context, shop workload.Shop) (*clusters, error) {
 			Settings: map[string]string{"wal_level": "logical"}, InitArgs: []string{"--locale=C.UTF-8"}}); err != nil {
 			return fmt.Errorf("source cluster: %w", err)
 		}
-		if c.target, c.targetDSN, err = neonlike.Start(ctx, false, neonlike.Options{}); err != nil {
+		if c.target, err = neonlike.Start(ctx, false, neonlike.Options{}); err != nil {
 			return fmt.Errorf("target cluster: %w", err)
 		}
+		c.targetDSN = c.target.Owner
 		return c.fill(ctx, shop)
 	}()
 	if err != nil {
@@ -68,10 +70,11 @@ func (c *clusters) fill(ctx context.Context, shop workload.Shop) error {
 
 func (c *clusters) close() error {
 	var errs []error
-	for _, x := range []*pgcluster.Cluster{c.source, c.target} {
-		if x != nil {
-			errs = append(errs, x.Close())
-		}
+	if c.target != nil {
+		errs = append(errs, c.target.Close())
+	}
+	if c.source != nil {
+		errs = append(errs, c.source.Close())
 	}
 	return errors.Join(errs...)
 }

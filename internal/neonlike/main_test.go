@@ -6,4 +6,4 @@ import (
 	"crossfade/internal/pgcluster/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) { pgtest.Main(m, closeShared) }

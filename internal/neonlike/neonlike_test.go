@@ -2,28 +2,50 @@ package neonlike_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/neonlike"
 	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster"
 	"crossfade/internal/pgcluster/pgtest"
 )
 
-// start returns a cluster like Neon, closed at the end of the test.
-func start(t *testing.T, logical bool) (*pgcluster.Cluster, pg.DSN) {
+// start returns a project, closed at the end of the test.
+func start(t *testing.T, logical bool) *neonlike.Project {
 	t.Helper()
-	c, dsn, err := neonlike.Start(context.Background(), logical, neonlike.Options{})
+	p, err := neonlike.Start(context.Background(), logical, neonlike.Options{})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	return c, dsn
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	return p
+}
+
+// one is the project that tests share; its compute decodes logically.
+var one struct {
+	once sync.Once
+	p    *neonlike.Project
+	err  error
+}
+
+// shared returns the project that tests share. They must not harm it.
+func shared(t *testing.T) *neonlike.Project {
+	t.Helper()
+	one.once.Do(func() { one.p, one.err = neonlike.Start(context.Background(), true, neonlike.Options{}) })
+	require.NoError(t, one.err)
+	return one.p
+}
+
+func closeShared() error {
+	if one.p == nil {
+		return nil
+	}
+	return one.p.Close()
 }
 
 func TestOwnerMayDoWhatNeonAllowsAndNoMore(t *testing.T) {
 	t.Parallel()
-	_, dsn := start(t, true)
+	dsn := shared(t).Owner
 	require.Equal(t, "neondb_owner", dsn.User())
 	require.Equal(t, "neondb", dsn.Database())
 	conn := pgtest.Conn(t, dsn)
@@ -62,6 +84,17 @@ func TestOwnerMayDoWhatNeonAllowsAndNoMore(t *testing.T) {
 	} {
 		pgtest.Exec(t, conn, sql)
 	}
+	for sql, code := range map[string]string{
+		"CREATE TABLESPACE fast LOCATION '/tmp'":                               pg.CodeFeatureNotSupported,
+		"CREATE ROLE carried LOGIN PASSWORD 'SCRAM-SHA-256$4096:c2FsdA==$a:b'": pg.CodeInternal,
+		"ALTER ROLE app PASSWORD 'short'":                                      pg.CodeInternal,
+	} {
+		_, err := conn.Exec(context.Background(), sql)
+		require.Equal(t, code, pg.Code(err), "%s: %v", sql, err)
+		_, err = conn.PgConn().Exec(context.Background(), "SELECT 1; "+sql).ReadAll()
+		require.Equal(t, code, pg.Code(err), "%s: %v", sql, err)
+	}
+	require.Equal(t, "CREATE TABLESPACE is here", pgtest.Value(t, conn, "SELECT 'CREATE TABLESPACE is here'"), "a value is no statement")
 	repl, err := pg.ConnectReplication(context.Background(), dsn)
 	require.NoError(t, err, "REPLICATION is the role's own attribute")
 	require.NoError(t, repl.Close(context.Background()))
@@ -69,7 +102,7 @@ func TestOwnerMayDoWhatNeonAllowsAndNoMore(t *testing.T) {
 
 func TestClusterLooksLikeACompute(t *testing.T) {
 	t.Parallel()
-	_, dsn := start(t, false)
+	dsn := start(t, false).Owner
 	conn := pgtest.Conn(t, dsn)
 	for name, want := range map[string]string{
 		"wal_level":             "replica",

@@ -3,7 +3,6 @@ package neonlike
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"time"
 
@@ -23,24 +22,6 @@ type Options struct {
 	Owner    string // role; DefaultOwner when empty
 	Password string // random when empty
 	Database string // DefaultDatabase when empty
-}
-
-// Start makes and starts a cluster that resembles a compute, and prepares it.
-// The caller must Close the cluster.
-func Start(ctx context.Context, logical bool, o Options) (*pgcluster.Cluster, pg.DSN, error) {
-	b, err := pgcluster.Find()
-	if err != nil {
-		return nil, pg.DSN{}, err
-	}
-	c, err := pgcluster.Start(ctx, Config(b, logical))
-	if err != nil {
-		return nil, pg.DSN{}, fmt.Errorf("start target cluster: %w", err)
-	}
-	dsn, err := Prepare(ctx, c, o)
-	if err != nil {
-		return nil, pg.DSN{}, errors.Join(err, c.Close())
-	}
-	return c, dsn, nil
 }
 
 // Prepare gives a running cluster the roles of Neon, one database and its

@@ -39,6 +39,8 @@ func explainConnect(d DSN, err error) string {
 			return said + "; free connections or raise max_connections"
 		case pe.Code == CodeCannotConnectNow:
 			return said + "; the server is starting or stopping: try again"
+		case pe.Code == CodeInternal:
+			return explainNeon(said)
 		}
 		return fmt.Sprintf("%s (SQLSTATE %s)", said, pe.Code)
 	}
@@ -61,6 +63,30 @@ func explainConnect(d DSN, err error) string {
 		return "TLS handshake: " + lastPart(msg) + "; check sslmode and sslrootcert"
 	}
 	return lastPart(msg)
+}
+
+// explainNeon adds the remedy to what Neon's proxy says in words only.
+func explainNeon(said string) string {
+	advice, known := NeonSays(said)
+	switch {
+	case strings.HasPrefix(said, "database ") && strings.HasSuffix(said, " does not exist"):
+		return said + "; create the database or name another one"
+	case strings.HasPrefix(said, "role ") && strings.HasSuffix(said, " is not permitted to log in"):
+		return said + "; name a role with LOGIN"
+	case strings.Contains(said, "connection is insecure"):
+		return said + "; Neon serves TLS only"
+	case strings.Contains(said, "Endpoint ID is not specified"):
+		return "Neon cannot tell the endpoint; name it by its host name, and give the address with hostaddr if need be"
+	case strings.Contains(said, "quota"):
+		return said + "; look at the project's plan and limits in Neon's console"
+	case known && advice == NeonRetry:
+		return said + "; the compute is starting or moving: try again"
+	case known && advice == NeonBackOff:
+		return said + "; wait a minute and try again"
+	case known && advice == NeonWait:
+		return said + "; free connections, or look at the project in Neon's console"
+	}
+	return fmt.Sprintf("%s (SQLSTATE %s)", said, CodeInternal)
 }
 
 // lastPart keeps the innermost words of a chain, which name no secret.

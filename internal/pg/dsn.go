@@ -16,8 +16,9 @@ import (
 // variables and the password file taken in (PostgreSQL documentation 34.1.1).
 // The zero value names nothing. A DSN is immutable and may be shared.
 type DSN struct {
-	raw string // as given, the password included
-	cfg *pgx.ConnConfig
+	raw  string // as given, the password included
+	cfg  *pgx.ConnConfig
+	addr string // where the first host is, if hostaddr says so
 }
 
 // ParseDSN reads a connection string. Its errors never hold the password.
@@ -25,7 +26,12 @@ func ParseDSN(s string) (DSN, error) {
 	if strings.TrimSpace(s) == "" {
 		return DSN{}, errors.New("connection string is empty: give one such as postgresql://user@host:5432/database")
 	}
-	cfg, err := pgx.ParseConfig(s)
+	cfg, hostaddr, err := parseDriver(s)
+	if err == nil && hostaddr != "" && !namesHost(s) { // libpq then takes the address for the name
+		pairs, _ := conninfoPairs(s) // read by namesHost already
+		s = joinPairs(append(pairs, pair{"host", hostaddr}), nil)
+		cfg, hostaddr, err = parseDriver(s)
+	}
 	if err != nil {
 		return DSN{}, fmt.Errorf("connection string %s cannot be read: %s; write postgresql://user@host:5432/database or key=value pairs",
 			redact(s), parseReason(err))
@@ -38,8 +44,14 @@ func ParseDSN(s string) (DSN, error) {
 			return DSN{}, fmt.Errorf("connection string %s names no user", redact(s))
 		}
 	}
+	var addr string
+	if hostaddr != "" {
+		if addr, err = places(cfg, hostaddr); err != nil {
+			return DSN{}, fmt.Errorf("connection string %s cannot be read: %w", redact(s), err)
+		}
+	}
 	harden(cfg)
-	return DSN{raw: s, cfg: cfg}, nil
+	return DSN{raw: s, cfg: cfg, addr: addr}, nil
 }
 
 // parseReason takes the part of pgx's message that cannot hold a secret.
@@ -77,8 +89,12 @@ func (d DSN) Password() string { return d.cfg.Password }
 // Database returns the database's name.
 func (d DSN) Database() string { return d.cfg.Database }
 
-// Address returns host:port, or the path of the Unix socket.
+// Address returns host:port, or the path of the Unix socket. The host is the
+// numeric address where the DSN has one (hostaddr); Host still is its name.
 func (d DSN) Address() string {
+	if d.addr != "" {
+		return net.JoinHostPort(d.addr, strconv.Itoa(int(d.cfg.Port)))
+	}
 	_, addr := pgconn.NetworkAddress(d.cfg.Host, d.cfg.Port)
 	return addr
 }
@@ -116,7 +132,7 @@ func (d DSN) with(key, value string, set func(*pgx.ConnConfig)) DSN {
 		pairs = nil
 	}
 	pairs = append(pairs, pair{key, value})
-	return DSN{raw: joinPairs(pairs, nil), cfg: cfg}
+	return DSN{raw: joinPairs(pairs, nil), cfg: cfg, addr: d.addr}
 }
 
 // LibpqEnv returns what a child that uses libpq needs: a key=value connection

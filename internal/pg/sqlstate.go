@@ -71,8 +71,8 @@ func IsCode(err error, codes ...string) bool {
 
 // ConnectionLost reports whether err says that the connection is gone or the
 // server is going away, so that a new connection is worth a try. What became of
-// a transaction whose COMMIT was on its way is unknown then. The end of a
-// context is no lost connection.
+// a transaction whose COMMIT was on its way is unknown then. Neon's proxy says it in
+// words (NeonSays). The end of a context is no lost connection.
 func ConnectionLost(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return false
@@ -84,6 +84,11 @@ func ConnectionLost(err error) bool {
 		switch c {
 		case CodeAdminShutdown, CodeCrashShutdown, CodeCannotConnectNow, CodeTooManyConnections, "57P05", "25P03":
 			return true
+		case CodeInternal:
+			var pe *pgconn.PgError
+			errors.As(err, &pe)
+			advice, known := NeonSays(pe.Message)
+			return known && advice != NeonStop
 		}
 		return false
 	}

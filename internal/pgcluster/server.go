@@ -143,6 +143,22 @@ func (c *Cluster) waitReady(ctx context.Context, s *server, port int) error {
 	}
 }
 
+// Crashed reports whether the server has ended without Stop: StartServer starts it
+// again.
+func (c *Cluster) Crashed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.server == nil {
+		return false
+	}
+	select {
+	case <-c.server.exited:
+		return true
+	default:
+		return false
+	}
+}
+
 // Stop ends the server and waits for its end; when ctx ends first, the server
 // is killed. It does nothing when no server runs.
 func (c *Cluster) Stop(ctx context.Context, mode Mode) error {

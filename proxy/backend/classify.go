@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 
+	"crossfade/internal/pg"
 	"crossfade/proxy/auth/scram"
 	"crossfade/proxy/wire"
 )
@@ -24,47 +25,8 @@ const (
 
 func (c Class) String() string { return [...]string{"stop", "retry", "back off", "wait"}[c] }
 
-// sayings are the words of Neon's proxy, which puts all that goes wrong into XX000 without further fields, errors of the
-// compute included (reference: the proxy's source, and its error texts as users met them). The first row whose words are
-// in the message counts.
-var sayings = []struct {
-	words string
-	class Class
-}{
-	{"Couldn't connect to compute node", Retry},
-	{"Failed to acquire permit to connect to the database", BackOff},
-	{"Too many connections attempts", BackOff},
-	{"Too many connections to this endpoint", BackOff},
-	{"Too many database connection attempts", BackOff},
-	{"Authentication timed out", Retry},
-	{"endpoint is temporarily unavailable", Wait},
-	{"endpoint cannot be found", Stop},
-	{"endpoint is disabled", Stop},
-	{"Control plane request failed: ", Wait}, // with a reason that is not known here
-	{"Control plane request failed", Retry},
-	{"remaining connection slots are reserved", Wait},
-	{"sorry, too many clients already", Wait},
-	{"too many connections for", Wait},
-	{"the database system is starting up", Retry},
-	{"the database system is shutting down", Retry},
-	{"the database system is in recovery mode", Retry},
-	{"terminating connection due to administrator command", Retry},
-	{"server conn crashed?", Retry},
-	{"query_wait_timeout", Retry},
-	{"no more connections allowed (max_client_conn)", Wait},
-	{"exceeded the limit of concurrently active endpoints", Wait},
-	{"active endpoints limit exceeded", Wait},
-	{"exceeded the compute time quota", Stop},
-	{"data transfer quota", Stop},
-	{"password authentication failed for user", Stop},
-	{"Endpoint ID is not specified", Stop},
-	{"Inconsistent project name", Stop},
-	{"not allowed to connect to this endpoint", Stop},
-	{"from a blocked network", Stop},
-	{"This VPC endpoint id", Stop},
-	{"unsupported startup parameter", Stop},
-	{"connection is insecure", Stop},
-}
+// advised are the classes of what Neon's proxy says, which puts all that goes wrong into XX000.
+var advised = map[pg.NeonAdvice]Class{pg.NeonStop: Stop, pg.NeonRetry: Retry, pg.NeonBackOff: BackOff, pg.NeonWait: Wait}
 
 // codes are the SQLSTATEs of PostgreSQL itself that pass by themselves, or with time.
 var codes = map[string]Class{
@@ -77,13 +39,9 @@ var codes = map[string]Class{
 func Classify(err error) Class {
 	var said *wire.ServerError
 	if errors.As(err, &said) {
-		if said.Code == "XX000" || said.Code == "08P01" || said.Code == "" {
-			for _, s := range sayings {
-				if strings.Contains(said.Message, s.words) {
-					return s.class
-				}
-			}
-			return Stop
+		if said.Code == pg.CodeInternal || said.Code == pg.CodeProtocolViolation || said.Code == "" {
+			advice, _ := pg.NeonSays(said.Message)
+			return advised[advice]
 		}
 		return codes[said.Code]
 	}
@@ -103,5 +61,5 @@ func Classify(err error) Class {
 
 // PasswordRefused reports whether the server says that the password is wrong, in PostgreSQL's way or in that of Neon's proxy.
 func PasswordRefused(said *wire.ServerError) bool {
-	return said.Code == "28P01" || said.Code == "XX000" && strings.Contains(said.Message, "password authentication failed for user")
+	return said.Code == "28P01" || said.Code == pg.CodeInternal && strings.Contains(said.Message, "password authentication failed for user")
 }

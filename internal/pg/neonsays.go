@@ -1,0 +1,71 @@
+package pg
+
+import "strings"
+
+// CodeInternal is XX000: what Neon's proxy gives for all that goes wrong at a
+// login, without further fields, errors of the compute included.
+const CodeInternal = "XX000"
+
+// NeonAdvice says what to do about a login that Neon's proxy refused.
+type NeonAdvice int
+
+const (
+	NeonStop    NeonAdvice = iota // another try brings the same: something has to be mended
+	NeonRetry                     // soon: the compute starts or moves
+	NeonBackOff                   // later: it is asked too often
+	NeonWait                      // when somebody has made room or the operator has acted
+)
+
+// neonSayings are the words of Neon's proxy and of a compute behind it (source: the
+// proxy's code, and its error texts as users met them). The first row whose words
+// are in the message counts.
+var neonSayings = []struct {
+	words  string
+	advice NeonAdvice
+}{
+	{"Couldn't connect to compute node", NeonRetry},
+	{"Failed to acquire permit to connect to the database", NeonBackOff},
+	{"Too many connections attempts", NeonBackOff},
+	{"Too many connections to this endpoint", NeonBackOff},
+	{"Too many database connection attempts", NeonBackOff},
+	{"Authentication timed out", NeonRetry},
+	{"endpoint is temporarily unavailable", NeonWait},
+	{"endpoint cannot be found", NeonStop},
+	{"endpoint is disabled", NeonStop},
+	{"Control plane request failed: ", NeonWait}, // with a reason that is not known here
+	{"Control plane request failed", NeonRetry},
+	{"remaining connection slots are reserved", NeonWait},
+	{"sorry, too many clients already", NeonWait},
+	{"too many connections for", NeonWait},
+	{"the database system is starting up", NeonRetry},
+	{"the database system is not yet accepting connections", NeonRetry},
+	{"the database system is shutting down", NeonRetry},
+	{"the database system is in recovery mode", NeonRetry},
+	{"terminating connection due to administrator command", NeonRetry},
+	{"server conn crashed?", NeonRetry},
+	{"query_wait_timeout", NeonRetry},
+	{"no more connections allowed (max_client_conn)", NeonWait},
+	{"exceeded the limit of concurrently active endpoints", NeonWait},
+	{"active endpoints limit exceeded", NeonWait},
+	{"exceeded the compute time quota", NeonStop},
+	{"data transfer quota", NeonStop},
+	{"password authentication failed for user", NeonStop},
+	{"Endpoint ID is not specified", NeonStop},
+	{"Inconsistent project name", NeonStop},
+	{"not allowed to connect to this endpoint", NeonStop},
+	{"from a blocked network", NeonStop},
+	{"This VPC endpoint id", NeonStop},
+	{"unsupported startup parameter", NeonStop},
+	{"connection is insecure", NeonStop},
+}
+
+// NeonSays reads the message of an error that Neon's proxy gave at a login. known
+// is false for words that are not in the catalogue.
+func NeonSays(message string) (advice NeonAdvice, known bool) {
+	for _, s := range neonSayings {
+		if strings.Contains(message, s.words) {
+			return s.advice, true
+		}
+	}
+	return NeonStop, false
+}
