@@ -35,6 +35,8 @@ type Options struct {
 	// Resume says that the target's journal belongs to this source: the tables
 	// on the target are those of a run that goes on.
 	Resume bool
+	// LargeObjects says that large objects are to be copied.
+	LargeObjects bool
 	// SourceHost and TargetHost are the names that the connection strings give.
 	SourceHost, TargetHost string
 	// OpenReplication opens a logical walsender session on the source and closes

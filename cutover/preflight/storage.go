@@ -35,9 +35,17 @@ func (p *Preflight) checkLargeObjects(ctx context.Context) ([]Finding, error) {
 	if err != nil || objects.Count == 0 {
 		return nil, err
 	}
-	return []Finding{{
-		Code: "large_objects", Severity: Blocker, Object: "pg_largeobject",
-		Detail: fmt.Sprintf("the source has %d large objects, which are neither copied nor followed", objects.Count),
-		Remedy: "move them into bytea columns, or remove those that nothing uses with vacuumlo",
-	}}, nil
+	f := Finding{Code: "large_objects", Severity: Blocker, Object: "pg_largeobject"}
+	switch {
+	case !p.opts.LargeObjects:
+		f.Detail = fmt.Sprintf("the source has %d large objects, which are copied only with --large-objects and never followed", objects.Count)
+		f.Remedy = "give --large-objects, move them into bytea columns, or remove those that nothing uses with vacuumlo"
+	case p.opts.Mode == Run:
+		f.Severity = Warning
+		f.Detail = fmt.Sprintf("the source has %d large objects, which are copied as they are then: no stream carries what changes in them until the cutover", objects.Count)
+		f.Remedy = "have the applications leave large objects alone until the cutover, or move them into bytea columns"
+	default:
+		return nil, nil
+	}
+	return []Finding{f}, nil
 }

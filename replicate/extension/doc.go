@@ -1,0 +1,19 @@
+// Package extension copies the rows that users keep in tables of extensions.
+//
+// An extension marks its configuration tables with pg_extension_config_dump and
+// names, by a condition, the rows that are the user's rather than its own
+// (PostgreSQL documentation 38.17.3). CREATE EXTENSION on the target makes the
+// tables and the extension's own rows; the others are copied here, and sequences
+// so marked are set.
+//
+// # Invariants
+//
+//   - All tables are written in one transaction of the target, the rows that fit
+//     the condition being removed first; so a copy may be repeated and never leaves
+//     a part of the rows.
+//   - Rows are read under the copy's snapshot, referenced tables are written before
+//     those that refer to them.
+//   - No row is decoded: COPY's text goes from one side to the other.
+//   - No publication holds these tables: what is written to them behind the
+//     snapshot is not followed.
+package extension
