@@ -14,11 +14,11 @@ import (
 )
 
 // copyKilled runs copy with a failpoint until it is killed.
-func copyKilled(t *testing.T, s *sides, point string) {
+func copyKilled(t *testing.T, s *sides, point string, flags ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, "copy")
+	cmd := exec.CommandContext(ctx, binary, append([]string{"copy"}, flags...)...)
 	cmd.Env = append(append(os.Environ(), s.env()...), "CROSSFADE_FAILPOINT="+point)
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()

@@ -39,12 +39,15 @@ func (p *Preflight) checkExtensions(ctx context.Context) ([]Finding, error) {
 		o, ok := offered[u.Name]
 		found = append(found, extensionFindings(u.Name, u.Version, o, ok)...)
 	}
+	if p.opts.Mode == Copy {
+		return found, nil // their rows are copied, and a copy follows nothing
+	}
 	data, err := p.extensionData(ctx)
 	return append(found, data...), err
 }
 
 // extensionData names the tables in which extensions keep what the user told
-// them: they belong to the extension, so they are neither copied nor followed.
+// them: they belong to the extension, so they are in no publication.
 func (p *Preflight) extensionData(ctx context.Context) ([]Finding, error) {
 	type table struct{ Extension, Schema, Name string }
 	tables, err := list[table](ctx, p.source, "tables of extensions", `
@@ -58,8 +61,8 @@ func (p *Preflight) extensionData(ctx context.Context) ([]Finding, error) {
 	for _, t := range tables {
 		found = append(found, Finding{
 			Code: "extension_data", Severity: Warning, Object: pg.Name{Schema: t.Schema, Name: t.Name}.Display(),
-			Detail: fmt.Sprintf("belongs to extension %s; rows that were added to it are neither copied nor followed", t.Extension),
-			Remedy: "add these rows on the target by hand before the cutover",
+			Detail: fmt.Sprintf("belongs to extension %s; rows that users added to it are copied as they are then, no stream carries what changes in them until the cutover", t.Extension),
+			Remedy: "have the extension left as it is until the cutover, or repeat later changes on the target by hand",
 		})
 	}
 	return found, nil

@@ -27,6 +27,9 @@ func TestLargeObjects(t *testing.T) {
 	found := f.ask(t, "large objects")
 	require.Equal(t, []seen{{Blocker, "large_objects", "pg_largeobject"}}, short(found))
 	require.Contains(t, found[0].Detail, "2 large objects")
+	wanted := func(o *Options) { o.LargeObjects = true }
+	require.Equal(t, []seen{{Warning, "large_objects", "pg_largeobject"}}, short(f.ask(t, "large objects", wanted)), "they are not followed")
+	require.Empty(t, f.ask(t, "large objects", copyMode, wanted))
 }
 
 func TestEventTriggers(t *testing.T) {

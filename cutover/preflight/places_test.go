@@ -105,6 +105,7 @@ func TestExtensions(t *testing.T) {
 	require.Empty(t, f.ask(t, "extensions"))
 	pgtest.Exec(t, f.source, "INSERT INTO job VALUES (1)")
 	require.Equal(t, []seen{{Warning, "extension_data", "public.job"}}, short(f.ask(t, "extensions")))
+	require.Empty(t, f.ask(t, "extensions", copyMode), "a copy has its rows, and follows nothing")
 	pgtest.Exec(t, f.source, "TRUNCATE job")
 
 	pgtest.Exec(t, f.sourceAdmin, `SET allow_system_table_mods = on; UPDATE pg_extension SET extversion = '0.1' WHERE extname = 'pg_trgm'`)

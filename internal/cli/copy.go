@@ -86,7 +86,6 @@ type copyOnlyFlags struct {
 	ExcludeTableData []string `hidden:"" sep:"none"`
 	SchemaOnly       bool     `hidden:""`
 	DataOnly         bool     `hidden:""`
-	LargeObjects     bool     `hidden:""`
 	Clean            bool     `hidden:""`
 	AllDatabases     bool     `hidden:""`
 }
@@ -105,7 +104,6 @@ func (f copyOnlyFlags) refuse() error {
 		{len(f.ExcludeTableData) > 0, "exclude-table-data", part},
 		{f.SchemaOnly, "schema-only", part},
 		{f.DataOnly, "data-only", "run restores the schema by itself, in an order that a cutover needs: use crossfade copy"},
-		{f.LargeObjects, "large-objects", "no stream carries changes of large objects: use crossfade copy"},
 		{f.Clean, "clean", "run begins with an empty target: drop what is there, or use crossfade copy"},
 		{f.AllDatabases, "all-databases", "a run moves one database: start one for each"},
 	} {

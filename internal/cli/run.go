@@ -31,6 +31,7 @@ type runCmd struct {
 	HoldLimit         time.Duration   `help:"Longest time that a client is held." default:"60s"`
 	TrackSettings     []string        `help:"Custom settings, comma separated, whose names the application or its functions compute: all of them, or none." placeholder:"NAME,..."`
 	ShutdownTimeout   time.Duration   `help:"Longest time that open transactions may take to end at SIGTERM; a second signal ends at once." default:"20s"`
+	LargeObjects      bool            `help:"Copy large objects too; what changes in them after the copy is not followed."`
 	NoFallback        bool            `help:"Accept that there is no way back."`
 	copyOnlyFlags
 }
@@ -52,7 +53,7 @@ func (c *runCmd) Run(e *env) error {
 	defer signal.Stop(hangups)
 	cfg := daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, Control: c.Control, HTTP: c.HTTP,
 		Jobs: c.Jobs, MaxRate: int64(c.MaxRate), WALBudget: int64(c.WALBudget), TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSClientCA: c.TLSClientCA, ClientAuth: c.ClientAuth, TrackSettings: c.TrackSettings, Reload: hangups,
-		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, Version: Version}
+		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, LargeObjects: c.LargeObjects, Version: Version}
 	if err := cfg.Validate(); err != nil {
 		return &exitError{ExitUsage, err}
 	}
@@ -78,7 +79,8 @@ func logFormat(flag string) string {
 
 type checkCmd struct {
 	databases
-	JSON bool `help:"Print one JSON object."`
+	LargeObjects bool `help:"Check for a run with --large-objects."`
+	JSON         bool `help:"Print one JSON object."`
 }
 
 // Run prints the findings.
@@ -86,7 +88,7 @@ func (c *checkCmd) Run(e *env) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	report, err := daemon.Check(e.ctx, c.Source.DSN, c.Target.DSN)
+	report, err := daemon.Check(e.ctx, c.Source.DSN, c.Target.DSN, c.LargeObjects)
 	if err != nil {
 		return notComplete(err)
 	}

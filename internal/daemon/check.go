@@ -21,7 +21,8 @@ const defaultLockTimeout = 200 * time.Millisecond
 
 // Check asks both databases whether a run could move the one to the other. It
 // changes nothing. An error means that not even the asking was possible.
-func Check(ctx context.Context, source, target pg.DSN) (preflight.Report, error) {
+// largeObjects says that the run is to copy large objects.
+func Check(ctx context.Context, source, target pg.DSN, largeObjects bool) (preflight.Report, error) {
 	if report, refused := refusedHosts(source, target); refused {
 		return report, nil
 	}
@@ -35,7 +36,7 @@ func Check(ctx context.Context, source, target pg.DSN) (preflight.Report, error)
 		return preflight.Report{}, fmt.Errorf("target: %w", err)
 	}
 	defer closeNow(t)
-	return ask(ctx, s, t, source, target, preflight.Run, false)
+	return ask(ctx, s, t, Config{Source: source, Target: target, LargeObjects: largeObjects}, preflight.Run, false)
 }
 
 // refusedHosts reports poolers without dialling them, since they may not be
@@ -55,11 +56,11 @@ func refusedHosts(source, target pg.DSN) (preflight.Report, bool) {
 	return r, len(r.Findings) > 0
 }
 
-func ask(ctx context.Context, s, t *pgx.Conn, source, target pg.DSN, mode preflight.Mode, resume bool) (preflight.Report, error) {
+func ask(ctx context.Context, s, t *pgx.Conn, cfg Config, mode preflight.Mode, resume bool) (preflight.Report, error) {
 	p, err := preflight.New(s, t, preflight.Options{
-		Mode: mode, Resume: resume, SourceHost: source.Host(), TargetHost: target.Host(),
+		Mode: mode, Resume: resume, LargeObjects: cfg.LargeObjects, SourceHost: cfg.Source.Host(), TargetHost: cfg.Target.Host(),
 		OpenReplication: func(ctx context.Context) error {
-			conn, err := pg.ConnectReplication(ctx, source, pg.WithName("check"))
+			conn, err := pg.ConnectReplication(ctx, cfg.Source, pg.WithName("check"))
 			if err != nil {
 				return err
 			}
@@ -86,7 +87,7 @@ func refuseBlocked(ctx context.Context, cfg Config, mode preflight.Mode, resume 
 		return fmt.Errorf("target: %w", err)
 	}
 	defer closeNow(t)
-	report, err := ask(ctx, s, t, cfg.Source, cfg.Target, mode, resume)
+	report, err := ask(ctx, s, t, cfg, mode, resume)
 	if err != nil {
 		return notComplete(err)
 	}

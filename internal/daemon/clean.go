@@ -13,6 +13,7 @@ import (
 	"crossfade/cutover"
 	"crossfade/internal/journal"
 	"crossfade/internal/pg"
+	"crossfade/replicate/largeobject"
 	"crossfade/replicate/slot"
 	"crossfade/schema"
 )
@@ -171,6 +172,13 @@ func cleanTarget(ctx context.Context, t *pgx.Conn, run *journal.TargetRun, decid
 	if !decided && len(run.Archive) > 0 {
 		if err := dropRestored(ctx, t, run.Archive, tell); err != nil {
 			return err
+		}
+		n, err := largeobject.Forget(ctx, t)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			tell(fmt.Sprintf("target: %d large objects", n))
 		}
 	}
 	return dropOurs(ctx, t, "target", tell)

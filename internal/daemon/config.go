@@ -35,6 +35,7 @@ type Config struct {
 	SourceLockTimeout time.Duration // longest wait that a lock request of ours may cause
 	HoldLimit         time.Duration // longest time that a client is held in a pause
 	ShutdownTimeout   time.Duration // longest time that open transactions may take to end at a stop
+	LargeObjects      bool          // copied too, and not followed
 	Version           string
 }
 

@@ -13,6 +13,7 @@ import (
 	"crossfade/internal/control"
 	"crossfade/internal/journal"
 	"crossfade/internal/pg"
+	"crossfade/replicate/largeobject"
 	"crossfade/replicate/sequence"
 	"crossfade/schema"
 )
@@ -26,7 +27,7 @@ func CopyOnce(ctx context.Context, source, target pg.DSN, opts CopyOptions, log 
 		return usage(err)
 	}
 	cfg := Config{Source: source, Target: target, Jobs: opts.Jobs, Listen: "127.0.0.1:0",
-		SourceLockTimeout: defaultLockTimeout, HoldLimit: time.Second, ShutdownTimeout: time.Second}
+		LargeObjects: opts.LargeObjects, SourceLockTimeout: defaultLockTimeout, HoldLimit: time.Second, ShutdownTimeout: time.Second}
 	if err := cfg.Validate(); err != nil {
 		return usage(err)
 	}
@@ -80,6 +81,9 @@ func openCopy(ctx context.Context, s, t *pgx.Conn, cfg Config, opts CopyOptions,
 		// that of the earlier start is gone. A table in the state copying, of
 		// another snapshot, is emptied before it is copied.
 		if _, err := t.Exec(ctx, `UPDATE crossfade.relation SET state = 'copying', snapshot = NULL WHERE state <> 'pending'`); err != nil {
+			return nil, fmt.Errorf("begin the copy anew: %w", err)
+		}
+		if _, err := largeobject.Forget(ctx, t); err != nil {
 			return nil, fmt.Errorf("begin the copy anew: %w", err)
 		}
 	}

@@ -244,6 +244,10 @@ func (m *migration) copy(ctx context.Context, target *pgx.Conn, held *snapshot.H
 	if err := c.Run(ctx); err != nil {
 		return err
 	}
+	if err := m.extras(ctx, held); err != nil {
+		return err
+	}
+	failpoint.Here("copy.extras")
 	return m.reach(ctx, target, journal.PhaseCopied)
 }
 

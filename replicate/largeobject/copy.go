@@ -252,9 +252,9 @@ func (c *copier) unwritten(what string, err error) error {
 // a lock of its own.
 const forgetPage = 50
 
-// Forget removes the objects that Copy made, and their records. It can be called
-// again after an error.
-func Forget(ctx context.Context, conn *pgx.Conn) error {
+// Forget removes the objects that Copy made, and their records. It returns how
+// many, and can be called again after an error.
+func Forget(ctx context.Context, conn *pgx.Conn) (removed int, err error) {
 	for {
 		var n int
 		err := conn.QueryRow(ctx, `WITH gone AS (
@@ -262,10 +262,11 @@ func Forget(ctx context.Context, conn *pgx.Conn) error {
 			SELECT pg_catalog.count(*) + 0 * pg_catalog.count(pg_catalog.lo_unlink(m.oid))
 			FROM gone LEFT JOIN pg_catalog.pg_largeobject_metadata m USING (oid)`, forgetPage).Scan(&n)
 		if err != nil {
-			return fmt.Errorf("remove large objects from the target: %w", err)
+			return removed, fmt.Errorf("remove large objects from the target: %w", err)
 		}
 		if n == 0 {
-			return nil
+			return removed, nil
 		}
+		removed += n
 	}
 }

@@ -70,7 +70,9 @@ func TestEveryObjectKeepsItsNumberBytesAndComment(t *testing.T) {
 	require.EqualValues(t, 155, again.Objects)
 	require.Zero(t, again.Bytes, "nothing is copied twice")
 
-	require.NoError(t, largeobject.Forget(t.Context(), s.target))
+	removed, err := largeobject.Forget(t.Context(), s.target)
+	require.NoError(t, err)
+	require.Equal(t, 155, removed)
 	require.Empty(t, contents(t, s.target))
 	r, err = largeobject.Copy(t.Context(), s.cfg)
 	require.NoError(t, err)

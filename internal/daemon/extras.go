@@ -1,0 +1,67 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"crossfade/internal/obs"
+	"crossfade/internal/retry"
+	"crossfade/replicate/extension"
+	"crossfade/replicate/largeobject"
+	"crossfade/replicate/snapshot"
+)
+
+// extrasPatience bounds how long a database may be away while extras are copied, as
+// the copy of a table's chunk has it.
+const extrasPatience = 15 * time.Minute
+
+// extras copies what no relation of the plan holds: the rows of the user's in
+// tables of extensions, and large objects where these are wanted. Both are of the
+// copy's snapshot while that is held, and neither is followed.
+func (m *migration) extras(ctx context.Context, held *snapshot.Holder) error {
+	if m.opts.SchemaOnly {
+		return nil
+	}
+	return retry.Do(ctx, retry.Policy{MaxElapsed: extrasPatience, OnRetry: obs.Retrying(m.log, "extensions' rows and large objects are copied")}, func(ctx context.Context) error {
+		err := m.extensionRows(ctx, held)
+		if err == nil && m.opts.LargeObjects {
+			err = m.largeObjects(ctx, held)
+		}
+		if errors.Is(err, snapshot.ErrLost) && m.id.target.Mode == modeRun {
+			held = nil // no stream follows these, so that a later moment serves as well
+		}
+		if err != nil && !passing(err) {
+			return retry.Permanent(err)
+		}
+		return err
+	})
+}
+
+func (m *migration) extensionRows(ctx context.Context, held *snapshot.Holder) error {
+	done, err := extension.Copy(ctx, extension.Config{Source: m.connectSource, Target: m.connectTarget, Snapshot: held, LockTimeout: m.lockTimeout})
+	for _, c := range done {
+		if !c.Table.Sequence {
+			m.log.Info().Str("extension", c.Table.Extension).Str("table", c.Table.Name.Display()).Int64("rows", c.Rows).Msg("copied rows of an extension's table; they are not followed")
+		}
+	}
+	return err
+}
+
+func (m *migration) largeObjects(ctx context.Context, held *snapshot.Holder) error {
+	r, err := largeobject.Copy(ctx, largeobject.Config{
+		Source: m.connectSource, Target: m.connectTarget, Snapshot: held, LockTimeout: m.lockTimeout, Roles: m.roles,
+		Owners: !m.opts.NoOwner, Privileges: !m.opts.NoACL, Comments: !m.opts.NoComments,
+	})
+	if err != nil {
+		return err
+	}
+	if r.OwnersLeft+r.GrantsLeft > 0 {
+		m.log.Warn().Int64("owners", r.OwnersLeft).Int64("grants", r.GrantsLeft).
+			Msg("left out of large objects: owners that the target's role may not give, and grants to roles that the target does not have")
+	}
+	if r.Objects > 0 {
+		m.log.Info().Int64("objects", r.Objects).Int64("bytes", r.Bytes).Msg("copied large objects; they are not followed")
+	}
+	return nil
+}
