@@ -28,7 +28,7 @@ func (m *migration) remedy(err error) (what string, goesOn bool) {
 	if errors.As(err, &table) {
 		name = table.Table.Display()
 	}
-	var refused *schema.RestoreError
+	contradicted, unique := unbuildable(err)
 	switch {
 	case pg.IsCode(err, pg.CodeDiskFull) && strings.Contains(err.Error(), "project size limit"):
 		return "raise the limit of the target's project in Neon's console, or make room in it", true
@@ -40,8 +40,8 @@ func (m *migration) remedy(err error) (what string, goesOn bool) {
 		return fmt.Sprintf("GRANT SELECT ON %s TO %s on the source", name, pg.QuoteIdent(m.source.User())), true
 	case pg.IsCode(err, pg.CodeInsufficientPrivilege) && errors.Is(err, copy.ErrWrite):
 		return fmt.Sprintf("GRANT INSERT ON %s TO %s on the target", name, pg.QuoteIdent(m.target.User())), true
-	case errors.As(err, &refused) && pg.IsCode(err, pg.CodeUniqueViolation, pg.CodeExclusionViolation):
-		return "the source's own index does not hold what it says: mend the rows there and REINDEX it; the table is then copied anew", true
+	case unique: // what the source's own index should have kept out
+		return fmt.Sprintf("rows of %s contradict it: mend them on the source and REINDEX TABLE %s there", contradicted.Display(), contradicted), true
 	}
 	return "", true
 }
