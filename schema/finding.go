@@ -55,6 +55,7 @@ func (e *RestoreError) Unwrap() error { return e.Err }
 const (
 	codeDuplicateFunction = "42723" // a function is there already
 	classAccessRule       = "42"    // syntax error or access rule violation
+	classIntegrity        = "23"    // rows contradict a constraint
 )
 
 // harmless reports whether a run may go on although the target refused e with

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -209,7 +210,7 @@ func (r *restorer) one(ctx context.Context, conn *pgx.Conn, s script) error {
 
 func (r *restorer) finding(e *Entry, refused *pgconn.PgError) Finding {
 	message := refused.Message
-	if refused.Detail != "" {
+	if refused.Detail != "" && !strings.HasPrefix(refused.Code, classIntegrity) { // its detail quotes rows
 		message += " (" + refused.Detail + ")"
 	}
 	missing := r.cfg.SkipMissingRoles && refused.Code == pg.CodeUndefinedObject && mentionsRoles(e.Kind)

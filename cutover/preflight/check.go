@@ -101,6 +101,7 @@ func (p *Preflight) Checks() []Check {
 		{"role settings", p.checkRoleSettings},
 		{"target privileges", p.checkTargetPrivileges},
 		{"target empty", p.checkTargetEmpty},
+		{"room", p.checkRoom},
 		{"extensions", p.checkExtensions},
 		{"event triggers", p.checkEventTriggers},
 		{"unlogged tables", p.checkUnlogged},

@@ -12,7 +12,8 @@
 // # Invariants
 //
 //   - Checks read the catalogs and change nothing, on either side. The probe for
-//     replication opens a walsender session and closes it again.
+//     replication opens a walsender session and closes it again; the probe for
+//     room writes some pages to the target and rolls back.
 //   - Every blocker and warning has a remedy that can be typed.
 //   - Codes are stable: scripts rely on them. An object is named as
 //     schema.name; statements in remedies quote names.

@@ -12,7 +12,10 @@ import (
 	"crossfade/cutover/preflight"
 	"crossfade/internal/control"
 	"crossfade/internal/journal"
+	"crossfade/internal/obs"
 	"crossfade/internal/pg"
+	"crossfade/internal/retry"
+	"crossfade/replicate/copy"
 	"crossfade/replicate/largeobject"
 	"crossfade/replicate/sequence"
 	"crossfade/schema"
@@ -49,15 +52,45 @@ func CopyOnce(ctx context.Context, source, target pg.DSN, opts CopyOptions, log 
 		return err
 	}
 	stop := m.watch(ctx, onCopy)
-	err = m.run(ctx, false)
+	err = m.copyWhole(ctx, s, t)
 	stop()
-	if err == nil {
-		err = m.endCopy(ctx, s, t)
-	}
 	if err != nil {
-		return notComplete(fmt.Errorf("%w; what was copied stays: run the same command again to go on, or crossfade clean", err))
+		return notComplete(m.explained(err, goOnCopy))
 	}
 	return nil
+}
+
+// copyWhole takes the copy to its end. A target that goes away for a while, such as a compute
+// that is suspended, is waited for: the copy itself does so, and what comes behind it is
+// begun again. Before, the copy's snapshot would be lost.
+func (m *migration) copyWhole(ctx context.Context, s, t *pgx.Conn) error {
+	policy := retry.Policy{MaxElapsed: copy.DefaultPatience, OnRetry: obs.Retrying(m.log, "copy goes on")}
+	return retry.Do(ctx, policy, func(ctx context.Context) error {
+		err := m.run(ctx, false)
+		if err == nil {
+			err = m.endAnew(ctx, s, t)
+		}
+		if err != nil && (!m.reached(journal.PhaseCopied) || !passing(err)) {
+			return retry.Permanent(err)
+		}
+		return err
+	})
+}
+
+// endAnew is endCopy with the sessions of the command, of which a long copy may have cost one.
+func (m *migration) endAnew(ctx context.Context, s, t *pgx.Conn) error {
+	if t.Ping(ctx) == nil {
+		return m.endCopy(ctx, s, t)
+	}
+	t, err := pg.Connect(ctx, m.target, pg.WithName("control"))
+	if err != nil {
+		return err
+	}
+	defer closeNow(t)
+	if err := leadSoon(ctx, t); err != nil {
+		return err
+	}
+	return m.endCopy(ctx, s, t)
 }
 
 // openCopy finds or begins the copy's run on the target.

@@ -29,6 +29,7 @@ type migration struct {
 	jobs           int
 	opts           CopyOptions // of a one-shot copy; the zero value in a run
 	lockTimeout    time.Duration
+	waits          bool              // for what an operator can mend, instead of ending with it
 	roles          map[string]string // the source's role names to the target's
 	log            zerolog.Logger
 	limit          *copy.Limiter        // of the copy; nil for none
@@ -91,11 +92,21 @@ func (m *migration) reach(ctx context.Context, conn *pgx.Conn, p journal.Phase) 
 // run brings the target to the phase indexed. With useSlot the copy begins at a
 // replication slot; without, at a plain snapshot (the one-shot copy).
 func (m *migration) run(ctx context.Context, useSlot bool) error {
+	err := m.steps(ctx, useSlot)
+	if table, ok := unbuildable(err); ok {
+		if also := m.copyAnew(ctx, table); also != nil {
+			err = fmt.Errorf("%w (%w)", err, also)
+		}
+	}
+	return err
+}
+
+func (m *migration) steps(ctx context.Context, useSlot bool) error {
 	target, err := m.connectTarget(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeNow(target)
+	defer func() { closeNow(target) }()
 	var held *snapshot.Holder
 	defer func() {
 		if held != nil {
@@ -116,7 +127,16 @@ func (m *migration) run(ctx context.Context, useSlot bool) error {
 		}
 	}
 	if !m.reached(journal.PhaseCopied) {
-		if err := m.copy(ctx, target, held); err != nil {
+		if err := m.copy(ctx, held); err != nil {
+			return err
+		}
+		// The copy outlives a compute that was suspended or restarted; the session
+		// that was opened before it does not.
+		closeNow(target)
+		if target, err = m.connectTarget(ctx); err != nil {
+			return err
+		}
+		if err := m.reach(ctx, target, journal.PhaseCopied); err != nil {
 			return err
 		}
 	}
@@ -225,7 +245,7 @@ func (m *migration) restore(ctx context.Context, part schema.Part, conns []*pgx.
 }
 
 // copy copies every relation that is not copied yet.
-func (m *migration) copy(ctx context.Context, target *pgx.Conn, held *snapshot.Holder) error {
+func (m *migration) copy(ctx context.Context, held *snapshot.Holder) error {
 	var tables []copy.Table
 	for _, r := range m.catalog.Relations {
 		if r.Kind != catalog.KindTable || !m.dumped[r.OID] {
@@ -234,7 +254,7 @@ func (m *migration) copy(ctx context.Context, target *pgx.Conn, held *snapshot.H
 		tables = append(tables, copy.Table{OID: r.OID, Name: r.Name(), Columns: r.CopyColumns(), Binary: r.BinarySafe})
 	}
 	c, err := copy.New(copy.Config{Source: m.connectSource, Target: m.connectTarget, Tables: tables, Snapshot: held, Jobs: m.jobs,
-		SourceLockTimeout: m.lockTimeout, Limit: m.limit, Log: m.log})
+		SourceLockTimeout: m.lockTimeout, Limit: m.limit, Wait: m.waits, Log: m.log})
 	if err != nil {
 		return err
 	}
@@ -248,7 +268,7 @@ func (m *migration) copy(ctx context.Context, target *pgx.Conn, held *snapshot.H
 		return err
 	}
 	failpoint.Here("copy.extras")
-	return m.reach(ctx, target, journal.PhaseCopied)
+	return nil
 }
 
 // afterCopy builds indexes and constraints, gives the planner its statistics

@@ -41,7 +41,17 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 	if errors.As(failed, &given) {
 		s.Blockers = append(s.Blockers, control.Blocker{Code: given.Code, Detail: failed.Error(), Remedy: given.Remedy})
 	} else if failed != nil {
-		s.Blockers = append(s.Blockers, control.Blocker{Code: "migration_stopped", Detail: failed.Error(), Remedy: "mend the cause, then stop crossfade run and start it again"})
+		what, goesOn := d.migration.remedy(failed)
+		switch {
+		case what == "":
+			what = "mend the cause, then " + goOnRun
+		case goesOn:
+			what += ", then " + goOnRun
+		}
+		s.Blockers = append(s.Blockers, control.Blocker{Code: "migration_stopped", Detail: failed.Error(), Remedy: what})
+	} else if waits := d.waiting(); waits != nil && s.Active != "target" {
+		what, _ := d.migration.remedy(waits)
+		s.Blockers = append(s.Blockers, control.Blocker{Code: "migration_waits", Detail: waits.Error(), Remedy: what + "; " + byItself})
 	} else if ferr != nil && ferr != errNotFollowing && s.Active != "target" {
 		s.Blockers = append(s.Blockers, control.Blocker{Code: "stream_stopped", Detail: ferr.Error(), Remedy: "mend the cause, then stop crossfade run and start it again"})
 	}

@@ -94,6 +94,22 @@ func SetPhase(ctx context.Context, conn *pgx.Conn, p Phase) error {
 	return nil
 }
 
+// CopyAnew takes the run back to the phase PhasePrepared, and one table to where the copy
+// begins it anew. The others stay copied.
+func CopyAnew(ctx context.Context, conn *pgx.Conn, schema, table string) error {
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `UPDATE crossfade.relation SET state = 'copying', snapshot = NULL WHERE nsp = $1 AND rel = $2`, schema, table); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `UPDATE crossfade.run SET phase = $1, changed_at = pg_catalog.clock_timestamp()`, string(PhasePrepared))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("have table %s.%s copied anew: %w", schema, table, err)
+	}
+	return nil
+}
+
 // SetSlot records the slot's consistent point with the phase PhaseSlotted.
 func SetSlot(ctx context.Context, conn *pgx.Conn, slot string, consistent pg.LSN) error {
 	if _, err := conn.Exec(ctx, `UPDATE crossfade.run SET slot = $1, consistent_point = $2::text::pg_lsn, phase = $3`,

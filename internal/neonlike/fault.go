@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // faults are what goes wrong on request.
@@ -34,11 +36,24 @@ func (f *faults) login() string {
 }
 
 // SetSizeLimit makes statements that need room fail once the databases take this
-// many MB, as a project's limit does. 0 lifts it.
-func (e *Endpoint) SetSizeLimit(mb int) {
+// many MB, as a project's limit does. New sessions see it as neon.max_cluster_size.
+// 0 lifts it.
+func (e *Endpoint) SetSizeLimit(ctx context.Context, mb int) error {
+	shown := "-1"
+	if mb > 0 {
+		shown = fmt.Sprintf("%dMB", mb)
+	}
+	err := e.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "ALTER ROLE ALL SET neon.max_cluster_size = '"+shown+"'")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("show the size limit: %w", err)
+	}
 	e.setLimit(int64(mb)<<20, &pgError{code: "53100",
 		message: fmt.Sprintf("could not extend file because project size limit (%d MB) has been exceeded", mb),
 		hint:    "This limit is defined externally by the project size limit, and internally by neon.max_cluster_size GUC"})
+	return nil
 }
 
 // SetDiskSize makes statements that need room fail once the databases take this many bytes, as a

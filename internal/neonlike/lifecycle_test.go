@@ -121,7 +121,7 @@ func full(t *testing.T, p *neonlike.Project) {
 	size, err := p.Size(ctx)
 	require.NoError(t, err)
 	limit := int(size>>20) + 3
-	p.SetSizeLimit(limit)
+	require.NoError(t, p.SetSizeLimit(ctx, limit))
 	line := strings.Repeat("x", 99) + "\n"
 	_, err = conn.PgConn().CopyFrom(ctx, strings.NewReader(strings.Repeat(line, 1000)), "COPY big FROM STDIN")
 	require.NoError(t, err, "there is room for some")
@@ -139,7 +139,7 @@ func full(t *testing.T, p *neonlike.Project) {
 	}
 	_, err = conn.Exec(ctx, "SELECT no_such_column")
 	require.Equal(t, pg.CodeUndefinedColumn, pg.Code(err), "other errors keep their words")
-	p.SetSizeLimit(0)
+	require.NoError(t, p.SetSizeLimit(ctx, 0))
 	_, err = conn.Exec(ctx, "INSERT INTO big VALUES ('x')")
 	require.NoError(t, err)
 	p.SetDiskSize(1)

@@ -23,6 +23,7 @@ const (
 	CodeInvalidPassword       = "28P01"
 	CodeInvalidAuthorization  = "28000"
 	CodeInvalidCatalog        = "3D000"
+	CodeInvalidSchema         = "3F000"
 	CodeSerializationFailure  = "40001"
 	CodeDeadlockDetected      = "40P01"
 	CodeInsufficientPrivilege = "42501"
@@ -68,6 +69,10 @@ func IsCode(err error, codes ...string) bool {
 	}
 	return false
 }
+
+// Mendable reports whether err says what an operator can mend while we wait: no room
+// on a disk or in a project, or a right that is missing.
+func Mendable(err error) bool { return IsCode(err, CodeDiskFull, CodeInsufficientPrivilege) }
 
 // ConnectionLost reports whether err says that the connection is gone or the
 // server is going away, so that a new connection is worth a try. What became of

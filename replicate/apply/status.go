@@ -27,6 +27,7 @@ type Status struct {
 	Tripped         bool
 	Alarm           *Alarm // the last one
 	LastError       string // of the last interruption; "" if there was none since the last commit
+	Waiting         error  // the same, where somebody has to make room on the target; nil for nothing
 }
 
 // state is what Status tells, guarded by Follower.mu.
@@ -76,7 +77,10 @@ func (f *Follower) interrupted(err error) {
 	defer f.mu.Unlock()
 	f.state.reader, f.state.status.TargetConnected = nil, false
 	if err != nil {
-		f.state.status.LastError = err.Error()
+		f.state.status.LastError, f.state.status.Waiting = err.Error(), nil
+		if pg.IsCode(err, pg.CodeDiskFull) {
+			f.state.status.Waiting = err
+		}
 	}
 }
 
@@ -91,7 +95,7 @@ func (f *Follower) noteApplied(to pg.LSN, at time.Time, durable pg.LSN) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := &f.state.status
-	s.AppliedLSN, s.DurableLSN, s.LastError = to, durable, ""
+	s.AppliedLSN, s.DurableLSN, s.LastError, s.Waiting = to, durable, "", nil
 	if !at.IsZero() {
 		s.CommitTime = at
 	}

@@ -98,11 +98,11 @@ func (w *worker) relay(ctx context.Context, t *task, fl *flight) (int64, error) 
 	src := <-out
 	switch {
 	case errors.Is(src.err, errYielded), src.err != nil && !errors.Is(src.err, errReaderGone):
-		return 0, fmt.Errorf("read from source: %w", src.err)
+		return 0, fmt.Errorf("%w: %w", ErrRead, src.err)
 	case targetErr != nil:
-		return 0, fmt.Errorf("write to target: %w", targetErr)
+		return 0, fmt.Errorf("%w: %w", ErrWrite, targetErr)
 	case src.err != nil:
-		return 0, fmt.Errorf("read from source: %w", src.err)
+		return 0, fmt.Errorf("%w: %w", ErrRead, src.err)
 	case src.file != fmt.Sprint(t.pass.facts.filenode):
 		// Read after the rows, while their lock was still held.
 		return 0, errRewritten

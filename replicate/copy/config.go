@@ -55,6 +55,7 @@ type Config struct {
 	SourceLockTimeout time.Duration // DefaultSourceLockTimeout if 0
 	Patience          time.Duration // DefaultPatience if 0
 	MaxRestarts       int           // per relation; DefaultMaxRestarts if 0
+	Wait              bool          // for what an operator can mend (pg.Mendable), for as long as it takes, instead of ending with it
 	Limit             *Limiter      // of the bytes a second, of all jobs together; nil for none. It belongs to the caller, who may change it
 
 	// OnCopied, if set, is called once for each table, when it is copied or

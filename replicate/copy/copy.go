@@ -140,7 +140,7 @@ func (r *run) prepare(ctx context.Context) ([]*relation, error) {
 			continue
 		}
 		if f.filenode == 0 {
-			return nil, fmt.Errorf("copy %s: %w", t.Name.Display(), errGone)
+			return nil, &TableError{Table: t.Name, Err: ErrGone}
 		}
 		rels = append(rels, &relation{table: t, size: f.bytes, pass: &pass{holder: r.snapshots.shared(), facts: f}})
 	}

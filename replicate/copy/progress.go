@@ -10,14 +10,16 @@ type Progress struct {
 	BytesDone, BytesTotal   int64
 	RowsDone                int64
 	Relayed                 int64
-	Restarts                int // relations that began anew
-	Retries                 int // chunks and logins that were tried again
+	Restarts                int   // relations that began anew
+	Retries                 int   // chunks and logins that were tried again
+	Waiting                 error // *TableError of a table that waits for somebody to mend it, nil for none
 }
 
 type counters struct {
 	mu   sync.Mutex
 	p    Progress
 	live int64 // bytes of chunks under way, at most their share
+	wait map[*relation]error
 }
 
 func (c *counters) change(f func(*Progress)) {
@@ -31,7 +33,30 @@ func (c *counters) read() Progress {
 	defer c.mu.Unlock()
 	p := c.p
 	p.BytesDone = min(p.BytesDone+c.live, p.BytesTotal)
+	for _, err := range c.wait { // one is enough: each is named in its turn
+		p.Waiting = err
+		break
+	}
 	return p
+}
+
+// waits notes what a relation waits for, and reports whether that is new.
+func (c *counters) waits(r *relation, err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := c.wait[r]
+	if c.wait == nil {
+		c.wait = map[*relation]error{}
+	}
+	c.wait[r] = err
+	return before == nil || before.Error() != err.Error()
+}
+
+// goesOn forgets it.
+func (c *counters) goesOn(r *relation) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.wait, r)
 }
 
 // flight counts the bytes of one attempt at a chunk until it has landed or not.

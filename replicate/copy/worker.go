@@ -23,6 +23,9 @@ const (
 	// firstPause and longestPause are between the attempts at one chunk.
 	firstPause   = 100 * time.Millisecond
 	longestPause = 5 * time.Second
+	// mendPause is the longest one where somebody has to mend something: a chunk
+	// that is tried leaves its dead rows on a disk that is full.
+	mendPause = 30 * time.Second
 )
 
 // worker is one job: a session on each side, opened when they are needed.
@@ -45,7 +48,7 @@ func (w *worker) work(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if err := w.do(ctx, t); err != nil {
-			return fmt.Errorf("copy %s: %w", t.rel.table.Name.Display(), err)
+			return &TableError{Table: t.rel.table.Name, Err: err}
 		}
 	}
 }
@@ -57,10 +60,12 @@ func (w *worker) do(ctx context.Context, t *task) error {
 	} else {
 		var rows int64
 		if rows, err = w.chunk(ctx, t); err == nil {
+			w.counters.goesOn(t.rel)
 			return w.landed(ctx, t, rows)
 		}
 	}
 	if err == nil || w.queue.stale(t) {
+		w.counters.goesOn(t.rel)
 		return nil
 	}
 	switch {
@@ -70,11 +75,26 @@ func (w *worker) do(ctx context.Context, t *task) error {
 		return w.restart(t, err)
 	case snapshot.Passing(err), errors.Is(err, errReaderGone), errors.Is(err, errYielded), recordExists(err):
 		return w.again(t, err)
+	case w.cfg.Wait && pg.Mendable(err):
+		w.wait(t, err)
+		return nil
 	}
 	if !t.begin {
 		err = fmt.Errorf("%s: %w", t.span, err)
 	}
-	return err
+	return gone(err)
+}
+
+// wait leaves a task until somebody has mended what is in its way. The snapshot is
+// kept; whoever must not let it grow old ends the Run.
+func (w *worker) wait(t *task, cause error) {
+	t.tries++
+	t.since = time.Now() // what passes by itself has its whole patience behind it
+	err := &TableError{Table: t.rel.table.Name, Err: cause}
+	if w.counters.waits(t.rel, err) {
+		w.cfg.Log.Warn().AnErr("error", err).Msg("wait until it is mended")
+	}
+	w.queue.again(t, min(firstPause<<min(t.tries, 10), mendPause))
 }
 
 // again lets a task be tried once more, within the bound of its patience.
@@ -154,7 +174,7 @@ func (w *worker) takeSnapshot(ctx context.Context, t *task) error {
 	all, err := readFacts(ctx, w.source, h, []uint32{rel.table.OID}, w.cfg.SourceLockTimeout)
 	f := all[rel.table.OID]
 	if err == nil && f.filenode == 0 {
-		err = errGone
+		err = ErrGone
 	}
 	if err != nil {
 		w.snapshots.release(h)
@@ -166,8 +186,6 @@ func (w *worker) takeSnapshot(ctx context.Context, t *task) error {
 	rel.pass = &pass{gen: t.gen, holder: h, facts: f}
 	return nil
 }
-
-var errGone = errors.New("the table is not there any more on the source: it was dropped during the copy")
 
 // landed counts a chunk; the last one of a relation makes it copied.
 func (w *worker) landed(ctx context.Context, t *task, rows int64) error {

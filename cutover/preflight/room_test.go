@@ -1,0 +1,40 @@
+package preflight
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/neonlike"
+	"crossfade/internal/pgcluster/pgtest"
+)
+
+// TestRoom looks at a project before and behind its limit.
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	require.Empty(t, f.ask(t, "room"))
+
+	project, err := neonlike.Start(t.Context(), false, neonlike.Options{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, project.Close()) }()
+	used, err := project.Size(t.Context())
+	require.NoError(t, err)
+	ask := func() []Finding {
+		f.targetDSN = project.Owner
+		found, err := f.preflight(t).checkRoom(t.Context())
+		require.NoError(t, err)
+		return found
+	}
+	require.NoError(t, project.SetSizeLimit(t.Context(), int(used>>20)+3)) // a database takes more than that when it is made
+	found := ask()
+	require.Equal(t, []seen{{Warning, "project_size_limit", "target"}}, short(found))
+	require.Contains(t, found[0].Detail, "the project may take")
+	require.NoError(t, project.SetSizeLimit(t.Context(), 1))
+	found = ask()
+	require.Equal(t, []seen{{Blocker, "target_full", "target"}}, short(found))
+	require.Equal(t, "takes no more rows: could not extend file because project size limit (1 MB) has been exceeded", found[0].Detail)
+	require.NoError(t, project.SetSizeLimit(t.Context(), 0))
+	require.Empty(t, ask())
+	require.Equal(t, "0", pgtest.Value(t, pgtest.Conn(t, project.Owner), "SELECT count(*) FROM pg_namespace WHERE nspname = 'crossfade_probe'"))
+}

@@ -1,0 +1,122 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"crossfade/internal/journal"
+	"crossfade/internal/pg"
+	"crossfade/replicate/copy"
+	"crossfade/schema"
+)
+
+const (
+	goOnCopy = "run the same command again to go on: what was copied stays"
+	goOnRun  = "stop crossfade run and start it again"
+	byItself = "it is tried again by itself"
+)
+
+// remedy says what an operator can do about an error of the migration, and whether it can then go
+// on where it was; "" where nothing particular is known.
+func (m *migration) remedy(err error) (what string, goesOn bool) {
+	var table *copy.TableError
+	name := "the table"
+	if errors.As(err, &table) {
+		name = table.Table.Display()
+	}
+	contradicted, unique := unbuildable(err)
+	switch {
+	case pg.IsCode(err, pg.CodeDiskFull) && strings.Contains(err.Error(), "project size limit"):
+		return "raise the limit of the target's project in Neon's console, or make room in it", true
+	case pg.IsCode(err, pg.CodeDiskFull):
+		return "make room on that server's disk", true
+	case errors.Is(err, copy.ErrGone):
+		return "begin anew: crossfade clean, then the same command", false
+	case pg.IsCode(err, pg.CodeInsufficientPrivilege) && errors.Is(err, copy.ErrRead):
+		return fmt.Sprintf("GRANT SELECT ON %s TO %s on the source", name, pg.QuoteIdent(m.source.User())), true
+	case pg.IsCode(err, pg.CodeInsufficientPrivilege) && errors.Is(err, copy.ErrWrite):
+		return fmt.Sprintf("GRANT INSERT ON %s TO %s on the target", name, pg.QuoteIdent(m.target.User())), true
+	case unique: // what the source's own index should have kept out
+		return fmt.Sprintf("rows of %s contradict it: mend them on the source and REINDEX TABLE %s there", contradicted.Display(), contradicted), true
+	}
+	return "", true
+}
+
+// explained adds the remedy to an error with which a command ends.
+func (m *migration) explained(err error, goOn string) error {
+	what, goesOn := m.remedy(err)
+	switch {
+	case what == "":
+		return fmt.Errorf("%w; %s, or crossfade clean", err, goOn)
+	case !goesOn:
+		return fmt.Errorf("%w; %s", err, what)
+	}
+	return fmt.Errorf("%w; %s, then %s", err, what, goOn)
+}
+
+// unbuildable returns the table on which an index or a constraint could not be built because
+// rows contradict it.
+func unbuildable(err error) (table pg.Name, ok bool) {
+	var refused *schema.RestoreError
+	var said *pgconn.PgError
+	if !errors.As(err, &refused) || !errors.As(err, &said) || said.TableName == "" {
+		return pg.Name{}, false
+	}
+	return pg.Name{Schema: said.SchemaName, Name: said.TableName}, pg.IsCode(err, pg.CodeUniqueViolation, pg.CodeExclusionViolation)
+}
+
+// copyAnew has the next start copy one table again: what is done to its rows on the source
+// reaches the target in no other way before the indexes are there.
+func (m *migration) copyAnew(ctx context.Context, table pg.Name) error {
+	conn, err := m.connectTarget(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeNow(conn)
+	if err := journal.CopyAnew(ctx, conn, table.Schema, table.Name); err != nil {
+		return err
+	}
+	m.setPhase(journal.PhasePrepared)
+	return nil
+}
+
+// waiting is what the migration waits for somebody to mend, nil for nothing.
+func (d *daemon) waiting() error {
+	d.mu.Lock()
+	stuck := d.stuck
+	d.mu.Unlock()
+	if stuck != nil {
+		return stuck
+	}
+	if err := d.migration.waiting(); err != nil {
+		return err
+	}
+	s, err := d.stream.status()
+	if err == nil && s.Waiting != nil {
+		return s.Waiting
+	}
+	return nil
+}
+
+func (m *migration) waiting() error {
+	m.mu.Lock()
+	c := m.copier
+	m.mu.Unlock()
+	if c == nil || m.reached(journal.PhaseCopied) {
+		return nil
+	}
+	return c.Progress().Waiting
+}
+
+// stuckAt notes why the migration was interrupted, where somebody has to mend it.
+func (d *daemon) stuckAt(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stuck = nil; pg.IsCode(err, pg.CodeDiskFull) {
+		d.stuck = err
+	}
+}
