@@ -213,9 +213,12 @@ func (r *restorer) finding(e *Entry, refused *pgconn.PgError) Finding {
 	if refused.Detail != "" && !strings.HasPrefix(refused.Code, classIntegrity) { // its detail quotes rows
 		message += " (" + refused.Detail + ")"
 	}
+	if e.Kind == kindProperties && refused.Code == pg.CodeInvalidParameter {
+		message = "the target does not take the value" // which the server's words hold
+	}
 	missing := r.cfg.SkipMissingRoles && refused.Code == pg.CodeUndefinedObject && mentionsRoles(e.Kind)
 	return Finding{ID: e.ID, Kind: e.Kind, Schema: e.Schema, Name: e.Tag, Message: message, SQLSTATE: refused.Code,
-		Harmless: harmless(e, refused.Code) || missing}
+		Harmless: harmless(e, refused.Code) || missing, Remedy: remedy(e, refused.Code)}
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -62,8 +62,11 @@ func definition(e *Entry, w Rewrite) (string, []Finding) {
 		var left []string
 		sql, left = mapRoles(sql, w.Roles)
 		for _, statement := range left {
-			findings = append(findings, Finding{ID: e.ID, Kind: e.Kind, Schema: e.Schema, Name: e.Tag, Harmless: true,
-				Message: "left out, since the role belongs to the source's platform: " + statement})
+			message := "left out, since the role belongs to the source's platform"
+			if e.Kind != kindProperties { // whose value may be a secret
+				message += ": " + statement
+			}
+			findings = append(findings, Finding{ID: e.ID, Kind: e.Kind, Schema: e.Schema, Name: e.Tag, Harmless: true, Message: message})
 		}
 	case (e.Kind == "TABLE" || e.Kind == "SEQUENCE") && !w.KeepUnlogged:
 		sql = logged(sql)

@@ -35,13 +35,15 @@ type migration struct {
 	limit          *copy.Limiter        // of the copy; nil for none
 	onBlocked      func([]slot.Blocker) // told while the slot's creation waits, and with none when it does not; may be nil
 
-	mu      sync.Mutex
-	phase   journal.Phase
-	copier  *copy.Copier
-	plan    *schema.Plan      // of the kept archive
-	dumped  map[uint32]bool   // oids of the tables in it; one that was made later is not on the target
-	catalog *catalog.Database // the source's, as old as the archive or read again
-	version int               // the target's major version
+	mu       sync.Mutex
+	phase    journal.Phase
+	copier   *copy.Copier
+	plan     *schema.Plan      // of the kept archive
+	dumped   map[uint32]bool   // oids of the tables in it; one that was made later is not on the target
+	catalog  *catalog.Database // the source's, as old as the archive or read again
+	version  int               // the target's major version
+	rewrite  *schema.Rewrite   // what is changed in the archive's definitions, once it is known
+	findings []schema.Finding  // what was left out, by this start
 }
 
 // sessions of the run: on the source plain, on the target with the run's key.
@@ -234,14 +236,13 @@ func (m *migration) preData(ctx context.Context, target *pgx.Conn) error {
 }
 
 func (m *migration) restore(ctx context.Context, part schema.Part, conns []*pgx.Conn) error {
-	r, err := m.plan.Restore(ctx, part, schema.RestoreConfig{Conns: conns, Rewrite: schema.Rewrite{Roles: m.roles}, Log: m.log})
+	rewrite, err := m.rewriting(ctx, conns[0])
 	if err != nil {
 		return err
 	}
-	for _, f := range r.Findings {
-		m.log.Warn().Str("finding", f.String()).Msg("left out of the schema")
-	}
-	return nil
+	r, err := m.plan.Restore(ctx, part, schema.RestoreConfig{Conns: conns, Rewrite: rewrite, Log: m.log})
+	m.note(r.Findings)
+	return err
 }
 
 // copy copies every relation that is not copied yet.

@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/schema"
+)
+
+// rewriting says what is changed in the definitions of the source's objects. It
+// asks the target once which owners it can give them.
+func (m *migration) rewriting(ctx context.Context, target *pgx.Conn) (schema.Rewrite, error) {
+	m.mu.Lock()
+	known := m.rewrite
+	m.mu.Unlock()
+	if known != nil {
+		return *known, nil
+	}
+	w := schema.Rewrite{Roles: m.roles}
+	neon, err := isNeon(ctx, target)
+	if err != nil {
+		return w, err
+	}
+	// A run follows by the stream what it has copied, and no stream has what is unlogged.
+	w.KeepUnlogged = !neon && m.oneShot()
+	if m.opts.Filter.SchemaIsWhole() {
+		w.Database = m.target.Database()
+	}
+	if !m.opts.NoOwner {
+		var findings []schema.Finding
+		if w.Owners, findings, err = m.plan.ResolveOwners(ctx, target, m.roles); err != nil {
+			return w, err
+		}
+		m.note(findings)
+	}
+	m.mu.Lock()
+	m.rewrite = &w
+	m.mu.Unlock()
+	return w, nil
+}
+
+// oneShot reports whether this is the copy without a stream.
+func (m *migration) oneShot() bool { return m.id.target != nil && m.id.target.Mode == modeCopy }
+
+// note tells what was left out, and keeps it for the report.
+func (m *migration) note(findings []schema.Finding) {
+	for _, f := range findings {
+		m.log.Warn().Str("finding", f.String()).Msg("left out of the schema")
+	}
+	m.mu.Lock()
+	m.findings = append(m.findings, findings...)
+	m.mu.Unlock()
+}
+
+// isNeon reports whether a database says of itself that it is on Neon.
+func isNeon(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	var endpoint string
+	if err := conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.current_setting('neon.endpoint_id', true), '')`).Scan(&endpoint); err != nil {
+		return false, fmt.Errorf("ask whether the target is on Neon: %w", err)
+	}
+	return endpoint != "", nil
+}

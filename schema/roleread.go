@@ -1,0 +1,138 @@
+package schema
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Role is a role of a cluster as everybody may read it: without its password.
+type Role struct {
+	Name       string
+	Login      bool
+	Inherit    bool
+	Powers     []string // SUPERUSER, CREATEDB, CREATEROLE, REPLICATION, BYPASSRLS: those that it has
+	ConnLimit  int      // -1 for none
+	ValidUntil string   // "" for ever
+	Comment    string
+}
+
+// Membership is one GRANT of a role to another.
+type Membership struct {
+	Role, Member       string
+	Admin              bool
+	Inherit, Set       bool // before 16: Inherit is the member's own, Set is true
+	GrantedWithOptions bool // the two were read, from 16 on
+}
+
+// RoleSetting is what ALTER ROLE … SET has given a role in all databases.
+type RoleSetting struct {
+	Role, Name string
+	Value      string // may be a secret, and must not be shown
+}
+
+// Roles is what the roles of a cluster are, without the server's and the
+// platform's own.
+type Roles struct {
+	Roles       []Role
+	Memberships []Membership
+	Settings    []RoleSetting
+}
+
+// powers are the attributes of a role that not everybody may give, with their
+// columns.
+var powers = []struct{ attribute, column string }{
+	{"SUPERUSER", "rolsuper"}, {"CREATEDB", "rolcreatedb"}, {"CREATEROLE", "rolcreaterole"}, {"REPLICATION", "rolreplication"}, {"BYPASSRLS", "rolbypassrls"},
+}
+
+// ReadRoles reads the roles of the cluster that conn is connected to.
+func ReadRoles(ctx context.Context, conn *pgx.Conn) (Roles, error) {
+	var out Roles
+	columns := make([]string, len(powers))
+	for i, p := range powers {
+		columns[i] = "r." + p.column
+	}
+	rows, err := conn.Query(ctx, `SELECT r.rolname::text, r.rolcanlogin, r.rolinherit, r.rolconnlimit, coalesce(r.rolvaliduntil::text, ''),
+		coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), ''), ARRAY[`+strings.Join(columns, ", ")+`]
+		FROM pg_catalog.pg_roles r WHERE r.rolname !~ '^pg_' AND NOT r.rolname = ANY ($1) ORDER BY 1`, platformRoles)
+	if err != nil {
+		return out, fmt.Errorf("read roles: %w", err)
+	}
+	out.Roles, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (Role, error) {
+		var r Role
+		var has []bool
+		err := row.Scan(&r.Name, &r.Login, &r.Inherit, &r.ConnLimit, &r.ValidUntil, &r.Comment, &has)
+		for i, p := range powers {
+			if err == nil && has[i] {
+				r.Powers = append(r.Powers, p.attribute)
+			}
+		}
+		return r, err
+	})
+	if err != nil {
+		return out, fmt.Errorf("read roles: %w", err)
+	}
+	if out.Memberships, err = readMemberships(ctx, conn); err != nil {
+		return out, err
+	}
+	out.Settings, err = readRoleSettings(ctx, conn)
+	return out, err
+}
+
+func readMemberships(ctx context.Context, conn *pgx.Conn) ([]Membership, error) {
+	options := `false, true, false`
+	if major, err := serverMajor(conn); err != nil {
+		return nil, err
+	} else if major >= 16 {
+		options = `pg_catalog.bool_or(m.inherit_option), pg_catalog.bool_or(m.set_option), true`
+	}
+	rows, err := conn.Query(ctx, `SELECT g.rolname::text, u.rolname::text, pg_catalog.bool_or(m.admin_option), `+options+`
+		FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid JOIN pg_catalog.pg_roles u ON u.oid = m.member
+		WHERE u.rolname !~ '^pg_' AND NOT u.rolname = ANY ($1) AND NOT g.rolname = ANY ($1)
+		GROUP BY 1, 2 ORDER BY 1, 2`, platformRoles)
+	if err != nil {
+		return nil, fmt.Errorf("read memberships of roles: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Membership])
+	if err != nil {
+		return nil, fmt.Errorf("read memberships of roles: %w", err)
+	}
+	return list, nil
+}
+
+func readRoleSettings(ctx context.Context, conn *pgx.Conn) ([]RoleSetting, error) {
+	rows, err := conn.Query(ctx, `SELECT r.rolname::text, pg_catalog.split_part(s, '=', 1), pg_catalog.substr(s, pg_catalog.strpos(s, '=') + 1)
+		FROM pg_catalog.pg_db_role_setting d JOIN pg_catalog.pg_roles r ON r.oid = d.setrole, pg_catalog.unnest(d.setconfig) s
+		WHERE d.setdatabase = 0 ORDER BY 1, 2`)
+	if err != nil {
+		return nil, fmt.Errorf("read settings of roles: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[RoleSetting])
+	if err != nil {
+		return nil, fmt.Errorf("read settings of roles: %w", err)
+	}
+	return list, nil
+}
+
+// Names returns the names of the roles.
+func (r Roles) Names() []string {
+	out := make([]string, len(r.Roles))
+	for i, x := range r.Roles {
+		out[i] = x.Name
+	}
+	return out
+}
+
+// settingsOf leaves the settings of these roles.
+func settingsOf(all []RoleSetting, roles []string) []RoleSetting {
+	var out []RoleSetting
+	for _, s := range all {
+		if slices.Contains(roles, s.Role) {
+			out = append(out, s)
+		}
+	}
+	return out
+}

@@ -1,0 +1,53 @@
+-- Owners, privileges, settings, and what is not copied.
+CREATE TABLE kept.mine (id serial PRIMARY KEY, secret text);
+ALTER TABLE kept.mine OWNER TO cfrole_app;
+INSERT INTO kept.mine (secret) VALUES ('a'), ('b');
+CREATE VIEW kept.mine_view AS SELECT id FROM kept.mine;
+ALTER VIEW kept.mine_view OWNER TO cfrole_app;
+CREATE MATERIALIZED VIEW kept.mine_matview AS SELECT count(*) AS n FROM kept.mine;
+ALTER MATERIALIZED VIEW kept.mine_matview OWNER TO cfrole_app;
+CREATE FUNCTION kept.mine(integer) RETURNS integer LANGUAGE sql AS 'SELECT $1';
+ALTER FUNCTION kept.mine(integer) OWNER TO cfrole_app;
+CREATE TYPE kept.mine_type AS ENUM ('x');
+ALTER TYPE kept.mine_type OWNER TO cfrole_app;
+CREATE DOMAIN kept.mine_domain AS text;
+ALTER DOMAIN kept.mine_domain OWNER TO cfrole_app;
+CREATE SEQUENCE kept.mine_sequence;
+ALTER SEQUENCE kept.mine_sequence OWNER TO cfrole_app;
+CREATE AGGREGATE kept.mine_total(integer) (SFUNC = pg_catalog.int4pl, STYPE = integer);
+ALTER AGGREGATE kept.mine_total(integer) OWNER TO cfrole_app;
+CREATE STATISTICS kept.mine_statistics ON id, secret FROM kept.mine;
+ALTER STATISTICS kept.mine_statistics OWNER TO cfrole_app;
+CREATE TABLE kept.parts (id integer, v text, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+CREATE TABLE kept.parts_1 PARTITION OF kept.parts FOR VALUES FROM (0) TO (100);
+ALTER TABLE kept.parts OWNER TO cfrole_app;
+ALTER TABLE kept.parts_1 OWNER TO cfrole_reader;
+INSERT INTO kept.parts SELECT n, 'p' FROM generate_series(0, 99) n;
+ALTER TABLE kind.empty OWNER TO cfrole_app; -- in a schema that is somebody else's
+ALTER TABLE kind.egg OWNER TO cfrole_app;
+ALTER COLLATION kind.natural OWNER TO cfrole_app;
+
+GRANT USAGE, CREATE ON SCHEMA kind TO cfrole_app;
+GRANT USAGE ON SCHEMA kind TO cfrole_reader;
+GRANT USAGE ON SCHEMA kept TO PUBLIC;
+GRANT SELECT ON ALL TABLES IN SCHEMA kind TO cfrole_reader WITH GRANT OPTION;
+GRANT UPDATE (name, price), SELECT (id) ON kind.customer TO cfrole_app WITH GRANT OPTION;
+GRANT INSERT (second), REFERENCES (id) ON kind.customer TO PUBLIC;
+GRANT SELECT ON kind.z_first TO PUBLIC;
+REVOKE EXECUTE ON FUNCTION kind.two(integer, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION kind.two(integer, integer) TO cfrole_reader;
+GRANT EXECUTE ON PROCEDURE kind.act(integer) TO cfrole_reader;
+REVOKE INSERT ON kind.audit FROM CURRENT_USER;
+REVOKE ALL ON kept.mine FROM cfrole_app;
+GRANT SELECT, INSERT ON kept.mine TO cfrole_app;
+GRANT USAGE ON SEQUENCE kind.free TO cfrole_reader;
+GRANT USAGE ON TYPE kind.mood TO cfrole_reader;
+REVOKE USAGE ON TYPE kind.pair FROM PUBLIC;
+REVOKE USAGE ON DOMAIN kind.late FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES IN SCHEMA kind GRANT SELECT ON TABLES TO cfrole_reader;
+ALTER DEFAULT PRIVILEGES FOR ROLE cfrole_app REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES FOR ROLE cfrole_app IN SCHEMA kept GRANT USAGE ON SEQUENCES TO cfrole_reader WITH GRANT OPTION;
+
+CREATE PUBLICATION pub_all FOR TABLES IN SCHEMA kind;
+CREATE PUBLICATION pub_some FOR TABLE kind.orders (id, customer) WHERE (id > 0);
+CREATE SUBSCRIPTION sub CONNECTION 'host=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE);

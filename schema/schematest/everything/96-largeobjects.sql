@@ -1,0 +1,3 @@
+SELECT lo_from_bytea(424242, '\x00ff0102');
+COMMENT ON LARGE OBJECT 424242 IS 'a large object';
+GRANT SELECT ON LARGE OBJECT 424242 TO cfrole_reader;
