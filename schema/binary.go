@@ -28,7 +28,7 @@ type dumpProgram struct {
 }
 
 // findDump picks the pg_dump for a server of this major version: that in
-// CROSSFADE_PG_BINDIR, else that in PATH, else the newest packaged one; the
+// CROSSFADE_PG_BINDIR, else that in PATH if it is no wrapper, else the newest packaged one; the
 // first of these that is not older than the server.
 func findDump(ctx context.Context, server int) (dumpProgram, error) {
 	var older []dumpProgram
@@ -62,12 +62,20 @@ func dumpPaths() []string {
 		return []string{filepath.Join(dir, "pg_dump")}
 	}
 	var paths []string
-	if p, err := exec.LookPath("pg_dump"); err == nil {
+	if p, err := exec.LookPath("pg_dump"); err == nil && !wrapped(p) {
 		paths = append(paths, p)
 	}
 	packaged, _ := filepath.Glob(packagedDumps) // the pattern is well formed
 	slices.SortFunc(packaged, func(a, b string) int { return directoryVersion(b) - directoryVersion(a) })
 	return append(paths, packaged...)
+}
+
+// wrapped reports whether a program in PATH is only Debian's script that picks one
+// of the packaged ones, by rules about local clusters and at the price of an
+// interpreter's start each time.
+func wrapped(path string) bool {
+	real, err := filepath.EvalSymlinks(path)
+	return err == nil && filepath.Base(real) == "pg_wrapper"
 }
 
 func directoryVersion(path string) int {
