@@ -42,9 +42,13 @@ const (
 	// application's host opens at once.
 	DefaultMaxLoginsPerAddress = 1024
 
-	// probeTimeout bounds one capture on a server that somebody waits for. A
-	// capture takes milliseconds; one that takes longer is cancelled.
+	// probeTimeout bounds the silence of a server in a capture. One takes
+	// milliseconds; a server that says nothing for so long is cancelled, and given as
+	// long again to say so.
 	probeTimeout = 5 * time.Second
+	// probeLimit bounds a capture as a whole: thousands of statements at the round
+	// trip of another continent, or a connection that is nearly dead.
+	probeLimit = time.Minute
 	// replayTimeout bounds the replay of one session: hundreds of statements at
 	// the round trip of another continent.
 	replayTimeout = 15 * time.Second

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"sync/atomic"
 	"time"
 
 	"crossfade/internal/pg"
@@ -96,10 +98,11 @@ func (r *relay) bury(ctx context.Context) bool {
 // leaves the session as it was; the server is given as long again to say so. What
 // the server says of itself meanwhile is delivered to the client once it is let go.
 func (r *relay) probe(ctx context.Context, s *server, params map[string]string, do func(context.Context, *session.Link) error) error {
-	link := session.NewLink(s.conn.Conn, nil, params)
+	heard := &listener{Conn: s.conn.Conn}
+	link := session.NewLink(heard, nil, params)
 	var inject []byte
 	link.Async = func(f wire.Frame) { inject = wire.AppendFrame(inject, f.Type, f.Body) }
-	err := timely(ctx, s, link, do)
+	err := timely(ctx, heard, link, s.conn.Cancel, do)
 	if left := link.Leftover(); len(left) > 0 {
 		s.in.pre = left
 	}
@@ -116,18 +119,38 @@ func (r *relay) probe(ctx context.Context, s *server, params map[string]string, 
 	return err
 }
 
-// timely runs do within probeTimeout, or cancels it.
-func timely(ctx context.Context, s *server, link *session.Link, do func(context.Context, *session.Link) error) error {
-	hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*probeTimeout)
+// listener is a connection that counts what it hears, in bytes.
+type listener struct {
+	net.Conn
+	heard atomic.Int64
+}
+
+func (l *listener) Read(p []byte) (int, error) {
+	n, err := l.Conn.Read(p)
+	l.heard.Add(int64(n))
+	return n, err
+}
+
+// timely runs do, and cancels what it asked the server when that has been silent for
+// probeTimeout, or at probeLimit.
+func timely(ctx context.Context, l *listener, link *session.Link, stop func(context.Context) error, do func(context.Context, *session.Link) error) error {
+	hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeLimit+probeTimeout)
 	defer cancel()
-	cancelled := make(chan struct{})
-	slow := time.AfterFunc(probeTimeout, func() {
-		defer close(cancelled)
-		_ = s.conn.Cancel(hard)
-	})
+	ended, watched, cancelled := make(chan struct{}), make(chan struct{}), false
+	go func() {
+		defer close(watched)
+		if cancelled = l.silent(ended, time.Now().Add(probeLimit)); !cancelled {
+			return
+		}
+		_ = stop(hard)
+		if l.silent(ended, time.Now().Add(probeTimeout)) {
+			cancel()
+		}
+	}()
 	err := do(hard, link)
-	if !slow.Stop() {
-		<-cancelled // it must not hit what the client sends next
+	close(ended)
+	<-watched // a cancel request must not hit what the client sends next
+	if cancelled {
 		return err
 	}
 	var refused *wire.ServerError
@@ -136,6 +159,36 @@ func timely(ctx context.Context, s *server, link *session.Link, do func(context.
 		err = do(hard, link)
 	}
 	return err
+}
+
+// silent waits until nothing was heard for probeTimeout, or until the limit, and
+// reports true; or until ended is closed, and reports false.
+func (l *listener) silent(ended <-chan struct{}, limit time.Time) bool {
+	tick := time.NewTicker(probeTimeout)
+	defer tick.Stop()
+	for q := (quiet{last: l.heard.Load(), limit: limit}); ; {
+		select {
+		case <-ended:
+			return false
+		case now := <-tick.C:
+			if q.over(now, l.heard.Load()) {
+				return true
+			}
+		}
+	}
+}
+
+// quiet tells when somebody has been silent from one look to the next, or has talked
+// until the limit.
+type quiet struct {
+	last  int64 // heard by the last look
+	limit time.Time
+}
+
+func (q *quiet) over(now time.Time, heard int64) bool {
+	silent := heard == q.last
+	q.last = heard
+	return silent || !now.Before(q.limit)
 }
 
 // changedSince reports whether the client sent anything since the capture.
