@@ -46,7 +46,7 @@ SELECT o.kind, o.name FROM (
 	FROM pg_aggregate g JOIN pg_proc p ON p.oid = g.aggfnoid JOIN pg_namespace n ON n.oid = p.pronamespace
 	WHERE` + userSchema + `AND g.aggtranstype = 'internal'::regtype
 ) o
-WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype = 'e')
+WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype IN ('e', 'i'))
 ORDER BY 1, 2`
 
 // checkSuperuserObjects names what the target's role cannot make. On Neon nobody

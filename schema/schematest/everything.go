@@ -90,6 +90,6 @@ func (e *Everything) drop(t testing.TB, c *pgcluster.Cluster) {
 func (e *Everything) DropRoles(t testing.TB, c *pgcluster.Cluster) {
 	admin := pgtest.Conn(t, c.AdminDSN("postgres"))
 	for _, role := range []string{e.App, e.Reader} {
-		pgtest.Exec(t, admin, "DROP ROLE "+role)
+		pgtest.Exec(t, admin, "DROP ROLE IF EXISTS "+role)
 	}
 }
