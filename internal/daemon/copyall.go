@@ -163,6 +163,11 @@ func checkNames(databases []sourceDatabase, opts CopyOptions, neon bool) error {
 	seen := map[string]string{}
 	for _, d := range databases {
 		names = append(names, d.Name)
+	}
+	if unknown := opts.unknownRenames(names); len(unknown) > 0 {
+		return usage(fmt.Errorf("--rename-database %s: the source has no such database; it has %s", unknown[0], strings.Join(names, ", ")))
+	}
+	for _, d := range databases {
 		if d.Empty || !d.MayConnect {
 			continue
 		}
@@ -174,9 +179,6 @@ func checkNames(databases []sourceDatabase, opts CopyOptions, neon bool) error {
 		if neon && to == neonDatabase {
 			return usage(fmt.Errorf("database %s is Neon's own on the target: give it another name with --rename-database %s=NAME", to, d.Name))
 		}
-	}
-	if unknown := opts.unknownRenames(names); len(unknown) > 0 {
-		return usage(fmt.Errorf("--rename-database %s: the source has no such database; it has %s", unknown[0], strings.Join(names, ", ")))
 	}
 	return nil
 }
