@@ -37,6 +37,7 @@ func columnsFingerprint(identity string) string {
 	WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'c')` + userRelation
 }
 
+// indexesFingerprint leaves out indexes that could not be built, as pg_dump does.
 const indexesFingerprint = `SELECT ` + relationName + `,
 		pg_catalog.concat_ws(' ', tc.relname, m.amname, i.indisunique::text, i.indisprimary::text, i.indimmediate::text, i.indisvalid::text,
 			i.indisclustered::text, i.indnatts::text, i.indnkeyatts::text, (i.indpred IS NOT NULL)::text,
@@ -49,7 +50,7 @@ const indexesFingerprint = `SELECT ` + relationName + `,
 	JOIN pg_catalog.pg_class tc ON tc.oid = i.indrelid AND tc.relkind IN ('r', 'p', 'm')
 	JOIN pg_catalog.pg_am m ON m.oid = c.relam
 	JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-	WHERE true` + userRelation
+	WHERE (i.indisvalid AND i.indisready OR tc.relkind = 'p')` + userRelation
 
 // What primary keys and unique constraints consist of is said of their indexes.
 // Inherited foreign keys are left out: until its root has one, a partition's

@@ -16,6 +16,9 @@ var platformRoles = []string{
 	"cloud_admin", "zenith_admin", "neon_service",
 }
 
+// PlatformRole reports whether a role is a hosting platform's own.
+func PlatformRole(name string) bool { return slices.Contains(platformRoles, name) }
+
 // mentionsRoles reports whether the definitions of such entries name roles.
 func mentionsRoles(kind string) bool {
 	return kind == "ACL" || kind == "DEFAULT ACL" || kind == "POLICY" || kind == "USER MAPPING" || kind == kindProperties

@@ -37,6 +37,11 @@ type Options struct {
 	Resume bool
 	// LargeObjects says that large objects are to be copied.
 	LargeObjects bool
+	// Scope is what a copy takes along; of Copy alone.
+	Scope Scope
+	// PlatformRole tells roles of hosting platforms, which are not carried over;
+	// nil for none.
+	PlatformRole func(name string) bool
 	// SourceHost and TargetHost are the names that the connection strings give.
 	SourceHost, TargetHost string
 	// OpenReplication opens a logical walsender session on the source and closes
@@ -85,6 +90,9 @@ func New(source, target *pgx.Conn, o Options) (*Preflight, error) {
 	if o.LongTransaction == 0 {
 		o.LongTransaction = DefaultLongTransaction
 	}
+	if o.PlatformRole == nil {
+		o.PlatformRole = func(string) bool { return false }
+	}
 	return &Preflight{source: source, target: target, opts: o}, nil
 }
 
@@ -103,6 +111,8 @@ func (p *Preflight) Checks() []Check {
 		{"target empty", p.checkTargetEmpty},
 		{"room", p.checkRoom},
 		{"extensions", p.checkExtensions},
+		{"roles of the schema", p.checkGrantees},
+		{"objects for superusers", p.checkSuperuserObjects},
 		{"event triggers", p.checkEventTriggers},
 		{"unlogged tables", p.checkUnlogged},
 		{"large objects", p.checkLargeObjects},

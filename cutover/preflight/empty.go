@@ -35,6 +35,9 @@ func (p *Preflight) checkTargetEmpty(ctx context.Context) ([]Finding, error) {
 			}
 		}
 	}
+	if p.opts.Scope.Clean || p.opts.Scope.DataOnly {
+		return found, nil // there may be objects; what is in the way is found when it is met
+	}
 	there, err := userObjects(ctx, p.target)
 	if err != nil {
 		return nil, err

@@ -32,7 +32,7 @@ func (p *Preflight) checkUnlogged(ctx context.Context) ([]Finding, error) {
 
 func (p *Preflight) checkLargeObjects(ctx context.Context) ([]Finding, error) {
 	objects, err := one[struct{ Count int64 }](ctx, p.source, "large objects", `SELECT count(*) FROM pg_largeobject_metadata`)
-	if err != nil || objects.Count == 0 {
+	if err != nil || objects.Count == 0 || p.opts.Scope.SchemaOnly {
 		return nil, err
 	}
 	f := Finding{Code: "large_objects", Severity: Blocker, Object: "pg_largeobject"}

@@ -73,7 +73,10 @@ func (c *copyCmd) Run(e *env) error {
 	}
 	watch := newProgress(e.stderr)
 	defer watch.close()
-	return coded(daemon.CopyOnce(e.ctx, c.Source.DSN, c.Target.DSN, c.options(), log, watch.copying))
+	report, err := daemon.CopyOnce(e.ctx, c.Source.DSN, c.Target.DSN, c.options(), log, watch.copying)
+	watch.close()
+	printCopy(e.stdout, report)
+	return coded(err)
 }
 
 // copyOnlyFlags are flags of copy that a run refuses: its target must have all

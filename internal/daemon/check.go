@@ -36,7 +36,7 @@ func Check(ctx context.Context, source, target pg.DSN, largeObjects bool) (prefl
 		return preflight.Report{}, fmt.Errorf("target: %w", err)
 	}
 	defer closeNow(t)
-	return ask(ctx, s, t, Config{Source: source, Target: target, LargeObjects: largeObjects}, preflight.Run, false)
+	return ask(ctx, s, t, Config{Source: source, Target: target}, preflight.Options{Mode: preflight.Run, LargeObjects: largeObjects})
 }
 
 // refusedHosts reports poolers without dialling them, since they may not be
@@ -56,27 +56,27 @@ func refusedHosts(source, target pg.DSN) (preflight.Report, bool) {
 	return r, len(r.Findings) > 0
 }
 
-func ask(ctx context.Context, s, t *pgx.Conn, cfg Config, mode preflight.Mode, resume bool) (preflight.Report, error) {
-	p, err := preflight.New(s, t, preflight.Options{
-		Mode: mode, Resume: resume, LargeObjects: cfg.LargeObjects, SourceHost: cfg.Source.Host(), TargetHost: cfg.Target.Host(),
-		OpenReplication: func(ctx context.Context) error {
-			conn, err := pg.ConnectReplication(ctx, cfg.Source, pg.WithName("check"))
-			if err != nil {
-				return err
-			}
-			return conn.Close(ctx)
-		},
-		PgDumpMajor: func(ctx context.Context) (int, error) { return schema.DumpMajor(ctx, snapshot.Version(s)/10000) },
-	})
+// ask asks; o needs no more than what the migration is to be.
+func ask(ctx context.Context, s, t *pgx.Conn, cfg Config, o preflight.Options) (preflight.Report, error) {
+	o.SourceHost, o.TargetHost = cfg.Source.Host(), cfg.Target.Host()
+	o.OpenReplication = func(ctx context.Context) error {
+		conn, err := pg.ConnectReplication(ctx, cfg.Source, pg.WithName("check"))
+		if err != nil {
+			return err
+		}
+		return conn.Close(ctx)
+	}
+	o.PgDumpMajor = func(ctx context.Context) (int, error) { return schema.DumpMajor(ctx, snapshot.Version(s)/10000) }
+	o.PlatformRole = schema.PlatformRole
+	p, err := preflight.New(s, t, o)
 	if err != nil {
 		return preflight.Report{}, err
 	}
 	return p.Run(ctx), nil
 }
 
-// refuseBlocked asks and turns blockers into one error of one line. With resume
-// the target may hold what an earlier start made.
-func refuseBlocked(ctx context.Context, cfg Config, mode preflight.Mode, resume bool, log zerolog.Logger) error {
+// refuseBlocked asks and turns blockers into one error of one line.
+func refuseBlocked(ctx context.Context, cfg Config, o preflight.Options, log zerolog.Logger) error {
 	s, err := pg.Connect(ctx, cfg.Source, pg.WithName("check"))
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
@@ -87,7 +87,7 @@ func refuseBlocked(ctx context.Context, cfg Config, mode preflight.Mode, resume 
 		return fmt.Errorf("target: %w", err)
 	}
 	defer closeNow(t)
-	report, err := ask(ctx, s, t, cfg, mode, resume)
+	report, err := ask(ctx, s, t, cfg, o)
 	if err != nil {
 		return notComplete(err)
 	}

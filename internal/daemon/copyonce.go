@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,39 +27,66 @@ import (
 // sequences as one snapshot shows them, without a slot and without a trace on
 // the source. It can be called again after a failure and then copies the data
 // anew. Writes that come behind the snapshot are not on the target.
-func CopyOnce(ctx context.Context, source, target pg.DSN, opts CopyOptions, log zerolog.Logger, onCopy func(control.Copy)) error {
+//
+// The report is of what was done, with an error too.
+func CopyOnce(ctx context.Context, source, target pg.DSN, opts CopyOptions, log zerolog.Logger, onCopy func(control.Copy)) (CopyReport, error) {
 	if err := opts.Validate(); err != nil {
-		return usage(err)
+		return CopyReport{}, usage(err)
 	}
+	if opts.AllDatabases {
+		return copyAll(ctx, source, target, opts, log, onCopy)
+	}
+	one := copyDatabase(ctx, source, target, opts, log, onCopy)
+	return CopyReport{Databases: []DatabaseReport{one}}, one.Err
+}
+
+// copyDatabase copies one database and says what became of it.
+func copyDatabase(ctx context.Context, source, target pg.DSN, opts CopyOptions, log zerolog.Logger, onCopy func(control.Copy)) DatabaseReport {
+	begun := time.Now()
+	r := DatabaseReport{Source: source.Database(), Target: target.Database()}
+	m, err := copyOne(ctx, source, target, opts, log, onCopy)
+	if m != nil {
+		r.fill(m)
+	}
+	r.Err, r.Took = err, time.Since(begun)
+	return r
+}
+
+// copyOne copies one database. The migration is nil where none was begun.
+func copyOne(ctx context.Context, source, target pg.DSN, opts CopyOptions, log zerolog.Logger, onCopy func(control.Copy)) (*migration, error) {
 	cfg := Config{Source: source, Target: target, Jobs: opts.Jobs, Listen: "127.0.0.1:0",
 		LargeObjects: opts.LargeObjects, SourceLockTimeout: defaultLockTimeout, HoldLimit: time.Second, ShutdownTimeout: time.Second}
 	if err := cfg.Validate(); err != nil {
-		return usage(err)
+		return nil, usage(err)
 	}
 	s, err := pg.Connect(ctx, source, pg.WithName("control"))
 	if err != nil {
-		return fmt.Errorf("source: %w", err)
+		return nil, fmt.Errorf("source: %w", err)
 	}
 	defer closeNow(s)
 	t, err := pg.Connect(ctx, target, pg.WithName("control"))
 	if err != nil {
-		return fmt.Errorf("target: %w", err)
+		return nil, fmt.Errorf("target: %w", err)
 	}
 	defer closeNow(t)
 	if err := leadSoon(ctx, t); err != nil {
-		return fmt.Errorf("target: %w", err)
+		return nil, fmt.Errorf("target: %w", err)
 	}
 	m, err := openCopy(ctx, s, t, cfg, opts, log)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	stop := m.watch(ctx, onCopy)
 	err = m.copyWhole(ctx, s, t)
 	stop()
-	if err != nil {
-		return notComplete(m.explained(err, goOnCopy))
+	var refused *refusal
+	if errors.As(err, &refused) && m.id.fresh {
+		return nil, errors.Join(err, journal.Uninstall(context.WithoutCancel(ctx), t))
 	}
-	return nil
+	if err != nil {
+		return m, notComplete(m.explained(err, goOnCopy))
+	}
+	return m, nil
 }
 
 // copyWhole takes the copy to its end. A target that goes away for a while, such as a compute
@@ -102,11 +131,14 @@ func openCopy(ctx context.Context, s, t *pgx.Conn, cfg Config, opts CopyOptions,
 	if id.source != nil || id.target != nil && id.target.Mode != modeCopy {
 		return nil, errors.New("these databases hold a run with a proxy: go on with crossfade run, or remove it with crossfade clean")
 	}
+	if id.target != nil && id.target.Options != opts.kept() {
+		return nil, fmt.Errorf("a copy with other flags was broken off here: go on with %q, or remove it with crossfade clean", strings.TrimSpace("crossfade copy "+id.target.Options))
+	}
 	if id.target == nil {
-		if err := refuseBlocked(ctx, cfg, preflight.Copy, false, log); err != nil {
+		if err := refuseBlocked(ctx, cfg, preflight.Options{Mode: preflight.Copy, LargeObjects: opts.LargeObjects, Scope: opts.scope()}, log); err != nil {
 			return nil, err
 		}
-		if err := install(ctx, s, t, &id, cfg.Source, modeCopy); err != nil {
+		if err := install(ctx, s, t, &id, cfg.Source, modeCopy, opts.kept()); err != nil {
 			return nil, err
 		}
 	} else if !id.target.Phase.AtLeast(journal.PhaseCopied) {
@@ -133,15 +165,17 @@ func (m *migration) endCopy(ctx context.Context, source, target *pgx.Conn) error
 	if snapshots > 1 {
 		return errors.New("a table was rewritten or truncated on the source during the copy, so the tables are not of one moment")
 	}
-	states, err := sequence.Read(ctx, source)
-	if err != nil {
-		return err
-	}
 	if _, err := journal.DropFence(ctx, target, m.lockTimeout); err != nil {
 		return err
 	}
-	if _, err := sequence.Set(ctx, target, states); err != nil {
+	if err := m.setSequences(ctx, source, target); err != nil {
 		return err
+	}
+	if m.opts.DataOnly {
+		if err := putBack(ctx, target); err != nil {
+			return err
+		}
+		return journal.Uninstall(ctx, target)
 	}
 	for _, part := range []schema.Part{schema.Decision, schema.Last} {
 		if err := m.restore(ctx, part, []*pgx.Conn{target}); err != nil {
@@ -151,7 +185,34 @@ func (m *migration) endCopy(ctx context.Context, source, target *pgx.Conn) error
 	if err := schema.Run(ctx, target, schema.IdentityAlways(m.catalog)); err != nil {
 		return err
 	}
+	if err := m.roleSettings(ctx, source, target); err != nil {
+		return err
+	}
 	return journal.Uninstall(ctx, target)
+}
+
+// setSequences takes over the positions of the sequences that are copied.
+func (m *migration) setSequences(ctx context.Context, source, target *pgx.Conn) error {
+	if m.opts.SchemaOnly {
+		return nil
+	}
+	states, err := sequence.Read(ctx, source)
+	if err != nil {
+		return err
+	}
+	if !m.opts.Filter.IsZero() {
+		states = slices.DeleteFunc(states, func(s sequence.State) bool { return !m.takesSequence(s.Name) })
+	}
+	_, err = sequence.Set(ctx, target, states)
+	return err
+}
+
+// roleSettings carries over what ALTER ROLE … SET has given the roles that the
+// target has others for.
+func (m *migration) roleSettings(ctx context.Context, source, target *pgx.Conn) error {
+	findings, err := schema.CopyRoleSettings(ctx, source, target, m.roles)
+	m.note(findings)
+	return err
 }
 
 // copyEvery is how often the figures of a copy are handed on.

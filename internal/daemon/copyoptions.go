@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"crossfade/cutover/preflight"
 	"crossfade/schema"
 )
 
@@ -67,6 +68,12 @@ func (o CopyOptions) Validate() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// scope is what the checks before a copy need to know of it.
+func (o CopyOptions) scope() preflight.Scope {
+	return preflight.Scope{Partial: !o.Filter.SchemaIsWhole(), Clean: o.Clean, SchemaOnly: o.SchemaOnly, DataOnly: o.DataOnly,
+		NoACL: o.NoACL, MakeRoles: o.Roles}
 }
 
 // kept is what decides on the result, in the words of the command line. A copy that

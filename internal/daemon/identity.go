@@ -76,14 +76,14 @@ const (
 // install makes the schema crossfade on both sides, the target's first: a run
 // row on the target alone, in its first phase, is a start that was cut short
 // and is finished here.
-func install(ctx context.Context, source, target *pgx.Conn, id *identity, sourceDSN pg.DSN, mode string) error {
+func install(ctx context.Context, source, target *pgx.Conn, id *identity, sourceDSN pg.DSN, mode, options string) error {
 	if id.target == nil {
 		system, err := systemIdentifier(ctx, sourceDSN)
 		if err != nil && mode == modeRun {
 			return err
 		}
 		run := strings.ToLower(rand.Text()[:10])
-		t := journal.TargetRun{RunID: run, Key: rand.Text(), Mode: mode, SourceSystem: system, SourceDatabase: sourceDSN.Database(),
+		t := journal.TargetRun{RunID: run, Key: rand.Text(), Mode: mode, Options: options, SourceSystem: system, SourceDatabase: sourceDSN.Database(),
 			Slot: journal.SlotPrefix + run}
 		if err := journal.InstallTarget(ctx, target, t); err != nil {
 			return fmt.Errorf("on the target: %w", err)

@@ -35,15 +35,16 @@ type migration struct {
 	limit          *copy.Limiter        // of the copy; nil for none
 	onBlocked      func([]slot.Blocker) // told while the slot's creation waits, and with none when it does not; may be nil
 
-	mu       sync.Mutex
-	phase    journal.Phase
-	copier   *copy.Copier
-	plan     *schema.Plan      // of the kept archive
-	dumped   map[uint32]bool   // oids of the tables in it; one that was made later is not on the target
-	catalog  *catalog.Database // the source's, as old as the archive or read again
-	version  int               // the target's major version
-	rewrite  *schema.Rewrite   // what is changed in the archive's definitions, once it is known
-	findings []schema.Finding  // what was left out, by this start
+	mu          sync.Mutex
+	phase       journal.Phase
+	copier      *copy.Copier
+	plan        *schema.Plan      // of the kept archive
+	dumped      map[uint32]bool   // oids of the tables in it; one that was made later is not on the target
+	withoutData map[uint32]bool   // tables and sequences that come without what is in them
+	catalog     *catalog.Database // the source's, as old as the archive or read again
+	version     int               // the target's major version
+	rewrite     *schema.Rewrite   // what is changed in the archive's definitions, once it is known
+	findings    []schema.Finding  // what was left out, by this start
 }
 
 // sessions of the run: on the source plain, on the target with the run's key.
@@ -213,8 +214,15 @@ func (m *migration) loadPlan(ctx context.Context, target *pgx.Conn, held *snapsh
 			dumped[e.OID] = true
 		}
 	}
+	if m.oneShot() {
+		narrow(db, archive)
+	}
+	withoutData, err := m.opts.Filter.TablesWithoutData(ctx, m.source)
+	if err != nil {
+		return err
+	}
 	m.mu.Lock()
-	m.dumped = dumped
+	m.dumped, m.withoutData = dumped, withoutData
 	m.plan, m.catalog, m.version = schema.NewPlan(archive), db, snapshot.Version(target)/10000
 	m.mu.Unlock()
 	return nil
@@ -223,13 +231,19 @@ func (m *migration) loadPlan(ctx context.Context, target *pgx.Conn, held *snapsh
 // preData restores what rows need, makes identity columns writable and closes
 // the target's fence.
 func (m *migration) preData(ctx context.Context, target *pgx.Conn) error {
+	if m.opts.DataOnly {
+		return m.openTables(ctx, target)
+	}
+	if err := m.makeRoom(ctx, target); err != nil {
+		return err
+	}
 	if err := m.restore(ctx, schema.PreData, []*pgx.Conn{target}); err != nil {
 		return err
 	}
 	if err := schema.Run(ctx, target, schema.IdentityByDefault(m.catalog)); err != nil {
 		return err
 	}
-	if err := journal.PrepareFence(ctx, target, m.lockTimeout, true); err != nil {
+	if err := m.shut(ctx, target); err != nil {
 		return err
 	}
 	return m.reach(ctx, target, journal.PhasePrepared)
@@ -249,7 +263,7 @@ func (m *migration) restore(ctx context.Context, part schema.Part, conns []*pgx.
 func (m *migration) copy(ctx context.Context, held *snapshot.Holder) error {
 	var tables []copy.Table
 	for _, r := range m.catalog.Relations {
-		if r.Kind != catalog.KindTable || !m.dumped[r.OID] {
+		if r.Kind != catalog.KindTable || !m.dumped[r.OID] || m.withoutData[r.OID] || m.opts.SchemaOnly {
 			continue
 		}
 		tables = append(tables, copy.Table{OID: r.OID, Name: r.Name(), Columns: r.CopyColumns(), Binary: r.BinarySafe})
@@ -284,14 +298,25 @@ func (m *migration) afterCopy(ctx context.Context, target *pgx.Conn) error {
 		defer closeNow(conn)
 		conns = append(conns, conn)
 	}
-	if err := m.restore(ctx, schema.AfterCopy, conns); err != nil {
-		return err
+	if !m.opts.DataOnly {
+		if err := m.restore(ctx, schema.AfterCopy, conns); err != nil {
+			return err
+		}
+	}
+	if m.opts.SchemaOnly {
+		return m.reach(ctx, target, journal.PhaseIndexed)
 	}
 	for _, r := range m.catalog.Relations {
 		if !m.dumped[r.OID] {
 			continue
 		}
-		if _, err := target.Exec(ctx, "ANALYZE "+r.Name().String()); err != nil {
+		_, err := target.Exec(ctx, "ANALYZE "+r.Name().String())
+		if code := pg.Code(err); code != "" && !pg.ConnectionLost(err) { // a partition may be a foreign table
+			m.note([]schema.Finding{{Kind: "STATISTICS", Schema: r.Schema, Name: r.Rel, SQLSTATE: code, Harmless: true,
+				Message: "the planner has none: " + err.Error(), Remedy: "run ANALYZE on the target"}})
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("analyse %s: %w", r.Name().Display(), err)
 		}
 	}
@@ -336,6 +361,15 @@ func (m *migration) decisionSQL() (*schema.DecisionSQL, error) {
 func (m *migration) last(ctx context.Context, conn *pgx.Conn) error {
 	if err := m.restore(ctx, schema.Last, []*pgx.Conn{conn}); err != nil {
 		return err
+	}
+	if source, err := m.connectSource(ctx); err != nil { // the target is active: the source may be gone
+		m.log.Warn().Err(err).Msg("settings of roles are not carried over")
+	} else {
+		err := m.roleSettings(ctx, source, conn)
+		closeNow(source)
+		if err != nil {
+			return err
+		}
 	}
 	return schema.RefreshMatViews(ctx, conn, m.catalog.MatViews)
 }

@@ -95,6 +95,7 @@ CREATE TABLE crossfade.run (
 	run_id text NOT NULL,
 	key text NOT NULL,
 	mode text NOT NULL DEFAULT 'run',
+	options text NOT NULL DEFAULT '',
 	source_system text NOT NULL,
 	source_database text NOT NULL,
 	slot text NOT NULL DEFAULT '',
@@ -146,6 +147,11 @@ CREATE TABLE crossfade.item (
 	nsp text NOT NULL DEFAULT '',
 	name text NOT NULL,
 	done boolean NOT NULL DEFAULT true
+);
+CREATE TABLE crossfade.aside (
+	id integer PRIMARY KEY,
+	name text NOT NULL,
+	sql text NOT NULL
 );
 CREATE TABLE crossfade.pin (
 	role text NOT NULL,

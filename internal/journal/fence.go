@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,9 +97,18 @@ func ReadFence(ctx context.Context, conn *pgx.Conn) (FenceState, error) {
 // its lock at most lockTimeout at a time, so that no statement of the
 // application waits longer behind it, and tries again until ctx ends.
 func PrepareFence(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, enabled bool) error {
+	return PrepareFenceOf(ctx, conn, lockTimeout, enabled, nil)
+}
+
+// PrepareFenceOf is PrepareFence for the tables that pick tells, all of them
+// where it is nil.
+func PrepareFenceOf(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, enabled bool, pick func(pg.Name) bool) error {
 	missing, err := MissingFence(ctx, conn)
 	if err != nil {
 		return err
+	}
+	if pick != nil {
+		missing = slices.DeleteFunc(missing, func(n pg.Name) bool { return !pick(n) })
 	}
 	state := "DISABLE TRIGGER "
 	if enabled {

@@ -14,6 +14,7 @@ import (
 type TargetRun struct {
 	RunID, Key     string
 	Mode           string // "run" or "copy"
+	Options        string // of a copy: the flags that decide on its result
 	SourceSystem   string // system identifier of the source's cluster
 	SourceDatabase string
 	Slot           string
@@ -55,8 +56,8 @@ func rank(p Phase) int {
 // InstallTarget makes the schema on the target with its run row.
 func InstallTarget(ctx context.Context, conn *pgx.Conn, r TargetRun) error {
 	return install(ctx, conn, TargetDDL,
-		`INSERT INTO crossfade.run (run_id, key, mode, source_system, source_database, slot) VALUES ($1, $2, $3, $4, $5, $6)`,
-		r.RunID, r.Key, r.Mode, r.SourceSystem, r.SourceDatabase, r.Slot)
+		`INSERT INTO crossfade.run (run_id, key, mode, options, source_system, source_database, slot) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		r.RunID, r.Key, r.Mode, r.Options, r.SourceSystem, r.SourceDatabase, r.Slot)
 }
 
 // LoadTarget reads the target's run row, nil where there is no run.
@@ -67,8 +68,8 @@ func LoadTarget(ctx context.Context, q Querier) (*TargetRun, error) {
 	}
 	var r TargetRun
 	var lsn *string
-	err = q.QueryRow(ctx, `SELECT run_id, key, mode, source_system, source_database, slot, phase, consistent_point::text, archive FROM crossfade.run`).
-		Scan(&r.RunID, &r.Key, &r.Mode, &r.SourceSystem, &r.SourceDatabase, &r.Slot, &r.Phase, &lsn, &r.Archive)
+	err = q.QueryRow(ctx, `SELECT run_id, key, mode, options, source_system, source_database, slot, phase, consistent_point::text, archive FROM crossfade.run`).
+		Scan(&r.RunID, &r.Key, &r.Mode, &r.Options, &r.SourceSystem, &r.SourceDatabase, &r.Slot, &r.Phase, &lsn, &r.Archive)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}

@@ -5,20 +5,22 @@ import "crossfade/internal/pg"
 // Database is what a catalog says at one moment. Nobody changes it after Read,
 // so it may be shared.
 type Database struct {
-	Name         string
-	Version      int    // server_version_num, such as 150004
-	Encoding     string // of the database
-	Schemas      []string
-	Relations    []*Relation // tables of the application, by schema and name
-	Config       []*Relation // configuration tables of extensions, whose rows are to be copied where Condition holds
-	Sequences    []Sequence
-	Extensions   []Extension
-	ForeignKeys  []ForeignKey
-	Triggers     []Trigger
-	Rules        []Rule
-	MatViews     []MatView // each behind those that it reads
-	Publications []string
-	LargeObjects int64 // exact up to MaxLargeObjects
+	Name           string
+	Version        int    // server_version_num, such as 150004
+	Encoding       string // of the database
+	Schemas        []string
+	Relations      []*Relation // tables of the application, by schema and name
+	Config         []*Relation // configuration tables of extensions, whose rows are to be copied where Condition holds
+	Sequences      []Sequence
+	Extensions     []Extension
+	ForeignKeys    []ForeignKey
+	Triggers       []Trigger
+	Rules          []Rule
+	MatViews       []MatView // each behind those that it reads
+	Publications   []string
+	Subscriptions  []string  // of this database
+	InvalidIndexes []pg.Name // that could not be built, which pg_dump leaves out
+	LargeObjects   int64     // exact up to MaxLargeObjects
 
 	byOID  map[uint32]*Relation
 	byName map[pg.Name]*Relation

@@ -72,6 +72,8 @@ func (r *reader) all(ctx context.Context) error {
 		{"rules", r.rules},
 		{"materialised views", r.matViews},
 		{"publications", r.publications},
+		{"subscriptions", r.subscriptions},
+		{"invalid indexes", r.invalidIndexes},
 		{"large objects", r.largeObjects},
 	} {
 		if err := step.read(ctx); err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
 )
 
 const extensionsQuery = `
@@ -140,6 +142,29 @@ func (r *reader) publications(ctx context.Context) error {
 			var name string
 			err := row.Scan(&name)
 			r.db.Publications = append(r.db.Publications, name)
+			return err
+		})
+}
+
+func (r *reader) subscriptions(ctx context.Context) error {
+	return each(ctx, r.conn, `SELECT s.subname::text FROM pg_catalog.pg_subscription s
+		JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = pg_catalog.current_database() ORDER BY 1`, nil,
+		func(row pgx.CollectableRow) error {
+			var name string
+			err := row.Scan(&name)
+			r.db.Subscriptions = append(r.db.Subscriptions, name)
+			return err
+		})
+}
+
+func (r *reader) invalidIndexes(ctx context.Context) error {
+	return each(ctx, r.conn, `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_index i
+		JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE NOT (i.indisvalid AND i.indisready) AND c.relkind = 'i' AND `+UserSchema+` ORDER BY 1, 2`, nil,
+		func(row pgx.CollectableRow) error {
+			var name pg.Name
+			err := row.Scan(&name.Schema, &name.Name)
+			r.db.InvalidIndexes = append(r.db.InvalidIndexes, name)
 			return err
 		})
 }

@@ -11,10 +11,11 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistenc
 	coalesce(pg_catalog.pg_relation_filenode(c.oid), 0), c.relispartition, c.relhassubclass, c.relreplident::text,
 	CASE c.relkind WHEN 'r' THEN coalesce(pg_catalog.pg_relation_size(c.oid), 0) ELSE 0 END,
 	pg_catalog.current_setting('block_size')::pg_catalog.int8, c.reltuples::pg_catalog.float8, c.relrowsecurity, c.relforcerowsecurity,
-	coalesce(x.extname::text, ''), coalesce(x.condition, '')
+	coalesce(x.extname::text, ''), coalesce(x.condition, ''), coalesce(s.spcname::text, '')
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam
+LEFT JOIN pg_catalog.pg_tablespace s ON s.oid = c.reltablespace
 LEFT JOIN (
 	SELECT e.extname, k.oid, e.extcondition[k.i] AS condition
 	FROM pg_catalog.pg_extension e, LATERAL pg_catalog.unnest(e.extconfig) WITH ORDINALITY AS k (oid, i)
@@ -32,7 +33,8 @@ func (r *reader) relations(ctx context.Context) error {
 		var kind, persistence, identity string
 		var block int64
 		err := row.Scan(&rel.OID, &rel.Schema, &rel.Rel, &kind, &persistence, &rel.AccessMethod, &rel.FileNode, &rel.Partition,
-			&rel.Children, &identity, &rel.Bytes, &block, &rel.Rows, &rel.RowSecurity, &rel.ForceRLS, &rel.Extension, &rel.Condition)
+			&rel.Children, &identity, &rel.Bytes, &block, &rel.Rows, &rel.RowSecurity, &rel.ForceRLS, &rel.Extension, &rel.Condition,
+			&rel.Tablespace)
 		if err != nil {
 			return err
 		}

@@ -30,6 +30,7 @@ type Relation struct {
 	Schema, Rel     string
 	Kind            byte // KindTable or KindPartitioned
 	Persistence     byte
+	Tablespace      string   // "" for the database's own
 	AccessMethod    string   // "" for a partitioned table
 	FileNode        uint32   // pg_relation_filenode, 0 for a partitioned table
 	Partition       bool     // it is a partition of Parent

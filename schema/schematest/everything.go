@@ -81,9 +81,15 @@ func (e *Everything) drop(t testing.TB, c *pgcluster.Cluster) {
 	pgtest.Exec(t, conn, "DROP SUBSCRIPTION IF EXISTS sub")
 	_ = conn.Close(context.Background())
 	pgtest.Drop(t, c, e.DSN.Database())
+	pgtest.Exec(t, pgtest.Conn(t, c.AdminDSN("postgres")), "DROP TABLESPACE IF EXISTS "+e.Space)
+	e.DropRoles(t, c)
+}
+
+// DropRoles drops the roles that a copy has made on another cluster. Their
+// databases are gone.
+func (e *Everything) DropRoles(t testing.TB, c *pgcluster.Cluster) {
 	admin := pgtest.Conn(t, c.AdminDSN("postgres"))
-	pgtest.Exec(t, admin, "DROP TABLESPACE IF EXISTS "+e.Space)
 	for _, role := range []string{e.App, e.Reader} {
-		pgtest.Exec(t, admin, "DROP ROLE "+role)
+		pgtest.Exec(t, admin, "DROP ROLE IF EXISTS "+role)
 	}
 }

@@ -31,7 +31,10 @@ CREATE TEXT SEARCH DICTIONARY kind.of_template (TEMPLATE = kind.template);
 CREATE TEXT SEARCH CONFIGURATION kind.of_parser (PARSER = kind.parser);
 COMMENT ON TEXT SEARCH PARSER kind.parser IS 'a parser';
 
-CREATE TRUSTED LANGUAGE kindlang HANDLER plpgsql_call_handler INLINE plpgsql_inline_handler VALIDATOR plpgsql_validator;
+CREATE FUNCTION kind.lang_handler() RETURNS language_handler LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler';
+CREATE FUNCTION kind.lang_inline(internal) RETURNS void LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_inline_handler';
+CREATE FUNCTION kind.lang_validator(oid) RETURNS void LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_validator';
+CREATE TRUSTED LANGUAGE kindlang HANDLER kind.lang_handler INLINE kind.lang_inline VALIDATOR kind.lang_validator;
 COMMENT ON LANGUAGE kindlang IS 'another name';
 CREATE FUNCTION kind.in_kindlang() RETURNS integer LANGUAGE kindlang AS 'BEGIN RETURN 1; END';
 CREATE TRANSFORM FOR integer LANGUAGE kindlang (FROM SQL WITH FUNCTION pg_catalog.prsd_lextype(internal), TO SQL WITH FUNCTION pg_catalog.int4recv(internal));

@@ -1,0 +1,85 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/journal"
+	"crossfade/internal/pg"
+	"crossfade/schema"
+	"crossfade/schema/catalog"
+)
+
+// narrow leaves of the source's catalog what the archive takes along.
+func narrow(db *catalog.Database, archive *schema.Archive) {
+	taken := map[uint32]bool{}
+	for _, e := range archive.Entries {
+		switch e.Kind {
+		case "TABLE", "MATERIALIZED VIEW", "SEQUENCE":
+			taken[e.OID] = true
+		}
+	}
+	db.Relations = slices.DeleteFunc(db.Relations, func(r *catalog.Relation) bool { return !taken[r.OID] })
+	db.MatViews = slices.DeleteFunc(db.MatViews, func(v catalog.MatView) bool { return !taken[v.OID] })
+	db.Sequences = slices.DeleteFunc(db.Sequences, func(s catalog.Sequence) bool { return s.Extension == "" && !taken[s.OID] })
+	db.Index()
+}
+
+// takesSequence reports whether the position of a sequence is copied.
+func (m *migration) takesSequence(name pg.Name) bool {
+	return slices.ContainsFunc(m.catalog.Sequences, func(s catalog.Sequence) bool { return s.Name() == name && !m.withoutData[s.OID] })
+}
+
+// makeRoom makes the roles that the schema names and drops what is in its way,
+// where the copy was asked to.
+func (m *migration) makeRoom(ctx context.Context, target *pgx.Conn) error {
+	if m.opts.Roles {
+		source, err := m.connectSource(ctx)
+		if err != nil {
+			return err
+		}
+		roles, err := schema.ReadRoles(ctx, source)
+		closeNow(source)
+		if err != nil {
+			return err
+		}
+		report, err := schema.MakeRoles(ctx, target, roles, m.roles, m.log)
+		m.note(report.Findings)
+		if err != nil {
+			return err
+		}
+	}
+	if !m.opts.Clean {
+		return nil
+	}
+	var begun bool // what is there has been restored by us
+	if err := target.QueryRow(ctx, `SELECT EXISTS (SELECT FROM crossfade.item)`).Scan(&begun); err != nil {
+		return fmt.Errorf("read what was restored: %w", err)
+	}
+	if begun {
+		return nil
+	}
+	n, err := m.plan.DropExisting(ctx, target)
+	if err != nil {
+		return &refusal{err}
+	}
+	m.log.Info().Int("objects", n).Msg("what the target had of them is dropped")
+	return nil
+}
+
+// refusal is an error of a copy that has changed nothing but what its journal is.
+type refusal struct{ error }
+
+func (r *refusal) Unwrap() error { return r.error }
+
+// shut closes the fence on the target's tables, but where a one-shot copy is not
+// alone there, on those that it copies only.
+func (m *migration) shut(ctx context.Context, target *pgx.Conn) error {
+	if !m.oneShot() {
+		return journal.PrepareFence(ctx, target, m.lockTimeout, true)
+	}
+	return journal.PrepareFenceOf(ctx, target, m.lockTimeout, true, func(n pg.Name) bool { return m.catalog.Lookup(n) != nil })
+}
