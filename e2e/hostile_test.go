@@ -218,6 +218,11 @@ func errorLine(t *testing.T, out string) string {
 	return found[0]
 }
 
+func lastLine(out string) string {
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	return lines[len(lines)-1]
+}
+
 // TestTroubleWithinARun is the same under `run`, which serves the applications on and goes on by
 // itself where it can.
 func TestTroubleWithinARun(t *testing.T) {
@@ -249,7 +254,11 @@ func TestTroubleWithinARun(t *testing.T) {
 			app := application(t, p, "0")
 			pgtest.Exec(t, app, "INSERT INTO public.big VALUES (0, 'while it stands')")
 			if !x.waits {
-				require.Equal(t, 0, p.stop())
+				require.Equal(t, 3, p.stop(), "it could not complete")
+				said := lastLine(p.log.String())
+				for _, w := range x.says {
+					require.Contains(t, said, w)
+				}
 			}
 			x.mend(t, s)
 			if !x.waits {
