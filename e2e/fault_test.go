@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/neonlike"
+	"crossfade/internal/neonlike/neontest"
 	"crossfade/internal/pg"
 	"crossfade/internal/pgcluster"
 	"crossfade/internal/pgcluster/pgtest"
@@ -43,9 +44,7 @@ func startShop(t *testing.T, p *process, clients int) *workload.Workload {
 // ownSides are sides on clusters of the test's own, which it may stop.
 func ownSides(t *testing.T) *sides {
 	t.Helper()
-	b, err := pgcluster.Find()
-	require.NoError(t, err)
-	s := &sides{sourceCluster: pgtest.Own(t, pgtest.Source), targetCluster: pgtest.Own(t, pgtest.Target, func(c *pgcluster.Config) { *c = neonlike.Config(b, false) })}
+	s := &sides{sourceCluster: pgtest.Own(t, pgtest.Source), targetCluster: neontest.Own(t)}
 	// Dropped with their clusters, which may be down at the end.
 	name := "t" + strings.ToLower(rand.Text()[:12])
 	admin := adminOf(t, s.sourceCluster, "postgres")
@@ -58,7 +57,7 @@ func ownSides(t *testing.T) *sides {
 	defer cancel()
 	plain, err := neonlike.Prepare(ctx, s.targetCluster, neonlike.Options{})
 	require.NoError(t, err)
-	s.neon = endpointOf(t, s.targetCluster)
+	s.neon = neontest.Endpoint(t, s.targetCluster)
 	s.target = s.neon.DSN(plain.User(), plain.Password(), plain.Database())
 	return s
 }

@@ -218,6 +218,11 @@ func errorLine(t *testing.T, out string) string {
 	return found[0]
 }
 
+func lastLine(out string) string {
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	return lines[len(lines)-1]
+}
+
 // TestTroubleWithinARun is the same under `run`, which serves the applications on and goes on by
 // itself where it can.
 func TestTroubleWithinARun(t *testing.T) {
@@ -249,7 +254,11 @@ func TestTroubleWithinARun(t *testing.T) {
 			app := application(t, p, "0")
 			pgtest.Exec(t, app, "INSERT INTO public.big VALUES (0, 'while it stands')")
 			if !x.waits {
-				require.Equal(t, 0, p.stop())
+				require.Equal(t, 3, p.stop(), "it could not complete")
+				said := lastLine(p.log.String())
+				for _, w := range x.says {
+					require.Contains(t, said, w)
+				}
 			}
 			x.mend(t, s)
 			if !x.waits {
@@ -285,21 +294,34 @@ func (p *process) awaitBlocker(code string) control.Blocker {
 	return found
 }
 
-// TestAProjectFillsUpWhileItIsFollowed reaches the limit behind the copy. The run waits and goes on.
-func TestAProjectFillsUpWhileItIsFollowed(t *testing.T) {
+// TestAProjectFillsUp has check name the limit before it is reached and behind it, and reaches it behind the
+// copy. The run waits and goes on.
+func TestAProjectFillsUp(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("with -short the limit is reached in the copy only")
 	}
 	s := ownSides(t)
 	loadHostile(t, s)
+	requireCheck := func(code int, says ...string) {
+		out, got := s.say(t, nil, "check")
+		require.Equal(t, code, got, out)
+		for _, w := range says {
+			require.Contains(t, out, w)
+		}
+	}
+	requireCheck(0)
+	limited(3)(t, s)
+	requireCheck(0, "project_size_limit", "raise the limit")
+	pgtest.Exec(t, pgtest.Conn(t, s.source), "REVOKE SELECT ON public.small FROM "+s.source.User())
+	require.NoError(t, s.neon.SetSizeLimit(context.Background(), 1))
+	requireCheck(1, "target_full", "project size limit (1 MB)", "raise the limit", "table_not_readable", "public.small", "GRANT SELECT")
+	require.NoError(t, s.neon.SetSizeLimit(context.Background(), 0))
+	pgtest.Exec(t, pgtest.Conn(t, s.source), "GRANT SELECT ON public.small TO "+s.source.User())
 	p := newProcess(t, s)
 	p.start()
 	p.awaitFollowing()
 	require.NoError(t, s.neon.SetSizeLimit(context.Background(), 1))
-	out, code := s.say(t, nil, "check")
-	require.NotEqual(t, 0, code, out)
-	require.Contains(t, out, "target_full")
 	pgtest.Exec(t, application(t, p, "0"), "INSERT INTO public.small SELECT i, i FROM generate_series(1001, 1100) i")
 	b := p.awaitBlocker("migration_waits")
 	oneLine(t, b.Detail+"; "+b.Remedy, "project size limit (1 MB)", "raise the limit")
@@ -311,7 +333,7 @@ func TestAProjectFillsUpWhileItIsFollowed(t *testing.T) {
 	requireSameRows(t, s)
 }
 
-// TestAPlainTarget moves a database to plain PostgreSQL without TLS, by a copy and by a cutover.
+// TestAPlainTarget moves a database to plain PostgreSQL without TLS.
 func TestAPlainTarget(t *testing.T) {
 	t.Parallel()
 	s := plainSides(t)

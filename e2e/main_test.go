@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"crossfade/internal/neonlike/neontest"
 	"crossfade/internal/pgcluster/pgtest"
 )
 
@@ -39,5 +40,5 @@ func TestMain(m *testing.M) {
 		os.RemoveAll(dir)
 		os.Exit(1)
 	}
-	pgtest.Main(m, front.close, func() error { return os.RemoveAll(dir) })
+	pgtest.Main(m, neontest.Close, func() error { return os.RemoveAll(dir) })
 }

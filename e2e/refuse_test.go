@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"crossfade/internal/neonlike/neontest"
 	"crossfade/internal/pgcluster"
 	"crossfade/internal/pgcluster/pgtest"
 )
@@ -99,9 +100,9 @@ func TestAPortInUseIsRefused(t *testing.T) {
 func TestASourceThatDoesNotDecodeIsRefusedForRunOnly(t *testing.T) {
 	t.Parallel()
 	c := pgtest.Own(t, pgtest.Source, func(cfg *pgcluster.Config) { cfg.Settings = map[string]string{"wal_level": "replica"} })
-	s := &sides{sourceCluster: c, targetCluster: neon(t), source: pgtest.Database(t, c)}
-	s.neon = endpointOf(t, s.targetCluster)
-	s.target = neonDatabase(t, s.neon)
+	s := &sides{sourceCluster: c, targetCluster: neontest.Shared(t), source: pgtest.Database(t, c)}
+	s.neon = neontest.Endpoint(t, s.targetCluster)
+	s.target = neontest.Database(t, s.neon)
 	pgtest.Exec(t, pgtest.Conn(t, s.source), `CREATE TABLE public.kept (id int PRIMARY KEY, b text); INSERT INTO public.kept VALUES (1, 'x'), (2, 'y')`)
 	refusal{code: 1, says: []string{"wal_level", "logical"}}.try(t, s)
 	out, code := program(t, s.env(), "copy")

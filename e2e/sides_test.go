@@ -1,8 +1,6 @@
 package e2e_test
 
 import (
-	"context"
-	"crypto/rand"
 	"os/exec"
 	"slices"
 	"strings"
@@ -12,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/neonlike"
+	"crossfade/internal/neonlike/neontest"
 	"crossfade/internal/pg"
 	"crossfade/internal/pgcluster"
 	"crossfade/internal/pgcluster/pgtest"
@@ -30,10 +29,10 @@ type sides struct {
 // Neon, which is reached through its front.
 func newSides(t *testing.T) *sides {
 	t.Helper()
-	s := &sides{sourceCluster: pgtest.Shared(t, pgtest.Source), targetCluster: neon(t)}
+	s := &sides{sourceCluster: pgtest.Shared(t, pgtest.Source), targetCluster: neontest.Shared(t)}
 	s.source = pgtest.Database(t, s.sourceCluster)
-	s.neon = endpointOf(t, s.targetCluster)
-	s.target = neonDatabase(t, s.neon)
+	s.neon = neontest.Endpoint(t, s.targetCluster)
+	s.target = neontest.Database(t, s.neon)
 	return s
 }
 
@@ -43,31 +42,6 @@ func plainSides(t *testing.T) *sides {
 	s := &sides{sourceCluster: pgtest.Shared(t, pgtest.Source), targetCluster: pgtest.Shared(t, pgtest.Target)}
 	s.source, s.target = pgtest.Database(t, s.sourceCluster), pgtest.Database(t, s.targetCluster)
 	return s
-}
-
-// neon returns the shared cluster that is like Neon, with room for the sessions
-// of several tests.
-func neon(t *testing.T) *pgcluster.Cluster {
-	t.Helper()
-	return pgtest.SharedAs(t, "neon", func() pgcluster.Config {
-		b, err := pgcluster.Find()
-		require.NoError(t, err)
-		cfg := neonlike.Config(b, false)
-		cfg.Settings["max_connections"] = "400"
-		return cfg
-	})
-}
-
-// neonDatabase makes a database as a Neon project has it, dropped at the end.
-func neonDatabase(t *testing.T, e *neonlike.Endpoint) pg.DSN {
-	t.Helper()
-	name := "n" + strings.ToLower(rand.Text()[:12])
-	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Timeout)
-	defer cancel()
-	plain, err := neonlike.Prepare(ctx, e.Cluster(), neonlike.Options{Owner: name, Database: name})
-	require.NoError(t, err)
-	t.Cleanup(func() { pgtest.Drop(t, e.Cluster(), name) })
-	return e.DSN(plain.User(), plain.Password(), plain.Database())
 }
 
 // adminOf opens a superuser's session in a database of a side.

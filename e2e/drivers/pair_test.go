@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/internal/neonlike/neontest"
 	"crossfade/internal/pg"
 	"crossfade/internal/pgcluster/pgtest"
 )
@@ -49,8 +50,8 @@ var tables = []string{
 	`CREATE POLICY tenant ON public.account USING (tenant = current_setting('app.tenant'))`,
 }
 
-// pair is a prepared database on each of two clusters. Role, password and name
-// of the database differ from side to side.
+// pair is a prepared database on each of two clusters, of which the target is like
+// Neon, behind its front. Role, password and name of the database differ from side to side.
 type pair struct {
 	source, target pg.DSN
 }
@@ -62,10 +63,10 @@ var making sync.Mutex
 func newPair(t *testing.T) *pair {
 	making.Lock()
 	defer making.Unlock()
-	p := &pair{
-		source: pgtest.Database(t, pgtest.Shared(t, pgtest.Source)),
-		target: pgtest.Database(t, pgtest.Shared(t, pgtest.Target)),
-	}
+	neon := neontest.Endpoint(t, neontest.Shared(t))
+	p := &pair{source: pgtest.Database(t, pgtest.Shared(t, pgtest.Source)), target: neontest.Database(t, neon)}
+	// The applications' role sees what policies let it see, as the source's does.
+	pgtest.Exec(t, pgtest.Conn(t, neon.Cluster().AdminDSN("postgres")), "ALTER ROLE "+p.target.User()+" NOBYPASSRLS")
 	source, target := pgtest.Conn(t, p.source), pgtest.Conn(t, p.target)
 	align(t, source, target)
 	other := types

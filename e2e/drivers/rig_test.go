@@ -18,6 +18,7 @@ import (
 	"crossfade/proxy"
 	"crossfade/proxy/auth"
 	"crossfade/proxy/backend"
+	"crossfade/proxy/tlsconf"
 )
 
 const (
@@ -59,7 +60,7 @@ func newRig(t *testing.T, p *pair) *rig {
 	t.Helper()
 	endpoint := func(dsn pg.DSN) proxy.Endpoint {
 		return proxy.Endpoint{
-			Dial:        backend.Config{Address: net.JoinHostPort(dsn.Host(), strconv.Itoa(dsn.Port()))},
+			Dial:        backend.Config{Address: dsn.Address(), TLS: tlsconf.FromPgx(dsn.Config())},
 			Credentials: func(user string) (string, string, bool) { return dsn.User(), dsn.Password(), user == p.source.User() },
 			Database:    func(string) string { return dsn.Database() },
 		}

@@ -207,7 +207,7 @@ func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.failed != nil {
-		return notComplete(d.failed)
+		return notComplete(d.explainedEnd(d.failed))
 	}
 	return nil
 }

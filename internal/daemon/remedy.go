@@ -58,6 +58,15 @@ func (m *migration) explained(err error, goOn string) error {
 	return fmt.Errorf("%w; %s, then %s", err, what, goOn)
 }
 
+// explainedEnd adds the remedy to the error with which the migration of `run` stopped.
+func (d *daemon) explainedEnd(err error) error {
+	var given *givenUpError
+	if errors.As(err, &given) { // it has words of its own
+		return err
+	}
+	return d.migration.explained(err, "start crossfade run again to go on: what was copied stays")
+}
+
 // unbuildable returns the table on which an index or a constraint could not be built because
 // rows contradict it.
 func unbuildable(err error) (table pg.Name, ok bool) {

@@ -3,7 +3,7 @@
 // follow, cutover, and then the proof.
 //
 // The source's role owns its tables and is no superuser; the target is like
-// Neon (internal/neonlike), with another superuser. The daemon is the one of
+// Neon (internal/neonlike), with another superuser, and is reached through its front. The daemon is the one of
 // `crossfade run`, within this process, told what to do over its control socket.
 //
 // Invariant: Run returns an error when a client met an error, or when an

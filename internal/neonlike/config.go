@@ -59,6 +59,7 @@ func Config(b pgcluster.Binaries, logical bool) pgcluster.Config {
 		Settings:  s,
 		HBA:       []string{"local all all trust"}, // for the front; nobody else can reach the socket's directory
 		InitArgs:  initArgs(b.Major),
+		Adapt:     trust,
 	}
 }
 

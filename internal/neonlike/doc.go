@@ -39,8 +39,10 @@
 // # Where it differs
 //
 // Neon lets members of neon_superuser do a few things that plain PostgreSQL
-// refuses: publications FOR ALL TABLES, event triggers, and many extensions
-// that are marked as trusted there. A test must not take these for Neon's behaviour.
+// refuses: publications FOR ALL TABLES, event triggers, and extensions of others.
+// A test must not take these for Neon's behaviour. Of PostgreSQL's own
+// extensions those that Neon trusts are trusted (trust), where the programs
+// are laid out as Debian does it.
 //
 // What Neon refuses and PostgreSQL does not (tablespaces, hashed or weak
 // passwords, a project that is full) the front refuses by the text of the

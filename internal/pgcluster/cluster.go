@@ -28,6 +28,11 @@ type Config struct {
 	InitArgs  []string          // more arguments of initdb
 	Dir       string            // directory to make the cluster's own in; the system's temporary one when empty
 	Log       io.Writer         // gets the server's log too; may be nil
+
+	// Adapt, if set, is called once, before the first start. It may put files into the
+	// cluster's directory, which the servers' user then owns, and returns the server program
+	// to run.
+	Adapt func(dir string, b Binaries) (program string, err error)
 }
 
 // Cluster is one running or stopped cluster. Its methods may be called from
@@ -37,6 +42,7 @@ type Cluster struct {
 	own      owner
 	dir      string
 	password string
+	program  string // of the server
 
 	mu     sync.Mutex // guards what follows
 	port   int
@@ -130,6 +136,15 @@ func (c *Cluster) create(ctx context.Context) error {
 		"local replication all scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"), "\n") + "\n"
 	if err := os.WriteFile(filepath.Join(c.data(), "pg_hba.conf"), []byte(hba), 0o600); err != nil {
 		return fmt.Errorf("write pg_hba.conf: %w", err)
+	}
+	c.program = c.cfg.Binaries.Path("postgres")
+	if c.cfg.Adapt != nil {
+		if c.program, err = c.cfg.Adapt(c.dir, c.cfg.Binaries); err != nil {
+			return err
+		}
+		if err := c.own.ownAll(c.dir); err != nil {
+			return fmt.Errorf("hand directory of the cluster over: %w", err)
+		}
 	}
 	return nil
 }

@@ -2,8 +2,10 @@ package pgcluster
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"syscall"
 )
@@ -47,4 +49,17 @@ func (o owner) own(path string) error {
 		return nil
 	}
 	return os.Chown(path, o.uid, o.gid)
+}
+
+// ownAll is own for all that is below a directory; what links lead to is left.
+func (o owner) ownAll(dir string) error {
+	if !o.switched {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, o.uid, o.gid)
+	})
 }

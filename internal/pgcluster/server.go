@@ -81,7 +81,7 @@ func (c *Cluster) StartServer(ctx context.Context) error {
 }
 
 func (c *Cluster) launch(ctx context.Context, port int) error {
-	cmd := exec.Command(c.cfg.Binaries.Path("postgres"), "-D", c.data(), "-p", strconv.Itoa(port))
+	cmd := exec.Command(c.program, "-D", c.data(), "-p", strconv.Itoa(port))
 	cmd.SysProcAttr = c.own.attributes()
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
 	cmd.Dir = c.dir
