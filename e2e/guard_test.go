@@ -86,12 +86,34 @@ func TestTheCopysRateIsChangedWhileItRuns(t *testing.T) {
 	require.Equal(t, 0, p.stop())
 }
 
+// A one-shot copy has a control socket where it is given one.
+func TestTheRateOfACopyIsChangedWhileItRuns(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	lockSchema(t, s)
+	p := newProcess(t, s)
+	p.command = []string{"copy", "--control=" + p.socket, "--max-rate=1k", "--jobs=1"}
+	p.start()
+	st := p.await("rows are copied", func(st control.Status) bool { return st.Copy.BytesDone > 0 })
+	require.Equal(t, "copying", st.Phase)
+	require.EqualValues(t, 1024, st.Copy.MaxRateBytes)
+	require.Less(t, st.Copy.TablesDone, st.Copy.TablesTotal)
+	out, code := program(t, nil, "limits", "--control="+p.socket, "--wal-budget=1G")
+	require.Equal(t, 1, code, out)
+	out, code = program(t, nil, "limits", "--control="+p.socket, "--max-rate=none")
+	require.Equal(t, 0, code, out)
+	require.Contains(t, out, "max-rate none")
+	require.Equal(t, 0, p.wait())
+	require.Equal(t, pgtest.Value(t, pgtest.Conn(t, s.source), "SELECT count(*) FROM public.big"), pgtest.Value(t, pgtest.Conn(t, s.target), "SELECT count(*) FROM public.big"))
+}
+
 // TestWhoHoldsTheSlotUpIsShown has the slot wait for an open transaction.
 func TestWhoHoldsTheSlotUpIsShown(t *testing.T) {
 	t.Parallel()
 	c := pgtest.Own(t, pgtest.Source) // slots wait for every transaction of the server
 	s := &sides{sourceCluster: c, targetCluster: neon(t), source: pgtest.Database(t, c)}
-	s.target = neonDatabase(t, s.targetCluster)
+	s.neon = endpointOf(t, s.targetCluster)
+	s.target = neonDatabase(t, s.neon)
 	lockSchema(t, s)
 	open := pgtest.Conn(t, s.source, pg.WithName("nightly report"))
 	pgtest.Exec(t, open, "BEGIN; UPDATE public.hot SET n = n + 1")

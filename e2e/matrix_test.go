@@ -61,7 +61,8 @@ func sidesOf(t *testing.T, source, target pgcluster.Binaries) *sides {
 		}),
 	}
 	s.source = pgtest.Database(t, s.sourceCluster)
-	s.target = neonDatabase(t, s.targetCluster)
+	s.neon = endpointOf(t, s.targetCluster)
+	s.target = neonDatabase(t, s.neon)
 	return s
 }
 
@@ -135,7 +136,7 @@ func TestMatrixOfVersions(t *testing.T) {
 func copyAgain(t *testing.T, s *sides, env []string) (tables int) {
 	t.Helper()
 	again := *s
-	again.target = neonDatabase(t, s.targetCluster)
+	again.target = neonDatabase(t, s.neon)
 	out, code := program(t, append(again.env(), env...), "copy", "--log-level=error")
 	require.Equal(t, 0, code, out)
 	from, to := pgtest.Conn(t, again.source), pgtest.Conn(t, again.target)

@@ -34,6 +34,11 @@ func CopyOnce(ctx context.Context, source, target pg.DSN, opts CopyOptions, log 
 	if err := cfg.Validate(); err != nil {
 		return usage(err)
 	}
+	shown, end, err := serveCopy(ctx, opts, log)
+	if err != nil {
+		return err
+	}
+	defer end()
 	s, err := pg.Connect(ctx, source, pg.WithName("control"))
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
@@ -51,6 +56,8 @@ func CopyOnce(ctx context.Context, source, target pg.DSN, opts CopyOptions, log 
 	if err != nil {
 		return err
 	}
+	m.limit = shown.limit
+	shown.show(m)
 	stop := m.watch(ctx, onCopy)
 	err = m.copyWhole(ctx, s, t)
 	stop()
