@@ -10,6 +10,7 @@ import (
 
 	"crossfade/internal/control"
 	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster"
 	"crossfade/internal/pgcluster/pgtest"
 	"crossfade/replicate/slot"
 )
@@ -84,6 +85,38 @@ func TestGuardKnowsTheDiskOfItsOwnMachine(t *testing.T) {
 	n, err := freeBytes(t.TempDir())
 	require.NoError(t, err)
 	require.Positive(t, n)
+}
+
+func TestGuardTellsThatTheSourceGaveTheSlotUp(t *testing.T) {
+	t.Parallel()
+	c := pgtest.Own(t, pgtest.Source, func(c *pgcluster.Config) {
+		c.Settings["max_slot_wal_keep_size"], c.Settings["min_wal_size"], c.Settings["max_wal_size"] = "'32MB'", "'32MB'", "'32MB'"
+	})
+	dsn := pgtest.Database(t, c)
+	conn, admin := pgtest.Conn(t, dsn), pgtest.Conn(t, c.AdminDSN("postgres"))
+	if pgtest.Value(t, conn, "SELECT current_setting('server_version_num')::int < 130000") == "true" {
+		t.Skip("before PostgreSQL 13 a source never gives a slot up")
+	}
+	name := "l_" + dsn.Database()
+	pgtest.Exec(t, conn, "SELECT pg_create_logical_replication_slot('"+name+"', 'pgoutput')")
+	g := newGuard(Config{Source: dsn, WALBudget: 1 << 40}, zerolog.Nop())
+	weigh := func() slot.Verdict {
+		v, err := g.weigh(t.Context(), conn, name, false, control.Copy{})
+		require.NoError(t, err)
+		return v
+	}
+	require.Equal(t, slot.Calm, weigh().Level)
+	pgtest.Exec(t, conn, writeWAL+"30)")
+	v := weigh()
+	require.Equal(t, slot.Warned, v.Level, "the source's own limit is lower than the budget")
+	require.Contains(t, v.Worst().Detail, "max_slot_wal_keep_size")
+	for range 5 {
+		pgtest.Exec(t, conn, writeWAL+"20)")
+		pgtest.Exec(t, admin, "CHECKPOINT")
+	}
+	v = weigh()
+	require.Equal(t, slot.Lost, v.Level)
+	require.Contains(t, v.Worst().Detail, "wal_status is lost")
 }
 
 func TestGuardNamesWhoTheSlotWaitsFor(t *testing.T) {
