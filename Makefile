@@ -19,7 +19,7 @@ E2EFLAGS  := -tags failpoint -p 1 -timeout 60m
 BUILDVCS := $(shell git rev-parse --git-dir >/dev/null 2>&1 && echo auto || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test race e2e e2e/short e2e-drivers bench bench-proxy bench-proxy-idle lint fuzz demo clean
+.PHONY: help deps build test race e2e e2e/short e2e-drivers matrix bench bench-link bench-proxy bench-proxy-idle lint fuzz demo clean
 
 help: ## Print this list
 	@echo "Crossfade: moves a live PostgreSQL database to Neon."
@@ -48,8 +48,20 @@ e2e-drivers: deps ## Install drivers of many languages, and move their sessions 
 	GO="$(GO)" e2e/drivers/install
 	CROSSFADE_DRIVERS=all $(GO) test -count 1 -timeout 30m -v -run '^TestNoDriver' ./e2e/drivers
 
+# Servers of other majors are fetched once, by npm, and the pg_dump of a newer Debian
+# by apt-get; neither is installed. MATRIXDIR is where they are kept.
+MATRIXDIR ?= $(shell $(GO) run ./internal/fetchpg -where)
+
+matrix: deps ## Move the sample database between major versions, with servers that are fetched
+	$(GO) run ./internal/fetchpg -dir $(MATRIXDIR) -client 17 12 13 14 15 16 17 18
+	CROSSFADE_MATRIX=$(MATRIXDIR) CROSSFADE_MATRIX_PAGE=$(CURDIR)/docs/operate/versions.md \
+		$(GO) test -tags failpoint -count 1 -timeout 60m -v -run '^TestMatrix' ./e2e
+
 bench: deps ## Run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem -p 1 -timeout 30m $(or $(PKG),./...)
+
+bench-link: deps ## Measure how full a copy keeps a line of 20 Mbit/s and 80 ms (BENCHFLAGS="-jobs 8")
+	$(GO) run ./bench/link $(BENCHFLAGS)
 
 bench-proxy: deps ## Measure the proxy against PgBouncer and HAProxy (BENCHFLAGS="-rounds 9")
 	@$(GO) run ./internal/install pgbouncer haproxy

@@ -29,13 +29,14 @@ const patience = 2 * time.Minute
 
 // process is one `crossfade run`.
 type process struct {
-	t      *testing.T
-	s      *sides
-	listen string
-	socket string
-	extra  []string
-	env    []string // more of it
-	client *control.Client
+	t       *testing.T
+	s       *sides
+	listen  string
+	socket  string
+	extra   []string
+	env     []string // more of it
+	command []string // "run" with its flags unless given
+	client  *control.Client
 
 	cmd  *exec.Cmd
 	log  *logged
@@ -94,6 +95,9 @@ func newProcess(t *testing.T, s *sides, extra ...string) *process {
 func (p *process) start(failpoints ...string) {
 	p.t.Helper()
 	args := append([]string{"run", "--listen=" + p.listen, "--control=" + p.socket, "--log-format=json", "--log-level=debug"}, p.extra...)
+	if p.command != nil {
+		args = p.command
+	}
 	cmd := exec.Command(binary, args...)
 	cmd.Env = append(os.Environ(), "CROSSFADE_SOURCE="+uri(p.s.source), "CROSSFADE_TARGET="+uri(p.s.target),
 		"CROSSFADE_FAILPOINT="+strings.Join(failpoints, ","))

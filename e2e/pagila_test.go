@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -49,7 +50,9 @@ func makePagila(c *pgcluster.Cluster) error {
 			return err
 		}
 	}
+	ledger := history.LedgerDDL(workload.Pagila{}.Ledger())
 	if c.Binaries().Major < 13 { // gen_random_uuid, which the ledger needs, is an extension's
+		ledger = strings.ReplaceAll(ledger, "gen_random_uuid", "public.gen_random_uuid")
 		template, err := pg.Connect(ctx, c.AdminDSN(pagilaTemplate), pg.WithName("test"))
 		if err != nil {
 			return err
@@ -68,7 +71,7 @@ func makePagila(c *pgcluster.Cluster) error {
 		return err
 	}
 	defer func() { _ = owner.Close(ctx) }()
-	_, err = owner.PgConn().Exec(ctx, history.LedgerDDL(workload.Pagila{}.Ledger())+
+	_, err = owner.PgConn().Exec(ctx, ledger+
 		`; ALTER TABLE pagila.payment ADD CONSTRAINT payment_staff_fkey FOREIGN KEY (staff_id) REFERENCES pagila.staff (staff_id)`).ReadAll()
 	return err
 }

@@ -26,6 +26,7 @@ type refusal struct {
 	target  func(s *sides) string
 	code    int
 	says    []string // each must be in the one line
+	dump    int      // version that pg_dump says it is of, 0 for the real one
 }
 
 func refusals() []refusal {
@@ -47,6 +48,7 @@ func refusals() []refusal {
 			says: []string{"public.keyless", "REPLICA IDENTITY"}},
 		{name: "no right on one sequence", code: 1, prepare: foreignSequence, says: []string{"public.not_yours", "GRANT"}},
 		{name: "target not empty", code: 1, prepare: onTarget(`CREATE TABLE public.here_already (a int)`), says: []string{"here_already"}},
+		{name: "pg_dump older than the source", code: 1, dump: 11, says: []string{"pg_dump 11 refuses a server of version", "install PostgreSQL's client programs of version"}},
 		{name: "typo in the connection string", code: 2, source: func(s *sides) string { return "postgresql://" + s.source.User() + ":s3cret@localhost:54x2/db" },
 			says: []string{"--source", "port"}},
 		{name: "pooler", code: 2, target: func(*sides) string {
@@ -123,6 +125,10 @@ func (r refusal) try(t *testing.T, s *sides) {
 	}
 	if r.command == nil {
 		r.command = []string{"run", "--listen=127.0.0.1:0"}
+	}
+
+	if r.dump != 0 {
+		env = append(env, pretendDump(t, r.dump)...)
 	}
 	dir, err := os.MkdirTemp("", "cf")
 	require.NoError(t, err)

@@ -7,9 +7,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// locksPerTable is how many locks a transaction over all tables takes for each:
-// the table and, on the average, an index or a sequence.
-const locksPerTable = 2
+const (
+	// locksPerTable is how many locks a transaction over all tables takes for each:
+	// the table and, on the average, an index or a sequence.
+	locksPerTable = 2
+	// lockSlack is by how much a lock table may be overdrawn, in per cent: what the
+	// server keeps of shared memory for what it did not plan for serves it too.
+	lockSlack = 10
+)
 
 // usage is how much of a server's limited things is taken.
 type usage struct {
@@ -44,14 +49,38 @@ func (p *Preflight) checkCapacity(ctx context.Context) ([]Finding, error) {
 		return nil, err
 	}
 	tables, err := one[struct{ Count int }](ctx, p.source, "number of tables",
-		`SELECT count(*)::int`+fromUserRelations+`AND c.relkind IN ('r', 'p')`)
+		`SELECT count(*)::int`+fromUserRelations+`AND c.relkind IN ('r', 'p', 'v', 'm')`)
 	if err != nil {
 		return nil, err
 	}
-	return capacityFindings(source, target, tables.Count), nil
+	found := lockFindings(p.opts.Mode, source, target, tables.Count)
+	if p.opts.Mode == Run {
+		found = append(found, capacityFindings(source, target)...)
+	}
+	return found, nil
 }
 
-func capacityFindings(source, target usage, tables int) []Finding {
+// lockFindings compares the tables and views with what fits into the lock tables.
+// pg_dump locks each on the source, in one transaction. A cutover locks each
+// table on both sides, with more on the target that hangs on it.
+func lockFindings(mode Mode, source, target usage, tables int) []Finding {
+	var found []Finding
+	add := func(severity Severity, side, detail string) {
+		found = append(found, Finding{Code: "lock_table_small", Severity: severity, Object: "max_locks_per_transaction", Detail: detail,
+			Remedy: fmt.Sprintf("raise max_locks_per_transaction on the %s and restart it", side)})
+	}
+	if tables > source.Locks+source.Locks*lockSlack/100 {
+		add(Blocker, "source", fmt.Sprintf("pg_dump locks %d tables and views at once; the source has room for %d locks", tables, source.Locks))
+	} else if mode == Run && tables*locksPerTable > source.Locks {
+		add(Warning, "source", fmt.Sprintf("the cutover locks up to %d tables at once, with what hangs on them; the source has room for %d locks", tables, source.Locks))
+	}
+	if mode == Run && tables*locksPerTable > target.Locks {
+		add(Warning, "target", fmt.Sprintf("the cutover locks up to %d tables at once, with what hangs on them; the target has room for %d locks", tables, target.Locks))
+	}
+	return found
+}
+
+func capacityFindings(source, target usage) []Finding {
 	var found []Finding
 	if !source.OwnSlot {
 		if source.Slots >= source.MaxSlots {
@@ -59,18 +88,6 @@ func capacityFindings(source, target usage, tables int) []Finding {
 		}
 		if source.Senders >= source.MaxSenders {
 			found = append(found, noWALSender(fmt.Sprintf("all %d walsenders of the source are taken", source.MaxSenders)))
-		}
-	}
-	for _, side := range []struct {
-		name  string
-		usage usage
-	}{{"source", source}, {"target", target}} {
-		if tables*locksPerTable > side.usage.Locks {
-			found = append(found, Finding{
-				Code: "lock_table_small", Severity: Warning, Object: "max_locks_per_transaction",
-				Detail: fmt.Sprintf("the cutover locks %d tables at once; the %s has room for %d locks", tables, side.name, side.usage.Locks),
-				Remedy: fmt.Sprintf("raise max_locks_per_transaction on the %s and restart", side.name),
-			})
 		}
 	}
 	if target.FreeConnections < source.Clients {

@@ -118,12 +118,12 @@ func (p *Preflight) Checks() []Check {
 		{"large objects", p.checkLargeObjects},
 		{"prepared transactions", p.checkPrepared},
 		{"old snapshots", p.checkOldSnapshots},
+		{"capacity", p.checkCapacity},
 	}
 	if p.opts.Mode == Run {
 		checks = append(checks,
 			Check{"wal_level", p.checkWALLevel},
 			Check{"replication", p.checkReplication},
-			Check{"capacity", p.checkCapacity},
 			Check{"replica identity", p.checkReplicaIdentity},
 			Check{"retention", p.checkRetention},
 			Check{"long transactions", p.checkLongTransactions},

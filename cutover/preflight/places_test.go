@@ -43,10 +43,11 @@ func TestVersions(t *testing.T) {
 		want                 []seen
 	}{
 		{15, 17, 17, []seen{}},
-		{15, 15, 16, []seen{{Warning, "pg_dump_newer", "pg_dump"}}},
-		{17, 15, 17, []seen{{Blocker, "target_older", "target"}, {Warning, "pg_dump_newer", "pg_dump"}}},
+		{15, 15, 16, []seen{{Info, "pg_dump_newer", "pg_dump"}}},
+		{17, 15, 17, []seen{{Blocker, "target_older", "target"}, {Info, "pg_dump_newer", "pg_dump"}}},
 		{16, 17, 15, []seen{{Blocker, "pg_dump_older", "pg_dump"}}},
-		{12, 17, 17, []seen{{Blocker, "source_too_old", "source"}}},
+		{11, 17, 17, []seen{{Blocker, "source_too_old", "source"}}},
+		{12, 17, 17, []seen{}},
 	}
 	for _, tt := range tests {
 		require.Equal(t, tt.want, short(versionFindings(tt.source, tt.target, tt.dump)), "%+v", tt)

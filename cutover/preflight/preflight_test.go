@@ -40,7 +40,7 @@ func TestCopyAsksLess(t *testing.T) {
 	for _, c := range f.preflight(t, copyMode).Checks() {
 		asked[c.Name] = true
 	}
-	for _, name := range []string{"wal_level", "replication", "capacity", "replica identity"} {
+	for _, name := range []string{"wal_level", "replication", "replica identity"} {
 		require.False(t, asked[name], name)
 	}
 	require.True(t, asked["extensions"])

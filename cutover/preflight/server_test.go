@@ -107,18 +107,40 @@ func TestAnUnlimitedServer(t *testing.T) {
 func TestCapacityFindings(t *testing.T) {
 	t.Parallel()
 	free := usage{MaxSlots: 10, MaxSenders: 10, Locks: 6400, FreeConnections: 90, Clients: 10}
-	require.Empty(t, capacityFindings(free, free, 100))
+	require.Empty(t, capacityFindings(free, free))
 
 	full := free
 	full.Slots, full.Senders = 10, 10
-	require.Len(t, capacityFindings(full, free, 100), 2)
+	require.Len(t, capacityFindings(full, free), 2)
 	full.OwnSlot = true
-	require.Empty(t, capacityFindings(full, free, 100), "our slot is one of those that are taken")
+	require.Empty(t, capacityFindings(full, free), "our slot is one of those that are taken")
 
 	small := free
-	small.Locks, small.FreeConnections = 100, 5
-	require.Equal(t, []seen{{Warning, "lock_table_small", "max_locks_per_transaction"}, {Warning, "target_connections", "max_connections"}},
-		short(capacityFindings(free, small, 100)))
+	small.FreeConnections = 5
+	require.Equal(t, []seen{{Warning, "target_connections", "max_connections"}}, short(capacityFindings(free, small)))
+}
+
+func TestLockFindings(t *testing.T) {
+	t.Parallel()
+	large, small := usage{Locks: 6400}, usage{Locks: 100}
+	warning, blocker := seen{Warning, "lock_table_small", "max_locks_per_transaction"}, seen{Blocker, "lock_table_small", "max_locks_per_transaction"}
+	for _, c := range []struct {
+		mode           Mode
+		source, target usage
+		tables         int
+		want           []seen
+	}{
+		{Run, large, large, 3200, []seen{}},
+		{Run, large, small, 50, []seen{}},
+		{Run, large, small, 51, []seen{warning}},
+		{Run, small, small, 60, []seen{warning, warning}},
+		{Run, small, large, 110, []seen{warning}},
+		{Run, small, large, 111, []seen{blocker}},
+		{Copy, small, small, 110, []seen{}},
+		{Copy, small, large, 111, []seen{blocker}},
+	} {
+		require.Equal(t, c.want, short(lockFindings(c.mode, c.source, c.target, c.tables)), "%+v", c)
+	}
 }
 
 func TestNeighbours(t *testing.T) {

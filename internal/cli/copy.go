@@ -14,6 +14,8 @@ import (
 type copyCmd struct {
 	databases
 	Jobs             int               `help:"COPY streams at once." default:"4"`
+	MaxRate          sizeFlag          `help:"Bytes a second, all streams together, such as 20M, or none." default:"none" placeholder:"RATE"`
+	Control          string            `help:"Path of a control socket, at which crossfade limits and status reach the copy." placeholder:"SOCKET"`
 	IncludeSchema    []string          `help:"Only schemas that match; as pg_dump -n." placeholder:"PATTERN" sep:"none"`
 	ExcludeSchema    []string          `help:"No schemas that match; as pg_dump -N." placeholder:"PATTERN" sep:"none"`
 	IncludeTable     []string          `help:"Only tables, views and sequences that match; as pg_dump -t." placeholder:"PATTERN" sep:"none"`
@@ -58,6 +60,7 @@ func (c *copyCmd) options() daemon.CopyOptions {
 			IncludeTables: c.IncludeTable, ExcludeTables: c.ExcludeTable, ExcludeTablesData: c.ExcludeTableData},
 		Clean: c.Clean, NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments,
 		SchemaOnly: c.SchemaOnly, DataOnly: c.DataOnly, Roles: c.Roles, LargeObjects: c.LargeObjects,
+		MaxRate: int64(c.MaxRate), Control: c.Control, Version: Version,
 		AllDatabases: c.AllDatabases, RenameDatabase: c.RenameDatabase, LockWaitTimeout: c.LockWaitTimeout.Duration,
 	}
 }

@@ -59,6 +59,11 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts CopyOptions, log z
 	if err := cfg.Validate(); err != nil {
 		return nil, usage(err)
 	}
+	shown, end, err := serveCopy(ctx, opts, log)
+	if err != nil {
+		return err
+	}
+	defer end()
 	s, err := pg.Connect(ctx, source, pg.WithName("control"))
 	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
@@ -76,6 +81,8 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts CopyOptions, log z
 	if err != nil {
 		return nil, err
 	}
+	m.limit = shown.limit
+	shown.show(m)
 	stop := m.watch(ctx, onCopy)
 	err = m.copyWhole(ctx, s, t)
 	stop()

@@ -37,6 +37,12 @@ type CopyOptions struct {
 	// RenameDatabase gives databases another name on the target; with AllDatabases.
 	RenameDatabase map[string]string
 
+	// MaxRate bounds the copy, in bytes a second; 0 for no bound. It can be changed
+	// at the control socket, whose path is Control, "" for none.
+	MaxRate int64
+	Control string
+	Version string // of the program, for the control socket
+
 	// LockWaitTimeout bounds pg_dump's wait for a table's lock; schema's default if 0.
 	LockWaitTimeout time.Duration
 }
@@ -60,6 +66,9 @@ func (o CopyOptions) Validate() error {
 		if x.a && x.b {
 			errs = append(errs, fmt.Errorf("%s do not go together: %s", x.flagA, x.why))
 		}
+	}
+	if o.MaxRate < 0 {
+		errs = append(errs, errors.New("--max-rate must not be negative"))
 	}
 	if o.LockWaitTimeout < 0 {
 		errs = append(errs, fmt.Errorf("--lock-wait-timeout %v: write a time above 0, such as 20s", o.LockWaitTimeout))

@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover"
+	"crossfade/internal/control"
 	"crossfade/internal/journal"
 	"crossfade/replicate/slot"
 )
@@ -37,6 +38,20 @@ func (d *daemon) guardSource(ctx context.Context, conn *pgx.Conn) error {
 		return slot.Drop(ctx, conn, name, slot.TerminateHolder)
 	}
 	return nil
+}
+
+// hasSlot is an error when a run that goes on has lost its slot meanwhile.
+func (d *daemon) hasSlot(ctx context.Context) error {
+	if !d.migration.reached(journal.PhaseDumped) {
+		return nil
+	}
+	return d.watching.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		v, err := d.guard.weigh(ctx, conn, d.id.target.Slot, false, control.Copy{})
+		if err == nil && v.Level == slot.Lost {
+			return &givenUpError{v.Worst()}
+		}
+		return err
+	})
 }
 
 // mayGiveUp reports whether the migration can be ended now. An attempt at a

@@ -40,9 +40,11 @@ func (d *daemon) migrate(ctx context.Context, onCopy func(control.Copy)) error {
 	var cfg apply.Config
 	err := retry.Do(ctx, retry.Policy{OnRetry: obs.Retrying(d.log, "migration goes on")}, func(ctx context.Context) (err error) {
 		defer func() { d.stuckAt(err) }()
-		stop := d.migration.watch(ctx, onCopy)
-		err = d.migration.run(ctx, true)
-		stop()
+		if err = d.hasSlot(ctx); err == nil {
+			stop := d.migration.watch(ctx, onCopy)
+			err = d.migration.run(ctx, true)
+			stop()
+		}
 		if err == nil {
 			cfg, err = d.catchUp(ctx)
 		}

@@ -34,7 +34,7 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 		s.Copy = d.migration.whole()
 	}
 	d.guard.status(&s)
-	if !c.Ready && c.Why != "" && s.Phase != "on_target" && s.Phase != string(cutover.Finished) {
+	if !c.Ready && c.Why != "" && failed == nil && s.Phase != "on_target" && s.Phase != string(cutover.Finished) {
 		s.Blockers = append(s.Blockers, control.Blocker{Code: "not_ready", Detail: c.Why, Remedy: "wait, and look at the phase"})
 	}
 	var given *givenUpError

@@ -87,7 +87,8 @@ func Connect(ctx context.Context, d DSN, opts ...Option) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, ConnectError(d, err)
 	}
-	if _, err := conn.Exec(ctx, laterSettings); err != nil {
+	// By the simple protocol: one round trip, which may be a long one.
+	if _, err := conn.PgConn().Exec(ctx, laterSettings).ReadAll(); err != nil {
 		_ = conn.Close(ctx)
 		return nil, fmt.Errorf("prepare session at %s: %w", d.Redacted(), err)
 	}

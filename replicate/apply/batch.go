@@ -10,6 +10,7 @@ import (
 	"crossfade/internal/obs"
 	"crossfade/internal/pg"
 	"crossfade/replicate/progress"
+	"crossfade/replicate/snapshot"
 	"crossfade/replicate/stream"
 )
 
@@ -240,7 +241,7 @@ func (f *Follower) newestXID(ctx context.Context) (uint64, error) {
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	var text string
-	if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_current_snapshot()::text`).Scan(&text); err != nil {
+	if err := conn.QueryRow(ctx, "SELECT "+snapshot.Current(conn)).Scan(&text); err != nil {
 		return 0, err
 	}
 	snap, err := pg.ParseSnapshot(text)

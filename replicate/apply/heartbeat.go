@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -11,6 +12,7 @@ import (
 	"crossfade/internal/obs"
 	"crossfade/internal/pg"
 	"crossfade/internal/retry"
+	"crossfade/replicate/stream"
 )
 
 // beatLimit bounds one heartbeat, which takes a millisecond; a connection that
@@ -68,12 +70,8 @@ func (f *Follower) beatSession(ctx context.Context) error {
 func (f *Follower) beatOnce(ctx context.Context, conn *pgx.Conn, major int) error {
 	ctx, cancel := context.WithTimeout(ctx, beatLimit)
 	defer cancel()
-	if major >= 14 { // before, logical messages are not streamed
-		_, err := conn.Exec(ctx, `SELECT pg_catalog.pg_logical_emit_message(true, $1::text, $2::text)`,
-			heartbeatPrefix, strconv.FormatInt(time.Now().UnixMicro(), 10))
-		if err != nil {
-			return fmt.Errorf("write heartbeat: %w", err)
-		}
+	if _, err := conn.Exec(ctx, beatSQL(major), heartbeatPrefix, strconv.FormatInt(time.Now().UnixMicro(), 10)); err != nil {
+		return fmt.Errorf("write heartbeat: %w", err)
 	}
 	var text string
 	if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_current_wal_lsn()::text`).Scan(&text); err != nil {
@@ -87,4 +85,29 @@ func (f *Follower) beatOnce(ctx context.Context, conn *pgx.Conn, major int) erro
 	defer f.mu.Unlock()
 	f.state.source = max(f.state.source, lsn)
 	return nil
+}
+
+// beatSQL writes a heartbeat. Sources older than 14 stream no messages: there it is
+// the one row of crossfade.marker that begins with the prefix.
+func beatSQL(major int) string {
+	if major >= 14 {
+		return `SELECT pg_catalog.pg_logical_emit_message(true, $1::text, $2::text)`
+	}
+	return `WITH old AS (UPDATE crossfade.marker SET nonce = $1::text || ' ' || $2::text WHERE pg_catalog.starts_with(nonce, $1::text) RETURNING 1)
+		INSERT INTO crossfade.marker (nonce) SELECT $1::text || ' ' || $2::text WHERE NOT EXISTS (SELECT FROM old)`
+}
+
+// beatOf returns the heartbeat's time in a change, in microseconds, "" if it is none.
+func beatOf(c *stream.Change) string {
+	if c.Kind == stream.KindMessage {
+		if c.Prefix == heartbeatPrefix {
+			return string(c.Content)
+		}
+		return ""
+	}
+	us, ok := strings.CutPrefix(markerRow(c), heartbeatPrefix+" ")
+	if !ok {
+		return ""
+	}
+	return us
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"crossfade/internal/obs"
@@ -214,8 +215,21 @@ func (s *session) hold(ctx context.Context) error {
 	}
 }
 
-// markers returns the nonces of the markers in a part: of messages, and of rows
-// of crossfade.marker, which sources older than 14 have instead.
+// markerRow returns what the row says that a change puts into crossfade.marker, which
+// sources older than 14 have instead of messages, and "" for any other change.
+func markerRow(c *stream.Change) string {
+	if c.Kind != stream.KindInsert && c.Kind != stream.KindUpdate || c.Relation.Name.Schema != ownSchema || c.Relation.Name.Name != "marker" {
+		return ""
+	}
+	for n, col := range c.Relation.Columns {
+		if col.Name == "nonce" {
+			return string(c.NewTuple[n].Data)
+		}
+	}
+	return ""
+}
+
+// markers returns the nonces of the markers in a part: of messages, and of rows.
 func markers(p *stream.Part) []string {
 	var nonces []string
 	for i := range p.Changes {
@@ -223,11 +237,9 @@ func markers(p *stream.Part) []string {
 		switch {
 		case c.Kind == stream.KindMessage && c.Prefix == MarkerPrefix:
 			nonces = append(nonces, string(c.Content))
-		case c.Kind == stream.KindInsert && c.Relation.Name.Schema == ownSchema && c.Relation.Name.Name == "marker":
-			for n, col := range c.Relation.Columns {
-				if col.Name == "nonce" {
-					nonces = append(nonces, string(c.NewTuple[n].Data))
-				}
+		default:
+			if nonce := markerRow(c); nonce != "" && !strings.HasPrefix(nonce, heartbeatPrefix) {
+				nonces = append(nonces, nonce)
 			}
 		}
 	}

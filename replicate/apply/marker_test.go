@@ -174,3 +174,23 @@ func TestTheSlotNeverHearsOfMoreThanIsDurable(t *testing.T) {
 		return pgtest.Value(t, watch, `SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = $1`, w.slot) == applied.String()
 	}, pgtest.Timeout, 5*time.Millisecond)
 }
+
+func TestAHeartbeatRowOfAnOldSource(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, people, fillPeople)
+	w.do(`CREATE SCHEMA crossfade; CREATE TABLE crossfade.marker (nonce text PRIMARY KEY); ALTER PUBLICATION crossfade ADD TABLE crossfade.marker`)
+	r := w.follow() // which writes no heartbeats itself
+	require.EqualValues(t, -1, r.Status().LagMS)
+	r.Expect("crossfade.hb 5")
+	for range 2 { // an INSERT, then an UPDATE
+		ctx, cancel := context.WithTimeout(context.Background(), pgtest.Timeout)
+		require.NoError(t, r.Beat(ctx, w.src, 13))
+		cancel()
+	}
+	require.Equal(t, "1", pgtest.Value(t, w.src, `SELECT count(*) FROM crossfade.marker`))
+	require.Eventually(t, func() bool { return r.Status().LagMS >= 0 }, pgtest.Timeout, 2*time.Millisecond)
+	w.do(`UPDATE crossfade.marker SET nonce = 'crossfade.hb 5'; UPDATE people SET name = 'after'`)
+	require.Eventually(t, func() bool { return r.Status().LagMS > 1e9 }, pgtest.Timeout, 2*time.Millisecond, "of 1970")
+	w.drain(r)
+	w.same("people")
+}

@@ -131,11 +131,7 @@ func (f *Follower) notePart(p *stream.Part) {
 		s.Transactions++
 	}
 	for i := range p.Changes {
-		c := &p.Changes[i]
-		if c.Kind != stream.KindMessage || c.Prefix != heartbeatPrefix {
-			continue
-		}
-		if us, err := strconv.ParseInt(string(c.Content), 10, 64); err == nil {
+		if us, err := strconv.ParseInt(beatOf(&p.Changes[i]), 10, 64); err == nil {
 			f.state.beat = time.UnixMicro(us)
 			f.state.lag = time.Since(f.state.beat)
 		}

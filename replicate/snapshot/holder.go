@@ -59,11 +59,7 @@ func (h *Holder) begin(ctx context.Context, id string) error {
 	} else if err := exec(ctx, h.conn, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"); err != nil {
 		return err
 	}
-	current := "pg_current_snapshot"
-	if Version(h.conn) < 130000 {
-		current = "txid_current_snapshot"
-	}
-	err := h.conn.QueryRow(ctx, "SELECT pg_catalog."+current+"()::text, pg_catalog.pg_export_snapshot()").Scan(&h.text, &h.id)
+	err := h.conn.QueryRow(ctx, "SELECT "+Current(h.conn)+", pg_catalog.pg_export_snapshot()").Scan(&h.text, &h.id)
 	if err != nil {
 		return fmt.Errorf("export snapshot: %w", err)
 	}

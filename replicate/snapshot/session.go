@@ -82,6 +82,14 @@ func exec(ctx context.Context, conn *pgx.Conn, sql string) error {
 // scanning the whole table (TID range scan, PostgreSQL 14).
 func BlockRanges(conn *pgx.Conn) bool { return Version(conn) >= 140000 }
 
+// Current is the expression for the session's snapshot as text, xmin:xmax:list.
+func Current(conn *pgx.Conn) string {
+	if Version(conn) < 130000 {
+		return "pg_catalog.txid_current_snapshot()::text"
+	}
+	return "pg_catalog.pg_current_snapshot()::text"
+}
+
 // Version returns the server's version as server_version_num does, made from
 // what the server announced at login; 0 if it cannot be read.
 func Version(conn *pgx.Conn) int {
