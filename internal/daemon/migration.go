@@ -252,9 +252,9 @@ func (m *migration) copy(ctx context.Context, held *snapshot.Holder) error {
 		if r.Kind != catalog.KindTable || !m.dumped[r.OID] {
 			continue
 		}
-		tables = append(tables, copy.Table{OID: r.OID, Name: r.Name(), Columns: r.CopyColumns(), Binary: r.BinarySafe})
+		tables = append(tables, copy.Table{OID: r.OID, Name: r.Name(), Columns: r.CopyColumns(), Binary: r.BinarySafe, Key: followedKey(r)})
 	}
-	c, err := copy.New(copy.Config{Source: m.connectSource, Target: m.connectTarget, Tables: tables, Snapshot: held, Jobs: m.jobs,
+	c, err := copy.New(copy.Config{Source: m.connectSource, Target: m.connectTarget, Tables: tables, Snapshot: held, Stream: m.copyStream(), Jobs: m.jobs,
 		SourceLockTimeout: m.lockTimeout, Limit: m.limit, Wait: m.waits, Log: m.log})
 	if err != nil {
 		return err
