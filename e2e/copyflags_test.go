@@ -111,8 +111,6 @@ func TestCopyOfDataAlone(t *testing.T) {
 }
 
 // lastLine is what the program says behind the lines of its log.
-func lastLine(out string) string { return out[strings.LastIndex(out, "\n")+1:] }
-
 func TestCopyCleansWhatIsInItsWay(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)

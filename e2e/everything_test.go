@@ -91,8 +91,8 @@ func requireSections(t *testing.T, want, got map[string]string, allowed map[stri
 	}
 }
 
-// requireSameRows compares every table, and the positions of the sequences.
-func requireSameRows(t *testing.T, source, target pg.DSN) {
+// requireSameContent compares every table, and the positions of the sequences.
+func requireSameContent(t *testing.T, source, target pg.DSN) {
 	t.Helper()
 	a, b := pgtest.Conn(t, source), pgtest.Conn(t, target)
 	rows, err := a.Query(t.Context(), `SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -123,7 +123,7 @@ func TestCopyOfEverythingBySuperusers(t *testing.T) {
 	out, code := s.say(t, nil, "copy", "--roles")
 	require.Equal(t, 0, code, out)
 	t.Log(out)
-	requireSameRows(t, s.source, s.target)
+	requireSameContent(t, s.source, s.target)
 	want := dumpSections(t, s.source, strings.NewReplacer())
 	got := dumpSections(t, s.target, strings.NewReplacer("cloud_admin", "postgres", s.target.Database(), s.source.Database()))
 	requireSections(t, want, got, map[string]*strings.Replacer{"Type: PUBLICATION": nil, "Type: SUBSCRIPTION": nil})
@@ -144,7 +144,7 @@ func TestCopyOfEverythingToNeon(t *testing.T) {
 	out, code := s.say(t, nil, "copy", "--roles")
 	require.Equal(t, 0, code, out)
 	t.Log(out)
-	requireSameRows(t, s.source, s.target)
+	requireSameContent(t, s.source, s.target)
 	want := dumpSections(t, s.source, strings.NewReplacer())
 	// The database and its owner have one name.
 	from, to := s.target.Database(), s.source.Database()

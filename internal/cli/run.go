@@ -21,6 +21,7 @@ type runCmd struct {
 	HTTP              string          `help:"Where metrics and a read-only status are served, host:port." name:"http" placeholder:"HOST:PORT"`
 	Config            kong.ConfigFlag `help:"JSON file with values for these flags." placeholder:"FILE"`
 	Jobs              int             `help:"COPY streams at once." default:"4"`
+	ChunkBytes        int64           `help:"How much of a table, in bytes on disk, one transaction copies." hidden:""`
 	MaxRate           sizeFlag        `help:"Bytes a second of the copy, all streams together, such as 20M, or none. crossfade limits changes it while it runs." default:"none" placeholder:"RATE"`
 	WALBudget         budgetFlag      `help:"WAL that the source may retain for the migration, such as 50G, before its slot is dropped so that the disk does not fill; auto for a tenth of the data and at least 4G; none for no bound." name:"wal-budget" default:"auto" placeholder:"SIZE"`
 	TLSCert           string          `help:"Certificate shown to clients (PEM)." name:"tls-cert" placeholder:"FILE"`
@@ -52,7 +53,7 @@ func (c *runCmd) Run(e *env) error {
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 	cfg := daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, Control: c.Control, HTTP: c.HTTP,
-		Jobs: c.Jobs, MaxRate: int64(c.MaxRate), WALBudget: int64(c.WALBudget), TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSClientCA: c.TLSClientCA, ClientAuth: c.ClientAuth, TrackSettings: c.TrackSettings, Reload: hangups,
+		Jobs: c.Jobs, ChunkBytes: c.ChunkBytes, MaxRate: int64(c.MaxRate), WALBudget: int64(c.WALBudget), TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSClientCA: c.TLSClientCA, ClientAuth: c.ClientAuth, TrackSettings: c.TrackSettings, Reload: hangups,
 		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, LargeObjects: c.LargeObjects, Version: Version}
 	if err := cfg.Validate(); err != nil {
 		return &exitError{ExitUsage, err}

@@ -84,6 +84,12 @@ func statusText(s control.Status) string {
 		if s.Copy.Held {
 			b.WriteString(", held")
 		}
+		if s.Copy.TablesRestarted > 0 {
+			fmt.Fprintf(&b, ", %d tables anew", s.Copy.TablesRestarted)
+		}
+		if s.Copy.TablesRepaired > 0 {
+			fmt.Fprintf(&b, ", %d tables repaired (%d keys)", s.Copy.TablesRepaired, s.Copy.KeysRepaired)
+		}
 		fmt.Fprintf(&b, " | retained WAL %s of %s", bytesText(s.Replication.RetainedWALBytes), boundText(s.Replication.WALBudgetBytes, ""))
 	} else {
 		fmt.Fprintf(&b, " | lag %d ms, %s | applied %s | retained WAL %s", s.Replication.LagMS, bytesText(s.Replication.LagBytes),

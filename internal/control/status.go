@@ -45,6 +45,12 @@ type Copy struct {
 	// it is held by the budget of retained WAL.
 	MaxRateBytes int64 `json:"max_rate_bytes"`
 	Held         bool  `json:"held"`
+	// TablesRestarted are those that began anew, with nothing kept of what had
+	// landed; TablesRepaired those whose changed rows, by KeysRepaired keys, were
+	// fetched again because the snapshot of their first chunks was lost.
+	TablesRestarted int   `json:"tables_restarted"`
+	TablesRepaired  int   `json:"tables_repaired"`
+	KeysRepaired    int64 `json:"keys_repaired"`
 }
 
 // Replication is how far the other side follows the active one.

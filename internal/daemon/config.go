@@ -20,6 +20,7 @@ type Config struct {
 	Control        string // path of the control socket
 	HTTP           string // host:port for metrics and read-only status, "" for none
 	Jobs           int    // COPY streams at once
+	ChunkBytes     int64  // how much of a table one of them copies in a transaction; 0 for what the copy thinks best
 	MaxRate        int64  // bytes a second of the copy, 0 for no bound
 	WALBudget      int64  // bytes of WAL that the source may retain for us, 0 for no bound, AutoBudget to choose
 	TLSCert        string // certificate shown to clients, "" for no TLS
@@ -67,6 +68,9 @@ func (c Config) Validate() error {
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("--listen %q: write host:port, such as 127.0.0.1:6432", c.Listen))
+	}
+	if c.ChunkBytes < 0 {
+		errs = append(errs, fmt.Errorf("--chunk-bytes %d: write a number above 0", c.ChunkBytes))
 	}
 	if c.Jobs < 1 || c.Jobs > MaxJobs {
 		errs = append(errs, fmt.Errorf("--jobs %d: write a number from 1 to %d", c.Jobs, MaxJobs))

@@ -61,7 +61,7 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts CopyOptions, log z
 	}
 	shown, end, err := serveCopy(ctx, opts, log)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer end()
 	s, err := pg.Connect(ctx, source, pg.WithName("control"))
@@ -152,7 +152,7 @@ func openCopy(ctx context.Context, s, t *pgx.Conn, cfg Config, opts CopyOptions,
 		// Without a stream only one snapshot for all tables is consistent, and
 		// that of the earlier start is gone. A table in the state copying, of
 		// another snapshot, is emptied before it is copied.
-		if _, err := t.Exec(ctx, `UPDATE crossfade.relation SET state = 'copying', snapshot = NULL WHERE state <> 'pending'`); err != nil {
+		if _, err := t.PgConn().Exec(ctx, `DELETE FROM crossfade.chunk; UPDATE crossfade.relation SET state = 'copying', snapshot = NULL WHERE state <> 'pending'`).ReadAll(); err != nil {
 			return nil, fmt.Errorf("begin the copy anew: %w", err)
 		}
 		if _, err := largeobject.Forget(ctx, t); err != nil {
@@ -264,5 +264,6 @@ func (m *migration) copied() control.Copy {
 		return control.Copy{}
 	}
 	p := c.Progress()
-	return control.Copy{TablesDone: p.TablesDone, TablesTotal: p.TablesTotal, BytesDone: p.BytesDone, BytesTotal: p.BytesTotal, RowsDone: p.RowsDone}
+	return control.Copy{TablesDone: p.TablesDone, TablesTotal: p.TablesTotal, BytesDone: p.BytesDone, BytesTotal: p.BytesTotal, RowsDone: p.RowsDone,
+		TablesRestarted: p.Restarts, TablesRepaired: p.Repaired, KeysRepaired: p.RepairedKeys}
 }

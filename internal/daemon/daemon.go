@@ -111,7 +111,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 		return err
 	}
 	key := d.id.target.Key
-	d.migration = &migration{source: d.cfg.Source, target: d.cfg.Target, id: d.id, jobs: d.cfg.Jobs, lockTimeout: d.cfg.SourceLockTimeout, waits: true,
+	d.migration = &migration{source: d.cfg.Source, target: d.cfg.Target, id: d.id, jobs: d.cfg.Jobs, chunkBytes: d.cfg.ChunkBytes, lockTimeout: d.cfg.SourceLockTimeout, waits: true,
 		opts:  CopyOptions{LargeObjects: d.cfg.LargeObjects},
 		roles: map[string]string{d.cfg.Source.User(): d.cfg.Target.User()}, log: d.log.With().Str(obs.KeyComponent, "migration").Logger(), phase: d.id.target.Phase, limit: d.guard.limit, onBlocked: d.guard.blocked}
 	d.verify = &verification{source: d.cfg.Source, target: d.cfg.Target, tables: d.migration.tables, log: d.log.With().Str(obs.KeyComponent, "verify").Logger()}

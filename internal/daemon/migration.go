@@ -27,6 +27,7 @@ type migration struct {
 	source, target pg.DSN
 	id             identity
 	jobs           int
+	chunkBytes     int64       // 0 for the copy's own choice
 	opts           CopyOptions // of a one-shot copy; the zero value in a run
 	lockTimeout    time.Duration
 	waits          bool              // for what an operator can mend, instead of ending with it
@@ -266,9 +267,9 @@ func (m *migration) copy(ctx context.Context, held *snapshot.Holder) error {
 		if r.Kind != catalog.KindTable || !m.dumped[r.OID] || m.withoutData[r.OID] || m.opts.SchemaOnly {
 			continue
 		}
-		tables = append(tables, copy.Table{OID: r.OID, Name: r.Name(), Columns: r.CopyColumns(), Binary: r.BinarySafe})
+		tables = append(tables, copy.Table{OID: r.OID, Name: r.Name(), Columns: r.CopyColumns(), Binary: r.BinarySafe, Key: followedKey(r)})
 	}
-	c, err := copy.New(copy.Config{Source: m.connectSource, Target: m.connectTarget, Tables: tables, Snapshot: held, Jobs: m.jobs,
+	c, err := copy.New(copy.Config{Source: m.connectSource, Target: m.connectTarget, Tables: tables, Snapshot: held, Stream: m.copyStream(), Jobs: m.jobs, ChunkBytes: m.chunkBytes,
 		SourceLockTimeout: m.lockTimeout, Limit: m.limit, Wait: m.waits, Log: m.log})
 	if err != nil {
 		return err

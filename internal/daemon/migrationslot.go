@@ -115,12 +115,12 @@ func (m *migration) makeSlotOnce(ctx context.Context, target *pgx.Conn) (*snapsh
 	if err != nil {
 		return nil, err
 	}
-	if err := journal.SetSlot(ctx, target, s.Name, s.ConsistentPoint); err != nil {
+	if err := journal.SetSlot(ctx, target, s.Name, s.ConsistentPoint, held.Text()); err != nil {
 		held.Close()
 		return nil, err
 	}
 	m.mu.Lock()
-	m.id.target.Consistent = s.ConsistentPoint
+	m.id.target.Consistent, m.id.target.SlotSnapshot = s.ConsistentPoint, held.Text()
 	m.phase = journal.PhaseSlotted
 	m.mu.Unlock()
 	return held, nil

@@ -101,6 +101,7 @@ CREATE TABLE crossfade.run (
 	slot text NOT NULL DEFAULT '',
 	phase text NOT NULL DEFAULT 'started',
 	consistent_point pg_lsn,
+	slot_snapshot text NOT NULL DEFAULT '',
 	archive bytea,
 	fingerprint text NOT NULL DEFAULT '',
 	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
@@ -113,7 +114,12 @@ CREATE TABLE crossfade.relation (
 	filenode oid,
 	state text NOT NULL,
 	rows bigint NOT NULL DEFAULT 0,
-	bytes bigint NOT NULL DEFAULT 0
+	bytes bigint NOT NULL DEFAULT 0,
+	attempt integer NOT NULL DEFAULT 0,
+	repaired bytea,
+	restarts integer NOT NULL DEFAULT 0,
+	repairs integer NOT NULL DEFAULT 0,
+	repaired_keys bigint NOT NULL DEFAULT 0
 );
 CREATE TABLE crossfade.chunk (
 	relid oid NOT NULL,
@@ -122,10 +128,18 @@ CREATE TABLE crossfade.chunk (
 	snapshot text NOT NULL,
 	rows bigint NOT NULL,
 	bytes bigint NOT NULL,
+	attempt integer NOT NULL DEFAULT 0,
 	PRIMARY KEY (relid, lo)
 );
 CREATE TABLE crossfade.large_object (
 	oid oid PRIMARY KEY
+);
+CREATE TABLE crossfade.delta (
+	relid oid NOT NULL,
+	attempt integer NOT NULL,
+	digest bytea NOT NULL,
+	key text[] NOT NULL,
+	PRIMARY KEY (relid, attempt, digest)
 );
 CREATE TABLE crossfade.progress (
 	lane integer PRIMARY KEY,

@@ -154,7 +154,7 @@ func TestTheRegisterDecidesOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 2, last)
 
-	require.NoError(t, journal.SetSlot(ctx, conn, "s", 0x100000001))
+	require.NoError(t, journal.SetSlot(ctx, conn, "s", 0x100000001, "7:7:"))
 	require.NoError(t, journal.SetArchive(ctx, conn, []byte{0, 1, 255}))
 	require.NoError(t, journal.SetPhase(ctx, conn, journal.PhaseCopied))
 	r, err := journal.LoadTarget(ctx, conn)

@@ -20,6 +20,7 @@ type TargetRun struct {
 	Slot           string
 	Phase          Phase
 	Consistent     pg.LSN // the slot's consistent point
+	SlotSnapshot   string // what the slot's own snapshot sees, as pg_current_snapshot() prints it
 	Archive        []byte // pg_dump's archive of the schema, nil before it was taken
 }
 
@@ -68,8 +69,8 @@ func LoadTarget(ctx context.Context, q Querier) (*TargetRun, error) {
 	}
 	var r TargetRun
 	var lsn *string
-	err = q.QueryRow(ctx, `SELECT run_id, key, mode, options, source_system, source_database, slot, phase, consistent_point::text, archive FROM crossfade.run`).
-		Scan(&r.RunID, &r.Key, &r.Mode, &r.Options, &r.SourceSystem, &r.SourceDatabase, &r.Slot, &r.Phase, &lsn, &r.Archive)
+	err = q.QueryRow(ctx, `SELECT run_id, key, mode, options, source_system, source_database, slot, phase, consistent_point::text, slot_snapshot, archive FROM crossfade.run`).
+		Scan(&r.RunID, &r.Key, &r.Mode, &r.Options, &r.SourceSystem, &r.SourceDatabase, &r.Slot, &r.Phase, &lsn, &r.SlotSnapshot, &r.Archive)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -99,6 +100,9 @@ func SetPhase(ctx context.Context, conn *pgx.Conn, p Phase) error {
 // begins it anew. The others stay copied.
 func CopyAnew(ctx context.Context, conn *pgx.Conn, schema, table string) error {
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `DELETE FROM crossfade.chunk c USING crossfade.relation r WHERE c.relid = r.relid AND r.nsp = $1 AND r.rel = $2`, schema, table); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, `UPDATE crossfade.relation SET state = 'copying', snapshot = NULL WHERE nsp = $1 AND rel = $2`, schema, table); err != nil {
 			return err
 		}
@@ -111,10 +115,11 @@ func CopyAnew(ctx context.Context, conn *pgx.Conn, schema, table string) error {
 	return nil
 }
 
-// SetSlot records the slot's consistent point with the phase PhaseSlotted.
-func SetSlot(ctx context.Context, conn *pgx.Conn, slot string, consistent pg.LSN) error {
-	if _, err := conn.Exec(ctx, `UPDATE crossfade.run SET slot = $1, consistent_point = $2::text::pg_lsn, phase = $3`,
-		slot, consistent.String(), string(PhaseSlotted)); err != nil {
+// SetSlot records the slot's consistent point and what its snapshot sees, with
+// the phase PhaseSlotted.
+func SetSlot(ctx context.Context, conn *pgx.Conn, slot string, consistent pg.LSN, snapshot string) error {
+	if _, err := conn.Exec(ctx, `UPDATE crossfade.run SET slot = $1, consistent_point = $2::text::pg_lsn, slot_snapshot = $3, phase = $4`,
+		slot, consistent.String(), snapshot, string(PhaseSlotted)); err != nil {
 		return fmt.Errorf("record slot %s: %w", slot, err)
 	}
 	return nil

@@ -79,6 +79,27 @@ func (s Snapshot) Visible(xid uint64) bool {
 	return !in
 }
 
+// Contains reports whether the snapshot sees every transaction that o sees. Of two
+// snapshots of one server the later one does, as a rule; but one that was made by
+// logical decoding may see a commit that sessions do not see yet.
+func (s Snapshot) Contains(o Snapshot) bool {
+	for _, x := range s.Xip {
+		if o.Visible(x) {
+			return false
+		}
+	}
+	if o.Xmax <= s.Xmax {
+		return true
+	}
+	running := o.Xmax - s.Xmax // of these o must see none
+	for _, x := range o.Xip {
+		if x >= s.Xmax {
+			running--
+		}
+	}
+	return running == 0
+}
+
 // Widen returns the 64-bit transaction number nearest to Xmax whose low half is
 // xid. The stream of changes carries only 32 bits.
 func (s Snapshot) Widen(xid uint32) uint64 {

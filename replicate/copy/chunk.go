@@ -17,8 +17,8 @@ var (
 	// errRewritten says that the relation's file is not the one that the
 	// snapshot sees.
 	errRewritten = errors.New("table was truncated or rewritten on the source")
-	// errStale says that the record of the relation no longer names the
-	// snapshot and file of the chunk.
+	// errStale says that the record of the relation names another attempt than
+	// that of the chunk.
 	errStale = errors.New("the record in crossfade.relation was changed by another copier: only one may run against a target")
 	// errDisagree says that the two COPY tags differ.
 	errDisagree = errors.New("row counts differ")
@@ -31,7 +31,7 @@ func (w *worker) chunk(ctx context.Context, t *task) (rows int64, err error) {
 	}
 	// A former attempt may have committed without an answer.
 	if t.tries > 0 {
-		l, landed, err := findLanding(ctx, w.target, t.rel.table, t.span, t.pass.holder.Text())
+		l, landed, err := findLanding(ctx, w.target, t.rel.table, t.span, t.pass.attempt)
 		if err != nil || landed {
 			return l.rows, err
 		}
@@ -46,7 +46,7 @@ func (w *worker) chunk(ctx context.Context, t *task) (rows int64, err error) {
 	}()
 	fl := &flight{c: w.counters, share: t.pass.facts.share(t.span)}
 	defer fl.end()
-	rows, err = w.relay(ctx, t, fl)
+	rows, err = w.relay(ctx, t, t.rel.table.copyOut(t.span), fl)
 	if err != nil {
 		return 0, err
 	}
@@ -61,8 +61,8 @@ func (w *worker) chunk(ctx context.Context, t *task) (rows int64, err error) {
 // relation's record keeps it from being begun anew until the chunk has ended.
 func (w *worker) beginTarget(ctx context.Context, t *task) error {
 	results, err := w.target.PgConn().Exec(ctx, fmt.Sprintf(
-		"BEGIN; SELECT 1 FROM crossfade.relation WHERE relid = %d AND state = '%s' AND snapshot = %s AND filenode = %d FOR SHARE",
-		t.rel.table.OID, stateCopying, pg.QuoteLiteral(t.pass.holder.Text()), t.pass.facts.filenode)).ReadAll()
+		"BEGIN; SELECT 1 FROM crossfade.relation WHERE relid = %d AND state = '%s' AND attempt = %d FOR SHARE",
+		t.rel.table.OID, stateCopying, t.pass.attempt)).ReadAll()
 	if err != nil {
 		return fmt.Errorf("begin chunk: %w", err)
 	}
@@ -73,9 +73,10 @@ func (w *worker) beginTarget(ctx context.Context, t *task) error {
 	return nil
 }
 
-// relay runs the two COPYs and returns the number of rows that both name. The
-// source's transaction has ended when it returns without error.
-func (w *worker) relay(ctx context.Context, t *task, fl *flight) (int64, error) {
+// relay runs the two COPYs, the source's by the statements out, and returns the
+// number of rows that both name. The source's transaction has ended when it returns
+// without error.
+func (w *worker) relay(ctx context.Context, t *task, out string, fl *flight) (int64, error) {
 	if err := snapshot.Begin(ctx, w.source, t.pass.holder.ID(), w.cfg.SourceLockTimeout); err != nil {
 		return 0, err
 	}
@@ -88,14 +89,14 @@ func (w *worker) relay(ctx context.Context, t *task, fl *flight) (int64, error) 
 		file string
 		err  error
 	}
-	out := make(chan outcome, 1)
+	read := make(chan outcome, 1)
 	go func() {
 		rows, file, err := copyOut(ctx, w.source.PgConn(), fmt.Sprintf("%s; SELECT pg_catalog.pg_relation_filenode(%d); COMMIT",
-			t.rel.table.copyOut(t.span), t.rel.table.OID), r)
-		out <- outcome{rows, file, err}
+			out, t.rel.table.OID), r)
+		read <- outcome{rows, file, err}
 	}()
 	in, targetErr := copyIn(ctx, w.target.PgConn(), t.rel.table.copyIn(), r)
-	src := <-out
+	src := <-read
 	switch {
 	case errors.Is(src.err, errYielded), src.err != nil && !errors.Is(src.err, errReaderGone):
 		return 0, fmt.Errorf("%w: %w", ErrRead, src.err)
@@ -114,8 +115,8 @@ func (w *worker) relay(ctx context.Context, t *task, fl *flight) (int64, error) 
 
 func (w *worker) commitTarget(ctx context.Context, t *task, rows, bytes int64) error {
 	_, err := w.target.PgConn().Exec(ctx, fmt.Sprintf(
-		"INSERT INTO crossfade.chunk (relid, lo, hi, snapshot, rows, bytes) VALUES (%d, %d, %d, %s, %d, %d); COMMIT",
-		t.rel.table.OID, t.span.lo, t.span.hi, pg.QuoteLiteral(t.pass.holder.Text()), rows, bytes)).ReadAll()
+		"INSERT INTO crossfade.chunk (relid, lo, hi, snapshot, rows, bytes, attempt) VALUES (%d, %d, %d, %s, %d, %d, %d); COMMIT",
+		t.rel.table.OID, t.span.lo, t.span.hi, pg.QuoteLiteral(t.pass.holder.Text()), rows, bytes, t.pass.attempt)).ReadAll()
 	if err != nil {
 		return fmt.Errorf("commit chunk: %w", err)
 	}

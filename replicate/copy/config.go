@@ -37,6 +37,10 @@ type Table struct {
 	Name    pg.Name  // on both sides
 	Columns []string // by name, without generated columns; may be empty
 	Binary  bool     // the binary format is safe for every column
+	// Key are columns whose values the stream gives, old and new, for every change of
+	// a row, that are never null, and that have a unique index. Without them, or
+	// without a stream, a relation that has lost its snapshot begins anew.
+	Key []string
 }
 
 // Config says what is copied, from where to where.
@@ -48,6 +52,9 @@ type Config struct {
 	// Snapshot is what relations are copied under. It belongs to the caller.
 	// If nil, Run takes and holds one of its own.
 	Snapshot *snapshot.Holder
+
+	// Stream is the slot that the copy belongs to; nil if there is none.
+	Stream *Stream
 
 	Jobs              int           // sessions on each side; DefaultJobs if 0
 	ChunkBytes        int64         // of the table's size on disk; DefaultChunkBytes if 0
@@ -71,7 +78,8 @@ type Copied struct {
 	Table    Table
 	Snapshot string // text of the snapshot that its rows are those of
 	Rows     int64
-	Earlier  bool // it was copied before this Run
+	Repaired int64 // keys whose rows were fetched again by this Run
+	Earlier  bool  // it was copied before this Run
 }
 
 // Validate fills defaults in and refuses what contradicts itself.
@@ -90,6 +98,9 @@ func (c *Config) Validate() error {
 	}
 	if c.SourceLockTimeout < time.Millisecond {
 		return errors.New("copy: source lock timeout below 1ms")
+	}
+	if err := c.Stream.validate(); err != nil {
+		return err
 	}
 	seen := map[uint32]bool{}
 	for _, t := range c.Tables {

@@ -35,6 +35,7 @@ type run struct {
 	cfg       *Config
 	counters  *counters
 	queue     *queue
+	collector *collector
 	snapshots *snapshots
 	yielder   *snapshot.Yielder
 }
@@ -49,7 +50,7 @@ func (c *Copier) Run(ctx context.Context) error {
 	r := &run{cfg: &c.cfg, counters: &c.counters, yielder: snapshot.NewYielder(c.cfg.Source)}
 	policy := retry.Policy{MaxElapsed: c.cfg.Patience}
 	err := retry.Do(ctx, policy, func(ctx context.Context) (err error) {
-		r.snapshots, err = newSnapshots(ctx, c.cfg.Source, c.cfg.Snapshot)
+		r.snapshots, err = newSnapshots(ctx, &c.cfg)
 		return passing(err)
 	})
 	if err != nil {
@@ -65,11 +66,45 @@ func (c *Copier) Run(ctx context.Context) error {
 		return fmt.Errorf("start copy: %w", err)
 	}
 	r.queue = newQueue(rels)
-	return r.work(ctx)
+	r.collector = newCollector(r)
+	if err := r.work(ctx); err != nil {
+		return err
+	}
+	err = retry.Do(ctx, policy, func(ctx context.Context) error { return passing(r.confirm(ctx)) })
+	if err != nil {
+		return fmt.Errorf("end copy: %w", err)
+	}
+	return nil
+}
+
+// confirm makes sure that the target has kept what it was told.
+func (r *run) confirm(ctx context.Context) error {
+	conn, err := r.cfg.Target(ctx)
+	if err != nil {
+		return err
+	}
+	defer snapshot.Close(conn)
+	var left int
+	if err := conn.QueryRow(ctx, `SELECT pg_catalog.count(*) FROM crossfade.relation WHERE relid = ANY ($1) AND state NOT IN ('`+stateCopied+`', '`+stateReady+`')`,
+		r.oids()).Scan(&left); err != nil {
+		return fmt.Errorf("count copied tables: %w", err)
+	}
+	if left > 0 {
+		return fmt.Errorf("%d tables are not recorded as copied any more: the target has lost commits; start again to go on", left)
+	}
+	return nil
+}
+
+func (r *run) oids() []uint32 {
+	oids := make([]uint32, len(r.cfg.Tables))
+	for i, t := range r.cfg.Tables {
+		oids[i] = t.OID
+	}
+	return oids
 }
 
 func passing(err error) error {
-	if err == nil || snapshot.Passing(err) || errors.Is(err, snapshot.ErrLost) {
+	if err == nil || snapshot.Passing(err) || errors.Is(err, snapshot.ErrLost) || errors.Is(err, errBehind) {
 		return err
 	}
 	return retry.Permanent(err)
@@ -85,6 +120,7 @@ func (r *run) work(ctx context.Context) error {
 		return nil
 	})
 	all.Go(func() error { return r.yielder.Run(serve) })
+	all.Go(func() error { return r.collector.serve(serve) })
 	all.Go(func() error {
 		defer stop()
 		jobs, ctx := errgroup.WithContext(serve)
@@ -113,16 +149,12 @@ func (r *run) prepare(ctx context.Context) ([]*relation, error) {
 	if err != nil {
 		return nil, err
 	}
-	oids := make([]uint32, len(r.cfg.Tables))
-	for i, t := range r.cfg.Tables {
-		oids[i] = t.OID
-	}
 	source, err := snapshot.Session(ctx, r.cfg.Source)
 	if err != nil {
 		return nil, err
 	}
 	defer snapshot.Close(source)
-	known, err := readFacts(ctx, source, r.snapshots.shared(), oids, r.cfg.SourceLockTimeout)
+	known, err := readFacts(ctx, source, r.snapshots.shared(), r.oids(), r.cfg.SourceLockTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -132,6 +164,9 @@ func (r *run) prepare(ctx context.Context) ([]*relation, error) {
 	for _, t := range r.cfg.Tables {
 		f, rec := known[t.OID], records[t.OID]
 		p.BytesTotal += f.bytes
+		p.Restarts += rec.restarts
+		p.Repaired += rec.repairs
+		p.RepairedKeys += rec.keys
 		if rec.finished() {
 			p.TablesDone++
 			p.BytesDone += f.bytes
@@ -142,7 +177,7 @@ func (r *run) prepare(ctx context.Context) ([]*relation, error) {
 		if f.filenode == 0 {
 			return nil, &TableError{Table: t.Name, Err: ErrGone}
 		}
-		rels = append(rels, &relation{table: t, size: f.bytes, pass: &pass{holder: r.snapshots.shared(), facts: f}})
+		rels = append(rels, &relation{table: t, size: f.bytes, resumed: rec.state == stateCopying, pass: &pass{holder: r.snapshots.shared(), facts: f}})
 	}
 	slices.SortStableFunc(rels, func(a, b *relation) int { return cmp.Compare(b.size, a.size) })
 	r.counters.change(func(now *Progress) { *now = p })

@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// copyOut runs one query string that begins with a COPY … TO STDOUT, goes on
-// with a query for one value and ends the transaction, and writes the rows of the
+// copyOut runs one query string with a COPY … TO STDOUT, behind it a query for
+// one value and the end of the transaction, and writes the rows of the
 // COPY to r. All of it is sent at once, so that the server lets go of its locks
 // when it has handed over the last row, however slowly the rows are taken.
 //

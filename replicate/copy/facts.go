@@ -16,11 +16,12 @@ type facts struct {
 	filenode uint32 // the file that the snapshot sees
 	bytes    int64  // of the table with its TOAST
 	blocks   int64  // of the main fork
+	rows     int64  // at the last VACUUM or ANALYZE; 0 if unknown
 	heap     bool   // block ranges mean something
 }
 
 // factsQuery takes the measures of relations. Its two gaps are for the sizes.
-const factsQuery = `SELECT c.oid, c.relfilenode, coalesce(%s, 0)::bigint, coalesce(%s, 0)::bigint,
+const factsQuery = `SELECT c.oid, c.relfilenode, coalesce(%s, 0)::bigint, coalesce(%s, 0)::bigint, greatest(c.reltuples, 0)::bigint,
 		coalesce((SELECT a.amname = 'heap' FROM pg_catalog.pg_am a WHERE a.oid = c.relam), true)
 	FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1)`
 
@@ -58,7 +59,7 @@ func measure(ctx context.Context, conn *pgx.Conn, h *snapshot.Holder, oids []uin
 	if err == nil {
 		var oid uint32
 		var f facts
-		_, err = pgx.ForEachRow(rows, []any{&oid, &f.filenode, &f.bytes, &f.blocks, &f.heap}, func() error {
+		_, err = pgx.ForEachRow(rows, []any{&oid, &f.filenode, &f.bytes, &f.blocks, &f.rows, &f.heap}, func() error {
 			all[oid] = f
 			return nil
 		})

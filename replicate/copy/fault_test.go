@@ -172,7 +172,7 @@ func TestSecondCopierIsShutOut(t *testing.T) {
 	h, err := snapshot.Export(f.context(), cfg.Source)
 	require.NoError(t, err)
 	defer h.Close()
-	pgtest.Exec(t, f.target, `INSERT INTO crossfade.relation (relid, nsp, rel, state, snapshot, filenode) VALUES ($1::oid, 'public', 'big', 'copying', 'another', 1)`, cfg.Tables[0].OID)
+	pgtest.Exec(t, f.target, `INSERT INTO crossfade.relation (relid, nsp, rel, state, snapshot, filenode, attempt) VALUES ($1::oid, 'public', 'big', 'copying', 'another', 1, 1)`, cfg.Tables[0].OID)
 	w := &worker{run: &run{cfg: &c.cfg, counters: &c.counters, yielder: snapshot.NewYielder(cfg.Source)}, bufs: newBuffers(1 << 16)}
 	defer func() { snapshot.Close(w.source); snapshot.Close(w.target) }()
 	_, err = w.chunk(f.context(), &task{rel: &relation{table: cfg.Tables[0]}, pass: &pass{holder: h}, span: span{0, toEnd}})

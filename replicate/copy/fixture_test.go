@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/journal"
@@ -68,6 +69,7 @@ func (f *fixture) config(binary bool) Config {
 		Jobs:       2,
 		ChunkBytes: 64 << 10,
 		Patience:   time.Minute,
+		Log:        zerolog.New(zerolog.NewTestWriter(f.t)),
 	}
 }
 

@@ -10,7 +10,9 @@ type Progress struct {
 	BytesDone, BytesTotal   int64
 	RowsDone                int64
 	Relayed                 int64
-	Restarts                int   // relations that began anew
+	Restarts                int   // relations that began anew, with nothing kept
+	Repaired                int   // relations whose changed rows were fetched again; earlier Runs count too
+	RepairedKeys            int64 // of these
 	Retries                 int   // chunks and logins that were tried again
 	Waiting                 error // *TableError of a table that waits for somebody to mend it, nil for none
 }
@@ -104,10 +106,15 @@ func (c *counters) takeBack(r *relation, size int64) {
 	r.size, r.bytes, r.rows = size, 0, 0
 }
 
-// copied rounds a relation up to the whole of its bytes.
-func (c *counters) copied(r *relation) {
+// copied rounds a relation up to the whole of its bytes, and to its rows where
+// they are known.
+func (c *counters) copied(r *relation, rows int64, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if known {
+		c.p.RowsDone += rows - r.rows
+		r.rows = rows
+	}
 	c.p.BytesDone += r.size - r.bytes
 	r.bytes = r.size
 	c.p.TablesDone++

@@ -12,12 +12,14 @@ import (
 // relation is the state of one table within a Run.
 type relation struct {
 	table Table
-	pass  *pass // the current one; only the task that begins the relation looks here
+	// Only the task that begins the relation looks here.
+	pass *pass // the current one
+	anew int   // how often it was begun with nothing kept
 
 	// guarded by the queue's lock
-	gen      int // counts the passes
-	restarts int
-	left     int // chunks of this pass that have not landed
+	gen     int  // counts the passes
+	left    int  // chunks of this pass that have not landed, and what else it waits for
+	resumed bool // an earlier Run began it, and this one has not yet
 
 	// guarded by the counters' lock: what the progress counts for it
 	size, bytes, rows int64
@@ -25,9 +27,12 @@ type relation struct {
 
 // pass is one attempt at a relation, under one snapshot. It never changes.
 type pass struct {
-	gen    int
-	holder *snapshot.Holder
-	facts  facts
+	gen     int
+	holder  *snapshot.Holder
+	facts   facts
+	attempt int32 // in the record
+	repair  bool  // kept chunks are of other snapshots: what changed since is fetched again
+	key     key   // by which it can be; nil if it cannot
 }
 
 // span is a range of blocks, hi exclusive; hi -1 means to the end.

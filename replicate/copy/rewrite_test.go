@@ -2,6 +2,7 @@ package copy
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ func (f *fixture) gateAfter(n int) *pgx.Conn {
 	gate := pgtest.Conn(f.t, f.targetDSN)
 	pgtest.Exec(f.t, gate, "SELECT pg_advisory_lock(42)")
 	pgtest.Exec(f.t, f.target, `CREATE FUNCTION crossfade.gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-			IF (SELECT count(*) FROM crossfade.chunk) >= `+string(rune('0'+n))+` THEN
+			IF (SELECT count(*) FROM crossfade.chunk) >= `+strconv.Itoa(n)+` THEN
 				PERFORM pg_catalog.pg_advisory_xact_lock_shared(42);
 			END IF; RETURN NEW; END $$;
 		CREATE TRIGGER gate BEFORE INSERT ON crossfade.chunk FOR EACH ROW EXECUTE FUNCTION crossfade.gate()`)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"crossfade/internal/pg"
 	"crossfade/replicate/snapshot"
 )
 
@@ -13,18 +14,25 @@ import (
 // made itself are closed when the last relation lets go of them.
 type snapshots struct {
 	connect snapshot.Connect
+	follow  *Stream // nil without a slot
 
 	mu      sync.Mutex
 	current *snapshot.Holder // for relations that have no reason for another one
 	lent    *snapshot.Holder // the caller's: never closed here
 	users   map[*snapshot.Holder]int
+	lost    map[*snapshot.Holder]bool   // were current once
+	marks   map[*snapshot.Holder]pg.LSN // see mark
 }
 
 // newSnapshots takes the caller's holder, if it still lives, or makes one.
-func newSnapshots(ctx context.Context, connect snapshot.Connect, lent *snapshot.Holder) (*snapshots, error) {
-	s := &snapshots{connect: connect, lent: lent, current: lent, users: map[*snapshot.Holder]int{}}
-	if lent != nil {
-		err := lent.Check(ctx)
+func newSnapshots(ctx context.Context, cfg *Config) (*snapshots, error) {
+	s := &snapshots{connect: cfg.Source, follow: cfg.Stream, lent: cfg.Snapshot, current: cfg.Snapshot,
+		users: map[*snapshot.Holder]int{}, marks: map[*snapshot.Holder]pg.LSN{}, lost: map[*snapshot.Holder]bool{}}
+	if s.lent != nil {
+		err := s.lent.Check(ctx)
+		if err == nil {
+			_ = s.lent.Double(ctx) // one session will do
+		}
 		if err == nil || !errors.Is(err, snapshot.ErrLost) {
 			return s, err
 		}
@@ -34,8 +42,60 @@ func newSnapshots(ctx context.Context, connect snapshot.Connect, lent *snapshot.
 	return s, err
 }
 
+// export takes a snapshot. With a stream it must see all that the stream leaves
+// out, which is what the slot's snapshot sees; that is nearly always so at once.
 func (s *snapshots) export(ctx context.Context) (*snapshot.Holder, error) {
-	return snapshot.Export(ctx, s.connect)
+	for try := 1; ; try++ {
+		h, err := snapshot.Export(ctx, s.connect)
+		if err != nil {
+			return nil, err
+		}
+		if s.follow == nil {
+			_ = h.Double(ctx)
+			return h, nil
+		}
+		floor, err := pg.ParseSnapshot(s.follow.Snapshot)
+		if err == nil && h.Snapshot().Contains(floor) {
+			var at pg.LSN
+			if at, err = mark(ctx, s.connect); err == nil {
+				s.marks[h] = at
+				_ = h.Double(ctx)
+				return h, nil
+			}
+		}
+		h.Close()
+		if err == nil && try == behindTries {
+			err = errBehind
+		}
+		if err != nil {
+			return nil, err
+		}
+		pause := time.NewTimer(behindPause)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return nil, ctx.Err()
+		case <-pause.C:
+		}
+	}
+}
+
+// marked returns a position of the source's log behind the commits of all that
+// h sees.
+func (s *snapshots) marked(ctx context.Context, h *snapshot.Holder) (pg.LSN, error) {
+	s.mu.Lock()
+	at, ok := s.marks[h]
+	s.mu.Unlock()
+	if ok {
+		return at, nil
+	}
+	at, err := mark(ctx, s.connect)
+	if err == nil {
+		s.mu.Lock()
+		s.marks[h] = at
+		s.mu.Unlock()
+	}
+	return at, err
 }
 
 // shared returns the holder of relations that have no reason for another one.
@@ -44,6 +104,13 @@ func (s *snapshots) shared() *snapshot.Holder {
 	defer s.mu.Unlock()
 	s.users[s.current]++
 	return s.current
+}
+
+// replaced reports whether h was the shared holder and was found lost.
+func (s *snapshots) replaced(h *snapshot.Holder) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost[h]
 }
 
 // fresh returns a snapshot taken now. With lost set it may also be one that
@@ -62,7 +129,7 @@ func (s *snapshots) fresh(ctx context.Context, lost *snapshot.Holder) (*snapshot
 	}
 	s.users[h]++
 	if lost != nil && s.current == lost {
-		s.current = h
+		s.current, s.lost[lost] = h, true
 	}
 	return h, nil
 }
@@ -79,6 +146,7 @@ func (s *snapshots) release(h *snapshot.Holder) {
 		return
 	}
 	delete(s.users, h)
+	delete(s.marks, h)
 	if h != s.lent {
 		h.Close()
 	}

@@ -55,13 +55,18 @@ func (w *worker) work(ctx context.Context) error {
 
 func (w *worker) do(ctx context.Context, t *task) error {
 	var err error
-	if t.begin {
+	switch t.kind {
+	case taskBegin:
 		err = w.begin(ctx, t)
-	} else {
+	case taskRepair:
+		err = w.repair(ctx, t)
+	default:
 		var rows int64
-		if rows, err = w.chunk(ctx, t); err == nil {
-			w.counters.goesOn(t.rel)
-			return w.landed(ctx, t, rows)
+		if rows, err = w.chunk(ctx, t); err != nil {
+			break
+		}
+		if err = w.landed(ctx, t, rows); err != nil && !errors.Is(err, errGap) {
+			return err // the chunk is counted: it must not be tried again
 		}
 	}
 	if err == nil || w.queue.stale(t) {
@@ -71,15 +76,20 @@ func (w *worker) do(ctx context.Context, t *task) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, errRewritten), errors.Is(err, snapshot.ErrLost):
-		return w.restart(t, err)
-	case snapshot.Passing(err), errors.Is(err, errReaderGone), errors.Is(err, errYielded), recordExists(err):
+	case retry.IsPermanent(err): // it has been tried often enough
+		return err
+	case errors.Is(err, snapshot.ErrLost) && t.kind != taskBegin && t.pass.holder.Check(ctx) == nil:
+		return w.again(t, err) // by the holder's other session
+	case errors.Is(err, errRewritten), errors.Is(err, snapshot.ErrLost), errors.Is(err, errGap), anew(err):
+		w.restart(t, err)
+		return nil
+	case snapshot.Passing(err), errors.Is(err, errBehind), errors.Is(err, errReaderGone), errors.Is(err, errYielded), recordExists(err):
 		return w.again(t, err)
 	case w.cfg.Wait && pg.Mendable(err):
 		w.wait(t, err)
 		return nil
 	}
-	if !t.begin {
+	if t.kind == taskChunk {
 		err = fmt.Errorf("%s: %w", t.span, err)
 	}
 	return gone(err)
@@ -114,62 +124,136 @@ func (w *worker) again(t *task, cause error) error {
 	return nil
 }
 
-// restart begins the relation anew, under another snapshot.
-func (w *worker) restart(t *task, cause error) error {
-	n, stale := w.queue.restart(t)
-	if stale {
-		return nil
+// restart has the relation begun again. What can be kept of it is kept then.
+func (r *run) restart(t *task, cause error) {
+	if r.queue.restart(t, cause) {
+		return
 	}
-	if n > w.cfg.MaxRestarts {
-		return fmt.Errorf("begun anew %d times: %w", n-1, cause)
-	}
-	w.counters.change(func(p *Progress) { p.Restarts++ })
-	w.cfg.Log.Warn().Str("table", t.rel.table.Name.Display()).AnErr("error", cause).Msg("copy table anew under a fresh snapshot")
-	return nil
+	r.cfg.Log.Debug().Str("table", t.rel.table.Name.Display()).AnErr("error", cause).Msg("begin table again")
 }
 
-// begin records that the relation is being copied and queues its chunks. After a
-// restart it takes another snapshot first.
+// begin records under what the relation is copied and queues its chunks. When it
+// is begun again, it may take another snapshot first.
 func (w *worker) begin(ctx context.Context, t *task) error {
 	rel := t.rel
 	if err := w.connect(ctx); err != nil {
 		return err
 	}
-	if rel.pass.gen < t.gen {
-		if err := w.takeSnapshot(ctx, t); err != nil {
+	if rel.pass.gen < t.gen || w.snapshots.replaced(rel.pass.holder) {
+		if err := w.renew(ctx, t); err != nil {
 			return err
 		}
 	}
-	p := rel.pass
-	done, finished, err := beginRelation(ctx, w.target, rel.table, p.holder.Text(), p.facts)
+	p := *rel.pass
+	var err error
+	if p.key, err = w.keyOf(ctx, t); err != nil {
+		w.abandon()
+		return err
+	}
+	b, err := beginRelation(ctx, w.target, rel.table, wish{snapshot: p.holder.Text(), filenode: p.facts.filenode,
+		repair: p.key != nil, empty: anew(t.cause)})
 	if err != nil {
 		w.abandon()
 		return err
 	}
-	if finished {
-		return w.finish(ctx, rel, p, false)
+	p.attempt, p.repair = b.attempt, len(b.older) > 0
+	rel.pass = &p
+	w.queue.taken(rel)
+	if b.finished {
+		return w.finish(ctx, rel, &p, false)
 	}
-	spans := make([]span, len(done))
-	for i, l := range done {
+	if err := w.tellBegin(t, b); err != nil {
+		return err
+	}
+	spans := make([]span, len(b.kept))
+	for i, l := range b.kept {
 		spans[i] = l.span
 		w.counters.landed(rel, p.facts.share(l.span), l.rows)
 	}
-	if complete(done) {
-		return w.finish(ctx, rel, p, true)
+	done := complete(b.kept)
+	if done && !p.repair {
+		return w.finish(ctx, rel, &p, true)
 	}
-	w.queue.begun(t, p, cut(p.facts, w.cfg.ChunkBytes, snapshot.BlockRanges(w.source), spans))
+	var open []span
+	if !done {
+		open = cut(p.facts, w.cfg.ChunkBytes, snapshot.BlockRanges(w.source), spans)
+	}
+	w.queue.begun(t, &p, open, count(p.repair))
+	if p.repair {
+		return w.askChanges(t, &p, b)
+	}
 	return nil
 }
 
-// takeSnapshot gives the relation another snapshot and what that one sees of it.
-func (w *worker) takeSnapshot(ctx context.Context, t *task) error {
-	rel, lost := t.rel, (*snapshot.Holder)(nil)
-	if rel.pass.holder.Check(ctx) != nil {
-		lost = rel.pass.holder
+// tellBegin counts and logs how a relation was begun. The error says that it was
+// begun anew too often.
+func (w *worker) tellBegin(t *task, b beginning) error {
+	table := t.rel.table.Name.Display()
+	if len(b.kept) > 0 {
+		w.cfg.Log.Info().Str("table", table).Int("chunks", len(b.kept)).Bool("older_snapshot", len(b.older) > 0).Msg("table goes on with what is copied")
+		return nil
 	}
+	if t.gen == 0 && !b.emptied {
+		return nil
+	}
+	cause := t.cause
+	if cause == nil {
+		cause = errUnkept
+	}
+	t.rel.anew++
+	if t.rel.anew > w.cfg.MaxRestarts {
+		return retry.Permanent(fmt.Errorf("begun anew %d times: %w", t.rel.anew-1, cause))
+	}
+	w.counters.change(func(p *Progress) { p.Restarts++ })
+	w.cfg.Log.Warn().Str("table", table).AnErr("error", cause).Bool("emptied", b.emptied).Msg("table is copied anew under a fresh snapshot")
+	return nil
+}
+
+// errUnkept is why a relation of an earlier Run is emptied.
+var errUnkept = errors.New("the snapshot of an earlier start is gone, and the table was rewritten since or has no key by which changed rows could be found")
+
+// keyOf returns the table's key if what changed of it can be fetched again, nil if
+// not. A relation that is begun for the first time needs none.
+func (w *worker) keyOf(ctx context.Context, t *task) (key, error) {
+	if w.cfg.Stream == nil || len(t.rel.table.Key) == 0 || t.gen == 0 && !t.rel.resumed {
+		return nil, nil
+	}
+	k, err := readKey(ctx, w.source, t.rel.table)
+	if errors.Is(err, errNoKey) {
+		return nil, nil
+	}
+	return k, err
+}
+
+// renew gives the relation another snapshot, where it needs one, and what that one
+// sees of it.
+func (w *worker) renew(ctx context.Context, t *task) error {
+	rel, h := t.rel, t.rel.pass.holder
+	gone := h.Check(ctx) != nil
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	f := rel.pass.facts
+	if gone || errors.Is(t.cause, errRewritten) {
+		lost := h
+		if !gone {
+			lost = nil
+		}
+		var err error
+		if h, f, err = w.freshFacts(ctx, rel, lost); err != nil {
+			return err
+		}
+		w.snapshots.release(rel.pass.holder)
+	}
+	w.counters.takeBack(rel, f.bytes)
+	rel.pass = &pass{gen: t.gen, holder: h, facts: f}
+	return nil
+}
+
+func (w *worker) freshFacts(ctx context.Context, rel *relation, lost *snapshot.Holder) (*snapshot.Holder, facts, error) {
 	h, err := w.snapshots.fresh(ctx, lost)
 	if err != nil {
-		return err
+		return nil, facts{}, err
 	}
 	all, err := readFacts(ctx, w.source, h, []uint32{rel.table.OID}, w.cfg.SourceLockTimeout)
 	f := all[rel.table.OID]
@@ -179,18 +263,20 @@ func (w *worker) takeSnapshot(ctx context.Context, t *task) error {
 	if err != nil {
 		w.snapshots.release(h)
 		w.abandon()
-		return err
+		return nil, facts{}, err
 	}
-	w.counters.takeBack(rel, f.bytes)
-	w.snapshots.release(rel.pass.holder)
-	rel.pass = &pass{gen: t.gen, holder: h, facts: f}
-	return nil
+	return h, f, nil
 }
 
-// landed counts a chunk; the last one of a relation makes it copied.
+// landed counts a chunk; the last one of a relation makes it copied, or ready for
+// its repair.
 func (w *worker) landed(ctx context.Context, t *task, rows int64) error {
 	last := w.queue.landed(t, func() { w.counters.landed(t.rel, t.pass.facts.share(t.span), rows) })
-	if !last {
+	switch {
+	case !last:
+		return nil
+	case t.pass.repair:
+		w.queue.push(&task{rel: t.rel, gen: t.gen, kind: taskRepair, pass: t.pass})
 		return nil
 	}
 	return w.finish(ctx, t.rel, t.pass, true)
@@ -199,13 +285,13 @@ func (w *worker) landed(ctx context.Context, t *task, rows int64) error {
 // finish records that a relation is copied, unless that is recorded already. It
 // has attempts of its own, since no task is left that would come back to it.
 func (w *worker) finish(ctx context.Context, rel *relation, p *pass, record bool) error {
-	var rows int64
+	e := end{snapshot: p.holder.Text()}
 	if record {
 		policy := retry.Policy{MaxElapsed: w.cfg.Patience}
 		err := retry.Do(ctx, policy, func(ctx context.Context) error {
 			err := w.connect(ctx)
 			if err == nil {
-				rows, err = finishRelation(ctx, w.target, rel.table, p.holder.Text())
+				e, err = finishRelation(ctx, w.target, rel.table, p.attempt)
 			}
 			if err != nil {
 				w.abandon()
@@ -216,10 +302,17 @@ func (w *worker) finish(ctx context.Context, rel *relation, p *pass, record bool
 			return err
 		}
 	}
-	w.counters.copied(rel)
+	w.counters.copied(rel, e.rows, record)
+	if p.repair {
+		w.counters.change(func(now *Progress) {
+			now.Repaired++
+			now.RepairedKeys += e.keys
+		})
+		w.cfg.Log.Info().Str("table", rel.table.Name.Display()).Int64("keys", e.keys).Msg("rows that changed since the lost snapshot were fetched again")
+	}
 	w.snapshots.release(p.holder)
 	if w.cfg.OnCopied != nil {
-		w.cfg.OnCopied(Copied{Table: rel.table, Snapshot: p.holder.Text(), Rows: rows})
+		w.cfg.OnCopied(Copied{Table: rel.table, Snapshot: e.snapshot, Rows: e.rows, Repaired: e.keys})
 	}
 	w.queue.finished()
 	return nil

@@ -10,9 +10,10 @@
 //
 // Invariants:
 //
-//   - A Holder never changes its snapshot. When its session is lost, the
-//     snapshot is lost: Begin then returns ErrLost, and whoever needs to go on
-//     begins anew under another Holder. No reader ever reads without one.
+//   - A Holder never changes its snapshot. It may keep it by two sessions, of
+//     which each may be lost and is then replaced from the other. When no session
+//     is left, the snapshot is lost: Begin returns ErrLost, and whoever needs to
+//     go on does so under another Holder. No reader ever reads without one.
 //   - Every transaction begun by Begin is REPEATABLE READ and READ ONLY, and
 //     asks for locks with the bound that the caller names.
 //   - Whether a streamed transaction is already contained in what was read is

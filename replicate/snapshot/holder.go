@@ -2,7 +2,9 @@ package snapshot
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,19 +13,29 @@ import (
 	"crossfade/internal/pg"
 )
 
-// keepAlive is how often Run asks the holder's session for a sign of life: well
+// keepAlive is how often Run asks the holder's sessions for a sign of life: well
 // below the minutes after which firewalls forget a silent connection.
 const keepAlive = 30 * time.Second
 
-// Holder is a session that keeps one exported snapshot alive. Its methods may
-// be called from several goroutines.
+// Holder keeps one exported snapshot alive, by one session or, after Double, by
+// two. Its methods may be called from several goroutines.
 type Holder struct {
-	id   string
-	text string
-	snap pg.Snapshot
+	connect Connect
+	text    string
+	snap    pg.Snapshot
 
-	mu   sync.Mutex // guards the session
+	asking  sync.Mutex // held by whoever uses the sessions
+	doubled bool       // guarded by asking
+
+	mu   sync.Mutex // guards what follows
+	pins []pin      // those that live, as far as is known
+	id   string     // of the first of them, or of the last that lived
+}
+
+// pin is a session within a transaction that has the snapshot and exports it.
+type pin struct {
 	conn *pgx.Conn
+	id   string
 }
 
 // Export takes a fresh snapshot and holds it. The caller closes the Holder.
@@ -39,36 +51,86 @@ func Import(ctx context.Context, connect Connect, id string) (*Holder, error) {
 }
 
 func hold(ctx context.Context, connect Connect, id string) (*Holder, error) {
-	conn, err := connect(ctx)
+	h := &Holder{connect: connect}
+	p, text, err := h.pin(ctx, id)
+	if err == nil {
+		h.snap, err = pg.ParseSnapshot(text)
+	}
 	if err != nil {
+		Close(p.conn)
 		return nil, fmt.Errorf("hold snapshot: %w", err)
 	}
-	h := &Holder{conn: conn}
-	if err := h.begin(ctx, id); err != nil {
-		Close(conn)
-		return nil, fmt.Errorf("hold snapshot: %w", err)
-	}
+	h.text = text
+	h.set([]pin{p})
 	return h, nil
 }
 
-func (h *Holder) begin(ctx context.Context, id string) error {
+// pin opens a session that has the snapshot id, or a fresh one if id is "".
+func (h *Holder) pin(ctx context.Context, id string) (p pin, text string, err error) {
+	if p.conn, err = h.connect(ctx); err != nil {
+		return pin{}, "", err
+	}
 	if id != "" {
-		if err := Begin(ctx, h.conn, id, 0); err != nil {
-			return err
-		}
-	} else if err := exec(ctx, h.conn, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"); err != nil {
-		return err
+		err = Begin(ctx, p.conn, id, 0)
+	} else {
+		err = exec(ctx, p.conn, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 	}
-	err := h.conn.QueryRow(ctx, "SELECT "+Current(h.conn)+", pg_catalog.pg_export_snapshot()").Scan(&h.text, &h.id)
+	if err == nil {
+		err = p.conn.QueryRow(ctx, "SELECT "+Current(p.conn)+", pg_catalog.pg_export_snapshot()").Scan(&text, &p.id)
+	}
 	if err != nil {
-		return fmt.Errorf("export snapshot: %w", err)
+		Close(p.conn)
+		return pin{}, "", fmt.Errorf("export snapshot: %w", err)
 	}
-	h.snap, err = pg.ParseSnapshot(h.text)
-	return err
+	return p, text, nil
 }
 
-// ID returns what SET TRANSACTION SNAPSHOT and pg_dump --snapshot want.
-func (h *Holder) ID() string { return h.id }
+// Double opens a second session, so that the loss of one is not that of the
+// snapshot. From then on Check replaces a session that was lost.
+func (h *Holder) Double(ctx context.Context) error {
+	h.asking.Lock()
+	defer h.asking.Unlock()
+	h.doubled = true
+	return h.again(ctx)
+}
+
+// again makes up for a session that was lost, from one that lives. The caller has
+// locked asking.
+func (h *Holder) again(ctx context.Context) error {
+	pins := h.list()
+	if !h.doubled || len(pins) != 1 {
+		return nil
+	}
+	p, _, err := h.pin(ctx, pins[0].id)
+	if err != nil {
+		return fmt.Errorf("hold snapshot %s twice: %w", pins[0].id, err)
+	}
+	h.set(append(pins, p))
+	return nil
+}
+
+func (h *Holder) list() []pin {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.pins)
+}
+
+func (h *Holder) set(pins []pin) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.pins = pins
+	if len(pins) > 0 {
+		h.id = pins[0].id
+	}
+}
+
+// ID returns what SET TRANSACTION SNAPSHOT and pg_dump --snapshot want. It may
+// be another one after Check.
+func (h *Holder) ID() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.id
+}
 
 // Text returns the snapshot as pg_current_snapshot() prints it.
 func (h *Holder) Text() string { return h.text }
@@ -76,29 +138,48 @@ func (h *Holder) Text() string { return h.text }
 // Snapshot returns which transactions the snapshot sees.
 func (h *Holder) Snapshot() pg.Snapshot { return h.snap }
 
-// checkTimeout bounds the wait for a sign of life. A server that needs longer
-// for SELECT 1 is taken for lost.
+// checkTimeout bounds the wait for a sign of life, and the login of a session in
+// place of a lost one. A server that needs longer for SELECT 1 is taken for lost.
 const checkTimeout = 20 * time.Second
 
-// Check asks the session for a sign of life; an error is ErrLost, unless ctx has
+// Check asks the sessions for a sign of life; an error is ErrLost, unless ctx has
 // ended before. The end of ctx does not interrupt it: that would break the
-// session, and with it the snapshot.
+// sessions, and with them the snapshot.
 func (h *Holder) Check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
-	defer cancel()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err := exec(ctx, h.conn, "SELECT 1"); err != nil {
-		return fmt.Errorf("keep snapshot %s: %w: %w", h.id, ErrLost, err)
+	ctx = context.WithoutCancel(ctx)
+	h.asking.Lock()
+	defer h.asking.Unlock()
+	var alive []pin
+	why := errors.New("it was let go")
+	for _, p := range h.list() {
+		if err := ask(ctx, p.conn); err != nil {
+			why = err
+			Close(p.conn)
+			continue
+		}
+		alive = append(alive, p)
 	}
+	h.set(alive)
+	if len(alive) == 0 {
+		return fmt.Errorf("keep snapshot %s: %w: %w", h.text, ErrLost, why)
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	_ = h.again(ctx) // for now one is enough
 	return nil
 }
 
-// Run keeps the session busy so that nothing between here and the server
-// forgets it. It returns nil when ctx ends and an error that is ErrLost when the
+func ask(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	return exec(ctx, conn, "SELECT 1")
+}
+
+// Run keeps the sessions busy so that nothing between here and the server
+// forgets them. It returns nil when ctx ends and an error that is ErrLost when the
 // snapshot is gone. It does not close the Holder.
 func (h *Holder) Run(ctx context.Context) error {
 	tick := time.NewTicker(keepAlive)
@@ -117,7 +198,10 @@ func (h *Holder) Run(ctx context.Context) error {
 
 // Close lets the snapshot go. It may be called more than once.
 func (h *Holder) Close() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	Close(h.conn)
+	h.asking.Lock()
+	defer h.asking.Unlock()
+	for _, p := range h.list() {
+		Close(p.conn)
+	}
+	h.set(nil)
 }

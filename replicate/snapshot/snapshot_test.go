@@ -92,6 +92,42 @@ func TestImportOfASnapshotThatIsGone(t *testing.T) {
 	require.ErrorIs(t, err, snapshot.ErrLost)
 }
 
+// The sessions are ended one after the other, each by somebody else.
+func TestADoubledSnapshotOutlivesEachOfItsSessions(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))
+	app := pgtest.Conn(t, dsn)
+	pgtest.Exec(t, app, "CREATE TABLE public.t (id int); INSERT INTO public.t VALUES (1)")
+	var pids []uint32
+	connect := connector(dsn, "holder")
+	h, err := snapshot.Export(t.Context(), func(ctx context.Context) (*pgx.Conn, error) {
+		conn, err := connect(ctx)
+		if err == nil {
+			pids = append(pids, conn.PgConn().PID())
+		}
+		return conn, err
+	})
+	require.NoError(t, err)
+	defer h.Close()
+	require.NoError(t, h.Double(t.Context()))
+	text := h.Text()
+	pgtest.Exec(t, app, "INSERT INTO public.t VALUES (2)")
+	for n := range 4 {
+		require.Len(t, pids, n+2)
+		id := h.ID()
+		pgtest.Exec(t, app, "SELECT pg_terminate_backend($1::int)", pids[n])
+		require.NoError(t, h.Check(t.Context()))
+		require.NotEqual(t, id, h.ID(), "the id is that of a session that lives")
+		require.Equal(t, "1", count(t, dsn, h.ID()))
+	}
+	require.Equal(t, text, h.Text())
+	for _, pid := range pids[len(pids)-2:] {
+		pgtest.Exec(t, app, "SELECT pg_terminate_backend($1::int)", pid)
+	}
+	require.ErrorIs(t, h.Check(t.Context()), snapshot.ErrLost)
+	require.ErrorIs(t, h.Check(t.Context()), snapshot.ErrLost)
+}
+
 func TestRunEndsWithItsContextAndKeepsTheSnapshot(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))

@@ -1,0 +1,44 @@
+package daemon
+
+import (
+	"slices"
+
+	"crossfade/internal/journal"
+	"crossfade/replicate/copy"
+	"crossfade/schema/catalog"
+)
+
+// copyStream is the slot that tells the copy what changed while a snapshot was
+// lost, nil for a copy without a slot.
+func (m *migration) copyStream() *copy.Stream {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := m.id.target
+	if t.Consistent == 0 {
+		return nil
+	}
+	return &copy.Stream{DSN: m.source, Slot: t.Slot, Publication: journal.Publication, SystemID: t.SourceSystem,
+		Start: t.Consistent, Snapshot: t.SlotSnapshot}
+}
+
+// followedKey returns the columns of a table whose values the stream gives for
+// every change of a row and that name the row; nil if there are none. With the
+// replica identity FULL these are of any unique index whose columns are never null.
+func followedKey(r *catalog.Relation) []string {
+	if r.Persistence != catalog.Permanent {
+		return nil
+	}
+	if r.ReplicaIdentity != catalog.IdentityFull {
+		return r.Identity
+	}
+	for _, u := range r.Unique {
+		never := func(name string) bool {
+			c := r.Column(name)
+			return c == nil || !c.NotNull || c.Generated != 0
+		}
+		if !u.Partial && len(u.Columns) > 0 && !slices.ContainsFunc(u.Columns, never) {
+			return u.Columns
+		}
+	}
+	return nil
+}

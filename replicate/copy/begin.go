@@ -1,0 +1,182 @@
+package copy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// wish is under what a relation is to be copied, and what of it may stay.
+type wish struct {
+	snapshot string // as text
+	filenode uint32 // the file that this snapshot sees
+	repair   bool   // chunks of other snapshots may stay: what changed since can be fetched again
+	empty    bool   // nothing may stay
+}
+
+// beginning is what beginRelation made of a relation's record.
+type beginning struct {
+	attempt  int32     // which names this beginning to the chunks that follow
+	finished bool      // it is copied already, and nothing was done
+	whole    bool      // its chunks leave no gap and are of one snapshot: it only has to be finished
+	kept     []landing // chunks that stay
+	older    []string  // other snapshots than the wished one that kept chunks are of
+	emptied  bool      // chunks that had landed were thrown away
+}
+
+// beginRelation moves a relation to copying under a snapshot and file. It waits
+// for chunk transactions under way, which hold the record; those that begin later
+// with the number of an earlier attempt find that it is over. What has landed
+// before stays if it is of the same snapshot and file, or of the same file and may
+// be repaired; otherwise the table is emptied.
+func beginRelation(ctx context.Context, conn *pgx.Conn, t Table, w wish) (b beginning, err error) {
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		b = beginning{}
+		var state string
+		var filenode uint32
+		if err := tx.QueryRow(ctx, `SELECT state, coalesce(filenode, 0) FROM crossfade.relation
+			WHERE relid = $1 FOR UPDATE`, t.OID).Scan(&state, &filenode); err != nil {
+			return err
+		}
+		if (record{state: state}).finished() {
+			b.finished = true
+			return nil
+		}
+		done, err := landings(ctx, tx, t.OID)
+		if err != nil {
+			return err
+		}
+		b.keep(done, filenode, w)
+		if b.whole {
+			// Each chunk proved, when it landed, that the file was the snapshot's. What
+			// became of the file since is in the stream, as for every finished relation.
+			w.snapshot, w.filenode = done[0].snapshot, filenode
+		}
+		if len(b.kept) == 0 {
+			if err := empty(ctx, tx, t, state); err != nil {
+				return err
+			}
+			b.emptied = len(done) > 0
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM crossfade.delta WHERE relid = $1`, t.OID); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `UPDATE crossfade.relation SET state = '`+stateCopying+`', snapshot = $2, filenode = $3, repaired = NULL,
+				attempt = attempt + 1, restarts = restarts + $4, rows = CASE WHEN $5 THEN rows ELSE 0 END, bytes = 0
+			WHERE relid = $1 RETURNING attempt`, t.OID, w.snapshot, w.filenode, count(b.emptied), len(b.kept) > 0).Scan(&b.attempt)
+	})
+	if err != nil {
+		return beginning{}, fmt.Errorf("begin copy: %w", err)
+	}
+	return b, nil
+}
+
+// keep decides which of the chunks that have landed may stay.
+func (b *beginning) keep(done []landing, filenode uint32, w wish) {
+	if len(done) == 0 || w.empty {
+		return
+	}
+	var of []string
+	for _, l := range done {
+		if !slices.Contains(of, l.snapshot) {
+			of = append(of, l.snapshot)
+		}
+	}
+	if len(of) == 1 && complete(done) {
+		b.kept, b.whole = done, true
+		return
+	}
+	older := slices.DeleteFunc(of, func(s string) bool { return s == w.snapshot })
+	if filenode != w.filenode || len(older) > 0 && !w.repair {
+		return
+	}
+	b.kept, b.older = done, older
+}
+
+// empty removes what has landed of a relation, with the records.
+func empty(ctx context.Context, tx pgx.Tx, t Table, state string) error {
+	if state == stateCopying {
+		if _, err := tx.Exec(ctx, "TRUNCATE ONLY "+t.Name.String()); err != nil {
+			return err
+		}
+	}
+	_, err := tx.Exec(ctx, `DELETE FROM crossfade.chunk WHERE relid = $1`, t.OID)
+	return err
+}
+
+func count(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+var (
+	// errGap says that records of chunks that had landed are not there: the target
+	// lost its last commits.
+	errGap = errors.New("the records of its chunks leave a gap: the target has lost commits")
+	// errUnrepaired says that chunks of several snapshots were not brought to one.
+	errUnrepaired = errors.New("its chunks are of several snapshots and what changed in between was not fetched")
+)
+
+// end is what a finished relation's record says.
+type end struct {
+	snapshot string
+	rows     int64
+	keys     int64 // fetched again by the repair that this finish ends
+}
+
+// finishRelation moves a relation to copied, if its chunks leave no gap and are,
+// or were made, those of one snapshot. It may be called again.
+func finishRelation(ctx context.Context, conn *pgx.Conn, t Table, attempt int32) (e end, err error) {
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		var r record
+		var now int32
+		var repaired []byte
+		if err := tx.QueryRow(ctx, `SELECT state, coalesce(snapshot, ''), attempt, rows, repaired FROM crossfade.relation WHERE relid = $1 FOR UPDATE`, t.OID).
+			Scan(&r.state, &r.snapshot, &now, &r.rows, &repaired); err != nil {
+			return err
+		}
+		e = end{snapshot: r.snapshot, rows: r.rows}
+		switch {
+		case r.finished():
+			return nil
+		case now != attempt || r.state == statePending:
+			return errStale
+		}
+		done, err := landings(ctx, tx, t.OID)
+		if err != nil {
+			return err
+		}
+		if !complete(done) {
+			return errGap
+		}
+		var left int64
+		if err := tx.QueryRow(ctx, `SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE $3::bytea IS NULL OR digest > $3)
+			FROM crossfade.delta WHERE relid = $1 AND attempt = $2`, t.OID, attempt, repaired).Scan(&e.keys, &left); err != nil {
+			return err
+		}
+		mixed := slices.ContainsFunc(done, func(l landing) bool { return l.snapshot != r.snapshot })
+		if mixed && (repaired == nil || left > 0) {
+			return errUnrepaired
+		}
+		if !mixed {
+			e.keys = 0
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM crossfade.delta WHERE relid = $1`, t.OID); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `UPDATE crossfade.relation r SET state = '`+stateCopied+`', rows = r.rows + c.rows, bytes = c.bytes,
+				repairs = r.repairs + $2, repaired_keys = r.repaired_keys + $3
+			FROM (SELECT coalesce(pg_catalog.sum(rows), 0)::bigint AS rows, coalesce(pg_catalog.sum(bytes), 0)::bigint AS bytes
+				FROM crossfade.chunk WHERE relid = $1) c
+			WHERE r.relid = $1 RETURNING r.rows`, t.OID, count(mixed), e.keys).Scan(&e.rows)
+	})
+	if err != nil {
+		return end{}, fmt.Errorf("finish copy: %w", err)
+	}
+	return e, nil
+}

@@ -1,0 +1,179 @@
+package copy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+)
+
+// key is how rows of a table are found by values that came as text.
+type key []keyColumn
+
+type keyColumn struct {
+	name string // quoted
+	typ  string // quoted name of the base type, without modifier
+	eq   string // operator for equality, of the unique index
+}
+
+// errNoKey says that a table has no key that a repair can rest on.
+var errNoKey = errors.New("it has no key by which changed rows could be found")
+
+// keyQuery reads the columns $2 of the table $1 with the unique index that they
+// have. Types whose text means something else on another server (reg*, money) or
+// whose equality is not that of bytes by their collation are left out, so that
+// columns are missing from the answer.
+const keyQuery = `
+WITH RECURSIVE base AS (
+	SELECT a.attnum, t.oid, t.typtype, t.typbasetype
+	FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+	WHERE a.attrelid = $1 AND a.attname::text = ANY ($2) AND NOT a.attisdropped
+	UNION ALL
+	SELECT b.attnum, t.oid, t.typtype, t.typbasetype
+	FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
+), usable AS (
+	SELECT i.indexrelid, i.indkey, i.indclass FROM pg_catalog.pg_index i
+	WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+		AND pg_catalog.cardinality($2::pg_catalog.text[]) = i.indnkeyatts
+		AND NOT EXISTS (SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) k
+			JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k] WHERE NOT a.attname::text = ANY ($2))
+	ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1
+)
+SELECT a.attname::text, n.nspname::text, t.typname::text, opn.nspname::text, o.oprname::text
+FROM usable i CROSS JOIN pg_catalog.generate_series(0, pg_catalog.cardinality($2::pg_catalog.text[]) - 1) k
+JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attnum = i.indkey[k]
+JOIN base b ON b.attnum = a.attnum AND b.typtype <> 'd'
+JOIN pg_catalog.pg_type t ON t.oid = b.oid
+JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+JOIN pg_catalog.pg_opclass c ON c.oid = i.indclass[k]
+JOIN pg_catalog.pg_amop p ON p.amopfamily = c.opcfamily AND p.amoplefttype = c.opcintype AND p.amoprighttype = c.opcintype AND p.amopstrategy = 3
+JOIN pg_catalog.pg_operator o ON o.oid = p.amopopr AND (o.oprcanhash OR o.oprcanmerge)
+JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace
+LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
+WHERE a.attnotnull AND t.typname !~ '^reg' AND t.typname <> 'money'
+	AND coalesce((pg_catalog.to_jsonb(l) ->> 'collisdeterministic')::pg_catalog.bool, true)
+ORDER BY k`
+
+// readKey looks up how the table's key compares; errNoKey says that it cannot be
+// used.
+func readKey(ctx context.Context, source *pgx.Conn, t Table) (key, error) {
+	rows, err := source.Query(ctx, keyQuery, t.OID, t.Key)
+	if err != nil {
+		return nil, fmt.Errorf("read key: %w", err)
+	}
+	var k key
+	var column string
+	var typ, op pg.Name
+	_, err = pgx.ForEachRow(rows, []any{&column, &typ.Schema, &typ.Name, &op.Schema, &op.Name}, func() error {
+		k = append(k, keyColumn{name: pg.QuoteIdent(column), typ: typ.String(), eq: "OPERATOR(" + pg.QuoteIdent(op.Schema) + "." + op.Name + ")"})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read key: %w", err)
+	}
+	if len(k) == 0 || len(k) != len(t.Key) {
+		return nil, errNoKey
+	}
+	return k, nil
+}
+
+// inOrder returns for each column of the key its place in the table's Key, which
+// is the order of the values in crossfade.delta.
+func (k key) inOrder(t Table) []int {
+	at := make([]int, len(k))
+	for i, c := range k {
+		for n, name := range t.Key {
+			if pg.QuoteIdent(name) == c.name {
+				at[i] = n
+			}
+		}
+	}
+	return at
+}
+
+// ofDelta is a subquery with the keys of a relation as typed columns k0, k1, …;
+// $1 is the relation, $2 the attempt.
+func (k key) ofDelta(t Table, more string) string {
+	var list []string
+	for i, n := range k.inOrder(t) {
+		list = append(list, fmt.Sprintf("(d.key[%d])::%s AS k%d", n+1, k[i].typ, i))
+	}
+	return "(SELECT " + strings.Join(list, ", ") + more + " FROM crossfade.delta d WHERE d.relid = $1 AND d.attempt = $2)"
+}
+
+// matches joins two rows with key columns, the left one by its columns' names if
+// named is set.
+func (k key) matches(left string, named bool, right string) string {
+	var list []string
+	for i, c := range k {
+		l := fmt.Sprintf("%s.k%d", left, i)
+		if named {
+			l = left + "." + c.name
+		}
+		list = append(list, fmt.Sprintf("%s %s %s.k%d", l, c.eq, right, i))
+	}
+	return strings.Join(list, " AND ")
+}
+
+// distinctSQL leaves one of those keys that are equal, such as 1.0 and 1.00.
+func (k key) distinctSQL(t Table) string {
+	with := k.ofDelta(t, ", d.digest")
+	return "DELETE FROM crossfade.delta x USING (SELECT b.digest FROM " + with + " a JOIN " + with + " b ON " + k.matches("a", false, "b") +
+		" AND a.digest < b.digest) y WHERE x.relid = $1 AND x.attempt = $2 AND x.digest = y.digest"
+}
+
+// deleteSQL deletes the rows that the keys name on the target.
+func (k key) deleteSQL(t Table) string {
+	return "DELETE FROM ONLY " + t.Name.String() + " AS t USING " + k.ofDelta(t, "") + " AS d WHERE " + k.matches("t", true, "d")
+}
+
+// fetchPlan has the source look each key up by the index, in the transaction that
+// it is sent with.
+const fetchPlan = `SET LOCAL enable_indexscan = on; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_nestloop = on;
+	SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; `
+
+// fetchSQL is the source's COPY of the rows that the keys name.
+func (k key) fetchSQL(t Table, keys [][]string) string {
+	var from, names, typed []string
+	for i, n := range k.inOrder(t) {
+		column := make([]string, len(keys))
+		for r := range keys {
+			column[r] = keys[r][n]
+		}
+		from = append(from, "pg_catalog.unnest("+pg.QuoteLiteral(arrayText(column))+"::pg_catalog.text[])")
+		names = append(names, fmt.Sprintf("u%d", i))
+		typed = append(typed, fmt.Sprintf("(u.u%d)::%s AS k%d", i, k[i].typ, i))
+	}
+	columns := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		columns[i] = "t." + pg.QuoteIdent(c)
+	}
+	return fetchPlan + "COPY (SELECT " + strings.Join(columns, ", ") + " FROM (SELECT " + strings.Join(typed, ", ") +
+		" FROM ROWS FROM (" + strings.Join(from, ", ") + ") AS u(" + strings.Join(names, ", ") + ")) AS d" +
+		" JOIN ONLY " + t.Name.String() + " AS t ON " + k.matches("t", true, "d") + ") TO STDOUT" + t.format()
+}
+
+// arrayText writes values as the text of a one-dimensional array.
+func arrayText(values []string) string {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, v := range values {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('"')
+		for j := range len(v) {
+			if v[j] == '"' || v[j] == '\\' {
+				b.WriteByte('\\')
+			}
+			b.WriteByte(v[j])
+		}
+		b.WriteByte('"')
+	}
+	b.WriteByte('}')
+	return b.String()
+}
