@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"crossfade/internal/neonlike/neontest"
 	"crossfade/internal/pgcluster"
 	"crossfade/internal/pgcluster/pgtest"
 	"crossfade/schema/schematest"
@@ -166,10 +167,10 @@ func TestCopyWithoutOwnersRightsAndComments(t *testing.T) {
 // nothing is begun.
 func TestCopyNamesWhatOnlySuperusersMake(t *testing.T) {
 	t.Parallel()
-	source, target := pgtest.Shared(t, pgtest.Source), neon(t)
+	source, target := pgtest.Shared(t, pgtest.Source), neontest.Shared(t)
 	e := schematest.Load(t, source, schematest.Superuser)
-	end := endpointOf(t, target)
-	s := &sides{source: e.DSN, sourceCluster: source, target: neonDatabase(t, end), targetCluster: target, neon: end}
+	end := neontest.Endpoint(t, target)
+	s := &sides{source: e.DSN, sourceCluster: source, target: neontest.Database(t, end), targetCluster: target, neon: end}
 	out, code := s.say(t, nil, "copy", "--roles", "--log-level=error")
 	require.Equal(t, 1, code, out)
 	oneLine(t, out, "kind.base_type: is a base type", "kind.shell: is a shell type", "kind.again using btree: is a operator class",
@@ -187,8 +188,8 @@ func TestCopyOfAllDatabases(t *testing.T) {
 		t.Skip("it starts a cluster of its own")
 	}
 	c := pgtest.Own(t, pgtest.Source, func(cfg *pgcluster.Config) { cfg.Settings = map[string]string{"wal_level": "replica"} })
-	s := &sides{sourceCluster: c, source: pgtest.Database(t, c), targetCluster: neon(t), neon: endpointOf(t, neon(t))}
-	s.target = neonDatabase(t, s.neon)
+	s := &sides{sourceCluster: c, source: pgtest.Database(t, c), targetCluster: neontest.Shared(t), neon: neontest.Endpoint(t, neontest.Shared(t))}
+	s.target = neontest.Database(t, s.neon)
 	admin := adminOf(t, c, "postgres")
 	suffix := s.target.Database()[1:]
 	first, second, closed := "a_"+suffix, `B "`+suffix, "closed_"+suffix

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/internal/neonlike/neontest"
 	"crossfade/internal/pg"
 	"crossfade/internal/pgcluster"
 	"crossfade/internal/pgcluster/pgtest"
@@ -136,11 +137,11 @@ func TestCopyOfEverythingBySuperusers(t *testing.T) {
 // and what belongs to the platform stays its own.
 func TestCopyOfEverythingToNeon(t *testing.T) {
 	t.Parallel()
-	source, target := pgtest.Shared(t, pgtest.Source), neon(t)
+	source, target := pgtest.Shared(t, pgtest.Source), neontest.Shared(t)
 	e := schematest.Load(t, source)
 	t.Cleanup(func() { e.DropRoles(t, target) })
-	end := endpointOf(t, target)
-	s := &sides{source: e.DSN, sourceCluster: source, target: neonDatabase(t, end), targetCluster: target, neon: end}
+	end := neontest.Endpoint(t, target)
+	s := &sides{source: e.DSN, sourceCluster: source, target: neontest.Database(t, end), targetCluster: target, neon: end}
 	out, code := s.say(t, nil, "copy", "--roles")
 	require.Equal(t, 0, code, out)
 	t.Log(out)

@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/control"
+	"crossfade/internal/neonlike/neontest"
 	"crossfade/internal/pg"
 	"crossfade/internal/pgcluster/pgtest"
 )
@@ -111,9 +112,9 @@ func TestTheRateOfACopyIsChangedWhileItRuns(t *testing.T) {
 func TestWhoHoldsTheSlotUpIsShown(t *testing.T) {
 	t.Parallel()
 	c := pgtest.Own(t, pgtest.Source) // slots wait for every transaction of the server
-	s := &sides{sourceCluster: c, targetCluster: neon(t), source: pgtest.Database(t, c)}
-	s.neon = endpointOf(t, s.targetCluster)
-	s.target = neonDatabase(t, s.neon)
+	s := &sides{sourceCluster: c, targetCluster: neontest.Shared(t), source: pgtest.Database(t, c)}
+	s.neon = neontest.Endpoint(t, s.targetCluster)
+	s.target = neontest.Database(t, s.neon)
 	lockSchema(t, s)
 	open := pgtest.Conn(t, s.source, pg.WithName("nightly report"))
 	pgtest.Exec(t, open, "BEGIN; UPDATE public.hot SET n = n + 1")

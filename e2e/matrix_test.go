@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/neonlike"
+	"crossfade/internal/neonlike/neontest"
 	"crossfade/internal/pg"
 	"crossfade/internal/pgcluster"
 	"crossfade/internal/pgcluster/pgtest"
@@ -61,8 +62,8 @@ func sidesOf(t *testing.T, source, target pgcluster.Binaries) *sides {
 		}),
 	}
 	s.source = pgtest.Database(t, s.sourceCluster)
-	s.neon = endpointOf(t, s.targetCluster)
-	s.target = neonDatabase(t, s.neon)
+	s.neon = neontest.Endpoint(t, s.targetCluster)
+	s.target = neontest.Database(t, s.neon)
 	return s
 }
 
@@ -136,7 +137,7 @@ func TestMatrixOfVersions(t *testing.T) {
 func copyAgain(t *testing.T, s *sides, env []string) (tables int) {
 	t.Helper()
 	again := *s
-	again.target = neonDatabase(t, s.neon)
+	again.target = neontest.Database(t, s.neon)
 	out, code := program(t, append(again.env(), env...), "copy", "--log-level=error")
 	require.Equal(t, 0, code, out)
 	from, to := pgtest.Conn(t, again.source), pgtest.Conn(t, again.target)
