@@ -37,7 +37,7 @@ type Options struct {
 	Resume bool
 	// LargeObjects says that large objects are to be copied.
 	LargeObjects bool
-	// Scope is what a copy takes along; of Copy alone.
+	// Scope is what is taken along.
 	Scope Scope
 	// PlatformRole tells roles of hosting platforms, which are not carried over;
 	// nil for none.

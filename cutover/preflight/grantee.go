@@ -78,10 +78,7 @@ func (p *Preflight) checkGrantees(ctx context.Context) ([]Finding, error) {
 		f := Finding{
 			Code: "role_missing", Severity: Blocker, Object: u.Name,
 			Detail: fmt.Sprintf("the target has no role of this name, which privileges or policies of the source name, such as those of %s", u.Object),
-			Remedy: "CREATE ROLE " + pg.QuoteIdent(u.Name) + " on the target",
-		}
-		if p.opts.Mode == Copy {
-			f.Remedy += ", or let copy make all roles with --roles, or leave privileges out with --no-acl"
+			Remedy: "CREATE ROLE " + pg.QuoteIdent(u.Name) + " on the target, or have all roles made with --roles, or leave privileges out with --no-acl",
 		}
 		found = append(found, f)
 	}

@@ -1,7 +1,7 @@
 package preflight
 
-// Scope says what a one-shot copy takes along. The zero value is everything,
-// into an empty target.
+// Scope says what is taken along. The zero value is everything, into an empty
+// target; a run narrows down privileges and roles alone.
 type Scope struct {
 	Partial    bool // only what matches patterns
 	Clean      bool // what the target has of the source's objects is dropped first

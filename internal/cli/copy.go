@@ -13,6 +13,7 @@ import (
 // same meaning.
 type copyCmd struct {
 	databases
+	schemaFlags
 	Jobs             int               `help:"COPY streams at once." default:"4"`
 	MaxRate          sizeFlag          `help:"Bytes a second, all streams together, such as 20M, or none." default:"none" placeholder:"RATE"`
 	Control          string            `help:"Path of a control socket, at which crossfade limits and status reach the copy." placeholder:"SOCKET"`
@@ -25,13 +26,17 @@ type copyCmd struct {
 	DataOnly         bool              `help:"Copy rows into tables that are there and empty."`
 	LargeObjects     bool              `help:"Copy large objects too."`
 	Clean            bool              `help:"Drop on the target first what is to be copied."`
-	NoOwner          bool              `help:"Leave every object to the role of --target."`
-	NoACL            bool              `help:"Leave privileges out." name:"no-acl"`
-	NoComments       bool              `help:"Leave comments out."`
-	Roles            bool              `help:"Make the source's roles on the target, without passwords."`
 	AllDatabases     bool              `help:"Copy every database of the source's server, one after the other."`
 	RenameDatabase   map[string]string `help:"Name on the target of a database, with --all-databases." placeholder:"OLD=NEW"`
-	LockWaitTimeout  lockWait          `help:"Longest wait for a lock on a table of the source while its schema is read: milliseconds, or such as 20s." default:"10s"`
+}
+
+// schemaFlags are those of copy that a run has as well.
+type schemaFlags struct {
+	NoOwner         bool     `help:"Leave every object to the role of --target."`
+	NoACL           bool     `help:"Leave privileges out." name:"no-acl"`
+	NoComments      bool     `help:"Leave comments out."`
+	Roles           bool     `help:"Make the source's roles on the target, without passwords."`
+	LockWaitTimeout lockWait `help:"Longest wait for a lock on a table of the source while its schema is read: milliseconds, or such as 20s." default:"10s"`
 }
 
 // lockWait is a time as pg_dump takes it: a number of milliseconds, or a number

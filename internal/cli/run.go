@@ -32,8 +32,9 @@ type runCmd struct {
 	HoldLimit         time.Duration   `help:"Longest time that a client is held." default:"60s"`
 	TrackSettings     []string        `help:"Custom settings, comma separated, whose names the application or its functions compute: all of them, or none." placeholder:"NAME,..."`
 	ShutdownTimeout   time.Duration   `help:"Longest time that open transactions may take to end at SIGTERM; a second signal ends at once." default:"20s"`
-	LargeObjects      bool            `help:"Copy large objects too; what changes in them after the copy is not followed."`
-	NoFallback        bool            `help:"Accept that there is no way back."`
+	schemaFlags
+	LargeObjects bool `help:"Copy large objects too; what changes in them after the copy is not followed."`
+	NoFallback   bool `help:"Accept that there is no way back."`
 	copyOnlyFlags
 }
 
@@ -54,7 +55,8 @@ func (c *runCmd) Run(e *env) error {
 	defer signal.Stop(hangups)
 	cfg := daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, Control: c.Control, HTTP: c.HTTP,
 		Jobs: c.Jobs, ChunkBytes: c.ChunkBytes, MaxRate: int64(c.MaxRate), WALBudget: int64(c.WALBudget), TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSClientCA: c.TLSClientCA, ClientAuth: c.ClientAuth, TrackSettings: c.TrackSettings, Reload: hangups,
-		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, LargeObjects: c.LargeObjects, Version: Version}
+		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, LargeObjects: c.LargeObjects, Version: Version,
+		NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments, Roles: c.Roles, LockWaitTimeout: c.LockWaitTimeout.Duration}
 	if err := cfg.Validate(); err != nil {
 		return &exitError{ExitUsage, err}
 	}

@@ -37,7 +37,10 @@ type Config struct {
 	HoldLimit         time.Duration // longest time that a client is held in a pause
 	ShutdownTimeout   time.Duration // longest time that open transactions may take to end at a stop
 	LargeObjects      bool          // copied too, and not followed
-	Version           string
+	// What of the schema is not taken along, and how it is read; as in CopyOptions.
+	NoOwner, NoACL, NoComments, Roles bool
+	LockWaitTimeout                   time.Duration
+	Version                           string
 }
 
 // Limits and their reasons.

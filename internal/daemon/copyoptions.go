@@ -85,6 +85,12 @@ func (o CopyOptions) scope() preflight.Scope {
 		NoACL: o.NoACL, MakeRoles: o.Roles}
 }
 
+// copyOptions are those that a run has as well.
+func (c Config) copyOptions() CopyOptions {
+	return CopyOptions{Jobs: c.Jobs, NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments, Roles: c.Roles, LargeObjects: c.LargeObjects,
+		LockWaitTimeout: c.LockWaitTimeout}
+}
+
 // kept is what decides on the result, in the words of the command line. A copy that
 // was broken off is gone on with only under the same.
 func (o CopyOptions) kept() string {

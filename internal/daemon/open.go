@@ -44,7 +44,7 @@ func (d *daemon) open(ctx context.Context) error {
 		}
 	}
 	if begin {
-		if err := refuseBlocked(ctx, d.cfg, preflight.Options{Mode: preflight.Run, Resume: d.id.target != nil, LargeObjects: d.cfg.LargeObjects}, d.log); err != nil {
+		if err := refuseBlocked(ctx, d.cfg, preflight.Options{Mode: preflight.Run, Resume: d.id.target != nil, LargeObjects: d.cfg.LargeObjects, Scope: d.cfg.copyOptions().scope()}, d.log); err != nil {
 			return err
 		}
 		if err := install(ctx, source, target, &d.id, d.cfg.Source, modeRun, ""); err != nil {
