@@ -2,6 +2,7 @@ package schema
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -143,7 +144,15 @@ func FuzzParseArchive(f *testing.F) {
 		}
 		require.LessOrEqual(t, size, len(data))
 		p := NewPlan(a)
-		require.LessOrEqual(t, len(p.PreData)+len(p.AfterCopy)+len(p.Decision)+len(p.Last), len(a.Entries))
+		own, seen := 0, map[int]bool{}
+		for _, e := range slices.Concat(p.PreData, p.AfterCopy, p.Decision, p.Last) {
+			require.False(t, seen[e.ID], "each entry is restored once")
+			seen[e.ID] = true
+			if e.ID > 0 {
+				own++
+			}
+		}
+		require.LessOrEqual(t, own, len(a.Entries))
 		p.Roles()
 	})
 }

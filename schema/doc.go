@@ -8,11 +8,16 @@
 //
 // An archive is split into parts (NewPlan):
 //
-//	pre-data    types, functions, tables, views, defaults; privileges at the end
+//	pre-data    types, functions, tables, views, defaults; owners and privileges at the end
 //	after-copy  indexes, unique and check constraints, statistics, policies
 //	decision    foreign keys, triggers, rules, row security, and privileges that
 //	            take rights from a table's owner
-//	last        default privileges, event triggers, comments on the decision's objects
+//	last        default privileges, event triggers, comments on the decision's
+//	            objects, and what is set for the database itself
+//
+// An archive says who owns an object and not how that is set, and has all that is
+// set for a database in one entry. NewPlan adds entries of its own for these: one
+// for each owner, with the object's number, negative, and one for each setting.
 //
 // Invariants:
 //
@@ -22,12 +27,18 @@
 //     source's values.
 //   - An entry and its row in crossfade.item commit together, so a restore that
 //     was killed goes on behind what it did, and does nothing twice.
-//   - Owners, tablespaces and UNLOGGED are not carried over. Role names in
-//     privileges, policies and user mappings are mapped; nothing else in a
-//     definition is changed, and NOT VALID is added to foreign keys.
+//   - Tablespaces are not carried over, UNLOGGED only where it is asked for, and
+//     owners where the target can set them (ResolveOwners). Role names in privileges,
+//     policies, user mappings and settings are mapped, and the database's own name;
+//     nothing else in a definition is changed, and NOT VALID is added to foreign keys.
+//   - In each part owners are set when the part's objects are there, and privileges
+//     after the owners, since they may take from an owner what making a trigger needs.
 //   - A statement that the target refuses stops the restore, unless what it asks
 //     for is there already or no application could notice its absence; either
-//     way it becomes a Finding with the server's words.
+//     way it becomes a Finding with the server's words and what to do. The value of
+//     a setting is in none.
+//   - pg_dump decides which objects a Filter takes along. Rows are left out by the
+//     same expressions, evaluated by the server with the search path that pg_dump has.
 //   - The objects that Crossfade makes are in no archive, plan or fingerprint.
 //   - A fingerprint compares what reads the same on every version; expressions
 //     as a server prints them only between servers of one major version.

@@ -1,8 +1,12 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	"crossfade/internal/pg"
 )
@@ -10,11 +14,15 @@ import (
 // offer is an extension as the target offers it.
 type offer struct {
 	Name, Default string
-	Installed     bool // in the target's database already
-	Allowed       bool // our role may create it
+	Installed     string   // version in the target's database, "" where it is not there yet
+	Allowed       bool     // our role may create it
+	Versions      []string // that can be made
 }
 
 func (p *Preflight) checkExtensions(ctx context.Context) ([]Finding, error) {
+	if p.opts.Scope.DataOnly {
+		return nil, nil
+	}
 	type extension struct{ Name, Version string }
 	used, err := list[extension](ctx, p.source, "extensions of the source", `
 		SELECT extname::text, extversion FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1`)
@@ -22,9 +30,10 @@ func (p *Preflight) checkExtensions(ctx context.Context) ([]Finding, error) {
 		return nil, err
 	}
 	offers, err := list[offer](ctx, p.target, "extensions of the target", `
-		SELECT a.name::text, coalesce(a.default_version, ''), a.installed_version IS NOT NULL,
+		SELECT a.name::text, coalesce(a.default_version, ''), coalesce(a.installed_version, ''),
 			(SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
-				OR NOT v.superuser OR coalesce((to_jsonb(v)->>'trusted')::bool, false)
+				OR NOT v.superuser OR coalesce((to_jsonb(v)->>'trusted')::bool, false),
+			ARRAY(SELECT x.version::text FROM pg_available_extension_versions x WHERE x.name = a.name)
 		FROM pg_available_extensions a
 		JOIN pg_available_extension_versions v ON v.name = a.name AND v.version = a.default_version`)
 	if err != nil {
@@ -39,6 +48,7 @@ func (p *Preflight) checkExtensions(ctx context.Context) ([]Finding, error) {
 		o, ok := offered[u.Name]
 		found = append(found, extensionFindings(u.Name, u.Version, o, ok)...)
 	}
+	found = p.ofObjects(found)
 	if p.opts.Mode == Copy {
 		return found, nil // their rows are copied, and a copy follows nothing
 	}
@@ -76,18 +86,50 @@ func extensionFindings(name, version string, o offer, offered bool) []Finding {
 			Detail: fmt.Sprintf("the source uses extension %s %s, which the target does not have", name, version),
 			Remedy: fmt.Sprintf("enable it on the target, or DROP EXTENSION %s on the source", pg.QuoteIdent(name)),
 		}}
-	case !o.Installed && !o.Allowed:
+	case o.Installed == "" && !o.Allowed:
 		return []Finding{{
 			Code: "extension_not_allowed", Severity: Blocker, Object: name,
 			Detail: "the target has the extension, but only a superuser may create it",
 			Remedy: fmt.Sprintf("let a superuser run CREATE EXTENSION %s in the target's database first", pg.QuoteIdent(name)),
 		}}
-	case o.Default != version:
-		return []Finding{{
-			Code: "extension_version", Severity: Warning, Object: name,
-			Detail: fmt.Sprintf("the source has version %s, the target makes %s", version, o.Default),
-			Remedy: "read the extension's release notes for what changed between the two",
-		}}
 	}
-	return nil
+	gets := cmp.Or(o.Installed, o.Default)
+	if gets == version {
+		return nil
+	}
+	f := Finding{
+		Code: "extension_version", Severity: Warning, Object: name,
+		Detail: fmt.Sprintf("the source has version %s, the target makes %s", version, gets),
+		Remedy: "read the extension's release notes for what changed between the two",
+	}
+	if o.Installed != "" {
+		f.Detail = fmt.Sprintf("the source has version %s, the target's database %s", version, gets)
+	}
+	switch {
+	case slices.Contains(o.Versions, version) && o.Installed != "":
+		f.Remedy = fmt.Sprintf("ALTER EXTENSION %s UPDATE TO %s in the target's database", pg.QuoteIdent(name), pg.QuoteLiteral(version))
+	case slices.Contains(o.Versions, version):
+		f.Remedy = fmt.Sprintf("CREATE EXTENSION %s VERSION %s in the target's database first", pg.QuoteIdent(name), pg.QuoteLiteral(version))
+	case older(gets, version):
+		f.Detail += ", which is older: what came since is missing, and the restore stops at an object that needs it"
+		f.Remedy = "update the target's server (Neon: restart the compute), or bring the extension at the source to a version that the target has: " + strings.Join(o.Versions, ", ")
+	}
+	return []Finding{f}
+}
+
+// older reports whether version a comes before b, as far as both are numbers with
+// dots between them.
+func older(a, b string) bool {
+	x, y := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range min(len(x), len(y)) {
+		m, errM := strconv.Atoi(x[i])
+		n, errN := strconv.Atoi(y[i])
+		if errM != nil || errN != nil {
+			return false
+		}
+		if m != n {
+			return m < n
+		}
+	}
+	return len(x) < len(y)
 }

@@ -46,8 +46,11 @@ GROUP BY 1 ORDER BY 1`
 
 // checkGrantees names the roles that the schema asks for and the target lacks.
 func (p *Preflight) checkGrantees(ctx context.Context) ([]Finding, error) {
-	if p.opts.Scope.MakeRoles || p.opts.Scope.DataOnly {
+	if p.opts.Scope.DataOnly {
 		return nil, nil
+	}
+	if p.opts.Scope.MakeRoles {
+		return p.checkCreateRole(ctx)
 	}
 	type grantee struct {
 		Name, Object string
@@ -83,4 +86,20 @@ func (p *Preflight) checkGrantees(ctx context.Context) ([]Finding, error) {
 		found = append(found, f)
 	}
 	return p.ofObjects(found), nil
+}
+
+// checkCreateRole asks whether the target's role may make roles.
+func (p *Preflight) checkCreateRole(ctx context.Context) ([]Finding, error) {
+	r, err := one[struct {
+		Name string
+		May  bool
+	}](ctx, p.target, "rights of the role", `SELECT rolname::text, rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user`)
+	if err != nil || r.May {
+		return nil, err
+	}
+	return []Finding{{
+		Code: "no_createrole", Severity: Blocker, Object: r.Name,
+		Detail: "may not make roles on the target, which --roles asks for",
+		Remedy: "ALTER ROLE " + pg.QuoteIdent(r.Name) + " CREATEROLE by a role that may, or leave --roles out",
+	}}, nil
 }

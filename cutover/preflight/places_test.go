@@ -115,3 +115,64 @@ func TestExtensions(t *testing.T) {
 	pgtest.Exec(t, f.sourceAdmin, `UPDATE pg_extension SET extname = 'aws_s3' WHERE extname = 'pg_trgm'`)
 	require.Equal(t, []seen{{Blocker, "extension_missing", "aws_s3"}}, short(f.ask(t, "extensions")))
 }
+
+func TestVersionsOfExtensions(t *testing.T) {
+	t.Parallel()
+	ours := offer{Name: "x", Default: "1.10", Allowed: true, Versions: []string{"1.10", "1.9", "1.2"}}
+	for _, c := range []struct {
+		version, installed, detail, remedy string
+	}{
+		{"1.10", "", "", ""},
+		{"1.9", "", "the source has version 1.9, the target makes 1.10", `CREATE EXTENSION "x" VERSION '1.9'`},
+		{"1.9", "1.2", "the target's database 1.2", `ALTER EXTENSION "x" UPDATE TO '1.9'`},
+		{"1.9", "1.9", "", ""},
+		{"1.11", "", "which is older", "bring the extension at the source to a version that the target has: 1.10, 1.9, 1.2"},
+		{"1.3", "", "the target makes 1.10", "release notes"},
+		{"2024-beta", "", "the target makes 1.10", "release notes"},
+	} {
+		o := ours
+		o.Installed = c.installed
+		found := extensionFindings("x", c.version, o, true)
+		if c.detail == "" {
+			require.Empty(t, found, c.version)
+			continue
+		}
+		require.Len(t, found, 1)
+		require.Equal(t, Warning, found[0].Severity)
+		require.Contains(t, found[0].Detail, c.detail)
+		require.Contains(t, found[0].Remedy, c.remedy)
+	}
+}
+
+// What privileges and policies name must be there, unless it is made, left out, or
+// a platform's.
+func TestRolesThatTheSchemaNames(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	require.Empty(t, f.ask(t, "roles of the schema"))
+	role := "named_" + f.sourceDSN.User()
+	pgtest.Exec(t, f.sourceAdmin, "CREATE ROLE "+role)
+	t.Cleanup(func() { pgtest.DropRole(t, pgtest.Shared(t, pgtest.Source), f.sourceDSN.Database(), role) })
+	pgtest.Exec(t, f.source, "CREATE TABLE t (id int, v text)")
+	want := []seen{{Blocker, "role_missing", role}}
+	for _, right := range []string{"SELECT ON t", "UPDATE (v) ON t", "USAGE ON SCHEMA public"} {
+		pgtest.Exec(t, f.sourceAdmin, "GRANT "+right+" TO "+role)
+		require.Equal(t, want, short(f.ask(t, "roles of the schema")), right)
+		pgtest.Exec(t, f.sourceAdmin, "REVOKE "+right+" FROM "+role)
+		require.Empty(t, f.ask(t, "roles of the schema"), right)
+	}
+	pgtest.Exec(t, f.source, "GRANT SELECT ON t TO "+role)
+	require.Empty(t, f.ask(t, "roles of the schema", func(o *Options) { o.Scope.NoACL = true }))
+	require.Empty(t, f.ask(t, "roles of the schema", func(o *Options) { o.PlatformRole = func(name string) bool { return name == role } }))
+	require.Equal(t, Warning, f.ask(t, "roles of the schema", func(o *Options) { o.Scope.Partial = true })[0].Severity)
+	pgtest.Exec(t, f.source, "CREATE POLICY p ON t TO "+role+" USING (true)")
+	require.Equal(t, want, short(f.ask(t, "roles of the schema", func(o *Options) { o.Scope.NoACL = true })), "a policy is no privilege")
+
+	make := func(o *Options) { o.Scope.MakeRoles = true }
+	require.Equal(t, []seen{{Blocker, "no_createrole", f.targetDSN.User()}}, short(f.ask(t, "roles of the schema", make)))
+	pgtest.Exec(t, f.targetAdmin, "ALTER ROLE "+f.targetDSN.User()+" CREATEROLE")
+	require.Empty(t, f.ask(t, "roles of the schema", make))
+	pgtest.Exec(t, f.targetAdmin, "CREATE ROLE "+role)
+	t.Cleanup(func() { pgtest.DropRole(t, pgtest.Shared(t, pgtest.Target), f.targetDSN.Database(), role) })
+	require.Empty(t, f.ask(t, "roles of the schema"))
+}

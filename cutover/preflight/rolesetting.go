@@ -11,21 +11,47 @@ import (
 
 // roleSetting is a setting that sessions of our role get in our database. Its value
 // is compared and never shown.
-type roleSetting struct{ Name, Value string }
+type roleSetting struct {
+	Name, Value string
+	Everybody   bool // it is set for all roles in all databases
+	InDatabase  bool // it is set for the database, or for the role in it
+	OfRole      bool
+}
 
 // roleSettings reads them, the one that wins of each: of the role in the database
 // before of the role, before of the database, before of all.
 func roleSettings(ctx context.Context, conn *pgx.Conn) ([]roleSetting, error) {
 	return list[roleSetting](ctx, conn, "settings of role and database", `
-		SELECT DISTINCT ON (1) split_part(s, '=', 1), substr(s, strpos(s, '=') + 1)
+		SELECT DISTINCT ON (1) split_part(s, '=', 1), substr(s, strpos(s, '=') + 1),
+			r.setrole = 0 AND r.setdatabase = 0, r.setdatabase <> 0, r.setrole <> 0
 		FROM pg_db_role_setting r, unnest(r.setconfig) s
 		WHERE r.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
 			AND r.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = current_user))
 		ORDER BY 1, r.setrole = 0, r.setdatabase = 0`)
 }
 
+// refusedSettings are those of the names that our role may not set for a role or a
+// database of the target: settings of superusers, and since 15 settings that the
+// server does not know.
+func refusedSettings(ctx context.Context, conn *pgx.Conn, names []string) (map[string]bool, error) {
+	type setting struct{ Name string }
+	refused, err := list[setting](ctx, conn, "settings that may be set", `
+		SELECT n FROM unnest($1::text[]) n LEFT JOIN pg_settings s ON lower(s.name) = lower(n)
+		WHERE NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+			AND coalesce(s.context IN ('superuser', 'superuser-backend'),
+				strpos(n, '.') = 0 OR current_setting('server_version_num')::int >= 150000)`, names)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for _, r := range refused {
+		out[r.Name] = true
+	}
+	return out, nil
+}
+
 // checkRoleSettings names what ALTER ROLE and ALTER DATABASE have set at the source
-// and not at the target. A dump of a database holds neither.
+// and what will not be set at the target. The rest is carried over.
 func (p *Preflight) checkRoleSettings(ctx context.Context) ([]Finding, error) {
 	here, err := roleSettings(ctx, p.source)
 	if err != nil || len(here) == 0 {
@@ -39,22 +65,44 @@ func (p *Preflight) checkRoleSettings(ctx context.Context) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	has := map[roleSetting]bool{}
-	for _, s := range there {
-		has[s] = true
+	var names []string
+	for _, s := range here {
+		names = append(names, s.Name)
 	}
-	detail := "ALTER ROLE or ALTER DATABASE sets it at the source and not at the target; sessions of the proxy get it where it changes results, others do not"
-	if p.opts.Mode == Copy {
-		detail = "ALTER ROLE or ALTER DATABASE sets it at the source and not at the target"
+	refused, err := refusedSettings(ctx, p.target, names)
+	if err != nil {
+		return nil, err
+	}
+	has := map[string]roleSetting{}
+	for _, s := range there {
+		has[s.Name] = s
 	}
 	var found []Finding
 	for _, s := range here {
-		if !has[s] {
-			found = append(found, Finding{
-				Code: "role_setting_differs", Severity: Warning, Object: s.Name, Detail: detail,
-				Remedy: fmt.Sprintf("ALTER ROLE %s SET %s at the target, to what it is at the source", pg.QuoteIdent(target.Name), s.Name),
-			})
+		own, ok := has[s.Name]
+		why := ""
+		switch {
+		case ok && own.Value == s.Value:
+		case refused[s.Name]:
+			why = "the target's role may not set it"
+		case ok && own.OfRole && (!s.OfRole || !s.InDatabase):
+			why = "the target's role has a value of its own, which stays"
+		case s.Everybody:
+			why = "it is set for all roles, which is not carried over"
+		case s.InDatabase && p.opts.Scope.Partial:
+			why = "settings of the database are not carried over with a part of it"
 		}
+		if why == "" {
+			continue
+		}
+		detail := "ALTER ROLE or ALTER DATABASE sets it at the source and not so at the target: " + why
+		if p.opts.Mode == Run {
+			detail += "; sessions of the proxy get it where it changes results, others do not"
+		}
+		found = append(found, Finding{
+			Code: "role_setting_differs", Severity: Warning, Object: s.Name, Detail: detail,
+			Remedy: fmt.Sprintf("ALTER ROLE %s SET %s at the target, to what it is at the source, by a role that may", pg.QuoteIdent(target.Name), s.Name),
+		})
 	}
 	return found, nil
 }
