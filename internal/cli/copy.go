@@ -24,6 +24,7 @@ type copyCmd struct {
 	SchemaOnly       bool              `help:"Copy the schema, no rows."`
 	DataOnly         bool              `help:"Copy rows into tables that are there and empty."`
 	LargeObjects     bool              `help:"Copy large objects too."`
+	KeepCopied       bool              `help:"After a failure, keep tables that were copied whole, though they are of an older moment than the rest."`
 	Clean            bool              `help:"Drop on the target first what is to be copied."`
 	NoOwner          bool              `help:"Leave every object to the role of --target."`
 	NoACL            bool              `help:"Leave privileges out." name:"no-acl"`
@@ -59,7 +60,7 @@ func (c *copyCmd) options() daemon.CopyOptions {
 		Filter: daemon.Filter{IncludeSchemas: c.IncludeSchema, ExcludeSchemas: c.ExcludeSchema,
 			IncludeTables: c.IncludeTable, ExcludeTables: c.ExcludeTable, ExcludeTablesData: c.ExcludeTableData},
 		Clean: c.Clean, NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments,
-		SchemaOnly: c.SchemaOnly, DataOnly: c.DataOnly, Roles: c.Roles, LargeObjects: c.LargeObjects,
+		SchemaOnly: c.SchemaOnly, DataOnly: c.DataOnly, Roles: c.Roles, LargeObjects: c.LargeObjects, KeepCopied: c.KeepCopied,
 		MaxRate: int64(c.MaxRate), Control: c.Control, Version: Version,
 		AllDatabases: c.AllDatabases, RenameDatabase: c.RenameDatabase, LockWaitTimeout: c.LockWaitTimeout.Duration,
 	}

@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -151,7 +152,7 @@ func (w *worker) begin(ctx context.Context, t *task) error {
 		return err
 	}
 	b, err := beginRelation(ctx, w.target, rel.table, wish{snapshot: p.holder.Text(), filenode: p.facts.filenode,
-		repair: p.key != nil, empty: anew(t.cause)})
+		repair: p.key != nil, empty: anew(t.cause), strict: w.cfg.OneMoment})
 	if err != nil {
 		w.abandon()
 		return err
@@ -235,6 +236,9 @@ func (w *worker) renew(ctx context.Context, t *task) error {
 	}
 	f := rel.pass.facts
 	if gone || errors.Is(t.cause, errRewritten) {
+		if w.cfg.OneMoment {
+			return retry.Permanent(fmt.Errorf("%w: %w", ErrMoment, cmp.Or(t.cause, snapshot.ErrLost)))
+		}
 		lost := h
 		if !gone {
 			lost = nil
