@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -69,6 +70,46 @@ func TestCopy(t *testing.T) {
 			out, code = s.say(t, nil, "copy", "--log-level=error")
 			require.Equal(t, 1, code, out)
 			oneLine(t, out, "already has")
+			s.requireNothingLeft(t)
+		})
+	}
+}
+
+// Without a stream nothing brings a table from one moment to another: tables of an
+// earlier attempt stay only where that is asked for, and the program says so.
+func TestCopyIsOfOneMomentUnlessAskedOtherwise(t *testing.T) {
+	t.Parallel()
+	for _, keep := range []bool{false, true} {
+		t.Run(fmt.Sprintf("keep %v", keep), func(t *testing.T) {
+			t.Parallel()
+			if testing.Short() && !keep {
+				t.Skip("TestCopy copies anew")
+			}
+			s := newSides(t)
+			app := pgtest.Conn(t, s.source)
+			pgtest.Exec(t, app, `CREATE TABLE big (id int PRIMARY KEY, v text); INSERT INTO big SELECT i, repeat('b', 500) FROM generate_series(1, 5000) i;
+				CREATE TABLE small (id int PRIMARY KEY, v text); INSERT INTO small VALUES (1, 'one')`)
+			// big is copied first, and its record says so before small is begun.
+			copyKilled(t, s, "copy.chunk=kill@2", "--jobs=1")
+			target := pgtest.Conn(t, s.target)
+			require.Equal(t, "big copied, small copying", pgtest.Value(t, target, "SELECT string_agg(rel || ' ' || state, ', ' ORDER BY rel) FROM crossfade.relation"))
+			pgtest.Exec(t, app, "UPDATE big SET v = 'later'; UPDATE small SET v = 'later'")
+			args := []string{"copy"}
+			if keep {
+				args = append(args, "--keep-copied")
+			}
+			out, code := s.say(t, nil, args...)
+			require.Equal(t, 0, code, out)
+			require.Equal(t, "5000", pgtest.Value(t, target, "SELECT count(*) FROM big"))
+			later := pgtest.Value(t, target, "SELECT (SELECT count(*) FROM big WHERE v = 'later') || ' ' || (SELECT count(*) FROM small WHERE v = 'later')")
+			if keep {
+				// What landed of small is whole as well, though nobody wrote down that it is.
+				require.Equal(t, "0 0", later)
+				require.Contains(t, out, "not of one moment")
+			} else {
+				require.Equal(t, "5000 1", later)
+				require.Contains(t, out, "copied anew, so that all are of one moment")
+			}
 			s.requireNothingLeft(t)
 		})
 	}

@@ -25,6 +25,7 @@ type copyCmd struct {
 	SchemaOnly       bool              `help:"Copy the schema, no rows."`
 	DataOnly         bool              `help:"Copy rows into tables that are there and empty."`
 	LargeObjects     bool              `help:"Copy large objects too."`
+	KeepCopied       bool              `help:"After a failure, keep tables that were copied whole, though they are of an older moment than the rest."`
 	Clean            bool              `help:"Drop on the target first what is to be copied."`
 	AllDatabases     bool              `help:"Copy every database of the source's server, one after the other."`
 	RenameDatabase   map[string]string `help:"Name on the target of a database, with --all-databases." placeholder:"OLD=NEW"`
@@ -64,7 +65,7 @@ func (c *copyCmd) options() daemon.CopyOptions {
 		Filter: daemon.Filter{IncludeSchemas: c.IncludeSchema, ExcludeSchemas: c.ExcludeSchema,
 			IncludeTables: c.IncludeTable, ExcludeTables: c.ExcludeTable, ExcludeTablesData: c.ExcludeTableData},
 		Clean: c.Clean, NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments,
-		SchemaOnly: c.SchemaOnly, DataOnly: c.DataOnly, Roles: c.Roles, LargeObjects: c.LargeObjects,
+		SchemaOnly: c.SchemaOnly, DataOnly: c.DataOnly, Roles: c.Roles, LargeObjects: c.LargeObjects, KeepCopied: c.KeepCopied,
 		MaxRate: int64(c.MaxRate), Control: c.Control, Version: Version,
 		AllDatabases: c.AllDatabases, RenameDatabase: c.RenameDatabase, LockWaitTimeout: c.LockWaitTimeout.Duration,
 	}

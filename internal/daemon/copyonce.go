@@ -25,8 +25,9 @@ import (
 
 // CopyOnce copies a database whose source goes on as it is: schema, data, and
 // sequences as one snapshot shows them, without a slot and without a trace on
-// the source. It can be called again after a failure and then copies the data
-// anew. Writes that come behind the snapshot are not on the target.
+// the source. It can be called again after a failure; what was copied then stays
+// if the source has not moved on, or with KeepCopied. Writes that come behind the
+// snapshot are not on the target.
 //
 // The report is of what was done, with an error too.
 func CopyOnce(ctx context.Context, source, target pg.DSN, opts CopyOptions, log zerolog.Logger, onCopy func(control.Copy)) (CopyReport, error) {
@@ -149,12 +150,6 @@ func openCopy(ctx context.Context, s, t *pgx.Conn, cfg Config, opts CopyOptions,
 			return nil, err
 		}
 	} else if !id.target.Phase.AtLeast(journal.PhaseCopied) {
-		// Without a stream only one snapshot for all tables is consistent, and
-		// that of the earlier start is gone. A table in the state copying, of
-		// another snapshot, is emptied before it is copied.
-		if _, err := t.PgConn().Exec(ctx, `DELETE FROM crossfade.chunk; UPDATE crossfade.relation SET state = 'copying', snapshot = NULL WHERE state <> 'pending'`).ReadAll(); err != nil {
-			return nil, fmt.Errorf("begin the copy anew: %w", err)
-		}
 		if _, err := largeobject.Forget(ctx, t); err != nil {
 			return nil, fmt.Errorf("begin the copy anew: %w", err)
 		}
@@ -169,8 +164,8 @@ func (m *migration) endCopy(ctx context.Context, source, target *pgx.Conn) error
 	if err := target.QueryRow(ctx, `SELECT count(DISTINCT snapshot) FROM crossfade.relation`).Scan(&snapshots); err != nil {
 		return fmt.Errorf("check the snapshots: %w", err)
 	}
-	if snapshots > 1 {
-		return errors.New("a table was rewritten or truncated on the source during the copy, so the tables are not of one moment")
+	if snapshots > 1 && !m.opts.KeepCopied {
+		return errors.New("the tables on the target are not of one moment: begin anew after crossfade clean, or accept it with --keep-copied")
 	}
 	if _, err := journal.DropFence(ctx, target, m.lockTimeout); err != nil {
 		return err

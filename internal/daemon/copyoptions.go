@@ -28,6 +28,9 @@ type CopyOptions struct {
 	SchemaOnly bool
 	DataOnly   bool // the schema is on the target already, its tables empty
 	Roles      bool // make the source's roles, without passwords
+	// KeepCopied has tables stay that an earlier attempt has copied whole, though they
+	// are of an older moment than the others.
+	KeepCopied bool
 	// LargeObjects has large objects copied too.
 	LargeObjects bool
 

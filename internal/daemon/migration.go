@@ -262,6 +262,13 @@ func (m *migration) restore(ctx context.Context, part schema.Part, conns []*pgx.
 
 // copy copies every relation that is not copied yet.
 func (m *migration) copy(ctx context.Context, held *snapshot.Holder) error {
+	if m.copyStream() == nil {
+		return m.copyOnce(ctx, held)
+	}
+	return m.copyTables(ctx, held)
+}
+
+func (m *migration) copyTables(ctx context.Context, held *snapshot.Holder) error {
 	var tables []copy.Table
 	for _, r := range m.catalog.Relations {
 		if r.Kind != catalog.KindTable || !m.dumped[r.OID] || m.withoutData[r.OID] || m.opts.SchemaOnly {
@@ -269,7 +276,7 @@ func (m *migration) copy(ctx context.Context, held *snapshot.Holder) error {
 		}
 		tables = append(tables, copy.Table{OID: r.OID, Name: r.Name(), Columns: r.CopyColumns(), Binary: r.BinarySafe, Key: followedKey(r)})
 	}
-	c, err := copy.New(copy.Config{Source: m.connectSource, Target: m.connectTarget, Tables: tables, Snapshot: held, Stream: m.copyStream(), Jobs: m.jobs, ChunkBytes: m.chunkBytes,
+	c, err := copy.New(copy.Config{Source: m.connectSource, Target: m.connectTarget, Tables: tables, Snapshot: held, Stream: m.copyStream(), OneMoment: m.copyStream() == nil && !m.opts.KeepCopied, Jobs: m.jobs, ChunkBytes: m.chunkBytes,
 		SourceLockTimeout: m.lockTimeout, Limit: m.limit, Wait: m.waits, Log: m.log})
 	if err != nil {
 		return err

@@ -27,6 +27,36 @@ func TestLSN(t *testing.T) {
 	}
 }
 
+// Two snapshots of one history: the later one sees more, unless a commit is held up.
+func TestSnapshotContains(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(name string) (pg.Snapshot, map[uint64]bool) {
+			xmin := rapid.Uint64Range(3, 20).Draw(t, name+" xmin")
+			s := pg.Snapshot{Xmin: xmin, Xmax: xmin + rapid.Uint64Range(0, 12).Draw(t, name+" span")}
+			for x := s.Xmin; x < s.Xmax; x++ {
+				if rapid.Bool().Draw(t, name+" runs") {
+					s.Xip = append(s.Xip, x)
+				}
+			}
+			seen := map[uint64]bool{}
+			for x := uint64(3); x < 40; x++ {
+				seen[x] = s.Visible(x)
+			}
+			return s, seen
+		}
+		a, seenA := draw("a")
+		b, seenB := draw("b")
+		want := true
+		for x, seen := range seenB {
+			want = want && (!seen || seenA[x])
+		}
+		if got := a.Contains(b); got != want {
+			t.Fatalf("%s contains %s: %v", a, b, got)
+		}
+	})
+}
+
 func TestSnapshotVisible(t *testing.T) {
 	t.Parallel()
 	s, err := pg.ParseSnapshot("726:730:729,727")

@@ -15,6 +15,7 @@ type wish struct {
 	filenode uint32 // the file that this snapshot sees
 	repair   bool   // chunks of other snapshots may stay: what changed since can be fetched again
 	empty    bool   // nothing may stay
+	strict   bool   // nothing of another snapshot may stay, though it be whole
 }
 
 // beginning is what beginRelation made of a relation's record.
@@ -85,7 +86,7 @@ func (b *beginning) keep(done []landing, filenode uint32, w wish) {
 			of = append(of, l.snapshot)
 		}
 	}
-	if len(of) == 1 && complete(done) {
+	if len(of) == 1 && complete(done) && (!w.strict || of[0] == w.snapshot) {
 		b.kept, b.whole = done, true
 		return
 	}

@@ -55,6 +55,9 @@ type Config struct {
 
 	// Stream is the slot that the copy belongs to; nil if there is none.
 	Stream *Stream
+	// OneMoment ends Run with ErrMoment where a relation would have to be copied under
+	// another snapshot than the one that Run began with.
+	OneMoment bool
 
 	Jobs              int           // sessions on each side; DefaultJobs if 0
 	ChunkBytes        int64         // of the table's size on disk; DefaultChunkBytes if 0

@@ -1,10 +1,11 @@
 // Package copy copies the rows of many tables from one database to another
-// while the first one is being written.
+// while the first one is being written, and goes on where it was after any end.
 //
 // Protocol, per relation: pending → copying → copied, recorded in
-// crossfade.relation on the target with the snapshot under which it is copied
-// and the file (relfilenode) that this snapshot sees. A relation is cut into
-// chunks by ranges of blocks. Per chunk there is one transaction on each side:
+// crossfade.relation on the target with the snapshot under which it is copied,
+// the file (relfilenode) that this snapshot sees, and the number of the attempt. A
+// relation is cut into chunks by ranges of blocks. Per chunk there is one
+// transaction on each side:
 //
 //	source: BEGIN, import the snapshot, COPY (SELECT …) TO STDOUT,
 //	        pg_relation_filenode, COMMIT
@@ -13,24 +14,53 @@
 //
 // The bytes between the two COPYs are relayed as they are: no value is decoded.
 //
-// Invariants:
+// # A lost snapshot
+//
+// A snapshot lives as long as a session on the source has it. When the last is
+// gone, relations that are copied keep it for good; those that are not begun take
+// a fresh one. One that was begun is repaired, if a stream belongs to the copy and
+// the relation has a key:
+//
+//	begin:   the record gets the fresh snapshot and the next attempt; chunks stay
+//	copy:    what is missing, under the fresh snapshot
+//	collect: the slot is read, and not moved, up to a message that was written
+//	         behind the fresh snapshot; the keys, old and new, of every change by
+//	         a transaction that the fresh snapshot sees and that of some chunk does
+//	         not, go to crossfade.delta
+//	delete:  the rows of these keys, whichever chunk they came with, in one
+//	         transaction with the record
+//	fetch:   their rows under the fresh snapshot, some thousand keys in one
+//	         transaction with the record
+//	finish:  as if all had been copied under the fresh snapshot
+//
+// Why this is right: a row whose key is not among those was the same under all the
+// snapshots in between, at the same place, since only a change or a rewrite moves
+// a row, so that exactly one chunk brought it. docs/design/copy.md says it at
+// length.
+//
+// # Invariants
 //
 //   - A chunk lands exactly once. Its rows and its record commit together, and
 //     only if the source's COPY ended well, both COPY tags name the same number
 //     of rows, and the file of the relation is still the one that the snapshot
 //     sees. After a COMMIT without an answer the record is read.
-//   - A relation whose file changed (TRUNCATE, a rewriting ALTER TABLE, VACUUM
-//     FULL, CLUSTER) is truncated on the target with its records and copied
-//     again under a fresh snapshot: an old snapshot reads such a table as empty.
-//   - Chunks of two snapshots never mix in one relation. Beginning a relation
-//     anew locks its record against every chunk transaction still under way, and
-//     a chunk transaction commits nothing unless the record still names its
-//     snapshot and file; so a second copier, or a left-over session of a dead
-//     one, can do no harm.
-//   - Two snapshots with the same text on one server see the same rows. Chunks
-//     that were copied under an equal text are therefore kept when a copy is
-//     resumed; with any other snapshot an unfinished relation begins anew.
-//     Finished relations are never touched again.
+//   - A finished chunk is not copied again, but where its relation is emptied
+//     first, which crossfade.relation counts (restarts). That happens when the file
+//     changed (TRUNCATE, a rewriting ALTER TABLE, VACUUM FULL, CLUSTER: an old
+//     snapshot reads such a table as empty), when more than a fifth of the rows
+//     changed, and where there is no key or no stream.
+//   - A relation is copied only when its chunks are of one snapshot, or were
+//     brought to one. Each beginning raises the attempt; it waits for chunk
+//     transactions under way, which hold the record, and one that comes later with
+//     the number of an earlier attempt commits nothing. So a second copier, or a
+//     left-over session of a dead one, can do no harm.
+//   - Two snapshots with the same text on one server see the same rows.
+//   - A fresh snapshot sees every transaction that the slot's own snapshot sees:
+//     what the stream leaves out is in every copy. What a fresh snapshot sees is on
+//     the source's disk before it is used, so that a crash cannot take it back.
+//   - With OneMoment no relation is of another snapshot than the others, or Run
+//     ends with ErrMoment.
+//   - Finished relations are never touched again.
 //   - On the source nothing but ACCESS SHARE on one table per session is held,
 //     for no longer than a chunk takes, asked for with a lock timeout, and given
 //     up when somebody waits for ACCESS EXCLUSIVE (snapshot.Yielder).

@@ -14,6 +14,9 @@ var (
 	// ErrGone says that a table, or a column of it, is not there any more on the
 	// source. Only a copy that begins anew mends that.
 	ErrGone = errors.New("the table was dropped or altered on the source during the copy")
+	// ErrMoment says that a snapshot was lost, or a table rewritten behind it, where
+	// every table must be of one moment.
+	ErrMoment = errors.New("a table can be copied under another snapshot only")
 )
 
 // TableError is an error about one table.

@@ -207,6 +207,28 @@ func TestSnapshotsLostAgainAndAgain(t *testing.T) {
 	require.Equal(t, pgtest.Value(t, f.target, "SELECT count(*) FROM t"), pgtest.Value(t, f.target, "SELECT rows FROM crossfade.relation"))
 }
 
+// A transaction may be older than others that the lost snapshot has seen, and still
+// not be in it.
+func TestATransactionThatWasOpenAtTheLostSnapshot(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
+	pgtest.Exec(t, f.source, `INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 9000) i`)
+	cfg := f.followed(map[string][]string{"t": {"id"}})
+	cfg.Snapshot.Close() // that of a slot waits for what is open
+	slow := pgtest.Conn(t, f.sourceDSN)
+	pgtest.Exec(t, slow, "BEGIN; UPDATE t SET v = 'slow' WHERE id = 100; DELETE FROM t WHERE id = 101")
+	pgtest.Exec(t, f.source, "UPDATE t SET v = 'fast' WHERE id = 102")
+	first := f.another(cfg)
+	require.NotEmpty(t, first.Snapshot.Snapshot().Xip)
+	f.interrupted(first, 4)
+	pgtest.Exec(t, slow, "COMMIT")
+	next := f.another(cfg)
+	c := f.copier(next)
+	require.NoError(t, c.Run(f.context()))
+	f.requireEqualUnder(next.Snapshot, "t")
+	require.EqualValues(t, 2, c.Progress().RepairedKeys)
+}
+
 // interruptedAt runs a copy and ends it where a write of ours waits. The snapshot is
 // gone then.
 func (f *fixture) interruptedAt(cfg Config, when, table, event string) map[string]string {

@@ -3,10 +3,12 @@ package copy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"crossfade/internal/pg"
+	"crossfade/internal/retry"
 	"crossfade/replicate/snapshot"
 )
 
@@ -35,6 +37,9 @@ func newSnapshots(ctx context.Context, cfg *Config) (*snapshots, error) {
 		}
 		if err == nil || !errors.Is(err, snapshot.ErrLost) {
 			return s, err
+		}
+		if cfg.OneMoment {
+			return nil, retry.Permanent(fmt.Errorf("%w: %w", ErrMoment, err))
 		}
 	}
 	h, err := s.export(ctx)
