@@ -34,6 +34,12 @@ func CopyOnce(ctx context.Context, source, target pg.DSN, opts CopyOptions, log 
 	if err := opts.Validate(); err != nil {
 		return CopyReport{}, usage(err)
 	}
+	shown, end, err := serveCopy(ctx, opts, log)
+	if err != nil {
+		return CopyReport{}, err
+	}
+	defer end()
+	opts.shown = shown
 	if opts.AllDatabases {
 		return copyAll(ctx, source, target, opts, log, onCopy)
 	}
@@ -60,11 +66,6 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts CopyOptions, log z
 	if err := cfg.Validate(); err != nil {
 		return nil, usage(err)
 	}
-	shown, end, err := serveCopy(ctx, opts, log)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
 	s, err := pg.Connect(ctx, source, pg.WithName("control"))
 	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
@@ -82,8 +83,8 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts CopyOptions, log z
 	if err != nil {
 		return nil, err
 	}
-	m.limit = shown.limit
-	shown.show(m)
+	m.limit = opts.shown.limit
+	opts.shown.show(m)
 	stop := m.watch(ctx, onCopy)
 	err = m.copyWhole(ctx, s, t)
 	stop()

@@ -45,6 +45,7 @@ type CopyOptions struct {
 	MaxRate int64
 	Control string
 	Version string // of the program, for the control socket
+	shown   *copyControl
 
 	// LockWaitTimeout bounds pg_dump's wait for a table's lock; schema's default if 0.
 	LockWaitTimeout time.Duration
