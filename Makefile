@@ -6,7 +6,7 @@ PKG      ?=
 FUZZTIME ?= 30s
 BIN      := bin/crossfade
 
-# Arguments of bench/proxy, such as "-rounds 9 -clients 16": see its -help.
+# Arguments of bench/proxy and bench/copy, such as "-rounds 9 -clients 16": see its -help.
 BENCHFLAGS ?=
 
 # Tests start real servers: two packages at a time keep them from starving one
@@ -19,7 +19,7 @@ E2EFLAGS  := -tags failpoint -p 1 -timeout 60m
 BUILDVCS := $(shell git rev-parse --git-dir >/dev/null 2>&1 && echo auto || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test race e2e e2e/short e2e-drivers matrix bench bench-link bench-proxy bench-proxy-idle lint fuzz demo clean
+.PHONY: help deps build test race e2e e2e/short e2e-drivers matrix bench bench-link bench-proxy bench-proxy-idle bench-copy lint fuzz demo clean
 
 help: ## Print this list
 	@echo "Crossfade: moves a live PostgreSQL database to Neon."
@@ -69,6 +69,9 @@ bench-proxy: deps ## Measure the proxy against PgBouncer and HAProxy (BENCHFLAGS
 
 bench-proxy-idle: deps ## Measure the memory of 1,000 idle sessions
 	$(GO) run ./bench/proxy -idle $(BENCHFLAGS)
+
+bench-copy: deps build ## Measure the copy against pg_dump, pgcopydb and psql (BENCHFLAGS="-scale 20")
+	$(GO) run ./bench/copy $(BENCHFLAGS)
 
 lint: ## Check format, vet and staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi

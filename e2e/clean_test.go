@@ -16,7 +16,7 @@ import (
 // works.
 func TestClean(t *testing.T) {
 	t.Parallel()
-	for _, point := range []string{"schema.restored=kill@20", "copy.chunk=kill@3", "phase.copied=kill", "following", "cutover.draining=kill", "cutover.before_decision_commit=kill"} {
+	for _, point := range []string{"schema.restored=kill@4", "copy.chunk=kill@3", "phase.copied=kill", "following", "cutover.draining=kill", "cutover.before_decision_commit=kill"} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			if testing.Short() && point != "following" {

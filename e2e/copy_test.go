@@ -31,7 +31,7 @@ func copyKilled(t *testing.T, s *sides, point string, flags ...string) {
 // and run again while the source is written.
 func TestCopy(t *testing.T) {
 	t.Parallel()
-	for _, point := range []string{"", "schema.restored=kill@20", "copy.chunk=kill@4", "phase.copied=kill", "phase.indexed=kill"} {
+	for _, point := range []string{"", "schema.restored=kill@2", "schema.restored=kill@4", "copy.chunk=kill@4", "phase.copied=kill", "phase.indexed=kill"} {
 		t.Run("killed at "+point, func(t *testing.T) {
 			t.Parallel()
 			if testing.Short() && point != "copy.chunk=kill@4" {

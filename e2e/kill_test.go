@@ -15,7 +15,7 @@ import (
 // and ends the job.
 var (
 	killedBefore = []string{ // while schema, copy and stream are under way
-		"schema.restored=kill@20", "phase.dumped=kill", "phase.prepared=kill", "copy.chunk=kill@7", "phase.copied=kill", "phase.indexed=kill",
+		"schema.restored=kill@4", "phase.dumped=kill", "phase.prepared=kill", "copy.chunk=kill@4", "phase.copied=kill", "phase.indexed=kill",
 		"follow.applied=kill@40",
 	}
 	killedWithin = []string{ // in each state of the cutover, and at its commits
@@ -23,7 +23,7 @@ var (
 		"cutover.draining=kill", "cutover.marker_applied=kill", "cutover.deciding=kill", "cutover.before_decision_commit=kill",
 		"cutover.after_decision_commit=kill", "cutover.decided=kill", "cutover.switched=kill",
 	}
-	sampled = map[string]bool{"copy.chunk=kill@7": true, "follow.applied=kill@40": true, "cutover.fenced=kill": true, "cutover.after_decision_commit=kill": true}
+	sampled = map[string]bool{"copy.chunk=kill@4": true, "follow.applied=kill@40": true, "cutover.fenced=kill": true, "cutover.after_decision_commit=kill": true}
 )
 
 func TestKilledWhileItPrepares(t *testing.T) {

@@ -3,32 +3,43 @@ package schema
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/failpoint"
+	"crossfade/internal/pg"
 )
 
-// parallel restores the pending entries on all sessions, an entry as soon as
-// what it depends on is done. Plain CREATE INDEX statements of one table run at
-// the same time; every other statement has its tables for itself, since it may
-// strengthen its lock and so meet another one in a deadlock.
+// parallel restores the pending entries on all sessions, an entry as soon as its
+// table is copied and what it depends on is done. Builds of indexes of one table
+// run at the same time; every other statement has its tables for itself, since it
+// may strengthen its lock and so meet another one in a deadlock. Entries of small
+// tables share transactions. Each table is analysed when its entries are done.
 func (r *restorer) parallel(ctx context.Context) error {
 	q := newQueue(r)
-	if len(q.waiting) == 0 {
+	if r.cfg.Copied == nil && len(q.waiting) == 0 && len(q.analyze) == 0 {
 		return nil
+	}
+	var err error
+	if q.memory, err = readBudget(ctx, r.cfg.Conns[0], len(r.cfg.Conns)); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
 	idle := append([]*pgx.Conn(nil), r.cfg.Conns...)
 	results := make(chan result)
-	running := 0
+	copied, quit, running := r.cfg.Copied, ctx.Done(), 0
+	if copied == nil {
+		q.allCopied()
+	}
 	var first error
 	for {
 		for first == nil && len(idle) > 0 {
-			e := q.take()
-			if e == nil {
+			s := q.take(len(idle))
+			if s == nil {
 				break
 			}
 			conn := idle[len(idle)-1]
@@ -36,27 +47,46 @@ func (r *restorer) parallel(ctx context.Context) error {
 			running++
 			worker := &restorer{plan: r.plan, part: r.part, cfg: r.cfg}
 			go func() {
-				s := worker.script(e)
-				err := worker.one(ctx, conn, s)
-				results <- result{conn: conn, script: s, findings: worker.report.Findings, err: err}
+				scripts, err := worker.step(ctx, conn, s)
+				results <- result{conn: conn, step: s, scripts: scripts, findings: worker.report.Findings, err: err}
 			}()
 		}
-		if running == 0 {
+		if running == 0 && (copied == nil || first != nil) {
 			break
 		}
-		done := <-results
-		running--
-		idle = append(idle, done.conn)
-		q.release(done.script.entry)
-		if done.err == nil {
-			r.record(done.script)
+		select {
+		case oid, ok := <-copied:
+			if !ok {
+				copied = nil
+				q.allCopied()
+			} else {
+				q.copied(oid)
+			}
+		case <-quit:
+			if first == nil {
+				first = context.Cause(ctx)
+			}
+			copied, quit = nil, nil
+		case done := <-results:
+			running--
+			idle = append(idle, done.conn)
+			for _, s := range done.scripts {
+				if s.item() == s.entry.ID {
+					r.record(s)
+				} else {
+					r.done[s.item()] = true
+				}
+			}
 			r.report.Findings = append(r.report.Findings, done.findings...)
-			failpoint.Here("schema.restored")
-			continue
-		}
-		var refused *RestoreError
-		if first == nil || errors.As(done.err, &refused) && errors.Is(first, context.Canceled) {
-			first = done.err
+			q.release(done.step)
+			if done.err == nil {
+				failpoint.Here("schema.restored")
+				continue
+			}
+			var refused *RestoreError
+			if first == nil || errors.As(done.err, &refused) && errors.Is(first, context.Canceled) {
+				first = done.err
+			}
 		}
 	}
 	if first != nil {
@@ -71,92 +101,71 @@ func (r *restorer) parallel(ctx context.Context) error {
 
 type result struct {
 	conn     *pgx.Conn
-	script   script
+	step     *step
+	scripts  []script // that have committed
 	findings []Finding
 	err      error
 }
 
-// queue holds the entries that have not been begun, in the archive's order. It
-// is used by one goroutine.
-type queue struct {
-	r       *restorer
-	waiting []*Entry
-	part    map[int]bool         // dump ids of this part
-	shared  map[int]int          // dump id of a table → entries that run on it next to one another
-	alone   map[int]bool         // dump id of a table → an entry has it for itself
-	locks   map[int]map[int]bool // dump id of an entry → dump ids of its tables
-	index   map[int]bool         // dump id of an entry → it is one CREATE INDEX
-}
-
-func newQueue(r *restorer) *queue {
-	q := &queue{r: r, waiting: r.pending(), part: map[int]bool{}, shared: map[int]int{}, alone: map[int]bool{},
-		locks: map[int]map[int]bool{}, index: map[int]bool{}}
-	for _, e := range r.plan.Entries(r.part) {
-		q.part[e.ID] = true
-		q.locks[e.ID] = q.tables(e)
-		q.index[e.ID] = e.Kind == "INDEX" && len(split(e.Definition)) == 1
+// step executes a step and returns what has committed of it.
+func (r *restorer) step(ctx context.Context, conn *pgx.Conn, s *step) (done []script, err error) {
+	if len(s.analyze) > 0 {
+		return nil, r.analyze(ctx, conn, s.analyze)
 	}
-	return q
-}
-
-// tables lists the dump ids of the tables that an entry locks.
-func (q *queue) tables(e *Entry) map[int]bool {
-	out := map[int]bool{}
-	for _, id := range e.Dependencies {
-		d := q.r.plan.byID[id]
-		switch {
-		case d == nil:
-		case d.Kind == "TABLE" || d.Kind == "MATERIALIZED VIEW":
-			out[id] = true
-		default:
-			for table := range q.locks[id] {
-				out[table] = true
+	scripts := make([]script, len(s.entries))
+	for i, e := range s.entries {
+		scripts[i] = r.script(e)
+	}
+	switch {
+	case s.index:
+		scripts[0].sql = s.setting + s.parted.index
+		scripts[0].half = s.parted.rest != ""
+	case s.parted.index != "":
+		scripts[0].sql = s.parted.rest
+	}
+	if len(scripts) > 1 {
+		if err := run(ctx, conn, scripts...); err == nil || conn.IsClosed() || ctx.Err() != nil {
+			if err != nil {
+				return nil, fmt.Errorf("execute entries %d to %d: %w", s.entries[0].ID, s.entries[len(s.entries)-1].ID, err)
 			}
+			return scripts, nil
 		}
 	}
-	return out
+	for i, x := range scripts {
+		left := len(r.report.Findings)
+		if err := r.one(ctx, conn, x); err != nil {
+			return scripts[:i], err
+		}
+		if len(r.report.Findings) > left {
+			scripts[i].half = false // it was left out as a whole
+		}
+	}
+	return scripts, nil
 }
 
-// take hands out the first entry that may run now, nil if there is none.
-func (q *queue) take() *Entry {
-	for i, e := range q.waiting {
-		if !q.ready(e) {
-			continue
+// analyze gives the planner statistics of tables. That a table cannot be analysed,
+// such as one with a foreign table as a partition, becomes a finding.
+func (r *restorer) analyze(ctx context.Context, conn *pgx.Conn, tables []pg.Name) error {
+	names := make([]string, len(tables))
+	for i, t := range tables {
+		names[i] = t.String()
+	}
+	err := execute(ctx, conn, "ANALYZE "+strings.Join(names, ", "))
+	refused, ok := asPgError(err)
+	switch {
+	case err == nil:
+		return nil
+	case !ok || conn.IsClosed() || ctx.Err() != nil || pg.ConnectionLost(err):
+		return fmt.Errorf("analyse %s: %w", tables[0].Display(), err)
+	case len(tables) == 1:
+		r.report.Findings = append(r.report.Findings, Finding{Kind: "STATISTICS", Schema: tables[0].Schema, Name: tables[0].Name,
+			SQLSTATE: refused.Code, Harmless: true, Message: "the planner has none: " + refused.Message, Remedy: "run ANALYZE on the target"})
+		return nil
+	}
+	for i := range tables {
+		if err := r.analyze(ctx, conn, tables[i:i+1]); err != nil {
+			return err
 		}
-		q.waiting = append(q.waiting[:i], q.waiting[i+1:]...)
-		for table := range q.locks[e.ID] {
-			if q.index[e.ID] {
-				q.shared[table]++
-			} else {
-				q.alone[table] = true
-			}
-		}
-		return e
 	}
 	return nil
-}
-
-func (q *queue) ready(e *Entry) bool {
-	for _, id := range e.Dependencies {
-		if q.part[id] && !q.r.done[id] {
-			return false
-		}
-	}
-	for table := range q.locks[e.ID] {
-		if q.alone[table] || !q.index[e.ID] && q.shared[table] > 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// release lets go of the tables of an entry that has ended.
-func (q *queue) release(e *Entry) {
-	for table := range q.locks[e.ID] {
-		if q.index[e.ID] {
-			q.shared[table]--
-		} else {
-			delete(q.alone, table)
-		}
-	}
 }

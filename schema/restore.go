@@ -13,6 +13,7 @@ import (
 
 	"crossfade/internal/failpoint"
 	"crossfade/internal/pg"
+	"crossfade/schema/catalog"
 )
 
 const (
@@ -31,7 +32,7 @@ const (
 type RestoreConfig struct {
 	// Conns are sessions at the target, at least one, none in a transaction and
 	// none used by others while Restore runs. Their settings are as before when
-	// Restore returns. With more than one, AfterCopy is restored in parallel.
+	// Restore returns. With more than one, entries are restored in parallel.
 	Conns []*pgx.Conn
 	Rewrite
 	// SkipMissingRoles makes privileges of a role that the target does not have a
@@ -40,7 +41,18 @@ type RestoreConfig struct {
 	// Only, if set, picks the entries to restore. An entry whose dependencies are
 	// neither picked nor done is left for a later call.
 	Only func(*Entry) bool
-	Log  zerolog.Logger
+	// Source is the source's catalog, from which the sizes of tables are known; with
+	// nil every table counts as large. It is used where entries are restored in
+	// parallel only, as is what follows.
+	Source *catalog.Database
+	// Copied, if set, gives the oids on the source of tables as they are copied, and is
+	// closed when all are; the sender never waits if it has room for all. Entries
+	// of a table begin when it is copied. With nil everything is copied.
+	Copied <-chan uint32
+	// Analyze are the tables to analyse, each when its entries are done; a
+	// partitioned one stands for its partitions.
+	Analyze []*catalog.Relation
+	Log     zerolog.Logger
 }
 
 // Validate refuses a configuration that cannot work.
@@ -66,7 +78,8 @@ type Report struct {
 // that other sessions are working on are finished first.
 //
 // The part Decision may be restored so as well, where nothing writes to the
-// target; its foreign keys are then validated at once.
+// target; its foreign keys are then validated at once, and in parallel with more
+// than one session.
 func (p *Plan) Restore(ctx context.Context, part Part, cfg RestoreConfig) (Report, error) {
 	if err := cfg.Validate(); err != nil {
 		return Report{}, fmt.Errorf("restore %s: %w", part, err)
@@ -83,7 +96,7 @@ func (p *Plan) Restore(ctx context.Context, part Part, cfg RestoreConfig) (Repor
 		defer back()
 	}
 	var err error
-	if part == AfterCopy { // an index takes long, so each commits by itself
+	if part == AfterCopy || len(cfg.Conns) > 1 { // an index takes long, so each commits by itself
 		err = r.parallel(ctx)
 	} else {
 		err = r.sequential(ctx)

@@ -19,7 +19,17 @@ type script struct {
 	entry    *Entry
 	part     Part
 	sql      string
+	half     bool      // it is the index of a constraint that is still to be added
 	findings []Finding // of statements that were left out beforehand
+}
+
+// item is the key of the script's row in crossfade.item: the dump id, negative
+// for an index whose entry is not done with it.
+func (s script) item() int {
+	if s.half {
+		return -s.entry.ID
+	}
+	return s.entry.ID
 }
 
 // script makes the statements of an entry.
@@ -86,10 +96,13 @@ func definition(e *Entry, w Rewrite) (string, []Finding) {
 func run(ctx context.Context, conn *pgx.Conn, scripts ...script) error {
 	var b strings.Builder
 	b.WriteString("BEGIN;\n")
-	for _, s := range scripts {
+	items := make([]string, len(scripts))
+	for i, s := range scripts {
 		// The line break ends a comment that the definition may end in.
-		b.WriteString(s.sql + "\n;\n" + itemSQL(s.entry, s.part) + ";\n")
+		b.WriteString(s.sql + "\n;\n")
+		items[i] = itemRow(s.item(), s.entry, s.part)
 	}
+	b.WriteString(recordItems(items...) + ";\n")
 	b.WriteString("COMMIT;")
 	_, err := conn.PgConn().Exec(ctx, b.String()).ReadAll()
 	if err != nil && conn.PgConn().TxStatus() != 'I' && !conn.IsClosed() {
@@ -101,8 +114,14 @@ func run(ctx context.Context, conn *pgx.Conn, scripts ...script) error {
 }
 
 // itemSQL records an entry as restored.
-func itemSQL(e *Entry, part Part) string {
-	return "INSERT INTO crossfade.item (id, section, kind, nsp, name, done) VALUES (" + strconv.Itoa(e.ID) + ", " +
-		pg.QuoteLiteral(string(part)) + ", " + pg.QuoteLiteral(e.Kind) + ", " + pg.QuoteLiteral(e.Schema) + ", " +
-		pg.QuoteLiteral(e.Tag) + ", true) ON CONFLICT (id) DO UPDATE SET done = true"
+func itemSQL(e *Entry, part Part) string { return recordItems(itemRow(e.ID, e, part)) }
+
+// recordItems writes rows of crossfade.item.
+func recordItems(rows ...string) string {
+	return "INSERT INTO crossfade.item (id, section, kind, nsp, name, done) VALUES " + strings.Join(rows, ", ") + " ON CONFLICT (id) DO UPDATE SET done = true"
+}
+
+func itemRow(id int, e *Entry, part Part) string {
+	return "(" + strconv.Itoa(id) + ", " + pg.QuoteLiteral(string(part)) + ", " + pg.QuoteLiteral(e.Kind) + ", " + pg.QuoteLiteral(e.Schema) + ", " +
+		pg.QuoteLiteral(e.Tag) + ", true)"
 }

@@ -180,6 +180,9 @@ func (m *migration) endCopy(ctx context.Context, source, target *pgx.Conn) error
 		}
 		return journal.Uninstall(ctx, target)
 	}
+	if err := m.foreignKeys(ctx); err != nil {
+		return err
+	}
 	for _, part := range []schema.Part{schema.Decision, schema.Last} {
 		if err := m.restore(ctx, part, []*pgx.Conn{target}); err != nil {
 			return err

@@ -27,8 +27,9 @@ type migration struct {
 	source, target pg.DSN
 	id             identity
 	jobs           int
-	chunkBytes     int64       // 0 for the copy's own choice
-	opts           CopyOptions // of a one-shot copy; the zero value in a run
+	chunkBytes     int64             // 0 for the copy's own choice
+	onCopied       func(copy.Copied) // told of each table that is copied
+	opts           CopyOptions       // of a one-shot copy; the zero value in a run
 	lockTimeout    time.Duration
 	waits          bool              // for what an operator can mend, instead of ending with it
 	roles          map[string]string // the source's role names to the target's
@@ -130,26 +131,8 @@ func (m *migration) steps(ctx context.Context, useSlot bool) error {
 			return err
 		}
 	}
-	if !m.reached(journal.PhaseCopied) {
-		if err := m.copy(ctx, held); err != nil {
-			return err
-		}
-		// The copy outlives a compute that was suspended or restarted; the session
-		// that was opened before it does not.
-		closeNow(target)
-		if target, err = m.connectTarget(ctx); err != nil {
-			return err
-		}
-		if err := m.reach(ctx, target, journal.PhaseCopied); err != nil {
-			return err
-		}
-	}
-	if held != nil {
-		held.Close()
-		held = nil
-	}
 	if !m.reached(journal.PhaseIndexed) {
-		return m.afterCopy(ctx, target)
+		return m.load(ctx, held)
 	}
 	return nil
 }
@@ -251,87 +234,18 @@ func (m *migration) preData(ctx context.Context, target *pgx.Conn) error {
 }
 
 func (m *migration) restore(ctx context.Context, part schema.Part, conns []*pgx.Conn) error {
-	rewrite, err := m.rewriting(ctx, conns[0])
+	return m.restoreWith(ctx, part, schema.RestoreConfig{Conns: conns})
+}
+
+func (m *migration) restoreWith(ctx context.Context, part schema.Part, cfg schema.RestoreConfig) error {
+	rewrite, err := m.rewriting(ctx, cfg.Conns[0])
 	if err != nil {
 		return err
 	}
-	r, err := m.plan.Restore(ctx, part, schema.RestoreConfig{Conns: conns, Rewrite: rewrite, Log: m.log})
+	cfg.Rewrite, cfg.Log = rewrite, m.log
+	r, err := m.plan.Restore(ctx, part, cfg)
 	m.note(r.Findings)
 	return err
-}
-
-// copy copies every relation that is not copied yet.
-func (m *migration) copy(ctx context.Context, held *snapshot.Holder) error {
-	if m.copyStream() == nil {
-		return m.copyOnce(ctx, held)
-	}
-	return m.copyTables(ctx, held)
-}
-
-func (m *migration) copyTables(ctx context.Context, held *snapshot.Holder) error {
-	var tables []copy.Table
-	for _, r := range m.catalog.Relations {
-		if r.Kind != catalog.KindTable || !m.dumped[r.OID] || m.withoutData[r.OID] || m.opts.SchemaOnly {
-			continue
-		}
-		tables = append(tables, copy.Table{OID: r.OID, Name: r.Name(), Columns: r.CopyColumns(), Binary: r.BinarySafe, Key: followedKey(r)})
-	}
-	c, err := copy.New(copy.Config{Source: m.connectSource, Target: m.connectTarget, Tables: tables, Snapshot: held, Stream: m.copyStream(), OneMoment: m.copyStream() == nil && !m.opts.KeepCopied, Jobs: m.jobs, ChunkBytes: m.chunkBytes,
-		SourceLockTimeout: m.lockTimeout, Limit: m.limit, Wait: m.waits, Log: m.log})
-	if err != nil {
-		return err
-	}
-	m.mu.Lock()
-	m.copier = c
-	m.mu.Unlock()
-	if err := c.Run(ctx); err != nil {
-		return err
-	}
-	if err := m.extras(ctx, held); err != nil {
-		return err
-	}
-	failpoint.Here("copy.extras")
-	return nil
-}
-
-// afterCopy builds indexes and constraints, gives the planner its statistics
-// and fills the materialised views.
-func (m *migration) afterCopy(ctx context.Context, target *pgx.Conn) error {
-	conns := []*pgx.Conn{target}
-	for len(conns) < m.jobs {
-		conn, err := m.connectTarget(ctx)
-		if err != nil {
-			return err
-		}
-		defer closeNow(conn)
-		conns = append(conns, conn)
-	}
-	if !m.opts.DataOnly {
-		if err := m.restore(ctx, schema.AfterCopy, conns); err != nil {
-			return err
-		}
-	}
-	if m.opts.SchemaOnly {
-		return m.reach(ctx, target, journal.PhaseIndexed)
-	}
-	for _, r := range m.catalog.Relations {
-		if !m.dumped[r.OID] {
-			continue
-		}
-		_, err := target.Exec(ctx, "ANALYZE "+r.Name().String())
-		if code := pg.Code(err); code != "" && !pg.ConnectionLost(err) { // a partition may be a foreign table
-			m.note([]schema.Finding{{Kind: "STATISTICS", Schema: r.Schema, Name: r.Rel, SQLSTATE: code, Harmless: true,
-				Message: "the planner has none: " + err.Error(), Remedy: "run ANALYZE on the target"}})
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("analyse %s: %w", r.Name().Display(), err)
-		}
-	}
-	if err := schema.RefreshMatViews(ctx, target, m.catalog.MatViews); err != nil {
-		return err
-	}
-	return m.reach(ctx, target, journal.PhaseIndexed)
 }
 
 // readPlan reads the kept archive again, for what follows a decision.

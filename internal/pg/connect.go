@@ -82,11 +82,13 @@ var sessionParams = map[string]string{
 func Connect(ctx context.Context, d DSN, opts ...Option) (*pgx.Conn, error) {
 	cfg := d.Config()
 	prepare(&cfg.Config, opts)
+	attach := withFrames(&cfg.Config)
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, ConnectError(d, err)
 	}
+	attach(conn.PgConn())
 	// By the simple protocol: one round trip, which may be a long one.
 	if _, err := conn.PgConn().Exec(ctx, laterSettings).ReadAll(); err != nil {
 		_ = conn.Close(ctx)

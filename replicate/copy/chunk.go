@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -36,7 +37,12 @@ func (w *worker) chunk(ctx context.Context, t *task) (rows int64, err error) {
 			return l.rows, err
 		}
 	}
-	if err := w.beginTarget(ctx, t); err != nil {
+	freeze, err := w.beginTarget(ctx, t, t.span.whole())
+	if refusedFreeze(err) {
+		w.abandon()
+		freeze, err = w.beginTarget(ctx, t, false)
+	}
+	if err != nil {
 		return 0, err
 	}
 	defer func() {
@@ -46,71 +52,101 @@ func (w *worker) chunk(ctx context.Context, t *task) (rows int64, err error) {
 	}()
 	fl := &flight{c: w.counters, share: t.pass.facts.share(t.span)}
 	defer fl.end()
-	rows, err = w.relay(ctx, t, t.rel.table.copyOut(t.span), fl)
+	began := time.Now()
+	rows, err = w.relay(ctx, t, t.rel.table.copyOut(t.span), freeze, fl)
 	if err != nil {
 		return 0, err
 	}
 	if err := w.commitTarget(ctx, t, rows, fl.bytes); err != nil {
 		return 0, err
 	}
+	w.sizer.note(fl.share, time.Since(began))
 	failpoint.Here("copy.chunk")
 	return rows, nil
 }
 
 // beginTarget opens the chunk's transaction on the target. The lock on the
 // relation's record keeps it from being begun anew until the chunk has ended.
-func (w *worker) beginTarget(ctx context.Context, t *task) error {
-	results, err := w.target.PgConn().Exec(ctx, fmt.Sprintf(
+// With whole set the table is locked, and freeze tells that it never held a row,
+// so that it may be emptied and filled with frozen ones.
+func (w *worker) beginTarget(ctx context.Context, t *task, whole bool) (freeze bool, err error) {
+	name := t.rel.table.Name.String()
+	sql := fmt.Sprintf(
 		"BEGIN; SELECT 1 FROM crossfade.relation WHERE relid = %d AND state = '%s' AND attempt = %d FOR SHARE",
-		t.rel.table.OID, stateCopying, t.pass.attempt)).ReadAll()
+		t.rel.table.OID, stateCopying, t.pass.attempt)
+	if whole {
+		sql += "; LOCK TABLE ONLY " + name + " IN ACCESS EXCLUSIVE MODE; SELECT pg_catalog.pg_relation_size(" + pg.QuoteLiteral(name) + ")"
+	}
+	results, err := w.target.PgConn().Exec(ctx, sql).ReadAll()
 	if err != nil {
-		return fmt.Errorf("begin chunk: %w", err)
+		return false, fmt.Errorf("begin chunk: %w", err)
 	}
-	if len(results) != 2 || len(results[1].Rows) != 1 {
+	if len(results) < 2 || len(results[1].Rows) != 1 {
 		w.abandon()
-		return errStale
+		return false, errStale
 	}
-	return nil
+	return whole && len(results) == 4 && len(results[3].Rows) == 1 && string(results[3].Rows[0][0]) == "0", nil
+}
+
+// refusedFreeze reports whether the target does not let us lock a table: it can
+// be copied without that.
+func refusedFreeze(err error) bool {
+	return pg.IsCode(err, pg.CodeInsufficientPrivilege, pg.CodeFeatureNotSupported)
 }
 
 // relay runs the two COPYs, the source's by the statements out, and returns the
 // number of rows that both name. The source's transaction has ended when it returns
 // without error.
-func (w *worker) relay(ctx context.Context, t *task, out string, fl *flight) (int64, error) {
+func (w *worker) relay(ctx context.Context, t *task, out string, freeze bool, fl *flight) (int64, error) {
 	if err := snapshot.Begin(ctx, w.source, t.pass.holder.ID(), w.cfg.SourceLockTimeout); err != nil {
 		return 0, err
 	}
+	table := t.rel.table
+	into := table.copyIn(freeze)
+	if freeze {
+		into = "TRUNCATE ONLY " + table.Name.String() + "; " + into
+	}
+	sent, file, took, err := w.pump(ctx, fmt.Sprintf("%s; SELECT pg_catalog.pg_relation_filenode(%d); COMMIT", out, table.OID), into, false, fl)
+	switch {
+	case err != nil:
+		return 0, err
+	case file != fmt.Sprint(t.pass.facts.filenode):
+		// Read after the rows, while their lock was still held.
+		return 0, errRewritten
+	case len(sent) != 1 || len(took) != 1:
+		return 0, errors.New("a COPY ended without its number of rows")
+	case sent[0] != took[0]:
+		return 0, fmt.Errorf("%w: the source sent %d, the target took %d: a trigger or rule on the target table changes what is written", errDisagree, sent[0], took[0])
+	}
+	return took[0], nil
+}
+
+// pump runs a query string with COPYs on each side, and relays the rows. It
+// returns the numbers of rows of each COPY, and the value that the source's query
+// behind them gave.
+func (w *worker) pump(ctx context.Context, out, in string, each bool, fl *flight) (sent []int64, value string, took []int64, err error) {
 	r := newRelay(w.bufs, fl.add)
 	r.limit = w.cfg.Limit
 	done := w.yielder.Reading(w.source, r.discard)
 	defer done()
-	type outcome struct {
-		rows int64
-		file string
-		err  error
-	}
-	read := make(chan outcome, 1)
+	var sourceErr error
+	ended := make(chan struct{})
 	go func() {
-		rows, file, err := copyOut(ctx, w.source.PgConn(), fmt.Sprintf("%s; SELECT pg_catalog.pg_relation_filenode(%d); COMMIT",
-			out, t.rel.table.OID), r)
-		read <- outcome{rows, file, err}
+		defer close(ended)
+		sent, value, sourceErr = copyOut(ctx, w.source.PgConn(), out, r, each)
 	}()
-	in, targetErr := copyIn(ctx, w.target.PgConn(), t.rel.table.copyIn(), r)
-	src := <-read
+	took, targetErr := copyIn(ctx, w.target.PgConn(), in, r, each)
+	<-ended
+	fl.ends = r.ends
 	switch {
-	case errors.Is(src.err, errYielded), src.err != nil && !errors.Is(src.err, errReaderGone):
-		return 0, fmt.Errorf("%w: %w", ErrRead, src.err)
+	case errors.Is(sourceErr, errYielded), sourceErr != nil && !errors.Is(sourceErr, errReaderGone):
+		return nil, "", nil, fmt.Errorf("%w: %w", ErrRead, sourceErr)
 	case targetErr != nil:
-		return 0, fmt.Errorf("%w: %w", ErrWrite, targetErr)
-	case src.err != nil:
-		return 0, fmt.Errorf("%w: %w", ErrRead, src.err)
-	case src.file != fmt.Sprint(t.pass.facts.filenode):
-		// Read after the rows, while their lock was still held.
-		return 0, errRewritten
-	case src.rows != in:
-		return 0, fmt.Errorf("%w: the source sent %d, the target took %d: a trigger or rule on the target table changes what is written", errDisagree, src.rows, in)
+		return nil, "", nil, fmt.Errorf("%w: %w", ErrWrite, targetErr)
+	case sourceErr != nil:
+		return nil, "", nil, fmt.Errorf("%w: %w", ErrRead, sourceErr)
 	}
-	return in, nil
+	return sent, value, took, nil
 }
 
 func (w *worker) commitTarget(ctx context.Context, t *task, rows, bytes int64) error {

@@ -14,12 +14,10 @@ import (
 // Defaults of Config.
 const (
 	DefaultJobs = 4
-	// DefaultChunkBytes keeps what a lost connection costs to some seconds, and
-	// lets a table of a gigabyte use four jobs.
-	DefaultChunkBytes = 256 << 20
-	// DefaultBufferBytes is the size of each of the two buffers between the two
-	// COPYs of a job, and of one write to the target.
-	DefaultBufferBytes = 512 << 10
+	// DefaultBufferBytes is the size of each buffer between the two COPYs of a job,
+	// and of one write and one message to the target, which copies it as a whole:
+	// larger ones leave the cache of its core.
+	DefaultBufferBytes = 64 << 10
 	// DefaultSourceLockTimeout is below deadlock_timeout; see DESIGN C13.
 	DefaultSourceLockTimeout = 200 * time.Millisecond
 	// DefaultPatience bounds how long one chunk may fail for passing reasons:
@@ -60,7 +58,7 @@ type Config struct {
 	OneMoment bool
 
 	Jobs              int           // sessions on each side; DefaultJobs if 0
-	ChunkBytes        int64         // of the table's size on disk; DefaultChunkBytes if 0
+	ChunkBytes        int64         // of a chunk, as the table's size on disk; if 0, what takes about 10 s, and small tables share transactions
 	BufferBytes       int           // DefaultBufferBytes if 0
 	SourceLockTimeout time.Duration // DefaultSourceLockTimeout if 0
 	Patience          time.Duration // DefaultPatience if 0
@@ -88,7 +86,6 @@ type Copied struct {
 // Validate fills defaults in and refuses what contradicts itself.
 func (c *Config) Validate() error {
 	setDefault(&c.Jobs, DefaultJobs)
-	setDefault(&c.ChunkBytes, DefaultChunkBytes)
 	setDefault(&c.BufferBytes, DefaultBufferBytes)
 	setDefault(&c.SourceLockTimeout, DefaultSourceLockTimeout)
 	setDefault(&c.Patience, DefaultPatience)

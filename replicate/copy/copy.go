@@ -38,6 +38,8 @@ type run struct {
 	collector *collector
 	snapshots *snapshots
 	yielder   *snapshot.Yielder
+	sizer     *sizer
+	gate      *gate
 }
 
 // Run copies every table that is not recorded as copied and returns when all
@@ -47,7 +49,8 @@ type run struct {
 // the target.
 func (c *Copier) Run(ctx context.Context) error {
 	c.counters.change(func(p *Progress) { *p = Progress{TablesTotal: len(c.cfg.Tables)} })
-	r := &run{cfg: &c.cfg, counters: &c.counters, yielder: snapshot.NewYielder(c.cfg.Source)}
+	r := &run{cfg: &c.cfg, counters: &c.counters, yielder: snapshot.NewYielder(c.cfg.Source),
+		sizer: newSizer(&c.cfg), gate: newGate(c.cfg.Jobs)}
 	policy := retry.Policy{MaxElapsed: c.cfg.Patience}
 	err := retry.Do(ctx, policy, func(ctx context.Context) (err error) {
 		r.snapshots, err = newSnapshots(ctx, &c.cfg)
@@ -65,7 +68,8 @@ func (c *Copier) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start copy: %w", err)
 	}
-	r.queue = newQueue(rels)
+	alone, batches := batches(rels, r.cfg)
+	r.queue = newQueue(r.sizer, alone, batches)
 	r.collector = newCollector(r)
 	if err := r.work(ctx); err != nil {
 		return err
@@ -122,6 +126,12 @@ func (r *run) work(ctx context.Context) error {
 	all.Go(func() error { return r.yielder.Run(serve) })
 	all.Go(func() error { return r.collector.serve(serve) })
 	all.Go(func() error {
+		r.gate.run(serve, func() int64 { return r.counters.read().Relayed }, func(limit int) {
+			r.cfg.Log.Info().Int("jobs", limit).Msg("copy with another number of jobs")
+		})
+		return nil
+	})
+	all.Go(func() error {
 		defer stop()
 		jobs, ctx := errgroup.WithContext(serve)
 		for range r.cfg.Jobs {
@@ -177,7 +187,7 @@ func (r *run) prepare(ctx context.Context) ([]*relation, error) {
 		if f.filenode == 0 {
 			return nil, &TableError{Table: t.Name, Err: ErrGone}
 		}
-		rels = append(rels, &relation{table: t, size: f.bytes, resumed: rec.state == stateCopying, pass: &pass{holder: r.snapshots.shared(), facts: f}})
+		rels = append(rels, &relation{table: t, size: f.bytes, pending: rec.state == statePending, resumed: rec.state == stateCopying, pass: &pass{holder: r.snapshots.shared(), facts: f}})
 	}
 	slices.SortStableFunc(rels, func(a, b *relation) int { return cmp.Compare(b.size, a.size) })
 	r.counters.change(func(now *Progress) { *now = p })

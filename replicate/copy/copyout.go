@@ -5,20 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"crossfade/internal/pg"
 )
 
-// copyOut runs one query string with a COPY … TO STDOUT, behind it a query for
-// one value and the end of the transaction, and writes the rows of the
-// COPY to r. All of it is sent at once, so that the server lets go of its locks
-// when it has handed over the last row, however slowly the rows are taken.
+// copyOut runs one query string with one COPY … TO STDOUT or more, and behind
+// them a query for one value, and writes the rows of the COPYs to r. All of it is
+// sent at once, so that the server lets go of its locks when it has handed over
+// the last row, however slowly the rows are taken. With each set, the end of each
+// COPY is passed on too; else only the end of the whole is told.
 //
 // It tells r how the stream ended. The server's error is returned as
 // *pgconn.PgError and leaves conn usable; after any other error, and after the
 // end of ctx, conn is closed.
-func copyOut(ctx context.Context, conn *pgconn.PgConn, sql string, r *relay) (rows int64, value string, err error) {
+func copyOut(ctx context.Context, conn *pgconn.PgConn, sql string, r *relay, each bool) (rows []int64, value string, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Conn().Close() })
 	defer func() {
 		if !stop() && err == nil || err != nil && ctx.Err() != nil {
@@ -29,25 +33,34 @@ func copyOut(ctx context.Context, conn *pgconn.PgConn, sql string, r *relay) (ro
 		}
 		err = r.closeWith(err)
 	}()
+	frames := pg.FramesOf(conn)
+	if frames == nil {
+		return nil, "", errors.New("read rows: the session was not opened by pg.Connect")
+	}
 	fe := conn.Frontend()
 	fe.SendQuery(&pgproto3.Query{String: sql})
 	if err := fe.Flush(); err != nil {
-		return 0, "", fmt.Errorf("send COPY: %w", broken(conn, err))
+		return nil, "", fmt.Errorf("send COPY: %w", broken(conn, err))
 	}
 	var failed error
 	for {
+		if err := r.take(frames); err != nil {
+			return nil, "", fmt.Errorf("read rows: %w", broken(conn, err))
+		}
 		msg, err := conn.ReceiveMessage(context.Background())
 		if err != nil {
-			return 0, "", fmt.Errorf("read rows: %w", broken(conn, err))
+			return nil, "", fmt.Errorf("read rows: %w", broken(conn, err))
 		}
 		switch msg := msg.(type) {
-		case *pgproto3.CopyData:
-			if _, err := r.Write(msg.Data); err != nil {
-				return 0, "", broken(conn, err)
+		case *pgproto3.CopyDone:
+			if each {
+				if err := r.done(); err != nil {
+					return nil, "", broken(conn, err)
+				}
 			}
 		case *pgproto3.CommandComplete:
-			if tag := pgconn.NewCommandTag(string(msg.CommandTag)); len(tag.String()) > 4 && tag.String()[:4] == "COPY" {
-				rows = tag.RowsAffected()
+			if n, ok := copyTag(msg); ok {
+				rows = append(rows, n)
 			}
 		case *pgproto3.DataRow:
 			if len(msg.Values) == 1 {
@@ -59,4 +72,11 @@ func copyOut(ctx context.Context, conn *pgconn.PgConn, sql string, r *relay) (ro
 			return rows, value, failed
 		}
 	}
+}
+
+// copyTag returns the rows that a COPY's tag names; ok is false for the tag of
+// another command.
+func copyTag(msg *pgproto3.CommandComplete) (rows int64, ok bool) {
+	tag := string(msg.CommandTag)
+	return pgconn.NewCommandTag(tag).RowsAffected(), strings.HasPrefix(tag, "COPY ")
 }

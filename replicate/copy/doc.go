@@ -13,6 +13,12 @@
 //	        INSERT INTO crossfade.chunk, COMMIT
 //
 // The bytes between the two COPYs are relayed as they are: no value is decoded.
+// Small relations of which nothing was begun go from pending to copied in batches:
+// several COPYs in one transaction on each side, which writes the records of all.
+// A batch that fails has done nothing; its relations are then copied one by one.
+//
+// A relation that is one chunk is emptied in the chunk's own transaction and its
+// rows are written frozen, but only if its file on the target is empty.
 //
 // # A lost snapshot
 //

@@ -154,7 +154,7 @@ func (k key) fetchSQL(t Table, keys [][]string) string {
 	}
 	return fetchPlan + "COPY (SELECT " + strings.Join(columns, ", ") + " FROM (SELECT " + strings.Join(typed, ", ") +
 		" FROM ROWS FROM (" + strings.Join(from, ", ") + ") AS u(" + strings.Join(names, ", ") + ")) AS d" +
-		" JOIN ONLY " + t.Name.String() + " AS t ON " + k.matches("t", true, "d") + ") TO STDOUT" + t.format()
+		" JOIN ONLY " + t.Name.String() + " AS t ON " + k.matches("t", true, "d") + ") TO STDOUT" + t.format(false)
 }
 
 // arrayText writes values as the text of a one-dimensional array.

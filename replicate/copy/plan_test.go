@@ -2,21 +2,28 @@ package copy
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
 
+// cutAll cuts what the given spans leave open, with steps as they come.
+func cutAll(t *rapid.T, blocks int64, done []span) (all []span) {
+	for open := gaps(done); len(open) > 0; {
+		var s span
+		s, open = cutOff(open, rapid.Int64Range(0, 400).Draw(t, "step"), blocks)
+		all = append(all, s)
+	}
+	return all
+}
+
 func TestCutCoversEveryBlockOnce(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		f := facts{
-			blocks: rapid.Int64Range(0, 1000).Draw(t, "blocks"),
-			bytes:  rapid.Int64Range(0, 1<<24).Draw(t, "bytes"),
-			heap:   rapid.Bool().Draw(t, "heap"),
-		}
-		all := cut(f, rapid.Int64Range(1, 1<<22).Draw(t, "chunk"), true, nil)
-		// Some have landed; the rest is cut again with another size.
+		blocks := rapid.Int64Range(0, 1000).Draw(t, "blocks")
+		all := cutAll(t, blocks, nil)
+		// Some have landed; the rest is cut again.
 		var done []span
 		for _, s := range all {
 			if rapid.Bool().Draw(t, "landed") {
@@ -24,11 +31,10 @@ func TestCutCoversEveryBlockOnce(t *testing.T) {
 			}
 		}
 		var landed []landing
-		for _, s := range append(done, cut(f, rapid.Int64Range(1, 1<<22).Draw(t, "chunk 2"), true, done)...) {
+		for _, s := range append(done, cutAll(t, blocks, done)...) {
 			landed = append(landed, landing{span: s})
 		}
-		open := gaps(done)
-		if len(open) > 0 && !complete(landed) {
+		if !complete(landed) {
 			t.Fatalf("%v does not cover 0 to the end once", landed)
 		}
 	})
@@ -51,11 +57,66 @@ func TestCompleteFindsGapsAndOverlaps(t *testing.T) {
 	require.False(t, complete(at(span{0, 5}, span{5, toEnd}, span{7, 9})))
 }
 
+// chunks hands out all chunks of one relation.
+func chunks(q *queue, f facts, ranges bool) (all []span) {
+	r := &relation{size: f.bytes}
+	q.open = 1
+	q.begun(&task{rel: r}, &pass{facts: f, ranges: ranges}, gaps(nil), 0)
+	for len(q.cutting) > 0 {
+		t, _ := q.pop(time.Now())
+		all = append(all, t.span)
+	}
+	return all
+}
+
 func TestWithoutBlockRangesThereIsOneSpan(t *testing.T) {
 	t.Parallel()
-	f := facts{blocks: 100, bytes: 800 << 10, heap: true}
-	require.Len(t, cut(f, 8<<10, false, nil), 1)
-	require.Len(t, cut(f, 8<<10, true, nil), 100)
-	f.heap = false
-	require.Len(t, cut(f, 8<<10, true, nil), 1)
+	f := facts{blocks: 100, bytes: 800 << 10}
+	q := newQueue(newSizer(&Config{ChunkBytes: 8 << 10, Jobs: 1}), nil, nil)
+	require.Len(t, chunks(q, f, false), 1)
+	require.Len(t, chunks(q, f, true), 100)
+}
+
+func TestChunksFollowWhatWasMeasured(t *testing.T) {
+	t.Parallel()
+	big := facts{blocks: 1 << 20, bytes: 8 << 30}
+	z := newSizer(&Config{Jobs: 4})
+	first := chunks(newQueue(z, nil, nil), big, true)
+	require.EqualValues(t, firstRate*10, (first[0].hi-first[0].lo)*8192, "ten seconds at the rate that is assumed")
+	last := first[len(first)-2]
+	require.Less(t, (last.hi-last.lo)*8192, int64(smallestChunk*2), "the last ones are small, so that the jobs end together")
+	for range 20 {
+		z.note(100<<20, time.Second)
+	}
+	fast := chunks(newQueue(z, nil, nil), big, true)
+	require.InDelta(t, 1000<<20, (fast[0].hi-fast[0].lo)*8192, 1<<20)
+	// A table that others leave no hurry for is one chunk.
+	table := facts{blocks: 1 << 14, bytes: 128 << 20}
+	require.Greater(t, len(chunks(newQueue(z, nil, nil), table, true)), 1)
+	require.Len(t, chunks(newQueue(z, []*relation{{size: 1 << 30}}, nil), table, true), 1)
+}
+
+func TestPaceFollowsTheTarget(t *testing.T) {
+	t.Parallel()
+	p := pace{jobs: 8, limit: 8}
+	for range 3 {
+		p.judge(100)
+	}
+	require.Equal(t, 8, p.limit, "what goes well stays")
+	p.judge(20)
+	require.Equal(t, 4, p.limit, "a collapse halves")
+	p.judge(90)
+	p.judge(100)
+	require.Equal(t, 6, p.limit, "then one after the other comes back")
+	p.judge(80)
+	require.Equal(t, 5, p.limit, "one too many is taken back")
+	for range gateRest - 1 {
+		p.judge(100)
+	}
+	require.Equal(t, 5, p.limit)
+	require.True(t, p.refused())
+	require.True(t, p.refused(), "others of the same moment are tried again too")
+	require.Equal(t, 2, p.limit)
+	p = pace{jobs: 1, limit: 1}
+	require.False(t, p.refused(), "one job that is refused has no way out")
 }

@@ -64,9 +64,10 @@ func (c *counters) goesOn(r *relation) {
 // flight counts the bytes of one attempt at a chunk until it has landed or not.
 type flight struct {
 	c     *counters
-	share int64 // of the relation's bytes
-	moved int64 // of the share, counted as live
-	bytes int64 // over the wire
+	share int64   // of the relation's bytes
+	moved int64   // of the share, counted as live
+	bytes int64   // over the wire
+	ends  []int64 // bytes over the wire at the end of each table of a batch
 }
 
 func (f *flight) add(n int) {

@@ -14,13 +14,15 @@ const (
 	taskBegin  kind = iota // record under what it is copied, and cut it
 	taskChunk              // copy one span of it
 	taskRepair             // fetch again what changed since kept chunks landed
+	taskBatch              // copy several small relations
 )
 
-// task is one step of a relation.
+// task is one step of a relation, or of a batch.
 type task struct {
 	rel   *relation
 	gen   int
 	kind  kind
+	batch []*relation
 	pass  *pass // of a chunk or a repair
 	span  span  // of a chunk
 	cause error // of a beginning: why the relation is begun again, nil at first
@@ -31,27 +33,40 @@ type task struct {
 }
 
 // queue hands tasks to the workers: first the beginnings of relations that an
-// earlier Run began, then the chunks of relations that were begun before those
-// that were not, and of these the biggest first.
+// earlier Run began and what is to be tried again, then the chunks of relations that
+// were begun before those that were not, and of these the biggest first. Chunks
+// are cut when they are handed out, so that their size can follow what was measured.
 type queue struct {
+	sizer *sizer
+
 	mu       sync.Mutex
+	urgent   []*task     // beginnings of an earlier Run's, restarts, repairs, and what is to be tried again
+	cutting  []*relation // begun, with spans that are not cut yet
 	tasks    []*task
+	others   int64         // bytes of the relations in tasks
 	open     int           // relations that are not copied yet
 	resuming int           // relations that an earlier Run began, and this one has not yet
 	wake     chan struct{} // closed and replaced at each change
 }
 
-func newQueue(rels []*relation) *queue {
-	q := &queue{open: len(rels), wake: make(chan struct{})}
-	for _, early := range []bool{true, false} {
-		for _, r := range rels {
-			if r.resumed == early {
-				q.tasks = append(q.tasks, &task{rel: r, kind: taskBegin})
-			}
-			if early && r.resumed {
-				q.resuming++
-			}
+// newQueue takes relations in the order in which they are to be begun, and
+// batches, which come last.
+func newQueue(z *sizer, rels []*relation, batches [][]*relation) *queue {
+	q := &queue{sizer: z, wake: make(chan struct{})}
+	for _, r := range rels {
+		t := &task{rel: r, kind: taskBegin}
+		q.open++
+		if r.resumed {
+			q.urgent = append(q.urgent, t)
+			q.resuming++
+			continue
 		}
+		q.tasks = append(q.tasks, t)
+		q.others += r.size
+	}
+	for _, b := range batches {
+		q.tasks = append(q.tasks, &task{kind: taskBatch, batch: b})
+		q.open += len(b)
 	}
 	return q
 }
@@ -90,40 +105,61 @@ func (q *queue) next(ctx context.Context) *task {
 
 // pop takes the first task that is due, or says how long until one is.
 func (q *queue) pop(now time.Time) (*task, time.Duration) {
+	q.urgent = slices.DeleteFunc(q.urgent, func(t *task) bool { return t.gen != t.rel.gen })
 	wait := time.Hour
-	for i := 0; i < len(q.tasks); i++ {
-		t := q.tasks[i]
-		if t.gen != t.rel.gen {
-			q.tasks = slices.Delete(q.tasks, i, i+1)
-			i--
-			continue
-		}
+	for i, t := range q.urgent {
 		if d := t.resume.Sub(now); d > 0 {
 			wait = min(wait, d)
 			continue
 		}
-		q.tasks = slices.Delete(q.tasks, i, i+1)
+		q.urgent = slices.Delete(q.urgent, i, i+1)
 		return t, 0
 	}
-	return nil, wait
+	if len(q.cutting) > 0 {
+		return q.chunk(q.cutting[0]), 0
+	}
+	if len(q.tasks) == 0 {
+		return nil, wait
+	}
+	t := q.tasks[0]
+	q.tasks = q.tasks[1:]
+	if t.rel != nil {
+		q.others -= t.rel.size
+	}
+	return t, 0
 }
 
-// begun puts the spans of a relation in front of everything but the relations
-// that an earlier Run began. more is what must happen besides, such as the
-// collection of changed keys, before the relation is complete.
+// chunk cuts the next chunk off a relation.
+func (q *queue) chunk(r *relation) *task {
+	f := r.cut.facts
+	step := int64(1 << 62)
+	if r.cut.ranges && f.blocks > 0 {
+		left := int64(0)
+		for _, s := range r.uncut {
+			left += f.share(s)
+		}
+		perBlock := max(f.bytes/f.blocks, 1)
+		step = q.sizer.chunk(left, q.others) / perBlock
+	}
+	t := &task{rel: r, gen: r.gen, kind: taskChunk, pass: r.cut}
+	t.span, r.uncut = cutOff(r.uncut, step, f.blocks)
+	r.left++
+	if len(r.uncut) == 0 {
+		q.cutting = slices.DeleteFunc(q.cutting, func(x *relation) bool { return x == r })
+	}
+	return t
+}
+
+// begun has chunks made of the spans of a relation that have not landed. more is
+// what must happen besides, such as the collection of changed keys, before the
+// relation is complete.
 func (q *queue) begun(t *task, p *pass, spans []span, more int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	chunks := make([]*task, len(spans))
-	for i, s := range spans {
-		chunks[i] = &task{rel: t.rel, gen: t.gen, kind: taskChunk, pass: p, span: s}
+	t.rel.left, t.rel.uncut, t.rel.cut = more, spans, p
+	if len(spans) > 0 {
+		q.cutting = append(q.cutting, t.rel)
 	}
-	t.rel.left = len(spans) + more
-	at := 0
-	for at < len(q.tasks) && q.tasks[at].kind == taskBegin && q.tasks[at].rel.resumed {
-		at++
-	}
-	q.tasks = slices.Insert(q.tasks, at, chunks...)
 	q.changed()
 }
 
@@ -159,16 +195,26 @@ func (q *queue) settled(ctx context.Context) {
 func (q *queue) push(t *task) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.tasks = slices.Insert(q.tasks, 0, t)
+	q.urgent = slices.Insert(q.urgent, 0, t)
 	q.changed()
 }
 
-// again puts a task that failed for a passing reason at the end.
+// split has the relations of a batch begun one by one.
+func (q *queue) split(t *task) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range t.batch {
+		q.urgent = append(q.urgent, &task{rel: r, gen: r.gen, kind: taskBegin})
+	}
+	q.changed()
+}
+
+// again lets a task that failed for a passing reason wait for a while.
 func (q *queue) again(t *task, pause time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	t.resume = time.Now().Add(pause)
-	q.tasks = append(q.tasks, t)
+	q.urgent = append(q.urgent, t)
 	q.changed()
 }
 
@@ -181,7 +227,9 @@ func (q *queue) restart(t *task, cause error) (stale bool) {
 		return true
 	}
 	t.rel.gen++
-	q.tasks = slices.Insert(q.tasks, 0, &task{rel: t.rel, gen: t.rel.gen, kind: taskBegin, cause: cause})
+	t.rel.uncut = nil
+	q.cutting = slices.DeleteFunc(q.cutting, func(r *relation) bool { return r == t.rel })
+	q.urgent = slices.Insert(q.urgent, 0, &task{rel: t.rel, gen: t.rel.gen, kind: taskBegin, cause: cause})
 	q.changed()
 	return false
 }
@@ -203,13 +251,13 @@ func (q *queue) landed(t *task, count func()) (last bool) {
 	}
 	count()
 	t.rel.left--
-	return t.rel.left == 0
+	return t.rel.left == 0 && len(t.rel.uncut) == 0
 }
 
-// finished counts a relation that is copied.
-func (q *queue) finished() {
+// finished counts relations that are copied.
+func (q *queue) finished(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.open--
+	q.open -= n
 	q.changed()
 }

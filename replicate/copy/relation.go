@@ -11,15 +11,18 @@ import (
 
 // relation is the state of one table within a Run.
 type relation struct {
-	table Table
+	table   Table
+	pending bool // nothing was begun of it when the Run began
 	// Only the task that begins the relation looks here.
 	pass *pass // the current one
 	anew int   // how often it was begun with nothing kept
 
 	// guarded by the queue's lock
-	gen     int  // counts the passes
-	left    int  // chunks of this pass that have not landed, and what else it waits for
-	resumed bool // an earlier Run began it, and this one has not yet
+	gen     int    // counts the passes
+	left    int    // chunks of this pass that are under way, and what else it waits for
+	uncut   []span // of this pass: what no chunk was made of yet
+	cut     *pass  // the pass that uncut is of
+	resumed bool   // an earlier Run began it, and this one has not yet
 
 	// guarded by the counters' lock: what the progress counts for it
 	size, bytes, rows int64
@@ -33,6 +36,7 @@ type pass struct {
 	attempt int32 // in the record
 	repair  bool  // kept chunks are of other snapshots: what changed since is fetched again
 	key     key   // by which it can be; nil if it cannot
+	ranges  bool  // the table can be read by ranges of blocks
 }
 
 // span is a range of blocks, hi exclusive; hi -1 means to the end.
@@ -47,24 +51,20 @@ func (s span) String() string {
 
 const toEnd = -1
 
-// cut divides what is left of a relation into spans of about chunkBytes each.
-// done are the spans that have landed already. Without ranges there is one span.
-func cut(f facts, chunkBytes int64, ranges bool, done []span) []span {
-	step := int64(1 << 62)
-	if ranges && f.heap && f.blocks > 0 {
-		pieces := min(max((f.bytes+chunkBytes-1)/chunkBytes, 1), f.blocks)
-		step = (f.blocks + pieces - 1) / pieces
+// cutOff takes a span of at most step blocks off what is not cut yet. A rest of
+// less than half a step goes with it.
+func cutOff(uncut []span, step, blocks int64) (s span, rest []span) {
+	gap := uncut[0]
+	end := gap.hi
+	if end < 0 {
+		end = blocks
 	}
-	var spans []span
-	for _, gap := range gaps(done) {
-		lo := gap.lo
-		for gap.hi < 0 && lo+step < f.blocks || gap.hi >= 0 && lo+step < gap.hi {
-			spans = append(spans, span{lo, lo + step})
-			lo += step
-		}
-		spans = append(spans, span{lo, gap.hi})
+	step = max(step, 1)
+	if end-gap.lo < step+max(step/2, 1) {
+		return gap, uncut[1:]
 	}
-	return spans
+	uncut[0].lo = gap.lo + step
+	return span{gap.lo, gap.lo + step}, uncut
 }
 
 // gaps returns what the given disjoint spans leave open of 0 to the end.
@@ -99,27 +99,37 @@ func (f facts) share(s span) int64 {
 	return int64(float64(f.bytes) * float64(hi-s.lo) / float64(f.blocks))
 }
 
-// copyOut returns the source's COPY statement for a span.
+// whole reports whether the span is all of a table.
+func (s span) whole() bool { return s.lo == 0 && s.hi == toEnd }
+
+// copyOut returns the source's COPY statement for a span. That of a whole table
+// names the table, which spares the executor; it takes no row of a table that
+// inherits from it.
 func (t Table) copyOut(s span) string {
-	where := ""
-	switch {
-	case s.lo == 0 && s.hi < 0:
-	case s.hi < 0:
-		where = fmt.Sprintf(" WHERE ctid >= '(%d,0)'::pg_catalog.tid", s.lo)
-	default:
-		where = fmt.Sprintf(" WHERE ctid >= '(%d,0)'::pg_catalog.tid AND ctid < '(%d,0)'::pg_catalog.tid", s.lo, s.hi)
+	if s.whole() {
+		return "COPY " + t.target() + " TO STDOUT" + t.format(false)
 	}
-	return "COPY (SELECT " + t.columnList() + " FROM ONLY " + t.Name.String() + where + ") TO STDOUT" + t.format()
+	where := fmt.Sprintf(" WHERE ctid >= '(%d,0)'::pg_catalog.tid", s.lo)
+	if s.hi >= 0 {
+		where += fmt.Sprintf(" AND ctid < '(%d,0)'::pg_catalog.tid", s.hi)
+	}
+	return "COPY (SELECT " + t.columnList() + " FROM ONLY " + t.Name.String() + where + ") TO STDOUT" + t.format(false)
 }
 
-// copyIn returns the target's COPY statement. A table without a column to copy
-// gets no list, which means all that are not generated.
-func (t Table) copyIn() string {
-	list := ""
-	if len(t.Columns) > 0 {
-		list = " (" + t.columnList() + ")"
+// copyIn returns the target's COPY statement. With freeze the rows are written as
+// rows that everybody sees, which the server allows only where the table was
+// emptied in the same transaction.
+func (t Table) copyIn(freeze bool) string {
+	return "COPY " + t.target() + " FROM STDIN" + t.format(freeze)
+}
+
+// target is the table with its columns. A table without a column to copy gets no
+// list, which means all that are not generated.
+func (t Table) target() string {
+	if len(t.Columns) == 0 {
+		return t.Name.String()
 	}
-	return "COPY " + t.Name.String() + list + " FROM STDIN" + t.format()
+	return t.Name.String() + " (" + t.columnList() + ")"
 }
 
 func (t Table) columnList() string {
@@ -130,9 +140,14 @@ func (t Table) columnList() string {
 	return strings.Join(quoted, ", ")
 }
 
-func (t Table) format() string {
-	if t.Binary {
+func (t Table) format(freeze bool) string {
+	switch {
+	case t.Binary && freeze:
+		return " WITH (FORMAT binary, FREEZE)"
+	case t.Binary:
 		return " WITH (FORMAT binary)"
+	case freeze:
+		return " WITH (FREEZE)"
 	}
 	return ""
 }

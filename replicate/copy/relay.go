@@ -1,14 +1,15 @@
 package copy
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
 )
 
-// headerBytes is room for the header of a CopyData message in front of each
-// buffer: one byte of type, four of length (PostgreSQL documentation 55.7).
+// headerBytes is the header of a CopyData message: one byte of type, four of
+// length (PostgreSQL documentation 55.7).
 const headerBytes = 5
 
 // errReaderGone tells the source's COPY that the target's has ended. It is never
@@ -19,17 +20,32 @@ var errReaderGone = errors.New("target ended its COPY")
 // table. The chunk is tried again.
 var errYielded = errors.New("gave way to a session that waits for the table")
 
-// relay passes the bytes of one COPY from the goroutine that reads them to the
-// goroutine that writes them, through two large buffers. The end of the stream
-// must be told: io.EOF only after the source's COPY has ended well, any other
-// error makes the target's COPY fail.
+// relayBuffers is how many buffers a relay has: some are filled while others
+// are written.
+const relayBuffers = 8
+
+// data is where a relay takes its bytes from: pg.Frames.
+type data interface {
+	AppendData(dst []byte) (out []byte, more bool, err error)
+}
+
+// relay passes the bytes of COPYs from the goroutine that reads them to the
+// goroutine that writes them. A buffer holds whole messages, as they go to the
+// target: one CopyData for as many rows as fit, and CopyDone where a table ends
+// in the middle of the stream. The end of the stream must be told: io.EOF only
+// after the source's COPY has ended well, any other error makes the target's
+// COPY fail.
 type relay struct {
-	full  chan []byte // header room and bytes
+	full  chan []byte
 	free  chan []byte
 	cur   []byte
-	moved func(n int) // called for each buffer passed on
-	limit *Limiter    // paid by who takes the buffers; may be nil
-
+	limit *Limiter      // paid by who takes the buffers; may be nil
+	frame int           // where the open CopyData begins in cur, -1 for none
+	moved func(n int)   // called with the bytes of rows in each buffer passed on
+	rows  int           // bytes of rows in cur
+	total int64         // bytes of rows taken
+	ends  []int64       // total at the end of each table
+	hole  []byte        // what is read into once nothing is passed on any more
 	ended chan struct{} // closed by closeWith; err is set before
 	err   error
 	gone  chan struct{} // closed by readerGone
@@ -39,61 +55,122 @@ type relay struct {
 }
 
 // buffers keeps the buffers of a worker between chunks.
-type buffers [2][]byte
+type buffers [][]byte
 
+// newBuffers makes buffers for size bytes of rows each.
 func newBuffers(size int) buffers {
-	var b buffers
+	b := make(buffers, relayBuffers)
 	for i := range b {
-		b[i] = make([]byte, headerBytes, headerBytes+size)
+		b[i] = make([]byte, 0, headerBytes+size)
 	}
 	return b
 }
 
 func newRelay(b buffers, moved func(int)) *relay {
 	r := &relay{
-		full: make(chan []byte, len(b)), free: make(chan []byte, len(b)), moved: moved,
+		full: make(chan []byte, len(b)), free: make(chan []byte, len(b)), moved: moved, frame: -1,
 		ended: make(chan struct{}), gone: make(chan struct{}), yield: make(chan struct{}),
 	}
 	for _, buf := range b {
-		r.free <- buf[:headerBytes]
+		r.free <- buf[:0]
 	}
 	return r
 }
 
-// Write takes bytes in, and waits while both buffers are full. After discard it
-// throws them away.
-func (r *relay) Write(p []byte) (int, error) {
-	n := len(p)
-	for len(p) > 0 {
-		select {
-		case <-r.yield: // for good: no later byte may follow a hole
-			return n, nil
-		default:
+// take passes on the rows that come next, until a message of another type does.
+// It waits while all buffers are full. After discard it throws rows away.
+func (r *relay) take(from data) error {
+	for {
+		buf, err := r.room()
+		if err != nil {
+			return err
 		}
-		if r.cur == nil {
-			select {
-			case <-r.yield:
-				return n, nil
-			case r.cur = <-r.free:
-			case <-r.gone:
-				return n - len(p), errReaderGone
+		before := len(buf)
+		buf, more, err := from.AppendData(buf)
+		if r.cur != nil {
+			r.cur = buf
+			r.rows += len(buf) - before
+			r.total += int64(len(buf) - before)
+			if len(buf) == cap(buf) {
+				r.pass()
 			}
 		}
-		k := min(len(p), cap(r.cur)-len(r.cur))
-		r.cur = append(r.cur, p[:k]...)
-		p = p[k:]
-		if len(r.cur) == cap(r.cur) {
-			r.pass()
+		if err != nil || !more {
+			return err
 		}
 	}
-	return n, nil
+}
+
+// room returns the buffer with an open CopyData and room for a byte of rows, or
+// the hole.
+func (r *relay) room() ([]byte, error) {
+	select {
+	case <-r.yield: // for good: no later byte may follow a hole
+		return r.throw(), nil
+	default:
+	}
+	if r.cur != nil && r.frame < 0 && cap(r.cur)-len(r.cur) <= headerBytes {
+		r.pass()
+	}
+	if r.cur == nil {
+		select {
+		case <-r.yield:
+			return r.throw(), nil
+		case r.cur = <-r.free:
+		case <-r.gone:
+			return nil, errReaderGone
+		}
+	}
+	if r.frame < 0 {
+		r.frame = len(r.cur)
+		r.cur = append(r.cur, 'd', 0, 0, 0, 0)
+	}
+	return r.cur, nil
+}
+
+func (r *relay) throw() []byte {
+	if r.hole == nil {
+		r.hole = make([]byte, 0, 64<<10)
+	}
+	r.cur = nil
+	return r.hole
+}
+
+// done ends one table's COPY inside of the stream.
+func (r *relay) done() error {
+	r.ends = append(r.ends, r.total)
+	r.seal()
+	if r.cur != nil && cap(r.cur)-len(r.cur) < headerBytes {
+		r.pass()
+	}
+	if r.cur == nil {
+		if _, err := r.room(); err != nil || r.cur == nil {
+			return err
+		}
+		r.seal()
+	}
+	r.cur = append(r.cur, 'c', 0, 0, 0, 4)
+	return nil
+}
+
+// seal writes the length of the open CopyData; one without a byte is taken out.
+func (r *relay) seal() {
+	switch {
+	case r.cur == nil || r.frame < 0:
+	case len(r.cur) == r.frame+headerBytes:
+		r.cur = r.cur[:r.frame]
+	default:
+		binary.BigEndian.PutUint32(r.cur[r.frame+1:], uint32(len(r.cur)-r.frame-1))
+	}
+	r.frame = -1
 }
 
 // pass never blocks: there is room in full for every buffer.
 func (r *relay) pass() {
-	r.moved(len(r.cur) - headerBytes)
+	r.seal()
+	r.moved(r.rows)
 	r.full <- r.cur
-	r.cur = nil
+	r.cur, r.rows = nil, 0
 }
 
 // closeWith ends the stream and returns what the target's COPY is told, nil for
@@ -104,7 +181,8 @@ func (r *relay) closeWith(err error) error {
 		err = fmt.Errorf("%w: %w", errYielded, err)
 	default:
 	}
-	if err == io.EOF && len(r.cur) > headerBytes {
+	r.seal()
+	if err == io.EOF && len(r.cur) > 0 {
 		r.pass()
 	}
 	r.err = err
@@ -120,8 +198,8 @@ func (r *relay) closeWith(err error) error {
 // the request only when it can send. The stream then never ends well.
 func (r *relay) discard() { r.waste.Do(func() { close(r.yield) }) }
 
-// next returns the next buffer with its header room, or the error that the
-// stream ended with, or errReaderGone. The buffer is given back with recycle.
+// next returns the next buffer, or the error that the stream ended with, or
+// errReaderGone. The buffer is given back with recycle.
 func (r *relay) next() ([]byte, error) {
 	select {
 	case b := <-r.full:
@@ -140,7 +218,7 @@ func (r *relay) next() ([]byte, error) {
 	return nil, r.err
 }
 
-func (r *relay) recycle(b []byte) { r.free <- b[:headerBytes] }
+func (r *relay) recycle(b []byte) { r.free <- b[:0] }
 
 // readerGone releases the writing goroutine when nobody reads any more.
 func (r *relay) readerGone() { r.drop.Do(func() { close(r.gone) }) }

@@ -164,7 +164,7 @@ func (w *worker) fetch(ctx context.Context, t *task, k key, keys [][]string, las
 	}
 	fl := &flight{c: w.counters}
 	defer fl.end()
-	rows, err := w.relay(ctx, t, k.fetchSQL(t.rel.table, keys), fl)
+	rows, err := w.relay(ctx, t, k.fetchSQL(t.rel.table, keys), false, fl)
 	if err != nil {
 		return err
 	}

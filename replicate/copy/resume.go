@@ -54,7 +54,8 @@ func (w *worker) begin(ctx context.Context, t *task) error {
 	}
 	var open []span
 	if !done {
-		open = cut(p.facts, w.cfg.ChunkBytes, snapshot.BlockRanges(w.source), spans)
+		open = gaps(spans)
+		p.ranges = p.facts.heap && snapshot.BlockRanges(w.source)
 	}
 	w.queue.begun(t, &p, open, count(p.repair))
 	if p.repair {

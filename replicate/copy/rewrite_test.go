@@ -175,13 +175,13 @@ func TestQueuedExclusiveLockOnTheSourceGoesFirst(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, bigDDL)
 	// More than the buffers of two sockets hold.
-	pgtest.Exec(t, f.source, "INSERT INTO big SELECT i, repeat(md5(i::text), 30) FROM generate_series(1, 40000) i")
-	// The target holds up the only chunk of the table, for as long as it is let.
+	pgtest.Exec(t, f.source, "INSERT INTO big SELECT i, repeat(md5(i::text), 30) FROM generate_series(1, 60000) i")
+	// The target holds up the first of two chunks, for as long as it is let.
 	lock := pgtest.Conn(t, f.targetDSN)
 	pgtest.Exec(t, lock, "BEGIN; LOCK TABLE public.big IN ACCESS EXCLUSIVE MODE")
 	app := pgtest.Conn(t, f.sourceDSN, pg.WithParam("lock_timeout", "20s"))
 	cfg := f.config(false)
-	cfg.Jobs, cfg.ChunkBytes = 1, 1<<30
+	cfg.Jobs, cfg.ChunkBytes = 1, 36<<20
 	c := f.copier(cfg)
 	var waited time.Duration
 	stop := watch(func(context.Context) {
@@ -199,5 +199,5 @@ func TestQueuedExclusiveLockOnTheSourceGoesFirst(t *testing.T) {
 	require.Positive(t, c.Progress().Retries)
 	require.Less(t, waited, 2*time.Second, "the copy kept its lock")
 	t.Logf("ALTER TABLE waited %s", waited)
-	require.Equal(t, "40000", pgtest.Value(t, f.target, "SELECT count(*) FROM big"))
+	require.Equal(t, "60000", pgtest.Value(t, f.target, "SELECT count(*) FROM big"))
 }

@@ -42,18 +42,40 @@ func (w *worker) work(ctx context.Context) error {
 		snapshot.Close(w.source)
 		snapshot.Close(w.target)
 	}()
-	for {
+	for w.gate.enter(ctx) {
+		since := time.Now()
 		t := w.queue.next(ctx)
-		if t == nil {
-			return ctx.Err()
+		if time.Since(since) > hunger {
+			w.gate.hungry()
 		}
-		if err := w.do(ctx, t); err != nil {
-			return &TableError{Table: t.rel.table.Name, Err: err}
+		if t == nil {
+			w.gate.leave()
+			break
+		}
+		err := w.do(ctx, t)
+		w.gate.leave()
+		if err != nil {
+			return err
 		}
 	}
+	return ctx.Err()
 }
 
+// hunger is how long a job waits for a task before its window tells nothing of
+// the target: longer than others need to begin a relation.
+const hunger = 200 * time.Millisecond
+
 func (w *worker) do(ctx context.Context, t *task) error {
+	if t.kind == taskBatch {
+		return w.batch(ctx, t)
+	}
+	if err := w.step(ctx, t); err != nil {
+		return &TableError{Table: t.rel.table.Name, Err: err}
+	}
+	return nil
+}
+
+func (w *worker) step(ctx context.Context, t *task) error {
 	var err error
 	switch t.kind {
 	case taskBegin:
@@ -83,7 +105,7 @@ func (w *worker) do(ctx context.Context, t *task) error {
 	case errors.Is(err, errRewritten), errors.Is(err, snapshot.ErrLost), errors.Is(err, errGap), anew(err):
 		w.restart(t, err)
 		return nil
-	case snapshot.Passing(err), errors.Is(err, errBehind), errors.Is(err, errReaderGone), errors.Is(err, errYielded), recordExists(err):
+	case snapshot.Passing(err), errors.Is(err, errBehind), errors.Is(err, errReaderGone), errors.Is(err, errYielded), recordExists(err), w.gate.refused(err):
 		return w.again(t, err)
 	case w.cfg.Wait && pg.Mendable(err):
 		w.wait(t, err)
@@ -178,7 +200,7 @@ func (w *worker) finish(ctx context.Context, rel *relation, p *pass, record bool
 	if w.cfg.OnCopied != nil {
 		w.cfg.OnCopied(Copied{Table: rel.table, Snapshot: e.snapshot, Rows: e.rows, Repaired: e.keys})
 	}
-	w.queue.finished()
+	w.queue.finished(1)
 	return nil
 }
 
@@ -196,6 +218,12 @@ func (w *worker) connect(ctx context.Context) error {
 	if w.target == nil || w.target.IsClosed() {
 		conn, err := w.cfg.Target(ctx)
 		if err != nil {
+			return err
+		}
+		// Rows and their record are lost together, or not at all; who records that
+		// everything is copied does that durably, and all of this with it.
+		if _, err := conn.PgConn().Exec(ctx, "SET synchronous_commit = off").ReadAll(); err != nil {
+			snapshot.Close(conn)
 			return err
 		}
 		w.target = conn

@@ -1,0 +1,204 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"crossfade/internal/failpoint"
+	"crossfade/internal/journal"
+	"crossfade/internal/obs"
+	"crossfade/internal/pg"
+	"crossfade/internal/retry"
+	"crossfade/replicate/copy"
+	"crossfade/replicate/snapshot"
+	"crossfade/schema"
+	"crossfade/schema/catalog"
+)
+
+// load copies every relation that is not copied yet, and builds the indexes and
+// constraints of each as soon as it is. Then it fills the materialised views. Both
+// sides of it know what an earlier start has done.
+//
+// An index that cannot be built does not end the copy, whose snapshot would be
+// lost; it is told afterwards.
+func (m *migration) load(ctx context.Context, held *snapshot.Holder) error {
+	relations := m.toAnalyze()
+	copied := newArrivals(len(relations))
+	building, stop := context.WithCancel(ctx)
+	defer stop()
+	built := make(chan error, 1)
+	go func() { built <- m.build(building, copied, relations) }()
+	var err error
+	if !m.reached(journal.PhaseCopied) {
+		err = m.copy(ctx, held, func(c copy.Copied) { copied.add(c.Table.OID) })
+	}
+	if held != nil { // the source need not keep dead rows for the indexes
+		held.Close()
+	}
+	if err != nil {
+		stop()
+		<-built
+		return err
+	}
+	copied.end()
+	if err := <-built; err != nil {
+		return err
+	}
+	// The copy outlives a compute that was suspended or restarted; a session that
+	// was opened before it does not.
+	target, err := m.connectTarget(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeNow(target)
+	if !m.opts.SchemaOnly {
+		if err := m.refresh(ctx, target); err != nil {
+			return err
+		}
+	}
+	return m.reach(ctx, target, journal.PhaseIndexed)
+}
+
+// build restores what comes behind the rows. While there is a copy that must not
+// be ended, sessions that are lost are opened again.
+func (m *migration) build(ctx context.Context, copied *arrivals, relations []*catalog.Relation) error {
+	policy := retry.Policy{MaxElapsed: copy.DefaultPatience, OnRetry: obs.Retrying(m.log, "the building of indexes goes on")}
+	return retry.Do(ctx, policy, func(ctx context.Context) error {
+		conns, closeAll, err := m.loaders(ctx)
+		if err == nil {
+			cfg := schema.RestoreConfig{Conns: conns, Source: m.catalog, Copied: copied.hear(), Analyze: relations}
+			if m.opts.DataOnly {
+				cfg.Only = func(*schema.Entry) bool { return false }
+			}
+			err = m.restoreWith(ctx, schema.AfterCopy, cfg)
+			closeAll()
+		}
+		if err != nil && !passing(err) {
+			return retry.Permanent(err)
+		}
+		return err
+	})
+}
+
+// toAnalyze lists the tables that get statistics.
+func (m *migration) toAnalyze() (out []*catalog.Relation) {
+	for _, r := range m.catalog.Relations {
+		if m.dumped[r.OID] && !m.opts.SchemaOnly {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// loaders opens as many sessions at the target as there are jobs.
+func (m *migration) loaders(ctx context.Context) (conns []*pgx.Conn, closeAll func(), err error) {
+	conns = make([]*pgx.Conn, m.jobs)
+	g, opening := errgroup.WithContext(ctx)
+	for i := range conns {
+		g.Go(func() (err error) {
+			conns[i], err = m.connectTarget(opening)
+			return err
+		})
+	}
+	closeAll = func() {
+		for _, c := range conns {
+			if c != nil {
+				closeNow(c)
+			}
+		}
+	}
+	if err := g.Wait(); err != nil {
+		closeAll()
+		return nil, nil, err
+	}
+	return conns, closeAll, nil
+}
+
+// copy copies every relation that is not copied yet, and what else has rows, and
+// records that.
+func (m *migration) copy(ctx context.Context, held *snapshot.Holder, onCopied func(copy.Copied)) error {
+	m.mu.Lock()
+	m.onCopied = onCopied
+	m.mu.Unlock()
+	var err error
+	if m.copyStream() == nil {
+		err = m.copyOnce(ctx, held)
+	} else {
+		err = m.copyTables(ctx, held)
+	}
+	if err != nil {
+		return err
+	}
+	target, err := m.connectTarget(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeNow(target)
+	return m.reach(ctx, target, journal.PhaseCopied)
+}
+
+func (m *migration) copyTables(ctx context.Context, held *snapshot.Holder) error {
+	var tables []copy.Table
+	for _, r := range m.catalog.Relations {
+		if r.Kind != catalog.KindTable || !m.dumped[r.OID] || m.withoutData[r.OID] || m.opts.SchemaOnly {
+			continue
+		}
+		tables = append(tables, copy.Table{OID: r.OID, Name: r.Name(), Columns: r.CopyColumns(), Binary: r.BinarySafe, Key: followedKey(r)})
+	}
+	m.mu.Lock()
+	onCopied := m.onCopied
+	m.mu.Unlock()
+	c, err := copy.New(copy.Config{Source: m.connectSource, Target: m.connectTarget, Tables: tables, Snapshot: held, Stream: m.copyStream(),
+		OneMoment: m.copyStream() == nil && !m.opts.KeepCopied, Jobs: m.jobs, ChunkBytes: m.chunkBytes,
+		SourceLockTimeout: m.lockTimeout, Limit: m.limit, Wait: m.waits, OnCopied: onCopied, Log: m.log})
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.copier = c
+	m.mu.Unlock()
+	if err := c.Run(ctx); err != nil {
+		return err
+	}
+	if err := m.extras(ctx, held); err != nil {
+		return err
+	}
+	failpoint.Here("copy.extras")
+	return nil
+}
+
+// foreignKeys adds the foreign keys and checks the rows, where nothing writes to
+// the target. They come before what could keep the rows from being read.
+func (m *migration) foreignKeys(ctx context.Context) error {
+	conns, closeAll, err := m.loaders(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	return m.restoreWith(ctx, schema.Decision, schema.RestoreConfig{Conns: conns, Source: m.catalog,
+		Only: func(e *schema.Entry) bool { return e.Kind == "FK CONSTRAINT" }})
+}
+
+// refresh fills the materialised views and gives the planner their statistics.
+func (m *migration) refresh(ctx context.Context, target *pgx.Conn) error {
+	if err := schema.RefreshMatViews(ctx, target, m.catalog.MatViews); err != nil {
+		return err
+	}
+	var names []string
+	for _, v := range m.catalog.MatViews {
+		if v.Populated {
+			names = append(names, pg.Name{Schema: v.Schema, Name: v.Rel}.String())
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	if _, err := target.Exec(ctx, "ANALYZE "+strings.Join(names, ", ")); err != nil {
+		return fmt.Errorf("analyse materialised views: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package copy
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// chunkTime is how long a chunk takes: what a lost connection costs, and how
+	// long a lock on the source is held.
+	chunkTime = 10 * time.Second
+	// smallestChunk is worth the round trips of a transaction on either side.
+	smallestChunk = 16 << 20
+	// largestChunk bounds the work of one transaction on the target where rows come
+	// very fast.
+	largestChunk = 2 << 30
+	// firstRate is assumed of a stream before one was measured, in bytes a second of
+	// the table's size on disk.
+	firstRate = 16 << 20
+)
+
+// sizer measures streams, and from that says how large a chunk is to be. Safe
+// for concurrent use.
+type sizer struct {
+	fixed int64 // size of every chunk, if not 0
+	jobs  int64
+
+	mu   sync.Mutex
+	rate float64 // of one stream, in bytes a second
+}
+
+func newSizer(cfg *Config) *sizer {
+	return &sizer{fixed: cfg.ChunkBytes, jobs: int64(cfg.Jobs), rate: firstRate}
+}
+
+// note takes in how long a chunk took. Short ones are mostly round trips.
+func (z *sizer) note(bytes int64, took time.Duration) {
+	if bytes < smallestChunk/4 || took <= 0 {
+		return
+	}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	rate := float64(bytes) / took.Seconds()
+	if z.rate == firstRate {
+		z.rate = rate
+	}
+	z.rate += (rate - z.rate) / 4
+}
+
+// most returns the bytes of a chunk that takes chunkTime.
+func (z *sizer) most() int64 {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return min(max(int64(z.rate*chunkTime.Seconds()), smallestChunk), largestChunk)
+}
+
+// chunk returns the bytes of the next chunk of a relation of which left bytes are
+// not cut yet, while others bytes of other relations have not been begun. Near
+// the end of everything chunks get smaller, so that the jobs end together.
+func (z *sizer) chunk(left, others int64) int64 {
+	if z.fixed > 0 {
+		return z.fixed
+	}
+	most := z.most()
+	if left <= most && (z.jobs == 1 || others >= left*z.jobs) {
+		return left // nobody waits for a part of it, and a whole table can be frozen
+	}
+	return min(max(left/(2*z.jobs), smallestChunk), most)
+}
