@@ -261,6 +261,11 @@ func TestKilledInTheMiddleOfARepair(t *testing.T) {
 	require.Zero(t, st.Copy.TablesRestarted)
 	require.Positive(t, st.Copy.TablesRepaired)
 	require.Positive(t, st.Copy.KeysRepaired)
+	require.Equal(t, 0, p.stop())
+	p.start() // the figures are kept with the run
+	again := p.awaitFollowing()
+	require.Equal(t, st.Copy.KeysRepaired, again.Copy.KeysRepaired)
+	require.Equal(t, st.Copy.TablesRepaired, again.Copy.TablesRepaired)
 	p.cutover()
 	requireSameRows(t, s)
 	p.finish()

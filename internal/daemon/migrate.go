@@ -123,6 +123,9 @@ func (d *daemon) catchUp(ctx context.Context) (apply.Config, error) {
 	if err == nil {
 		err = d.cover.load(ctx, conn)
 	}
+	if err == nil {
+		err = d.migration.loadPast(ctx, conn)
+	}
 	closeNow(conn)
 	if err != nil {
 		return apply.Config{}, err

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
+	"crossfade/internal/control"
 	"crossfade/internal/failpoint"
 	"crossfade/internal/journal"
 	"crossfade/internal/obs"
@@ -40,6 +41,7 @@ type migration struct {
 	mu          sync.Mutex
 	phase       journal.Phase
 	copier      *copy.Copier
+	past        control.Copy      // of earlier starts: restarts and repairs only
 	plan        *schema.Plan      // of the kept archive
 	dumped      map[uint32]bool   // oids of the tables in it; one that was made later is not on the target
 	withoutData map[uint32]bool   // tables and sequences that come without what is in them

@@ -1,8 +1,13 @@
 package daemon
 
 import (
+	"context"
+	"fmt"
 	"slices"
 
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/control"
 	"crossfade/internal/journal"
 	"crossfade/replicate/copy"
 	"crossfade/schema/catalog"
@@ -40,5 +45,19 @@ func followedKey(r *catalog.Relation) []string {
 			return u.Columns
 		}
 	}
+	return nil
+}
+
+// loadPast reads from the target what became of tables whose snapshot was lost.
+func (m *migration) loadPast(ctx context.Context, target *pgx.Conn) error {
+	var past control.Copy
+	err := target.QueryRow(ctx, `SELECT coalesce(sum(restarts), 0), coalesce(sum(repairs), 0), coalesce(sum(repaired_keys), 0)::bigint FROM crossfade.relation`).
+		Scan(&past.TablesRestarted, &past.TablesRepaired, &past.KeysRepaired)
+	if err != nil {
+		return fmt.Errorf("read what was repaired: %w", err)
+	}
+	m.mu.Lock()
+	m.past = past
+	m.mu.Unlock()
 	return nil
 }

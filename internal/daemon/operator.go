@@ -92,5 +92,6 @@ func (m *migration) whole() control.Copy {
 		}
 	}
 	c.TablesDone, c.BytesDone = c.TablesTotal, c.BytesTotal
+	c.TablesRestarted, c.TablesRepaired, c.KeysRepaired = m.past.TablesRestarted, m.past.TablesRepaired, m.past.KeysRepaired
 	return c
 }

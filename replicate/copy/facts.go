@@ -20,6 +20,10 @@ type facts struct {
 	heap     bool   // block ranges mean something
 }
 
+// factsTimeout bounds one reading of the facts. The sizes of a hundred thousand
+// tables are read in seconds; a server that needs longer does not answer any more.
+const factsTimeout = 5 * time.Minute
+
 // factsQuery takes the measures of relations. Its two gaps are for the sizes.
 const factsQuery = `SELECT c.oid, c.relfilenode, coalesce(%s, 0)::bigint, coalesce(%s, 0)::bigint, greatest(c.reltuples, 0)::bigint,
 		coalesce((SELECT a.amname = 'heap' FROM pg_catalog.pg_am a WHERE a.oid = c.relam), true)
@@ -40,6 +44,8 @@ const (
 // compared with it. Where a table is locked by the application, the sizes are
 // those of its last VACUUM: they only shape the chunks.
 func readFacts(ctx context.Context, conn *pgx.Conn, h *snapshot.Holder, oids []uint32, lockTimeout time.Duration) (map[uint32]facts, error) {
+	ctx, cancel := context.WithTimeout(ctx, factsTimeout)
+	defer cancel()
 	all, err := measure(ctx, conn, h, oids, lockTimeout, exactBytes, exactBlocks)
 	if pg.IsCode(err, pg.CodeLockNotAvailable) {
 		all, err = measure(ctx, conn, h, oids, lockTimeout, knownBytes, knownBlocks)

@@ -28,7 +28,9 @@ func (w *worker) begin(ctx context.Context, t *task) error {
 		w.abandon()
 		return err
 	}
-	b, err := beginRelation(ctx, w.target, rel.table, wish{snapshot: p.holder.Text(), filenode: p.facts.filenode,
+	bounded, cancel := context.WithTimeout(ctx, beginTimeout)
+	defer cancel()
+	b, err := beginRelation(bounded, w.target, rel.table, wish{snapshot: p.holder.Text(), filenode: p.facts.filenode,
 		repair: p.key != nil, empty: anew(t.cause), strict: w.cfg.OneMoment})
 	if err != nil {
 		w.abandon()

@@ -20,6 +20,10 @@ const (
 	// loginTimeout bounds both logins of a worker, which have bounds of their
 	// own; it is the answer to a server that accepts and then says nothing.
 	loginTimeout = time.Minute
+	// beginTimeout bounds the beginning of a relation on the target, which waits for
+	// chunks of a session that is dead and has not been noticed: the keepalives of
+	// our sessions find that out in less than a minute.
+	beginTimeout = 5 * time.Minute
 	// firstPause and longestPause are between the attempts at one chunk.
 	firstPause   = 100 * time.Millisecond
 	longestPause = 5 * time.Second
