@@ -45,7 +45,7 @@ func run(ctx context.Context, args []string) error {
 	f.Float64Var(&o.mbit, "mbit", 20, "bandwidth of the line, in million bits a second")
 	f.Float64Var(&o.loss, "loss", 0, "share of segments that are lost, from 0 to 1")
 	f.IntVar(&o.jobs, "jobs", 4, "COPY streams at once")
-	f.IntVar(&o.mb, "mb", 60, "million bytes in each case")
+	f.IntVar(&o.mb, "mb", 150, "million bytes in each case")
 	f.StringVar(&o.only, "case", "", "only the case of this name")
 	if err := f.Parse(args); err != nil {
 		return err

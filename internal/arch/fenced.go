@@ -48,7 +48,7 @@ func checkFenced(t *Tree) []Violation {
 func checkTestOnly(t *Tree) []Violation {
 	var found []Violation
 	for _, f := range t.Files {
-		if f.Test || testHelper(f.Dir) || within(f.Dir, "e2e") {
+		if f.Test || testHelper(f.Dir) || within(f.Dir, "e2e") || within(f.Dir, "bench") {
 			continue
 		}
 		f.Imports(func(importPath string, line int) {

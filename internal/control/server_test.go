@@ -18,7 +18,8 @@ func TestStatusAndSessions(t *testing.T) {
 	t.Parallel()
 	want := control.Status{Phase: "following", Active: "source", Epoch: 3, Ready: true,
 		Copy:     control.Copy{TablesDone: 2, TablesTotal: 2, RowsDone: 7},
-		Blockers: []control.Blocker{{Code: "long_transaction", Detail: "d", Remedy: "r"}}}
+		Blockers: []control.Blocker{{Code: "long_transaction", Detail: "d", Remedy: "r"}},
+		Warnings: []control.Blocker{{Code: "wal_budget", Detail: "d", Remedy: "r"}}}
 	d := &daemon{status: want, sessions: []control.Session{{ID: 1, User: "u", State: "idle", Verdict: "green"}}}
 	_, c, _ := serve(t, d)
 	ctx := bounded(t)
