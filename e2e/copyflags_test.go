@@ -96,6 +96,14 @@ func TestCopyOfDataAlone(t *testing.T) {
 
 	pgtest.Exec(t, target, `TRUNCATE one.log`)
 	copyKilled(t, s, "copy.chunk=kill@2", "--data-only")
+	out, code = s.say(t, nil, "clean")
+	require.Equal(t, 0, code, out)
+	require.Contains(t, out, "rows of TABLE")
+	require.Equal(t, "0 0", pgtest.Value(t, target, `SELECT (SELECT count(*) FROM one.parent) || ' ' || (SELECT count(*) FROM one.child)`))
+	requireSameSchema(t, schema, s.dump(t, s.target), "before and after clean")
+	s.requireNothingLeft(t)
+
+	copyKilled(t, s, "copy.chunk=kill@2", "--data-only")
 	out, code = s.say(t, nil, "copy")
 	require.Equal(t, 1, code, out)
 	oneLine(t, lastLine(out), "other flags", "--data-only")

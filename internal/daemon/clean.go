@@ -169,6 +169,11 @@ func cleanTarget(ctx context.Context, t *pgx.Conn, run *journal.TargetRun, decid
 	if run == nil {
 		return nil
 	}
+	if !decided && run.Mode == modeCopy {
+		if err := emptyAgain(ctx, t, tell); err != nil {
+			return err
+		}
+	}
 	if !decided && len(run.Archive) > 0 {
 		if err := dropRestored(ctx, t, run.Archive, tell); err != nil {
 			return err

@@ -114,11 +114,11 @@ func (m *migration) setAside(ctx context.Context, target *pgx.Conn) error {
 		if err != nil {
 			return err
 		}
-		for i, x := range list {
+		for _, x := range list {
 			if _, err := tx.Exec(ctx, x.Off); err != nil {
 				return fmt.Errorf("%s: %w", x.Name, err)
 			}
-			if _, err := tx.Exec(ctx, `INSERT INTO crossfade.aside (id, name, sql) VALUES ($1, $2, $3)`, i, x.Name, x.On); err != nil {
+			if _, err := tx.Exec(ctx, `INSERT INTO crossfade.aside (id, name, sql) SELECT coalesce(max(id), 0) + 1, $1, $2 FROM crossfade.aside`, x.Name, x.On); err != nil {
 				return err
 			}
 		}
@@ -128,6 +128,34 @@ func (m *migration) setAside(ctx context.Context, target *pgx.Conn) error {
 		return fmt.Errorf("set foreign keys and triggers aside: %w", err)
 	}
 	return nil
+}
+
+// emptyAgain takes back a copy of data alone: the tables, which were empty, are
+// empty again, and have their foreign keys and triggers. It does nothing where a
+// copy set nothing aside, and may be begun again.
+func emptyAgain(ctx context.Context, target *pgx.Conn, tell func(string)) error {
+	run, err := journal.LoadTarget(ctx, target)
+	if err != nil || run == nil || !slices.Contains(strings.Fields(run.Options), "--data-only") {
+		return err
+	}
+	if _, err := journal.DropFence(ctx, target, defaultLockTimeout); err != nil { // it stops TRUNCATE as well
+		return err
+	}
+	rows, err := target.Query(ctx, `SELECT nsp, rel FROM crossfade.relation WHERE state <> 'pending' ORDER BY nsp, rel`)
+	if err != nil {
+		return fmt.Errorf("read what was copied: %w", err)
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
+	if err != nil {
+		return fmt.Errorf("read what was copied: %w", err)
+	}
+	for _, name := range tables {
+		if _, err := target.Exec(ctx, "TRUNCATE ONLY "+name.String()); err != nil {
+			return fmt.Errorf("empty table %s: %w", name.Display(), err)
+		}
+		tell("target: rows of TABLE " + name.Display())
+	}
+	return putBack(ctx, target)
 }
 
 // putBack brings back what was set aside. It may be begun again.
