@@ -77,7 +77,7 @@ func (w *worker) beginTarget(ctx context.Context, t *task) error {
 // number of rows that both name. The source's transaction has ended when it returns
 // without error.
 func (w *worker) relay(ctx context.Context, t *task, out string, fl *flight) (int64, error) {
-	if err := snapshot.Begin(ctx, w.source, t.pass.holder.ID(), w.cfg.SourceLockTimeout); err != nil {
+	if err := t.pass.holder.Begin(ctx, w.source, w.cfg.SourceLockTimeout); err != nil {
 		return 0, err
 	}
 	r := newRelay(w.bufs, fl.add)
