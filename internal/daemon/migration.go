@@ -186,7 +186,7 @@ func (m *migration) loadPlan(ctx context.Context, target *pgx.Conn, held *snapsh
 	}
 	defer closeNow(source)
 	if held != nil {
-		if err := snapshot.Begin(ctx, source, held.ID(), 0); err != nil {
+		if err := held.Begin(ctx, source, 0); err != nil {
 			return err
 		}
 	}

@@ -52,7 +52,7 @@ func (m *migration) unpublished(ctx context.Context, held *snapshot.Holder) ([]p
 		return nil, err
 	}
 	defer closeNow(conn)
-	if err := snapshot.Begin(ctx, conn, held.ID(), 0); err != nil {
+	if err := held.Begin(ctx, conn, 0); err != nil {
 		return nil, err
 	}
 	db, err := catalog.Read(ctx, conn)

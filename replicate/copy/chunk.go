@@ -98,7 +98,7 @@ func refusedFreeze(err error) bool {
 // number of rows that both name. The source's transaction has ended when it returns
 // without error.
 func (w *worker) relay(ctx context.Context, t *task, out string, freeze bool, fl *flight) (int64, error) {
-	if err := snapshot.Begin(ctx, w.source, t.pass.holder.ID(), w.cfg.SourceLockTimeout); err != nil {
+	if err := t.pass.holder.Begin(ctx, w.source, w.cfg.SourceLockTimeout); err != nil {
 		return 0, err
 	}
 	table := t.rel.table

@@ -57,7 +57,7 @@ func readFacts(ctx context.Context, conn *pgx.Conn, h *snapshot.Holder, oids []u
 }
 
 func measure(ctx context.Context, conn *pgx.Conn, h *snapshot.Holder, oids []uint32, lockTimeout time.Duration, bytes, blocks string) (map[uint32]facts, error) {
-	if err := snapshot.Begin(ctx, conn, h.ID(), lockTimeout); err != nil {
+	if err := h.Begin(ctx, conn, lockTimeout); err != nil {
 		return nil, err
 	}
 	all := make(map[uint32]facts, len(oids))

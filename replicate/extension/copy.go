@@ -38,7 +38,7 @@ func Copy(ctx context.Context, cfg Config) ([]Copied, error) {
 	}
 	defer snapshot.Close(source)
 	if cfg.Snapshot != nil {
-		err = snapshot.Begin(ctx, source, cfg.Snapshot.ID(), cfg.LockTimeout)
+		err = cfg.Snapshot.Begin(ctx, source, cfg.LockTimeout)
 	} else {
 		_, err = source.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 	}

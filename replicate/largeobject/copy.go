@@ -80,7 +80,7 @@ func (c *copier) page(ctx context.Context, behind uint32) (last uint32, err erro
 // begin begins a page's transaction on the source.
 func (c *copier) begin(ctx context.Context) error {
 	if c.cfg.Snapshot != nil {
-		return snapshot.Begin(ctx, c.source, c.cfg.Snapshot.ID(), c.cfg.LockTimeout)
+		return c.cfg.Snapshot.Begin(ctx, c.source, c.cfg.LockTimeout)
 	}
 	_, err := c.source.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 	return err

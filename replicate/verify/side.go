@@ -62,7 +62,7 @@ func (s *side) look(ctx context.Context, conn *pgx.Conn, tables []Table) (map[pg
 }
 
 func (s *side) lookBy(ctx context.Context, conn *pgx.Conn, tables []Table, blocks string) (map[pg.Name]relation, error) {
-	if err := snapshot.Begin(ctx, conn, s.holder.ID(), s.lock); err != nil {
+	if err := s.holder.Begin(ctx, conn, s.lock); err != nil {
 		return nil, err
 	}
 	nsps, rels := make([]string, len(tables)), make([]string, len(tables))
@@ -118,7 +118,7 @@ func hash(text string) string {
 // read runs one query over a table within a transaction of its own, and reports
 // whether the table still has the file that the snapshot saw.
 func (s *side) read(ctx context.Context, conn *pgx.Conn, r relation, scan func(pgx.Rows) error, sql string, args ...any) (provable bool, err error) {
-	if err := snapshot.Begin(ctx, conn, s.holder.ID(), s.lock); err != nil {
+	if err := s.holder.Begin(ctx, conn, s.lock); err != nil {
 		return false, err
 	}
 	defer func() {
