@@ -9,7 +9,6 @@ import (
 
 	"crossfade/internal/failpoint"
 	"crossfade/internal/pg"
-	"crossfade/replicate/snapshot"
 )
 
 const (
@@ -85,7 +84,7 @@ func (w *worker) copyBatch(ctx context.Context, rels []*relation) (rows []int64,
 			return nil, errors.New("the tables have different snapshots")
 		}
 	}
-	if err := snapshot.Begin(ctx, w.source, h.ID(), w.cfg.SourceLockTimeout); err != nil {
+	if err := h.Begin(ctx, w.source, w.cfg.SourceLockTimeout); err != nil {
 		return nil, err
 	}
 	fl := &flight{c: w.counters}
