@@ -143,7 +143,7 @@ func TestWhatCannotBeRepairedIsCopiedAnew(t *testing.T) {
 			pgtest.Exec(t, f.source, `INSERT INTO t (id, v) SELECT i, repeat('x', 100) FROM generate_series(1, 9000) i;
 				INSERT INTO other SELECT i, repeat('x', 100) FROM generate_series(1, 9100) i`)
 			cfg := f.followed(map[string][]string{"t": s.key, "other": {"id"}})
-			before := f.interrupted(cfg, 23) // all of other and some of t
+			before := f.interrupted(cfg, 26) // all of other and some of t
 			f.requireState(cfg.Tables[1], stateCopied)
 			kept := map[string]string{}
 			for chunk, by := range before {
