@@ -27,6 +27,13 @@
 //     source's values.
 //   - An entry and its row in crossfade.item commit together, so a restore that
 //     was killed goes on behind what it did, and does nothing twice.
+//   - The index of a primary key or unique constraint of a large table is built by a
+//     transaction of its own, recorded under the entry's number, negative (such an
+//     entry has no owner), and taken by the constraint in another.
+//   - The after-copy entries of a table begin when its rows are there. Builds of
+//     indexes of one table run side by side; any other statement has its tables for
+//     itself. All builds together stay within the memory that as many sessions may
+//     take by the target's own maintenance_work_mem.
 //   - Tablespaces are not carried over, UNLOGGED only where it is asked for, and
 //     owners where the target can set them (ResolveOwners). Role names in privileges,
 //     policies, user mappings and settings are mapped, and the database's own name;

@@ -33,7 +33,7 @@ func (f *field) dataCrossfade(ctx context.Context, source, target pg.DSN) (shot,
 	if err != nil {
 		return shot{}, err
 	}
-	return timed(exec.CommandContext(ctx, self, dataCommand, "-source", uri(source), "-target", uri(target), "-streams", strconv.Itoa(f.o.streams), "-profile", f.o.profile))
+	return timed(exec.CommandContext(ctx, self, dataCommand, "-source", uri(source), "-target", uri(target), "-streams", strconv.Itoa(f.o.streams), "-profile", f.o.profile, "-buffer", strconv.Itoa(f.o.buffer)))
 }
 
 // copyData copies the rows of all tables, which are there on both sides.
@@ -42,6 +42,7 @@ func copyData(ctx context.Context, args []string) error {
 	source := f.String("source", "", "connection string")
 	target := f.String("target", "", "connection string")
 	streams := f.Int("streams", 2, "jobs")
+	buffer := f.Int("buffer", 0, "bytes of a buffer; 0 for the default")
 	profile := f.String("profile", "", "file for a CPU profile")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -72,7 +73,7 @@ func copyData(ctx context.Context, args []string) error {
 	if err := execute(ctx, to, journal.TargetDDL); err != nil {
 		return err
 	}
-	c, err := copy.New(copy.Config{Source: connector(from), Target: connector(to), Tables: tables, Jobs: *streams, Log: zerolog.New(os.Stderr)})
+	c, err := copy.New(copy.Config{Source: connector(from), Target: connector(to), Tables: tables, Jobs: *streams, BufferBytes: *buffer, Log: zerolog.New(os.Stderr)})
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,7 @@ type options struct {
 	binary     string
 	pgcopydb   []string
 	profile    string
+	buffer     int
 }
 
 func main() {
@@ -72,6 +73,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.binary, "crossfade", "bin/crossfade", "the program")
 	f.StringVar(&pgcopydb, "pgcopydb", "pgcopydb", "pgcopydb, or a command that leads to it")
 	f.StringVar(&o.profile, "profile", "", "file that gets a CPU profile of Crossfade's data phase")
+	f.IntVar(&o.buffer, "buffer", 0, "bytes of a buffer in Crossfade's data phase; 0 for its default")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

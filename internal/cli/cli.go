@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"crossfade/internal/daemon"
 
 	"crossfade/internal/pg"
 )
@@ -101,7 +104,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		kong.Description("Move a live PostgreSQL database to Neon while its applications keep running."),
 		kong.Writers(stdout, stderr),
 		kong.DefaultEnvars("CROSSFADE"),
-		kong.Vars{"socket": DefaultSocket()},
+		kong.Vars{"socket": DefaultSocket(), "jobs": strconv.Itoa(daemon.DefaultJobs())},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Configuration(kong.JSON),
 		kong.Exit(func(c int) { code = c }),

@@ -14,7 +14,7 @@ import (
 type copyCmd struct {
 	databases
 	schemaFlags
-	Jobs             int               `help:"COPY streams at once." default:"4"`
+	Jobs             int               `help:"COPY streams at once, at most; fewer while the target pushes back." default:"${jobs}"`
 	MaxRate          sizeFlag          `help:"Bytes a second, all streams together, such as 20M, or none." default:"none" placeholder:"RATE"`
 	Control          string            `help:"Path of a control socket, at which crossfade limits and status reach the copy." placeholder:"SOCKET"`
 	IncludeSchema    []string          `help:"Only schemas that match; as pg_dump -n." placeholder:"PATTERN" sep:"none"`

@@ -20,7 +20,7 @@ type runCmd struct {
 	Users             string          `help:"File of further users: lines of user, secret, and optionally target user and target password. Read again at SIGHUP." placeholder:"FILE"`
 	HTTP              string          `help:"Where metrics and a read-only status are served, host:port." name:"http" placeholder:"HOST:PORT"`
 	Config            kong.ConfigFlag `help:"JSON file with values for these flags." placeholder:"FILE"`
-	Jobs              int             `help:"COPY streams at once." default:"4"`
+	Jobs              int             `help:"COPY streams at once, at most; fewer while the target pushes back." default:"${jobs}"`
 	ChunkBytes        int64           `help:"How much of a table, in bytes on disk, one transaction copies." hidden:""`
 	MaxRate           sizeFlag        `help:"Bytes a second of the copy, all streams together, such as 20M, or none. crossfade limits changes it while it runs." default:"none" placeholder:"RATE"`
 	WALBudget         budgetFlag      `help:"WAL that the source may retain for the migration, such as 50G, before its slot is dropped so that the disk does not fill; auto for a tenth of the data and at least 4G; none for no bound." name:"wal-budget" default:"auto" placeholder:"SIZE"`

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -42,6 +43,11 @@ type Config struct {
 	LockWaitTimeout                   time.Duration
 	Version                           string
 }
+
+// DefaultJobs is how many COPY streams there are where nobody says: with four a
+// stream that waits leaves no core idle, and with more than sixteen a target
+// seldom gains.
+func DefaultJobs() int { return min(max(runtime.NumCPU(), 4), 16) }
 
 // Limits and their reasons.
 const (
