@@ -34,7 +34,7 @@ func dumpSections(t *testing.T, d pg.DSN, names *strings.Replacer) map[string]st
 	b, err := pgcluster.Find()
 	require.NoError(t, err)
 	info, env := d.LibpqEnv()
-	cmd := exec.Command(b.Path("pg_dump"), "--schema-only", "--create", "--dbname="+info)
+	cmd := exec.Command(b.Path("pg_dump"), "--schema-only", "--create", "--blobs", "--dbname="+info)
 	cmd.Env = append(cmd.Environ(), env...)
 	out, err := cmd.Output()
 	require.NoError(t, err)
@@ -118,10 +118,10 @@ func requireSameContent(t *testing.T, source, target pg.DSN) {
 func TestCopyOfEverythingBySuperusers(t *testing.T) {
 	t.Parallel()
 	source, target := pgtest.Shared(t, pgtest.Source), pgtest.Shared(t, pgtest.Target)
-	e := schematest.Load(t, source, schematest.Superuser, schematest.Tablespace)
+	e := schematest.Load(t, source, schematest.Superuser, schematest.Tablespace, schematest.LargeObjects)
 	t.Cleanup(func() { e.DropRoles(t, target) })
 	s := &sides{source: e.DSN, sourceCluster: source, target: superuserTarget(t, target), targetCluster: target}
-	out, code := s.say(t, nil, "copy", "--roles")
+	out, code := s.say(t, nil, "copy", "--roles", "--large-objects")
 	require.Equal(t, 0, code, out)
 	t.Log(out)
 	requireSameContent(t, s.source, s.target)
@@ -138,11 +138,11 @@ func TestCopyOfEverythingBySuperusers(t *testing.T) {
 func TestCopyOfEverythingToNeon(t *testing.T) {
 	t.Parallel()
 	source, target := pgtest.Shared(t, pgtest.Source), neontest.Shared(t)
-	e := schematest.Load(t, source)
+	e := schematest.Load(t, source, schematest.LargeObjects)
 	t.Cleanup(func() { e.DropRoles(t, target) })
 	end := neontest.Endpoint(t, target)
 	s := &sides{source: e.DSN, sourceCluster: source, target: neontest.Database(t, end), targetCluster: target, neon: end}
-	out, code := s.say(t, nil, "copy", "--roles")
+	out, code := s.say(t, nil, "copy", "--roles", "--large-objects")
 	require.Equal(t, 0, code, out)
 	t.Log(out)
 	requireSameContent(t, s.source, s.target)
