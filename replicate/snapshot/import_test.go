@@ -21,6 +21,14 @@ func TestAnIdentifierThatIsGivenAgain(t *testing.T) {
 	ctx := t.Context()
 	c := pgtest.Own(t, pgtest.Source)
 	connect := func(ctx context.Context) (*pgx.Conn, error) { return pg.Connect(ctx, c.AdminDSN("postgres")) }
+	// Sessions of ours have the slots below: after the restart processes of the server's own
+	// may have them.
+	var below []*pgx.Conn
+	for range 8 {
+		conn, err := connect(ctx)
+		require.NoError(t, err)
+		below = append(below, conn)
+	}
 	old, err := snapshot.Export(ctx, func(ctx context.Context) (*pgx.Conn, error) {
 		conn, err := connect(ctx)
 		for n := 0; err == nil && n < 20; n++ { // so that its number is still to come after the restart
@@ -30,6 +38,9 @@ func TestAnIdentifierThatIsGivenAgain(t *testing.T) {
 	})
 	require.NoError(t, err)
 	defer old.Close()
+	for _, conn := range below {
+		require.NoError(t, conn.Close(ctx))
+	}
 	require.NoError(t, c.Restart(ctx, pgcluster.Immediate))
 	writer, err := connect(ctx)
 	require.NoError(t, err)
