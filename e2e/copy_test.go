@@ -88,7 +88,7 @@ func TestCopyIsOfOneMomentUnlessAskedOtherwise(t *testing.T) {
 			s := newSides(t)
 			app := pgtest.Conn(t, s.source)
 			pgtest.Exec(t, app, `CREATE TABLE big (id int PRIMARY KEY, v text); INSERT INTO big SELECT i, repeat('b', 500) FROM generate_series(1, 5000) i;
-				CREATE TABLE small (id int PRIMARY KEY, v text); INSERT INTO small VALUES (1, 'one')`)
+				CREATE TABLE small (id int PRIMARY KEY, v text); INSERT INTO small SELECT i, repeat('s', 500) FROM generate_series(1, 4500) i`)
 			// big is copied first, and its record says so before small is begun.
 			copyKilled(t, s, "copy.chunk=kill@2", "--jobs=1")
 			target := pgtest.Conn(t, s.target)
@@ -107,7 +107,7 @@ func TestCopyIsOfOneMomentUnlessAskedOtherwise(t *testing.T) {
 				require.Equal(t, "0 0", later)
 				require.Contains(t, out, "not of one moment")
 			} else {
-				require.Equal(t, "5000 1", later)
+				require.Equal(t, "5000 4500", later)
 				require.Contains(t, out, "copied anew, so that all are of one moment")
 			}
 			s.requireNothingLeft(t)

@@ -12,9 +12,7 @@ import (
 )
 
 // sessionSettings are those in which pg_restore executes an archive. Names are
-// qualified in it, so that nothing may be found by way of the search_path. What is
-// restored and its record are lost together, or not at all: the caller's next
-// commit makes both durable.
+// qualified in it, so that nothing may be found by way of the search_path.
 var sessionSettings = map[string]string{
 	"search_path":                 "",
 	"check_function_bodies":       "off",
@@ -24,7 +22,6 @@ var sessionSettings = map[string]string{
 	"default_tablespace":          "",
 	"row_security":                "off",
 	"xmloption":                   "content",
-	"synchronous_commit":          "off",
 }
 
 // prepareSession puts a session into the state in which entries are executed.

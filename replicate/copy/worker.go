@@ -102,11 +102,14 @@ func (w *worker) step(ctx context.Context, t *task) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.Is(err, errGap): // which finish does not try again, since chunks are missing
+		w.restart(t, err)
+		return nil
 	case retry.IsPermanent(err): // it has been tried often enough
 		return err
 	case errors.Is(err, snapshot.ErrLost) && t.kind != taskBegin && t.pass.holder.Check(ctx) == nil:
 		return w.again(t, err) // by the holder's other session
-	case errors.Is(err, errRewritten), errors.Is(err, snapshot.ErrLost), errors.Is(err, errGap), anew(err):
+	case errors.Is(err, errRewritten), errors.Is(err, snapshot.ErrLost), anew(err):
 		w.restart(t, err)
 		return nil
 	case snapshot.Passing(err), errors.Is(err, errBehind), errors.Is(err, errReaderGone), errors.Is(err, errYielded), recordExists(err), w.gate.refused(err):
@@ -222,12 +225,6 @@ func (w *worker) connect(ctx context.Context) error {
 	if w.target == nil || w.target.IsClosed() {
 		conn, err := w.cfg.Target(ctx)
 		if err != nil {
-			return err
-		}
-		// Rows and their record are lost together, or not at all; who records that
-		// everything is copied does that durably, and all of this with it.
-		if _, err := conn.PgConn().Exec(ctx, "SET synchronous_commit = off").ReadAll(); err != nil {
-			snapshot.Close(conn)
 			return err
 		}
 		w.target = conn
