@@ -94,6 +94,19 @@ func (m *migration) toAnalyze() (out []*catalog.Relation) {
 	return out
 }
 
+// unhurried has the commits that f makes on conn not waited for. The next commit on
+// conn makes them durable, or finds that the server, and they, are gone.
+func unhurried(ctx context.Context, conn *pgx.Conn, f func() error) error {
+	if _, err := conn.Exec(ctx, "SET synchronous_commit = off"); err != nil {
+		return err
+	}
+	if err := f(); err != nil {
+		return err
+	}
+	_, err := conn.Exec(ctx, "SET synchronous_commit = on")
+	return err
+}
+
 // loaders opens as many sessions at the target as there are jobs.
 func (m *migration) loaders(ctx context.Context) (conns []*pgx.Conn, closeAll func(), err error) {
 	conns = make([]*pgx.Conn, m.jobs)
