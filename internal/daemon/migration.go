@@ -223,13 +223,16 @@ func (m *migration) preData(ctx context.Context, target *pgx.Conn) error {
 	if err := m.makeRoom(ctx, target); err != nil {
 		return err
 	}
-	if err := m.restore(ctx, schema.PreData, []*pgx.Conn{target}); err != nil {
-		return err
-	}
-	if err := schema.Run(ctx, target, schema.IdentityByDefault(m.catalog)); err != nil {
-		return err
-	}
-	if err := m.shut(ctx, target); err != nil {
+	err := unhurried(ctx, target, func() error {
+		if err := m.restore(ctx, schema.PreData, []*pgx.Conn{target}); err != nil {
+			return err
+		}
+		if err := schema.Run(ctx, target, schema.IdentityByDefault(m.catalog)); err != nil {
+			return err
+		}
+		return m.shut(ctx, target)
+	})
+	if err != nil {
 		return err
 	}
 	return m.reach(ctx, target, journal.PhasePrepared)
