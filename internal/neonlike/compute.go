@@ -57,6 +57,11 @@ func (l *login) enter(ctx context.Context, e *Endpoint) (*session, error) {
 func (e *Endpoint) dial(ctx context.Context) (net.Conn, error) {
 	pause := firstPause
 	for n := 1; ; n++ {
+		if e.Asleep() { // or about to wake: a compute that starts is waited for
+			if _, err := e.wake(ctx); err != nil {
+				return nil, err
+			}
+		}
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, "unix", e.socket)
 		if err == nil || n == connectTries {

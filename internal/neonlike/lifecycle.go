@@ -88,6 +88,9 @@ func (e *Endpoint) wake(ctx context.Context) (woken bool, err error) {
 	if !asleep && !e.cluster.Crashed() {
 		return true, nil // by somebody else
 	}
+	e.mu.Lock()
+	e.asleep = true // until it takes logins, crashed or suspended
+	e.mu.Unlock()
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {

@@ -39,6 +39,7 @@ var neonSayings = []struct {
 	{"too many connections for", NeonWait},
 	{"the database system is starting up", NeonRetry},
 	{"the database system is not yet accepting connections", NeonRetry},
+	{"the database system is not accepting connections", NeonRetry}, // in recovery, without hot standby
 	{"the database system is shutting down", NeonRetry},
 	{"the database system is in recovery mode", NeonRetry},
 	{"terminating connection due to administrator command", NeonRetry},

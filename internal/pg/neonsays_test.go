@@ -19,6 +19,7 @@ func TestWhatNeonSays(t *testing.T) {
 		remedy string
 	}{
 		"Couldn't connect to compute node":                                                                   {true, "the compute is starting or moving: try again"},
+		"the database system is not accepting connections":                                                   {true, "try again"},
 		"the database system is starting up":                                                                 {true, "try again"},
 		"Too many connections to this endpoint.":                                                             {true, "wait a minute"},
 		"sorry, too many clients already":                                                                    {true, "free connections"},
