@@ -219,7 +219,7 @@ func struck(t *testing.T, seed uint64, times int) {
 		t.Logf("after %d of about %d chunks: %s", landed, total, strikes[which].name)
 		strikes[which].do(t, s, p)
 		if p.cmd == nil {
-			p.start()
+			p.startUntilItServes()
 		}
 	}
 	p.awaitFollowing()
@@ -270,4 +270,23 @@ func TestKilledInTheMiddleOfARepair(t *testing.T) {
 	requireSameRows(t, s)
 	p.finish()
 	require.Equal(t, 0, p.stop())
+}
+
+// startUntilItServes does what a supervisor does: a program that finds a database
+// away when it begins says so and ends.
+func (p *process) startUntilItServes() {
+	p.t.Helper()
+	eventually(p.t, "the program serves", func() bool {
+		if p.cmd == nil {
+			p.start()
+		}
+		select {
+		case <-p.done:
+			p.cmd = nil
+			return false
+		default:
+		}
+		st, err := p.client.Status(context.Background())
+		return err == nil && st.Active != ""
+	})
 }
