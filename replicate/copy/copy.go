@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"crossfade/internal/obs"
 	"crossfade/internal/retry"
 	"crossfade/replicate/snapshot"
 )
@@ -51,7 +52,7 @@ func (c *Copier) Run(ctx context.Context) error {
 	c.counters.change(func(p *Progress) { *p = Progress{TablesTotal: len(c.cfg.Tables)} })
 	r := &run{cfg: &c.cfg, counters: &c.counters, yielder: snapshot.NewYielder(c.cfg.Source),
 		sizer: newSizer(&c.cfg), gate: newGate(c.cfg.Jobs)}
-	policy := retry.Policy{MaxElapsed: c.cfg.Patience}
+	policy := retry.Policy{MaxElapsed: c.cfg.Patience, OnRetry: obs.Retrying(c.cfg.Log, "the copy begins or ends")}
 	err := retry.Do(ctx, policy, func(ctx context.Context) (err error) {
 		r.snapshots, err = newSnapshots(ctx, &c.cfg)
 		return passing(err)

@@ -67,7 +67,8 @@
 //   - With OneMoment no relation is of another snapshot than the others, or Run
 //     ends with ErrMoment.
 //   - Finished relations are never touched again.
-//   - On the source nothing but ACCESS SHARE on one table per session is held,
-//     for no longer than a chunk takes, asked for with a lock timeout, and given
-//     up when somebody waits for ACCESS EXCLUSIVE (snapshot.Yielder).
+//   - On the source nothing but ACCESS SHARE on one table per session, or on the
+//     small ones of a batch, is held, for no longer than a chunk or a batch takes,
+//     asked for with a lock timeout, and given up when somebody waits for ACCESS
+//     EXCLUSIVE (snapshot.Yielder).
 package copy

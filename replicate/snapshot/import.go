@@ -38,11 +38,7 @@ func (h *Holder) Begin(ctx context.Context, conn *pgx.Conn, lockTimeout time.Dur
 
 // current returns the snapshot of the session's transaction, as pg_current_snapshot() prints it.
 func current(ctx context.Context, conn *pgx.Conn) (text string, err error) {
-	function := "pg_current_snapshot"
-	if Version(conn) < 130000 {
-		function = "txid_current_snapshot"
-	}
-	results, err := conn.PgConn().Exec(ctx, "SELECT pg_catalog."+function+"()::text").ReadAll()
+	results, err := conn.PgConn().Exec(ctx, "SELECT "+Current(conn)).ReadAll()
 	if err != nil {
 		return "", err
 	}
