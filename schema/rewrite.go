@@ -39,9 +39,10 @@ func notValid(sql string) (out string, changed bool) {
 }
 
 // foreignKeyAt returns the index of the word FOREIGN of a statement that adds a
-// foreign key to a table, or -1.
+// foreign key to a table, or -1. A statement that ends inside of parentheses is
+// none: no word could be added to it.
 func foreignKeyAt(s statement) int {
-	if !s.words(0, "alter", "table") {
+	if !s.words(0, "alter", "table") || !s.closed() {
 		return -1
 	}
 	at := s.find(2, "foreign")

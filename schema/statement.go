@@ -59,6 +59,13 @@ func (s statement) punct(i int, c byte) bool {
 	return i >= 0 && i < len(s.tokens) && s.tokens[i].kind == tokenPunct && s.sql[s.tokens[i].start] == c
 }
 
+// closed reports whether every parenthesis and bracket that opens in the
+// statement is closed in it.
+func (s statement) closed() bool {
+	last := len(s.tokens) - 1
+	return s.tokens[last].depth == 0 && !s.punct(last, '(') && !s.punct(last, '[')
+}
+
 // find returns the index of the first token from i on that stands outside of
 // parentheses and is one of these unquoted words, or -1.
 func (s statement) find(i int, ws ...string) int {
