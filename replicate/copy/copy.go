@@ -63,7 +63,9 @@ func (c *Copier) Run(ctx context.Context) error {
 	defer r.snapshots.close()
 	var rels []*relation
 	err = retry.Do(ctx, policy, func(ctx context.Context) (err error) {
-		rels, err = r.prepare(ctx)
+		if rels, err = r.prepare(ctx); errors.Is(err, snapshot.ErrLost) {
+			err = cmp.Or(r.snapshots.replace(ctx, r.cfg.OneMoment, err), err)
+		}
 		return passing(err)
 	})
 	if err != nil {
@@ -165,7 +167,9 @@ func (r *run) prepare(ctx context.Context) ([]*relation, error) {
 		return nil, err
 	}
 	defer snapshot.Close(source)
-	known, err := readFacts(ctx, source, r.snapshots.shared(), r.oids(), r.cfg.SourceLockTimeout)
+	h := r.snapshots.shared()
+	defer r.snapshots.release(h)
+	known, err := readFacts(ctx, source, h, r.oids(), r.cfg.SourceLockTimeout)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package copy
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -42,6 +43,41 @@ func TestOneMomentOrNone(t *testing.T) {
 			if name == "lost" {
 				require.ErrorIs(t, f.copier(cfg).Run(f.context()), ErrMoment)
 			}
+		})
+	}
+}
+
+// A snapshot that is lost before the sizes of the tables were read is replaced at
+// once, or ends the copy.
+func TestASnapshotIsLostBeforeAnyTableBegins(t *testing.T) {
+	t.Parallel()
+	for name, once := range map[string]bool{"another is taken": false, "one moment": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, bigDDL)
+			f.fillBig(900)
+			cfg := f.config(false)
+			h, err := snapshot.Export(f.context(), connector(f.sourceDSN, pg.WithName("test holder")))
+			require.NoError(t, err)
+			defer h.Close()
+			killer := pgtest.Conn(t, f.sourceDSN)
+			connect := cfg.Source
+			var login sync.Once
+			cfg.Snapshot, cfg.OneMoment = h, once
+			cfg.Source = func(ctx context.Context) (*pgx.Conn, error) { // the first login is that which reads the sizes
+				login.Do(func() {
+					pgtest.Exec(t, killer, "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'crossfade test holder'")
+				})
+				return connect(ctx)
+			}
+			c := f.copier(cfg)
+			err = c.Run(f.context())
+			if once {
+				require.ErrorIs(t, err, ErrMoment)
+				return
+			}
+			require.NoError(t, err)
+			f.requireEqual("big")
 		})
 	}
 }

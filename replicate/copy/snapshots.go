@@ -139,6 +139,25 @@ func (s *snapshots) fresh(ctx context.Context, lost *snapshot.Holder) (*snapshot
 	return h, nil
 }
 
+// replace takes another shared snapshot, unless the one there is lives after all,
+// while no relation is copied yet. With oneMoment set the caller's cannot be
+// replaced, and the error is ErrMoment.
+func (s *snapshots) replace(ctx context.Context, oneMoment bool, cause error) error {
+	h := s.shared()
+	defer s.release(h)
+	if err := h.Check(ctx); err == nil || !errors.Is(err, snapshot.ErrLost) {
+		return err
+	}
+	if oneMoment {
+		return retry.Permanent(fmt.Errorf("%w: %w", ErrMoment, cause))
+	}
+	next, err := s.fresh(ctx, h)
+	if err == nil {
+		s.release(next)
+	}
+	return err
+}
+
 // release takes one use of h back.
 func (s *snapshots) release(h *snapshot.Holder) {
 	if h == nil {
