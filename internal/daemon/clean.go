@@ -149,7 +149,7 @@ func cleanSource(ctx context.Context, s *pgx.Conn, sr *journal.SourceRun, tr *jo
 
 // dropOurs removes the fences and the schema crossfade from a side.
 func dropOurs(ctx context.Context, conn *pgx.Conn, side string, tell func(string)) error {
-	n, err := journal.DropFence(ctx, conn, defaultLockTimeout)
+	n, err := journal.DropFence(ctx, conn, defaultLockTimeout, 1)
 	if err != nil {
 		return err
 	}

@@ -138,7 +138,7 @@ func emptyAgain(ctx context.Context, target *pgx.Conn, tell func(string)) error 
 	if err != nil || run == nil || !slices.Contains(strings.Fields(run.Options), "--data-only") {
 		return err
 	}
-	if _, err := journal.DropFence(ctx, target, defaultLockTimeout); err != nil { // it stops TRUNCATE as well
+	if _, err := journal.DropFence(ctx, target, defaultLockTimeout, journal.Together); err != nil { // it stops TRUNCATE as well
 		return err
 	}
 	rows, err := target.Query(ctx, `SELECT nsp, rel FROM crossfade.relation WHERE state <> 'pending' ORDER BY nsp, rel`)

@@ -168,7 +168,7 @@ func (m *migration) endCopy(ctx context.Context, source, target *pgx.Conn) error
 	if snapshots > 1 && !m.opts.KeepCopied {
 		return errors.New("the tables on the target are not of one moment: begin anew after crossfade clean, or accept it with --keep-copied")
 	}
-	if _, err := journal.DropFence(ctx, target, m.lockTimeout); err != nil {
+	if _, err := journal.DropFence(ctx, target, m.lockTimeout, journal.Together); err != nil {
 		return err
 	}
 	if err := m.setSequences(ctx, source, target); err != nil {

@@ -78,8 +78,9 @@ func (r *refusal) Unwrap() error { return r.error }
 // shut closes the fence on the target's tables, but where a one-shot copy is not
 // alone there, on those that it copies only.
 func (m *migration) shut(ctx context.Context, target *pgx.Conn) error {
-	if !m.oneShot() {
-		return journal.PrepareFence(ctx, target, m.lockTimeout, true)
+	var pick func(pg.Name) bool
+	if m.oneShot() {
+		pick = func(n pg.Name) bool { return m.catalog.Lookup(n) != nil }
 	}
-	return journal.PrepareFenceOf(ctx, target, m.lockTimeout, true, func(n pg.Name) bool { return m.catalog.Lookup(n) != nil })
+	return journal.PrepareFenceOf(ctx, target, m.lockTimeout, true, journal.Together, pick)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -92,17 +93,21 @@ func ReadFence(ctx context.Context, conn *pgx.Conn) (FenceState, error) {
 	return s, nil
 }
 
+// Together is how many tables of a database that no application uses yet are given
+// or lose their triggers in one transaction. Where applications work, it is one.
+const Together = 50
+
 // PrepareFence gives every table that lacks it the fence trigger, disabled or
 // (enabled) as ALWAYS. It takes one table in one transaction, waits for
 // its lock at most lockTimeout at a time, so that no statement of the
 // application waits longer behind it, and tries again until ctx ends.
 func PrepareFence(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, enabled bool) error {
-	return PrepareFenceOf(ctx, conn, lockTimeout, enabled, nil)
+	return PrepareFenceOf(ctx, conn, lockTimeout, enabled, 1, nil)
 }
 
 // PrepareFenceOf is PrepareFence for the tables that pick tells, all of them
-// where it is nil.
-func PrepareFenceOf(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, enabled bool, pick func(pg.Name) bool) error {
+// where it is nil, so many of them in one transaction.
+func PrepareFenceOf(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, enabled bool, together int, pick func(pg.Name) bool) error {
 	missing, err := MissingFence(ctx, conn)
 	if err != nil {
 		return err
@@ -114,17 +119,13 @@ func PrepareFenceOf(ctx context.Context, conn *pgx.Conn, lockTimeout time.Durati
 	if enabled {
 		state = "ENABLE ALWAYS TRIGGER "
 	}
-	for _, t := range missing {
-		sql := "CREATE TRIGGER " + FenceTrigger + " BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON " + t.String() +
+	t, err := eachPatiently(ctx, conn, lockTimeout, missing, together, func(t string) string {
+		return "CREATE TRIGGER " + FenceTrigger + " BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON " + t +
 			" FOR EACH STATEMENT EXECUTE FUNCTION crossfade.fence();" +
-			"ALTER TABLE ONLY " + t.String() + " " + state + FenceTrigger
-		err := patiently(ctx, conn, lockTimeout, sql)
-		if pg.IsCode(err, pg.CodeUndefinedTable) { // dropped meanwhile
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("prepare the fence of %s: %w", t.Display(), err)
-		}
+			"ALTER TABLE ONLY " + t + " " + state + FenceTrigger + ";"
+	})
+	if err != nil {
+		return fmt.Errorf("prepare the fence of %s: %w", t.Display(), err)
 	}
 	return nil
 }
@@ -161,19 +162,44 @@ func alterTriggers(tables []pg.Name, action string) string {
 	return b.String()
 }
 
-// DropFence removes the fence triggers, table by table, patiently.
-func DropFence(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration) (int, error) {
+// DropFence removes the fence triggers, patiently, so many of them in one
+// transaction. It returns how many tables had one.
+func DropFence(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, together int) (int, error) {
 	have, err := fenced(ctx, conn)
 	if err != nil {
 		return 0, err
 	}
-	for t := range have {
-		err := patiently(ctx, conn, lockTimeout, "DROP TRIGGER IF EXISTS "+FenceTrigger+" ON "+t.String())
-		if err != nil && !pg.IsCode(err, pg.CodeUndefinedTable) {
-			return 0, fmt.Errorf("remove the fence of %s: %w", t.Display(), err)
-		}
+	t, err := eachPatiently(ctx, conn, lockTimeout, slices.SortedFunc(maps.Keys(have), func(a, b pg.Name) int { return strings.Compare(a.String(), b.String()) }), together, func(t string) string {
+		return "DROP TRIGGER IF EXISTS " + FenceTrigger + " ON " + t + ";"
+	})
+	if err != nil {
+		return 0, fmt.Errorf("remove the fence of %s: %w", t.Display(), err)
 	}
 	return len(have), nil
+}
+
+// eachPatiently runs what sql makes for each table, for so many tables in one
+// transaction; where that cannot be had at once, for each in its own, patiently. A
+// table that was dropped meanwhile is passed over. The table is that of the error.
+func eachPatiently(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, tables []pg.Name, together int, sql func(table string) string) (pg.Name, error) {
+	for some := range slices.Chunk(tables, together) {
+		if len(some) > 1 {
+			var all strings.Builder
+			for _, t := range some {
+				all.WriteString(sql(t.String()))
+			}
+			if Transact(ctx, conn, lockTimeout, all.String()) == nil {
+				continue
+			}
+		}
+		for _, t := range some {
+			err := patiently(ctx, conn, lockTimeout, sql(t.String()))
+			if err != nil && !pg.IsCode(err, pg.CodeUndefinedTable) {
+				return t, err
+			}
+		}
+	}
+	return pg.Name{}, nil
 }
 
 // A patient statement stays out of the lock queue for a while after each try, so

@@ -104,7 +104,7 @@ func TestFenceStopsEveryWayOfWriting(t *testing.T) {
 	require.NoError(t, journal.Transact(ctx, conn, lockTimeout, journal.OpenFence))
 	pgtest.Exec(t, app, "INSERT INTO plain VALUES (3)")
 	pgtest.Exec(t, old, "ROLLBACK")
-	n, err := journal.DropFence(ctx, conn, lockTimeout)
+	n, err := journal.DropFence(ctx, conn, lockTimeout, 1)
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
 	require.NoError(t, journal.Uninstall(ctx, conn))
@@ -133,6 +133,45 @@ func TestPrepareFenceNeverBlocksTheApplicationForLong(t *testing.T) {
 	require.Error(t, err)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	pgtest.Exec(t, app, "COMMIT")
+}
+
+// Tables that share a transaction are taken one by one where that cannot be had,
+// and one that is gone is passed over.
+func TestTogetherOrOneByOne(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	dsn, conn := source(t)
+	tables, err := journal.Tables(ctx, conn)
+	require.NoError(t, err)
+	all := len(tables) + 3
+	pgtest.Exec(t, conn, "CREATE TABLE a (i int); CREATE TABLE busy (i int); CREATE TABLE z (i int)")
+	app := pgtest.Conn(t, dsn)
+	pgtest.Exec(t, app, "BEGIN; LOCK TABLE busy IN ACCESS EXCLUSIVE MODE")
+	done := make(chan error, 1)
+	worker := pgtest.Conn(t, dsn)
+	go func() { done <- journal.PrepareFenceOf(ctx, worker, lockTimeout, true, journal.Together, nil) }()
+	require.Eventually(t, func() bool {
+		var n int
+		err := conn.QueryRow(ctx, "SELECT count(*) FROM pg_trigger WHERE tgname = $1", journal.FenceTrigger).Scan(&n)
+		return err == nil && n > 0
+	}, time.Minute, 10*time.Millisecond, "tables before the locked one get theirs")
+	require.Empty(t, done)
+	pgtest.Exec(t, app, "COMMIT")
+	require.NoError(t, <-done)
+	pgtest.Exec(t, app, "BEGIN; DROP TABLE busy")
+	go func() {
+		_, err := journal.DropFence(ctx, worker, lockTimeout, journal.Together)
+		done <- err
+	}()
+	require.Eventually(t, func() bool {
+		missing, err := journal.MissingFence(ctx, conn)
+		return err == nil && len(missing) > 0
+	}, time.Minute, 10*time.Millisecond)
+	pgtest.Exec(t, app, "COMMIT")
+	require.NoError(t, <-done)
+	missing, err := journal.MissingFence(ctx, conn)
+	require.NoError(t, err)
+	require.Len(t, missing, all-1)
 }
 
 func TestTheRegisterDecidesOnce(t *testing.T) {
