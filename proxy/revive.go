@@ -78,16 +78,24 @@ func (r *relay) survive(s *server, p []byte) (left []byte, alive bool, err error
 	if err == nil {
 		err = r.awaitRevival(s)
 	}
-	r.mu.Lock()
-	r.mu.reviving = false
-	r.attend()
-	r.mu.Unlock()
-	if err == nil {
+	if moved := r.revivalOver(s); err == nil || moved {
 		r.p.revived.Add(1)
 		return nil, true, nil
 	}
 	r.log.Warn().Err(err).Str(obs.KeyEndpoint, s.endpoint.Name).Msg("session not revived")
 	return words, false, nil
+}
+
+// revivalOver lets owners find the session's server again, and reports whether that
+// is another one than s.
+func (r *relay) revivalOver(s *server) (moved bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.reviving {
+		r.mu.reviving = false
+		r.attend()
+	}
+	return r.mu.server != s
 }
 
 // awaitRevival has another goroutine revive the session, as its owner, and answers
@@ -126,6 +134,9 @@ func (r *relay) revive(ctx context.Context, gone *server) error {
 		return err
 	}
 	defer release()
+	// Before the turn is given back: the next owner must not take the pump for one that
+	// stands still, as it does while it waits for us.
+	defer r.revivalOver(gone)
 	r.mu.Lock()
 	served := r.mu.server != gone
 	r.mu.Unlock()

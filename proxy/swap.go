@@ -15,8 +15,9 @@ func (r *relay) move(ctx context.Context, to *Endpoint) error {
 	s, err := r.seize(stopping)
 	cancel()
 	if errors.Is(err, errReviving) {
-		// Both pumps stand still until revive has had the turn, and it finds the
-		// session served: what it would make is not needed any more.
+		// The revival waits for the turn, which is ours. Both pumps stand still until it
+		// has had it, and then it finds the session served: what it would make is not
+		// needed any more.
 		r.mu.Lock()
 		s, err = r.mu.server, nil
 		r.mu.Unlock()
