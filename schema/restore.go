@@ -32,7 +32,8 @@ const (
 type RestoreConfig struct {
 	// Conns are sessions at the target, at least one, none in a transaction and
 	// none used by others while Restore runs. Their settings are as before when
-	// Restore returns. With more than one, entries are restored in parallel.
+	// Restore returns. With more than one, entries are restored in parallel, of the
+	// pre-data the tables only.
 	Conns []*pgx.Conn
 	Rewrite
 	// SkipMissingRoles makes privileges of a role that the target does not have a
@@ -96,10 +97,13 @@ func (p *Plan) Restore(ctx context.Context, part Part, cfg RestoreConfig) (Repor
 		defer back()
 	}
 	var err error
-	if part == AfterCopy || len(cfg.Conns) > 1 { // an index takes long, so each commits by itself
+	switch {
+	case part == PreData && len(cfg.Conns) > 1:
+		err = r.sideBySide(ctx)
+	case part == AfterCopy || len(cfg.Conns) > 1: // an index takes long, so each commits by itself
 		err = r.parallel(ctx)
-	} else {
-		err = r.sequential(ctx)
+	default:
+		err = r.inOrder(ctx, cfg.Conns[0], r.pending())
 	}
 	if err != nil {
 		return r.report, fmt.Errorf("restore %s: %w", part, err)
@@ -149,11 +153,9 @@ func (r *restorer) pending() []*Entry {
 	return out
 }
 
-// sequential restores in order on the first session, in batches. A batch that
+// inOrder restores entries in order on one session, in batches. A batch that
 // fails is done again entry by entry.
-func (r *restorer) sequential(ctx context.Context) error {
-	conn := r.cfg.Conns[0]
-	entries := r.pending()
+func (r *restorer) inOrder(ctx context.Context, conn *pgx.Conn, entries []*Entry) error {
 	for len(entries) > 0 {
 		batch := entries[:min(batchEntries, len(entries))]
 		entries = entries[len(batch):]

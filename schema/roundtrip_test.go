@@ -13,7 +13,7 @@ import (
 func (p *pair) moveSchema(t *testing.T, plan *Plan, db *catalog.Database) {
 	t.Helper()
 	conn := pgtest.Conn(t, p.target)
-	p.restore(t, plan, PreData, 1)
+	p.restore(t, plan, PreData, 3)
 	require.NoError(t, Run(t.Context(), conn, IdentityByDefault(db)))
 	p.restore(t, plan, AfterCopy, 3)
 	p.noDrift(t, FingerprintOptions{Deferred: true})

@@ -109,7 +109,12 @@ func unhurried(ctx context.Context, conn *pgx.Conn, f func() error) error {
 
 // loaders opens as many sessions at the target as there are jobs.
 func (m *migration) loaders(ctx context.Context) (conns []*pgx.Conn, closeAll func(), err error) {
-	conns = make([]*pgx.Conn, m.jobs)
+	return m.sessions(ctx, m.jobs)
+}
+
+// sessions opens n sessions at the target.
+func (m *migration) sessions(ctx context.Context, n int) (conns []*pgx.Conn, closeAll func(), err error) {
+	conns = make([]*pgx.Conn, n)
 	g, opening := errgroup.WithContext(ctx)
 	for i := range conns {
 		g.Go(func() (err error) {

@@ -224,7 +224,7 @@ func (m *migration) preData(ctx context.Context, target *pgx.Conn) error {
 		return err
 	}
 	err := unhurried(ctx, target, func() error {
-		if err := m.restore(ctx, schema.PreData, []*pgx.Conn{target}); err != nil {
+		if err := m.structure(ctx, target); err != nil {
 			return err
 		}
 		if err := schema.Run(ctx, target, schema.IdentityByDefault(m.catalog)); err != nil {
@@ -236,6 +236,26 @@ func (m *migration) preData(ctx context.Context, target *pgx.Conn) error {
 		return err
 	}
 	return m.reach(ctx, target, journal.PhasePrepared)
+}
+
+// entriesEach is how many entries of the pre-data make one more session worth its login.
+const entriesEach = 150
+
+// structure restores the pre-data, with more sessions than the given one where there is
+// much of it. Its commits are not waited for: those of all sessions come before the
+// given one's next.
+func (m *migration) structure(ctx context.Context, target *pgx.Conn) error {
+	more, closeAll, err := m.sessions(ctx, max(min(m.jobs, len(m.plan.PreData)/entriesEach)-1, 0))
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	for _, conn := range more {
+		if _, err := conn.Exec(ctx, "SET synchronous_commit = off"); err != nil {
+			return err
+		}
+	}
+	return m.restore(ctx, schema.PreData, append([]*pgx.Conn{target}, more...))
 }
 
 func (m *migration) restore(ctx context.Context, part schema.Part, conns []*pgx.Conn) error {

@@ -71,6 +71,9 @@ func (c *Copier) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start copy: %w", err)
 	}
+	if len(rels) > 0 && rels[0].pending {
+		r.probe(ctx, rels[0])
+	}
 	alone, batches := batches(rels, r.cfg)
 	r.queue = newQueue(r.sizer, alone, batches)
 	r.collector = newCollector(r)

@@ -90,10 +90,15 @@ func TestChunksFollowWhatWasMeasured(t *testing.T) {
 	}
 	fast := chunks(newQueue(z, nil, nil), big, true)
 	require.InDelta(t, 1000<<20, (fast[0].hi-fast[0].lo)*8192, 1<<20)
-	// A table that others leave no hurry for is one chunk.
-	table := facts{blocks: 1 << 14, bytes: 128 << 20}
+	// A table that takes little longer than a chunk is one.
+	table := facts{blocks: 1 << 17, bytes: 1 << 30}
+	require.Len(t, chunks(newQueue(z, nil, nil), table, true), 1)
+	z.begin(100<<20, 2*time.Second)
 	require.Greater(t, len(chunks(newQueue(z, nil, nil), table, true)), 1)
-	require.Len(t, chunks(newQueue(z, []*relation{{size: 1 << 30}}, nil), table, true), 1)
+	// What is left of one that others leave no hurry for is one.
+	q := newQueue(z, []*relation{{size: 20 << 30}}, nil)
+	require.EqualValues(t, 400<<20, q.sizer.chunk(400<<20, q.others, false))
+	require.Less(t, q.sizer.chunk(400<<20, 0, false), int64(400<<20))
 }
 
 func TestPaceFollowsTheTarget(t *testing.T) {

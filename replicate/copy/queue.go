@@ -139,7 +139,7 @@ func (q *queue) chunk(r *relation) *task {
 			left += f.share(s)
 		}
 		perBlock := max(f.bytes/f.blocks, 1)
-		step = q.sizer.chunk(left, q.others) / perBlock
+		step = q.sizer.chunk(left, q.others, len(r.uncut) == 1 && r.uncut[0].whole()) / perBlock
 	}
 	t := &task{rel: r, gen: r.gen, kind: taskChunk, pass: r.cut}
 	t.span, r.uncut = cutOff(r.uncut, step, f.blocks)

@@ -27,6 +27,7 @@ type sizer struct {
 
 	mu   sync.Mutex
 	rate float64 // of one stream, in bytes a second
+	sure bool    // it was measured
 }
 
 func newSizer(cfg *Config) *sizer {
@@ -41,10 +42,20 @@ func (z *sizer) note(bytes int64, took time.Duration) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	rate := float64(bytes) / took.Seconds()
-	if z.rate == firstRate {
-		z.rate = rate
+	if !z.sure {
+		z.rate, z.sure = rate, true
 	}
 	z.rate += (rate - z.rate) / 4
+}
+
+// begin takes in what a first, short stream has shown.
+func (z *sizer) begin(bytes int64, took time.Duration) {
+	if took <= 0 {
+		return
+	}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.rate, z.sure = float64(bytes)/took.Seconds(), true
 }
 
 // most returns the bytes of a chunk that takes chunkTime.
@@ -54,16 +65,24 @@ func (z *sizer) most() int64 {
 	return min(max(int64(z.rate*chunkTime.Seconds()), smallestChunk), largestChunk)
 }
 
+// wholeShare is how much longer than a chunk a whole table may take: its rows can be
+// frozen then, which spares the target a second look at each of them.
+const wholeShare = 1.5
+
 // chunk returns the bytes of the next chunk of a relation of which left bytes are
-// not cut yet, while others bytes of other relations have not been begun. Near
-// the end of everything chunks get smaller, so that the jobs end together.
-func (z *sizer) chunk(left, others int64) int64 {
+// not cut yet, all of it if whole is set, while others bytes of other relations have
+// not been begun. Near the end of everything chunks get smaller, so that the jobs
+// end together.
+func (z *sizer) chunk(left, others int64, whole bool) int64 {
 	if z.fixed > 0 {
 		return z.fixed
 	}
 	most := z.most()
+	if whole && left <= int64(wholeShare*float64(most)) {
+		return left
+	}
 	if left <= most && (z.jobs == 1 || others >= left*z.jobs) {
-		return left // nobody waits for a part of it, and a whole table can be frozen
+		return left // nobody waits for a part of it
 	}
 	return min(max(left/(2*z.jobs), smallestChunk), most)
 }
