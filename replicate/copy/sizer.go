@@ -67,7 +67,7 @@ func (z *sizer) most() int64 {
 
 // wholeShare is how much longer than a chunk a whole table may take: its rows can be
 // frozen then, which spares the target a second look at each of them.
-const wholeShare = 1.5
+const wholeShare = 2
 
 // chunk returns the bytes of the next chunk of a relation of which left bytes are
 // not cut yet, all of it if whole is set, while others bytes of other relations have
