@@ -17,6 +17,10 @@
 // several COPYs in one transaction on each side, which writes the records of all.
 // A batch that fails has done nothing; its relations are then copied one by one.
 //
+// Before anything is cut, the first rows of a large relation go into a table of the
+// target that is never committed: that tells how many bytes a chunk may have. A
+// relation of up to two chunks' time is one chunk.
+//
 // A relation that is one chunk is emptied in the chunk's own transaction and its
 // rows are written frozen, but only if its file on the target is empty.
 //

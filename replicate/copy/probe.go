@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"crossfade/internal/pg"
 	"crossfade/replicate/snapshot"
 )
@@ -56,7 +54,8 @@ func (w *worker) probeStream(ctx context.Context, rel *relation) (bytes int64, t
 	}
 	sink := rel.table
 	sink.Name = pg.Name{Schema: "crossfade", Name: fmt.Sprintf("probe_%d", w.target.PgConn().PID())}
-	if err := exec(ctx, w.target, "BEGIN; CREATE TABLE "+sink.Name.String()+" (LIKE "+rel.table.Name.String()+")"); err != nil {
+	begin := "BEGIN; CREATE TABLE " + sink.Name.String() + " (LIKE " + rel.table.Name.String() + ")"
+	if _, err := w.target.PgConn().Exec(ctx, begin).ReadAll(); err != nil {
 		return 0, 0, err
 	}
 	if err := rel.pass.holder.Begin(ctx, w.source, w.cfg.SourceLockTimeout); err != nil {
@@ -72,9 +71,4 @@ func (w *worker) probeStream(ctx context.Context, rel *relation) (bytes int64, t
 		return fl.bytes, took, err // those on the wire: of a table's file it is about as many
 	}
 	return 0, 0, err
-}
-
-func exec(ctx context.Context, conn *pgx.Conn, sql string) error {
-	_, err := conn.PgConn().Exec(ctx, sql).ReadAll()
-	return err
 }

@@ -65,9 +65,9 @@ func (z *sizer) most() int64 {
 	return min(max(int64(z.rate*chunkTime.Seconds()), smallestChunk), largestChunk)
 }
 
-// wholeShare is how much longer than a chunk a whole table may take: its rows can be
-// frozen then, which spares the target a second look at each of them.
-const wholeShare = 2
+// wholeChunks is how many chunks' time and bytes a whole table may take: its rows can
+// be frozen then, which spares the target a second look at each of them.
+const wholeChunks = 2
 
 // chunk returns the bytes of the next chunk of a relation of which left bytes are
 // not cut yet, all of it if whole is set, while others bytes of other relations have
@@ -78,7 +78,7 @@ func (z *sizer) chunk(left, others int64, whole bool) int64 {
 		return z.fixed
 	}
 	most := z.most()
-	if whole && left <= int64(wholeShare*float64(most)) {
+	if whole && left <= wholeChunks*most {
 		return left
 	}
 	if left <= most && (z.jobs == 1 || others >= left*z.jobs) {
