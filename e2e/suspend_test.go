@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -149,4 +150,57 @@ func TestTheTargetIsSuspended(t *testing.T) {
 		require.Equal(t, 0, p.stop())
 		s.requireNothingLeft(t)
 	})
+}
+
+// TestDatabasesThatGoWhileARunBegins takes a database away while the journal is being made: a
+// program that was let in by both waits for it, rather than ends.
+func TestDatabasesThatGoWhileARunBegins(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, args, held, gone string }{
+		{"run, the target suspended", "run --listen=127.0.0.1:0", "source", "target"},
+		{"run, the source's sessions ended", "run --listen=127.0.0.1:0", "source", "source"},
+		{"copy, the target suspended", "copy", "target", "target"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := ownSides(t)
+			pgtest.Exec(t, pgtest.Conn(t, s.source), "CREATE TABLE public.small AS SELECT 1 AS id; ALTER TABLE public.small ADD PRIMARY KEY (id)")
+			dsn := s.source
+			if c.held == "target" {
+				dsn = s.target
+			}
+			blocker := pgtest.Conn(t, dsn)
+			pgtest.Exec(t, blocker, "BEGIN; CREATE SCHEMA crossfade")
+			p := newProcess(t, s)
+			args := append(strings.Fields(c.args), "--log-format=json", "--log-level=debug")
+			if args[0] == "run" {
+				args = append(args, "--control="+p.socket)
+			}
+			p.command = args
+			p.start()
+			_, admin := s.cluster(c.held)
+			eventually(t, "the journal is being made", func() bool {
+				var waiting bool
+				require.NoError(t, ask(admin, `SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%CREATE SCHEMA crossfade%'`, &waiting))
+				return waiting
+			})
+			if c.gone == "target" {
+				s.suspend(t)
+			} else {
+				pgtest.Exec(t, adminOf(t, s.sourceCluster, "postgres"), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%CREATE SCHEMA crossfade%'`)
+			}
+			if c.held != c.gone {
+				pgtest.Exec(t, blocker, "ROLLBACK")
+			} else {
+				_ = blocker.Close(context.Background())
+			}
+			if args[0] == "copy" {
+				require.Equal(t, 0, p.wait(), p.log.tail())
+				requireSameRows(t, s)
+				return
+			}
+			p.awaitFollowing()
+			require.Equal(t, 0, p.stop())
+		})
+	}
 }

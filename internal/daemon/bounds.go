@@ -29,6 +29,9 @@ const (
 	// ended: a server notices a closed socket at once unless it is busy.
 	leadPatience = 10 * time.Second
 	leadPoll     = 100 * time.Millisecond
+	// openPatience is how long a beginning waits for a database that had let it in
+	// and went away: longer than a compute needs to wake, or a server to restart.
+	openPatience = time.Minute
 	// ledPatience is how long another session may hold the lock of a process that
 	// had it: longer than the server needs to notice by its keepalives that our old
 	// session is gone.

@@ -66,20 +66,24 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts CopyOptions, log z
 	if err := cfg.Validate(); err != nil {
 		return nil, usage(err)
 	}
-	s, err := pg.Connect(ctx, source, pg.WithName("control"))
-	if err != nil {
-		return nil, fmt.Errorf("source: %w", err)
-	}
-	defer closeNow(s)
-	t, err := pg.Connect(ctx, target, pg.WithName("control"))
-	if err != nil {
-		return nil, fmt.Errorf("target: %w", err)
-	}
-	defer closeNow(t)
-	if err := leadSoon(ctx, t); err != nil {
-		return nil, fmt.Errorf("target: %w", err)
-	}
-	m, err := openCopy(ctx, s, t, cfg, opts, log)
+	var s, t *pgx.Conn
+	defer func() { closeBoth(s, t) }()
+	var m *migration
+	err := whileAway(ctx, log, func(ctx context.Context, letIn func()) (err error) {
+		closeBoth(s, t)
+		if s, err = pg.Connect(ctx, source, pg.WithName("control")); err != nil {
+			return fmt.Errorf("source: %w", err)
+		}
+		if t, err = pg.Connect(ctx, target, pg.WithName("control")); err != nil {
+			return fmt.Errorf("target: %w", err)
+		}
+		if err := leadSoon(ctx, t); err != nil {
+			return fmt.Errorf("target: %w", err)
+		}
+		letIn()
+		m, err = openCopy(ctx, s, t, cfg, opts, log)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +100,14 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts CopyOptions, log z
 		return m, notComplete(m.explained(err, goOnCopy))
 	}
 	return m, nil
+}
+
+func closeBoth(s, t *pgx.Conn) {
+	for _, conn := range []*pgx.Conn{s, t} {
+		if conn != nil {
+			closeNow(conn)
+		}
+	}
 }
 
 // copyWhole takes the copy to its end. A target that goes away for a while, such as a compute

@@ -7,16 +7,44 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
 
 	"crossfade/cutover/preflight"
 	"crossfade/internal/journal"
+	"crossfade/internal/obs"
 	"crossfade/internal/pg"
+	"crossfade/internal/retry"
 	"crossfade/replicate/snapshot"
 )
+
+// whileAway repeats a beginning that a database cut short which had let it in: it
+// restarts, or its compute was suspended. What is wrong before that, such as an
+// address where nobody listens, ends the beginning at once.
+func whileAway(ctx context.Context, log zerolog.Logger, begin func(ctx context.Context, letIn func()) error) error {
+	in := false
+	policy := retry.Policy{MaxElapsed: openPatience, OnRetry: obs.Retrying(log, "a database went away in the beginning; it begins again")}
+	return retry.Do(ctx, policy, func(ctx context.Context) error {
+		err := begin(ctx, func() { in = true })
+		if err != nil && (!in || !pg.ConnectionLost(err)) {
+			return retry.Permanent(err)
+		}
+		return err
+	})
+}
 
 // open connects to both sides, becomes the leader of the source, and finds the
 // run or begins one. What a failed beginning made is removed again.
 func (d *daemon) open(ctx context.Context) error {
+	return whileAway(ctx, d.log, func(ctx context.Context, letIn func()) error {
+		if d.lead != nil {
+			closeNow(d.lead)
+		}
+		d.lead, d.id = nil, identity{}
+		return d.openOnce(ctx, letIn)
+	})
+}
+
+func (d *daemon) openOnce(ctx context.Context, letIn func()) error {
 	target, err := pg.Connect(ctx, d.cfg.Target, pg.WithName("open"))
 	if err != nil {
 		return fmt.Errorf("target: %w", err)
@@ -31,6 +59,7 @@ func (d *daemon) open(ctx context.Context) error {
 		return fmt.Errorf("source: %w", err)
 	}
 	d.lead = source
+	letIn()
 	if d.id, err = findRun(ctx, source, target, d.cfg.Source, d.cfg.Target); err != nil {
 		return err
 	}

@@ -186,7 +186,7 @@ func TestQueuedExclusiveLockOnTheSourceGoesFirst(t *testing.T) {
 	var waited time.Duration
 	stop := watch(func(context.Context) {
 		eventually(t, func() bool {
-			return pgtest.Value(t, f.source, "SELECT count(*) FROM pg_locks WHERE relation = 'public.big'::regclass AND mode = 'AccessShareLock' AND granted AND pid <> pg_backend_pid()") != "0"
+			return pgtest.Value(t, f.source, "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE relation = 'public.big'::regclass AND mode = 'AccessShareLock' AND granted AND wait_event = 'ClientWrite'") != "0"
 		})
 		start := time.Now()
 		pgtest.Exec(t, app, "ALTER TABLE public.big ADD COLUMN more int")
