@@ -2,12 +2,14 @@ package copy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/failpoint"
 	"crossfade/internal/pg"
+	"crossfade/replicate/snapshot"
 )
 
 // askChanges has the keys collected that changed between the snapshots of the
@@ -81,8 +83,12 @@ func (w *worker) repair(ctx context.Context, t *task) (err error) {
 }
 
 // unfit makes an error that says that the two sides do not take each other's keys
-// a reason to begin the relation anew.
+// a reason to begin the relation anew. A lost snapshot, whose name the server calls
+// an invalid value, is none.
 func unfit(err error) error {
+	if errors.Is(err, snapshot.ErrLost) {
+		return err
+	}
 	if code := pg.Code(err); len(code) == 5 && (code[:2] == "22" || code[:2] == "42" && code != pg.CodeInsufficientPrivilege) {
 		return fmt.Errorf("%w: %w", errNoKey, err)
 	}

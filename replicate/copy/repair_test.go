@@ -207,6 +207,33 @@ func TestSnapshotsLostAgainAndAgain(t *testing.T) {
 	require.Equal(t, pgtest.Value(t, f.target, "SELECT count(*) FROM t"), pgtest.Value(t, f.target, "SELECT rows FROM crossfade.relation"))
 }
 
+// The snapshot of a repair goes while the repair is at work: it begins again under
+// another, and the table does not.
+func TestARepairLosesItsSnapshot(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
+	pgtest.Exec(t, f.source, `INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 20000) i`)
+	cfg := f.followed(map[string][]string{"t": {"id"}})
+	kept := f.interrupted(cfg, 4)
+	pgtest.Exec(t, f.source, `UPDATE t SET v = 'changed' WHERE id % 100 = 1; DELETE FROM t WHERE id % 100 = 2`)
+	next := f.another(cfg)
+	gate, drop := f.stand("NEW.repaired = ''", "crossfade.relation", "UPDATE")
+	stop := watch(func(context.Context) {
+		f.awaitGate()
+		next.Snapshot.Close()
+		pgtest.Exec(t, gate, "SELECT pg_advisory_unlock(43)")
+	})
+	c := f.copier(next)
+	err := c.Run(f.context())
+	stop()
+	require.NoError(t, err)
+	drop()
+	f.requireEqual("t")
+	f.requireKept(kept)
+	require.Zero(t, c.Progress().Restarts)
+	require.Equal(t, 1, c.Progress().Repaired)
+}
+
 // A transaction may be older than others that the lost snapshot has seen, and still
 // not be in it.
 func TestATransactionThatWasOpenAtTheLostSnapshot(t *testing.T) {
@@ -233,11 +260,7 @@ func TestATransactionThatWasOpenAtTheLostSnapshot(t *testing.T) {
 // gone then.
 func (f *fixture) interruptedAt(cfg Config, when, table, event string) map[string]string {
 	f.t.Helper()
-	gate := pgtest.Conn(f.t, f.targetDSN)
-	pgtest.Exec(f.t, gate, "SELECT pg_advisory_lock(43)")
-	pgtest.Exec(f.t, f.target, `CREATE FUNCTION crossfade.stand() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-			PERFORM pg_catalog.pg_advisory_xact_lock_shared(43); RETURN NEW; END $$;
-		CREATE TRIGGER stand BEFORE `+event+` ON `+table+` FOR EACH ROW WHEN (`+when+`) EXECUTE FUNCTION crossfade.stand()`)
+	gate, drop := f.stand(when, table, event)
 	ctx, cancel := context.WithCancel(f.context())
 	stop := watch(func(context.Context) {
 		f.awaitGate()
@@ -248,8 +271,20 @@ func (f *fixture) interruptedAt(cfg Config, when, table, event string) map[strin
 	require.ErrorIs(f.t, err, context.Canceled)
 	cfg.Snapshot.Close()
 	pgtest.Exec(f.t, gate, "SELECT pg_advisory_unlock(43)")
-	pgtest.Exec(f.t, f.target, "DROP TRIGGER stand ON "+table+"; DROP FUNCTION crossfade.stand()")
+	drop()
 	return f.landed()
+}
+
+// stand makes writes of ours on the target wait while gate holds the advisory lock 43,
+// which it does at first.
+func (f *fixture) stand(when, table, event string) (gate *pgx.Conn, drop func()) {
+	f.t.Helper()
+	gate = pgtest.Conn(f.t, f.targetDSN)
+	pgtest.Exec(f.t, gate, "SELECT pg_advisory_lock(43)")
+	pgtest.Exec(f.t, f.target, `CREATE FUNCTION crossfade.stand() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			PERFORM pg_catalog.pg_advisory_xact_lock_shared(43); RETURN NEW; END $$;
+		CREATE TRIGGER stand BEFORE `+event+` ON `+table+` FOR EACH ROW WHEN (`+when+`) EXECUTE FUNCTION crossfade.stand()`)
+	return gate, func() { pgtest.Exec(f.t, f.target, "DROP TRIGGER stand ON "+table+"; DROP FUNCTION crossfade.stand()") }
 }
 
 // A chunk of the last copier that is still at work when the next one begins lands
