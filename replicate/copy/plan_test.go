@@ -90,11 +90,18 @@ func TestChunksFollowWhatWasMeasured(t *testing.T) {
 	}
 	fast := chunks(newQueue(z, nil, nil), big, true)
 	require.InDelta(t, 1000<<20, (fast[0].hi-fast[0].lo)*8192, 1<<20)
-	// A table that takes little longer than a chunk is one.
+	// A table that takes little longer than a chunk is one, where streams are fast.
 	table := facts{blocks: 1 << 17, bytes: 1 << 30}
+	z.begin(120<<20, time.Second)
 	require.Len(t, chunks(newQueue(z, nil, nil), table, true), 1)
-	z.begin(100<<20, 2*time.Second)
-	require.Greater(t, len(chunks(newQueue(z, nil, nil), table, true)), 1)
+	z.begin(55<<20, time.Second)
+	require.Greater(t, len(chunks(newQueue(z, nil, nil), table, true)), 1, "several streams do more of rows that take work")
+	others := []*relation{{size: int64(z.jobs) << 30}}
+	require.Len(t, chunks(newQueue(z, others, nil), table, true), 1, "the other streams have tables of their own")
+	require.Len(t, chunks(newQueue(z, nil, nil), facts{blocks: 1 << 13, bytes: 64 << 20}, true), 1)
+	z.begin(20<<20, time.Second)
+	require.Greater(t, len(chunks(newQueue(z, others, nil), table, true)), 1, "it would take too long")
+	z.begin(50<<20, time.Second)
 	// What is left of one that others leave no hurry for is one.
 	q := newQueue(z, []*relation{{size: 20 << 30}}, nil)
 	require.EqualValues(t, 400<<20, q.sizer.chunk(400<<20, q.others, false))

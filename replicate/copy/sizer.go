@@ -65,9 +65,22 @@ func (z *sizer) most() int64 {
 	return min(max(int64(z.rate*chunkTime.Seconds()), smallestChunk), largestChunk)
 }
 
-// wholeChunks is how many chunks' time and bytes a whole table may take: its rows can
-// be frozen then, which spares the target a second look at each of them.
-const wholeChunks = 2
+const (
+	// wholeChunks is how many chunks' time and bytes a whole table may take: its rows can
+	// be frozen then, which spares the target a second look at each of them.
+	wholeChunks = 2
+	// wholeRate is from where a stream, in bytes a second, is bound by the table's file and
+	// the log, which several streams of one table have to share. Below, it waits for the
+	// link or for the work on each row, of which two streams do twice as much.
+	wholeRate = 64 << 20
+)
+
+// fast reports whether a stream was seen to reach wholeRate.
+func (z *sizer) fast() bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.sure && z.rate >= wholeRate
+}
 
 // chunk returns the bytes of the next chunk of a relation of which left bytes are
 // not cut yet, all of it if whole is set, while others bytes of other relations have
@@ -78,7 +91,7 @@ func (z *sizer) chunk(left, others int64, whole bool) int64 {
 		return z.fixed
 	}
 	most := z.most()
-	if whole && left <= wholeChunks*most {
+	if whole && left <= wholeChunks*most && (left < probedTable || z.fast() || others >= left*(z.jobs-1)) {
 		return left
 	}
 	if left <= most && (z.jobs == 1 || others >= left*z.jobs) {
