@@ -19,7 +19,8 @@
 //
 // Before anything is cut, the first rows of a large relation go into a table of the
 // target that is never committed: that tells how many bytes a chunk may have. A
-// relation of up to two chunks' time is one chunk.
+// relation of up to two chunks' time is one chunk, unless several streams would do
+// more of it.
 //
 // A relation that is one chunk is emptied in the chunk's own transaction and its
 // rows are written frozen, but only if its file on the target is empty.
