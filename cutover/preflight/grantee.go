@@ -9,31 +9,40 @@ import (
 
 // grantees are the roles of the source that privileges, policies, user mappings and
 // default privileges name, each with one object that does. What belongs to an
-// extension is not asked: its script sets the privileges.
+// extension is not asked: its script sets the privileges. Nor are privileges that an
+// object has from its birth, as its owner's, or from initdb, as those of public before
+// 15: pg_dump leaves them out.
 const grantees = `
-WITH rights (grantee, object, right_only) AS (
-	SELECT (aclexplode(a.attacl)).grantee, n.nspname || '.' || c.relname, true
+WITH named (class, oid, sub, acl, born, object) AS (
+	SELECT 'pg_class'::regclass, c.oid, a.attnum::int, a.attacl, NULL::aclitem[], n.nspname || '.' || c.relname
 	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
 	WHERE` + userSchema + `AND` + notOfExtension + `
 	UNION ALL
-	SELECT (aclexplode(c.relacl)).grantee, n.nspname || '.' || c.relname, true
+	SELECT 'pg_class'::regclass, c.oid, 0, c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner), n.nspname || '.' || c.relname
 	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE` + userSchema + `AND` + notOfExtension + `
 	UNION ALL
-	SELECT (aclexplode(p.proacl)).grantee, n.nspname || '.' || p.proname, true
+	SELECT 'pg_proc'::regclass, p.oid, 0, p.proacl, acldefault('f', p.proowner), n.nspname || '.' || p.proname
 	FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 	WHERE` + userSchema + `AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
 	UNION ALL
-	SELECT (aclexplode(t.typacl)).grantee, n.nspname || '.' || t.typname, true
+	SELECT 'pg_type'::regclass, t.oid, 0, t.typacl, acldefault('T', t.typowner), n.nspname || '.' || t.typname
 	FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 	WHERE` + userSchema + `AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e')
 	UNION ALL
-	SELECT (aclexplode(n.nspacl)).grantee, n.nspname, true FROM pg_namespace n WHERE` + userSchema + `
+	SELECT 'pg_namespace'::regclass, n.oid, 0, n.nspacl, acldefault('n', n.nspowner), n.nspname FROM pg_namespace n WHERE` + userSchema + `
 	UNION ALL
-	SELECT (aclexplode(lanacl)).grantee, lanname, true FROM pg_language
+	SELECT 'pg_language'::regclass, oid, 0, lanacl, acldefault('l', lanowner), lanname FROM pg_language
 	UNION ALL
-	SELECT (aclexplode(fdwacl)).grantee, fdwname, true FROM pg_foreign_data_wrapper
+	SELECT 'pg_foreign_data_wrapper'::regclass, oid, 0, fdwacl, acldefault('F', fdwowner), fdwname FROM pg_foreign_data_wrapper
 	UNION ALL
-	SELECT (aclexplode(srvacl)).grantee, srvname, true FROM pg_foreign_server
+	SELECT 'pg_foreign_server'::regclass, oid, 0, srvacl, acldefault('S', srvowner), srvname FROM pg_foreign_server
+), rights (grantee, object, right_only) AS (
+	SELECT x.grantee, a.object, true FROM named a CROSS JOIN LATERAL (
+		SELECT grantee, privilege_type, is_grantable FROM aclexplode(a.acl)
+		EXCEPT SELECT grantee, privilege_type, is_grantable FROM aclexplode(a.born)
+		EXCEPT SELECT e.grantee, e.privilege_type, e.is_grantable FROM pg_init_privs i CROSS JOIN LATERAL aclexplode(i.initprivs) e
+			WHERE i.objoid = a.oid AND i.classoid = a.class AND i.objsubid = a.sub) x
+	WHERE a.acl IS NOT NULL
 	UNION ALL
 	SELECT unnest(polroles), polrelid::regclass::text, false FROM pg_policy
 	UNION ALL

@@ -161,6 +161,11 @@ func TestRolesThatTheSchemaNames(t *testing.T) {
 		pgtest.Exec(t, f.sourceAdmin, "REVOKE "+right+" FROM "+role)
 		require.Empty(t, f.ask(t, "roles of the schema"), right)
 	}
+	// An owner's own rights, which stand beside those of others, are no grant.
+	pgtest.Exec(t, f.sourceAdmin, "CREATE TABLE owned (id int); ALTER TABLE owned OWNER TO "+role+"; GRANT SELECT ON owned TO "+f.sourceDSN.User())
+	pgtest.Exec(t, f.sourceAdmin, "ALTER SCHEMA public OWNER TO "+role)
+	require.Empty(t, f.ask(t, "roles of the schema"))
+	pgtest.Exec(t, f.sourceAdmin, "DROP TABLE owned; ALTER SCHEMA public OWNER TO "+f.sourceDSN.User())
 	pgtest.Exec(t, f.source, "GRANT SELECT ON t TO "+role)
 	require.Empty(t, f.ask(t, "roles of the schema", func(o *Options) { o.Scope.NoACL = true }))
 	require.Empty(t, f.ask(t, "roles of the schema", func(o *Options) { o.PlatformRole = func(name string) bool { return name == role } }))
