@@ -28,6 +28,7 @@ type options struct {
 	modes      []string
 	contenders []string
 	scale      int
+	turns      int
 	idle       bool
 	sessions   int
 	profile    string
@@ -59,6 +60,9 @@ func run(ctx context.Context, args []string) error {
 	if o.idle {
 		return benchIdle(ctx, o)
 	}
+	if o.turns > 0 {
+		return benchTurns(ctx, o)
+	}
 	return bench(ctx, o)
 }
 
@@ -72,6 +76,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&modes, "modes", "simple,extended,prepared", "query modes of pgbench")
 	f.StringVar(&contenders, "contenders", strings.Join(contenderNames(), ","), "who is measured")
 	f.IntVar(&o.scale, "scale", 10, "scale of pgbench's tables")
+	f.IntVar(&o.turns, "turns", 0, "measure one client instead, which takes so many turns through each contender")
 	f.BoolVar(&o.idle, "idle", false, "measure the memory of idle sessions instead")
 	f.IntVar(&o.sessions, "sessions", 1000, "idle sessions")
 	f.StringVar(&o.profile, "profile", "", "file that gets a CPU profile of Crossfade's proxy")
