@@ -3,8 +3,10 @@ package proxy
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -26,6 +28,10 @@ type engine struct {
 
 	events [maxEvents]syscall.EpollEvent
 	ready  int
+	spins  [2]spin // by what the last look brought: a client's socket, a server's
+	last   uint64  // the seat that had the last turn
+	alone  int     // turns that it has had since another one had one
+	cores  int
 
 	mu struct {
 		sync.Mutex
@@ -43,7 +49,7 @@ func newEngine() (*engine, error) {
 		_ = syscall.Close(fd)
 		return nil, fmt.Errorf("make an epoll instance: %w", err)
 	}
-	e := &engine{fd: fd, file: os.NewFile(uintptr(fd), "epoll")}
+	e := &engine{fd: fd, file: os.NewFile(uintptr(fd), "epoll"), cores: runtime.GOMAXPROCS(0)}
 	e.try = e.look
 	e.mu.seats = map[uint64]*relay{}
 	if e.raw, err = e.file.SyscallConn(); err == nil {
@@ -102,6 +108,9 @@ func (e *engine) run() {
 		for i := range e.ready {
 			ev := &e.events[i]
 			data := uint64(uint32(ev.Fd)) | uint64(uint32(ev.Pad))<<32
+			if e.alone++; e.last != data>>1 {
+				e.last, e.alone = data>>1, 0
+			}
 			e.mu.Lock()
 			r := e.mu.seats[data>>1]
 			e.mu.Unlock()
@@ -117,14 +126,33 @@ func (e *engine) run() {
 // One that has just served several sockets lets the other processes of its core run
 // before it looks for the last time: where the machine is busy, they have the next
 // requests and answers ready by then, and nobody has to be put to sleep and woken.
+//
+// One that serves a single session looks on for a moment, as long as that is mostly
+// worth it: for a client that is alone, being put to sleep and woken is half of what a
+// proxy costs. Where there are several, their servers need the core.
 func (e *engine) await() bool {
-	if e.ready > 1 {
+	switch {
+	case e.ready > 1:
 		if e.look(uintptr(e.fd)) {
 			return true
 		}
 		_, _, _ = syscall.RawSyscall(syscall.SYS_SCHED_YIELD, 0, 0, 0)
+	case e.ready == 1 && e.alone >= lonely && e.cores > 1:
+		if s := &e.spins[e.events[0].Fd&serverBit]; s.worth() && s.note(e.lookFor(spinTime)) {
+			return true
+		}
 	}
 	return e.raw.Read(e.try) == nil
+}
+
+// lookFor looks again and again.
+func (e *engine) lookFor(d time.Duration) bool {
+	for began := time.Now(); time.Since(began) < d; {
+		if e.look(uintptr(e.fd)) {
+			return true
+		}
+	}
+	return false
 }
 
 // look takes the list of sockets with something to read, without waiting.
