@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -99,8 +100,11 @@ func (l *line) ask(request []byte) (time.Duration, error) {
 	}
 	for n := 0; ; {
 		m, err := syscall.Read(fd, l.buf[n:])
-		if err != nil || m == 0 {
-			return 0, fmt.Errorf("read through %s: %d bytes, %w", l.c.name, m, err)
+		if err == nil && m == 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return 0, fmt.Errorf("read through %s: %w", l.c.name, err)
 		}
 		if n += m; bytes.HasSuffix(l.buf[:n], readyForQuery) {
 			if l.buf[0] == 'E' {

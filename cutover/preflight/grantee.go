@@ -11,7 +11,7 @@ import (
 // default privileges name, each with one object that does. What belongs to an
 // extension is not asked: its script sets the privileges. Nor are privileges that an
 // object has from its birth, as its owner's, or from initdb, as those of public before
-// 15: pg_dump leaves them out.
+// 15: pg_dump leaves them out. It names an owner who has lost some of them.
 const grantees = `
 WITH named (class, oid, sub, acl, born, object) AS (
 	SELECT 'pg_class'::regclass, c.oid, a.attnum::int, a.attacl, NULL::aclitem[], n.nspname || '.' || c.relname
@@ -38,10 +38,13 @@ WITH named (class, oid, sub, acl, born, object) AS (
 	SELECT 'pg_foreign_server'::regclass, oid, 0, srvacl, acldefault('S', srvowner), srvname FROM pg_foreign_server
 ), rights (grantee, object, right_only) AS (
 	SELECT x.grantee, a.object, true FROM named a CROSS JOIN LATERAL (
-		SELECT grantee, privilege_type, is_grantable FROM aclexplode(a.acl)
+		(SELECT grantee, privilege_type, is_grantable FROM aclexplode(a.born)
+		EXCEPT SELECT grantee, privilege_type, is_grantable FROM aclexplode(a.acl))
+		UNION ALL
+		(SELECT grantee, privilege_type, is_grantable FROM aclexplode(a.acl)
 		EXCEPT SELECT grantee, privilege_type, is_grantable FROM aclexplode(a.born)
 		EXCEPT SELECT e.grantee, e.privilege_type, e.is_grantable FROM pg_init_privs i CROSS JOIN LATERAL aclexplode(i.initprivs) e
-			WHERE i.objoid = a.oid AND i.classoid = a.class AND i.objsubid = a.sub) x
+			WHERE i.objoid = a.oid AND i.classoid = a.class AND i.objsubid = a.sub)) x
 	WHERE a.acl IS NOT NULL
 	UNION ALL
 	SELECT unnest(polroles), polrelid::regclass::text, false FROM pg_policy

@@ -165,6 +165,8 @@ func TestRolesThatTheSchemaNames(t *testing.T) {
 	pgtest.Exec(t, f.sourceAdmin, "CREATE TABLE owned (id int); ALTER TABLE owned OWNER TO "+role+"; GRANT SELECT ON owned TO "+f.sourceDSN.User())
 	pgtest.Exec(t, f.sourceAdmin, "ALTER SCHEMA public OWNER TO "+role)
 	require.Empty(t, f.ask(t, "roles of the schema"))
+	pgtest.Exec(t, f.sourceAdmin, "REVOKE INSERT ON owned FROM "+role)
+	require.Equal(t, want, short(f.ask(t, "roles of the schema")), "what its owner has lost is written down with its name")
 	pgtest.Exec(t, f.sourceAdmin, "DROP TABLE owned; ALTER SCHEMA public OWNER TO "+f.sourceDSN.User())
 	pgtest.Exec(t, f.source, "GRANT SELECT ON t TO "+role)
 	require.Empty(t, f.ask(t, "roles of the schema", func(o *Options) { o.Scope.NoACL = true }))

@@ -44,6 +44,7 @@ func (d *daemon) open(ctx context.Context) error {
 	})
 }
 
+// openOnce is one attempt; letIn is called when both sides have let us in.
 func (d *daemon) openOnce(ctx context.Context, letIn func()) error {
 	target, err := pg.Connect(ctx, d.cfg.Target, pg.WithName("open"))
 	if err != nil {
