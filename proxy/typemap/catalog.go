@@ -58,9 +58,14 @@ func scan(text []byte) catalogQuery {
 	not, bare := others(words)
 	for i := range words {
 		for _, j := range compared(words, i, not, bare) {
-			if n, ok := parameter(words[j]); ok {
-				q.params = append(q.params, n)
-			} else if b := words[j][0]; b == '\'' || b >= '0' && b <= '9' {
+			// The text's byte and not the word's: an identifier in quotes may be empty, or look
+			// like a parameter or a string.
+			switch b := text[spans[j].from]; {
+			case b == '$':
+				if n, ok := parameter(words[j]); ok {
+					q.params = append(q.params, n)
+				}
+			case b == '\'' || b >= '0' && b <= '9':
 				q.literals = append(q.literals, spans[j])
 			}
 		}
@@ -85,8 +90,8 @@ func containsFold(text, lower []byte) bool {
 }
 
 // split cuts a statement into words, numbers, $n and single other bytes, in lower case.
-// Quoted identifiers lose their quotes, of strings the quotes are left, comments are left
-// out. It returns where each stands, too.
+// Quoted identifiers lose their quotes (so a word may be empty), of strings the quotes are
+// left, comments are left out. It returns where each stands, too.
 func split(text []byte) (words []string, spans []span) {
 	for i := 0; i < len(text); {
 		b := text[i]
@@ -162,7 +167,7 @@ func others(words []string) (names map[string]bool, bare bool) {
 		if next < len(words) && words[next] == "as" {
 			next++
 		}
-		if next < len(words) && wordByte(words[next][0]) && !notAlias[words[next]] {
+		if next < len(words) && words[next] != "" && wordByte(words[next][0]) && !notAlias[words[next]] {
 			names[words[next]] = true
 		}
 	}

@@ -76,26 +76,58 @@ func TestMapIsABijection(t *testing.T) {
 	})
 }
 
+// catalogQueries are queries of the catalog, and which of their parameters are numbers
+// of types.
+var catalogQueries = map[string][]int{
+	"SELECT typname FROM pg_type WHERE oid = $1":                                                            {0},
+	"SELECT t.typname FROM pg_catalog.pg_type AS t JOIN pg_namespace n ON n.oid = $1 WHERE t.oid = $2":      {1},
+	"select 1 from PG_TYPE T where T.OID = ANY ($1::oid[]) and typelem in ($2, $3)":                         {0, 1, 2},
+	"WITH x AS (SELECT * FROM pg_type) SELECT * FROM x ti WHERE ti.oid = any($1::oid[])":                    {0},
+	"SELECT a.attname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = $1":       nil,
+	"SELECT 1 FROM pg_class c, pg_type t WHERE c.oid = $1":                                                  nil,
+	"SELECT relname FROM pg_class WHERE oid = $1":                                                           nil,
+	"SELECT oid FROM mine WHERE oid = $1":                                                                   nil,
+	"SELECT enumlabel FROM pg_enum WHERE enumtypid = $1 -- oid = $2":                                        {0},
+	"SELECT 't.oid = $1' FROM pg_type t WHERE typname = $1":                                                 nil,
+	"SELECT \"t\".\"oid\" FROM pg_type \"t\" WHERE \"t\".\"oid\" = $12 /* pg_class */":                      {11},
+	"SELECT rngsubtype FROM pg_range WHERE rngtypid = $1 AND EXISTS (SELECT FROM pg_type WHERE typname='x'": {0},
+	// Identifiers in quotes may be anything, and nothing at all.
+	"SELECT 1 FROM pg_class \"\" JOIN pg_type t ON t.oid = \"\" WHERE t.oid = $1":    {0},
+	"SELECT 1 FROM pg_type \"\" WHERE oid IN (\"\", $2, \"\") AND oid = \"\"":        {1},
+	"SELECT 1 FROM pg_type t WHERE t.oid = \"$1\" OR t.oid = \"'\" OR t.oid = \"7\"": nil,
+	"SELECT 1 FROM pg_type WHERE typelem = \"\"":                                     nil,
+	"SELECT 1 FROM pg_class \"\"":                                                    nil,
+}
+
 func TestScanFindsTheNumbersOfTypes(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string][]int{
-		"SELECT typname FROM pg_type WHERE oid = $1":                                                            {0},
-		"SELECT t.typname FROM pg_catalog.pg_type AS t JOIN pg_namespace n ON n.oid = $1 WHERE t.oid = $2":      {1},
-		"select 1 from PG_TYPE T where T.OID = ANY ($1::oid[]) and typelem in ($2, $3)":                         {0, 1, 2},
-		"WITH x AS (SELECT * FROM pg_type) SELECT * FROM x ti WHERE ti.oid = any($1::oid[])":                    {0},
-		"SELECT a.attname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = $1":       nil,
-		"SELECT 1 FROM pg_class c, pg_type t WHERE c.oid = $1":                                                  nil,
-		"SELECT relname FROM pg_class WHERE oid = $1":                                                           nil,
-		"SELECT oid FROM mine WHERE oid = $1":                                                                   nil,
-		"SELECT enumlabel FROM pg_enum WHERE enumtypid = $1 -- oid = $2":                                        {0},
-		"SELECT 't.oid = $1' FROM pg_type t WHERE typname = $1":                                                 nil,
-		"SELECT \"t\".\"oid\" FROM pg_type \"t\" WHERE \"t\".\"oid\" = $12 /* pg_class */":                      {11},
-		"SELECT rngsubtype FROM pg_range WHERE rngtypid = $1 AND EXISTS (SELECT FROM pg_type WHERE typname='x'": {0},
-	} {
-		require.Equal(t, want, scan([]byte(text)).params, text)
+	for text, want := range catalogQueries {
+		q := scan([]byte(text))
+		require.Equal(t, want, q.params, text)
+		require.Empty(t, q.literals, text)
 	}
 	require.False(t, scan([]byte("SELECT 1")).catalog)
 	require.True(t, scan([]byte("SELECT oid FROM Pg_Type")).catalog)
 	require.True(t, scan([]byte("select $1::text::regtype::oid")).catalog)
 	require.Empty(t, scan([]byte("SELECT kind::regtype FROM blobs WHERE oid = $1")).params, "not the number of a type")
+}
+
+// FuzzScan: whatever a statement says, the numbers found in it stand in it and look like
+// numbers or strings.
+func FuzzScan(f *testing.F) {
+	for text := range catalogQueries {
+		f.Add([]byte(text))
+	}
+	f.Add([]byte("SELECT t.oid FROM pg_type t WHERE t.oid IN ('16500', 16501) /* '' */ OR t.typelem = ANY('{16500}')"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		q := scan(text)
+		for _, l := range q.literals {
+			require.Contains(t, "'0123456789", string(text[l.from]))
+			require.Less(t, l.from, l.to)
+			require.LessOrEqual(t, l.to, len(text))
+		}
+		for _, p := range q.params {
+			require.GreaterOrEqual(t, p, 0)
+		}
+	})
 }
