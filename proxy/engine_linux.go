@@ -3,8 +3,8 @@ package proxy
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -28,19 +28,20 @@ type engine struct {
 
 	events [maxEvents]syscall.EpollEvent
 	ready  int
-	spins  [2]spin // by what the last look brought: a client's socket, a server's
-	last   uint64  // the seat that had the last turn
-	alone  int     // turns that it has had since another one had one
-	cores  int
+	spins  [2]spin     // by what the last look brought: a client's socket, a server's
+	last   uint64      // the seat that had the last turn
+	alone  int         // turns that it has had since another one had one
+	may    *permission // to look on
 
-	mu struct {
+	filled atomic.Int64 // seats that are taken
+	mu     struct {
 		sync.Mutex
 		seats map[uint64]*relay
 		next  uint64
 	}
 }
 
-func newEngine() (*engine, error) {
+func newEngine(may *permission) (*engine, error) {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("make an epoll instance: %w", err)
@@ -49,7 +50,7 @@ func newEngine() (*engine, error) {
 		_ = syscall.Close(fd)
 		return nil, fmt.Errorf("make an epoll instance: %w", err)
 	}
-	e := &engine{fd: fd, file: os.NewFile(uintptr(fd), "epoll"), cores: runtime.GOMAXPROCS(0)}
+	e := &engine{fd: fd, file: os.NewFile(uintptr(fd), "epoll"), may: may}
 	e.try = e.look
 	e.mu.seats = map[uint64]*relay{}
 	if e.raw, err = e.file.SyscallConn(); err == nil {
@@ -73,6 +74,7 @@ func (e *engine) add(r *relay, client, server int) uint64 {
 	key := e.mu.next
 	e.mu.seats[key] = r
 	e.mu.Unlock()
+	e.filled.Add(1)
 	if e.watch(client, key<<1) != nil {
 		e.forget(key)
 		return 0
@@ -94,7 +96,11 @@ func (e *engine) forget(key uint64) {
 	e.mu.Lock()
 	delete(e.mu.seats, key)
 	e.mu.Unlock()
+	e.filled.Add(-1)
 }
+
+// sessions is how many sessions it has.
+func (e *engine) sessions() int { return int(e.filled.Load()) }
 
 func (e *engine) remove(key uint64, client, server int) {
 	_ = syscall.EpollCtl(e.fd, syscall.EPOLL_CTL_DEL, client, nil)
@@ -137,9 +143,13 @@ func (e *engine) await() bool {
 			return true
 		}
 		_, _, _ = syscall.RawSyscall(syscall.SYS_SCHED_YIELD, 0, 0, 0)
-	case e.ready == 1 && e.alone >= lonely && e.cores > 1:
-		if s := &e.spins[e.events[0].Fd&serverBit]; s.worth() && s.note(e.lookFor(spinTime)) {
-			return true
+	case e.ready == 1 && e.alone >= lonely:
+		if s := &e.spins[e.events[0].Fd&serverBit]; s.worth() && e.may.take() {
+			paid := s.note(e.lookFor(spinTime))
+			e.may.giveBack()
+			if paid {
+				return true
+			}
 		}
 	}
 	return e.raw.Read(e.try) == nil

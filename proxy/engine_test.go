@@ -224,3 +224,40 @@ func TestEnginesShare(t *testing.T) {
 	ask(t, near, rowAnswer())
 	g.Wait()
 }
+
+// TestManySessionsShareTheEngines: the one too many for an engine is another one's, and
+// is served like all others.
+func TestManySessionsShareTheEngines(t *testing.T) {
+	needEngine(t)
+	p, answer := bare(t, false), rowAnswer()
+	list := *p.engines.running.Load()
+	if len(list) == 1 {
+		t.Skip("a machine with one core has one engine")
+	}
+	nears := make([]net.Conn, fullHouse+1)
+	for i := range nears {
+		near, r := echo(t, answer, played{in: p})
+		nears[i] = near
+		ask(t, near, answer)
+		require.True(t, r.seated())
+		seated := 0
+		for _, e := range list {
+			seated += e.sessions()
+		}
+		require.Equal(t, i+1, seated)
+	}
+	require.Equal(t, fullHouse, list[0].sessions())
+	for _, near := range nears {
+		ask(t, near, answer)
+	}
+	_, r := echo(t, answer, played{in: p})
+	require.NotSame(t, list[0], r.mu.seat.engine)
+	_, err := r.seize(within(t))
+	require.NoError(t, err)
+	seated := 0
+	for _, e := range list {
+		seated += e.sessions()
+	}
+	require.Equal(t, len(nears), seated, "a session that is handed over counts no longer")
+	r.unseize()
+}

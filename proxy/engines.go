@@ -11,21 +11,44 @@ import (
 // the server behind it needs cores too.
 const maxEngines = 4
 
+// fullHouse is how many sessions an engine has before further ones are shared out among
+// all engines. Few clients are served best by half of the cores. Where there are many,
+// and their servers run on the same machine, each engine is one thread among dozens
+// that want a core, and waits for its turn most of the time: with two of them the proxy
+// waits half as long.
+const fullHouse = 32
+
 // engines are those that run; none before Run and after it, none on other systems
 // than Linux, and none where Config.Pumps says so.
 type engines struct {
 	running atomic.Pointer[[]*engine]
 	wait    sync.WaitGroup
+	usual   uint64     // how many there are before they are crowded
+	looking permission // to look on: for no more of them than usual, and the servers need a core too
 }
+
+// permission is had by so many at a time.
+type permission struct{ left atomic.Int64 }
+
+func (p *permission) take() bool {
+	if p.left.Add(-1) >= 0 {
+		return true
+	}
+	p.left.Add(1)
+	return false
+}
+
+func (p *permission) giveBack() { p.left.Add(1) }
 
 // start makes the engines. Without them the pumps do everything, so that is no error.
 func (g *engines) start(p *Proxy) {
 	if p.cfg.Pumps {
 		return
 	}
+	cores := runtime.GOMAXPROCS(0)
 	var list []*engine
-	for range min(maxEngines, max(1, runtime.GOMAXPROCS(0)/2)) {
-		e, err := newEngine()
+	for range min(maxEngines, cores) {
+		e, err := newEngine(&g.looking)
 		if err != nil {
 			if !errors.Is(err, errors.ErrUnsupported) {
 				p.log.Warn().Err(err).Msg("sessions are served by goroutines")
@@ -36,6 +59,10 @@ func (g *engines) start(p *Proxy) {
 		g.wait.Go(e.run)
 	}
 	if len(list) > 0 {
+		g.usual = uint64(min(len(list), max(1, cores/2)))
+		if cores > 1 {
+			g.looking.left.Store(int64(g.usual))
+		}
 		g.running.Store(&list)
 	}
 }
@@ -50,11 +77,27 @@ func (g *engines) stop() {
 	g.wait.Wait()
 }
 
-// pick returns the engine of a session, nil for none.
+// pick returns the engine that a session is to be in, nil for none.
 func (g *engines) pick(id uint64) *engine {
 	list := g.running.Load()
 	if list == nil {
 		return nil
 	}
-	return (*list)[id%uint64(len(*list))]
+	return choose(*list, int(id%g.usual))
+}
+
+// choose takes the engine at place usual or, where that is crowded, the one with the
+// fewest sessions.
+func choose[E interface{ sessions() int }](list []E, usual int) E {
+	best := list[usual]
+	least := best.sessions()
+	if least < fullHouse {
+		return best
+	}
+	for _, e := range list {
+		if n := e.sessions(); n < least {
+			best, least = e, n
+		}
+	}
+	return best
 }

@@ -27,3 +27,39 @@ func TestSpinFollowsWhatPays(t *testing.T) {
 	require.Greater(t, looked(&s, waits, func(i int) bool { return i%4 > 0 }), waits/2, "three of four are enough")
 	require.Less(t, looked(&s, waits, func(i int) bool { return i%2 == 0 }), waits/10, "one of two is not")
 }
+
+func TestPermissionIsHadBySoManyAtATime(t *testing.T) {
+	t.Parallel()
+	var p permission
+	require.False(t, p.take(), "none is to be had")
+	p.left.Store(2)
+	require.True(t, p.take())
+	require.True(t, p.take())
+	require.False(t, p.take())
+	p.giveBack()
+	require.True(t, p.take())
+}
+
+// crew stands for an engine with so many sessions.
+type crew struct{ n int }
+
+func (c *crew) sessions() int { return c.n }
+
+func TestCrowdedEnginesShare(t *testing.T) {
+	t.Parallel()
+	list := []*crew{{}, {}, {}}
+	for range fullHouse {
+		choose(list, 0).n++
+	}
+	require.Equal(t, []*crew{{fullHouse}, {}, {}}, list, "few sessions keep together")
+	for range 2 * fullHouse {
+		choose(list, 0).n++
+	}
+	require.Equal(t, []*crew{{fullHouse}, {fullHouse}, {fullHouse}}, list, "more fill up the others")
+	for range 30 {
+		choose(list, 0).n++
+	}
+	require.Equal(t, []*crew{{fullHouse + 10}, {fullHouse + 10}, {fullHouse + 10}}, list)
+	list[0].n = fullHouse - 1
+	require.Same(t, list[0], choose(list, 0))
+}

@@ -51,15 +51,11 @@ func (b pgbench) shoot(ctx context.Context, c *contender, mode string, clients i
 	defer os.RemoveAll(logs)
 	cmd := b.command(ctx, c.port, "-n", "-S", "-M", mode, "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2)),
 		"-T", strconv.Itoa(int((warmUp + length).Seconds())), "-l", "--log-prefix", filepath.Join(logs, "l"))
-	var before int
-	warm := time.AfterFunc(warmUp, func() { before = c.ticks() })
+	meter := measure(c)
 	out, err := cmd.CombinedOutput()
+	used := meter.stop()
 	if err != nil {
 		return shot{}, fmt.Errorf("pgbench through %s: %w: %s", c.name, err, bytes.TrimSpace(out))
-	}
-	used := c.ticks()
-	if warm.Stop() {
-		return shot{}, fmt.Errorf("pgbench through %s ended too early: %s", c.name, bytes.TrimSpace(out))
 	}
 	s := shot{}
 	done, err := transactions(logs)
@@ -76,7 +72,8 @@ func (b pgbench) shoot(ctx context.Context, c *contender, mode string, clients i
 		}
 	}
 	if n := float64(len(s.latencies)); n > 0 {
-		s.tps, s.cpu = n/length.Seconds(), float64(used-before)*microsecondsPerTick/n
+		spent := used.between(time.UnixMicro(end).Add(-length), time.UnixMicro(end))
+		s.tps, s.cpu = n/length.Seconds(), float64(spent)*microsecondsPerTick/n
 	}
 	return s, nil
 }
