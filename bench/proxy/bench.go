@@ -23,7 +23,7 @@ type field struct {
 func set(ctx context.Context, o options) (*field, error) {
 	cluster, err := pgcluster.Start(ctx, pgcluster.Config{
 		HBA:      []string{"host all all 127.0.0.1/32 trust"},
-		Settings: map[string]string{"max_connections": fmt.Sprint(max(300, o.sessions+100)), "shared_buffers": "256MB", "autovacuum": "off"},
+		Settings: map[string]string{"max_connections": fmt.Sprint(max(o.sessions, slices.Max(o.clients)*len(o.contenders))+100), "shared_buffers": "256MB", "autovacuum": "off"},
 	})
 	if err != nil {
 		return nil, err
@@ -77,26 +77,55 @@ func bench(ctx context.Context, o options) (err error) {
 				return err
 			}
 			printCase(mode, clients, f.contenders, shots)
-			load.note(shots[direct])
+			load.note(shots[direct], o.slices)
 		}
 	}
 	load.warn()
 	return nil
 }
 
-// interleave runs the rounds of one case, each in another order.
+// interleave runs the rounds of one case. Each has server processes of its own, and
+// slices in which one contender after the other has the machine, each time in another
+// order: whatever else the machine does for longer than a second meets all of them.
 func (f *field) interleave(ctx context.Context, o options, mode string, clients int) (map[string][]shot, error) {
 	shots := map[string][]shot{}
-	order := slices.Clone(f.contenders)
 	for range o.rounds {
-		for _, c := range order {
-			s, err := f.bench.shoot(ctx, c, mode, clients, o.round)
-			if err != nil {
-				return nil, err
+		if err := f.round(ctx, o, mode, clients, shots); err != nil {
+			return nil, err
+		}
+	}
+	return shots, nil
+}
+
+func (f *field) round(ctx context.Context, o options, mode string, clients int, shots map[string][]shot) error {
+	var runners []*runner
+	defer func() {
+		for _, r := range runners {
+			r.close()
+		}
+	}()
+	for _, c := range f.contenders {
+		r, err := f.bench.run(ctx, c, mode, clients)
+		if err != nil {
+			return err
+		}
+		runners = append(runners, r)
+	}
+	order := slices.Clone(runners)
+	for i := range o.slices + 1 {
+		for _, r := range order {
+			if err := r.slice(ctx, o.slice, i < o.slices); err != nil {
+				return err
 			}
-			shots[c.name] = append(shots[c.name], s)
 		}
 		order = append(order[1:], order[0])
 	}
-	return shots, nil
+	for _, r := range runners {
+		s, err := r.shots()
+		if err != nil {
+			return err
+		}
+		shots[r.c.name] = append(shots[r.c.name], s...)
+	}
+	return nil
 }

@@ -1,11 +1,11 @@
 // Command proxy measures Crossfade's proxy against PgBouncer in session mode and
 // HAProxy in TCP mode, and against no proxy at all, with pgbench -S on this machine.
 //
-// It starts a PostgreSQL of its own and everything that stands before it. Rounds
-// are interleaved, the contenders in rotating order, so that whatever else the
-// machine does hits all of them: the ratios mean something where the figures do
-// not. Run it by make bench-proxy; make bench-proxy-idle has the memory of idle
-// sessions.
+// It starts a PostgreSQL of its own and everything that stands before it. All
+// contenders have their pgbench at the same time, of which one runs, in slices of half
+// a second and in rotating order, and the others are stopped, so that whatever else the
+// machine does hits all of them: the ratios mean something where the figures do not.
+// Run it by make bench-proxy; make bench-proxy-idle has the memory of idle sessions.
 package main
 
 import (
@@ -22,8 +22,9 @@ import (
 )
 
 type options struct {
-	round      time.Duration
 	rounds     int
+	slices     int
+	slice      time.Duration
 	clients    []int
 	modes      []string
 	contenders []string
@@ -70,8 +71,9 @@ func parse(args []string) (options, error) {
 	o := options{}
 	var clients, modes, contenders string
 	f := flag.NewFlagSet("bench/proxy", flag.ContinueOnError)
-	f.DurationVar(&o.round, "round", 3*time.Second, "length of one run of pgbench, behind its warm-up of 2 s")
-	f.IntVar(&o.rounds, "rounds", 5, "runs of each contender in each case")
+	f.IntVar(&o.rounds, "rounds", 3, "rounds of each case, with new server processes each")
+	f.IntVar(&o.slices, "slices", 8, "slices of each contender in a round")
+	f.DurationVar(&o.slice, "slice", 500*time.Millisecond, "length of a slice")
 	f.StringVar(&clients, "clients", "1,16,64", "numbers of clients")
 	f.StringVar(&modes, "modes", "simple,extended,prepared", "query modes of pgbench")
 	f.StringVar(&contenders, "contenders", strings.Join(contenderNames(), ","), "who is measured")
@@ -93,8 +95,8 @@ func parse(args []string) (options, error) {
 		o.clients = append(o.clients, n)
 	}
 	o.modes, o.contenders = strings.Split(modes, ","), strings.Split(contenders, ",")
-	if o.rounds < 1 || o.round < time.Second {
-		return o, errors.New("at least one round of at least a second is needed")
+	if o.rounds < 1 || o.slices < 1 || o.slice < 100*time.Millisecond {
+		return o, errors.New("at least one round with a slice of at least 100 ms is needed")
 	}
 	return o, nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 func describe(o options) {
-	fmt.Printf("%d cores, %s; %d rounds of %s each, interleaved; load %s\n", runtime.NumCPU(), processor(), o.rounds, o.round, loadAverage())
+	fmt.Printf("%d cores, %s; %d rounds of %d slices of %s each, interleaved; load %s\n", runtime.NumCPU(), processor(), o.rounds, o.slices, o.slice, loadAverage())
 	fmt.Println("CPU is that of the proxy's process for each transaction; ratios are to PgBouncer's median.")
 	fmt.Printf("\n%-9s %7s  %-10s %9s %6s %9s %9s %9s %8s\n", "mode", "clients", "contender", "tps", "ratio", "p50 us", "p99 us", "added us", "CPU us")
 }
@@ -71,10 +71,11 @@ const maxSpread = 1.2
 
 func newLoad() *load { return &load{before: loadAverage()} }
 
-func (l *load) note(plain []shot) {
+// note takes in the slices of the server itself, so many in a round.
+func (l *load) note(plain []shot, inRound int) {
 	var v []float64
-	for _, s := range plain {
-		v = append(v, s.tps)
+	for round := range slices.Chunk(plain, inRound) {
+		v = append(v, medianOf(round, func(s shot) float64 { return s.tps }))
 	}
 	if len(v) > 1 {
 		l.spread = max(l.spread, slices.Max(v)/slices.Min(v))
