@@ -12,11 +12,11 @@ import (
 const maxEngines = 4
 
 // fullHouse is how many sessions an engine has before further ones are shared out among
-// all engines. Few clients are served best by half of the cores. Where there are many,
-// and their servers run on the same machine, each engine is one thread among dozens
-// that want a core, and waits for its turn most of the time: with two of them the proxy
+// all engines. Few clients are served best by half of the cores. Where there are more,
+// and their servers run on the same machine, each engine is one thread among many that
+// want a core, and waits for its turn most of the time: with two of them the proxy
 // waits half as long.
-const fullHouse = 32
+const fullHouse = 8
 
 // engines are those that run; none before Run and after it, none on other systems
 // than Linux, and none where Config.Pumps says so.

@@ -23,7 +23,7 @@ type field struct {
 func set(ctx context.Context, o options) (*field, error) {
 	cluster, err := pgcluster.Start(ctx, pgcluster.Config{
 		HBA:      []string{"host all all 127.0.0.1/32 trust"},
-		Settings: map[string]string{"max_connections": fmt.Sprint(max(o.sessions, slices.Max(o.clients)*len(o.contenders))+100), "shared_buffers": "256MB", "autovacuum": "off"},
+		Settings: map[string]string{"max_connections": fmt.Sprint(max(o.sessions, slices.Max(o.clients)*len(o.contenders)) + 100), "shared_buffers": "256MB", "autovacuum": "off"},
 	})
 	if err != nil {
 		return nil, err

@@ -85,7 +85,7 @@ func (b pgbench) run(ctx context.Context, c *contender, mode string, clients int
 		defer close(r.done)
 		_ = r.cmd.Wait()
 	}()
-	if err := r.begins(ctx); err == nil {
+	if err = r.begins(ctx); err == nil {
 		err = r.wait(ctx, warmUp)
 	}
 	if err == nil {
