@@ -133,10 +133,12 @@ func (c *checker) missing() {
 	}
 }
 
+// repeated looks for ids that two transactions of those that took place were given.
+// Called behind row.
 func (c *checker) repeated(ops []Operation) {
 	first := map[ID]Token{}
 	for _, o := range ops {
-		if o.Outcome == Failed {
+		if o.Outcome == Failed || o.Outcome == Unknown && c.seen[o.Token] == 0 {
 			continue
 		}
 		for _, id := range o.IDs {

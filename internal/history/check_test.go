@@ -91,6 +91,18 @@ func TestCheck(t *testing.T) {
 				ops[2].IDs = []history.ID{{Sequence: "s", Value: 14}}
 				return ops
 			}},
+		"id of an unknown transaction that is not there again": {
+			ops: func(ops []history.Operation) []history.Operation {
+				ops[4].IDs = []history.ID{{Sequence: "s", Value: 14}}
+				return ops
+			}},
+		"id of an unknown transaction that is there again": {
+			sql: `INSERT INTO ledger (client, seq, kind, prev, side, ids) VALUES (2, 2, 'test', 1, 'a', '{14}')`,
+			ops: func(ops []history.Operation) []history.Operation {
+				ops[4].IDs = []history.ID{{Sequence: "s", Value: 14}}
+				return ops
+			},
+			count: finding(func(r *history.Result) *history.Finding { return &r.Repeated }), want: 1, says: "s 14"},
 		"source answers after the target": {
 			sql: `UPDATE ledger SET side = 'a' WHERE client = 2 AND seq = 3`,
 			ops: func(ops []history.Operation) []history.Operation {

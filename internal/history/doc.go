@@ -26,6 +26,7 @@
 //   - the invariants of the application's data, each a query.
 //
 // A transaction whose outcome the client does not know may be there once or not
-// at all. Ids of failed transactions are not counted: PostgreSQL may hand them
-// out again after a crash.
+// at all. Ids of transactions that did not take place, failed ones and unknown ones
+// that are not there, are not counted: PostgreSQL may hand them out again after a
+// crash, which takes back what no commit has made last.
 package history
