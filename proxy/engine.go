@@ -95,7 +95,7 @@ func (r *relay) handOver() {
 // enough. Called with mu locked, by the server's pump.
 func (r *relay) offer() {
 	st := &r.mu.seat
-	if st.leaving || r.attention.Load() || !r.mu.tracker.Boundary() || r.p.engines.pick(r.id) == nil ||
+	if st.leaving || r.attention.Load() || !r.mu.tracker.Boundary() || !r.p.engines.any() ||
 		r.in.raw == nil || r.mu.server.in.raw == nil {
 		return
 	}

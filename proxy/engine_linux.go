@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -26,22 +25,21 @@ type engine struct {
 	raw  syscall.RawConn
 	try  func(fd uintptr) bool // look, made once: a method value allocates
 
-	events [maxEvents]syscall.EpollEvent
-	ready  int
-	spins  [2]spin     // by what the last look brought: a client's socket, a server's
-	last   uint64      // the seat that had the last turn
-	alone  int         // turns that it has had since another one had one
-	may    *permission // to look on
+	events  [maxEvents]syscall.EpollEvent
+	ready   int
+	spins   [2]spin       // by what the last look brought: a client's socket, a server's
+	last    uint64        // the seat that had the last turn
+	alone   int           // turns that it has had since another one had one
+	looking chan struct{} // has a place for each engine that may look on
 
-	filled atomic.Int64 // seats that are taken
-	mu     struct {
+	mu struct {
 		sync.Mutex
 		seats map[uint64]*relay
 		next  uint64
 	}
 }
 
-func newEngine(may *permission) (*engine, error) {
+func newEngine(looking chan struct{}) (*engine, error) {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("make an epoll instance: %w", err)
@@ -50,7 +48,7 @@ func newEngine(may *permission) (*engine, error) {
 		_ = syscall.Close(fd)
 		return nil, fmt.Errorf("make an epoll instance: %w", err)
 	}
-	e := &engine{fd: fd, file: os.NewFile(uintptr(fd), "epoll"), may: may}
+	e := &engine{fd: fd, file: os.NewFile(uintptr(fd), "epoll"), looking: looking}
 	e.try = e.look
 	e.mu.seats = map[uint64]*relay{}
 	if e.raw, err = e.file.SyscallConn(); err == nil {
@@ -74,7 +72,6 @@ func (e *engine) add(r *relay, client, server int) uint64 {
 	key := e.mu.next
 	e.mu.seats[key] = r
 	e.mu.Unlock()
-	e.filled.Add(1)
 	if e.watch(client, key<<1) != nil {
 		e.forget(key)
 		return 0
@@ -96,11 +93,14 @@ func (e *engine) forget(key uint64) {
 	e.mu.Lock()
 	delete(e.mu.seats, key)
 	e.mu.Unlock()
-	e.filled.Add(-1)
 }
 
 // sessions is how many sessions it has.
-func (e *engine) sessions() int { return int(e.filled.Load()) }
+func (e *engine) sessions() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.mu.seats)
+}
 
 func (e *engine) remove(key uint64, client, server int) {
 	_ = syscall.EpollCtl(e.fd, syscall.EPOLL_CTL_DEL, client, nil)
@@ -144,15 +144,22 @@ func (e *engine) await() bool {
 		}
 		_, _, _ = syscall.RawSyscall(syscall.SYS_SCHED_YIELD, 0, 0, 0)
 	case e.ready == 1 && e.alone >= lonely:
-		if s := &e.spins[e.events[0].Fd&serverBit]; s.worth() && e.may.take() {
-			paid := s.note(e.lookFor(spinTime))
-			e.may.giveBack()
-			if paid {
-				return true
-			}
+		if s := &e.spins[e.events[0].Fd&serverBit]; s.worth() && e.lookOn(s) {
+			return true
 		}
 	}
 	return e.raw.Read(e.try) == nil
+}
+
+// lookOn looks for spinTime, unless as many others do as may.
+func (e *engine) lookOn(s *spin) bool {
+	select {
+	case e.looking <- struct{}{}:
+		defer func() { <-e.looking }()
+		return s.note(e.lookFor(spinTime))
+	default:
+		return false
+	}
 }
 
 // lookFor looks again and again.

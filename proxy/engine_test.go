@@ -234,17 +234,23 @@ func TestManySessionsShareTheEngines(t *testing.T) {
 	if len(list) == 1 {
 		t.Skip("a machine with one core has one engine")
 	}
+	for _, e := range list {
+		require.Equal(t, list[0].looking, e.looking, "they look on in turns")
+		require.LessOrEqual(t, cap(e.looking), runtime.GOMAXPROCS(0)/2, "and leave cores to others")
+	}
+	all := func() (n int) {
+		for _, e := range list {
+			n += e.sessions()
+		}
+		return n
+	}
 	nears := make([]net.Conn, fullHouse+1)
 	for i := range nears {
 		near, r := echo(t, answer, played{in: p})
 		nears[i] = near
 		ask(t, near, answer)
 		require.True(t, r.seated())
-		seated := 0
-		for _, e := range list {
-			seated += e.sessions()
-		}
-		require.Equal(t, i+1, seated)
+		require.Equal(t, i+1, all())
 	}
 	require.Equal(t, fullHouse, list[0].sessions())
 	for _, near := range nears {
@@ -254,10 +260,6 @@ func TestManySessionsShareTheEngines(t *testing.T) {
 	require.NotSame(t, list[0], r.mu.seat.engine)
 	_, err := r.seize(within(t))
 	require.NoError(t, err)
-	seated := 0
-	for _, e := range list {
-		seated += e.sessions()
-	}
-	require.Equal(t, len(nears), seated, "a session that is handed over counts no longer")
+	require.Equal(t, len(nears), all(), "a session that is handed over counts no longer")
 	r.unseize()
 }

@@ -23,22 +23,8 @@ const fullHouse = 8
 type engines struct {
 	running atomic.Pointer[[]*engine]
 	wait    sync.WaitGroup
-	usual   uint64     // how many there are before they are crowded
-	looking permission // to look on: for no more of them than usual, and the servers need a core too
+	usual   uint64 // how many there are before they are crowded
 }
-
-// permission is had by so many at a time.
-type permission struct{ left atomic.Int64 }
-
-func (p *permission) take() bool {
-	if p.left.Add(-1) >= 0 {
-		return true
-	}
-	p.left.Add(1)
-	return false
-}
-
-func (p *permission) giveBack() { p.left.Add(1) }
 
 // start makes the engines. Without them the pumps do everything, so that is no error.
 func (g *engines) start(p *Proxy) {
@@ -46,9 +32,11 @@ func (g *engines) start(p *Proxy) {
 		return
 	}
 	cores := runtime.GOMAXPROCS(0)
+	usual := min(maxEngines, cores/2)
+	looking := make(chan struct{}, usual) // their servers need cores too
 	var list []*engine
 	for range min(maxEngines, cores) {
-		e, err := newEngine(&g.looking)
+		e, err := newEngine(looking)
 		if err != nil {
 			if !errors.Is(err, errors.ErrUnsupported) {
 				p.log.Warn().Err(err).Msg("sessions are served by goroutines")
@@ -59,10 +47,7 @@ func (g *engines) start(p *Proxy) {
 		g.wait.Go(e.run)
 	}
 	if len(list) > 0 {
-		g.usual = uint64(min(len(list), max(1, cores/2)))
-		if cores > 1 {
-			g.looking.left.Store(int64(g.usual))
-		}
+		g.usual = uint64(min(len(list), max(1, usual)))
 		g.running.Store(&list)
 	}
 }
@@ -76,6 +61,9 @@ func (g *engines) stop() {
 	}
 	g.wait.Wait()
 }
+
+// any reports whether there are engines.
+func (g *engines) any() bool { return g.running.Load() != nil }
 
 // pick returns the engine that a session is to be in, nil for none.
 func (g *engines) pick(id uint64) *engine {

@@ -28,18 +28,6 @@ func TestSpinFollowsWhatPays(t *testing.T) {
 	require.Less(t, looked(&s, waits, func(i int) bool { return i%2 == 0 }), waits/10, "one of two is not")
 }
 
-func TestPermissionIsHadBySoManyAtATime(t *testing.T) {
-	t.Parallel()
-	var p permission
-	require.False(t, p.take(), "none is to be had")
-	p.left.Store(2)
-	require.True(t, p.take())
-	require.True(t, p.take())
-	require.False(t, p.take())
-	p.giveBack()
-	require.True(t, p.take())
-}
-
 // crew stands for an engine with so many sessions.
 type crew struct{ n int }
 
