@@ -44,13 +44,13 @@ type daemon struct {
 	source      *sourcePort
 	cover       *coverage
 	guard       *guard
+	watchlist   *watchlist
 	watching    *link // of the monitor
 	marking     *link // to the target, for what is kept there
 
 	mu            sync.Mutex
 	failed        error // why the migration stopped
 	stuck         error // why it waits
-	gap           error // what of the source is not followed, an *UncoveredError
 	stopMigration context.CancelCauseFunc
 }
 
@@ -122,7 +122,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	short := pg.WithLockTimeout(d.cfg.SourceLockTimeout)
 	sourceControl := d.link(d.cfg.Source, "cutover")
 	src := &sourcePort{owner: who, incarnation: d.incarnation, lockTimeout: d.cfg.SourceLockTimeout, control: sourceControl,
-		census: d.link(d.cfg.Source, "census", short), reading: d.link(d.cfg.Source, "sequences", short), register: d.registrar.flush, serverPIDs: d.proxy.ServerPIDs, expect: d.stream.expect, cover: d.cover,
+		census: d.link(d.cfg.Source, "census", short), reading: d.link(d.cfg.Source, "sequences", short), register: d.registrar.flush, serverPIDs: d.proxy.ServerPIDs, expect: d.stream.expect, cover: d.cover, confirm: d.confirm,
 		version: d.versions[0], majors: majors,
 		pre: &prelock{dsn: d.cfg.Source, opts: []pg.Option{pg.WithName("pre-lock")}, watch: d.link(d.cfg.Source, "guard")}}
 	dst := &targetPort{dsn: d.cfg.Target, key: key, control: d.link(d.cfg.Target, "cutover", pg.WithKey(key)), asking: d.link(d.cfg.Target, "register", pg.WithKey(key)),
@@ -130,6 +130,8 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 		plan:    func() (*schema.DecisionSQL, error) { return d.migration.decisionSQL() }, reached: d.stream.markerEnd,
 		after: d.switched, last: d.migration.last, complete: func() { d.migration.setPhase(journal.PhaseValid) }, majors: majors,
 		pre: &prelock{dsn: d.cfg.Target, opts: []pg.Option{pg.WithName("pre-lock"), pg.WithKey(key)}, watch: d.link(d.cfg.Target, "guard")}}
+	d.watchlist = newWatchlist(d.link(d.cfg.Source, "watch", short), d.link(d.cfg.Target, "watch", pg.WithKey(key), short),
+		d.log.With().Str(obs.KeyComponent, "watch").Logger(), d.watchers()...)
 	d.source, d.watching, d.marking = src, d.link(d.cfg.Source, "monitor"), d.link(d.cfg.Target, "settings")
 	d.coordinator, err = cutover.New(cutover.Config{
 		Journal: &journalPort{control: sourceControl, owner: who},

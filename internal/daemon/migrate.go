@@ -184,6 +184,9 @@ func (d *daemon) monitor(ctx context.Context) error {
 		if err := d.look(ctx); err != nil && ctx.Err() == nil {
 			d.log.Debug().Err(err).Msg("source could not be looked at")
 		}
+		if err := d.lookAround(ctx); err != nil && ctx.Err() == nil {
+			d.log.Debug().Err(err).Msg("the databases could not be watched")
+		}
 		d.advance(ctx)
 		d.prepare(ctx)
 		if err := d.keepLead(ctx); err != nil {
@@ -196,22 +199,24 @@ func (d *daemon) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*pollInterval)
 	defer cancel()
 	return d.watching.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		if err := d.guardSource(ctx, conn); err != nil {
-			return err
-		}
-		var gap error
-		if d.migration.reached(journal.PhaseIndexed) {
-			gap = d.cover.check(ctx, conn)
-		}
-		var uncovered *UncoveredError
-		if gap != nil && !errors.As(gap, &uncovered) {
-			return gap
-		}
-		d.mu.Lock()
-		d.gap = gap
-		d.mu.Unlock()
-		return nil
+		return d.guardSource(ctx, conn)
 	})
+}
+
+// lookAround asks the watchers, once the target has everything that it gets before
+// the decision. Between the steps of a cutover the coordinator asks them itself.
+func (d *daemon) lookAround(ctx context.Context) error {
+	switch d.coordinator.Status().State.Step {
+	case cutover.CatchingUp, cutover.Following, cutover.Idle:
+	default:
+		return nil
+	}
+	if !d.migration.reached(journal.PhaseIndexed) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*pollInterval)
+	defer cancel()
+	return d.watchlist.look(ctx)
 }
 
 // lookBehind guards a source that is closed: other databases of its server may

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover"
@@ -61,6 +62,8 @@ func newBench(t *testing.T) *bench {
 	b.src = &sourcePort{owner: who, incarnation: "me", lockTimeout: testLockTimeout, control: control, census: link(b.sourceDSN), reading: link(b.sourceDSN), pre: pre(b.sourceDSN),
 		register: func(context.Context) error { return nil }, serverPIDs: func() []int32 { return nil },
 		expect: func(int64, string) error { return nil }, cover: &coverage{}, version: 150000, majors: [2]int{15, 15}}
+	watching := newWatchlist(link(b.sourceDSN), link(b.targetDSN, pg.WithKey("k")), zerolog.Nop(), watcher{name: "tables", fenced: true, ask: b.src.cover.ask})
+	b.src.confirm = watching.confirm
 	b.dst = &targetPort{dsn: b.targetDSN, key: "k", control: link(b.targetDSN, pg.WithKey("k")), asking: link(b.targetDSN, pg.WithKey("k")), reading: link(b.targetDSN, pg.WithKey("k")),
 		pre: pre(b.targetDSN, pg.WithKey("k")), reached: func() pg.LSN { return b.reached }, majors: [2]int{15, 15},
 		plan: func() (*schema.DecisionSQL, error) {

@@ -26,14 +26,18 @@ type sourcePort struct {
 	register    func(ctx context.Context) error // makes our proxy's server connections known
 	serverPIDs  func() []int32
 	cover       *coverage
-	expect      func(epoch int64, nonce string) error // announces the marker to the stream
-	version     int                                   // server_version_num
+	confirm     func(ctx context.Context, fenced bool) error // asks the watchers
+	expect      func(epoch int64, nonce string) error        // announces the marker to the stream
+	version     int                                          // server_version_num
 	majors      [2]int
 }
 
 // Census implements cutover.Source.
 func (s *sourcePort) Census(ctx context.Context) (cutover.Census, error) {
 	var c cutover.Census
+	if err := s.confirm(ctx, false); err != nil {
+		return c, portError(err, false)
+	}
 	err := s.census.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		tables, err := journal.Tables(ctx, conn)
 		if err != nil {
@@ -175,7 +179,7 @@ func (s *sourcePort) Sequences(ctx context.Context) ([]cutover.Sequence, error) 
 // Fingerprint implements cutover.Source. What the stream does not cover is no
 // schema that could be moved, however equal it looks.
 func (s *sourcePort) Fingerprint(ctx context.Context) (cutover.Fingerprint, error) {
-	if err := s.census.do(ctx, s.cover.check); err != nil {
+	if err := s.confirm(ctx, true); err != nil {
 		return cutover.Fingerprint{}, portError(err, false)
 	}
 	return fingerprint(ctx, s.census, s.majors)

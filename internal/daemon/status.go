@@ -15,7 +15,7 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 	p := d.proxy.Status()
 	f, ferr := d.stream.status()
 	d.mu.Lock()
-	failed, gap := d.failed, d.gap
+	failed := d.failed
 	d.mu.Unlock()
 	s := control.Status{
 		Phase: c.Phase, Active: string(c.Active), Epoch: c.Epoch, RunID: d.id.target.RunID, Version: d.cfg.Version,
@@ -55,10 +55,8 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 	} else if ferr != nil && ferr != errNotFollowing && s.Active != "target" {
 		s.Blockers = append(s.Blockers, control.Blocker{Code: "stream_stopped", Detail: ferr.Error(), Remedy: "mend the cause, then stop crossfade run and start it again"})
 	}
-	if gap != nil && s.Active != "target" {
-		s.Ready = false
-		s.Blockers = append(s.Blockers, control.Blocker{Code: "not_followed", Detail: gap.Error(),
-			Remedy: "take the change back, or begin anew: stop crossfade run, crossfade clean, crossfade run"})
+	if s.Active != "target" {
+		d.watchlist.status(&s)
 	}
 	if c.Alarm != "" {
 		s.Blockers = append(s.Blockers, control.Blocker{Code: "alarm", Detail: c.Alarm, Remedy: "find who wrote to the source behind the fence"})
@@ -77,13 +75,13 @@ func verifyState(s string) string {
 // blocked says why a cutover asked for now would be refused, "" for nothing.
 func (d *daemon) blocked(cutover.Direction) string {
 	d.mu.Lock()
-	failed, gap := d.failed, d.gap
+	failed := d.failed
 	d.mu.Unlock()
 	if failed != nil {
 		return "the migration has stopped: " + failed.Error()
 	}
-	if gap != nil {
-		return gap.Error()
+	if why := d.watchlist.blocked(); why != "" {
+		return why
 	}
 	s, err := d.stream.status()
 	if err == nil {

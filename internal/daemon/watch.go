@@ -1,0 +1,169 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+
+	"crossfade/internal/control"
+	"crossfade/internal/pg"
+)
+
+// notice is what a watcher found: a reason to refuse a cutover or, where warns is
+// set, something that the operator should know and that stops nothing.
+type notice struct {
+	control.Blocker
+	warns bool
+}
+
+// watcher asks the databases a question whose answer may change while the run
+// follows: every pollInterval for the status, once more while a cutover is armed
+// and, where fenced is set, under the fence.
+type watcher struct {
+	name   string // in logs and in the notice of a question that got no answer
+	fenced bool   // asked under the fence too: the clients wait, so it takes a few milliseconds
+	every  int    // asked in every so-manieth round of the status; 0 and 1 are every round
+	// ask takes sessions of its own, with a bound on lock waits. An error says that
+	// the question could not be answered, not that the answer is bad.
+	ask func(ctx context.Context, source, target *pgx.Conn) ([]notice, error)
+}
+
+// watchlist asks all watchers and remembers what they found. It is safe for
+// concurrent use; its links serialise the questions.
+type watchlist struct {
+	source, target *link
+	watchers       []watcher
+	log            zerolog.Logger
+
+	mu    sync.Mutex
+	round int
+	found map[string][]notice // by the watcher's name
+}
+
+func newWatchlist(source, target *link, log zerolog.Logger, watchers ...watcher) *watchlist {
+	return &watchlist{source: source, target: target, watchers: watchers, log: log, found: map[string][]notice{}}
+}
+
+// WatchedError says why a cutover would be refused, by what was found just now.
+type WatchedError struct{ Blockers []control.Blocker }
+
+func (e *WatchedError) Error() string {
+	reasons := make([]string, 0, len(e.Blockers))
+	for _, b := range e.Blockers {
+		reasons = append(reasons, b.Detail)
+	}
+	return strings.Join(reasons, "; ")
+}
+
+// look asks the watchers whose turn it is, for the status. The first watcher whose
+// session was lost ends the round: what was found before stays.
+func (w *watchlist) look(ctx context.Context) error {
+	w.mu.Lock()
+	round := w.round
+	w.round++
+	w.mu.Unlock()
+	_, err := w.askThose(ctx, func(x watcher) bool { return x.every <= 1 || round%x.every == 0 })
+	return err
+}
+
+// confirm asks while a cutover is armed or, with fenced, under the fence. It returns
+// a *WatchedError for what stops the cutover, and any other error for a question
+// that got no answer, which stops it too.
+func (w *watchlist) confirm(ctx context.Context, fenced bool) error {
+	found, err := w.askThose(ctx, func(x watcher) bool { return x.fenced || !fenced })
+	if err != nil {
+		return err
+	}
+	if found = slices.DeleteFunc(found, func(n notice) bool { return n.warns }); len(found) == 0 {
+		return nil
+	}
+	stops := &WatchedError{}
+	for _, n := range found {
+		stops.Blockers = append(stops.Blockers, n.Blocker)
+	}
+	return stops
+}
+
+// askThose asks those that want selects, and returns what they found.
+func (w *watchlist) askThose(ctx context.Context, want func(watcher) bool) ([]notice, error) {
+	var all []notice
+	err := w.source.do(ctx, func(ctx context.Context, source *pgx.Conn) error {
+		return w.target.do(ctx, func(ctx context.Context, target *pgx.Conn) error {
+			for _, x := range w.watchers {
+				if !want(x) {
+					continue
+				}
+				found, err := x.ask(ctx, source, target)
+				if err != nil {
+					err = fmt.Errorf("%s: %w", x.name, err)
+					if passesByItself(ctx, err) {
+						return err
+					}
+					found = []notice{{Blocker: control.Blocker{Code: "not_watched", Detail: err.Error(),
+						Remedy: "remove the cause that the server names; crossfade run asks again by itself"}}}
+				}
+				w.keep(x.name, found)
+				all = append(all, found...)
+			}
+			return nil
+		})
+	})
+	return all, err
+}
+
+// passesByItself reports whether an unanswered question says nothing about the
+// databases: a session was lost, a lock was held, time was up.
+func passesByItself(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || pg.ConnectionLost(err) || passing(err) ||
+		pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected)
+}
+
+func (w *watchlist) keep(name string, found []notice) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, n := range found {
+		if !slices.Contains(w.found[name], n) {
+			w.log.Warn().Str("code", n.Code).Str("detail", n.Detail).Str("remedy", n.Remedy).Msg("found while watching")
+		}
+	}
+	w.found[name] = found
+}
+
+// notices are those of the last answers, in the watchers' order.
+func (w *watchlist) notices() []notice {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var all []notice
+	for _, x := range w.watchers {
+		all = append(all, w.found[x.name]...)
+	}
+	return all
+}
+
+// status adds what was found, while the source is active.
+func (w *watchlist) status(s *control.Status) {
+	for _, n := range w.notices() {
+		if n.warns {
+			s.Warnings = append(s.Warnings, n.Blocker)
+			continue
+		}
+		s.Ready = false
+		s.Blockers = append(s.Blockers, n.Blocker)
+	}
+}
+
+// blocked is why a cutover asked for now would be refused, "" for nothing.
+func (w *watchlist) blocked() string {
+	for _, n := range w.notices() {
+		if !n.warns {
+			return n.Detail
+		}
+	}
+	return ""
+}

@@ -1,0 +1,63 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/control"
+	"crossfade/internal/pgcluster/pgtest"
+)
+
+func TestAWatcherStopsACutoverOrWarns(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))
+	source, target := newLink(dsn), newLink(dsn)
+	t.Cleanup(source.close)
+	t.Cleanup(target.close)
+	answer := map[string][]notice{}
+	var unanswered error
+	asked := map[string]int{}
+	one := func(name string) watcher {
+		return watcher{name: name, ask: func(context.Context, *pgx.Conn, *pgx.Conn) ([]notice, error) {
+			asked[name]++
+			return answer[name], unanswered
+		}}
+	}
+	quick, slow, seldom := one("quick"), one("slow"), one("seldom")
+	quick.fenced, seldom.every = true, 3
+	w := newWatchlist(source, target, zerolog.Nop(), quick, slow, seldom)
+
+	require.NoError(t, w.look(ctx))
+	require.NoError(t, w.look(ctx))
+	require.Equal(t, map[string]int{"quick": 2, "slow": 2, "seldom": 1}, asked)
+	require.NoError(t, w.confirm(ctx, true))
+	require.Equal(t, map[string]int{"quick": 3, "slow": 2, "seldom": 1}, asked, "under the fence only what is quick is asked")
+
+	answer["slow"] = []notice{{Blocker: control.Blocker{Code: "a", Detail: "it differs"}}, {Blocker: control.Blocker{Code: "b"}, warns: true}}
+	var stops *WatchedError
+	require.ErrorAs(t, w.confirm(ctx, false), &stops)
+	require.Equal(t, []control.Blocker{{Code: "a", Detail: "it differs"}}, stops.Blockers)
+	require.NoError(t, w.confirm(ctx, true))
+	s := control.Status{Ready: true}
+	w.status(&s)
+	require.False(t, s.Ready)
+	require.Len(t, s.Blockers, 1)
+	require.Len(t, s.Warnings, 1)
+	require.Equal(t, "it differs", w.blocked())
+
+	answer["slow"] = nil
+	require.NoError(t, w.look(ctx))
+	require.Empty(t, w.blocked(), "what is gone blocks no more")
+
+	unanswered = errors.New("permission denied")
+	require.ErrorContains(t, w.confirm(ctx, false), "permission denied", "a question without an answer is no good answer")
+	require.Contains(t, w.blocked(), "permission denied")
+	unanswered = context.DeadlineExceeded
+	require.ErrorIs(t, w.confirm(ctx, false), context.DeadlineExceeded)
+}
