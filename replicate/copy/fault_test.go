@@ -41,17 +41,19 @@ func TestKilledBackendsLoseAndDoubleNothing(t *testing.T) {
 				dsn, name = f.targetDSN, "crossfade test writer"
 			}
 			killer := pgtest.Conn(t, dsn)
+			cfg := f.config(side == "source")
+			cfg.ChunkBytes = 1 << 20
+			cfg.Limit = NewLimiter(8 << 20) // a second in all: time to meet a session amid its rows
+			c := f.copier(cfg)
 			killed := 0
 			stop := watch(func(ctx context.Context) {
-				for ctx.Err() == nil && killed < 8 {
+				// One that is met at its very end has done its work: it is not repeated.
+				for ctx.Err() == nil && (killed < 8 || c.Progress().Retries == 0) {
 					if f.terminate(killer, name) {
 						killed++
 					}
 				}
 			})
-			cfg := f.config(side == "source")
-			cfg.ChunkBytes = 1 << 20
-			c := f.copier(cfg)
 			err := c.Run(f.context())
 			stop()
 			require.NoError(t, err)
