@@ -38,6 +38,10 @@
 //     owners where the target can set them (ResolveOwners). Role names in privileges,
 //     policies, user mappings and settings are mapped, and the database's own name;
 //     nothing else in a definition is changed, and NOT VALID is added to foreign keys.
+//   - Columns stand where the source has them, in children of table inheritance too,
+//     which pg_dump's own definition would give their parents' columns first: while such
+//     a table is created it has a first parent in Crossfade's schema, with the
+//     columns in that order.
 //   - In each part owners are set when the part's objects are there, and privileges
 //     after the owners, since they may take from an owner what making a trigger needs.
 //   - A statement that the target refuses stops the restore, unless what it asks

@@ -27,7 +27,8 @@ func columnsFingerprint(identity string) string {
 			CASE WHEN NOT c.relispartition THEN ` + identity + ` END, a.attgenerated,
 			CASE WHEN a.attcollation <> t.typcollation THEN (SELECT 'collate ' || pg_catalog.quote_ident(l.collname)
 				FROM pg_catalog.pg_collation l WHERE l.oid = a.attcollation) END,
-			CASE WHEN d.oid IS NOT NULL THEN 'default' END),
+			CASE WHEN d.oid IS NOT NULL THEN 'default' END,
+			pg_catalog.row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum), a.attislocal::text, a.attinhcount),
 		coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '')
 	FROM pg_catalog.pg_attribute a
 	JOIN pg_catalog.pg_type t ON t.oid = a.atttypid

@@ -28,6 +28,7 @@ type pair struct {
 	admin          pg.DSN // of the source's database
 	roles          map[string]string
 	reader         string // on the source
+	disordered     []catalog.Disordered
 }
 
 func newPair(t *testing.T) *pair {
@@ -82,12 +83,13 @@ func (p *pair) plan(t *testing.T) (*Plan, *catalog.Database) {
 	require.NoError(t, err)
 	db, err := catalog.Read(t.Context(), pgtest.Conn(t, p.source))
 	require.NoError(t, err)
+	p.disordered = db.Disordered
 	return NewPlan(a), db
 }
 
 func (p *pair) restore(t *testing.T, plan *Plan, part Part, conns int) Report {
 	t.Helper()
-	cfg := RestoreConfig{Rewrite: Rewrite{Roles: p.roles}, Log: zerolog.Nop()}
+	cfg := RestoreConfig{Rewrite: Rewrite{Roles: p.roles, Disordered: p.disordered, Major: 15}, Log: zerolog.Nop()}
 	for range conns {
 		cfg.Conns = append(cfg.Conns, pgtest.Conn(t, p.target))
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/pg"
+	"crossfade/schema/catalog"
 )
 
 // relkindPartitioned is pg_class.relkind of a partitioned table.
@@ -50,6 +51,10 @@ type Rewrite struct {
 	// Database is the name of the target's database, whose properties, comment and
 	// privileges become the source's; "" to leave them as they are.
 	Database string
+	// Disordered are the source's tables whose columns CREATE TABLE … INHERITS would put
+	// into another order, and Major is the target's version, which making them asks for.
+	Disordered []catalog.Disordered
+	Major      int
 	// KeepUnlogged leaves unlogged tables and sequences unlogged.
 	KeepUnlogged bool
 }
@@ -80,6 +85,13 @@ func definition(e *Entry, w Rewrite) (string, []Finding) {
 		}
 	case (e.Kind == "TABLE" || e.Kind == "SEQUENCE") && !w.KeepUnlogged:
 		sql = logged(sql)
+	}
+	if e.Kind == "TABLE" || e.Kind == "FOREIGN TABLE" {
+		for _, d := range w.Disordered {
+			if d.OID == e.OID {
+				sql = ordered(sql, d, w.Major)
+			}
+		}
 	}
 	if e.AccessMethod == "" || e.Kind != "TABLE" && e.Kind != "MATERIALIZED VIEW" {
 		return sql, findings

@@ -9,8 +9,9 @@ type Database struct {
 	Version        int    // server_version_num, such as 150004
 	Encoding       string // of the database
 	Schemas        []string
-	Relations      []*Relation // tables of the application, by schema and name
-	Config         []*Relation // configuration tables of extensions, whose rows are to be copied where Condition holds
+	Relations      []*Relation  // tables of the application, by schema and name
+	Disordered     []Disordered // children of table inheritance, foreign tables too, by schema and name
+	Config         []*Relation  // configuration tables of extensions, whose rows are to be copied where Condition holds
 	Sequences      []Sequence
 	Extensions     []Extension
 	ForeignKeys    []ForeignKey

@@ -65,6 +65,7 @@ func (r *reader) all(ctx context.Context) error {
 		{"columns", r.columns},
 		{"binary safety", r.binary},
 		{"inheritance", r.inheritance},
+		{"order of columns", r.order},
 		{"unique indexes", r.uniqueIndexes},
 		{"sequences", r.sequences},
 		{"foreign keys", r.foreignKeys},
