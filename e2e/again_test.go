@@ -68,7 +68,7 @@ func TestRunIsRefusedWithOtherSidesThanItBeganWith(t *testing.T) {
 		"exchanged":                    {dst, src, []string{"exchanged", "--source", "--target"}},
 		"another target":               {src, uri(other.target), []string{"holds a run", "clean"}},
 		"another source":               {uri(other.source), dst, []string{"holds a run", "clean"}},
-		"the source twice":             {src, src, []string{"same database"}},
+		"the source twice":             {src, src, []string{"lead to one database"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, code := s.say(t, []string{"CROSSFADE_SOURCE=" + x.source, "CROSSFADE_TARGET=" + x.target}, "run")

@@ -99,6 +99,7 @@ func New(source, target *pgx.Conn, o Options) (*Preflight, error) {
 // Checks returns the checks that the mode needs, in the order of the report.
 func (p *Preflight) Checks() []Check {
 	checks := []Check{
+		{"one database", p.checkOneDatabase},
 		{"host", p.checkHosts},
 		{"version", p.checkVersions},
 		{"encoding", p.checkEncodings},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 
@@ -127,7 +128,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := untilSignal()
 	defer stop()
-	err = parsed.Run(&env{ctx: ctx, stdout: stdout, stderr: stderr, level: root.LogLevel, format: root.LogFormat})
+	err = parsed.Run(&env{ctx: ctx, stdin: os.Stdin, stdout: stdout, stderr: stderr, level: root.LogLevel, format: root.LogFormat})
 	return report(err, stderr)
 }
 
@@ -154,6 +155,7 @@ func oneLine(err error) string {
 // env is what a command gets.
 type env struct {
 	ctx            context.Context
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	level, format  string
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"time"
@@ -26,7 +27,8 @@ type copyCmd struct {
 	DataOnly         bool              `help:"Copy rows into tables that are there and empty."`
 	LargeObjects     bool              `help:"Copy large objects too."`
 	KeepCopied       bool              `help:"After a failure, keep tables that were copied whole, though they are of an older moment than the rest."`
-	Clean            bool              `help:"Drop on the target first what is to be copied."`
+	Clean            bool              `help:"Drop on the target first what is to be copied: lists it, and asks."`
+	Yes              bool              `help:"Drop what --clean has listed without asking."`
 	AllDatabases     bool              `help:"Copy every database of the source's server, one after the other."`
 	RenameDatabase   map[string]string `help:"Name on the target of a database, with --all-databases." placeholder:"OLD=NEW"`
 }
@@ -82,7 +84,9 @@ func (c *copyCmd) Run(e *env) error {
 	}
 	watch := newProgress(e.stderr)
 	defer watch.close()
-	report, err := daemon.CopyOnce(e.ctx, c.Source.DSN, c.Target.DSN, c.options(), log, watch.copying)
+	opts := c.options()
+	opts.Allow = func(ctx context.Context, r daemon.Removal) error { return allowRemoval(ctx, e, r, c.Yes) }
+	report, err := daemon.CopyOnce(e.ctx, c.Source.DSN, c.Target.DSN, opts, log, watch.copying)
 	watch.close()
 	printCopy(e.stdout, report)
 	return coded(err)

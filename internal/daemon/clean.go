@@ -39,6 +39,9 @@ func Clean(ctx context.Context, source, target pg.DSN, force bool, tell func(obj
 		return fmt.Errorf("target: %w", err)
 	}
 	defer closeNow(t)
+	if err := pg.RefuseOneDatabase(ctx, s, t); err != nil {
+		return err
+	}
 	for _, side := range []struct {
 		name string
 		conn *pgx.Conn

@@ -72,9 +72,6 @@ func (c Config) Validate() error {
 			errs = append(errs, err)
 		}
 	}
-	if c.Source.Address() == c.Target.Address() && c.Source.Database() == c.Target.Database() {
-		errs = append(errs, fmt.Errorf("--source and --target name the same database, %s", c.Source.Redacted()))
-	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("--listen %q: write host:port, such as 127.0.0.1:6432", c.Listen))
 	}

@@ -77,6 +77,9 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts CopyOptions, log z
 		if t, err = pg.Connect(ctx, target, pg.WithName("control")); err != nil {
 			return fmt.Errorf("target: %w", err)
 		}
+		if err := pg.RefuseOneDatabase(ctx, s, t); err != nil {
+			return err
+		}
 		if err := leadSoon(ctx, t); err != nil {
 			return fmt.Errorf("target: %w", err)
 		}

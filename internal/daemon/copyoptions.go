@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,7 +22,10 @@ type CopyOptions struct {
 	Jobs int // COPY streams at once
 	Filter
 
-	Clean      bool // drop what the target has of the source's objects first
+	Clean bool // drop what the target has of the source's objects first
+	// Allow is asked before Clean drops anything, with all that it drops, once for each
+	// database. An error refuses, and is the copy's. It goes with Clean.
+	Allow      func(ctx context.Context, r Removal) error
 	NoOwner    bool // leave every object to the target's role
 	NoACL      bool // leave privileges out
 	NoComments bool // leave comments out
@@ -70,6 +74,9 @@ func (o CopyOptions) Validate() error {
 		if x.a && x.b {
 			errs = append(errs, fmt.Errorf("%s do not go together: %s", x.flagA, x.why))
 		}
+	}
+	if o.Clean && o.Allow == nil {
+		errs = append(errs, errors.New("nobody can be asked what --clean may drop"))
 	}
 	if o.MaxRate < 0 {
 		errs = append(errs, errors.New("--max-rate must not be negative"))

@@ -36,6 +36,10 @@ func (m *migration) takesSequence(name pg.Name) bool {
 // makeRoom makes the roles that the schema names and drops what is in its way,
 // where the copy was asked to.
 func (m *migration) makeRoom(ctx context.Context, target *pgx.Conn) error {
+	existing, err := m.inTheWay(ctx, target)
+	if err != nil {
+		return &refusal{err}
+	}
 	if m.opts.Roles {
 		source, err := m.connectSource(ctx)
 		if err != nil {
@@ -52,22 +56,42 @@ func (m *migration) makeRoom(ctx context.Context, target *pgx.Conn) error {
 			return err
 		}
 	}
-	if !m.opts.Clean {
+	if len(existing) == 0 {
 		return nil
+	}
+	if err := m.plan.DropExisting(ctx, target, existing); err != nil {
+		return &refusal{err}
+	}
+	m.log.Info().Int("objects", len(existing)).Msg("what the target had of them is dropped")
+	return nil
+}
+
+// Existing is an object of the target.
+type Existing = schema.Existing
+
+// Removal is what a copy is about to drop.
+type Removal struct {
+	Target  string // the place, without secrets
+	Objects []Existing
+}
+
+// inTheWay lists what is to be dropped on the target, and asks whether it may be.
+func (m *migration) inTheWay(ctx context.Context, target *pgx.Conn) ([]schema.Existing, error) {
+	if !m.opts.Clean {
+		return nil, nil
 	}
 	var begun bool // what is there has been restored by us
 	if err := target.QueryRow(ctx, `SELECT EXISTS (SELECT FROM crossfade.item)`).Scan(&begun); err != nil {
-		return fmt.Errorf("read what was restored: %w", err)
+		return nil, fmt.Errorf("read what was restored: %w", err)
 	}
 	if begun {
-		return nil
+		return nil, nil
 	}
-	n, err := m.plan.DropExisting(ctx, target)
-	if err != nil {
-		return &refusal{err}
+	existing, err := m.plan.Existing(ctx, target)
+	if err != nil || len(existing) == 0 {
+		return nil, err
 	}
-	m.log.Info().Int("objects", n).Msg("what the target had of them is dropped")
-	return nil
+	return existing, m.opts.Allow(ctx, Removal{Target: m.target.Redacted(), Objects: existing})
 }
 
 // refusal is an error of a copy that has changed nothing but what its journal is.

@@ -36,6 +36,9 @@ func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control
 	if err != nil {
 		return control.FinishReport{}, refused("the source does not answer: "+err.Error(), "make it reachable and run this again; meanwhile the target is served")
 	}
+	if err := d.watchlist.apart(ctx); err != nil {
+		return control.FinishReport{}, refused(err.Error(), "look at what the two connection strings lead to now, then run this again")
+	}
 	if journalled && s.State.Step != cutover.Finished {
 		if err := d.coordinator.Advance(ctx, cutover.Finished); err != nil {
 			return control.FinishReport{}, refused(err.Error(), "look at crossfade status")
@@ -84,6 +87,9 @@ func (d *daemon) drop(ctx context.Context, tell func(string)) error {
 		return fmt.Errorf("target: %w", err)
 	}
 	defer closeNow(target)
+	if err := pg.RefuseOneDatabase(ctx, source, target); err != nil {
+		return err
+	}
 	sr, err := journal.LoadSource(ctx, source)
 	if err != nil {
 		return fmt.Errorf("source: %w", err)

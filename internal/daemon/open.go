@@ -55,6 +55,10 @@ func (d *daemon) openOnce(ctx context.Context, letIn func()) error {
 	if err != nil {
 		return d.openWithoutSource(ctx, target, fmt.Errorf("source: %w", err))
 	}
+	if err := pg.RefuseOneDatabase(ctx, source, target); err != nil {
+		closeNow(source)
+		return err
+	}
 	if err := leadSoon(ctx, source); err != nil {
 		closeNow(source)
 		return fmt.Errorf("source: %w", err)

@@ -25,6 +25,11 @@ func Recover(ctx context.Context, source, target pg.DSN) (sentence string, err e
 		return recoverWithoutSource(ctx, t, terr, serr)
 	}
 	defer closeNow(s)
+	if terr == nil {
+		if err := pg.RefuseOneDatabase(ctx, s, t); err != nil {
+			return "", err
+		}
+	}
 	if err := leadSoon(ctx, s); err != nil {
 		return "", fmt.Errorf("source: %w; a daemon that runs does what is to be done by itself: look at crossfade status", err)
 	}

@@ -90,6 +90,15 @@ func (w *watchlist) confirm(ctx context.Context, fenced bool) error {
 	return stops
 }
 
+// apart refuses two names of one database.
+func (w *watchlist) apart(ctx context.Context) error {
+	return w.source.do(ctx, func(ctx context.Context, source *pgx.Conn) error {
+		return w.target.do(ctx, func(ctx context.Context, target *pgx.Conn) error {
+			return pg.RefuseOneDatabase(ctx, source, target)
+		})
+	})
+}
+
 // askThose asks those that want selects, and returns what they found.
 func (w *watchlist) askThose(ctx context.Context, want func(watcher) bool) ([]notice, error) {
 	var all []notice

@@ -7,14 +7,28 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/control"
+	"crossfade/internal/pg"
 )
 
 // watchers are all questions that are asked while the run follows, in the order of
 // the status.
 func (d *daemon) watchers() []watcher {
 	return []watcher{
+		{name: "one database", ask: askOneDatabase},
 		{name: "tables", fenced: true, ask: d.cover.ask},
 	}
+}
+
+// askOneDatabase finds out whether a name of one side has come to lead to the other since the
+// run began, as an entry of DNS or a list of hosts may.
+func askOneDatabase(ctx context.Context, source, target *pgx.Conn) ([]notice, error) {
+	err := pg.RefuseOneDatabase(ctx, source, target)
+	var one *pg.OneDatabaseError
+	if !errors.As(err, &one) {
+		return nil, err
+	}
+	detail, remedy := one.Parts()
+	return []notice{{Blocker: control.Blocker{Code: "one_database", Detail: detail, Remedy: remedy}}}, nil
 }
 
 // confirm asks the watchers for a cutover.

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -28,6 +29,12 @@ type Config struct {
 	InitArgs  []string          // more arguments of initdb
 	Dir       string            // directory to make the cluster's own in; the system's temporary one when empty
 	Log       io.Writer         // gets the server's log too; may be nil
+
+	// CopyOf, if set, has the cluster begin as a physical copy of another one that runs, with
+	// its system identifier, roles, databases and settings; Superuser and InitArgs do not
+	// count then. With Standby it goes on as a hot standby of that one.
+	CopyOf  *Cluster
+	Standby bool
 
 	// Adapt, if set, is called once, before the first start. It may put files into the
 	// cluster's directory, which the servers' user then owns, and returns the server program
@@ -88,6 +95,9 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 		return nil, fmt.Errorf("make directory of the cluster: %w", err)
 	}
 	c := &Cluster{cfg: cfg, own: own, dir: dir, password: rand.Text()}
+	if cfg.CopyOf != nil {
+		c.cfg.Superuser, c.password = cfg.CopyOf.cfg.Superuser, cfg.CopyOf.password
+	}
 	if err := c.create(ctx); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -100,6 +110,9 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 func (c *Cluster) create(ctx context.Context) error {
 	if err := c.own.own(c.dir); err != nil {
 		return fmt.Errorf("hand directory of the cluster over: %w", err)
+	}
+	if c.cfg.CopyOf != nil {
+		return c.copyPhysically(ctx)
 	}
 	pwfile, err := c.WriteFile("password", []byte(c.password+"\n"), 0o600)
 	if err != nil {
@@ -118,6 +131,30 @@ func (c *Cluster) create(ctx context.Context) error {
 	}
 	settings := maps.Clone(defaults)
 	maps.Copy(settings, c.cfg.Settings)
+	if err := c.configure(settings); err != nil {
+		return err
+	}
+	hba := strings.Join(append(slices.Clone(c.cfg.HBA),
+		"local all all scram-sha-256", "host all all 127.0.0.1/32 scram-sha-256",
+		"local replication all scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"), "\n") + "\n"
+	if err := os.WriteFile(filepath.Join(c.data(), "pg_hba.conf"), []byte(hba), 0o600); err != nil {
+		return fmt.Errorf("write pg_hba.conf: %w", err)
+	}
+	c.program = c.cfg.Binaries.Path("postgres")
+	if c.cfg.Adapt != nil {
+		var err error
+		if c.program, err = c.cfg.Adapt(c.dir, c.cfg.Binaries); err != nil {
+			return err
+		}
+		if err := c.own.ownAll(c.dir); err != nil {
+			return fmt.Errorf("hand directory of the cluster over: %w", err)
+		}
+	}
+	return nil
+}
+
+// configure adds settings to postgresql.conf, where the last line of a name counts.
+func (c *Cluster) configure(settings map[string]string) error {
 	settings["unix_socket_directories"] = "'" + c.dir + "'"
 	var conf strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(settings)) {
@@ -131,22 +168,29 @@ func (c *Cluster) create(ctx context.Context) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write postgresql.conf: %w", err)
 	}
-	hba := strings.Join(append(slices.Clone(c.cfg.HBA),
-		"local all all scram-sha-256", "host all all 127.0.0.1/32 scram-sha-256",
-		"local replication all scram-sha-256", "host replication all 127.0.0.1/32 scram-sha-256"), "\n") + "\n"
-	if err := os.WriteFile(filepath.Join(c.data(), "pg_hba.conf"), []byte(hba), 0o600); err != nil {
-		return fmt.Errorf("write pg_hba.conf: %w", err)
+	return nil
+}
+
+// copyPhysically makes the data directory by pg_basebackup.
+func (c *Cluster) copyPhysically(ctx context.Context) error {
+	from := c.cfg.CopyOf
+	args := []string{"-D", c.data(), "-h", from.Host(), "-p", strconv.Itoa(from.Port()), "-U", c.cfg.Superuser, "-X", "stream", "--checkpoint=fast", "--no-sync"}
+	if c.cfg.Standby {
+		args = append(args, "--write-recovery-conf")
+	}
+	cmd := exec.CommandContext(ctx, c.cfg.Binaries.Path("pg_basebackup"), args...)
+	cmd.SysProcAttr = c.own.attributes()
+	cmd.Dir = c.dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC", "PGPASSWORD="+c.password)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("pg_basebackup: %w: %s", err, bytes.TrimSpace(out))
+	}
+	settings := maps.Clone(c.cfg.Settings)
+	if settings == nil {
+		settings = map[string]string{}
 	}
 	c.program = c.cfg.Binaries.Path("postgres")
-	if c.cfg.Adapt != nil {
-		if c.program, err = c.cfg.Adapt(c.dir, c.cfg.Binaries); err != nil {
-			return err
-		}
-		if err := c.own.ownAll(c.dir); err != nil {
-			return fmt.Errorf("hand directory of the cluster over: %w", err)
-		}
-	}
-	return nil
+	return c.configure(settings)
 }
 
 func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }

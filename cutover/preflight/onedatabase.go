@@ -1,0 +1,24 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+
+	"crossfade/internal/pg"
+)
+
+// checkOneDatabase refuses two names of one database, and a standby as the target: what a run
+// drops, makes and writes there would be dropped, made and written on the source.
+func (p *Preflight) checkOneDatabase(ctx context.Context) ([]Finding, error) {
+	err := pg.RefuseOneDatabase(ctx, p.source, p.target)
+	var one *pg.OneDatabaseError
+	var standby *pg.StandbyError
+	switch {
+	case errors.As(err, &one):
+		detail, remedy := one.Parts()
+		return []Finding{{Code: "one_database", Severity: Blocker, Object: one.Database, Detail: detail, Remedy: remedy}}, nil
+	case errors.As(err, &standby):
+		return []Finding{{Code: "standby", Severity: Blocker, Detail: standby.Detail, Remedy: standby.Remedy}}, nil
+	}
+	return nil, err
+}
