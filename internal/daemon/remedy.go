@@ -10,7 +10,9 @@ import (
 
 	"crossfade/internal/journal"
 	"crossfade/internal/pg"
+	"crossfade/replicate/apply"
 	"crossfade/replicate/copy"
+	"crossfade/replicate/stream"
 	"crossfade/schema"
 )
 
@@ -34,6 +36,8 @@ func (m *migration) remedy(err error) (what string, goesOn bool) {
 		return "raise the limit of the target's project in Neon's console, or make room in it", true
 	case pg.IsCode(err, pg.CodeDiskFull):
 		return "make room on that server's disk", true
+	case startsOver(err):
+		return "start over: stop crossfade run, crossfade clean, crossfade run", false
 	case errors.Is(err, copy.ErrGone):
 		return "begin anew: crossfade clean, then the same command", false
 	case pg.IsCode(err, pg.CodeInsufficientPrivilege) && errors.Is(err, copy.ErrRead):
@@ -44,6 +48,13 @@ func (m *migration) remedy(err error) (what string, goesOn bool) {
 		return fmt.Sprintf("rows of %s contradict it: mend them on the source and REINDEX TABLE %s there", contradicted.Display(), contradicted), true
 	}
 	return "", true
+}
+
+// startsOver reports whether changes are lost, or cannot be told apart, so that no later
+// attempt can follow them.
+func startsOver(err error) bool {
+	return errors.As(err, new(*stream.SlotAdvancedError)) || errors.As(err, new(*stream.SlotGoneError)) ||
+		errors.As(err, new(*stream.SourceRewoundError)) || errors.As(err, new(*apply.RenamedError))
 }
 
 // explained adds the remedy to an error with which a command ends.

@@ -254,6 +254,9 @@ func (s *session) table(ctx context.Context, rel *stream.Relation) (*table, erro
 	if t := s.tables[rel]; t != nil {
 		return t, nil
 	}
+	if problems := s.cfg.Copied[rel.ID].problems(rel); len(problems) > 0 {
+		return nil, &RenamedError{Relation: rel.Name.Display(), Problems: problems}
+	}
 	t, err := lookUp(ctx, s.x.conn, rel)
 	if err == nil {
 		s.tables[rel] = t

@@ -67,6 +67,11 @@ type Config struct {
 	// transactions its copy has seen. Relations that are not in it were not
 	// copied: every change of them is applied. It is not changed by anyone.
 	Snapshots map[uint32]pg.Snapshot
+	// Copied says, for each copied relation by its oid on the source, what it was when
+	// it was copied. A relation that had another name or whose columns had each
+	// other's names when it was changed ends the Follower with a RenamedError. Relations
+	// that are not in it are taken as they come. It is not changed by anyone.
+	Copied map[uint32]Copied
 	// BeforeTruncate, if set, is called before a TRUNCATE is applied, each time
 	// that it is tried. It lets go of locks of ours that would stop it.
 	BeforeTruncate func(ctx context.Context) error

@@ -37,6 +37,12 @@
 //     before it. A new session first makes durable what it finds.
 //   - A relation that the target does not have, or whose columns or types do not
 //     fit, ends the Follower with a DriftError before anything is applied.
+//   - A relation that was copied is known by its oid. One whose name, or the order of
+//     whose columns' names, is not what the copy found ends the Follower with a
+//     RenamedError: two tables or columns that changed names for a moment would be
+//     taken for each other.
+//   - Changes of a table that came under two descriptions, such as before and after a
+//     change of its replica identity, are applied in their order.
 //   - After an expected marker nothing is applied until Continue. What arrives is
 //     kept in memory as far as the Reader's bound goes, then left to the source.
 //

@@ -23,6 +23,19 @@ func (e *DriftError) Error() string {
 		e.Relation, strings.Join(e.Problems, "; "))
 }
 
+// RenamedError says that a relation of the source, or columns of it, had other names
+// when rows were written than when it was copied, so that the stream does not say
+// which table or column of the target these belong to. Nothing of the transaction was
+// applied, and no later attempt can apply it.
+type RenamedError struct {
+	Relation string   // schema and name, as the stream gives it
+	Problems []string // each a sentence without a stop
+}
+
+func (e *RenamedError) Error() string {
+	return fmt.Sprintf("changes of %s cannot be followed: %s", e.Relation, strings.Join(e.Problems, "; "))
+}
+
 // RowError says that a change could not be applied, also not by itself and in
 // the order of the source. Nothing of its transaction was applied.
 type RowError struct {

@@ -53,7 +53,7 @@ func NewFollower(cfg Config) (*Follower, error) {
 }
 
 // Run follows until ctx ends, whose error it returns then, or until an error
-// that no new connection mends: *DriftError, *RowError, progress.ErrFenced,
+// that no new connection mends: *DriftError, *RenamedError, *RowError, progress.ErrFenced,
 // progress.ErrClosed, or what stream.Reader gives.
 func (f *Follower) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)

@@ -27,6 +27,7 @@ type planner struct {
 	steps   []step
 	pending map[*table]*pending
 	order   []*pending
+	latest  map[pg.Name]*pending // of the table's descriptions, the one that the last change came under
 }
 
 // pending holds what was gathered for one table and is no step yet.
@@ -48,7 +49,7 @@ type row struct {
 const netReplace byte = 'R' // delete and insert
 
 func newPlanner(shapes func(shape) *statement, byRow bool) *planner {
-	return &planner{shapes: shapes, byRow: byRow, pending: map[*table]*pending{}}
+	return &planner{shapes: shapes, byRow: byRow, pending: map[*table]*pending{}, latest: map[pg.Name]*pending{}}
 }
 
 // add takes the next operation.
@@ -61,6 +62,12 @@ func (p *planner) add(o op) {
 	if q == nil {
 		q = &pending{t: o.t, index: map[string]*row{}}
 		p.pending[o.t], p.order = q, append(p.order, q)
+		// The source describes the table otherwise from here on, with another replica
+		// identity for one: what came before it is done before it.
+		if before := p.latest[o.t.name()]; before != nil {
+			p.flush(before)
+		}
+		p.latest[o.t.name()] = q
 	}
 	if !o.t.coalesce || len(o.t.stored) == 0 {
 		p.addPlain(q, o)

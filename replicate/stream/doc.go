@@ -28,7 +28,9 @@
 //     of a keepalive counts only outside of a transaction, and is handed out as
 //     an Idle part, so that the applier makes it durable before it confirms it.
 //   - A slot whose confirmed position is beyond what Confirm said was moved by
-//     somebody else: Run ends, since changes are lost.
+//     somebody else, or made again: Run ends, since changes are lost. That is asked
+//     in each session once our walsender has the slot, so that nobody moves it after.
+//   - A source whose WAL ends before what it has sent already was set back: Run ends.
 //   - The decoder takes any bytes and gives a message or an error. No length is
 //     believed before it was compared with what there is.
 //

@@ -250,7 +250,8 @@ func TestErrorsThatEndTheReader(t *testing.T) {
 		check  func(*testing.T, error)
 	}{
 		"no slot": {func(_ *source, c *Config) { c.Slot = "missing" }, func(t *testing.T, err error) {
-			require.ErrorContains(t, err, "slot missing does not exist")
+			require.ErrorAs(t, err, new(*SlotGoneError))
+			require.ErrorContains(t, err, "slot missing is not on the source any more")
 		}},
 		"no publication": {func(s *source, c *Config) {
 			c.Publication = "missing"
@@ -266,6 +267,18 @@ func TestErrorsThatEndTheReader(t *testing.T) {
 		}, func(t *testing.T, err error) {
 			var advanced *SlotAdvancedError
 			require.ErrorAs(t, err, &advanced)
+		}},
+		"slot made again": {func(s *source, c *Config) {
+			pgtest.Exec(s.t, s.conn, `INSERT INTO a VALUES (1, 'x')`)
+			pgtest.Exec(s.t, s.conn, `SELECT pg_drop_replication_slot($1)`, c.Slot)
+			pgtest.Exec(s.t, s.conn, `SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, c.Slot)
+		}, func(t *testing.T, err error) {
+			require.ErrorAs(t, err, new(*SlotAdvancedError))
+		}},
+		// As a source that was set back to a backup of its disk: what it writes next has
+		// positions that we were past already.
+		"source set back": {func(_ *source, c *Config) { c.Start += 1 << 40 }, func(t *testing.T, err error) {
+			require.ErrorAs(t, err, new(*SourceRewoundError))
 		}},
 		"wrong password": {func(s *source, c *Config) { c.DSN = s.dsn.WithUser(s.dsn.User(), "wrong") }, func(t *testing.T, err error) {
 			require.Equal(t, pg.CodeInvalidPassword, pg.Code(err))

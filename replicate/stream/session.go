@@ -14,15 +14,38 @@ import (
 )
 
 // SlotAdvancedError says that the slot's position is beyond what we reported:
-// somebody else read from it, and what lies between is lost to us.
+// somebody else read from it, or dropped it and made another one of its name, and
+// what lies between is lost to us.
 type SlotAdvancedError struct {
 	Slot                string
 	Confirmed, Reported pg.LSN
 }
 
 func (e *SlotAdvancedError) Error() string {
-	return fmt.Sprintf("slot %s was advanced to %s by somebody else, we are durable to %s: the changes between are lost; start the migration anew",
+	return fmt.Sprintf("slot %s was advanced to %s, or dropped and made again, by somebody else; the target has the changes up to %s: those between are lost",
 		e.Slot, e.Confirmed, e.Reported)
+}
+
+// SlotGoneError says that the slot is not on the source any more.
+type SlotGoneError struct {
+	Slot string
+	Err  error
+}
+
+func (e *SlotGoneError) Error() string {
+	return fmt.Sprintf("slot %s is not on the source any more: the changes since are lost: %v", e.Slot, e.Err)
+}
+
+func (e *SlotGoneError) Unwrap() error { return e.Err }
+
+// SourceRewoundError says that the source's WAL ends before what it has sent us
+// already: it was set back to an earlier state, or a standby took its place that had
+// not received everything.
+type SourceRewoundError struct{ End, Had pg.LSN }
+
+func (e *SourceRewoundError) Error() string {
+	return fmt.Sprintf("the source's WAL ends at %s, but it has sent changes up to %s: it was set back to an earlier state or lost commits, so the target has rows that it has not",
+		e.End, e.Had)
 }
 
 // SystemChangedError says that the source is another server than before.
@@ -59,8 +82,11 @@ func (r *Reader) start(ctx context.Context, conn *pgconn.PgConn) (*pgconn.Hijack
 	if got := row[0]; r.cfg.SystemID != "" && got != r.cfg.SystemID {
 		return nil, retry.Permanent(&SystemChangedError{Want: r.cfg.SystemID, Got: got})
 	}
-	if err := r.checkSlot(ctx, conn); err != nil {
-		return nil, err
+	// The source sends only what is in its own WAL on disk.
+	if end, err := pg.ParseLSN(row[2]); err != nil {
+		return nil, fmt.Errorf("identify source: %w", err)
+	} else if had := max(r.emitted, r.Confirmed()); end < had {
+		return nil, retry.Permanent(&SourceRewoundError{End: end, Had: had})
 	}
 	sql := startCommand(r.cfg.Slot, r.cfg.Publication, r.emitted, major)
 	conn.Frontend().SendQuery(&pgproto3.Query{String: sql})
@@ -74,8 +100,14 @@ func (r *Reader) start(ctx context.Context, conn *pgconn.PgConn) (*pgconn.Hijack
 		}
 		switch msg := msg.(type) {
 		case *pgproto3.CopyBothResponse:
+			if err := r.proveSlot(ctx); err != nil {
+				return nil, err
+			}
 			return conn.Hijack()
 		case *pgproto3.ErrorResponse:
+			if msg.Code == pg.CodeUndefinedObject {
+				return nil, retry.Permanent(&SlotGoneError{Slot: r.cfg.Slot, Err: pgconn.ErrorResponseToPgError(msg)})
+			}
 			return nil, fmt.Errorf("start replication from slot %s: %w", r.cfg.Slot, pgconn.ErrorResponseToPgError(msg))
 		case *pgproto3.NoticeResponse, *pgproto3.ParameterStatus:
 		default:
@@ -84,16 +116,20 @@ func (r *Reader) start(ctx context.Context, conn *pgconn.PgConn) (*pgconn.Hijack
 	}
 }
 
-// checkSlot proves that nobody else moved the slot.
-func (r *Reader) checkSlot(ctx context.Context, conn *pgconn.PgConn) error {
-	row, err := oneRow(ctx, conn, "SELECT confirmed_flush_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = "+pg.QuoteLiteral(r.cfg.Slot))
-	if errors.Is(err, errNoRow) {
-		return retry.Permanent(fmt.Errorf("slot %s does not exist on the source: start the migration anew", r.cfg.Slot))
-	}
+// proveSlot proves that nobody else moved the slot, or dropped it and made another one
+// of its name. It is asked while our walsender has the slot, so that nobody can any
+// more, and before the source hears anything of us.
+func (r *Reader) proveSlot(ctx context.Context) error {
+	conn, err := pg.Connect(ctx, r.cfg.DSN, r.cfg.Options...)
 	if err != nil {
 		return fmt.Errorf("look at slot %s: %w", r.cfg.Slot, err)
 	}
-	confirmed, err := pg.ParseLSN(row[0])
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var text string
+	if err := conn.QueryRow(ctx, `SELECT confirmed_flush_lsn::text FROM pg_catalog.pg_replication_slots WHERE slot_name = $1`, r.cfg.Slot).Scan(&text); err != nil {
+		return fmt.Errorf("look at slot %s: %w", r.cfg.Slot, err)
+	}
+	confirmed, err := pg.ParseLSN(text)
 	if err != nil {
 		return fmt.Errorf("look at slot %s: %w", r.cfg.Slot, err)
 	}
