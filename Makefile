@@ -19,7 +19,7 @@ E2EFLAGS  := -tags failpoint -p 1 -timeout 60m
 BUILDVCS := $(shell git rev-parse --git-dir >/dev/null 2>&1 && echo auto || echo false)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build test race e2e e2e/short e2e-drivers matrix bench bench-link bench-proxy bench-proxy-idle bench-copy lint fuzz demo clean
+.PHONY: help deps build test race e2e e2e/short e2e-drivers matrix bench bench-link bench-proxy bench-proxy-idle bench-copy bench-follow lint fuzz demo clean
 
 help: ## Print this list
 	@echo "Crossfade: moves a live PostgreSQL database to Neon."
@@ -72,6 +72,9 @@ bench-proxy-idle: deps ## Measure the memory of 1,000 idle sessions
 
 bench-copy: deps build ## Measure the copy against pg_dump, pgcopydb and psql (BENCHFLAGS="-scale 20")
 	$(GO) run ./bench/copy $(BENCHFLAGS)
+
+bench-follow: deps build ## Measure what following applies and how long a cutover pauses (BENCHFLAGS="-before OLDER")
+	$(GO) run ./bench/follow $(BENCHFLAGS)
 
 lint: ## Check format, vet and staticcheck
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi

@@ -18,6 +18,7 @@ import (
 // Who is measured. The last two copy rows only.
 const (
 	crossfade = "crossfade"
+	before    = "before" // another program of ours, given by -before
 	dumpDir   = "dump-dir"
 	dumpPipe  = "dump-pipe"
 	pgcopydb  = "pgcopydb"
@@ -50,7 +51,13 @@ func (f *field) contender(name string) (contender, error) {
 		if _, err := os.Stat(f.o.binary); err != nil {
 			return c, fmt.Errorf("%w: build it first, by make build", err)
 		}
-		c.run = f.crossfade
+		c.run = func(ctx context.Context, source, target pg.DSN) (shot, error) {
+			return f.copied(ctx, f.o.binary, source, target)
+		}
+	case before:
+		c.run = func(ctx context.Context, source, target pg.DSN) (shot, error) {
+			return f.copied(ctx, f.o.before, source, target)
+		}
 	case dumpDir:
 		c.run = f.dumpDir
 	case dumpPipe:
@@ -75,12 +82,12 @@ func (f *field) contender(name string) (contender, error) {
 	return c, nil
 }
 
-func (f *field) crossfade(ctx context.Context, source, target pg.DSN) (shot, error) {
+func (f *field) copied(ctx context.Context, program string, source, target pg.DSN) (shot, error) {
 	args := []string{"copy", "--source", uri(source), "--target", uri(target)}
 	if f.o.jobs > 0 {
 		args = append(args, "--jobs", strconv.Itoa(f.o.jobs))
 	}
-	return timed(exec.CommandContext(ctx, f.o.binary, args...))
+	return timed(exec.CommandContext(ctx, program, args...))
 }
 
 func (f *field) dumpDir(ctx context.Context, source, target pg.DSN) (shot, error) {

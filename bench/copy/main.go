@@ -31,6 +31,7 @@ type options struct {
 	streams    int
 	fsync      string
 	binary     string
+	before     string
 	pgcopydb   []string
 	profile    string
 	buffer     int
@@ -71,6 +72,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.streams, "streams", 2, "COPY streams of the data phase")
 	f.StringVar(&o.fsync, "fsync", "on", "fsync of the target, on or off")
 	f.StringVar(&o.binary, "crossfade", "bin/crossfade", "the program")
+	f.StringVar(&o.before, "before", "", "an earlier program of Crossfade, to compare with")
 	f.StringVar(&pgcopydb, "pgcopydb", "pgcopydb", "pgcopydb, or a command that leads to it")
 	f.StringVar(&o.profile, "profile", "", "file that gets a CPU profile of Crossfade's data phase")
 	f.IntVar(&o.buffer, "buffer", 0, "bytes of a buffer in Crossfade's data phase; 0 for its default")
@@ -78,6 +80,9 @@ func parse(args []string) (options, error) {
 		return o, err
 	}
 	o.cases, o.contenders, o.pgcopydb = strings.Split(cases, ","), strings.Split(contenders, ","), strings.Fields(pgcopydb)
+	if o.before != "" {
+		o.contenders = append(o.contenders, before)
+	}
 	if o.rounds < 1 || o.streams < 1 || o.scale < 1 || o.tables < 1 || o.rows < 1 || o.wide < 1 {
 		return o, errors.New("every number must be at least 1")
 	}

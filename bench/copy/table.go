@@ -11,7 +11,7 @@ import (
 
 func (f *field) describe() {
 	fmt.Printf("%d cores, %s; %d rounds, interleaved; fsync %s; load %s\n", runtime.NumCPU(), processor(), f.o.rounds, f.o.fsync, loadAverage())
-	fmt.Println("Ratios of walls are to the best of the other tools, those of data phases to psql; RSS is the largest process's of the client side.")
+	fmt.Println("Ratios of walls are to the best of the others, those of data phases to psql; RSS is the largest process's of the client side.")
 	fmt.Println("CPU is that of the client programs, and of both servers: where the machine has other work, it says more than the walls do.")
 	fmt.Printf("\n%-8s %-15s %9s %6s %9s %9s %9s %9s %9s\n", "case", "contender", "median s", "ratio", "least", "most", "CPU s", "servers'", "RSS MiB")
 }
@@ -19,7 +19,7 @@ func (f *field) describe() {
 // print prints the medians of one case.
 func (f *field) print(name string, shots map[string][]shot) {
 	best := time.Duration(0)
-	for _, other := range []string{dumpDir, dumpPipe, pgcopydb} {
+	for _, other := range []string{before, dumpDir, dumpPipe, pgcopydb} {
 		if m := medianOf(shots[other], wall); len(shots[other]) > 0 && (best == 0 || m < best) {
 			best = m
 		}

@@ -19,6 +19,7 @@ import (
 const (
 	direct    = "direct"
 	crossfade = "crossfade"
+	before    = "before" // an earlier build of this benchmark, given by -before
 	pgbouncer = "pgbouncer"
 	haproxy   = "haproxy"
 )
@@ -50,8 +51,11 @@ func start(ctx context.Context, name, dir string, server int, o options) (*conte
 	}
 	var cmd *exec.Cmd
 	switch name {
-	case crossfade:
-		self, err := os.Executable()
+	case crossfade, before:
+		self, err := o.before, error(nil)
+		if name == crossfade {
+			self, err = os.Executable()
+		}
 		if err != nil {
 			return nil, err
 		}

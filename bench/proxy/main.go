@@ -28,6 +28,7 @@ type options struct {
 	clients    []int
 	modes      []string
 	contenders []string
+	before     string
 	scale      int
 	turns      int
 	idle       bool
@@ -76,6 +77,7 @@ func parse(args []string) (options, error) {
 	f.DurationVar(&o.slice, "slice", 500*time.Millisecond, "length of a slice")
 	f.StringVar(&clients, "clients", "1,16,64", "numbers of clients")
 	f.StringVar(&modes, "modes", "simple,extended,prepared", "query modes of pgbench")
+	f.StringVar(&o.before, "before", "", "an earlier build of this benchmark, whose proxy is measured too")
 	f.StringVar(&contenders, "contenders", strings.Join(contenderNames(), ","), "who is measured")
 	f.IntVar(&o.scale, "scale", 10, "scale of pgbench's tables")
 	f.IntVar(&o.turns, "turns", 0, "measure one client instead, which takes so many turns through each contender")
@@ -95,6 +97,9 @@ func parse(args []string) (options, error) {
 		o.clients = append(o.clients, n)
 	}
 	o.modes, o.contenders = strings.Split(modes, ","), strings.Split(contenders, ",")
+	if o.before != "" {
+		o.contenders = append(o.contenders, before)
+	}
 	if o.rounds < 1 || o.slices < 1 || o.slice < 100*time.Millisecond {
 		return o, errors.New("at least one round with a slice of at least 100 ms is needed")
 	}

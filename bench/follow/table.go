@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+)
+
+func describe(o options) {
+	load, _ := os.ReadFile("/proc/loadavg")
+	fmt.Printf("%d cores; %d rounds, interleaved; %d transactions to apply; cutover with %d clients; load %s\n",
+		runtime.NumCPU(), o.rounds, o.transactions, o.clients, strings.Join(strings.Fields(string(load))[:3], " "))
+	fmt.Printf("\n%-10s %14s %10s %12s %12s %12s %12s\n", "program", "applied tx/s", "ratio", "pause ms", "ratio", "held p99 ms", "held max ms")
+}
+
+// show prints medians. Ratios are to the last program, the one before.
+func show(programs []program, figures map[string][]figure) {
+	last := figures[programs[len(programs)-1].name]
+	for _, p := range programs {
+		f := figures[p.name]
+		of := func(get func(figure) float64) (float64, float64) {
+			m, base := median(f, get), median(last, get)
+			if base == 0 {
+				return m, 0
+			}
+			return m, m / base
+		}
+		rate, rateRatio := of(func(f figure) float64 { return f.applied })
+		pause, pauseRatio := of(func(f figure) float64 { return f.pause })
+		fmt.Printf("%-10s %14.0f %10.2f %12.0f %12.2f %12.0f %12.0f\n", p.name, rate, rateRatio, pause, pauseRatio,
+			median(f, func(f figure) float64 { return f.heldP99 }), median(f, func(f figure) float64 { return f.heldMax }))
+	}
+}
+
+func median(figures []figure, get func(figure) float64) float64 {
+	v := make([]float64, 0, len(figures))
+	for _, f := range figures {
+		v = append(v, get(f))
+	}
+	slices.Sort(v)
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
