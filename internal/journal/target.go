@@ -118,7 +118,7 @@ func CopyAnew(ctx context.Context, conn *pgx.Conn, schema, table string) error {
 // SetSlot records the slot's consistent point and what its snapshot sees, with
 // the phase PhaseSlotted.
 func SetSlot(ctx context.Context, conn *pgx.Conn, slot string, consistent pg.LSN, snapshot string) error {
-	if _, err := conn.Exec(ctx, `UPDATE crossfade.run SET slot = $1, consistent_point = $2::text::pg_lsn, slot_snapshot = $3, phase = $4`,
+	if _, err := conn.Exec(ctx, `UPDATE crossfade.run SET slot = $1, consistent_point = $2::pg_catalog.pg_lsn, slot_snapshot = $3, phase = $4`,
 		slot, consistent.String(), snapshot, string(PhaseSlotted)); err != nil {
 		return fmt.Errorf("record slot %s: %w", slot, err)
 	}

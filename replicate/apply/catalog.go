@@ -27,35 +27,45 @@ type targetColumn struct {
 	baseOID       uint32
 	base          pg.Name
 	baseKind      string // pg_type.typtype
+	domain        bool   // the column's own type is a domain over base
 	deterministic bool
+	input         pg.Name // function of base that makes a value of text, if it can be called; zero if not
+	inputArgs     int     // 1: the text; 3: the text, a type and a modifier
+	inputType     uint32  // which the function is to be given as the type
 }
 
 const columnsSQL = `
 WITH RECURSIVE base AS (
 	SELECT a.attnum, t.oid, t.typtype, t.typbasetype
 	FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-	WHERE a.attrelid = $1::text::oid AND a.attnum > 0 AND NOT a.attisdropped
+	WHERE a.attrelid = $1::pg_catalog.oid AND a.attnum > 0 AND NOT a.attisdropped
 	UNION ALL
 	SELECT b.attnum, t.oid, t.typtype, t.typbasetype
 	FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
 )
 SELECT a.attname::text, a.attnum, a.atttypmod, a.attnotnull, a.attgenerated <> '', a.attidentity::text,
-	t.oid::int8, n.nspname::text, t.typname::text, t.typtype::text, coalesce(c.collisdeterministic, true)
+	t.oid::int8, n.nspname::text, t.typname::text, t.typtype::text, t.oid <> a.atttypid, coalesce(c.collisdeterministic, true),
+	coalesce(fn.nspname::text, ''), coalesce(f.proname::text, ''), coalesce(f.pronargs, 0), CASE t.typelem WHEN 0 THEN t.oid ELSE t.typelem END::int8
 FROM base b
-JOIN pg_catalog.pg_attribute a ON a.attrelid = $1::text::oid AND a.attnum = b.attnum
+JOIN pg_catalog.pg_attribute a ON a.attrelid = $1::pg_catalog.oid AND a.attnum = b.attnum
 JOIN pg_catalog.pg_type t ON t.oid = b.oid
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
+LEFT JOIN pg_catalog.pg_proc f ON f.oid = t.typinput AND f.prorettype = t.oid AND f.pronargs IN (1, 3)
+	AND pg_catalog.has_function_privilege(f.oid, 'EXECUTE')
+LEFT JOIN pg_catalog.pg_namespace fn ON fn.oid = f.pronamespace
 WHERE b.typtype <> 'd' ORDER BY a.attnum`
 
 // uniqueIndex is an index that can name a row.
 type uniqueIndex struct {
 	columns   []int16
-	operators []string // for equality, one for each column
+	operators []string  // for equality, one for each column
+	types     []pg.Name // that the operators take; zero for any
 }
 
 const indexesSQL = `
-SELECT i.indexrelid::int8, k.attnum, pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+SELECT i.indexrelid::int8, k.attnum, pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname),
+	CASE t.typtype WHEN 'p' THEN '' ELSE tn.nspname::text END, CASE t.typtype WHEN 'p' THEN '' ELSE t.typname::text END
 FROM pg_catalog.pg_index i
 JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
 CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(i.indkey::int2[]), pg_catalog.unnest(i.indclass::oid[])) WITH ORDINALITY AS k(attnum, opclass, ord)
@@ -64,7 +74,9 @@ JOIN pg_catalog.pg_amop p ON p.amopfamily = c.opcfamily AND p.amoplefttype = c.o
 	AND p.amoprighttype = c.opcintype AND p.amopstrategy = 3
 JOIN pg_catalog.pg_operator o ON o.oid = p.amopopr
 JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
-WHERE i.indrelid = $1::text::oid AND i.indisunique AND i.indisvalid AND i.indimmediate
+JOIN pg_catalog.pg_type t ON t.oid = c.opcintype
+JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
+WHERE i.indrelid = $1::pg_catalog.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
 	AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
 ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid, k.ord`
 
@@ -98,10 +110,11 @@ func readColumns(ctx context.Context, conn *pgx.Conn, oid string) ([]targetColum
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (targetColumn, error) {
 		var c targetColumn
-		var oid int64
+		var oid, inputType int64
 		err := row.Scan(&c.name, &c.num, &c.typmod, &c.notNull, &c.generated, &c.identity,
-			&oid, &c.base.Schema, &c.base.Name, &c.baseKind, &c.deterministic)
-		c.baseOID = uint32(oid)
+			&oid, &c.base.Schema, &c.base.Name, &c.baseKind, &c.domain, &c.deterministic,
+			&c.input.Schema, &c.input.Name, &c.inputArgs, &inputType)
+		c.baseOID, c.inputType = uint32(oid), uint32(inputType)
 		return c, err
 	})
 }
@@ -115,12 +128,13 @@ func readIndexes(ctx context.Context, conn *pgx.Conn, oid string) ([]uniqueIndex
 	var last, id int64
 	var num int16
 	var op string
-	_, err = pgx.ForEachRow(rows, []any{&id, &num, &op}, func() error {
+	var typ pg.Name
+	_, err = pgx.ForEachRow(rows, []any{&id, &num, &op, &typ.Schema, &typ.Name}, func() error {
 		if id != last || len(indexes) == 0 {
 			indexes, last = append(indexes, uniqueIndex{}), id
 		}
 		x := &indexes[len(indexes)-1]
-		x.columns, x.operators = append(x.columns, num), append(x.operators, op)
+		x.columns, x.operators, x.types = append(x.columns, num), append(x.operators, op), append(x.types, typ)
 		return nil
 	})
 	return indexes, err

@@ -14,8 +14,7 @@
 // Within the batch the changes of one row are merged into their net effect, and
 // each table gets at most one DELETE, one UPDATE per set of columns and one
 // INSERT, in this order, between two changes that cannot be merged. Values are
-// parameters of type text[] in binary format that hold what the source's output
-// functions wrote, and are cast by the types' input functions; no value passes
+// parameters that hold what the source's output functions wrote; no value passes
 // through a Go type.
 //
 // # Invariants
@@ -45,6 +44,15 @@
 //     change of its replica identity, are applied in their order.
 //   - After an expected marker nothing is applied until Continue. What arrives is
 //     kept in memory as far as the Reader's bound goes, then left to the source.
+//
+// # What the SQL means
+//
+// Nothing that users of the target can define decides what a statement does. A text
+// becomes a value by the type's own input function, called by its name, by the
+// receive function of an enum, or for a field of a JSON record (travel); a cast is
+// looked up nowhere, since the owner of a type may define one from text. Key columns
+// are compared by the operator of their unique index, as the type that the operator
+// takes, so that an operator of the same name for a domain does not fit better.
 //
 // # Naming a row
 //

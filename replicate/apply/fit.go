@@ -33,11 +33,15 @@ func fit(rel *stream.Relation, partitioned bool, columns []targetColumn, indexes
 			continue
 		}
 		byNum[tc.num] = i
-		t.cols = append(t.cols, column{
-			name: pg.QuoteIdent(rc.Name), raw: rc.Name, typ: tc.base.String(), eq: "OPERATOR(pg_catalog.=)",
-			reg: tc.base == pg.Name{Schema: "pg_catalog", Name: "regclass"}, canon: canonOf(tc),
-			skip: tc.generated, always: tc.identity == "a",
-		})
+		c := column{
+			name: pg.QuoteIdent(rc.Name), raw: rc.Name, typ: tc.base.String(), domain: tc.domain, oid: tc.baseOID,
+			canon: canonOf(tc), skip: tc.generated, always: tc.identity == "a",
+		}
+		c.route(tc)
+		if c.canon != canonNone {
+			c.eq = "OPERATOR(pg_catalog.=)"
+		}
+		t.cols = append(t.cols, c)
 		if !tc.generated {
 			t.stored = append(t.stored, i)
 		}
@@ -94,7 +98,11 @@ func (t *table) chooseKey(columns []targetColumn, indexes []uniqueIndex, byNum m
 			continue
 		}
 		for n, i := range cols {
-			t.cols[i].eq = x.operators[n]
+			c := &t.cols[i]
+			c.eq = x.operators[n]
+			if (x.types[n] != pg.Name{}) && x.types[n].String() != c.typ {
+				c.eqType = x.types[n].String()
+			}
 		}
 		break
 	}

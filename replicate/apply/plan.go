@@ -203,17 +203,17 @@ func (p *planner) emit(t *table, kind byte, set string, rows []*row) {
 	var params [][]byte
 	if kind == 'I' {
 		for _, i := range t.stored {
-			params = append(params, textArray(len(rows), func(n int) stream.Value { return rows[n].vals[i] }))
+			params = append(params, t.cols[i].param(len(rows), func(n int) stream.Value { return rows[n].vals[i] }))
 		}
 	} else {
 		if kind == 'U' && set == "" {
 			s.op = 'x'
 		}
 		for _, i := range t.key {
-			params = append(params, textArray(len(rows), func(n int) stream.Value { return rows[n].key[i] }))
+			params = append(params, t.cols[i].asKey().param(len(rows), func(n int) stream.Value { return rows[n].key[i] }))
 		}
 		for _, i := range columnsOf(set) {
-			params = append(params, textArray(len(rows), func(n int) stream.Value { return rows[n].vals[i] }))
+			params = append(params, t.cols[i].param(len(rows), func(n int) stream.Value { return rows[n].vals[i] }))
 		}
 	}
 	want := int64(-1)

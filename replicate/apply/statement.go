@@ -38,20 +38,6 @@ func columnsOf(set string) []int {
 	return cols
 }
 
-// cast turns a text expression into the column's type by its input function,
-// without its modifier, so that a value that does not fit is an error.
-func (c *column) cast(expr string) string {
-	if c.reg {
-		return "pg_catalog.regclassin(pg_catalog.textout(" + expr + "))"
-	}
-	return "(" + expr + ")::" + c.typ
-}
-
-// text gives what the output function says of the target's value.
-func (c *column) text(alias string) string {
-	return "pg_catalog.format('%s', " + alias + "." + c.name + `) COLLATE "C"`
-}
-
 func (s shape) build() *statement {
 	t := s.table
 	var body string
@@ -74,13 +60,13 @@ func (s shape) build() *statement {
 	if !strings.HasPrefix(body, "SELECT") {
 		body += " RETURNING 1"
 	}
-	want := "pg_catalog.cardinality($1::pg_catalog.text[])"
-	if s.one() {
-		want = "1"
+	want := "1"
+	if !s.one() {
+		want = t.count(s)
 	}
 	// One row for a match, division by zero for a mismatch.
 	return &statement{binary: binary, sql: "WITH done AS (" + body + ")" +
-		" SELECT 1 / (pg_catalog.count(*) OPERATOR(pg_catalog.=) " + want + ")::pg_catalog.int4 FROM done"}
+		" SELECT 1 OPERATOR(pg_catalog./) (pg_catalog.count(*) OPERATOR(pg_catalog.=) " + want + ")::pg_catalog.int4 FROM done"}
 }
 
 // one reports whether the statement is of one row and not of arrays.
@@ -92,11 +78,11 @@ func (s shape) one() bool {
 // as k0, k1, … and the others as v0, v1, …
 func (t *table) given(set []int) string {
 	var params, names []string
-	for n := range t.key {
-		params, names = append(params, fmt.Sprintf("pg_catalog.unnest($%d::pg_catalog.text[])", n+1)), append(names, fmt.Sprintf("k%d", n))
+	for n, i := range t.key {
+		params, names = append(params, t.cols[i].asKey().item(n+1)), append(names, fmt.Sprintf("k%d", n))
 	}
-	for n := range set {
-		params = append(params, fmt.Sprintf("pg_catalog.unnest($%d::pg_catalog.text[])", len(t.key)+n+1))
+	for n, i := range set {
+		params = append(params, t.cols[i].item(len(t.key)+n+1))
 		names = append(names, fmt.Sprintf("v%d", n))
 	}
 	return "ROWS FROM (" + strings.Join(params, ", ") + ") AS v(" + strings.Join(names, ", ") + ")"
@@ -106,8 +92,12 @@ func (t *table) given(set []int) string {
 func (t *table) matches() string {
 	var conds []string
 	for n, i := range t.key {
-		c := &t.cols[i]
-		conds = append(conds, fmt.Sprintf("t.%s %s %s", c.name, c.eq, c.cast(fmt.Sprintf("v.k%d", n))))
+		c, given := &t.cols[i], fmt.Sprintf("v.k%d", n)
+		if c.eq == "" {
+			conds = append(conds, c.text("t")+" OPERATOR(pg_catalog.=) "+given)
+			continue
+		}
+		conds = append(conds, fmt.Sprintf("%s %s %s", c.comparable("t"), c.eq, c.forOperator(c.value(given))))
 	}
 	return strings.Join(conds, " AND ")
 }
@@ -119,8 +109,8 @@ func (t *table) insertSQL() string {
 	var names, params, values, given []string
 	for n, i := range t.stored {
 		names = append(names, t.cols[i].name)
-		params = append(params, fmt.Sprintf("pg_catalog.unnest($%d::pg_catalog.text[])", n+1))
-		values = append(values, t.cols[i].cast(fmt.Sprintf("v.v%d", n)))
+		params = append(params, t.cols[i].item(n+1))
+		values = append(values, t.cols[i].value(fmt.Sprintf("v.v%d", n)))
 		given = append(given, fmt.Sprintf("v%d", n))
 	}
 	return fmt.Sprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM ROWS FROM (%s) AS v(%s)",
@@ -135,9 +125,9 @@ func (t *table) updateSQL(set []int) string {
 	cond := t.matches()
 	for n, i := range set {
 		c := &t.cols[i]
-		value := c.cast(fmt.Sprintf("v.v%d", n))
+		value := c.value(fmt.Sprintf("v.v%d", n))
 		if c.always && !t.isKey(i) {
-			cond += fmt.Sprintf(" AND t.%s OPERATOR(pg_catalog.=) %s", c.name, value)
+			cond += fmt.Sprintf(" AND %s OPERATOR(pg_catalog.=) %s", c.base("t"), value)
 			continue
 		}
 		assigns = append(assigns, c.name+" = "+value)
@@ -150,11 +140,12 @@ func (t *table) updateSQL(set []int) string {
 
 // wholeRowSQL updates or deletes one row among all that are equal to the old
 // one. Values compare by their text unless their type has one text for each
-// value, in which case an index may help.
+// value, in which case an index may help. Each value is a parameter of its type, in
+// text, which the server hands to the type's input function.
 func (t *table) wholeRowSQL(s shape) string {
 	set := columnsOf(s.set)
 	param := 0
-	next := func() string { param++; return fmt.Sprintf("$%d::pg_catalog.text", param) }
+	next := func(typ string) string { param++; return fmt.Sprintf("$%d::%s", param, typ) }
 	var conds, assigns []string
 	for n, i := range t.stored {
 		c := &t.cols[i]
@@ -162,16 +153,16 @@ func (t *table) wholeRowSQL(s shape) string {
 		case s.null[n] == 1:
 			conds = append(conds, "o."+c.name+" IS NULL")
 		case c.canon == canonExact:
-			conds = append(conds, fmt.Sprintf("o.%s OPERATOR(pg_catalog.=) %s", c.name, c.cast(next())))
+			conds = append(conds, fmt.Sprintf("%s OPERATOR(pg_catalog.=) %s", c.base("o"), next(c.typ)))
 		default:
-			conds = append(conds, fmt.Sprintf("%s OPERATOR(pg_catalog.=) %s", c.text("o"), next()))
+			conds = append(conds, fmt.Sprintf("%s OPERATOR(pg_catalog.=) %s", c.text("o"), next(textType)))
 		}
 	}
 	if len(conds) == 0 {
 		conds = []string{"true"}
 	}
 	for _, i := range set {
-		assigns = append(assigns, t.cols[i].name+" = "+t.cols[i].cast(next()))
+		assigns = append(assigns, t.cols[i].name+" = "+next(t.cols[i].typ))
 	}
 	row, sel := "t.ctid", "o.ctid"
 	if t.root {

@@ -26,8 +26,12 @@ type column struct {
 	name   string // quoted
 	raw    string
 	typ    string // quoted name of the base type, without a modifier
-	reg    bool   // regclass, whose cast from text is not its input function
-	eq     string // operator for equality of key values
+	domain bool   // the column's own type is a domain over it
+	travel travel // how values reach the type's input function
+	oid    uint32 // of the base type
+	input  string // for byFunction: the call of it, with a gap for the text
+	eq     string // operator for equality of key values; "" for that of their text
+	eqType string // quoted name of the type that the operator takes; "" for the base type
 	canon  canon
 	skip   bool // generated on the target: computed there
 	always bool // identity GENERATED ALWAYS: cannot be set by an UPDATE

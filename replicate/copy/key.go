@@ -15,9 +15,58 @@ import (
 type key []keyColumn
 
 type keyColumn struct {
-	name string // quoted
-	typ  string // quoted name of the base type, without modifier
-	eq   string // operator for equality, of the unique index
+	name   string // quoted
+	typ    string // quoted name of the base type, without modifier
+	domain bool   // the column's own type is a domain over it
+	input  string // an expression that has the base type's input function make a value of %s, a text
+	eq     string // operator for equality, of the unique index
+	eqType string // quoted name of the type that it takes; "" for the base type
+}
+
+// What makes a value of a text. None is a cast that is looked up, whose meaning the
+// owner of a type may define: the casts from text to these three types are the
+// server's own, the input functions of built-in types are called by their names,
+// and the others are called for the field of a JSON record.
+const (
+	inputText     = "(%%s)::%s"
+	inputFunction = "%s(pg_catalog.textout(%%s))"
+	inputTyped    = "%s(pg_catalog.textout(%%s), %d::pg_catalog.oid, -1)"
+	inputRecord   = "(SELECT r.v FROM pg_catalog.json_to_record(pg_catalog.json_build_object('v', %%s)) AS r(v %s))"
+)
+
+// inputOf chooses among them. The function is named only where it can be called by
+// its name on both sides.
+func inputOf(typ, function pg.Name, args int, element uint32) string {
+	switch {
+	case typ.Schema == "pg_catalog" && (typ.Name == "text" || typ.Name == "varchar" || typ.Name == "bpchar"):
+		return fmt.Sprintf(inputText, typ)
+	case typ.Schema == "pg_catalog" && args == 1:
+		return fmt.Sprintf(inputFunction, function)
+	case typ.Schema == "pg_catalog" && args == 3:
+		return fmt.Sprintf(inputTyped, function, element)
+	}
+	return fmt.Sprintf(inputRecord, typ)
+}
+
+// value is an expression for the value that a text stands for.
+func (c *keyColumn) value(text string) string { return fmt.Sprintf(c.input, text) }
+
+// of is the column of a table as the type that its operator takes, so that no other
+// operator of that name fits as well, be it for a domain or for a type of the same
+// sort.
+func (c *keyColumn) of(alias string) string {
+	expr := alias + "." + c.name
+	if c.domain {
+		expr = "(" + expr + ")::" + c.typ
+	}
+	return c.forOperator(expr)
+}
+
+func (c *keyColumn) forOperator(expr string) string {
+	if c.eqType == "" {
+		return expr
+	}
+	return "(" + expr + ")::" + c.eqType
 }
 
 // errNoKey says that a table has no key that a repair can rest on.
@@ -43,7 +92,9 @@ WITH RECURSIVE base AS (
 			JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k] WHERE NOT a.attname::text = ANY ($2))
 	ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1
 )
-SELECT a.attname::text, n.nspname::text, t.typname::text, opn.nspname::text, o.oprname::text
+SELECT a.attname::text, n.nspname::text, t.typname::text, opn.nspname::text, o.oprname::text, t.oid <> a.atttypid,
+	coalesce(fn.nspname::text, ''), coalesce(f.proname::text, ''), coalesce(f.pronargs, 0), CASE t.typelem WHEN 0 THEN t.oid ELSE t.typelem END,
+	CASE q.typtype WHEN 'p' THEN '' ELSE qn.nspname::text END, CASE q.typtype WHEN 'p' THEN '' ELSE q.typname::text END
 FROM usable i CROSS JOIN pg_catalog.generate_series(0, pg_catalog.cardinality($2::pg_catalog.text[]) - 1) k
 JOIN pg_catalog.pg_attribute a ON a.attrelid = $1 AND a.attnum = i.indkey[k]
 JOIN base b ON b.attnum = a.attnum AND b.typtype <> 'd'
@@ -53,6 +104,10 @@ JOIN pg_catalog.pg_opclass c ON c.oid = i.indclass[k]
 JOIN pg_catalog.pg_amop p ON p.amopfamily = c.opcfamily AND p.amoplefttype = c.opcintype AND p.amoprighttype = c.opcintype AND p.amopstrategy = 3
 JOIN pg_catalog.pg_operator o ON o.oid = p.amopopr AND (o.oprcanhash OR o.oprcanmerge)
 JOIN pg_catalog.pg_namespace opn ON opn.oid = o.oprnamespace
+JOIN pg_catalog.pg_type q ON q.oid = c.opcintype
+JOIN pg_catalog.pg_namespace qn ON qn.oid = q.typnamespace
+LEFT JOIN pg_catalog.pg_proc f ON f.oid = t.typinput AND f.prorettype = t.oid AND f.pronargs IN (1, 3)
+LEFT JOIN pg_catalog.pg_namespace fn ON fn.oid = f.pronamespace
 LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
 WHERE a.attnotnull AND t.typname !~ '^reg' AND t.typname <> 'money'
 	AND coalesce((pg_catalog.to_jsonb(l) ->> 'collisdeterministic')::pg_catalog.bool, true)
@@ -67,9 +122,18 @@ func readKey(ctx context.Context, source *pgx.Conn, t Table) (key, error) {
 	}
 	var k key
 	var column string
-	var typ, op pg.Name
-	_, err = pgx.ForEachRow(rows, []any{&column, &typ.Schema, &typ.Name, &op.Schema, &op.Name}, func() error {
-		k = append(k, keyColumn{name: pg.QuoteIdent(column), typ: typ.String(), eq: "OPERATOR(" + pg.QuoteIdent(op.Schema) + "." + op.Name + ")"})
+	var typ, op, function, takes pg.Name
+	var domain bool
+	var args int
+	var element uint32
+	_, err = pgx.ForEachRow(rows, []any{&column, &typ.Schema, &typ.Name, &op.Schema, &op.Name, &domain,
+		&function.Schema, &function.Name, &args, &element, &takes.Schema, &takes.Name}, func() error {
+		c := keyColumn{name: pg.QuoteIdent(column), typ: typ.String(), domain: domain, input: inputOf(typ, function, args, element),
+			eq: "OPERATOR(" + pg.QuoteIdent(op.Schema) + "." + op.Name + ")"}
+		if (takes != pg.Name{}) && takes != typ {
+			c.eqType = takes.String()
+		}
+		k = append(k, c)
 		return nil
 	})
 	if err != nil {
@@ -100,7 +164,7 @@ func (k key) inOrder(t Table) []int {
 func (k key) ofDelta(t Table, more string) string {
 	var list []string
 	for i, n := range k.inOrder(t) {
-		list = append(list, fmt.Sprintf("(d.key[%d])::%s AS k%d", n+1, k[i].typ, i))
+		list = append(list, fmt.Sprintf("%s AS k%d", k[i].value(fmt.Sprintf("d.key[%d]", n+1)), i))
 	}
 	return "(SELECT " + strings.Join(list, ", ") + more + " FROM crossfade.delta d WHERE d.relid = $1 AND d.attempt = $2)"
 }
@@ -110,11 +174,11 @@ func (k key) ofDelta(t Table, more string) string {
 func (k key) matches(left string, named bool, right string) string {
 	var list []string
 	for i, c := range k {
-		l := fmt.Sprintf("%s.k%d", left, i)
+		l := c.forOperator(fmt.Sprintf("%s.k%d", left, i))
 		if named {
-			l = left + "." + c.name
+			l = c.of(left)
 		}
-		list = append(list, fmt.Sprintf("%s %s %s.k%d", l, c.eq, right, i))
+		list = append(list, fmt.Sprintf("%s %s %s", l, c.eq, c.forOperator(fmt.Sprintf("%s.k%d", right, i))))
 	}
 	return strings.Join(list, " AND ")
 }
@@ -146,7 +210,7 @@ func (k key) fetchSQL(t Table, keys [][]string) string {
 		}
 		from = append(from, "pg_catalog.unnest("+pg.QuoteLiteral(arrayText(column))+"::pg_catalog.text[])")
 		names = append(names, fmt.Sprintf("u%d", i))
-		typed = append(typed, fmt.Sprintf("(u.u%d)::%s AS k%d", i, k[i].typ, i))
+		typed = append(typed, fmt.Sprintf("%s AS k%d", k[i].value(fmt.Sprintf("u.u%d", i)), i))
 	}
 	columns := make([]string, len(t.Columns))
 	for i, c := range t.Columns {

@@ -60,6 +60,16 @@ var shapes = map[string]shape{
 		change: `UPDATE t SET e = 'red' WHERE c LIKE '%11'; UPDATE t SET v = 'v' WHERE c LIKE '%12'; DELETE FROM t WHERE c LIKE '%13'; INSERT INTO t VALUES ('last', 'red', 'infinity', 'x'), ('first', 'red', '0044-03-15 BC', 'x')`,
 		key:    []string{"c", "e", "at"},
 	},
+	"types whose owner says what a cast from text gives": {
+		ddl: `CREATE TYPE color AS ENUM ('red', 'cast'); CREATE FUNCTION to_color(text) RETURNS color LANGUAGE sql IMMUTABLE AS $$ SELECT 'cast'::public.color $$;
+			CREATE TYPE span AS RANGE (subtype = int4); CREATE FUNCTION to_span(text) RETURNS span LANGUAGE sql IMMUTABLE AS $$ SELECT '[7,8)'::public.span $$;
+			CREATE FUNCTION to_ints(text) RETURNS int[] LANGUAGE sql IMMUTABLE AS $$ SELECT '{7}'::int[] $$;
+			CREATE CAST (text AS color) WITH FUNCTION to_color(text) AS IMPLICIT; CREATE CAST (text AS span) WITH FUNCTION to_span(text) AS IMPLICIT;
+			CREATE DOMAIN tint AS color; CREATE TABLE t (e tint, s span, a int[], v text, PRIMARY KEY (e, s, a))`,
+		fill:   `INSERT INTO t SELECT 'red', span(i, i + 1), ARRAY[i, NULL], repeat('q', 100) FROM generate_series(1, 9000) i`,
+		change: `UPDATE t SET v = 'v' WHERE a[1] % 97 = 0; DELETE FROM t WHERE a[1] % 101 = 0; UPDATE t SET a = a || 5, s = 'empty' WHERE a[1] = 500`,
+		key:    []string{"e", "s", "a"},
+	},
 	"blanks, a leaf and a network": {
 		ddl: `CREATE TABLE root (k char(12), a inet, v text, PRIMARY KEY (k, a)) PARTITION BY LIST (k); CREATE TABLE t PARTITION OF root DEFAULT;
 			CREATE TABLE other PARTITION OF root FOR VALUES IN ('other')`,

@@ -13,9 +13,9 @@ import (
 )
 
 const advance = `UPDATE crossfade.progress
-	SET end_lsn = $4::text::pg_catalog.pg_lsn, commit_ts = coalesce($5::text::pg_catalog.timestamptz, commit_ts)
-	WHERE lane = $1::text::pg_catalog.int4 AND owner = $2::text::pg_catalog.int8
-	AND end_lsn = $3::text::pg_catalog.pg_lsn AND end_lsn <= $4::text::pg_catalog.pg_lsn AND open`
+	SET end_lsn = $4::pg_catalog.pg_lsn, commit_ts = coalesce($5::pg_catalog.timestamptz, commit_ts)
+	WHERE lane = $1::pg_catalog.int4 AND owner = $2::pg_catalog.int8
+	AND end_lsn = $3::pg_catalog.pg_lsn AND end_lsn <= $4::pg_catalog.pg_lsn AND open`
 
 // AdvanceSQL is the compare-and-set as a statement that fails by itself when it
 // finds no row, with SQLSTATE 22012 (division by zero), so that what follows it
@@ -78,7 +78,7 @@ func Explain(ctx context.Context, q Querier, lane int32, owner int64) error {
 // which is so if it is behind; no row if it is closed already or missing. The
 // condition stands in SET and not in WHERE, since only there it is judged by the
 // row as the batch in flight leaves it.
-const CloseSQL = `UPDATE crossfade.progress SET open = end_lsn < $2::text::pg_catalog.pg_lsn
+const CloseSQL = `UPDATE crossfade.progress SET open = end_lsn < $2::pg_catalog.pg_lsn
 	WHERE lane = $1 AND open
 	RETURNING end_lsn::text, open`
 

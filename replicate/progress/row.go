@@ -58,7 +58,7 @@ func ReadLocked(ctx context.Context, q Querier, lane int32) (Row, error) {
 // for a closed lane.
 func Claim(ctx context.Context, q Querier, lane int32, start pg.LSN) (Row, error) {
 	row, err := scan(q.QueryRow(ctx, `
-		INSERT INTO crossfade.progress AS p (lane, owner, end_lsn) VALUES ($1, 1, $2::text::pg_lsn)
+		INSERT INTO crossfade.progress AS p (lane, owner, end_lsn) VALUES ($1, 1, $2::pg_catalog.pg_lsn)
 		ON CONFLICT (lane) DO UPDATE SET owner = p.owner + 1 WHERE p.open
 		RETURNING `+columns, lane, start.String()), "claim lane")
 	if errors.Is(err, ErrNoLane) {

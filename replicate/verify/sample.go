@@ -86,17 +86,17 @@ func (s *side) key(t Table, r relation) string {
 	if len(t.Key) > 0 {
 		return s.row(t.Key, r)
 	}
-	return hash(s.row(t.Columns, r)) + "::text"
+	return written(hash(s.row(t.Columns, r)))
 }
 
 func (s *side) bucketOf(t Table, r relation, n int64) string {
-	return fmt.Sprintf("(%s & %d) %% %d", hash(s.key(t, r)), int64(1)<<62-1, n)
+	return fmt.Sprintf("(%s OPERATOR(pg_catalog.&) %d) OPERATOR(pg_catalog.%%) %d", hash(s.key(t, r)), int64(1)<<62-1, n)
 }
 
 func (s *side) buckets(ctx context.Context, conn *pgx.Conn, t Table, r relation, n int64) (map[int64]bucket, bool, error) {
 	found := map[int64]bucket{}
-	sql := fmt.Sprintf("SELECT %s, pg_catalog.count(*), pg_catalog.sum(%s)::text FROM ONLY %s GROUP BY 1",
-		s.bucketOf(t, r, n), hash(s.row(t.Columns, r)), t.Name)
+	sql := fmt.Sprintf("SELECT %s, pg_catalog.count(*), %s FROM ONLY %s GROUP BY 1",
+		s.bucketOf(t, r, n), written("pg_catalog.sum("+hash(s.row(t.Columns, r))+")"), t.Name)
 	provable, err := s.read(ctx, conn, r, func(row pgx.Rows) error {
 		var at int64
 		var b bucket
@@ -131,10 +131,10 @@ func (s *side) fetch(ctx context.Context, conn *pgx.Conn, t Table, r relation, n
 	found := map[string][]string{}
 	place := "''"
 	if len(t.Key) == 0 {
-		place = "' at the " + s.name + ": ctid ' || ctid::text"
+		place = "pg_catalog.format(' at the " + s.name + ": ctid %s', ctid)"
 	}
-	sql := fmt.Sprintf("SELECT %s, %s::text, %s FROM ONLY %s WHERE %s = ANY ($1) ORDER BY 1, 2 LIMIT %d",
-		s.key(t, r), hash(s.row(t.Columns, r)), place, t.Name, s.bucketOf(t, r, n), fetchRows)
+	sql := fmt.Sprintf("SELECT %s, %s, %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.int8[]) ORDER BY 1, 2 LIMIT %d",
+		s.key(t, r), written(hash(s.row(t.Columns, r))), place, t.Name, s.bucketOf(t, r, n), fetchRows)
 	provable, err := s.read(ctx, conn, r, func(row pgx.Rows) error {
 		var key, sum, at string
 		if err := row.Scan(&key, &sum, &at); err != nil {

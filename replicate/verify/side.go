@@ -99,7 +99,9 @@ func (s *side) lookBy(ctx context.Context, conn *pgx.Conn, tables []Table, block
 	return found, err
 }
 
-// row returns the SQL of a row's text, and of a key's.
+// row returns the SQL of a row's text, and of a key's. Nobody can define a cast of a
+// row without a type of its own: this one is its output function, and those of the
+// columns' types.
 func (s *side) row(columns []string, r relation) string {
 	parts := make([]string, len(columns))
 	for i, c := range columns {
@@ -108,12 +110,17 @@ func (s *side) row(columns []string, r relation) string {
 			parts[i] = "pg_catalog." + f + "send(" + parts[i] + ")"
 		}
 	}
-	return "ROW(" + strings.Join(parts, ", ") + ")::text"
+	return "ROW(" + strings.Join(parts, ", ") + ")::pg_catalog.text"
 }
 
 func hash(text string) string {
-	return "pg_catalog.hashtextextended(" + text + ` COLLATE "C", 0)`
+	return "pg_catalog.hashtextextended(" + text + ` COLLATE pg_catalog."C", 0)`
 }
+
+// written is the text that the output function of a number's type gives. A cast to
+// text would be one that somebody may have defined. It costs more than a cast, which
+// is why rows do without.
+func written(expr string) string { return "pg_catalog.format('%s', " + expr + ")" }
 
 // read runs one query over a table within a transaction of its own, and reports
 // whether the table still has the file that the snapshot saw.

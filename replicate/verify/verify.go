@@ -291,8 +291,8 @@ func (w *worker) tally(ctx context.Context, p part) (rows int64, sum big.Int, sa
 	case p.lo > 0:
 		where = fmt.Sprintf(" WHERE ctid >= '(%d,0)'::pg_catalog.tid", p.lo)
 	}
-	sql := fmt.Sprintf("SELECT pg_catalog.count(*), coalesce(pg_catalog.sum(%s), 0)::text FROM ONLY %s%s",
-		hash(w.row(p.c.table.Columns, r)), p.c.table.Name, where)
+	sql := fmt.Sprintf("SELECT pg_catalog.count(*), %s FROM ONLY %s%s",
+		written("coalesce(pg_catalog.sum("+hash(w.row(p.c.table.Columns, r))+"), 0)"), p.c.table.Name, where)
 	same, err = w.read(ctx, w.conn, r, func(row pgx.Rows) error {
 		var text string
 		if err := row.Scan(&rows, &text); err != nil {

@@ -227,3 +227,27 @@ func TestConfigIsChecked(t *testing.T) {
 	_, err = New(Config{Jobs: -1})
 	require.ErrorContains(t, err, "negative")
 }
+
+// Casts to text that somebody defined for numbers do not tell differences away, nor
+// make any.
+func TestCastsOfUsersAreNotUsed(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, db := range []struct {
+		kind pgtest.Kind
+		name string
+	}{{pgtest.Source, f.from.Database()}, {pgtest.Target, f.to.Database()}} {
+		pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, db.kind).AdminDSN(db.name)), `
+			CREATE FUNCTION public.zero(bigint) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT '0' $$;
+			CREATE FUNCTION public.zero(numeric) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT '0' $$;
+			CREATE FUNCTION public.zero(float8) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT '0' $$;
+			CREATE CAST (bigint AS text) WITH FUNCTION public.zero(bigint) AS IMPLICIT;
+			CREATE CAST (numeric AS text) WITH FUNCTION public.zero(numeric) AS IMPLICIT;
+			CREATE CAST (float8 AS text) WITH FUNCTION public.zero(float8) AS IMPLICIT`)
+	}
+	pgtest.Exec(t, f.target, "UPDATE public.keyed SET f = 0 WHERE id = 5; UPDATE public.keyless SET v = 'value 2' WHERE ctid = (SELECT min(ctid) FROM public.keyless WHERE v = 'value 1')")
+	r := f.run(f.freeze())
+	require.Equal(t, []Difference{{"(5,p)", "changed"}}, r.Tables[0].Keys)
+	require.Equal(t, Different, r.Tables[1].Verdict)
+	require.Len(t, r.Tables[1].Keys, 2)
+}

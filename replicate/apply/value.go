@@ -1,0 +1,131 @@
+package apply
+
+import (
+	"fmt"
+	"slices"
+
+	"crossfade/replicate/stream"
+)
+
+// travel is how the values of a column, which are what an output function wrote,
+// reach the input function of their type. It never is a cast that is looked up: the
+// owner of a type may define what a cast from text does, the input function is the
+// type's own.
+type travel byte
+
+const (
+	byText     travel = iota // the type takes text as it is, by a cast that nobody can define or drop
+	byFunction               // text, given to the input function by its name
+	byArray                  // an array of the type itself in binary, whose elements are text: enums
+	byRecord                 // a field of a JSON record, which the server gives to the input function
+)
+
+const textType = "pg_catalog.text"
+
+// textTypes are stored as text is, and have casts of the server's own from it.
+var textTypes = []string{"text", "varchar", "bpchar"}
+
+// route decides how the column's values travel. The input functions of arrays,
+// composite types and ranges cannot be called by name: what they return depends
+// on where they are called.
+func (c *column) route(tc targetColumn) {
+	switch {
+	case tc.base.Schema == "pg_catalog" && slices.Contains(textTypes, tc.base.Name):
+		c.travel = byText
+	case tc.baseKind == "e":
+		c.travel = byArray
+	case tc.inputArgs == 1:
+		c.travel, c.input = byFunction, tc.input.String()+"(pg_catalog.textout(%s))"
+	case tc.inputArgs == 3:
+		c.travel = byFunction
+		c.input = fmt.Sprintf("%s(pg_catalog.textout(%%s), %d::pg_catalog.oid, -1)", tc.input, tc.inputType)
+	default:
+		c.travel = byRecord
+	}
+}
+
+// asKey is the column as part of a key: where nothing tells equal values but their
+// text, they stay text.
+func (c *column) asKey() *column {
+	if c.eq == "" {
+		return &column{typ: textType}
+	}
+	return c
+}
+
+// item is the FROM item that makes a column of values of parameter n.
+func (c *column) item(n int) string {
+	switch c.travel {
+	case byArray:
+		return fmt.Sprintf("pg_catalog.unnest($%d::%s[])", n, c.typ)
+	case byRecord:
+		return fmt.Sprintf("pg_catalog.json_to_recordset($%d::pg_catalog.json) AS (v %s)", n, c.typ)
+	}
+	return fmt.Sprintf("pg_catalog.unnest($%d::pg_catalog.text[])", n)
+}
+
+// length is the number of values in parameter n.
+func (c *column) length(n int) string {
+	switch c.travel {
+	case byArray:
+		return fmt.Sprintf("pg_catalog.cardinality($%d::%s[])", n, c.typ)
+	case byRecord:
+		return fmt.Sprintf("pg_catalog.json_array_length($%d::pg_catalog.json)", n)
+	}
+	return fmt.Sprintf("pg_catalog.cardinality($%d::pg_catalog.text[])", n)
+}
+
+// value turns what item gave into a value of the column's base type, without its
+// modifier, so that one that does not fit is an error.
+func (c *column) value(ref string) string {
+	switch {
+	case c.travel == byFunction:
+		return fmt.Sprintf(c.input, ref)
+	case c.travel == byText && c.typ != textType:
+		return "(" + ref + ")::" + c.typ
+	}
+	return ref
+}
+
+// param is the parameter of n values that item reads, in binary format.
+func (c *column) param(n int, at func(int) stream.Value) []byte {
+	switch c.travel {
+	case byArray:
+		return valueArray(c.oid, n, at)
+	case byRecord:
+		return records(n, at)
+	}
+	return valueArray(oidText, n, at)
+}
+
+// base is the column as its base type, for which no operator of a domain counts.
+func (c *column) base(alias string) string {
+	if c.domain {
+		return "(" + alias + "." + c.name + ")::" + c.typ
+	}
+	return alias + "." + c.name
+}
+
+// comparable is the column as the type that its key's operator takes, so that no
+// other operator of that name fits as well.
+func (c *column) comparable(alias string) string { return c.forOperator(c.base(alias)) }
+
+func (c *column) forOperator(expr string) string {
+	if c.eqType == "" {
+		return expr
+	}
+	return "(" + expr + ")::" + c.eqType
+}
+
+// text gives what the output function says of the target's value.
+func (c *column) text(alias string) string {
+	return "pg_catalog.format('%s', " + alias + "." + c.name + `) COLLATE pg_catalog."C"`
+}
+
+// count is the number of rows that a statement of arrays is given.
+func (t *table) count(s shape) string {
+	if s.op == 'I' {
+		return t.cols[t.stored[0]].length(1)
+	}
+	return t.cols[t.key[0]].asKey().length(1)
+}
