@@ -73,23 +73,34 @@ func runPatiently(ctx context.Context, conn *pgx.Conn, s Statement) error {
 
 // RefreshMatViews fills the materialised views that are populated on the
 // source, those that others read first. It tries all of them and returns the
-// failures together. It may be called again, so both before a cutover, that no
-// reader meets an empty one, and after it.
-//
-// Like RunAfter it waits for each view's lock only briefly and again, so that
-// readers do not queue up behind it.
+// failures together. It may be called again, but not where applications read: a
+// REFRESH keeps readers waiting for as long as it takes.
 func RefreshMatViews(ctx context.Context, conn *pgx.Conn, views []catalog.MatView) error {
 	var failures []error
 	for _, v := range views {
 		if !v.Populated {
 			continue
 		}
-		s := Statement{Kind: "MATERIALIZED VIEW DATA", Schema: v.Schema, Name: v.Rel, SQL: "REFRESH MATERIALIZED VIEW " + v.Name().String()}
-		if err := runPatiently(ctx, conn, s); err != nil {
-			failures = append(failures, s.failed(err))
+		if err := FillMatView(ctx, conn, v); err != nil {
+			failures = append(failures, err)
 		}
 	}
 	return errors.Join(failures...)
+}
+
+// FillMatView fills a materialised view and gives the planner its statistics, or empties
+// it where it is not populated on the source.
+func FillMatView(ctx context.Context, conn *pgx.Conn, v catalog.MatView) error {
+	s := Statement{Kind: "MATERIALIZED VIEW DATA", Schema: v.Schema, Name: v.Rel, SQL: "REFRESH MATERIALIZED VIEW " + v.Name().String()}
+	if v.Populated {
+		s.SQL += ";\nANALYZE " + v.Name().String()
+	} else {
+		s.SQL += " WITH NO DATA"
+	}
+	if err := runPatiently(ctx, conn, s); err != nil {
+		return s.failed(err)
+	}
+	return nil
 }
 
 func execute(ctx context.Context, conn *pgx.Conn, sql string) error {

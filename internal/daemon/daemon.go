@@ -45,6 +45,7 @@ type daemon struct {
 	cover       *coverage
 	guard       *guard
 	watchlist   *watchlist
+	views       *matViews
 	watching    *link // of the monitor
 	marking     *link // to the target, for what is kept there
 
@@ -130,6 +131,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 		plan:    func() (*schema.DecisionSQL, error) { return d.migration.decisionSQL() }, reached: d.stream.markerEnd,
 		after: d.switched, last: d.migration.last, complete: func() { d.migration.setPhase(journal.PhaseValid) }, majors: majors,
 		pre: &prelock{dsn: d.cfg.Target, opts: []pg.Option{pg.WithName("pre-lock"), pg.WithKey(key)}, watch: d.link(d.cfg.Target, "guard")}}
+	d.views = newMatViews(d)
 	d.watchlist = newWatchlist(d.link(d.cfg.Source, "watch", short), d.link(d.cfg.Target, "watch", pg.WithKey(key), short),
 		d.log.With().Str(obs.KeyComponent, "watch").Logger(), d.watchers()...)
 	d.source, d.watching, d.marking = src, d.link(d.cfg.Source, "monitor"), d.link(d.cfg.Target, "settings")
@@ -185,6 +187,7 @@ func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(
 	group.Go(func() error { return server.Run(parts) })
 	group.Go(func() error { return d.registrar.run(parts) })
 	group.Go(func() error { return d.monitor(parts) })
+	group.Go(func() error { return d.views.run(parts) })
 	group.Go(func() error { return d.reload(parts) })
 	group.Go(func() error { return d.migrate(parts, onCopy) })
 	d.log.Info().Str("listen", d.proxy.Addr().String()).Str("run", d.id.target.RunID).Msg("serving")

@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -11,7 +9,6 @@ import (
 	"crossfade/internal/failpoint"
 	"crossfade/internal/journal"
 	"crossfade/internal/obs"
-	"crossfade/internal/pg"
 	"crossfade/internal/retry"
 	"crossfade/replicate/copy"
 	"crossfade/replicate/snapshot"
@@ -203,20 +200,16 @@ func (m *migration) foreignKeys(ctx context.Context) error {
 
 // refresh fills the materialised views and gives the planner their statistics.
 func (m *migration) refresh(ctx context.Context, target *pgx.Conn) error {
-	if err := schema.RefreshMatViews(ctx, target, m.catalog.MatViews); err != nil {
-		return err
-	}
-	var names []string
-	for _, v := range m.catalog.MatViews {
-		if v.Populated {
-			names = append(names, pg.Name{Schema: v.Schema, Name: v.Rel}.String())
-		}
-	}
-	if len(names) == 0 {
+	return schema.RefreshMatViews(ctx, target, m.catalog.MatViews)
+}
+
+// matViews are those of the source that are on the target, each after those that it
+// reads.
+func (m *migration) matViews() []catalog.MatView {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.catalog == nil {
 		return nil
 	}
-	if _, err := target.Exec(ctx, "ANALYZE "+strings.Join(names, ", ")); err != nil {
-		return fmt.Errorf("analyse materialised views: %w", err)
-	}
-	return nil
+	return m.catalog.MatViews
 }

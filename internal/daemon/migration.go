@@ -303,20 +303,16 @@ func (m *migration) decisionSQL() (*schema.DecisionSQL, error) {
 	return &sql, nil
 }
 
-// last restores what follows the decision, and fills the materialised views with
-// what the applications may have asked of the source since the copy.
+// last restores what follows the decision.
 func (m *migration) last(ctx context.Context, conn *pgx.Conn) error {
 	if err := m.restore(ctx, schema.Last, []*pgx.Conn{conn}); err != nil {
 		return err
 	}
-	if source, err := m.connectSource(ctx); err != nil { // the target is active: the source may be gone
+	source, err := m.connectSource(ctx)
+	if err != nil { // the target is active: the source may be gone
 		m.log.Warn().Err(err).Msg("settings of roles are not carried over")
-	} else {
-		err := m.roleSettings(ctx, source, conn)
-		closeNow(source)
-		if err != nil {
-			return err
-		}
+		return nil
 	}
-	return schema.RefreshMatViews(ctx, conn, m.catalog.MatViews)
+	defer closeNow(source)
+	return m.roleSettings(ctx, source, conn)
 }

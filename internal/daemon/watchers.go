@@ -16,6 +16,7 @@ func (d *daemon) watchers() []watcher {
 	return []watcher{
 		{name: "one database", ask: askOneDatabase},
 		{name: "tables", fenced: true, ask: d.cover.ask},
+		{name: "materialised views", fenced: true, ask: d.views.ask},
 	}
 }
 

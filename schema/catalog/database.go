@@ -138,6 +138,7 @@ type MatView struct {
 	OID         uint32
 	Schema, Rel string
 	Populated   bool
+	Columns     []string // in attnum order
 }
 
 // Name returns the view's qualified name.

@@ -8,7 +8,8 @@ import (
 )
 
 const matViewsQuery = `
-SELECT c.oid, n.nspname::text, c.relname::text, c.relispopulated
+SELECT c.oid, n.nspname::text, c.relname::text, c.relispopulated,
+	ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'm' AND ` + UserSchema + `
 	AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
@@ -29,7 +30,7 @@ func (r *reader) matViews(ctx context.Context) error {
 	var views []MatView
 	err := each(ctx, r.conn, matViewsQuery, nil, func(row pgx.CollectableRow) error {
 		var m MatView
-		err := row.Scan(&m.OID, &m.Schema, &m.Rel, &m.Populated)
+		err := row.Scan(&m.OID, &m.Schema, &m.Rel, &m.Populated, &m.Columns)
 		views = append(views, m)
 		return err
 	})

@@ -1,0 +1,45 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+
+	"crossfade/internal/pg"
+)
+
+// checkMatViews says what becomes of the contents of materialised views, which are
+// the results of their queries: no stream carries rows of theirs, and nobody can write
+// rows into one.
+func (p *Preflight) checkMatViews(ctx context.Context) ([]Finding, error) {
+	if p.opts.Scope.SchemaOnly || p.opts.Scope.DataOnly {
+		return nil, nil
+	}
+	type view struct {
+		Schema, Name string
+		May          bool
+	}
+	views, err := list[view](ctx, p.source, "materialised views", `
+		SELECT n.nspname::text, c.relname::text, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')`+fromUserRelations+`
+		AND c.relkind = 'm' AND c.relispopulated ORDER BY 1, 2`)
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, v := range views {
+		name := pg.Name{Schema: v.Schema, Name: v.Name}
+		f := Finding{Code: "matview", Severity: Info, Object: name.Display(),
+			Detail: "is filled on the target by its query: rows that the query does not give any more, since the view was not refreshed for long, are not carried over",
+			Remedy: fmt.Sprintf("REFRESH MATERIALIZED VIEW %s on the source before the copy, where both sides shall have the same rows", name)}
+		if p.opts.Mode == Run {
+			f.Detail = "is filled on the target by its query, again whenever it is refreshed on the source, and never after the switch; its rows are compared, and status names a view whose rows are others, since it was not refreshed for long or its query gives others each time"
+			f.Remedy = fmt.Sprintf("REFRESH MATERIALIZED VIEW %s on the source while the run follows, where status names it", name)
+			if !v.May {
+				f.Code, f.Severity = "matview_not_compared", Warning
+				f.Detail += "; the role of --source may not read this one, so that its rows are not compared"
+				f.Remedy = fmt.Sprintf("GRANT SELECT ON %s TO the role of --source, and USAGE on its schema", name)
+			}
+		}
+		found = append(found, f)
+	}
+	return found, nil
+}
