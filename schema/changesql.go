@@ -211,19 +211,21 @@ func renamedColumn(one Change, e *Entry, names []string, want, have []fact) (Cha
 
 // tableName is the name of the table that CREATE TABLE makes, as it is written.
 func tableName(e *Entry) string {
-	for _, s := range split(e.Definition) {
-		at := s.find(0, "table")
-		open := slices.IndexFunc(s.tokens, func(t token) bool { return t.depth == 0 && t.kind == tokenPunct && s.sql[t.start] == '(' })
-		if !s.word(0, "create") || at < 0 || open <= at+1 {
-			return ""
-		}
-		end := at + 1
-		if s.punct(at+2, '.') {
-			end = at + 3
-		}
-		return s.sql[s.tokens[at+1].start:s.tokens[end].end]
+	statements := split(e.Definition)
+	if len(statements) == 0 {
+		return ""
 	}
-	return ""
+	s := statements[0]
+	at := s.find(0, "table")
+	open := slices.IndexFunc(s.tokens, func(t token) bool { return t.depth == 0 && t.kind == tokenPunct && s.sql[t.start] == '(' })
+	if !s.word(0, "create") || at < 0 || open <= at+1 {
+		return ""
+	}
+	end := at + 1
+	if s.punct(at+2, '.') {
+		end = at + 3
+	}
+	return s.sql[s.tokens[at+1].start:s.tokens[end].end]
 }
 
 // propertySQL makes one property of the target as the source's.
