@@ -50,38 +50,11 @@ func WithParam(name, value string) Option {
 // programs of PostgreSQL see it.
 func WithOwnSearchPath() Option { return func(o *sessionOptions) { delete(o.params, "search_path") } }
 
-// sessionParams are the settings of every session of ours, with the reason for
-// each group in doc.go.
-var sessionParams = map[string]string{
-	"statement_timeout":                   "0",
-	"lock_timeout":                        "0",
-	"idle_in_transaction_session_timeout": "0",
-	"DateStyle":                           "ISO",
-	"IntervalStyle":                       "postgres",
-	"TimeZone":                            "UTC",
-	"extra_float_digits":                  "3",
-	"bytea_output":                        "hex",
-	"row_security":                        "off",
-	"search_path":                         "pg_catalog",
-	"default_transaction_read_only":       "off",
-	"default_transaction_isolation":       "read committed",
-	"default_transaction_deferrable":      "off",
-	"client_min_messages":                 "warning",
-	"jit":                                 "off",
-	"xmloption":                           "content",
-	"standard_conforming_strings":         "on",
-	"synchronous_commit":                  "on",
-	"tcp_keepalives_idle":                 "20",
-	"tcp_keepalives_interval":             "5",
-	"tcp_keepalives_count":                "3",
-}
-
 // Connect opens a session of Crossfade's own at d. The caller owns the
-// connection and closes it. Settings that not every server version knows are
-// set by a statement after the login.
+// connection and closes it.
 func Connect(ctx context.Context, d DSN, opts ...Option) (*pgx.Conn, error) {
 	cfg := d.Config()
-	prepare(&cfg.Config, opts)
+	pinned := prepare(&cfg.Config, opts)
 	attach := withFrames(&cfg.Config)
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	conn, err := pgx.ConnectConfig(ctx, cfg)
@@ -90,37 +63,35 @@ func Connect(ctx context.Context, d DSN, opts ...Option) (*pgx.Conn, error) {
 	}
 	attach(conn.PgConn())
 	// By the simple protocol: one round trip, which may be a long one.
-	if _, err := conn.PgConn().Exec(ctx, laterSettings).ReadAll(); err != nil {
+	if _, err := conn.PgConn().Exec(ctx, pinned).ReadAll(); err != nil {
 		_ = conn.Close(ctx)
 		return nil, fmt.Errorf("prepare session at %s: %w", d.Redacted(), err)
 	}
 	return conn, nil
 }
 
-// laterSettings switches off the time limits that came with later versions.
-const laterSettings = `SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings
-	WHERE name IN ('idle_session_timeout', 'transaction_timeout')`
-
 // ConnectReplication opens a logical walsender session (replication=database;
 // PostgreSQL documentation 55.4). The caller owns it.
 func ConnectReplication(ctx context.Context, d DSN, opts ...Option) (*pgconn.PgConn, error) {
 	cfg := d.Config()
-	prepare(&cfg.Config, opts)
+	pinned := prepare(&cfg.Config, opts)
 	cfg.RuntimeParams["replication"] = "database"
 	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err != nil {
 		return nil, ConnectError(d, err)
 	}
 	// A walsender is subject to them too: one that keeps an exported snapshot is idle.
-	if _, err := conn.Exec(ctx, laterSettings).ReadAll(); err != nil {
+	if _, err := conn.Exec(ctx, pinned).ReadAll(); err != nil {
 		_ = conn.Close(ctx)
 		return nil, fmt.Errorf("prepare replication session at %s: %w", d.Redacted(), err)
 	}
 	return conn, nil
 }
 
-func prepare(cfg *pgconn.Config, opts []Option) {
-	o := sessionOptions{params: maps.Clone(sessionParams)}
+// prepare sets the start-up packet of a session, and returns the statements that
+// pin its settings once more after the login.
+func prepare(cfg *pgconn.Config, opts []Option) (pinned string) {
+	o := sessionOptions{params: sessionParams()}
 	for _, f := range opts {
 		f(&o)
 	}
@@ -133,6 +104,7 @@ func prepare(cfg *pgconn.Config, opts []Option) {
 		"client_encoding":  "UTF8",
 		"options":          strings.TrimSpace(own + " " + Options(o.params)),
 	}
+	return pinSQL(o.params)
 }
 
 // Options writes settings in the form of the start-up parameter "options":

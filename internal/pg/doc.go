@@ -10,8 +10,9 @@
 //   - A DSN that leads to a host of Neon's verifies its certificate and binds the
 //     password exchange to the channel, unless it says otherwise by name (harden).
 //   - A session opened by Connect has every time limit of the server switched
-//     off and pins the settings that change how a value is written as text, so
-//     that text written by one server reads the same on another. The server
+//     off and pins the settings that change how a value is written as text
+//     (textSettings), so that text written by one server reads the same on
+//     another, whatever a database, a role or a pooler on the way has to say. The server
 //     notices within a minute that we are gone, so that locks of ours do not
 //     outlive us by the hours of TCP's own defaults.
 package pg

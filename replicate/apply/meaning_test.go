@@ -120,3 +120,25 @@ func TestOperatorsOfUsersDoNotNameRows(t *testing.T) {
 	w.same("l")
 	require.Zero(t, r.Status().Replays)
 }
+
+// TestSettingsOfDatabasesDoNotReachTheValues has each side write and read texts in
+// ways of its own for everybody else.
+func TestSettingsOfDatabasesDoNotReachTheValues(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, `CREATE TABLE a (id int PRIMARY KEY, n int[], w text[], m money, x xml, c regclass, i interval);
+		CREATE TABLE f (c regtype, m money, i interval); ALTER TABLE f REPLICA IDENTITY FULL`, `INSERT INTO a VALUES (1); INSERT INTO f VALUES ('"char"', 1.25, '-1 day 2:00')`)
+	for kind, db := range map[pgtest.Kind]string{pgtest.Source: w.source.Database(), pgtest.Target: w.target.Database()} {
+		admin := pgtest.Conn(t, pgtest.Shared(t, kind).AdminDSN(db))
+		for _, set := range map[pgtest.Kind][]string{
+			pgtest.Source: {"quote_all_identifiers = on", "IntervalStyle = sql_standard", "lc_monetary = 'C.UTF-8'", "search_path = pg_catalog, public", "xmloption = document"},
+			pgtest.Target: {"array_nulls = off", "IntervalStyle = iso_8601", "TimeZone = 'Asia/Kathmandu'"},
+		}[kind] {
+			pgtest.Exec(t, admin, "ALTER DATABASE "+db+" SET "+set)
+		}
+	}
+	r := w.follow()
+	w.do(`INSERT INTO a VALUES (2, '{1,NULL}', '{NULL,"NULL"}', 12.34, '<a/>text', 'public.f', '-1 day 2:00'); UPDATE a SET n = '{NULL}' WHERE id = 1;
+		UPDATE f SET m = 7; UPDATE f SET c = 'pg_class'; UPDATE f SET c = 'public.a'`)
+	w.drain(r)
+	w.same("a", "f")
+}

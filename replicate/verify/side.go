@@ -23,17 +23,13 @@ type side struct {
 	ranges  bool
 }
 
-// textSettings fix how values are written. They are the same on both sides.
-const textSettings = `SET search_path = pg_catalog; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC';
-	SET extra_float_digits = 3; SET bytea_output = 'hex'; SET lc_monetary = 'C'; SET xmlbinary = 'base64'; SET row_security = off`
-
 // open opens a reading session.
 func (s *side) open(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := snapshot.Session(ctx, s.connect)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.PgConn().Exec(ctx, textSettings).ReadAll(); err != nil {
+	if _, err := conn.PgConn().Exec(ctx, pg.TextSQL()+"; SET row_security = off").ReadAll(); err != nil {
 		snapshot.Close(conn)
 		return nil, fmt.Errorf("prepare session at the %s: %w", s.name, err)
 	}
