@@ -161,14 +161,9 @@ func (f *findings) stage(ctx context.Context, r *relay, to *Endpoint) {
 	f.warm(ctx, r, to)
 }
 
-// warm makes the warm server of a session. Where the other side refuses a prepared
-// statement, those that the session's own server refuses as well are left out.
+// warm makes the warm server of a session.
 func (f *findings) warm(ctx context.Context, r *relay, to *Endpoint) {
 	w, err := r.warmUp(ctx, to)
-	var step *session.StepError
-	if errors.As(err, &step) && r.bury(ctx) {
-		w, err = r.warmUp(ctx, to)
-	}
 	if err != nil {
 		f.refuse(r, "stage", err)
 		return

@@ -46,8 +46,11 @@ func (r *relay) look(ctx context.Context, s *server, catalog *session.Catalog) e
 
 	var state *session.State
 	err := r.probe(ctx, s, params, func(ctx context.Context, link *session.Link) (err error) {
-		state, err = link.Capture(ctx, look)
-		return err
+		if state, err = link.Capture(ctx, look); err != nil {
+			return err
+		}
+		s.late.add(state)
+		return r.survey(ctx, link, state)
 	})
 	if err != nil {
 		return err
@@ -55,43 +58,50 @@ func (r *relay) look(ctx context.Context, s *server, catalog *session.Catalog) e
 	if old := s.pid.Swap(state.BackendPID); old != state.BackendPID {
 		r.p.moved(r, uint32(old), uint32(state.BackendPID)) // a proxy in front of the server made up the key's
 	}
-	r.captured, r.frames, r.names = state.Without(r.dead), frames, look.Names
+	r.captured, r.frames, r.names = state, frames, look.Names
 	r.mu.Lock()
 	r.judge(r.captured, frames)
 	r.mu.Unlock()
 	return nil
 }
 
-// bury asks the session's server which of the captured statements it cannot run any
-// more, and leaves them out from now on: they need not be replayed. It reports
-// whether there were any. The caller has the turn.
-func (r *relay) bury(ctx context.Context) bool {
-	waiting, cancel := context.WithTimeout(ctx, stageTimeout)
-	defer cancel()
-	s, err := r.seize(waiting)
-	if err != nil {
-		return false
+// surveyKey is a prepared statement as the client made it, once.
+type surveyKey struct {
+	name, text string
+	fromSQL    bool
+	made       int // which of those that had the name
+}
+
+// survey asks the session's server about the prepared statements of a state that was
+// captured there, but for those that it was asked about before in this attempt.
+func (r *relay) survey(ctx context.Context, link *session.Link, s *session.State) error {
+	key := func(st session.Statement) surveyKey {
+		return surveyKey{st.Name, st.Text, st.FromSQL, r.mu.sniffer.Contexts.Times(st.Name)}
 	}
-	defer r.unseize()
 	r.mu.Lock()
-	params := r.mu.params
+	r.mu.sniffer.Contexts.Actual(s)
+	for name, st := range s.Statements {
+		if known, ok := r.surveyed[key(st)]; ok {
+			st.Under, st.Shape = known.Under, known.Shape
+			s.Statements[name] = st
+		}
+	}
 	r.mu.Unlock()
-	var dead []string
-	err = r.probe(ctx, s, params, func(ctx context.Context, link *session.Link) (err error) {
-		dead, err = link.Dead(ctx, r.captured.Statements)
-		return err
+	err := link.Survey(ctx, s, func(st session.Statement) []*session.Context {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.mu.sniffer.Contexts.Candidates(st)
 	})
-	if err != nil || len(dead) == 0 {
-		return false
+	if err != nil {
+		return err
 	}
-	if r.dead == nil {
-		r.dead = map[string]string{}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.surveyed = make(map[surveyKey]session.Statement, len(s.Statements))
+	for _, st := range s.Statements {
+		r.surveyed[key(st)] = st
 	}
-	for _, name := range dead {
-		r.dead[name] = r.captured.Statements[name].Text
-	}
-	r.captured = r.captured.Without(r.dead)
-	return true
+	return nil
 }
 
 // probe runs do on a server that was seized. What takes too long is cancelled, which

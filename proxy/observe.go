@@ -17,6 +17,7 @@ const keepUnnamed = 4 << 10
 // Parse: the client has an unnamed statement.
 func (m *memory) Parse(body []byte) {
 	m.mu.hasUnnamed, m.mu.lostUnnamed = body != nil, body == nil
+	m.mu.server.late.forget("")
 	m.mu.unnamed = append(m.mu.unnamed[:0], body...)
 	if body != nil {
 		m.current(body)
@@ -33,6 +34,7 @@ func (m *memory) current(parse []byte) {
 // Simple: it has none.
 func (m *memory) Simple() {
 	m.mu.hasUnnamed, m.mu.lostUnnamed = false, false
+	m.mu.server.late.forget("")
 	m.current(nil)
 	if cap(m.mu.unnamed) > keepUnnamed {
 		m.mu.unnamed = nil
@@ -44,6 +46,7 @@ func (m *memory) Simple() {
 func (m *memory) ParameterStatus(name, value []byte) {
 	if old, ok := m.mu.params[string(name)]; !ok || old != string(value) {
 		m.mu.params[string(name)] = string(value)
+		m.mu.sniffer.Contexts.Reported(string(name), string(value))
 	}
 }
 
@@ -55,8 +58,16 @@ func (m *memory) CommandComplete(tag []byte) {
 		m.mu.inserted = true
 	case bytes.HasPrefix(tag, []byte("SELECT")):
 		m.mu.inserted = false
+	case bytes.HasPrefix(tag, []byte("D")) || bytes.HasPrefix(tag, []byte("ROLLBACK")):
+		m.mu.sniffer.Contexts.Tag(string(tag))
+		if bytes.Equal(tag, []byte("DISCARD ALL")) || bytes.Equal(tag, []byte("DEALLOCATE ALL")) {
+			m.mu.server.late.forgetAll()
+		}
 	}
 }
+
+// Refused: what the client was setting may not have been set.
+func (m *memory) Refused() { m.mu.sniffer.Contexts.Refused() }
 
 // unnamedStatement returns the unnamed statement in memory of its own; lost says
 // that there is one whose text is not known. Called with mu locked.

@@ -104,10 +104,18 @@ func (r *relay) send(p []byte) (n int, out []byte, s *server, err error) {
 // fromClient observes p and makes of it what the server is to get: every byte of a
 // client passes here once. Called with mu locked.
 func (r *relay) fromClient(s *server, p []byte) ([]byte, error) {
-	if err := r.mu.tracker.Client(p); err != nil {
-		return nil, err
+	if r.mu.sniffer.Contexts.Dirty() && r.mu.tracker.Boundary() {
+		r.mu.sniffer.Contexts.Settle()
 	}
 	r.mu.sniffer.Client(p)
+	if s.late != nil {
+		var err error
+		if p, err = s.late.client(&r.mu.tracker, p); err != nil {
+			return nil, err
+		}
+	} else if err := r.mu.tracker.Client(p); err != nil {
+		return nil, err
+	}
 	if s.types != nil {
 		p = s.types.Client(p)
 	}
@@ -293,6 +301,9 @@ func (r *relay) fromServer(s *server, p []byte) ([]byte, error) {
 	}
 	if s != nil && s.types != nil {
 		p = s.types.Server(p)
+	}
+	if s != nil && s.late != nil {
+		return s.late.server(&r.mu.tracker, p)
 	}
 	return p, r.mu.tracker.Server(p)
 }

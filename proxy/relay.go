@@ -88,9 +88,9 @@ type relay struct {
 	// turn is held by the session's owner of the moment: it guards what follows.
 	turn     chan struct{}
 	captured *session.State
-	frames   uint64            // client frames at that capture
-	names    []string          // custom settings that it looked at
-	dead     map[string]string // prepared statements that cannot be run any more, with their text
+	frames   uint64                          // client frames at that capture
+	names    []string                        // custom settings that it looked at
+	surveyed map[surveyKey]session.Statement // prepared statements that its server was asked about
 	warm     *warm
 }
 
@@ -104,6 +104,7 @@ type server struct {
 	rewrite  *rewriter        // nil where pids need no translation
 	types    *typemap.Session // nil where numbers of types need none
 	typeMap  *typemap.Map     // of types
+	late     *late            // statements that the client has and this server does not; nil for none
 }
 
 // step tells whoever waits for a change. Called with mu locked.

@@ -34,6 +34,7 @@ func (p *Proxy) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	f.judgeStreams(p.streams())
 	p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *relay) {
 		r.settle(ctx)
+		r.surveyed = nil // what they return may have changed since the last attempt
 		err := r.capture(ctx, catalogs[r.database], stageTimeout)
 		var busy *busyError
 		switch {

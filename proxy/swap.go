@@ -109,6 +109,7 @@ func (r *relay) replace(old *server, w *warm) {
 		rewrite: &rewriter{translate: r.p.clientPID},
 	}
 	next.translated(w.types, w.statements())
+	next.late = newLate(w.late, w.types)
 	next.pid.Store(w.have.BackendPID)
 	r.p.moved(r, uint32(old.pid.Load()), uint32(w.have.BackendPID))
 	next.rewrite.pids(w.async)

@@ -55,7 +55,7 @@ func TestWhatTheTargetLacksIsNamedWhileArming(t *testing.T) {
 	run(t, conn, "SELECT 1")
 }
 
-func TestStatementsThatAreDeadAnywayAreLeftOut(t *testing.T) {
+func TestStatementsThatAreDeadAnywayStaySo(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
 	own := pgtest.Conn(t, g.source)

@@ -3,8 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
+	"strings"
 
 	"crossfade/internal/pg"
 	"crossfade/proxy/backend"
@@ -20,11 +19,13 @@ type warm struct {
 	conn     *backend.Conn
 	link     *session.Link
 	login    string
-	have     *session.State               // what it carries
-	plan     *session.Plan                // what is left to be done after the switch
-	types    *typemap.Map                 // nil where its side numbers types as the client knows them
-	shapes   map[string]typemap.Statement // of its prepared statements, where types is set
-	async    []byte                       // notifications that came meanwhile, for the client
+	have     *session.State // what it carries
+	want     *session.State // what it is to carry in the end
+	plan     *session.Plan  // what is left to be done after the switch
+	types    *typemap.Map   // nil where its side numbers types as the client knows them
+	client   *typemap.Map   // of the server that the state was captured at
+	late     map[string]session.LateStatement
+	async    []byte // notifications that came meanwhile, for the client
 }
 
 func (w *warm) close() { terminate(w.conn) }
@@ -62,6 +63,9 @@ func (r *relay) warmUpAs(ctx context.Context, to *Endpoint, asked, role func(str
 		return nil, fmt.Errorf("dial the %s: %w", to.Name, err)
 	}
 	w := &warm{endpoint: to, conn: conn, login: as.name, types: types, link: session.NewLink(conn.Conn, conn.Leftover(), conn.Params)}
+	r.mu.Lock()
+	w.client = r.mu.server.typeMap
+	r.mu.Unlock()
 	w.link.Async = func(f wire.Frame) {
 		if f.Type == 'A' {
 			w.async = wire.AppendFrame(w.async, f.Type, f.Body)
@@ -95,41 +99,44 @@ func (w *warm) stage(ctx context.Context, want *session.State, role func(string)
 	if err != nil {
 		return err
 	}
-	unnamed := *have
-	unnamed.Unnamed = calm.Unnamed // the replay put it there, and nothing shows it
-	if d := session.Compare(calm, &unnamed, session.Own, role); len(d) > 0 {
+	mirror := have.Mirror(calm) // what the replay put there, and nothing shows
+	if d := session.Compare(calm, mirror, session.Own, role); len(d) > 0 {
 		return &mirrorError{differs: d}
 	}
-	w.have = &unnamed
-	w.plan = session.Diff(want, w.have, session.Own, role)
-	return w.describe(ctx, want.Texts())
-}
-
-// describe asks the server about prepared statements whose rows come translated.
-func (w *warm) describe(ctx context.Context, texts map[string]string) error {
-	if w.types == nil {
-		return nil
-	}
-	for name, st := range w.shapes {
-		if text, ok := texts[name]; ok && text == st.Text {
-			delete(texts, name)
-		}
-	}
-	list, err := w.link.Shapes(ctx, texts)
+	w.have = mirror
+	w.want, w.plan = want, session.Diff(want, w.have, session.Own, role)
+	w.late, err = w.link.Late(ctx, want)
 	if err != nil {
 		return err
 	}
-	if w.shapes == nil {
-		w.shapes = map[string]typemap.Statement{}
-	}
-	for _, st := range list {
-		w.shapes[st.Name] = st
-	}
-	return nil
+	return w.shapes(ctx, want)
 }
 
-// statements returns what is known of the prepared statements.
-func (w *warm) statements() []typemap.Statement { return slices.Collect(maps.Values(w.shapes)) }
+// shapes compares what the prepared statements take and return with what they do where
+// they were captured: numbers of types as clients know them.
+func (w *warm) shapes(ctx context.Context, want *session.State) error {
+	d, err := w.link.CompareShapes(ctx, want, w.client, w.types)
+	if err == nil && len(d) > 0 {
+		err = &shapeError{differs: d}
+	}
+	return err
+}
+
+// shapeError says in what prepared statements differ between the sides.
+type shapeError struct{ differs []string }
+
+func (e *shapeError) Error() string {
+	return fmt.Sprintf("%s: make the two alike on the target, or have the application prepare the statement again", strings.Join(e.differs, "; "))
+}
+
+// statements returns what is known of the prepared statements, for their translation.
+func (w *warm) statements() []typemap.Statement {
+	var list []typemap.Statement
+	for name, m := range w.link.Prepared {
+		list = append(list, m.Shape.Known(name, m.Text))
+	}
+	return list
+}
 
 // mirrorError says in what a staged server differs from its session.
 type mirrorError struct {
@@ -164,8 +171,10 @@ func (w *warm) shared(ctx context.Context, want *session.State, role func(string
 	have := *w.have
 	have.Channels, have.Locks = want.Channels, want.Locks
 	w.have = &have
-	w.plan = session.Diff(want, w.have, session.Own, role)
-	return nil
+	w.want, w.plan = want, session.Diff(want, w.have, session.Own, role)
+	var err error
+	w.late, err = w.link.Late(ctx, want)
+	return err
 }
 
 // finish replays what is left. Where nothing is, and nothing has come from the
@@ -182,5 +191,5 @@ func (w *warm) finish(ctx context.Context) error {
 	if err := w.link.Replay(ctx, w.plan); err != nil {
 		return err
 	}
-	return w.describe(ctx, w.plan.Texts())
+	return w.shapes(ctx, w.want)
 }

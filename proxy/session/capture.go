@@ -54,9 +54,6 @@ func (l *Link) Capture(ctx context.Context, look Look) (*State, error) {
 	})
 	l.count("dblink", look.Dblink, "pg_catalog.unnest("+look.Dblink+"())", &b.state.Dblink)
 	l.count("postgres_fdw", look.FDW, look.FDW+"()", &b.state.FDW)
-	if look.Unnamed != nil {
-		l.describe("", func() { look.Unnamed = nil })
-	}
 	if err := l.flush(ctx); err != nil {
 		return nil, errors.Join(err, l.forget(ctx, captureName))
 	}
@@ -90,42 +87,6 @@ func (l *Link) count(what, function, rows string, n *int64) {
 		return nil
 	})
 	l.units[len(l.units)-1].refused = func() {}
-}
-
-// describe queues a look at a prepared statement; refused is called for one that
-// cannot be run any more, such as when its table was dropped. It changes nothing.
-func (l *Link) describe(name string, refused func()) {
-	l.add(unit{labels: []string{"describe"}, refused: refused}, func(dst []byte) []byte {
-		return wire.AppendSync(wire.AppendDescribe(dst, 'S', name))
-	})
-}
-
-// Dead returns those of the prepared statements that this server itself cannot run
-// any more. A replay of them fails and none needs it.
-func (l *Link) Dead(ctx context.Context, statements map[string]Statement) ([]string, error) {
-	var dead []string
-	for name := range statements {
-		l.describe(name, func() { dead = append(dead, name) })
-		if l.full() {
-			if err := l.flush(ctx); err != nil {
-				return nil, err
-			}
-		}
-	}
-	err := l.flush(ctx)
-	return dead, err
-}
-
-// Without returns the state less some prepared statements.
-func (s *State) Without(names map[string]string) *State {
-	less := *s
-	less.Statements = make(map[string]Statement, len(s.Statements))
-	for name, st := range s.Statements {
-		if text, ok := names[name]; !ok || text != st.Text {
-			less.Statements[name] = st
-		}
-	}
-	return &less
 }
 
 // forget closes a statement of ours that an error may have left behind.

@@ -117,8 +117,12 @@ func compareStatements(want, have *State) []string {
 
 // sameStatement compares by meaning: a statement made by SQL has another text
 // once it was rebuilt, and rebuilds to itself from then on.
+// What it was parsed under is compared where both sides know it.
 func sameStatement(a, b Statement) bool {
 	if a.FromSQL != b.FromSQL || len(a.Types) != len(b.Types) {
+		return false
+	}
+	if a.Under != nil && b.Under != nil && !maps.Equal(a.Under, b.Under) {
 		return false
 	}
 	for i, t := range a.Types {

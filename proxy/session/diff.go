@@ -18,8 +18,9 @@ type Plan struct {
 	listen   []string
 	lock     []Lock
 
-	unnamed      *Statement // the unnamed statement to leave behind
-	clearUnnamed bool       // leave none behind
+	locals       map[string][]assignment // under which a statement is prepared, by its name
+	unnamed      *Statement              // the unnamed statement to leave behind
+	clearUnnamed bool                    // leave none behind
 
 	encoding string // to be set ahead of everything, "" where all text is ASCII
 }
@@ -43,7 +44,7 @@ func Diff(want, have *State, scope Scope, role func(string) string) *Plan {
 	p := &Plan{}
 	if scope&Own != 0 {
 		p.diffSettings(want, have, translate(role, want.Role))
-		p.diffStatements(want, have)
+		p.diffStatements(want, have, role)
 	}
 	if scope&Shared != 0 {
 		p.unlock, p.lock = setDiff(want.Locks, have.Locks)
@@ -77,6 +78,11 @@ func (p *Plan) wide() bool {
 	for _, list := range [][]assignment{p.early, p.settings, p.late} {
 		for _, a := range list {
 			wide = wide || !ascii(a.name+a.value)
+		}
+	}
+	for _, list := range p.locals {
+		for _, a := range list {
+			wide = wide || !ascii(a.value)
 		}
 	}
 	for _, list := range [][]string{p.drop, p.listen, p.unlisten} {
@@ -186,20 +192,7 @@ func (p *Plan) diffSettings(want, have *State, role string) {
 	}
 }
 
-// Texts returns the texts of the statements that the plan prepares, by their names; ""
-// is the unnamed one.
-func (p *Plan) Texts() map[string]string {
-	texts := map[string]string{}
-	for _, st := range p.prepare {
-		texts[st.Name] = st.Text
-	}
-	if p.unnamed != nil {
-		texts[""] = p.unnamed.Text
-	}
-	return texts
-}
-
-func (p *Plan) diffStatements(want, have *State) {
+func (p *Plan) diffStatements(want, have *State, role func(string) string) {
 	for _, name := range slices.Sorted(maps.Keys(have.Statements)) {
 		if w, ok := want.Statements[name]; !ok || !sameStatement(w, have.Statements[name]) {
 			p.drop = append(p.drop, name)
@@ -208,6 +201,7 @@ func (p *Plan) diffStatements(want, have *State) {
 	for _, name := range slices.Sorted(maps.Keys(want.Statements)) {
 		if h, ok := have.Statements[name]; !ok || !sameStatement(want.Statements[name], h) {
 			p.prepare = append(p.prepare, want.Statements[name])
+			p.under(want, want.Statements[name], role)
 		}
 	}
 	switch {
@@ -215,5 +209,17 @@ func (p *Plan) diffStatements(want, have *State) {
 		p.clearUnnamed = have.Unnamed != nil
 	case have.Unnamed == nil || !sameStatement(*want.Unnamed, *have.Unnamed):
 		p.unnamed = want.Unnamed
+		p.under(want, *want.Unnamed, role)
+	}
+}
+
+// under notes the settings under which a statement is prepared, where they are not
+// those of the session.
+func (p *Plan) under(want *State, s Statement, role func(string) string) {
+	if list := want.locals(s.Under, role); len(list) > 0 {
+		if p.locals == nil {
+			p.locals = map[string][]assignment{}
+		}
+		p.locals[s.Name] = list
 	}
 }

@@ -26,6 +26,9 @@
 //     settings that could end or bend the replay; the unnamed statement.
 //   - The text that an SQL PREPARE stood in is never run again: it may hold other
 //     statements. One PREPARE is rebuilt of it, or the session does not move.
+//   - A statement is parsed again under the settings of parsing that it was parsed
+//     under (Contexts, Survey), and what it takes and returns is compared. What cannot be
+//     parsed at present is carried as Late and parsed when it is first used.
 //   - Types of users are carried by (schema, name), and looked up again on the
 //     other side; their OIDs differ.
 //   - Replies of the server are as little trusted as those of a client: a link

@@ -46,7 +46,6 @@ func FuzzCapture(f *testing.F) {
 			return
 		}
 		s.Judge()
-		s.Without(map[string]string{a: v})
 		for _, st := range s.Statements {
 			_, _ = RebuildPrepare(st)
 		}

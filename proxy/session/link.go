@@ -35,8 +35,18 @@ type Link struct {
 	// call only. May be nil.
 	Async func(wire.Frame)
 
+	// Prepared are the statements that replays have made here, by name; "" is the
+	// unnamed one.
+	Prepared map[string]Made
+
 	out   []byte
 	units []unit
+}
+
+// Made is a prepared statement that a replay has made.
+type Made struct {
+	Text  string
+	Shape *Shape
 }
 
 // unit is what one ReadyForQuery ends.

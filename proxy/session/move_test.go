@@ -61,8 +61,8 @@ func TestMirrorOfEveryKindOfState(t *testing.T) {
 		"SET ROLE "+role,
 		"SET client_encoding = 'LATIN1'",
 	)
-	s.parse("named", Statement{Name: "by mood", Text: "SELECT name FROM items WHERE mood = $1 AND id = $2", Types: []Type{{}, {OID: 20}}}, nil)
-	s.parse("unnamed", Statement{Text: "SELECT '\xe4', $1"}, nil)
+	s.parse("named", Statement{Name: "by mood", Text: "SELECT name FROM items WHERE mood = $1 AND id = $2", Types: []Type{{}, {OID: 20}}}, nil, nil)
+	s.parse("unnamed", Statement{Text: "SELECT '\xe4', $1"}, nil, nil)
 	require.NoError(t, s.flush(within(t)))
 
 	names := []string{"app.tenant_id", "app.start", "app.never", "app.x-y", "1.2.3"}
@@ -168,7 +168,7 @@ func TestRefusedStepIsNamed(t *testing.T) {
 	}
 
 	s, w := connect(t, source, nil), connect(t, target, nil)
-	s.parse("named", Statement{Name: "typed", Text: "SELECT $1::public.only_type"}, nil)
+	s.parse("named", Statement{Name: "typed", Text: "SELECT $1::public.only_type"}, nil, nil)
 	require.NoError(t, s.flush(within(t)))
 	err := w.Replay(within(t), Diff(s.capture(t), w.capture(t), Own, nil))
 	require.ErrorContains(t, err, "public.only_type does not exist")

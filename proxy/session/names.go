@@ -76,21 +76,28 @@ func (n *Names) List() []string {
 
 // Statement learns from the text of a Query. It allocates nothing when the text
 // contains neither "set" nor, where that matters, "execute", in any case.
-func (n *Names) Statement(text []byte) {
-	if n.worth(text) {
+func (n *Names) Statement(text []byte) { n.statement(text, containsSet(text)) }
+
+// statement is Statement of a text of which it is known whether it contains "set".
+func (n *Names) statement(text []byte, set bool) {
+	if set || n.executes(text) {
 		n.learn(string(text), nil)
 	}
 }
 
 // worth reports whether a text can tell anything.
-func (n *Names) worth(text []byte) bool {
-	return containsSet(text) || len(n.named) > 0 && containsFold(text, "execute")
+func (n *Names) worth(text []byte) bool { return containsSet(text) || n.executes(text) }
+
+func (n *Names) executes(text []byte) bool {
+	return len(n.named) > 0 && containsFold(text, "execute")
 }
 
 // Parse learns from the text of a Parse, as Statement does, and remembers which
 // parameters of the prepared statement are names.
-func (n *Names) Parse(name, text []byte) {
-	if !n.worth(text) {
+func (n *Names) Parse(name, text []byte) { n.parse(name, text, containsSet(text)) }
+
+func (n *Names) parse(name, text []byte, set bool) {
+	if !set && !n.executes(text) {
 		return
 	}
 	var params []int

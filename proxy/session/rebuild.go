@@ -14,16 +14,9 @@ var errNotIsolated = errors.New("its PREPARE cannot be told apart in the text th
 // server keeps the whole query string that the PREPARE stood in, which must
 // never be run again: other statements of it would be repeated.
 func RebuildPrepare(s Statement) (string, error) {
-	body, err := prepareBody(s.Text, s.Name, false)
+	body, err := s.body()
 	if err != nil {
 		return "", err
-	}
-	if strings.Contains(s.Text, `\`) {
-		// Where strings end may depend on standard_conforming_strings at that time.
-		other, err := prepareBody(s.Text, s.Name, true)
-		if err != nil || other != body {
-			return "", errNotIsolated
-		}
 	}
 	var types strings.Builder
 	for i, t := range s.Types {
@@ -39,6 +32,22 @@ func RebuildPrepare(s Statement) (string, error) {
 		return "PREPARE " + pg.QuoteIdent(s.Name) + " (" + types.String() + ") AS " + body, nil
 	}
 	return "PREPARE " + pg.QuoteIdent(s.Name) + " AS " + body, nil
+}
+
+// body is the statement that was prepared by SQL.
+func (s Statement) body() (string, error) {
+	// Where strings end depends on standard_conforming_strings at that time.
+	conforming, known := s.Under["standard_conforming_strings"]
+	if known {
+		return prepareBody(s.Text, s.Name, conforming == "off")
+	}
+	body, err := prepareBody(s.Text, s.Name, false)
+	if err == nil && strings.Contains(s.Text, `\`) {
+		if other, err := prepareBody(s.Text, s.Name, true); err != nil || other != body {
+			return "", errNotIsolated
+		}
+	}
+	return body, err
 }
 
 // prepareBody finds the one PREPARE of this name and returns what stands behind AS.

@@ -47,7 +47,7 @@ func (l *Link) Replay(ctx context.Context, p *Plan) error {
 		step()
 	}
 	for _, s := range p.prepare {
-		if err := l.prepare(s, oids); err != nil && first == nil {
+		if err := l.prepare(s, p.locals[s.Name], oids); err != nil && first == nil {
 			first = err
 		}
 		step()
@@ -59,7 +59,7 @@ func (l *Link) Replay(ctx context.Context, p *Plan) error {
 	l.shared(p.lock, "pg_try_advisory_lock", "take advisory lock")
 	l.assign(p.late)
 	if p.unnamed != nil {
-		l.parse("unnamed prepared statement", *p.unnamed, oids)
+		l.parse("unnamed prepared statement", *p.unnamed, p.locals[""], oids)
 	} else if p.clearUnnamed {
 		l.add(unit{labels: []string{"close unnamed statement"}}, func(dst []byte) []byte {
 			return wire.AppendSync(wire.AppendClose(dst, 'S', ""))
@@ -82,27 +82,38 @@ func (l *Link) assign(list []assignment) {
 	if len(list) == 0 {
 		return
 	}
-	u := unit{}
-	l.add(u, func(dst []byte) []byte {
-		dst = wire.AppendClose(dst, 'S', stepName)
-		dst = wire.AppendParse(dst, stepName, "SELECT pg_catalog.set_config($1, $2, false)", []uint32{25, 25})
-		for _, a := range list {
-			value := []byte(a.value)
-			if a.reset {
-				value = nil // the setting's default
-			} else if value == nil {
-				value = []byte{}
-			}
-			dst = wire.AppendBind(dst, "", stepName, nil, [][]byte{[]byte(a.name), value}, nil)
-			dst = wire.AppendExecute(dst, "", 0)
-		}
-		dst = wire.AppendClose(dst, 'S', stepName)
-		return wire.AppendSync(dst)
+	l.add(unit{labels: labels(list)}, func(dst []byte) []byte {
+		return wire.AppendSync(appendSettings(dst, list, "false"))
 	})
+}
+
+func labels(list []assignment) []string {
+	var labels []string
 	for _, a := range list {
-		last := &l.units[len(l.units)-1]
-		last.labels = append(last.labels, settingLabel+a.name)
+		labels = append(labels, settingLabel+a.name)
 	}
+	return labels
+}
+
+// appendSettings appends what makes the settings; local is "true" where they are to
+// end with the unit.
+func appendSettings(dst []byte, list []assignment, local string) []byte {
+	if len(list) == 0 {
+		return dst
+	}
+	dst = wire.AppendClose(dst, 'S', stepName)
+	dst = wire.AppendParse(dst, stepName, "SELECT pg_catalog.set_config($1, $2, "+local+")", []uint32{25, 25})
+	for _, a := range list {
+		value := []byte(a.value)
+		if a.reset {
+			value = nil // the setting's default
+		} else if value == nil {
+			value = []byte{}
+		}
+		dst = wire.AppendBind(dst, "", stepName, nil, [][]byte{[]byte(a.name), value}, nil)
+		dst = wire.AppendExecute(dst, "", 0)
+	}
+	return wire.AppendClose(dst, 'S', stepName)
 }
 
 // command queues one statement as a unit, through a named statement so that the
@@ -140,21 +151,35 @@ func (l *Link) shared(locks []Lock, function, label string) {
 	}
 }
 
-func (l *Link) prepare(s Statement, oids map[Type]uint32) error {
+// prepare queues the preparation of a statement under settings of its own.
+func (l *Link) prepare(s Statement, locals []assignment, oids map[Type]uint32) error {
 	label := fmt.Sprintf("prepared statement %q", s.Name)
 	if !s.FromSQL {
-		l.parse(label, s, oids)
+		l.parse(label, s, locals, oids)
 		return nil
 	}
 	sql, err := RebuildPrepare(s)
 	if err != nil {
 		return &StepError{Step: label, Err: err}
 	}
-	l.command(label, sql, nil, nil)
+	l.made(label, s, locals, func(dst []byte) []byte {
+		dst = wire.AppendClose(dst, 'S', stepName)
+		dst = wire.AppendParse(dst, stepName, sql, nil)
+		dst = wire.AppendBind(dst, "", stepName, nil, nil, nil)
+		dst = wire.AppendExecute(dst, "", 0)
+		return wire.AppendClose(dst, 'S', stepName)
+	})
 	return nil
 }
 
-func (l *Link) parse(label string, s Statement, oids map[Type]uint32) {
+func (l *Link) parse(label string, s Statement, locals []assignment, oids map[Type]uint32) {
+	l.made(label, s, locals, func(dst []byte) []byte {
+		return wire.AppendParse(dst, s.Name, s.Text, numbers(s, oids))
+	})
+}
+
+// numbers are the types of a statement's parameters on this server.
+func numbers(s Statement, oids map[Type]uint32) []uint32 {
 	types := make([]uint32, len(s.Types))
 	for i, t := range s.Types {
 		types[i] = t.OID
@@ -162,7 +187,29 @@ func (l *Link) parse(label string, s Statement, oids map[Type]uint32) {
 			types[i] = oids[Type{Schema: t.Schema, Name: t.Name}]
 		}
 	}
-	l.add(unit{labels: []string{label}}, func(dst []byte) []byte {
-		return wire.AppendSync(wire.AppendParse(dst, s.Name, s.Text, types))
+	return types
+}
+
+// made queues what makes a prepared statement, and asks what it takes and returns.
+func (l *Link) made(label string, s Statement, locals []assignment, frames func(dst []byte) []byte) {
+	shape := &Shape{}
+	l.add(unit{labels: append(labels(locals), label), described: shape.note, done: func() {
+		if l.Prepared == nil {
+			l.Prepared = map[string]Made{}
+		}
+		l.Prepared[s.Name] = Made{Text: s.Text, Shape: shape}
+	}}, func(dst []byte) []byte {
+		dst = appendSettings(dst, locals, "true")
+		dst = frames(dst)
+		return wire.AppendSync(wire.AppendDescribe(dst, 'S', s.Name))
+	})
+}
+
+// describeUnder queues a Describe of a prepared statement under settings that end with
+// it.
+func (l *Link) describeUnder(label string, locals []assignment, a *attempt) {
+	l.add(unit{labels: append(labels(locals), label), described: a.shape.note, refused: func() { a.refused = true }}, func(dst []byte) []byte {
+		dst = appendSettings(dst, locals, "true")
+		return wire.AppendSync(wire.AppendDescribe(dst, 'S', a.statement.Name))
 	})
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"encoding/binary"
 	"regexp"
 )
@@ -24,7 +25,8 @@ var hidden = regexp.MustCompile(`(?i)set_config|;\s*(?:set|do)\s`)
 // from them. It is shown every byte from the client once and in order, in any cut.
 // It copies only what a cut has split. Not safe for concurrent use.
 type Sniffer struct {
-	Names Names
+	Names    Names
+	Contexts Contexts
 
 	head [5]byte
 	seen int    // bytes of head
@@ -50,7 +52,9 @@ func (s *Sniffer) Client(p []byte) {
 			case 'Q', 'P', 'F':
 				s.take = true
 			case 'B':
-				s.take = s.Names.binds()
+				s.take = s.Names.binds() || s.Contexts.binds()
+			case 'C':
+				s.take = len(s.Contexts.made) > 0
 			}
 		}
 		n := min(s.left, len(p))
@@ -132,13 +136,22 @@ func (s *Sniffer) message(body []byte) {
 		if n := len(body); n > 0 && body[n-1] == 0 {
 			body = body[:n-1]
 		}
-		s.Names.Statement(body)
+		set := containsSet(body)
+		s.Names.statement(body, set)
+		s.Contexts.query(body, set)
 	case 'P':
 		if name, text, ok := cutParse(body); ok {
-			s.Names.Parse(name, text)
+			set := containsSet(text)
+			s.Names.parse(name, text, set)
+			s.Contexts.parse(name, text, set)
 		}
 	case 'B':
 		s.Names.Bind(body)
+		s.Contexts.bind(body)
+	case 'C':
+		if name, ok := bytes.CutPrefix(bytes.TrimSuffix(body, []byte{0}), []byte{'S'}); ok {
+			s.Contexts.closed(string(name))
+		}
 	case 'F':
 		s.Names.Call(body)
 	}

@@ -13,7 +13,6 @@ import (
 type Startup struct {
 	Params   []wire.Param // as the client sent them, without user, database and protocol extensions
 	settings []wire.Param // of the options, then of the packet: later ones win
-	flags    []string     // words of options that set nothing by name, such as -e
 }
 
 // NewStartup sorts the parameters of a start-up packet.
@@ -25,9 +24,7 @@ func NewStartup(params []wire.Param) Startup {
 		case p.Name == "user" || p.Name == "database" || strings.HasPrefix(p.Name, "_pq_."):
 			continue
 		case p.Name == "options":
-			settings, flags := parseOptions(p.Value)
-			s.settings = append(s.settings, settings...)
-			s.flags = append(s.flags, flags...)
+			s.settings = parseOptions(p.Value) // of several the server takes the last
 		case p.Name != "replication":
 			fromPacket = append(fromPacket, p)
 		}
@@ -92,12 +89,12 @@ func (s Startup) Moved(pins []wire.Param, state *State, role func(string) string
 		}
 	}
 	var params []wire.Param
-	words := slices.Clone(s.flags)
+	var words []string
 	for _, p := range o.list {
 		switch key := lowerASCII(p.Name); {
 		case key == "application_name":
 			params = append(params, wire.Param{Name: key, Value: p.Value})
-		case key == "session_authorization" || retired[key] || ignorable(key, state):
+		case key == "session_authorization" || retired[key] || ignorable(key, state) || state == nil && forOperators(key):
 		case key == "role" && role != nil:
 			words = append(words, "-c", "role="+role(p.Value))
 		default:
@@ -128,7 +125,13 @@ func ignorable(name string, state *State) bool {
 	if state == nil || state.Settings[name].Context == "user" {
 		return false
 	}
-	return slices.ContainsFunc([]string{"log_", "track_", "auto_explain.", "pg_stat_statements."}, func(prefix string) bool {
+	return forOperators(name)
+}
+
+// forOperators are settings that only a superuser may set and that no result depends on,
+// by the beginnings of their names. One of these shows in the errors that a client gets.
+func forOperators(name string) bool {
+	return name != "log_parameter_max_length_on_error" && slices.ContainsFunc([]string{"log_", "track_", "auto_explain.", "pg_stat_statements."}, func(prefix string) bool {
 		return strings.HasPrefix(name, prefix)
 	})
 }

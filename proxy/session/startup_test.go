@@ -2,6 +2,7 @@ package session
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -22,10 +23,10 @@ func TestStartupMovesIntoOptions(t *testing.T) {
 		{Name: "app.start", Value: `back\slash`},
 	})
 	require.Equal(t, []wire.Param{
-		{Name: "options", Value: `-e -c lock_timeout=1 -c search_path=a,\ b -c work_mem=5MB -c timezone=Europe/Berlin -c role=ME -c app.start=back\\slash`},
+		{Name: "options", Value: `-c lock_timeout=1 -c search_path=a,\ b -c work_mem=5MB -c timezone=Europe/Berlin -c datestyle=euro -c role=ME -c app.start=back\\slash`},
 		{Name: "application_name", Value: "my app"},
 	}[1:], s.Moved([]wire.Param{{Name: "lock_timeout", Value: "1"}}, nil, func(string) string { return "ME" })[:1])
-	require.Equal(t, `-e -c lock_timeout=1 -c search_path=a,\ b -c work_mem=5MB -c timezone=Europe/Berlin -c role=ME -c app.start=back\\slash`,
+	require.Equal(t, `-c lock_timeout=1 -c search_path=a,\ b -c work_mem=5MB -c timezone=Europe/Berlin -c datestyle=euro -c role=ME -c app.start=back\\slash`,
 		s.Moved([]wire.Param{{Name: "lock_timeout", Value: "1"}}, nil, func(string) string { return "ME" })[1].Value)
 	var n Names
 	s.Names(&n)
@@ -56,9 +57,7 @@ func TestOptionsSurviveTheRoundTrip(t *testing.T) {
 			}
 		}
 		moved := NewStartup(in).Moved(nil, nil, nil)
-		got, flags := parseOptions(moved[0].Value)
-		require.Empty(t, flags)
-		require.Equal(t, in, got)
+		require.Equal(t, in, parseOptions(moved[0].Value))
 	})
 }
 
@@ -67,4 +66,32 @@ func FuzzOptions(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, s string) {
 		NewStartup([]wire.Param{{Name: "options", Value: s}}).Moved(nil, nil, nil)
 	})
+}
+
+func TestOptionsAreReadAsAServerReadsThem(t *testing.T) {
+	t.Parallel()
+	for options, want := range map[string]string{
+		`-S 8MB`:                              "work_mem=8MB",
+		`-S8MB`:                               "work_mem=8MB",
+		`-f s -fm -f hx`:                      "enable_seqscan=false enable_mergejoin=false enable_hashjoin=false",
+		`-e`:                                  "datestyle=euro",
+		`-eS 8MB -c a.b=1`:                    "datestyle=euro work_mem=8MB a.b=1",
+		`-Pec geqo=off`:                       "ignore_system_indexes=true datestyle=euro geqo=off",
+		`--work-mem=1MB`:                      "work_mem=1MB",
+		`-- -c geqo=off`:                      "",
+		`- work-mem=1MB`:                      "",
+		`-c a.b=x\\y\ z`:                      `a.b=x\y z`,
+		`-c a.b=\`:                            "a.b=",
+		"-c\va.b=1\t-c\na.c=2":                "a.b=1 a.c=2",
+		`-c a.b==x -c a-b.c-d=1`:              "a.b==x a_b.c_d=1",
+		`-d 1 -s -t pl -v 3 -r x -N 5 -c x=1`: "x=1",
+		`-c`:                                  "",
+		`-c novalue -c y=2`:                   "y=2",
+	} {
+		var got []string
+		for _, p := range parseOptions(options) {
+			got = append(got, p.Name+"="+p.Value)
+		}
+		require.Equal(t, want, strings.Join(got, " "), options)
+	}
 }

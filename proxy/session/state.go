@@ -12,9 +12,12 @@ type State struct {
 	Settings   map[string]Setting // by name: set by the session or its client, and all of Pinned
 	Custom     map[string]string  // custom settings that have a value, by name in lower case
 	Statements map[string]Statement
-	Unnamed    *Statement          // nil: there is none
-	Channels   map[string]struct{} // LISTEN
-	Locks      map[Lock]struct{}   // session-level advisory locks
+	Unnamed    *Statement // nil: there is none
+	// Late are statements that the client has and that cannot be parsed at present: they
+	// are parsed when they are first used. "" is the unnamed one.
+	Late     map[string]Statement
+	Channels map[string]struct{} // LISTEN
+	Locks    map[Lock]struct{}   // session-level advisory locks
 
 	HeldCursors []string // names of cursors WITH HOLD
 	TempObjects []string // names of temporary objects, some of them when there are many
@@ -45,6 +48,13 @@ type Statement struct {
 	Text    string // of the Parse; for SQL the whole query string that PREPARE stood in
 	FromSQL bool
 	Types   []Type // of its parameters
+
+	// Under are the values of the settings that it was parsed under, by name in lower
+	// case; nil where nobody has asked (Survey).
+	Under map[string]string
+	// Shape is what it takes and returns on the server that it was captured at, nil
+	// where nobody has asked.
+	Shape *Shape
 }
 
 // Type is a data type, by the name that means the same on both sides.
@@ -63,4 +73,101 @@ type Lock struct {
 	Class, Object uint32
 	Sub           int16 // 1: one bigint key, 2: two int keys
 	Shared        bool
+}
+
+// valueOf returns what a setting of parsing is, by its name in lower case.
+func (s *State) valueOf(name string) (string, bool) {
+	if name == roleSetting {
+		return s.Role, true
+	}
+	v, ok := s.Settings[serverName(name)]
+	return v.Value, ok
+}
+
+// resetOf returns what a setting of parsing was as the session began.
+func (s *State) resetOf(name string) string {
+	if name == roleSetting {
+		return "none"
+	}
+	return s.Settings[serverName(name)].Reset
+}
+
+// serverName is a setting of parsing as pg_settings writes it.
+func serverName(name string) string {
+	switch name {
+	case "datestyle":
+		return "DateStyle"
+	case "intervalstyle":
+		return "IntervalStyle"
+	case "timezone":
+		return "TimeZone"
+	}
+	return name
+}
+
+// under returns the values that the settings of parsing have in a context.
+func (s *State) under(ctx *Context) map[string]string {
+	values := map[string]string{}
+	for _, name := range parsing {
+		now, known := s.valueOf(name)
+		if !known {
+			continue
+		}
+		value := s.resetOf(name)
+		if ctx != nil {
+			if v, ok := ctx.values[name]; ok && !v.reset {
+				value = v.text
+			}
+		}
+		if normal(name, value) == normal(name, now) {
+			value = now
+		}
+		values[name] = value
+	}
+	return values
+}
+
+// present are the values that the settings of parsing have now.
+func (s *State) present() map[string]string {
+	values := map[string]string{}
+	for _, name := range parsing {
+		if v, ok := s.valueOf(name); ok {
+			values[name] = v
+		}
+	}
+	return values
+}
+
+// locals are the assignments, for the length of a transaction, that give a session as
+// state says the values of under. Those of names come first: the role may be one that
+// may not look at what the path names.
+func (s *State) locals(under map[string]string, role func(string) string) []assignment {
+	var list []assignment
+	for _, name := range parsing {
+		value, ok := under[name]
+		now, known := s.valueOf(name)
+		if !ok || !known || value == now {
+			continue
+		}
+		if name == roleSetting {
+			value = translate(role, value)
+		}
+		list = append(list, assignment{name: name, value: value})
+	}
+	return list
+}
+
+// Mirror is a state that was captured where want was replayed, with what a capture
+// there does not show: the unnamed statement, and what statements were parsed under.
+func (s *State) Mirror(want *State) *State {
+	mirror := *s
+	mirror.Unnamed = want.Unnamed
+	mirror.Statements = make(map[string]Statement, len(s.Statements))
+	for name, st := range s.Statements {
+		if w, ok := want.Statements[name]; ok {
+			st.Under = w.Under
+		}
+		mirror.Statements[name] = st
+	}
+	return &mirror
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"crossfade/proxy/typemap"
-	"crossfade/proxy/wire"
 )
 
 // typesQuery lists the types that are not PostgreSQL's own (pg_type, pg_range;
@@ -52,62 +51,4 @@ func (l *Link) Types(ctx context.Context) ([]typemap.Type, error) {
 	})
 	err := l.flush(ctx)
 	return list, err
-}
-
-// Shapes asks the server what the prepared statements take and return, by their
-// names; "" is the unnamed one. One that cannot be run any more is left out.
-func (l *Link) Shapes(ctx context.Context, texts map[string]string) ([]typemap.Statement, error) {
-	var list []typemap.Statement
-	for name, text := range texts {
-		st := typemap.Statement{Name: name, Text: text, Known: true}
-		dead := false
-		l.add(unit{labels: []string{"describe"}, refused: func() { dead = true }, described: func(f wire.Frame) error {
-			return shape(&st, f)
-		}, done: func() {
-			if !dead {
-				list = append(list, st)
-			}
-		}}, func(dst []byte) []byte { return wire.AppendSync(wire.AppendDescribe(dst, 'S', name)) })
-		if l.full() {
-			if err := l.flush(ctx); err != nil {
-				return nil, err
-			}
-		}
-	}
-	err := l.flush(ctx)
-	return list, err
-}
-
-// shape notes what an answer to Describe says.
-func shape(st *typemap.Statement, f wire.Frame) error {
-	switch f.Type {
-	case 't':
-		oids, err := wire.DecodeParameterDescription(f.Body)
-		if err != nil {
-			return err
-		}
-		st.Params = oids
-	case 'T':
-		cols, err := wire.DecodeRowDescription(f.Body)
-		if err != nil {
-			return err
-		}
-		for _, c := range cols {
-			st.Columns = append(st.Columns, typemap.Column{Type: c.TypeOID, Table: c.TableOID, Attr: c.Attr})
-		}
-	}
-	return nil
-}
-
-// Texts returns the texts of the session's prepared statements, by their names; ""
-// is the unnamed one.
-func (s *State) Texts() map[string]string {
-	texts := make(map[string]string, len(s.Statements)+1)
-	for name, st := range s.Statements {
-		texts[name] = st.Text
-	}
-	if s.Unnamed != nil {
-		texts[""] = s.Unnamed.Text
-	}
-	return texts
 }

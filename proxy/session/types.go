@@ -19,6 +19,30 @@ const resolveQuery = `SELECT i.n::pg_catalog.int8, t.oid::pg_catalog.int8` +
 // resolve returns the OIDs on this server of the users' types that the plan's
 // statements take. A type that is missing here is an error.
 func (l *Link) resolve(ctx context.Context, p *Plan) (map[Type]uint32, error) {
+	statements := append([]Statement(nil), p.prepare...)
+	if p.unnamed != nil {
+		statements = append(statements, *p.unnamed)
+	}
+	oids, err := l.lookUp(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range statements {
+		for i, t := range s.Types {
+			switch {
+			case t.OID < firstUserOID || s.FromSQL:
+			case t.Name == "":
+				return nil, &StepError{Step: fmt.Sprintf("prepared statement %q", s.Name), Err: fmt.Errorf("the type of its parameter $%d no longer exists", i+1)}
+			case oids[Type{Schema: t.Schema, Name: t.Name}] == 0:
+				return nil, &StepError{Step: "look up types", Err: fmt.Errorf("type %s does not exist on the other side", pg.Name{Schema: t.Schema, Name: t.Name}.Display())}
+			}
+		}
+	}
+	return oids, nil
+}
+
+// lookUp returns the OIDs on this server of those users' types that are here.
+func (l *Link) lookUp(ctx context.Context, p *Plan) (map[Type]uint32, error) {
 	statements := p.prepare
 	if p.unnamed != nil {
 		statements = append(append([]Statement(nil), statements...), *p.unnamed)
@@ -27,13 +51,10 @@ func (l *Link) resolve(ctx context.Context, p *Plan) (map[Type]uint32, error) {
 	var list []Type
 	var schemas, names []string
 	for _, s := range statements {
-		for i, t := range s.Types {
+		for _, t := range s.Types {
 			key := Type{Schema: t.Schema, Name: t.Name}
-			if t.OID < firstUserOID || s.FromSQL {
+			if t.OID < firstUserOID || t.Name == "" {
 				continue
-			}
-			if t.Name == "" {
-				return nil, &StepError{Step: fmt.Sprintf("prepared statement %q", s.Name), Err: fmt.Errorf("the type of its parameter $%d no longer exists", i+1)}
 			}
 			if _, seen := oids[key]; !seen {
 				oids[key] = 0
@@ -55,11 +76,6 @@ func (l *Link) resolve(ctx context.Context, p *Plan) (map[Type]uint32, error) {
 	})
 	if err := l.flush(ctx); err != nil {
 		return nil, err
-	}
-	for _, t := range list {
-		if oids[t] == 0 {
-			return nil, &StepError{Step: "look up types", Err: fmt.Errorf("type %s does not exist on the other side", pg.Name{Schema: t.Schema, Name: t.Name}.Display())}
-		}
 	}
 	return oids, nil
 }

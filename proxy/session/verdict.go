@@ -82,6 +82,17 @@ func (s *State) Judge() (Verdict, []Reason) {
 			add(Hold, "prepared_statement", "prepared statement %q: %v", st.Name, err)
 		}
 	}
+	for name, st := range s.Late {
+		_, err := st.body()
+		switch {
+		case st.FromSQL && err != nil:
+			add(Hold, "prepared_statement", "prepared statement %q: %v", name, err)
+		case s.foreign(st):
+			add(Hold, "prepared_statement", "prepared statement %q, %s, and its text is in another encoding", name, lateReason)
+		default:
+			add(Amber, "late_statement", "prepared statement %q, %s", name, lateReason)
+		}
+	}
 	if len(s.Locks) > 0 {
 		add(Amber, "advisory_locks", "%d advisory locks, each of which is taken once on the other side however often it is held", len(s.Locks))
 	}

@@ -14,6 +14,7 @@ func (quiet) Parse([]byte)                {}
 func (quiet) Simple()                     {}
 func (quiet) ParameterStatus(_, _ []byte) {}
 func (quiet) CommandComplete([]byte)      {}
+func (quiet) Refused()                    {}
 func many(n int, words []byte) (out []byte) {
 	for range n {
 		out = append(out, words...)

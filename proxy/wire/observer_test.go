@@ -24,6 +24,7 @@ func (n *notes) Parse(body []byte) {
 func (n *notes) Simple()                     { n.got = append(n.got, "simple") }
 func (n *notes) ParameterStatus(k, v []byte) { n.got = append(n.got, string(k)+"="+string(v)) }
 func (n *notes) CommandComplete(tag []byte)  { n.got = append(n.got, string(tag)) }
+func (n *notes) Refused()                    {}
 func (n *notes) take() string                { s := strings.Join(n.got, "; "); n.got = nil; return s }
 func unnamed(sql string) []byte              { return wire.AppendParse(nil, "", sql, nil) }
 func frames(fs ...[]byte) []byte             { return bytes.Join(fs, nil) }

@@ -7,12 +7,15 @@ const (
 	kindNone kind = iota
 	kindParse
 	kindParseUnnamed
+	kindParseLate   // one that the proxy has put ahead of the client's message
+	kindParseHidden // one that it has sent in a unit of its own
 	kindBind
 	kindDescribe
 	kindExecute
 	kindClose
 	kindCloseUnnamed
 	kindSync
+	kindSyncHidden // behind kindParseHidden
 	kindQuery
 	kindCall
 	kindCopyEnd // CopyDone or CopyFail
@@ -22,7 +25,7 @@ const (
 func (k kind) extended() bool { return k >= kindParse && k <= kindCloseUnnamed }
 
 // ready: it is answered by a ReadyForQuery of its own.
-func (k kind) ready() bool { return k == kindSync || k == kindQuery || k == kindCall }
+func (k kind) ready() bool { return k >= kindSync && k <= kindCall }
 
 const (
 	// maxQueue bounds the memory of one session: no client has a million requests unanswered, since the server

@@ -12,6 +12,8 @@ type Observer interface {
 	ParameterStatus(name, value []byte)
 	// CommandComplete: a command ended with this tag.
 	CommandComplete(tag []byte)
+	// Refused: the server has sent an ErrorResponse.
+	Refused()
 }
 
 // MaxObservedParse is the largest unnamed Parse that is remembered, in bytes. Statements are text that people or ORMs write;

@@ -76,6 +76,10 @@ func (t *Tracker) answer(typ byte, body []byte, first byte) {
 		return
 	case 'Z':
 		t.status = first
+	case 'E':
+		if t.Observer != nil {
+			t.Observer.Refused()
+		}
 	case 'C':
 		if t.Observer != nil && len(body) > 0 {
 			t.Observer.CommandComplete(bytes.TrimSuffix(body, []byte{0}))
@@ -169,7 +173,7 @@ func (t *Tracker) parsed(head kind) bool {
 			t.pending.idle()
 		}
 	}
-	return t.expect(head == kindParse || head == kindParseUnnamed)
+	return t.expect(head >= kindParse && head <= kindParseHidden)
 }
 
 // pop removes the head and, behind it, ends of COPY data that no COPY was there for: the server ignores these.
@@ -195,7 +199,7 @@ func (t *Tracker) refused(head kind) bool {
 	if head == kindParseUnnamed && t.Observer != nil {
 		t.Observer.Simple() // the old one is dropped before the new one is looked at
 	}
-	for t.queue.n > 0 && t.queue.head() != kindSync {
+	for t.queue.n > 0 && t.queue.head() != kindSync && t.queue.head() != kindSyncHidden {
 		if t.queue.pop() == kindParseUnnamed {
 			t.pending.pop()
 		}

@@ -1,0 +1,249 @@
+package session
+
+import (
+	"bytes"
+	"strings"
+
+	"crossfade/internal/pg"
+)
+
+// query learns from the text of a Query, each of whose statements is run now. set says
+// whether it contains "set".
+func (c *Contexts) query(text []byte, set bool) {
+	if set || prepares(text) {
+		scan := contextScan{lexer: lexer{src: string(text), escapes: c.escapes()}, to: c, run: c.set}
+		scan.statements()
+	}
+}
+
+// parse learns from a Parse: what its statement sets is set by a Bind.
+func (c *Contexts) parse(name, text []byte, set bool) {
+	if c.begun() || len(c.made) > 0 {
+		c.parsed(string(name), hashText(text))
+	}
+	if len(c.sets) > 0 {
+		delete(c.sets, string(name))
+	}
+	if !set && !prepares(text) {
+		return
+	}
+	var ops []setOp
+	scan := contextScan{lexer: lexer{src: string(text), escapes: c.escapes()}, to: c, run: func(op setOp) { ops = append(ops, op) }}
+	scan.statements()
+	if len(ops) > 0 && len(c.sets) < maxNamed {
+		if c.sets == nil {
+			c.sets = map[string][]setOp{}
+		}
+		c.sets[string(name)] = ops
+	}
+}
+
+// binds reports whether any statement sets anything that matters.
+func (c *Contexts) binds() bool { return len(c.sets) > 0 }
+
+// bind learns from the body of a Bind, of which the end may be missing.
+func (c *Contexts) bind(body []byte) {
+	_, rest, ok := bytes.Cut(body, []byte{0})
+	if !ok {
+		return
+	}
+	statement, rest, ok := bytes.Cut(rest, []byte{0})
+	if !ok {
+		return
+	}
+	for _, op := range c.sets[string(statement)] {
+		if op.param >= 0 {
+			v := values{rest: rest}
+			v.skip(2 * v.uint16()) // formats
+			value, ok := v.nth(op.param)
+			if !ok {
+				continue
+			}
+			op.value = setTo{text: string(value), reset: value == nil}
+		}
+		c.set(op)
+	}
+}
+
+// nth returns the value at a position, from 0.
+func (v *values) nth(n int) (value []byte, ok bool) {
+	count := v.uint16()
+	for i := 0; i < count && !v.bad; i++ {
+		if value = v.value(); i == n {
+			return value, !v.bad
+		}
+	}
+	return nil, false
+}
+
+// escapes reports whether standard_conforming_strings is off.
+func (c *Contexts) escapes() bool {
+	ctx := c.now()
+	return ctx != nil && strings.EqualFold(ctx.values["standard_conforming_strings"].text, "off")
+}
+
+// prepares reports whether a text may have a PREPARE, which begins a statement. It is
+// made for texts that have none.
+func prepares(text []byte) bool {
+	text = bytes.TrimLeft(text, " \t\r\n")
+	if len(text) == 0 {
+		return false
+	}
+	switch c := text[0]; {
+	case c|0x20 == 'p', c == '-', c == '/', c == ';':
+	default:
+		if i := bytes.IndexByte(text, ';'); i < 0 || i == len(text)-1 {
+			return false
+		}
+	}
+	return containsFold(text, "prepare")
+}
+
+// contextScan looks for what a text does to the settings of parsing, and for the
+// statements that it prepares, in order.
+type contextScan struct {
+	lexer
+	to  *Contexts
+	run func(setOp)
+}
+
+func (s *contextScan) statements() {
+	for {
+		t := s.next()
+		switch {
+		case t.kind == tokenEnd:
+			return
+		case t.word("set"):
+			t = s.set()
+		case t.word("reset"):
+			t = s.reset()
+		case t.word("prepare"):
+			if t = s.next(); t.name() && !t.word("transaction") {
+				s.to.parsed(t.text, 0)
+			}
+		}
+		for t.kind != tokenEnd && !t.other(";") {
+			if t.name() && t.text == "set_config" {
+				s.call()
+			}
+			t = s.next()
+		}
+		if t.kind == tokenEnd {
+			return
+		}
+	}
+}
+
+// set reads what is behind SET, and returns the token behind that.
+func (s *contextScan) set() token {
+	op := setOp{param: -1}
+	t := s.next()
+	if op.local = t.word("local"); op.local || t.word("session") {
+		t = s.next()
+	}
+	switch {
+	case t.word("authorization"), t.word("characteristics"), !t.name():
+		return t
+	case t.word("time"):
+		if t = s.next(); !t.word("zone") {
+			return t
+		}
+		op.name = "timezone"
+	case t.word("schema"):
+		op.name = "search_path"
+	case t.word(roleSetting):
+		op.name = roleSetting
+	default:
+		op.name = t.text
+		if t = s.next(); !t.other("=") && !t.word("to") {
+			return t
+		}
+	}
+	first, known := s.next(), true
+	t = first
+	var parts []string
+	for ; t.kind != tokenEnd && !t.other(";"); t = s.next() {
+		switch {
+		case t.other(","):
+		case t.kind == tokenString && t.plain, t.name():
+			parts = append(parts, listed(op.name, t.text))
+		case t.other("0"):
+			parts = append(parts, s.src[t.start:t.end])
+		default:
+			known = false // a sign, an escape, an INTERVAL
+		}
+	}
+	op.value.text = strings.Join(parts, ", ")
+	switch {
+	case first.word("default"), op.name == "timezone" && first.word("local"):
+		op.value = setTo{reset: true}
+	case !known || len(parts) == 0 || first.word("interval"):
+		return t // the server reports it, or Survey finds it
+	case first.word("none") && op.name == roleSetting:
+		op.value.text = "none"
+	}
+	s.run(op)
+	return t
+}
+
+// listed is one value of a SET as the server keeps it: names of schemas are quoted
+// where they must be.
+func listed(setting, text string) string {
+	if lowerASCII(setting) != "search_path" || plainName(text) {
+		return text
+	}
+	return pg.QuoteIdent(text)
+}
+
+func plainName(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; !(c >= 'a' && c <= 'z' || c == '_' || i > 0 && c >= '0' && c <= '9') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// reset reads what is behind RESET.
+func (s *contextScan) reset() token {
+	t := s.next()
+	name := t.text
+	switch {
+	case t.word("all"):
+		s.to.resetAll(false)
+		return s.next()
+	case t.word("time"):
+		name = "timezone"
+	case !t.name():
+		return t
+	}
+	s.run(setOp{name: name, value: setTo{reset: true}, param: -1})
+	return s.next()
+}
+
+// call reads a call of set_config whose name is behind it.
+func (s *contextScan) call() {
+	at := s.lexer
+	if !s.next().other("(") {
+		s.lexer = at
+		return
+	}
+	names := scan{lexer: s.lexer, budget: peekBudget(s.src)}
+	args := names.peek()
+	if len(args) < 3 {
+		return
+	}
+	name, ok := constant(args[0])
+	if !ok {
+		return
+	}
+	op := setOp{name: name, param: -1, local: len(args[2]) > 0 && (args[2][0].word("true") || args[2][0].kind == tokenString && strings.HasPrefix(args[2][0].text, "t"))}
+	if text, ok := constant(args[1]); ok {
+		op.value.text = text
+	} else if n, ok := param(args[1]); ok {
+		op.param = n
+	} else {
+		return
+	}
+	s.run(op)
+}
