@@ -27,7 +27,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## Install PostgreSQL's programs if they are missing
-	@$(GO) run ./internal/install
+	@$(GO) run ./internal/install pg_cron
 
 build: ## Build bin/crossfade
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -o $(BIN) ./cmd/crossfade

@@ -13,6 +13,7 @@ import (
 	"crossfade/cutover"
 	"crossfade/internal/journal"
 	"crossfade/internal/pg"
+	"crossfade/replicate/extension"
 	"crossfade/replicate/largeobject"
 	"crossfade/replicate/slot"
 	"crossfade/schema"
@@ -68,7 +69,7 @@ func Clean(ctx context.Context, source, target pg.DSN, force bool, tell func(obj
 	if decided && !force {
 		return errActive
 	}
-	if err := cleanSource(ctx, s, sr, run, tell); err != nil {
+	if err := cleanSource(ctx, s, sr, run, decided, tell); err != nil {
 		return notComplete(fmt.Errorf("source: %w", err))
 	}
 	if err := cleanTarget(ctx, t, run, decided, tell); err != nil {
@@ -119,8 +120,9 @@ func settle(ctx context.Context, s, t *pgx.Conn, run *journal.TargetRun) (decide
 	return last > 0 || run.Phase.AtLeast(journal.PhaseSwitched), err
 }
 
-// cleanSource removes slot, publication, fences and schema from the source.
-func cleanSource(ctx context.Context, s *pgx.Conn, sr *journal.SourceRun, tr *journal.TargetRun, tell func(string)) error {
+// cleanSource removes slot, publication, fences and schema from the source. Jobs that
+// rest are let run again where nothing was decided.
+func cleanSource(ctx context.Context, s *pgx.Conn, sr *journal.SourceRun, tr *journal.TargetRun, decided bool, tell func(string)) error {
 	if sr == nil && tr == nil {
 		return nil
 	}
@@ -142,6 +144,9 @@ func cleanSource(ctx context.Context, s *pgx.Conn, sr *journal.SourceRun, tr *jo
 	}
 	if sr == nil {
 		return nil
+	}
+	if err := endRest(ctx, s, decided, tell); err != nil {
+		return err
 	}
 	if err := slot.DropPublication(ctx, s, journal.Publication); err != nil {
 		return err
@@ -175,6 +180,15 @@ func cleanTarget(ctx context.Context, t *pgx.Conn, run *journal.TargetRun, decid
 	if !decided && run.Mode == modeCopy {
 		if err := emptyAgain(ctx, t, tell); err != nil {
 			return err
+		}
+	}
+	if !decided {
+		n, err := extension.RemoveJobs(ctx, t)
+		if err != nil {
+			return fmt.Errorf("remove the jobs of pg_cron: %w", err)
+		}
+		if n > 0 {
+			tell(fmt.Sprintf("target: %d jobs of pg_cron", n))
 		}
 	}
 	if !decided && len(run.Archive) > 0 {

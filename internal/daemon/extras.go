@@ -25,6 +25,9 @@ func (m *migration) extras(ctx context.Context, held *snapshot.Holder) error {
 	}
 	return retry.Do(ctx, retry.Policy{MaxElapsed: extrasPatience, OnRetry: obs.Retrying(m.log, "extensions' rows and large objects are copied")}, func(ctx context.Context) error {
 		err := m.extensionRows(ctx, held)
+		if err == nil {
+			err = m.jobsOnce(ctx)
+		}
 		if err == nil && m.opts.LargeObjects {
 			err = m.largeObjects(ctx, held)
 		}
@@ -39,7 +42,7 @@ func (m *migration) extras(ctx context.Context, held *snapshot.Holder) error {
 }
 
 func (m *migration) extensionRows(ctx context.Context, held *snapshot.Holder) error {
-	done, err := extension.Copy(ctx, extension.Config{Source: m.connectSource, Target: m.connectTarget, Snapshot: held, LockTimeout: m.lockTimeout})
+	done, err := extension.Copy(ctx, extension.Config{Source: m.connectSource, Target: m.connectTarget, Snapshot: held, Roles: m.roles, LockTimeout: m.lockTimeout})
 	for _, c := range done {
 		if !c.Table.Sequence {
 			m.log.Info().Str("extension", c.Table.Extension).Str("table", c.Table.Name.Display()).Int64("rows", c.Rows).Msg("copied rows of an extension's table; they are not followed")

@@ -94,7 +94,7 @@ func (d *daemon) drop(ctx context.Context, tell func(string)) error {
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
-	if err := cleanSource(ctx, source, sr, d.id.target, tell); err != nil {
+	if err := cleanSource(ctx, source, sr, d.id.target, true, tell); err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
 	there, err := journal.Installed(ctx, target)

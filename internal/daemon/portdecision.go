@@ -12,6 +12,7 @@ import (
 	"crossfade/internal/failpoint"
 	"crossfade/internal/journal"
 	"crossfade/internal/pg"
+	"crossfade/replicate/extension"
 	"crossfade/replicate/progress"
 	"crossfade/replicate/sequence"
 	"crossfade/schema"
@@ -54,7 +55,7 @@ func (t *targetPort) RehearseDecision(ctx context.Context, in cutover.DecisionIn
 		if err := schema.Run(ctx, conn, sql.Decide); err != nil {
 			return err
 		}
-		_, err := conn.PgConn().Exec(ctx, journal.OpenFence).ReadAll()
+		_, err := conn.PgConn().Exec(ctx, extension.ActivateJobs+journal.OpenFence).ReadAll()
 		return err
 	}()
 	if err != nil {
@@ -111,7 +112,7 @@ func (t *targetPort) decideIn(ctx context.Context, conn *pgx.Conn, in cutover.De
 	for _, s := range sql.Decide {
 		b.WriteString(s.SQL + "\n;\n")
 	}
-	b.WriteString(journal.OpenFence)
+	b.WriteString(extension.ActivateJobs + journal.OpenFence)
 	b.WriteString("UPDATE crossfade.run SET phase = '" + string(journal.PhaseSwitched) + "', changed_at = pg_catalog.clock_timestamp();")
 	b.WriteString("SELECT pg_catalog.pg_logical_emit_message(true, '" + journal.MarkerPrefix + "', " + pg.QuoteLiteral(in.Nonce) + ");")
 	_, err := conn.PgConn().Exec(ctx, b.String()).ReadAll()

@@ -11,6 +11,7 @@ import (
 	"crossfade/internal/failpoint"
 	"crossfade/internal/journal"
 	"crossfade/internal/pg"
+	"crossfade/replicate/extension"
 )
 
 // Fence implements cutover.Source: the fence and the marker in one transaction
@@ -45,7 +46,7 @@ func (s *sourcePort) Fence(ctx context.Context, epoch int64, nonce string) (cuto
 }
 
 func (s *sourcePort) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.Name, epoch int64, nonce string, lsn *string) error {
-	sql := journal.SetLocalLockTimeout(s.lockTimeout) + unattended + "SET LOCAL synchronous_commit = on;" + journal.CloseFence(tables)
+	sql := journal.SetLocalLockTimeout(s.lockTimeout) + unattended + "SET LOCAL synchronous_commit = on;" + journal.CloseFence(tables) + extension.RestJobs
 	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"crossfade/cutover"
 	"crossfade/internal/journal"
 	"crossfade/internal/pg"
+	"crossfade/replicate/extension"
 	"crossfade/replicate/sequence"
 )
 
@@ -156,7 +157,7 @@ func unfence(ctx context.Context, conn *pgx.Conn, epoch int64, token string, fro
 		if err := journal.AdvanceFrom(ctx, tx, epoch, token, from, string(cutover.Idle)); err != nil {
 			return err
 		}
-		if _, err := conn.PgConn().Exec(ctx, "SET LOCAL synchronous_commit = on;"+journal.OpenFence).ReadAll(); err != nil {
+		if _, err := conn.PgConn().Exec(ctx, "SET LOCAL synchronous_commit = on;"+extension.WakeJobs+journal.OpenFence).ReadAll(); err != nil {
 			return fmt.Errorf("open the fence: %w", err)
 		}
 		return nil

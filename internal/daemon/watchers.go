@@ -17,6 +17,7 @@ func (d *daemon) watchers() []watcher {
 		{name: "one database", ask: askOneDatabase},
 		{name: "tables", fenced: true, ask: d.cover.ask},
 		{name: "materialised views", fenced: true, ask: d.views.ask},
+		{name: "jobs", fenced: true, ask: d.migration.askJobs},
 	}
 }
 

@@ -20,6 +20,7 @@ type machine struct {
 	missing func() ([]string, error)                                      // programs that are not there
 	find    func(program string) bool                                     // is it in PATH
 	run     func(ctx context.Context, env []string, argv ...string) error // shows the output
+	library func(name string) (major int, there bool)                     // of the server
 	out     io.Writer
 }
 

@@ -145,3 +145,19 @@ func TestThisMachine(t *testing.T) {
 	_, err = missingPrograms()
 	require.ErrorContains(t, err, "CROSSFADE_PG_BINDIR=", "a wrong directory is the user's to mend, no package helps")
 }
+
+func TestALibraryIsInstalledForTheServersVersion(t *testing.T) {
+	t.Parallel()
+	there := false
+	ran := func(programs ...string) []string {
+		f := &fake{programs: programs}
+		m := f.machine(true)
+		m.library = func(string) (int, bool) { return 15, there }
+		extras(t.Context(), m, []string{"pg_cron"})
+		return f.ran
+	}
+	require.Contains(t, ran("apt-get"), "DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends postgresql-15-cron")
+	require.Empty(t, ran("dnf"), "others call it otherwise")
+	there = true
+	require.Empty(t, ran("apt-get"))
+}

@@ -21,8 +21,16 @@ func thisMachine() machine {
 		missing: missingPrograms,
 		find:    inPath,
 		run:     runCommand,
+		library: hasLibrary,
 		out:     os.Stderr,
 	}
+}
+
+// hasLibrary reports whether the server that the tests start has a library, and its
+// major version.
+func hasLibrary(name string) (major int, there bool) {
+	set, err := pgcluster.Find()
+	return set.Major, err != nil || set.HasLibrary(name) // without a server there is nothing to load it
 }
 
 func inPath(program string) bool {

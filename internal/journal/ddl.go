@@ -84,6 +84,10 @@ CREATE TABLE crossfade.backend (
 CREATE TABLE crossfade.marker (
 	nonce text PRIMARY KEY
 );
+CREATE TABLE crossfade.job (
+	jobid bigint PRIMARY KEY,
+	active boolean NOT NULL
+);
 ` + OpenFence + fenceRights
 
 // TargetDDL makes the schema crossfade on the target.
@@ -166,6 +170,12 @@ CREATE TABLE crossfade.aside (
 	id integer PRIMARY KEY,
 	name text NOT NULL,
 	sql text NOT NULL
+);
+CREATE TABLE crossfade.job (
+	jobid bigint PRIMARY KEY,
+	active boolean NOT NULL,
+	port integer NOT NULL,
+	done boolean NOT NULL DEFAULT false
 );
 CREATE TABLE crossfade.pin (
 	role text NOT NULL,

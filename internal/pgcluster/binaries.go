@@ -121,3 +121,10 @@ func isProgram(path string) bool {
 	st, err := os.Stat(path)
 	return err == nil && !st.IsDir() && st.Mode()&0o111 != 0
 }
+
+// HasLibrary reports whether the server of this set finds a loadable library, such as
+// pg_cron, where Debian's packages put them. Elsewhere it may be there all the same.
+func (b Binaries) HasLibrary(name string) bool {
+	info, err := os.Stat(filepath.Join(filepath.Dir(b.Dir), "lib", name+".so"))
+	return err == nil && info.Mode().IsRegular()
+}

@@ -19,7 +19,9 @@ type Config struct {
 	Target snapshot.Connect
 	// Snapshot is what the rows are read under. It belongs to the caller. If nil,
 	// they are read as they are.
-	Snapshot    *snapshot.Holder
+	Snapshot *snapshot.Holder
+	// Roles are the source's names of roles to the target's, for rows that name roles.
+	Roles       map[string]string
 	LockTimeout time.Duration // for locks on the source; zero means without a bound
 }
 
@@ -71,9 +73,13 @@ func Copy(ctx context.Context, cfg Config) ([]Copied, error) {
 			return nil, t.failed("write", err)
 		}
 	}
+	var database string
+	if err := target.QueryRow(ctx, `SELECT pg_catalog.current_database()::text`).Scan(&database); err != nil {
+		return nil, err
+	}
 	var done []Copied
 	for _, t := range todo {
-		rows, err := t.copy(ctx, source, target)
+		rows, err := t.translated(cfg.Roles, database).copy(ctx, source, target)
 		if err != nil {
 			return nil, err
 		}
@@ -86,6 +92,9 @@ func Copy(ctx context.Context, cfg Config) ([]Copied, error) {
 func wanted(ctx context.Context, source, target *pgx.Conn, tables []Table) ([]Table, error) {
 	var todo []Table
 	for _, t := range tables {
+		if t.isJobs() {
+			continue
+		}
 		var here, there, known bool
 		err := target.QueryRow(ctx, `SELECT pg_catalog.to_regclass($1) IS NOT NULL`, t.Name.String()).Scan(&known)
 		if err == nil && !t.Sequence {

@@ -13,6 +13,11 @@
 //     a part of the rows.
 //   - Rows are read under the copy's snapshot, referenced tables are written before
 //     those that refer to them.
+//   - Jobs of pg_cron are rows that act. They are not copied as they are: SyncJobs writes
+//     them inactive, with the target's role and database, for as long as nothing is
+//     decided; ActivateJobs, in the decision, makes active what was so on the source, and
+//     RestJobs, in the fence, has the source's rest, which WakeJobs takes back. Whoever
+//     writes comes before the decision, or meets its mark in crossfade.job.
 //   - No row is decoded: COPY's text goes from one side to the other.
 //   - No publication holds these tables: what is written to them behind the
 //     snapshot is not followed.

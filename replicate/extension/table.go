@@ -3,6 +3,7 @@ package extension
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,9 +18,10 @@ type Table struct {
 	Extension  string
 	Name       pg.Name
 	Sequence   bool
-	Condition  string   // "" or "WHERE …"
-	Columns    []string // without generated ones; of tables
-	References []uint32 // tables that it has foreign keys to
+	Condition  string            // "" or "WHERE …"
+	Columns    []string          // without generated ones; of tables
+	References []uint32          // tables that it has foreign keys to
+	values     map[string]string // column → SQL of what is read instead of it
 }
 
 const tablesQuery = `SELECT c.oid, e.extname::text, n.nspname::text, c.relname::text, c.relkind = 'S', f.condition,
@@ -82,7 +84,33 @@ func (t Table) exists() string {
 }
 
 func (t Table) out() string {
-	return fmt.Sprintf("COPY (SELECT %s FROM ONLY %s %s) TO STDOUT", t.columns(), t.Name, t.Condition)
+	read := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		if read[i] = t.values[c]; read[i] == "" {
+			read[i] = pg.QuoteIdent(c)
+		}
+	}
+	return fmt.Sprintf("COPY (SELECT %s FROM ONLY %s %s) TO STDOUT", strings.Join(read, ", "), t.Name, t.Condition)
+}
+
+// cron is the extension whose rows name roles and databases.
+const cron = "pg_cron"
+
+// isJobs reports whether the table holds jobs, which SyncJobs carries over.
+func (t Table) isJobs() bool { return t.Extension == cron && t.Name.Name == "job" }
+
+// translated has the table's rows name the target's roles and database.
+func (t Table) translated(roles map[string]string, database string) Table {
+	if t.Extension != cron {
+		return t
+	}
+	role := "username"
+	for _, from := range slices.Sorted(maps.Keys(roles)) {
+		role = "CASE username WHEN " + pg.QuoteLiteral(from) + " THEN " + pg.QuoteLiteral(roles[from]) + " ELSE " + role + " END"
+	}
+	t.values = map[string]string{"username": role,
+		"database": "CASE database WHEN pg_catalog.current_database() THEN " + pg.QuoteLiteral(database) + " ELSE database END"}
+	return t
 }
 
 func (t Table) in() string { return fmt.Sprintf("COPY %s (%s) FROM STDIN", t.Name, t.columns()) }

@@ -1,0 +1,250 @@
+package extension
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+)
+
+// Job is a job of pg_cron, of the source's database.
+type Job struct {
+	ID                int64
+	Name              string // "" for none
+	Schedule, Command string
+	Node              string // "" for the server itself
+	Port              int32
+	Role              string // at the source
+	Active            bool   // it was when the source's jobs were last let run
+}
+
+// String names a job for an operator, without its command, which may hold a secret.
+func (j Job) String() string {
+	if j.Name == "" {
+		return fmt.Sprintf("%d", j.ID)
+	}
+	return fmt.Sprintf("%d (%s)", j.ID, j.Name)
+}
+
+// Jobs is how the jobs of a database stand.
+type Jobs struct {
+	There     bool  // the source's database has pg_cron
+	Scheduled int   // jobs of the source's database
+	Absent    bool  // they are there, and the target has no pg_cron
+	Roleless  []Job // whose role at the target is missing or may not log in: pg_cron's launcher would end with them
+	Blind     bool  // the source's role sees its own jobs alone
+	Unresting bool  // the source's role may not have its jobs rest
+	Foreign   []Job // active jobs of the target's database that are not the source's
+}
+
+// SyncJobs makes the jobs of the target's database those of the source's, none of them
+// active, with roles as the map says; a role that is not in it keeps its name. It
+// writes only where something differs, in one transaction of the target, and remembers in
+// crossfade.job which of them ActivateJobs makes active. Jobs of the target that it did
+// not make it leaves alone.
+//
+// A job is a row that means something: pg_cron runs it at once, and its launcher ends with
+// an error where the role is missing, which ends every job of the server. So a job whose
+// role is not there is not written, but named.
+func SyncJobs(ctx context.Context, source, target *pgx.Conn, roles map[string]string) (Jobs, error) {
+	var r Jobs
+	wanted, err := r.read(ctx, source)
+	if err == nil && r.There {
+		err = r.write(ctx, target, wanted, roles)
+	}
+	if err != nil {
+		return r, fmt.Errorf("carry the jobs of pg_cron over: %w", err)
+	}
+	return r, nil
+}
+
+// read returns the source's jobs.
+func (r *Jobs) read(ctx context.Context, source *pgx.Conn) ([]Job, error) {
+	var kept bool // crossfade.job, where the fence has put them to rest
+	err := source.QueryRow(ctx, `SELECT pg_catalog.to_regclass('cron.job') IS NOT NULL, pg_catalog.to_regclass('crossfade.job') IS NOT NULL`).Scan(&r.There, &kept)
+	if err != nil || !r.There {
+		return nil, err
+	}
+	err = source.QueryRow(ctx, `SELECT pg_catalog.row_security_active('cron.job'),
+		pg_catalog.row_security_active('cron.job') OR NOT pg_catalog.has_table_privilege('cron.job', 'UPDATE')`).Scan(&r.Blind, &r.Unresting)
+	if err != nil {
+		return nil, err
+	}
+	active := "j.active"
+	if kept {
+		active = "j.active OR EXISTS (SELECT FROM crossfade.job r WHERE r.jobid = j.jobid)"
+	}
+	rows, err := source.Query(ctx, `SELECT j.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), j.schedule, j.command,
+			CASE WHEN j.nodename IN ('localhost', coalesce(pg_catalog.current_setting('cron.host', true), '')) AND j.nodeport = pg_catalog.current_setting('port')::pg_catalog.int4
+				THEN '' ELSE j.nodename END,
+			j.nodeport, j.username, `+active+`
+		FROM cron.job j WHERE j.database = pg_catalog.current_database() ORDER BY 1`)
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Job])
+	r.Scheduled = len(jobs)
+	return jobs, err
+}
+
+// write makes the target's jobs the wanted ones.
+func (r *Jobs) write(ctx context.Context, target *pgx.Conn, wanted []Job, roles map[string]string) error {
+	var there, kept bool
+	err := target.QueryRow(ctx, `SELECT pg_catalog.to_regclass('cron.job') IS NOT NULL, pg_catalog.to_regclass('crossfade.job') IS NOT NULL`).Scan(&there, &kept)
+	if err != nil {
+		return err
+	}
+	if r.Absent = !there && len(wanted) > 0; !there || !kept {
+		return nil
+	}
+	names := make([]string, len(wanted))
+	for i, j := range wanted {
+		if names[i] = j.Role; roles[j.Role] != "" {
+			names[i] = roles[j.Role]
+		}
+	}
+	rows, err := target.Query(ctx, `SELECT rolname::text FROM pg_catalog.pg_roles WHERE rolcanlogin AND rolname::text = ANY ($1)`, names)
+	if err != nil {
+		return err
+	}
+	able, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	var jobs []Job
+	for i, j := range wanted {
+		if !slices.Contains(able, names[i]) {
+			r.Roleless = append(r.Roleless, j)
+			continue
+		}
+		j.Role = names[i]
+		jobs = append(jobs, j)
+	}
+	have, err := ours(ctx, target)
+	if err == nil && !slices.Equal(have, jobs) {
+		err = replace(ctx, target, jobs)
+	}
+	if err != nil {
+		return err
+	}
+	rows, err = target.Query(ctx, `SELECT j.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), '', '', '', 0, j.username, true
+		FROM cron.job j WHERE j.active AND j.database = pg_catalog.current_database() AND NOT EXISTS (SELECT FROM crossfade.job r WHERE r.jobid = j.jobid) ORDER BY 1`)
+	if err != nil {
+		return err
+	}
+	r.Foreign, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Job])
+	return err
+}
+
+// ours returns the jobs that an earlier call has written, as they are now. One that was
+// changed by others, or is active, differs from every wanted one.
+func ours(ctx context.Context, target *pgx.Conn) ([]Job, error) {
+	rows, err := target.Query(ctx, `SELECT r.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), coalesce(j.schedule, ''), coalesce(j.command, ''),
+			CASE WHEN j.nodename = `+ownNode+` AND j.nodeport = `+ownPort+` THEN '' ELSE coalesce(j.nodename, '') END,
+			coalesce(CASE WHEN j.nodename = `+ownNode+` AND j.nodeport = `+ownPort+` THEN r.port ELSE j.nodeport END, 0),
+			CASE WHEN j.active OR j.database <> pg_catalog.current_database() THEN '' ELSE coalesce(j.username, '') END, r.active
+		FROM crossfade.job r LEFT JOIN cron.job j ON j.jobid = r.jobid ORDER BY 1`)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Job])
+}
+
+// ownNode and ownPort are where pg_cron has a job of the server itself run.
+const (
+	ownNode = `coalesce(nullif(pg_catalog.current_setting('cron.host', true), ''), 'localhost')`
+	ownPort = `pg_catalog.current_setting('port')::pg_catalog.int4`
+)
+
+// replace writes the jobs, all of them inactive.
+func replace(ctx context.Context, target *pgx.Conn, jobs []Job) error {
+	err := pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error {
+		// The decision writes these rows too: who comes after it changes nothing.
+		var decided bool
+		if err := tx.QueryRow(ctx, `SELECT coalesce(bool_or(r.done), false) FROM (SELECT done FROM crossfade.job FOR UPDATE) r`).Scan(&decided); err != nil {
+			return err
+		}
+		if decided {
+			return errors.New("the target's jobs have been activated by a decision")
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM cron.job j WHERE EXISTS (SELECT FROM crossfade.job r WHERE r.jobid = j.jobid)`); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM crossfade.job`); err != nil {
+			return err
+		}
+		for _, j := range jobs {
+			_, err := tx.Exec(ctx, `INSERT INTO cron.job (jobid, jobname, schedule, command, nodename, nodeport, database, username, active)
+				VALUES ($1, nullif($2, ''), $3, $4, CASE $5::pg_catalog.text WHEN '' THEN `+ownNode+` ELSE $5 END, CASE $5::pg_catalog.text WHEN '' THEN `+ownPort+` ELSE $6 END,
+					pg_catalog.current_database(), $7, false)`, j.ID, j.Name, j.Schedule, j.Command, j.Node, j.Port, j.Role)
+			if pg.IsCode(err, pg.CodeUniqueViolation) {
+				return fmt.Errorf("job %s: the target has another job of its number or name: SELECT cron.unschedule(%d) there: %w", j, j.ID, err)
+			}
+			if err == nil {
+				_, err = tx.Exec(ctx, `INSERT INTO crossfade.job (jobid, active, port) VALUES ($1, $2, $3)`, j.ID, j.Active, j.Port)
+			}
+			if err != nil {
+				return fmt.Errorf("job %s: %w", j, err)
+			}
+		}
+		_, err := tx.Exec(ctx, `SELECT pg_catalog.setval('cron.jobid_seq', greatest((SELECT pg_catalog.max(j.jobid) FROM cron.job j), (SELECT s.last_value FROM cron.jobid_seq s)))`)
+		return err
+	})
+	if pg.IsCode(err, pg.CodeInsufficientPrivilege) {
+		return fmt.Errorf("%w: GRANT SELECT, INSERT, UPDATE, DELETE ON cron.job, and USAGE, UPDATE ON cron.jobid_seq, to the role of --target, which needs BYPASSRLS too", err)
+	}
+	return err
+}
+
+// ActivateJobs is part of the decision: the jobs that were active on the source become
+// so on the target.
+const ActivateJobs = `DO $jobs$ BEGIN
+	IF pg_catalog.to_regclass('cron.job') IS NOT NULL AND EXISTS (SELECT FROM crossfade.job) THEN
+		UPDATE cron.job j SET active = true FROM crossfade.job r WHERE r.jobid = j.jobid AND r.active AND NOT j.active;
+		UPDATE crossfade.job SET done = true;
+	END IF;
+END $jobs$;`
+
+// RestJobs is part of the fence: the jobs of the source's database rest from then on, as
+// far as its role may have them rest, and crossfade.job knows which of them were active.
+const RestJobs = `DO $jobs$ BEGIN
+	IF pg_catalog.to_regclass('cron.job') IS NOT NULL AND pg_catalog.has_table_privilege('cron.job', 'UPDATE') THEN
+		INSERT INTO crossfade.job (jobid, active)
+			SELECT j.jobid, true FROM cron.job j WHERE j.active AND j.database = pg_catalog.current_database() ON CONFLICT DO NOTHING;
+		UPDATE cron.job SET active = false WHERE active AND database = pg_catalog.current_database();
+	END IF;
+END $jobs$;`
+
+// WakeJobs takes RestJobs back.
+const WakeJobs = `DO $jobs$ BEGIN
+	IF pg_catalog.to_regclass('cron.job') IS NOT NULL AND EXISTS (SELECT FROM crossfade.job) THEN
+		UPDATE cron.job j SET active = true FROM crossfade.job r WHERE r.jobid = j.jobid;
+		DELETE FROM crossfade.job;
+	END IF;
+END $jobs$;`
+
+// RemoveJobs removes from the target what SyncJobs has written, and returns how many
+// jobs these were.
+func RemoveJobs(ctx context.Context, target *pgx.Conn) (int64, error) {
+	return jobs(ctx, target, `DELETE FROM cron.job j USING crossfade.job r WHERE r.jobid = j.jobid`)
+}
+
+// Resting returns how many jobs of the source the fence has put to rest.
+func Resting(ctx context.Context, source *pgx.Conn) (int64, error) {
+	return jobs(ctx, source, `SELECT FROM crossfade.job`)
+}
+
+// jobs runs a statement where both tables are there, and returns how many rows it met.
+func jobs(ctx context.Context, conn *pgx.Conn, sql string) (int64, error) {
+	var there bool
+	err := conn.QueryRow(ctx, `SELECT pg_catalog.to_regclass('cron.job') IS NOT NULL AND pg_catalog.to_regclass('crossfade.job') IS NOT NULL`).Scan(&there)
+	if err == nil && there {
+		tag, err := conn.Exec(ctx, sql)
+		return tag.RowsAffected(), err
+	}
+	return 0, err
+}
