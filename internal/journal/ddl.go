@@ -114,6 +114,8 @@ CREATE TABLE crossfade.relation (
 	relid oid PRIMARY KEY,
 	nsp text NOT NULL,
 	rel text NOT NULL,
+	via_nsp text NOT NULL DEFAULT '',
+	via_rel text NOT NULL DEFAULT '',
 	snapshot text,
 	filenode oid,
 	state text NOT NULL,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"crossfade/internal/failpoint"
@@ -179,16 +180,10 @@ func (s *session) plan(ctx context.Context, plan *planner, p *stream.Part) error
 		switch c.Kind {
 		case stream.KindMessage:
 		case stream.KindTruncate:
-			var tables []*table
-			for _, rel := range c.Relations {
-				if s.copied(rel, p.XID) {
-					continue
-				}
-				t, err := s.table(ctx, rel)
-				if err != nil {
-					return err
-				}
-				tables = append(tables, t)
+			rels := slices.DeleteFunc(slices.Clone(c.Relations), func(rel *stream.Relation) bool { return s.copied(rel, p.XID) })
+			tables, err := s.truncated(ctx, rels)
+			if err != nil {
+				return err
 			}
 			if len(tables) > 0 {
 				plan.truncate(tables, c.RestartIdentity, p)
@@ -197,11 +192,11 @@ func (s *session) plan(ctx context.Context, plan *planner, p *stream.Part) error
 			if s.copied(c.Relation, p.XID) {
 				continue
 			}
-			t, err := s.table(ctx, c.Relation)
+			t, err := s.target(ctx, c.Relation)
 			if err != nil {
 				return err
 			}
-			o, err := opOf(c, t, p)
+			o, err := opOf(t.change(c), t.table, p)
 			if err != nil {
 				return err
 			}
@@ -246,20 +241,4 @@ func (f *Follower) newestXID(ctx context.Context) (uint64, error) {
 	}
 	snap, err := pg.ParseSnapshot(text)
 	return snap.Xmax, err
-}
-
-// table returns the target's table of a relation, looked up once for each
-// description that the source sends.
-func (s *session) table(ctx context.Context, rel *stream.Relation) (*table, error) {
-	if t := s.tables[rel]; t != nil {
-		return t, nil
-	}
-	if problems := s.cfg.Copied[rel.ID].problems(rel); len(problems) > 0 {
-		return nil, &RenamedError{Relation: rel.Name.Display(), Problems: problems}
-	}
-	t, err := lookUp(ctx, s.x.conn, rel)
-	if err == nil {
-		s.tables[rel] = t
-	}
-	return t, err
 }

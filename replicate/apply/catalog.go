@@ -80,12 +80,12 @@ WHERE i.indrelid = $1::pg_catalog.oid AND i.indisunique AND i.indisvalid AND i.i
 	AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
 ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid, k.ord`
 
-// lookUp maps a relation of the source to the target's table of that name.
-func lookUp(ctx context.Context, conn *pgx.Conn, rel *stream.Relation) (*table, error) {
+// lookUp maps a relation of the source to the target's table that takes its changes.
+func lookUp(ctx context.Context, conn *pgx.Conn, rel *stream.Relation, into pg.Name) (*table, error) {
 	var oid, kind string
 	err := conn.QueryRow(ctx, `SELECT c.oid::text, c.relkind::text FROM pg_catalog.pg_class c
 		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p')`, rel.Name.Schema, rel.Name.Name).Scan(&oid, &kind)
+		WHERE n.nspname = $1::text AND c.relname = $2::text AND c.relkind IN ('r', 'p')`, into.Schema, into.Name).Scan(&oid, &kind)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, &DriftError{Relation: rel.Name.Display(), Problems: []string{"it does not exist on the target"}}
 	}
@@ -100,7 +100,7 @@ func lookUp(ctx context.Context, conn *pgx.Conn, rel *stream.Relation) (*table, 
 	if err != nil {
 		return nil, fmt.Errorf("look up indexes of %s: %w", rel.Name.Display(), err)
 	}
-	return fit(rel, kind == "p", columns, indexes)
+	return fit(rel, into, kind == "p", columns, indexes)
 }
 
 func readColumns(ctx context.Context, conn *pgx.Conn, oid string) ([]targetColumn, error) {

@@ -72,6 +72,10 @@ type Config struct {
 	// other's names when it was changed ends the Follower with a RenamedError. Relations
 	// that are not in it are taken as they come. It is not changed by anyone.
 	Copied map[uint32]Copied
+	// Routes says, by the oid on the source, which relations are written through a
+	// partitioned table on the target, since it may route their rows otherwise. It is
+	// not changed by anyone.
+	Routes map[uint32]pg.Name
 	// BeforeTruncate, if set, is called before a TRUNCATE is applied, each time
 	// that it is tried. It lets go of locks of ours that would stop it.
 	BeforeTruncate func(ctx context.Context) error

@@ -10,8 +10,8 @@ import (
 
 // fit brings a relation and the target's table together by column names, or
 // says in a DriftError why that cannot be.
-func fit(rel *stream.Relation, partitioned bool, columns []targetColumn, indexes []uniqueIndex) (*table, error) {
-	t := &table{rel: rel, only: "ONLY ", root: partitioned}
+func fit(rel *stream.Relation, into pg.Name, partitioned bool, columns []targetColumn, indexes []uniqueIndex) (*table, error) {
+	t := &table{rel: rel, into: into, only: "ONLY ", root: partitioned}
 	if partitioned {
 		t.only = ""
 	}

@@ -62,12 +62,15 @@ func (p *planner) add(o op) {
 	if q == nil {
 		q = &pending{t: o.t, index: map[string]*row{}}
 		p.pending[o.t], p.order = q, append(p.order, q)
+	}
+	if before := p.latest; before[o.t.into] != q {
 		// The source describes the table otherwise from here on, with another replica
-		// identity for one: what came before it is done before it.
-		if before := p.latest[o.t.name()]; before != nil {
-			p.flush(before)
+		// identity for one, or it is another leaf of it: what came before it is done
+		// before it.
+		if before[o.t.into] != nil {
+			p.flush(before[o.t.into])
 		}
-		p.latest[o.t.name()] = q
+		before[o.t.into] = q
 	}
 	if !o.t.coalesce || len(o.t.stored) == 0 {
 		p.addPlain(q, o)
@@ -244,6 +247,6 @@ func (p *planner) truncate(tables []*table, restart bool, tx *stream.Part) {
 	}
 	p.steps = append(p.steps, step{
 		stmt: &statement{sql: sql + " RESTRICT"}, want: -1, once: true,
-		op: &op{kind: opTruncate, t: &table{rel: &stream.Relation{Name: pg.Name{Name: strings.Join(names, ", ")}}}, tx: tx},
+		op: &op{kind: opTruncate, t: &table{into: pg.Name{Name: strings.Join(names, ", ")}}, tx: tx},
 	})
 }

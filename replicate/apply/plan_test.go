@@ -14,7 +14,7 @@ import (
 // planTable is a table (id key, a, b).
 func planTable(c canon) *table {
 	rel := &stream.Relation{Name: pg.Name{Schema: "s", Name: "t"}, Identity: stream.IdentityDefault, Columns: []stream.Column{{Name: "id", Key: true}, {Name: "a"}, {Name: "b"}}}
-	t := &table{rel: rel, only: "ONLY ", key: []int{0}, stored: []int{0, 1, 2}, coalesce: c != canonNone}
+	t := &table{rel: rel, into: rel.Name, only: "ONLY ", key: []int{0}, stored: []int{0, 1, 2}, coalesce: c != canonNone}
 	for i, n := range []string{"id", "a", "b"} {
 		t.cols = append(t.cols, column{name: pg.QuoteIdent(n), raw: n, typ: "text", eq: "="})
 		if i == 0 {

@@ -16,11 +16,12 @@ type session struct {
 	x       *executor
 	reader  *stream.Reader
 	xids    xids
-	tables  map[*stream.Relation]*table
-	held    []*stream.Part // received while tripped
-	applied pg.LSN         // committed on the target
-	durable pg.LSN         // known to survive a crash of the target
-	synced  time.Time      // when durable was last brought up
+	tables  map[*stream.Relation]target
+	roots   map[pg.Name]*table // that leaves are written through, by the last description that came
+	held    []*stream.Part     // received while tripped
+	applied pg.LSN             // committed on the target
+	durable pg.LSN             // known to survive a crash of the target
+	synced  time.Time          // when durable was last brought up
 }
 
 // batch is consecutive transactions that one target transaction applies.

@@ -40,6 +40,7 @@ type column struct {
 // table is where changes of a relation go.
 type table struct {
 	rel  *stream.Relation
+	into pg.Name  // rel's name, or that of the partitioned table that it is written through
 	cols []column // aligned with rel.Columns
 	only string   // "ONLY " where children must not be reached
 	root bool     // partitioned: ctid alone names no row
@@ -52,8 +53,8 @@ type table struct {
 	stored  []int // columns that are not computed on the target
 }
 
-func (t *table) name() pg.Name   { return t.rel.Name }
-func (t *table) display() string { return t.rel.Name.Display() }
+func (t *table) name() pg.Name   { return t.into }
+func (t *table) display() string { return t.into.Display() }
 
 // keyOf appends the canonical key of a tuple to b.
 func (t *table) keyOf(b []byte, tuple []stream.Value) []byte {

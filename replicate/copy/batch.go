@@ -25,7 +25,7 @@ const (
 func batches(rels []*relation, cfg *Config) (alone []*relation, all [][]*relation) {
 	var small []*relation
 	for _, r := range rels {
-		if cfg.ChunkBytes == 0 && r.pending && r.size <= sharedTable {
+		if cfg.ChunkBytes == 0 && r.pending && r.size <= sharedTable && r.table.Through.Name == "" {
 			small = append(small, r)
 		} else {
 			alone = append(alone, r)
@@ -66,9 +66,7 @@ func (w *worker) batch(ctx context.Context, t *task) error {
 		w.counters.landed(r, r.pass.facts.bytes, rows[i])
 		w.counters.copied(r, rows[i], true)
 		w.snapshots.release(r.pass.holder)
-		if w.cfg.OnCopied != nil {
-			w.cfg.OnCopied(Copied{Table: r.table, Snapshot: r.pass.holder.Text(), Rows: rows[i]})
-		}
+		w.tell(Copied{Table: r.table, Snapshot: r.pass.holder.Text(), Rows: rows[i]})
 	}
 	w.queue.finished(len(t.batch))
 	return nil

@@ -36,6 +36,13 @@ type beginning struct {
 func beginRelation(ctx context.Context, conn *pgx.Conn, t Table, w wish) (b beginning, err error) {
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		b = beginning{}
+		through := t.Through.Name != ""
+		if through {
+			w.repair, w.strict = false, true
+			if err := lockTree(ctx, tx, t, w.snapshot); err != nil {
+				return err
+			}
+		}
 		var state string
 		var filenode uint32
 		if err := tx.QueryRow(ctx, `SELECT state, coalesce(filenode, 0) FROM crossfade.relation
@@ -56,7 +63,10 @@ func beginRelation(ctx context.Context, conn *pgx.Conn, t Table, w wish) (b begi
 			// became of the file since is in the stream, as for every finished relation.
 			w.snapshot, w.filenode = done[0].snapshot, filenode
 		}
-		if len(b.kept) == 0 {
+		switch {
+		case len(b.kept) == 0 && through && len(done) > 0:
+			return &treeError{through: t.Through, renew: true, cause: errTreeRows}
+		case len(b.kept) == 0 && !through:
 			if err := empty(ctx, tx, t, state); err != nil {
 				return err
 			}
@@ -74,6 +84,9 @@ func beginRelation(ctx context.Context, conn *pgx.Conn, t Table, w wish) (b begi
 	}
 	return b, nil
 }
+
+// errTreeRows is why a tree begins again for one of its leaves.
+var errTreeRows = errors.New("rows of one leaf are to be copied anew, and on the target they lie among those of others")
 
 // keep decides which of the chunks that have landed may stay.
 func (b *beginning) keep(done []landing, filenode uint32, w wish) {

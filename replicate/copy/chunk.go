@@ -37,7 +37,7 @@ func (w *worker) chunk(ctx context.Context, t *task) (rows int64, err error) {
 			return l.rows, err
 		}
 	}
-	freeze, err := w.beginTarget(ctx, t, t.span.whole())
+	freeze, err := w.beginTarget(ctx, t, t.span.whole() && t.rel.table.Through.Name == "")
 	if refusedFreeze(err) {
 		w.abandon()
 		freeze, err = w.beginTarget(ctx, t, false)

@@ -39,6 +39,10 @@ type Table struct {
 	// a row, that are never null, and that have a unique index. Without them, or
 	// without a stream, a relation that has lost its snapshot begins anew.
 	Key []string
+	// Through is the partitioned table on the target that the rows are put through,
+	// where the target may route them to another leaf than the source did; zero for
+	// the table itself. What was recorded when the table was first seen holds.
+	Through pg.Name
 }
 
 // Config says what is copied, from where to where.

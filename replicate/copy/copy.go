@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"crossfade/internal/obs"
+	"crossfade/internal/pg"
 	"crossfade/internal/retry"
 	"crossfade/replicate/snapshot"
 )
@@ -41,6 +42,7 @@ type run struct {
 	yielder   *snapshot.Yielder
 	sizer     *sizer
 	gate      *gate
+	trees     trees
 }
 
 // Run copies every table that is not recorded as copied and returns when all
@@ -49,6 +51,37 @@ type run struct {
 // It must not be called twice at the same time. The schema crossfade must be on
 // the target.
 func (c *Copier) Run(ctx context.Context) error {
+	renewed := map[pg.Name]bool{} // trees that take a snapshot of their own
+	for again := 1; ; again++ {
+		err := c.once(ctx, renewed)
+		var t *treeError
+		if !errors.As(err, &t) || ctx.Err() != nil {
+			return err
+		}
+		if again > c.cfg.MaxRestarts {
+			return fmt.Errorf("begun again %d times: %w", again-1, err)
+		}
+		if t.renew && !c.cfg.OneMoment {
+			renewed[t.through] = true
+		}
+		c.cfg.Log.Warn().Str("table", t.through.Display()).AnErr("error", t.cause).Msg("tree is copied anew")
+		policy := retry.Policy{MaxElapsed: c.cfg.Patience, OnRetry: obs.Retrying(c.cfg.Log, "the copy begins a tree again")}
+		err = retry.Do(ctx, policy, func(ctx context.Context) error {
+			conn, err := c.cfg.Target(ctx)
+			if err == nil {
+				err = emptyTree(ctx, conn, t.through)
+				snapshot.Close(conn)
+			}
+			return passing(err)
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// once is Run until a tree of partitions must begin again.
+func (c *Copier) once(ctx context.Context, renewed map[pg.Name]bool) error {
 	c.counters.change(func(p *Progress) { *p = Progress{TablesTotal: len(c.cfg.Tables)} })
 	r := &run{cfg: &c.cfg, counters: &c.counters, yielder: snapshot.NewYielder(c.cfg.Source),
 		sizer: newSizer(&c.cfg), gate: newGate(c.cfg.Jobs)}
@@ -63,7 +96,7 @@ func (c *Copier) Run(ctx context.Context) error {
 	defer r.snapshots.close()
 	var rels []*relation
 	err = retry.Do(ctx, policy, func(ctx context.Context) (err error) {
-		if rels, err = r.prepare(ctx); errors.Is(err, snapshot.ErrLost) {
+		if rels, err = r.prepare(ctx, renewed); errors.Is(err, snapshot.ErrLost) {
 			err = cmp.Or(r.snapshots.replace(ctx, r.cfg.OneMoment, err), err)
 		}
 		return passing(err)
@@ -155,7 +188,7 @@ func (r *run) work(ctx context.Context) error {
 
 // prepare registers the tables on the target and sorts out those that are to be
 // copied, biggest first.
-func (r *run) prepare(ctx context.Context) ([]*relation, error) {
+func (r *run) prepare(ctx context.Context, renewed map[pg.Name]bool) ([]*relation, error) {
 	conn, err := r.cfg.Target(ctx)
 	if err != nil {
 		return nil, err
@@ -179,7 +212,19 @@ func (r *run) prepare(ctx context.Context) ([]*relation, error) {
 	var rels []*relation
 	p := Progress{TablesTotal: len(r.cfg.Tables)}
 	var earlier []Copied
-	for _, t := range r.cfg.Tables {
+	tables := slices.Clone(r.cfg.Tables)
+	for i := range tables {
+		tables[i].Through = records[tables[i].OID].through
+	}
+	if err := r.fit(tables, records, h.Text()); err != nil {
+		return nil, retry.Permanent(err)
+	}
+	r.trees = trees{}
+	own, err := r.renew(ctx, source, tables, records, renewed, known)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range tables {
 		f, rec := known[t.OID], records[t.OID]
 		p.BytesTotal += f.bytes
 		p.Restarts += rec.restarts
@@ -189,20 +234,28 @@ func (r *run) prepare(ctx context.Context) ([]*relation, error) {
 			p.TablesDone++
 			p.BytesDone += f.bytes
 			p.RowsDone += rec.rows
-			earlier = append(earlier, Copied{Table: t, Snapshot: rec.snapshot, Rows: rec.rows, Earlier: true})
+			if c := (Copied{Table: t, Snapshot: rec.snapshot, Rows: rec.rows, Earlier: true}); !r.trees.hold(c) {
+				earlier = append(earlier, c)
+			}
 			continue
 		}
+		r.trees.expect(t)
 		if f.filenode == 0 {
 			return nil, &TableError{Table: t.Name, Err: ErrGone}
 		}
-		rels = append(rels, &relation{table: t, size: f.bytes, pending: rec.state == statePending, resumed: rec.state == stateCopying, pass: &pass{holder: r.snapshots.shared(), facts: f}})
+		holder := own[t.Through]
+		if holder != nil {
+			r.snapshots.use(holder)
+		} else {
+			holder = r.snapshots.shared()
+		}
+		rels = append(rels, &relation{table: t, size: f.bytes, pending: rec.state == statePending, resumed: rec.state == stateCopying, pass: &pass{holder: holder, facts: f}})
 	}
 	slices.SortStableFunc(rels, func(a, b *relation) int { return cmp.Compare(b.size, a.size) })
 	r.counters.change(func(now *Progress) { *now = p })
-	if r.cfg.OnCopied != nil {
-		for _, e := range earlier {
-			r.cfg.OnCopied(e)
-		}
+	for _, h := range own {
+		r.snapshots.release(h)
 	}
+	r.announce(append(earlier, r.trees.whole()...))
 	return rels, nil
 }

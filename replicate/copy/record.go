@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
 )
 
 // States of crossfade.relation.
@@ -19,7 +21,8 @@ const (
 // record is a row of crossfade.relation.
 type record struct {
 	state, snapshot string
-	rows            int64 // of a relation that is not finished, the balance of its repairs
+	through         pg.Name // as Table.Through
+	rows            int64   // of a relation that is not finished, the balance of its repairs
 	restarts        int
 	repairs         int
 	keys            int64
@@ -29,16 +32,18 @@ func (r record) finished() bool { return r.state == stateCopied || r.state == st
 
 // register makes the rows that are not there yet and returns all of them.
 func register(ctx context.Context, conn *pgx.Conn, tables []Table) (map[uint32]record, error) {
-	oids, nsps, rels := make([]uint32, len(tables)), make([]string, len(tables)), make([]string, len(tables))
+	n := len(tables)
+	oids, nsps, rels, viaNsps, viaRels := make([]uint32, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	for i, t := range tables {
-		oids[i], nsps[i], rels[i] = t.OID, t.Name.Schema, t.Name.Name
+		oids[i], nsps[i], rels[i], viaNsps[i], viaRels[i] = t.OID, t.Name.Schema, t.Name.Name, t.Through.Schema, t.Through.Name
 	}
-	if _, err := conn.Exec(ctx, `INSERT INTO crossfade.relation (relid, nsp, rel, state, rows, bytes)
-		SELECT *, '`+statePending+`', 0, 0 FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[])) t
-		ON CONFLICT (relid) DO NOTHING`, oids, nsps, rels); err != nil {
+	if _, err := conn.Exec(ctx, `INSERT INTO crossfade.relation (relid, nsp, rel, via_nsp, via_rel, state, rows, bytes)
+		SELECT *, '`+statePending+`', 0, 0 FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]),
+			pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::text[])) t
+		ON CONFLICT (relid) DO NOTHING`, oids, nsps, rels, viaNsps, viaRels); err != nil {
 		return nil, fmt.Errorf("register tables: %w", err)
 	}
-	rows, err := conn.Query(ctx, `SELECT r.relid, r.state, coalesce(r.snapshot, ''), r.rows, r.restarts, r.repairs, r.repaired_keys
+	rows, err := conn.Query(ctx, `SELECT r.relid, r.state, coalesce(r.snapshot, ''), r.rows, r.restarts, r.repairs, r.repaired_keys, r.via_nsp, r.via_rel
 		FROM crossfade.relation r WHERE r.relid = ANY ($1)`, oids)
 	if err != nil {
 		return nil, fmt.Errorf("register tables: %w", err)
@@ -46,7 +51,7 @@ func register(ctx context.Context, conn *pgx.Conn, tables []Table) (map[uint32]r
 	all := make(map[uint32]record, len(tables))
 	var oid uint32
 	var r record
-	_, err = pgx.ForEachRow(rows, []any{&oid, &r.state, &r.snapshot, &r.rows, &r.restarts, &r.repairs, &r.keys}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &r.state, &r.snapshot, &r.rows, &r.restarts, &r.repairs, &r.keys, &r.through.Schema, &r.through.Name}, func() error {
 		all[oid] = r
 		return nil
 	})

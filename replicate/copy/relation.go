@@ -107,7 +107,7 @@ func (s span) whole() bool { return s.lo == 0 && s.hi == toEnd }
 // inherits from it.
 func (t Table) copyOut(s span) string {
 	if s.whole() {
-		return "COPY " + t.target() + " TO STDOUT" + t.format(false)
+		return "COPY " + t.target(t.Name) + " TO STDOUT" + t.format(false)
 	}
 	where := fmt.Sprintf(" WHERE ctid >= '(%d,0)'::pg_catalog.tid", s.lo)
 	if s.hi >= 0 {
@@ -120,16 +120,24 @@ func (t Table) copyOut(s span) string {
 // rows that everybody sees, which the server allows only where the table was
 // emptied in the same transaction.
 func (t Table) copyIn(freeze bool) string {
-	return "COPY " + t.target() + " FROM STDIN" + t.format(freeze)
+	return "COPY " + t.target(t.lands()) + " FROM STDIN" + t.format(freeze)
 }
 
-// target is the table with its columns. A table without a column to copy gets no
-// list, which means all that are not generated.
-func (t Table) target() string {
-	if len(t.Columns) == 0 {
-		return t.Name.String()
+// lands is the table of the target that takes the rows.
+func (t Table) lands() pg.Name {
+	if t.Through.Name != "" {
+		return t.Through
 	}
-	return t.Name.String() + " (" + t.columnList() + ")"
+	return t.Name
+}
+
+// target is the table, or the one above it, with its columns. A table without a column
+// to copy gets no list, which means all that are not generated.
+func (t Table) target(name pg.Name) string {
+	if len(t.Columns) == 0 {
+		return name.String()
+	}
+	return name.String() + " (" + t.columnList() + ")"
 }
 
 func (t Table) columnList() string {

@@ -96,7 +96,7 @@ var errUnkept = errors.New("the snapshot of an earlier start is gone, and the ta
 // keyOf returns the table's key if what changed of it can be fetched again, nil if
 // not. A relation that is begun for the first time needs none.
 func (w *worker) keyOf(ctx context.Context, t *task) (key, error) {
-	if w.cfg.Stream == nil || len(t.rel.table.Key) == 0 || t.gen == 0 && !t.rel.resumed {
+	if w.cfg.Stream == nil || len(t.rel.table.Key) == 0 || t.rel.table.Through.Name != "" || t.gen == 0 && !t.rel.resumed {
 		return nil, nil
 	}
 	k, err := readKey(ctx, w.source, t.rel.table)

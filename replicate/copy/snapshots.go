@@ -111,6 +111,13 @@ func (s *snapshots) shared() *snapshot.Holder {
 	return s.current
 }
 
+// use counts one more relation that is copied under h.
+func (s *snapshots) use(h *snapshot.Holder) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.users[h]++
+}
+
 // replaced reports whether h was the shared holder and was found lost.
 func (s *snapshots) replaced(h *snapshot.Holder) bool {
 	s.mu.Lock()

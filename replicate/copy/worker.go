@@ -204,9 +204,7 @@ func (w *worker) finish(ctx context.Context, rel *relation, p *pass, record bool
 		w.cfg.Log.Info().Str("table", rel.table.Name.Display()).Int64("keys", e.keys).Msg("rows that changed since the lost snapshot were fetched again")
 	}
 	w.snapshots.release(p.holder)
-	if w.cfg.OnCopied != nil {
-		w.cfg.OnCopied(Copied{Table: rel.table, Snapshot: e.snapshot, Rows: e.rows, Repaired: e.keys})
-	}
+	w.tell(Copied{Table: rel.table, Snapshot: e.snapshot, Rows: e.rows, Repaired: e.keys})
 	w.queue.finished(1)
 	return nil
 }

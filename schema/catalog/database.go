@@ -22,6 +22,7 @@ type Database struct {
 	Subscriptions  []string  // of this database
 	InvalidIndexes []pg.Name // that could not be built, which pg_dump leaves out
 	LargeObjects   int64     // exact up to MaxLargeObjects
+	HashProbe      string    // the same on servers whose hash functions agree
 
 	byOID  map[uint32]*Relation
 	byName map[pg.Name]*Relation

@@ -66,6 +66,7 @@ func (r *reader) all(ctx context.Context) error {
 		{"binary safety", r.binary},
 		{"inheritance", r.inheritance},
 		{"order of columns", r.order},
+		{"partition keys", r.partitions},
 		{"unique indexes", r.uniqueIndexes},
 		{"sequences", r.sequences},
 		{"foreign keys", r.foreignKeys},

@@ -30,11 +30,13 @@ type Relation struct {
 	Schema, Rel     string
 	Kind            byte // KindTable or KindPartitioned
 	Persistence     byte
-	Tablespace      string   // "" for the database's own
-	AccessMethod    string   // "" for a partitioned table
-	FileNode        uint32   // pg_relation_filenode, 0 for a partitioned table
-	Partition       bool     // it is a partition of Parent
-	Parent          uint32   // partitioned table that it belongs to, 0 for none
+	Tablespace      string // "" for the database's own
+	AccessMethod    string // "" for a partitioned table
+	FileNode        uint32 // pg_relation_filenode, 0 for a partitioned table
+	Partition       bool   // it is a partition of Parent
+	Parent          uint32 // partitioned table that it belongs to, 0 for none
+	Strategy        byte   // of a partitioned table: ByHash, ByList or ByRange
+	PartitionKeys   []PartitionKey
 	Inherits        []uint32 // parents by INHERITS, in order; not the Parent of a partition
 	Children        bool     // other tables inherit from it or are its partitions
 	Columns         []Column // in attnum order, without dropped ones

@@ -1,0 +1,145 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+	"crossfade/replicate/stream"
+)
+
+// LoadRoutes reads, from the target, which relations were copied through a
+// partitioned table, by the relation's oid on the source.
+func LoadRoutes(ctx context.Context, conn *pgx.Conn) (map[uint32]pg.Name, error) {
+	rows, err := conn.Query(ctx, `SELECT relid, via_nsp, via_rel FROM crossfade.relation WHERE via_rel <> ''`)
+	if err != nil {
+		return nil, fmt.Errorf("read routes of the copy: %w", err)
+	}
+	routes := map[uint32]pg.Name{}
+	var relid uint32
+	var via pg.Name
+	if _, err := pgx.ForEachRow(rows, []any{&relid, &via.Schema, &via.Name}, func() error { routes[relid] = via; return nil }); err != nil {
+		return nil, fmt.Errorf("read routes of the copy: %w", err)
+	}
+	return routes, nil
+}
+
+// ScatteredError says that one leaf of a partitioned table was truncated whose rows
+// lie among those of others on the target. Nothing of the transaction was applied.
+type ScatteredError struct {
+	Relation string // the leaf
+	Through  string // the partitioned table
+}
+
+func (e *ScatteredError) Error() string {
+	return fmt.Sprintf("partition %s was truncated by itself on the source; the target routes the rows below %s otherwise, so that it cannot be told there which of them were in it: "+
+		"start over with crossfade clean, and until the cutover TRUNCATE the whole of %s, or DELETE from the partition", e.Relation, e.Through, e.Through)
+}
+
+// target is the table that takes a relation's changes, and how the relation's columns
+// lie in it.
+type target struct {
+	*table
+	places []int // of the table's columns in the relation's tuples; nil where they are alike
+}
+
+// target returns where changes of a relation go, looked up once for each description
+// that the source sends. Leaves that are written through one partitioned table share
+// the target, if their descriptions allow it: then changes of one row are found to
+// be of one row, whichever leaf they come from.
+func (s *session) target(ctx context.Context, rel *stream.Relation) (target, error) {
+	if t, ok := s.tables[rel]; ok {
+		return t, nil
+	}
+	if problems := s.cfg.Copied[rel.ID].problems(rel); len(problems) > 0 {
+		return target{}, &RenamedError{Relation: rel.Name.Display(), Problems: problems}
+	}
+	via, routed := s.cfg.Routes[rel.ID]
+	if !routed {
+		via = rel.Name
+	}
+	if last := s.roots[via]; routed && last != nil {
+		if places, ok := last.takes(rel); ok {
+			s.tables[rel] = target{last, places}
+			return s.tables[rel], nil
+		}
+	}
+	t, err := lookUp(ctx, s.x.conn, rel, via)
+	if err != nil {
+		return target{}, err
+	}
+	if routed {
+		s.roots[via] = t
+	}
+	s.tables[rel] = target{table: t}
+	return s.tables[rel], nil
+}
+
+// takes reports whether changes of another leaf mean the same for the table, and
+// where its columns are in their tuples.
+func (t *table) takes(rel *stream.Relation) (places []int, ok bool) {
+	if rel.Identity != t.rel.Identity || len(rel.Columns) != len(t.rel.Columns) {
+		return nil, false
+	}
+	places = make([]int, len(t.rel.Columns))
+	for i, c := range t.rel.Columns {
+		if places[i] = slices.Index(rel.Columns, c); places[i] < 0 {
+			return nil, false
+		}
+	}
+	if slices.Equal(rel.Columns, t.rel.Columns) {
+		return nil, true
+	}
+	return places, true
+}
+
+// change brings a change of the relation to the order of the table's columns.
+func (t target) change(c *stream.Change) *stream.Change {
+	if t.places == nil {
+		return c
+	}
+	moved := *c
+	moved.OldTuple, moved.NewTuple = t.tuple(c.OldTuple), t.tuple(c.NewTuple)
+	return &moved
+}
+
+func (t target) tuple(from []stream.Value) []stream.Value {
+	if from == nil {
+		return nil
+	}
+	to := make([]stream.Value, len(t.places))
+	for i, at := range t.places {
+		to[i] = from[at]
+	}
+	return to
+}
+
+// truncated returns the tables that a TRUNCATE of relations empties, each once. Of
+// those that are written through a partitioned table all must be among them.
+func (s *session) truncated(ctx context.Context, rels []*stream.Relation) ([]*table, error) {
+	var tables []*table
+	done := map[pg.Name]bool{}
+	for _, rel := range rels {
+		via, routed := s.cfg.Routes[rel.ID]
+		if routed && done[via] {
+			continue
+		}
+		if routed {
+			done[via] = true
+			for id, other := range s.cfg.Routes {
+				if other == via && !slices.ContainsFunc(rels, func(r *stream.Relation) bool { return r.ID == id }) {
+					return nil, &ScatteredError{Relation: rel.Name.Display(), Through: via.Display()}
+				}
+			}
+		}
+		t, err := s.target(ctx, rel)
+		if err != nil {
+			return nil, err
+		}
+		tables = append(tables, t.table)
+	}
+	return tables, nil
+}
