@@ -95,7 +95,7 @@ func FuzzNames(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, text string) {
 		var n Names
 		n.Statement([]byte(text))
-		_, _ = prepareBody(text, "a", true)
+		_, _ = findPrepare(text, "a", true)
 	})
 }
 
@@ -127,6 +127,19 @@ func TestRebuildPrepare(t *testing.T) {
 		}
 		require.NoError(t, err, c.s.Text)
 		require.Equal(t, c.want, got)
+	}
+	under := map[string]string{"standard_conforming_strings": "on"}
+	for _, c := range []struct{ text, want string }{
+		{"insert into t values ('ü'); prepare A(int) as select $1; select 2", "                            prepare A(int) as select $1"},
+		{"/* a */ prepare a as select 1; -- end", "/* a */ prepare a as select 1; -- end"},
+		{`prepare a as select '\'; select 1`, `prepare a as select '\'`},
+	} {
+		got, err := RebuildPrepare(Statement{Name: "a", Text: c.text, Types: []Type{int4}, Under: under})
+		require.Equal(t, c.want, got)
+		require.NoError(t, err)
+		again, err := RebuildPrepare(Statement{Name: "a", Text: got, Types: []Type{int4}, Under: under})
+		require.NoError(t, err)
+		require.Equal(t, got, again)
 	}
 	again, err := RebuildPrepare(Statement{Name: "a", Text: `PREPARE "a" ("pg_catalog"."int4") AS select $1`, Types: []Type{int4}})
 	require.NoError(t, err)

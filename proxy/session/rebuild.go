@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"crossfade/internal/pg"
 )
@@ -12,12 +13,18 @@ var errNotIsolated = errors.New("its PREPARE cannot be told apart in the text th
 
 // RebuildPrepare makes one PREPARE of a statement that was prepared by SQL. The
 // server keeps the whole query string that the PREPARE stood in, which must
-// never be run again: other statements of it would be repeated.
+// never be run again: other statements of it would be repeated. Where it is known what
+// it was parsed under, it is left where it stood, and blanks are all that is ahead of
+// it: the server counts from the beginning of the text where an error is.
 func RebuildPrepare(s Statement) (string, error) {
-	body, err := s.body()
+	found, err := s.find()
 	if err != nil {
 		return "", err
 	}
+	if s.Under != nil {
+		return strings.Repeat(" ", utf8.RuneCountInString(s.Text[:found.start])) + s.Text[found.start:found.end], nil
+	}
+	body := found.body
 	var types strings.Builder
 	for i, t := range s.Types {
 		if t.Name == "" {
@@ -36,29 +43,41 @@ func RebuildPrepare(s Statement) (string, error) {
 
 // body is the statement that was prepared by SQL.
 func (s Statement) body() (string, error) {
+	found, err := s.find()
+	return found.body, err
+}
+
+func (s Statement) find() (foundPrepare, error) {
 	// Where strings end depends on standard_conforming_strings at that time.
 	conforming, known := s.Under["standard_conforming_strings"]
 	if known {
-		return prepareBody(s.Text, s.Name, conforming == "off")
+		return findPrepare(s.Text, s.Name, conforming == "off")
 	}
-	body, err := prepareBody(s.Text, s.Name, false)
+	found, err := findPrepare(s.Text, s.Name, false)
 	if err == nil && strings.Contains(s.Text, `\`) {
-		if other, err := prepareBody(s.Text, s.Name, true); err != nil || other != body {
-			return "", errNotIsolated
+		if other, err := findPrepare(s.Text, s.Name, true); err != nil || other.body != found.body {
+			return found, errNotIsolated
 		}
 	}
-	return body, err
+	return found, err
 }
 
-// prepareBody finds the one PREPARE of this name and returns what stands behind AS.
-func prepareBody(text, name string, escapes bool) (string, error) {
+// foundPrepare is a PREPARE in a text.
+type foundPrepare struct {
+	start, end int    // where it stands
+	body       string // what stands behind AS
+}
+
+// findPrepare finds the one PREPARE of this name.
+func findPrepare(text, name string, escapes bool) (foundPrepare, error) {
 	l := lexer{src: text, escapes: escapes}
-	found, body := 0, ""
+	found, list := foundPrepare{}, 0
 	for {
 		t := l.next()
 		if t.kind == tokenEnd {
 			break
 		}
+		begin := t.start
 		ours := t.word("prepare")
 		if ours {
 			t = l.next()
@@ -77,14 +96,18 @@ func prepareBody(text, name string, escapes bool) (string, error) {
 			t = l.next()
 		}
 		if ours {
-			found++
-			body = strings.TrimSpace(text[start:end])
+			list++
+			found = foundPrepare{begin, end, strings.TrimSpace(text[start:end])}
+			first, rest := lexer{src: text, escapes: escapes}, l
+			if first.next().start == begin && rest.next().kind == tokenEnd {
+				found.start, found.end = 0, len(text) // it is all that there is
+			}
 		}
 	}
-	if found != 1 || body == "" {
-		return "", errNotIsolated
+	if list != 1 || found.body == "" {
+		return foundPrepare{}, errNotIsolated
 	}
-	return body, nil
+	return found, nil
 }
 
 // skipParens returns the token behind the closing parenthesis.

@@ -20,14 +20,20 @@ import (
 // the connection: it has done then what it does.
 func (g *rig) cancel(pid uint32, key []byte) {
 	g.t.Helper()
-	conn, err := net.Dial("tcp", g.Addr().String())
-	require.NoError(g.t, err)
+	cancelAt(g.t, g.Addr().String(), pid, key)
+}
+
+// cancelAt is cancel at the address of the proxy or of a server.
+func cancelAt(t testing.TB, address string, pid uint32, key []byte) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(g.t, conn.SetDeadline(time.Now().Add(patience)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
 	_, err = conn.Write(wire.AppendCancel(nil, pid, key))
-	require.NoError(g.t, err)
+	require.NoError(t, err)
 	_, err = conn.Read(make([]byte, 1))
-	require.Error(g.t, err, "nobody is told what a cancel request did")
+	require.Error(t, err, "nobody is told what a cancel request did")
 }
 
 // cancelUntil sends cancel requests until one more frame of that type has come: one that
