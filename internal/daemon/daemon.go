@@ -43,6 +43,7 @@ type daemon struct {
 	registrar   *registrar
 	source      *sourcePort
 	cover       *coverage
+	members     *members
 	guard       *guard
 	watchlist   *watchlist
 	views       *matViews
@@ -61,7 +62,7 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, onCopy func(contro
 	if err := cfg.Validate(); err != nil {
 		return usage(err)
 	}
-	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), stream: newFollowing(), cover: &coverage{}, guard: newGuard(cfg, log)}
+	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), stream: newFollowing(), cover: &coverage{}, members: &members{lockTimeout: cfg.SourceLockTimeout, log: log}, guard: newGuard(cfg, log)}
 	var err error
 	if d.users, err = loadUsers(cfg, log); err != nil {
 		return err

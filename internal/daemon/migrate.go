@@ -126,6 +126,10 @@ func (d *daemon) catchUp(ctx context.Context) (apply.Config, error) {
 	if err == nil {
 		err = d.migration.loadPast(ctx, conn)
 	}
+	var was journal.Published
+	if err == nil {
+		was, err = journal.LoadPublished(ctx, conn)
+	}
 	closeNow(conn)
 	if err != nil {
 		return apply.Config{}, err
@@ -136,7 +140,10 @@ func (d *daemon) catchUp(ctx context.Context) (apply.Config, error) {
 		}
 	}
 	cfg := d.applyConfig()
-	cfg.Snapshots = seen
+	cfg.Snapshots, cfg.Copied = seen, map[uint32]apply.Copied{}
+	for _, t := range was.Tables {
+		cfg.Copied[t.OID] = apply.Copied{Name: t.Table, Columns: t.Columns}
+	}
 	return cfg, nil
 }
 
@@ -203,20 +210,28 @@ func (d *daemon) look(ctx context.Context) error {
 	})
 }
 
-// lookAround asks the watchers, once the target has everything that it gets before
-// the decision. Between the steps of a cutover the coordinator asks them itself.
+// lookAround protects the applications from the publication and asks the watchers: most
+// of them once the target has everything that it gets before the decision. Between the steps of a cutover the coordinator asks them itself.
 func (d *daemon) lookAround(ctx context.Context) error {
 	switch d.coordinator.Status().State.Step {
-	case cutover.CatchingUp, cutover.Following, cutover.Idle:
+	case cutover.Copying, cutover.CatchingUp, cutover.Following, cutover.Idle:
 	default:
 		return nil
 	}
-	if !d.migration.reached(journal.PhaseIndexed) {
+	if !d.migration.reached(journal.PhaseDumped) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*pollInterval)
 	defer cancel()
-	return d.watchlist.look(ctx)
+	err := d.watching.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return d.members.protect(ctx, conn, d.keepTakenOut)
+	})
+	return errors.Join(err, d.watchlist.look(ctx, !d.migration.reached(journal.PhaseIndexed)))
+}
+
+// keepTakenOut records on the target why a table is in the publication no more.
+func (d *daemon) keepTakenOut(ctx context.Context, oid uint32, why string) error {
+	return d.marking.do(ctx, func(ctx context.Context, conn *pgx.Conn) error { return journal.SetTakenOut(ctx, conn, oid, why) })
 }
 
 // lookBehind guards a source that is closed: other databases of its server may

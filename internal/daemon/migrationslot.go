@@ -31,7 +31,9 @@ func (m *migration) makeSlot(ctx context.Context, target *pgx.Conn) (*snapshot.H
 		}
 		missing, err := m.unpublished(ctx, held)
 		if err == nil && len(missing) == 0 {
-			return held, nil
+			if err = m.recordPublished(ctx, target, held); err == nil {
+				return held, nil
+			}
 		}
 		held.Close()
 		if err != nil {
@@ -76,6 +78,37 @@ func (m *migration) unpublished(ctx context.Context, held *snapshot.Holder) ([]p
 		}
 	}
 	return out, nil
+}
+
+// recordPublished keeps what the publication is, as the slot's snapshot sees it: what
+// is otherwise later was changed since, also where it looks the same again.
+func (m *migration) recordPublished(ctx context.Context, target *pgx.Conn, held *snapshot.Holder) error {
+	conn, err := m.connectSource(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeNow(conn)
+	if err := held.Begin(ctx, conn, 0); err != nil {
+		return err
+	}
+	p, err := publicationOf(ctx, conn)
+	if err != nil {
+		return err
+	}
+	return journal.SetPublished(ctx, target, p)
+}
+
+// publicationOf reads the source's publication in the journal's terms.
+func publicationOf(ctx context.Context, source *pgx.Conn) (journal.Published, error) {
+	inv, err := slot.TakeInventory(ctx, source, journal.Publication, true)
+	if err != nil {
+		return journal.Published{}, err
+	}
+	p := journal.Published{Row: inv.Row}
+	for _, t := range inv.Tables {
+		p.Tables = append(p.Tables, journal.PublishedTable{OID: t.OID, Table: t.Table, Columns: t.Columns, Row: t.Row})
+	}
+	return p, nil
 }
 
 // makeSlotOnce makes both. A slot of an earlier start, whose snapshot is gone, is

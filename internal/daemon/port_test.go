@@ -62,7 +62,8 @@ func newBench(t *testing.T) *bench {
 	b.src = &sourcePort{owner: who, incarnation: "me", lockTimeout: testLockTimeout, control: control, census: link(b.sourceDSN), reading: link(b.sourceDSN), pre: pre(b.sourceDSN),
 		register: func(context.Context) error { return nil }, serverPIDs: func() []int32 { return nil },
 		expect: func(int64, string) error { return nil }, cover: &coverage{}, version: 150000, majors: [2]int{15, 15}}
-	watching := newWatchlist(link(b.sourceDSN), link(b.targetDSN, pg.WithKey("k")), zerolog.Nop(), watcher{name: "tables", fenced: true, ask: b.src.cover.ask})
+	watching := newWatchlist(link(b.sourceDSN), link(b.targetDSN, pg.WithKey("k")), zerolog.Nop(), watcher{name: "tables", fenced: true, ask: b.src.cover.ask},
+		watcher{name: "publication", fenced: true, ask: (&members{}).ask})
 	b.src.confirm = watching.confirm
 	b.dst = &targetPort{dsn: b.targetDSN, key: "k", control: link(b.targetDSN, pg.WithKey("k")), asking: link(b.targetDSN, pg.WithKey("k")), reading: link(b.targetDSN, pg.WithKey("k")),
 		pre: pre(b.targetDSN, pg.WithKey("k")), reached: func() pg.LSN { return b.reached }, majors: [2]int{15, 15},
@@ -75,6 +76,9 @@ func newBench(t *testing.T) *bench {
 		pgtest.Value(t, b.source, `SELECT 'public.a'::regclass::oid`)+`, 'public', 'a', 'copied'), (`+
 		pgtest.Value(t, b.source, `SELECT 'public.b'::regclass::oid`)+`, 'public', 'b', 'copied')`)
 	require.NoError(t, b.src.cover.load(ctx, b.target))
+	was, err := publicationOf(ctx, b.source)
+	require.NoError(t, err)
+	require.NoError(t, journal.SetPublished(ctx, b.target, was))
 	return b
 }
 
@@ -171,7 +175,7 @@ func TestWhatIsNotFollowedStopsTheCutover(t *testing.T) {
 		"made":                     {"CREATE TABLE public.late (id int PRIMARY KEY)", "public.late was made since"},
 		"renamed":                  {"ALTER TABLE public.a RENAME TO a2", "public.a was renamed to public.a2"},
 		"dropped":                  {"DROP TABLE public.a", "public.a was dropped"},
-		"not published":            {"ALTER PUBLICATION crossfade DROP TABLE public.a", "public.a was made since"},
+		"not published":            {"ALTER PUBLICATION crossfade DROP TABLE public.a", "in publication crossfade any more"},
 		"published in part":        {"ALTER PUBLICATION crossfade SET TABLE public.b, public.a WHERE (id > 0)", "does not publish all of table public.a"},
 		"published for inserts":    {"ALTER PUBLICATION crossfade SET (publish = 'insert')", "does not publish all of table public.a"},
 		"a subscription":           {"", "subscription feed writes the source"},

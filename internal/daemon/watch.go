@@ -28,6 +28,7 @@ type notice struct {
 type watcher struct {
 	name   string // in logs and in the notice of a question that got no answer
 	fenced bool   // asked under the fence too: the clients wait, so it takes a few milliseconds
+	early  bool   // asked for the status while rows are still copied too
 	every  int    // asked in every so-manieth round of the status; 0 and 1 are every round
 	// ask takes sessions of its own, with a bound on lock waits. An error says that
 	// the question could not be answered, not that the answer is bad.
@@ -61,14 +62,15 @@ func (e *WatchedError) Error() string {
 	return strings.Join(reasons, "; ")
 }
 
-// look asks the watchers whose turn it is, for the status. The first watcher whose
-// session was lost ends the round: what was found before stays.
-func (w *watchlist) look(ctx context.Context) error {
+// look asks the watchers whose turn it is, for the status; with copying, those that are
+// asked before the target is whole. The first watcher whose session was lost ends the
+// round: what was found before stays.
+func (w *watchlist) look(ctx context.Context, copying bool) error {
 	w.mu.Lock()
 	round := w.round
 	w.round++
 	w.mu.Unlock()
-	_, err := w.askThose(ctx, func(x watcher) bool { return x.every <= 1 || round%x.every == 0 })
+	_, err := w.askThose(ctx, func(x watcher) bool { return (x.early || !copying) && (x.every <= 1 || round%x.every == 0) })
 	return err
 }
 

@@ -33,9 +33,11 @@ func TestAWatcherStopsACutoverOrWarns(t *testing.T) {
 	quick.fenced, seldom.every = true, 3
 	w := newWatchlist(source, target, zerolog.Nop(), quick, slow, seldom)
 
-	require.NoError(t, w.look(ctx))
-	require.NoError(t, w.look(ctx))
+	require.NoError(t, w.look(ctx, false))
+	require.NoError(t, w.look(ctx, false))
 	require.Equal(t, map[string]int{"quick": 2, "slow": 2, "seldom": 1}, asked)
+	require.NoError(t, w.look(ctx, true))
+	require.Equal(t, map[string]int{"quick": 2, "slow": 2, "seldom": 1}, asked, "nobody is asked early who did not ask for it")
 	require.NoError(t, w.confirm(ctx, true))
 	require.Equal(t, map[string]int{"quick": 3, "slow": 2, "seldom": 1}, asked, "under the fence only what is quick is asked")
 
@@ -52,7 +54,7 @@ func TestAWatcherStopsACutoverOrWarns(t *testing.T) {
 	require.Equal(t, "it differs", w.blocked())
 
 	answer["slow"] = nil
-	require.NoError(t, w.look(ctx))
+	require.NoError(t, w.look(ctx, false))
 	require.Empty(t, w.blocked(), "what is gone blocks no more")
 
 	unanswered = errors.New("permission denied")

@@ -18,6 +18,7 @@ func (d *daemon) watchers() []watcher {
 		{name: "tables", fenced: true, ask: d.cover.ask},
 		{name: "materialised views", fenced: true, ask: d.views.ask},
 		{name: "jobs", fenced: true, ask: d.migration.askJobs},
+		{name: "publication", fenced: true, early: true, ask: d.members.ask},
 	}
 }
 
@@ -38,9 +39,9 @@ func (d *daemon) confirm(ctx context.Context, fenced bool) error {
 	return d.watchlist.confirm(ctx, fenced)
 }
 
-// ask is check as a watcher's question.
+// ask is check as a watcher's question. What has left the publication is the members'.
 func (c *coverage) ask(ctx context.Context, source, _ *pgx.Conn) ([]notice, error) {
-	err := c.check(ctx, source)
+	err := c.look(ctx, source, false)
 	var uncovered *UncoveredError
 	if errors.As(err, &uncovered) {
 		return []notice{{Blocker: control.Blocker{Code: "not_followed", Detail: err.Error(),

@@ -108,6 +108,7 @@ CREATE TABLE crossfade.run (
 	slot_snapshot text NOT NULL DEFAULT '',
 	archive bytea,
 	fingerprint text NOT NULL DEFAULT '',
+	publication text NOT NULL DEFAULT '',
 	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 CREATE TABLE crossfade.relation (
@@ -126,6 +127,14 @@ CREATE TABLE crossfade.relation (
 	restarts integer NOT NULL DEFAULT 0,
 	repairs integer NOT NULL DEFAULT 0,
 	repaired_keys bigint NOT NULL DEFAULT 0
+);
+CREATE TABLE crossfade.published (
+	relid oid PRIMARY KEY,
+	nsp text NOT NULL,
+	rel text NOT NULL,
+	columns text[] NOT NULL,
+	entry text NOT NULL,
+	taken_out text NOT NULL DEFAULT ''
 );
 CREATE TABLE crossfade.chunk (
 	relid oid NOT NULL,

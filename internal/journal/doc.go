@@ -4,7 +4,8 @@
 // On the source: run (one row: epoch, step, the key of the fences), backend
 // (which server connections belong to which incarnation of the proxy), and the
 // function of the fence. On the target: run (one row: what is being moved and
-// how far it is), relation and chunk (what is copied), delta (keys of rows that
+// how far it is), relation and chunk (what is copied), published (how the source's
+// publication had each table when the slot was made), delta (keys of rows that
 // changed after a part of their table was copied under a snapshot that was then
 // lost), progress (what is applied), item (what of the schema is restored),
 // decision (which epochs were decided), pin and role (what logins need to know of

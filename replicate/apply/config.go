@@ -68,9 +68,9 @@ type Config struct {
 	// copied: every change of them is applied. It is not changed by anyone.
 	Snapshots map[uint32]pg.Snapshot
 	// Copied says, for each copied relation by its oid on the source, what it was when
-	// it was copied. A relation that had another name or whose columns had each
-	// other's names when it was changed ends the Follower with a RenamedError. Relations
-	// that are not in it are taken as they come. It is not changed by anyone.
+	// it was copied: its changes go to the target's table of that name, whatever the
+	// source calls it by then. Relations that are not in it are taken as they come. It
+	// is not changed by anyone.
 	Copied map[uint32]Copied
 	// Routes says, by the oid on the source, which relations are written through a
 	// partitioned table on the target, since it may route their rows otherwise. It is

@@ -1,9 +1,7 @@
 package apply
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
 	"crossfade/internal/pg"
 	"crossfade/replicate/stream"
@@ -17,17 +15,16 @@ type Copied struct {
 	Columns []string // in the order of the table
 }
 
-// problems says how a description of the relation contradicts what was copied: each
-// a sentence without a stop, none for a relation that was not copied.
-func (c Copied) problems(rel *stream.Relation) []string {
+// describe returns the relation under the name that the target's table has: a table is
+// known by its oid, whatever it was called when it was changed. Columns have no number
+// in the stream: when those that are known from the copy do not come in their order,
+// it cannot be told which is which, and the error is a *RenamedError. A relation that
+// was not copied is returned as it is.
+func (c Copied) describe(rel *stream.Relation) (*stream.Relation, error) {
 	if c.Name.Name == "" {
-		return nil
+		return rel, nil
 	}
-	var out []string
-	if c.Name != rel.Name {
-		out = append(out, fmt.Sprintf("table %s was called %s when it was changed", c.Name.Display(), rel.Name.Display()))
-	}
-	// Columns may have come or gone on both sides. Those that are known keep their order.
+	// Columns may have come or gone on both sides.
 	var was, is []string
 	for _, name := range c.Columns {
 		if slices.ContainsFunc(rel.Columns, func(col stream.Column) bool { return col.Name == name }) {
@@ -40,8 +37,12 @@ func (c Copied) problems(rel *stream.Relation) []string {
 		}
 	}
 	if !slices.Equal(was, is) {
-		out = append(out, fmt.Sprintf("its columns changed their names: they were %s when it was copied, and %s when it was changed",
-			strings.Join(was, ", "), strings.Join(is, ", ")))
+		return nil, &RenamedError{Relation: c.Name.Display(), Copied: was, Changed: is}
 	}
-	return out
+	if rel.Name == c.Name {
+		return rel, nil
+	}
+	under := *rel
+	under.Name = c.Name
+	return &under, nil
 }

@@ -36,10 +36,9 @@
 //     before it. A new session first makes durable what it finds.
 //   - A relation that the target does not have, or whose columns or types do not
 //     fit, ends the Follower with a DriftError before anything is applied.
-//   - A relation that was copied is known by its oid. One whose name, or the order of
-//     whose columns' names, is not what the copy found ends the Follower with a
-//     RenamedError: two tables or columns that changed names for a moment would be
-//     taken for each other.
+//   - A relation that was copied is known by its oid, whatever its name was when it was
+//     changed. One whose columns had each other's names by then ends the Follower with
+//     a RenamedError, since the stream has no numbers of columns.
 //   - Changes of a table that came under two descriptions, such as before and after a
 //     change of its replica identity, are applied in their order.
 //   - After an expected marker nothing is applied until Continue. What arrives is

@@ -23,17 +23,18 @@ func (e *DriftError) Error() string {
 		e.Relation, strings.Join(e.Problems, "; "))
 }
 
-// RenamedError says that a relation of the source, or columns of it, had other names
-// when rows were written than when it was copied, so that the stream does not say
-// which table or column of the target these belong to. Nothing of the transaction was
-// applied, and no later attempt can apply it.
+// RenamedError says that columns of a relation of the source had each other's names
+// when rows were written, so that the stream does not say which column of the target
+// a value belongs to. Nothing of the transaction was applied, and no later attempt can
+// apply it.
 type RenamedError struct {
-	Relation string   // schema and name, as the stream gives it
-	Problems []string // each a sentence without a stop
+	Relation        string   // schema and name
+	Copied, Changed []string // the columns in the order of the copy, and of the change
 }
 
 func (e *RenamedError) Error() string {
-	return fmt.Sprintf("changes of %s cannot be followed: %s", e.Relation, strings.Join(e.Problems, "; "))
+	return fmt.Sprintf("changes of table %s cannot be followed: its columns changed their names or places; they were %s when it was copied, and %s when it was changed",
+		e.Relation, strings.Join(e.Copied, ", "), strings.Join(e.Changed, ", "))
 }
 
 // RowError says that a change could not be applied, also not by itself and in

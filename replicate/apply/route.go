@@ -54,12 +54,13 @@ func (s *session) target(ctx context.Context, rel *stream.Relation) (target, err
 	if t, ok := s.tables[rel]; ok {
 		return t, nil
 	}
-	if problems := s.cfg.Copied[rel.ID].problems(rel); len(problems) > 0 {
-		return target{}, &RenamedError{Relation: rel.Name.Display(), Problems: problems}
+	as, err := s.cfg.Copied[rel.ID].describe(rel)
+	if err != nil {
+		return target{}, err
 	}
 	via, routed := s.cfg.Routes[rel.ID]
 	if !routed {
-		via = rel.Name
+		via = as.Name
 	}
 	if last := s.roots[via]; routed && last != nil {
 		if places, ok := last.takes(rel); ok {
@@ -67,7 +68,7 @@ func (s *session) target(ctx context.Context, rel *stream.Relation) (target, err
 			return s.tables[rel], nil
 		}
 	}
-	t, err := lookUp(ctx, s.x.conn, rel, via)
+	t, err := lookUp(ctx, s.x.conn, as, via)
 	if err != nil {
 		return target{}, err
 	}
