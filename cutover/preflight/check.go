@@ -115,6 +115,7 @@ func (p *Preflight) Checks() []Check {
 		{"roles of the schema", p.checkGrantees},
 		{"objects for superusers", p.checkSuperuserObjects},
 		{"event triggers", p.checkEventTriggers},
+		{"workers", p.checkWorkers},
 		{"materialised views", p.checkMatViews},
 		{"unlogged tables", p.checkUnlogged},
 		{"large objects", p.checkLargeObjects},

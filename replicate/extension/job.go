@@ -79,7 +79,7 @@ func (r *Jobs) read(ctx context.Context, source *pgx.Conn) ([]Job, error) {
 		active = "j.active OR EXISTS (SELECT FROM crossfade.job r WHERE r.jobid = j.jobid)"
 	}
 	rows, err := source.Query(ctx, `SELECT j.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), j.schedule, j.command,
-			CASE WHEN j.nodename IN ('localhost', coalesce(pg_catalog.current_setting('cron.host', true), '')) AND j.nodeport = pg_catalog.current_setting('port')::pg_catalog.int4
+			CASE WHEN j.nodename IN ('localhost', coalesce(`+cronHost+`, '')) AND j.nodeport = pg_catalog.current_setting('port')::pg_catalog.int4
 				THEN '' ELSE j.nodename END,
 			j.nodeport, j.username, `+active+`
 		FROM cron.job j WHERE j.database = pg_catalog.current_database() ORDER BY 1`)
@@ -154,10 +154,12 @@ func ours(ctx context.Context, target *pgx.Conn) ([]Job, error) {
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[Job])
 }
 
-// ownNode and ownPort are where pg_cron has a job of the server itself run.
+// ownNode and ownPort are where pg_cron has a job of the server itself run. The setting is
+// for those who may read all settings; the view does not show it to others.
 const (
-	ownNode = `coalesce(nullif(pg_catalog.current_setting('cron.host', true), ''), 'localhost')`
-	ownPort = `pg_catalog.current_setting('port')::pg_catalog.int4`
+	cronHost = `(SELECT s.setting FROM pg_catalog.pg_settings s WHERE s.name = 'cron.host')`
+	ownNode  = `coalesce(nullif(` + cronHost + `, ''), 'localhost')`
+	ownPort  = `pg_catalog.current_setting('port')::pg_catalog.int4`
 )
 
 // replace writes the jobs, all of them inactive.

@@ -1,0 +1,140 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"crossfade/internal/pg"
+)
+
+// acting are extensions whose rows or background workers do something by themselves: what
+// it is that acts, and what to do about it in a migration.
+var acting = map[string]struct{ what, remedy string }{
+	"pg_partman": {"makes and drops partitions when its background worker, or a job, runs its maintenance: DDL, which no stream carries, and on the target a worker that this server's settings name",
+		"take the database out of pg_partman_bgw.dbname, and keep others from calling run_maintenance, until the cutover; then set pg_partman_bgw.dbname on the target (Neon: schedule run_maintenance with pg_cron there)"},
+	"timescaledb": {"has jobs (policies, continuous aggregates) that its scheduler runs on either side as soon as their rows are there, and tables whose chunks it makes by itself",
+		"SELECT alter_job(job_id, scheduled => false) for each job on the source before the run; on the target after the switch the same with true"},
+	"pgmq":        {"has queues whose messages change all the time", "let the queues run empty before the cutover"},
+	"pgagent":     {"has jobs that a daemon runs in each database that it is connected to", "disable the jobs (pgagent.pga_job.jobenabled) on the target until the switch, and stop the source's daemon for this database then"},
+	"pg_net":      {"has a background worker that sends the requests of its queue: one that is copied would be sent twice", "let the queue run empty before the run begins and before the cutover"},
+	"pg_squeeze":  {"has a background worker that rewrites tables at their time", "SELECT squeeze.stop_worker() until the cutover"},
+	"pglogical":   {"has background workers for its subscriptions", "end the subscriptions before the cutover; they are not carried over"},
+	"pgq":         {"has queues, and a ticker that is connected to the database", "connect the ticker to the target after the switch; events in queues are rows of the extension"},
+	"citus":       {"has a maintenance daemon, and tables whose rows are elsewhere", "a distributed table cannot be moved so: undistribute_table() first"},
+	"pg_dbms_job": {"has jobs that a daemon runs", "stop the daemon for this database at the cutover, and connect it to the target then"},
+	"pg_task":     {"has tasks that its background worker runs", "disable it for the target's database until the switch, and for the source's then"},
+}
+
+// ownWorkers are the background processes of PostgreSQL itself.
+var ownWorkers = []string{"client backend", "walsender", "autovacuum worker", "autovacuum launcher", "parallel worker", "logical replication worker", "logical replication launcher",
+	"logical replication apply worker", "logical replication tablesync worker", "logical replication parallel worker", "slotsync worker", "background worker", "startup", "walreceiver"}
+
+// checkWorkers names what acts in the source's database by itself: no session of it comes
+// through the proxy, and what it is to do is written in rows or settings.
+func (p *Preflight) checkWorkers(ctx context.Context) ([]Finding, error) {
+	type name struct{ Name string }
+	extensions, err := list[name](ctx, p.source, "extensions", `SELECT extname::text FROM pg_extension ORDER BY 1`)
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, e := range extensions {
+		a, ok := acting[e.Name]
+		if e.Name == "pg_cron" {
+			jobs, err := p.checkCron(ctx)
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, jobs...)
+		}
+		if ok {
+			found = append(found, Finding{Code: "extension_acts", Severity: Warning, Object: e.Name, Detail: a.what, Remedy: a.remedy})
+		}
+	}
+	elsewhere, err := p.cronElsewhere(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, elsewhere...)
+	if p.opts.Mode == Run {
+		queues, err := list[struct{ Schema, Name string }](ctx, p.source, "queues", `
+			SELECT n.nspname::text, c.relname::text FROM pg_extension e
+			JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND d.classid = 'pg_class'::regclass
+			JOIN pg_class c ON c.oid = d.objid JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE e.extname IN ('pgmq', 'pgq') AND c.relkind IN ('r', 'p') AND (c.relname LIKE 'q\_%' OR c.relname LIKE 'event\_%') ORDER BY 1, 2`)
+		if err != nil {
+			return nil, err
+		}
+		for _, q := range queues {
+			n := pg.Name{Schema: q.Schema, Name: q.Name}
+			found = append(found, Finding{Code: "queue_not_followed", Severity: Blocker, Object: n.Display(),
+				Detail: "is a queue that belongs to an extension, so that no publication may hold it: messages of the time between copy and cutover would be lost, and read ones come again",
+				Remedy: fmt.Sprintf("let it run empty and drop it, or take it out of the extension so that it is followed: ALTER EXTENSION … DROP TABLE %s", n)})
+		}
+	}
+	workers, err := list[struct {
+		Kind string
+		N    int
+	}](ctx, p.source, "background workers", `
+		SELECT backend_type, count(*)::int FROM pg_stat_activity
+		WHERE datname = current_database() AND backend_type <> ALL ($1) GROUP BY 1 ORDER BY 1`, ownWorkers)
+	if err != nil {
+		return nil, err
+	}
+	cron := slices.Contains(extensions, name{"pg_cron"})
+	for _, w := range workers {
+		if cron && strings.HasPrefix(w.Kind, "pg_cron") {
+			continue
+		}
+		found = append(found, Finding{Code: "background_worker", Severity: Warning, Object: w.Kind,
+			Detail: fmt.Sprintf("%d background workers of this kind are connected to the source's database: they do not come through the proxy, and stay on the source", w.N),
+			Remedy: "see what it does: what it writes after the fence is refused, and what it is to do on the target has to be set there"})
+	}
+	return found, nil
+}
+
+// checkCron asks whether the jobs of pg_cron can be moved.
+func (p *Preflight) checkCron(ctx context.Context) ([]Finding, error) {
+	seen, err := one[struct{ Rows, Update bool }](ctx, p.source, "rights on jobs of pg_cron", `
+		SELECT NOT row_security_active('cron.job'), has_table_privilege('cron.job', 'UPDATE')`)
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	if !seen.Rows || p.opts.Mode == Run && !seen.Update {
+		found = append(found, Finding{Code: "jobs_not_moved", Severity: Warning, Object: "cron.job",
+			Detail: "jobs of pg_cron arrive inactive and change sides with the cutover; the role of --source may not see them all, or not have them rest, so that they stay on the source, or run on both sides after the switch",
+			Remedy: "GRANT SELECT, UPDATE ON cron.job to the role of --source, and ALTER ROLE … BYPASSRLS; or have the jobs rest in the cutover yourself"})
+	}
+	var database string
+	if database, err = setting(ctx, p.target, "cron.database_name"); err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege) {
+		return nil, err
+	}
+	here, err := one[struct{ Name string }](ctx, p.target, "the target's database", `SELECT current_database()::text`)
+	if err != nil {
+		return nil, err
+	}
+	if database != "" && database != here.Name {
+		found = append(found, Finding{Code: "pg_cron_database", Severity: Blocker, Object: "cron.database_name",
+			Detail: fmt.Sprintf("the target's pg_cron can be made in database %s only, and the migration goes to %s", database, here.Name),
+			Remedy: fmt.Sprintf("set cron.database_name = %s on the target (Neon: through its settings of the compute) and restart it", pg.QuoteLiteral(here.Name))})
+	}
+	return found, nil
+}
+
+// cronElsewhere names jobs that another database keeps for this one.
+func (p *Preflight) cronElsewhere(ctx context.Context) ([]Finding, error) {
+	database, err := setting(ctx, p.source, "cron.database_name")
+	if err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege) {
+		return nil, err
+	}
+	here, err := one[struct{ Name string }](ctx, p.source, "the source's database", `SELECT current_database()::text`)
+	if err != nil || database == "" || strings.EqualFold(database, here.Name) {
+		return nil, err
+	}
+	return []Finding{{Code: "jobs_elsewhere", Severity: Warning, Object: "cron.database_name",
+		Detail: fmt.Sprintf("pg_cron of the source's server keeps its jobs in database %s: those for this one are not taken along, and run on after the switch", database),
+		Remedy: fmt.Sprintf("in database %s: SELECT jobid, jobname FROM cron.job WHERE database = %s; schedule these on the target after the switch and unschedule them there", database, pg.QuoteLiteral(here.Name))}}, nil
+}
