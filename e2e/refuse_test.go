@@ -51,6 +51,9 @@ func refusals() []refusal {
 		{name: "pg_dump older than the source", code: 1, dump: 11, says: []string{"pg_dump 11 refuses a server of version", "install PostgreSQL's client programs of version"}},
 		{name: "typo in the connection string", code: 2, source: func(s *sides) string { return "postgresql://" + s.source.User() + ":s3cret@localhost:54x2/db" },
 			says: []string{"--source", "port"}},
+		{name: "mistyped parameter", code: 2, source: func(s *sides) string { return uri(s.source) + "&ssl_mode=require" },
+			says: []string{"--source", `"ssl_mode"`, "did you mean sslmode?"}},
+		{name: "variable without effect", code: 2, target: func(*sides) string { return "postgresql://u@h/d?sslcrl=/x" }, says: []string{"--target", "sslcrl", "revoked"}},
 		{name: "pooler", code: 2, target: func(*sides) string {
 			return "postgresql://u:s3cret@ep-cool-darkness-123456-pooler.eu-central-1.aws.neon.tech/db"
 		},

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -42,4 +44,26 @@ func TestNothingIsDroppedUnasked(t *testing.T) {
 	require.Contains(t, out.String(), "TABLE shop.orders (3.0 GiB)")
 	require.Contains(t, out.String(), "TYPE shop.mood\n")
 	require.NoError(t, allowRemoval(t.Context(), e, r, true))
+}
+
+func TestWhatHasNoEffectIsSaidOnce(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "pgpass")
+	require.NoError(t, os.WriteFile(file, []byte("*:*:*:*:s3cret"), 0o600))
+	require.NoError(t, os.Chmod(file, 0o644))
+	t.Setenv("PGPASSFILE", file)
+	var out strings.Builder
+	var both databases
+	for _, d := range []*dsnFlag{&both.Source, &both.Target} {
+		require.NoError(t, d.UnmarshalText([]byte("postgresql://u@h/d")))
+	}
+	require.NoError(t, both.check(&env{stderr: &out}))
+	require.Equal(t, 1, strings.Count(out.String(), "group or world access"))
+	require.Equal(t, 1, strings.Count(out.String(), "\n"))
+	require.NotContains(t, out.String(), "s3cret")
+	require.NoError(t, both.Target.UnmarshalText([]byte("postgresql://u:s3cret@h/d?ssl_mode=require")))
+	err := both.check(&env{stderr: io.Discard})
+	require.ErrorContains(t, err, "--target: ")
+	require.ErrorContains(t, err, "did you mean sslmode?")
+	require.NotContains(t, err.Error(), "s3cret")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -65,11 +66,21 @@ func (d *dsnFlag) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// check says what is wrong with the connection strings.
-func (d *databases) check() error {
-	for flag, x := range map[string]dsnFlag{"--source": d.Source, "--target": d.Target} {
-		if x.err != nil {
-			return &exitError{ExitUsage, fmt.Errorf("%s: %w", flag, x.err)}
+// check says what is wrong with the connection strings, and warns of what has no effect.
+func (d *databases) check(e *env) error {
+	var said []string
+	for _, side := range []struct {
+		flag string
+		dsnFlag
+	}{{"--source", d.Source}, {"--target", d.Target}} {
+		if side.err != nil {
+			return &exitError{ExitUsage, fmt.Errorf("%s: %w", side.flag, side.err)}
+		}
+		for _, w := range side.Warnings() {
+			if !slices.Contains(said, w) { // the environment is the same for both
+				fmt.Fprintln(e.stderr, "crossfade: warning:", w)
+				said = append(said, w)
+			}
 		}
 	}
 	return nil

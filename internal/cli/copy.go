@@ -75,7 +75,7 @@ func (c *copyCmd) options() daemon.CopyOptions {
 
 // Run copies once.
 func (c *copyCmd) Run(e *env) error {
-	if err := c.check(); err != nil {
+	if err := c.check(e); err != nil {
 		return err
 	}
 	log, err := obs.NewLogger(logFormat(e.format), e.level, e.stderr)

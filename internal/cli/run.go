@@ -40,7 +40,7 @@ type runCmd struct {
 
 // Run serves until it is told to stop.
 func (c *runCmd) Run(e *env) error {
-	if err := c.check(); err != nil {
+	if err := c.check(e); err != nil {
 		return err
 	}
 	if err := c.refuse(); err != nil {
@@ -88,7 +88,7 @@ type checkCmd struct {
 
 // Run prints the findings.
 func (c *checkCmd) Run(e *env) error {
-	if err := c.check(); err != nil {
+	if err := c.check(e); err != nil {
 		return err
 	}
 	report, err := daemon.Check(e.ctx, c.Source.DSN, c.Target.DSN, c.LargeObjects)
@@ -108,7 +108,7 @@ type recoverCmd struct{ databases }
 
 // Run says which side is active and does the only safe thing.
 func (c *recoverCmd) Run(e *env) error {
-	if err := c.check(); err != nil {
+	if err := c.check(e); err != nil {
 		return err
 	}
 	sentence, err := daemon.Recover(e.ctx, c.Source.DSN, c.Target.DSN)
@@ -125,7 +125,7 @@ type cleanCmd struct {
 
 // Run removes what an abandoned run left, printing each object.
 func (c *cleanCmd) Run(e *env) error {
-	if err := c.check(); err != nil {
+	if err := c.check(e); err != nil {
 		return err
 	}
 	return coded(daemon.Clean(e.ctx, c.Source.DSN, c.Target.DSN, c.Force, func(object string) {

@@ -62,6 +62,9 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, onCopy func(contro
 	if err := cfg.Validate(); err != nil {
 		return usage(err)
 	}
+	if err := refuseHostLists(cfg); err != nil {
+		return usage(err)
+	}
 	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), stream: newFollowing(), cover: &coverage{}, members: &members{lockTimeout: cfg.SourceLockTimeout, log: log}, guard: newGuard(cfg, log)}
 	var err error
 	if d.users, err = loadUsers(cfg, log); err != nil {
@@ -91,6 +94,17 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, onCopy func(contro
 		return errors.Join(err, listener.Close(), server.Close())
 	}
 	return d.serve(ctx, server, onCopy)
+}
+
+// refuseHostLists refuses a list of hosts: the slot, the fence and the sessions of a run are on one
+// server, and the next one of the list has none of them.
+func refuseHostLists(cfg Config) error {
+	for flag, d := range map[string]pg.DSN{"--source": cfg.Source, "--target": cfg.Target} {
+		if n := d.Hosts(); n > 1 {
+			return fmt.Errorf("%s names %d hosts, and a run is between two servers: name the one that is written to", flag, n)
+		}
+	}
+	return nil
 }
 
 // withoutNoise keeps the words of a listener's error that say why.

@@ -144,7 +144,7 @@ func takes(ctx context.Context, conn *pgx.Conn, name, value string) (bool, error
 func plainConnect(ctx context.Context, dsn pg.DSN) (*pgx.Conn, error) {
 	cfg := dsn.Config()
 	cfg.RuntimeParams = map[string]string{"application_name": "crossfade settings"}
-	if cfg.ConnectTimeout == 0 || cfg.ConnectTimeout > pg.ConnectTimeout {
+	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = pg.ConnectTimeout
 	}
 	conn, err := pgx.ConnectConfig(ctx, cfg)

@@ -183,7 +183,7 @@ func (u *users) targetPins(_ context.Context, user, _ string) ([]wire.Param, err
 func (u *users) endpoints() (source, target proxy.Endpoint) {
 	source = proxy.Endpoint{
 		Name:        "source",
-		Dial:        backend.Config{Address: u.cfg.Source.Address(), TLS: tlsconf.FromPgx(u.cfg.Source.Config())},
+		Dial:        dialed(u.cfg.Source),
 		Credentials: u.sourceCredentials,
 		Proofs:      true, // what Secret takes from the source
 		Database:    u.served(u.cfg.Source.Database()),
@@ -191,12 +191,22 @@ func (u *users) endpoints() (source, target proxy.Endpoint) {
 	}
 	target = proxy.Endpoint{
 		Name:        "target",
-		Dial:        backend.Config{Address: u.cfg.Target.Address(), TLS: tlsconf.FromPgx(u.cfg.Target.Config())},
+		Dial:        dialed(u.cfg.Target),
 		Credentials: func(user string) (string, string, bool) { return u.file.Load().Target(user) },
 		Database:    u.served(u.cfg.Target.Database()),
 		Pins:        u.targetPins,
 	}
 	return source, target
+}
+
+// dialed is how the proxy dials a side: by all that its connection string says of it.
+func dialed(d pg.DSN) backend.Config {
+	cfg := d.Config()
+	t := tlsconf.FromPgx(cfg)
+	if t.Mode == tlsconf.VerifyCA && d.SSLMode() == tlsconf.VerifyFull.String() { // both are verified by what the driver calls behind the handshake
+		t.Mode = tlsconf.VerifyFull
+	}
+	return backend.Config{Address: d.Address(), TLS: t, ConnectTimeout: cfg.ConnectTimeout, Dialer: d.Dialer(), AllowsAuth: d.AllowsAuth}
 }
 
 // served translates the name of the one database that is moved. Others of the

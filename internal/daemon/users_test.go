@@ -190,6 +190,27 @@ func TestServersOfNeonAreVerified(t *testing.T) {
 	require.Equal(t, host, there.Dial.TLS.Config.ServerName)
 }
 
+// The proxy dials by all that a connection string says, as our own sessions do.
+func TestTheProxyDialsAsTheConnectionStringSays(t *testing.T) {
+	t.Parallel()
+	d, err := pg.ParseDSN("host=db.example user=u password=p dbname=d sslmode=verify-full sslrootcert=system sslsni=0 connect_timeout=7 keepalives_idle=11 require_auth=scram-sha-256")
+	require.NoError(t, err)
+	c := dialed(d)
+	require.Equal(t, tlsconf.VerifyFull, c.TLS.Mode)
+	require.Empty(t, c.TLS.Config.ServerName)
+	require.NotNil(t, c.TLS.Config.VerifyConnection)
+	require.EqualValues(t, 7e9, c.ConnectTimeout)
+	require.EqualValues(t, 11e9, c.Dialer.KeepAliveConfig.Idle)
+	require.True(t, c.AllowsAuth("scram-sha-256"))
+	require.False(t, c.AllowsAuth("md5"))
+
+	many, err := pg.ParseDSN("host=a.example,b.example user=u password=p dbname=d")
+	require.NoError(t, err)
+	err = Run(t.Context(), runConfig(t, many, d), zerolog.Nop(), nil)
+	require.ErrorContains(t, err, "--source names 2 hosts")
+	require.Equal(t, exitUsage, ExitCode(err))
+}
+
 // TestSettingsWithoutThePassword: what a role's sessions are told is found out without its password as with it.
 func TestSettingsWithoutThePassword(t *testing.T) {
 	t.Parallel()

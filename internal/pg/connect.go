@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ConnectTimeout bounds one attempt to log in. A suspended Neon compute may
+// ConnectTimeout bounds one attempt to log in where the connection string sets no bound. A suspended Neon compute may
 // need several seconds to wake, and its proxy retries on its own for longer
 // than seven.
 const ConnectTimeout = 30 * time.Second
@@ -95,12 +95,16 @@ func prepare(cfg *pgconn.Config, opts []Option) (pinned string) {
 	for _, f := range opts {
 		f(&o)
 	}
-	if cfg.ConnectTimeout == 0 || cfg.ConnectTimeout > ConnectTimeout {
+	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = ConnectTimeout
 	}
 	own := cfg.RuntimeParams["options"]
+	name := strings.TrimSpace("crossfade " + o.name)
+	if given := cfg.RuntimeParams["application_name"]; given != "" {
+		name += " (" + given + ")"
+	}
 	cfg.RuntimeParams = map[string]string{
-		"application_name": strings.TrimSpace("crossfade " + o.name),
+		"application_name": name,
 		"client_encoding":  "UTF8",
 		"options":          strings.TrimSpace(own + " " + Options(o.params)),
 	}

@@ -44,6 +44,10 @@ func explainConnect(d DSN, err error) string {
 		}
 		return fmt.Sprintf("%s (SQLSTATE %s)", said, pe.Code)
 	}
+	var cert *CertificateError
+	if errors.As(err, &cert) {
+		return cert.Error() + "; " + cert.remedy()
+	}
 	var dns *net.DNSError
 	if errors.As(err, &dns) {
 		return fmt.Sprintf("host %q is not known; check its spelling in the connection string", d.Host())

@@ -1,10 +1,14 @@
 package pg
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,45 +20,157 @@ import (
 // variables and the password file taken in (PostgreSQL documentation 34.1.1).
 // The zero value names nothing. A DSN is immutable and may be shared.
 type DSN struct {
-	raw  string // as given, the password included
-	cfg  *pgx.ConnConfig
-	addr string // where the first host is, if hostaddr says so
+	raw      string // as given, the password included
+	cfg      *pgx.ConnConfig
+	addr     string      // where the first host is, if hostaddr says so
+	dialer   *net.Dialer // nil for the default
+	sslmode  string
+	warnings []string
 }
 
-// ParseDSN reads a connection string. Its errors never hold the password.
-func ParseDSN(s string) (DSN, error) {
+// ParseDSN reads a connection string. Its errors never hold the password. What libpq would
+// refuse is refused, and so is what would have no effect.
+func ParseDSN(s string) (DSN, error) { return parseDSN(s, ownEnvironment()) }
+
+func parseDSN(s string, env environment) (DSN, error) {
 	if strings.TrimSpace(s) == "" {
 		return DSN{}, errors.New("connection string is empty: give one such as postgresql://user@host:5432/database")
 	}
-	cfg, hostaddr, err := parseDriver(s)
-	if err == nil && hostaddr != "" && !namesHost(s) { // libpq then takes the address for the name
-		pairs, _ := conninfoPairs(s) // read by namesHost already
-		s = joinPairs(append(pairs, pair{"host", hostaddr}), nil)
-		cfg, hostaddr, err = parseDriver(s)
-	}
+	given, err := gather(s, env)
 	if err != nil {
-		return DSN{}, fmt.Errorf("connection string %s cannot be read: %s; write postgresql://user@host:5432/database or key=value pairs",
-			redact(s), parseReason(err))
+		return DSN{}, fmt.Errorf("connection string %s: %w", redact(s), err)
 	}
-	if cfg.User == "" || cfg.Database == "" {
-		if cfg.Database == "" {
-			cfg.Database = cfg.User
-		}
-		if cfg.User == "" {
-			return DSN{}, fmt.Errorf("connection string %s names no user", redact(s))
-		}
+	if given.get("host") == "" && given.get("hostaddr") != "" { // libpq then takes the address for the name
+		given.of["host"] = given.of["hostaddr"]
 	}
-	var addr string
-	if hostaddr != "" {
-		if addr, err = places(cfg, hostaddr); err != nil {
-			return DSN{}, fmt.Errorf("connection string %s cannot be read: %w", redact(s), err)
-		}
+	d, err := given.build(s, env)
+	if err != nil {
+		return DSN{}, fmt.Errorf("connection string %s: %w", redact(s), err)
 	}
-	harden(cfg)
-	return DSN{raw: s, cfg: cfg, addr: addr}, nil
+	return d, nil
 }
 
-// parseReason takes the part of pgx's message that cannot hold a secret.
+// build makes a DSN of settings that have been checked.
+func (s *settings) build(raw string, env environment) (DSN, error) {
+	rootFile, roots, err := s.readRoots(env)
+	if err != nil {
+		return DSN{}, err
+	}
+	if err := s.clientKey(env); err != nil {
+		return DSN{}, err
+	}
+	cfg, err := pgx.ParseConfig(s.forDriver())
+	if err != nil {
+		return DSN{}, errors.New(parseReason(err))
+	}
+	if cfg.Database == "" {
+		cfg.Database = cfg.User
+	}
+	if cfg.User == "" {
+		return DSN{}, errors.New("it names no user")
+	}
+	cfg.TLSConfig = s.secured(cfg.TLSConfig, cfg.Host, rootFile, roots)
+	for _, f := range cfg.Fallbacks {
+		f.TLSConfig = s.secured(f.TLSConfig, f.Host, rootFile, roots)
+	}
+	if cfg.Password == "" {
+		cfg.Password = s.filePassword(env, cfg.Host, strconv.Itoa(int(cfg.Port)), cfg.Database, cfg.User)
+	}
+	d := DSN{raw: raw, cfg: cfg, dialer: s.dialer(), sslmode: cmp.Or(s.get("sslmode"), "prefer")}
+	if d.dialer != nil {
+		dialer := *d.dialer
+		dialer.Timeout = cfg.ConnectTimeout
+		cfg.DialFunc = dialer.DialContext
+	}
+	if hostaddr := s.get("hostaddr"); hostaddr != "" {
+		if d.addr, err = places(cfg, hostaddr); err != nil {
+			return DSN{}, err
+		}
+	}
+	if env.inHome(".postgresql", "root.crl") != "" && rootFile != "" && rootFile != systemRoots {
+		s.warn("%q is not read: revoked certificates of servers are believed", filepath.Join(env.home, ".postgresql", "root.crl"))
+	}
+	delete(cfg.RuntimeParams, "application_name") // which the driver takes from PGAPPNAME
+	if name := cmp.Or(s.get("application_name"), s.get("fallback_application_name")); name != "" {
+		cfg.RuntimeParams["application_name"] = name
+	}
+	harden(cfg, s.get("sslmode"))
+	d.warnings = s.warnings
+	return d, nil
+}
+
+// forDriver writes the settings for the driver: in full, so that what it would add from the
+// environment, and reads by other rules, has no effect.
+func (s *settings) forDriver() string {
+	var pairs []pair
+	pass := func(names ...string) {
+		for _, name := range names {
+			if v, given := s.of[name]; given {
+				pairs = append(pairs, pair{name, v.value})
+			}
+		}
+	}
+	pass("host", "port", "user", "password", "dbname", "options", "target_session_attrs", "channel_binding", "require_auth", "max_protocol_version",
+		"sslcert", "sslkey", "sslpassword", "sslcertmode", "sslsni", "sslnegotiation")
+	mode := cmp.Or(s.get("sslmode"), "prefer")
+	if strings.HasPrefix(mode, "verify-") {
+		mode = "require" // and what is verified is added
+	}
+	pairs = append(pairs, pair{"sslmode", mode}, pair{"sslrootcert", ""}, pair{"passfile", ""})
+	for _, name := range []string{"sslcert", "sslkey"} {
+		if _, given := s.of[name]; !given {
+			pairs = append(pairs, pair{name, ""})
+		}
+	}
+	if v, given := s.of["connect_timeout"]; given { // seconds; as with libpq none is less than two, and what is not above 0 is no limit
+		n, _ := strconv.Atoi(strings.TrimSpace(v.value))
+		if n > 0 {
+			n = max(n, 2)
+		}
+		pairs = append(pairs, pair{"connect_timeout", strconv.Itoa(max(n, 0))})
+	}
+	if v := s.of["service"]; v.from == "PGSERVICE" { // the driver reads it too
+		pass("servicefile")
+	}
+	return joinPairs(pairs, nil)
+}
+
+// clientKey completes the names of the client's certificate and key by libpq's defaults, and refuses
+// a key that others may read.
+func (s *settings) clientKey(env environment) error {
+	if s.get("sslcertmode") == "disable" || s.get("sslmode") == "disable" {
+		delete(s.of, "sslcert")
+		delete(s.of, "sslkey")
+		return nil
+	}
+	for name, file := range map[string]string{"sslcert": "postgresql.crt", "sslkey": "postgresql.key"} {
+		if path := env.inHome(".postgresql", file); s.get(name) == "" && path != "" {
+			s.of[name] = setting{value: path, from: "the default"}
+		}
+	}
+	cert, key := s.of["sslcert"], s.of["sslkey"]
+	switch {
+	case cert.value != "" && key.value == "":
+		return fmt.Errorf("certificate %q is there and no private key: name its file in sslkey", cert.value)
+	case cert.value == "" && key.value != "" && key.from != "the default":
+		return fmt.Errorf("private key %q is there and no certificate: name its file in sslcert", key.value)
+	case cert.value == "":
+		delete(s.of, "sslkey")
+		return nil
+	}
+	info, err := os.Stat(key.value)
+	switch {
+	case err != nil:
+		return fmt.Errorf("private key file %q: %w", key.value, withoutPath(err))
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("private key file %q is no regular file", key.value)
+	case runtime.GOOS != "windows" && info.Mode().Perm()&openTo(info) != 0:
+		return fmt.Errorf("private key file %q has group or world access: chmod 0600 %s", key.value, shellWord(key.value))
+	}
+	return nil
+}
+
+// parseReason takes the part of the driver's message that cannot hold a secret.
 func parseReason(err error) string {
 	var pe *pgconn.ParseConfigError
 	if errors.As(err, &pe) {
@@ -99,6 +215,24 @@ func (d DSN) Address() string {
 	return addr
 }
 
+// SSLMode returns what the DSN asks for, prefer where it says nothing. What a host of Neon's gets
+// is more (harden).
+func (d DSN) SSLMode() string { return d.sslmode }
+
+// Warnings says what of the environment has no effect, in a line each.
+func (d DSN) Warnings() []string { return d.warnings }
+
+// Hosts returns how many hosts the DSN names, which are tried in turn.
+func (d DSN) Hosts() int {
+	list := []string{net.JoinHostPort(d.cfg.Host, strconv.Itoa(int(d.cfg.Port)))}
+	for _, f := range d.cfg.Fallbacks {
+		if at := net.JoinHostPort(f.Host, strconv.Itoa(int(f.Port))); !slices.Contains(list, at) {
+			list = append(list, at)
+		}
+	}
+	return len(list)
+}
+
 // Config returns a fresh copy of the driver's configuration.
 func (d DSN) Config() *pgx.ConnConfig { return d.cfg.Copy() }
 
@@ -132,7 +266,7 @@ func (d DSN) with(key, value string, set func(*pgx.ConnConfig)) DSN {
 		pairs = nil
 	}
 	pairs = append(pairs, pair{key, value})
-	return DSN{raw: joinPairs(pairs, nil), cfg: cfg, addr: d.addr}
+	return DSN{raw: joinPairs(pairs, nil), cfg: cfg, addr: d.addr, dialer: d.dialer, sslmode: d.sslmode, warnings: d.warnings}
 }
 
 // LibpqEnv returns what a child that uses libpq needs: a key=value connection
@@ -161,127 +295,4 @@ func redact(s string) string {
 		return strconv.Quote(s[:i+3] + rest)
 	}
 	return "(key=value form, not shown)"
-}
-
-type pair struct{ key, value string }
-
-func joinPairs(pairs []pair, leaveOut map[string]bool) string {
-	last := map[string]string{}
-	var order []string
-	for _, p := range pairs {
-		if _, seen := last[p.key]; !seen {
-			order = append(order, p.key)
-		}
-		last[p.key] = p.value
-	}
-	var b strings.Builder
-	for _, k := range order {
-		if leaveOut[k] {
-			continue
-		}
-		if b.Len() > 0 {
-			b.WriteByte(' ')
-		}
-		v := strings.ReplaceAll(strings.ReplaceAll(last[k], `\`, `\\`), `'`, `\'`)
-		b.WriteString(k + "='" + v + "'")
-	}
-	return b.String()
-}
-
-// conninfoPairs splits a libpq connection string, URI or key=value, into its
-// parameters in order.
-func conninfoPairs(s string) ([]pair, error) {
-	if strings.HasPrefix(s, "postgres://") || strings.HasPrefix(s, "postgresql://") {
-		return uriPairs(s)
-	}
-	var pairs []pair
-	for i := 0; i < len(s); {
-		for i < len(s) && isSpace(s[i]) {
-			i++
-		}
-		if i == len(s) {
-			break
-		}
-		eq := strings.IndexByte(s[i:], '=')
-		if eq < 0 {
-			return nil, errors.New("a parameter without a value")
-		}
-		key := strings.TrimSpace(s[i : i+eq])
-		i += eq + 1
-		for i < len(s) && isSpace(s[i]) {
-			i++
-		}
-		var v strings.Builder
-		quoted := i < len(s) && s[i] == '\''
-		if quoted {
-			i++
-		}
-		for ; i < len(s); i++ {
-			c := s[i]
-			if c == '\\' && i+1 < len(s) {
-				i++
-				v.WriteByte(s[i])
-				continue
-			}
-			if quoted && c == '\'' || !quoted && isSpace(c) {
-				break
-			}
-			v.WriteByte(c)
-		}
-		if quoted {
-			i++
-		}
-		pairs = append(pairs, pair{key, v.String()})
-	}
-	return pairs, nil
-}
-
-func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
-
-func uriPairs(s string) ([]pair, error) {
-	u, err := url.Parse(s)
-	if err != nil {
-		return nil, errors.New("not a URI")
-	}
-	var pairs []pair
-	var hosts, ports []string
-	for _, hp := range strings.Split(u.Host, ",") {
-		if hp == "" {
-			continue
-		}
-		h, p := hp, ""
-		if i := strings.LastIndex(hp, ":"); i >= 0 && !strings.HasSuffix(hp, "]") {
-			h, p = hp[:i], hp[i+1:]
-		}
-		hosts = append(hosts, strings.Trim(h, "[]"))
-		ports = append(ports, p)
-	}
-	if len(hosts) > 0 {
-		pairs = append(pairs, pair{"host", strings.Join(hosts, ",")})
-		if strings.Join(ports, "") != "" {
-			pairs = append(pairs, pair{"port", strings.Join(ports, ",")})
-		}
-	}
-	if u.User != nil {
-		pairs = append(pairs, pair{"user", u.User.Username()})
-		if pw, ok := u.User.Password(); ok {
-			pairs = append(pairs, pair{"password", pw})
-		}
-	}
-	if db := strings.TrimPrefix(u.Path, "/"); db != "" {
-		pairs = append(pairs, pair{"dbname", db})
-	}
-	for _, kv := range strings.Split(u.RawQuery, "&") {
-		if kv == "" {
-			continue
-		}
-		k, v, _ := strings.Cut(kv, "=")
-		k, err1 := url.PathUnescape(k)
-		v, err2 := url.PathUnescape(v)
-		if err1 != nil || err2 != nil {
-			return nil, errors.New("bad escape in the query")
-		}
-		pairs = append(pairs, pair{k, v})
-	}
-	return pairs, nil
 }

@@ -2,3 +2,11 @@ package pg
 
 // PinSQL is what Connect sends after a login without options.
 func PinSQL() string { return pinSQL(sessionParams()) }
+
+// ParseDSNIn is ParseDSN in another environment.
+func ParseDSNIn(s string, variables map[string]string, home string) (DSN, error) {
+	return parseDSN(s, environment{variable: func(name string) string { return variables[name] }, home: home})
+}
+
+// NameMatches compares a certificate's name with a host's.
+var NameMatches = nameMatches

@@ -6,33 +6,16 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// hostaddrKey is the parameter of libpq (PostgreSQL documentation 34.1.2) that
-// says where to connect, while host still says whose certificate is expected and
-// which name is sent along. The driver does not know it.
-const hostaddrKey = "hostaddr"
-
-// parseDriver is the driver's reading of a connection string, with hostaddr
-// taken out of it.
-func parseDriver(s string) (cfg *pgx.ConnConfig, hostaddr string, err error) {
-	if cfg, err = pgx.ParseConfig(s); err != nil {
-		return nil, "", err
-	}
-	if hostaddr = cfg.RuntimeParams[hostaddrKey]; hostaddr == "" {
-		hostaddr = os.Getenv("PGHOSTADDR")
-	}
-	delete(cfg.RuntimeParams, hostaddrKey)
-	return cfg, hostaddr, nil
-}
-
 // places makes cfg connect to the addresses of hostaddr, one for each of its
-// hosts, and returns the first.
+// hosts, and returns the first. The parameter of libpq says where to connect, while
+// host still says whose certificate is expected and which name is sent along; the
+// driver does not know it.
 func places(cfg *pgx.ConnConfig, hostaddr string) (string, error) {
 	type place struct {
 		host string
@@ -69,13 +52,4 @@ func places(cfg *pgx.ConnConfig, hostaddr string) (string, error) {
 		return lookup(ctx, host)
 	}
 	return addrs[0], nil
-}
-
-// namesHost reports whether a connection string, or the environment, gives a host.
-func namesHost(s string) bool {
-	if os.Getenv("PGHOST") != "" || os.Getenv("PGSERVICE") != "" {
-		return true
-	}
-	pairs, err := conninfoPairs(s)
-	return err != nil || slices.ContainsFunc(pairs, func(p pair) bool { return p.key == "host" || p.key == "service" })
 }

@@ -27,7 +27,7 @@ func IsNeon(host string) bool {
 // the channel. The strings that Neon's console shows say sslmode=require, which by itself would believe any certificate.
 // Left as they are: sslmode=disable, which Neon refuses itself, verify-ca with roots of one's own, and
 // channel_binding=disable.
-func harden(cfg *pgx.ConnConfig) {
+func harden(cfg *pgx.ConnConfig, mode string) {
 	var same *tls.Config // of a later try at the first host: sslmode=allow begins without TLS
 	rest := cfg.Fallbacks[:0:0]
 	for _, f := range cfg.Fallbacks {
@@ -37,7 +37,7 @@ func harden(cfg *pgx.ConnConfig) {
 		case f.TLSConfig == nil && !only(cfg, f):
 			continue
 		default:
-			f.TLSConfig = verified(f.TLSConfig, f.Host)
+			f.TLSConfig = verified(f.TLSConfig, f.Host, mode)
 			if first && cfg.TLSConfig == nil {
 				same = f.TLSConfig
 				continue
@@ -52,7 +52,7 @@ func harden(cfg *pgx.ConnConfig) {
 	if cfg.TLSConfig == nil {
 		cfg.TLSConfig = same
 	}
-	cfg.TLSConfig = verified(cfg.TLSConfig, cfg.Host)
+	cfg.TLSConfig = verified(cfg.TLSConfig, cfg.Host, mode)
 	if cfg.TLSConfig != nil && cfg.ChannelBinding == "prefer" {
 		cfg.ChannelBinding = "require"
 	}
@@ -72,14 +72,14 @@ func only(cfg *pgx.ConnConfig, f *pgconn.FallbackConfig) bool {
 }
 
 // verified returns the configuration with verification on.
-func verified(t *tls.Config, host string) *tls.Config {
+func verified(t *tls.Config, host, mode string) *tls.Config {
 	if t == nil {
 		return nil
 	}
 	t = t.Clone()
 	t.ServerName = strings.TrimSuffix(host, ".")
 	t.MinVersion = max(t.MinVersion, tls.VersionTLS12)
-	if t.VerifyPeerCertificate == nil {
+	if t.VerifyConnection == nil || mode == "verify-full" {
 		t.InsecureSkipVerify = false
 	}
 	return t

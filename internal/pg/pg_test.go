@@ -139,6 +139,8 @@ func TestConnectPinsTheSession(t *testing.T) {
 	require.Equal(t, `a b\c`, pgtest.Value(t, conn, "SELECT current_setting('crossfade.key')"))
 	require.Equal(t, "crossfade probe", pgtest.Value(t, conn, "SELECT current_setting('application_name')"))
 	require.Equal(t, "UTC", pgtest.Value(t, conn, "SELECT current_setting('TimeZone')"))
+	named := mustDSN(t, mustInfo(dsn)+" password='"+dsn.Password()+"' application_name='of the team'")
+	require.Equal(t, "crossfade probe (of the team)", pgtest.Value(t, pgtest.Conn(t, named, pg.WithName("probe")), "SELECT current_setting('application_name')"))
 
 	repl, err := pg.ConnectReplication(context.Background(), dsn)
 	require.NoError(t, err)

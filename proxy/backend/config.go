@@ -34,6 +34,9 @@ type Config struct {
 	Database       string     // empty for the user's name
 	Params         []wire.Param
 	ConnectTimeout time.Duration // from dial to ReadyForQuery; 0 means DefaultConnectTimeout
+	Dialer         *net.Dialer   // opens the socket; nil for one with keepalives
+	// AllowsAuth reports whether the server may ask for a method of authentication, in libpq's words; nil for any.
+	AllowsAuth func(method string) bool
 }
 
 // Validate says what is missing.

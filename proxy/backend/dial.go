@@ -96,7 +96,10 @@ func open(ctx context.Context, c Config) (net.Conn, error) {
 	if c.local() {
 		network = "unix"
 	}
-	d := net.Dialer{KeepAlive: keepAlive} // TCP_NODELAY is Go's default
+	d := c.Dialer
+	if d == nil {
+		d = &net.Dialer{KeepAlive: keepAlive} // TCP_NODELAY is Go's default
+	}
 	return d.DialContext(ctx, network, c.Address)
 }
 

@@ -119,11 +119,29 @@ func (l *loginState) send(b []byte) error {
 	return nil
 }
 
+// methodOf is libpq's word for what the server asks for, "" for what is refused in any case.
+func methodOf(a wire.Auth) string {
+	switch a.Kind {
+	case wire.AuthSASL:
+		return "scram-sha-256"
+	case wire.AuthMD5:
+		return "md5"
+	case wire.AuthCleartext:
+		return "password"
+	case wire.AuthOK:
+		return "none"
+	}
+	return ""
+}
+
 // authenticate answers the server's request and ends with its AuthenticationOk.
 func (l *loginState) authenticate(ctx context.Context) error {
 	a, err := l.request()
 	if err != nil {
 		return err
+	}
+	if method := methodOf(a); method != "" && l.cfg.AllowsAuth != nil && !l.cfg.AllowsAuth(method) {
+		return fmt.Errorf("require_auth does not let the server ask for %s", method)
 	}
 	bound := false
 	switch a.Kind {

@@ -169,6 +169,22 @@ func TestLogIn(t *testing.T) {
 			require.Len(t, conn.Key, 4)
 		})
 	}
+	t.Run("require_auth", func(t *testing.T) {
+		t.Parallel()
+		for user, method := range map[string]string{"u_scram": "scram-sha-256", "u_md5": "md5", "u_trust": "none"} {
+			for _, allowed := range []bool{true, false} {
+				cfg := base
+				cfg.User = user
+				cfg.AllowsAuth = func(m string) bool { return (m == method) == allowed }
+				_, err := dial(t, cfg)
+				if allowed {
+					require.NoError(t, err, user)
+				} else {
+					require.ErrorContains(t, err, "require_auth does not let the server ask for "+method)
+				}
+			}
+		}
+	})
 	t.Run("unix socket", func(t *testing.T) {
 		t.Parallel()
 		cfg := base

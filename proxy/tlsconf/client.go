@@ -163,7 +163,7 @@ func (c Client) Handshake(ctx context.Context, conn net.Conn, host string) (*tls
 		return nil, errors.New("begin TLS: sslmode is disable")
 	}
 	cfg := c.Config.Clone()
-	if cfg.ServerName == "" {
+	if cfg.ServerName == "" && !cfg.InsecureSkipVerify { // where it is true, no name is a wish: sslsni=0
 		cfg.ServerName = host
 	}
 	if cfg.MinVersion == 0 {

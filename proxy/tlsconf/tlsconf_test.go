@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -207,5 +208,26 @@ func TestFromPgx(t *testing.T) {
 		if want.Mode == tlsconf.VerifyFull {
 			require.Equal(t, cfg.Host, got.Config.ServerName, "SNI")
 		}
+	}
+}
+
+// sslsni=0 leaves the template without a name, and nothing is put in its place.
+func TestNoNameIsSentWhereNoneIsWanted(t *testing.T) {
+	t.Parallel()
+	for name, cfg := range map[string]*tls.Config{"": {InsecureSkipVerify: true}, "h.example": {InsecureSkipVerify: true, ServerName: "h.example"}, "host.example": {}} {
+		a, b := net.Pipe()
+		sent := make(chan string, 1)
+		go func() {
+			server := tls.Server(b, &tls.Config{GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+				sent <- h.ServerName
+				return nil, errors.New("seen")
+			}})
+			_ = server.Handshake()
+			_ = b.Close()
+		}()
+		_, err := tlsconf.Client{Mode: tlsconf.Require, Config: cfg}.Handshake(t.Context(), a, "host.example")
+		require.Error(t, err)
+		require.Equal(t, name, <-sent)
+		_ = a.Close()
 	}
 }
