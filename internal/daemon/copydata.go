@@ -141,7 +141,7 @@ func emptyAgain(ctx context.Context, target *pgx.Conn, tell func(string)) error 
 	if _, err := journal.DropFence(ctx, target, defaultLockTimeout, journal.Together); err != nil { // it stops TRUNCATE as well
 		return err
 	}
-	rows, err := target.Query(ctx, `SELECT nsp, rel FROM crossfade.relation WHERE state <> 'pending' ORDER BY nsp, rel`)
+	rows, err := target.Query(ctx, `SELECT nsp, rel FROM crossfade.relation WHERE state <> 'pending' OR via_rel <> '' ORDER BY nsp, rel`)
 	if err != nil {
 		return fmt.Errorf("read what was copied: %w", err)
 	}

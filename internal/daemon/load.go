@@ -164,6 +164,9 @@ func (m *migration) copyTables(ctx context.Context, held *snapshot.Holder) error
 		}
 		tables = append(tables, copy.Table{OID: r.OID, Name: r.Name(), Columns: r.CopyColumns(), Binary: r.BinarySafe, Key: followedKey(r)})
 	}
+	if err := m.routed(ctx, tables); err != nil {
+		return err
+	}
 	m.mu.Lock()
 	onCopied := m.onCopied
 	m.mu.Unlock()

@@ -120,6 +120,11 @@ func (d *daemon) catchUp(ctx context.Context) (apply.Config, error) {
 		return apply.Config{}, err
 	}
 	seen, err := apply.LoadSnapshots(ctx, conn)
+	var routes map[uint32]pg.Name
+	if err == nil {
+		routes, err = apply.LoadRoutes(ctx, conn)
+		d.migration.setRoutes(routes)
+	}
 	if err == nil {
 		err = d.cover.load(ctx, conn)
 	}
@@ -140,7 +145,7 @@ func (d *daemon) catchUp(ctx context.Context) (apply.Config, error) {
 		}
 	}
 	cfg := d.applyConfig()
-	cfg.Snapshots, cfg.Copied = seen, map[uint32]apply.Copied{}
+	cfg.Snapshots, cfg.Routes, cfg.Copied = seen, routes, map[uint32]apply.Copied{}
 	for _, t := range was.Tables {
 		cfg.Copied[t.OID] = apply.Copied{Name: t.Table, Columns: t.Columns}
 	}

@@ -41,14 +41,15 @@ type migration struct {
 	mu          sync.Mutex
 	phase       journal.Phase
 	copier      *copy.Copier
-	past        control.Copy      // of earlier starts: restarts and repairs only
-	plan        *schema.Plan      // of the kept archive
-	dumped      map[uint32]bool   // oids of the tables in it; one that was made later is not on the target
-	withoutData map[uint32]bool   // tables and sequences that come without what is in them
-	catalog     *catalog.Database // the source's, as old as the archive or read again
-	version     int               // the target's major version
-	rewrite     *schema.Rewrite   // what is changed in the archive's definitions, once it is known
-	findings    []schema.Finding  // what was left out, by this start
+	routes      map[uint32]pg.Name // leaves that are written through a partitioned table
+	past        control.Copy       // of earlier starts: restarts and repairs only
+	plan        *schema.Plan       // of the kept archive
+	dumped      map[uint32]bool    // oids of the tables in it; one that was made later is not on the target
+	withoutData map[uint32]bool    // tables and sequences that come without what is in them
+	catalog     *catalog.Database  // the source's, as old as the archive or read again
+	version     int                // the target's major version
+	rewrite     *schema.Rewrite    // what is changed in the archive's definitions, once it is known
+	findings    []schema.Finding   // what was left out, by this start
 }
 
 // sessions of the run: on the source plain, on the target with the run's key.

@@ -62,6 +62,7 @@ func (m *migration) tables() []verify.Table {
 		return nil
 	}
 	var out []verify.Table
+	var oids []uint32
 	for _, r := range m.catalog.Relations {
 		if r.Kind != 'r' {
 			continue
@@ -72,9 +73,9 @@ func (m *migration) tables() []verify.Table {
 				t.Columns = append(t.Columns, c.Name)
 			}
 		}
-		out = append(out, t)
+		out, oids = append(out, t), append(oids, r.OID)
 	}
-	return out
+	return m.together(out, oids)
 }
 
 // whole are the figures of a copy that an earlier start has ended.

@@ -54,7 +54,7 @@ func (m *migration) remedy(err error) (what string, goesOn bool) {
 // attempt can follow them.
 func startsOver(err error) bool {
 	return errors.As(err, new(*stream.SlotAdvancedError)) || errors.As(err, new(*stream.SlotGoneError)) ||
-		errors.As(err, new(*stream.SourceRewoundError)) || errors.As(err, new(*apply.RenamedError))
+		errors.As(err, new(*stream.SourceRewoundError)) || errors.As(err, new(*apply.RenamedError)) || errors.As(err, new(*apply.ScatteredError))
 }
 
 // explained adds the remedy to an error with which a command ends.

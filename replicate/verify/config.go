@@ -24,11 +24,21 @@ const (
 	DefaultPatience = 10 * time.Minute
 )
 
-// Table is one relation that holds rows, on both sides.
+// Table is one relation that holds rows, on both sides, or a partitioned table whose
+// leaves are compared as one, since a row may be in another leaf of the other side.
 type Table struct {
 	Name    pg.Name
-	Columns []string // all that are compared, stored generated ones included
-	Key     []string // of the primary key or replica identity; may be empty
+	Leaves  []pg.Name // of a partitioned table, on both sides; nil for the table itself
+	Columns []string  // all that are compared, stored generated ones included
+	Key     []string  // of the primary key or replica identity; may be empty
+}
+
+// files are the relations that hold the table's rows.
+func (t Table) files() []pg.Name {
+	if t.Leaves != nil {
+		return t.Leaves
+	}
+	return []pg.Name{t.Name}
 }
 
 // Config says what is compared, and how hard.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
 
@@ -40,7 +41,7 @@ func (w *worker) sample(ctx context.Context, c *comparison) ([]Difference, error
 		err := w.persist(ctx, func() (err error) {
 			conn, err := w.connAt(ctx, at)
 			if err == nil {
-				tables[at], provable, err = s.buckets(ctx, conn, c.table, c.seen[at], n)
+				tables[at], provable, err = s.allBuckets(ctx, conn, c.table, c.seen[at], n)
 			}
 			return err
 		})
@@ -54,7 +55,7 @@ func (w *worker) sample(ctx context.Context, c *comparison) ([]Difference, error
 		err := w.persist(ctx, func() (err error) {
 			conn, err := w.connAt(ctx, at)
 			if err == nil {
-				rows[at], err = s.fetch(ctx, conn, c.table, c.seen[at], n, differing)
+				rows[at], err = s.fetchAll(ctx, conn, c.table, c.seen[at], n, differing)
 			}
 			return err
 		})
@@ -93,10 +94,34 @@ func (s *side) bucketOf(t Table, r relation, n int64) string {
 	return fmt.Sprintf("(%s OPERATOR(pg_catalog.&) %d) OPERATOR(pg_catalog.%%) %d", hash(s.key(t, r)), int64(1)<<62-1, n)
 }
 
+// allBuckets adds up the buckets of the table's files.
+func (s *side) allBuckets(ctx context.Context, conn *pgx.Conn, t Table, files []relation, n int64) (map[int64]bucket, bool, error) {
+	all := map[int64]bucket{}
+	for _, r := range files {
+		found, provable, err := s.buckets(ctx, conn, t, r, n)
+		if err != nil || !provable {
+			return nil, false, err
+		}
+		for at, b := range found {
+			if old, ok := all[at]; ok {
+				var sum, more big.Int
+				_, first := sum.SetString(old.sum, 10)
+				_, second := more.SetString(b.sum, 10)
+				if !first || !second {
+					return nil, false, fmt.Errorf("sum of hashes %q or %q is no number", old.sum, b.sum)
+				}
+				b = bucket{rows: old.rows + b.rows, sum: sum.Add(&sum, &more).String()}
+			}
+			all[at] = b
+		}
+	}
+	return all, true, nil
+}
+
 func (s *side) buckets(ctx context.Context, conn *pgx.Conn, t Table, r relation, n int64) (map[int64]bucket, bool, error) {
 	found := map[int64]bucket{}
 	sql := fmt.Sprintf("SELECT %s, pg_catalog.count(*), %s FROM ONLY %s GROUP BY 1",
-		s.bucketOf(t, r, n), written("pg_catalog.sum("+hash(s.row(t.Columns, r))+")"), t.Name)
+		s.bucketOf(t, r, n), written("pg_catalog.sum("+hash(s.row(t.Columns, r))+")"), r.name)
 	provable, err := s.read(ctx, conn, r, func(row pgx.Rows) error {
 		var at int64
 		var b bucket
@@ -125,6 +150,22 @@ func differingBuckets(from, to map[int64]bucket) []int64 {
 	return differing[:min(len(differing), fetchBuckets)]
 }
 
+// fetchAll is fetch of all the table's files.
+func (s *side) fetchAll(ctx context.Context, conn *pgx.Conn, t Table, files []relation, n int64, which []int64) (map[string][]string, error) {
+	all := map[string][]string{}
+	for _, r := range files {
+		found, err := s.fetch(ctx, conn, t, r, n, which)
+		if err != nil || found == nil {
+			return nil, err
+		}
+		for key, rows := range found {
+			all[key] = append(all[key], rows...)
+			slices.Sort(all[key])
+		}
+	}
+	return all, nil
+}
+
 // fetch returns, per key of the buckets, the hashes of its rows, ordered. For a
 // table without a key the place of the row is put behind its hash.
 func (s *side) fetch(ctx context.Context, conn *pgx.Conn, t Table, r relation, n int64, which []int64) (map[string][]string, error) {
@@ -134,7 +175,7 @@ func (s *side) fetch(ctx context.Context, conn *pgx.Conn, t Table, r relation, n
 		place = "pg_catalog.format(' at the " + s.name + ": ctid %s', ctid)"
 	}
 	sql := fmt.Sprintf("SELECT %s, %s, %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.int8[]) ORDER BY 1, 2 LIMIT %d",
-		s.key(t, r), written(hash(s.row(t.Columns, r))), place, t.Name, s.bucketOf(t, r, n), fetchRows)
+		s.key(t, r), written(hash(s.row(t.Columns, r))), place, r.name, s.bucketOf(t, r, n), fetchRows)
 	provable, err := s.read(ctx, conn, r, func(row pgx.Rows) error {
 		var key, sum, at string
 		if err := row.Scan(&key, &sum, &at); err != nil {

@@ -38,6 +38,7 @@ func (s *side) open(ctx context.Context) (*pgx.Conn, error) {
 
 // relation is what a snapshot saw of a table.
 type relation struct {
+	name          pg.Name
 	oid, filenode uint32
 	bytes, blocks int64
 	heap          bool
@@ -61,9 +62,11 @@ func (s *side) lookBy(ctx context.Context, conn *pgx.Conn, tables []Table, block
 	if err := s.holder.Begin(ctx, conn, s.lock); err != nil {
 		return nil, err
 	}
-	nsps, rels := make([]string, len(tables)), make([]string, len(tables))
-	for i, t := range tables {
-		nsps[i], rels[i] = t.Name.Schema, t.Name.Name
+	var nsps, rels []string
+	for _, t := range tables {
+		for _, name := range t.files() {
+			nsps, rels = append(nsps, name.Schema), append(rels, name.Name)
+		}
 	}
 	found := map[pg.Name]relation{}
 	rows, err := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text, c.oid, c.relfilenode,
@@ -80,7 +83,7 @@ func (s *side) lookBy(ctx context.Context, conn *pgx.Conn, tables []Table, block
 		var block int64
 		var floats []string
 		_, err = pgx.ForEachRow(rows, []any{&name.Schema, &name.Name, &r.oid, &r.filenode, &r.blocks, &block, &r.heap, &floats}, func() error {
-			r.bytes, r.floats = r.blocks*block, map[string]string{}
+			r.name, r.bytes, r.floats = name, r.blocks*block, map[string]string{}
 			for _, f := range floats {
 				cut := strings.LastIndex(f, " ")
 				r.floats[f[:cut]] = f[cut+1:]

@@ -65,7 +65,7 @@ func (v *Verifier) Run(ctx context.Context, f *Frozen) (Report, error) {
 // comparison is one table on its way.
 type comparison struct {
 	table  Table
-	seen   [2]relation
+	seen   [2][]relation // of the table's files, in their order
 	sides  [2]tally
 	result Result
 
@@ -80,9 +80,10 @@ type tally struct {
 	notTheSame bool // the file is not the snapshot's
 }
 
-// part is a range of blocks of one side; hi -1 is the end.
+// part is a range of blocks of one file of one side; hi -1 is the end.
 type part struct {
 	c      *comparison
+	file   int
 	lo, hi int64
 }
 
@@ -126,7 +127,9 @@ func (v *Verifier) plan(ctx context.Context, sides [2]*side) ([]*comparison, err
 			return nil, err
 		}
 		for _, c := range work {
-			c.seen[at] = found[c.table.Name]
+			for _, name := range c.table.files() {
+				c.seen[at] = append(c.seen[at], found[name])
+			}
 		}
 	}
 	for _, s := range sides {
@@ -136,16 +139,19 @@ func (v *Verifier) plan(ctx context.Context, sides [2]*side) ([]*comparison, err
 }
 
 // parts cuts one side of a comparison.
-func (v *Verifier) parts(s *side, c *comparison, r relation) []part {
+func (v *Verifier) parts(s *side, c *comparison, files []relation) []part {
 	var parts []part
-	lo := int64(0)
-	if s.ranges && r.heap && r.blocks > 0 {
-		step := max(v.cfg.ChunkBytes*r.blocks/max(r.bytes, 1), 1)
-		for ; lo+step < r.blocks; lo += step {
-			parts = append(parts, part{c, lo, lo + step})
+	for i, r := range files {
+		lo := int64(0)
+		if s.ranges && r.heap && r.blocks > 0 {
+			step := max(v.cfg.ChunkBytes*r.blocks/max(r.bytes, 1), 1)
+			for ; lo+step < r.blocks; lo += step {
+				parts = append(parts, part{c, i, lo, lo + step})
+			}
 		}
+		parts = append(parts, part{c, i, lo, -1})
 	}
-	return append(parts, part{c, lo, -1})
+	return parts
 }
 
 // read runs the workers of both sides until every part is read.
@@ -192,17 +198,20 @@ func (v *Verifier) read(ctx context.Context, sides [2]*side, work []*comparison)
 
 // settleUnread judges a table that one of the snapshots does not have.
 func (v *Verifier) settleUnread(c *comparison) bool {
-	missing := ""
-	switch {
-	case c.seen[0].oid == 0:
-		missing = "source"
-	case c.seen[1].oid == 0:
-		missing = "target"
-	default:
-		return false
+	for at, missing := range []string{"source", "target"} {
+		for i, name := range c.table.files() {
+			if c.seen[at][i].oid != 0 {
+				continue
+			}
+			what := "the table"
+			if c.table.Leaves != nil {
+				what = "partition " + name.Display()
+			}
+			v.settle(c, Different, what+" does not exist at the "+missing)
+			return true
+		}
 	}
-	v.settle(c, Different, "the table does not exist at the "+missing)
-	return true
+	return false
 }
 
 func (v *Verifier) settle(c *comparison, verdict Verdict, reason string) {
@@ -283,7 +292,7 @@ func (w *worker) work(ctx context.Context, next <-chan part) error {
 
 // tally reads one part: the number of its rows and the sum of their hashes.
 func (w *worker) tally(ctx context.Context, p part) (rows int64, sum big.Int, same bool, err error) {
-	r := p.c.seen[w.at]
+	r := p.c.seen[w.at][p.file]
 	where := ""
 	switch {
 	case p.hi >= 0:
@@ -292,7 +301,7 @@ func (w *worker) tally(ctx context.Context, p part) (rows int64, sum big.Int, sa
 		where = fmt.Sprintf(" WHERE ctid >= '(%d,0)'::pg_catalog.tid", p.lo)
 	}
 	sql := fmt.Sprintf("SELECT pg_catalog.count(*), %s FROM ONLY %s%s",
-		written("coalesce(pg_catalog.sum("+hash(w.row(p.c.table.Columns, r))+"), 0)"), p.c.table.Name, where)
+		written("coalesce(pg_catalog.sum("+hash(w.row(p.c.table.Columns, r))+"), 0)"), r.name, where)
 	same, err = w.read(ctx, w.conn, r, func(row pgx.Rows) error {
 		var text string
 		if err := row.Scan(&rows, &text); err != nil {

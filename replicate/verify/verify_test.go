@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -250,4 +251,42 @@ func TestCastsOfUsersAreNotUsed(t *testing.T) {
 	require.Equal(t, []Difference{{"(5,p)", "changed"}}, r.Tables[0].Keys)
 	require.Equal(t, Different, r.Tables[1].Verdict)
 	require.Len(t, r.Tables[1].Keys, 2)
+}
+
+// A row of a tree may be in another leaf of the other side.
+func TestATreeIsComparedAsOne(t *testing.T) {
+	t.Parallel()
+	const tree = `CREATE TABLE public.tree (id int PRIMARY KEY, v text, f float8) PARTITION BY RANGE (id);
+		CREATE TABLE public.tree_0 PARTITION OF public.tree FOR VALUES FROM (0) TO (%s); CREATE TABLE public.tree_1 (f float8, v text, id int NOT NULL);
+		ALTER TABLE public.tree ATTACH PARTITION public.tree_1 FOR VALUES FROM (%[1]s) TO (MAXVALUE);
+		INSERT INTO public.tree SELECT i, md5(i::text), i / 7.0 FROM generate_series(1, 9000) i`
+	public := func(name string) pg.Name { return pg.Name{Schema: "public", Name: name} }
+	for name, c := range map[string]struct {
+		sql  string
+		want []Difference
+	}{
+		"equal":   {"", nil},
+		"changed": {"UPDATE public.tree SET v = '' WHERE id = 4000", []Difference{{"(4000)", "changed"}}},
+		"gone":    {"DELETE FROM public.tree WHERE id = 10", []Difference{{"(10)", "missing"}}},
+		"leaf":    {"DROP TABLE public.tree_0", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			pgtest.Exec(t, f.source, fmt.Sprintf(tree, "3000"))
+			pgtest.Exec(t, f.target, fmt.Sprintf(tree, "5000"))
+			f.cfg.Tables = []Table{{Name: public("tree"), Leaves: []pg.Name{public("tree_0"), public("tree_1")}, Columns: []string{"id", "v", "f"}, Key: []string{"id"}}}
+			if c.sql != "" {
+				pgtest.Exec(t, f.target, c.sql)
+			}
+			r := f.run(f.freeze())
+			require.Equal(t, c.sql == "", r.OK(), "%+v", r)
+			require.Equal(t, c.want, r.Tables[0].Keys)
+			if name == "leaf" {
+				require.Equal(t, "partition public.tree_0 does not exist at the target", r.Tables[0].Reason)
+				return
+			}
+			require.EqualValues(t, 9000, r.Tables[0].FromRows)
+		})
+	}
 }
