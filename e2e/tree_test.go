@@ -33,12 +33,12 @@ func TestATreeThatTheTargetRoutesOtherwiseIsCopiedFollowedAndCompared(t *testing
 	require.NotEqual(t, pgtest.Value(t, source, leaf), pgtest.Value(t, target, leaf), "the sides route alike, and the test shows nothing")
 	require.Equal(t, "tree_new tree_new tree_new", pgtest.Value(t, target, `SELECT string_agg(via_rel, ' ') FROM crossfade.relation WHERE via_rel <> ''`))
 
+	pgtest.Exec(t, source, `DELETE FROM public.tree WHERE id % 17 = 0; UPDATE public.tree SET day = day + 300 WHERE id % 13 = 0`)
 	b := keepBusy([]*pgx.Conn{application(t, p, longestWait)}, func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, `WITH moved AS (UPDATE public.tree SET m = (enum_range(NULL::public.mood))[1 + (id + length(v)) % 12], v = v || '.' WHERE id % 100 = (SELECT count(*) FROM public.tree) % 100 RETURNING id)
 			INSERT INTO public.tree SELECT 10000 + count(*) + (SELECT max(id) FROM public.tree), 'c', '2021-01-01', 'new' FROM moved`)
 		return err
 	})
-	pgtest.Exec(t, source, `DELETE FROM public.tree WHERE id % 17 = 0; UPDATE public.tree SET day = day + 300 WHERE id % 13 = 0`)
 	r := p.cutover()
 	require.Equal(t, "switched", r.Outcome, r.Reason)
 	p.awaitWhole()
