@@ -106,5 +106,8 @@ func (m *migration) shut(ctx context.Context, target *pgx.Conn) error {
 	if m.oneShot() {
 		pick = func(n pg.Name) bool { return m.catalog.Lookup(n) != nil }
 	}
-	return journal.PrepareFenceOf(ctx, target, m.lockTimeout, true, journal.Together, pick)
+	if err := journal.PrepareFenceOf(ctx, target, m.lockTimeout, true, journal.Together, pick); err != nil {
+		return err
+	}
+	return journal.Seal(ctx, target)
 }

@@ -47,6 +47,7 @@ type daemon struct {
 	guard       *guard
 	watchlist   *watchlist
 	views       *matViews
+	strangers   strangers
 	watching    *link // of the monitor
 	marking     *link // to the target, for what is kept there
 

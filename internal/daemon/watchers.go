@@ -18,6 +18,7 @@ func (d *daemon) watchers() []watcher {
 		{name: "tables", fenced: true, ask: d.cover.ask},
 		{name: "materialised views", fenced: true, ask: d.views.ask},
 		{name: "jobs", fenced: true, ask: d.migration.askJobs},
+		{name: "strangers at the target", fenced: true, ask: d.strangers.ask},
 		{name: "publication", fenced: true, early: true, ask: d.members.ask},
 	}
 }

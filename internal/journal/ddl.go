@@ -188,6 +188,11 @@ CREATE TABLE crossfade.job (
 	port integer NOT NULL,
 	done boolean NOT NULL DEFAULT false
 );
+CREATE TABLE crossfade.seal (
+	relid oid PRIMARY KEY,
+	trigger oid NOT NULL,
+	version text NOT NULL
+);
 CREATE TABLE crossfade.pin (
 	role text NOT NULL,
 	name text NOT NULL,

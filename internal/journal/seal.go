@@ -1,0 +1,65 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+)
+
+// Seal remembers the fence triggers as they are, each with the transaction that has
+// written its row in pg_trigger: one that is disabled, dropped or made again later is
+// another one, even if it looks the same. Triggers that are sealed already stay so.
+func Seal(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `INSERT INTO crossfade.seal (relid, trigger, version)
+		SELECT t.tgrelid, t.oid, t.xmin::text FROM pg_catalog.pg_trigger t WHERE t.tgname = $1 AND NOT t.tgisinternal ON CONFLICT DO NOTHING`, FenceTrigger)
+	if err != nil {
+		return fmt.Errorf("seal the fence: %w", err)
+	}
+	return nil
+}
+
+// Unsealed reports whether the fence is shut, and lists the tables whose trigger is not the
+// one that was sealed any more; tables that were dropped are not among them.
+func Unsealed(ctx context.Context, conn *pgx.Conn) (shut bool, touched []pg.Name, err error) {
+	err = conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.bool_or(p.prosrc LIKE '%RAISE EXCEPTION%'), false) FROM pg_catalog.pg_proc p
+		WHERE p.oid = pg_catalog.to_regprocedure('crossfade.fence()')`).Scan(&shut)
+	if err != nil {
+		return false, nil, fmt.Errorf("read the fence: %w", err)
+	}
+	rows, err := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text
+		FROM crossfade.seal s
+		JOIN pg_catalog.pg_class c ON c.oid = s.relid
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = s.relid AND t.oid = s.trigger
+		WHERE t.oid IS NULL OR t.xmin::text <> s.version OR t.tgenabled <> 'A' ORDER BY 1, 2`)
+	if err != nil {
+		return false, nil, fmt.Errorf("look at the seal of the fence: %w", err)
+	}
+	touched, err = pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
+	if err != nil {
+		return false, nil, fmt.Errorf("look at the seal of the fence: %w", err)
+	}
+	return shut, touched, nil
+}
+
+// Writing lists the sessions of this database that are in a transaction that has written,
+// and are not Crossfade's.
+func Writing(ctx context.Context, conn *pgx.Conn) ([]Writer, error) {
+	rows, err := conn.Query(ctx, `SELECT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(a.client_addr::text, ''),
+			pg_catalog.to_char(a.xact_start, 'HH24:MI:SS')
+		FROM pg_catalog.pg_stat_activity a
+		WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid() AND a.backend_xid IS NOT NULL
+			AND a.backend_type NOT IN ('walsender', 'parallel worker', 'autovacuum worker') AND a.application_name NOT LIKE 'crossfade%'
+		ORDER BY a.pid`)
+	if err != nil {
+		return nil, fmt.Errorf("look for sessions that write: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Writer])
+	if err != nil {
+		return nil, fmt.Errorf("look for sessions that write: %w", err)
+	}
+	return found, nil
+}
