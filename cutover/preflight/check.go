@@ -117,6 +117,7 @@ func (p *Preflight) Checks() []Check {
 		{"event triggers", p.checkEventTriggers},
 		{"workers", p.checkWorkers},
 		{"materialised views", p.checkMatViews},
+		{"partitions", p.checkPartitions},
 		{"unlogged tables", p.checkUnlogged},
 		{"large objects", p.checkLargeObjects},
 		{"prepared transactions", p.checkPrepared},

@@ -12,8 +12,8 @@
 // # Invariants
 //
 //   - Checks read the catalogs and change nothing, on either side. The probe for
-//     replication opens a walsender session and closes it again; the probe for
-//     room writes some pages to the target and rolls back.
+//     replication opens a walsender session and closes it again; the probes for
+//     room and for the bounds of partitions write to the target and roll back.
 //   - Every blocker and warning has a remedy that can be typed.
 //   - Codes are stable: scripts rely on them. An object is named as
 //     schema.name; statements in remedies quote names.

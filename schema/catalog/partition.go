@@ -93,12 +93,12 @@ LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid = c.collnamespace
 WHERE p.partrelid = ANY ($1::pg_catalog.oid[]) ORDER BY p.partrelid, k.ord`
 }
 
-// hashProbe is a value that servers whose hash functions agree have in common.
-const hashProbe = `SELECT pg_catalog.format('%s %s %s %s', pg_catalog.hashtextextended('Crossfade', 1), pg_catalog.hashint8extended(4886718345, 1),
+// probeQuery gives a value that servers whose hash functions agree have in common.
+const probeQuery = `SELECT pg_catalog.format('%s %s %s %s', pg_catalog.hashtextextended('Crossfade', 1), pg_catalog.hashint8extended(4886718345, 1),
 	pg_catalog.hashfloat8extended(0.1, 1), pg_catalog.hash_numeric_extended(12.340, 1))`
 
 func (r *reader) partitions(ctx context.Context) error {
-	if err := r.conn.QueryRow(ctx, hashProbe).Scan(&r.db.HashProbe); err != nil {
+	if err := r.conn.QueryRow(ctx, probeQuery).Scan(&r.db.HashProbe); err != nil {
 		return err
 	}
 	return each(ctx, r.conn, partitionsQuery(r.db.Version), []any{r.oids()}, func(row pgx.CollectableRow) error {
@@ -189,4 +189,77 @@ func (r *Relation) routesOtherwise(sameHashes bool, order func(*Relation, int) s
 		}
 	}
 	return ""
+}
+
+const treesQuery = `
+SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relispartition, coalesce(i.inhparent, 0)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid AND c.relispartition
+WHERE (c.relkind = 'p' OR c.relkind IN ('r', 'f') AND c.relispartition) AND c.relpersistence <> 't' AND ` + UserSchema + `
+ORDER BY 2, 3`
+
+// ReadTrees reads the partitioned tables and their partitions, foreign ones (kind 'f')
+// too, as far as Routes needs them. It takes no lock on them.
+func ReadTrees(ctx context.Context, conn *pgx.Conn) (*Database, error) {
+	r := reader{conn: conn, db: &Database{}}
+	err := r.inTransaction(ctx, func(ctx context.Context) error {
+		if err := r.database(ctx); err != nil {
+			return err
+		}
+		err := each(ctx, conn, treesQuery, nil, func(row pgx.CollectableRow) error {
+			var rel Relation
+			var kind string
+			if err := row.Scan(&rel.OID, &rel.Schema, &rel.Rel, &kind, &rel.Partition, &rel.Parent); err != nil {
+				return err
+			}
+			rel.Kind = first(kind)
+			r.db.Relations = append(r.db.Relations, &rel)
+			return nil
+		})
+		r.db.Index()
+		if err != nil || len(r.db.Relations) == 0 {
+			return err
+		}
+		return r.partitions(ctx)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read partitioned tables: %w", err)
+	}
+	return r.db, nil
+}
+
+// ReadOrders tells of a server, on which the source's tables need not be, what its
+// hash functions give and what the order of texts follows for collations of these
+// names; a collation that is not there is missing from the answer.
+func ReadOrders(ctx context.Context, conn *pgx.Conn, collations []pg.Name) (hashProbe string, orders map[pg.Name]string, err error) {
+	r := reader{conn: conn, db: &Database{}}
+	orders = map[pg.Name]string{}
+	nsps, names := make([]string, len(collations)), make([]string, len(collations))
+	for i, c := range collations {
+		nsps[i], names[i] = c.Schema, c.Name
+	}
+	err = r.inTransaction(ctx, func(ctx context.Context) error {
+		if err := r.database(ctx); err != nil {
+			return err
+		}
+		if err := conn.QueryRow(ctx, probeQuery).Scan(&hashProbe); err != nil {
+			return err
+		}
+		sql := `SELECT n.nspname::text, c.collname::text, (SELECT ` + orderOf(r.db.Version) + `)
+			FROM pg_catalog.pg_collation c JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace
+			JOIN ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS w (nsp, name)
+				ON w.nsp = n.nspname AND w.name = c.collname
+			WHERE c.collencoding IN (-1, (SELECT x.encoding FROM pg_catalog.pg_database x WHERE x.datname = pg_catalog.current_database()))`
+		return each(ctx, conn, sql, []any{nsps, names}, func(row pgx.CollectableRow) error {
+			var name pg.Name
+			var order string
+			err := row.Scan(&name.Schema, &name.Name, &order)
+			orders[name] = order
+			return err
+		})
+	})
+	if err != nil {
+		return "", nil, fmt.Errorf("read orders of text: %w", err)
+	}
+	return hashProbe, orders, nil
 }

@@ -1,0 +1,200 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"crossfade/internal/pg"
+	"crossfade/schema/catalog"
+)
+
+// checkPartitions looks at trees of partitions whose rows the target routes otherwise
+// than the source, since what they hash or sort by is each server's own. Their rows
+// are put through a partitioned table; what that cannot do is named.
+func (p *Preflight) checkPartitions(ctx context.Context) ([]Finding, error) {
+	source, err := catalog.ReadTrees(ctx, p.source)
+	if err != nil || len(source.Relations) == 0 {
+		return nil, err
+	}
+	var used []pg.Name
+	for _, r := range source.Relations {
+		for _, k := range r.PartitionKeys {
+			if k.Collation.Name != "" {
+				used = append(used, k.Collation)
+			}
+		}
+	}
+	hashes, orders, err := catalog.ReadOrders(ctx, p.target, used)
+	if err != nil {
+		return nil, err
+	}
+	order := func(r *catalog.Relation, key int) string {
+		if o, ok := orders[r.PartitionKeys[key].Collation]; ok {
+			return o
+		}
+		return catalog.UnknownOrder
+	}
+	found, err := p.impossibleBounds(ctx, source, orders)
+	if err != nil {
+		return nil, err
+	}
+	told, routes := map[uint32]bool{}, source.Routes(hashes, order)
+	for _, leaf := range source.Relations {
+		route, ok := routes[leaf.OID]
+		if !ok || told[route.Via.OID] {
+			continue
+		}
+		told[route.Via.OID] = true
+		more, err := p.rerouted(ctx, source, route)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
+	}
+	return p.ofObjects(found), nil
+}
+
+// rerouted says what to expect of a tree whose rows are put through a table, and what
+// does not go.
+func (p *Preflight) rerouted(ctx context.Context, source *catalog.Database, route catalog.Route) ([]Finding, error) {
+	via := route.Via.Name()
+	found := []Finding{{
+		Code: "partitions_rerouted", Severity: Info, Object: via.Display(),
+		Detail: fmt.Sprintf("%s: the rows of its partitions are copied and applied through it, and compared as one; TRUNCATE of one of its partitions by itself cannot be followed", route.Why),
+		Remedy: "TRUNCATE the whole table, or DELETE from a partition, until the cutover",
+	}}
+	type index struct{ Schema, Table, Name string }
+	var below []uint32
+	for _, r := range source.Relations {
+		for up := r; up != nil && up.Parent != 0; up = source.Relation(up.Parent) {
+			if up.Parent == route.Via.OID {
+				below = append(below, r.OID)
+				if r.Kind == 'f' {
+					found = append(found, Finding{
+						Code: "partition_foreign", Severity: Blocker, Object: r.Name().Display(),
+						Detail: fmt.Sprintf("is a foreign table below %s, whose rows the target may route to it: %s", via.Display(), route.Why),
+						Remedy: fmt.Sprintf("ALTER TABLE %s DETACH PARTITION %s", source.Relation(r.Parent).Name(), r.Name()),
+					})
+				}
+				break
+			}
+		}
+	}
+	// What holds in one leaf only may be broken by rows that were in another one.
+	alone, err := list[index](ctx, p.source, "unique indexes of partitions", `
+		SELECT n.nspname::text, c.relname::text, x.relname::text
+		FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE i.indrelid = ANY ($1) AND (i.indisunique OR i.indisexclusion) AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid)
+		ORDER BY 1, 2, 3`, below)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range alone {
+		found = append(found, Finding{
+			Code: "partition_unique", Severity: Blocker, Object: x.Schema + "." + x.Table,
+			Detail: fmt.Sprintf("index %s keeps values unique in this partition only, and the target may put rows of others into it: %s", x.Name, route.Why),
+			Remedy: fmt.Sprintf("make a unique index on %s, or DROP INDEX %s (of a constraint: ALTER TABLE %s DROP CONSTRAINT %s)", via,
+				pg.Name{Schema: x.Schema, Name: x.Name}, pg.Name{Schema: x.Schema, Name: x.Table}, pg.QuoteIdent(x.Name)),
+		})
+	}
+	return found, nil
+}
+
+// trial is a partitioned table that is made on the target, and rolled back, to see
+// whether its partitions' bounds are possible there.
+type trial struct {
+	Columns, Key string
+	Default      bool
+}
+
+// impossibleBounds has the target judge the bounds of partitions by ranges of text
+// that it sorts otherwise than the source.
+func (p *Preflight) impossibleBounds(ctx context.Context, source *catalog.Database, orders map[pg.Name]string) ([]Finding, error) {
+	var found []Finding
+	for _, r := range source.Relations {
+		differs, missing := "", false
+		for _, k := range r.PartitionKeys {
+			there, ok := orders[k.Collation]
+			missing = missing || k.Collation.Name != "" && !ok
+			if r.Strategy == catalog.ByRange && k.Order != "" && (there != k.Order || there == catalog.UnknownOrder) {
+				differs = fmt.Sprintf("texts sort by %s on the source and by %s on the target", k.Order, there)
+			}
+		}
+		if differs == "" || missing { // a collation that is not there is another finding
+			continue
+		}
+		more, err := p.tryBounds(ctx, r, differs)
+		if err != nil {
+			return nil, fmt.Errorf("try the partitions of %s on the target: %w", r.Name().Display(), err)
+		}
+		found = append(found, more...)
+	}
+	return found, nil
+}
+
+func (p *Preflight) tryBounds(ctx context.Context, r *catalog.Relation, differs string) ([]Finding, error) {
+	// Columns of types that the target may not have yet become text: the key then
+	// cannot be made, and nothing is said.
+	t, err := one[trial](ctx, p.source, "partition key", `
+		SELECT string_agg(format('%I %s', a.attname, CASE WHEN a.atttypid < 16384 THEN format_type(a.atttypid, a.atttypmod) ELSE 'text' END)
+			|| CASE WHEN l.oid IS NULL THEN '' ELSE format(' COLLATE %I.%I', ln.nspname, l.collname) END, ', ' ORDER BY a.attnum),
+			pg_get_partkeydef($1), coalesce((SELECT q.partdefid FROM pg_partitioned_table q WHERE q.partrelid = $1), 0) <> 0
+		FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation AND l.collname <> 'default' AND a.atttypid < 16384
+		LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
+		WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped`, r.OID)
+	if err != nil {
+		return nil, err
+	}
+	type bound struct{ Schema, Name, Bound string }
+	bounds, err := list[bound](ctx, p.source, "bounds of partitions", `
+		SELECT n.nspname::text, c.relname::text, pg_get_expr(c.relpartbound, c.oid)
+		FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE i.inhparent = $1 ORDER BY pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT', 1, 2`, r.OID)
+	if err != nil {
+		return nil, err
+	}
+	tx, err := p.target.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	var said *pgconn.PgError
+	if _, err := tx.Exec(ctx, "CREATE TEMP TABLE crossfade_trial ("+t.Columns+") PARTITION BY "+t.Key, pgx.QueryExecModeSimpleProtocol); err != nil {
+		if errors.As(err, &said) && strings.HasPrefix(said.Code, "42") { // of types or functions that come with the schema, or without the right to make temporary tables
+			return nil, nil
+		}
+		return nil, err
+	}
+	var found []Finding
+	for i, b := range bounds {
+		name := pg.Name{Schema: b.Schema, Name: b.Name}
+		_, err := tx.Exec(ctx, fmt.Sprintf("SAVEPOINT trial; CREATE TEMP TABLE crossfade_trial_%d PARTITION OF crossfade_trial %s", i, b.Bound), pgx.QueryExecModeSimpleProtocol)
+		switch {
+		case err == nil:
+		case errors.As(err, &said):
+			found = append(found, Finding{
+				Code: "partition_bounds", Severity: Blocker, Object: name.Display(),
+				Detail: fmt.Sprintf("the target cannot have this partition %s: %s (%s)", b.Bound, said.Message, differs),
+				Remedy: fmt.Sprintf("make the target's database with the source's locale, or partition %s by the key with COLLATE \"C\"", r.Name()),
+			})
+			if _, err := tx.Exec(ctx, "ROLLBACK TO SAVEPOINT trial"); err != nil {
+				return nil, err
+			}
+		default:
+			return nil, err
+		}
+	}
+	if len(found) == 0 && !t.Default {
+		found = append(found, Finding{
+			Code: "partition_gap", Severity: Warning, Object: r.Name().Display(),
+			Detail: fmt.Sprintf("the target may have no partition for some rows, and the copy or the application's inserts stop there: %s", differs),
+			Remedy: fmt.Sprintf("CREATE TABLE … PARTITION OF %s DEFAULT, on the source", r.Name()),
+		})
+	}
+	return found, nil
+}
