@@ -20,6 +20,8 @@ func (d *daemon) watchers() []watcher {
 		{name: "jobs", fenced: true, ask: d.migration.askJobs},
 		{name: "strangers at the target", fenced: true, ask: d.strangers.ask},
 		{name: "publication", fenced: true, early: true, ask: d.members.ask},
+		{name: "fence", fenced: true, ask: askFence},
+		{name: "target's fence", fenced: true, early: true, ask: askTargetFence},
 	}
 }
 

@@ -74,6 +74,7 @@ CREATE TABLE crossfade.run (
 	step text NOT NULL DEFAULT 'copying',
 	coordinator text NOT NULL DEFAULT '',
 	nonce text NOT NULL DEFAULT '',
+	fence text NOT NULL DEFAULT '',
 	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 CREATE TABLE crossfade.backend (
@@ -135,6 +136,12 @@ CREATE TABLE crossfade.published (
 	columns text[] NOT NULL,
 	entry text NOT NULL,
 	taken_out text NOT NULL DEFAULT ''
+);
+CREATE TABLE crossfade.guard (
+	relid oid PRIMARY KEY,
+	nsp text NOT NULL,
+	rel text NOT NULL,
+	entry text NOT NULL
 );
 CREATE TABLE crossfade.chunk (
 	relid oid NOT NULL,

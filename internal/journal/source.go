@@ -127,10 +127,11 @@ func Advance(ctx context.Context, q Querier, epoch int64, owner, from, to string
 }
 
 // AdvanceFenced is Advance for the fence transaction: the nonce of the marker
-// stands in the row from then on, so that a commit in doubt can be looked up.
+// stands in the row from then on, so that a commit in doubt can be looked up, and with
+// it what the fence is, for FenceChanged.
 func AdvanceFenced(ctx context.Context, q Querier, epoch int64, owner, from, to, nonce string) error {
 	return compareAndSet(ctx, q, fmt.Sprintf("record step %s of epoch %d", to, epoch),
-		`UPDATE crossfade.run SET step = $4, nonce = $5, changed_at = pg_catalog.clock_timestamp()
+		`UPDATE crossfade.run SET step = $4, nonce = $5, fence = `+fenceMark+`, changed_at = pg_catalog.clock_timestamp()
 		WHERE epoch = $1 AND coordinator = $2 AND step = $3 RETURNING one`, epoch, owner, from, to, nonce)
 }
 

@@ -1,0 +1,108 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+)
+
+// fenceMark is what the fence of a database is by the catalog's rows and their
+// versions: that of its function, and a sum over those of its triggers. A trigger that
+// was disabled and enabled again has another version.
+const fenceMark = `(SELECT coalesce((SELECT p.oid::text || '/' || p.xmin::text FROM pg_catalog.pg_proc p
+		WHERE p.oid = pg_catalog.to_regprocedure('crossfade.fence()')), '') || '/' ||
+	coalesce((SELECT pg_catalog.md5(pg_catalog.string_agg(pg_catalog.concat_ws('/', t.tgrelid, t.oid, t.xmin, t.tgenabled), ',' ORDER BY t.oid))
+		FROM pg_catalog.pg_trigger t WHERE t.tgname = '` + FenceTrigger + `' AND NOT t.tgisinternal), ''))`
+
+// FenceChanged asks the source, while an epoch is fenced, whether its fence is the one
+// that the epoch's fence transaction made, and was it all the time since. It returns
+// what was changed, "" for nothing, also where the source is not fenced.
+func FenceChanged(ctx context.Context, conn *pgx.Conn) (string, error) {
+	var was, is string
+	var fenced bool
+	err := conn.QueryRow(ctx, `SELECT step IN ('fenced', 'draining', 'deciding'), fence, `+fenceMark+` FROM crossfade.run`).Scan(&fenced, &was, &is)
+	if err != nil {
+		return "", fmt.Errorf("look at the fence: %w", err)
+	}
+	if !fenced || was == is {
+		return "", nil
+	}
+	function, _, _ := cutLast(was)
+	if now, _, _ := cutLast(is); now != function {
+		return "function crossfade.fence() was replaced", nil
+	}
+	// The function is of the fence's own transaction; what is younger was changed since.
+	_, xid, _ := cutLast(function)
+	rows, err := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_trigger t
+		JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE t.tgname = $1 AND NOT t.tgisinternal AND (t.tgenabled <> 'A' OR pg_catalog.age(t.xmin) < pg_catalog.age($2::text::xid))
+		ORDER BY 1, 2 LIMIT 5`, FenceTrigger, xid)
+	if err != nil {
+		return "", fmt.Errorf("look at the fence: %w", err)
+	}
+	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
+	if err != nil {
+		return "", fmt.Errorf("look at the fence: %w", err)
+	}
+	names := make([]string, 0, len(tables))
+	for _, t := range tables {
+		names = append(names, t.Display())
+	}
+	if len(names) == 0 {
+		return "a trigger " + FenceTrigger + " was dropped", nil
+	}
+	return "trigger " + FenceTrigger + " was changed on " + strings.Join(names, ", "), nil
+}
+
+// cutLast cuts a mark at its last slash.
+func cutLast(s string) (before, after string, found bool) {
+	i := strings.LastIndexByte(s, '/')
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+// guardRows are the rows of the target's fence: of its triggers by their table, and of
+// its function by 0.
+const guardRows = `SELECT t.tgrelid AS relid, pg_catalog.concat_ws('/', t.oid, t.xmin, t.tgenabled) AS entry
+		FROM pg_catalog.pg_trigger t WHERE t.tgname = '` + FenceTrigger + `' AND NOT t.tgisinternal
+	UNION ALL SELECT 0::oid, pg_catalog.concat_ws('/', p.oid, p.xmin)
+		FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('crossfade.fence()')`
+
+// RecordGuard records what the target's fence is, in place of what was recorded before.
+func RecordGuard(ctx context.Context, conn *pgx.Conn) error {
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `DELETE FROM crossfade.guard`); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `INSERT INTO crossfade.guard (relid, nsp, rel, entry)
+			SELECT g.relid, coalesce(n.nspname, ''), coalesce(c.relname, ''), g.entry FROM (`+guardRows+`) g
+			LEFT JOIN pg_catalog.pg_class c ON c.oid = g.relid LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace`)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("record the target's fence: %w", err)
+	}
+	return nil
+}
+
+// GuardChanged lists the tables of the target whose fence is not the recorded one, or was
+// another one meanwhile: they may have been written to. The first is the zero name
+// where that holds for the function, which is all tables'.
+func GuardChanged(ctx context.Context, conn *pgx.Conn) ([]pg.Name, error) {
+	rows, err := conn.Query(ctx, `SELECT g.nsp, g.rel FROM crossfade.guard g LEFT JOIN (`+guardRows+`) is_now ON is_now.relid = g.relid
+		WHERE is_now.entry IS DISTINCT FROM g.entry ORDER BY 1, 2`)
+	if err != nil {
+		return nil, fmt.Errorf("look at the target's fence: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
+	if err != nil {
+		return nil, fmt.Errorf("look at the target's fence: %w", err)
+	}
+	return names, nil
+}
