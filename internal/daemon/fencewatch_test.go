@@ -56,20 +56,19 @@ func TestAFenceThatWasOpenForAMomentStopsTheCutover(t *testing.T) {
 func TestATargetWhoseFenceWasOpenForAMomentStopsTheCutover(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ sql, says string }{
-		"disabled and enabled again": {"ALTER TABLE public.a DISABLE TRIGGER zz_crossfade_fence; DELETE FROM public.a; ALTER TABLE public.a ENABLE ALWAYS TRIGGER zz_crossfade_fence", "table public.a;"},
-		"its table is made again":    {"CREATE TABLE public.c (LIKE public.b INCLUDING ALL); DROP TABLE public.b; ALTER TABLE public.c RENAME TO b", "table public.b;"},
+		"disabled and enabled again": {"ALTER TABLE public.a DISABLE TRIGGER zz_crossfade_fence; DELETE FROM public.a; ALTER TABLE public.a ENABLE ALWAYS TRIGGER zz_crossfade_fence", "table public.a on the target"},
+		"its table is made again":    {"CREATE TABLE public.c (LIKE public.b INCLUDING ALL); DROP TABLE public.b; ALTER TABLE public.c RENAME TO b", "table public.b on the target"},
 		"its function is replaced":   {journal.OpenFence + "DELETE FROM public.a;" + journal.ShutFence, "crossfade.fence()"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := context.Background()
 			b := newBench(t)
-			require.NoError(t, journal.RecordGuard(ctx, b.target), "as a start that was cut short")
+			require.NoError(t, journal.Seal(ctx, b.target), "as a start that was cut short")
 			require.NoError(t, b.src.confirm(ctx, true))
 			pgtest.Exec(t, b.target, c.sql)
 			for _, fenced := range []bool{false, true} {
 				err := b.src.confirm(ctx, fenced)
-				require.ErrorContains(t, err, "the fence of the target was changed")
 				require.ErrorContains(t, err, c.says)
 			}
 		})

@@ -236,11 +236,6 @@ func (m *migration) preData(ctx context.Context, target *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	if !m.oneShot() {
-		if err := journal.RecordGuard(ctx, target); err != nil {
-			return err
-		}
-	}
 	return m.reach(ctx, target, journal.PhasePrepared)
 }
 

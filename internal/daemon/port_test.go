@@ -64,7 +64,7 @@ func newBench(t *testing.T) *bench {
 		expect: func(int64, string) error { return nil }, cover: &coverage{}, version: 150000, majors: [2]int{15, 15}}
 	watching := newWatchlist(link(b.sourceDSN), link(b.targetDSN, pg.WithKey("k")), zerolog.Nop(), watcher{name: "tables", fenced: true, ask: b.src.cover.ask},
 		watcher{name: "publication", fenced: true, ask: (&members{}).ask}, watcher{name: "fence", fenced: true, ask: askFence},
-		watcher{name: "target's fence", fenced: true, ask: askTargetFence})
+		watcher{name: "strangers at the target", fenced: true, ask: (&strangers{}).ask})
 	b.src.confirm = watching.confirm
 	b.dst = &targetPort{dsn: b.targetDSN, key: "k", control: link(b.targetDSN, pg.WithKey("k")), asking: link(b.targetDSN, pg.WithKey("k")), reading: link(b.targetDSN, pg.WithKey("k")),
 		pre: pre(b.targetDSN, pg.WithKey("k")), reached: func() pg.LSN { return b.reached }, majors: [2]int{15, 15},
@@ -80,7 +80,7 @@ func newBench(t *testing.T) *bench {
 	was, err := publicationOf(ctx, b.source)
 	require.NoError(t, err)
 	require.NoError(t, journal.SetPublished(ctx, b.target, was))
-	require.NoError(t, journal.RecordGuard(ctx, b.target))
+	require.NoError(t, journal.Seal(ctx, b.target))
 	return b
 }
 

@@ -40,7 +40,7 @@ func (s *strangers) ask(ctx context.Context, _, target *pgx.Conn) ([]notice, err
 	var found []notice
 	if !shut {
 		found = append(found, notice{Blocker: control.Blocker{Code: "target_fence_open",
-			Detail: "the fence of the target stands open, though nothing was decided: function crossfade.fence() was changed", Remedy: again}})
+			Detail: "the fence of the target stands open, or stood open for a while, though nothing was decided: function crossfade.fence() was changed", Remedy: again}})
 	}
 	if len(touched) > 0 {
 		names := make([]string, len(touched))

@@ -18,10 +18,9 @@ func (d *daemon) watchers() []watcher {
 		{name: "tables", fenced: true, ask: d.cover.ask},
 		{name: "materialised views", fenced: true, ask: d.views.ask},
 		{name: "jobs", fenced: true, ask: d.migration.askJobs},
-		{name: "strangers at the target", fenced: true, ask: d.strangers.ask},
+		{name: "strangers at the target", fenced: true, early: true, ask: d.strangers.ask},
 		{name: "publication", fenced: true, early: true, ask: d.members.ask},
 		{name: "fence", fenced: true, ask: askFence},
-		{name: "target's fence", fenced: true, early: true, ask: askTargetFence},
 	}
 }
 

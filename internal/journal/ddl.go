@@ -137,12 +137,6 @@ CREATE TABLE crossfade.published (
 	entry text NOT NULL,
 	taken_out text NOT NULL DEFAULT ''
 );
-CREATE TABLE crossfade.guard (
-	relid oid PRIMARY KEY,
-	nsp text NOT NULL,
-	rel text NOT NULL,
-	entry text NOT NULL
-);
 CREATE TABLE crossfade.chunk (
 	relid oid NOT NULL,
 	lo bigint NOT NULL,
@@ -197,6 +191,8 @@ CREATE TABLE crossfade.job (
 );
 CREATE TABLE crossfade.seal (
 	relid oid PRIMARY KEY,
+	nsp text NOT NULL,
+	rel text NOT NULL,
 	trigger oid NOT NULL,
 	version text NOT NULL
 );

@@ -9,7 +9,7 @@
 // changed after a part of their table was copied under a snapshot that was then
 // lost), progress (what is applied), item (what of the schema is restored),
 // decision (which epochs were decided), pin and role (what logins need to know of
-// the source's roles), guard (the catalog's rows of the target's fence), and a fence of
+// the source's roles), seal (the catalog's rows of the target's fence), and a fence of
 // its own.
 //
 // Invariants:

@@ -10,31 +10,36 @@ import (
 )
 
 // Seal remembers the fence triggers as they are, each with the transaction that has
-// written its row in pg_trigger: one that is disabled, dropped or made again later is
-// another one, even if it looks the same. Triggers that are sealed already stay so.
+// written its row in pg_trigger, and their function, as that of relation 0: one that is
+// disabled, dropped, replaced or made again later is another one, even if it looks the
+// same. What is sealed already stays so.
 func Seal(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `INSERT INTO crossfade.seal (relid, trigger, version)
-		SELECT t.tgrelid, t.oid, t.xmin::text FROM pg_catalog.pg_trigger t WHERE t.tgname = $1 AND NOT t.tgisinternal ON CONFLICT DO NOTHING`, FenceTrigger)
+	_, err := conn.Exec(ctx, `INSERT INTO crossfade.seal (relid, nsp, rel, trigger, version)
+		SELECT t.tgrelid, n.nspname, c.relname, t.oid, t.xmin::text FROM pg_catalog.pg_trigger t
+		JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE t.tgname = $1 AND NOT t.tgisinternal
+		UNION ALL SELECT 0, '', '', p.oid, p.xmin::text FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('crossfade.fence()')
+		ON CONFLICT DO NOTHING`, FenceTrigger)
 	if err != nil {
 		return fmt.Errorf("seal the fence: %w", err)
 	}
 	return nil
 }
 
-// Unsealed reports whether the fence is shut, and lists the tables whose trigger is not the
-// one that was sealed any more; tables that were dropped are not among them.
+// Unsealed reports whether the fence is shut, and was so since it was sealed, as far as that
+// is its function's doing. It lists the tables whose trigger is not the one that was sealed any
+// more, under the names that they had then; those that were dropped or made again are among
+// them.
 func Unsealed(ctx context.Context, conn *pgx.Conn) (shut bool, touched []pg.Name, err error) {
-	err = conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.bool_or(p.prosrc LIKE '%RAISE EXCEPTION%'), false) FROM pg_catalog.pg_proc p
+	err = conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.bool_or(p.prosrc LIKE '%RAISE EXCEPTION%' AND NOT EXISTS (
+			SELECT FROM crossfade.seal s WHERE s.relid = 0 AND (s.trigger <> p.oid OR s.version <> p.xmin::text))), false) FROM pg_catalog.pg_proc p
 		WHERE p.oid = pg_catalog.to_regprocedure('crossfade.fence()')`).Scan(&shut)
 	if err != nil {
 		return false, nil, fmt.Errorf("read the fence: %w", err)
 	}
-	rows, err := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text
-		FROM crossfade.seal s
-		JOIN pg_catalog.pg_class c ON c.oid = s.relid
-		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+	rows, err := conn.Query(ctx, `SELECT s.nsp, s.rel FROM crossfade.seal s
 		LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = s.relid AND t.oid = s.trigger
-		WHERE t.oid IS NULL OR t.xmin::text <> s.version OR t.tgenabled <> 'A' ORDER BY 1, 2`)
+		WHERE s.relid <> 0 AND (t.oid IS NULL OR t.xmin::text <> s.version OR t.tgenabled <> 'A') ORDER BY 1, 2`)
 	if err != nil {
 		return false, nil, fmt.Errorf("look at the seal of the fence: %w", err)
 	}
