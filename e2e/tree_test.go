@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/control"
+	"crossfade/internal/pg"
 	"crossfade/internal/pgcluster/pgtest"
 )
 
@@ -47,4 +48,34 @@ func TestATreeThatTheTargetRoutesOtherwiseIsCopiedFollowedAndCompared(t *testing
 	require.Equal(t, "equal", st.Verify.State)
 	require.Equal(t, 2, st.Verify.TablesTotal, "the leaf that routes alike, and the others as one")
 	require.Equal(t, 0, p.stop())
+}
+
+// The source sorts texts by the rules of a language, the target by their bytes.
+func TestATreeByRangesOfTextThatTheTargetSortsOtherwise(t *testing.T) {
+	t.Parallel()
+	s := plainSides(t)
+	name := "english_" + s.source.Database()
+	pgtest.Exec(t, adminOf(t, s.sourceCluster, "postgres"), "CREATE DATABASE "+name+" OWNER "+pg.QuoteIdent(s.source.User())+" TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US' ENCODING 'UTF8'")
+	t.Cleanup(func() {
+		pgtest.Exec(t, adminOf(t, s.sourceCluster, "postgres"), "DROP DATABASE "+name+" WITH (FORCE)")
+	})
+	s.source = s.source.WithDatabase(name)
+	pgtest.Exec(t, adminOf(t, s.sourceCluster, name), "GRANT CREATE ON SCHEMA public TO PUBLIC")
+	source, target := pgtest.Conn(t, s.source), pgtest.Conn(t, s.target)
+	pgtest.Exec(t, source, `CREATE TABLE public.names (name text, n int) PARTITION BY RANGE (name); CREATE TABLE public.names_a PARTITION OF public.names FOR VALUES FROM ('a') TO ('m');
+		CREATE TABLE public.names_m PARTITION OF public.names FOR VALUES FROM ('m') TO ('z'); CREATE TABLE public.names_rest PARTITION OF public.names DEFAULT;
+		INSERT INTO public.names SELECT CASE i % 2 WHEN 0 THEN initcap(w) ELSE w END || i, i FROM generate_series(1, 2000) i, LATERAL (SELECT (ARRAY['anna', 'berta', 'nora', 'paula'])[1 + i % 4] AS w) x`)
+	out, code := s.say(t, nil, "copy")
+	require.Equal(t, 0, code, out)
+	const all = `SELECT count(*) || ' ' || md5(string_agg(name || n, ' ' ORDER BY n)) FROM public.names`
+	require.Equal(t, pgtest.Value(t, source, all), pgtest.Value(t, target, all))
+	require.Equal(t, "0", pgtest.Value(t, source, "SELECT count(*) FROM public.names_rest"))
+	require.Equal(t, "1000", pgtest.Value(t, target, "SELECT count(*) FROM public.names_rest WHERE name ~ '^[A-Z]'"))
+
+	// Bounds that are in the wrong order there refuse, by their names.
+	pgtest.Exec(t, source, `CREATE TABLE public.odd (name text) PARTITION BY RANGE (name); CREATE TABLE public.odd_a PARTITION OF public.odd FOR VALUES FROM ('a') TO ('B')`)
+	pgtest.Exec(t, target, `DROP TABLE public.names`)
+	out, code = s.say(t, nil, "copy")
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, "partition_bounds public.odd_a")
 }
