@@ -62,6 +62,15 @@
 // one text for each value (or one can be made, as of numeric). Values that an
 // update left alone and did not send stay out of its SET.
 //
+// # Trees that the target routes otherwise
+//
+// Changes of leaves in Routes are applied to the partitioned table above them, which
+// finds the row whichever leaf it is in. Leaves of one tree share a table in the
+// plan, so that a row that moves between leaves is one row; where their descriptions
+// do not allow that, what came under one is done before what comes under another.
+// TRUNCATE must name all leaves of such a tree, or ends the Follower with a
+// ScatteredError.
+//
 // # Large transactions
 //
 // A transaction beyond the Reader's part size is applied while it is still being

@@ -49,6 +49,13 @@
 // a row, so that exactly one chunk brought it. docs/design/copy.md says it at
 // length.
 //
+// # Trees that the target routes otherwise
+//
+// Leaves with Table.Through are put through a partitioned table of the target, which
+// chooses another leaf for a row than the source did. All leaves of one tree are copied
+// under one snapshot, are announced together, and begin again together: nothing of
+// the target can be told to be of one of them.
+//
 // # Invariants
 //
 //   - A chunk lands exactly once. Its rows and its record commit together, and

@@ -19,6 +19,8 @@
 //   - Rows are compared as text, made by both servers under the same settings,
 //     which Run sets itself. Floating-point columns are compared by their bytes
 //     where a server is older than PostgreSQL 12, whose text rounds them.
+//   - The leaves of a tree whose rows may be in other leaves of the other side are
+//     compared as one table.
 //   - Reads yield to sessions that wait for a table (snapshot.Yielder).
 //   - What is reported about a difference is its key, or its place in a table
 //     without one, and no other column.
