@@ -46,7 +46,22 @@ func (e *Endpoint) pins(ctx context.Context, user, database string) ([]wire.Para
 
 // dial makes a server connection. Where the server itself says that it will be there in a moment, which Neon's proxy
 // does in words of its own, it is asked again for a while.
-func (p *Proxy) dial(ctx context.Context, to *Endpoint, as account, database string, params []wire.Param) (conn *backend.Conn, err error) {
+//
+// On the other side than the clients' own a server whose number clients know as another's is put back for one more.
+func (p *Proxy) dial(ctx context.Context, to *Endpoint, as account, database string, params []wire.Param) (*backend.Conn, error) {
+	conn, err := p.dialAny(ctx, to, as, database, params)
+	for try := 0; err == nil && to.Name == Target && try < maxMisleading && p.misleads(conn.PID); try++ {
+		other, again := p.dialAny(ctx, to, as, database, params)
+		terminate(conn) // behind it, lest it be the same again
+		conn, err = other, again
+	}
+	return conn, err
+}
+
+// maxMisleading bounds how often another server is asked for.
+const maxMisleading = 3
+
+func (p *Proxy) dialAny(ctx context.Context, to *Endpoint, as account, database string, params []wire.Param) (conn *backend.Conn, err error) {
 	c := as.on(to.Dial)
 	c.Database, c.Params = database, params
 	err = retry.Do(ctx, dialPolicy, func(ctx context.Context) error {

@@ -162,7 +162,7 @@ func (l *login) relay(at *Endpoint, name string, conn *backend.Conn, rewritten b
 	r.mu.server = &server{conn: conn, in: newReader(conn.Conn, conn.Leftover()), endpoint: at, login: name}
 	r.mu.server.pid.Store(int32(conn.PID))
 	if rewritten {
-		r.mu.server.rewrite = &rewriter{translate: l.p.clientPID}
+		r.mu.server.rewrite, r.mu.server.numbers = &rewriter{translate: l.p.clientPID}, &backendNumbers{p: l.p}
 	}
 	l.startup.Names(&r.mu.sniffer.Names)
 	if r.mu.params["session_authorization"] == name {

@@ -32,7 +32,7 @@ func (r *relay) look(ctx context.Context, s *server, catalog *session.Catalog) e
 	r.mu.Lock()
 	frames := r.mu.tracker.ClientFrames()
 	look := session.Look{Login: s.login, Names: r.mu.sniffer.Names.List(), Opaque: r.mu.sniffer.Names.OpaqueReason(), Declared: r.p.cfg.TrackSettings != nil}
-	look.Inserted = r.mu.inserted
+	look.Inserted, look.Backends = r.mu.inserted, r.mu.sniffer.Backends
 	look.Unnamed, look.UnnamedLost = r.unnamedStatement()
 	look.Unnamed = s.known(look.Unnamed)
 	params := r.mu.params

@@ -67,6 +67,10 @@ type Proxy struct {
 	pids struct {
 		sync.Mutex
 		m map[uint32]uint32
+		// now leads from the pid that a client knows of its session to that of its
+		// server, where they differ; to nobody's once the session has ended.
+		now   map[uint32]uint32
+		ended []uint32 // those of nobody, oldest first
 	}
 	serving sync.WaitGroup // one for each accepted connection
 }
@@ -88,7 +92,8 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	p.mu.streams = map[uint64]*stream{}
 	p.closing, p.close = context.WithCancel(context.Background())
-	p.mu.sessions, p.mu.byPID, p.pids.m = map[uint64]*relay{}, map[uint32]*relay{}, map[uint32]uint32{}
+	p.mu.sessions, p.mu.byPID = map[uint64]*relay{}, map[uint32]*relay{}
+	p.pids.m, p.pids.now = map[uint32]uint32{}, map[uint32]uint32{}
 	p.mu.types = map[string]*typemap.Map{}
 	p.attempt.epoch = cfg.Epoch
 	if cfg.Closed {

@@ -116,6 +116,9 @@ func (r *relay) fromClient(s *server, p []byte) ([]byte, error) {
 	} else if err := r.mu.tracker.Client(p); err != nil {
 		return nil, err
 	}
+	if s.numbers != nil {
+		p = s.numbers.client(p)
+	}
 	if s.types != nil {
 		p = s.types.Client(p)
 	}

@@ -59,7 +59,29 @@ func (p *Proxy) leave(r *relay) {
 	defer p.mu.Unlock()
 	delete(p.mu.sessions, r.id)
 	delete(p.mu.byPID, r.pid)
+	_, other := p.backendOf(r.pid)
 	p.translate(serverPID, r.pid, r.pid)
+	if other {
+		p.outlive(r.pid)
+	}
+}
+
+// maxOutlived is how many sessions that have ended have their numbers kept from
+// meaning somebody else.
+const maxOutlived = 1 << 16
+
+// outlive keeps the number of a session that has ended from being that of a server.
+func (p *Proxy) outlive(pid uint32) {
+	p.pids.Lock()
+	defer p.pids.Unlock()
+	p.pids.now[pid] = nobody
+	p.pids.ended = append(p.pids.ended, pid)
+	if len(p.pids.ended) > maxOutlived {
+		if p.pids.now[p.pids.ended[0]] == nobody {
+			delete(p.pids.now, p.pids.ended[0])
+		}
+		p.pids.ended = p.pids.ended[1:]
+	}
 }
 
 // moved has the pid of the session's new server translated from now on.
@@ -75,8 +97,10 @@ func (p *Proxy) translate(from, to, pid uint32) {
 	if p.pids.m[from] == pid {
 		delete(p.pids.m, from)
 	}
+	delete(p.pids.now, pid)
 	if to != pid {
 		p.pids.m[to] = pid
+		p.pids.now[pid] = to
 	}
 }
 

@@ -104,6 +104,7 @@ type server struct {
 	rewrite  *rewriter        // nil where pids need no translation
 	types    *typemap.Session // nil where numbers of types need none
 	typeMap  *typemap.Map     // of types
+	numbers  *backendNumbers  // nil where those of backends need no translation
 	late     *late            // statements that the client has and this server does not; nil for none
 }
 

@@ -132,6 +132,7 @@ func (p *Preflight) Checks() []Check {
 			Check{"retention", p.checkRetention},
 			Check{"long transactions", p.checkLongTransactions},
 			Check{"neighbours", p.checkNeighbours},
+			Check{"numbers of backends", p.checkBackendNumbers},
 			Check{"way back", p.checkFallback},
 		)
 	}

@@ -26,6 +26,8 @@ type Look struct {
 	Dblink, FDW string
 	// Inserted says that the client's last command was an INSERT.
 	Inserted bool
+	// Backends says that the client has named backends by their numbers.
+	Backends bool
 	// Unnamed is the client's unnamed statement, nil when there is none;
 	// UnnamedLost says that there is one that nobody remembers.
 	Unnamed     *wire.Parse
@@ -37,7 +39,7 @@ type Look struct {
 func (l *Link) Capture(ctx context.Context, look Look) (*State, error) {
 	b := stateBuilder{
 		state: &State{
-			Login: look.Login, Opaque: look.Opaque, Declared: look.Declared, Inserted: look.Inserted, UnknownPS: look.UnnamedLost,
+			Login: look.Login, Opaque: look.Opaque, Declared: look.Declared, Inserted: look.Inserted, Backends: look.Backends, UnknownPS: look.UnnamedLost,
 			Settings: map[string]Setting{}, Custom: map[string]string{}, Statements: map[string]Statement{},
 			Channels: map[string]struct{}{}, Locks: map[Lock]struct{}{},
 		},

@@ -27,6 +27,7 @@ var hidden = regexp.MustCompile(`(?i)set_config|;\s*(?:set|do)\s`)
 type Sniffer struct {
 	Names    Names
 	Contexts Contexts
+	Backends bool // the client has named backends by their numbers
 
 	head [5]byte
 	seen int    // bytes of head
@@ -136,11 +137,13 @@ func (s *Sniffer) message(body []byte) {
 		if n := len(body); n > 0 && body[n-1] == 0 {
 			body = body[:n-1]
 		}
+		s.backends(body)
 		set := containsSet(body)
 		s.Names.statement(body, set)
 		s.Contexts.query(body, set)
 	case 'P':
 		if name, text, ok := cutParse(body); ok {
+			s.backends(text)
 			set := containsSet(text)
 			s.Names.parse(name, text, set)
 			s.Contexts.parse(name, text, set)
@@ -155,4 +158,13 @@ func (s *Sniffer) message(body []byte) {
 	case 'F':
 		s.Names.Call(body)
 	}
+}
+
+// backends notes whether a text names backends by their numbers.
+func (s *Sniffer) backends(text []byte) {
+	if s.Backends || !AboutBackends(text) {
+		return
+	}
+	b := FindBackends(string(text))
+	s.Backends = len(b.Literals)+len(b.Params) > 0
 }

@@ -28,6 +28,7 @@ type State struct {
 	Opaque    string // why not all custom settings are known, "" when they are
 	Declared  bool   // the operator has named those that are not
 	Inserted  bool   // the last command was an INSERT
+	Backends  bool   // the client has named backends by their numbers
 	UnknownPS bool   // the unnamed statement was too large to be remembered
 }
 

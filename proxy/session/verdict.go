@@ -71,6 +71,9 @@ func (s *State) Judge() (Verdict, []Reason) {
 	if s.Inserted {
 		add(Amber, "sequence_values", "its last command was an INSERT: lastval and currval are not carried over")
 	}
+	if s.Backends {
+		add(Amber, "backend_numbers", "it has named backends by their numbers (pids): those of sessions of the proxy are translated in what it sends, in rows and within functions they are not")
+	}
 	if s.UnknownPS {
 		add(Hold, "unnamed_statement", "the unnamed statement is too large to be remembered")
 	}

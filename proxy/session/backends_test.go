@@ -1,0 +1,38 @@
+package session
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestNumbersOfBackendsAreFound(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"SELECT pg_cancel_backend(17)":                                                              "17",
+		"select pg_catalog.pg_terminate_backend( 17 , 5000)":                                        "17",
+		"SELECT pg_terminate_backend('17')":                                                         "17",
+		"SELECT pg_terminate_backend($1::int)":                                                      "$0",
+		"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = 17 AND datname = 'x5'":  "17",
+		"SELECT * FROM pg_stat_activity a WHERE a.pid <> $2 AND 18 = a.pid":                         "$1 18",
+		"SELECT * FROM pg_locks WHERE pid IN (17, 18) OR pid = ANY($1)":                             "17 18 $0",
+		"SELECT * FROM pg_locks WHERE pid = ANY(ARRAY[17,18]) LIMIT 5":                              "17 18",
+		"SELECT pid, 17 FROM pg_stat_activity WHERE backend_type = 'x' AND usesysid = 10 OFFSET 17": "",
+		"SELECT unnest(pg_blocking_pids(17))":                                                       "17",
+	} {
+		b := FindBackends(text)
+		var got []string
+		for _, l := range b.Literals {
+			got = append(got, text[l[0]:l[1]])
+		}
+		for _, p := range b.Params {
+			got = append(got, fmt.Sprintf("$%d", p))
+		}
+		wanted := strings.Fields(want)
+		require.ElementsMatch(t, wanted, got, text)
+		require.True(t, AboutBackends([]byte(text)), text)
+	}
+	require.False(t, AboutBackends([]byte("SELECT * FROM products WHERE pid = 17")))
+}
