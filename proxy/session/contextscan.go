@@ -85,7 +85,9 @@ func (c *Contexts) escapes() bool {
 // prepares reports whether a text may have a PREPARE, which begins a statement. It is
 // made for texts that have none.
 func prepares(text []byte) bool {
-	text = bytes.TrimLeft(text, " \t\r\n")
+	for len(text) > 0 && (text[0] == ' ' || text[0] >= '\t' && text[0] <= '\r') {
+		text = text[1:]
+	}
 	if len(text) == 0 {
 		return false
 	}

@@ -2,9 +2,11 @@ package session
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 )
 
 func TestNamesFromStatements(t *testing.T) {
@@ -144,4 +146,12 @@ func TestRebuildPrepare(t *testing.T) {
 	again, err := RebuildPrepare(Statement{Name: "a", Text: `PREPARE "a" ("pg_catalog"."int4") AS select $1`, Types: []Type{int4}})
 	require.NoError(t, err)
 	require.Equal(t, `PREPARE "a" ("pg_catalog"."int4") AS select $1`, again, "a rebuilt one rebuilds to itself")
+}
+
+func TestContainsSet(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringMatching(`[setSETx ]{0,12}`).Draw(t, "text")
+		require.Equal(t, strings.Contains(strings.ToLower(text), "set"), containsSet([]byte(text)), text)
+	})
 }
