@@ -19,6 +19,13 @@
 // set for a database in one entry. NewPlan adds entries of its own for these: one
 // for each owner, with the object's number, negative, and one for each setting.
 //
+// A newer archive of the same source is held against the one that was restored
+// (Continued, Compare): what is still to come is taken from the newer one, and what
+// the target has been given already and has otherwise is a Change, with the statement
+// for the target where it can be told. A Digest says whether there is anything to
+// compare, and a RowIdentity what the definitions do not show: that rows may have
+// changed although the columns look as before.
+//
 // Invariants:
 //
 //   - An entry is never in an earlier part than what it depends on.
@@ -51,6 +58,9 @@
 //   - pg_dump decides which objects a Filter takes along. Rows are left out by the
 //     same expressions, evaluated by the server with the search path that pg_dump has.
 //   - The objects that Crossfade makes are in no archive, plan or fingerprint.
+//   - An entry keeps its number in every newer archive, so that crossfade.item stays true.
+//   - A digest covers every catalog that pg_dump reads and no object that passes:
+//     two that are equal mean that pg_dump would write the same.
 //   - A fingerprint compares what reads the same on every version; expressions
 //     as a server prints them only between servers of one major version.
 package schema

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ type DumpConfig struct {
 	Filter      Filter
 	NoACL       bool // without privileges
 	NoComments  bool
+	Name        string // of the session, for application_name; "crossfade dump" if ""
 }
 
 // Dump runs pg_dump and returns a custom-format archive of the database's
@@ -69,7 +71,7 @@ func runDump(ctx context.Context, program dumpProgram, cfg DumpConfig) ([]byte, 
 	out := &limitedBuffer{limit: maxArchive}
 	words := &limitedBuffer{limit: maxStderr, truncate: true}
 	cmd := exec.CommandContext(ctx, program.path, dumpArguments(cfg, conninfo)...)
-	cmd.Env = append(append(os.Environ(), env...), "PGAPPNAME=crossfade dump", "LC_MESSAGES=C")
+	cmd.Env = append(append(os.Environ(), env...), "PGAPPNAME="+cmp.Or(cfg.Name, "crossfade dump"), "LC_MESSAGES=C")
 	cmd.Stdout, cmd.Stderr = out, words
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = dumpStopDelay

@@ -92,7 +92,8 @@ func ReadRowIdentities(ctx context.Context, conn *pgx.Conn) (map[uint32]RowIdent
 // Equal reports whether two identities are the same in every part.
 func (r RowIdentity) Equal(other RowIdentity) bool {
 	return r.Kind == other.Kind && r.Name == other.Name && r.File == other.File && slices.EqualFunc(r.Part, other.Part, func(a, b PartIdentity) bool {
-		return a.Num == b.Num && a.Name == b.Name && a.Version == b.Version && a.Content == b.Content && sameValue(a.Missing, b.Missing)
+		return a.Num == b.Num && a.Name == b.Name && a.Version == b.Version && a.Content == b.Content && sameValue(a.Missing, b.Missing) &&
+			a.Added == b.Added && sameValue(a.Born, b.Born)
 	})
 }
 
@@ -206,3 +207,6 @@ func (r RowIdentity) Display() string {
 	}
 	return "type " + r.Name.Display()
 }
+
+// IsTable reports whether the identity is of a table.
+func (r RowIdentity) IsTable() bool { return r.Kind == identityTable }

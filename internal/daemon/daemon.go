@@ -48,6 +48,7 @@ type daemon struct {
 	watchlist   *watchlist
 	views       *matViews
 	strangers   strangers
+	definitions *definitions
 	watching    *link // of the monitor
 	marking     *link // to the target, for what is kept there
 
@@ -131,6 +132,8 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	d.migration = &migration{source: d.cfg.Source, target: d.cfg.Target, id: d.id, jobs: d.cfg.Jobs, chunkBytes: d.cfg.ChunkBytes, lockTimeout: d.cfg.SourceLockTimeout, waits: true,
 		opts:  d.cfg.copyOptions(),
 		roles: map[string]string{d.cfg.Source.User(): d.cfg.Target.User()}, log: d.log.With().Str(obs.KeyComponent, "migration").Logger(), phase: d.id.target.Phase, limit: d.guard.limit, onBlocked: d.guard.blocked}
+	d.definitions = newDefinitions(d.migration, d.link(d.cfg.Source, "definitions", pg.WithLockTimeout(d.cfg.SourceLockTimeout)), d.link(d.cfg.Target, "definitions", pg.WithKey(key)),
+		d.link(d.cfg.Source, "definitions guard"), d.log.With().Str(obs.KeyComponent, "definitions").Logger())
 	d.verify = &verification{source: d.cfg.Source, target: d.cfg.Target, tables: d.migration.tables, log: d.log.With().Str(obs.KeyComponent, "verify").Logger()}
 	d.registrar = &registrar{incarnation: d.incarnation, control: d.link(d.cfg.Source, "register"), pids: d.sourcePIDs}
 
@@ -203,6 +206,7 @@ func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(
 	group.Go(func() error { return server.Run(parts) })
 	group.Go(func() error { return d.registrar.run(parts) })
 	group.Go(func() error { return d.monitor(parts) })
+	group.Go(func() error { return d.definitions.run(parts) })
 	group.Go(func() error { return d.views.run(parts) })
 	group.Go(func() error { return d.reload(parts) })
 	group.Go(func() error { return d.migrate(parts, onCopy) })

@@ -44,6 +44,7 @@ type migration struct {
 	routes      map[uint32]pg.Name // leaves that are written through a partitioned table
 	past        control.Copy       // of earlier starts: restarts and repairs only
 	plan        *schema.Plan       // of the kept archive
+	newer       *schema.Plan       // of an archive that was made since, with the kept one's numbers; nil for none
 	dumped      map[uint32]bool    // oids of the tables in it; one that was made later is not on the target
 	withoutData map[uint32]bool    // tables and sequences that come without what is in them
 	catalog     *catalog.Database  // the source's, as old as the archive or read again
@@ -153,19 +154,23 @@ func (m *migration) begin(ctx context.Context, target *pgx.Conn, useSlot bool) (
 	if err != nil {
 		return nil, err
 	}
-	archive, err := schema.Dump(ctx, schema.DumpConfig{DSN: m.source, Snapshot: held.ID(), LockTimeout: m.opts.LockWaitTimeout,
-		Filter: m.opts.Filter, NoACL: m.opts.NoACL, NoComments: m.opts.NoComments})
+	archive, err := schema.Dump(ctx, m.dumping(m.source, held.ID()))
 	if err != nil { // pg_dump's words do not say whether the source was away; its snapshot's session does
 		err = errors.Join(err, held.Check(ctx))
 	}
+	var kept journal.Definitions
 	if err == nil {
-		err = journal.SetArchive(ctx, target, archive)
+		kept, err = m.definitionsAt(ctx, held)
+	}
+	if err == nil {
+		kept.Archive = archive
+		err = journal.KeepDefinitions(ctx, target, kept)
 	}
 	if err != nil {
 		held.Close()
 		return nil, err
 	}
-	m.id.target.Archive = archive
+	m.id.target.Archive, m.id.target.ArchiveNow, m.id.target.Digest, m.id.target.Roles = archive, nil, kept.Digest, kept.Roles
 	if err := m.reach(ctx, target, journal.PhaseDumped); err != nil {
 		held.Close()
 		return nil, err
@@ -175,7 +180,7 @@ func (m *migration) begin(ctx context.Context, target *pgx.Conn, useSlot bool) (
 
 // loadPlan parses the kept archive and reads the catalog that goes with it: under
 // the archive's own snapshot while that is held, else as it is now. DDL since
-// then is found by the fingerprints before a cutover (C20).
+// then is found by comparing the definitions while the run follows (C20).
 func (m *migration) loadPlan(ctx context.Context, target *pgx.Conn, held *snapshot.Holder) error {
 	archive, err := schema.ParseArchive(m.id.target.Archive)
 	if err != nil {
@@ -208,9 +213,17 @@ func (m *migration) loadPlan(ctx context.Context, target *pgx.Conn, held *snapsh
 	if err != nil {
 		return err
 	}
+	var newer *schema.Plan
+	if raw := m.id.target.ArchiveNow; raw != nil {
+		now, err := schema.ParseArchive(raw)
+		if err != nil {
+			return err
+		}
+		newer = schema.NewPlan(schema.Continued(archive, now))
+	}
 	m.mu.Lock()
 	m.dumped, m.withoutData = dumped, withoutData
-	m.plan, m.catalog, m.version = schema.NewPlan(archive), db, snapshot.Version(target)/10000
+	m.plan, m.newer, m.catalog, m.version = schema.NewPlan(archive), newer, db, snapshot.Version(target)/10000
 	m.mu.Unlock()
 	return nil
 }
@@ -269,7 +282,11 @@ func (m *migration) restoreWith(ctx context.Context, part schema.Part, cfg schem
 		return err
 	}
 	cfg.Rewrite, cfg.Log = rewrite, m.log
-	r, err := m.plan.Restore(ctx, part, cfg)
+	plan := m.plan
+	if part == schema.Decision || part == schema.Last {
+		plan = m.newest()
+	}
+	r, err := plan.Restore(ctx, part, cfg)
 	m.note(r.Findings)
 	return err
 }
@@ -297,7 +314,11 @@ func (m *migration) decisionSQL() (*schema.DecisionSQL, error) {
 	if m.plan == nil {
 		return nil, fmt.Errorf("the schema has not been read yet: wait until the phase is following")
 	}
-	sql, err := m.plan.DecisionSQL(schema.DecisionConfig{Source: m.catalog, Target: m.version, Roles: m.roles})
+	plan := m.plan
+	if m.newer != nil {
+		plan = m.newer
+	}
+	sql, err := plan.DecisionSQL(schema.DecisionConfig{Source: m.catalog, Target: m.version, Roles: m.roles})
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 // (C14). A lock that is not granted is asked for again a few times, each time
 // for no longer than the source lock timeout.
 func (s *sourcePort) Fence(ctx context.Context, epoch int64, nonce string) (cutover.FenceReport, error) {
+	s.fenced.Store(true)
 	report := cutover.FenceReport{}
 	defer s.pre.release()
 	tables, err := s.tables(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,6 +30,7 @@ type sourcePort struct {
 	cover       *coverage
 	confirm     func(ctx context.Context, fenced bool) error // asks the watchers
 	expect      func(epoch int64, nonce string) error        // announces the marker to the stream
+	fenced      atomic.Bool                                  // the fence was asked for, and has not been opened again
 	version     int                                          // server_version_num
 	majors      [2]int
 }
@@ -36,6 +38,7 @@ type sourcePort struct {
 // Census implements cutover.Source.
 func (s *sourcePort) Census(ctx context.Context) (cutover.Census, error) {
 	var c cutover.Census
+	s.fenced.Store(false)
 	if err := s.confirm(ctx, false); err != nil {
 		return c, portError(err, false)
 	}
@@ -144,6 +147,7 @@ func (s *sourcePort) Expel(ctx context.Context, _ int64) (int, error) {
 
 // Unfence implements cutover.Source.
 func (s *sourcePort) Unfence(ctx context.Context, epoch int64) error {
+	s.fenced.Store(false)
 	return portError(s.control.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return unfence(ctx, conn, epoch, s.owner.get(),
 			[]string{string(cutover.Fenced), string(cutover.Draining), string(cutover.Deciding)})
@@ -178,10 +182,13 @@ func (s *sourcePort) Sequences(ctx context.Context) ([]cutover.Sequence, error) 
 }
 
 // Fingerprint implements cutover.Source. What the stream does not cover is no
-// schema that could be moved, however equal it looks.
+// schema that could be moved, however equal it looks: before the fence the census asks, which
+// is taken at the same time.
 func (s *sourcePort) Fingerprint(ctx context.Context) (cutover.Fingerprint, error) {
-	if err := s.confirm(ctx, true); err != nil {
-		return cutover.Fingerprint{}, portError(err, false)
+	if s.fenced.Load() {
+		if err := s.confirm(ctx, true); err != nil {
+			return cutover.Fingerprint{}, portError(err, false)
+		}
 	}
 	return fingerprint(ctx, s.census, s.majors)
 }

@@ -30,7 +30,7 @@ func (m *migration) rewriting(ctx context.Context, target *pgx.Conn) (schema.Rew
 	}
 	if !m.opts.NoOwner {
 		var findings []schema.Finding
-		if w.Owners, findings, err = m.plan.ResolveOwners(ctx, target, m.roles); err != nil {
+		if w.Owners, findings, err = m.newest().ResolveOwners(ctx, target, m.roles); err != nil {
 			return w, err
 		}
 		m.note(findings)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
@@ -33,6 +34,10 @@ type watcher struct {
 	// ask takes sessions of its own, with a bound on lock waits. An error says that
 	// the question could not be answered, not that the answer is bad.
 	ask func(ctx context.Context, source, target *pgx.Conn) ([]notice, error)
+	// rest, if set, is how long the status leaves the question alone after an answer.
+	rest func() time.Duration
+	// askFenced, if set, is asked under the fence in the place of ask.
+	askFenced func(ctx context.Context, source, target *pgx.Conn) ([]notice, error)
 }
 
 // watchlist asks all watchers and remembers what they found. It is safe for
@@ -44,11 +49,12 @@ type watchlist struct {
 
 	mu    sync.Mutex
 	round int
-	found map[string][]notice // by the watcher's name
+	found map[string][]notice  // by the watcher's name
+	rests map[string]time.Time // until when the status does not ask again
 }
 
 func newWatchlist(source, target *link, log zerolog.Logger, watchers ...watcher) *watchlist {
-	return &watchlist{source: source, target: target, watchers: watchers, log: log, found: map[string][]notice{}}
+	return &watchlist{source: source, target: target, watchers: watchers, log: log, found: map[string][]notice{}, rests: map[string]time.Time{}}
 }
 
 // WatchedError says why a cutover would be refused, by what was found just now.
@@ -70,7 +76,11 @@ func (w *watchlist) look(ctx context.Context, copying bool) error {
 	round := w.round
 	w.round++
 	w.mu.Unlock()
-	_, err := w.askThose(ctx, func(x watcher) bool { return (x.early || !copying) && (x.every <= 1 || round%x.every == 0) })
+	_, err := w.askThose(ctx, func(x watcher) bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return (x.early || !copying) && (x.every <= 1 || round%x.every == 0) && time.Now().After(w.rests[x.name])
+	}, false)
 	return err
 }
 
@@ -78,7 +88,7 @@ func (w *watchlist) look(ctx context.Context, copying bool) error {
 // a *WatchedError for what stops the cutover, and any other error for a question
 // that got no answer, which stops it too.
 func (w *watchlist) confirm(ctx context.Context, fenced bool) error {
-	found, err := w.askThose(ctx, func(x watcher) bool { return x.fenced || !fenced })
+	found, err := w.askThose(ctx, func(x watcher) bool { return x.fenced || !fenced }, fenced)
 	if err != nil {
 		return err
 	}
@@ -102,7 +112,7 @@ func (w *watchlist) apart(ctx context.Context) error {
 }
 
 // askThose asks those that want selects, and returns what they found.
-func (w *watchlist) askThose(ctx context.Context, want func(watcher) bool) ([]notice, error) {
+func (w *watchlist) askThose(ctx context.Context, want func(watcher) bool, fenced bool) ([]notice, error) {
 	var all []notice
 	err := w.source.do(ctx, func(ctx context.Context, source *pgx.Conn) error {
 		return w.target.do(ctx, func(ctx context.Context, target *pgx.Conn) error {
@@ -110,7 +120,12 @@ func (w *watchlist) askThose(ctx context.Context, want func(watcher) bool) ([]no
 				if !want(x) {
 					continue
 				}
-				found, err := x.ask(ctx, source, target)
+				ask := x.ask
+				if fenced && x.askFenced != nil {
+					ask = x.askFenced
+				}
+				found, err := ask(ctx, source, target)
+				w.letRest(x)
 				if err != nil {
 					err = fmt.Errorf("%s: %w", x.name, err)
 					if passesByItself(ctx, err) {
@@ -133,6 +148,15 @@ func (w *watchlist) askThose(ctx context.Context, want func(watcher) bool) ([]no
 func passesByItself(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || pg.ConnectionLost(err) || passing(err) ||
 		pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected)
+}
+
+func (w *watchlist) letRest(x watcher) {
+	if x.rest == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rests[x.name] = time.Now().Add(x.rest())
 }
 
 func (w *watchlist) keep(name string, found []notice) {

@@ -21,6 +21,7 @@ func (d *daemon) watchers() []watcher {
 		{name: "strangers at the target", fenced: true, early: true, ask: d.strangers.ask},
 		{name: "publication", fenced: true, early: true, ask: d.members.ask},
 		{name: "fence", fenced: true, ask: askFence},
+		{name: "definitions", fenced: true, every: 2, rest: d.definitions.rest, ask: d.definitions.ask, askFenced: d.definitions.askFenced},
 	}
 }
 

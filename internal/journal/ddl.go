@@ -108,6 +108,9 @@ CREATE TABLE crossfade.run (
 	consistent_point pg_lsn,
 	slot_snapshot text NOT NULL DEFAULT '',
 	archive bytea,
+	archive_now bytea,
+	digest text NOT NULL DEFAULT '',
+	roles text NOT NULL DEFAULT '',
 	fingerprint text NOT NULL DEFAULT '',
 	publication text NOT NULL DEFAULT '',
 	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
@@ -136,6 +139,12 @@ CREATE TABLE crossfade.published (
 	columns text[] NOT NULL,
 	entry text NOT NULL,
 	taken_out text NOT NULL DEFAULT ''
+);
+CREATE TABLE crossfade.identity (
+	side text NOT NULL,
+	relid oid NOT NULL,
+	state text NOT NULL,
+	PRIMARY KEY (side, relid)
 );
 CREATE TABLE crossfade.chunk (
 	relid oid NOT NULL,

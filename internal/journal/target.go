@@ -22,6 +22,9 @@ type TargetRun struct {
 	Consistent     pg.LSN // the slot's consistent point
 	SlotSnapshot   string // what the slot's own snapshot sees, as pg_current_snapshot() prints it
 	Archive        []byte // pg_dump's archive of the schema, nil before it was taken
+	ArchiveNow     []byte // a newer one, nil where nothing has changed since
+	Digest         string // of the source's definitions as the newest archive has them
+	Roles          string // what the source's roles were with the first archive
 }
 
 // Phase is how far a run is before the first cutover.
@@ -69,8 +72,9 @@ func LoadTarget(ctx context.Context, q Querier) (*TargetRun, error) {
 	}
 	var r TargetRun
 	var lsn *string
-	err = q.QueryRow(ctx, `SELECT run_id, key, mode, options, source_system, source_database, slot, phase, consistent_point::text, slot_snapshot, archive FROM crossfade.run`).
-		Scan(&r.RunID, &r.Key, &r.Mode, &r.Options, &r.SourceSystem, &r.SourceDatabase, &r.Slot, &r.Phase, &lsn, &r.SlotSnapshot, &r.Archive)
+	err = q.QueryRow(ctx, `SELECT run_id, key, mode, options, source_system, source_database, slot, phase, consistent_point::text, slot_snapshot, archive,
+		archive_now, digest, roles FROM crossfade.run`).
+		Scan(&r.RunID, &r.Key, &r.Mode, &r.Options, &r.SourceSystem, &r.SourceDatabase, &r.Slot, &r.Phase, &lsn, &r.SlotSnapshot, &r.Archive, &r.ArchiveNow, &r.Digest, &r.Roles)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -121,14 +125,6 @@ func SetSlot(ctx context.Context, conn *pgx.Conn, slot string, consistent pg.LSN
 	if _, err := conn.Exec(ctx, `UPDATE crossfade.run SET slot = $1, consistent_point = $2::pg_catalog.pg_lsn, slot_snapshot = $3, phase = $4`,
 		slot, consistent.String(), snapshot, string(PhaseSlotted)); err != nil {
 		return fmt.Errorf("record slot %s: %w", slot, err)
-	}
-	return nil
-}
-
-// SetArchive keeps pg_dump's archive with the phase PhaseDumped.
-func SetArchive(ctx context.Context, conn *pgx.Conn, archive []byte) error {
-	if _, err := conn.Exec(ctx, `UPDATE crossfade.run SET archive = $1, phase = $2`, archive, string(PhaseDumped)); err != nil {
-		return fmt.Errorf("keep the archive of the schema: %w", err)
 	}
 	return nil
 }

@@ -1,0 +1,382 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+
+	"crossfade/internal/control"
+	"crossfade/schema"
+	"crossfade/schema/catalog"
+)
+
+const (
+	// compareTimeout bounds one comparison of definitions: pg_dump on both sides, as long as
+	// the survey of a cutover may take.
+	compareTimeout = time.Minute
+	// compareTries bounds how often it begins again since somebody changes definitions meanwhile.
+	compareTries = 3
+	// compareSlack is left of the time of whoever asks, for the answer that there is none yet.
+	compareSlack = time.Second
+	// mostChanges bounds how many changes are told one by one.
+	mostChanges = 20
+)
+
+// definitions finds out whether what pg_dump would write of the source, and what rows
+// and roles are by their identities, is what the target has or will get with the decision
+// (C20, C26). A digest of the catalogs says cheaply whether there is something to
+// compare. It is safe for concurrent use; comparisons are made by run, one at a time.
+type definitions struct {
+	migration      *migration
+	source, target *link // of comparisons
+	waiting        *link // to the source: who waits for pg_dump's locks
+	log            zerolog.Logger
+	jobs           chan *comparison
+
+	mu      sync.Mutex
+	current *comparison // under way, or the last one
+	seen    [2]schema.Digest
+	known   bool // seen has been compared
+	found   findings
+	took    time.Duration // by the last digests
+
+	rows rowIdentities // used by run alone
+}
+
+// findings are what each part of a comparison has found.
+type findings struct{ changes, rows, roles []notice }
+
+func (f findings) all() []notice {
+	return append(append(append([]notice(nil), f.changes...), f.rows...), f.roles...)
+}
+
+// comparison is one that was asked for.
+type comparison struct {
+	done chan struct{} // closed when err is set
+	err  error
+}
+
+func newDefinitions(m *migration, source, target, waiting *link, log zerolog.Logger) *definitions {
+	return &definitions{migration: m, source: source, target: target, waiting: waiting, log: log, jobs: make(chan *comparison, 1)}
+}
+
+// run makes comparisons until ctx ends.
+func (d *definitions) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case c := <-d.jobs:
+			bounded, cancel := context.WithTimeout(ctx, compareTimeout)
+			c.err = d.compare(bounded)
+			cancel()
+			close(c.done)
+		}
+	}
+}
+
+func takeDigests(ctx context.Context, source, target *pgx.Conn) (now [2]schema.Digest, err error) {
+	if now[0], err = schema.TakeDigest(ctx, source); err != nil {
+		return now, err
+	}
+	now[1], err = schema.TakeDigest(ctx, target)
+	return now, err
+}
+
+// ask is the watcher's question. Where something has changed it waits for the
+// comparison as long as it may.
+func (d *definitions) ask(ctx context.Context, source, target *pgx.Conn) ([]notice, error) {
+	if !d.migration.hasPlan() {
+		return nil, nil
+	}
+	begin := time.Now()
+	now, err := takeDigests(ctx, source, target)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	d.took = time.Since(begin)
+	if d.known && d.seen == now {
+		defer d.mu.Unlock()
+		return d.found.all(), nil
+	}
+	c := d.current
+	if c == nil || c.over() {
+		c = &comparison{done: make(chan struct{})}
+		d.current = c
+		d.jobs <- c // run has taken the one before
+	}
+	d.mu.Unlock()
+	patience := compareTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		patience = time.Until(deadline) - compareSlack
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-timer.C:
+		return []notice{{Blocker: control.Blocker{Code: "definitions_compared", Detail: "definitions were changed on the source or the target and are being compared",
+			Remedy: "wait until the comparison has ended"}}}, nil
+	case <-c.done:
+	}
+	if c.err != nil {
+		return nil, c.err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.found.all(), nil
+}
+
+// restFactor is how many times as long as the digests took the status waits until it takes
+// them again: a catalog of a hundred thousand tables costs no more than a part of a core.
+const restFactor = 5
+
+func (d *definitions) rest() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return min(restFactor*d.took, compareTimeout)
+}
+
+func (c *comparison) over() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// askFenced is the question under the fence: whether all is as it was compared. What
+// was changed since then is no part of the decision that was rehearsed.
+func (d *definitions) askFenced(ctx context.Context, source, target *pgx.Conn) ([]notice, error) {
+	now, err := takeDigests(ctx, source, target)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	seen, known, found := d.seen, d.known, d.found
+	d.mu.Unlock()
+	if !known {
+		return nil, errors.New("the definitions have not been compared yet")
+	}
+	for i, side := range []string{"source", "target"} {
+		if seen[i].Definitions != now[i].Definitions {
+			return []notice{{Blocker: control.Blocker{Code: "definition_differs", Detail: fmt.Sprintf("definitions were changed on the %s a moment ago (%s)", side, strings.Join(seen[i].Changed(now[i]), ", ")),
+				Remedy: "ask for the cutover again"}}}, nil
+		}
+	}
+	if seen[0].Roles != now[0].Roles || seen[1].Roles != now[1].Roles {
+		if found.roles, err = d.roles(ctx, source, target); err != nil {
+			return nil, err
+		}
+	}
+	// A file of a table may be another one: as long as no column is, TRUNCATE or VACUUM FULL made it.
+	return found.all(), nil
+}
+
+// compare compares what has changed since the last comparison.
+func (d *definitions) compare(ctx context.Context) error {
+	return d.source.do(ctx, func(ctx context.Context, source *pgx.Conn) error {
+		return d.target.do(ctx, func(ctx context.Context, target *pgx.Conn) error {
+			for range compareTries {
+				settled, err := d.compareOnce(ctx, source, target)
+				if err != nil || settled {
+					return err
+				}
+			}
+			return fmt.Errorf("compare definitions: they are being changed on the source: %w", context.DeadlineExceeded)
+		})
+	})
+}
+
+func (d *definitions) compareOnce(ctx context.Context, source, target *pgx.Conn) (settled bool, err error) {
+	now, err := takeDigests(ctx, source, target)
+	if err != nil {
+		return false, err
+	}
+	d.mu.Lock()
+	seen, known, found := d.seen, d.known, d.found
+	d.mu.Unlock()
+	definitions := !known || seen[0].Definitions != now[0].Definitions || seen[1].Definitions != now[1].Definitions
+	if now[0].Definitions != d.migration.digest() {
+		if settled, err := d.renew(ctx, source, target, now[0].Definitions); err != nil || !settled {
+			return settled, err
+		}
+		definitions = true
+	}
+	if definitions {
+		if found.changes, err = d.changes(ctx, source, target); err != nil {
+			return false, err
+		}
+	}
+	if definitions || seen[0].Storage != now[0].Storage || seen[1].Storage != now[1].Storage {
+		if found.rows, err = d.rows.check(ctx, source, target); err != nil {
+			return false, err
+		}
+	}
+	if !known || seen[0].Roles != now[0].Roles || seen[1].Roles != now[1].Roles {
+		if found.roles, err = d.roles(ctx, source, target); err != nil {
+			return false, err
+		}
+	}
+	d.mu.Lock()
+	d.seen, d.known, d.found = now, true, found
+	d.mu.Unlock()
+	return true, nil
+}
+
+// renew dumps the source's definitions again, and has what is still to come on the
+// target made from them. It reports false where they changed meanwhile.
+func (d *definitions) renew(ctx context.Context, source, target *pgx.Conn, digest string) (settled bool, err error) {
+	begin := time.Now()
+	archive, err := d.dump(ctx)
+	if err != nil {
+		return false, err
+	}
+	db, err := catalog.Read(ctx, source)
+	if err != nil {
+		return false, err
+	}
+	after, err := schema.TakeDigest(ctx, source)
+	if err != nil || after.Definitions != digest {
+		return false, err
+	}
+	d.log.Info().Dur("took", time.Since(begin)).Msg("definitions of the source were changed and are read again")
+	return true, d.migration.takeNewer(ctx, target, archive, digest, db)
+}
+
+// errGaveWay says that pg_dump was stopped for an application.
+var errGaveWay = errors.New("an application waited for a lock of pg_dump, which was stopped")
+
+// dump runs pg_dump on the source and stops it as soon as somebody waits for one of
+// its locks (C13).
+func (d *definitions) dump(ctx context.Context) ([]byte, error) {
+	cfg := d.migration.dumping(d.migration.source, "")
+	cfg.Name = "crossfade dump " + rand.Text()[:8]
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		tick := time.NewTicker(guardPoll)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if d.waitedFor(ctx, cfg.Name) {
+				stop(errGaveWay)
+				return
+			}
+		}
+	}()
+	archive, err := schema.Dump(ctx, cfg)
+	if cause := context.Cause(ctx); errors.Is(cause, errGaveWay) {
+		err = fmt.Errorf("%w: %w", cause, context.DeadlineExceeded) // the next round tries again
+	}
+	stop(nil)
+	<-watched
+	return archive, err
+}
+
+// waitedFor reports whether somebody waits for a session of this name.
+func (d *definitions) waitedFor(ctx context.Context, name string) bool {
+	waits := false
+	_ = d.waiting.do(ctx, func(ctx context.Context, conn *pgx.Conn) error { // the next look asks again
+		return conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a, pg_catalog.pg_stat_activity d
+			WHERE d.application_name = $1 AND a.wait_event_type = 'Lock' AND a.backend_type <> 'autovacuum worker'
+				AND d.pid = ANY (pg_catalog.pg_blocking_pids(a.pid)))`, name).Scan(&waits)
+	})
+	return waits
+}
+
+// changes compares what the target has with the newest archive, where that differs
+// from the one that was restored, and what both catalogs hold.
+func (d *definitions) changes(ctx context.Context, source, target *pgx.Conn) ([]notice, error) {
+	m := d.migration
+	var out []notice
+	if compared := schema.Compare(m.plan, m.newest()); compared.Pending() {
+		rewrite, err := m.rewriting(ctx, target)
+		if err != nil {
+			return nil, err
+		}
+		raw, err := schema.Dump(ctx, m.dumping(m.target, ""))
+		if err != nil {
+			return nil, err
+		}
+		archive, err := schema.ParseArchive(raw)
+		if err != nil {
+			return nil, err
+		}
+		cfg := schema.ChangesConfig{Rewrite: rewrite, Self: m.target.User(), Target: archive, NoOwners: m.opts.NoOwner}
+		out = changeNotices("definition_differs", compared.Changes(cfg))
+	}
+	if len(out) > 0 {
+		return out, nil
+	}
+	// Whoever changed the target alone is found in its catalog.
+	a, err := schema.TakeFingerprint(ctx, source, schema.FingerprintOptions{Deferred: true})
+	if err != nil {
+		return nil, err
+	}
+	b, err := schema.TakeFingerprint(ctx, target, schema.FingerprintOptions{Deferred: true})
+	if err != nil {
+		return nil, err
+	}
+	for i, x := range schema.Drift(a, b) {
+		if i == mostChanges {
+			break
+		}
+		out = append(out, notice{Blocker: control.Blocker{Code: "definition_differs", Detail: "the target is not as the source: " + x.String(), Remedy: "make the target as the source is, or take the change back"}})
+	}
+	return out, nil
+}
+
+// changeNotices puts changes into words.
+func changeNotices(code string, all []schema.Change) []notice {
+	var out []notice
+	for i, c := range all {
+		if i == mostChanges {
+			out = append(out, notice{Blocker: control.Blocker{Code: code, Detail: fmt.Sprintf("%d more differences", len(all)-i), Remedy: "remove those that are named first"}})
+			break
+		}
+		remedy := "make the same change on the target, or take it back on the source"
+		switch {
+		case strings.Contains(c.SQL, " TYPE "): // taken back, it would write the rows again
+			remedy = "on the target: " + c.SQL
+		case c.SQL != "":
+			remedy = "on the target: " + c.SQL + " Or take the change back on the source"
+		}
+		out = append(out, notice{Blocker: control.Blocker{Code: code, Detail: c.String(), Remedy: remedy}})
+	}
+	return out
+}
+
+// roles compares what the source's roles have become with those of the target.
+func (d *definitions) roles(ctx context.Context, source, target *pgx.Conn) ([]notice, error) {
+	var kept schema.Roles
+	if err := json.Unmarshal([]byte(d.migration.id.target.Roles), &kept); err != nil {
+		return nil, fmt.Errorf("read the kept roles: %w", err)
+	}
+	now, err := schema.ReadRoles(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	there, err := schema.ReadRoles(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	return changeNotices("role_differs", schema.RoleChanges(kept, now.WithoutValues(), there.WithoutValues(), d.migration.roles)), nil
+}
