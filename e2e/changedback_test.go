@@ -206,3 +206,67 @@ func TestATableThatCannotBeUpdatedBecauseItIsPublishedIsTakenOutAndNamed(t *test
 	p.refuses("was taken out")
 	require.Equal(t, 0, p.stop())
 }
+
+// What is changed for a moment and is followed as it was: the cutover loses none of it.
+func TestWhatIsChangedForAMomentAndFollowedIsNotLost(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	c := tablesOf(t, s, "identity", "renamed", "other", "triggers", "replica", "fed")
+	pgtest.Exec(t, c, `CREATE UNIQUE INDEX by_v ON public.identity (v); ALTER TABLE public.identity ADD f float8 NOT NULL DEFAULT 0; CREATE UNIQUE INDEX by_f ON public.identity (f);
+		CREATE FUNCTION public.upper() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.v := pg_catalog.upper(NEW.v); RETURN NEW; END $$;
+		CREATE TRIGGER up BEFORE INSERT ON public.triggers FOR EACH ROW EXECUTE FUNCTION public.upper()`)
+	p := newProcess(t, s)
+	p.start()
+	p.awaitFollowing()
+	admin := adminOf(t, s.sourceCluster, s.source.Database())
+	const write = "INSERT INTO public.%[1]s (id, v) VALUES (2, 'new'); UPDATE public.%[1]s SET v = v || '!' WHERE id = 1;"
+	for _, x := range []struct {
+		conn *pgx.Conn
+		sql  string
+	}{
+		{c, `BEGIN; UPDATE public.identity SET v = 'first', f = 1; ALTER TABLE public.identity REPLICA IDENTITY USING INDEX by_f; UPDATE public.identity SET v = 'second';
+			ALTER TABLE public.identity REPLICA IDENTITY FULL; UPDATE public.identity SET v = 'third', id = 7; ALTER TABLE public.identity REPLICA IDENTITY USING INDEX by_v;
+			UPDATE public.identity SET f = 4; ALTER TABLE public.identity REPLICA IDENTITY DEFAULT; UPDATE public.identity SET id = 8; COMMIT`},
+		{c, `BEGIN; ALTER TABLE public.renamed RENAME TO swap; ALTER TABLE public.other RENAME TO renamed; ALTER TABLE public.swap RENAME TO other;
+			` + fmt.Sprintf(write, "renamed") + `DELETE FROM public.other;
+			ALTER TABLE public.renamed RENAME TO swap; ALTER TABLE public.other RENAME TO renamed; ALTER TABLE public.swap RENAME TO other; COMMIT`},
+		{c, `ALTER TABLE public.triggers DISABLE TRIGGER USER; ` + fmt.Sprintf(write, "triggers") + `ALTER TABLE public.triggers ENABLE TRIGGER USER`},
+		{admin, `SET session_replication_role = replica; ` + fmt.Sprintf(write, "replica") + `RESET session_replication_role`},
+	} {
+		_, err := x.conn.PgConn().Exec(context.Background(), x.sql).ReadAll()
+		require.NoError(t, err, x.sql)
+	}
+	// A subscription that brings rows to the source for a moment.
+	pub := pgtest.Database(t, s.sourceCluster)
+	pc := pgtest.Conn(t, pub)
+	pgtest.Exec(t, pc, "CREATE TABLE public.fed (id int PRIMARY KEY, v text NOT NULL)")
+	pgtest.Exec(t, adminOf(t, s.sourceCluster, pub.Database()), "CREATE PUBLICATION feed FOR TABLE public.fed")
+	name := "feed_" + s.source.Database()
+	pgtest.Exec(t, adminOf(t, s.sourceCluster, pub.Database()), "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", name)
+	feed := s.sourceCluster.AdminDSN(pub.Database())
+	info, _ := feed.LibpqEnv()
+	info += " password='" + feed.Password() + "'"
+	pgtest.Exec(t, admin, fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION %s PUBLICATION feed WITH (create_slot = false, copy_data = false, enabled = false, slot_name = '%[1]s')", name, pg.QuoteLiteral(info)))
+	off := func() {
+		pgtest.Exec(t, admin, "ALTER SUBSCRIPTION "+name+" DISABLE")
+	}
+	t.Cleanup(func() {
+		pgtest.Exec(t, admin, "ALTER SUBSCRIPTION "+name+" DISABLE; ALTER SUBSCRIPTION "+name+" SET (slot_name = NONE); DROP SUBSCRIPTION "+name)
+		last := adminOf(t, s.sourceCluster, pub.Database())
+		eventually(t, "the slot is let go", func() bool {
+			return pgtest.Value(t, last, "SELECT active FROM pg_replication_slots WHERE slot_name = $1", name) == "false"
+		})
+		pgtest.Exec(t, last, "SELECT pg_drop_replication_slot($1)", name)
+	})
+	pgtest.Exec(t, pc, "INSERT INTO public.fed VALUES (5, 'fed')")
+	pgtest.Exec(t, admin, "ALTER SUBSCRIPTION "+name+" ENABLE")
+	eventually(t, "the row is fed", func() bool { return pgtest.Value(t, c, "SELECT count(*) FROM public.fed") == "2" })
+	off()
+
+	p.awaitFollowing()
+	p.cutover()
+	requireSameRows(t, s)
+	p.awaitWhole()
+	require.Equal(t, "equal", p.await("it tells", func(control.Status) bool { return true }).Verify.State)
+	require.Equal(t, 0, p.stop())
+}
