@@ -124,7 +124,7 @@ func batchOut(rels []*relation) string {
 		if i > 0 {
 			files.WriteString(", ")
 		}
-		fmt.Fprintf(&files, "pg_catalog.pg_relation_filenode(%d)", r.table.OID)
+		files.WriteString(r.table.file())
 	}
 	b.WriteString("SELECT pg_catalog.concat_ws(' ', " + files.String() + "); COMMIT")
 	return b.String()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,9 +16,9 @@ import (
 )
 
 var (
-	// errRewritten says that the relation's file is not the one that the
-	// snapshot sees.
-	errRewritten = errors.New("table was truncated or rewritten on the source")
+	// errRewritten says that the relation's file is not the one that the snapshot
+	// sees, or that another table or column had a name of it when rows were read.
+	errRewritten = errors.New("table was truncated, rewritten or renamed on the source")
 	// errStale says that the record of the relation names another attempt than
 	// that of the chunk.
 	errStale = errors.New("the record in crossfade.relation was changed by another copier: only one may run against a target")
@@ -106,7 +107,7 @@ func (w *worker) relay(ctx context.Context, t *task, out string, freeze bool, fl
 	if freeze {
 		into = "TRUNCATE ONLY " + table.Name.String() + "; " + into
 	}
-	sent, file, took, err := w.pump(ctx, fmt.Sprintf("%s; SELECT pg_catalog.pg_relation_filenode(%d); COMMIT", out, table.OID), into, false, fl)
+	sent, file, took, err := w.pump(ctx, fmt.Sprintf("%s; SELECT %s; COMMIT", out, table.file()), into, false, fl)
 	switch {
 	case err != nil:
 		return 0, err
@@ -119,6 +120,24 @@ func (w *worker) relay(ctx context.Context, t *task, out string, freeze bool, fl
 		return 0, fmt.Errorf("%w: the source sent %d, the target took %d: a trigger or rule on the target table changes what is written", errDisagree, sent[0], took[0])
 	}
 	return took[0], nil
+}
+
+// file is the expression that gives the table's file, or NULL where its name leads to
+// another table at the moment, or its columns have not the names, in their order, that
+// they had when the copy was planned. The rows were read by names; whoever changes one
+// waits for the lock of the reading. Identities are those of the moment, whatever the
+// transaction's snapshot sees.
+func (t *Table) file() string {
+	columns := make([]string, 0, len(t.Columns))
+	for _, c := range t.Columns {
+		columns = append(columns, pg.QuoteLiteral(c))
+	}
+	return fmt.Sprintf(`(SELECT CASE WHEN coalesce(pg_catalog.array_agg(i.identity ORDER BY a.attnum) FILTER (WHERE i.identity OPERATOR(pg_catalog.=) ANY (w.identities)), '{}'::pg_catalog.text[])
+			OPERATOR(pg_catalog.=) w.identities THEN pg_catalog.pg_relation_filenode(%[1]d) END
+		FROM (SELECT ARRAY(SELECT pg_catalog.format('%%I.%%I.%%I', %[2]s, %[3]s, u.c) FROM pg_catalog.unnest(ARRAY[%[4]s]::pg_catalog.text[]) WITH ORDINALITY u(c, n) ORDER BY u.n) AS identities) w
+		LEFT JOIN (pg_catalog.pg_attribute a CROSS JOIN LATERAL pg_catalog.pg_identify_object(1259::pg_catalog.oid, a.attrelid, a.attnum::pg_catalog.int4) i)
+			ON a.attrelid OPERATOR(pg_catalog.=) %[1]d::pg_catalog.oid AND a.attnum OPERATOR(pg_catalog.>) 0::pg_catalog.int2 AND NOT a.attisdropped
+		GROUP BY w.identities)`, t.OID, pg.QuoteLiteral(t.Name.Schema), pg.QuoteLiteral(t.Name.Name), strings.Join(columns, ", "))
 }
 
 // pump runs a query string with COPYs on each side, and relays the rows. It

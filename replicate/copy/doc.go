@@ -8,7 +8,7 @@
 // transaction on each side:
 //
 //	source: BEGIN, import the snapshot, COPY (SELECT …) TO STDOUT,
-//	        pg_relation_filenode, COMMIT
+//	        pg_relation_filenode and the names of the moment, COMMIT
 //	target: BEGIN, lock the relation's record, COPY … FROM STDIN,
 //	        INSERT INTO crossfade.chunk, COMMIT
 //

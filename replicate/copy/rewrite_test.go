@@ -2,6 +2,7 @@ package copy
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"testing"
 	"time"
@@ -82,6 +83,45 @@ func TestRewriteBeforeTheFirstChunkIsSeen(t *testing.T) {
 	require.NoError(t, c.Run(f.context()))
 	require.Equal(t, 1, c.Progress().Restarts)
 	f.requireEqual("big")
+}
+
+// Rows are read by names. Whether these lead to the table and the columns that were
+// asked for is not seen by a table's file.
+func TestRowsOfATableThatHasTheNameOfAnotherAreNotTaken(t *testing.T) {
+	t.Parallel()
+	for name, sql := range map[string]string{
+		"table":  `ALTER TABLE "A a" RENAME TO c; ALTER TABLE b RENAME TO "A a"; ALTER TABLE c RENAME TO b`,
+		"column": `ALTER TABLE "A a" RENAME "V" TO c; ALTER TABLE "A a" RENAME w TO "V"; ALTER TABLE "A a" RENAME c TO w`,
+	} {
+		for _, batched := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, batched %t", name, batched), func(t *testing.T) {
+				t.Parallel()
+				f := newFixture(t, `CREATE TABLE "A a" (id int PRIMARY KEY, "V" text, w text); CREATE TABLE b (id int PRIMARY KEY, "V" text, w text); CREATE TABLE none ()`)
+				pgtest.Exec(t, f.source, `INSERT INTO "A a" VALUES (1, 'v of a', 'w of a'); INSERT INTO b VALUES (2, 'v of b', 'w of b')`)
+				used := func() { // it is no table that never held a row
+					if !batched {
+						pgtest.Exec(t, f.target, `INSERT INTO "A a" VALUES (0); INSERT INTO b VALUES (0); DELETE FROM "A a"; DELETE FROM b`)
+					}
+				}
+				used()
+				cfg := f.config(false)
+				cfg.MaxRestarts = 3
+				require.NoError(t, f.copier(cfg).Run(f.context()))
+				f.requireEqual(`"A a"`)
+
+				pgtest.Exec(t, f.target, `TRUNCATE crossfade.relation, crossfade.chunk, "A a", b`)
+				used()
+				h, err := snapshot.Export(f.context(), cfg.Source)
+				require.NoError(t, err)
+				defer h.Close()
+				cfg.Snapshot = h
+				pgtest.Exec(t, f.source, sql)
+				require.ErrorIs(t, f.copier(cfg).Run(f.context()), errRewritten)
+				require.NotContains(t, pgtest.Value(t, f.target, `SELECT coalesce(string_agg(x::text, ''), '') FROM "A a" x`), "of b")
+				require.NotContains(t, pgtest.Value(t, f.target, `SELECT coalesce(string_agg("V", ''), '') FROM "A a"`), "w of a")
+			})
+		}
+	}
 }
 
 func TestEndlessRewritesEndTheCopy(t *testing.T) {
