@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"crossfade/internal/control"
 	"crossfade/internal/pgcluster/pgtest"
 )
 
@@ -75,6 +76,32 @@ func TestRunTakesLargeObjectsAlong(t *testing.T) {
 	p := newProcess(t, s, "--large-objects")
 	p.start()
 	p.awaitFollowing()
+	require.Equal(t, "switched", string(p.cutover().Outcome))
+	requireExtras(t, s)
+	require.Equal(t, 0, p.stop())
+}
+
+// Large objects are in no stream: what an application writes while the run follows is noticed within seconds and
+// keeps a cutover from losing it, and rows that it keeps in tables of extensions arrive before the switch.
+func TestWhatNoStreamCarriesIsNotLostSilently(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	loadShop(t, s)
+	loadExtras(t, s)
+	p := newProcess(t, s, "--large-objects")
+	p.start()
+	p.awaitFollowing()
+	app := pgtest.Conn(t, p.proxied())
+	pgtest.Exec(t, app, `SELECT lo_from_bytea(900001, 'written while following')`)
+	b := p.awaitBlocker("large_objects_changed")
+	require.Contains(t, b.Detail, "900001")
+	require.Contains(t, b.Remedy, "crossfade clean")
+	p.refuses("large objects", "900001")
+	require.Equal(t, "written while following", pgtest.Value(t, app, `SELECT convert_from(lo_get(900001), 'UTF8')`), "the session goes on at the source")
+
+	pgtest.Exec(t, app, `SELECT lo_unlink(900001)`)
+	require.NoError(t, app.Close(t.Context())) // a session of ours has settings that cannot be seen
+	p.await("nothing would be lost", func(st control.Status) bool { return st.Ready })
 	require.Equal(t, "switched", string(p.cutover().Outcome))
 	requireExtras(t, s)
 	require.Equal(t, 0, p.stop())

@@ -42,8 +42,8 @@ func (p *Preflight) checkLargeObjects(ctx context.Context) ([]Finding, error) {
 		f.Remedy = "give --large-objects, move them into bytea columns, or remove those that nothing uses with vacuumlo"
 	case p.opts.Mode == Run:
 		f.Severity = Warning
-		f.Detail = fmt.Sprintf("the source has %d large objects, which are copied as they are then: no stream carries what changes in them until the cutover", objects.Count)
-		f.Remedy = "have the applications leave large objects alone until the cutover, or move them into bytea columns"
+		f.Detail = fmt.Sprintf("the source has %d large objects, which are copied as they are then: no stream carries what changes in them, and a change refuses the cutover", objects.Count)
+		f.Remedy = "have the applications leave large objects alone until the cutover, or move them into bytea columns; GRANT SELECT ON pg_catalog.pg_largeobject to the role of --source, so that every change is seen"
 	default:
 		return nil, nil
 	}

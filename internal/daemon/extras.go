@@ -18,7 +18,8 @@ const extrasPatience = 15 * time.Minute
 
 // extras copies what no relation of the plan holds: the rows of the user's in
 // tables of extensions, and large objects where these are wanted. Both are of the
-// copy's snapshot while that is held, and neither is followed.
+// copy's snapshot while that is held. No stream carries either: the one is copied again where
+// it changes, and what changes of the other stops a cutover.
 func (m *migration) extras(ctx context.Context, held *snapshot.Holder) error {
 	if m.opts.SchemaOnly {
 		return nil
@@ -42,16 +43,23 @@ func (m *migration) extras(ctx context.Context, held *snapshot.Holder) error {
 }
 
 func (m *migration) extensionRows(ctx context.Context, held *snapshot.Holder) error {
+	return m.markedExtensionRows(ctx, held, func() error { return m.copyExtensionRows(ctx, held) })
+}
+
+func (m *migration) copyExtensionRows(ctx context.Context, held *snapshot.Holder) error {
 	done, err := extension.Copy(ctx, extension.Config{Source: m.connectSource, Target: m.connectTarget, Snapshot: held, Roles: m.roles, LockTimeout: m.lockTimeout})
 	for _, c := range done {
 		if !c.Table.Sequence {
-			m.log.Info().Str("extension", c.Table.Extension).Str("table", c.Table.Name.Display()).Int64("rows", c.Rows).Msg("copied rows of an extension's table; they are not followed")
+			m.log.Info().Str("extension", c.Table.Extension).Str("table", c.Table.Name.Display()).Int64("rows", c.Rows).Msg("copied rows of an extension's table")
 		}
 	}
 	return err
 }
 
 func (m *migration) largeObjects(ctx context.Context, held *snapshot.Holder) error {
+	if err := m.markLargeObjects(ctx, held); err != nil {
+		return err
+	}
 	r, err := largeobject.Copy(ctx, largeobject.Config{
 		Source: m.connectSource, Target: m.connectTarget, Snapshot: held, LockTimeout: m.lockTimeout, Roles: m.roles,
 		Owners: !m.opts.NoOwner, Privileges: !m.opts.NoACL, Comments: !m.opts.NoComments,

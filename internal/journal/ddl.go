@@ -159,6 +159,10 @@ CREATE TABLE crossfade.chunk (
 CREATE TABLE crossfade.large_object (
 	oid oid PRIMARY KEY
 );
+CREATE TABLE crossfade.unfollowed (
+	what text PRIMARY KEY,
+	mark text NOT NULL
+);
 CREATE TABLE crossfade.delta (
 	relid oid NOT NULL,
 	attempt integer NOT NULL,

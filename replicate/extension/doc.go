@@ -19,6 +19,6 @@
 //     RestJobs, in the fence, has the source's rest, which WakeJobs takes back. Whoever
 //     writes comes before the decision, or meets its mark in crossfade.job.
 //   - No row is decoded: COPY's text goes from one side to the other.
-//   - No publication holds these tables: what is written to them behind the
-//     snapshot is not followed.
+//   - No publication holds these tables: a Digest tells whether something was
+//     written to them since, and Copy is repeated then.
 package extension

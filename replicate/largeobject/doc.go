@@ -17,7 +17,8 @@
 //   - Memory is bounded by the size of a piece and of a group, not by the size of
 //     the objects.
 //   - Logical decoding carries no large objects (PostgreSQL documentation 31.6):
-//     what is written to one behind the snapshot is not followed.
+//     what is written to one after the snapshot is not followed. A Measure taken with
+//     the copy tells whether something was.
 //
 // Security labels of large objects are not carried.
 package largeobject

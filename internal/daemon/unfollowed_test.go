@@ -1,0 +1,218 @@
+package daemon
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/journal"
+	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster/pgtest"
+)
+
+// lobench is a bench with a migration, whose extras a test copies.
+type lobench struct {
+	*bench
+	m *migration
+}
+
+func newLobench(t *testing.T) *lobench {
+	t.Helper()
+	b := newBench(t)
+	run, err := journal.LoadTarget(t.Context(), b.target)
+	require.NoError(t, err)
+	return &lobench{bench: b, m: &migration{source: b.sourceDSN, target: b.targetDSN, id: identity{target: run}, lockTimeout: testLockTimeout, log: zerolog.Nop(),
+		opts: CopyOptions{LargeObjects: true, NoOwner: true, NoACL: true}}}
+}
+
+// ask puts one of the watchers' questions, on sessions as the watchers have them.
+func (b *lobench) ask(name string) []notice {
+	b.t.Helper()
+	d := &daemon{cover: &coverage{}, migration: b.m, views: nil}
+	source, err := pg.Connect(b.t.Context(), b.sourceDSN, pg.WithName("watch"), pg.WithLockTimeout(testLockTimeout))
+	require.NoError(b.t, err)
+	defer closeNow(source)
+	target, err := pg.Connect(b.t.Context(), b.targetDSN, pg.WithName("watch"), pg.WithKey("k"))
+	require.NoError(b.t, err)
+	defer closeNow(target)
+	for _, w := range d.watchers() {
+		if w.name == name {
+			found, err := w.ask(b.t.Context(), source, target)
+			require.NoError(b.t, err)
+			return found
+		}
+	}
+	b.t.Fatalf("there is no watcher %q", name)
+	return nil
+}
+
+func (b *lobench) readable() {
+	b.t.Helper()
+	pgtest.Exec(b.t, pgtest.Conn(b.t, pgtest.Shared(b.t, pgtest.Source).AdminDSN(b.sourceDSN.Database())), `GRANT SELECT ON pg_catalog.pg_largeobject TO `+b.sourceDSN.User())
+}
+
+func TestLargeObjectsOfARunThatCopiesNoneStopACutover(t *testing.T) {
+	t.Parallel()
+	b := newLobench(t)
+	require.Empty(t, b.ask("large objects"))
+	pgtest.Exec(t, b.source, `SELECT lo_from_bytea(4711, 'written through the proxy')`)
+	found := b.ask("large objects")
+	require.Len(t, found, 1)
+	require.False(t, found[0].warns, "it stops a cutover")
+	require.Equal(t, "large_objects_changed", found[0].Code)
+	require.Contains(t, found[0].Detail, "1 large objects, the highest with number 4711")
+	require.Contains(t, found[0].Remedy, "bytea")
+	pgtest.Exec(t, b.source, `SELECT lo_unlink(4711)`)
+	require.Empty(t, b.ask("large objects"), "nothing would be lost")
+}
+
+// What was undone before anybody looked, and what leaves count and numbers as they were, is noticed.
+func TestChangesOfCopiedLargeObjectsAreNoticed(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct{ sql, watcher string }{
+		"made":                    {`SELECT lo_from_bytea(9000, 'x')`, "large objects"},
+		"removed":                 {`SELECT lo_unlink(101)`, "large objects"},
+		"removed, another made":   {`SELECT lo_unlink(101), lo_create(109)`, "large objects"},
+		"removed, made again":     {`SELECT lo_unlink(101); SELECT lo_from_bytea(101, 'one')`, "large objects"},
+		"privileges":              {`GRANT SELECT ON LARGE OBJECT 101 TO PUBLIC`, "large objects"},
+		"written":                 {`SELECT lo_put(101, 0, 'two')`, "bytes of large objects"},
+		"written with as much":    {`SELECT lo_put(101, 1, 'x')`, "bytes of large objects"},
+		"cut off between pages":   {`SELECT lo_truncate(lo_open(102, 131072), 4096)`, "bytes of large objects"},
+		"written in a savepoint":  {`BEGIN; SAVEPOINT s; SELECT lo_put(101, 0, 'two'); RELEASE s; COMMIT`, "bytes of large objects"},
+		"written and rolled back": {`BEGIN; SELECT lo_put(101, 0, 'two'); SELECT lo_create(777); ROLLBACK`, ""},
+		"read":                    {`SELECT lo_get(101)`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newLobench(t)
+			b.readable()
+			pgtest.Exec(t, b.source, `SELECT lo_from_bytea(101, 'one'), lo_from_bytea(102, convert_to(repeat('x', 6144), 'UTF8'))`)
+			require.NoError(t, b.m.extras(t.Context(), nil))
+			require.Equal(t, "one", pgtest.Value(t, b.target, `SELECT convert_from(lo_get(101), 'UTF8')`))
+			for _, w := range []string{"large objects", "bytes of large objects"} {
+				require.Empty(t, b.ask(w), w)
+			}
+			pgtest.Exec(t, b.source, x.sql)
+			seen := ""
+			for _, w := range []string{"large objects", "bytes of large objects"} {
+				for _, n := range b.ask(w) {
+					require.False(t, n.warns)
+					require.Equal(t, "large_objects_changed", n.Code)
+					if seen == "" {
+						seen = w
+					}
+				}
+			}
+			require.Equal(t, x.watcher, seen)
+		})
+	}
+}
+
+// A snapshot names the transactions that ran, and not their subtransactions, which wrote.
+func TestSubtransactionsThatRanAtTheCopyAreNoticed(t *testing.T) {
+	t.Parallel()
+	b := newLobench(t)
+	b.readable()
+	pgtest.Exec(t, b.source, `SELECT lo_from_bytea(101, 'one'), lo_from_bytea(102, 'one')`)
+	ran := pgtest.Conn(t, b.sourceDSN)
+	pgtest.Exec(t, ran, `BEGIN; SELECT txid_current(); SAVEPOINT s; SELECT lo_put(101, 0, 'two'); GRANT SELECT ON LARGE OBJECT 101 TO PUBLIC; RELEASE s`)
+	pgtest.Exec(t, b.source, `SELECT lo_put(102, 0, 'two'); GRANT SELECT ON LARGE OBJECT 102 TO PUBLIC`)
+	require.NoError(t, b.m.extras(t.Context(), nil))
+	require.Equal(t, "one two", pgtest.Value(t, b.target, `SELECT convert_from(lo_get(101), 'UTF8') || ' ' || convert_from(lo_get(102), 'UTF8')`))
+	require.Empty(t, b.ask("large objects"), "what had ended was copied")
+	require.Empty(t, b.ask("bytes of large objects"))
+	pgtest.Exec(t, ran, `COMMIT`)
+	require.Len(t, b.ask("large objects"), 1)
+	require.Len(t, b.ask("bytes of large objects"), 1)
+}
+
+// Where the role may not read the bytes, the server's statistics are all there is, and that is said.
+func TestWritesToLargeObjectsAreNamedWithoutTheRightToSeeThem(t *testing.T) {
+	t.Parallel()
+	b := newLobench(t)
+	pgtest.Exec(t, b.source, `SELECT lo_from_bytea(101, 'one')`)
+	ends := pgtest.Conn(t, b.sourceDSN)
+	require.NoError(t, ends.Close(context.Background()))
+	require.NoError(t, b.source.Close(context.Background())) // a session that ends tells its statistics
+	require.NoError(t, b.m.extras(t.Context(), nil))
+	found := b.ask("bytes of large objects")
+	require.Len(t, found, 1)
+	require.True(t, found[0].warns)
+	require.Contains(t, found[0].Remedy, "GRANT SELECT ON pg_catalog.pg_largeobject TO "+pg.QuoteIdent(b.sourceDSN.User()))
+
+	writer := pgtest.Conn(t, b.sourceDSN)
+	pgtest.Exec(t, writer, `SELECT lo_put(101, 0, 'two')`)
+	require.NoError(t, writer.Close(context.Background()))
+	require.Eventually(t, func() bool { return b.ask("bytes of large objects")[0].Code == "large_objects_written" }, pgtest.Timeout, 50*time.Millisecond)
+}
+
+// Rows of the users' in tables of extensions are copied again, as often as they change.
+func TestRowsOfExtensionsAreFollowed(t *testing.T) {
+	t.Parallel()
+	b := newLobench(t)
+	const made = `CREATE EXTENSION hstore; CREATE TABLE public.conf (id int PRIMARY KEY, v text); INSERT INTO public.conf VALUES (1, 'built in');
+		ALTER EXTENSION hstore ADD TABLE public.conf; GRANT ALL ON public.conf TO PUBLIC;
+		UPDATE pg_extension SET extconfig = ARRAY['public.conf'::regclass]::oid[], extcondition = ARRAY['WHERE id > 100'] WHERE extname = 'hstore'`
+	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(b.sourceDSN.Database())), made)
+	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN(b.targetDSN.Database())), made)
+	rows := func() string {
+		return pgtest.Value(t, b.target, `SELECT coalesce(string_agg(id || ' ' || v, ',' ORDER BY id), '') FROM public.conf WHERE id > 1`)
+	}
+	pgtest.Exec(t, b.source, `INSERT INTO public.conf VALUES (101, 'a')`)
+	require.NoError(t, b.m.extras(t.Context(), nil))
+	require.Equal(t, "101 a", rows())
+	for _, x := range []struct{ sql, want string }{
+		{`INSERT INTO public.conf VALUES (102, 'b')`, "101 a,102 b"},
+		{`UPDATE public.conf SET v = CASE id WHEN 101 THEN 'b' ELSE 'a' END WHERE id > 100`, "101 b,102 a"},
+		{`DELETE FROM public.conf WHERE id = 101`, "102 a"},
+		{`UPDATE public.conf SET v = 'the extension''s own' WHERE id = 1`, "102 a"},
+		{`TRUNCATE public.conf`, ""},
+	} {
+		pgtest.Exec(t, b.source, x.sql)
+		require.Empty(t, b.ask("rows of extensions"), x.sql)
+		require.Equal(t, x.want, rows(), x.sql)
+	}
+	// What cannot be copied again stops a cutover, and is tried again.
+	admin := pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN(b.targetDSN.Database()))
+	pgtest.Exec(t, admin, `REVOKE ALL ON public.conf FROM PUBLIC`)
+	pgtest.Exec(t, b.source, `INSERT INTO public.conf VALUES (103, 'c')`)
+	for range 2 {
+		found := b.ask("rows of extensions")
+		require.Len(t, found, 1)
+		require.False(t, found[0].warns)
+		require.Contains(t, found[0].Detail, "public.conf")
+	}
+	pgtest.Exec(t, admin, `GRANT ALL ON public.conf TO PUBLIC`)
+	require.Empty(t, b.ask("rows of extensions"))
+	require.Equal(t, "103 c", rows())
+}
+
+func TestChangesOfUnloggedTablesAreNamed(t *testing.T) {
+	t.Parallel()
+	b := newLobench(t)
+	pgtest.Exec(t, b.source, `CREATE UNLOGGED TABLE public.cache (id int PRIMARY KEY, v text); CREATE UNLOGGED TABLE public.still (id int); INSERT INTO public.cache SELECT n, 'v' FROM generate_series(1, 10) n`)
+	pgtest.Exec(t, b.target, `CREATE TABLE public.cache (id int PRIMARY KEY, v text); CREATE TABLE public.still (id int); INSERT INTO public.cache SELECT n, 'v' FROM generate_series(1, 10) n`)
+	snap := pgtest.Value(t, b.source, `SELECT pg_current_snapshot()`)
+	for _, name := range []string{"cache", "still"} {
+		pgtest.Exec(t, b.target, `INSERT INTO crossfade.relation (relid, nsp, rel, state, snapshot) VALUES (`+pgtest.Value(t, b.source, `SELECT 'public.`+name+`'::regclass::oid`)+`, 'public', '`+name+`', 'copied', '`+snap+`')`)
+	}
+	require.Empty(t, b.ask("unlogged tables"))
+	for _, sql := range []string{`INSERT INTO public.cache VALUES (11)`, `UPDATE public.cache SET v = 'w' WHERE id = 1`, `DELETE FROM public.cache WHERE id = 2`} {
+		pgtest.Exec(t, b.source, `BEGIN; `+sql)
+		require.Empty(t, b.ask("unlogged tables"), "not committed: %s", sql)
+		pgtest.Exec(t, b.source, `ROLLBACK`)
+		require.Empty(t, b.ask("unlogged tables"), "rolled back: %s", sql)
+	}
+	for _, sql := range []string{`UPDATE public.cache SET v = 'w' WHERE id = 1`, `DELETE FROM public.cache WHERE id = 1`, `INSERT INTO public.cache VALUES (1, 'v')`, `TRUNCATE public.cache`} {
+		pgtest.Exec(t, b.source, sql)
+		found := b.ask("unlogged tables")
+		require.Len(t, found, 1, sql)
+		require.True(t, found[0].warns, "check has named it as well")
+		require.Contains(t, found[0].Detail, "public.cache")
+		require.NotContains(t, found[0].Detail, "public.still")
+		require.Contains(t, found[0].Remedy, "SET LOGGED")
+	}
+}

@@ -1,0 +1,27 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// SaveMark keeps on the target how something that no stream carries stood when it was copied.
+func SaveMark(ctx context.Context, target *pgx.Conn, what, mark string) error {
+	_, err := target.Exec(ctx, `INSERT INTO crossfade.unfollowed (what, mark) VALUES ($1, $2) ON CONFLICT (what) DO UPDATE SET mark = excluded.mark`, what, mark)
+	if err != nil {
+		return fmt.Errorf("keep how %s stood: %w", what, err)
+	}
+	return nil
+}
+
+// LoadMark returns what SaveMark kept, "" for nothing.
+func LoadMark(ctx context.Context, target *pgx.Conn, what string) (mark string, err error) {
+	err = target.QueryRow(ctx, `SELECT mark FROM crossfade.unfollowed WHERE what = $1`, what).Scan(&mark)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", fmt.Errorf("read how %s stood: %w", what, err)
+	}
+	return mark, nil
+}
