@@ -1,0 +1,194 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/journal"
+	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/replicate/snapshot"
+	"crossfade/schema"
+)
+
+// watched are the definitions of two databases whose schema was moved.
+type watched struct {
+	t              *testing.T
+	d              *definitions
+	source, target *pgx.Conn
+	sourceDSN      pg.DSN
+}
+
+func newWatched(t *testing.T, sql string) *watched {
+	t.Helper()
+	ctx := context.Background()
+	w := &watched{t: t, sourceDSN: pgtest.Database(t, pgtest.Shared(t, pgtest.Source))}
+	targetDSN := pgtest.Database(t, pgtest.Shared(t, pgtest.Target))
+	w.source, w.target = pgtest.Conn(t, w.sourceDSN), pgtest.Conn(t, targetDSN, pg.WithKey("k"))
+	pgtest.Exec(t, w.source, sql)
+	require.NoError(t, journal.InstallTarget(ctx, w.target, journal.TargetRun{RunID: "r", Key: "k", Mode: modeRun}))
+	run, err := journal.LoadTarget(ctx, w.target)
+	require.NoError(t, err)
+	m := &migration{source: w.sourceDSN, target: targetDSN, id: identity{target: run}, jobs: 1, lockTimeout: testLockTimeout, log: zerolog.Nop(),
+		roles: map[string]string{w.sourceDSN.User(): targetDSN.User()}}
+	held, err := snapshot.Export(ctx, m.connectSource)
+	require.NoError(t, err)
+	defer held.Close()
+	kept, err := m.definitionsAt(ctx, held)
+	require.NoError(t, err)
+	kept.Archive, err = schema.Dump(ctx, m.dumping(w.sourceDSN, held.ID()))
+	require.NoError(t, err)
+	require.NoError(t, journal.KeepDefinitions(ctx, w.target, kept))
+	m.id.target, err = journal.LoadTarget(ctx, w.target)
+	require.NoError(t, err)
+	require.NoError(t, m.loadPlan(ctx, w.target, held))
+	require.NoError(t, m.restore(ctx, schema.PreData, []*pgx.Conn{w.target}))
+	require.NoError(t, m.restore(ctx, schema.AfterCopy, []*pgx.Conn{w.target}))
+	link := func(d pg.DSN, opts ...pg.Option) *link {
+		l := newLink(d, opts...)
+		t.Cleanup(l.close)
+		return l
+	}
+	w.d = newDefinitions(m, link(w.sourceDSN), link(targetDSN, pg.WithKey("k")), link(w.sourceDSN), zerolog.Nop())
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- w.d.run(running) }()
+	t.Cleanup(func() {
+		stop()
+		require.NoError(t, <-ended)
+	})
+	return w
+}
+
+// told is what a question finds.
+func (w *watched) told(ask func(context.Context, *pgx.Conn, *pgx.Conn) ([]notice, error)) []string {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), pgtest.Timeout)
+	defer cancel()
+	found, err := ask(ctx, w.source, w.target)
+	require.NoError(w.t, err)
+	var out []string
+	for _, n := range found {
+		out = append(out, n.Code+": "+n.Detail)
+	}
+	return out
+}
+
+const watchedTables = `CREATE TABLE public.a (id int PRIMARY KEY, v text, w text); CREATE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'`
+
+// A change after the arming is no part of the decision that was rehearsed, even one
+// that needs nobody's hand.
+func TestDefinitionsUnderTheFenceAreThoseThatWereCompared(t *testing.T) {
+	t.Parallel()
+	w := newWatched(t, watchedTables)
+	require.Empty(t, w.told(w.d.ask))
+	require.Empty(t, w.told(w.d.askFenced))
+	pgtest.Exec(t, w.source, "TRUNCATE public.a")
+	require.Empty(t, w.told(w.d.askFenced))
+	pgtest.Exec(t, w.source, "ALTER TABLE public.a ENABLE ROW LEVEL SECURITY")
+	require.Equal(t, []string{"definition_differs: definitions were changed on the source a moment ago (pg_class)"}, w.told(w.d.askFenced))
+	require.Empty(t, w.told(w.d.ask), "the next attempt takes it over")
+	require.Empty(t, w.told(w.d.askFenced))
+	pgtest.Exec(t, w.target, "CREATE INDEX ON public.a (v)")
+	require.Contains(t, w.told(w.d.askFenced)[0], "changed on the target a moment ago")
+	require.Contains(t, w.told(w.d.ask)[0], "the target is not as the source: index public.a_v_idx is there in addition")
+}
+
+// What belongs to the decision comes from the newest archive, and so it does after a
+// restart, whose numbers in crossfade.item are the first archive's.
+func TestTheDecisionIsMadeFromTheNewestArchive(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	w := newWatched(t, watchedTables)
+	require.Empty(t, w.told(w.d.ask))
+	pgtest.Exec(t, w.source, "CREATE TRIGGER g BEFORE INSERT ON public.a FOR EACH ROW EXECUTE FUNCTION public.f(); ALTER TABLE public.a ENABLE ROW LEVEL SECURITY; ALTER TABLE public.a DISABLE TRIGGER g")
+	pgtest.Exec(t, w.source, "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
+	require.Empty(t, w.told(w.d.ask))
+	run, err := journal.LoadTarget(ctx, w.target)
+	require.NoError(t, err)
+	again := &migration{source: w.d.migration.source, target: w.d.migration.target, id: identity{target: run}, jobs: 1, roles: w.d.migration.roles, log: zerolog.Nop()}
+	require.NoError(t, again.loadPlan(ctx, w.target, nil))
+	for _, m := range []*migration{w.d.migration, again} {
+		sql, err := m.decisionSQL()
+		require.NoError(t, err)
+		pgtest.Exec(t, w.target, "BEGIN")
+		require.NoError(t, schema.Run(ctx, w.target, sql.Decide))
+		require.Equal(t, "D true", pgtest.Value(t, w.target, `SELECT tgenabled::text || ' ' || relrowsecurity FROM pg_trigger g JOIN pg_class c ON c.oid = tgrelid WHERE tgname = 'g'`))
+		pgtest.Exec(t, w.target, "ROLLBACK")
+	}
+	require.NoError(t, again.restore(ctx, schema.Last, []*pgx.Conn{w.target}))
+	require.Equal(t, "1", pgtest.Value(t, w.target, `SELECT count(*) FROM pg_default_acl d JOIN pg_roles r ON r.oid = defaclrole WHERE rolname = current_user AND defaclobjtype = 'f'`))
+}
+
+// What rows are is asked of both sides, and what was found harmless is kept.
+func TestRowsThatMayDifferAreTold(t *testing.T) {
+	t.Parallel()
+	w := newWatched(t, watchedTables+`; CREATE TABLE public.b (id int PRIMARY KEY, v text); CREATE TABLE public.c (id int PRIMARY KEY, v text); CREATE TABLE public.e (id int PRIMARY KEY, v text)`)
+	require.Empty(t, w.told(w.d.ask))
+	pgtest.Exec(t, w.source, "ALTER TABLE public.b ADD x int DEFAULT 5; ALTER TABLE public.c ADD x int DEFAULT 5")
+	require.Len(t, w.told(w.d.ask), 2)
+	pgtest.Exec(t, w.target, "ALTER TABLE public.b ADD x int; ALTER TABLE public.b ALTER x SET DEFAULT 5; ALTER TABLE public.c ADD x int DEFAULT 5")
+	require.Equal(t, []string{"rows_not_provable: rows of table public.b may differ from the source's: column x was added, and rows that were there before it have 5 on the source and NULL on the target"}, w.told(w.d.ask))
+	pgtest.Exec(t, w.target, "DROP TABLE public.e; CREATE TABLE public.e (id int PRIMARY KEY, v text)")
+	require.Contains(t, w.told(w.d.ask), "rows_not_provable: rows of table public.e may differ from the source's: it was dropped and made again on the target")
+	pgtest.Exec(t, w.source, "ALTER TABLE public.a ALTER v TYPE text USING upper(v)")
+	require.Contains(t, w.told(w.d.ask)[0], "rows of table public.a may differ from the source's: column v was altered")
+
+	w.d.rows = rowIdentities{} // as after a restart
+	w.d.known = false
+	require.Len(t, w.told(w.d.ask), 3)
+}
+
+// pg_dump of a schema that is followed gives way to whoever waits for its locks.
+func TestADumpWhileFollowingGivesWay(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	w := newWatched(t, watchedTables+`; CREATE TABLE public.z (id int PRIMARY KEY)`)
+	require.Empty(t, w.told(w.d.ask))
+	blocker, app := pgtest.Conn(t, w.sourceDSN), pgtest.Conn(t, w.sourceDSN)
+	pgtest.Exec(t, w.source, "ALTER TABLE public.a ENABLE ROW LEVEL SECURITY")
+	pgtest.Exec(t, blocker, "BEGIN; LOCK TABLE public.z IN ACCESS EXCLUSIVE MODE") // pg_dump waits here, with the lock of public.a
+	asked := make(chan error, 1)
+	go func() { asked <- w.d.source.do(ctx, func(ctx context.Context, _ *pgx.Conn) error { _, err := w.d.dump(ctx); return err }) }()
+	require.Eventually(t, func() bool {
+		return pgtest.Value(t, w.source, `SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.application_name LIKE 'crossfade dump%' AND a.datname = current_database() AND NOT l.granted`) == "1"
+	}, pgtest.Timeout, 20*time.Millisecond)
+	pgtest.Exec(t, app, "SET lock_timeout = '20s'; TRUNCATE public.a") // gets its lock
+	require.ErrorIs(t, <-asked, errGaveWay)
+	pgtest.Exec(t, blocker, "ROLLBACK")
+	require.Empty(t, w.told(w.d.ask))
+}
+
+// A role that the target has too must be as the source's is by now.
+func TestChangedRolesAreTold(t *testing.T) {
+	t.Parallel()
+	w := newWatched(t, watchedTables)
+	require.Empty(t, w.told(w.d.ask))
+	name := w.sourceDSN.Database() + "_r"
+	super := pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(w.sourceDSN.Database()))
+	other := pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN("postgres"))
+	pgtest.Exec(t, super, "CREATE ROLE "+name)
+	pgtest.Exec(t, other, "CREATE ROLE "+name)
+	t.Cleanup(func() {
+		pgtest.Exec(t, super, "DROP ROLE "+name)
+		pgtest.Exec(t, other, "DROP ROLE "+name)
+	})
+	roles, err := schema.ReadRoles(context.Background(), super)
+	require.NoError(t, err)
+	text, err := json.Marshal(roles.WithoutValues())
+	require.NoError(t, err)
+	w.d.migration.id.target.Roles = string(text)
+	require.Empty(t, w.told(w.d.ask))
+	pgtest.Exec(t, super, "ALTER ROLE "+name+" BYPASSRLS")
+	said := "role_differs: ROLE " + name + ": attribute is now on the source: BYPASSRLS; on the target: NOBYPASSRLS"
+	require.Contains(t, w.told(w.d.askFenced), said)
+	require.Contains(t, w.told(w.d.ask), said)
+	pgtest.Exec(t, other, "ALTER ROLE "+name+" BYPASSRLS")
+	require.NotContains(t, w.told(w.d.ask), said)
+}
