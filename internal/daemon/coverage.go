@@ -105,8 +105,13 @@ func (c *coverage) look(ctx context.Context, source *pgx.Conn, unpublished bool)
 			add("table %s was dropped since the migration began, or made anew", n.Display())
 		}
 	}
+	works := "s.subenabled"
+	if snapshot.Version(source) >= 120000 { // before, only superusers may read its oid
+		// The worker of one that was disabled ends what it is at first.
+		works += " OR EXISTS (SELECT FROM pg_catalog.pg_stat_subscription w WHERE w.subid = s.oid AND w.pid IS NOT NULL)"
+	}
 	subs, err := source.Query(ctx, `SELECT s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
-		WHERE d.datname = pg_catalog.current_database() AND s.subenabled ORDER BY 1`)
+		WHERE d.datname = pg_catalog.current_database() AND (`+works+`) ORDER BY 1`)
 	if err != nil {
 		return fmt.Errorf("look for subscriptions: %w", err)
 	}

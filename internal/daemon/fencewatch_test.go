@@ -3,10 +3,12 @@ package daemon
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/journal"
+	"crossfade/internal/pg"
 	"crossfade/internal/pgcluster/pgtest"
 )
 
@@ -73,4 +75,38 @@ func TestATargetWhoseFenceWasOpenForAMomentStopsTheCutover(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestASubscriptionThatWasDisabledStopsTheCutoverWhileItsWorkerWrites(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	b := newBench(t)
+	cluster := pgtest.Shared(t, pgtest.Source)
+	feed := pgtest.Database(t, cluster)
+	from := pgtest.Conn(t, cluster.AdminDSN(feed.Database()))
+	super := pgtest.Conn(t, cluster.AdminDSN(b.sourceDSN.Database()))
+	name := "feed_" + feed.Database()
+	pgtest.Exec(t, from, "CREATE TABLE public.a (id int PRIMARY KEY, v text); CREATE PUBLICATION feed FOR TABLE public.a")
+	pgtest.Exec(t, from, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", name)
+	info, _ := cluster.AdminDSN(feed.Database()).LibpqEnv()
+	info += " password='" + cluster.AdminDSN(feed.Database()).Password() + "'"
+	pgtest.Exec(t, super, "CREATE SUBSCRIPTION "+name+" CONNECTION "+pg.QuoteLiteral(info)+" PUBLICATION feed WITH (create_slot = false, copy_data = false)")
+	t.Cleanup(func() {
+		pgtest.Exec(t, super, "ROLLBACK; ALTER SUBSCRIPTION "+name+" DISABLE; ALTER SUBSCRIPTION "+name+" SET (slot_name = NONE); DROP SUBSCRIPTION "+name)
+		last := pgtest.Conn(t, cluster.AdminDSN(feed.Database()))
+		require.Eventually(t, func() bool {
+			return pgtest.Value(t, last, "SELECT active FROM pg_replication_slots WHERE slot_name = $1", name) == "false"
+		}, pgtest.Timeout, 10*time.Millisecond)
+		pgtest.Exec(t, last, "SELECT pg_drop_replication_slot($1)", name)
+	})
+	holder := pgtest.Conn(t, b.sourceDSN)
+	pgtest.Exec(t, holder, "BEGIN; LOCK TABLE public.a IN EXCLUSIVE MODE")
+	pgtest.Exec(t, from, "INSERT INTO public.a VALUES (77, 'fed')")
+	require.Eventually(t, func() bool {
+		return pgtest.Value(t, super, "SELECT count(*) FROM pg_locks l JOIN pg_stat_subscription s USING (pid) WHERE NOT l.granted AND s.subname = $1", name) == "1"
+	}, pgtest.Timeout, 10*time.Millisecond)
+	pgtest.Exec(t, super, "ALTER SUBSCRIPTION "+name+" DISABLE")
+	require.ErrorContains(t, b.src.control.do(ctx, b.src.cover.check), "subscription "+name+" writes the source")
+	pgtest.Exec(t, holder, "ROLLBACK")
+	require.Eventually(t, func() bool { return b.src.control.do(ctx, b.src.cover.check) == nil }, pgtest.Timeout, 10*time.Millisecond)
 }
