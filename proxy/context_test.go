@@ -223,3 +223,22 @@ func TestAStatementThatReturnsSomethingElseIsRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestALockedTableIsNoReasonToTakeAStatementForDead(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
+	g.both(t, "CREATE TABLE public.locked (id int)")
+	c := g.rawDial(t)
+	c.ask(parsed("s", "SELECT id FROM public.locked"))
+	holder := pgtest.Conn(t, g.source)
+	run(t, holder, "BEGIN; ALTER TABLE public.locked ADD v int") // has the statement looked at again
+	_, err := g.Stage(within(t), 1)
+	var refused *UnmovableError
+	require.ErrorAs(t, err, &refused)
+	require.Contains(t, refused.Error(), "55P03")
+	require.Equal(t, "2", c.sql("SELECT 2"), "the client goes on")
+	run(t, holder, "ROLLBACK")
+	g.toTarget(t)
+	c.send(bound("s"))
+	require.Equal(t, "2CZ", shape(c.until('Z')))
+}

@@ -88,7 +88,7 @@ func (l *Link) count(what, function, rows string, n *int64) {
 		*n = int64(binary.BigEndian.Uint64(cols[0]))
 		return nil
 	})
-	l.units[len(l.units)-1].refused = func() {}
+	l.units[len(l.units)-1].refused = func(*wire.ServerError) error { return nil }
 }
 
 // forget closes a statement of ours that an error may have left behind.

@@ -54,11 +54,12 @@ func (l *Link) reply(u unit) error {
 				l.broken = errors.Join(err, serverError(e))
 				return l.broken
 			}
-			switch {
-			case u.refused != nil:
-				u.refused()
-			case failed == nil:
-				failed = &StepError{Step: u.label(done), Err: e}
+			var why error = e
+			if u.refused != nil {
+				why = u.refused(e)
+			}
+			if why != nil && failed == nil {
+				failed = &StepError{Step: u.label(done), Err: why}
 			}
 		case 'D':
 			if u.row == nil || failed != nil {

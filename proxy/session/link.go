@@ -53,8 +53,8 @@ type Made struct {
 type unit struct {
 	labels []string // what each command of it does, for errors
 	row    func(cols [][]byte) error
-	// refused, if set, is called instead of failing when the server refuses the unit.
-	refused func()
+	// refused, if set, says whether the unit fails when the server refuses it.
+	refused func(*wire.ServerError) error
 	// described, if set, gets the answers to Describe; done is called at the end.
 	described func(wire.Frame) error
 	done      func()

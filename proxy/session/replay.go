@@ -206,10 +206,16 @@ func (l *Link) made(label string, s Statement, locals []assignment, frames func(
 }
 
 // describeUnder queues a Describe of a prepared statement under settings that end with
-// it.
+// it. It locks the tables of the statement, and the client waits meanwhile: so it does
+// not wait for a lock that somebody else has or wants.
 func (l *Link) describeUnder(label string, locals []assignment, a *attempt) {
-	l.add(unit{labels: append(labels(locals), label), described: a.shape.note, refused: func() { a.refused = true }}, func(dst []byte) []byte {
+	locals = append([]assignment{{name: "lock_timeout", value: surveyLockTimeout}}, locals...)
+	l.add(unit{labels: append(labels(locals), label), described: a.shape.note, refused: a.refuse}, func(dst []byte) []byte {
 		dst = appendSettings(dst, locals, "true")
 		return wire.AppendSync(wire.AppendDescribe(dst, 'S', a.statement.Name))
 	})
 }
+
+// surveyLockTimeout bounds the wait for a lock on a table of a prepared statement,
+// below PostgreSQL's deadlock_timeout.
+const surveyLockTimeout = "200ms"

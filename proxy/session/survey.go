@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"crossfade/proxy/wire"
 )
 
 // maxAttempts bounds under how many contexts a statement is tried.
@@ -73,6 +75,19 @@ func (s *State) attempt(st Statement, contexts func(Statement) []*Context) *atte
 		}
 	}
 	return a
+}
+
+// refuse takes what the server says against the statement under the values of the moment.
+// What it says of itself, of locks or of time is nothing about the statement.
+func (a *attempt) refuse(e *wire.ServerError) error {
+	if len(e.Code) == 5 {
+		switch e.Code[:2] {
+		case "0A", "22", "23", "2F", "34", "38", "39", "3F", "42", "44", "26", "28", "0L", "P0":
+			a.refused = true
+			return nil
+		}
+	}
+	return e
 }
 
 // try queues a Describe of the statement under the first values.
