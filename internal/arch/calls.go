@@ -9,7 +9,7 @@ import (
 // mayExit are the directories outside cmd whose files may end the process: the
 // installer and the benchmark are main packages of their own, and pgtest ends a test binary after
 // it has stopped the servers that the tests shared.
-var mayExit = []string{"bench/copy", "bench/link", "bench/proxy", "internal/fetchpg", "internal/install", "internal/pgcluster/pgtest"}
+var mayExit = []string{"bench/copy", "bench/follow", "bench/link", "bench/proxy", "internal/fetchpg", "internal/install", "internal/pgcluster/pgtest"}
 
 // exits are the functions that end the process without running deferred calls.
 var exits = map[string][]string{
