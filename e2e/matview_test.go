@@ -2,8 +2,10 @@ package e2e_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -81,5 +83,35 @@ func TestMaterialisedViewsAreTheSourcesAndNoReaderWaitsForARefresh(t *testing.T)
 	}
 	const populated = `SELECT string_agg(relname || relispopulated, ', ' ORDER BY relname) FROM pg_class WHERE relkind = 'm'`
 	require.Equal(t, pgtest.Value(t, source, populated), pgtest.Value(t, target, populated))
+	require.Equal(t, 0, p.stop())
+}
+
+// On the target the view takes half a minute, in which it reads a table that the source
+// truncates: the stream does not wait for it.
+func TestTheStreamDoesNotWaitForAMaterialisedView(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	source, target := pgtest.Conn(t, s.source), pgtest.Conn(t, s.target)
+	pgtest.Exec(t, source, `CREATE TABLE public.t (id int PRIMARY KEY); INSERT INTO public.t SELECT generate_series(1, 10);
+		CREATE MATERIALIZED VIEW public.slow AS SELECT count(*)::int AS n FROM public.t,
+			LATERAL (SELECT pg_sleep(CASE WHEN current_setting('neon.endpoint_id', true) <> '' AND public.t.id = 1 THEN 30 ELSE 0 END)) x WITH NO DATA`)
+	p := newProcess(t, s)
+	p.start()
+	p.awaitFollowing()
+	pgtest.Exec(t, source, `REFRESH MATERIALIZED VIEW public.slow`)
+	_, err := awaitRow(target, `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE '%REFRESH MATERIALIZED VIEW%' AND wait_event = 'PgSleep'`)
+	require.NoError(t, err)
+	p.await("it names the view that is not filled yet", func(st control.Status) bool {
+		return !st.Ready && slices.ContainsFunc(st.Blockers, func(b control.Blocker) bool { return strings.HasPrefix(b.Code, "matview_") })
+	})
+	begun := time.Now()
+	pgtest.Exec(t, source, `TRUNCATE public.t`)
+	_, err = awaitRow(target, `SELECT 1 WHERE NOT EXISTS (SELECT FROM public.t)`)
+	require.NoError(t, err)
+	require.Less(t, time.Since(begun), 20*time.Second)
+	// Without rows it takes no time any more.
+	pgtest.Exec(t, source, `REFRESH MATERIALIZED VIEW public.slow`)
+	p.awaitFollowing()
+	require.Equal(t, "0", pgtest.Value(t, target, `SELECT n FROM public.slow`))
 	require.Equal(t, 0, p.stop())
 }

@@ -172,7 +172,8 @@ func (m *matViews) settle(ctx context.Context, yielder *snapshot.Yielder, v cata
 	}
 	defer closeNow(conn)
 	var filled bool
-	if err := conn.QueryRow(ctx, `SELECT c.relispopulated FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)`, v.Name().String()).Scan(&filled); err != nil {
+	var pid int32
+	if err := conn.QueryRow(ctx, `SELECT c.relispopulated, pg_catalog.pg_backend_pid() FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)`, v.Name().String()).Scan(&filled, &pid); err != nil {
 		return fmt.Errorf("look for materialised view %s on the target: %w", v.Name().Display(), err)
 	}
 	v.Populated = state.populated
@@ -186,7 +187,7 @@ func (m *matViews) settle(ctx context.Context, yielder *snapshot.Yielder, v cata
 		if err := m.caughtUp(ctx); err != nil {
 			return err
 		}
-		end := yielder.Reading(conn, nil) // TRUNCATE of a table that it reads comes first
+		end := yielder.ReadingAs(pid, nil) // TRUNCATE of a table that it reads comes first
 		err := schema.FillMatView(ctx, conn, v)
 		end()
 		if err != nil {
@@ -234,6 +235,9 @@ func (m *matViews) compare(ctx context.Context, v catalog.MatView) (differs stri
 // ask is a watcher's question. It gives a view that was refreshed just now a moment to
 // be so on the target.
 func (m *matViews) ask(ctx context.Context, source, _ *pgx.Conn) ([]notice, error) {
+	if len(m.views()) == 0 || !m.may(true) { // as long as the stream catches up, nobody asks for a cutover
+		return nil, nil
+	}
 	deadline := time.NewTimer(matViewPatience)
 	defer deadline.Stop()
 	tick := time.NewTicker(guardPoll)

@@ -28,29 +28,25 @@ type strangers struct {
 
 // ask is a watcher's question.
 func (s *strangers) ask(ctx context.Context, _, target *pgx.Conn) ([]notice, error) {
-	shut, touched, err := journal.Unsealed(ctx, target)
-	if err != nil {
-		return nil, err
-	}
-	writing, err := journal.Writing(ctx, target)
+	g, err := journal.LookAtTarget(ctx, target)
 	if err != nil {
 		return nil, err
 	}
 	const again = "rows of the target may be others than the source's: keep others off the target until the switch, and " + startOver
 	var found []notice
-	if !shut {
+	if !g.Shut {
 		found = append(found, notice{Blocker: control.Blocker{Code: "target_fence_open",
 			Detail: "the fence of the target stands open, or stood open for a while, though nothing was decided: function crossfade.fence() was changed", Remedy: again}})
 	}
-	if len(touched) > 0 {
-		names := make([]string, len(touched))
-		for i, n := range touched {
+	if len(g.Touched) > 0 {
+		names := make([]string, len(g.Touched))
+		for i, n := range g.Touched {
 			names[i] = n.Display()
 		}
 		found = append(found, notice{Blocker: control.Blocker{Code: "target_fence_touched",
 			Detail: fmt.Sprintf("the fence triggers (%s) of %s on the target were disabled, dropped or made again since the copy: whoever did that could write there", journal.FenceTrigger, some("table", names)), Remedy: again}})
 	}
-	for _, w := range s.remember(writing) {
+	for _, w := range s.remember(g.Writing) {
 		who := strings.TrimSpace(w.Application + " " + w.Address)
 		if who != "" {
 			who = " (" + who + ")"

@@ -26,45 +26,37 @@ func Seal(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// Unsealed reports whether the fence is shut, and was so since it was sealed, as far as that
-// is its function's doing. It lists the tables whose trigger is not the one that was sealed any
-// more, under the names that they had then; those that were dropped or made again are among
-// them.
-func Unsealed(ctx context.Context, conn *pgx.Conn) (shut bool, touched []pg.Name, err error) {
-	err = conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.bool_or(p.prosrc LIKE '%RAISE EXCEPTION%' AND NOT EXISTS (
-			SELECT FROM crossfade.seal s WHERE s.relid = 0 AND (s.trigger <> p.oid OR s.version <> p.xmin::text))), false) FROM pg_catalog.pg_proc p
-		WHERE p.oid = pg_catalog.to_regprocedure('crossfade.fence()')`).Scan(&shut)
-	if err != nil {
-		return false, nil, fmt.Errorf("read the fence: %w", err)
-	}
-	rows, err := conn.Query(ctx, `SELECT s.nsp, s.rel FROM crossfade.seal s
-		LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = s.relid AND t.oid = s.trigger
-		WHERE s.relid <> 0 AND (t.oid IS NULL OR t.xmin::text <> s.version OR t.tgenabled <> 'A') ORDER BY 1, 2`)
-	if err != nil {
-		return false, nil, fmt.Errorf("look at the seal of the fence: %w", err)
-	}
-	touched, err = pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
-	if err != nil {
-		return false, nil, fmt.Errorf("look at the seal of the fence: %w", err)
-	}
-	return shut, touched, nil
+// Guarded is how the fence of the target stands, and who writes there.
+type Guarded struct {
+	Shut    bool      // and it was so since it was sealed, as far as that is its function's doing
+	Touched []pg.Name // tables whose trigger is not the one that was sealed any more, dropped and remade ones too, by their names then
+	Writing []Writer  // sessions in a transaction that has written, which are not Crossfade's
 }
 
-// Writing lists the sessions of this database that are in a transaction that has written,
-// and are not Crossfade's.
-func Writing(ctx context.Context, conn *pgx.Conn) ([]Writer, error) {
-	rows, err := conn.Query(ctx, `SELECT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(a.client_addr::text, ''),
+// LookAtTarget reads how the target is guarded, in one round trip.
+func LookAtTarget(ctx context.Context, conn *pgx.Conn) (Guarded, error) {
+	var g Guarded
+	b := &pgx.Batch{}
+	b.Queue(`SELECT coalesce(pg_catalog.bool_or(p.prosrc LIKE '%RAISE EXCEPTION%' AND NOT EXISTS (
+			SELECT FROM crossfade.seal s WHERE s.relid = 0 AND (s.trigger <> p.oid OR s.version <> p.xmin::text))), false) FROM pg_catalog.pg_proc p
+		WHERE p.oid = pg_catalog.to_regprocedure('crossfade.fence()')`).QueryRow(func(row pgx.Row) error { return row.Scan(&g.Shut) })
+	b.Queue(`SELECT s.nsp, s.rel FROM crossfade.seal s
+		LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = s.relid AND t.oid = s.trigger
+		WHERE s.relid <> 0 AND (t.oid IS NULL OR t.xmin::text <> s.version OR t.tgenabled <> 'A') ORDER BY 1, 2`).Query(func(rows pgx.Rows) (err error) {
+		g.Touched, err = pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
+		return err
+	})
+	b.Queue(`SELECT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(a.client_addr::text, ''),
 			pg_catalog.to_char(a.xact_start, 'HH24:MI:SS')
 		FROM pg_catalog.pg_stat_activity a
 		WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid() AND a.backend_xid IS NOT NULL
 			AND a.backend_type NOT IN ('walsender', 'parallel worker', 'autovacuum worker') AND a.application_name NOT LIKE 'crossfade%'
-		ORDER BY a.pid`)
-	if err != nil {
-		return nil, fmt.Errorf("look for sessions that write: %w", err)
+		ORDER BY a.pid`).Query(func(rows pgx.Rows) (err error) {
+		g.Writing, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Writer])
+		return err
+	})
+	if err := conn.SendBatch(ctx, b).Close(); err != nil {
+		return Guarded{}, fmt.Errorf("look at how the target is guarded: %w", err)
 	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Writer])
-	if err != nil {
-		return nil, fmt.Errorf("look for sessions that write: %w", err)
-	}
-	return found, nil
+	return g, nil
 }

@@ -44,7 +44,12 @@ func NewYielder(connect Connect) *Yielder {
 // unless the read has ended by then: a server that waits for its client to take rows notices the cancel only when
 // these are taken. Safe for concurrent use.
 func (y *Yielder) Reading(conn *pgx.Conn, onYield func()) (done func()) {
-	pid := int32(conn.PgConn().PID())
+	return y.ReadingAs(int32(conn.PgConn().PID()), onYield)
+}
+
+// ReadingAs is Reading for the session whose pg_backend_pid() is pid. A proxy before the
+// server, as on Neon, tells its clients another number when they log in.
+func (y *Yielder) ReadingAs(pid int32, onYield func()) (done func()) {
 	y.mu.Lock()
 	y.readers[pid] = onYield
 	y.mu.Unlock()
