@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"crossfade/internal/control"
 	"crossfade/schema"
@@ -51,11 +53,11 @@ type definitions struct {
 	rows rowIdentities // used by run alone
 }
 
-// findings are what each part of a comparison has found.
+// findings are what each part of a comparison has found; what cannot be made good comes first.
 type findings struct{ changes, rows, roles []notice }
 
 func (f findings) all() []notice {
-	return append(append(append([]notice(nil), f.changes...), f.rows...), f.roles...)
+	return slices.Concat(f.rows, f.changes, f.roles)
 }
 
 // comparison is one that was asked for.
@@ -83,12 +85,16 @@ func (d *definitions) run(ctx context.Context) error {
 	}
 }
 
+// takeDigests takes those of both sides at once.
 func takeDigests(ctx context.Context, source, target *pgx.Conn) (now [2]schema.Digest, err error) {
-	if now[0], err = schema.TakeDigest(ctx, source); err != nil {
-		return now, err
+	var both errgroup.Group // without a context: a broken question would end the session
+	for i, conn := range []*pgx.Conn{source, target} {
+		both.Go(func() (err error) {
+			now[i], err = schema.TakeDigest(ctx, conn)
+			return err
+		})
 	}
-	now[1], err = schema.TakeDigest(ctx, target)
-	return now, err
+	return now, both.Wait()
 }
 
 // ask is the watcher's question. Where something has changed it waits for the

@@ -155,7 +155,9 @@ func TestADumpWhileFollowingGivesWay(t *testing.T) {
 	pgtest.Exec(t, w.source, "ALTER TABLE public.a ENABLE ROW LEVEL SECURITY")
 	pgtest.Exec(t, blocker, "BEGIN; LOCK TABLE public.z IN ACCESS EXCLUSIVE MODE") // pg_dump waits here, with the lock of public.a
 	asked := make(chan error, 1)
-	go func() { asked <- w.d.source.do(ctx, func(ctx context.Context, _ *pgx.Conn) error { _, err := w.d.dump(ctx); return err }) }()
+	go func() {
+		asked <- w.d.source.do(ctx, func(ctx context.Context, _ *pgx.Conn) error { _, err := w.d.dump(ctx); return err })
+	}()
 	require.Eventually(t, func() bool {
 		return pgtest.Value(t, w.source, `SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.application_name LIKE 'crossfade dump%' AND a.datname = current_database() AND NOT l.granted`) == "1"
 	}, pgtest.Timeout, 20*time.Millisecond)

@@ -193,12 +193,19 @@ func (w *watchlist) status(s *control.Status) {
 	}
 }
 
+// mostReasons bounds how many reasons a refusal tells.
+const mostReasons = 5
+
 // blocked is why a cutover asked for now would be refused, "" for nothing.
 func (w *watchlist) blocked() string {
+	var reasons []string
 	for _, n := range w.notices() {
 		if !n.warns {
-			return n.Detail
+			reasons = append(reasons, n.Detail)
 		}
 	}
-	return ""
+	if more := len(reasons) - mostReasons; more > 0 {
+		reasons = append(reasons[:mostReasons], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(reasons, "; ")
 }
