@@ -26,6 +26,9 @@ const (
 // below what a round of the watchers may take.
 const scanPatience = 2 * time.Second
 
+// fencedPatience is the same under the fence, where the clients wait.
+const fencedPatience = 100 * time.Millisecond
+
 // measure asks the source how something stands: under the copy's snapshot or, where that is gone, now,
 // before the copy, so that what is written meanwhile counts as written since.
 func (m *migration) measure(ctx context.Context, held *snapshot.Holder, take func(context.Context, *pgx.Conn) (string, error)) (string, error) {
@@ -117,9 +120,19 @@ func askLargeObjects(ctx context.Context, source, target *pgx.Conn) ([]notice, e
 			is.Count, is.Highest, was.Count, was.Highest)}}}, nil
 }
 
-// askLargeObjectBytes finds bytes that were written to large objects since the copy: exactly, where the
-// role may read pg_largeobject and that is soon read; else by the server's statistics.
+// askLargeObjectBytes asks for the status.
 func askLargeObjectBytes(ctx context.Context, source, target *pgx.Conn) ([]notice, error) {
+	return findLargeObjectBytes(ctx, source, target, scanPatience)
+}
+
+// askLargeObjectBytesFenced asks once more when nobody writes any longer.
+func askLargeObjectBytesFenced(ctx context.Context, source, target *pgx.Conn) ([]notice, error) {
+	return findLargeObjectBytes(ctx, source, target, fencedPatience)
+}
+
+// findLargeObjectBytes finds bytes that were written to large objects since the copy: exactly, where the
+// role may read pg_largeobject and that is read within the limit; else by the server's statistics.
+func findLargeObjectBytes(ctx context.Context, source, target *pgx.Conn, limit time.Duration) ([]notice, error) {
 	was, err := largeObjectMark(ctx, target)
 	if err != nil || was.Count == 0 {
 		return nil, err
@@ -132,7 +145,7 @@ func askLargeObjectBytes(ctx context.Context, source, target *pgx.Conn) ([]notic
 	if readable {
 		var objects int64
 		var changed bool
-		err := bounded(ctx, source, scanPatience, func() (err error) {
+		err := bounded(ctx, source, limit, func() (err error) {
 			objects, changed, err = was.Changed(ctx, source)
 			return err
 		})
@@ -145,7 +158,7 @@ func askLargeObjectBytes(ctx context.Context, source, target *pgx.Conn) ([]notic
 		case !pg.IsCode(err, pg.CodeQueryCanceled):
 			return nil, err
 		}
-		unseen = fmt.Sprintf("pg_largeobject is too large to be read within %v", scanPatience)
+		unseen = fmt.Sprintf("pg_largeobject is too large to be read within %v", limit)
 	}
 	is, _, err := was.Compare(ctx, source)
 	if err != nil {

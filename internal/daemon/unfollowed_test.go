@@ -40,8 +40,14 @@ func (b *lobench) ask(name string) []notice {
 	defer closeNow(target)
 	for _, w := range d.watchers() {
 		if w.name == name {
+			require.Equal(b.t, name != "unlogged tables", w.fenced, "asked when the writers rest, for what may be lost by then")
 			found, err := w.ask(b.t.Context(), source, target)
 			require.NoError(b.t, err)
+			if w.fenced && w.askFenced != nil { // the last word is that under the fence
+				last, err := w.askFenced(b.t.Context(), source, target)
+				require.NoError(b.t, err)
+				require.Equal(b.t, found, last, "under the fence")
+			}
 			return found
 		}
 	}

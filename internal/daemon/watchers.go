@@ -20,7 +20,7 @@ func (d *daemon) watchers() []watcher {
 		{name: "jobs", fenced: true, ask: d.migration.askJobs},
 		{name: "strangers at the target", fenced: true, early: true, ask: d.strangers.ask},
 		{name: "large objects", fenced: true, ask: askLargeObjects},
-		{name: "bytes of large objects", every: 5, ask: askLargeObjectBytes},
+		{name: "bytes of large objects", fenced: true, every: 5, ask: askLargeObjectBytes, askFenced: askLargeObjectBytesFenced},
 		{name: "rows of extensions", fenced: true, ask: d.migration.askExtensionRows},
 		{name: "unlogged tables", every: 5, ask: askUnlogged},
 		{name: "publication", fenced: true, early: true, ask: d.members.ask},
