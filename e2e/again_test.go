@@ -113,6 +113,11 @@ func TestRunIsRefusedWhenTheTargetLostItsJournal(t *testing.T) {
 	require.Equal(t, 0, code, out)
 	pgtest.Exec(t, conn, "DROP SCHEMA shop CASCADE")
 	s.requireNothingLeft(t)
+	// The password of the role that it made is lost with the journal.
+	out, code = s.say(t, nil, "run")
+	require.Equal(t, 1, code, out)
+	oneLine(t, out, "login_unknown "+s.source.User(), "DROP ROLE")
+	s.dropMade(t)
 	p.start()
 	p.awaitFollowing()
 	require.Equal(t, 0, p.stop())

@@ -35,9 +35,9 @@ func ddlSides(t *testing.T) (*process, *pgx.Conn) {
 	s := &sides{sourceCluster: source, targetCluster: target, source: superuserTarget(t, source), target: superuserTarget(t, target)}
 	t.Cleanup(func() { dropSlotsOf(t, source, s.source.Database()) })
 	conn := pgtest.Conn(t, s.source)
-	pgtest.Exec(t, conn, ddlSetup)
+	pgtest.Exec(t, conn, ddlSetup+"; REVOKE CONNECT ON DATABASE "+pg.QuoteIdent(s.source.Database())+" FROM PUBLIC") // roles of other tests
 	t.Cleanup(func() { dropSubscriptions(t, conn) })
-	p := newProcess(t, s)
+	p := newProcess(t, s, "--map-role=postgres=cloud_admin", "--accept-rights=postgres")
 	p.start()
 	p.awaitFollowing()
 	return p, conn

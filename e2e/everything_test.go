@@ -117,7 +117,7 @@ func requireSameContent(t *testing.T, source, target pg.DSN) {
 
 func TestCopyOfEverythingBySuperusers(t *testing.T) {
 	t.Parallel()
-	source, target := pgtest.Shared(t, pgtest.Source), pgtest.Shared(t, pgtest.Target)
+	source, target := pgtest.Shared(t, pgtest.Source), pgtest.Own(t, pgtest.Target) // --roles makes those of other tests too
 	e := schematest.Load(t, source, schematest.Superuser, schematest.Tablespace, schematest.LargeObjects)
 	t.Cleanup(func() { e.DropRoles(t, target) })
 	s := &sides{source: e.DSN, sourceCluster: source, target: superuserTarget(t, target), targetCluster: target}
@@ -137,7 +137,7 @@ func TestCopyOfEverythingBySuperusers(t *testing.T) {
 // and what belongs to the platform stays its own.
 func TestCopyOfEverythingToNeon(t *testing.T) {
 	t.Parallel()
-	source, target := pgtest.Shared(t, pgtest.Source), neontest.Shared(t)
+	source, target := pgtest.Shared(t, pgtest.Source), neontest.Own(t) // --roles makes those of other tests too
 	e := schematest.Load(t, source, schematest.LargeObjects)
 	t.Cleanup(func() { e.DropRoles(t, target) })
 	end := neontest.Endpoint(t, target)

@@ -32,7 +32,7 @@ func TestJobsOfPgCronChangeSides(t *testing.T) {
 	pgtest.Exec(t, source, `CREATE TABLE public.t (id int PRIMARY KEY); INSERT INTO public.t VALUES (1);
 		SELECT cron.schedule('nightly', '0 3 * * *', 'SELECT 1'), cron.schedule('off', '0 4 * * *', 'SELECT 2'); SELECT cron.alter_job(2, active := false)`)
 	const jobs = `SELECT string_agg(concat_ws(' ', jobname, database, username, active), ', ' ORDER BY jobid) FROM cron.job`
-	p := newProcess(t, s)
+	p := newProcess(t, s, "--map-role=postgres=cloud_admin")
 	p.start()
 	p.awaitFollowing()
 	require.Equal(t, "nightly app cloud_admin f, off app cloud_admin f", pgtest.Value(t, target, jobs))

@@ -35,7 +35,7 @@ func TestFurtherRolesMoveToo(t *testing.T) {
 	}
 	pgtest.Exec(t, adminOf(t, s.targetCluster, "postgres"), "CREATE ROLE "+here)
 	t.Cleanup(func() { pgtest.DropRole(t, s.targetCluster, s.target.Database(), here) })
-	pgtest.Exec(t, pgtest.Conn(t, s.source), "GRANT USAGE ON SCHEMA shop TO "+here+"; GRANT SELECT ON shop.accounts TO "+here)
+	pgtest.Exec(t, pgtest.Conn(t, s.source), "GRANT CONNECT ON DATABASE "+s.source.Database()+" TO "+here+"; GRANT USAGE ON SCHEMA shop TO "+here+"; GRANT SELECT ON shop.accounts TO "+here)
 	file := filepath.Join(t.TempDir(), "users")
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "%s pw-%s %s pw-%s\n", here, here, there, there), 0o600))
 	p := newProcess(t, s, "--users="+file)
@@ -50,7 +50,7 @@ func TestFurtherRolesMoveToo(t *testing.T) {
 	r := p.cutover()
 	require.Zero(t, r.ClientErrors)
 	require.Equal(t, there, pgtest.Value(t, app, "SELECT current_user"))
-	require.Equal(t, s.target.User(), pgtest.Value(t, main, "SELECT current_user"))
+	require.Equal(t, s.source.User(), pgtest.Value(t, main, "SELECT current_user"))
 	require.NotEqual(t, "0", pgtest.Value(t, app, "SELECT count(*) FROM shop.accounts"))
 	fresh, err := pgx.ConnectConfig(t.Context(), p.proxied().WithUser(here, "pw-"+here).Config())
 	require.NoError(t, err)

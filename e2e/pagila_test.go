@@ -95,6 +95,7 @@ func loadPagila(t *testing.T, s *sides) {
 	defer cancel()
 	require.NoError(t, pgtest.DropDatabase(ctx, root, database))
 	pgtest.Exec(t, root, "CREATE DATABASE "+database+" OWNER "+s.source.User()+" TEMPLATE "+pagilaTemplate)
+	pgtest.Exec(t, root, "REVOKE CONNECT ON DATABASE "+database+" FROM PUBLIC")
 	pgtest.Exec(t, adminOf(t, s.sourceCluster, database), "REASSIGN OWNED BY "+pagilaOwner+" TO "+s.source.User())
 	conn := pgtest.Conn(t, s.source)
 	role := "reader_" + database

@@ -191,7 +191,9 @@ func TestDDLWhileFollowing(t *testing.T) {
 			t.Logf("blockers: %+v", st.Blockers)
 
 			pgtest.Exec(t, pgtest.Conn(t, s.source), ddl.back)
-			pgtest.Exec(t, pgtest.Conn(t, s.target), ddl.also)
+			if ddl.also != "" { // as the owner, which the role of --target may become
+				pgtest.Exec(t, pgtest.Conn(t, s.target), "SET ROLE "+s.source.User()+"; "+ddl.also)
+			}
 			p.kill()
 			p.start()
 			p.awaitFollowing()

@@ -111,7 +111,7 @@ func TestRecover(t *testing.T) {
 			if p.awaitServing().Active == "source" {
 				require.False(t, committed)
 				p.awaitFollowing()
-				p.cutover()
+				p.cutoverPatiently()
 			}
 			awaitEach(t, w, 3)
 			p.finish()

@@ -30,9 +30,10 @@ type sides struct {
 func newSides(t *testing.T) *sides {
 	t.Helper()
 	s := &sides{sourceCluster: pgtest.Shared(t, pgtest.Source), targetCluster: neontest.Shared(t)}
-	s.source = pgtest.Database(t, s.sourceCluster)
+	s.source = s.ownDatabase(t)
 	s.neon = neontest.Endpoint(t, s.targetCluster)
 	s.target = neontest.Database(t, s.neon)
+	t.Cleanup(func() { s.dropMade(t) })
 	return s
 }
 
@@ -40,8 +41,30 @@ func newSides(t *testing.T) *sides {
 func plainSides(t *testing.T) *sides {
 	t.Helper()
 	s := &sides{sourceCluster: pgtest.Shared(t, pgtest.Source), targetCluster: pgtest.Shared(t, pgtest.Target)}
-	s.source, s.target = pgtest.Database(t, s.sourceCluster), pgtest.Database(t, s.targetCluster)
+	s.source, s.target = s.ownDatabase(t), pgtest.Database(t, s.targetCluster)
+	pgtest.Exec(t, adminOf(t, s.targetCluster, "postgres"), "ALTER ROLE "+s.target.User()+" CREATEROLE CREATEDB")
+	t.Cleanup(func() { s.dropMade(t) })
 	return s
+}
+
+// ownDatabase makes the source's database. Roles of other tests, of which there are many in
+// the cluster, may not log in to it.
+func (s *sides) ownDatabase(t *testing.T) pg.DSN {
+	t.Helper()
+	d := pgtest.Database(t, s.sourceCluster)
+	pgtest.Exec(t, adminOf(t, s.sourceCluster, "postgres"), "REVOKE CONNECT ON DATABASE "+d.Database()+" FROM PUBLIC")
+	return d
+}
+
+// dropMade removes the role of the source's name that a run has made on the target.
+func (s *sides) dropMade(t *testing.T) {
+	t.Helper()
+	c := s.targetCluster
+	if pgtest.Value(t, adminOf(t, c, "postgres"), "SELECT count(*) FROM pg_roles WHERE rolname = '"+s.source.User()+"'") == "0" {
+		return
+	}
+	admin := adminOf(t, c, s.target.Database())
+	pgtest.Exec(t, admin, "ALTER DATABASE "+s.target.Database()+" OWNER TO "+s.target.User()+"; DROP OWNED BY "+s.source.User()+" CASCADE; DROP ROLE "+s.source.User())
 }
 
 // adminOf opens a superuser's session in a database of a side.

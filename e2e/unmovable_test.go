@@ -69,6 +69,6 @@ func TestSessionsThatCannotMove(t *testing.T) {
 	require.Zero(t, r.ClientErrors)
 	_, err := temp.Exec(t.Context(), "SELECT 1")
 	require.Equal(t, pg.CodeAdminShutdown, pg.Code(err))
-	require.Equal(t, s.target.User(), pgtest.Value(t, good, "SELECT current_user"))
+	require.Equal(t, s.source.User(), pgtest.Value(t, good, "SELECT current_user"))
 	require.Equal(t, 0, p.stop())
 }

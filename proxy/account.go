@@ -39,5 +39,5 @@ type CredentialsError struct {
 }
 
 func (e *CredentialsError) Error() string {
-	return fmt.Sprintf("role %q has no credentials at the %s: its password there is not known; add the role to the users file", e.User, e.Endpoint)
+	return fmt.Sprintf("role %q has no credentials at the %s: its password there is not known; add the role to the users file, or map it to another one with --map-role", e.User, e.Endpoint)
 }

@@ -181,6 +181,10 @@ func TestProofIsAllThatIsKnown(t *testing.T) {
 	conn := g.dial(t)
 	require.Equal(t, g.source.User(), value(t, conn, "session_user"))
 
+	shown := g.Sessions(within(t), true)
+	require.Len(t, shown, 1)
+	require.Equal(t, "red", shown[0].Verdict, "it could not move, whatever it carries")
+	require.Equal(t, "credentials", shown[0].Reasons[0].Code)
 	g.epoch++
 	_, err := g.Stage(within(t), g.epoch)
 	var unmovable *UnmovableError

@@ -74,6 +74,9 @@ type Endpoint struct {
 	// Credentials returns the name and password with which a client's role logs in
 	// on this side; ok is false for a role that is not known there.
 	Credentials func(user string) (name, password string, ok bool)
+	// ShutOut tells of a client's role that may not connect to the database, where the
+	// side's own servers need not know; nil for none.
+	ShutOut func(user string) bool
 	// Proofs says that this side's servers keep the very secrets that Auth has for users who are not among Credentials: what a
 	// client proves itself by logs it in there, under its own name.
 	Proofs bool

@@ -96,13 +96,30 @@ func (p *Proxy) Sessions(ctx context.Context, inspect bool) []SessionInfo {
 	list := p.relays()
 	infos := make([]SessionInfo, 0, len(list))
 	for _, r := range list {
-		infos = append(infos, r.info())
+		infos = append(infos, r.known())
 	}
 	for _, s := range p.streams() {
 		infos = append(infos, s.info())
 	}
 	slices.SortStableFunc(infos, func(a, b SessionInfo) int { return cmp.Compare(a.Session, b.Session) })
 	return infos
+}
+
+// known is info, with the verdict of whoever could not be logged in on the other side: that
+// needs no capture.
+func (r *relay) known() SessionInfo {
+	s := r.info()
+	if s.Side != Source {
+		return s // behind the switch nobody is to move
+	}
+	if _, err := r.p.cfg.Target.account(r.user, r.proof); err != nil {
+		s.Verdict, s.Stale = session.Red.String(), false
+		s.Reasons = append([]session.Reason{{Verdict: session.Red, Code: "credentials", Detail: err.Error()}}, s.Reasons...)
+		if s.Checked.IsZero() {
+			s.Checked = time.Now()
+		}
+	}
+	return s
 }
 
 func (r *relay) info() SessionInfo {

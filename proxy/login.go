@@ -108,6 +108,11 @@ func (l *login) enter(ctx context.Context) (*relay, error) {
 
 // dial logs in at the endpoint as the client would, and returns the name there.
 func (l *login) dial(ctx context.Context, at *Endpoint) (string, *backend.Conn, error) {
+	if at.ShutOut != nil && at.ShutOut(l.user) { // in the words of a server
+		refused := fatal(pg.CodeInsufficientPrivilege, "permission denied for database %q", l.database)
+		refused.Detail = "User does not have CONNECT privilege."
+		return "", nil, refused
+	}
 	as, err := at.account(l.user, l.proof)
 	if err != nil {
 		return "", nil, fatal(pg.CodeInvalidAuthorization, "%s", err.Error())
@@ -142,6 +147,8 @@ func (l *login) unreached(at *Endpoint, as account, err error) *wire.ServerError
 		return fatal(pg.CodeInvalidAuthorization, "%s", (&CredentialsError{User: l.user, Endpoint: at.Name}).Error())
 	case !errors.As(err, &refused):
 		return fatal(pg.CodeConnectionFailure, "the server behind the proxy cannot be reached")
+	case refused.Code == pg.CodeInternal && pg.ComputeMeant(refused.Message) != "":
+		return fatal(pg.ComputeMeant(refused.Message), "%s", refused.Message)
 	case as.password == "" || !backend.PasswordRefused(refused):
 		return refused
 	}

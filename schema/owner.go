@@ -89,7 +89,7 @@ func (p *Plan) ResolveOwners(ctx context.Context, conn *pgx.Conn, roles map[stri
 		if to == self || !mapped && (slices.Contains(platformRoles, owner) || strings.HasPrefix(owner, "pg_")) {
 			continue
 		}
-		why, err := mayOwn(ctx, conn, to)
+		why, err := MayOwn(ctx, conn, to)
 		if err != nil {
 			return out, nil, err
 		}
@@ -118,10 +118,13 @@ func (p *Plan) owned() map[string]int {
 	return out
 }
 
-// mayOwn says why a role cannot become the owner of what conn's role made, "" if
+// NoSuchRole is what MayOwn says of a role that the target does not have.
+const NoSuchRole = "the target has no such role"
+
+// MayOwn says why a role cannot become the owner of what conn's role made, "" if
 // it can. conn's role must keep the owner's rights by inheritance, since it goes
 // on working with the object.
-func mayOwn(ctx context.Context, conn *pgx.Conn, role string) (why string, err error) {
+func MayOwn(ctx context.Context, conn *pgx.Conn, role string) (why string, err error) {
 	quoted := pg.QuoteIdent(role)
 	for try := 1; ; try++ {
 		var there, member bool
@@ -130,7 +133,7 @@ func mayOwn(ctx context.Context, conn *pgx.Conn, role string) (why string, err e
 			return "", fmt.Errorf("look for role %s: %w", role, err)
 		}
 		if !there {
-			return "the target has no such role", nil
+			return NoSuchRole, nil
 		}
 		query := `SELECT pg_catalog.pg_has_role($1, 'USAGE') AND pg_catalog.pg_has_role($1, 'MEMBER')`
 		grant := "GRANT " + quoted + " TO CURRENT_USER"

@@ -51,7 +51,7 @@ func TestRolesAreMadeAsFarAsTheTargetAllows(t *testing.T) {
 	}
 	ours.Settings = roles.Settings
 	mapped := map[string]string{p.source.User(): p.target.User()}
-	report, err := MakeRoles(t.Context(), target, ours, mapped, zerolog.Nop())
+	report, err := MakeRoles(t.Context(), target, ours, mapped, nil, zerolog.Nop())
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{app, group, boss}, report.Made)
 	var found []string
@@ -76,7 +76,7 @@ func TestRolesAreMadeAsFarAsTheTargetAllows(t *testing.T) {
 
 	// Again nothing changes, and a role that is there is left as it is.
 	pgtest.Exec(t, targetAdmin, "ALTER ROLE "+app+" CONNECTION LIMIT 9")
-	report, err = MakeRoles(t.Context(), target, ours, mapped, zerolog.Nop())
+	report, err = MakeRoles(t.Context(), target, ours, mapped, nil, zerolog.Nop())
 	require.NoError(t, err)
 	require.Empty(t, report.Made)
 	require.Empty(t, report.Findings)

@@ -20,24 +20,35 @@ type RolesReport struct {
 	Findings []Finding // what the target does not let us give them, all harmless
 }
 
+// Passwords hands out the passwords of roles that are made, and keeps them.
+type Passwords interface {
+	// Make returns a password for a role as it is written behind PASSWORD, quotes
+	// included, "" for none. tx is the transaction that makes the role; r.Login says
+	// whether it may log in.
+	Make(ctx context.Context, tx pgx.Tx, r Role) (literal string, err error)
+}
+
 // MakeRoles makes on the target those of the source's roles that it lacks, with
-// their attributes, comments, memberships and settings, and without passwords.
-// Roles that are there are left as they are. mapped are the roles that stand for
-// another one on the target and are not made. It may be begun again.
-func MakeRoles(ctx context.Context, target *pgx.Conn, source Roles, mapped map[string]string, log zerolog.Logger) (RolesReport, error) {
-	m := &roleMaker{conn: target, mapped: mapped}
+// their attributes, comments, memberships and settings, and without passwords where
+// passwords is nil. Roles that are there are left as they are. mapped are the roles
+// that stand for another one on the target and are not made. It may be begun again.
+func MakeRoles(ctx context.Context, target *pgx.Conn, source Roles, mapped map[string]string, passwords Passwords, log zerolog.Logger) (RolesReport, error) {
+	m := &roleMaker{conn: target, mapped: mapped, passwords: passwords}
 	err := m.make(ctx, source)
 	if err != nil {
 		return m.report, fmt.Errorf("make roles: %w", err)
 	}
-	log.Info().Int("made", len(m.report.Made)).Int("findings", len(m.report.Findings)).Msg("roles made")
+	if len(m.report.Made)+len(m.report.Findings) > 0 {
+		log.Info().Int("made", len(m.report.Made)).Int("findings", len(m.report.Findings)).Msg("roles made")
+	}
 	return m.report, nil
 }
 
 type roleMaker struct {
-	conn   *pgx.Conn
-	mapped map[string]string
-	report RolesReport
+	conn      *pgx.Conn
+	mapped    map[string]string
+	passwords Passwords // nil for none
+	report    RolesReport
 }
 
 func (m *roleMaker) make(ctx context.Context, source Roles) error {
@@ -61,7 +72,7 @@ func (m *roleMaker) make(ctx context.Context, source Roles) error {
 			silent = append(silent, r.Name)
 		}
 	}
-	if len(silent) > 0 {
+	if len(silent) > 0 && m.passwords == nil {
 		m.find(strings.Join(silent, ", "), "made without a password, since none can be read", "", `give each one: ALTER ROLE … PASSWORD '…'`)
 	}
 	for _, g := range source.Memberships {
@@ -89,7 +100,7 @@ func (m *roleMaker) role(ctx context.Context, r Role) error {
 	if r.ValidUntil != "" {
 		with = append(with, "VALID UNTIL "+pg.QuoteLiteral(r.ValidUntil))
 	}
-	made, err := m.try(ctx, r.Name, "CREATE ROLE "+name+" WITH "+strings.Join(with, " "), "")
+	made, err := m.create(ctx, r, "CREATE ROLE "+name+" WITH "+strings.Join(with, " "))
 	if err != nil || !made {
 		return err
 	}
@@ -104,6 +115,25 @@ func (m *roleMaker) role(ctx context.Context, r Role) error {
 	}
 	_, err = m.try(ctx, r.Name, "COMMENT ON ROLE "+name+" IS "+pg.QuoteLiteral(r.Comment), "its comment")
 	return err
+}
+
+// create runs the statement that makes a role, in one transaction with what is kept
+// of its password.
+func (m *roleMaker) create(ctx context.Context, r Role, sql string) (made bool, err error) {
+	if m.passwords == nil {
+		return m.try(ctx, r.Name, sql, "")
+	}
+	err = pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
+		password, err := m.passwords.Make(ctx, tx, r)
+		if err != nil {
+			return err
+		}
+		if password != "" {
+			sql += " PASSWORD " + password
+		}
+		return execute(ctx, m.conn, sql)
+	})
+	return m.refused(r.Name, "", err)
 }
 
 func (m *roleMaker) grant(ctx context.Context, g Membership, there []Membership) error {
@@ -169,7 +199,11 @@ func CopyRoleSettings(ctx context.Context, source, target *pgx.Conn, mapped map[
 
 // try runs a statement. A refusal of the server becomes a finding.
 func (m *roleMaker) try(ctx context.Context, role, sql, what string) (done bool, err error) {
-	err = execute(ctx, m.conn, sql)
+	return m.refused(role, what, execute(ctx, m.conn, sql))
+}
+
+// refused makes a finding of a refusal of the server.
+func (m *roleMaker) refused(role, what string, err error) (done bool, _ error) {
 	if err == nil {
 		return true, nil
 	}

@@ -48,6 +48,49 @@ var powers = []struct{ attribute, column string }{
 	{"SUPERUSER", "rolsuper"}, {"CREATEDB", "rolcreatedb"}, {"CREATEROLE", "rolcreaterole"}, {"REPLICATION", "rolreplication"}, {"BYPASSRLS", "rolbypassrls"},
 }
 
+// involved are the roles that have to do with the database: who may log in to it, but
+// for superusers; who owns something in it, or is named by a privilege or a policy; and
+// what these are members of. Roles of other databases of the server are not among them.
+const involved = `WITH RECURSIVE involved (oid) AS (
+		SELECT r.oid FROM pg_catalog.pg_roles r
+		WHERE r.rolcanlogin AND NOT r.rolsuper AND pg_catalog.has_database_privilege(r.oid, d.oid, 'CONNECT')
+		UNION
+		SELECT s.refobjid FROM pg_catalog.pg_shdepend s
+		WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass
+			AND (s.dbid = d.oid OR s.dbid = 0 AND s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass AND s.objid = d.oid)
+		UNION
+		SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN involved i ON m.member = i.oid)
+	SELECT r.rolname::text FROM involved i JOIN pg_catalog.pg_roles r USING (oid)`
+
+// ReadInvolvedRoles reads the roles that have to do with the database that conn is
+// connected to.
+func ReadInvolvedRoles(ctx context.Context, conn *pgx.Conn) (Roles, error) {
+	all, err := ReadRoles(ctx, conn)
+	if err != nil {
+		return all, err
+	}
+	var database uint32
+	if err := conn.QueryRow(ctx, `SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()`).Scan(&database); err != nil {
+		return Roles{}, fmt.Errorf("read roles of the database: %w", err)
+	}
+	rows, err := conn.Query(ctx, strings.ReplaceAll(involved, "d.oid", fmt.Sprint(database)))
+	if err != nil {
+		return Roles{}, fmt.Errorf("read roles of the database: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return Roles{}, fmt.Errorf("read roles of the database: %w", err)
+	}
+	wanted := map[string]bool{}
+	for _, n := range names {
+		wanted[n] = true
+	}
+	all.Roles = slices.DeleteFunc(all.Roles, func(r Role) bool { return !wanted[r.Name] })
+	all.Memberships = slices.DeleteFunc(all.Memberships, func(m Membership) bool { return !wanted[m.Member] })
+	all.Settings = slices.DeleteFunc(all.Settings, func(s RoleSetting) bool { return !wanted[s.Role] })
+	return all, nil
+}
+
 // ReadRoles reads the roles of the cluster that conn is connected to.
 func ReadRoles(ctx context.Context, conn *pgx.Conn) (Roles, error) {
 	var out Roles

@@ -50,6 +50,8 @@ type Options struct {
 	// PgDumpMajor returns the major version of the pg_dump that will be used; an
 	// error means that there is none.
 	PgDumpMajor func(ctx context.Context) (int, error)
+	// Logins say who logs in as whom behind the switch; for Run.
+	Logins Logins
 	// LongTransaction replaces DefaultLongTransaction when it is not 0.
 	LongTransaction time.Duration
 }
@@ -126,6 +128,7 @@ func (p *Preflight) Checks() []Check {
 	}
 	if p.opts.Mode == Run {
 		checks = append(checks,
+			Check{"logins", p.checkLogins},
 			Check{"wal_level", p.checkWALLevel},
 			Check{"replication", p.checkReplication},
 			Check{"replica identity", p.checkReplicaIdentity},

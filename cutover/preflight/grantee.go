@@ -64,6 +64,9 @@ func (p *Preflight) checkGrantees(ctx context.Context) ([]Finding, error) {
 	if p.opts.Scope.MakeRoles {
 		return p.checkCreateRole(ctx)
 	}
+	if p.opts.Mode == Run { // which makes the roles: checkLogins
+		return nil, nil
+	}
 	type grantee struct {
 		Name, Object string
 		RightOnly    bool

@@ -149,7 +149,7 @@ func TestVersionsOfExtensions(t *testing.T) {
 func TestRolesThatTheSchemaNames(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	require.Empty(t, f.ask(t, "roles of the schema"))
+	require.Empty(t, f.ask(t, "roles of the schema", copyMode))
 	role := "named_" + f.sourceDSN.User()
 	pgtest.Exec(t, f.sourceAdmin, "CREATE ROLE "+role)
 	t.Cleanup(func() { pgtest.DropRole(t, pgtest.Shared(t, pgtest.Source), f.sourceDSN.Database(), role) })
@@ -157,29 +157,30 @@ func TestRolesThatTheSchemaNames(t *testing.T) {
 	want := []seen{{Blocker, "role_missing", role}}
 	for _, right := range []string{"SELECT ON t", "UPDATE (v) ON t", "USAGE ON SCHEMA public"} {
 		pgtest.Exec(t, f.sourceAdmin, "GRANT "+right+" TO "+role)
-		require.Equal(t, want, short(f.ask(t, "roles of the schema")), right)
+		require.Equal(t, want, short(f.ask(t, "roles of the schema", copyMode)), right)
 		pgtest.Exec(t, f.sourceAdmin, "REVOKE "+right+" FROM "+role)
-		require.Empty(t, f.ask(t, "roles of the schema"), right)
+		require.Empty(t, f.ask(t, "roles of the schema", copyMode), right)
 	}
 	// An owner's own rights, which stand beside those of others, are no grant.
 	pgtest.Exec(t, f.sourceAdmin, "CREATE TABLE owned (id int); ALTER TABLE owned OWNER TO "+role+"; GRANT SELECT ON owned TO "+f.sourceDSN.User())
 	pgtest.Exec(t, f.sourceAdmin, "ALTER SCHEMA public OWNER TO "+role)
-	require.Empty(t, f.ask(t, "roles of the schema"))
+	require.Empty(t, f.ask(t, "roles of the schema", copyMode))
 	pgtest.Exec(t, f.sourceAdmin, "REVOKE INSERT ON owned FROM "+role)
-	require.Equal(t, want, short(f.ask(t, "roles of the schema")), "what its owner has lost is written down with its name")
+	require.Equal(t, want, short(f.ask(t, "roles of the schema", copyMode)), "what its owner has lost is written down with its name")
 	pgtest.Exec(t, f.sourceAdmin, "DROP TABLE owned; ALTER SCHEMA public OWNER TO "+f.sourceDSN.User())
 	pgtest.Exec(t, f.source, "GRANT SELECT ON t TO "+role)
-	require.Empty(t, f.ask(t, "roles of the schema", func(o *Options) { o.Scope.NoACL = true }))
-	require.Empty(t, f.ask(t, "roles of the schema", func(o *Options) { o.PlatformRole = func(name string) bool { return name == role } }))
-	require.Equal(t, Warning, f.ask(t, "roles of the schema", func(o *Options) { o.Scope.Partial = true })[0].Severity)
+	require.Empty(t, f.ask(t, "roles of the schema", copyMode, func(o *Options) { o.Scope.NoACL = true }))
+	require.Empty(t, f.ask(t, "roles of the schema", copyMode, func(o *Options) { o.PlatformRole = func(name string) bool { return name == role } }))
+	require.Equal(t, Warning, f.ask(t, "roles of the schema", copyMode, func(o *Options) { o.Scope.Partial = true })[0].Severity)
 	pgtest.Exec(t, f.source, "CREATE POLICY p ON t TO "+role+" USING (true)")
-	require.Equal(t, want, short(f.ask(t, "roles of the schema", func(o *Options) { o.Scope.NoACL = true })), "a policy is no privilege")
+	require.Equal(t, want, short(f.ask(t, "roles of the schema", copyMode, func(o *Options) { o.Scope.NoACL = true })), "a policy is no privilege")
 
-	make := func(o *Options) { o.Scope.MakeRoles = true }
-	require.Equal(t, []seen{{Blocker, "no_createrole", f.targetDSN.User()}}, short(f.ask(t, "roles of the schema", make)))
+	make := func(o *Options) { o.Mode, o.Scope.MakeRoles = Copy, true }
+	pgtest.Exec(t, f.targetAdmin, "ALTER ROLE "+f.targetDSN.User()+" NOCREATEROLE")
+	require.Equal(t, []seen{{Blocker, "no_createrole", f.targetDSN.User()}}, short(f.ask(t, "roles of the schema", copyMode, make)))
 	pgtest.Exec(t, f.targetAdmin, "ALTER ROLE "+f.targetDSN.User()+" CREATEROLE")
-	require.Empty(t, f.ask(t, "roles of the schema", make))
+	require.Empty(t, f.ask(t, "roles of the schema", copyMode, make))
 	pgtest.Exec(t, f.targetAdmin, "CREATE ROLE "+role)
 	t.Cleanup(func() { pgtest.DropRole(t, pgtest.Shared(t, pgtest.Target), f.targetDSN.Database(), role) })
-	require.Empty(t, f.ask(t, "roles of the schema"))
+	require.Empty(t, f.ask(t, "roles of the schema", copyMode))
 }

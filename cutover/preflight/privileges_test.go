@@ -42,7 +42,7 @@ func TestSourcePrivilegesOfTheRole(t *testing.T) {
 	role, database := f.sourceDSN.User(), f.sourceDSN.Database()
 	require.Empty(t, f.ask(t, "source privileges"))
 
-	pgtest.Exec(t, f.sourceAdmin, "REVOKE pg_monitor, pg_signal_backend FROM "+role+"; ALTER DATABASE "+database+" OWNER TO postgres")
+	pgtest.Exec(t, f.sourceAdmin, "REVOKE pg_monitor, pg_signal_backend FROM "+role+"; ALTER DATABASE "+database+" OWNER TO postgres; GRANT CONNECT ON DATABASE "+database+" TO "+role)
 	found := f.ask(t, "source privileges")
 	require.Equal(t, []seen{
 		{Blocker, "no_create_on_source", role},

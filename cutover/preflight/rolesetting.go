@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -72,6 +73,10 @@ func (p *Preflight) checkRoleSettings(ctx context.Context) ([]Finding, error) {
 	refused, err := refusedSettings(ctx, p.target, names)
 	if err != nil {
 		return nil, err
+	}
+	if p.opts.Mode == Run { // which compares roles: checkLogins
+		ofRole := func(s roleSetting) bool { return s.OfRole }
+		here, there = slices.DeleteFunc(here, ofRole), slices.DeleteFunc(there, ofRole)
 	}
 	has := map[string]roleSetting{}
 	for _, s := range there {

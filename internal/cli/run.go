@@ -13,11 +13,18 @@ import (
 	"crossfade/internal/obs"
 )
 
+// loginFlags say who logs in as whom; a check and a run have them.
+type loginFlags struct {
+	Users        string            `help:"File of further users: lines of user, secret, and optionally target user and target password. Read again at SIGHUP." placeholder:"FILE"`
+	MapRole      map[string]string `help:"Role of the target that a role of the source is there, such as app=neondb_owner; - for none. Without it every role keeps its name, and is made where it is missing." name:"map-role" placeholder:"SRC=DST" mapsep:"none"`
+	AcceptRights []string          `help:"Roles of the source that may have other rights on the target: their findings warn, and refuse nothing." name:"accept-rights" placeholder:"ROLE,..."`
+}
+
 type runCmd struct {
 	databases
 	socketFlag
+	loginFlags
 	Listen            string          `help:"Where clients are served, host:port." required:"" placeholder:"HOST:PORT"`
-	Users             string          `help:"File of further users: lines of user, secret, and optionally target user and target password. Read again at SIGHUP." placeholder:"FILE"`
 	HTTP              string          `help:"Where metrics and a read-only status are served, host:port." name:"http" placeholder:"HOST:PORT"`
 	Config            kong.ConfigFlag `help:"JSON file with values for these flags." placeholder:"FILE"`
 	Jobs              int             `help:"COPY streams at once, at most; fewer while the target pushes back." default:"${jobs}"`
@@ -53,7 +60,7 @@ func (c *runCmd) Run(e *env) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	cfg := daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, Control: c.Control, HTTP: c.HTTP,
+	cfg := daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, MapRole: c.MapRole, AcceptRights: c.AcceptRights, Control: c.Control, HTTP: c.HTTP,
 		Jobs: c.Jobs, ChunkBytes: c.ChunkBytes, MaxRate: int64(c.MaxRate), WALBudget: int64(c.WALBudget), TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSClientCA: c.TLSClientCA, ClientAuth: c.ClientAuth, TrackSettings: c.TrackSettings, Reload: hangups,
 		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, LargeObjects: c.LargeObjects, Version: Version,
 		NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments, Roles: c.Roles, LockWaitTimeout: c.LockWaitTimeout.Duration}
@@ -82,6 +89,7 @@ func logFormat(flag string) string {
 
 type checkCmd struct {
 	databases
+	loginFlags
 	LargeObjects bool `help:"Check for a run with --large-objects."`
 	JSON         bool `help:"Print one JSON object."`
 }
@@ -91,7 +99,7 @@ func (c *checkCmd) Run(e *env) error {
 	if err := c.check(e); err != nil {
 		return err
 	}
-	report, err := daemon.Check(e.ctx, c.Source.DSN, c.Target.DSN, c.LargeObjects)
+	report, err := daemon.Check(e.ctx, daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, LargeObjects: c.LargeObjects, Users: c.Users, MapRole: c.MapRole, AcceptRights: c.AcceptRights})
 	if err != nil {
 		return notComplete(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"crossfade/cutover/preflight"
+	"crossfade/internal/journal"
 	"crossfade/internal/pg"
 	"crossfade/replicate/snapshot"
 	"crossfade/schema"
@@ -20,9 +21,10 @@ import (
 const defaultLockTimeout = 200 * time.Millisecond
 
 // Check asks both databases whether a run could move the one to the other. It
-// changes nothing. An error means that not even the asking was possible.
-// largeObjects says that the run is to copy large objects.
-func Check(ctx context.Context, source, target pg.DSN, largeObjects bool) (preflight.Report, error) {
+// changes nothing. An error means that not even the asking was possible. Of cfg it needs the
+// two databases, and what a run would be told of logins and large objects.
+func Check(ctx context.Context, cfg Config) (preflight.Report, error) {
+	source, target := cfg.Source, cfg.Target
 	if report, refused := refusedHosts(source, target); refused {
 		return report, nil
 	}
@@ -36,7 +38,36 @@ func Check(ctx context.Context, source, target pg.DSN, largeObjects bool) (prefl
 		return preflight.Report{}, fmt.Errorf("target: %w", err)
 	}
 	defer closeNow(t)
-	return ask(ctx, s, t, Config{Source: source, Target: target}, preflight.Options{Mode: preflight.Run, LargeObjects: largeObjects})
+	u, err := surveyed(ctx, s, t, cfg)
+	if err != nil {
+		return preflight.Report{}, err
+	}
+	return ask(ctx, s, t, cfg, preflight.Options{Mode: preflight.Run, LargeObjects: cfg.LargeObjects, Logins: u.survey()})
+}
+
+// surveyed are the users as a start of a run would have them, without making anything.
+func surveyed(ctx context.Context, source, target *pgx.Conn, cfg Config) (*users, error) {
+	if cfg.ClientAuth == "" && cfg.Source.Password() == "" {
+		cfg.ClientAuth = clientAuthTrust // how clients prove themselves is no question of a check
+	}
+	u, err := loadUsers(cfg, zerolog.Nop())
+	if err != nil {
+		return nil, err
+	}
+	list, _, err := journal.ReadRoles(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	u.roles.take(list)
+	roles, err := schema.ReadInvolvedRoles(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	there, err := schema.ReadRoles(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	return u, u.logins.try(ctx, roles, there.Names())
 }
 
 // refusedHosts reports poolers without dialling them, since they may not be

@@ -203,6 +203,11 @@ func cleanTarget(ctx context.Context, t *pgx.Conn, run *journal.TargetRun, decid
 			tell(fmt.Sprintf("target: %d large objects", n))
 		}
 	}
+	if !decided && run.Mode == modeRun {
+		if err := dropLogins(ctx, t, tell); err != nil {
+			return err
+		}
+	}
 	return dropOurs(ctx, t, "target", tell)
 }
 

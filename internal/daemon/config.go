@@ -18,17 +18,21 @@ type Config struct {
 	Source, Target pg.DSN
 	Listen         string // host:port at which clients are served
 	Users          string // path of the users file, "" for none
-	Control        string // path of the control socket
-	HTTP           string // host:port for metrics and read-only status, "" for none
-	Jobs           int    // COPY streams at once
-	ChunkBytes     int64  // how much of a table one of them copies in a transaction; 0 for what the copy thinks best
-	MaxRate        int64  // bytes a second of the copy, 0 for no bound
-	WALBudget      int64  // bytes of WAL that the source may retain for us, 0 for no bound, AutoBudget to choose
-	TLSCert        string // certificate shown to clients, "" for no TLS
-	TLSKey         string
-	TLSClientCA    string           // who signs clients' certificates, "" to ask for none
-	ClientAuth     string           // "scram-sha-256", "cert" or "trust"
-	Reload         <-chan os.Signal // has the users file read again; nil for never
+	// MapRole has roles of the source log in at the target as other ones, which also own
+	// there what they own and have their privileges; NoRole for not at all.
+	MapRole      map[string]string
+	AcceptRights []string // roles of the source that may have other rights on the target
+	Control      string   // path of the control socket
+	HTTP         string   // host:port for metrics and read-only status, "" for none
+	Jobs         int      // COPY streams at once
+	ChunkBytes   int64    // how much of a table one of them copies in a transaction; 0 for what the copy thinks best
+	MaxRate      int64    // bytes a second of the copy, 0 for no bound
+	WALBudget    int64    // bytes of WAL that the source may retain for us, 0 for no bound, AutoBudget to choose
+	TLSCert      string   // certificate shown to clients, "" for no TLS
+	TLSKey       string
+	TLSClientCA  string           // who signs clients' certificates, "" to ask for none
+	ClientAuth   string           // "scram-sha-256", "cert" or "trust"
+	Reload       <-chan os.Signal // has the users file read again; nil for never
 	// TrackSettings are custom settings that statements or functions compute the names
 	// of; not nil, it is the operator's word that these are all. NoSettings says that
 	// there is none.
@@ -70,6 +74,11 @@ func (c Config) Validate() error {
 	for flag, d := range map[string]pg.DSN{"--source": c.Source, "--target": c.Target} {
 		if err := RefusePooler(flag, d); err != nil {
 			errs = append(errs, err)
+		}
+	}
+	for from, to := range c.MapRole {
+		if from == "" || to == "" {
+			errs = append(errs, fmt.Errorf("--map-role %s=%s: write a role of the source and one of the target, such as app=neondb_owner, or app=%s for a role that is not to log in at the target", from, to, NoRole))
 		}
 	}
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {

@@ -98,7 +98,7 @@ func (o CopyOptions) scope() preflight.Scope {
 
 // copyOptions are those that a run has as well.
 func (c Config) copyOptions() CopyOptions {
-	return CopyOptions{Jobs: c.Jobs, NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments, Roles: c.Roles, LargeObjects: c.LargeObjects,
+	return CopyOptions{Jobs: c.Jobs, NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments, LargeObjects: c.LargeObjects,
 		LockWaitTimeout: c.LockWaitTimeout}
 }
 

@@ -50,7 +50,7 @@ func (m *migration) makeRoom(ctx context.Context, target *pgx.Conn) error {
 		if err != nil {
 			return err
 		}
-		report, err := schema.MakeRoles(ctx, target, roles, m.roles, m.log)
+		report, err := schema.MakeRoles(ctx, target, roles, m.roles, nil, m.log)
 		m.note(report.Findings)
 		if err != nil {
 			return err

@@ -131,7 +131,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	key := d.id.target.Key
 	d.migration = &migration{source: d.cfg.Source, target: d.cfg.Target, id: d.id, jobs: d.cfg.Jobs, chunkBytes: d.cfg.ChunkBytes, lockTimeout: d.cfg.SourceLockTimeout, waits: true,
 		opts:  d.cfg.copyOptions(),
-		roles: map[string]string{d.cfg.Source.User(): d.cfg.Target.User()}, log: d.log.With().Str(obs.KeyComponent, "migration").Logger(), phase: d.id.target.Phase, limit: d.guard.limit, onBlocked: d.guard.blocked}
+		roles: d.cfg.schemaRoles(), log: d.log.With().Str(obs.KeyComponent, "migration").Logger(), phase: d.id.target.Phase, limit: d.guard.limit, onBlocked: d.guard.blocked}
 	d.definitions = newDefinitions(d.migration, d.link(d.cfg.Source, "definitions", pg.WithLockTimeout(d.cfg.SourceLockTimeout)), d.link(d.cfg.Target, "definitions", pg.WithKey(key)),
 		d.link(d.cfg.Source, "definitions guard"), d.log.With().Str(obs.KeyComponent, "definitions").Logger())
 	d.verify = &verification{source: d.cfg.Source, target: d.cfg.Target, tables: d.migration.tables, log: d.log.With().Str(obs.KeyComponent, "verify").Logger()}

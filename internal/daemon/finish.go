@@ -47,7 +47,8 @@ func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control
 	d.stream.end()
 	var r control.FinishReport
 	tell := func(object string) { r.Dropped = append(r.Dropped, object) }
-	if err := d.drop(ctx, tell); err != nil {
+	note := func(text string) { r.Notes = append(r.Notes, text) }
+	if err := d.drop(ctx, tell, note); err != nil {
 		return r, &control.Error{Code: control.CodeIncomplete, Message: "not everything could be dropped: " + err.Error(), Remedy: "mend the cause and run crossfade finish again, or crossfade clean --force"}
 	}
 	r.Notes = append(r.Notes, "the source is no longer fenced: nothing stops a client that connects to it directly",
@@ -74,7 +75,7 @@ func (d *daemon) journalled(ctx context.Context) (there bool, err error) {
 	return there, err
 }
 
-func (d *daemon) drop(ctx context.Context, tell func(string)) error {
+func (d *daemon) drop(ctx context.Context, tell, note func(string)) error {
 	ctx, cancel := context.WithTimeout(ctx, cleanPatience)
 	defer cancel()
 	source, err := pg.Connect(ctx, d.cfg.Source, pg.WithName("finish"))
@@ -102,6 +103,13 @@ func (d *daemon) drop(ctx context.Context, tell func(string)) error {
 		return fmt.Errorf("target: %w", err)
 	}
 	if there {
+		notes, err := d.users.logins.handOver(ctx, target)
+		if err != nil {
+			return fmt.Errorf("target: %w", err)
+		}
+		for _, n := range notes {
+			note(n)
+		}
 		if err := dropOurs(ctx, target, "target", tell); err != nil {
 			return fmt.Errorf("target: %w", err)
 		}

@@ -3,7 +3,8 @@ package daemon
 import (
 	"testing"
 
+	"crossfade/internal/neonlike/neontest"
 	"crossfade/internal/pgcluster/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) { pgtest.Main(m, neontest.Close) }

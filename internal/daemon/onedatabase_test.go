@@ -56,7 +56,7 @@ func TestNoCommandWritesUnderTwoNamesOfOneDatabase(t *testing.T) {
 			"clean":   func(ctx context.Context) error { return Clean(ctx, dsn, target, true, func(string) {}) },
 			"finish": func(ctx context.Context) error {
 				d := &daemon{cfg: Config{Source: dsn, Target: target}}
-				return d.drop(ctx, func(string) {})
+				return d.drop(ctx, func(string) {}, func(string) {})
 			},
 		} {
 			err := command(t.Context())
@@ -65,7 +65,7 @@ func TestNoCommandWritesUnderTwoNamesOfOneDatabase(t *testing.T) {
 			require.Equal(t, "1000", pgtest.Value(t, conn, `SELECT count(*) FROM public.kept`), name)
 			require.Equal(t, "0", pgtest.Value(t, conn, `SELECT count(*) FROM pg_namespace WHERE nspname = 'crossfade'`), name)
 		}
-		report, err := Check(t.Context(), dsn, target, false)
+		report, err := Check(t.Context(), Config{Source: dsn, Target: target})
 		require.NoError(t, err)
 		require.Contains(t, report.Findings[0].Code, "one_database", "it comes first: %v", report.Findings)
 	}

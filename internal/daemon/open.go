@@ -78,7 +78,12 @@ func (d *daemon) openOnce(ctx context.Context, letIn func()) error {
 		}
 	}
 	if begin {
-		if err := refuseBlocked(ctx, d.cfg, preflight.Options{Mode: preflight.Run, Resume: d.id.target != nil, LargeObjects: d.cfg.LargeObjects, Scope: d.cfg.copyOptions().scope()}, d.log); err != nil {
+		if d.id.target != nil { // the beginning before this one may have made roles
+			if err := d.users.logins.load(ctx, target); err != nil {
+				return err
+			}
+		}
+		if err := refuseBlocked(ctx, d.cfg, preflight.Options{Mode: preflight.Run, Logins: d.users.survey(), Resume: d.id.target != nil, LargeObjects: d.cfg.LargeObjects, Scope: d.cfg.copyOptions().scope()}, d.log); err != nil {
 			return err
 		}
 		if err := install(ctx, source, target, &d.id, d.cfg.Source, modeRun, ""); err != nil {
@@ -87,7 +92,9 @@ func (d *daemon) openOnce(ctx context.Context, letIn func()) error {
 	}
 	d.versions = [2]int{snapshot.Version(source), snapshot.Version(target)}
 	if !d.id.target.Phase.AtLeast(journal.PhaseSwitched) {
-		err = d.users.pin(ctx, target, d.log)
+		if err = d.users.logins.ensure(ctx, source, target); err == nil {
+			err = d.users.pin(ctx, target, d.log)
+		}
 	} else {
 		err = d.users.load(ctx, target)
 	}
@@ -140,5 +147,5 @@ func (d *daemon) openWithoutSource(ctx context.Context, target *pgx.Conn, cause 
 func (d *daemon) takeBack(ctx context.Context, source, target *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	return errors.Join(journal.Uninstall(ctx, source), journal.Uninstall(ctx, target))
+	return errors.Join(dropLogins(ctx, target, func(string) {}), journal.Uninstall(ctx, source), journal.Uninstall(ctx, target))
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -54,15 +56,10 @@ func readPins(ctx context.Context, dsn pg.DSN) (Pins, error) {
 const pinTimeout = 30 * time.Second
 
 // readRolePins works out the effective values for a role whose password is not
-// known: those of the role that dsn logs in as, with the overrides of pg_db_role_setting
+// known: those of the role that conn is logged in as, with the overrides of pg_db_role_setting
 // exchanged. unknown are settings which that role overrides for itself and for which
 // the catalog has nothing else.
-func readRolePins(ctx context.Context, dsn pg.DSN, role string) (pins Pins, unknown []string, err error) {
-	conn, err := plainConnect(ctx, dsn)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { _ = conn.Close(ctx) }()
+func readRolePins(ctx context.Context, conn *pgx.Conn, role string) (pins Pins, unknown []string, err error) {
 	rows, err := conn.Query(ctx, `SELECT s.name, coalesce(o.value, CASE WHEN s.source IN ('user', 'database user') THEN NULL ELSE s.reset_val END)
 		FROM pg_catalog.pg_settings s
 		LEFT JOIN LATERAL (
@@ -74,7 +71,7 @@ func readRolePins(ctx context.Context, dsn pg.DSN, role string) (pins Pins, unkn
 			ORDER BY d.setrole = 0, d.setdatabase = 0 LIMIT 1) o ON true
 		WHERE s.name = ANY ($1) AND s.reset_val IS NOT NULL ORDER BY s.name`, session.Pinned, role)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read settings of role %s at %s: %w", role, dsn.Redacted(), err)
+		return nil, nil, fmt.Errorf("read settings of role %s: %w", role, err)
 	}
 	pins = Pins{}
 	var name string
@@ -87,31 +84,86 @@ func readRolePins(ctx context.Context, dsn pg.DSN, role string) (pins Pins, unkn
 		}
 		return nil
 	}); err != nil {
-		return nil, nil, fmt.Errorf("read settings of role %s at %s: %w", role, dsn.Redacted(), err)
+		return nil, nil, fmt.Errorf("read settings of role %s: %w", role, err)
+	}
+	if err := customPins(ctx, conn, role, pins); err != nil {
+		return nil, nil, fmt.Errorf("read settings of role %s: %w", role, err)
 	}
 	return pins, unknown, nil
 }
 
-// acceptable drops the pins that the target does not take, and names them.
-func acceptable(ctx context.Context, target pg.DSN, pins Pins) (Pins, []string, error) {
-	conn, err := plainConnect(ctx, target)
+// customPins adds what ALTER ROLE and ALTER DATABASE set for the role that no list of
+// settings shows: custom settings, and the role that it becomes, if it still may.
+func customPins(ctx context.Context, conn *pgx.Conn, role string, pins Pins) error {
+	rows, err := conn.Query(ctx, `SELECT DISTINCT ON (1) pg_catalog.lower(pg_catalog.split_part(c.entry, '=', 1)), pg_catalog.substr(c.entry, pg_catalog.strpos(c.entry, '=') + 1)
+		FROM pg_catalog.pg_db_role_setting d, pg_catalog.unnest(d.setconfig) c (entry)
+		WHERE d.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
+		  AND d.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1))
+		  AND (pg_catalog.strpos(pg_catalog.split_part(c.entry, '=', 1), '.') > 0 OR pg_catalog.split_part(c.entry, '=', 1) = 'role' AND EXISTS (
+			SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = pg_catalog.substr(c.entry, 6) AND pg_catalog.pg_has_role($1, r.oid, 'MEMBER')))
+		ORDER BY 1, d.setrole = 0, d.setdatabase = 0`, role)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	defer func() { _ = conn.Close(ctx) }()
+	var name, value string
+	_, err = pgx.ForEachRow(rows, []any{&name, &value}, func() error {
+		plain := !strings.ContainsFunc(name+value, func(r rune) bool { return r >= utf8.RuneSelf }) // start-up options have no encoding
+		if _, known := pins[name]; !known && plain {
+			pins[name] = value
+		}
+		return nil
+	})
+	return err
+}
+
+// taker asks the target which values of settings it takes, each once.
+type taker struct {
+	conn  *pgx.Conn
+	known map[[2]string]bool // by name and value
+	names map[string]bool    // the settings that every role of the target may set; nil before they are read
+}
+
+// knows reports whether the target has a setting that every role may set; a custom one is
+// everywhere.
+func (t *taker) knows(ctx context.Context, name string) (bool, error) {
+	if strings.Contains(name, ".") {
+		return true, nil
+	}
+	if t.names == nil {
+		rows, err := t.conn.Query(ctx, `SELECT name FROM pg_catalog.pg_settings WHERE context = 'user'`)
+		if err != nil {
+			return false, fmt.Errorf("ask the target for its settings: %w", err)
+		}
+		list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return false, fmt.Errorf("ask the target for its settings: %w", err)
+		}
+		t.names = map[string]bool{"role": true} // which no list of settings shows
+		for _, n := range list {
+			t.names[n] = true
+		}
+	}
+	return t.names[name], nil
+}
+
+// acceptable drops the pins that the target does not take, and names them.
+func (t *taker) acceptable(ctx context.Context, pins Pins) (Pins, []string, error) {
 	kept := Pins{}
 	var refused []string
 	for name, value := range pins {
-		var known bool // a custom setting is, everywhere
-		if err := conn.QueryRow(ctx, `SELECT $1 LIKE '%.%' OR EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = $1 AND context = 'user')`, name).Scan(&known); err != nil {
-			return nil, nil, fmt.Errorf("ask the target for setting %s: %w", name, err)
+		known, err := t.knows(ctx, name)
+		if err != nil {
+			return nil, nil, err
 		}
 		if !known {
 			continue
 		}
-		took, err := takes(ctx, conn, name, value)
-		if err != nil {
-			return nil, nil, err
+		took, asked := t.known[[2]string{name, value}]
+		if !asked {
+			if took, err = takes(ctx, t.conn, name, value); err != nil {
+				return nil, nil, err
+			}
+			t.known[[2]string{name, value}] = took
 		}
 		if !took {
 			refused = append(refused, name)

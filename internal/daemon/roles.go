@@ -43,6 +43,7 @@ type roles struct {
 type role struct {
 	secret     auth.Secret
 	noLogin    bool
+	noConnect  bool // it may not connect to the database that is moved
 	validUntil time.Time
 }
 
@@ -73,6 +74,27 @@ func (r *roles) lookup(ctx context.Context, name string, fresh bool) (role, bool
 	defer r.mu.Unlock()
 	x, ok := r.known[name]
 	return x, ok
+}
+
+// shutOut reports whether the source keeps a role from its database, as it was read last.
+func (r *roles) shutOut(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.known[name].noConnect
+}
+
+// letIn are the roles that the source lets in, as far as is known what their clients prove
+// themselves by.
+func (r *roles) letIn() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []string
+	for name, x := range r.known {
+		if x.secret.Known() && !x.noLogin && !x.noConnect {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // renew reads the roles of the source unless that was done within age.
@@ -122,7 +144,7 @@ func (r *roles) take(list []journal.Role) bool {
 		if err != nil {
 			odd = append(odd, x.Name)
 		}
-		known[x.Name] = role{secret: secret, noLogin: !x.CanLogin, validUntil: x.ValidUntil}
+		known[x.Name] = role{secret: secret, noLogin: !x.CanLogin, noConnect: !x.Connect, validUntil: x.ValidUntil}
 	}
 	r.mu.Lock()
 	first := r.at.IsZero()

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
+	"crossfade/cutover/preflight"
 	"crossfade/internal/pg"
 	"crossfade/proxy"
 	"crossfade/proxy/auth"
@@ -23,9 +24,10 @@ import (
 // servers are told for each. The users file has the say over the role of --source,
 // and both over what the source has on its roles. It is the proxy's auth.Store.
 type users struct {
-	cfg   Config
-	file  atomic.Pointer[auth.Users] // the users file and the role of --source
-	roles *roles
+	cfg    Config
+	file   atomic.Pointer[auth.Users] // the users file and the role of --source
+	roles  *roles
+	logins *logins
 
 	mu   sync.Mutex
 	pins map[string]Pins // by the source's role
@@ -33,7 +35,24 @@ type users struct {
 
 // loadUsers reads the users file and adds the role of --source.
 func loadUsers(cfg Config, log zerolog.Logger) (*users, error) {
-	u := &users{cfg: cfg, pins: map[string]Pins{}, roles: newRoles(log)}
+	logins, err := newLogins(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	u := &users{cfg: cfg, pins: map[string]Pins{}, roles: newRoles(log), logins: logins}
+	logins.plain = func(role string) (string, bool) {
+		_, password, ok := u.sourceCredentials(role)
+		return password, ok && password != ""
+	}
+	logins.others = func() (out []string) {
+		file := u.file.Load()
+		for _, name := range file.Names() {
+			if to, _, ok := file.Mapped(name); ok {
+				out = append(out, to)
+			}
+		}
+		return out
+	}
 	if _, err := u.read(); err != nil {
 		return nil, usage(err)
 	}
@@ -46,7 +65,7 @@ func loadUsers(cfg Config, log zerolog.Logger) (*users, error) {
 // read puts the users file as it is now in force, and returns how many users it
 // has. One that cannot be used leaves in force what was.
 func (u *users) read() (int, error) {
-	main := auth.User{Name: u.cfg.Source.User(), TargetName: u.cfg.Target.User(), TargetPassword: u.cfg.Target.Password()}
+	main := auth.User{Name: u.cfg.Source.User()}
 	switch {
 	case u.cfg.ClientAuth == clientAuthTrust:
 		main.Secret = auth.Trust()
@@ -97,20 +116,42 @@ func (u *users) pin(ctx context.Context, target *pgx.Conn, log zerolog.Logger) e
 	if err := u.roles.save(ctx, target); err != nil {
 		return fmt.Errorf("target: %w", err)
 	}
-	return u.pinEach(ctx, target, u.file.Load().Names(), log)
+	return u.pinEach(ctx, target, u.names(), log)
+}
+
+// names are the roles that are known to be let in.
+func (u *users) names() []string {
+	names := append(u.file.Load().Names(), u.roles.letIn()...)
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // pinMissing does it for users that have come with a new users file.
 func (u *users) pinMissing(ctx context.Context, target *pgx.Conn, log zerolog.Logger) error {
+	known := u.names()
 	u.mu.Lock()
-	names := slices.DeleteFunc(u.file.Load().Names(), func(name string) bool { return u.pins[name] != nil })
+	names := slices.DeleteFunc(known, func(name string) bool { return u.pins[name] != nil })
 	u.mu.Unlock()
 	return u.pinEach(ctx, target, names, log)
 }
 
 func (u *users) pinEach(ctx context.Context, target *pgx.Conn, names []string, log zerolog.Logger) error {
+	if len(names) == 0 {
+		return nil
+	}
+	here, err := plainConnect(ctx, u.cfg.Source)
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	defer closeNow(here)
+	there, err := plainConnect(ctx, u.cfg.Target)
+	if err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	defer closeNow(there)
+	judge := &taker{conn: there, known: map[[2]string]bool{}}
 	for _, name := range names {
-		pins, unknown, err := u.readPins(ctx, name)
+		pins, unknown, err := u.readPins(ctx, here, name)
 		if err != nil {
 			return fmt.Errorf("source: %w", err)
 		}
@@ -118,7 +159,7 @@ func (u *users) pinEach(ctx context.Context, target *pgx.Conn, names []string, l
 			log.Warn().Strs("settings", unknown).Str("user", name).
 				Msg("what the source has for these settings cannot be found out without the user's password; the target's own values count")
 		}
-		kept, refused, err := acceptable(ctx, u.cfg.Target, pins)
+		kept, refused, err := judge.acceptable(ctx, pins)
 		if err != nil {
 			return fmt.Errorf("target: %w", err)
 		}
@@ -135,16 +176,17 @@ func (u *users) pinEach(ctx context.Context, target *pgx.Conn, names []string, l
 
 // readPins reads the settings of one role: in a session of its own where its
 // password is known, else from the catalog.
-func (u *users) readPins(ctx context.Context, name string) (pins Pins, unknown []string, err error) {
+func (u *users) readPins(ctx context.Context, here *pgx.Conn, name string) (pins Pins, unknown []string, err error) {
 	if su, sp, ok := u.sourceCredentials(name); ok {
 		pins, err = readPins(ctx, u.cfg.Source.WithUser(su, sp))
-		if name == u.cfg.Source.User() || !pg.IsCode(err, pg.CodeInvalidPassword, pg.CodeInvalidAuthorization) {
+		if name == u.cfg.Source.User() || !pg.IsCode(err, pg.CodeInvalidPassword, pg.CodeInvalidAuthorization, pg.CodeInsufficientPrivilege, pg.CodeTooManyConnections) {
 			return pins, nil, err
 		}
-		// The users file is wrong about one role, or the source does not let it in: that is
-		// told to whoever logs in, and no reason to move nobody.
+		// The users file is wrong about one role, or the source does not let it in, perhaps
+		// since it has as many sessions as it may: that is told to whoever logs in, and no
+		// reason to move nobody.
 	}
-	return readRolePins(ctx, u.cfg.Source, name)
+	return readRolePins(ctx, here, name)
 }
 
 func (u *users) set(name string, p Pins) {
@@ -156,6 +198,9 @@ func (u *users) set(name string, p Pins) {
 // load takes the pins that an earlier start kept.
 func (u *users) load(ctx context.Context, target *pgx.Conn) error {
 	if err := u.roles.load(ctx, target); err != nil {
+		return err
+	}
+	if err := u.logins.load(ctx, target); err != nil {
 		return err
 	}
 	all, err := loadPins(ctx, target)
@@ -179,6 +224,28 @@ func (u *users) targetPins(_ context.Context, user, _ string) ([]wire.Param, err
 	return out, nil
 }
 
+// survey says who logs in as whom, for the comparison of both sides.
+func (u *users) survey() preflight.Logins {
+	mapped := map[string]string{}
+	file := u.file.Load()
+	for _, name := range file.Names() {
+		if to, _, ok := file.Mapped(name); ok {
+			mapped[name] = to
+		}
+	}
+	maps.Copy(mapped, u.cfg.MapRole)
+	lets := map[string]bool{}
+	for _, name := range u.names() {
+		lets[name] = true
+	}
+	return preflight.Logins{TargetRole: u.cfg.Target.User(), Mapped: mapped, Accepted: u.cfg.AcceptRights,
+		LetsIn: func(role string) bool { return lets[role] || u.cfg.TLSClientCA != "" },
+		Enters: func(role string) bool {
+			_, _, ok := u.targetCredentials(role)
+			return ok
+		}}
+}
+
 // endpoints are the two sides as the proxy dials them.
 func (u *users) endpoints() (source, target proxy.Endpoint) {
 	source = proxy.Endpoint{
@@ -192,7 +259,8 @@ func (u *users) endpoints() (source, target proxy.Endpoint) {
 	target = proxy.Endpoint{
 		Name:        "target",
 		Dial:        dialed(u.cfg.Target),
-		Credentials: func(user string) (string, string, bool) { return u.file.Load().Target(user) },
+		Credentials: u.targetCredentials,
+		ShutOut:     u.roles.shutOut,
 		Database:    u.served(u.cfg.Target.Database()),
 		Pins:        u.targetPins,
 	}
@@ -218,6 +286,37 @@ func (u *users) served(here string) func(string) string {
 		}
 		return here
 	}
+}
+
+// targetCredentials returns what a role of the source logs in with at the target: the
+// operator's word, or its own name.
+func (u *users) targetCredentials(user string) (name, password string, ok bool) {
+	if to, mapped := u.cfg.MapRole[user]; mapped {
+		return u.accountOf(to)
+	}
+	if name, password, ok := u.file.Load().Mapped(user); ok {
+		return name, password, true
+	}
+	if u.roles.shutOut(user) {
+		return "", "", false
+	}
+	password, ok = u.logins.credentials(user)
+	return user, password, ok
+}
+
+// accountOf returns what logs in as a role of the target that --map-role names.
+func (u *users) accountOf(role string) (name, password string, ok bool) {
+	switch role {
+	case NoRole:
+		return "", "", false
+	case u.cfg.Target.User():
+		return role, u.cfg.Target.Password(), true
+	}
+	if password, ok := u.logins.credentials(role); ok {
+		return role, password, true
+	}
+	password, ok = u.file.Load().TargetPassword(role)
+	return role, password, ok
 }
 
 func (u *users) sourceCredentials(user string) (string, string, bool) {

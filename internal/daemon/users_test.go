@@ -96,12 +96,12 @@ func TestRolesOfTheSource(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, ok)
 
-	name, pw, ok := u.file.Load().Target(mapped)
+	name, pw, ok := u.targetCredentials(mapped)
 	require.True(t, ok)
 	require.Equal(t, "neon/neonpw", name+"/"+pw)
 	_, _, ok = u.sourceCredentials(mapped)
 	require.False(t, ok, "it logs in by the client's own proof")
-	_, _, ok = u.file.Load().Target(app)
+	_, _, ok = u.targetCredentials(app)
 	require.False(t, ok)
 
 	// A role that came a moment ago.
@@ -225,7 +225,7 @@ func TestSettingsWithoutThePassword(t *testing.T) {
 	}
 	want, err := readPins(t.Context(), l.source.WithUser(role, "pw"))
 	require.NoError(t, err)
-	got, unknown, err := readRolePins(t.Context(), l.source, role)
+	got, unknown, err := readRolePins(t.Context(), asOthers(t, l.source), role)
 	require.NoError(t, err)
 	require.Empty(t, unknown)
 	require.Equal(t, "77s", got["statement_timeout"])
@@ -241,8 +241,17 @@ func TestSettingsWithoutThePassword(t *testing.T) {
 	// What the role that asks has for itself alone is nobody else's.
 	asking := l.role(t, "asking", "LOGIN PASSWORD 'pw'")
 	pgtest.Exec(t, l.super, "ALTER ROLE "+asking+" SET IntervalStyle = 'iso_8601'")
-	got, unknown, err = readRolePins(t.Context(), l.source.WithUser(asking, "pw"), role)
+	got, unknown, err = readRolePins(t.Context(), asOthers(t, l.source.WithUser(asking, "pw")), role)
 	require.NoError(t, err)
 	require.Equal(t, []string{"IntervalStyle"}, unknown)
 	require.NotContains(t, got, "IntervalStyle")
+}
+
+// asOthers opens a session that is like an application's.
+func asOthers(t *testing.T, dsn pg.DSN) *pgx.Conn {
+	t.Helper()
+	conn, err := plainConnect(t.Context(), dsn)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
 }

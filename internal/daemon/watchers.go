@@ -25,6 +25,7 @@ func (d *daemon) watchers() []watcher {
 		{name: "unlogged tables", every: 5, ask: askUnlogged},
 		{name: "publication", fenced: true, early: true, ask: d.members.ask},
 		{name: "fence", fenced: true, ask: askFence},
+		{name: "logins", every: 5, ask: d.users.ask},
 		{name: "definitions", fenced: true, every: 2, rest: d.definitions.rest, ask: d.definitions.ask, askFenced: d.definitions.askFenced},
 	}
 }

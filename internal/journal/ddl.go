@@ -44,18 +44,24 @@ const fenceRights = `
 REVOKE ALL ON FUNCTION crossfade.fence() FROM PUBLIC;
 `
 
-// roleRights leaves crossfade.role to its owner, whatever the default privileges
-// of the database hand out: it has verifiers of passwords.
-const roleRights = `
+// ownRights leave the schema crossfade and what is in it to its owner, whatever the
+// default privileges of the database hand out: it has verifiers and passwords.
+const ownRights = `
 DO $rights$
 DECLARE
-	grantee text;
+	given record;
 BEGIN
-	FOR grantee IN SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END
+	FOR given IN
+		SELECT DISTINCT 'TABLE' AS kind, c.oid::pg_catalog.regclass::pg_catalog.text AS name,
+			CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END AS grantee
 		FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
-		WHERE c.oid = 'crossfade.role'::pg_catalog.regclass AND a.grantee <> c.relowner
+		WHERE c.relnamespace = 'crossfade'::pg_catalog.regnamespace AND c.relkind = 'r' AND a.grantee <> c.relowner
+		UNION ALL
+		SELECT DISTINCT 'SCHEMA', 'crossfade', CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END
+		FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a
+		WHERE n.nspname = 'crossfade' AND a.grantee <> n.nspowner
 	LOOP
-		EXECUTE 'REVOKE ALL ON crossfade.role FROM ' || grantee;
+		EXECUTE pg_catalog.concat('REVOKE ALL ON ', given.kind, ' ', given.name, ' FROM ', given.grantee);
 	END LOOP;
 END
 $rights$;
@@ -225,7 +231,16 @@ CREATE TABLE crossfade.type (
 CREATE TABLE crossfade.role (
 	name text PRIMARY KEY,
 	can_login boolean NOT NULL,
+	can_connect boolean NOT NULL DEFAULT true,
 	valid_until timestamptz,
 	secret text NOT NULL DEFAULT ''
 );
-` + roleRights + ShutFence + fenceRights
+CREATE TABLE crossfade.login (
+	name text PRIMARY KEY,
+	secret bytea
+);
+CREATE TABLE crossfade.undo (
+	id integer PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+	sql text NOT NULL UNIQUE
+);
+` + ownRights + ShutFence + fenceRights

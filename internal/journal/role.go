@@ -16,6 +16,8 @@ import (
 type Role struct {
 	Name     string
 	CanLogin bool
+	// Connect says that it may connect to the database that is moved.
+	Connect bool
 	// ValidUntil is when the password's time is over; zero means never.
 	ValidUntil time.Time
 	Secret     string // pg_authid.rolpassword, "" where there is none or it may not be read
@@ -30,14 +32,14 @@ func ReadRoles(ctx context.Context, conn *pgx.Conn) (roles []Role, readable bool
 	err = conn.QueryRow(ctx, `SELECT pg_catalog.has_column_privilege('pg_catalog.pg_authid', 'rolpassword', 'SELECT')
 		AND pg_catalog.has_column_privilege('pg_catalog.pg_authid', 'oid', 'SELECT')`).Scan(&readable)
 	if err == nil && readable {
-		roles, err = queryRoles(ctx, conn, `SELECT r.rolname::text, r.rolcanlogin, r.rolvaliduntil, coalesce(a.rolpassword, '')
+		roles, err = queryRoles(ctx, conn, `SELECT r.rolname::text, r.rolcanlogin, pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT'), r.rolvaliduntil, coalesce(a.rolpassword, '')
 			FROM pg_catalog.pg_roles r JOIN pg_catalog.pg_authid a ON a.oid = r.oid`)
 		if pg.IsCode(err, pg.CodeInsufficientPrivilege) { // a service that hides it in ways of its own
 			readable, err = false, nil
 		}
 	}
 	if err == nil && !readable {
-		roles, err = queryRoles(ctx, conn, `SELECT r.rolname::text, r.rolcanlogin, r.rolvaliduntil, '' FROM pg_catalog.pg_roles r`)
+		roles, err = queryRoles(ctx, conn, `SELECT r.rolname::text, r.rolcanlogin, pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT'), r.rolvaliduntil, '' FROM pg_catalog.pg_roles r`)
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("read the roles of the source: %w", err)
@@ -51,15 +53,15 @@ func SaveRoles(ctx context.Context, conn *pgx.Conn, roles []Role) error {
 		if _, err := tx.Exec(ctx, `DELETE FROM crossfade.role`); err != nil {
 			return err
 		}
-		names, can, until, secrets := make([]string, len(roles)), make([]bool, len(roles)), make([]*time.Time, len(roles)), make([]string, len(roles))
+		names, can, connect, until, secrets := make([]string, len(roles)), make([]bool, len(roles)), make([]bool, len(roles)), make([]*time.Time, len(roles)), make([]string, len(roles))
 		for i, r := range roles {
-			names[i], can[i], secrets[i] = r.Name, r.CanLogin, r.Secret
+			names[i], can[i], connect[i], secrets[i] = r.Name, r.CanLogin, r.Connect, r.Secret
 			if !r.ValidUntil.IsZero() {
 				until[i] = &r.ValidUntil
 			}
 		}
-		_, err := tx.Exec(ctx, `INSERT INTO crossfade.role (name, can_login, valid_until, secret)
-			SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::boolean[]), pg_catalog.unnest($3::timestamptz[]), pg_catalog.unnest($4::text[]))`, names, can, until, secrets)
+		_, err := tx.Exec(ctx, `INSERT INTO crossfade.role (name, can_login, can_connect, valid_until, secret)
+			SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::boolean[]), pg_catalog.unnest($3::boolean[]), pg_catalog.unnest($4::timestamptz[]), pg_catalog.unnest($5::text[]))`, names, can, connect, until, secrets)
 		return err
 	})
 	if err != nil {
@@ -70,7 +72,7 @@ func SaveRoles(ctx context.Context, conn *pgx.Conn, roles []Role) error {
 
 // LoadRoles reads what SaveRoles kept.
 func LoadRoles(ctx context.Context, conn *pgx.Conn) ([]Role, error) {
-	roles, err := queryRoles(ctx, conn, `SELECT name, can_login, valid_until, secret FROM crossfade.role`)
+	roles, err := queryRoles(ctx, conn, `SELECT name, can_login, can_connect, valid_until, secret FROM crossfade.role`)
 	if err != nil {
 		return nil, fmt.Errorf("read the kept roles: %w", err)
 	}
@@ -85,7 +87,7 @@ func queryRoles(ctx context.Context, conn *pgx.Conn, sql string) ([]Role, error)
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Role, error) {
 		var r Role
 		var until pgtype.Timestamptz
-		if err := row.Scan(&r.Name, &r.CanLogin, &until, &r.Secret); err != nil {
+		if err := row.Scan(&r.Name, &r.CanLogin, &r.Connect, &until, &r.Secret); err != nil {
 			return Role{}, err
 		}
 		switch {

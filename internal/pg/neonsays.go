@@ -70,3 +70,25 @@ func NeonSays(message string) (advice NeonAdvice, known bool) {
 	}
 	return NeonStop, false
 }
+
+// computeSayings are words of PostgreSQL at a login which Neon's proxy passes on without
+// their SQLSTATE, that applications go by.
+var computeSayings = []struct{ words, code string }{
+	{"too many connections for role", CodeTooManyConnections},
+	{"too many connections for database", CodeTooManyConnections},
+	{"sorry, too many clients already", CodeTooManyConnections},
+	{"remaining connection slots are reserved", CodeTooManyConnections},
+	{"permission denied for database", CodeInsufficientPrivilege},
+	{"is not permitted to log in", CodeInvalidAuthorization},
+}
+
+// ComputeMeant returns the SQLSTATE that the compute gave an error at a login before Neon's
+// proxy made XX000 of it, "" where that is not known.
+func ComputeMeant(message string) (code string) {
+	for _, s := range computeSayings {
+		if strings.Contains(message, s.words) {
+			return s.code
+		}
+	}
+	return ""
+}

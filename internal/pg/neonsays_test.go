@@ -37,3 +37,10 @@ func TestWhatNeonSays(t *testing.T) {
 		require.NotContains(t, err.Error(), "\n")
 	}
 }
+
+func TestComputeMeant(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, pg.CodeTooManyConnections, pg.ComputeMeant(`too many connections for role "app"`))
+	require.Equal(t, pg.CodeInsufficientPrivilege, pg.ComputeMeant(`permission denied for database "d"`))
+	require.Empty(t, pg.ComputeMeant("Couldn't connect to compute node"))
+}

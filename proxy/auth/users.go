@@ -12,7 +12,7 @@ type User struct {
 	Name   string
 	Secret Secret // checked against the client; in plain text it also logs in to the source. None: somebody else knows it
 
-	// TargetName and TargetPassword log in to the target; both empty mean the same name and password.
+	// TargetName and TargetPassword log in to the target; both empty mean that the user keeps the name.
 	TargetName, TargetPassword string
 }
 
@@ -62,16 +62,21 @@ func (u *Users) Source(user string) (name, password string, ok bool) {
 	return one.Name, password, ok
 }
 
-// Target returns the credentials with which the user logs in to the target.
-func (u *Users) Target(user string) (name, password string, ok bool) {
-	one, found := u.byName[user]
-	if !found {
-		return "", "", false
+// Mapped returns the credentials with which the user logs in to the target, where they
+// are given: ok is false for a user who keeps the name.
+func (u *Users) Mapped(user string) (name, password string, ok bool) {
+	one := u.byName[user]
+	return one.TargetName, one.TargetPassword, one.TargetName != ""
+}
+
+// TargetPassword returns the password of a role of the target that some user is mapped to.
+func (u *Users) TargetPassword(role string) (password string, ok bool) {
+	for _, one := range u.byName {
+		if one.TargetName == role && role != "" {
+			return one.TargetPassword, true
+		}
 	}
-	if one.TargetName != "" {
-		return one.TargetName, one.TargetPassword, true
-	}
-	return u.Source(user)
+	return "", false
 }
 
 // Names returns the users' names, in no order.

@@ -28,14 +28,14 @@ func TestParseUsers(t *testing.T) {
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{"app", "odd user", "hashed", "kept", "dash"}, u.Names())
 	for user, want := range map[string][2]string{
-		"app":      {"app/hunter2", "app/hunter2"},
+		"app":      {"app/hunter2", ""},
 		"odd user": {`odd user/pass "word" # not a comment`, "target/other pw"},
 		"hashed":   {"", "neon_app/neon_pw"},
 		"kept":     {"", "neon_kept/kept_pw"},
-		"dash":     {"dash/-", "dash/-"},
+		"dash":     {"dash/-", ""},
 		"nobody":   {"", ""},
 	} {
-		for side, f := range map[int]func(string) (string, string, bool){0: u.Source, 1: u.Target} {
+		for side, f := range map[int]func(string) (string, string, bool){0: u.Source, 1: u.Mapped} {
 			name, pw, ok := f(user)
 			got := ""
 			if ok {
@@ -44,6 +44,11 @@ func TestParseUsers(t *testing.T) {
 			require.Equal(t, want[side], got, user)
 		}
 	}
+	pw, ok := u.TargetPassword("neon_kept")
+	require.True(t, ok)
+	require.Equal(t, "kept_pw", pw)
+	_, ok = u.TargetPassword("")
+	require.False(t, ok)
 	s, ok, err := u.Secret(context.Background(), "app")
 	require.NoError(t, err)
 	require.True(t, ok)
@@ -51,7 +56,7 @@ func TestParseUsers(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, "hunter2", plain)
 	more := u.With(auth.User{Name: "app", Secret: auth.Plain("x")}, auth.User{Name: "new", Secret: auth.Plain("y")})
-	_, pw, _ := more.Source("app")
+	_, pw, _ = more.Source("app")
 	require.Equal(t, "hunter2", pw)
 	_, _, ok = more.Source("new")
 	require.True(t, ok)

@@ -76,8 +76,8 @@ func (s *State) Calm() *State {
 }
 
 // ReadPins returns what every setting that changes results is in a session that has
-// just begun and asked for nothing: all of Pinned, and the custom settings that a
-// role, a database or the server gives to its sessions.
+// just begun and asked for nothing: all of Pinned, the custom settings that a role, a
+// database or the server gives to its sessions, and the role that it becomes.
 func (l *Link) ReadPins(ctx context.Context, login string) ([]wire.Param, error) {
 	catalog, err := l.ReadCatalog(ctx)
 	if err != nil {
@@ -88,6 +88,9 @@ func (l *Link) ReadPins(ctx context.Context, login string) ([]wire.Param, error)
 		return nil, err
 	}
 	var pins []wire.Param
+	if state.Role != "none" { // by ALTER ROLE … SET role: what DISCARD ALL goes back to
+		pins = append(pins, wire.Param{Name: "role", Value: state.Role})
+	}
 	for _, name := range Pinned {
 		if v, ok := state.Settings[name]; ok {
 			pins = append(pins, wire.Param{Name: name, Value: v.Reset})

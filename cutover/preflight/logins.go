@@ -1,0 +1,363 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/pg"
+)
+
+// Logins say who logs in as whom behind the switch. Functions that are nil tell of nobody.
+type Logins struct {
+	// TargetRole is the role of --target, as which nobody else should log in: it owns what
+	// the migration keeps.
+	TargetRole string
+	// Mapped are roles of the source that log in as another one of the target, by the
+	// operator's word; NoLogin for those that do not log in there.
+	Mapped map[string]string
+	// Accepted are the roles that may have other rights on the target, by the operator's word.
+	Accepted []string
+	// LetsIn tells whether the proxy lets a role in: it knows what to check its client with.
+	LetsIn func(role string) bool
+	// Enters tells whether it is known how a role of the source logs in to the target.
+	Enters func(role string) bool
+}
+
+// NoLogin stands in Mapped for a role that is not to log in at the target.
+const NoLogin = "-"
+
+// login is one role of a side: what it may do whatever the database holds.
+type login struct {
+	Name                                                       string
+	Login, Super, BypassRLS, Replication, CreateRole, CreateDB bool
+	Connect                                                    bool // to the database of the session
+	Limit                                                      int
+	ValidUntil                                                 string
+	Member                                                     []string // of these roles, through others too
+	Uses                                                       []string // the rights of these it has without SET ROLE
+	Settings                                                   []string // of ALTER ROLE … SET, name=hash
+}
+
+const logins = `SELECT r.rolname::text, r.rolcanlogin, r.rolsuper, r.rolbypassrls, r.rolreplication, r.rolcreaterole, r.rolcreatedb,
+		has_database_privilege(r.oid, current_database(), 'CONNECT'), r.rolconnlimit,
+		CASE WHEN r.rolvaliduntil IS NULL OR r.rolvaliduntil = 'infinity' THEN '' ELSE (r.rolvaliduntil AT TIME ZONE 'UTC')::text END,
+		ARRAY(SELECT g.rolname::text FROM pg_roles g WHERE g.oid <> r.oid AND NOT r.rolsuper AND pg_has_role(r.oid, g.oid, 'MEMBER') ORDER BY 1),
+		ARRAY(SELECT g.rolname::text FROM pg_roles g WHERE g.oid <> r.oid AND NOT r.rolsuper AND pg_has_role(r.oid, g.oid, 'USAGE') ORDER BY 1),
+		ARRAY(SELECT split_part(s, '=', 1) || '=' || md5(substr(s, strpos(s, '=') + 1)) FROM pg_db_role_setting d, unnest(d.setconfig) s
+			WHERE d.setrole = r.oid AND d.setdatabase = 0 ORDER BY 1)
+	FROM pg_roles r WHERE r.rolname !~ '^pg_' ORDER BY 1`
+
+func readLogins(ctx context.Context, conn *pgx.Conn) (map[string]login, error) {
+	all, err := list[login](ctx, conn, "roles", logins)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]login, len(all))
+	for _, x := range all {
+		out[x.Name] = x
+	}
+	return out, nil
+}
+
+// checkLogins asks who could log in no more behind the switch, or would be somebody else.
+func (p *Preflight) checkLogins(ctx context.Context) ([]Finding, error) {
+	return CompareLogins(ctx, p.source, p.target, p.opts.Logins, p.opts.PlatformRole)
+}
+
+// CompareLogins compares the roles that log in to the source with those that they are at the
+// target, and names whoever cannot log in there, would have other rights, or would be
+// somebody else to what the catalog says. platform tells the roles of hosting platforms.
+// What is still to be made counts as made.
+func CompareLogins(ctx context.Context, source, target *pgx.Conn, l Logins, platform func(string) bool) ([]Finding, error) {
+	here, err := readLogins(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	there, err := readLogins(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	mover, err := one[struct{ Name string }](ctx, source, "role of the session", `SELECT session_user::text`)
+	if err != nil {
+		return nil, err
+	}
+	self, err := one[struct{ May bool }](ctx, target, "rights of the role", `SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user`)
+	if err != nil {
+		return nil, err
+	}
+	guarded, err := one[struct{ Tables int }](ctx, source, "tables with row security", `SELECT count(*)`+fromUserRelations+`AND c.relkind IN ('r', 'p') AND c.relrowsecurity`)
+	if err != nil {
+		return nil, err
+	}
+	c := &comparison{l: l, here: here, there: there, mayMake: self.May, guarded: guarded.Tables, platform: platform, mover: mover.Name}
+	var missing []string
+	for _, name := range sorted(here) {
+		r := here[name]
+		if !r.Login || !r.Connect || platform != nil && platform(name) {
+			continue
+		}
+		if c.compare(r) {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 && !c.mayMake {
+		c.add(Finding{Code: "no_createrole", Severity: Blocker, Object: l.TargetRole,
+			Detail: "may not make roles on the target, which lacks roles of the source: " + strings.Join(missing, ", "),
+			Remedy: "ALTER ROLE " + pg.QuoteIdent(l.TargetRole) + " CREATEROLE by a role that may, or have them be other roles of the target with --map-role"})
+	}
+	if others := c.renamed(); len(others) > 0 {
+		found, err := identityFindings(ctx, source, others)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range found {
+			c.judge(f)
+		}
+	}
+	return c.found, nil
+}
+
+func sorted(m map[string]login) []string {
+	names := make([]string, 0, len(m))
+	for n := range m {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// comparison is one run of CompareLogins.
+type comparison struct {
+	l           Logins
+	here, there map[string]login
+	mayMake     bool
+	guarded     int // tables with row security
+	platform    func(string) bool
+	mover       string // the role of --source, which is given REPLICATION for the migration
+	found       []Finding
+}
+
+func (c *comparison) add(f Finding) { c.found = append(c.found, f) }
+
+// judge adds a finding about other rights; the operator's word makes a warning of a blocker.
+func (c *comparison) judge(f Finding) {
+	if f.Severity == Blocker && slices.Contains(c.l.Accepted, f.Object) {
+		f.Severity = Warning
+		f.Detail += " (accepted with --accept-rights)"
+	}
+	c.add(f)
+}
+
+// becomes returns the role of the target that a role of the source is there.
+func (c *comparison) becomes(name string) string {
+	if to := c.l.Mapped[name]; to != "" {
+		return to
+	}
+	return name
+}
+
+// compare compares one role, and reports whether the target lacks it.
+func (c *comparison) compare(r login) (missing bool) {
+	to, mapped := c.becomes(r.Name), c.l.Mapped[r.Name] != ""
+	lets := c.l.LetsIn != nil && c.l.LetsIn(r.Name)
+	t, there := c.there[to]
+	role := pg.QuoteIdent(r.Name)
+	switch {
+	case to == NoLogin:
+		return false
+	case r.Super && !lets:
+		return false // nobody comes through the proxy as that one
+	case to == c.l.TargetRole && !mapped:
+		c.add(Finding{Code: "login_is_target_role", Severity: Blocker, Object: r.Name,
+			Detail: "is the role of --target as well, which can read and drop what Crossfade keeps on the target, and has more rights than the application's role on the source",
+			Remedy: "give --target another role that may make roles; or accept it with --map-role " + r.Name + "=" + to + " --accept-rights " + r.Name})
+		return false
+	case !there && mapped:
+		c.add(Finding{Code: "login_missing", Severity: Blocker, Object: r.Name,
+			Detail: fmt.Sprintf("is to be role %s on the target, which has no such role", to),
+			Remedy: "CREATE ROLE " + pg.QuoteIdent(to) + " there, or name another role with --map-role"})
+		return false
+	case !there && r.Super:
+		c.judge(c.superuser(r))
+		return false
+	case !there:
+		if r.BypassRLS && c.guarded > 0 && lets {
+			c.judge(c.bypass(r))
+		}
+		return true
+	}
+	if lets && !t.Login {
+		c.add(Finding{Code: "login_locked", Severity: Blocker, Object: r.Name,
+			Detail: fmt.Sprintf("logs in to the source, and role %s of the target may not log in", to),
+			Remedy: "ALTER ROLE " + pg.QuoteIdent(to) + " LOGIN on the target, or --map-role " + r.Name + "=" + NoLogin + " if it is not to log in there"})
+	} else if lets && (c.l.Enters == nil || !c.l.Enters(r.Name)) {
+		c.add(Finding{Code: "login_unknown", Severity: Blocker, Object: r.Name,
+			Detail: fmt.Sprintf("logs in to the source, and the password of role %s of the target is not known: behind the switch it would be refused", to),
+			Remedy: "write it into the users file (--users), behind ALTER ROLE " + pg.QuoteIdent(to) + " PASSWORD if nobody knows it; or --map-role " + r.Name + "=" + NoLogin + " if it is not to log in there; or DROP ROLE " + pg.QuoteIdent(to) + " on the target, so that crossfade run makes it"})
+	}
+	if to == c.l.TargetRole {
+		c.add(Finding{Code: "login_is_target_role", Severity: Warning, Object: r.Name,
+			Detail: "is the role of --target by --map-role: the application can read and drop what Crossfade keeps on the target",
+			Remedy: "leave --map-role out for " + role + ", so that it keeps its name and rights"})
+	}
+	c.rights(r, t, lets)
+	return false
+}
+
+func (c *comparison) superuser(r login) Finding {
+	return Finding{Code: "login_superuser", Severity: Blocker, Object: r.Name,
+		Detail: "is a superuser on the source and cannot be one on the target: behind the switch it would have fewer rights, or be refused",
+		Remedy: "let it be another role of the target with --map-role " + r.Name + "=ROLE --accept-rights " + r.Name + ", or none with --map-role " + r.Name + "=" + NoLogin}
+}
+
+func (c *comparison) bypass(r login) Finding {
+	return Finding{Code: "login_loses", Severity: Blocker, Object: r.Name,
+		Detail: fmt.Sprintf("has BYPASSRLS on the source and not on the target: policies of %d tables would hide rows from it", c.guarded),
+		Remedy: "ALTER ROLE " + pg.QuoteIdent(c.becomes(r.Name)) + " BYPASSRLS on the target, by a role that may; or let it be another role with --map-role; or accept it with --accept-rights " + r.Name}
+}
+
+// rights compares what two roles may do.
+func (c *comparison) rights(r, t login, lets bool) {
+	severity := Warning
+	if lets {
+		severity = Blocker
+	}
+	var gains, losses []string
+	grave := false // a loss that refuses
+	for _, a := range []struct {
+		name        string
+		here, there bool
+	}{{"SUPERUSER", r.Super, t.Super}, {"BYPASSRLS", r.BypassRLS, t.BypassRLS}, {"REPLICATION", r.Replication, t.Replication}, {"CREATEROLE", r.CreateRole, t.CreateRole}, {"CREATEDB", r.CreateDB, t.CreateDB}} {
+		switch {
+		case !a.here && a.there && !r.Super:
+			gains = append(gains, a.name)
+		case a.here && !a.there && a.name != "SUPERUSER" && !t.Super:
+			losses = append(losses, a.name)
+			grave = grave || a.name == "BYPASSRLS" && c.guarded > 0
+		}
+	}
+	if r.Super && !t.Super {
+		c.judge(c.superuser(r))
+	}
+	if !r.Super && !t.Super {
+		more, less := c.memberships(r, t)
+		for _, g := range more {
+			gains = append(gains, "membership in "+g)
+		}
+		for _, g := range less {
+			losses = append(losses, "membership in "+g)
+			grave = grave || !strings.HasPrefix(g, "pg_")
+		}
+	}
+	if len(gains) > 0 {
+		detail := "has on the target what it has not on the source: "
+		if t.Name != r.Name {
+			detail = fmt.Sprintf("is role %s on the target, which has what it has not on the source: ", t.Name)
+		}
+		if slices.Contains(gains, "BYPASSRLS") && c.guarded > 0 {
+			gains[slices.Index(gains, "BYPASSRLS")] = fmt.Sprintf("BYPASSRLS (it would see every row of %d tables whose policies hide some)", c.guarded)
+		}
+		c.judge(Finding{Code: "login_gains", Severity: severity, Object: r.Name, Detail: detail + strings.Join(gains, ", "),
+			Remedy: c.remedy(r, t)})
+	}
+	if len(losses) > 0 {
+		s := Warning
+		switch {
+		case grave:
+			s = severity
+		case r.Name == c.mover && len(losses) == 1 && losses[0] == "REPLICATION":
+			s = Info
+		}
+		c.judge(Finding{Code: "login_loses", Severity: s, Object: r.Name,
+			Detail: "has on the source what it has not on the target: " + strings.Join(losses, ", "),
+			Remedy: "give it to role " + pg.QuoteIdent(t.Name) + " of the target, by a role that may; or accept it with --accept-rights " + r.Name})
+	}
+	c.limits(r, t, severity)
+}
+
+func (c *comparison) remedy(r, t login) string {
+	if t.Name != r.Name {
+		return "leave it its own name, without --map-role and without a target role in the users file; or accept it with --accept-rights " + r.Name
+	}
+	return "DROP ROLE or rename " + pg.QuoteIdent(t.Name) + " on the target, so that crossfade run makes it; or accept it with --accept-rights " + r.Name
+}
+
+// memberships compares what the two are members of, by the names of the target.
+func (c *comparison) memberships(r, t login) (more, less []string) {
+	translated := func(names []string) []string {
+		var out []string
+		for _, n := range names {
+			if c.platform == nil || !c.platform(n) {
+				out = append(out, c.becomes(n))
+			}
+		}
+		return out
+	}
+	for _, x := range []struct {
+		here, there []string
+		how         string
+	}{{translated(r.Member), t.Member, ""}, {translated(r.Uses), t.Uses, ", whose rights it has without SET ROLE"}} {
+		for _, n := range x.there {
+			if n != r.Name && !slices.Contains(x.here, n) && !slices.Contains(more, n) {
+				more = append(more, n+x.how)
+			}
+		}
+		for _, n := range x.here {
+			if n != t.Name && !slices.Contains(x.there, n) && !slices.Contains(less, n) {
+				less = append(less, n+x.how)
+			}
+		}
+	}
+	return more, less
+}
+
+// limits compares CONNECTION LIMIT, VALID UNTIL, CONNECT and settings.
+func (c *comparison) limits(r, t login, severity Severity) {
+	role := pg.QuoteIdent(t.Name)
+	if r.Limit != t.Limit && !t.Super {
+		c.judge(Finding{Code: "login_limit", Severity: severity, Object: r.Name,
+			Detail: fmt.Sprintf("has CONNECTION LIMIT %d on the source, and as role %s of the target %d", r.Limit, t.Name, t.Limit),
+			Remedy: fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d on the target, or accept it with --accept-rights %s", role, r.Limit, r.Name)})
+	}
+	if t.ValidUntil != "" && (r.ValidUntil == "" || t.ValidUntil < r.ValidUntil) { // the source's own is kept by the proxy
+		until := r.ValidUntil
+		if until == "" {
+			until = "infinity"
+		}
+		c.judge(Finding{Code: "login_valid_until", Severity: severity, Object: r.Name,
+			Detail: fmt.Sprintf("can log in to the source for longer than role %s of the target, whose password is valid until %s", t.Name, t.ValidUntil),
+			Remedy: fmt.Sprintf("ALTER ROLE %s VALID UNTIL '%s' on the target", role, until)})
+	}
+	if !t.Connect {
+		c.judge(Finding{Code: "login_connect", Severity: severity, Object: r.Name,
+			Detail: fmt.Sprintf("may connect to the source's database, and role %s not to the target's", t.Name),
+			Remedy: "GRANT CONNECT ON DATABASE … TO " + role + " on the target"})
+	}
+	var differ []string
+	for _, s := range r.Settings {
+		if !slices.Contains(t.Settings, s) {
+			name, _, _ := strings.Cut(s, "=")
+			differ = append(differ, name)
+		}
+	}
+	if len(differ) > 0 {
+		c.judge(Finding{Code: "login_settings", Severity: Warning, Object: r.Name,
+			Detail: fmt.Sprintf("ALTER ROLE sets for it at the source, and not so for role %s of the target: %s; sessions of the proxy get those that change results", t.Name, strings.Join(differ, ", ")),
+			Remedy: fmt.Sprintf("ALTER ROLE %s SET … on the target, to what it is at the source, by a role that may", role)})
+	}
+}
+
+// renamed are the roles that are another one on the target.
+func (c *comparison) renamed() map[string]string {
+	out := map[string]string{}
+	for from, to := range c.l.Mapped {
+		if r, ok := c.here[from]; ok && r.Login && r.Connect && to != NoLogin && to != from {
+			out[from] = to
+		}
+	}
+	return out
+}

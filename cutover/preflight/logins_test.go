@@ -1,0 +1,157 @@
+package preflight
+
+import (
+	"crypto/rand"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster/pgtest"
+)
+
+// hall is a pair of databases with roles of its own on both sides.
+type hall struct {
+	*fixture
+	prefix string
+}
+
+func newHall(t *testing.T) *hall {
+	return &hall{fixture: newFixture(t), prefix: "l" + strings.ToLower(rand.Text()[:8]) + "_"}
+}
+
+// role makes a role on a side, on the source with the right to connect.
+func (h *hall) role(t *testing.T, name, onSource, onTarget string) string {
+	t.Helper()
+	name = h.prefix + name
+	if onSource != "" {
+		pgtest.Exec(t, h.sourceAdmin, "CREATE ROLE "+name+" "+onSource+"; GRANT CONNECT ON DATABASE "+h.sourceDSN.Database()+" TO "+name)
+		t.Cleanup(func() { pgtest.DropRole(t, pgtest.Shared(t, pgtest.Source), h.sourceDSN.Database(), name) })
+	}
+	if onTarget != "" {
+		pgtest.Exec(t, h.targetAdmin, "CREATE ROLE "+name+" "+onTarget)
+		t.Cleanup(func() { pgtest.DropRole(t, pgtest.Shared(t, pgtest.Target), h.targetDSN.Database(), name) })
+	}
+	return name
+}
+
+// names asks who could not log in or would be somebody else, of the roles of the hall.
+func (h *hall) names(t *testing.T, change ...func(*Logins)) []Finding {
+	t.Helper()
+	l := Logins{TargetRole: h.targetDSN.User(), LetsIn: func(string) bool { return true }, Enters: func(string) bool { return true }}
+	for _, c := range change {
+		c(&l)
+	}
+	found, err := CompareLogins(t.Context(), pgtest.Conn(t, h.sourceDSN), pgtest.Conn(t, h.targetDSN), l, nil)
+	require.NoError(t, err)
+	return slices.DeleteFunc(found, func(f Finding) bool { return !strings.HasPrefix(f.Object, h.prefix) })
+}
+
+// Whoever has more, or less that matters, on the target is named before anybody moves.
+func TestALoginWithOtherRightsOnTheTargetIsNamed(t *testing.T) {
+	t.Parallel()
+	h := newHall(t)
+	pgtest.Exec(t, h.source, "CREATE TABLE t (id int); ALTER TABLE t ENABLE ROW LEVEL SECURITY")
+	group := h.role(t, "group", "NOLOGIN", "NOLOGIN")
+	for _, c := range []struct {
+		name, source, target string
+		more                 string // said on the source, @ for the role
+		want                 seen
+		words                string
+	}{
+		{"equal", "LOGIN CONNECTION LIMIT 3", "LOGIN CONNECTION LIMIT 3", "", seen{}, ""},
+		{"absent", "LOGIN", "", "", seen{}, ""},
+		{"console", "LOGIN", "LOGIN BYPASSRLS CREATEROLE CREATEDB REPLICATION", "", seen{Blocker, "login_gains", ""}, "every row of 1 tables"},
+		{"reader", "LOGIN", "LOGIN IN ROLE pg_read_all_data", "", seen{Blocker, "login_gains", ""}, "membership in pg_read_all_data"},
+		{"super", "LOGIN", "LOGIN SUPERUSER", "", seen{Blocker, "login_gains", ""}, "SUPERUSER"},
+		{"boss", "LOGIN SUPERUSER", "LOGIN", "", seen{Blocker, "login_superuser", ""}, "--map-role"},
+		{"boss2", "LOGIN SUPERUSER", "", "", seen{Blocker, "login_superuser", ""}, "=-"},
+		{"sees", "LOGIN BYPASSRLS", "LOGIN", "", seen{Blocker, "login_loses", ""}, "BYPASSRLS"},
+		{"sees2", "LOGIN BYPASSRLS", "", "", seen{Blocker, "login_loses", ""}, "BYPASSRLS"},
+		{"walsender", "LOGIN REPLICATION", "LOGIN", "", seen{Warning, "login_loses", ""}, "REPLICATION"},
+		{"member", "LOGIN", "LOGIN", "GRANT " + group + " TO @", seen{Blocker, "login_loses", ""}, group},
+		{"inherits", "LOGIN NOINHERIT IN ROLE " + group, "LOGIN IN ROLE " + group, "", seen{Blocker, "login_gains", ""}, "without SET ROLE"},
+		{"limit", "LOGIN CONNECTION LIMIT 2", "LOGIN", "", seen{Blocker, "login_limit", ""}, "CONNECTION LIMIT 2"},
+		{"until", "LOGIN VALID UNTIL '2100-01-01'", "LOGIN VALID UNTIL '2001-01-01'", "", seen{Blocker, "login_valid_until", ""}, "2001"},
+		{"setting", "LOGIN", "LOGIN", "ALTER ROLE @ SET role = '" + group + "'", seen{Warning, "login_settings", ""}, "role"},
+		{"locked", "LOGIN", "NOLOGIN", "", seen{Blocker, "login_locked", ""}, "may not log in"},
+		{"shut out", "NOLOGIN", "LOGIN SUPERUSER", "", seen{}, ""},
+	} {
+		role := h.role(t, strings.ReplaceAll(c.name, " ", "_"), c.source, c.target)
+		pgtest.Exec(t, h.sourceAdmin, strings.ReplaceAll(c.more, "@", role))
+		found := slices.DeleteFunc(h.names(t), func(f Finding) bool { return f.Object != role })
+		if c.want == (seen{}) {
+			require.Empty(t, found, c.name)
+			continue
+		}
+		c.want.Object = role
+		require.Equal(t, []seen{c.want}, short(found), c.name)
+		require.Contains(t, found[0].Detail+found[0].Remedy, c.words, c.name)
+		require.NotEmpty(t, found[0].Remedy)
+		accepted := h.names(t, func(l *Logins) { l.Accepted = []string{role} })
+		if c.want.Code != "login_locked" {
+			require.False(t, slices.ContainsFunc(accepted, func(f Finding) bool { return f.Object == role && f.Severity == Blocker }), "%s: the operator's word", c.name)
+		}
+	}
+	require.Empty(t, slices.DeleteFunc(h.names(t, func(l *Logins) { l.LetsIn = nil }), func(f Finding) bool { return f.Severity != Blocker }), "whom nobody lets in")
+}
+
+// Without a password for the target, and as the role of --target, a login is named.
+func TestALoginWithoutCredentialsAtTheTargetIsNamed(t *testing.T) {
+	t.Parallel()
+	h := newHall(t)
+	app := h.role(t, "app", "LOGIN", "LOGIN")
+	unknown := func(l *Logins) { l.Enters = func(string) bool { return false } }
+	require.Equal(t, []seen{{Blocker, "login_unknown", app}}, short(h.names(t, unknown)))
+	none := func(l *Logins) { l.Mapped = map[string]string{app: NoLogin} }
+	require.Empty(t, h.names(t, unknown, none), "it is not to log in there")
+	require.Equal(t, []seen{{Blocker, "login_missing", app}}, short(h.names(t, func(l *Logins) { l.Mapped = map[string]string{app: h.prefix + "nobody"} })))
+
+	require.Equal(t, []seen{{Blocker, "login_is_target_role", app}}, short(h.names(t, func(l *Logins) { l.TargetRole = app })))
+	mapped := func(l *Logins) { l.Mapped = map[string]string{app: h.targetDSN.User()} }
+	found := h.names(t, mapped)
+	require.Equal(t, seen{Warning, "login_is_target_role", app}, short(found)[0])
+	require.Contains(t, found[0].Detail, "read and drop what Crossfade keeps")
+
+	pgtest.Exec(t, h.targetAdmin, "ALTER ROLE "+h.targetDSN.User()+" NOCREATEROLE")
+	late := h.role(t, "late", "LOGIN", "")
+	all, err := CompareLogins(t.Context(), pgtest.Conn(t, h.sourceDSN), pgtest.Conn(t, h.targetDSN), Logins{TargetRole: h.targetDSN.User()}, nil)
+	require.NoError(t, err)
+	require.True(t, slices.ContainsFunc(all, func(f Finding) bool {
+		return f.Code == "no_createrole" && f.Severity == Blocker && strings.Contains(f.Detail, late)
+	}), "%v", all)
+}
+
+// Where the catalog decides by a role's name, another name is another result.
+func TestALoginUnderAnotherNameIsNamedWhereTheCatalogAsksForIt(t *testing.T) {
+	t.Parallel()
+	h := newHall(t)
+	app, there := h.role(t, "app", "LOGIN", ""), h.role(t, "there", "", "LOGIN")
+	mapped := func(l *Logins) { l.Mapped = map[string]string{app: there} }
+	pgtest.Exec(t, h.source, "CREATE TABLE t (id int, owner text)")
+	require.Empty(t, h.names(t, mapped))
+	for sql, object := range map[string][2]string{
+		"CREATE POLICY p ON t USING (owner = current_user)":                                          {"policy public.t p", "DROP POLICY p ON t"},
+		"ALTER TABLE t ALTER owner SET DEFAULT session_user":                                         {"default public.t.owner", "ALTER TABLE t ALTER owner DROP DEFAULT"},
+		"ALTER TABLE t ADD CHECK (owner = user)":                                                     {"constraint public.t_owner_check", "ALTER TABLE t DROP CONSTRAINT t_owner_check"},
+		"CREATE VIEW v AS SELECT * FROM t WHERE owner = current_role":                                {"view public.v", "DROP VIEW v"},
+		"CREATE FUNCTION f() RETURNS boolean LANGUAGE sql AS $$ SELECT pg_has_role('x', 'USAGE') $$": {"function public.f()", "DROP FUNCTION f()"},
+		"CREATE SCHEMA " + pg.QuoteIdent(app):                                                        {`"$user"`, "DROP SCHEMA " + pg.QuoteIdent(app)},
+		"CREATE FUNCTION g() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT current_user::text; END":  {"function public.g()", "DROP FUNCTION g()"},
+		"CREATE RULE r AS ON INSERT TO t WHERE new.owner <> current_user DO INSTEAD NOTHING":         {"rule public.t r", "DROP RULE r ON t"},
+		"CREATE VIEW w AS SELECT 1 AS current_userless":                                              {"", "DROP VIEW w"},
+	} {
+		pgtest.Exec(t, h.sourceAdmin, "SET search_path = public; SET check_function_bodies = off; "+sql)
+		found := h.names(t, mapped)
+		if object[0] == "" {
+			require.Empty(t, found, sql)
+		} else {
+			require.Equal(t, []seen{{Blocker, "login_identity", app}}, short(found), sql)
+			require.Contains(t, found[0].Detail, object[0])
+			require.Empty(t, h.names(t), "under its own name nothing changes")
+		}
+		pgtest.Exec(t, h.sourceAdmin, object[1])
+	}
+}

@@ -1,0 +1,327 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+
+	"crossfade/internal/journal"
+	"crossfade/internal/pg"
+	"crossfade/proxy/auth/scram"
+	"crossfade/schema"
+)
+
+// NoRole in the place of a role of the target says that a role of the source is not to
+// log in there.
+const NoRole = "-"
+
+// logins are the roles of the target that applications log in as: those of the source's
+// own names, which a run makes with passwords that nobody else knows. Safe for concurrent
+// use.
+type logins struct {
+	cfg Config
+	log zerolog.Logger
+	key journal.PasswordKey
+
+	// plain returns the password of a role of the source, where it is known.
+	plain func(role string) (password string, ok bool)
+
+	// others are the roles of the target that the users file maps roles to.
+	others func() []string
+
+	turn     sync.Mutex      // one makes roles
+	admitted map[string]bool // of others, by this start; under turn
+
+	mu    sync.Mutex
+	made  map[string]string // passwords of the roles that the run has made, by name
+	tried map[string]trial  // of roles that were there before, by name
+	found []schema.Finding  // what could not be made as it is on the source
+}
+
+// trial is what became of logging in to the target with a password of the source.
+type trial struct {
+	password string
+	entered  bool
+}
+
+func newLogins(cfg Config, log zerolog.Logger) (*logins, error) {
+	key, err := journal.NewPasswordKey(cfg.Target.Password())
+	if err != nil {
+		return nil, err
+	}
+	return &logins{cfg: cfg, log: log, key: key, made: map[string]string{}, tried: map[string]trial{}, admitted: map[string]bool{}}, nil
+}
+
+// schemaRoles are the roles of the source for which others stand on the target, in the
+// schema as well as for logins.
+func (c Config) schemaRoles() map[string]string {
+	out := map[string]string{}
+	for from, to := range c.MapRole {
+		if to != NoRole {
+			out[from] = to
+		}
+	}
+	return out
+}
+
+// ensure makes on the target what it lacks of the source's roles.
+func (l *logins) ensure(ctx context.Context, source, target *pgx.Conn) error {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	if err := l.load(ctx, target); err != nil {
+		return err
+	}
+	roles, err := schema.ReadInvolvedRoles(ctx, source)
+	if err != nil {
+		return err
+	}
+	for i, r := range roles.Roles {
+		if l.cfg.MapRole[r.Name] == NoRole {
+			roles.Roles[i].Login = false
+		}
+	}
+	neon, err := isNeon(ctx, target)
+	if err != nil {
+		return err
+	}
+	mapped := l.cfg.schemaRoles()
+	there, err := schema.ReadRoles(ctx, target)
+	if err != nil {
+		return err
+	}
+	var report schema.RolesReport
+	if slices.ContainsFunc(roles.Names(), func(name string) bool { return mapped[name] == "" && !slices.Contains(there.Names(), name) }) {
+		if report, err = schema.MakeRoles(ctx, target, roles, mapped, &passwords{key: l.key, neon: neon}, l.log); err == nil {
+			err = l.load(ctx, target)
+		}
+		if err == nil {
+			there, err = schema.ReadRoles(ctx, target)
+		}
+	}
+	if err == nil {
+		var findings []schema.Finding
+		findings, err = schema.AlignRoles(ctx, target, roles, there, mapped, l.isMade, l.log)
+		report.Findings = append(report.Findings, findings...)
+	}
+	if err == nil {
+		err = l.try(ctx, roles, there.Names())
+	}
+	if err == nil {
+		err = l.admit(ctx, target, there.Names())
+	}
+	if err == nil {
+		var findings []schema.Finding
+		findings, err = l.own(ctx, source, target, roles)
+		report.Findings = append(report.Findings, findings...)
+	}
+	if err != nil {
+		return fmt.Errorf("make the logins of the target: %w", err)
+	}
+	l.mu.Lock()
+	before := l.found
+	for _, f := range report.Findings {
+		if !slices.Contains(before, f) {
+			l.found = append(l.found, f)
+		}
+	}
+	fresh := l.found[len(before):]
+	l.mu.Unlock()
+	for _, f := range fresh {
+		l.log.Warn().Str("finding", f.String()).Msg("a role is not as it is on the source")
+	}
+	return nil
+}
+
+// try logs in to the target as roles that were there before, with the passwords that they
+// have on the source, where these are known: each password once.
+func (l *logins) try(ctx context.Context, roles schema.Roles, there []string) error {
+	for _, r := range roles.Roles {
+		password, known := l.plain(r.Name)
+		l.mu.Lock()
+		before := l.tried[r.Name]
+		l.mu.Unlock()
+		if !r.Login || !known || password == before.password || l.isMade(r.Name) || !slices.Contains(there, r.Name) || r.Name == l.cfg.Target.User() || l.cfg.MapRole[r.Name] != "" {
+			continue
+		}
+		conn, err := pg.Connect(ctx, l.cfg.Target.WithUser(r.Name, password), pg.WithName("logins"))
+		if err == nil {
+			closeNow(conn)
+		} else if pg.ConnectionLost(err) || ctx.Err() != nil {
+			return err
+		}
+		l.mu.Lock()
+		l.tried[r.Name] = trial{password, err == nil}
+		l.mu.Unlock()
+	}
+	return nil
+}
+
+// admit lets roles of the users file connect to the target's database, where the right of
+// everybody to do so may go with the last part of the schema. Who may not give the right
+// need not be told: what lacks is compared.
+func (l *logins) admit(ctx context.Context, target *pgx.Conn, there []string) error {
+	database := pg.QuoteIdent(l.cfg.Target.Database())
+	for _, role := range l.others() {
+		if l.admitted[role] || !slices.Contains(there, role) || role == l.cfg.Target.User() {
+			continue
+		}
+		err := journal.ChangeWithUndo(ctx, target, "GRANT CONNECT ON DATABASE "+database+" TO "+pg.QuoteIdent(role), "REVOKE CONNECT ON DATABASE "+database+" FROM "+pg.QuoteIdent(role))
+		if err != nil && pg.Code(err) == "" {
+			return fmt.Errorf("let role %s connect to the target: %w", role, err)
+		}
+		l.admitted[role] = true
+	}
+	return nil
+}
+
+// load takes the logins that were made, and gives new passwords to those that the
+// journal has under another key: the password of --target was changed.
+func (l *logins) load(ctx context.Context, target *pgx.Conn) error {
+	list, err := journal.LoadLogins(ctx, target, l.key)
+	if err != nil {
+		return err
+	}
+	made := make(map[string]string, len(list))
+	for _, x := range list {
+		if x.Unreadable {
+			if x.Password, err = l.renew(ctx, target, x.Name); err != nil {
+				return err
+			}
+		}
+		made[x.Name] = x.Password
+	}
+	l.mu.Lock()
+	l.made = made
+	l.mu.Unlock()
+	return nil
+}
+
+// renew gives a role that the run has made another password.
+func (l *logins) renew(ctx context.Context, target *pgx.Conn, name string) (string, error) {
+	neon, err := isNeon(ctx, target)
+	if err != nil {
+		return "", err
+	}
+	p := &passwords{key: l.key, neon: neon}
+	password := journal.NewPassword()
+	err = pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error {
+		literal, err := p.keep(ctx, tx, name, password)
+		if err == nil {
+			_, err = tx.Exec(ctx, "ALTER ROLE "+pg.QuoteIdent(name)+" PASSWORD "+literal)
+		}
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("give role %s another password: %w", name, withoutStatement(err))
+	}
+	l.log.Warn().Str("role", name).Msg("the role's password could not be read with the password of --target, and was made anew")
+	return password, nil
+}
+
+// withoutStatement keeps a server's error from quoting the statement.
+func withoutStatement(err error) error {
+	if code := pg.Code(err); code != "" {
+		return errors.New("the target refuses it (SQLSTATE " + code + ")")
+	}
+	return err
+}
+
+// credentials returns what logs a role of the target in that the run has made.
+func (l *logins) credentials(role string) (password string, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p := l.made[role]; p != "" {
+		return p, true
+	}
+	t := l.tried[role]
+	return t.password, t.entered
+}
+
+// isMade reports whether the run has made a role of the target.
+func (l *logins) isMade(role string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.made[role]
+	return ok
+}
+
+// passwords are schema.Passwords that are kept in the journal.
+type passwords struct {
+	key  journal.PasswordKey
+	neon bool
+}
+
+// Make implements schema.Passwords.
+func (p *passwords) Make(ctx context.Context, tx pgx.Tx, r schema.Role) (string, error) {
+	if !r.Login {
+		return "", journal.KeepLogin(ctx, tx, p.key, journal.Login{Name: r.Name})
+	}
+	return p.keep(ctx, tx, r.Name, journal.NewPassword())
+}
+
+// keep records the password of a role and returns it as the target wants it: Neon
+// refuses everything but plain text; elsewhere a server's log may show statements, and is
+// shown a verifier.
+func (p *passwords) keep(ctx context.Context, tx pgx.Tx, role, password string) (literal string, err error) {
+	if err := journal.KeepLogin(ctx, tx, p.key, journal.Login{Name: role, Password: password}); err != nil {
+		return "", err
+	}
+	if p.neon {
+		return pg.QuoteLiteral(password), nil
+	}
+	salt := scram.NewSalt()
+	keys, err := verifiers.Derive(ctx, role, password, salt, scram.DefaultIterations)
+	if err != nil {
+		return "", err
+	}
+	return pg.QuoteLiteral(keys.Verifier(salt, scram.DefaultIterations).Encode()), nil
+}
+
+var verifiers = scram.NewDeriver(0)
+
+// dropLogins removes the roles that a run has made from the target, with what they own
+// and were granted in its database.
+func dropLogins(ctx context.Context, target *pgx.Conn, tell func(string)) error {
+	if there, err := journal.Installed(ctx, target); err != nil || !there {
+		return err
+	}
+	var errs []error
+	if err := journal.Undo(ctx, target, func(sql string) { tell("target: " + sql) }); err != nil {
+		errs = append(errs, err)
+	}
+	list, err := journal.LoadLogins(ctx, target, journal.PasswordKey{})
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for _, x := range list {
+		why, err := schema.MayOwn(ctx, target, x.Name) // only a member may drop what a role owns
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		err = pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error {
+			if why != schema.NoSuchRole {
+				role := pg.QuoteIdent(x.Name)
+				for _, sql := range []string{"REASSIGN OWNED BY " + role + " TO CURRENT_USER", "DROP OWNED BY " + role, "DROP ROLE " + role} {
+					if _, err := tx.Exec(ctx, sql); err != nil {
+						return fmt.Errorf("%s: %w", sql, err)
+					}
+				}
+			}
+			return journal.ForgetLogin(ctx, tx, x.Name)
+		})
+		switch {
+		case pg.IsCode(err, codeDependent, pg.CodeInsufficientPrivilege):
+			tell(fmt.Sprintf("target: not role %s: %s", x.Name, refusalOf(err)))
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			tell("target: role " + x.Name)
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,152 @@
+package daemon
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/journal"
+	"crossfade/internal/neonlike/neontest"
+	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster/pgtest"
+)
+
+// newLoginLodge is a lodge whose target is like Neon, and whose source lets in nobody but its
+// own roles.
+func newLoginLodge(t *testing.T) *lodge {
+	t.Helper()
+	l := newLodge(t)
+	l.target = neontest.Database(t, neontest.Endpoint(t, neontest.Shared(t)))
+	l.journal = pgtest.Conn(t, l.target)
+	require.NoError(t, journal.InstallTarget(t.Context(), l.journal, journal.TargetRun{RunID: "r", Key: "k", Mode: modeRun}))
+	pgtest.Exec(t, l.super, "REVOKE CONNECT ON DATABASE "+l.source.Database()+" FROM PUBLIC")
+	return l
+}
+
+// app makes a role of the source that may connect, and goes from the target at the end.
+func (l *lodge) app(t *testing.T, name, options string) string {
+	t.Helper()
+	name = l.role(t, name, options)
+	pgtest.Exec(t, l.super, "GRANT CONNECT ON DATABASE "+l.source.Database()+" TO "+name)
+	return name
+}
+
+// roleOf is what a side has on a role, in one line.
+func roleOf(t *testing.T, conn *pgx.Conn, role string) string {
+	t.Helper()
+	return pgtest.Value(t, conn, `SELECT concat_ws(' ', rolcanlogin, rolinherit, rolsuper, rolcreatedb, rolcreaterole, rolconnlimit, rolvaliduntil AT TIME ZONE 'UTC',
+		(SELECT string_agg(concat(g.rolname, m.admin_option), ',' ORDER BY g.rolname) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid),
+		(SELECT array_agg(s ORDER BY s) FROM pg_db_role_setting, unnest(setconfig) s WHERE setrole = r.oid AND setdatabase = 0)) FROM pg_roles r WHERE rolname = '`+role+`'`)
+}
+
+// The source's roles are made under their names, follow what becomes of them there, keep their
+// passwords behind a restart, and go again.
+func TestLoginsAreMadeAndFollowTheSource(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	l := newLoginLodge(t)
+	group, second := l.role(t, "group", "NOLOGIN"), l.role(t, "second", "NOLOGIN")
+	app := l.app(t, "app", "LOGIN PASSWORD 'pw' CONNECTION LIMIT 3 VALID UNTIL '2100-01-01'")
+	pgtest.Exec(t, l.super, "GRANT "+group+" TO "+app+"; ALTER ROLE "+app+" SET work_mem = '3MB'; ALTER ROLE "+app+" SET role = '"+group+"'")
+	owner := pgtest.Value(t, l.super, "SELECT datdba::regrole FROM pg_database WHERE datname = current_database()")
+	u := l.users(t, "", zerolog.Nop())
+	ensure := func(u *users) { require.NoError(t, u.logins.ensure(ctx, l.super, l.journal)) }
+	ensure(u)
+	require.Equal(t, roleOf(t, l.super, app), roleOf(t, l.journal, app))
+	require.Equal(t, owner, pgtest.Value(t, l.journal, "SELECT datdba::regrole FROM pg_database WHERE datname = current_database()"), "the database belongs to the same role")
+	require.Equal(t, "false", pgtest.Value(t, l.journal, "SELECT pg_has_role('"+app+"', '"+l.target.User()+"', 'MEMBER')"))
+	enters := func(u *users) string {
+		name, password, ok := u.targetCredentials(app)
+		require.True(t, ok)
+		require.Equal(t, app, name)
+		conn, err := pg.Connect(ctx, l.target.WithUser(name, password))
+		require.NoError(t, err)
+		require.NoError(t, conn.Close(ctx))
+		return password
+	}
+	password := enters(u)
+	require.Equal(t, "0", pgtest.Value(t, l.journal, "SELECT count(*) FROM crossfade.login WHERE strpos(encode(secret, 'escape'), '"+password+"') > 0"), "what is kept is encrypted")
+
+	for _, sql := range []string{
+		"ALTER ROLE " + app + " CONNECTION LIMIT 7 NOINHERIT CREATEDB VALID UNTIL 'infinity'", "REVOKE " + group + " FROM " + app, "GRANT " + second + " TO " + app + " WITH ADMIN OPTION",
+		"ALTER ROLE " + app + " SET work_mem = '4MB'", "ALTER ROLE " + app + " RESET role", "ALTER ROLE " + app + " SET statement_timeout = '9s'", "REVOKE ADMIN OPTION FOR " + second + " FROM " + app,
+		"ALTER ROLE " + app + " NOCREATEDB INHERIT", "ALTER ROLE " + app + " NOLOGIN", "ALTER ROLE " + app + " LOGIN",
+	} {
+		pgtest.Exec(t, l.super, sql)
+		ensure(u)
+		require.Equal(t, strings.Replace(roleOf(t, l.super, app), " infinity ", " ", 1), strings.Replace(roleOf(t, l.journal, app), " infinity ", " ", 1), sql)
+	}
+	late := l.app(t, "late", "LOGIN PASSWORD 'pw'")
+	ensure(u)
+	require.Equal(t, roleOf(t, l.super, late), roleOf(t, l.journal, late), "made while following")
+
+	again := l.users(t, "", zerolog.Nop())
+	require.NoError(t, again.load(ctx, l.journal))
+	require.Equal(t, password, enters(again), "kept for the next start")
+	other := *l
+	pgtest.Exec(t, pgtest.Conn(t, neontest.Shared(t).AdminDSN("postgres")), "ALTER ROLE "+l.target.User()+" PASSWORD 'Another-one-of-60-bits'")
+	other.target = l.target.WithUser(l.target.User(), "Another-one-of-60-bits")
+	renewed := other.users(t, "", zerolog.Nop())
+	require.NoError(t, renewed.load(ctx, l.journal))
+	require.NotEqual(t, password, enters(renewed), "encrypted with the password of --target: with another one they are replaced")
+
+	var told []string
+	require.NoError(t, dropLogins(ctx, l.journal, func(s string) { told = append(told, s) }))
+	require.True(t, slices.ContainsFunc(told, func(s string) bool { return s == "target: role "+app }), told)
+	require.Equal(t, "0", pgtest.Value(t, l.journal, "SELECT count(*) FROM pg_roles WHERE starts_with(rolname, '"+l.base+"')"))
+	require.Equal(t, l.target.User(), pgtest.Value(t, l.journal, "SELECT datdba::regrole FROM pg_database WHERE datname = current_database()"))
+}
+
+// At the end a role gets the password that is known, and the others are told.
+func TestLoginsAreHandedOver(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	l := newLoginLodge(t)
+	good, weak, unknown := l.app(t, "good", "LOGIN"), l.app(t, "weak", "LOGIN"), l.app(t, "unknown", "LOGIN PASSWORD 'pw'")
+	u := l.users(t, usersFile(t, "%s Long-enough-password-1\n%s short\n", good, weak), zerolog.Nop())
+	require.NoError(t, u.logins.ensure(ctx, l.super, l.journal))
+	notes, err := u.logins.handOver(ctx, l.journal)
+	require.NoError(t, err)
+	all := strings.Join(notes, "\n")
+	require.Contains(t, notes[0], good)
+	require.NotContains(t, notes[0], weak, "Neon refuses it")
+	require.Contains(t, notes[1], `ALTER ROLE "`+unknown+`" PASSWORD`)
+	require.NotContains(t, all, "Long-enough")
+	for _, role := range []string{good, weak, unknown} {
+		name, password, ok := u.targetCredentials(role)
+		require.True(t, ok)
+		conn, err := pg.Connect(ctx, l.target.WithUser(name, password))
+		require.NoError(t, err, role)
+		require.NoError(t, conn.Close(ctx))
+	}
+	_, password, _ := u.targetCredentials(good)
+	require.Equal(t, "Long-enough-password-1", password)
+	require.NoError(t, dropLogins(ctx, l.journal, func(string) {}))
+}
+
+// Who connects, and who is mapped or shut out, is the operator's and the source's word.
+func TestMappedRolesAreNotMade(t *testing.T) {
+	t.Parallel()
+	l := newLoginLodge(t)
+	app, none, outside := l.app(t, "app", "LOGIN PASSWORD 'pw'"), l.app(t, "none", "LOGIN PASSWORD 'pw'"), l.role(t, "outside", "LOGIN PASSWORD 'pw'")
+	u := l.users(t, "", zerolog.Nop())
+	u.cfg.MapRole = map[string]string{app: l.target.User(), none: NoRole}
+	u.logins.cfg = u.cfg
+	require.NoError(t, u.roles.renew(t.Context(), 0))
+	require.NoError(t, u.logins.ensure(t.Context(), l.super, l.journal))
+	name, password, ok := u.targetCredentials(app)
+	require.True(t, ok)
+	require.Equal(t, []string{l.target.User(), l.target.Password()}, []string{name, password})
+	for _, role := range []string{none, outside} {
+		_, _, ok = u.targetCredentials(role)
+		require.False(t, ok, role)
+	}
+	require.True(t, u.roles.shutOut(outside))
+	require.Equal(t, none+" false", pgtest.Value(t, l.journal, "SELECT string_agg(concat_ws(' ', rolname, rolcanlogin::text), ',') FROM pg_roles WHERE starts_with(rolname, '"+l.base+"')"))
+	require.NoError(t, dropLogins(t.Context(), l.journal, func(string) {}))
+}
