@@ -64,10 +64,12 @@ func TestRolesAreReadAndKept(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, readable)
 
-	pgtest.Exec(t, conn, "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO "+base+"_0")
+	pgtest.Exec(t, conn, "ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO PUBLIC; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO "+base+"_0")
 	require.NoError(t, journal.InstallTarget(ctx, conn, journal.TargetRun{RunID: "r1", Key: "k1", Mode: "run"}))
 	require.Equal(t, "0", pgtest.Value(t, conn, `SELECT count(*) FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
 		WHERE c.oid = 'crossfade.role'::regclass AND a.grantee <> c.relowner`))
+	require.Equal(t, "0", pgtest.Value(t, conn, `SELECT (SELECT count(*) FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a WHERE c.relnamespace = 'crossfade'::regnamespace AND c.relkind = 'r' AND a.grantee <> c.relowner)
+		+ (SELECT count(*) FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a WHERE n.nspname = 'crossfade' AND a.grantee <> n.nspowner)`), "the schema and every table are the owner's alone")
 	require.Equal(t, "false", pgtest.Value(t, conn, "SELECT has_table_privilege('"+base+"_0', 'crossfade.role', 'SELECT')::text"))
 	for range 2 { // a second time takes the place of the first
 		require.NoError(t, journal.SaveRoles(ctx, conn, got))
