@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -201,6 +202,15 @@ func TestEveryRoleMayTheSameAfterASwitch(t *testing.T) {
 		pgtest.Exec(t, adminOf(t, s.targetCluster, "postgres"), "ALTER ROLE "+c.prefix+"bypass BYPASSRLS")
 	}
 	p.awaitFollowing()
+	// A role that comes now is made as well, and a membership follows.
+	late := c.prefix + "late"
+	pgtest.Exec(t, admin, "CREATE ROLE "+late+" LOGIN PASSWORD 'pw-secret-of-mine'; GRANT CONNECT ON DATABASE "+s.source.Database()+" TO "+late+"; GRANT "+c.prefix+"group TO "+late)
+	t.Cleanup(func() {
+		pgtest.DropRole(t, s.sourceCluster, s.source.Database(), late)
+		pgtest.DropRole(t, s.targetCluster, s.target.Database(), late)
+	})
+	c.names = append(c.names, late)
+	require.Eventually(t, func() bool { return c.has(t, late) }, patience, 200*time.Millisecond)
 
 	refused := func(user string) string {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

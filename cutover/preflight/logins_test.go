@@ -115,6 +115,13 @@ func TestALoginWithoutCredentialsAtTheTargetIsNamed(t *testing.T) {
 	require.Equal(t, seen{Warning, "login_is_target_role", app}, short(found)[0])
 	require.Contains(t, found[0].Detail, "read and drop what Crossfade keeps")
 
+	// A tenant's role that is mapped to one of Neon's console would see every tenant's rows.
+	console := h.role(t, "console", "", "LOGIN BYPASSRLS")
+	pgtest.Exec(t, h.source, "CREATE TABLE t (tenant int); ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (tenant = current_setting('app.t')::int)")
+	found = h.names(t, func(l *Logins) { l.Mapped = map[string]string{app: console} })
+	require.Equal(t, []seen{{Blocker, "login_gains", app}}, short(found))
+	require.Contains(t, found[0].Detail, "every row of 1 tables")
+
 	pgtest.Exec(t, h.targetAdmin, "ALTER ROLE "+h.targetDSN.User()+" NOCREATEROLE")
 	late := h.role(t, "late", "LOGIN", "")
 	all, err := CompareLogins(t.Context(), pgtest.Conn(t, h.sourceDSN), pgtest.Conn(t, h.targetDSN), Logins{TargetRole: h.targetDSN.User()}, nil)
