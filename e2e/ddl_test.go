@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"crypto/rand"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -28,19 +29,24 @@ type ddlCase struct {
 }
 
 // ddlSides makes sides whose roles are superusers, as some of the statements need, and
-// a run that follows.
-func ddlSides(t *testing.T) (*process, *pgx.Conn) {
+// a run that follows. names puts the test's own into a case.
+func ddlSides(t *testing.T) (p *process, conn *pgx.Conn, names *strings.Replacer) {
 	t.Helper()
 	source, target := pgtest.Shared(t, pgtest.Source), pgtest.Shared(t, pgtest.Target)
+	role := "ddl_" + strings.ToLower(rand.Text()[:8]) // that both have
+	for _, c := range []*pgcluster.Cluster{source, target} {
+		pgtest.Exec(t, adminOf(t, c, "postgres"), "CREATE ROLE "+role)
+		t.Cleanup(func() { pgtest.Exec(t, adminOf(t, c, "postgres"), "DROP ROLE "+role) })
+	}
 	s := &sides{sourceCluster: source, targetCluster: target, source: superuserTarget(t, source), target: superuserTarget(t, target)}
 	t.Cleanup(func() { dropSlotsOf(t, source, s.source.Database()) })
-	conn := pgtest.Conn(t, s.source)
+	conn = pgtest.Conn(t, s.source)
 	pgtest.Exec(t, conn, ddlSetup+"; REVOKE CONNECT ON DATABASE "+pg.QuoteIdent(s.source.Database())+" FROM PUBLIC") // roles of other tests
 	t.Cleanup(func() { dropSubscriptions(t, conn) })
-	p := newProcess(t, s, "--map-role=postgres=cloud_admin", "--accept-rights=postgres")
+	p = newProcess(t, s, "--map-role=postgres=cloud_admin", "--accept-rights=postgres")
 	p.start()
 	p.awaitFollowing()
-	return p, conn
+	return p, conn, strings.NewReplacer("OWNERROLE", role, "DATABASE here", "DATABASE "+s.source.Database())
 }
 
 func dropSubscriptions(t *testing.T, conn *pgx.Conn) {
@@ -119,11 +125,10 @@ func (s *sides) schemaOf(t *testing.T, d pg.DSN) map[string]string {
 }
 
 // carriedOver makes the changes one after the other, switches, and compares both sides.
-func carriedOver(t *testing.T, p *process, conn *pgx.Conn, cases []ddlCase) {
+func carriedOver(t *testing.T, p *process, conn *pgx.Conn, names *strings.Replacer, cases []ddlCase) {
 	t.Helper()
 	for i, c := range cases {
-		sql := strings.ReplaceAll(c.sql, "DATABASE here", "DATABASE "+p.s.source.Database())
-		pgtest.Exec(t, conn, sql)
+		pgtest.Exec(t, conn, names.Replace(c.sql))
 		pgtest.Exec(t, conn, "INSERT INTO d.rows (n, v) VALUES ($1, $2)", i, c.sql)
 	}
 	p.cutover()
@@ -159,17 +164,17 @@ func TestEveryDDLWhileFollowing(t *testing.T) {
 	})
 	t.Run("carried over", func(t *testing.T) {
 		t.Parallel()
-		p, conn := ddlSides(t)
-		carriedOver(t, p, conn, ddlCarried)
+		p, conn, names := ddlSides(t)
+		carriedOver(t, p, conn, names, ddlCarried)
 	})
 	refuse := func(t *testing.T, cases []ddlCase) {
 		t.Parallel()
-		p, conn := ddlSides(t)
+		p, conn, names := ddlSides(t)
 		for i, c := range cases {
 			if testing.Short() && i%8 != 0 {
 				continue
 			}
-			pgtest.Exec(t, conn, c.sql)
+			pgtest.Exec(t, conn, names.Replace(c.sql))
 			p.refused(c.names...)
 			if c.undo != "" {
 				pgtest.Exec(t, conn, c.undo)
@@ -177,7 +182,7 @@ func TestEveryDDLWhileFollowing(t *testing.T) {
 		}
 		if cases[0].undo != "" { // what was taken back leaves nothing behind
 			p.awaitFollowing()
-			carriedOver(t, p, conn, nil)
+			carriedOver(t, p, conn, names, nil)
 		}
 	}
 	half := len(ddlRefused) / 2

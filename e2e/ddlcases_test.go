@@ -39,7 +39,7 @@ CREATE FUNCTION d.reacts() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW
 CREATE FUNCTION d.told() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
 CREATE PROCEDURE d.p() LANGUAGE sql AS 'SELECT 1';
 CREATE AGGREGATE d.agg(int) (SFUNC = pg_catalog.int4pl, STYPE = int, INITCOND = '0');
-CREATE OPERATOR d.@@@ (LEFTARG = int, RIGHTARG = int, FUNCTION = pg_catalog.int4pl);
+CREATE OPERATOR d.@@@ (LEFTARG = int, RIGHTARG = int, FUNCTION = pg_catalog.int4eq);
 CREATE OPERATOR FAMILY d.fam USING btree;
 CREATE OPERATOR CLASS d.ops FOR TYPE int USING btree AS OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 btint4cmp(int, int);
 CREATE TYPE d.mood AS ENUM ('low', 'high');
@@ -67,6 +67,8 @@ CREATE TEXT SEARCH TEMPLATE d.tst (LEXIZE = dsimple_lexize, INIT = dsimple_init)
 CREATE TEXT SEARCH DICTIONARY d.tsd (TEMPLATE = pg_catalog.simple);
 CREATE TEXT SEARCH CONFIGURATION d.tsc (COPY = pg_catalog.simple);
 CREATE PUBLICATION d_pub FOR TABLE d.t;
+CREATE FUNCTION d.handler() RETURNS language_handler LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler';
+CREATE LANGUAGE d_lang HANDLER d.handler;
 GRANT SELECT, INSERT ON d.t TO PUBLIC;
 COMMENT ON TABLE d.t IS 'first';
 `
@@ -130,7 +132,7 @@ var ddlRefused = []ddlCase{
 	{"ALTER TABLE d.t REPLICA IDENTITY FULL", []string{"d.t", "REPLICA IDENTITY"}, "ALTER TABLE d.t REPLICA IDENTITY DEFAULT"},
 	{"ALTER TABLE d.t FORCE ROW LEVEL SECURITY", []string{"TABLE d.t: FORCE ROW LEVEL"}, "ALTER TABLE d.t NO FORCE ROW LEVEL SECURITY"},
 	{"ALTER TABLE d.t CLUSTER ON t_b", []string{"INDEX d.t_b: CLUSTER ON"}, "ALTER TABLE d.t SET WITHOUT CLUSTER"},
-	{"ALTER TABLE d.t OWNER TO pg_monitor", []string{"TABLE d.t: owner", "pg_monitor"}, "ALTER TABLE d.t OWNER TO postgres"},
+	{"ALTER TABLE d.t OWNER TO OWNERROLE", []string{"TABLE d.t: owner"}, "ALTER TABLE d.t OWNER TO postgres"},
 	{"ALTER TABLE d.x RENAME v TO z", []string{"TABLE d.x: name of column v"}, "ALTER TABLE d.x RENAME z TO v"},
 	{"ALTER TABLE d.u RENAME TO u2", []string{"d.u2"}, "ALTER TABLE d.u2 RENAME TO u"},
 	{"CREATE TABLE d.fresh (id int PRIMARY KEY)", []string{"d.fresh"}, "DROP TABLE d.fresh"},
@@ -177,7 +179,7 @@ var ddlRefused = []ddlCase{
 	{"CREATE POLICY fresh ON d.t USING (true)", []string{"POLICY d.t fresh"}, "DROP POLICY fresh ON d.t"},
 	{"ALTER POLICY pol ON d.t USING (id > 9)", []string{"POLICY d.t pol", "id > 9"}, "ALTER POLICY pol ON d.t USING (id > 0)"},
 	{"CREATE SCHEMA fresh", []string{"SCHEMA fresh"}, "DROP SCHEMA fresh"},
-	{"ALTER SCHEMA d OWNER TO pg_monitor", []string{"SCHEMA d: owner"}, "ALTER SCHEMA d OWNER TO postgres"},
+	{"ALTER SCHEMA d OWNER TO OWNERROLE", []string{"SCHEMA d: owner"}, "ALTER SCHEMA d OWNER TO postgres"},
 	{"CREATE EXTENSION lo", []string{"EXTENSION lo"}, "DROP EXTENSION lo"},
 	{"ALTER EXTENSION citext DROP FUNCTION d.citext_lt(d.citext, d.citext)", []string{"FUNCTION d.citext_lt"}, "ALTER EXTENSION citext ADD FUNCTION d.citext_lt(d.citext, d.citext)"},
 	{"CREATE FOREIGN DATA WRAPPER d_fresh", []string{"FOREIGN DATA WRAPPER d_fresh"}, "DROP FOREIGN DATA WRAPPER d_fresh"},
@@ -199,18 +201,18 @@ var ddlRefused = []ddlCase{
 	{"CREATE LANGUAGE fresh HANDLER plpgsql_call_handler", []string{"LANGUAGE fresh"}, "DROP LANGUAGE fresh"},
 	{"CREATE ACCESS METHOD d_fresh TYPE TABLE HANDLER heap_tableam_handler", []string{"ACCESS METHOD d_fresh"}, "DROP ACCESS METHOD d_fresh"},
 	{"CREATE TRANSFORM FOR int LANGUAGE sql (FROM SQL WITH FUNCTION prsd_lextype(internal))", []string{"TRANSFORM FOR integer LANGUAGE sql"}, "DROP TRANSFORM FOR int LANGUAGE sql"},
-	{"ALTER LANGUAGE plpgsql OWNER TO pg_monitor", []string{"plpgsql"}, "ALTER LANGUAGE plpgsql OWNER TO postgres"},
+	{"ALTER LANGUAGE d_lang RENAME TO d_lang2", []string{"LANGUAGE d_lang: name"}, "ALTER LANGUAGE d_lang2 RENAME TO d_lang"},
 	{"CREATE ROLE d_own_ROLE; GRANT ALL ON d.x TO d_own_ROLE; DROP OWNED BY d_own_ROLE; DROP ROLE d_own_ROLE; GRANT SELECT ON d.x TO pg_monitor", []string{"privileges on TABLE d.x"}, "REVOKE SELECT ON d.x FROM pg_monitor"},
 	{"DROP VIEW d.view", []string{"VIEW d.view was dropped"}, "CREATE VIEW d.view AS SELECT id, a FROM d.t"},
-	{"DROP TABLE d.u", []string{"d.u"}, ""},
 }
 
 // ddlRows are changes after which the catalogs may be the same while the rows are not. None can
 // be taken back.
 var ddlRows = []ddlCase{
+	{sql: "ALTER TABLE d.y ALTER s TYPE varchar(20)", names: []string{"TABLE d.y: column s", "character varying(20)"}},
 	{sql: "ALTER TABLE d.x ALTER v TYPE text USING upper(v)", names: []string{"table d.x", "column v was altered and the table was rewritten"}},
 	{sql: "ALTER TABLE d.t DROP c, ADD c varchar(10)", names: []string{"table d.t", "column c is not the one that it was"}},
 	{sql: "ALTER TABLE d.u RENAME id TO z; ALTER TABLE d.u RENAME t TO id; ALTER TABLE d.u RENAME z TO t", names: []string{"table d.u", "is not the one that it was"}},
-	{sql: "ALTER TABLE d.y ALTER s TYPE varchar(20)", names: []string{"TABLE d.y: column s", "character varying(20)"}},
 	{sql: "ALTER TYPE d.mood RENAME VALUE 'low' TO 'z'; ALTER TYPE d.mood RENAME VALUE 'high' TO 'low'; ALTER TYPE d.mood RENAME VALUE 'z' TO 'high'", names: []string{"type d.mood", "is not the one that it was"}},
+	{sql: "DROP TABLE d.u", names: []string{"table d.u was dropped"}},
 }
