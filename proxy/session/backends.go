@@ -18,17 +18,42 @@ var takesBackend = map[string]bool{
 	"pg_blocking_pids": true, "pg_safe_snapshot_blocking_pids": true, "pg_stat_get_activity": true,
 }
 
-// AboutBackends reports whether a text is about backends by their numbers.
+// AboutBackends reports whether a text is about backends by their numbers. It is asked of
+// every statement of a session that has moved, and allocates nothing.
 func AboutBackends(text []byte) bool {
-	if !bytes.Contains(text, []byte("pg_")) {
-		return false
-	}
-	for _, w := range backendWords {
-		if bytes.Contains(text, []byte(w)) {
-			return true
+	for at := 0; ; at++ {
+		i := bytes.IndexByte(text[at:], '_')
+		if i < 0 {
+			return false
+		}
+		at += i
+		if at < 2 {
+			continue
+		}
+		for _, w := range backendWords {
+			if startsWithWord(text[at-2:], w) {
+				return true
+			}
 		}
 	}
-	return false
+}
+
+// startsWithWord reports whether a text begins with a word of small letters, in
+// whatever case.
+func startsWithWord(text []byte, w string) bool {
+	if len(text) < len(w) {
+		return false
+	}
+	for i := range len(w) {
+		c := text[i]
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != w[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // FindBackends finds the numbers of backends in a text that is about them: what a function is

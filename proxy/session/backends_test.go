@@ -20,6 +20,8 @@ func TestNumbersOfBackendsAreFound(t *testing.T) {
 		"SELECT * FROM pg_locks WHERE pid IN (17, 18) OR pid = ANY($1)":                             "17 18 $0",
 		"SELECT * FROM pg_locks WHERE pid = ANY(ARRAY[17,18]) LIMIT 5":                              "17 18",
 		"SELECT pid, 17 FROM pg_stat_activity WHERE backend_type = 'x' AND usesysid = 10 OFFSET 17": "",
+		"SELECT PG_TERMINATE_BACKEND(17)":                                                           "17",
+		"Select Pid From Pg_Stat_Activity Where PID = 17":                                           "17",
 		"SELECT unnest(pg_blocking_pids(17))":                                                       "17",
 	} {
 		b := FindBackends(text)
@@ -34,5 +36,7 @@ func TestNumbersOfBackendsAreFound(t *testing.T) {
 		require.ElementsMatch(t, wanted, got, text)
 		require.True(t, AboutBackends([]byte(text)), text)
 	}
-	require.False(t, AboutBackends([]byte("SELECT * FROM products WHERE pid = 17")))
+	for _, text := range []string{"SELECT * FROM products WHERE pid = 17", "_", "g_", "pg_", "SELECT a_b FROM pg_class"} {
+		require.False(t, AboutBackends([]byte(text)), text)
+	}
 }
