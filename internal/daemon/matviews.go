@@ -25,6 +25,9 @@ const (
 	// matViewPatience is how long a watcher waits for a view that was refreshed on the
 	// source a moment ago: small ones are then as good as never pending.
 	matViewPatience = time.Second
+	// matViewArmingPatience is the same while a cutover is armed: the clients work on, and
+	// to give up would end the attempt.
+	matViewArmingPatience = 20 * time.Second
 	// matViewPause is how long a view that could not be filled is left alone.
 	matViewPause = 10 * time.Second
 )
@@ -41,6 +44,7 @@ type matViews struct {
 	onSource, onSide snapshot.Connect
 	views            func() []catalog.MatView // each after those that it reads
 	may              func(asked bool) bool    // views of the target may be filled now; asked by a watcher
+	arming           func() bool              // a cutover is being armed
 	caughtUp         func(context.Context) error
 	log              zerolog.Logger
 	wake             chan struct{} // holds one token when a watcher waits
@@ -70,8 +74,10 @@ type matViewState struct {
 
 func newMatViews(d *daemon) *matViews {
 	return &matViews{source: d.link(d.cfg.Source, "materialised views", pg.WithLockTimeout(d.cfg.SourceLockTimeout)),
-		onSource: d.migration.connectSource, onSide: d.migration.connectTarget, views: d.migration.matViews, may: d.mayFill, caughtUp: d.caughtUp,
-		log: d.log.With().Str(obs.KeyComponent, "materialised views").Logger(), wake: make(chan struct{}, 1),
+		onSource: d.migration.connectSource, onSide: d.migration.connectTarget, views: d.migration.matViews, may: d.mayFill,
+		arming:   func() bool { return d.coordinator.Status().State.Step == cutover.Arming },
+		caughtUp: d.caughtUp,
+		log:      d.log.With().Str(obs.KeyComponent, "materialised views").Logger(), wake: make(chan struct{}, 1),
 		settled: map[uint32]settledView{}, failed: map[uint32]failedView{}, waited: map[uint32]string{}}
 }
 
@@ -235,10 +241,14 @@ func (m *matViews) compare(ctx context.Context, v catalog.MatView) (differs stri
 // ask is a watcher's question. It gives a view that was refreshed just now a moment to
 // be so on the target.
 func (m *matViews) ask(ctx context.Context, source, _ *pgx.Conn) ([]notice, error) {
-	if len(m.views()) == 0 || !m.may(true) { // as long as the stream catches up, nobody asks for a cutover
+	if len(m.views()) == 0 {
 		return nil, nil
 	}
-	deadline := time.NewTimer(matViewPatience)
+	patience, arming := matViewPatience, m.arming()
+	if arming {
+		patience = matViewArmingPatience
+	}
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	tick := time.NewTicker(guardPoll)
 	defer tick.Stop()
@@ -247,8 +257,8 @@ func (m *matViews) ask(ctx context.Context, source, _ *pgx.Conn) ([]notice, erro
 		if err != nil {
 			return nil, err
 		}
-		found, wait := m.notices(states)
-		if !wait {
+		found, wait := m.notices(states, arming)
+		if !wait || !m.may(true) { // while the stream catches up no view is filled, and nobody asks for a cutover
 			return found, nil
 		}
 		select {
@@ -278,8 +288,9 @@ func (m *matViews) waitedFor(states map[uint32]matViewState) {
 }
 
 // notices says what stands in the way of a cutover and what the operator should know,
-// and whether it pays to wait for better.
-func (m *matViews) notices(states map[uint32]matViewState) (found []notice, wait bool) {
+// and whether it pays to wait for better: for a view that was waited for already only
+// while a cutover is armed.
+func (m *matViews) notices(states map[uint32]matViewState, arming bool) (found []notice, wait bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, v := range m.views() {
@@ -300,9 +311,12 @@ func (m *matViews) notices(states map[uint32]matViewState) (found []notice, wait
 				Detail: "materialised view " + name + " cannot be filled on the target: " + f.err.Error(),
 				Remedy: "remove the cause; it is tried again every " + matViewPause.String()}})
 		default:
-			wait = wait || m.waited[v.OID] != state.version
-			found = append(found, notice{Blocker: control.Blocker{Code: "matview_pending",
-				Detail: "materialised view " + name + " was refreshed on the source, and is not yet on the target",
+			wait = wait || arming || m.waited[v.OID] != state.version
+			detail := "materialised view " + name + " was refreshed on the source, and is not yet on the target"
+			if s.version == "" {
+				detail = "materialised view " + name + " has not been compared with the source's yet"
+			}
+			found = append(found, notice{Blocker: control.Blocker{Code: "matview_pending", Detail: detail,
 				Remedy: "wait: crossfade run refreshes it by itself"}})
 		}
 	}

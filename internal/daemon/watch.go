@@ -181,8 +181,31 @@ func (w *watchlist) notices() []notice {
 	return all
 }
 
+// unanswered names a watcher that has no answer yet, "" for none: until then nobody
+// knows whether a cutover would be refused.
+func (w *watchlist) unanswered() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, x := range w.watchers {
+		if _, ok := w.found[x.name]; !ok {
+			return x.name
+		}
+	}
+	return ""
+}
+
+// notWatchedYet says that a watcher has no answer yet.
+func notWatchedYet(name string) control.Blocker {
+	return control.Blocker{Code: "not_watched_yet", Detail: "the databases have not been looked at yet since crossfade run was started: " + name,
+		Remedy: "wait: that takes a few seconds once the copy is complete"}
+}
+
 // status adds what was found, while the source is active.
 func (w *watchlist) status(s *control.Status) {
+	if name := w.unanswered(); name != "" && s.Ready {
+		s.Ready = false
+		s.Blockers = append(s.Blockers, notWatchedYet(name))
+	}
 	for _, n := range w.notices() {
 		if n.warns {
 			s.Warnings = append(s.Warnings, n.Blocker)
@@ -199,6 +222,9 @@ const mostReasons = 5
 // blocked is why a cutover asked for now would be refused, "" for nothing.
 func (w *watchlist) blocked() string {
 	var reasons []string
+	if name := w.unanswered(); name != "" {
+		reasons = append(reasons, notWatchedYet(name).Detail)
+	}
 	for _, n := range w.notices() {
 		if !n.warns {
 			reasons = append(reasons, n.Detail)

@@ -33,8 +33,14 @@ func TestAWatcherStopsACutoverOrWarns(t *testing.T) {
 	quick.fenced, seldom.every = true, 3
 	w := newWatchlist(source, target, zerolog.Nop(), quick, slow, seldom)
 
+	unseen := control.Status{Ready: true}
+	w.status(&unseen)
+	require.False(t, unseen.Ready, "nobody knows yet")
+	require.Equal(t, "not_watched_yet", unseen.Blockers[0].Code)
+	require.NotEmpty(t, w.blocked())
 	require.NoError(t, w.look(ctx, false))
 	require.NoError(t, w.look(ctx, false))
+	require.Empty(t, w.blocked())
 	require.Equal(t, map[string]int{"quick": 2, "slow": 2, "seldom": 1}, asked)
 	require.NoError(t, w.look(ctx, true))
 	require.Equal(t, map[string]int{"quick": 2, "slow": 2, "seldom": 1}, asked, "nobody is asked early who did not ask for it")
