@@ -35,8 +35,14 @@ const benchTables = `CREATE TABLE public.a (id int PRIMARY KEY, v text); CREATE 
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	return benchOf(t, pgtest.Database(t, pgtest.Shared(t, pgtest.Source)))
+}
+
+// benchOf is a bench whose source is a database of the test's own.
+func benchOf(t *testing.T, source pg.DSN) *bench {
+	t.Helper()
 	ctx := context.Background()
-	b := &bench{t: t, sourceDSN: pgtest.Database(t, pgtest.Shared(t, pgtest.Source)), targetDSN: pgtest.Database(t, pgtest.Shared(t, pgtest.Target))}
+	b := &bench{t: t, sourceDSN: source, targetDSN: pgtest.Database(t, pgtest.Shared(t, pgtest.Target))}
 	b.source, b.target = pgtest.Conn(t, b.sourceDSN), pgtest.Conn(t, b.targetDSN)
 	pgtest.Exec(t, b.source, benchTables)
 	pgtest.Exec(t, b.target, benchTables)

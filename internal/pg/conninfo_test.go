@@ -34,6 +34,8 @@ var connectionStrings = []string{
 	"postgresql://u:p?w@127.0.0.1:1/d", "postgresql://u@/d?host=127.0.0.1&port=1", "postgresql://@127.0.0.1:1/d?user=u", "postgresql://127.0.0.1:1/d?user=u", "postgresql:///d?host=127.0.0.1&port=1&user=u",
 	"postgresql://u@127.0.0.1:x/d", "postgresql://u@127.0.0.1:1/d?dbname=other", "postgresql://u@127.0.0.1:1/a/b", "POSTGRESQL://u@127.0.0.1:1/d", "postgresql:/u@127.0.0.1:1/d",
 	"postgresql://u@127.0.0.1:1/d?SSLMODE=require", "postgresql://u@127.0.0.1:1/d?sslmode=%72equire", "postgresql://u@127.0.0.1:1/d?%73slmode=require",
+	// What only the form refuses: the values are good ones.
+	"postgresql://u@127.0.0.1:1/d?application_name=a=b", "postgresql://u@127.0.0.1:1/d?application_name=a%3Db", "postgresql://u@127.0.0.1:1/d?application_name", "postgresql://u@127.0.0.1:1/d?application_name=",
 }
 
 // refusedByLibpq reports whether psql says that a connection string is wrong, rather than that
