@@ -31,6 +31,7 @@ func TestAFenceThatWasOpenForAMomentStopsTheCutover(t *testing.T) {
 			b.pause(1)
 			// Before the fence is closed its triggers are nobody's business.
 			pgtest.Exec(t, b.source, off+on+off)
+			require.NoError(t, b.src.confirm(ctx, false))
 			_, err := b.src.Fence(ctx, 1, "nonce")
 			require.NoError(t, err)
 			// From the second epoch on its triggers are enabled already when it is closed.
@@ -49,6 +50,7 @@ func TestAFenceThatWasOpenForAMomentStopsTheCutover(t *testing.T) {
 			require.ErrorContains(t, err, "the fence of the source was changed")
 			require.ErrorContains(t, err, c.says)
 			require.NoError(t, b.src.Unfence(ctx, 2))
+			require.NoError(t, b.src.confirm(ctx, false))
 			_, err = b.src.Fingerprint(ctx)
 			require.NoError(t, err, "nor when it is open again")
 		})
