@@ -80,7 +80,7 @@ func (d *daemon) blocked(cutover.Direction) string {
 	if failed != nil {
 		return "the migration has stopped: " + failed.Error()
 	}
-	if why := d.watchlist.blocked(); why != "" {
+	if why := d.watchlist.blocked(d.migration.reached(journal.PhaseIndexed)); why != "" {
 		return why
 	}
 	s, err := d.stream.status()

@@ -219,10 +219,11 @@ func (w *watchlist) status(s *control.Status) {
 // mostReasons bounds how many reasons a refusal tells.
 const mostReasons = 5
 
-// blocked is why a cutover asked for now would be refused, "" for nothing.
-func (w *watchlist) blocked() string {
+// blocked is why a cutover asked for now would be refused, "" for nothing. Before the
+// target is whole the phase is reason enough.
+func (w *watchlist) blocked(whole bool) string {
 	var reasons []string
-	if name := w.unanswered(); name != "" {
+	if name := w.unanswered(); name != "" && whole {
 		reasons = append(reasons, notWatchedYet(name).Detail)
 	}
 	for _, n := range w.notices() {

@@ -37,10 +37,11 @@ func TestAWatcherStopsACutoverOrWarns(t *testing.T) {
 	w.status(&unseen)
 	require.False(t, unseen.Ready, "nobody knows yet")
 	require.Equal(t, "not_watched_yet", unseen.Blockers[0].Code)
-	require.NotEmpty(t, w.blocked())
+	require.NotEmpty(t, w.blocked(true))
+	require.Empty(t, w.blocked(false), "while rows are copied the phase says why")
 	require.NoError(t, w.look(ctx, false))
 	require.NoError(t, w.look(ctx, false))
-	require.Empty(t, w.blocked())
+	require.Empty(t, w.blocked(true))
 	require.Equal(t, map[string]int{"quick": 2, "slow": 2, "seldom": 1}, asked)
 	require.NoError(t, w.look(ctx, true))
 	require.Equal(t, map[string]int{"quick": 2, "slow": 2, "seldom": 1}, asked, "nobody is asked early who did not ask for it")
@@ -57,15 +58,15 @@ func TestAWatcherStopsACutoverOrWarns(t *testing.T) {
 	require.False(t, s.Ready)
 	require.Len(t, s.Blockers, 1)
 	require.Len(t, s.Warnings, 1)
-	require.Equal(t, "it differs", w.blocked())
+	require.Equal(t, "it differs", w.blocked(true))
 
 	answer["slow"] = nil
 	require.NoError(t, w.look(ctx, false))
-	require.Empty(t, w.blocked(), "what is gone blocks no more")
+	require.Empty(t, w.blocked(true), "what is gone blocks no more")
 
 	unanswered = errors.New("permission denied")
 	require.ErrorContains(t, w.confirm(ctx, false), "permission denied", "a question without an answer is no good answer")
-	require.Contains(t, w.blocked(), "permission denied")
+	require.Contains(t, w.blocked(true), "permission denied")
 	unanswered = context.DeadlineExceeded
 	require.ErrorIs(t, w.confirm(ctx, false), context.DeadlineExceeded)
 }
