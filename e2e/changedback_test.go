@@ -86,6 +86,7 @@ func TestATableThatLeftThePublicationForAMomentIsNotSwitched(t *testing.T) {
 	p.awaitBlockers(append(all, "for a while", "crossfade clean")...)
 	st := p.await("it tells", func(control.Status) bool { return true })
 	require.NotContains(t, fmt.Sprint(st.Blockers), "public.kept")
+	require.NotContains(t, fmt.Sprint(st.Blockers), "not_ready", "what has a remedy is told once, not also as something to wait for")
 	p.refuses("public.readded")
 
 	// What was recorded counts, not what a later start finds.

@@ -34,7 +34,9 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 		s.Copy = d.migration.whole()
 	}
 	d.guard.status(&s)
-	if !c.Ready && c.Why != "" && failed == nil && s.Phase != "on_target" && s.Phase != string(cutover.Finished) {
+	notReady := !c.Ready && c.Why != "" && failed == nil && s.Phase != "on_target" && s.Phase != string(cutover.Finished)
+	step, _ := c.State.Ready() // not what refuses besides, which has blockers with remedies of its own
+	if notReady && !step {
 		s.Blockers = append(s.Blockers, control.Blocker{Code: "not_ready", Detail: c.Why, Remedy: "wait, and look at the phase"})
 	}
 	var given *givenUpError
@@ -57,6 +59,9 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 	}
 	if s.Active != "target" {
 		d.watchlist.status(&s)
+	}
+	if notReady && step && len(s.Blockers) == 0 {
+		s.Blockers = append(s.Blockers, control.Blocker{Code: "not_ready", Detail: c.Why, Remedy: "wait, and look at the phase"})
 	}
 	if c.Alarm != "" {
 		s.Blockers = append(s.Blockers, control.Blocker{Code: "alarm", Detail: c.Alarm, Remedy: "find who wrote to the source behind the fence"})
