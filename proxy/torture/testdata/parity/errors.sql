@@ -100,7 +100,7 @@ LOCK TABLE numbers
 ----
 GRANT ALL ON nowhere TO nobody
 ----
-SET statement_timeout = 50
+SET statement_timeout = 1500
 ----
 SELECT pg_sleep(600)
 ----
