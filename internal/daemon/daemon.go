@@ -153,6 +153,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	d.views = newMatViews(d)
 	d.watchlist = newWatchlist(d.link(d.cfg.Source, "watch", short), d.link(d.cfg.Target, "watch", pg.WithKey(key), short),
 		d.log.With().Str(obs.KeyComponent, "watch").Logger(), d.watchers()...)
+	d.watchlist.besides = [2]*link{d.link(d.cfg.Source, "watch definitions", short), d.link(d.cfg.Target, "watch definitions", pg.WithKey(key), short)}
 	d.source, d.watching, d.marking = src, d.link(d.cfg.Source, "monitor"), d.link(d.cfg.Target, "settings")
 	d.coordinator, err = cutover.New(cutover.Config{
 		Journal: &journalPort{control: sourceControl, owner: who},

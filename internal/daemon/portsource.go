@@ -30,6 +30,7 @@ type sourcePort struct {
 	cover       *coverage
 	confirm     func(ctx context.Context, fenced bool) error // asks the watchers
 	expect      func(epoch int64, nonce string) error        // announces the marker to the stream
+	armed       atomic.Pointer[cutover.Fingerprint]          // as it was read last, while arming
 	fenced      atomic.Bool                                  // the fence was asked for, and has not been opened again
 	version     int                                          // server_version_num
 	majors      [2]int
@@ -189,8 +190,15 @@ func (s *sourcePort) Fingerprint(ctx context.Context) (cutover.Fingerprint, erro
 		if err := s.confirm(ctx, true); err != nil {
 			return cutover.Fingerprint{}, portError(err, false)
 		}
+		if known := s.armed.Load(); known != nil { // the watchers have proved that no definition was changed since
+			return *known, nil
+		}
 	}
-	return fingerprint(ctx, s.census, s.majors)
+	f, err := fingerprint(ctx, s.census, s.majors)
+	if err == nil {
+		s.armed.Store(&f)
+	}
+	return f, err
 }
 
 // errFenceUnknown says that the commit of the fence got no answer.

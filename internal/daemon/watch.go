@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"crossfade/internal/control"
 	"crossfade/internal/pg"
@@ -29,6 +30,7 @@ type notice struct {
 type watcher struct {
 	name   string // in logs and in the notice of a question that got no answer
 	fenced bool   // asked under the fence too: the clients wait, so it takes a few milliseconds
+	apart  bool   // asked at the same time as the others while a cutover waits: it takes long
 	early  bool   // asked for the status while rows are still copied too
 	every  int    // asked in every so-manieth round of the status; 0 and 1 are every round
 	// ask takes sessions of its own, with a bound on lock waits. An error says that
@@ -44,8 +46,11 @@ type watcher struct {
 // concurrent use; its links serialise the questions.
 type watchlist struct {
 	source, target *link
-	watchers       []watcher
-	log            zerolog.Logger
+	// besides are further sessions, of source and target, for the questions that are asked
+	// at the same time as the others while a cutover waits for them; none for no such.
+	besides  [2]*link
+	watchers []watcher
+	log      zerolog.Logger
 
 	mu    sync.Mutex
 	round int
@@ -76,7 +81,7 @@ func (w *watchlist) look(ctx context.Context, copying bool) error {
 	round := w.round
 	w.round++
 	w.mu.Unlock()
-	_, err := w.askThose(ctx, func(x watcher) bool {
+	_, err := w.askThose(ctx, w.source, w.target, func(x watcher) bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return (x.early || !copying) && (x.every <= 1 || round%x.every == 0) && time.Now().After(w.rests[x.name])
@@ -88,10 +93,23 @@ func (w *watchlist) look(ctx context.Context, copying bool) error {
 // a *WatchedError for what stops the cutover, and any other error for a question
 // that got no answer, which stops it too.
 func (w *watchlist) confirm(ctx context.Context, fenced bool) error {
-	found, err := w.askThose(ctx, func(x watcher) bool { return x.fenced || !fenced }, fenced)
-	if err != nil {
+	var found, more []notice
+	group, ctx := errgroup.WithContext(ctx)
+	apart := func(x watcher) bool { return x.apart && w.besides[0] != nil }
+	group.Go(func() (err error) {
+		found, err = w.askThose(ctx, w.source, w.target, func(x watcher) bool { return (x.fenced || !fenced) && !apart(x) }, fenced)
+		return err
+	})
+	if w.besides[0] != nil {
+		group.Go(func() (err error) {
+			more, err = w.askThose(ctx, w.besides[0], w.besides[1], func(x watcher) bool { return (x.fenced || !fenced) && apart(x) }, fenced)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
 		return err
 	}
+	found = append(found, more...)
 	if found = slices.DeleteFunc(found, func(n notice) bool { return n.warns }); len(found) == 0 {
 		return nil
 	}
@@ -112,10 +130,10 @@ func (w *watchlist) apart(ctx context.Context) error {
 }
 
 // askThose asks those that want selects, and returns what they found.
-func (w *watchlist) askThose(ctx context.Context, want func(watcher) bool, fenced bool) ([]notice, error) {
+func (w *watchlist) askThose(ctx context.Context, source, target *link, want func(watcher) bool, fenced bool) ([]notice, error) {
 	var all []notice
-	err := w.source.do(ctx, func(ctx context.Context, source *pgx.Conn) error {
-		return w.target.do(ctx, func(ctx context.Context, target *pgx.Conn) error {
+	err := source.do(ctx, func(ctx context.Context, source *pgx.Conn) error {
+		return target.do(ctx, func(ctx context.Context, target *pgx.Conn) error {
 			for _, x := range w.watchers {
 				if !want(x) {
 					continue

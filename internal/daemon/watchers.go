@@ -26,7 +26,7 @@ func (d *daemon) watchers() []watcher {
 		{name: "publication", fenced: true, early: true, ask: d.members.ask},
 		{name: "fence", fenced: true, ask: askFence},
 		{name: "logins", every: 5, ask: d.users.ask},
-		{name: "definitions", fenced: true, every: 2, rest: d.definitions.rest, ask: d.definitions.ask, askFenced: d.definitions.askFenced},
+		{name: "definitions", fenced: true, apart: true, every: 2, rest: d.definitions.rest, ask: d.definitions.ask, askFenced: d.definitions.askFenced},
 	}
 }
 

@@ -228,12 +228,17 @@ func patiently(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, s
 	}
 }
 
-// Transact runs statements in one transaction of its own with a lock timeout.
+// Transact runs statements in one transaction of its own with a lock timeout. They and
+// the commit go to the server in one message, so that it does not keep their locks for as
+// long as this program stands still between two of them.
 func Transact(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, sql string) error {
-	return pgx.BeginFunc(ctx, conn, func(pgx.Tx) error {
-		_, err := conn.PgConn().Exec(ctx, SetLocalLockTimeout(lockTimeout)+sql).ReadAll()
-		return err
-	})
+	_, err := conn.PgConn().Exec(ctx, "BEGIN;"+SetLocalLockTimeout(lockTimeout)+sql+";COMMIT").ReadAll()
+	if err != nil && !conn.IsClosed() && conn.PgConn().TxStatus() != 'I' {
+		if _, also := conn.PgConn().Exec(context.WithoutCancel(ctx), "ROLLBACK").ReadAll(); also != nil {
+			return errors.Join(err, fmt.Errorf("roll back: %w", also))
+		}
+	}
+	return err
 }
 
 // SetLocalLockTimeout returns the statement that bounds lock waits in a
