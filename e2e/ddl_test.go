@@ -32,8 +32,8 @@ type ddlCase struct {
 // a run that follows. names puts the test's own into a case.
 func ddlSides(t *testing.T) (p *process, conn *pgx.Conn, names *strings.Replacer) {
 	t.Helper()
-	source, target := pgtest.Shared(t, pgtest.Source), pgtest.Shared(t, pgtest.Target)
-	role := "ddl_" + strings.ToLower(rand.Text()[:8]) // that both have
+	source, target := pgtest.Own(t, pgtest.Source), pgtest.Own(t, pgtest.Target) // roles are of the whole server
+	role := "ddl_" + strings.ToLower(rand.Text()[:8])                            // that both have
 	for _, c := range []*pgcluster.Cluster{source, target} {
 		pgtest.Exec(t, adminOf(t, c, "postgres"), "CREATE ROLE "+role)
 		t.Cleanup(func() { pgtest.Exec(t, adminOf(t, c, "postgres"), "DROP ROLE "+role) })

@@ -172,7 +172,7 @@ func (c *cast) sees(t *testing.T, p *process, role, password string) []string {
 // each may see and do. Nobody's password is known but the owner's: the roles are made on the target with others.
 func TestEveryRoleMayTheSameAfterASwitch(t *testing.T) {
 	t.Parallel()
-	s := newSides(t)
+	s := ownSides(t) // changes of its roles would be seen by the runs of other tests
 	c := newCast(t, s)
 	admin := adminOf(t, s.sourceCluster, s.source.Database())
 	pgtest.Exec(t, admin, "GRANT SELECT ON pg_catalog.pg_authid TO "+s.source.User())
