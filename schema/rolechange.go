@@ -50,7 +50,8 @@ func (r Roles) setting(role, name string) string {
 // RoleChanges lists what the source's roles have become since kept was read and the
 // roles of their names on the target are not. Of roles that another role stands for
 // on the target only memberships count: what that one may do is not the source's, and
-// settings are copied to it. Passwords, LOGIN and VALID UNTIL hold at the proxy. All are WithoutValues.
+// settings are copied to it. Passwords, LOGIN and VALID UNTIL hold at the proxy. Roles of the
+// server that nobody can become in this database do not count. All are WithoutValues.
 func RoleChanges(kept, now, target Roles, mapped map[string]string) []Change {
 	name := func(role string) string {
 		if to := mapped[role]; to != "" {
@@ -59,10 +60,11 @@ func RoleChanges(kept, now, target Roles, mapped map[string]string) []Change {
 		return role
 	}
 	var out []Change
+	counts := now.reachable(kept)
 	for _, r := range now.Roles {
 		old, known := kept.find(r.Name)
 		t, there := target.find(name(r.Name))
-		if !known || !there || name(r.Name) != r.Name {
+		if !known || !there || !counts[r.Name] || name(r.Name) != r.Name {
 			continue
 		}
 		alter := "ALTER ROLE " + pg.QuoteIdent(r.Name) + " "
@@ -97,10 +99,32 @@ func RoleChanges(kept, now, target Roles, mapped map[string]string) []Change {
 			}
 		}
 	}
-	return append(slices.CompactFunc(out, func(a, b Change) bool { return a == b }), membershipChanges(kept, now, target, name)...)
+	return append(slices.CompactFunc(out, func(a, b Change) bool { return a == b }), membershipChanges(kept, now, target, counts, name)...)
 }
 
-func membershipChanges(kept, now, target Roles, name func(string) string) []Change {
+// reachable are the roles that are Here, and all that these are or were members of, in as
+// many steps as it takes: somebody in this database has, had or can take their rights.
+func (r Roles) reachable(kept Roles) map[string]bool {
+	in := map[string]bool{}
+	for _, role := range slices.Concat(r.Roles, kept.Roles) {
+		if role.Here {
+			in[role.Name] = true
+		}
+	}
+	edges := slices.Concat(r.Memberships, kept.Memberships)
+	for grown := true; grown; {
+		grown = false
+		for _, m := range edges {
+			if in[m.Member] && !in[m.Role] {
+				in[m.Role], grown = true, true
+			}
+		}
+	}
+	return in
+}
+
+// membershipChanges lists what became of the memberships of the members that count.
+func membershipChanges(kept, now, target Roles, counts map[string]bool, name func(string) string) []Change {
 	var out []Change
 	for _, m := range slices.Concat(now.Memberships, kept.Memberships) {
 		role, member := name(m.Role), name(m.Member)
@@ -109,7 +133,7 @@ func membershipChanges(kept, now, target Roles, name func(string) string) []Chan
 		is, has := now.membership(m.Role, m.Member)
 		was, had := kept.membership(m.Role, m.Member)
 		t, there := target.membership(role, member)
-		if !one || !two || role == member || has == had && is == was || has == there && is.Admin == t.Admin {
+		if !one || !two || !counts[m.Member] || role == member || has == had && is == was || has == there && is.Admin == t.Admin {
 			continue
 		}
 		c := Change{Kind: kindRole, Name: m.Member, Property: "membership in " + m.Role}

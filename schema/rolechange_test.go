@@ -9,7 +9,7 @@ import (
 func TestRoleChangesAreToldWhereTheTargetHasTheRole(t *testing.T) {
 	t.Parallel()
 	role := func(name string, limit int, powers ...string) Role {
-		return Role{Name: name, Inherit: true, ConnLimit: limit, Powers: powers}
+		return Role{Name: name, Inherit: true, ConnLimit: limit, Powers: powers, Here: name == "app" || name == "own" || name == "away"}
 	}
 	kept := Roles{Roles: []Role{role("app", -1), role("other", -1, "CREATEDB"), role("away", -1), role("own", -1)},
 		Memberships: []Membership{{Role: "other", Member: "app"}}, Settings: []RoleSetting{{"app", "work_mem", "4MB"}, {"app", "datestyle", "ISO"}}}.WithoutValues()
@@ -35,4 +35,24 @@ func TestRoleChangesAreToldWhereTheTargetHasTheRole(t *testing.T) {
 	target.Roles = []Role{role("app", 5, "BYPASSRLS"), role("other", -1), role("neon", -1)}
 	target.Memberships, target.Settings = []Membership{{Role: "neon", Member: "app", Admin: true}}, now.Settings
 	require.Empty(t, RoleChanges(kept, now, target, mapped))
+}
+
+func TestOnlyRolesThatSomebodyHereCanBecomeCount(t *testing.T) {
+	t.Parallel()
+	roles := func(limit int, memberships ...Membership) Roles {
+		var out Roles
+		for _, name := range []string{"app", "team", "all", "elsewhere", "theirs"} {
+			out.Roles = append(out.Roles, Role{Name: name, ConnLimit: limit, Here: name == "app"})
+		}
+		out.Memberships = memberships
+		return out
+	}
+	ours := []Membership{{Role: "team", Member: "app"}, {Role: "all", Member: "team"}}
+	theirs := Membership{Role: "theirs", Member: "elsewhere"}
+	before := roles(-1, append(ours, theirs)...)
+	var said []string
+	for _, c := range RoleChanges(before, roles(5), before, nil) {
+		said = append(said, c.Name+" "+c.Property)
+	}
+	require.Equal(t, []string{"app CONNECTION LIMIT", "team CONNECTION LIMIT", "all CONNECTION LIMIT", "app membership in team", "team membership in all"}, said)
 }

@@ -18,6 +18,7 @@ type Role struct {
 	ConnLimit  int      // -1 for none
 	ValidUntil string   // "" for ever
 	Comment    string
+	Here       bool // it may log in to this database, or owns, may use or is named in something of it
 }
 
 // Membership is one GRANT of a role to another.
@@ -99,15 +100,19 @@ func ReadRoles(ctx context.Context, conn *pgx.Conn) (Roles, error) {
 		columns[i] = "r." + p.column
 	}
 	rows, err := conn.Query(ctx, `SELECT r.rolname::text, r.rolcanlogin, r.rolinherit, r.rolconnlimit, coalesce(r.rolvaliduntil::text, ''),
-		coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), ''), ARRAY[`+strings.Join(columns, ", ")+`]
-		FROM pg_catalog.pg_roles r WHERE r.rolname !~ '^pg_' AND NOT r.rolname = ANY ($1) ORDER BY 1`, platformRoles)
+		coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), ''), ARRAY[`+strings.Join(columns, ", ")+`],
+		r.rolcanlogin AND pg_catalog.has_database_privilege(r.oid, d.oid, 'CONNECT') OR EXISTS (SELECT FROM pg_catalog.pg_shdepend u
+			WHERE u.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND u.refobjid = r.oid
+				AND (u.dbid = d.oid OR u.classid = 'pg_catalog.pg_database'::pg_catalog.regclass AND u.objid = d.oid))
+		FROM pg_catalog.pg_roles r JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
+		WHERE r.rolname !~ '^pg_' AND NOT r.rolname = ANY ($1) ORDER BY 1`, platformRoles)
 	if err != nil {
 		return out, fmt.Errorf("read roles: %w", err)
 	}
 	out.Roles, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (Role, error) {
 		var r Role
 		var has []bool
-		err := row.Scan(&r.Name, &r.Login, &r.Inherit, &r.ConnLimit, &r.ValidUntil, &r.Comment, &has)
+		err := row.Scan(&r.Name, &r.Login, &r.Inherit, &r.ConnLimit, &r.ValidUntil, &r.Comment, &has, &r.Here)
 		for i, p := range powers {
 			if err == nil && has[i] {
 				r.Powers = append(r.Powers, p.attribute)

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"crossfade/internal/control"
 	"crossfade/internal/neonlike"
 	"crossfade/internal/pg"
@@ -166,22 +168,49 @@ func (s *site) await(ctx context.Context, ok func(control.Status) bool) error {
 	}
 }
 
+// pause stops the program at a moment when it holds no lock that a writer would wait for.
+func (s *site) pause(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, phaseTimeout)
+	defer cancel()
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for {
+		if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			return err
+		}
+		var held bool
+		err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database()
+			AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock') AND l.locktype = 'relation')`).Scan(&held)
+		if err == nil && !held {
+			return nil
+		}
+		if err := errors.Join(err, s.cmd.Process.Signal(syscall.SIGCONT)); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("stop the program while it holds no lock: %w", ctx.Err())
+		}
+	}
+}
+
 // catchUp stops the program, writes, lets it go on, and returns how many of the
 // transactions it applied a second.
 func (s *site) catchUp(ctx context.Context) (float64, error) {
-	if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		return 0, err
-	}
-	err := s.pgbench(ctx, s.app.Port(), "-n", "-c", strconv.Itoa(s.o.clients), "-t", strconv.Itoa(s.o.transactions/s.o.clients))
-	began := time.Now()
-	if err := errors.Join(err, s.cmd.Process.Signal(syscall.SIGCONT)); err != nil {
-		return 0, err
-	}
 	conn, err := pg.Connect(ctx, s.app, pg.WithName("bench"))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if err := s.pause(ctx, conn); err != nil {
+		return 0, err
+	}
+	err = s.pgbench(ctx, s.app.Port(), "-n", "-c", strconv.Itoa(s.o.clients), "-t", strconv.Itoa(s.o.transactions/s.o.clients))
+	began := time.Now()
+	if err := errors.Join(err, s.cmd.Process.Signal(syscall.SIGCONT)); err != nil {
+		return 0, err
+	}
 	var written string
 	if err := conn.QueryRow(ctx, "SELECT pg_current_wal_insert_lsn()::text").Scan(&written); err != nil {
 		return 0, err
