@@ -78,7 +78,7 @@ func pinSQL(params map[string]string) string {
 	if path, ok := params["search_path"]; ok {
 		b.WriteString("SELECT pg_catalog.set_config('search_path', " + QuoteLiteral(path) + ", false); ")
 	}
-	b.WriteString("SELECT pg_catalog.count(pg_catalog.set_config(s.name, v.value, false)) FROM (VALUES ")
+	b.WriteString("SELECT pg_catalog.count(pg_catalog.set_config(v.name, v.value, false)) FROM (VALUES ")
 	all := maps.Clone(params)
 	maps.Copy(all, laterSettings)
 	delete(all, KeySetting)
@@ -89,6 +89,6 @@ func pinSQL(params map[string]string) string {
 		}
 		b.WriteString("(" + QuoteLiteral(name) + ", " + QuoteLiteral(all[name]) + ")")
 	}
-	b.WriteString(") AS v(name, value) JOIN pg_catalog.pg_settings AS s ON pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) pg_catalog.lower(v.name)")
+	b.WriteString(") AS v(name, value) WHERE pg_catalog.current_setting(v.name, true) IS NOT NULL") // those that the server knows
 	return b.String()
 }
