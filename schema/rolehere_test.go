@@ -29,7 +29,7 @@ func TestRolesAreHereWhereTheyMayLogInOrAreNamed(t *testing.T) {
 	})
 	db := `"` + p.source.Database() + `"`
 	pgtest.Exec(t, here, "REVOKE CONNECT ON DATABASE "+db+" FROM PUBLIC; GRANT CONNECT ON DATABASE "+db+" TO "+prefix+"in; GRANT TEMPORARY ON DATABASE "+db+" TO "+prefix+"dbacl;"+
-		"CREATE TABLE named (id int); ALTER TABLE named OWNER TO "+prefix+"owner; GRANT SELECT ON named TO "+prefix+"granted; CREATE POLICY only ON named TO "+prefix+"policy USING (true)")
+		"CREATE TABLE named (id int); ALTER TABLE named OWNER TO "+prefix+"owner; GRANT SELECT ON named TO "+prefix+"granted; CREATE POLICY p ON named TO "+prefix+"policy USING (true)")
 	roles, err := ReadRoles(t.Context(), here)
 	require.NoError(t, err)
 	var found []string

@@ -175,7 +175,7 @@ func TestChangedRolesAreTold(t *testing.T) {
 	name := w.sourceDSN.Database() + "_r"
 	super := pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(w.sourceDSN.Database()))
 	other := pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN("postgres"))
-	pgtest.Exec(t, super, "CREATE ROLE "+name)
+	pgtest.Exec(t, super, "CREATE ROLE "+name+" LOGIN")
 	pgtest.Exec(t, other, "CREATE ROLE "+name)
 	t.Cleanup(func() {
 		pgtest.Exec(t, super, "DROP ROLE "+name)
