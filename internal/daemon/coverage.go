@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -11,6 +12,7 @@ import (
 	"crossfade/internal/journal"
 	"crossfade/internal/pg"
 	"crossfade/replicate/snapshot"
+	"crossfade/schema/catalog"
 )
 
 // coverage knows which relations of the source were copied, by oid: a table that
@@ -18,10 +20,16 @@ import (
 // concurrent use.
 type coverage struct {
 	mu     sync.Mutex
-	copied map[uint32]pg.Name
+	copied map[uint32]coveredTable
 }
 
-func (c *coverage) set(copied map[uint32]pg.Name) {
+// coveredTable is a table that was copied.
+type coveredTable struct {
+	name     pg.Name
+	followed bool // it was in the publication when the slot was made: it was not unlogged
+}
+
+func (c *coverage) set(copied map[uint32]coveredTable) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.copied = copied
@@ -29,14 +37,15 @@ func (c *coverage) set(copied map[uint32]pg.Name) {
 
 // load reads from the target what was copied.
 func (c *coverage) load(ctx context.Context, target *pgx.Conn) error {
-	rows, err := target.Query(ctx, `SELECT relid, nsp, rel FROM crossfade.relation WHERE state IN ('copied', 'ready')`)
+	rows, err := target.Query(ctx, `SELECT r.relid, r.nsp, r.rel, p.relid IS NOT NULL FROM crossfade.relation r
+		LEFT JOIN crossfade.published p ON p.relid = r.relid WHERE r.state IN ('copied', 'ready')`)
 	if err != nil {
 		return fmt.Errorf("read what was copied: %w", err)
 	}
-	copied := map[uint32]pg.Name{}
+	copied := map[uint32]coveredTable{}
 	var oid uint32
-	var n pg.Name
-	if _, err := pgx.ForEachRow(rows, []any{&oid, &n.Schema, &n.Name}, func() error { copied[oid] = n; return nil }); err != nil {
+	var t coveredTable
+	if _, err := pgx.ForEachRow(rows, []any{&oid, &t.name.Schema, &t.name.Name, &t.followed}, func() error { copied[oid] = t; return nil }); err != nil {
 		return fmt.Errorf("read what was copied: %w", err)
 	}
 	c.set(copied)
@@ -58,9 +67,9 @@ func (e *UncoveredError) Error() string {
 	return strings.Join(list, "; ")
 }
 
-// check asks the source whether every table is copied and published whole, and
-// whether somebody writes behind the triggers' back. It returns an
-// *UncoveredError when not (C20).
+// check asks the source whether every table is copied and, but for unlogged ones, whose
+// changes are in no stream, published whole, and whether somebody writes past the
+// triggers. It returns an *UncoveredError when not (C20).
 func (c *coverage) check(ctx context.Context, source *pgx.Conn) error {
 	return c.look(ctx, source, true)
 }
@@ -79,15 +88,18 @@ func (c *coverage) look(ctx context.Context, source *pgx.Conn, unpublished bool)
 	}
 	var oid uint32
 	var n pg.Name
-	var published, whole bool
+	var unlogged, published, whole bool
 	there := map[uint32]bool{}
-	_, err = pgx.ForEachRow(rows, []any{&oid, &n.Schema, &n.Name, &published, &whole}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &n.Schema, &n.Name, &unlogged, &published, &whole}, func() error {
 		there[oid] = true
 		switch old, ok := copied[oid]; {
 		case !ok:
 			add("table %s was made since the migration began and is not followed: a cutover would lose it", n.Display())
-		case old != n:
-			add("table %s was renamed to %s since the migration began", old.Display(), n.Display())
+		case old.name != n:
+			add("table %s was renamed to %s since the migration began", old.name.Display(), n.Display())
+		case unlogged: // what changes in it is told by another watcher
+		case !old.followed:
+			add("table %s was unlogged when the migration began and is logged now: what is written to it does not reach the target; ALTER TABLE %s SET UNLOGGED takes that back", n.Display(), n)
 		case !published:
 			if unpublished {
 				add("table %s is not in publication %s any more: what is written to it does not reach the target", n.Display(), journal.Publication)
@@ -100,10 +112,15 @@ func (c *coverage) look(ctx context.Context, source *pgx.Conn, unpublished bool)
 	if err != nil {
 		return fmt.Errorf("compare tables and publication: %w", err)
 	}
-	for oid, n := range copied {
+	var gone []string // in an order of their own, so that the same is told in the same words
+	for oid, t := range copied {
 		if !there[oid] {
-			add("table %s was dropped since the migration began, or made anew", n.Display())
+			gone = append(gone, t.name.Display())
 		}
+	}
+	slices.Sort(gone)
+	for _, name := range gone {
+		add("table %s was dropped since the migration began, or made again", name)
 	}
 	works := "s.subenabled"
 	if snapshot.Version(source) >= 120000 { // before, only superusers may read its oid
@@ -128,20 +145,16 @@ func (c *coverage) look(ctx context.Context, source *pgx.Conn, unpublished bool)
 	return nil
 }
 
-// tablesQuery lists the tables with rows of their own, and how the publication
-// $1 has each. Row filters and column lists came with PostgreSQL 15.
+// tablesQuery lists the tables that are copied, as the catalog's model has them, and how
+// the publication $1 has each. Row filters and column lists came with PostgreSQL 15.
 func tablesQuery(conn *pgx.Conn) string {
 	whole := "p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate"
 	if snapshot.Version(conn) >= 150000 {
 		whole += " AND pr.prqual IS NULL AND pr.prattrs IS NULL"
 	}
-	return `SELECT c.oid, n.nspname, c.relname, pr.prrelid IS NOT NULL, coalesce(` + whole + `, false)
-		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+	return `SELECT t.oid, t.nspname, t.relname, t.unlogged, pr.prrelid IS NOT NULL, coalesce(` + whole + `, false)
+		FROM (SELECT c.oid, n.nspname, c.relname, c.relpersistence = 'u' AS unlogged` + catalog.FromTables + `) t
 		LEFT JOIN pg_catalog.pg_publication p ON p.pubname = $1
-		LEFT JOIN pg_catalog.pg_publication_rel pr ON pr.prpubid = p.oid AND pr.prrelid = c.oid
-		WHERE c.relkind = 'r' AND c.relpersistence = 'p'
-		  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'crossfade') AND n.nspname !~ '^pg_'
-		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
-			WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+		LEFT JOIN pg_catalog.pg_publication_rel pr ON pr.prpubid = p.oid AND pr.prrelid = t.oid
 		ORDER BY 2, 3`
 }

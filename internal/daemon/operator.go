@@ -8,6 +8,7 @@ import (
 	"crossfade/internal/control"
 	"crossfade/internal/journal"
 	"crossfade/replicate/verify"
+	"crossfade/schema/catalog"
 )
 
 // Cutover implements control.Daemon.
@@ -64,7 +65,7 @@ func (m *migration) tables() []verify.Table {
 	var out []verify.Table
 	var oids []uint32
 	for _, r := range m.catalog.Relations {
-		if r.Kind != 'r' {
+		if r.Kind != catalog.KindTable || r.Persistence != catalog.Permanent { // what is unlogged is in no stream
 			continue
 		}
 		t := verify.Table{Name: r.Name(), Key: r.Identity}

@@ -82,10 +82,10 @@ func benchOf(t *testing.T, source pg.DSN) *bench {
 	pgtest.Exec(t, b.target, `INSERT INTO crossfade.relation (relid, nsp, rel, state) VALUES (`+
 		pgtest.Value(t, b.source, `SELECT 'public.a'::regclass::oid`)+`, 'public', 'a', 'copied'), (`+
 		pgtest.Value(t, b.source, `SELECT 'public.b'::regclass::oid`)+`, 'public', 'b', 'copied')`)
-	require.NoError(t, b.src.cover.load(ctx, b.target))
 	was, err := publicationOf(ctx, b.source)
 	require.NoError(t, err)
 	require.NoError(t, journal.SetPublished(ctx, b.target, was))
+	require.NoError(t, b.src.cover.load(ctx, b.target))
 	require.NoError(t, journal.Seal(ctx, b.target))
 	return b
 }

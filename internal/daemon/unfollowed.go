@@ -14,6 +14,7 @@ import (
 	"crossfade/replicate/extension"
 	"crossfade/replicate/largeobject"
 	"crossfade/replicate/snapshot"
+	"crossfade/schema/catalog"
 )
 
 // What no stream carries, by its names in the journal.
@@ -204,8 +205,7 @@ func (m *migration) askExtensionRows(ctx context.Context, source, target *pgx.Co
 
 // askUnlogged finds unlogged tables that were written since they were copied.
 func askUnlogged(ctx context.Context, source, target *pgx.Conn) ([]notice, error) {
-	rows, err := source.Query(ctx, `SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relkind = 'r' AND c.relpersistence = 'u' AND n.nspname <> 'information_schema' AND n.nspname <> 'crossfade' AND n.nspname !~ '^pg_'`)
+	rows, err := source.Query(ctx, `SELECT c.oid`+catalog.FromTables+` AND c.relpersistence = 'u'`)
 	if err != nil {
 		return nil, fmt.Errorf("list unlogged tables: %w", err)
 	}

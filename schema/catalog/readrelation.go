@@ -6,6 +6,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// ofNoExtension is a condition on pg_class c: no extension owns it.
+const ofNoExtension = `NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+		WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid
+		AND e.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.deptype = 'e')`
+
+// FromTables reads, as pg_class c with its schema n, the tables that have rows of their
+// own and belong to the application: those of Database.Relations that are no partitioned
+// tables, whatever is written to them. A condition may follow.
+const FromTables = ` FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+	WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND ` + UserSchema + ` AND ` + ofNoExtension
+
 const relationsQuery = `
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, coalesce(a.amname::text, ''),
 	coalesce(pg_catalog.pg_relation_filenode(c.oid), 0), c.relispartition, c.relhassubclass, c.relreplident::text,
@@ -22,9 +33,7 @@ LEFT JOIN (
 ) x ON x.oid = c.oid
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
 	AND (x.oid IS NOT NULL OR ` + UserSchema + `)
-	AND (x.oid IS NOT NULL OR NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
-		WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid
-		AND e.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.deptype = 'e'))
+	AND (x.oid IS NOT NULL OR ` + ofNoExtension + `)
 ORDER BY 2, 3`
 
 func (r *reader) relations(ctx context.Context) error {
