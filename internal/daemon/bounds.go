@@ -13,13 +13,16 @@ const (
 	// fenceTries bounds how often the fence asks for its locks in one pause:
 	// with the default lock timeout of 200 ms a second in all.
 	fenceTries = 5
-	// unattended lets the server end a fence or a decision whose client has gone
-	// silent between two of its statements: they follow each other at once.
+	// unattended lets the server end a pre-lock, a fence or a decision whose client has gone
+	// silent between two of its statements: they follow each other at once, and a pre-lock
+	// is used every prelockBeat.
 	unattended = "SET LOCAL idle_in_transaction_session_timeout = '20s';"
 	// prelockPatience is how long the pre-lock waits for one table: longer than
 	// deadlock_timeout, after which PostgreSQL makes an autovacuum give way. Writers
 	// pass a waiting request of this mode, and the guard lets go for whoever does not.
 	prelockPatience = 3 * time.Second
+	// prelockBeat is how often the session of a pre-lock says something.
+	prelockBeat = 4 * time.Second
 	// decisionLockTimeout bounds each lock of the decision. Only our own
 	// applier writes the target then, a batch at a time.
 	decisionLockTimeout = 2 * time.Second

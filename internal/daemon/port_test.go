@@ -230,6 +230,33 @@ func TestTheGuardLetsThePreLockGoForWhoeverWaits(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// The server ends the pre-lock of a process that says nothing any more, and only of such a one.
+func TestThePreLockOfAStoppedProcessEnds(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	p := b.src.pre
+	p.beat = 100 * time.Millisecond
+	require.NoError(t, b.src.Prelock(context.Background(), 1, func(string) {}))
+	var limit, pid string
+	func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		limit, pid = pgtest.Value(t, p.conn, "SELECT current_setting('idle_in_transaction_session_timeout')"), pgtest.Value(t, p.conn, "SELECT pg_backend_pid()")
+		pgtest.Exec(t, p.conn, "SET LOCAL idle_in_transaction_session_timeout = '1s'")
+	}()
+	require.Equal(t, "20s", limit)
+	sessions := func(more string) bool {
+		return pgtest.Value(t, b.source, "SELECT count(*) FROM pg_stat_activity WHERE pid = "+pid+more) == "1"
+	}
+	require.Eventually(t, func() bool { return sessions(" AND xact_start < clock_timestamp() - interval '2 s'") }, pgtest.Timeout, 20*time.Millisecond)
+	p.mu.Lock()
+	stop, done := p.stop, p.done
+	p.mu.Unlock()
+	stop()
+	<-done
+	require.Eventually(t, func() bool { return !sessions("") }, pgtest.Timeout, 20*time.Millisecond)
+}
+
 func TestTheDecisionOpensTheTargetOnceAndWhole(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

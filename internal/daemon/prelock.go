@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,8 @@ import (
 type prelock struct {
 	dsn   pg.DSN
 	opts  []pg.Option
-	watch *link // where the guard looks for waiters
+	watch *link         // where the guard looks for waiters
+	beat  time.Duration // how often the idle session is used, or 0 for prelockBeat
 
 	mu     sync.Mutex
 	conn   *pgx.Conn               // in a transaction that holds the lock, or nil
@@ -38,7 +40,7 @@ func (p *prelock) take(ctx context.Context, tables []pg.Name, lost func(reason s
 	if err != nil {
 		return err
 	}
-	if _, err := conn.PgConn().Exec(ctx, "BEGIN;"+journal.SetLocalLockTimeout(prelockPatience)).ReadAll(); err != nil {
+	if _, err := conn.PgConn().Exec(ctx, "BEGIN;"+journal.SetLocalLockTimeout(prelockPatience)+unattended).ReadAll(); err != nil {
 		closeNow(conn)
 		return fmt.Errorf("pre-lock tables: %w", err)
 	}
@@ -77,15 +79,20 @@ func (p *prelock) take(ctx context.Context, tables []pg.Name, lost func(reason s
 // errWaitedFor says that an application's session waited for the pre-lock.
 var errWaitedFor = errors.New("an application waits for it")
 
-// guard releases the lock as soon as somebody waits for it.
+// guard releases the lock as soon as somebody waits for it, and shows the server that
+// this process runs: the lock of one that was stopped ends with the transaction.
 func (p *prelock) guard(ctx context.Context, pid int32, done chan struct{}) {
 	defer close(done)
-	tick := time.NewTicker(guardPoll)
+	tick, beat := time.NewTicker(guardPoll), time.NewTicker(cmp.Or(p.beat, prelockBeat))
 	defer tick.Stop()
+	defer beat.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-beat.C:
+			p.touch(ctx)
+			continue
 		case <-tick.C:
 		}
 		who, err := p.waiter(ctx, pid)
@@ -108,6 +115,19 @@ func (p *prelock) guard(ctx context.Context, pid int32, done chan struct{}) {
 		}
 		return
 	}
+}
+
+// touch uses the session that holds the lock, if there is one. What fails is seen when the
+// session is needed.
+func (p *prelock) touch(ctx context.Context) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn == nil || p.taking != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout) // broken off, it would end the session
+	defer cancel()
+	_, _ = p.conn.PgConn().Exec(ctx, "SELECT").ReadAll()
 }
 
 // waiter names an application's session that waits for process pid.
