@@ -1,6 +1,8 @@
 package cutover
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -9,12 +11,14 @@ import (
 // the next, and what the report tells. Run's goroutine owns it.
 type account struct {
 	begun    time.Time
-	closedAt time.Time // the gate was asked to close, in the last attempt
-	openedAt time.Time
+	attempts []attempt // of this request, in their order
 	timeline []instant
+	show     func(Moment) // told of each new entry; may be nil
 	told     map[Note]time.Time
 
 	census    Census
+	look      SessionsReport
+	obstacles []Obstacle // of a dry run: what would refuse the cutover before it is begun
 	lag       Lag
 	tables    int
 	sequences []Sequence
@@ -23,7 +27,7 @@ type account struct {
 	switched  SwitchReport
 
 	unmovable    []string // sessions that cannot be moved, of the last staging
-	closed       []string // those that were disconnected, of all attempts
+	expelled     []string // those that were disconnected, of all attempts
 	disconnected int
 
 	alarm    string
@@ -31,10 +35,27 @@ type account struct {
 	last     *Report  // of the request
 }
 
+// attempt is what is kept of one attempt.
+type attempt struct {
+	number             int
+	closedAt, openedAt time.Time // of the gate; zero where it was not
+	held               Waits     // of the clients while it was closed
+	reason             string    // why it came to nothing
+}
+
+// pause is how long the gate was closed; 0 where it was not, or still is.
+func (t attempt) pause() time.Duration {
+	if t.closedAt.IsZero() || t.openedAt.IsZero() {
+		return 0
+	}
+	return t.openedAt.Sub(t.closedAt)
+}
+
 // instant is an entry of the timeline before its zero is known.
 type instant struct {
 	step, detail string
 	at           time.Time
+	attempt      int
 }
 
 // longestTimeline keeps a request that is repeated for hours from filling memory; the newest entries are dropped.
@@ -52,21 +73,62 @@ func (a *account) note(n Note, repeating bool) bool {
 		return false
 	}
 	a.told[n] = now
+	i := instant{step: n.Step, detail: n.Detail, at: now, attempt: a.number()}
 	if len(a.timeline) < longestTimeline {
-		a.timeline = append(a.timeline, instant{step: n.Step, detail: n.Detail, at: now})
+		a.timeline = append(a.timeline, i)
+	}
+	if a.show != nil {
+		a.show(a.moment(i))
 	}
 	return true
 }
 
+// moment gives an entry its offset.
+func (a *account) moment(i instant) Moment {
+	return Moment{Step: i.step, At: i.at, Attempt: i.attempt, AtMS: millis(i.at.Sub(a.zero())), Detail: i.detail}
+}
+
+// number is that of the last attempt, 0 before the first.
+func (a *account) number() int {
+	if n := len(a.attempts); n > 0 {
+		return a.attempts[n-1].number
+	}
+	return 0
+}
+
+// now is the last attempt; a start recovers in none, and has one that nobody reports.
+func (a *account) now() *attempt {
+	if len(a.attempts) == 0 {
+		return &attempt{}
+	}
+	return &a.attempts[len(a.attempts)-1]
+}
+
+// closed is the last attempt that closed the gate, or the zero attempt.
+func (a *account) closed() attempt {
+	for _, t := range slices.Backward(a.attempts) {
+		if !t.closedAt.IsZero() {
+			return t
+		}
+	}
+	return attempt{}
+}
+
 // observe reads times off the state's changes.
 func (a *account) observe(before, after State, e Event) {
+	if after.Attempt > a.number() && after.Mode != ModeDryRun {
+		a.attempts = append(a.attempts, attempt{number: after.Attempt})
+	}
 	if after.Phase != before.Phase {
 		switch after.Phase {
 		case PhasePause:
-			a.closedAt, a.openedAt = time.Now(), time.Time{}
+			a.now().closedAt = time.Now()
 		case PhaseSurvey, PhaseProve:
 			a.prints = [2]*Fingerprint{}
 		}
+	}
+	if (after.Ending == EndAbort || after.Ending == EndRetry) && after.Reason != "" {
+		a.now().reason = after.Reason
 	}
 	switch e := e.(type) {
 	case Done:
@@ -84,32 +146,24 @@ func (a *account) observe(before, after State, e Event) {
 }
 
 func (a *account) opened(before State, gen uint64) {
-	if gen == before.Gen && !a.closedAt.IsZero() && a.openedAt.IsZero() {
-		a.openedAt = time.Now()
+	if t := a.now(); gen == before.Gen && !t.closedAt.IsZero() && t.openedAt.IsZero() {
+		t.openedAt = time.Now()
 	}
-}
-
-// pause is how long the gate was closed, in the last attempt that closed it.
-func (a *account) pause() time.Duration {
-	if a.closedAt.IsZero() || a.openedAt.IsZero() {
-		return 0
-	}
-	return a.openedAt.Sub(a.closedAt)
 }
 
 // zero is what the offsets of the timeline count from.
 func (a *account) zero() time.Time {
-	if a.closedAt.IsZero() {
-		return a.begun
+	if t := a.closed(); !t.closedAt.IsZero() {
+		return t.closedAt
 	}
-	return a.closedAt
+	return a.begun
 }
 
 // times gives the timeline its offsets.
 func (a *account) times() []Moment {
 	out := make([]Moment, 0, len(a.timeline))
 	for _, t := range a.timeline {
-		out = append(out, Moment{Step: t.step, AtMS: millis(t.at.Sub(a.zero())), Detail: t.detail})
+		out = append(out, a.moment(t))
 	}
 	return out
 }
@@ -117,16 +171,34 @@ func (a *account) times() []Moment {
 // millis is a duration as the reports have it: to the microsecond.
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// blockers says what a dry run has found.
+// blockers says why the cutover that a dry run stands for would come to nothing.
 func (a *account) blockers(s State) []string {
-	found := append([]string(nil), a.findings...)
+	var found []string
+	for _, o := range a.obstacles {
+		found = append(found, o.Detail)
+	}
+	for _, f := range a.findings {
+		if !slices.ContainsFunc(a.obstacles, func(o Obstacle) bool { return strings.Contains(f, o.Detail) }) {
+			found = append(found, f)
+		}
+	}
 	if p := a.prints; p[0] != nil && p[1] != nil && p[0].Sum != p[1].Sum {
 		found = append(found, "the catalogs of source and target differ: "+differences(s.Direction, *p[0], *p[1]))
 	}
-	if a.lag.Bytes > s.Limits.MaxLagBytes {
-		found = append(found, "the stream is behind by more than --max-lag")
+	if why := s.lags(); why != "" {
+		found = append(found, why)
+	}
+	stay := a.look.Red
+	if s.Unmovable != UnmovableWait {
+		stay = a.unmoved()
+	}
+	if n := len(stay); n > 0 && s.Unmovable != UnmovableDisconnect {
+		found = append(found, fmt.Sprintf("%d sessions cannot be moved (see --unmovable): %s", n, joined(stay[:min(n, mostNamed)])))
 	}
 	return found
 }
+
+// unmoved are the sessions that a look has found to be unmovable at present.
+func (a *account) unmoved() []string { return slices.Concat(a.look.Red, a.look.Holding) }
 
 func joined(list []string) string { return strings.Join(list, "; ") }

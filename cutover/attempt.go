@@ -1,6 +1,9 @@
 package cutover
 
-import "strconv"
+import (
+	"strconv"
+	"time"
+)
 
 // complete goes on from a phase of which every call has ended well.
 func (t *transition) complete() {
@@ -82,12 +85,26 @@ func (t *transition) surveyed() {
 	case t.Mode == ModeRehearse && t.Bypass > 0 && !t.AllowBypass:
 		t.unwind(EndAbort, strconv.Itoa(t.Bypass)+" sessions write past the proxy and a rehearsal would make them fail: "+
 			"move them behind the proxy, or use --allow-bypass")
-	case t.LagBytes > t.Limits.MaxLagBytes:
-		t.retry("the stream is " + strconv.FormatInt(t.LagBytes, 10) + " bytes behind (at most " +
-			strconv.FormatInt(t.Limits.MaxLagBytes, 10) + ")")
+	case t.lags() != "":
+		t.retry(t.lags())
 	default:
 		t.next()
 	}
+}
+
+// lags says that the stream is too far behind for the gate to be closed, "" where it is not: what it has to catch up
+// with is a part of the pause.
+func (s State) lags() string {
+	const wait = ": wait until crossfade status shows less lag"
+	switch {
+	case s.LagBytes > s.Limits.MaxLagBytes:
+		return "the stream is " + strconv.FormatInt(s.LagBytes, 10) + " bytes behind, at most " + strconv.FormatInt(s.Limits.MaxLagBytes, 10) +
+			" are caught up with in a pause" + wait
+	case s.LagDelay > lagDelayMost:
+		return "the stream is " + s.LagDelay.Round(time.Millisecond).String() + " behind, at most " + lagDelayMost.String() +
+			" are caught up with in a pause" + wait
+	}
+	return ""
 }
 
 // proved judges what was found behind the fence.
@@ -143,7 +160,7 @@ func (t *transition) failed(e Failed) {
 			return
 		}
 		t.unlocked(e, why)
-	case PhasePrelock, PhaseFence, PhasePause, PhaseStage:
+	case PhasePrelock, PhaseFence, PhasePause, PhaseStage, PhaseRehearse:
 		t.unlocked(e, why)
 	case PhaseMarker:
 		if e.Class == ClassTimeout { // the stream was slower than it looked

@@ -32,6 +32,7 @@ const (
 	retryMost       = 5 * time.Second        // and its ceiling: a database that is away comes back in seconds
 	attemptFirst    = time.Second            // first back-off between attempts: lets the transaction that was in the way end
 	attemptMost     = 15 * time.Second       // and its ceiling
+	lagDelayMost    = 5 * time.Second        // well below markerBound; heartbeats come every second
 	maxTries        = 8                      // where the counter of failures stops: the back-off has reached its ceiling
 	defaultDrain    = 2 * time.Second
 	defaultPause    = 10 * time.Second

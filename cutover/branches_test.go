@@ -52,6 +52,9 @@ func branches(n node) []branch {
 	if !s.Stopping {
 		add(n.w, Stopped{}, "stop")
 	}
+	if s.Request != 0 {
+		add(n.w, Withdrawn{ID: s.Request}, "withdrawn")
+	}
 	return out
 }
 
@@ -61,7 +64,7 @@ func otherAnswers(s State, o Op) []Event {
 	case OpCensus:
 		return []Event{CensusTaken{Gen: s.Gen, Bypass: 1}}
 	case OpLag:
-		return []Event{LagRead{Gen: s.Gen, Bytes: small.MaxLagBytes + 1}}
+		return []Event{LagRead{Gen: s.Gen, Bytes: small.MaxLagBytes + 1}, LagRead{Gen: s.Gen, Delay: lagDelayMost + 1}}
 	case OpFingerprintTarget:
 		return []Event{Fingerprinted{Gen: s.Gen, Side: SideTarget, Sum: "b"}}
 	case OpTake:
@@ -88,7 +91,7 @@ func failures(n node, o Op, add func(world, Event, string)) {
 	}
 
 	switch o {
-	case OpPrelockSource, OpPrelockTarget, OpFence:
+	case OpPrelockSource, OpPrelockTarget, OpFence, OpRehearseDecision:
 		add(n.w, fail(ClassLockTimeout), o.String()+" lock timeout")
 	case OpStage:
 		add(n.w, fail(ClassHeld), "sessions held")

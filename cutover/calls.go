@@ -3,6 +3,7 @@ package cutover
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"crossfade/internal/failpoint"
 )
@@ -51,7 +52,7 @@ func (c *Coordinator) portCall(e Call) func(context.Context) outcome {
 	switch e.Op {
 	case OpTake, OpClaim:
 		return c.journalCall(e)
-	case OpStage, OpPause, OpRestage, OpResume, OpSwitch, OpDiscardStaged:
+	case OpStage, OpPause, OpRestage, OpResume, OpSwitch, OpDiscardStaged, OpLook:
 		return c.trafficCall(e)
 	case OpCensus, OpSequences, OpPrepareFence, OpPrelockSource, OpReleaseSource, OpExpel, OpFence, OpUnfence, OpFingerprintSource:
 		return c.sourceCall(e, p.Source)
@@ -79,6 +80,14 @@ func (c *Coordinator) journalCall(e Call) func(context.Context) outcome {
 	}
 }
 
+// heldDetail adds to a detail how long clients were held, where any were.
+func heldDetail(what string, w Waits) string {
+	if w.Sessions == 0 {
+		return what
+	}
+	return fmt.Sprintf("%s, %d sessions were held, at most %v", what, w.Sessions, w.Max.Round(time.Millisecond))
+}
+
 // staged stages, before or in the pause.
 func staged(ctx context.Context, e Call, t Traffic) outcome {
 	var r StageReport
@@ -99,7 +108,7 @@ func staged(ctx context.Context, e Call, t Traffic) outcome {
 	out.keep = func(a *account) {
 		if a.unmovable = r.Unmovable; r.Disconnected > 0 {
 			a.disconnected += r.Disconnected
-			a.closed = append(a.closed, r.Unmovable...)
+			a.expelled = append(a.expelled, r.Unmovable...)
 		}
 	}
 	return out
@@ -114,14 +123,24 @@ func (c *Coordinator) trafficCall(e Call) func(context.Context) outcome {
 		case OpPause:
 			r, err := t.Pause(ctx, e.Epoch, e.Drain)
 			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions held", r.Sessions), err)
+		case OpLook:
+			r, err := t.Look(ctx)
+			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions", r.Sessions), err)
+			out.keep = func(a *account) { a.look = r }
+			return out
 		case OpResume:
-			return plain(ctx, e.Op, e.Gen, "gate open", t.Resume(ctx, e.Epoch))
+			r, err := t.Resume(ctx, e.Epoch)
+			out := plain(ctx, e.Op, e.Gen, heldDetail("gate open", r.Held), err)
+			if err == nil {
+				out.keep = func(a *account) { a.now().held = r.Held }
+			}
+			return out
 		case OpSwitch:
 			r, err := t.Switch(ctx, e.Epoch, e.To)
 			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("gate open to the %s, %d sessions moved", e.To, r.Held.Sessions), err)
 			if err == nil {
 				failpoint.Here(PointSwitched)
-				out.keep = func(a *account) { a.switched = r }
+				out.keep = func(a *account) { a.switched, a.now().held = r, r.Held }
 			}
 			return out
 		default:

@@ -26,8 +26,9 @@ type Config struct {
 	// Reverse is nil while there is no reverse stream: then there is no way back, and plan and report say so.
 	Reverse *Ports
 	Limits  Limits
-	// Blocked is asked when a request arrives; what it returns refuses it. Nil blocks nothing. It must not block itself.
-	Blocked func(Direction) string
+	// Blocked is asked when a request arrives that the step allows; what it returns refuses it. Nil blocks nothing. It must
+	// not block itself.
+	Blocked func(Direction) []Obstacle
 	// Nonce makes the nonce of a marker. Nil makes random ones.
 	Nonce func() string
 	Log   zerolog.Logger

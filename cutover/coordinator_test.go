@@ -197,7 +197,7 @@ func TestASecondRequestIsRefused(t *testing.T) {
 		_, err := b.c.Cutover(b.t.Context(), Options{})
 		refused := &RefusedError{}
 		require.ErrorAs(b.t, err, &refused)
-		require.Contains(b.t, refused.Reason, "under way")
+		require.Contains(b.t, refused.Error(), "under way")
 		close(release)
 		a := <-first
 		require.NoError(b.t, a.err)

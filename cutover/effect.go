@@ -67,8 +67,8 @@ type (
 
 	// Refuse ends a request that was not begun.
 	Refuse struct {
-		ID     uint64
-		Reason string
+		ID uint64
+		Obstacle
 	}
 )
 

@@ -3,6 +3,7 @@ package cutover
 import (
 	"context"
 	"errors"
+	"strings"
 )
 
 // Errors that ports return, wrapped, where the machine must know more than that a call failed. Any other error means
@@ -35,10 +36,26 @@ var (
 	ErrStopped = errors.New("the coordinator is not running")
 )
 
-// RefusedError says why a request was not begun. Nothing was changed.
-type RefusedError struct{ Reason string }
+// Obstacle is one reason why a request is not begun: a stable code, what is wrong, and what to do about it.
+type Obstacle struct{ Code, Detail, Remedy string }
 
-func (e *RefusedError) Error() string { return "refused: " + e.Reason }
+// RefusedError says why a request was not begun. Nothing was changed.
+type RefusedError struct{ Obstacles []Obstacle } // never empty
+
+func (e *RefusedError) Error() string {
+	details := make([]string, 0, len(e.Obstacles))
+	for _, o := range e.Obstacles {
+		details = append(details, o.Detail)
+	}
+	return "refused: " + strings.Join(details, "; ")
+}
+
+// codeUsage is the code of an obstacle that is the request itself.
+const codeUsage = "usage"
+
+func misused(reason string) error {
+	return &RefusedError{Obstacles: []Obstacle{{Code: codeUsage, Detail: reason, Remedy: "see crossfade cutover --help"}}}
+}
 
 // classify says what the machine may conclude from an error. callCtx is the call's own context, which its bound ends.
 func classify(callCtx context.Context, err error) Class {

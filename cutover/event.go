@@ -1,5 +1,7 @@
 package cutover
 
+import "time"
+
 // Event is what happens to the machine. The set is closed.
 type Event interface{ event() }
 
@@ -60,6 +62,13 @@ type (
 	// Stopped says that the coordinator is to end.
 	Stopped struct{}
 
+	// Withdrawn says that whoever asked wants the request no more. It is answered when the attempt has been undone, or as
+	// the decision says where that may have been taken.
+	Withdrawn struct {
+		ID     uint64
+		Reason string
+	}
+
 	// TimerFired ends a timer.
 	TimerFired struct {
 		Timer Timer
@@ -111,6 +120,7 @@ type (
 	LagRead struct {
 		Gen    uint64
 		Bytes  int64
+		Delay  time.Duration
 		Detail string
 	}
 
@@ -135,6 +145,7 @@ func (Started) event()       {}
 func (Requested) event()     {}
 func (Advanced) event()      {}
 func (Stopped) event()       {}
+func (Withdrawn) event()     {}
 func (TimerFired) event()    {}
 func (LockLost) event()      {}
 func (LockWanted) event()    {}

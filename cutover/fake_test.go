@@ -22,6 +22,8 @@ type fake struct {
 	prints [2]Fingerprint
 	census Census
 	lag    Lag
+	look   SessionsReport
+	held   Waits // in a pause that came to nothing
 	broken string
 
 	policies  []StagePolicy // of each Stage
@@ -144,13 +146,17 @@ func (f *fake) Restage(ctx context.Context, _ int64) (StageReport, error) {
 	return StageReport{Sessions: 1, Unmovable: f.unmovable, Disconnected: closed}, f.do(ctx, "restage", nil)
 }
 
-func (f *fake) Resume(ctx context.Context, _ int64) error {
-	return f.do(ctx, "resume", func(w *world) error { w.gate = w.direction.Closing(); return nil })
+func (f *fake) Resume(ctx context.Context, _ int64) (ResumeReport, error) {
+	return ResumeReport{Held: f.held}, f.do(ctx, "resume", func(w *world) error { w.gate = w.direction.Closing(); return nil })
 }
 
 func (f *fake) Switch(ctx context.Context, _ int64, to Side) (SwitchReport, error) {
 	return SwitchReport{Held: Waits{Sessions: 2, P50: time.Millisecond, P99: 3 * time.Millisecond, Max: 4 * time.Millisecond}},
 		f.do(ctx, "switch", func(w *world) error { w.gate = to; return nil })
+}
+
+func (f *fake) Look(ctx context.Context) (SessionsReport, error) {
+	return f.look, f.do(ctx, "look", nil)
 }
 
 func (f *fake) Discard(ctx context.Context) error { return f.do(ctx, "discard", nil) }

@@ -56,4 +56,4 @@ func (e Alarm) String() string      { return "alarm " + e.Detail }
 func (e Answer) String() string {
 	return strings.TrimSpace(fmt.Sprintf("answer %s %s", e.Outcome, e.Reason))
 }
-func (e Refuse) String() string { return "refuse " + e.Reason }
+func (e Refuse) String() string { return "refuse " + e.Detail }

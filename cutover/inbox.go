@@ -7,6 +7,7 @@ type message struct {
 	event Event
 	keep  func(*account) // stores what a call gave beside its event; called only if the call is not late
 	reply chan answer    // of a request
+	show  func(Moment)   // of a request
 	yield chan error     // of a LockWanted
 	call  *liveCall      // the call that has ended
 }

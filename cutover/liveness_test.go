@@ -71,11 +71,14 @@ func (k *walker) waysOut(n node) error {
 	if err != nil {
 		return fmt.Errorf("with everything working: %w", err)
 	}
-	if end, err = k.abort(n); err != nil {
-		return fmt.Errorf("told to stop: %w", err)
-	}
-	if end.s.Epoch == n.s.Epoch && n.s.Phase.abortable() && end.s.Step == Decided {
-		return fmt.Errorf("told to stop in phase %v: decided nevertheless", n.s.Phase)
+	for what, e := range map[string]Event{"told to stop": Stopped{}, "withdrawn": Withdrawn{ID: max(n.s.Request, 1)}} {
+		if end, err = k.abort(n, e, what); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		ends := n.s.Phase.abortable() && (n.s.Request != 0 || e == Stopped{})
+		if end.s.Epoch == n.s.Epoch && ends && end.s.Step == Decided {
+			return fmt.Errorf("%s in phase %v: decided nevertheless", what, n.s.Phase)
+		}
 	}
 	for _, applied := range []bool{false, true} {
 		w := n.w
@@ -96,9 +99,9 @@ func (k *walker) waysOut(n node) error {
 	return nil
 }
 
-// abort tells the machine to stop and lets it.
-func (k *walker) abort(n node) (node, error) {
-	next, _ := k.take(n, n.w, Stopped{}, "stop")
+// abort tells the machine to stop, or that nobody wants the attempt any more, and lets it.
+func (k *walker) abort(n node, e Event, what string) (node, error) {
+	next, _ := k.take(n, n.w, e, what)
 	if k.err != nil {
 		return next, k.err
 	}

@@ -39,6 +39,7 @@ const (
 	OpContinue
 	OpDiscardStaged
 	OpYieldTarget
+	OpLook
 	opCount
 )
 
@@ -51,7 +52,7 @@ var opNames = [opCount]string{
 	OpDecide: "decide", OpDecision: "decision", OpReject: "reject", OpSwitch: "switch", OpComplete: "complete",
 	OpStartVerification: "start_verification", OpUnfence: "unfence", OpResume: "resume",
 	OpReleaseSource: "release_source", OpReleaseTarget: "release_target", OpContinue: "continue",
-	OpDiscardStaged: "discard_staged", OpYieldTarget: "yield_target",
+	OpDiscardStaged: "discard_staged", OpYieldTarget: "yield_target", OpLook: "look",
 }
 
 func (o Op) String() string {

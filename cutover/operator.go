@@ -14,6 +14,9 @@ type Options struct {
 	AllowBypass bool      // rehearse although writers bypass the proxy
 	Unmovable   Unmovable // empty is UnmovableAbort
 	Limits      Limits
+	// Show, if set, is called with each entry of the timeline as it is made, by the goroutine of Run: it must not block.
+	// AtMS is that of the moment, and becomes another one should the gate be closed later.
+	Show func(Moment)
 }
 
 // answer ends a request.
@@ -23,8 +26,9 @@ type answer struct {
 }
 
 // Cutover asks for a cutover, a rehearsal or a dry run and waits for its end. A *RefusedError says that nothing was begun.
-// The request goes on when ctx ends before it does: then the error is ErrUndecided, and status says what becomes of it.
-// It may be called from any goroutine.
+// The end of ctx withdraws the request, with ctx's cause as the reason: before the decision the attempt is undone, and from
+// there on it goes on. Either way Cutover waits for the end, and the report says what became of it. It may be called from
+// any goroutine.
 func (c *Coordinator) Cutover(ctx context.Context, o Options) (Report, error) {
 	if o.Direction == "" {
 		o.Direction = Forward
@@ -35,16 +39,37 @@ func (c *Coordinator) Cutover(ctx context.Context, o Options) (Report, error) {
 	e := Requested{ID: c.ids.Add(1), Direction: o.Direction, Limits: o.Limits.or(c.cfg.Limits), AllowBypass: o.AllowBypass, Unmovable: o.Unmovable}
 	switch {
 	case o.DryRun && o.Rehearse:
-		return Report{}, &RefusedError{Reason: "a dry run cannot be a rehearsal"}
+		return Report{}, misused("a dry run cannot be a rehearsal")
 	case o.DryRun:
 		e.Mode = ModeDryRun
 	case o.Rehearse:
 		e.Mode = ModeRehearse
 	}
 	if err := errors.Join(e.Limits.Validate(), e.Unmovable.Validate()); err != nil {
-		return Report{}, &RefusedError{Reason: err.Error()}
+		return Report{}, misused(err.Error())
 	}
-	return c.request(ctx, e)
+	reply := make(chan answer, 1)
+	c.inbox.post(message{event: e, reply: reply, show: o.Show})
+	left := ctx.Done()
+	for {
+		select {
+		case a := <-reply:
+			return a.report, a.err
+		case <-left:
+			left = nil
+			c.inbox.post(message{event: Withdrawn{ID: e.ID, Reason: withdrawal(ctx)}})
+		case <-c.ended:
+			return c.lastWord(reply)
+		}
+	}
+}
+
+// withdrawal says why a request is wanted no more.
+func withdrawal(ctx context.Context) string {
+	if cause := context.Cause(ctx); cause != ctx.Err() {
+		return cause.Error()
+	}
+	return "withdrawn by whoever asked for it"
 }
 
 // Plan is a cutover's dry run: nothing is changed.
@@ -87,12 +112,17 @@ func (c *Coordinator) request(ctx context.Context, e Event) (Report, error) {
 	case <-ctx.Done():
 		return Report{Incomplete: true}, fmt.Errorf("%w (%w)", ErrUndecided, ctx.Err())
 	case <-c.ended:
-		select {
-		case a := <-reply:
-			return a.report, a.err
-		default:
-			return Report{}, ErrStopped
-		}
+		return c.lastWord(reply)
+	}
+}
+
+// lastWord is the answer to a request of a coordinator that has ended.
+func (c *Coordinator) lastWord(reply <-chan answer) (Report, error) {
+	select {
+	case a := <-reply:
+		return a.report, a.err
+	default:
+		return Report{}, ErrStopped
 	}
 }
 
@@ -100,16 +130,15 @@ func (c *Coordinator) request(ctx context.Context, e Event) (Report, error) {
 func (c *Coordinator) admit(m message) bool {
 	switch e := m.event.(type) {
 	case Requested:
-		if c.cfg.Blocked != nil {
-			if why := c.cfg.Blocked(e.Direction); why != "" {
-				m.reply <- answer{err: &RefusedError{Reason: why}}
+		if c.state.refuseCutover(e.Direction) == nil { // the phase is reason enough
+			found := c.blocked(e.Direction)
+			if len(found) > 0 && e.Mode != ModeDryRun { // which tells everything else as well
+				m.reply <- answer{err: &RefusedError{Obstacles: found}}
 				return false
 			}
-		}
-		if c.state.refuseCutover(e.Direction) == "" {
 			last := c.account.last
 			c.account = newAccount()
-			c.account.last = last
+			c.account.last, c.account.show, c.account.obstacles = last, m.show, found
 		}
 		c.replies[e.ID] = m.reply
 	case Advanced:
@@ -118,11 +147,18 @@ func (c *Coordinator) admit(m message) bool {
 	return true
 }
 
+func (c *Coordinator) blocked(d Direction) []Obstacle {
+	if c.cfg.Blocked == nil {
+		return nil
+	}
+	return c.cfg.Blocked(d)
+}
+
 func (c *Coordinator) answer(e Answer) {
 	var r Report
 	switch e.Outcome {
 	case OutcomePlanned:
-		r = c.plan()
+		c.account.show, r = nil, c.plan()
 		if e.Reason != "" {
 			c.reply(e.ID, answer{report: r, err: fmt.Errorf("survey: %s", e.Reason)})
 			return
@@ -133,6 +169,7 @@ func (c *Coordinator) answer(e Answer) {
 		r = c.report(e.Outcome, e.Reason)
 		c.account.last = &r
 	}
+	c.account.show = nil // what goes on in the background is no step of the request
 	c.reply(e.ID, answer{report: r})
 }
 

@@ -36,7 +36,7 @@ func (c *Coordinator) perform(effect Effect) {
 	case Answer:
 		c.answer(e)
 	case Refuse:
-		c.reply(e.ID, answer{err: &RefusedError{Reason: e.Reason}})
+		c.reply(e.ID, answer{err: &RefusedError{Obstacles: []Obstacle{e.Obstacle}}})
 	}
 }
 
@@ -70,7 +70,7 @@ func laneOf(o Op) lane {
 	switch o {
 	case OpTake, OpClaim, OpRecord:
 		return laneJournal
-	case OpStage, OpPause, OpRestage, OpResume, OpSwitch, OpDiscardStaged:
+	case OpStage, OpPause, OpRestage, OpResume, OpSwitch, OpDiscardStaged, OpLook:
 		return laneTraffic
 	case OpPrelockSource, OpReleaseSource, OpExpel, OpFence, OpUnfence:
 		return laneSource

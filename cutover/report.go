@@ -1,38 +1,63 @@
 package cutover
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Report is what `crossfade cutover --json` prints.
 type Report struct {
-	Outcome      Outcome    `json:"outcome"`
-	Reason       string     `json:"reason"` // why it was aborted, or what blocks a plan; else empty
-	Epoch        int64      `json:"epoch"`
-	PauseMS      float64    `json:"pause_ms"` // gate closed to gate open, in the last attempt that closed it
-	Held         HeldReport `json:"held"`
-	ClientErrors int        `json:"client_errors"`
-	Disconnected int        `json:"disconnected"`        // sessions that were closed because they could not be moved
-	Unmovable    []string   `json:"unmovable,omitempty"` // those, and in a rehearsal those that would be, each with its reason
-	Tables       int        `json:"tables"`
-	Sequences    int        `json:"sequences"`
-	Timeline     []Moment   `json:"timeline"` // of a dry run: the steps to come
+	Outcome      Outcome
+	Reason       string // why it was aborted, or what blocks a plan; else empty
+	Epoch        int64
+	PauseMS      float64    // gate closed to gate open, in the last attempt that closed it
+	Held         HeldReport // in the last attempt that closed the gate
+	ClientErrors int
+	Disconnected int      // sessions that were closed because they could not be moved
+	Unmovable    []string // those, and in a rehearsal those that would be, each with its reason
+	Tables       int
+	Sequences    int
+	Attempts     []AttemptReport // all of them, those too that came to nothing
+	Timeline     []Moment        // of a dry run: the steps to come
+	// Of a dry run: what would refuse the cutover before it is begun, the longest open transactions, the sessions that bypass
+	// the proxy, and how long the gate would be closed once the last transaction has ended.
+	Blockers     []Obstacle
+	Transactions []string
+	Bypass       []string
+	EstimateMS   float64
 	// Incomplete says that the request has no outcome yet: something was changed and is not undone.
-	Incomplete bool     `json:"incomplete,omitempty"`
-	Notes      []string `json:"notes,omitempty"`
+	Incomplete bool
+	Notes      []string
+}
+
+// AttemptReport is one attempt of a request.
+type AttemptReport struct {
+	Attempt  int
+	ClosedAt time.Time // when the gate was asked to close; zero where it never was: then nobody was held
+	PauseMS  float64   // gate closed to gate open; 0 while it is closed
+	Held     HeldReport
+	Reason   string // why it came to nothing; empty for the one that has not
+}
+
+func heldReport(w Waits) HeldReport {
+	return HeldReport{Sessions: w.Sessions, P50MS: millis(w.P50), P99MS: millis(w.P99), MaxMS: millis(w.Max)}
 }
 
 // HeldReport says how long sessions were held: from the first byte held to the first byte forwarded to the new server.
 type HeldReport struct {
-	Sessions int     `json:"sessions"`
-	P50MS    float64 `json:"p50_ms"`
-	P99MS    float64 `json:"p99_ms"`
-	MaxMS    float64 `json:"max_ms"`
+	Sessions int
+	P50MS    float64
+	P99MS    float64
+	MaxMS    float64
 }
 
 // Moment is one entry of the timeline.
 type Moment struct {
-	Step   string  `json:"step"`
-	AtMS   float64 `json:"at_ms"` // since the gate was asked to close; before that negative; where it never was: since the request
-	Detail string  `json:"detail"`
+	Step    string
+	At      time.Time // by the wall clock; zero for a step to come
+	Attempt int       // from 1; 0 outside of an attempt
+	AtMS    float64   // since the gate was asked to close in the last attempt that did; before that negative; where it never was: since the request
+	Detail  string
 }
 
 // mostNamed is how many sessions a line names; the report's list has them all.
@@ -44,12 +69,14 @@ const NoWayBack = "there is no way back: after the switch nothing flows from the
 // report tells what has become of a request.
 func (c *Coordinator) report(o Outcome, reason string) Report {
 	a := c.account
-	w := a.switched.Held
+	last := a.closed()
 	r := Report{
-		Outcome: o, Reason: reason, Epoch: c.state.Epoch, PauseMS: millis(a.pause()),
-		Held:         HeldReport{Sessions: w.Sessions, P50MS: millis(w.P50), P99MS: millis(w.P99), MaxMS: millis(w.Max)},
+		Outcome: o, Reason: reason, Epoch: c.state.Epoch, PauseMS: millis(last.pause()), Held: heldReport(last.held),
 		ClientErrors: a.switched.ClientErrors, Tables: a.tables, Sequences: len(a.sequences),
-		Timeline: a.times(), Incomplete: o == "", Notes: c.notes(o), Disconnected: a.disconnected, Unmovable: a.closed,
+		Timeline: a.times(), Incomplete: o == "", Notes: c.notes(o), Disconnected: a.disconnected, Unmovable: a.expelled,
+	}
+	for _, t := range a.attempts {
+		r.Attempts = append(r.Attempts, AttemptReport{Attempt: t.number, ClosedAt: t.closedAt, PauseMS: millis(t.pause()), Held: heldReport(t.held), Reason: t.reason})
 	}
 	if len(r.Unmovable) == 0 {
 		r.Unmovable = a.unmovable
@@ -63,12 +90,11 @@ func (c *Coordinator) notes(o Outcome) []string {
 		notes = append(notes, NoWayBack)
 	}
 	if n := len(c.account.census.Bypass); n > 0 {
-		w := c.account.census.Bypass[0]
-		notes = append(notes, fmt.Sprintf("%d sessions bypass the proxy and meet the fence, one of them pid %d (user %s, application %q)", n, w.PID, w.User, w.Application))
+		notes = append(notes, fmt.Sprintf("%d sessions bypass the proxy and meet the fence, one of them %v", n, c.account.census.Bypass[0]))
 	}
 	if n := c.account.disconnected; n > 0 {
 		notes = append(notes, fmt.Sprintf("%d sessions could not be moved and were DISCONNECTED with 57P01, as --unmovable=disconnect asks: %s",
-			n, joined(c.account.closed[:min(len(c.account.closed), mostNamed)])))
+			n, joined(c.account.expelled[:min(len(c.account.expelled), mostNamed)])))
 	} else if n := len(c.account.unmovable); n > 0 && o == OutcomeRehearsed {
 		notes = append(notes, fmt.Sprintf("%d sessions would be disconnected by a cutover with --unmovable=disconnect: %s",
 			n, joined(c.account.unmovable[:min(n, mostNamed)])))
@@ -79,11 +105,15 @@ func (c *Coordinator) notes(o Outcome) []string {
 	return notes
 }
 
-// plan tells what a cutover would do: the steps of the protocol with the bound of each.
+// plan tells what a cutover would do: the steps of the protocol with the bound of each, and what it would meet.
 func (c *Coordinator) plan() Report {
 	a := c.account
-	blockers := a.blockers(c.state)
-	r := c.report(OutcomePlanned, joined(blockers))
+	r := c.report(OutcomePlanned, joined(a.blockers(c.state)))
+	r.Blockers, r.Unmovable, r.Transactions = a.obstacles, a.unmoved(), a.census.Transactions
+	r.EstimateMS = millis(a.estimate())
+	for _, w := range a.census.Bypass {
+		r.Bypass = append(r.Bypass, w.String())
+	}
 	r.Timeline = r.Timeline[:0]
 	for _, st := range protocol {
 		calls := st.calls
@@ -100,6 +130,6 @@ func (c *Coordinator) plan() Report {
 		})
 		r.Timeline = append(r.Timeline, Moment{Step: st.phase.String(), Detail: fmt.Sprintf("%v, at most %v", calls, phaseBound(st.phase, longest, c.state.Limits))})
 	}
-	r.Notes = append(r.Notes, fmt.Sprintf("the stream is %d bytes behind", a.lag.Bytes))
+	r.Notes = append(r.Notes, fmt.Sprintf("the stream is %d bytes behind", a.lag.Bytes), a.forecast(c.state.Limits))
 	return r
 }

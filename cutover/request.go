@@ -1,31 +1,46 @@
 package cutover
 
-// refuseCutover says why a cutover in a direction would not be tried now; empty if it would.
-func (s State) refuseCutover(d Direction) string {
+import "strconv"
+
+// codeNotReady is the code of an obstacle that is the step itself.
+const codeNotReady = "not_ready"
+
+func notReady(detail, remedy string) *Obstacle {
+	return &Obstacle{Code: codeNotReady, Detail: detail, Remedy: remedy}
+}
+
+// refuseCutover says why a cutover in a direction would not be tried now; nil if it would.
+func (s State) refuseCutover(d Direction) *Obstacle {
 	switch {
 	case s.Stopping:
-		return "crossfade is being stopped"
-	case s.Phase == PhaseStart || s.Phase.unwinding():
-		return "an earlier attempt is being undone: waiting for " + s.Waiting()
-	case s.Phase == PhaseComplete:
-		return "a switch has just been made: waiting for " + s.Waiting()
-	case s.Phase != PhaseRest:
-		return "an attempt is under way (step " + string(s.Step) + ")"
-	case s.Step == Copying || s.Step == CatchingUp:
-		return "the copy has not ended yet (step " + string(s.Step) + "): wait until status says following"
+		return notReady("crossfade run is being stopped", "start it again, then ask again")
+	case !s.Settled:
+		return notReady("crossfade run has just been started and waits for "+s.Waiting(), "wait: crossfade status shows the phase")
+	case s.Phase.unwinding():
+		return notReady("an earlier attempt is being undone: waiting for "+s.Waiting(), "wait until crossfade status says "+string(Following))
 	case s.Step == Finished:
-		return "the migration is finished"
-	case d.Closing() != s.Active():
-		return "the " + string(s.Active()) + " is active already"
+		return notReady("the migration is finished", "nothing is left to do: point the applications at the target")
+	case (s.Phase == PhaseRest || s.Phase == PhaseComplete) && d.Closing() != s.Active():
+		return notReady("the "+string(s.Active())+" is active already (epoch "+strconv.FormatInt(s.Epoch, 10)+")",
+			"nothing is left to switch: crossfade status shows the comparison of both sides, crossfade finish ends the migration")
+	case s.Phase == PhaseComplete:
+		return notReady("a switch has just been made: waiting for "+s.Waiting(), "wait: crossfade status shows the phase")
+	case s.Phase == PhaseAdvance:
+		return notReady("step "+string(s.Recording)+" is being recorded on the source", "ask again in a moment")
+	case s.Phase != PhaseRest:
+		return notReady("an attempt is under way (step "+string(s.Step)+", epoch "+strconv.FormatInt(s.Epoch, 10)+")",
+			"wait for its end, or take it back with crossfade cutover --cancel")
+	case s.Step == Copying || s.Step == CatchingUp:
+		return notReady("the copy has not ended yet (step "+string(s.Step)+")", "wait until crossfade status says "+string(Following))
 	case d == Reverse && !s.WayBack:
-		return "there is no way back: no reverse stream was set up"
+		return notReady("there is no way back: no reverse stream was set up", "keep the target: crossfade finish ends the migration")
 	}
-	return ""
+	return nil
 }
 
 func (t *transition) requested(e Requested) {
-	if why := t.refuseCutover(e.Direction); why != "" {
-		t.emit(Refuse{ID: e.ID, Reason: why})
+	if why := t.refuseCutover(e.Direction); why != nil {
+		t.emit(Refuse{ID: e.ID, Obstacle: *why})
 		return
 	}
 	t.Request, t.Mode, t.AllowBypass, t.Unmovable = e.ID, e.Mode, e.AllowBypass, e.Unmovable
@@ -44,11 +59,11 @@ func (t *transition) requested(e Requested) {
 func (t *transition) advanced(e Advanced) {
 	switch {
 	case t.Phase != PhaseRest || t.Stopping:
-		t.emit(Refuse{ID: e.ID, Reason: "not now: waiting for " + t.Waiting()})
+		t.emit(Refuse{ID: e.ID, Obstacle: *notReady("not now: waiting for "+t.Waiting(), "wait: crossfade status shows the phase")})
 	case t.Step == e.To:
 		t.emit(Answer{ID: e.ID, Outcome: OutcomeRecorded})
 	case !canAdvance(t.Step, e.To):
-		t.emit(Refuse{ID: e.ID, Reason: "step " + string(t.Step) + " is not followed by " + string(e.To)})
+		t.emit(Refuse{ID: e.ID, Obstacle: *notReady("step "+string(t.Step)+" is not followed by "+string(e.To), "wait: crossfade status shows the phase")})
 	default:
 		t.Request, t.Ending, t.Reason = e.ID, EndNone, ""
 		t.record(PhaseAdvance, e.To)
@@ -66,6 +81,20 @@ func (t *transition) stopped() {
 	}
 }
 
+// withdrawn ends the attempt of a request as long as it may be ended. What is being undone goes on being undone, and is
+// not tried again; what may be decided goes on.
+func (t *transition) withdrawn(e Withdrawn) {
+	switch {
+	case e.ID == 0 || e.ID != t.Request: // it has its answer
+	case t.Phase.abortable():
+		t.unwind(EndAbort, e.Reason)
+	case t.Ending == EndRetry:
+		t.Ending, t.Reason = EndAbort, e.Reason
+	case t.Ending == EndNone:
+		t.note("withdraw", "too late, the decision may have been taken: "+e.Reason)
+	}
+}
+
 // attempt begins an attempt behind its claim.
 func (t *transition) attempt() {
 	t.Attempt++
@@ -76,7 +105,11 @@ func (t *transition) attempt() {
 func (t *transition) survey() {
 	st, _ := t.script.find(PhaseSurvey)
 	t.SourceSum, t.TargetSum = "", ""
-	t.ask(PhaseSurvey, st.calls)
+	calls := st.calls
+	if t.Mode == ModeDryRun {
+		calls = calls.with(OpLook) // an attempt stages the sessions instead
+	}
+	t.ask(PhaseSurvey, calls)
 }
 
 // answer tells the one who asked, once.

@@ -58,7 +58,7 @@ func (sc script) after(p Phase) (stage, bool) {
 // bound is how long a call may take. Records and calls of the journal have journalBound.
 func bound(o Op, l Limits) time.Duration {
 	switch o {
-	case OpCensus, OpLag, OpSequences, OpFingerprintSource, OpFingerprintTarget:
+	case OpCensus, OpLag, OpSequences, OpFingerprintSource, OpFingerprintTarget, OpLook:
 		return surveyBound
 	case OpPrepareFence, OpDiscardSnapshots:
 		return prepareBound

@@ -21,7 +21,7 @@ import (
 //	lag bytes=N | census bypass=N                             answer these
 //	timer [pause] [late]                                      a timer fires
 //	arrive                                                    a write that was lost arrives
-//	lost side=source|target | wanted | trip | stop            what comes from outside
+//	lost side=source|target | wanted | trip | stop | withdraw what comes from outside
 //	kill                                                      SIGKILL, and a new process
 //
 // Every answer lists the effects, then the state, then what the world looks like.
@@ -81,6 +81,8 @@ func (p *player) run(t *testing.T, d *datadriven.TestData) string {
 		p.event(Tripped{Detail: "transaction 4711 at 0/1A2B3C"})
 	case "stop":
 		p.event(Stopped{})
+	case "withdraw":
+		p.event(Withdrawn{ID: 1, Reason: "as scripted"})
 	case "kill":
 		p.w.lose(p.s, p.s.Pending)
 		p.w.gate = ""

@@ -17,13 +17,14 @@ func (c *Coordinator) sourceCall(e Call, s Source) func(context.Context) outcome
 		switch e.Op {
 		case OpCensus:
 			r, err := s.Census(ctx)
-			if err != nil {
-				return plain(ctx, e.Op, e.Gen, "", err)
-			}
-			return outcome{
+			out := outcome{
 				event: CensusTaken{Gen: e.Gen, Bypass: len(r.Bypass), Detail: fmt.Sprintf("%d tables, %d sessions bypass the proxy", r.Tables, len(r.Bypass))},
-				keep:  func(a *account) { a.census, a.tables = r, r.Tables },
 			}
+			if err != nil {
+				out = plain(ctx, e.Op, e.Gen, "", err)
+			}
+			out.keep = func(a *account) { a.census, a.tables = r, r.Tables }
+			return out
 		case OpSequences:
 			r, err := s.Sequences(ctx)
 			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d read", len(r)), err)
@@ -113,7 +114,7 @@ func (c *Coordinator) streamCall(e Call, p Ports) func(context.Context) outcome 
 				return plain(ctx, e.Op, e.Gen, "", err)
 			}
 			return outcome{
-				event: LagRead{Gen: e.Gen, Bytes: r.Bytes, Detail: fmt.Sprintf("%d bytes, %v behind", r.Bytes, r.Delay)},
+				event: LagRead{Gen: e.Gen, Bytes: r.Bytes, Delay: r.Delay, Detail: fmt.Sprintf("%d bytes, %v behind", r.Bytes, r.Delay)},
 				keep:  func(a *account) { a.lag = r },
 			}
 		case OpWaitMarker:

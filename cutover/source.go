@@ -1,13 +1,17 @@
 package cutover
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"time"
+)
 
 // Source is the side that an epoch closes: the source of a forward cutover.
 //
 // Prelock, ReleasePrelock, Expel, Fence and Unfence are called one at a time; the other methods beside them. Every lock
 // that a method asks for is bounded by --source-lock-timeout (C13).
 type Source interface {
-	// Census lists who writes without the proxy, and counts the tables.
+	// Census lists who writes without the proxy, and counts the tables. It gives what it has found beside an error too.
 	Census(ctx context.Context) (Census, error)
 
 	// PrepareFence makes the disabled fence triggers on every table, root and leaf, that has none. It may be called
@@ -49,12 +53,21 @@ type Source interface {
 type Census struct {
 	Tables int
 	Bypass []Writer
+	// Transactions are the open transactions of others, the longest first, in words: the pause waits for those that come
+	// through the proxy, and the fence for those that do not.
+	Transactions []string
+	// RoundTrips are the times of an answer of the closing and of the opening side, 0 where one did not come.
+	RoundTrips [2]time.Duration
 }
 
 // Writer is a session that bypasses the proxy.
 type Writer struct {
 	PID                        int32
 	User, Application, Address string
+}
+
+func (w Writer) String() string {
+	return fmt.Sprintf("pid %d (user %s, application %q, address %s)", w.PID, w.User, w.Application, w.Address)
 }
 
 // FencePlan says how many tables have a prepared fence.

@@ -1,5 +1,7 @@
 package cutover
 
+import "time"
+
 // State is everything the machine knows. It is a comparable value without pointers: a copy is a snapshot.
 type State struct {
 	Direction Direction
@@ -34,8 +36,9 @@ type State struct {
 	TargetSum   string
 	Bypass      int   // writers that bypass the proxy
 	LagBytes    int64 // how far the stream was behind when surveyed
-	Stopping    bool  // Run has been asked to end
-	Settled     bool  // the journal was read and what it said was done: Active means something
+	LagDelay    time.Duration
+	Stopping    bool // Run has been asked to end
+	Settled     bool // the journal was read and what it said was done: Active means something
 }
 
 // Begin is the state before the journal was read. The gate is taken to be closed: only the word of the journal opens it.
@@ -63,10 +66,12 @@ func (s State) Active() Side {
 	return s.Direction.Closing()
 }
 
-// Ready reports whether a cutover asked for now would be tried; if not, why.
-func (s State) Ready() (bool, string) {
-	why := s.refuseCutover(Forward)
-	return why == "", why
+// Ready reports whether the step allows a cutover asked for now; if not, why.
+func (s State) Ready() (bool, Obstacle) {
+	if why := s.refuseCutover(Forward); why != nil {
+		return false, *why
+	}
+	return true, Obstacle{}
 }
 
 // Waiting says in words what the machine waits for; empty when for nothing.

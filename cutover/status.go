@@ -3,14 +3,16 @@ package cutover
 // Status is a snapshot of the coordinator, for `crossfade status`.
 type Status struct {
 	State   State
-	Phase   string // the step, or "on_target" once the switch was made
+	Phase   string // the step, "following" after an attempt that came to nothing, "on_target" once the switch was made
 	Active  Side   // empty until the journal has been read
 	Epoch   int64
 	Waiting string // what it waits for, in words; empty for nothing
 	Reason  string // why an attempt is being undone or repeated
 	Alarm   string
 	Ready   bool // a cutover asked for now would be tried
-	Why     string
+	// Step is why the step allows no cutover, the zero Obstacle where it does; Blocked is what else refuses one then.
+	Step    Obstacle
+	Blocked []Obstacle
 	WayBack bool
 	Notes   []string
 	// Timeline and Last are of the request under way and of the one that ended last. They must not be written.
@@ -25,10 +27,8 @@ func (c *Coordinator) Status() Status {
 	s := c.mu.status
 	c.mu.Unlock()
 	s.Verification = c.ports(s.State.Direction).Verification.Status()
-	if s.Ready && c.cfg.Blocked != nil {
-		s.Why = c.cfg.Blocked(Forward)
-		s.Ready = s.Why == ""
-	}
+	s.Blocked = c.blocked(Forward)
+	s.Ready = s.Ready && len(s.Blocked) == 0
 	return s
 }
 
@@ -38,7 +38,10 @@ func (c *Coordinator) publish() {
 		State: c.state, Phase: string(c.state.Step), Epoch: c.state.Epoch, Waiting: c.state.Waiting(), Reason: c.state.Reason,
 		Alarm: c.account.alarm, WayBack: c.state.WayBack, Notes: c.notes(""), Timeline: c.account.times(), Last: c.account.last,
 	}
-	s.Ready, s.Why = c.state.Ready()
+	s.Ready, s.Step = c.state.Ready()
+	if c.state.Settled && c.state.Step == Idle { // of no interest to anybody: an attempt has come to nothing, and the stream goes on
+		s.Phase = string(Following)
+	}
 	if c.state.Settled {
 		s.Active = c.state.Active()
 		if c.state.Step == Decided && c.state.Active() == SideTarget {

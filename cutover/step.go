@@ -38,6 +38,8 @@ func (t *transition) apply(event Event) {
 		t.advanced(e)
 	case Stopped:
 		t.stopped()
+	case Withdrawn:
+		t.withdrawn(e)
 	case TimerFired:
 		t.timer(e)
 	case LockLost:
@@ -66,7 +68,7 @@ func (t *transition) result(e Result) {
 		t.Bypass = e.Bypass
 		t.note(op.String(), e.Detail)
 	case LagRead:
-		t.LagBytes = e.Bytes
+		t.LagBytes, t.LagDelay = e.Bytes, e.Delay
 		t.note(op.String(), e.Detail)
 	case Fingerprinted:
 		t.fingerprinted(e)

@@ -23,17 +23,27 @@ type Traffic interface {
 	// LISTEN and takes every advisory lock of the difference. Under UnmovableDisconnect it closes what cannot be moved.
 	Restage(ctx context.Context, epoch int64) (StageReport, error)
 
-	// Resume opens the gate towards the side that was active. It is called on the word of the journal only (C18), also when
-	// the gate is open already, and at the start.
-	Resume(ctx context.Context, epoch int64) error
+	// Resume opens the gate towards the side that was active, and says how long clients were held since it was closed. It is
+	// called on the word of the journal only (C18), also when the gate is open already, and at the start.
+	Resume(ctx context.Context, epoch int64) (ResumeReport, error)
 
 	// Switch changes the route and opens the gate towards a side. Differences are replayed by each session's owner before
 	// its first statement is forwarded. It is repeated when it fails, and also called at the start of a process for
 	// which the target is active.
 	Switch(ctx context.Context, epoch int64, to Side) (SwitchReport, error)
 
+	// Look finds out, without staging anything, which sessions would not move.
+	Look(ctx context.Context) (SessionsReport, error)
+
 	// Discard drops the warm servers.
 	Discard(ctx context.Context) error
+}
+
+// SessionsReport says which sessions a cutover would meet. Holding are those that cannot be moved now and may become
+// movable, Red those that never can, each with its reason.
+type SessionsReport struct {
+	Sessions     int
+	Holding, Red []string
 }
 
 // StageReport says how many sessions were staged.
@@ -46,13 +56,17 @@ type StageReport struct {
 // PauseReport says how many sessions are parked.
 type PauseReport struct{ Sessions int }
 
+// ResumeReport says what a pause that came to nothing was like for the clients.
+type ResumeReport struct{ Held Waits }
+
 // SwitchReport says what the move was like for the clients.
 type SwitchReport struct {
 	Held         Waits
 	ClientErrors int // sessions that were ended because their difference could not be replayed
 }
 
-// Waits says how long sessions were held: from the first byte held to the first byte forwarded to the new server.
+// Waits says how long sessions were held: from the first byte held to the first byte forwarded again, to the new server
+// where there is one.
 type Waits struct {
 	Sessions      int
 	P50, P99, Max time.Duration

@@ -56,7 +56,7 @@ func rename(s State) State {
 		s.TargetLockGen = genLock
 	}
 	if s.Phase != PhaseSurvey {
-		s.LagBytes, s.Bypass = 0, 0
+		s.LagBytes, s.LagDelay, s.Bypass = 0, 0, 0
 		if s.Phase != PhaseProve {
 			s.SourceSum, s.TargetSum = "", ""
 		}
@@ -171,6 +171,7 @@ func (k *walker) late(n node) {
 		LockLost{Side: SideSource, Gen: genLate}, LockLost{Side: SideTarget, Gen: genLate},
 		Loaded{Gen: genLate, Record: Record{Step: Fenced}},
 		RegisterRead{Op: OpDecision, Gen: genLate, Epoch: n.s.Epoch, Verdict: VerdictCommit},
+		Withdrawn{ID: n.s.Request + 1}, Withdrawn{},
 	}
 	for o := Op(0); o < opCount; o++ {
 		events = append(events, Done{Op: o, Gen: genLate}, Failed{Op: o, Gen: genLate})

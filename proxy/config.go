@@ -123,6 +123,12 @@ type Config struct {
 	// one of these; then sessions that compute names move (amber). Nil, they do not.
 	TrackSettings []string
 
+	// Explain, where it is set, says what server processes of the source do, by their
+	// pg_backend_pid(): transactions, statements without values, and locks that they wait
+	// for. An error of a drain adds that to the sessions that it names. It is called with
+	// the gate closed, with a bound, and only while the source is active.
+	Explain func(ctx context.Context, pids []int32) map[int32]string
+
 	// User and Database, where they are set, are a role and a database, by the clients'
 	// names, whose types are compared though no session may be there.
 	User, Database string

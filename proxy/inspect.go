@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -66,6 +67,17 @@ type SessionInfo struct {
 	// something since.
 	Checked time.Time
 	Stale   bool
+}
+
+// String names the session, with the reasons why it cannot be moved.
+func (s SessionInfo) String() string {
+	var why []string
+	for _, r := range s.Reasons {
+		if !r.Verdict.Movable() {
+			why = append(why, r.Detail)
+		}
+	}
+	return SessionNote{Session: s.Session, User: s.User, Client: s.Client, Application: s.ApplicationName, ServerPID: s.ServerPID, Detail: strings.Join(why, "; ")}.String()
 }
 
 // judged is the last verdict on a session.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"crossfade/internal/obs"
+	"crossfade/proxy/wire"
 )
 
 // Pause closes the gate and returns when every session stands at a boundary and
@@ -50,6 +51,9 @@ func (p *Proxy) Pause(ctx context.Context, epoch int64, drainTimeout time.Durati
 				late.Sessions = append(late.Sessions, n)
 			}
 		}
+		if ctx.Err() == nil {
+			p.explain(ctx, late.Sessions)
+		}
 		p.open()
 		if ctx.Err() != nil {
 			return PauseReport{}, ctx.Err()
@@ -90,6 +94,30 @@ func (p *Proxy) pauseReport(start time.Time) PauseReport {
 	return PauseReport{Sessions: s.Sessions, Waiting: s.Waiting, Took: time.Since(start)}
 }
 
+// explainTimeout bounds the look at the server processes that were in the way: the gate
+// is still closed.
+const explainTimeout = 300 * time.Millisecond
+
+// explain adds what the active side's server says of the sessions that an error names.
+func (p *Proxy) explain(ctx context.Context, notes []SessionNote) {
+	if p.cfg.Explain == nil || len(notes) == 0 || p.router.Current().Endpoint != Source {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, explainTimeout)
+	defer cancel()
+	notes = notes[:min(len(notes), maxNamed)]
+	var pids []int32
+	for _, n := range notes {
+		pids = append(pids, n.ServerPID)
+	}
+	words := p.cfg.Explain(ctx, pids)
+	for i := range notes {
+		if w := words[notes[i].ServerPID]; w != "" {
+			notes[i].Detail += "; " + w
+		}
+	}
+}
+
 // standstill waits until the session is parked. One that ends is at rest as well.
 func (r *relay) standstill(ctx context.Context) error {
 	r.mu.Lock()
@@ -101,6 +129,9 @@ func (r *relay) standstill(ctx context.Context) error {
 	return err
 }
 
+// reasonAborted is why a session is busy whose transaction has failed.
+const reasonAborted = "in an aborted transaction, of which only the ROLLBACK is left"
+
 // busy says what keeps a session from standing still.
 func (r *relay) busy() (SessionNote, bool) {
 	r.mu.Lock()
@@ -109,7 +140,10 @@ func (r *relay) busy() (SessionNote, bool) {
 	if why == "" || r.ctx.Err() != nil {
 		return SessionNote{}, false
 	}
-	return r.note("busy", why), true
+	if why == wire.ReasonTransaction && r.mu.tracker.Status() == 'E' {
+		why = reasonAborted
+	}
+	return r.noted("busy", why), true
 }
 
 // Resume opens the gate towards the side that is active. It undoes Pause; warm
@@ -124,4 +158,20 @@ func (p *Proxy) Resume(ctx context.Context, epoch int64) error {
 		p.open()
 	}
 	return nil
+}
+
+// heldSettle is how long TakeHeld waits for clients that were let go to go on.
+const heldSettle = 200 * time.Millisecond
+
+// TakeHeld tells how long clients were held in the last pause, once those that were let
+// go have gone on. It tells each pause once.
+func (p *Proxy) TakeHeld(ctx context.Context) Held {
+	settling, cancel := context.WithTimeout(ctx, heldSettle)
+	defer cancel()
+	for _, r := range p.relays() {
+		r.mu.Lock()
+		_ = r.await(settling, func() bool { return !r.mu.waiting })
+		r.mu.Unlock()
+	}
+	return p.held.take()
 }

@@ -174,7 +174,15 @@ func (r *relay) reason() string {
 
 // note is the session as reports show it.
 func (r *relay) note(code, detail string) SessionNote {
-	return SessionNote{Session: r.id, PID: r.pid, User: r.user, Database: r.database, Client: r.client.RemoteAddr().String(), Code: code, Detail: detail}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.noted(code, detail)
+}
+
+// noted is note, called with mu locked.
+func (r *relay) noted(code, detail string) SessionNote {
+	return SessionNote{Session: r.id, PID: r.pid, User: r.user, Database: r.database, Client: r.client.RemoteAddr().String(), Code: code, Detail: detail,
+		Application: r.mu.params["application_name"], ServerPID: r.mu.server.pid.Load()}
 }
 
 // hold has the gate hold the session, or lets it go.

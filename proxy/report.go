@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -18,10 +19,24 @@ type SessionNote struct {
 	Client   string `json:"client"` // address
 	Code     string `json:"code"`   // stable, for machines
 	Detail   string `json:"detail"`
+	// Application is the name that the client gives itself, and ServerPID the process that serves it.
+	Application string `json:"application_name"`
+	ServerPID   int32  `json:"server_pid"`
 }
 
 func (n SessionNote) String() string {
-	return fmt.Sprintf("session %d of %s from %s: %s", n.Session, n.User, n.Client, n.Detail)
+	who := fmt.Sprintf("session %d of %s from %s", n.Session, n.User, n.Client)
+	var more []string
+	if n.Application != "" {
+		more = append(more, fmt.Sprintf("application %q", n.Application))
+	}
+	if n.ServerPID != 0 {
+		more = append(more, fmt.Sprintf("server process %d", n.ServerPID))
+	}
+	if len(more) > 0 {
+		who += " (" + strings.Join(more, ", ") + ")"
+	}
+	return who + ": " + n.Detail
 }
 
 // StageReport is the outcome of Stage and Restage.
@@ -100,6 +115,13 @@ func (h *holds) add(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.list = append(h.list, d)
+}
+
+// take is report, and begins anew.
+func (h *holds) take() Held {
+	held := h.report()
+	h.reset()
+	return held
 }
 
 func (h *holds) report() Held {

@@ -125,7 +125,7 @@ func TestRowsThatAreNoBoundary(t *testing.T) {
 	}{
 		{"5, 18", "transaction with SET LOCAL", wire.ReasonTransaction, wire.AppendQuery(nil, "BEGIN; SET LOCAL app.here = 'x'; SAVEPOINT s; SET CONSTRAINTS ALL DEFERRED"), 'Z',
 			wire.AppendQuery(nil, "COMMIT"), "CZ"},
-		{"18", "transaction that failed", wire.ReasonTransaction, wire.AppendQuery(nil, "BEGIN; SELECT 1/0"), 'Z', wire.AppendQuery(nil, "ROLLBACK"), "CZ"},
+		{"18", "transaction that failed", reasonAborted, wire.AppendQuery(nil, "BEGIN; SELECT 1/0"), 'Z', wire.AppendQuery(nil, "ROLLBACK"), "CZ"},
 		{"12, 18", "portal", wire.ReasonTransaction, wire.AppendQuery(nil, "BEGIN; DECLARE c CURSOR FOR SELECT 1"), 'Z', wire.AppendQuery(nil, "FETCH c; COMMIT"), "TDCCZ"},
 		{"20", "COPY in", wire.ReasonCopy, wire.AppendQuery(nil, "COPY public.lines FROM STDIN"), 'G', []byte("d\x00\x00\x00\x06x\nc\x00\x00\x00\x04"), "CZ"},
 		{"34", "unit without its Sync", wire.ReasonUnit, append(wire.AppendParse(nil, "half", "SELECT 1", nil), "H\x00\x00\x00\x04"...), '1', wire.AppendSync(nil), "Z"},

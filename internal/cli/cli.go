@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"crossfade/internal/control"
 	"crossfade/internal/daemon"
-
 	"crossfade/internal/pg"
 )
 
@@ -140,22 +141,63 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := untilSignal()
 	defer stop()
 	err = parsed.Run(&env{ctx: ctx, stdin: os.Stdin, stdout: stdout, stderr: stderr, level: root.LogLevel, format: root.LogFormat})
+	if asJSON(parsed) {
+		return reportJSON(err, stdout, stderr)
+	}
 	return report(err, stderr)
+}
+
+// asJSON reports whether the command was asked for JSON.
+func asJSON(parsed *kong.Context) bool {
+	for _, f := range parsed.Selected().Flags {
+		if f.Name == "json" {
+			return f.Target.Bool()
+		}
+	}
+	return false
 }
 
 func report(err error, stderr io.Writer) int {
 	if err == nil {
 		return ExitDone
 	}
-	code := ExitRefused
-	var ee *exitError
-	if errors.As(err, &ee) {
-		code = ee.code
-	}
 	if !errors.Is(err, errShown) {
 		fmt.Fprintln(stderr, "crossfade:", oneLine(err))
+		var told *control.Error
+		if errors.As(err, &told) && len(told.Blockers) > 1 {
+			for _, b := range told.Blockers {
+				fmt.Fprintf(stderr, "  blocker %s: %s; %s\n", b.Code, b.Detail, b.Remedy)
+			}
+		}
 	}
-	return code
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	var ee *exitError
+	if errors.As(err, &ee) {
+		return ee.code
+	}
+	return ExitRefused
+}
+
+// reportJSON is report for a command that prints JSON: what went wrong is one object too.
+func reportJSON(err error, stdout, stderr io.Writer) int {
+	if err == nil || errors.Is(err, errShown) {
+		return report(err, stderr)
+	}
+	var told *control.Error
+	if !errors.As(err, &told) {
+		codes := map[int]string{ExitRefused: control.CodeRefused, ExitUsage: control.CodeUsage}
+		told = &control.Error{Code: codes[exitCode(err)], Message: oneLine(err)}
+		if told.Code == "" {
+			told.Code = control.CodeIncomplete
+		}
+	}
+	if werr := json.NewEncoder(stdout).Encode(told); werr != nil {
+		return report(err, stderr)
+	}
+	return exitCode(err)
 }
 
 // oneLine puts an error of several parts on one line.

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"crossfade/internal/control"
@@ -18,26 +21,55 @@ type cutoverCmd struct {
 	DrainTimeout time.Duration `help:"How long open transactions may take to end; then the clients go on and the attempt is repeated." default:"2s"`
 	Attempts     int           `help:"How many attempts are made." default:"5"`
 	MaxPause     time.Duration `help:"Longest time from the closed gate to the decision." default:"10s"`
+	Cancel       bool          `help:"Withdraw the cutover that is running, whoever asked for it, and say what became of it." xor:"kind"`
 	Unmovable    string        `help:"What becomes of sessions that cannot be moved: wait for them (at most --drain-timeout in each attempt), abort and name them, or disconnect them with 57P01." default:"abort" enum:"wait,abort,disconnect"`
 }
 
-// Run asks the daemon for a cutover and prints its report.
+// Bounds of the wait for a cutover that was withdrawn.
+const (
+	// withdrawPatience is how long it may take to be undone before the command leaves.
+	withdrawPatience = 30 * time.Second
+	// withdrawGrace is how long its report may take once it has ended.
+	withdrawGrace = 5 * time.Second
+)
+
+// Run asks the daemon for a cutover, shows its steps as they happen, and prints its
+// report. A signal withdraws it.
 func (c *cutoverCmd) Run(e *env) error {
 	if c.DrainTimeout <= 0 || c.MaxPause <= 0 || c.Attempts < 1 {
 		return &exitError{ExitUsage, fmt.Errorf("--drain-timeout, --max-pause and --attempts must be above 0")}
 	}
+	client := control.NewClient(c.Control)
+	if c.Cancel {
+		return c.cancel(e, client)
+	}
 	opt := control.CutoverOptions{DryRun: c.DryRun, Rehearse: c.Rehearse, AllowBypass: c.AllowBypass, Unmovable: c.Unmovable,
 		DrainTimeoutMS: c.DrainTimeout.Milliseconds(), Attempts: c.Attempts, MaxPauseMS: c.MaxPause.Milliseconds()}
-	r, err := control.NewClient(c.Control).Cutover(e.ctx, opt)
+	steps := e.stdout
+	if c.JSON {
+		steps = e.stderr // the report is the one object on stdout
+	}
+	asking, leave := context.WithCancel(context.WithoutCancel(e.ctx))
+	var withdrawing sync.WaitGroup
+	defer withdrawing.Wait()
+	defer leave()
+	withdrawing.Go(func() {
+		select {
+		case <-e.ctx.Done():
+			withdraw(asking, e.stderr, client)
+			leave()
+		case <-asking.Done():
+		}
+	})
+	r, err := client.CutoverShown(asking, opt, func(s control.Event) { printStep(steps, s) })
 	if err != nil {
+		if e.ctx.Err() != nil && control.ExitCode(err) == control.ExitIncomplete {
+			err = &control.Error{Code: control.CodeLost, Message: "the cutover was withdrawn, and what became of it is not known yet: " + err.Error()}
+		}
 		return answered(err)
 	}
-	if c.JSON {
-		if err := json.NewEncoder(e.stdout).Encode(r); err != nil {
-			return err
-		}
-	} else {
-		printCutover(e.stdout, r)
+	if err := c.print(e, r); err != nil {
+		return err
 	}
 	if code := r.ExitCode(opt); code != ExitDone {
 		return &exitError{code, errShown}
@@ -45,18 +77,114 @@ func (c *cutoverCmd) Run(e *env) error {
 	return nil
 }
 
+// withdraw takes back the cutover that this command has asked for. The daemon tells what
+// became of it in the answer to the request itself.
+func withdraw(ctx context.Context, w io.Writer, client *control.Client) {
+	fmt.Fprintln(w, "crossfade: withdrawing the cutover and waiting for what became of it; a second signal ends the wait")
+	ctx, cancel := context.WithTimeout(ctx, withdrawPatience)
+	defer cancel()
+	if _, err := client.CancelCutover(ctx, control.CancelOptions{Interrupted: true}); err != nil && ctx.Err() == nil {
+		fmt.Fprintln(w, "crossfade:", oneLine(err))
+	}
+	grace := time.NewTimer(withdrawGrace)
+	defer grace.Stop()
+	select {
+	case <-grace.C:
+	case <-ctx.Done():
+	}
+}
+
+// cancel withdraws the cutover that runs.
+func (c *cutoverCmd) cancel(e *env, client *control.Client) error {
+	r, err := client.CancelCutover(e.ctx, control.CancelOptions{})
+	if err != nil {
+		return answered(err)
+	}
+	if err := c.print(e, r); err != nil {
+		return err
+	}
+	if r.Outcome == control.OutcomeSwitched {
+		return &exitError{ExitRefused, errors.New("the cutover could not be withdrawn any more: it was decided, and the target is active")}
+	}
+	return nil
+}
+
+func (c *cutoverCmd) print(e *env, r control.CutoverReport) error {
+	if c.JSON {
+		return json.NewEncoder(e.stdout).Encode(r)
+	}
+	printCutover(e.stdout, r)
+	return nil
+}
+
+// clock is how the steps of a cutover show the time of day.
+const clock = "15:04:05.000"
+
+func printStep(w io.Writer, s control.Event) {
+	fmt.Fprintf(w, "%s  %3d  %-22s %s\n", s.At.Local().Format(clock), s.Attempt, s.Step, s.Detail)
+}
+
+// printCutover prints what the steps have not shown. What was not measured is not printed.
 func printCutover(w io.Writer, r control.CutoverReport) {
-	for _, t := range r.Timeline {
-		fmt.Fprintf(w, "%+9.1f ms  %-22s %s\n", t.AtMS, t.Step, t.Detail)
+	if r.Outcome == control.OutcomePlanned {
+		printPlan(w, r)
 	}
 	fmt.Fprintf(w, "%s (epoch %d)", r.Outcome, r.Epoch)
-	if r.Reason != "" {
+	switch {
+	case r.Outcome == control.OutcomePlanned && r.Reason != "":
+		fmt.Fprintf(w, ", and it would be refused: %s", r.Reason)
+	case r.Reason != "":
 		fmt.Fprintf(w, ": %s", r.Reason)
 	}
-	fmt.Fprintf(w, "\npause %.1f ms; %d sessions held, p50 %.1f ms, p99 %.1f ms, max %.1f ms; %d client errors, %d disconnected; %d tables, %d sequences\n",
-		r.PauseMS, r.Held.Sessions, r.Held.P50MS, r.Held.P99MS, r.Held.MaxMS, r.ClientErrors, r.Disconnected, r.Tables, r.Sequences)
+	fmt.Fprintln(w)
+	for _, a := range r.Attempts {
+		printAttempt(w, a)
+	}
+	if r.Outcome != control.OutcomePlanned {
+		fmt.Fprintf(w, "%d client errors, %d disconnected; ", r.ClientErrors, r.Disconnected)
+	}
+	fmt.Fprintf(w, "%d tables, %d sequences\n", r.Tables, r.Sequences)
 	for _, n := range r.Notes {
 		fmt.Fprintln(w, "note:", n)
+	}
+}
+
+func printAttempt(w io.Writer, a control.Attempt) {
+	fmt.Fprintf(w, "attempt %d: ", a.Attempt)
+	switch {
+	case a.ClosedAt == nil:
+		fmt.Fprint(w, "the gate was not closed")
+	case a.PauseMS == nil:
+		fmt.Fprintf(w, "gate closed at %s", a.ClosedAt.Local().Format(clock))
+	default:
+		fmt.Fprintf(w, "gate closed at %s, pause %.1f ms", a.ClosedAt.Local().Format(clock), *a.PauseMS)
+	}
+	if h := a.Held; h != nil {
+		fmt.Fprintf(w, "; %d sessions held, p50 %.1f ms, p99 %.1f ms, max %.1f ms", h.Sessions, h.P50MS, h.P99MS, h.MaxMS)
+	} else if a.ClosedAt != nil {
+		fmt.Fprint(w, "; no session was held")
+	}
+	if a.Reason != "" {
+		fmt.Fprintf(w, "; %s", a.Reason)
+	}
+	fmt.Fprintln(w)
+}
+
+// printPlan prints the steps to come, and what they would meet.
+func printPlan(w io.Writer, r control.CutoverReport) {
+	for _, t := range r.Timeline {
+		fmt.Fprintf(w, "%-22s %s\n", t.Step, t.Detail)
+	}
+	for _, list := range []struct {
+		what  string
+		items []string
+	}{{"session that would not move", r.Unmovable}, {"open transaction", r.Transactions}, {"session that bypasses the proxy", r.Bypass}} {
+		for _, x := range list.items {
+			fmt.Fprintf(w, "%s: %s\n", list.what, x)
+		}
+	}
+	for _, b := range r.Blockers {
+		fmt.Fprintf(w, "blocker %s: %s; %s\n", b.Code, b.Detail, b.Remedy)
 	}
 }
 

@@ -49,10 +49,45 @@ func (c *Client) Sessions(ctx context.Context) ([]Session, error) {
 	return call[[]Session](ctx, c, http.MethodGet, "/sessions", nil)
 }
 
-// Cutover starts a cutover and waits for its end. When ctx ends, or the
-// connection is lost, the cutover goes on.
+// Cutover starts a cutover and waits for its end. When ctx ends, or the connection is
+// lost, the cutover is withdrawn: it goes on only where it may have been decided.
 func (c *Client) Cutover(ctx context.Context, opt CutoverOptions) (CutoverReport, error) {
-	return call[CutoverReport](ctx, c, http.MethodPost, "/cutover", opt)
+	return c.CutoverShown(ctx, opt, func(Event) {})
+}
+
+// CutoverShown is Cutover that calls show with each step as it happens.
+func (c *Client) CutoverShown(ctx context.Context, opt CutoverOptions, show func(Event)) (CutoverReport, error) {
+	body, err := c.do(ctx, http.MethodPost, "/cutover", opt)
+	if err != nil {
+		return CutoverReport{}, err
+	}
+	defer func() { _ = body.Close() }()
+	lines := bufio.NewReader(body)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return CutoverReport{}, c.lost(http.MethodPost, err)
+		}
+		var l CutoverLine
+		if err := json.Unmarshal(line, &l); err != nil {
+			return CutoverReport{}, c.garbled(err)
+		}
+		switch {
+		case l.Error != nil:
+			return CutoverReport{}, l.Error
+		case l.Report != nil:
+			return *l.Report, nil
+		case l.Step != nil:
+			show(*l.Step)
+		}
+	}
+}
+
+// CancelCutover withdraws the cutover that runs, whoever asked for it, and returns its
+// report: one that may have been decided goes on. It is an error of code refused where
+// none runs.
+func (c *Client) CancelCutover(ctx context.Context, opt CancelOptions) (CutoverReport, error) {
+	return call[CutoverReport](ctx, c, http.MethodPost, "/cutover/cancel", opt)
 }
 
 // LastCutover asks for the report of the last cutover that the daemon ran.
@@ -138,6 +173,9 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (io.ReadCl
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
+	if method == http.MethodPost && path == "/cutover" {
+		req.Header.Set("Accept", streamType)
+	}
 	res, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.failed(method, err)
@@ -176,7 +214,7 @@ func (c *Client) lost(method string, err error) error {
 	e := &Error{Code: CodeLost, Message: fmt.Sprintf("the daemon at %s gave no answer: %v", c.socket, err),
 		Remedy: "look at crossfade status and at the daemon's log"}
 	if method == http.MethodPost {
-		e.Remedy = "what was asked for may go on: look at crossfade status, or at crossfade recover when no daemon runs"
+		e.Remedy = "what became of it is not known: look at crossfade status, or at crossfade recover when no daemon runs"
 	}
 	return e
 }

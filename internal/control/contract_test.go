@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -31,6 +32,10 @@ func TestJSONContract(t *testing.T) {
 		  "held":{"sessions":0,"p50_ms":0,"p99_ms":0,"max_ms":0},
 		  "client_errors":0,"disconnected":0,"tables":0,"sequences":0,"timeline":[]}`: control.CutoverReport{},
 		`{"step":"fenced","at_ms":58.25,"detail":"d"}`: control.Event{Step: "fenced", AtMS: 58.25, Detail: "d"},
+		`{"step":"fenced","at_ms":58.25,"detail":"d","at":"2026-01-02T03:04:05.006Z","attempt":2}`: control.Event{Step: "fenced", AtMS: 58.25, Detail: "d",
+			At: time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC), Attempt: 2},
+		`{"code":"refused","message":"m","remedy":"r","blockers":[{"code":"c","detail":"d","remedy":"r"}]}`: &control.Error{Code: "refused", Message: "m", Remedy: "r",
+			Blockers: []control.Blocker{{Code: "c", Detail: "d", Remedy: "r"}}},
 		`{"dropped":[]}`:             control.FinishReport{},
 		`{"code":"c","message":"m"}`: &control.Error{Code: "c", Message: "m"},
 	} {
@@ -47,6 +52,7 @@ func TestExitCodes(t *testing.T) {
 	require.Equal(t, 1, switched.ExitCode(control.CutoverOptions{Rehearse: true}), "not what was asked for")
 	require.Equal(t, 0, control.CutoverReport{Outcome: control.OutcomeRehearsed}.ExitCode(control.CutoverOptions{Rehearse: true}))
 	require.Equal(t, 0, control.CutoverReport{Outcome: control.OutcomePlanned}.ExitCode(control.CutoverOptions{DryRun: true}))
+	require.Equal(t, 1, control.CutoverReport{Outcome: control.OutcomePlanned, Reason: "it would be refused"}.ExitCode(control.CutoverOptions{DryRun: true}))
 	require.Equal(t, 1, control.CutoverReport{Outcome: control.OutcomeAborted}.ExitCode(control.CutoverOptions{}))
 	require.Equal(t, 3, control.CutoverReport{Outcome: control.OutcomeAborted, Incomplete: true}.ExitCode(control.CutoverOptions{}))
 

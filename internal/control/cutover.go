@@ -69,29 +69,48 @@ func (o CutoverOptions) wants() string {
 // CutoverReport is the answer to `crossfade cutover --json`.
 type CutoverReport struct {
 	Outcome string  `json:"outcome"` // switched, aborted, rehearsed, planned
-	Reason  string  `json:"reason"`  // why it was aborted; else empty
+	Reason  string  `json:"reason"`  // why it was aborted, or why the cutover of a dry run would be; else empty
 	Epoch   int64   `json:"epoch"`
-	PauseMS float64 `json:"pause_ms"` // gate closed to gate open
-	Held    Held    `json:"held"`
+	PauseMS float64 `json:"pause_ms"` // gate closed to gate open, in the last attempt that closed it; 0 where none did
+	Held    Held    `json:"held"`     // of the same attempt
 	// ClientErrors counts the sessions that got an error from the move.
 	ClientErrors int `json:"client_errors"`
 	// Disconnected counts the sessions that could not be moved and were closed, as
 	// --unmovable=disconnect asks; they are no client errors.
 	Disconnected int `json:"disconnected"`
-	// Unmovable names them, or in a rehearsal those that would be closed.
+	// Unmovable names them, in a rehearsal those that would be closed, and in a dry run those that could not be moved now.
 	Unmovable []string `json:"unmovable,omitempty"`
 	Tables    int      `json:"tables"`
 	Sequences int      `json:"sequences"`
 	Timeline  []Event  `json:"timeline"` // never null; of a dry run: the steps to come
+	// Attempts are all of them, those too that came to nothing.
+	Attempts []Attempt `json:"attempts,omitempty"`
 	// Incomplete says that something was changed and not undone, and that the
 	// daemon cannot end it by itself.
 	Incomplete bool `json:"incomplete,omitempty"`
+	// Of a dry run: Blockers would refuse the cutover before it is begun; Transactions are the longest open ones; Bypass are
+	// the sessions that write past the proxy; EstimateMS is how long the gate would be closed once the last transaction of a
+	// client has ended, 0 where that could not be estimated.
+	Blockers     []Blocker `json:"blockers,omitempty"`
+	Transactions []string  `json:"transactions,omitempty"`
+	Bypass       []string  `json:"bypass,omitempty"`
+	EstimateMS   float64   `json:"estimate_ms,omitempty"`
 	// Notes are what the operator should know, such as that there is no way back.
 	Notes []string `json:"notes,omitempty"`
 }
 
-// Held says how long sessions were held: from the first byte held to the first
-// byte forwarded to the new server.
+// Attempt is one attempt of a cutover. What is null was not measured: the gate was not
+// closed in it, or no session was held.
+type Attempt struct {
+	Attempt  int        `json:"attempt"`
+	ClosedAt *time.Time `json:"closed_at,omitempty"` // when the gate was asked to close
+	PauseMS  *float64   `json:"pause_ms,omitempty"`  // gate closed to gate open
+	Held     *Held      `json:"held,omitempty"`
+	Reason   string     `json:"reason,omitempty"` // why it came to nothing
+}
+
+// Held says how long sessions were held: from the first byte held to the first byte
+// forwarded again, to the new server where there is one.
 type Held struct {
 	Sessions int     `json:"sessions"`
 	P50MS    float64 `json:"p50_ms"`
@@ -104,6 +123,16 @@ type Event struct {
 	Step   string  `json:"step"`
 	AtMS   float64 `json:"at_ms"` // since the gate was asked to close; before that negative
 	Detail string  `json:"detail"`
+	// At is the same by the wall clock, and Attempt the attempt that it belongs to, from 1.
+	// The steps to come, of a dry run, have neither.
+	At      time.Time `json:"at,omitzero"`
+	Attempt int       `json:"attempt,omitempty"`
+}
+
+// CancelOptions are what withdraws a cutover.
+type CancelOptions struct {
+	// Interrupted says that the command that asked for it was, by a signal.
+	Interrupted bool `json:"interrupted,omitempty"`
 }
 
 // Milliseconds writes a duration as the reports do: to the microsecond.
@@ -123,6 +152,8 @@ func (r CutoverReport) ExitCode(asked CutoverOptions) int {
 	switch {
 	case r.Incomplete:
 		return ExitIncomplete
+	case r.Outcome == OutcomePlanned && r.Reason != "": // the cutover would come to nothing
+		return ExitRefused
 	case r.Outcome == asked.wants():
 		return ExitDone
 	default:

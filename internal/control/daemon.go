@@ -11,9 +11,10 @@ type Daemon interface {
 	Status(ctx context.Context) (Status, error)
 	Sessions(ctx context.Context) ([]Session, error)
 	// Cutover returns a report for every attempt, aborted ones too, and an error
-	// where none was made. ctx ends when the daemon stops, not when the client
-	// goes away.
-	Cutover(ctx context.Context, opt CutoverOptions) (CutoverReport, error)
+	// where none was made. The end of ctx withdraws it, with ctx's cause as the reason:
+	// it is undone where it can be, and Cutover returns when it has an end. show is
+	// called with each step as it happens, from any goroutine, and does not block.
+	Cutover(ctx context.Context, opt CutoverOptions, show func(Event)) (CutoverReport, error)
 	Finish(ctx context.Context, opt FinishOptions) (FinishReport, error)
 	// Limits sets what c names, nothing if that is nothing, and returns what holds.
 	Limits(ctx context.Context, c LimitsChange) (Limits, error)

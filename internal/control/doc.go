@@ -7,7 +7,9 @@
 //	GET  /v1/status          Status
 //	GET  /v1/status/stream   Status as JSON lines: at once, every second, and on each change of state
 //	GET  /v1/sessions        []Session
-//	POST /v1/cutover         CutoverOptions to CutoverReport, when the cutover has ended
+//	POST /v1/cutover         CutoverOptions to CutoverReport, when the cutover has ended; to CutoverLine as JSON
+//	                         lines, with the steps as they happen, for a client that accepts application/x-ndjson
+//	POST /v1/cutover/cancel  CancelOptions to the CutoverReport of the cutover that is withdrawn, when it has ended
 //	GET  /v1/cutover         the CutoverReport of the last cutover that this daemon ran
 //	POST /v1/finish          FinishOptions to FinishReport
 //	GET  /v1/limits          Limits
@@ -24,9 +26,9 @@
 //   - Every refusal is an Error with a code, what is wrong, and what to do. The
 //     client maps it to the program's exit status (ExitCode).
 //   - Operations (cutover, finish) run one at a time. A second one is refused
-//     with HTTP 409 and the name of the running one. An operation belongs to the
-//     daemon: it goes on when the client that asked for it goes away, and its
-//     report stays to be read.
+//     with HTTP 409 and the name of the running one. A cutover is withdrawn when the
+//     client that asked for it goes away: it is undone, unless it may have been decided. A
+//     finish goes on. Either way the report of a cutover stays to be read.
 //   - The socket is private to the user (0600, made so before it can be reached).
 //     Something that is no socket is never removed; a socket is replaced only
 //     when nobody answers at it.

@@ -33,6 +33,8 @@ type Error struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 	Remedy  string `json:"remedy,omitempty"`
+	// Blockers are the reasons of a refusal, each with its remedy.
+	Blockers []Blocker `json:"blockers,omitempty"`
 }
 
 // Error is one line: what is wrong, and what to do.

@@ -26,6 +26,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET "+prefix+"/sessions", s.sessions)
 	mux.HandleFunc("GET "+prefix+"/cutover", s.lastCutover)
 	mux.HandleFunc("POST "+prefix+"/cutover", s.cutover)
+	mux.HandleFunc("POST "+prefix+"/cutover/cancel", s.cancelCutover)
 	mux.HandleFunc("POST "+prefix+"/finish", s.finish)
 	mux.HandleFunc("GET "+prefix+"/limits", s.limits)
 	mux.HandleFunc("POST "+prefix+"/limits", s.limits)
@@ -118,8 +119,8 @@ func (s *Server) cutover(w http.ResponseWriter, r *http.Request) {
 		answerError(w, err)
 		return
 	}
-	s.operate(w, r, "cutover", func(ctx context.Context) (any, error) {
-		rep, err := s.cfg.Daemon.Cutover(ctx, opt)
+	op, err := s.ops.start(cutoverName, true, func(ctx context.Context, op *operation) (any, error) {
+		rep, err := s.cfg.Daemon.Cutover(ctx, opt, op.show)
 		if err != nil {
 			return nil, err
 		}
@@ -128,6 +129,51 @@ func (s *Server) cutover(w http.ResponseWriter, r *http.Request) {
 		s.last.Unlock()
 		return rep, nil
 	})
+	if err != nil {
+		answerError(w, err)
+		return
+	}
+	if r.Header.Get("Accept") == streamType {
+		s.follow(w, r, op)
+		return
+	}
+	s.conclude(w, r, op)
+}
+
+// cutoverName is the name of the operation that can be withdrawn.
+const cutoverName = "cutover"
+
+// Why a cutover was withdrawn, as its report says.
+var (
+	errLeft        = errors.New("withdrawn: the connection of the command that asked for it was lost")
+	errInterrupted = errors.New("withdrawn: the command that asked for it was interrupted")
+	errCancelled   = errors.New("withdrawn by crossfade cutover --cancel")
+)
+
+// cancelCutover withdraws the cutover that runs and answers, when that has ended, with
+// its report: what became of it.
+func (s *Server) cancelCutover(w http.ResponseWriter, r *http.Request) {
+	var opt CancelOptions
+	if err := decode(w, r, &opt); err != nil {
+		answerError(w, err)
+		return
+	}
+	op := s.ops.withdrawable(cutoverName)
+	if op == nil {
+		answerError(w, &Error{Code: CodeRefused, Message: "no cutover is running", Remedy: "crossfade status says which side is active"})
+		return
+	}
+	why := errCancelled
+	if opt.Interrupted {
+		why = errInterrupted
+	}
+	s.cfg.Log.Info().Str("operation", op.Name).Str("reason", why.Error()).Msg("operation withdrawn")
+	op.cancel(why)
+	select {
+	case <-op.done:
+		s.result(w, op)
+	case <-r.Context().Done():
+	}
 }
 
 func (s *Server) finish(w http.ResponseWriter, r *http.Request) {
@@ -136,13 +182,18 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request) {
 		answerError(w, err)
 		return
 	}
-	s.operate(w, r, "finish", func(ctx context.Context) (any, error) {
+	op, err := s.ops.start("finish", false, func(ctx context.Context, _ *operation) (any, error) {
 		rep, err := s.cfg.Daemon.Finish(ctx, opt)
 		if err != nil {
 			return nil, err
 		}
 		return rep, nil
 	})
+	if err != nil {
+		answerError(w, err)
+		return
+	}
+	s.conclude(w, r, op)
 }
 
 // limits is no operation: it holds at once, whatever runs.
@@ -168,25 +219,34 @@ func (s *Server) limits(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, l)
 }
 
-// operate runs f as the daemon's operation and answers with its result, if the
-// client is still there then.
-func (s *Server) operate(w http.ResponseWriter, r *http.Request, name string, f func(context.Context) (any, error)) {
-	op, err := s.ops.start(name, f)
-	if err != nil {
-		answerError(w, err)
-		return
-	}
+// conclude waits for an operation and answers with its result, if the client is still
+// there then.
+func (s *Server) conclude(w http.ResponseWriter, r *http.Request, op *operation) {
 	select {
 	case <-op.done:
+		s.result(w, op)
 	case <-r.Context().Done():
-		s.cfg.Log.Info().Str("operation", name).Msg("client left; the operation goes on")
-		return
+		s.left(op)
 	}
+}
+
+// result answers with what an operation that has ended gave.
+func (s *Server) result(w http.ResponseWriter, op *operation) {
 	if op.err != nil {
 		answerError(w, op.err)
 		return
 	}
 	answer(w, http.StatusOK, op.result)
+}
+
+// left withdraws the operation of a client that went away, where it can be withdrawn.
+func (s *Server) left(op *operation) {
+	if op.cancel == nil {
+		s.cfg.Log.Info().Str("operation", op.Name).Msg("client left; the operation goes on")
+		return
+	}
+	s.cfg.Log.Warn().Str("operation", op.Name).Msg("client left; the operation is withdrawn")
+	op.cancel(errLeft)
 }
 
 // decode reads a request's JSON; an empty body leaves v as it is.

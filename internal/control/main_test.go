@@ -29,6 +29,8 @@ type daemon struct {
 
 	asked   chan control.CutoverOptions // told when a cutover begins
 	cutover func(context.Context) (control.CutoverReport, error)
+	steps   []control.Event // of each cutover
+	finish  func(context.Context) (control.FinishReport, error)
 }
 
 func (d *daemon) Status(context.Context) (control.Status, error) {
@@ -45,12 +47,18 @@ func (d *daemon) set(st control.Status, err error) {
 
 func (d *daemon) Sessions(context.Context) ([]control.Session, error) { return d.sessions, nil }
 
-func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions) (control.CutoverReport, error) {
+func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions, show func(control.Event)) (control.CutoverReport, error) {
 	d.asked <- opt
+	for _, e := range d.steps {
+		show(e)
+	}
 	return d.cutover(ctx)
 }
 
-func (d *daemon) Finish(context.Context, control.FinishOptions) (control.FinishReport, error) {
+func (d *daemon) Finish(ctx context.Context, _ control.FinishOptions) (control.FinishReport, error) {
+	if d.finish != nil {
+		return d.finish(ctx)
+	}
 	return control.FinishReport{}, &control.Error{Code: control.CodeRefused, Message: "the source is active", Remedy: "cut over first"}
 }
 

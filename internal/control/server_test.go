@@ -68,41 +68,43 @@ func TestCutoverUsageIsRefusedBeforeTheDaemonHearsOfIt(t *testing.T) {
 	require.Equal(t, control.ExitUsage, control.ExitCode(err))
 }
 
-func TestOneOperationAtATimeAndItOutlivesItsClient(t *testing.T) {
+func TestOneOperationAtATimeAndAFinishOutlivesItsClient(t *testing.T) {
 	t.Parallel()
-	release := make(chan struct{})
-	d := &daemon{asked: make(chan control.CutoverOptions, 1)}
-	d.cutover = func(ctx context.Context) (control.CutoverReport, error) {
+	release, asked := make(chan struct{}), make(chan struct{}, 1)
+	d := &daemon{finish: func(ctx context.Context) (control.FinishReport, error) {
+		asked <- struct{}{}
 		select {
 		case <-release:
-			return control.CutoverReport{Outcome: control.OutcomeSwitched}, nil
+			return control.FinishReport{}, nil
 		case <-ctx.Done():
-			return control.CutoverReport{}, ctx.Err()
+			return control.FinishReport{}, ctx.Err()
 		}
-	}
+	}}
 	_, c, _ := serve(t, d)
 	ctx := bounded(t)
 	first, leave := context.WithCancel(ctx)
 	left := make(chan error, 1)
 	go func() {
-		_, err := c.Cutover(first, control.CutoverOptions{})
+		_, err := c.Finish(first, control.FinishOptions{})
 		left <- err
 	}()
-	<-d.asked
+	<-asked
 
-	_, err := c.Finish(ctx, control.FinishOptions{})
-	require.ErrorContains(t, err, "a cutover is running since")
+	_, err := c.Cutover(ctx, control.CutoverOptions{})
+	require.ErrorContains(t, err, "a finish is running since")
 	require.Equal(t, control.ExitRefused, control.ExitCode(err))
 	st, err := c.Status(ctx)
 	require.NoError(t, err)
-	require.Equal(t, "cutover", st.Operation.Name)
+	require.Equal(t, "finish", st.Operation.Name)
 
 	leave()
 	err = <-left
 	require.Equal(t, control.ExitIncomplete, control.ExitCode(err), "%v", err)
-	require.ErrorContains(t, err, "may go on")
-	_, err = c.Cutover(ctx, control.CutoverOptions{})
-	require.ErrorContains(t, err, "a cutover is running", "the operation ended with its client")
+	require.ErrorContains(t, err, "what became of it is not known")
+	_, err = c.CancelCutover(ctx, control.CancelOptions{})
+	require.ErrorContains(t, err, "no cutover is running", "a finish is none")
+	_, err = c.Finish(ctx, control.FinishOptions{})
+	require.ErrorContains(t, err, "a finish is running", "the operation ended with its client")
 
 	close(release)
 	require.ErrorIs(t, c.Watch(ctx, func(st control.Status) error {
@@ -111,9 +113,6 @@ func TestOneOperationAtATimeAndItOutlivesItsClient(t *testing.T) {
 		}
 		return nil
 	}), errEnough)
-	last, err := c.LastCutover(ctx)
-	require.NoError(t, err)
-	require.Equal(t, control.OutcomeSwitched, last.Outcome)
 }
 
 func TestRefusalOfTheDaemonReachesTheClient(t *testing.T) {

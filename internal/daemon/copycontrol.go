@@ -82,7 +82,7 @@ func (c *copyControl) Limits(_ context.Context, change control.LimitsChange) (co
 func (c *copyControl) Sessions(context.Context) ([]control.Session, error) { return nil, nil }
 
 // Cutover implements control.Daemon.
-func (c *copyControl) Cutover(context.Context, control.CutoverOptions) (control.CutoverReport, error) {
+func (c *copyControl) Cutover(context.Context, control.CutoverOptions, func(control.Event)) (control.CutoverReport, error) {
 	return control.CutoverReport{}, refused("this is a one-shot copy, which nothing follows", "begin with crossfade run to cut over")
 }
 

@@ -51,6 +51,7 @@ type daemon struct {
 	definitions *definitions
 	watching    *link // of the monitor
 	marking     *link // to the target, for what is kept there
+	looking     *link // to the source, for what its sessions do
 
 	mu            sync.Mutex
 	failed        error // why the migration stopped
@@ -124,6 +125,8 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	pc := proxy.Config{Listener: listener, Auth: d.users, TLS: cert, RequireCertificate: d.cfg.ClientAuth == clientAuthCert, Source: source, Target: target, Closed: true,
 		TrackSettings: d.cfg.trackSettings(), HoldLimit: d.cfg.HoldLimit, ShutdownTimeout: d.cfg.ShutdownTimeout,
 		User: d.cfg.Source.User(), Database: d.cfg.Source.Database(), Types: &typeStore{target: d.link(d.cfg.Target, "types", pg.WithKey(d.id.target.Key))}, Log: d.log.With().Str(obs.KeyComponent, "proxy").Logger()}
+	d.looking = d.link(d.cfg.Source, "look")
+	pc.Explain = d.explain
 	var err error
 	if d.proxy, err = proxy.New(pc); err != nil {
 		return err
@@ -142,7 +145,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	short := pg.WithLockTimeout(d.cfg.SourceLockTimeout)
 	sourceControl := d.link(d.cfg.Source, "cutover")
 	src := &sourcePort{owner: who, incarnation: d.incarnation, lockTimeout: d.cfg.SourceLockTimeout, control: sourceControl,
-		census: d.link(d.cfg.Source, "census", short), reading: d.link(d.cfg.Source, "sequences", short), register: d.registrar.flush, serverPIDs: d.proxy.ServerPIDs, expect: d.stream.expect, cover: d.cover, confirm: d.confirm,
+		census: d.link(d.cfg.Source, "census", short), reading: d.link(d.cfg.Source, "sequences", short), register: d.registrar.flush, serverPIDs: d.proxy.ServerPIDs, roundTrips: d.roundTrips, expect: d.stream.expect, cover: d.cover, confirm: d.confirm,
 		version: d.versions[0], majors: majors,
 		pre: &prelock{dsn: d.cfg.Source, opts: []pg.Option{pg.WithName("pre-lock")}, watch: d.link(d.cfg.Source, "guard")}}
 	dst := &targetPort{dsn: d.cfg.Target, key: key, control: d.link(d.cfg.Target, "cutover", pg.WithKey(key)), asking: d.link(d.cfg.Target, "register", pg.WithKey(key)),

@@ -58,8 +58,9 @@ func freeBytes(dir string) (int64, error) {
 }
 
 // weigh looks at the source, and returns what is to be done. The copy's figures
-// are those of now; copying says that it runs.
-func (g *guard) weigh(ctx context.Context, conn *pgx.Conn, name string, copying bool, c control.Copy) (slot.Verdict, error) {
+// are those of now; copying says that it runs. made says that the slot was made before
+// now: one that is being made is not lost.
+func (g *guard) weigh(ctx context.Context, conn *pgx.Conn, name string, made, copying bool, c control.Copy) (slot.Verdict, error) {
 	f, err := slot.Weigh(ctx, conn, name)
 	if err != nil {
 		return slot.Verdict{}, err
@@ -76,7 +77,10 @@ func (g *guard) weigh(ctx context.Context, conn *pgx.Conn, name string, copying 
 	defer g.mu.Unlock()
 	before := g.verdict
 	g.budget.WAL = g.wal()
-	g.figures, g.verdict = f, g.budget.Judge(f)
+	g.figures, g.verdict = f, slot.Verdict{}
+	if made || !f.Gone && f.Status != "lost" {
+		g.verdict = g.budget.Judge(f)
+	}
 	g.limit.Pause(g.verdict.Level == slot.Paused)
 	g.tell(before)
 	return g.verdict, nil

@@ -18,6 +18,32 @@ import (
 // writeWAL makes the source write so many bytes of WAL.
 const writeWAL = `SELECT count(pg_logical_emit_message(false, 'test', repeat('x', 1 << 20))) FROM generate_series(1, `
 
+// TestASlotThatIsBeingMadeIsNotLost looks at a source in the first second of a run.
+func TestASlotThatIsBeingMadeIsNotLost(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))
+	conn := pgtest.Conn(t, dsn)
+	log := &bytes.Buffer{}
+	g := newGuard(Config{Source: dsn, WALBudget: 8 << 20}, zerolog.New(log))
+	v, err := g.weigh(t.Context(), conn, "not_yet", false, false, control.Copy{})
+	require.NoError(t, err)
+	require.Equal(t, slot.Calm, v.Level)
+	var st control.Status
+	g.status(&st)
+	require.Empty(t, st.Warnings)
+	require.NotContains(t, log.String(), "slot_lost")
+
+	v, err = g.weigh(t.Context(), conn, "not_yet", true, false, control.Copy{})
+	require.NoError(t, err)
+	require.Equal(t, "slot_lost", v.Worst().Code, "once it was made, it is")
+
+	pgtest.Exec(t, conn, "SELECT pg_create_logical_replication_slot('made_"+dsn.Database()+"', 'pgoutput');"+writeWAL+"10)")
+	v, err = g.weigh(t.Context(), conn, "made_"+dsn.Database(), false, false, control.Copy{})
+	require.NoError(t, err)
+	require.Equal(t, slot.Spent, v.Level, "what it costs counts from the beginning")
+	pgtest.Exec(t, conn, "SELECT pg_drop_replication_slot('made_"+dsn.Database()+"')")
+}
+
 func TestGuardWeighsTheSource(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))
@@ -26,7 +52,7 @@ func TestGuardWeighsTheSource(t *testing.T) {
 	log := &bytes.Buffer{}
 	g := newGuard(Config{Source: dsn, WALBudget: 8 << 20}, zerolog.New(log))
 	weigh := func() slot.Verdict {
-		v, err := g.weigh(t.Context(), conn, name, false, control.Copy{})
+		v, err := g.weigh(t.Context(), conn, name, true, false, control.Copy{})
 		require.NoError(t, err)
 		return v
 	}
@@ -72,13 +98,13 @@ func TestGuardKnowsTheDiskOfItsOwnMachine(t *testing.T) {
 	var asked string
 	free, failed := int64(2<<20), error(nil)
 	g.disk = func(dir string) (int64, error) { asked = dir; return free, failed }
-	v, err := g.weigh(t.Context(), conn, name, false, control.Copy{})
+	v, err := g.weigh(t.Context(), conn, name, true, false, control.Copy{})
 	require.NoError(t, err)
 	require.Equal(t, pgtest.Value(t, pgtest.Conn(t, c.AdminDSN("postgres")), "SELECT current_setting('data_directory')"), asked)
 	require.Equal(t, slot.Spent, v.Level)
 	require.Equal(t, "wal_disk", v.Worst().Code)
 	failed = errors.New("no such directory")
-	v, err = g.weigh(t.Context(), conn, name, false, control.Copy{})
+	v, err = g.weigh(t.Context(), conn, name, true, false, control.Copy{})
 	require.NoError(t, err)
 	require.Equal(t, slot.Calm, v.Level, "what is not known alarms nobody")
 
@@ -101,7 +127,7 @@ func TestGuardTellsThatTheSourceGaveTheSlotUp(t *testing.T) {
 	pgtest.Exec(t, conn, "SELECT pg_create_logical_replication_slot('"+name+"', 'pgoutput')")
 	g := newGuard(Config{Source: dsn, WALBudget: 1 << 40}, zerolog.Nop())
 	weigh := func() slot.Verdict {
-		v, err := g.weigh(t.Context(), conn, name, false, control.Copy{})
+		v, err := g.weigh(t.Context(), conn, name, true, false, control.Copy{})
 		require.NoError(t, err)
 		return v
 	}

@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"crossfade/cutover"
 	"crossfade/internal/control"
@@ -12,13 +14,13 @@ import (
 )
 
 // Cutover implements control.Daemon.
-func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions) (control.CutoverReport, error) {
-	r, err := d.coordinator.Cutover(ctx, cutover.Options{DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass, Unmovable: cutover.Unmovable(opt.Unmovable),
+func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions, show func(control.Event)) (control.CutoverReport, error) {
+	r, err := d.coordinator.Cutover(ctx, cutover.Options{Show: func(m cutover.Moment) { show(event(m)) }, DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass, Unmovable: cutover.Unmovable(opt.Unmovable),
 		Limits: cutover.Limits{DrainTimeout: opt.DrainTimeout(), Attempts: opt.Attempts, MaxPause: opt.MaxPause()}})
 	var no *cutover.RefusedError
 	switch {
 	case errors.As(err, &no):
-		return control.CutoverReport{}, refused("the cutover is refused: "+no.Reason, "look at crossfade status")
+		return control.CutoverReport{}, refusedCutover(no)
 	case errors.Is(err, cutover.ErrUndecided):
 		return control.CutoverReport{}, &control.Error{Code: control.CodeIncomplete, Message: err.Error()}
 	case err != nil:
@@ -27,10 +29,57 @@ func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions) (contr
 	out := control.CutoverReport{Outcome: string(r.Outcome), Reason: r.Reason, Epoch: r.Epoch, PauseMS: r.PauseMS,
 		Held:         control.Held{Sessions: r.Held.Sessions, P50MS: r.Held.P50MS, P99MS: r.Held.P99MS, MaxMS: r.Held.MaxMS},
 		ClientErrors: r.ClientErrors, Disconnected: r.Disconnected, Unmovable: r.Unmovable, Tables: r.Tables, Sequences: r.Sequences, Incomplete: r.Incomplete, Notes: r.Notes}
+	out.Transactions, out.Bypass, out.EstimateMS = r.Transactions, r.Bypass, r.EstimateMS
+	for _, o := range r.Blockers {
+		out.Blockers = append(out.Blockers, control.Blocker(o))
+	}
+	for _, t := range r.Attempts {
+		out.Attempts = append(out.Attempts, attempt(t))
+	}
 	for _, m := range r.Timeline {
-		out.Timeline = append(out.Timeline, control.Event{Step: m.Step, AtMS: m.AtMS, Detail: m.Detail})
+		out.Timeline = append(out.Timeline, event(m))
 	}
 	return out, nil
+}
+
+// mostReasons bounds how many reasons the line of a refusal tells; its list has them all.
+const mostReasons = 5
+
+// refusedCutover tells why a cutover was not begun, each reason with its remedy.
+func refusedCutover(no *cutover.RefusedError) error {
+	e := &control.Error{Code: control.CodeRefused}
+	var details []string
+	for _, o := range no.Obstacles {
+		e.Blockers = append(e.Blockers, control.Blocker(o))
+		details = append(details, o.Detail)
+	}
+	if more := len(details) - mostReasons; more > 0 {
+		details = append(details[:mostReasons], fmt.Sprintf("and %d more", more))
+	}
+	e.Message, e.Remedy = "the cutover is refused: "+strings.Join(details, "; "), "each has a remedy of its own, which crossfade status tells too"
+	if len(no.Obstacles) == 1 {
+		e.Remedy = no.Obstacles[0].Remedy
+	}
+	return e
+}
+
+// attempt leaves out what was not measured.
+func attempt(t cutover.AttemptReport) control.Attempt {
+	a := control.Attempt{Attempt: t.Attempt, Reason: t.Reason}
+	if !t.ClosedAt.IsZero() {
+		a.ClosedAt = &t.ClosedAt
+		if t.PauseMS > 0 {
+			a.PauseMS = &t.PauseMS
+		}
+	}
+	if h := t.Held; h.Sessions > 0 {
+		a.Held = &control.Held{Sessions: h.Sessions, P50MS: h.P50MS, P99MS: h.P99MS, MaxMS: h.MaxMS}
+	}
+	return a
+}
+
+func event(m cutover.Moment) control.Event {
+	return control.Event{Step: m.Step, AtMS: m.AtMS, Detail: m.Detail, At: m.At, Attempt: m.Attempt}
 }
 
 // Limits implements control.Daemon.

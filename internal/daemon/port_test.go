@@ -66,7 +66,7 @@ func benchOf(t *testing.T, source pg.DSN) *bench {
 	control := link(b.sourceDSN)
 	b.journal = &journalPort{control: control, owner: who}
 	b.src = &sourcePort{owner: who, incarnation: "me", lockTimeout: testLockTimeout, control: control, census: link(b.sourceDSN), reading: link(b.sourceDSN), pre: pre(b.sourceDSN),
-		register: func(context.Context) error { return nil }, serverPIDs: func() []int32 { return nil },
+		register: func(context.Context) error { return nil }, serverPIDs: func() []int32 { return nil }, roundTrips: func(context.Context) [2]time.Duration { return [2]time.Duration{} },
 		expect: func(int64, string) error { return nil }, cover: &coverage{}, version: 150000, majors: [2]int{15, 15}}
 	watching := newWatchlist(link(b.sourceDSN), link(b.targetDSN, pg.WithKey("k")), zerolog.Nop(), watcher{name: "tables", fenced: true, ask: b.src.cover.ask},
 		watcher{name: "publication", fenced: true, ask: (&members{}).ask}, watcher{name: "fence", fenced: true, ask: askFence},

@@ -47,6 +47,9 @@ func (t *targetPort) RehearseDecision(ctx context.Context, in cutover.DecisionIn
 		}
 		// The lane is closed for the rehearsal alone: its position does not matter.
 		if _, err := progress.Close(ctx, conn, lane, 0); err != nil {
+			if pg.IsCode(err, pg.CodeLockNotAvailable) { // the applier has its place locked until its transaction ends
+				return fmt.Errorf("the stream lags: it has been applying one transaction for more than %v: wait until crossfade status shows less lag (%w)", decisionLockTimeout, err)
+			}
 			return err
 		}
 		if err := sequence.SetExactly(ctx, conn, states(in.Sequences)); err != nil {

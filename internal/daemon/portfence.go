@@ -48,7 +48,9 @@ func (s *sourcePort) Fence(ctx context.Context, epoch int64, nonce string) (cuto
 
 func (s *sourcePort) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.Name, epoch int64, nonce string, lsn *string) error {
 	sql := journal.SetLocalLockTimeout(s.lockTimeout) + unattended + "SET LOCAL synchronous_commit = on;" + journal.CloseFence(tables) + extension.RestJobs
-	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+	sees := s.pre.lookOut(ctx)
+	_, err := conn.PgConn().Exec(ctx, sql).ReadAll()
+	if err = sees.end(err); err != nil {
 		return err
 	}
 	if err := journal.RefusePrepared(ctx, conn); err != nil { // since the census
@@ -65,7 +67,7 @@ func (s *sourcePort) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.
 		return fmt.Errorf("emit the marker: %w", err)
 	}
 	failpoint.Here(cutover.PointBeforeFenceCommit)
-	_, err := conn.Exec(ctx, "COMMIT")
+	_, err = conn.Exec(ctx, "COMMIT")
 	switch {
 	case err == nil:
 		return nil

@@ -147,16 +147,39 @@ func (f *following) expect(epoch int64, nonce string) error {
 	return nil
 }
 
+// cutOffError says that the stream has lost a side, and which where that is known.
+type cutOffError struct {
+	side string // apply.SideSource, apply.SideTarget or ""
+	why  string
+}
+
+func (e *cutOffError) Error() string {
+	switch {
+	case e.side == "":
+		return "the stream of changes is being connected to source and target"
+	case e.why == "":
+		return "the stream of changes is cut off from the " + e.side
+	}
+	return "the stream of changes is cut off from the " + e.side + ": " + e.why
+}
+
+func (e *cutOffError) remedy() string {
+	if e.side == "" {
+		return "wait: it begins within seconds"
+	}
+	return "make the " + e.side + " reachable; the stream connects again by itself"
+}
+
 // cutOff says that the stream has lost a side: its lag then is that of the past, and
 // no marker would arrive within a pause.
 func cutOff(s apply.Status) error {
 	switch {
-	case !s.SourceConnected:
-		return errors.New("the stream of changes is cut off from the source: it connects again by itself")
-	case !s.TargetConnected:
-		return errors.New("the stream of changes is cut off from the target: it connects again by itself")
+	case s.SourceConnected && s.TargetConnected:
+		return nil
+	case s.Away != "":
+		return &cutOffError{side: s.Away, why: s.LastError}
 	}
-	return nil
+	return &cutOffError{}
 }
 
 // Lag implements cutover.Replication. It gives a stream that is behind for a

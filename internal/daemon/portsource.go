@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -27,6 +28,7 @@ type sourcePort struct {
 	pre         *prelock
 	register    func(ctx context.Context) error // makes our proxy's server connections known
 	serverPIDs  func() []int32
+	roundTrips  func(ctx context.Context) [2]time.Duration // to source and target
 	cover       *coverage
 	confirm     func(ctx context.Context, fenced bool) error // asks the watchers
 	expect      func(epoch int64, nonce string) error        // announces the marker to the stream
@@ -40,18 +42,15 @@ type sourcePort struct {
 func (s *sourcePort) Census(ctx context.Context) (cutover.Census, error) {
 	var c cutover.Census
 	s.fenced.Store(false)
-	if err := s.confirm(ctx, false); err != nil {
-		return c, portError(err, false)
-	}
+	stops := portError(s.confirm(ctx, false), false)
+	c.RoundTrips = s.roundTrips(ctx)
 	err := s.census.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		tables, err := journal.Tables(ctx, conn)
 		if err != nil {
 			return err
 		}
-		if err := journal.RefusePrepared(ctx, conn); err != nil {
-			return err
-		}
-		writers, err := journal.Census(ctx, conn, s.serverPIDs())
+		ours := s.serverPIDs()
+		writers, err := journal.Census(ctx, conn, ours)
 		if err != nil {
 			return err
 		}
@@ -59,10 +58,23 @@ func (s *sourcePort) Census(ctx context.Context) (cutover.Census, error) {
 		for _, w := range writers {
 			c.Bypass = append(c.Bypass, cutover.Writer{PID: w.PID, User: w.User, Application: w.Application, Address: w.Address})
 		}
-		return nil
+		open, err := openTransactions(ctx, conn, ours, mostTransactions)
+		if err != nil {
+			return err
+		}
+		for _, p := range open {
+			c.Transactions = append(c.Transactions, p.String())
+		}
+		return journal.RefusePrepared(ctx, conn)
 	})
+	if stops != nil {
+		err = stops
+	}
 	return c, err
 }
+
+// mostTransactions is how many open transactions a census tells of.
+const mostTransactions = 5
 
 // PrepareFence implements cutover.Source.
 func (s *sourcePort) PrepareFence(ctx context.Context) (cutover.FencePlan, error) {
@@ -107,7 +119,51 @@ func (s *sourcePort) Prelock(ctx context.Context, _ int64, lost func(string)) er
 	if err != nil {
 		return err
 	}
-	return portError(s.pre.take(ctx, tables, lost), false)
+	if err := s.pre.take(ctx, tables, lost); err != nil {
+		return portError(err, false)
+	}
+	return s.awaitWriters(ctx)
+}
+
+// awaitWriters waits for the transactions past the proxy that write: the fence would wait
+// for them with the gate closed. It takes as long as the fence would, with the gate open.
+// Who begins later is not waited for; writers whose transactions are short harm nobody.
+func (s *sourcePort) awaitWriters(ctx context.Context) error {
+	patience := time.NewTimer(fenceTries * s.lockTimeout)
+	defer patience.Stop()
+	tick := time.NewTicker(guardPoll)
+	defer tick.Stop()
+	key := func(w writer) string { return fmt.Sprint(w.PID, " ", w.began) }
+	var met map[string]bool
+	for {
+		var left []writer
+		err := s.census.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+			left, err = writersPast(ctx, conn, s.serverPIDs())
+			return err
+		})
+		if err != nil {
+			return portError(err, false)
+		}
+		if met != nil {
+			left = slices.DeleteFunc(left, func(w writer) bool { return !met[key(w)] })
+		}
+		if len(left) == 0 {
+			return nil
+		}
+		met = map[string]bool{}
+		for _, w := range left {
+			met[key(w)] = true
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		case <-patience.C:
+			w := left[0]
+			return fmt.Errorf("%w: table %s is locked by %s: the fence would wait for it with the gate closed; let that transaction end, or end it on the source with SELECT pg_terminate_backend(%d)",
+				cutover.ErrLockTimeout, w.table, w, w.PID)
+		}
+	}
 }
 
 // ReleasePrelock implements cutover.Source.

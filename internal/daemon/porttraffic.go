@@ -8,6 +8,7 @@ import (
 
 	"crossfade/cutover"
 	"crossfade/proxy"
+	"crossfade/proxy/session"
 )
 
 // trafficPort is cutover.Traffic over the proxy.
@@ -62,16 +63,38 @@ func (t *trafficPort) Restage(ctx context.Context, epoch int64) (cutover.StageRe
 }
 
 // Resume implements cutover.Traffic.
-func (t *trafficPort) Resume(ctx context.Context, epoch int64) error {
-	return t.proxy.Resume(ctx, epoch)
+func (t *trafficPort) Resume(ctx context.Context, epoch int64) (cutover.ResumeReport, error) {
+	if err := t.proxy.Resume(ctx, epoch); err != nil {
+		return cutover.ResumeReport{}, err
+	}
+	return cutover.ResumeReport{Held: waits(t.proxy.TakeHeld(ctx))}, nil
+}
+
+// waits puts what the proxy measured into the cutover's terms.
+func waits(h proxy.Held) cutover.Waits {
+	ms := func(x float64) time.Duration { return time.Duration(x * float64(time.Millisecond)) }
+	return cutover.Waits{Sessions: h.Sessions, P50: ms(h.P50), P99: ms(h.P99), Max: ms(h.Max)}
 }
 
 // Switch implements cutover.Traffic.
 func (t *trafficPort) Switch(ctx context.Context, epoch int64, to cutover.Side) (cutover.SwitchReport, error) {
 	r, err := t.proxy.Switch(ctx, epoch, string(to))
-	ms := func(x float64) time.Duration { return time.Duration(x * float64(time.Millisecond)) }
-	return cutover.SwitchReport{ClientErrors: r.ClientErrors,
-		Held: cutover.Waits{Sessions: r.Held.Sessions, P50: ms(r.Held.P50), P99: ms(r.Held.P99), Max: ms(r.Held.Max)}}, err
+	return cutover.SwitchReport{ClientErrors: r.ClientErrors, Held: waits(r.Held)}, err
+}
+
+// Look implements cutover.Traffic.
+func (t *trafficPort) Look(ctx context.Context) (cutover.SessionsReport, error) {
+	var r cutover.SessionsReport
+	for _, s := range t.proxy.Sessions(ctx, true) {
+		r.Sessions++
+		switch s.Verdict {
+		case session.Red.String():
+			r.Red = append(r.Red, s.String())
+		case session.Hold.String():
+			r.Holding = append(r.Holding, s.String())
+		}
+	}
+	return r, nil
 }
 
 // Discard implements cutover.Traffic.

@@ -26,6 +26,7 @@ type prelock struct {
 
 	mu     sync.Mutex
 	conn   *pgx.Conn               // in a transaction that holds the lock, or nil
+	pid    int32                   // of the session that take or use has opened last
 	taking context.CancelCauseFunc // gives up a lock that is being taken, or nil
 	stop   context.CancelFunc      // ends the guard
 	done   chan struct{}           // closed when the guard has ended
@@ -54,11 +55,13 @@ func (p *prelock) take(ctx context.Context, tables []pg.Name, lost func(reason s
 	defer giveUp(nil)
 	guardCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	p.mu.Lock()
-	p.stop, p.done, p.taking, p.lost = stop, make(chan struct{}), giveUp, lost
+	p.stop, p.done, p.taking, p.lost, p.pid = stop, make(chan struct{}), giveUp, lost, pid
 	go p.guard(guardCtx, pid, p.done)
 	p.mu.Unlock()
 
+	sees := lookOut(locking, p.watch, pid)
 	_, err = conn.PgConn().Exec(locking, journal.Lock(tables, "SHARE UPDATE EXCLUSIVE")).ReadAll()
+	err = sees.end(err)
 	p.mu.Lock()
 	p.taking = nil
 	if cause := context.Cause(locking); cause != nil {
@@ -130,16 +133,23 @@ func (p *prelock) touch(ctx context.Context) {
 	_, _ = p.conn.PgConn().Exec(ctx, "SELECT").ReadAll()
 }
 
-// waiter names an application's session that waits for process pid.
+// waiter names an application's session that waits for process pid, and for which table.
 func (p *prelock) waiter(ctx context.Context, pid int32) (string, error) {
 	var who string
 	err := p.watch.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		err := conn.QueryRow(ctx, `SELECT pg_catalog.format('%s, process %s of %s', a.backend_type, a.pid, a.usename)
-			FROM pg_catalog.pg_stat_activity a
+		var waits int32
+		err := conn.QueryRow(ctx, `SELECT a.pid FROM pg_catalog.pg_stat_activity a
 			WHERE a.wait_event_type = 'Lock' AND a.backend_type <> 'autovacuum worker'
-			  AND $1 = ANY (pg_catalog.pg_blocking_pids(a.pid)) LIMIT 1`, pid).Scan(&who)
+			  AND $1 = ANY (pg_catalog.pg_blocking_pids(a.pid)) LIMIT 1`, pid).Scan(&waits)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
+		}
+		if err != nil {
+			return err
+		}
+		found, err := lockWaits(ctx, conn, []int32{waits})
+		if w, ok := found[waits]; ok {
+			who = w.process.String() + ", waits for " + w.lock
 		}
 		return err
 	})
@@ -173,6 +183,14 @@ func (p *prelock) release() {
 	p.letGo()
 }
 
+// lookOut begins to look for whom the session waits that take or use has opened last.
+func (p *prelock) lookOut(ctx context.Context) *lookout {
+	p.mu.Lock()
+	pid := p.pid
+	p.mu.Unlock()
+	return lookOut(ctx, p.watch, pid)
+}
+
 // use hands out the session whose transaction holds the lock, or, when it was
 // let go, a new one in a fresh transaction. f must end the transaction; the
 // session is closed behind it.
@@ -192,10 +210,17 @@ func (p *prelock) use(ctx context.Context, f func(ctx context.Context, conn *pgx
 		if conn, err = pg.Connect(ctx, p.dsn, p.opts...); err != nil {
 			return err
 		}
-		if _, err := conn.Exec(ctx, "BEGIN"); err != nil {
+		var pid int32
+		if _, err = conn.Exec(ctx, "BEGIN"); err == nil {
+			err = conn.QueryRow(ctx, `SELECT pg_catalog.pg_backend_pid()`).Scan(&pid)
+		}
+		if err != nil {
 			closeNow(conn)
 			return fmt.Errorf("begin: %w", err)
 		}
+		p.mu.Lock()
+		p.pid = pid
+		p.mu.Unlock()
 	}
 	defer closeNow(conn)
 	return f(ctx, conn)

@@ -13,10 +13,7 @@ import (
 func (d *daemon) Status(context.Context) (control.Status, error) {
 	c := d.coordinator.Status()
 	p := d.proxy.Status()
-	f, ferr := d.stream.status()
-	d.mu.Lock()
-	failed := d.failed
-	d.mu.Unlock()
+	f, _ := d.stream.status()
 	s := control.Status{
 		Phase: c.Phase, Active: string(c.Active), Epoch: c.Epoch, RunID: d.id.target.RunID, Version: d.cfg.Version,
 		Copy:     d.migration.copied(),
@@ -34,34 +31,17 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 		s.Copy = d.migration.whole()
 	}
 	d.guard.status(&s)
-	notReady := !c.Ready && c.Why != "" && failed == nil && s.Phase != "on_target" && s.Phase != string(cutover.Finished)
-	step, _ := c.State.Ready() // not what refuses besides, which has blockers with remedies of its own
-	if notReady && !step {
-		s.Blockers = append(s.Blockers, control.Blocker{Code: "not_ready", Detail: c.Why, Remedy: "wait, and look at the phase"})
-	}
-	var given *givenUpError
-	if errors.As(failed, &given) {
-		s.Blockers = append(s.Blockers, control.Blocker{Code: given.Code, Detail: failed.Error(), Remedy: given.Remedy})
-	} else if failed != nil {
-		what, goesOn := d.migration.remedy(failed)
-		switch {
-		case what == "":
-			what = "mend the cause, then " + goOnRun
-		case goesOn:
-			what += ", then " + goOnRun
-		}
-		s.Blockers = append(s.Blockers, control.Blocker{Code: "migration_stopped", Detail: failed.Error(), Remedy: what})
-	} else if waits := d.waiting(); waits != nil && s.Active != "target" {
-		what, _ := d.migration.remedy(waits)
-		s.Blockers = append(s.Blockers, control.Blocker{Code: "migration_waits", Detail: waits.Error(), Remedy: what + "; " + byItself})
-	} else if ferr != nil && ferr != errNotFollowing && s.Active != "target" {
-		s.Blockers = append(s.Blockers, control.Blocker{Code: "stream_stopped", Detail: ferr.Error(), Remedy: "mend the cause, then stop crossfade run and start it again"})
-	}
-	if s.Active != "target" {
+	still := d.standstill(s.Active == string(cutover.SideTarget))
+	if s.Active != string(cutover.SideTarget) {
 		d.watchlist.status(&s)
-	}
-	if notReady && step && len(s.Blockers) == 0 {
-		s.Blockers = append(s.Blockers, control.Blocker{Code: "not_ready", Detail: c.Why, Remedy: "wait, and look at the phase"})
+		if c.Step.Code != "" && still == nil { // what stands still does not pass by waiting
+			s.Blockers = append(s.Blockers, control.Blocker(c.Step))
+		}
+		for _, o := range c.Blocked {
+			s.Blockers = append(s.Blockers, control.Blocker(o))
+		}
+	} else if still != nil {
+		s.Blockers = append(s.Blockers, *still)
 	}
 	if c.Alarm != "" {
 		s.Blockers = append(s.Blockers, control.Blocker{Code: "alarm", Detail: c.Alarm, Remedy: "find who wrote to the source behind the fence"})
@@ -77,23 +57,63 @@ func verifyState(s string) string {
 	return s
 }
 
-// blocked says why a cutover asked for now would be refused, "" for nothing.
-func (d *daemon) blocked(cutover.Direction) string {
+// standstill says what keeps the migration from going on, nil for nothing. With
+// onTarget nothing is followed any more.
+func (d *daemon) standstill(onTarget bool) *control.Blocker {
 	d.mu.Lock()
 	failed := d.failed
 	d.mu.Unlock()
-	if failed != nil {
-		return "the migration has stopped: " + failed.Error()
+	var given *givenUpError
+	switch {
+	case errors.As(failed, &given):
+		return &control.Blocker{Code: given.Code, Detail: failed.Error(), Remedy: given.Remedy}
+	case failed != nil:
+		what, goesOn := d.migration.remedy(failed)
+		switch {
+		case what == "":
+			what = "remove the cause, then " + goOnRun
+		case goesOn:
+			what += ", then " + goOnRun
+		}
+		return &control.Blocker{Code: "migration_stopped", Detail: failed.Error(), Remedy: what}
+	case onTarget:
+		return nil
 	}
-	if why := d.watchlist.blocked(d.migration.reached(journal.PhaseIndexed)); why != "" {
-		return why
+	if waits := d.waiting(); waits != nil {
+		what, _ := d.migration.remedy(waits)
+		return &control.Blocker{Code: "migration_waits", Detail: waits.Error(), Remedy: what + "; " + byItself}
 	}
-	s, err := d.stream.status()
-	if err == nil {
-		err = cutOff(s)
+	if _, err := d.stream.status(); err != nil && err != errNotFollowing {
+		return &control.Blocker{Code: "stream_stopped", Detail: err.Error(), Remedy: "remove the cause, then " + goOnRun}
 	}
-	if err != nil {
-		return err.Error()
+	return nil
+}
+
+// blocked says why a cutover asked for now would be refused besides the step, none for
+// nothing. The coordinator asks: it must not be asked in turn.
+func (d *daemon) blocked(cutover.Direction) []cutover.Obstacle {
+	var found []control.Blocker
+	still := d.standstill(false)
+	if still != nil {
+		found = append(found, *still)
 	}
-	return ""
+	whole := d.migration.reached(journal.PhaseIndexed)
+	found = append(found, d.watchlist.blocked(whole)...)
+	if s, err := d.stream.status(); still == nil && whole {
+		if err == nil {
+			err = cutOff(s)
+		}
+		var apart *cutOffError
+		switch {
+		case errors.As(err, &apart):
+			found = append(found, control.Blocker{Code: "stream_cut_off", Detail: err.Error(), Remedy: apart.remedy()})
+		case err != nil:
+			found = append(found, control.Blocker{Code: "stream_begins", Detail: err.Error(), Remedy: "wait: it begins within seconds"})
+		}
+	}
+	out := make([]cutover.Obstacle, 0, len(found))
+	for _, b := range found {
+		out = append(out, cutover.Obstacle(b))
+	}
+	return out
 }

@@ -67,8 +67,11 @@ type WatchedError struct{ Blockers []control.Blocker }
 
 func (e *WatchedError) Error() string {
 	reasons := make([]string, 0, len(e.Blockers))
-	for _, b := range e.Blockers {
-		reasons = append(reasons, b.Detail)
+	for _, b := range e.Blockers[:min(len(e.Blockers), mostReasons)] {
+		reasons = append(reasons, b.Detail+" ("+b.Remedy+")")
+	}
+	if more := len(e.Blockers) - mostReasons; more > 0 {
+		reasons = append(reasons, fmt.Sprintf("and %d more, which crossfade status names", more))
 	}
 	return strings.Join(reasons, "; ")
 }
@@ -218,39 +221,26 @@ func notWatchedYet(name string) control.Blocker {
 		Remedy: "wait: that takes a few seconds once the copy is complete"}
 }
 
-// status adds what was found, while the source is active.
+// status adds the warnings of what was found, while the source is active.
 func (w *watchlist) status(s *control.Status) {
-	if name := w.unanswered(); name != "" && s.Ready {
-		s.Ready = false
-		s.Blockers = append(s.Blockers, notWatchedYet(name))
-	}
 	for _, n := range w.notices() {
 		if n.warns {
 			s.Warnings = append(s.Warnings, n.Blocker)
-			continue
 		}
-		s.Ready = false
-		s.Blockers = append(s.Blockers, n.Blocker)
 	}
 }
 
-// mostReasons bounds how many reasons a refusal tells.
-const mostReasons = 5
-
-// blocked is why a cutover asked for now would be refused, "" for nothing. Before the
-// target is whole the phase is reason enough.
-func (w *watchlist) blocked(whole bool) string {
-	var reasons []string
+// blocked is why a cutover asked for now would be refused, none for nothing. Before the
+// target is whole, that nobody has looked yet is no reason: the phase is.
+func (w *watchlist) blocked(whole bool) []control.Blocker {
+	var found []control.Blocker
 	if name := w.unanswered(); name != "" && whole {
-		reasons = append(reasons, notWatchedYet(name).Detail)
+		found = append(found, notWatchedYet(name))
 	}
 	for _, n := range w.notices() {
 		if !n.warns {
-			reasons = append(reasons, n.Detail)
+			found = append(found, n.Blocker)
 		}
 	}
-	if more := len(reasons) - mostReasons; more > 0 {
-		reasons = append(reasons[:mostReasons], fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(reasons, "; ")
+	return found
 }

@@ -33,11 +33,9 @@ func TestAWatcherStopsACutoverOrWarns(t *testing.T) {
 	quick.fenced, seldom.every = true, 3
 	w := newWatchlist(source, target, zerolog.Nop(), quick, slow, seldom)
 
-	unseen := control.Status{Ready: true}
-	w.status(&unseen)
-	require.False(t, unseen.Ready, "nobody knows yet")
-	require.Equal(t, "not_watched_yet", unseen.Blockers[0].Code)
-	require.NotEmpty(t, w.blocked(true))
+	unseen := w.blocked(true)
+	require.Len(t, unseen, 1, "nobody knows yet")
+	require.Equal(t, "not_watched_yet", unseen[0].Code)
 	require.Empty(t, w.blocked(false), "while rows are copied the phase says why")
 	require.NoError(t, w.look(ctx, false))
 	require.NoError(t, w.look(ctx, false))
@@ -53,12 +51,10 @@ func TestAWatcherStopsACutoverOrWarns(t *testing.T) {
 	require.ErrorAs(t, w.confirm(ctx, false), &stops)
 	require.Equal(t, []control.Blocker{{Code: "a", Detail: "it differs"}}, stops.Blockers)
 	require.NoError(t, w.confirm(ctx, true))
-	s := control.Status{Ready: true}
+	s := control.Status{}
 	w.status(&s)
-	require.False(t, s.Ready)
-	require.Len(t, s.Blockers, 1)
 	require.Len(t, s.Warnings, 1)
-	require.Equal(t, "it differs", w.blocked(true))
+	require.Equal(t, []control.Blocker{{Code: "a", Detail: "it differs"}}, w.blocked(true))
 
 	answer["slow"] = nil
 	require.NoError(t, w.look(ctx, false))
@@ -66,7 +62,7 @@ func TestAWatcherStopsACutoverOrWarns(t *testing.T) {
 
 	unanswered = errors.New("permission denied")
 	require.ErrorContains(t, w.confirm(ctx, false), "permission denied", "a question without an answer is no good answer")
-	require.Contains(t, w.blocked(true), "permission denied")
+	require.Contains(t, w.blocked(true)[0].Detail, "permission denied")
 	unanswered = context.DeadlineExceeded
 	require.ErrorIs(t, w.confirm(ctx, false), context.DeadlineExceeded)
 }

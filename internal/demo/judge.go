@@ -19,7 +19,7 @@ const feltWindow = 5 * time.Second
 
 func printTimeline(w io.Writer, r control.CutoverReport) {
 	for _, t := range r.Timeline {
-		fmt.Fprintf(w, "    %+9.1f ms  %-22s %s\n", t.AtMS, t.Step, t.Detail)
+		fmt.Fprintf(w, "    %s  attempt %d  %+9.1f ms  %-22s %s\n", t.At.Local().Format("15:04:05.000"), t.Attempt, t.AtMS, t.Step, t.Detail)
 	}
 }
 

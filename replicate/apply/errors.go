@@ -57,8 +57,17 @@ func (e *RowError) Error() string {
 	if e.Relation != "" {
 		in = " in " + e.Relation
 	}
-	return fmt.Sprintf("apply %s%s%s, transaction %d committed at %s: %v; the target has changed otherwise than by us: repair that row there and start again, or copy the table anew",
-		e.Change, row, in, e.XID, e.LSN, e.Err)
+	return fmt.Sprintf("apply %s%s%s, transaction %d committed at %s: %v; %s", e.Change, row, in, e.XID, e.LSN, e.Err, e.remedy())
+}
+
+// remedy says what to do. That somebody else has changed the target is said only where rows show it: one that is not
+// there, or one that is there already.
+func (e *RowError) remedy() string {
+	var count *countError
+	if errors.As(e.Err, &count) || pg.IsCode(e.Err, pg.CodeUniqueViolation, pg.CodeExclusionViolation) {
+		return "the target has changed otherwise than by us: repair that row there and start again, or copy the table anew"
+	}
+	return "remove on the target what it names and start again: nothing of the transaction was applied"
 }
 
 func (e *RowError) Unwrap() error { return e.Err }

@@ -174,3 +174,23 @@ func TestRestartGoesOnFromProgress(t *testing.T) {
 	w.same("people")
 	require.Equal(t, int64(4), w.progress().Owner)
 }
+
+// TestWhatTheTargetRefusesIsNoChangeOfSomebodyElse tells a row that contradicts the stream from a target that refuses it.
+func TestWhatTheTargetRefusesIsNoChangeOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	const others = "the target has changed otherwise than by us"
+	w := newWorld(t, people, fillPeople)
+	pgtest.Exec(t, w.dst, `ALTER TABLE people ADD CONSTRAINT short CHECK (length(name) < 10) NOT VALID`)
+	r := w.follow()
+	w.do(`UPDATE people SET name = 'a name that is too long' WHERE id = 1`)
+	err := r.result()
+	require.ErrorAs(t, err, new(*apply.RowError))
+	require.NotContains(t, err.Error(), others)
+	require.ErrorContains(t, err, "remove on the target what it names and start again")
+
+	w = newWorld(t, people, fillPeople)
+	pgtest.Exec(t, w.dst, `DELETE FROM people WHERE id = 7`)
+	r = w.follow()
+	w.do(`UPDATE people SET name = 'new' WHERE id = 7`)
+	require.ErrorContains(t, r.result(), others)
+}

@@ -100,9 +100,12 @@ func (f *Follower) follow(ctx context.Context) error {
 
 // session is one connection to the target, with one Reader.
 func (f *Follower) session(ctx context.Context) error {
+	f.mu.Lock()
+	f.state.told = false
+	f.mu.Unlock()
 	s, err := f.open(ctx)
 	if err != nil {
-		return final(err)
+		return final(f.lost(SideTarget, err))
 	}
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -110,8 +113,8 @@ func (f *Follower) session(ctx context.Context) error {
 		_ = s.x.conn.Close(closing)
 	}()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.reader.Run(ctx) })
-	group.Go(func() error { return final(s.loop(ctx)) })
+	group.Go(func() error { return f.lost(SideSource, s.reader.Run(ctx)) })
+	group.Go(func() error { return f.lost(SideTarget, final(s.loop(ctx))) })
 	return group.Wait()
 }
 
@@ -139,7 +142,7 @@ func (f *Follower) open(ctx context.Context) (_ *session, err error) {
 	}
 	newest, err := f.newestXID(ctx)
 	if err != nil {
-		return nil, err
+		return nil, f.lost(SideSource, err)
 	}
 	reader, err := stream.NewReader(f.cfg.stream(row.EndLSN))
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 type Status struct {
 	SourceConnected bool
 	TargetConnected bool
+	Away            string // SideSource or SideTarget: the one whose loss ended the last session; "" while there is one
 	AppliedLSN      pg.LSN // end of the last transaction committed on the target
 	DurableLSN      pg.LSN // the part of it that survives a crash, and that the slot is told
 	SourceLSN       pg.LSN // the source's end of WAL as last heard; 0 if not yet
@@ -30,6 +31,12 @@ type Status struct {
 	Waiting         error  // the same, where somebody has to make room on the target; nil for nothing
 }
 
+// The sides of a Follower, as Status names them.
+const (
+	SideSource = "source"
+	SideTarget = "target"
+)
+
 // state is what Status tells, guarded by Follower.mu.
 type state struct {
 	status Status
@@ -37,6 +44,7 @@ type state struct {
 	source pg.LSN    // end of WAL as the heartbeat's session saw it
 	beat   time.Time // when the newest applied heartbeat was written
 	lag    time.Duration
+	told   bool // Away is of the present session, or of the attempt at one
 }
 
 // Status returns the position at this moment.
@@ -48,7 +56,9 @@ func (f *Follower) Status() Status {
 	s.Tripped = tripped
 	s.SourceLSN = f.state.source
 	if r := f.state.reader; r != nil {
-		s.SourceConnected = r.Connected()
+		if s.SourceConnected = r.Connected(); !s.SourceConnected && r.Lost() != "" {
+			s.Away, s.LastError = SideSource, r.Lost()
+		}
 		s.SourceLSN = max(s.SourceLSN, r.ServerEnd())
 	}
 	if s.SourceLSN > s.AppliedLSN {
@@ -67,9 +77,21 @@ func (f *Follower) opened(r *stream.Reader, row progress.Row) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.state.reader = r
-	f.state.status.TargetConnected = true
+	f.state.status.TargetConnected, f.state.status.Away = true, ""
 	f.state.status.AppliedLSN, f.state.status.DurableLSN = row.EndLSN, row.EndLSN
 	f.state.status.CommitTime = row.CommitTime
+}
+
+// lost notes which side ended a session by an error; the first one that is told is that.
+func (f *Follower) lost(side string, err error) error {
+	if err != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if !f.state.told {
+			f.state.status.Away, f.state.told = side, true
+		}
+	}
+	return err
 }
 
 func (f *Follower) interrupted(err error) {

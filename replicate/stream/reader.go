@@ -30,6 +30,7 @@ type Reader struct {
 	heard     atomic.Int64  // when the source last said something, Unix µs
 	blocked   atomic.Bool   // the receiving goroutine waits for memory
 	connected atomic.Bool
+	lost      atomic.Pointer[string] // why the last connection ended or was not made; nil while there is one, and before the first
 
 	// Of the goroutine of Run only.
 	emitted  pg.LSN // everything up to here was handed out
@@ -78,6 +79,15 @@ func (r *Reader) ServerEnd() pg.LSN { return pg.LSN(r.serverEnd.Load()) }
 // Connected reports whether replication runs at this moment.
 func (r *Reader) Connected() bool { return r.connected.Load() }
 
+// Lost says why the source cannot be read at this moment; "" while it is read, and before
+// the first connection.
+func (r *Reader) Lost() string {
+	if why := r.lost.Load(); why != nil {
+		return *why
+	}
+	return ""
+}
+
 // Run reads until ctx ends, whose error it returns then, or until an error that
 // a new connection cannot mend.
 func (r *Reader) Run(ctx context.Context) error {
@@ -89,6 +99,10 @@ func (r *Reader) Run(ctx context.Context) error {
 		err := retry.Do(ctx, policy, func(ctx context.Context) error {
 			begun, before := time.Now(), r.emitted
 			err := r.session(ctx)
+			if err != nil {
+				why := err.Error()
+				r.lost.Store(&why)
+			}
 			if !retry.IsPermanent(err) && ctx.Err() == nil && (r.emitted > before || time.Since(begun) > steadyAfter) {
 				r.log.Warn().Err(err).Msg("source connection lost")
 				return nil // the pauses begin anew
@@ -124,6 +138,7 @@ func (r *Reader) session(ctx context.Context) error {
 func (r *Reader) replicate(ctx context.Context, hijacked *pgconn.HijackedConn, s *receiver) error {
 	group, ctx := errgroup.WithContext(ctx)
 	r.heard.Store(time.Now().UnixMicro())
+	r.lost.Store(nil)
 	r.connected.Store(true)
 	defer r.connected.Store(false)
 	ended, end := context.WithCancel(context.WithoutCancel(ctx))

@@ -1,0 +1,125 @@
+package cutover
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+)
+
+// blockedBench is a bench that is blocked from outside.
+func blockedBench(t *testing.T, w world, found []Obstacle, test func(*bench)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(w)
+		c, err := New(Config{Journal: f, Traffic: f, Forward: f.ports(), Limits: DefaultLimits(), Log: zerolog.Nop(), Blocked: func(Direction) []Obstacle { return found }})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		b := &bench{t: t, f: f, c: c, stop: cancel, ran: make(chan error, 1)}
+		go func() { b.ran <- c.Run(ctx) }()
+		defer func() {
+			cancel()
+			<-c.ended
+		}()
+		b.settled()
+		test(b)
+	})
+}
+
+var inTheWay = []Obstacle{{Code: "stream_begins", Detail: "the stream of changes does not run yet", Remedy: "wait"}}
+
+func TestARefusalSaysThePhaseFirst(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, says string
+		w          world
+	}{
+		{"on the target", "the target is active already (epoch 1)", onTarget()},
+		{"copying", "the copy has not ended yet (step copying)", world{direction: Forward, step: Copying, source: true, claimed: 1}},
+		{"finished", "the migration is finished", world{epoch: 1, direction: Forward, step: Finished, target: true, claimed: 2}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			blockedBench(t, c.w, inTheWay, func(b *bench) {
+				for _, dry := range []bool{false, true} {
+					_, err := b.c.Cutover(b.t.Context(), Options{DryRun: dry})
+					var no *RefusedError
+					require.ErrorAs(b.t, err, &no)
+					require.Len(b.t, no.Obstacles, 1, "nothing else is said")
+					require.Equal(b.t, c.says, no.Obstacles[0].Detail)
+					require.NotEmpty(b.t, no.Obstacles[0].Remedy)
+				}
+			})
+		})
+	}
+	blockedBench(t, following(), inTheWay, func(b *bench) {
+		_, err := b.c.Cutover(b.t.Context(), Options{})
+		var no *RefusedError
+		require.ErrorAs(b.t, err, &no)
+		require.Equal(b.t, inTheWay, no.Obstacles)
+	})
+}
+
+func TestAnAttemptThatCameToNothingLeavesTheRunFollowing(t *testing.T) {
+	t.Parallel()
+	inBubble(t, following(), DefaultLimits(), func(f *fake) { f.hooks["stage"] = func(context.Context) error { return context.Canceled } }, func(b *bench) {
+		b.settled()
+		r, err := b.c.Cutover(b.t.Context(), Options{})
+		require.NoError(b.t, err)
+		require.Equal(b.t, OutcomeAborted, r.Outcome)
+		require.Equal(b.t, Idle, b.f.world().step)
+		require.Equal(b.t, "following", b.c.Status().Phase)
+		require.True(b.t, b.c.Status().Ready)
+	})
+}
+
+func TestADryRunTellsAllThatTheCutoverWouldMeet(t *testing.T) {
+	t.Parallel()
+	blockedBench(t, following(), inTheWay, func(b *bench) {
+		b.f.look = SessionsReport{Sessions: 3, Red: []string{"session 1: red"}, Holding: []string{"session 2: temporary table"}}
+		b.f.census = Census{Tables: 1000, Bypass: []Writer{{PID: 7, User: "cron", Application: "nightly", Address: "local"}}, Transactions: []string{"process 8"},
+			RoundTrips: [2]time.Duration{time.Millisecond, 10 * time.Millisecond}}
+		r, err := b.c.Plan(b.t.Context(), Options{})
+		require.NoError(b.t, err)
+		require.Equal(b.t, inTheWay, r.Blockers)
+		require.Contains(b.t, r.Reason, inTheWay[0].Detail)
+		require.Contains(b.t, r.Reason, "2 sessions cannot be moved")
+		require.Equal(b.t, []string{"session 1: red", "session 2: temporary table"}, r.Unmovable)
+		require.Equal(b.t, []string{"process 8"}, r.Transactions)
+		require.Equal(b.t, []string{`pid 7 (user cron, application "nightly", address local)`}, r.Bypass)
+		require.InDelta(b.t, 20+13+70+40+60, r.EstimateMS, 1)
+		require.Empty(b.t, r.Attempts)
+	})
+	blockedBench(t, following(), nil, func(b *bench) {
+		b.f.look = SessionsReport{Holding: []string{"session 2: temporary table"}}
+		for policy, refuses := range map[Unmovable]bool{UnmovableAbort: true, UnmovableWait: false, UnmovableDisconnect: false} {
+			r, err := b.c.Plan(b.t.Context(), Options{Unmovable: policy})
+			require.NoError(b.t, err)
+			require.Equal(b.t, refuses, r.Reason != "", policy)
+			synctest.Wait()
+		}
+	})
+}
+
+func TestACutoverWhileTheStreamLagsSaysSo(t *testing.T) {
+	t.Parallel()
+	for name, lag := range map[string]Lag{"bytes": {Bytes: 1 << 30}, "time": {Bytes: 10, Delay: time.Minute}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, following(), DefaultLimits(), func(f *fake) { f.lag = lag }, func(b *bench) {
+				b.settled()
+				r, err := b.c.Cutover(b.t.Context(), Options{Limits: Limits{Attempts: 2}})
+				require.NoError(b.t, err)
+				require.Equal(b.t, OutcomeAborted, r.Outcome)
+				require.Contains(b.t, r.Reason, "the stream is ")
+				require.Contains(b.t, r.Reason, " behind")
+				require.Contains(b.t, r.Reason, "tried 2 times")
+				require.Zero(b.t, b.f.called("pause"))
+				require.Zero(b.t, b.f.called("rehearse"))
+			})
+		})
+	}
+}
