@@ -95,7 +95,7 @@ func TestChangesAreToldAndCanBeMade(t *testing.T) {
 	sql, err := now.DecisionSQL(DecisionConfig{Source: db, Target: db.Version / 10000, Roles: p.roles})
 	require.NoError(t, err)
 	inTx(t, target, func() error { return Run(t.Context(), target, sql.Decide) })
-	require.NoError(t, RunAfter(t.Context(), target, sql.After))
+	runAfter(t, target, sql.After)
 	p.restore(t, now, Last, 1)
 	require.Equal(t, dumpText(t, p.source, p.roles), dumpText(t, p.target, nil))
 }

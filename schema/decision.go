@@ -21,6 +21,7 @@ type Statement struct {
 	Schema string
 	Name   string
 	SQL    string
+	Key    uint32 // oid on the source of the foreign key that it validates or adds, 0 for none
 }
 
 // DecisionConfig says what the statements are for.
@@ -36,8 +37,8 @@ type DecisionSQL struct {
 	// come without a check of the rows. It sets the search_path to nothing for the
 	// rest of the transaction.
 	Decide []Statement
-	// After runs behind it, each statement in a transaction of its own, and may
-	// be begun anew (see RunAfter): it validates the foreign keys and gives
+	// After runs after it, each statement in a transaction of its own, and may
+	// be begun again (see RunAfter): it validates the foreign keys and gives
 	// partitioned tables theirs, which attach what their partitions have.
 	After []Statement
 }
@@ -111,7 +112,7 @@ func (d *decision) foreignKey(e *Entry) (late bool, err error) {
 	if table == nil {
 		return false, fmt.Errorf("table with oid %d of foreign key %s is not in the source's catalog", key.Table, key.Name)
 	}
-	own := Statement{ID: e.ID, Kind: e.Kind, Schema: e.Schema, Name: e.Tag, SQL: e.Definition}
+	own := Statement{ID: e.ID, Kind: e.Kind, Schema: e.Schema, Name: e.Tag, SQL: e.Definition, Key: key.OID}
 	if !valid {
 		d.decide(own)
 		return false, nil
@@ -119,14 +120,14 @@ func (d *decision) foreignKey(e *Entry) (late bool, err error) {
 	if table.Kind != catalog.KindPartitioned || d.cfg.Target >= partitionedNotValid {
 		own.SQL, _ = notValid(e.Definition)
 		d.decide(own)
-		d.validate = append(d.validate, validation(table.Name(), key.Name))
+		d.validate = append(d.validate, validation(table.Name(), key.Name, key.OID))
 		return false, nil
 	}
 	for _, leaf := range d.cfg.Source.Leaves(table) {
 		name := d.leafName(key, leaf)
 		d.decide(Statement{Kind: e.Kind, Schema: leaf.Schema, Name: leaf.Rel + " " + name,
 			SQL: "ALTER TABLE ONLY " + leaf.Name().String() + " ADD CONSTRAINT " + pg.QuoteIdent(name) + " " + clause + " NOT VALID"})
-		d.validate = append(d.validate, validation(leaf.Name(), name))
+		d.validate = append(d.validate, validation(leaf.Name(), name, key.OID))
 	}
 	d.sql.After = append(d.sql.After, own)
 	return true, nil
@@ -152,8 +153,8 @@ func (d *decision) leafName(root *catalog.ForeignKey, leaf *catalog.Relation) st
 // partitioned one, PostgreSQL before 18 leaves the rows that it keeps per
 // referenced partition marked as not valid; nothing follows from that, and
 // pg_dump does not show them.
-func validation(table pg.Name, constraint string) Statement {
-	return Statement{Kind: "VALIDATE", Schema: table.Schema, Name: table.Name + " " + constraint,
+func validation(table pg.Name, constraint string, key uint32) Statement {
+	return Statement{Kind: "VALIDATE", Key: key, Schema: table.Schema, Name: table.Name + " " + constraint,
 		SQL: "ALTER TABLE " + table.String() + " VALIDATE CONSTRAINT " + pg.QuoteIdent(constraint)}
 }
 

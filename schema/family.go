@@ -77,7 +77,7 @@ func (r *restorer) sideBySide(ctx context.Context) error {
 	var group errgroup.Group
 	var failed atomic.Bool
 	for i, conn := range r.cfg.Conns {
-		w := &restorer{plan: r.plan, part: r.part, cfg: r.cfg, done: map[int]bool{}}
+		w := &restorer{plan: r.plan, part: r.part, cfg: r.cfg, done: map[int]bool{}, refused: r.refused}
 		workers[i] = w
 		group.Go(func() error {
 			for entries := range work {

@@ -38,10 +38,11 @@ func (f Finding) String() string {
 	return text
 }
 
-// RestoreError is the failure that stopped a restore.
+// RestoreError is the failure that stopped a restore, or the refusal of a statement.
 type RestoreError struct {
-	Finding Finding
-	Err     error // the driver's error
+	Finding   Finding
+	Err       error     // the driver's error
+	Statement Statement // of Run and RunAfter; zero where an entry was restored
 }
 
 // Error names the object and the server's words.

@@ -120,3 +120,11 @@ func inTx(t *testing.T, conn *pgx.Conn, f func() error) {
 	t.Helper()
 	require.NoError(t, pgx.BeginFunc(context.Background(), conn, func(pgx.Tx) error { return f() }))
 }
+
+// runAfter executes what follows a decision, of which nothing may be refused.
+func runAfter(t *testing.T, conn *pgx.Conn, statements []Statement) {
+	t.Helper()
+	refused, err := RunAfter(t.Context(), conn, statements)
+	require.NoError(t, err)
+	require.Empty(t, refused)
+}

@@ -45,7 +45,7 @@ func (r *restorer) parallel(ctx context.Context) error {
 			conn := idle[len(idle)-1]
 			idle = idle[:len(idle)-1]
 			running++
-			worker := &restorer{plan: r.plan, part: r.part, cfg: r.cfg}
+			worker := &restorer{plan: r.plan, part: r.part, cfg: r.cfg, refused: r.refused}
 			go func() {
 				scripts, err := worker.step(ctx, conn, s)
 				results <- result{conn: conn, step: s, scripts: scripts, findings: worker.report.Findings, err: err}
@@ -131,16 +131,23 @@ func (r *restorer) step(ctx context.Context, conn *pgx.Conn, s *step) (done []sc
 			return scripts, nil
 		}
 	}
-	for i, x := range scripts {
+	for _, x := range scripts {
 		left := len(r.report.Findings)
+		if r.refused.any() && r.refused.lacks(x.entry) {
+			continue
+		}
 		if err := r.one(ctx, conn, x); err != nil {
-			return scripts[:i], err
+			if r.cfg.GoOn && r.refused.take(conn, x.entry, err) {
+				continue
+			}
+			return done, err
 		}
 		if len(r.report.Findings) > left {
-			scripts[i].half = false // it was left out as a whole
+			x.half = false // it was left out as a whole
 		}
+		done = append(done, x)
 	}
-	return scripts, nil
+	return done, nil
 }
 
 // analyze gives the planner statistics of tables. That a table cannot be analysed,

@@ -148,6 +148,15 @@ func (p *Plan) Entries(part Part) []*Entry {
 // an index, constraint, trigger, rule or policy belongs to, 0 for other entries.
 func (p *Plan) Table(e *Entry) uint32 { return p.tables[e.ID] }
 
+// OID returns the oid, on the source, of the object of the entry with this number, 0 if
+// there is no such entry.
+func (p *Plan) OID(id int) uint32 {
+	if e := p.byID[id]; e != nil {
+		return e.OID
+	}
+	return 0
+}
+
 // lastOrder puts event triggers behind everything that they might react to.
 func lastOrder(e *Entry) int {
 	if e.Kind == "EVENT TRIGGER" || strings.HasPrefix(e.Tag, "EVENT TRIGGER ") {

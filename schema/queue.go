@@ -125,6 +125,7 @@ func (q *queue) tables(e *Entry) map[int]bool {
 // take hands out the first step that may run now, nil if there is none. sessions
 // is how many are idle.
 func (q *queue) take(sessions int) *step {
+	q.leaveOut()
 	for i, e := range q.waiting {
 		p, index := q.parts(e)
 		small := q.small(e)
@@ -142,6 +143,23 @@ func (q *queue) take(sessions int) *step {
 		return q.begin(s)
 	}
 	return q.takeAnalyze()
+}
+
+// leaveOut takes out what needs something that could not be made.
+func (q *queue) leaveOut() {
+	if !q.r.refused.any() {
+		return
+	}
+	for before := -1; before != len(q.waiting); {
+		before = len(q.waiting)
+		q.waiting = slices.DeleteFunc(q.waiting, func(e *Entry) bool {
+			if !q.r.refused.lacks(e) {
+				return false
+			}
+			q.left[q.r.plan.Table(e)]--
+			return true
+		})
+	}
 }
 
 // parts says whether the next step of an entry builds its index next to others.
@@ -275,7 +293,7 @@ func (q *queue) release(s *step) {
 		q.memory.release(s.memory)
 	}
 	for _, e := range s.entries {
-		if q.r.done[e.ID] {
+		if q.r.done[e.ID] || q.r.refused.has(e.ID) {
 			q.left[q.r.plan.Table(e)]--
 		} else if q.r.done[-e.ID] {
 			q.waiting = slices.Insert(q.waiting, 0, e)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,7 +54,14 @@ type RestoreConfig struct {
 	// Analyze are the tables to analyse, each when its entries are done; a
 	// partitioned one stands for its partitions.
 	Analyze []*catalog.Relation
-	Log     zerolog.Logger
+	// GoOn has the restore go on after a statement that the target refuses.
+	// Report.Refused names it, and what needs its object is not tried. None of them is recorded
+	// as restored, so that a later call tries them again.
+	GoOn bool
+	// Recorded says that whatever is there was restored and recorded: with GoOn, what needs an
+	// entry of an earlier part that is not recorded is not tried.
+	Recorded bool
+	Log      zerolog.Logger
 }
 
 // Validate refuses a configuration that cannot work.
@@ -70,13 +78,14 @@ type Report struct {
 	Already  int       // entries that were restored before
 	Waiting  int       // entries picked by Only whose dependencies are not there yet
 	Findings []Finding // all harmless
+	Refused  []Finding // with GoOn: what could not be made, in the archive's order
 }
 
 // Restore executes the entries of one part on the target, each together with
 // its row in crossfade.item, and so goes on behind the last one when it is
 // called again with the same archive. The first statement that the target
-// refuses, and that is not harmless, stops it with a *RestoreError; entries
-// that other sessions are working on are finished first.
+// refuses, and that is not harmless, stops it with a *RestoreError, unless it is to go
+// on; entries that other sessions are working on are finished first.
 //
 // The part Decision may be restored so as well, where nothing writes to the
 // target; its foreign keys are then validated at once, and in parallel with more
@@ -85,9 +94,12 @@ func (p *Plan) Restore(ctx context.Context, part Part, cfg RestoreConfig) (Repor
 	if err := cfg.Validate(); err != nil {
 		return Report{}, fmt.Errorf("restore %s: %w", part, err)
 	}
-	r := &restorer{plan: p, part: part, cfg: cfg}
+	r := &restorer{plan: p, part: part, cfg: cfg, refused: &refusals{ids: map[int]*Entry{}}}
 	if err := r.loadDone(ctx); err != nil {
 		return Report{}, fmt.Errorf("restore %s: %w", part, err)
+	}
+	if cfg.GoOn && cfg.Recorded {
+		r.refused.missing(p, part, r.done)
 	}
 	for _, conn := range cfg.Conns {
 		back, err := prepareSession(ctx, conn)
@@ -105,20 +117,22 @@ func (p *Plan) Restore(ctx context.Context, part Part, cfg RestoreConfig) (Repor
 	default:
 		err = r.inOrder(ctx, cfg.Conns[0], r.pending())
 	}
+	r.report.Refused = r.refused.findings()
 	if err != nil {
 		return r.report, fmt.Errorf("restore %s: %w", part, err)
 	}
 	cfg.Log.Info().Str("part", string(part)).Int("done", r.report.Done).Int("already", r.report.Already).
-		Int("findings", len(r.report.Findings)).Msg("schema part restored")
+		Int("findings", len(r.report.Findings)).Int("refused", len(r.report.Refused)).Msg("schema part restored")
 	return r.report, nil
 }
 
 type restorer struct {
-	plan   *Plan
-	part   Part
-	cfg    RestoreConfig
-	done   map[int]bool
-	report Report
+	plan    *Plan
+	part    Part
+	cfg     RestoreConfig
+	done    map[int]bool
+	refused *refusals // shared by all that work on one part
+	report  Report
 }
 
 // loadDone reads which entries have been restored.
@@ -159,6 +173,9 @@ func (r *restorer) inOrder(ctx context.Context, conn *pgx.Conn, entries []*Entry
 	for len(entries) > 0 {
 		batch := entries[:min(batchEntries, len(entries))]
 		entries = entries[len(batch):]
+		if batch = r.possible(batch); len(batch) == 0 {
+			continue
+		}
 		scripts := make([]script, len(batch))
 		for i, e := range batch {
 			scripts[i] = r.script(e)
@@ -177,7 +194,13 @@ func (r *restorer) inOrder(ctx context.Context, conn *pgx.Conn, entries []*Entry
 			}
 		}
 		for _, s := range scripts {
+			if r.refused.any() && r.refused.lacks(s.entry) {
+				continue
+			}
 			if err := r.one(ctx, conn, s); err != nil {
+				if r.cfg.GoOn && r.refused.take(conn, s.entry, err) {
+					continue
+				}
 				return err
 			}
 			r.record(s)
@@ -185,6 +208,14 @@ func (r *restorer) inOrder(ctx context.Context, conn *pgx.Conn, entries []*Entry
 		}
 	}
 	return nil
+}
+
+// possible are those entries that lack nothing.
+func (r *restorer) possible(entries []*Entry) []*Entry {
+	if !r.refused.any() {
+		return entries
+	}
+	return slices.DeleteFunc(slices.Clone(entries), r.refused.lacks)
 }
 
 // record counts a script that has committed. Callers do not run at the same time.

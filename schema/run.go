@@ -37,14 +37,21 @@ func Run(ctx context.Context, conn *pgx.Conn, statements []Statement) error {
 
 // RunAfter executes the statements that follow a decision while applications
 // write to the target: each in a transaction of its own, with a short wait for
-// locks that is repeated. What was done by an earlier call is passed over.
-func RunAfter(ctx context.Context, conn *pgx.Conn, statements []Statement) error {
+// locks that is repeated. What was done by an earlier call is passed over. It goes on after
+// a statement that the target refuses, and returns the refusals, in the statements' order. The
+// error is what kept it from going on: a lost connection, say.
+func RunAfter(ctx context.Context, conn *pgx.Conn, statements []Statement) (refused []*RestoreError, err error) {
 	for _, s := range statements {
-		if err := runPatiently(ctx, conn, s); err != nil {
-			return s.failed(err)
+		err := runPatiently(ctx, conn, s)
+		switch {
+		case err == nil:
+		case conn.IsClosed() || ctx.Err() != nil || !RefusedForGood(err) && !pg.IsCode(err, pg.CodeDeadlockDetected, pg.CodeQueryCanceled):
+			return refused, s.failed(err)
+		default:
+			refused = append(refused, s.failed(err))
 		}
 	}
-	return nil
+	return refused, nil
 }
 
 func runPatiently(ctx context.Context, conn *pgx.Conn, s Statement) error {
@@ -72,20 +79,25 @@ func runPatiently(ctx context.Context, conn *pgx.Conn, s Statement) error {
 }
 
 // RefreshMatViews fills the materialised views that are populated on the
-// source, those that others read first. It tries all of them and returns the
-// failures together. It may be called again, but not where applications read: a
-// REFRESH keeps readers waiting for as long as it takes.
-func RefreshMatViews(ctx context.Context, conn *pgx.Conn, views []catalog.MatView) error {
-	var failures []error
+// source, those that others read first. It tries all of them and returns what the target
+// has refused; the error is what kept it from going on. It may be called again, but not where
+// applications read: a REFRESH keeps readers waiting for as long as it takes.
+func RefreshMatViews(ctx context.Context, conn *pgx.Conn, views []catalog.MatView) (refused []*RestoreError, err error) {
 	for _, v := range views {
 		if !v.Populated {
 			continue
 		}
-		if err := FillMatView(ctx, conn, v); err != nil {
-			failures = append(failures, err)
+		err := FillMatView(ctx, conn, v)
+		var one *RestoreError
+		switch {
+		case err == nil:
+		case conn.IsClosed() || ctx.Err() != nil || !errors.As(err, &one) || !RefusedForGood(err):
+			return refused, err
+		default:
+			refused = append(refused, one)
 		}
 	}
-	return errors.Join(failures...)
+	return refused, nil
 }
 
 // FillMatView fills a materialised view and gives the planner its statistics, or empties
@@ -109,11 +121,11 @@ func execute(ctx context.Context, conn *pgx.Conn, sql string) error {
 }
 
 // failed makes an error that names the statement's object.
-func (s Statement) failed(err error) error {
+func (s Statement) failed(err error) *RestoreError {
 	refused := &pgconn.PgError{Message: err.Error()}
 	if pe, ok := asPgError(err); ok {
 		refused = pe
 	}
 	return &RestoreError{Err: err, Finding: Finding{ID: s.ID, Kind: s.Kind, Schema: s.Schema, Name: s.Name,
-		Message: refused.Message, SQLSTATE: refused.Code}}
+		Message: refused.Message, SQLSTATE: refused.Code}, Statement: s}
 }

@@ -27,6 +27,7 @@ type copyCmd struct {
 	DataOnly         bool              `help:"Copy rows into tables that are there and empty."`
 	LargeObjects     bool              `help:"Copy large objects too."`
 	KeepCopied       bool              `help:"After a failure, keep tables that were copied whole, though they are of an older moment than the rest."`
+	ExitOnError      bool              `help:"End at the first statement that the target refuses; else the rest is done, and what was refused is listed."`
 	Clean            bool              `help:"Drop on the target first what is to be copied: lists it, and asks."`
 	Yes              bool              `help:"Drop what --clean has listed without asking."`
 	AllDatabases     bool              `help:"Copy every database of the source's server, one after the other."`
@@ -67,7 +68,7 @@ func (c *copyCmd) options() daemon.CopyOptions {
 		Filter: daemon.Filter{IncludeSchemas: c.IncludeSchema, ExcludeSchemas: c.ExcludeSchema,
 			IncludeTables: c.IncludeTable, ExcludeTables: c.ExcludeTable, ExcludeTablesData: c.ExcludeTableData},
 		Clean: c.Clean, NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments,
-		SchemaOnly: c.SchemaOnly, DataOnly: c.DataOnly, Roles: c.Roles, LargeObjects: c.LargeObjects, KeepCopied: c.KeepCopied,
+		SchemaOnly: c.SchemaOnly, DataOnly: c.DataOnly, Roles: c.Roles, LargeObjects: c.LargeObjects, KeepCopied: c.KeepCopied, ExitOnError: c.ExitOnError,
 		MaxRate: int64(c.MaxRate), Control: c.Control, Version: Version,
 		AllDatabases: c.AllDatabases, RenameDatabase: c.RenameDatabase, LockWaitTimeout: c.LockWaitTimeout.Duration,
 	}

@@ -12,7 +12,7 @@ import (
 // printCopy prints what a copy did: a line for each database, and what was left
 // out beneath.
 func printCopy(w io.Writer, r daemon.CopyReport) {
-	if len(r.Databases) == 0 || len(r.Databases) == 1 && r.Databases[0].Err != nil {
+	if len(r.Databases) == 0 || len(r.Databases) == 1 && r.Databases[0].Err != nil && len(r.Databases[0].Refused) == 0 {
 		return // the error says it all
 	}
 	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
@@ -25,6 +25,9 @@ func printCopy(w io.Writer, r daemon.CopyReport) {
 		if d.Err != nil && len(r.Databases) > 1 {
 			fmt.Fprintf(w, "%s: %s\n", d.Source, oneLine(d.Err))
 		}
+		for _, f := range d.Refused {
+			fmt.Fprintf(w, "refused: %s: %s\n", d.Source, f)
+		}
 		for _, n := range d.Notes {
 			fmt.Fprintf(w, "note: %s: %s\n", d.Source, n)
 		}
@@ -35,6 +38,8 @@ func copyResult(d daemon.DatabaseReport) string {
 	switch {
 	case d.Skipped != "":
 		return d.Skipped
+	case len(d.Refused) > 0:
+		return fmt.Sprintf("copied, but for %d that the target refused", len(d.Refused))
 	case d.Err != nil && daemon.ExitCode(d.Err) == ExitRefused:
 		return "refused"
 	case d.Err != nil:

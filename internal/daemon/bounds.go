@@ -42,6 +42,8 @@ const (
 	// lagPatience is how long an attempt waits for the stream to catch up before it
 	// looks at its limit.
 	lagPatience = 10 * time.Second
+	// orphanPatience bounds one look for rows that a foreign key forbids.
+	orphanPatience = time.Minute
 	// prepareTimeout bounds the fence's preparation on the source, which waits
 	// for the application's transactions in turns.
 	prepareTimeout = 30 * time.Second

@@ -10,6 +10,7 @@ import (
 
 	"crossfade/internal/journal"
 	"crossfade/internal/pg"
+	"crossfade/schema"
 	"crossfade/schema/catalog"
 )
 
@@ -155,14 +156,16 @@ func emptyAgain(ctx context.Context, target *pgx.Conn, tell func(string)) error 
 		}
 		tell("target: rows of TABLE " + name.Display())
 	}
-	return putBack(ctx, target)
+	_, err = putBack(ctx, target, false)
+	return err
 }
 
-// putBack brings back what was set aside. It may be begun again.
-func putBack(ctx context.Context, target *pgx.Conn) error {
+// putBack brings back what was set aside. It may be begun again. With goOn it goes on after
+// what the target refuses, and returns that.
+func putBack(ctx context.Context, target *pgx.Conn, goOn bool) (refused []schema.Finding, err error) {
 	rows, err := target.Query(ctx, `SELECT id, name, sql FROM crossfade.aside ORDER BY id`)
 	if err != nil {
-		return fmt.Errorf("read what was set aside: %w", err)
+		return nil, fmt.Errorf("read what was set aside: %w", err)
 	}
 	type aside struct {
 		ID        int
@@ -170,7 +173,7 @@ func putBack(ctx context.Context, target *pgx.Conn) error {
 	}
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[aside])
 	if err != nil {
-		return fmt.Errorf("read what was set aside: %w", err)
+		return nil, fmt.Errorf("read what was set aside: %w", err)
 	}
 	for _, x := range list {
 		err := pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error {
@@ -180,9 +183,13 @@ func putBack(ctx context.Context, target *pgx.Conn) error {
 			_, err := tx.Exec(ctx, `DELETE FROM crossfade.aside WHERE id = $1`, x.ID)
 			return err
 		})
-		if err != nil {
-			return fmt.Errorf("bring back %s: %w", x.Name, err)
+		switch {
+		case err == nil:
+		case goOn && schema.RefusedForGood(err) && !target.IsClosed():
+			refused = append(refused, schema.Finding{Kind: "CONSTRAINT OR TRIGGER", Name: x.Name, Message: said(err), SQLSTATE: pg.Code(err), Remedy: "remove the cause, then on the target: " + x.SQL})
+		default:
+			return refused, fmt.Errorf("bring back %s: %w", x.Name, err)
 		}
 	}
-	return nil
+	return refused, nil
 }

@@ -99,6 +99,9 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts CopyOptions, log z
 	if errors.As(err, &refused) && m.id.fresh {
 		return nil, errors.Join(err, journal.Uninstall(context.WithoutCancel(ctx), t))
 	}
+	if errors.As(err, new(*refusedError)) { // it has words of its own
+		return m, notComplete(err)
+	}
 	if err != nil {
 		return m, notComplete(m.explained(err, goOnCopy))
 	}
@@ -158,6 +161,11 @@ func openCopy(ctx context.Context, s, t *pgx.Conn, cfg Config, opts CopyOptions,
 	if id.target != nil && id.target.Options != opts.kept() {
 		return nil, fmt.Errorf("a copy with other flags was broken off here: go on with %q, or remove it with crossfade clean", strings.TrimSpace("crossfade copy "+id.target.Options))
 	}
+	if id.target != nil {
+		if err := refuseMarked(ctx, t); err != nil {
+			return nil, err
+		}
+	}
 	if id.target == nil {
 		if err := refuseBlocked(ctx, cfg, preflight.Options{Mode: preflight.Copy, LargeObjects: opts.LargeObjects, Scope: opts.scope()}, log); err != nil {
 			return nil, err
@@ -190,23 +198,35 @@ func (m *migration) endCopy(ctx context.Context, source, target *pgx.Conn) error
 		return err
 	}
 	if m.opts.DataOnly {
-		if err := putBack(ctx, target); err != nil {
+		refused, err := putBack(ctx, target, m.goesOn())
+		m.refuse(stageAside, refused)
+		if err != nil {
 			return err
 		}
-		return journal.Uninstall(ctx, target)
+		return m.leave(ctx, target)
 	}
 	if err := m.foreignKeys(ctx); err != nil {
 		return err
 	}
-	for _, part := range []schema.Part{schema.Decision, schema.Last} {
-		if err := m.restore(ctx, part, []*pgx.Conn{target}); err != nil {
-			return err
-		}
+	other := func(e *schema.Entry) bool { return e.Kind != kindForeignKey }
+	if err := m.restoreWith(ctx, schema.Decision, schema.RestoreConfig{Conns: []*pgx.Conn{target}, Only: other}); err != nil {
+		return err
+	}
+	if err := m.restore(ctx, schema.Last, []*pgx.Conn{target}); err != nil {
+		return err
 	}
 	if err := schema.Run(ctx, target, schema.IdentityAlways(m.catalog)); err != nil {
 		return err
 	}
 	if err := m.roleSettings(ctx, source, target); err != nil {
+		return err
+	}
+	return m.leave(ctx, target)
+}
+
+// leave removes our schema from the target, unless something is left to be done.
+func (m *migration) leave(ctx context.Context, target *pgx.Conn) error {
+	if err := m.incomplete(ctx, target); err != nil {
 		return err
 	}
 	return journal.Uninstall(ctx, target)

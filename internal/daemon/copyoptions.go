@@ -35,6 +35,9 @@ type CopyOptions struct {
 	// KeepCopied has tables stay that an earlier attempt has copied whole, though they
 	// are of an older moment than the others.
 	KeepCopied bool
+	// ExitOnError has the copy end at the first statement that the target refuses, instead of
+	// doing the rest.
+	ExitOnError bool
 	// LargeObjects has large objects copied too.
 	LargeObjects bool
 

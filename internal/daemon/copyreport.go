@@ -18,13 +18,17 @@ type DatabaseReport struct {
 	Tables         int    // whose rows were to be copied
 	Rows, Bytes    int64  // copied by this start, as COPY counts them
 	Notes          []string
-	Skipped        string // why it was not copied, "" where it was
+	Refused        []string // what the target has refused, where all else was copied
+	Skipped        string   // why it was not copied, "" where it was
 	Took           time.Duration
 	Err            error
 }
 
 func (r *DatabaseReport) fill(m *migration) {
 	c := m.copied()
+	for _, f := range m.refusals() {
+		r.Refused = append(r.Refused, f.String())
+	}
 	r.Tables, r.Rows, r.Bytes = c.TablesTotal, c.RowsDone, c.BytesDone
 	m.mu.Lock()
 	defer m.mu.Unlock()

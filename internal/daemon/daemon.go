@@ -45,6 +45,8 @@ type daemon struct {
 	cover       *coverage
 	members     *members
 	guard       *guard
+	left        *completion
+	target      *targetPort
 	watchlist   *watchlist
 	views       *matViews
 	strangers   strangers
@@ -68,7 +70,8 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, onCopy func(contro
 	if err := refuseHostLists(cfg); err != nil {
 		return usage(err)
 	}
-	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), stream: newFollowing(), cover: &coverage{}, members: &members{lockTimeout: cfg.SourceLockTimeout, log: log}, guard: newGuard(cfg, log)}
+	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), stream: newFollowing(), cover: &coverage{}, members: &members{lockTimeout: cfg.SourceLockTimeout, log: log}, guard: newGuard(cfg, log),
+		left: &completion{log: log.With().Str(obs.KeyComponent, "completion").Logger()}}
 	var err error
 	if d.users, err = loadUsers(cfg, log); err != nil {
 		return err
@@ -151,12 +154,13 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	dst := &targetPort{dsn: d.cfg.Target, key: key, control: d.link(d.cfg.Target, "cutover", pg.WithKey(key)), asking: d.link(d.cfg.Target, "register", pg.WithKey(key)),
 		reading: d.link(d.cfg.Target, "fingerprint", pg.WithKey(key), pg.WithLockTimeout(decisionLockTimeout)),
 		plan:    func() (*schema.DecisionSQL, error) { return d.migration.decisionSQL() }, reached: d.stream.markerEnd,
-		after: d.switched, last: d.migration.last, complete: func() { d.migration.setPhase(journal.PhaseValid) }, majors: majors,
+		after: d.switched, last: d.migration.last, unfinished: d.migration.unfinished, left: d.left, complete: func() { d.migration.setPhase(journal.PhaseValid) }, majors: majors,
 		pre: &prelock{dsn: d.cfg.Target, opts: []pg.Option{pg.WithName("pre-lock"), pg.WithKey(key)}, watch: d.link(d.cfg.Target, "guard")}}
 	d.views = newMatViews(d)
 	d.watchlist = newWatchlist(d.link(d.cfg.Source, "watch", short), d.link(d.cfg.Target, "watch", pg.WithKey(key), short),
 		d.log.With().Str(obs.KeyComponent, "watch").Logger(), d.watchers()...)
 	d.watchlist.besides = [2]*link{d.link(d.cfg.Source, "watch definitions", short), d.link(d.cfg.Target, "watch definitions", pg.WithKey(key), short)}
+	d.target = dst
 	d.source, d.watching, d.marking = src, d.link(d.cfg.Source, "monitor"), d.link(d.cfg.Target, "settings")
 	d.coordinator, err = cutover.New(cutover.Config{
 		Journal: &journalPort{control: sourceControl, owner: who},
@@ -195,6 +199,9 @@ func (d *daemon) switched(ctx context.Context) error {
 	return d.migration.readPlan(ctx)
 }
 
+// decided reports whether the target is the active side for good and the run not finished.
+func (d *daemon) decided() bool { return d.coordinator.Status().State.Step == cutover.Decided }
+
 // pin reads the source's settings again, which an ALTER ROLE may have changed.
 func (d *daemon) pin(ctx context.Context) error {
 	return d.marking.do(ctx, func(ctx context.Context, conn *pgx.Conn) error { return d.users.pin(ctx, conn, d.log) })
@@ -213,6 +220,7 @@ func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(
 	group.Go(func() error { return d.definitions.run(parts) })
 	group.Go(func() error { return d.views.run(parts) })
 	group.Go(func() error { return d.reload(parts) })
+	group.Go(func() error { return d.target.keepCompleting(parts, d.decided) })
 	group.Go(func() error { return d.migrate(parts, onCopy) })
 	d.log.Info().Str("listen", d.proxy.Addr().String()).Str("run", d.id.target.RunID).Msg("serving")
 

@@ -20,6 +20,13 @@ func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control
 	switch {
 	case s.Active != cutover.SideTarget:
 		return control.FinishReport{}, refused("the source is still active", "switch first, with crossfade cutover")
+	case !d.migration.reached(journal.PhaseValid) && !opt.Force && len(d.left.blockers()) > 0:
+		b := d.left.blockers()[0]
+		detail := b.Detail
+		if more := len(d.left.blockers()) - 1; more > 0 {
+			detail += fmt.Sprintf("; and %d more, which crossfade status names", more)
+		}
+		return control.FinishReport{}, refused("the target is not whole: "+detail, b.Remedy)
 	case !d.migration.reached(journal.PhaseValid) && !opt.Force:
 		return control.FinishReport{}, refused("the target is not whole yet: foreign keys are being validated", "wait, and look at crossfade status")
 	case s.Verification.State == "running" && !opt.Force:

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -9,6 +10,7 @@ import (
 	"crossfade/internal/failpoint"
 	"crossfade/internal/journal"
 	"crossfade/internal/obs"
+	"crossfade/internal/pg"
 	"crossfade/internal/retry"
 	"crossfade/replicate/copy"
 	"crossfade/replicate/snapshot"
@@ -167,6 +169,26 @@ func (m *migration) copyTables(ctx context.Context, held *snapshot.Holder) error
 	if err := m.routed(ctx, tables); err != nil {
 		return err
 	}
+	for {
+		err := m.copyThose(ctx, held, tables)
+		rest, goesOn := m.leaveRows(ctx, tables, err)
+		if err == nil {
+			break
+		}
+		if !goesOn {
+			return err
+		}
+		tables = rest
+	}
+	if err := m.extras(ctx, held); err != nil {
+		return err
+	}
+	failpoint.Here("copy.extras")
+	return nil
+}
+
+// copyThose copies the rows of tables.
+func (m *migration) copyThose(ctx context.Context, held *snapshot.Holder, tables []copy.Table) error {
 	m.mu.Lock()
 	onCopied := m.onCopied
 	m.mu.Unlock()
@@ -179,14 +201,7 @@ func (m *migration) copyTables(ctx context.Context, held *snapshot.Holder) error
 	m.mu.Lock()
 	m.copier = c
 	m.mu.Unlock()
-	if err := c.Run(ctx); err != nil {
-		return err
-	}
-	if err := m.extras(ctx, held); err != nil {
-		return err
-	}
-	failpoint.Here("copy.extras")
-	return nil
+	return c.Run(ctx)
 }
 
 // foreignKeys adds the foreign keys and checks the rows, where nothing writes to
@@ -197,13 +212,48 @@ func (m *migration) foreignKeys(ctx context.Context) error {
 		return err
 	}
 	defer closeAll()
-	return m.restoreWith(ctx, schema.Decision, schema.RestoreConfig{Conns: conns, Source: m.catalog,
-		Only: func(e *schema.Entry) bool { return e.Kind == "FK CONSTRAINT" }})
+	r, err := m.restorePart(ctx, schema.Decision, schema.RestoreConfig{Conns: conns, Source: m.catalog, GoOn: m.goesOn(), Recorded: true,
+		Only: func(e *schema.Entry) bool { return e.Kind == kindForeignKey }})
+	m.refuse(stageKeys, m.withOrphans(ctx, conns[0], r.Refused))
+	return err
+}
+
+// kindForeignKey is pg_dump's word for a foreign key.
+const kindForeignKey = "FK CONSTRAINT"
+
+// withOrphans names rows that contradict foreign keys.
+func (m *migration) withOrphans(ctx context.Context, target *pgx.Conn, refused []schema.Finding) []schema.Finding {
+	for i, f := range refused {
+		if f.SQLSTATE != pg.CodeForeignKeyViolation {
+			continue
+		}
+		if o, ok := m.orphansOf(ctx, target, m.plan.OID(f.ID)); ok {
+			refused[i].Message = o.String()
+			refused[i].Remedy = "remove the rows: " + o.Remove
+		}
+	}
+	return refused
 }
 
 // refresh fills the materialised views and gives the planner their statistics.
 func (m *migration) refresh(ctx context.Context, target *pgx.Conn) error {
-	return schema.RefreshMatViews(ctx, target, m.catalog.MatViews)
+	refused, err := schema.RefreshMatViews(ctx, target, m.catalog.MatViews)
+	if err != nil || len(refused) > 0 && !m.goesOn() {
+		return errors.Join(append(asErrors(refused), err)...)
+	}
+	var findings []schema.Finding
+	for _, r := range refused {
+		findings = append(findings, r.Finding)
+	}
+	m.refuse(stageViews, findings)
+	return nil
+}
+
+func asErrors(refused []*schema.RestoreError) (out []error) {
+	for _, r := range refused {
+		out = append(out, r)
+	}
+	return out
 }
 
 // matViews are those of the source that are on the target, each after those that it

@@ -41,16 +41,17 @@ type migration struct {
 	mu          sync.Mutex
 	phase       journal.Phase
 	copier      *copy.Copier
-	routes      map[uint32]pg.Name // leaves that are written through a partitioned table
-	past        control.Copy       // of earlier starts: restarts and repairs only
-	plan        *schema.Plan       // of the kept archive
-	newer       *schema.Plan       // of an archive that was made since, with the kept one's numbers; nil for none
-	dumped      map[uint32]bool    // oids of the tables in it; one that was made later is not on the target
-	withoutData map[uint32]bool    // tables and sequences that come without what is in them
-	catalog     *catalog.Database  // the source's, as old as the archive or read again
-	version     int                // the target's major version
-	rewrite     *schema.Rewrite    // what is changed in the archive's definitions, once it is known
-	findings    []schema.Finding   // what was left out, by this start
+	routes      map[uint32]pg.Name          // leaves that are written through a partitioned table
+	past        control.Copy                // of earlier starts: restarts and repairs only
+	plan        *schema.Plan                // of the kept archive
+	newer       *schema.Plan                // of an archive that was made since, with the kept one's numbers; nil for none
+	dumped      map[uint32]bool             // oids of the tables in it; one that was made later is not on the target
+	withoutData map[uint32]bool             // tables and sequences that come without what is in them
+	catalog     *catalog.Database           // the source's, as old as the archive or read again
+	version     int                         // the target's major version
+	rewrite     *schema.Rewrite             // what is changed in the archive's definitions, once it is known
+	findings    []schema.Finding            // what was left out, by this start
+	refused     map[string][]schema.Finding // by stage: what a copy that goes on could not make
 }
 
 // sessions of the run: on the source plain, on the target with the run's key.
@@ -241,6 +242,7 @@ func (m *migration) preData(ctx context.Context, target *pgx.Conn) error {
 		if err := m.structure(ctx, target); err != nil {
 			return err
 		}
+		m.withoutRefused()
 		if err := schema.Run(ctx, target, schema.IdentityByDefault(m.catalog)); err != nil {
 			return err
 		}
@@ -277,9 +279,21 @@ func (m *migration) restore(ctx context.Context, part schema.Part, conns []*pgx.
 }
 
 func (m *migration) restoreWith(ctx context.Context, part schema.Part, cfg schema.RestoreConfig) error {
+	cfg.GoOn, cfg.Recorded = m.goesOn(), true
+	r, err := m.restorePart(ctx, part, cfg)
+	for i, f := range r.Refused {
+		if f.SQLSTATE == pg.CodeUniqueViolation || f.SQLSTATE == pg.CodeExclusionViolation {
+			r.Refused[i].Remedy = "rows contradict it, which the source's own index should have kept out: remove them on the target, and on the source, and REINDEX there"
+		}
+	}
+	m.refuse(string(part), r.Refused)
+	return err
+}
+
+func (m *migration) restorePart(ctx context.Context, part schema.Part, cfg schema.RestoreConfig) (schema.Report, error) {
 	rewrite, err := m.rewriting(ctx, cfg.Conns[0])
 	if err != nil {
-		return err
+		return schema.Report{}, err
 	}
 	cfg.Rewrite, cfg.Log = rewrite, m.log
 	plan := m.plan
@@ -288,7 +302,7 @@ func (m *migration) restoreWith(ctx context.Context, part schema.Part, cfg schem
 	}
 	r, err := plan.Restore(ctx, part, cfg)
 	m.note(r.Findings)
-	return err
+	return r, err
 }
 
 // readPlan reads the kept archive again, for what follows a decision.
@@ -325,16 +339,17 @@ func (m *migration) decisionSQL() (*schema.DecisionSQL, error) {
 	return &sql, nil
 }
 
-// last restores what follows the decision.
-func (m *migration) last(ctx context.Context, conn *pgx.Conn) error {
-	if err := m.restore(ctx, schema.Last, []*pgx.Conn{conn}); err != nil {
-		return err
+// last restores what follows the decision, and returns what the target refuses of it.
+func (m *migration) last(ctx context.Context, conn *pgx.Conn) (refused []schema.Finding, err error) {
+	r, err := m.restorePart(ctx, schema.Last, schema.RestoreConfig{Conns: []*pgx.Conn{conn}, GoOn: true})
+	if err != nil {
+		return nil, err
 	}
 	source, err := m.connectSource(ctx)
 	if err != nil { // the target is active: the source may be gone
 		m.log.Warn().Err(err).Msg("settings of roles are not carried over")
-		return nil
+		return r.Refused, nil
 	}
 	defer closeNow(source)
-	return m.roleSettings(ctx, source, conn)
+	return r.Refused, m.roleSettings(ctx, source, conn)
 }

@@ -43,6 +43,9 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 	} else if still != nil {
 		s.Blockers = append(s.Blockers, *still)
 	}
+	if s.Active == "target" && !d.migration.reached(journal.PhaseFinished) {
+		s.Blockers = append(s.Blockers, d.left.blockers()...) // of finish
+	}
 	if c.Alarm != "" {
 		s.Blockers = append(s.Blockers, control.Blocker{Code: "alarm", Detail: c.Alarm, Remedy: "find who wrote to the source behind the fence"})
 	}

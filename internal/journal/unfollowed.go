@@ -25,3 +25,19 @@ func LoadMark(ctx context.Context, target *pgx.Conn, what string) (mark string, 
 	}
 	return mark, nil
 }
+
+// Forget has the journal know nothing of a table any more: neither that it is copied nor
+// what of it is.
+func Forget(ctx context.Context, target *pgx.Conn, relid uint32) error {
+	err := pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `DELETE FROM crossfade.chunk WHERE relid = $1`, relid); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `DELETE FROM crossfade.relation WHERE relid = $1`, relid)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("forget the copy of a table: %w", err)
+	}
+	return nil
+}

@@ -110,8 +110,10 @@ type ForeignKey struct {
 	Inherited           uint32 // constraint of the partitioned parent that this one came from, 0 for none
 	Validated           bool
 	Deferrable          bool
-	Deferred            bool   // initially
-	Definition          string // FOREIGN KEY (…) REFERENCES …
+	Deferred            bool     // initially
+	Full                bool     // MATCH FULL
+	Operators           []string // OPERATOR(schema.=) between a referenced column and its referencing one, in the columns' order
+	Definition          string   // FOREIGN KEY (…) REFERENCES …
 }
 
 // Trigger is a trigger of the application; those behind constraints are not listed.

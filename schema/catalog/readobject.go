@@ -72,7 +72,10 @@ func (r *reader) sequences(ctx context.Context) error {
 // referenced table: only the referencing side of a key is the user's.
 const foreignKeysQuery = `
 SELECT k.oid, k.conname::text, k.conrelid, k.confrelid, k.conparentid, k.convalidated, k.condeferrable, k.condeferred,
-	pg_catalog.pg_get_constraintdef(k.oid),
+	pg_catalog.pg_get_constraintdef(k.oid), k.confmatchtype = 'f',
+	ARRAY(SELECT 'OPERATOR(' || pg_catalog.quote_ident(n.nspname) || '.' || o.oprname || ')'
+		FROM pg_catalog.unnest(k.conpfeqop) WITH ORDINALITY AS u (n, i) JOIN pg_catalog.pg_operator o ON o.oid = u.n
+		JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace ORDER BY u.i),
 	ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY AS u (n, i)
 		JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.n ORDER BY u.i),
 	ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY AS u (n, i)
@@ -87,7 +90,7 @@ func (r *reader) foreignKeys(ctx context.Context) error {
 	return each(ctx, r.conn, foreignKeysQuery, []any{r.oids()}, func(row pgx.CollectableRow) error {
 		var k ForeignKey
 		err := row.Scan(&k.OID, &k.Name, &k.Table, &k.Referenced, &k.Inherited, &k.Validated, &k.Deferrable, &k.Deferred,
-			&k.Definition, &k.Columns, &k.RefColumns)
+			&k.Definition, &k.Full, &k.Operators, &k.Columns, &k.RefColumns)
 		r.db.ForeignKeys = append(r.db.ForeignKeys, k)
 		return err
 	})
