@@ -105,7 +105,7 @@ func ReadRoles(ctx context.Context, conn *pgx.Conn) (Roles, error) {
 			WHERE u.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND u.refobjid = r.oid
 				AND (u.dbid = d.oid OR u.classid = 'pg_catalog.pg_database'::pg_catalog.regclass AND u.objid = d.oid))
 		FROM pg_catalog.pg_roles r JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
-		WHERE r.rolname !~ '^pg_' AND NOT r.rolname = ANY ($1) ORDER BY 1`, platformRoles)
+		WHERE r.rolname !~ '^pg_' AND r.rolname <> ALL (coalesce($1::pg_catalog.text[], '{}')) ORDER BY 1`, platformRoles)
 	if err != nil {
 		return out, fmt.Errorf("read roles: %w", err)
 	}
@@ -139,7 +139,7 @@ func readMemberships(ctx context.Context, conn *pgx.Conn) ([]Membership, error) 
 	}
 	rows, err := conn.Query(ctx, `SELECT g.rolname::text, u.rolname::text, pg_catalog.bool_or(m.admin_option), `+options+`
 		FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid JOIN pg_catalog.pg_roles u ON u.oid = m.member
-		WHERE u.rolname !~ '^pg_' AND NOT u.rolname = ANY ($1) AND NOT g.rolname = ANY ($1)
+		WHERE u.rolname !~ '^pg_' AND u.rolname <> ALL (coalesce($1::pg_catalog.text[], '{}')) AND g.rolname <> ALL (coalesce($1::pg_catalog.text[], '{}'))
 		GROUP BY 1, 2 ORDER BY 1, 2`, platformRoles)
 	if err != nil {
 		return nil, fmt.Errorf("read memberships of roles: %w", err)

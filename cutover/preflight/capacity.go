@@ -35,7 +35,7 @@ func readUsage(ctx context.Context, conn *pgx.Conn) (usage, error) {
 			(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = current_database()
 				AND application_name NOT LIKE 'crossfade%')::int,
 			current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
-				- (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int,
+				- (SELECT count(*) FROM pg_stat_activity WHERE coalesce(backend_type, 'client backend') = 'client backend' AND usesysid IS NOT NULL)::int,
 			EXISTS (SELECT FROM pg_replication_slots WHERE database = current_database() AND slot_name LIKE 'crossfade\_%')`)
 }
 

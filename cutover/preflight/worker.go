@@ -79,7 +79,7 @@ func (p *Preflight) checkWorkers(ctx context.Context) ([]Finding, error) {
 		N    int
 	}](ctx, p.source, "background workers", `
 		SELECT backend_type, count(*)::int FROM pg_stat_activity
-		WHERE datname = current_database() AND backend_type <> ALL ($1) GROUP BY 1 ORDER BY 1`, ownWorkers)
+		WHERE datname = current_database() AND backend_type <> ALL (coalesce($1::text[], '{}')) GROUP BY 1 ORDER BY 1`, ownWorkers)
 	if err != nil {
 		return nil, err
 	}

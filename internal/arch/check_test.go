@@ -72,6 +72,8 @@ func TestEachRuleCanFail(t *testing.T) {
 		{"log.Fatal", map[string]string{"proxy/x.go": "package proxy\n\nimport \"log\"\n\nfunc f() { log.Fatal(1) }\n"}, "exit", "log.Fatal"},
 		{"sleep in production", map[string]string{"proxy/x.go": "package proxy\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n"}, "sleep", "timer"},
 		{"sleep in a test", map[string]string{"proxy/main_test.go": guard, "proxy/x_test.go": "package proxy\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n"}, "sleep", "await the thing itself"},
+		{"NOT = ANY of a parameter", map[string]string{"proxy/x.go": "package proxy\n\nconst q = `SELECT WHERE NOT a.pid = ANY ($1)`\n"}, "nulllist", "NULL"},
+		{"<> ALL of a parameter", map[string]string{"proxy/x.go": "package proxy\n\nconst q = `SELECT WHERE pid <> ALL ($2::int[])`\n"}, "nulllist", "NULL"},
 		{"bad directory name", map[string]string{"internal/util/x.go": "// Package util is anything.\npackage util\n"}, "name", "util"},
 		{"bad package name", map[string]string{"internal/x/x.go": "// Package common is anything.\npackage common\n"}, "name", "common"},
 		{"long file", map[string]string{"proxy/x.go": "package proxy\n" + strings.Repeat("//\n", MaxLines)}, "size", "701 lines"},
@@ -121,6 +123,7 @@ func TestWhatIsAllowed(t *testing.T) {
 		"internal/pgcluster/pgtest/x.go": "// Package pgtest helps tests.\npackage pgtest\n\nimport _ \"testing\"\n",
 		"proxy/tlsconf/tlstest/x.go":     "// Package tlstest helps tests.\npackage tlstest\n\nimport _ \"crossfade/internal/pgcluster/pgtest\"\n",
 		"internal/demo/x.go":             "// Package demo is a demo.\npackage demo\n\nimport _ \"crossfade/internal/daemon\"\n",
+		"proxy/list.go":                  "package proxy\n\nconst q = `SELECT WHERE pid <> ALL (coalesce($1, '{}')) AND oid = ANY ($2) AND NOT a = ANY (ARRAY[1])`\n",
 		"e2e/harness/x.go":               "// Package harness drives the program.\npackage harness\n\nimport _ \"crossfade/proxy\"\n",
 	}))
 }

@@ -24,6 +24,8 @@
 //	          protocol or an invariant (Protocols) has it in doc.go
 //	leak      each package with tests has a TestMain that checks for leaked
 //	          goroutines
+//	nulllist  SQL that leaves out what a list names takes a list that is NULL, as
+//	          a nil slice is, for one that is empty
 //
 // Generated files and directories named testdata are left out. Each rule is
 // proven able to fail by a test on fixture source.

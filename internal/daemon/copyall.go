@@ -121,7 +121,7 @@ func sourceDatabases(ctx context.Context, source pg.DSN) ([]sourceDatabase, erro
 	}
 	defer closeNow(conn)
 	rows, err := conn.Query(ctx, `SELECT datname::text, has_database_privilege(oid, 'CONNECT'), pg_encoding_to_char(encoding)::text, datcollate::text, datctype::text, false
-		FROM pg_database WHERE datallowconn AND NOT datistemplate AND NOT datname = ANY ($1) ORDER BY 1`, platformDatabases)
+		FROM pg_database WHERE datallowconn AND NOT datistemplate AND datname <> ALL (coalesce($1::text[], '{}')) ORDER BY 1`, platformDatabases)
 	if err != nil {
 		return nil, fmt.Errorf("list the source's databases: %w", err)
 	}

@@ -89,7 +89,7 @@ WITH RECURSIVE base AS (
 	WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
 		AND pg_catalog.cardinality($2::pg_catalog.text[]) = i.indnkeyatts
 		AND NOT EXISTS (SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) k
-			JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k] WHERE NOT a.attname::text = ANY ($2))
+			JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k] WHERE a.attname::text <> ALL (coalesce($2::pg_catalog.text[], '{}')))
 	ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1
 )
 SELECT a.attname::text, n.nspname::text, t.typname::text, opn.nspname::text, o.oprname::text, t.oid <> a.atttypid,
