@@ -16,6 +16,7 @@ import (
 	"crossfade/internal/pg"
 	"crossfade/internal/retry"
 	"crossfade/replicate/apply"
+	"crossfade/replicate/progress"
 	"crossfade/replicate/slot"
 	"crossfade/replicate/snapshot"
 )
@@ -82,15 +83,34 @@ func (d *daemon) watch(ctx context.Context) {
 		if err != nil {
 			return err
 		}
-		return d.stream.watch(ctx, d.applyConfig(), d.coordinator.Status().Epoch, start)
+		var marker pg.LSN
+		err = d.marking.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+			marker, err = closedAt(ctx, conn)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return d.stream.watch(ctx, d.applyConfig(), d.coordinator.Status().Epoch, start, marker)
 	})
 	if err != nil && ctx.Err() == nil {
 		d.log.Warn().Err(err).Msg("the source is not watched any more; its fence stands")
 	}
 }
 
+// closedAt returns where the decision has closed the lane: the end of the marker's
+// transaction, which outlives this process and the source's memory of the slot.
+func closedAt(ctx context.Context, target *pgx.Conn) (pg.LSN, error) {
+	row, err := progress.Read(ctx, target, lane)
+	if errors.Is(err, progress.ErrNoLane) {
+		return 0, retry.Permanent(err)
+	}
+	return row.EndLSN, err
+}
+
 // restFrom returns where reading goes on behind the applier: what the slot has
 // confirmed, once the walsender of the applier has heard its last report and gone.
+// After a crash of the source that is what it had on disk, which may be long ago.
 func restFrom(ctx context.Context, conn *pgx.Conn, name string) (pg.LSN, error) {
 	s, ok, err := slot.Get(ctx, conn, name)
 	switch {

@@ -22,6 +22,7 @@ type following struct {
 	follower *apply.Follower // nil before the stream starts
 	epoch    int64           // of the marker that is awaited
 	reached  pg.LSN          // end of the marker's transaction, once applied
+	told     pg.LSN          // commit of the last transaction that gave an alarm
 	err      error           // why the stream ended, nil while it runs
 	stop     context.CancelFunc
 	done     chan struct{} // closed when the stream has ended
@@ -71,8 +72,9 @@ func (f *following) run(ctx context.Context, cfg apply.Config) error {
 }
 
 // watch reads the stream of a source that a decision has closed, as a tripwire
-// for writers behind the fence (C17), until ctx ends or end is called.
-func (f *following) watch(ctx context.Context, cfg apply.Config, epoch int64, start pg.LSN) error {
+// for writers behind the fence (C17), until ctx ends or end is called. marker is where
+// the marker's transaction ended.
+func (f *following) watch(ctx context.Context, cfg apply.Config, epoch int64, start, marker pg.LSN) error {
 	cfg.OnAlarm = f.alarm
 	wire, err := apply.NewTripwire(cfg)
 	if err != nil {
@@ -83,7 +85,7 @@ func (f *following) watch(ctx context.Context, cfg apply.Config, epoch int64, st
 	f.mu.Lock()
 	f.epoch = epoch
 	f.mu.Unlock()
-	if err = wire.Run(ctx, start); ctx.Err() != nil {
+	if err = wire.Run(ctx, start, marker); ctx.Err() != nil {
 		return nil
 	}
 	return err
@@ -124,10 +126,16 @@ func (f *following) end() {
 	}
 }
 
+// alarm tells the coordinator of a transaction, once: after a connection that was lost it
+// comes again.
 func (f *following) alarm(a apply.Alarm) {
 	f.mu.Lock()
-	epoch := f.epoch
+	epoch, known := f.epoch, a.LSN <= f.told
+	f.told = max(f.told, a.LSN)
 	f.mu.Unlock()
+	if known {
+		return
+	}
 	select {
 	case f.trips <- cutover.Trip{Epoch: epoch, Detail: fmt.Sprintf("transaction %d at %s changed %s", a.XID, a.LSN, a.Relation)}:
 	default: // the coordinator has more than it needs
@@ -141,7 +149,7 @@ func (f *following) expect(epoch int64, nonce string) error {
 		return err
 	}
 	f.mu.Lock()
-	f.epoch, f.reached = epoch, 0
+	f.epoch, f.reached, f.told = epoch, 0, 0
 	f.mu.Unlock()
 	follower.Expect(nonce)
 	return nil

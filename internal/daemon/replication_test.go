@@ -13,8 +13,10 @@ import (
 	"crossfade/cutover"
 	"crossfade/internal/journal"
 	"crossfade/internal/pg"
+	"crossfade/internal/pgcluster"
 	"crossfade/internal/pgcluster/pgtest"
 	"crossfade/replicate/apply"
+	"crossfade/replicate/progress"
 	"crossfade/replicate/slot"
 )
 
@@ -69,4 +71,67 @@ func TestOnlyTheAppliedMarkerEndsTheDrain(t *testing.T) {
 	cancel()
 	require.NoError(t, <-ended)
 	require.Eventually(t, func() bool { from, err := restFrom(t.Context(), b.source, name); return err == nil && from >= reached }, pgtest.Timeout, time.Millisecond)
+}
+
+// TestACrashOfTheClosedSourceIsNoAlarm: the slot of a source that crashed is where it last
+// was on disk, so that all that was applied since comes again. None of it is a writer
+// after the marker, and one that is, is told once.
+func TestACrashOfTheClosedSourceIsNoAlarm(t *testing.T) {
+	t.Parallel()
+	own := pgtest.Own(t, pgtest.Source)
+	b := benchOf(t, pgtest.Database(t, own))
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	pgtest.Exec(t, b.target, `DELETE FROM crossfade.progress`)
+	name := "s_" + b.sourceDSN.Database()
+	s, err := slot.Create(ctx, slot.Config{Name: name, Connect: func(ctx context.Context) (*pgx.Conn, error) { return pg.Connect(ctx, b.sourceDSN) },
+		Replication: func(ctx context.Context) (*pgconn.PgConn, error) { return pg.ConnectReplication(ctx, b.sourceDSN) }})
+	require.NoError(t, err)
+	s.Release()
+	cfg := apply.Config{Source: b.sourceDSN, Target: b.targetDSN, TargetOptions: []pg.Option{pg.WithKey("k")},
+		Slot: name, Publication: journal.Publication, Start: s.ConsistentPoint, Logger: zerolog.Nop()}
+	f := newFollowing()
+	ended := make(chan error, 1)
+	go func() { ended <- f.run(ctx, cfg) }()
+	require.Eventually(t, func() bool { st, err := f.status(); return err == nil && st.SourceConnected }, pgtest.Timeout, time.Millisecond)
+	require.NoError(t, f.expect(1, "nonce"))
+	for range 50 {
+		pgtest.Exec(t, b.source, "INSERT INTO public.a SELECT coalesce(max(id), 0) + 1, 'acknowledged' FROM public.a")
+	}
+	pgtest.Exec(t, b.source, "SELECT pg_logical_emit_message(true, 'crossfade.marker', 'nonce')")
+	long, stop := context.WithTimeout(ctx, pgtest.Timeout)
+	defer stop()
+	require.NoError(t, f.WaitMarker(long, cutover.Marker{Epoch: 1, Nonce: "nonce"}))
+	reached := f.markerEnd()
+	_, err = progress.Close(ctx, b.target, lane, reached)
+	require.NoError(t, err)
+	f.endApplier()
+	require.NoError(t, <-ended)
+
+	require.NoError(t, own.Stop(long, pgcluster.Immediate))
+	require.NoError(t, own.StartServer(long))
+	source := pgtest.Conn(t, b.sourceDSN)
+	marker, err := closedAt(ctx, b.target)
+	require.NoError(t, err)
+	require.Equal(t, reached, marker)
+	pgtest.Exec(t, source, "INSERT INTO public.a VALUES (1000, 'stranger')")
+	watched := newFollowing() // as after a start of this program
+	for range 2 {             // again after a connection that was lost
+		from, err := restFrom(ctx, source, name)
+		require.NoError(t, err)
+		require.Less(t, from, reached, "it has forgotten what it was told")
+		watching, stop := context.WithCancel(ctx)
+		go func() { ended <- watched.watch(watching, cfg, 1, from, marker) }()
+		require.Eventually(t, func() bool {
+			return pgtest.Value(t, source, `SELECT confirmed_flush_lsn > $1::pg_lsn FROM pg_replication_slots WHERE slot_name = $2`, reached.String(), name) == "true"
+		}, pgtest.Timeout, time.Millisecond)
+		stop()
+		require.NoError(t, <-ended)
+		require.NoError(t, source.Close(ctx))
+		require.NoError(t, own.Stop(long, pgcluster.Immediate))
+		require.NoError(t, own.StartServer(long))
+		source = pgtest.Conn(t, b.sourceDSN)
+	}
+	require.Len(t, watched.trips, 1)
+	require.Contains(t, (<-watched.trips).Detail, "public.a")
 }

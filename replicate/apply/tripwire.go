@@ -11,8 +11,8 @@ import (
 )
 
 // Tripwire reads the stream of a source whose lane a decision has closed. It
-// applies nothing: every transaction with changes that does not begin with a
-// message of ours is an alarm (C17), and all that was read is confirmed, so that
+// applies nothing: every transaction after the marker with changes that does not begin
+// with a message of ours is an alarm (C17), and all that was read is confirmed, so that
 // the source keeps no WAL for it and can be shut down.
 type Tripwire struct{ cfg Config }
 
@@ -29,10 +29,12 @@ func NewTripwire(cfg Config) (*Tripwire, error) {
 }
 
 // Run reads from start, which is no earlier than what the slot has confirmed,
-// until ctx ends or the slot cannot be read any more. OnAlarm is called on its
-// goroutine.
-func (t *Tripwire) Run(ctx context.Context, start pg.LSN) error {
-	reader, err := stream.NewReader(t.cfg.stream(start))
+// until ctx ends or the slot cannot be read any more. marker is where the marker's
+// transaction ended. What the slot sends of the time before it is no alarm: a source
+// that has crashed remembers an older position of the slot than it was told, and sends
+// again what was applied long ago. OnAlarm is called on Run's goroutine.
+func (t *Tripwire) Run(ctx context.Context, start, marker pg.LSN) error {
+	reader, err := stream.NewReader(t.cfg.stream(max(start, marker)))
 	if err != nil {
 		return err
 	}
@@ -45,7 +47,7 @@ func (t *Tripwire) Run(ctx context.Context, start pg.LSN) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			case p := <-reader.Parts():
-				if a := alarmOf(p); a != nil && a.LSN != reported {
+				if a := alarmOf(p); a != nil && a.LSN >= marker && a.LSN != reported {
 					reported = a.LSN
 					t.cfg.OnAlarm(*a)
 				}

@@ -23,7 +23,7 @@ func TestATripwireNamesStrangersAndConfirmsEverything(t *testing.T) {
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- wire.Run(ctx, cfg.Start) }()
+	go func() { ended <- wire.Run(ctx, cfg.Start, cfg.Start) }()
 
 	w.do(`BEGIN; SELECT pg_logical_emit_message(true, 'crossfade.test', 'ours'); UPDATE people SET name = 'ours' WHERE id = 1; COMMIT`)
 	w.do(`UPDATE people SET name = 'stranger' WHERE id = 2`)
@@ -39,4 +39,32 @@ func TestATripwireNamesStrangersAndConfirmsEverything(t *testing.T) {
 	stop()
 	require.ErrorIs(t, <-ended, context.Canceled)
 	require.NotEqual(t, "stranger", pgtest.Value(t, w.dst, `SELECT name FROM people WHERE id = 2`), "nothing is applied")
+}
+
+// TestATripwireComparesWithTheMarker: a source that crashed remembers an older position of
+// its slot than it was told, and sends again what was applied before the marker.
+func TestATripwireComparesWithTheMarker(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, people, fillPeople)
+	cfg := w.config() // which starts where the slot was made
+	var seen alarms
+	cfg.OnAlarm = seen.add
+	for range 20 {
+		w.do(`UPDATE people SET name = 'long ago' WHERE id = 1`)
+	}
+	w.emit("marker")
+	marker, err := pg.ParseLSN(pgtest.Value(t, w.src, `SELECT pg_current_wal_lsn()`))
+	require.NoError(t, err)
+	w.do(`UPDATE people SET name = 'stranger' WHERE id = 2`)
+	xid := pgtest.Value(t, w.src, `SELECT xmin FROM people WHERE id = 2`)
+	wire, err := apply.NewTripwire(cfg)
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- wire.Run(ctx, cfg.Start, marker) }()
+	require.Eventually(t, func() bool { return len(seen.all()) > 0 }, pgtest.Timeout, time.Millisecond)
+	stop()
+	require.ErrorIs(t, <-ended, context.Canceled)
+	require.Len(t, seen.all(), 1, "of those before the marker none")
+	require.Equal(t, xid, itoa(seen.all()[0].XID))
 }
