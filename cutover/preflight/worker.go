@@ -97,16 +97,20 @@ func (p *Preflight) checkWorkers(ctx context.Context) ([]Finding, error) {
 
 // checkCron asks whether the jobs of pg_cron can be moved.
 func (p *Preflight) checkCron(ctx context.Context) ([]Finding, error) {
+	// Without USAGE on the schema, which pg_cron gives nobody, the table's name means nothing.
 	seen, err := one[struct{ Rows, Update bool }](ctx, p.source, "rights on jobs of pg_cron", `
-		SELECT NOT row_security_active('cron.job'), has_table_privilege('cron.job', 'UPDATE')`)
+		SELECT coalesce(bool_and(r.may AND NOT row_security_active(r.job)), false), coalesce(bool_and(r.may AND has_table_privilege(r.job, 'UPDATE')), false)
+		FROM (SELECT c.oid AS job, has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS may
+			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'cron' AND c.relname = 'job') r`)
 	if err != nil {
 		return nil, err
 	}
 	var found []Finding
 	if !seen.Rows || p.opts.Mode == Run && !seen.Update {
+		role := pg.QuoteIdent(p.source.Config().User)
 		found = append(found, Finding{Code: "jobs_not_moved", Severity: Warning, Object: "cron.job",
 			Detail: "jobs of pg_cron arrive inactive and change sides with the cutover; the role of --source may not see them all, or not have them rest, so that they stay on the source, or run on both sides after the switch",
-			Remedy: "GRANT SELECT, UPDATE ON cron.job to the role of --source, and ALTER ROLE … BYPASSRLS; or have the jobs rest in the cutover yourself"})
+			Remedy: "on the source: GRANT USAGE ON SCHEMA cron TO " + role + "; GRANT SELECT, UPDATE ON cron.job TO " + role + "; ALTER ROLE " + role + " BYPASSRLS; Or have the jobs rest in the cutover yourself"})
 	}
 	var database string
 	if database, err = setting(ctx, p.target, "cron.database_name"); err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege) {

@@ -23,6 +23,8 @@ const (
 	prelockPatience = 3 * time.Second
 	// prelockBeat is how often the session of a pre-lock says something.
 	prelockBeat = 4 * time.Second
+	// wakeTimeout is how long a row of cron.job is waited for, which an operator may hold.
+	wakeTimeout = 100 * time.Millisecond
 	// decisionLockTimeout bounds each lock of the decision. Only our own
 	// applier writes the target then, a batch at a time.
 	decisionLockTimeout = 2 * time.Second

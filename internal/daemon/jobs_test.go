@@ -44,3 +44,45 @@ func TestJobsThatRestRunAgainAfterRecoverAndClean(t *testing.T) {
 	require.NoError(t, Clean(ctx, b.sourceDSN, b.targetDSN, false, tell))
 	require.Equal(t, "nightly other", active(), "after clean")
 }
+
+// Somebody who holds a row of pg_cron's keeps no application waiting: the fence opens, and the jobs
+// run again as soon as they can.
+func TestTheFenceOpensThoughARowOfAJobIsHeld(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	b := benchOf(t, pgtest.Cron(t, pgtest.Source).AdminDSN(pgtest.CronDatabase))
+	pgtest.Exec(t, b.source, `SELECT cron.schedule('nightly', '0 3 * * *', 'SELECT 1')`)
+	active := func() string {
+		t.Helper()
+		return pgtest.Value(t, b.source, `SELECT active::text FROM cron.job`)
+	}
+	b.pause(1)
+	_, err := b.src.Fence(ctx, 1, "nonce")
+	require.NoError(t, err)
+	require.Equal(t, "false", active())
+	holder := pgtest.Conn(t, b.sourceDSN)
+	pgtest.Exec(t, holder, "BEGIN; SELECT * FROM cron.job FOR UPDATE")
+	require.NoError(t, b.src.Unfence(ctx, 1))
+	pgtest.Exec(t, b.source, "INSERT INTO public.a VALUES (1, 'x')")
+	require.Equal(t, "false", active())
+	m := &migration{}
+	found, err := m.askJobs(ctx, b.source, b.target)
+	require.NoError(t, err)
+	require.Equal(t, "jobs_rest", found[0].Code)
+	require.True(t, found[0].warns)
+	pgtest.Exec(t, holder, "ROLLBACK")
+	found, err = m.askJobs(ctx, b.source, b.target)
+	require.NoError(t, err)
+	for _, n := range found {
+		require.NotEqual(t, "jobs_rest", n.Code)
+	}
+	require.Equal(t, "true", active())
+
+	// A fence that is shut keeps them at rest.
+	b.pause(2)
+	_, err = b.src.Fence(ctx, 2, "nonce2")
+	require.NoError(t, err)
+	_, err = m.askJobs(ctx, b.source, b.target)
+	require.NoError(t, err)
+	require.Equal(t, "false", active())
+}

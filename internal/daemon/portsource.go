@@ -13,7 +13,6 @@ import (
 	"crossfade/cutover"
 	"crossfade/internal/journal"
 	"crossfade/internal/pg"
-	"crossfade/replicate/extension"
 	"crossfade/replicate/sequence"
 )
 
@@ -206,8 +205,11 @@ func (s *sourcePort) Expel(ctx context.Context, _ int64) (int, error) {
 func (s *sourcePort) Unfence(ctx context.Context, epoch int64) error {
 	s.fenced.Store(false)
 	return portError(s.control.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return unfence(ctx, conn, epoch, s.owner.get(),
-			[]string{string(cutover.Fenced), string(cutover.Draining), string(cutover.Deciding)})
+		err := unfence(ctx, conn, epoch, s.owner.get(), []string{string(cutover.Fenced), string(cutover.Draining), string(cutover.Deciding)})
+		if err == nil && !conn.PgConn().IsClosed() {
+			_ = wakeJobs(ctx, conn) // the watcher of jobs tries again, and says why it has to
+		}
+		return err
 	}), true)
 }
 
@@ -218,7 +220,7 @@ func unfence(ctx context.Context, conn *pgx.Conn, epoch int64, token string, fro
 		if err := journal.AdvanceFrom(ctx, tx, epoch, token, from, string(cutover.Idle)); err != nil {
 			return err
 		}
-		if _, err := conn.PgConn().Exec(ctx, "SET LOCAL synchronous_commit = on;"+extension.WakeJobs+journal.OpenFence).ReadAll(); err != nil {
+		if _, err := conn.PgConn().Exec(ctx, "SET LOCAL synchronous_commit = on;"+journal.OpenFence).ReadAll(); err != nil {
 			return fmt.Errorf("open the fence: %w", err)
 		}
 		return nil

@@ -74,7 +74,11 @@ func Recover(ctx context.Context, source, target pg.DSN) (sentence string, err e
 	if err := unfence(ctx, s, run.Epoch, me, []string{run.Step}); err != nil {
 		return "The source is the active side, but its fence is still closed.", notComplete(err)
 	}
-	return fmt.Sprintf("The source is active: epoch %d, left in the step %s, was aborted and the fence opened.", run.Epoch, run.Step), nil
+	says := fmt.Sprintf("The source is active: epoch %d, left in the step %s, was aborted and the fence opened.", run.Epoch, run.Step)
+	if err := wakeJobs(ctx, s); err != nil {
+		says += fmt.Sprintf(" Jobs of pg_cron still rest (%v): crossfade run and crossfade clean let them run again.", err)
+	}
+	return says, nil
 }
 
 // recoverError gives the exit code: nothing was changed by a refusal.

@@ -66,6 +66,16 @@ func fenced(ctx context.Context, conn *pgx.Conn) (map[pg.Name]string, error) {
 	return have, nil
 }
 
+// FenceShut reports whether the fence refuses writers, as far as the caller's snapshot sees.
+func FenceShut(ctx context.Context, conn *pgx.Conn) (shut bool, err error) {
+	err = conn.QueryRow(ctx, `SELECT coalesce(bool_or(prosrc LIKE '%RAISE EXCEPTION%'), false) FROM pg_catalog.pg_proc
+		WHERE oid = pg_catalog.to_regprocedure('crossfade.fence()')`).Scan(&shut)
+	if err != nil {
+		return false, fmt.Errorf("read the fence: %w", err)
+	}
+	return shut, nil
+}
+
 // ReadFence reads how the fence stands.
 func ReadFence(ctx context.Context, conn *pgx.Conn) (FenceState, error) {
 	tables, err := Tables(ctx, conn)
@@ -77,10 +87,8 @@ func ReadFence(ctx context.Context, conn *pgx.Conn) (FenceState, error) {
 		return FenceState{}, err
 	}
 	s := FenceState{Tables: len(tables)}
-	err = conn.QueryRow(ctx, `SELECT coalesce(bool_or(prosrc LIKE '%RAISE EXCEPTION%'), false) FROM pg_catalog.pg_proc
-		WHERE oid = pg_catalog.to_regprocedure('crossfade.fence()')`).Scan(&s.Shut)
-	if err != nil {
-		return FenceState{}, fmt.Errorf("read the fence: %w", err)
+	if s.Shut, err = FenceShut(ctx, conn); err != nil {
+		return FenceState{}, err
 	}
 	for _, t := range tables {
 		if e, ok := have[t]; ok {

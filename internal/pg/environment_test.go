@@ -105,6 +105,11 @@ func TestVariablesAreHonouredOrSaidToHaveNoEffect(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, d.Config().Fallbacks, "it is sslmode=require")
 	require.NotNil(t, d.Config().TLSConfig)
+	for given, falls := range map[string]bool{"1": false, "0": true} {
+		d, err = pg.ParseDSNIn("host=h user=u dbname=d requiressl="+given, nil, "")
+		require.NoError(t, err)
+		require.Equal(t, falls, len(d.Config().Fallbacks) > 0, "requiressl=%s", given)
+	}
 	_, err = pg.ParseDSNIn("host=h user=u sslrootcert=system sslmode=require", nil, "")
 	require.ErrorContains(t, err, "too weak for sslrootcert=system")
 	_, err = pg.ParseDSNIn("host=h user=u sslnegotiation=direct", nil, "")

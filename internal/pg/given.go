@@ -66,10 +66,11 @@ func gather(s string, env environment) (*settings, error) {
 	password := false
 	for _, p := range pairs {
 		if p.key == "requiressl" { // of old, as libpq reads it
-			p = pair{"sslmode", "prefer"}
+			mode := "prefer"
 			if strings.HasPrefix(p.value, "1") {
-				p.value = "require"
+				mode = "require"
 			}
+			p = pair{"sslmode", mode}
 		}
 		if known(p.key) == nil {
 			return nil, unknownParameter(p.key, password && !uri)

@@ -36,8 +36,10 @@ type Jobs struct {
 	Scheduled int   // jobs of the source's database
 	Absent    bool  // they are there, and the target has no pg_cron
 	Roleless  []Job // whose role at the target is missing or may not log in: pg_cron's launcher would end with them
+	Unread    bool  // the source's role may not read jobs
 	Blind     bool  // the source's role sees its own jobs alone
 	Unresting bool  // the source's role may not have its jobs rest
+	Unwritten bool  // the target's role may not write jobs
 	Foreign   []Job // active jobs of the target's database that are not the source's
 }
 
@@ -53,7 +55,7 @@ type Jobs struct {
 func SyncJobs(ctx context.Context, source, target *pgx.Conn, roles map[string]string) (Jobs, error) {
 	var r Jobs
 	wanted, err := r.read(ctx, source)
-	if err == nil && r.There {
+	if err == nil && r.There && !r.Unread {
 		err = r.write(ctx, target, wanted, roles)
 	}
 	if err != nil {
@@ -62,18 +64,42 @@ func SyncJobs(ctx context.Context, source, target *pgx.Conn, roles map[string]st
 	return r, nil
 }
 
+// findJobs tells whether cron.job is there and whether this role may read it; name resolution
+// alone would fail without USAGE on its schema, which pg_cron gives nobody.
+const findJobs = `FROM (SELECT pg_catalog.to_regclass('crossfade.job') IS NOT NULL AS kept) k LEFT JOIN (
+		SELECT c.oid AS job, pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable
+		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = 'cron' AND c.relname = 'job') j ON true`
+
 // read returns the source's jobs.
-func (r *Jobs) read(ctx context.Context, source *pgx.Conn) ([]Job, error) {
-	var kept bool // crossfade.job, where the fence has put them to rest
-	err := source.QueryRow(ctx, `SELECT pg_catalog.to_regclass('cron.job') IS NOT NULL, pg_catalog.to_regclass('crossfade.job') IS NOT NULL`).Scan(&r.There, &kept)
+func (r *Jobs) read(ctx context.Context, source *pgx.Conn) (jobs []Job, err error) {
+	var kept, readable bool // kept is crossfade.job, where the fence has put them to rest
+	err = source.QueryRow(ctx, `SELECT job IS NOT NULL, kept, coalesce(readable, false) `+findJobs).Scan(&r.There, &kept, &readable)
 	if err != nil || !r.There {
 		return nil, err
 	}
-	err = source.QueryRow(ctx, `SELECT pg_catalog.row_security_active('cron.job'),
-		pg_catalog.row_security_active('cron.job') OR NOT pg_catalog.has_table_privilege('cron.job', 'UPDATE')`).Scan(&r.Blind, &r.Unresting)
+	if !readable {
+		r.Unread, r.Unresting = true, true
+		return nil, nil
+	}
+	err = source.QueryRow(ctx, `SELECT pg_catalog.row_security_active(job), pg_catalog.row_security_active(job) OR NOT pg_catalog.has_table_privilege(job, 'UPDATE') `+findJobs).Scan(&r.Blind, &r.Unresting)
 	if err != nil {
 		return nil, err
 	}
+	err = pgx.BeginFunc(ctx, source, func(tx pgx.Tx) error {
+		if r.Blind { // else the server refuses
+			if _, err := tx.Exec(ctx, `SET LOCAL row_security = on`); err != nil {
+				return err
+			}
+		}
+		jobs, err = readJobs(ctx, tx, kept)
+		return err
+	})
+	r.Scheduled = len(jobs)
+	return jobs, err
+}
+
+func readJobs(ctx context.Context, source pgx.Tx, kept bool) ([]Job, error) {
 	active := "j.active"
 	if kept {
 		active = "j.active OR EXISTS (SELECT FROM crossfade.job r WHERE r.jobid = j.jobid)"
@@ -86,19 +112,22 @@ func (r *Jobs) read(ctx context.Context, source *pgx.Conn) ([]Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	jobs, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Job])
-	r.Scheduled = len(jobs)
-	return jobs, err
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[Job])
 }
 
 // write makes the target's jobs the wanted ones.
 func (r *Jobs) write(ctx context.Context, target *pgx.Conn, wanted []Job, roles map[string]string) error {
-	var there, kept bool
-	err := target.QueryRow(ctx, `SELECT pg_catalog.to_regclass('cron.job') IS NOT NULL, pg_catalog.to_regclass('crossfade.job') IS NOT NULL`).Scan(&there, &kept)
+	var there, kept, writable bool
+	err := target.QueryRow(ctx, `SELECT job IS NOT NULL, kept, coalesce(readable AND pg_catalog.has_table_privilege(job, 'INSERT') AND pg_catalog.has_table_privilege(job, 'UPDATE')
+		AND pg_catalog.has_table_privilege(job, 'DELETE') AND NOT pg_catalog.row_security_active(job), false) `+findJobs).Scan(&there, &kept, &writable)
 	if err != nil {
 		return err
 	}
 	if r.Absent = !there && len(wanted) > 0; !there || !kept {
+		return nil
+	}
+	if !writable {
+		r.Unwritten = len(wanted) > 0
 		return nil
 	}
 	names := make([]string, len(wanted))
@@ -197,15 +226,31 @@ func replace(ctx context.Context, target *pgx.Conn, jobs []Job) error {
 		return err
 	})
 	if pg.IsCode(err, pg.CodeInsufficientPrivilege) {
-		return fmt.Errorf("%w: GRANT SELECT, INSERT, UPDATE, DELETE ON cron.job, and USAGE, UPDATE ON cron.jobid_seq, to the role of --target, which needs BYPASSRLS too", err)
+		return fmt.Errorf("%w: %s", err, WriteRights(target.Config().User))
 	}
 	return err
 }
 
+// ReadRights are the statements that let a role see and rest the jobs of every role at the source.
+func ReadRights(role string) string {
+	role = pg.QuoteIdent(role)
+	return "GRANT USAGE ON SCHEMA cron TO " + role + "; GRANT SELECT, UPDATE ON cron.job TO " + role + "; ALTER ROLE " + role + " BYPASSRLS;"
+}
+
+// WriteRights are the statements that let a role write jobs at the target.
+func WriteRights(role string) string {
+	role = pg.QuoteIdent(role)
+	return "GRANT USAGE ON SCHEMA cron TO " + role + "; GRANT SELECT, INSERT, UPDATE, DELETE ON cron.job TO " + role +
+		"; GRANT SELECT, USAGE, UPDATE ON cron.jobid_seq TO " + role + "; ALTER ROLE " + role + " BYPASSRLS;"
+}
+
+// where is the start of a block that has cron.job's number in job, or NULL where this role may not read it.
+const where = `DO $jobs$ DECLARE job oid := (SELECT CASE WHEN readable THEN job END ` + findJobs + `); BEGIN
+	`
+
 // ActivateJobs is part of the decision: the jobs that were active on the source become
 // so on the target.
-const ActivateJobs = `DO $jobs$ BEGIN
-	IF pg_catalog.to_regclass('cron.job') IS NOT NULL AND EXISTS (SELECT FROM crossfade.job) THEN
+const ActivateJobs = where + `IF job IS NOT NULL AND EXISTS (SELECT FROM crossfade.job) THEN
 		UPDATE cron.job j SET active = true FROM crossfade.job r WHERE r.jobid = j.jobid AND r.active AND NOT j.active;
 		UPDATE crossfade.job SET done = true;
 	END IF;
@@ -213,17 +258,16 @@ END $jobs$;`
 
 // RestJobs is part of the fence: the jobs of the source's database rest from then on, as
 // far as its role may have them rest, and crossfade.job knows which of them were active.
-const RestJobs = `DO $jobs$ BEGIN
-	IF pg_catalog.to_regclass('cron.job') IS NOT NULL AND pg_catalog.has_table_privilege('cron.job', 'UPDATE') THEN
+const RestJobs = where + `IF pg_catalog.has_table_privilege(job, 'UPDATE') AND NOT pg_catalog.row_security_active(job) THEN
 		INSERT INTO crossfade.job (jobid, active)
 			SELECT j.jobid, true FROM cron.job j WHERE j.active AND j.database = pg_catalog.current_database() ON CONFLICT DO NOTHING;
 		UPDATE cron.job SET active = false WHERE active AND database = pg_catalog.current_database();
 	END IF;
 END $jobs$;`
 
-// WakeJobs takes RestJobs back.
-const WakeJobs = `DO $jobs$ BEGIN
-	IF pg_catalog.to_regclass('cron.job') IS NOT NULL AND EXISTS (SELECT FROM crossfade.job) THEN
+// WakeJobs takes RestJobs back. Nothing of an application depends on it, so that it is no part of
+// what opens the fence: who holds a row of cron.job would keep that shut.
+const WakeJobs = where + `IF job IS NOT NULL AND EXISTS (SELECT FROM crossfade.job) THEN
 		UPDATE cron.job j SET active = true FROM crossfade.job r WHERE r.jobid = j.jobid;
 		DELETE FROM crossfade.job;
 	END IF;
@@ -243,7 +287,7 @@ func Resting(ctx context.Context, source *pgx.Conn) (int64, error) {
 // jobs runs a statement where both tables are there, and returns how many rows it met.
 func jobs(ctx context.Context, conn *pgx.Conn, sql string) (int64, error) {
 	var there bool
-	err := conn.QueryRow(ctx, `SELECT pg_catalog.to_regclass('cron.job') IS NOT NULL AND pg_catalog.to_regclass('crossfade.job') IS NOT NULL`).Scan(&there)
+	err := conn.QueryRow(ctx, `SELECT kept AND coalesce(readable, false) `+findJobs).Scan(&there)
 	if err == nil && there {
 		tag, err := conn.Exec(ctx, sql)
 		return tag.RowsAffected(), err

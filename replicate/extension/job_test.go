@@ -121,3 +121,49 @@ func TestJobsArriveInactiveAndChangeSidesWithTheDecision(t *testing.T) {
 	require.ErrorContains(t, err, "decision", "a late comer changes nothing")
 	require.Equal(t, launcher, awaitLauncher(t, target), "the launcher has not ended")
 }
+
+// pg_cron gives nobody USAGE on its schema, and shows a role its own jobs alone: what is missing
+// is told and stops nothing, and the statements that are told give it.
+func TestRightsOnJobsAreToldAndGiven(t *testing.T) {
+	t.Parallel()
+	from, source := withCron(t, pgtest.Source, "mover")
+	to, target := withCron(t, pgtest.Target, "mover")
+	for _, admin := range []*pgx.Conn{source, target} {
+		pgtest.Exec(t, admin, "ALTER ROLE mover PASSWORD 'geheim'; GRANT CREATE ON DATABASE app TO mover; REVOKE ALL ON SCHEMA cron FROM PUBLIC")
+	}
+	open := func(c *pgcluster.Cluster) *pgx.Conn {
+		t.Helper()
+		d := c.AdminDSN(pgtest.CronDatabase)
+		conn, err := pg.Connect(t.Context(), d.WithUser("mover", "geheim"))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close(context.Background()) })
+		return conn
+	}
+	s, d := open(from), open(to)
+	pgtest.Exec(t, s, journal.SourceDDL)
+	pgtest.Exec(t, d, journal.TargetDDL)
+	sync := func() extension.Jobs {
+		t.Helper()
+		pgtest.Exec(t, s, "BEGIN;"+extension.RestJobs+extension.WakeJobs+"COMMIT")
+		pgtest.Exec(t, d, "BEGIN;"+extension.ActivateJobs+"ROLLBACK")
+		r, err := extension.SyncJobs(t.Context(), s, d, nil)
+		require.NoError(t, err)
+		return r
+	}
+	require.Equal(t, extension.Jobs{There: true, Unread: true, Unresting: true}, sync(), "without a job, too")
+	pgtest.Exec(t, source, `SELECT cron.schedule_in_database('nightly', '0 3 * * *', 'SELECT 1', 'app', 'mover'), cron.schedule('theirs', '0 4 * * *', 'SELECT 2')`)
+	sync()
+	pgtest.Exec(t, source, "GRANT USAGE ON SCHEMA cron TO mover")
+	r := sync()
+	require.True(t, r.Blind && r.Unresting && r.Unwritten)
+	require.Equal(t, 1, r.Scheduled, "its own")
+	pgtest.Exec(t, source, extension.ReadRights("mover"))
+	r = sync()
+	require.Equal(t, 2, r.Scheduled)
+	require.False(t, r.Blind || r.Unresting)
+	require.True(t, r.Unwritten)
+	pgtest.Exec(t, target, extension.WriteRights("mover"))
+	r = sync()
+	require.False(t, r.Unwritten)
+	require.Equal(t, "1|nightly|0 3 * * *|SELECT 1|localhost|t|app|mover|f", pgtest.Value(t, target, cronJobs+" WHERE jobname = 'nightly'"))
+}
