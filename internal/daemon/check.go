@@ -59,15 +59,7 @@ func surveyed(ctx context.Context, source, target *pgx.Conn, cfg Config) (*users
 		return nil, err
 	}
 	u.roles.take(list)
-	roles, err := schema.ReadInvolvedRoles(ctx, source)
-	if err != nil {
-		return nil, err
-	}
-	there, err := schema.ReadRoles(ctx, target)
-	if err != nil {
-		return nil, err
-	}
-	return u, u.logins.try(ctx, roles, there.Names())
+	return u, u.logins.tryThere(ctx, source, target)
 }
 
 // refusedHosts reports poolers without dialling them, since they may not be

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -137,15 +138,30 @@ func (l *logins) ensure(ctx context.Context, source, target *pgx.Conn) error {
 	return nil
 }
 
+// tryThere is try with what both sides have.
+func (l *logins) tryThere(ctx context.Context, source, target *pgx.Conn) error {
+	roles, err := schema.ReadInvolvedRoles(ctx, source)
+	if err != nil {
+		return err
+	}
+	there, err := schema.ReadRoles(ctx, target)
+	if err != nil {
+		return err
+	}
+	return l.try(ctx, roles, there.Names())
+}
+
 // try logs in to the target as roles that were there before, with the passwords that they
 // have on the source, where these are known: each password once.
 func (l *logins) try(ctx context.Context, roles schema.Roles, there []string) error {
+	stands := slices.Collect(maps.Values(l.cfg.MapRole)) // for another one
 	for _, r := range roles.Roles {
 		password, known := l.plain(r.Name)
 		l.mu.Lock()
 		before := l.tried[r.Name]
 		l.mu.Unlock()
-		if !r.Login || !known || password == before.password || l.isMade(r.Name) || !slices.Contains(there, r.Name) || r.Name == l.cfg.Target.User() || l.cfg.MapRole[r.Name] != "" {
+		if !r.Login || !known || password == before.password || l.isMade(r.Name) || !slices.Contains(there, r.Name) || r.Name == l.cfg.Target.User() ||
+			l.cfg.MapRole[r.Name] != "" && !slices.Contains(stands, r.Name) {
 			continue
 		}
 		conn, err := pg.Connect(ctx, l.cfg.Target.WithUser(r.Name, password), pg.WithName("logins"))
@@ -231,15 +247,24 @@ func withoutStatement(err error) error {
 	return err
 }
 
-// credentials returns what logs a role of the target in that the run has made.
+// credentials returns what logs a role of the target in: the password that the run has made,
+// or the source's where the target did not refuse it. After the switch nothing is tried ahead of
+// a login, so that a password that nobody has tried counts.
 func (l *logins) credentials(role string) (password string, ok bool) {
+	plain, known := l.plain(role)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p := l.made[role]; p != "" {
-		return p, true
+	if p, made := l.made[role]; made {
+		return p, p != ""
 	}
-	t := l.tried[role]
-	return t.password, t.entered
+	t, tried := l.tried[role]
+	switch {
+	case !known || tried && t.password == plain:
+		return t.password, t.entered
+	case role == l.cfg.Target.User():
+		return "", false // by the operator's word alone
+	}
+	return plain, true
 }
 
 // isMade reports whether the run has made a role of the target.

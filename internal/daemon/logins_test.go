@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -126,6 +128,67 @@ func TestLoginsAreHandedOver(t *testing.T) {
 	}
 	_, password, _ := u.targetCredentials(good)
 	require.Equal(t, "Long-enough-password-1", password)
+	require.NoError(t, dropLogins(ctx, l.journal, func(string) {}))
+}
+
+// standing makes a role of the target that no run has made.
+func (l *lodge) standing(t *testing.T, name, options string) {
+	t.Helper()
+	c := neontest.Shared(t)
+	pgtest.Exec(t, pgtest.Conn(t, c.AdminDSN("postgres")), "CREATE ROLE "+name+" "+options)
+	t.Cleanup(func() { pgtest.DropRole(t, c, l.target.Database(), name) })
+}
+
+// Roles that were on the target before a run are logged in by the password of the users file also where
+// nobody tried it: at a start after the switch, and with a line that came since.
+func TestRolesThatWereThereAreLoggedInAfterARestart(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	l := newLoginLodge(t)
+	app, mapped, wrong, late := l.app(t, "app", "LOGIN PASSWORD 'pw-app'"), l.app(t, "mapped", "LOGIN PASSWORD 'pw-mapped'"), l.app(t, "wrong", "LOGIN PASSWORD 'pw'"), l.app(t, "late", "LOGIN PASSWORD 'pw'")
+	bare, group := l.app(t, "bare", "LOGIN PASSWORD 'pw'"), l.role(t, "group", "NOLOGIN")
+	pgtest.Exec(t, l.super, "GRANT "+group+" TO "+app)
+	l.standing(t, app, "LOGIN PASSWORD 'pw-app'")
+	l.standing(t, wrong, "LOGIN PASSWORD 'another'")
+	l.standing(t, late, "LOGIN PASSWORD 'late'")
+	l.standing(t, bare, "LOGIN PASSWORD 'pw'")
+	file := usersFile(t, "%s pw-app\n%s pw-mapped\n%s pw\n%s pw\n%s pw\n", app, mapped, wrong, late, group)
+	start := func() *users {
+		u := l.users(t, file, zerolog.Nop())
+		u.cfg.MapRole = map[string]string{mapped: app}
+		u.logins.cfg = u.cfg
+		return u
+	}
+	credentials := func(u *users, role string) string {
+		name, password, ok := u.targetCredentials(role)
+		if !ok {
+			return ""
+		}
+		return name + "/" + password
+	}
+	u := start()
+	require.NoError(t, u.logins.ensure(ctx, l.super, l.journal))
+	require.NoError(t, u.pin(ctx, l.journal, zerolog.Nop()))
+	for role, want := range map[string]string{app: app + "/pw-app", mapped: app + "/pw-app", wrong: "", late: "", bare: "", group: ""} {
+		require.Equal(t, want, credentials(u, role), "tried: %s", role)
+	}
+
+	again := start() // after the switch: nothing is tried any more
+	require.NoError(t, again.load(ctx, l.journal))
+	for role, want := range map[string]string{app: app + "/pw-app", mapped: app + "/pw-app", wrong: wrong + "/pw", bare: "", group: "", l.target.User(): ""} {
+		require.Equal(t, want, credentials(again, role), "not tried: %s", role)
+	}
+	for _, x := range []*users{u, again} { // the password of the target's role, written into the file since
+		require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "%s pw-app\n%s late\n%s pw\n", app, late, bare), 0o600))
+		_, err := x.read()
+		require.NoError(t, err)
+		require.Equal(t, late+"/late", credentials(x, late))
+		require.Equal(t, bare+"/pw", credentials(x, bare))
+		name, password, _ := x.targetCredentials(late)
+		conn, err := pg.Connect(ctx, l.target.WithUser(name, password))
+		require.NoError(t, err)
+		require.NoError(t, conn.Close(ctx))
+	}
 	require.NoError(t, dropLogins(ctx, l.journal, func(string) {}))
 }
 

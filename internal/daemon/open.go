@@ -83,6 +83,9 @@ func (d *daemon) openOnce(ctx context.Context, letIn func()) error {
 				return err
 			}
 		}
+		if err := d.users.logins.tryThere(ctx, source, target); err != nil {
+			return err
+		}
 		if err := refuseBlocked(ctx, d.cfg, preflight.Options{Mode: preflight.Run, Logins: d.users.survey(), Resume: d.id.target != nil, LargeObjects: d.cfg.LargeObjects, Scope: d.cfg.copyOptions().scope()}, d.log); err != nil {
 			return err
 		}

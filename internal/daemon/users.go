@@ -312,10 +312,10 @@ func (u *users) accountOf(role string) (name, password string, ok bool) {
 	case u.cfg.Target.User():
 		return role, u.cfg.Target.Password(), true
 	}
-	if password, ok := u.logins.credentials(role); ok {
+	if password, ok := u.file.Load().TargetPassword(role); ok && !u.logins.isMade(role) {
 		return role, password, true
 	}
-	password, ok = u.file.Load().TargetPassword(role)
+	password, ok = u.logins.credentials(role)
 	return role, password, ok
 }
 
