@@ -52,7 +52,7 @@ e2e-drivers: deps ## Install drivers of many languages, and move their sessions 
 # by apt-get; neither is installed. MATRIXDIR is where they are kept.
 MATRIXDIR ?= $(shell $(GO) run ./internal/fetchpg -where)
 
-matrix: deps ## Move the sample database between major versions, with servers that are fetched
+matrix: deps ## Move the samples between major versions, with servers that are fetched
 	$(GO) run ./internal/fetchpg -dir $(MATRIXDIR) -client 17 12 13 14 15 16 17 18
 	CROSSFADE_MATRIX=$(MATRIXDIR) CROSSFADE_MATRIX_PAGE=$(CURDIR)/docs/operate/versions.md \
 		$(GO) test -tags failpoint -count 1 -timeout 60m -v -run '^TestMatrix' ./e2e
@@ -76,12 +76,17 @@ bench-copy: deps build ## Measure the copy against pg_dump, pgcopydb and psql (B
 bench-follow: deps build ## Measure what following applies and how long a cutover pauses (BENCHFLAGS="-before OLDER")
 	$(GO) run ./bench/follow $(BENCHFLAGS)
 
-lint: ## Check format, vet and staticcheck
+# The product, demo included, builds for these as well as for the machine at hand.
+PLATFORMS ?= darwin/arm64
+
+lint: ## Check format, vet and staticcheck, and that the product builds for other platforms
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags failpoint ./...
 	$(GO) tool staticcheck ./...
 	$(GO) tool staticcheck -tags failpoint ./...
+	@for p in $(PLATFORMS); do echo "build for $$p"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -buildvcs=false -o /dev/null ./cmd/crossfade || exit 1; done
 
 fuzz: ## Fuzz every target for FUZZTIME
 	@.ci/fuzz $(FUZZTIME)

@@ -10,7 +10,6 @@ import (
 
 	"crossfade/internal/control"
 	"crossfade/internal/pgcluster/pgtest"
-	"crossfade/internal/workload"
 )
 
 // application opens one session of an application through the proxy. Its lock
@@ -42,16 +41,16 @@ func TestATransactionThatStaysOpenMakesTheAttemptAbort(t *testing.T) {
 	t.Parallel()
 	const drain = time.Second
 	s := newSides(t)
-	loadPagila(t, s)
+	library.fill(t, s)
 	p := newProcess(t, s)
 	p.start()
 	p.awaitServing()
 	open := application(t, p, "0")
-	w := startPagila(t, p.proxied(), 6, 30)
+	w := library.clients(t, p.proxied(), 6, 30)
 	p.awaitFollowing()
 	awaitEach(t, w, 5)
 	awaitFence(t, s)
-	pgtest.Exec(t, open, "BEGIN; UPDATE pagila.language SET name = name WHERE language_id = 1")
+	pgtest.Exec(t, open, "BEGIN; UPDATE library.language SET name = name WHERE language_id = 1")
 
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -80,6 +79,6 @@ func TestATransactionThatStaysOpenMakesTheAttemptAbort(t *testing.T) {
 	for _, stall := range load.StallsAround(asked.Add(ended.Sub(asked)/2), ended.Sub(asked)/2) {
 		require.Less(t, stall.Took, drain+time.Second, "client %d", stall.Client)
 	}
-	requireLedger(t, s, load, workload.Pagila{}, 1)
+	requireLedger(t, s, load, library.scenario, 1)
 	require.Equal(t, 0, p.stop())
 }

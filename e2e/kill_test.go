@@ -51,11 +51,11 @@ func killed(t *testing.T, point string, within bool) {
 		t.Skip("with -short only some points are tried")
 	}
 	s := newSides(t)
-	loadPagila(t, s)
+	library.fill(t, s)
 	p := newProcess(t, s)
 	p.start(point)
 	p.awaitServing()
-	w := startPagila(t, p.proxied(), 6, 20)
+	w := library.clients(t, p.proxied(), 6, 20)
 	if within {
 		p.awaitFollowing()
 		awaitEach(t, w, 5)
@@ -80,7 +80,7 @@ func killed(t *testing.T, point string, within bool) {
 	p.finish()
 	awaitEach(t, w, 2)
 	load := stopClients(w)
-	requireLedger(t, s, load, workload.Pagila{}, 1)
+	requireLedger(t, s, load, library.scenario, 1)
 	require.Zero(t, countStale(load), "a client missed what it had written: %v", load.ErrorTexts)
 	require.Equal(t, 0, p.stop())
 	s.requireNothingLeft(t)

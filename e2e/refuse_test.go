@@ -138,14 +138,7 @@ func (r refusal) try(t *testing.T, s *sides) {
 	defer os.RemoveAll(dir)
 	out, code := program(t, env, append(r.command, "--control="+filepath.Join(dir, "c.sock"))...)
 	require.Equal(t, r.code, code, out)
-	lines := strings.Split(strings.TrimSpace(out), "\n")
-	said := ""
-	for _, l := range lines {
-		if strings.HasPrefix(l, "crossfade: ") {
-			require.Empty(t, said, "one line, not two")
-			said = l
-		}
-	}
+	said := refusedWith(t, out)
 	for _, want := range r.says {
 		require.Contains(t, said, want, out)
 	}
@@ -155,6 +148,60 @@ func (r refusal) try(t *testing.T, s *sides) {
 	_, err = os.Stat(filepath.Join(dir, "c.sock"))
 	require.ErrorIs(t, err, os.ErrNotExist, "the control socket is gone")
 	s.requireNothingLeft(t)
+}
+
+// refusedWith is the one line with which a command refuses, and where findings do, what it
+// prints of them after it.
+func refusedWith(t *testing.T, out string) string {
+	t.Helper()
+	said := ""
+	for _, l := range strings.Split(strings.TrimSpace(out), "\n") {
+		if strings.HasPrefix(l, "crossfade: ") {
+			require.Empty(t, said, "one line, not two: %s", out)
+			said = l
+		} else if strings.HasPrefix(said, "crossfade: not begun") {
+			said += "\n" + l
+		}
+	}
+	return said
+}
+
+// A run that refuses prints what check prints, and its statements, typed as they are
+// printed, remove what refuses.
+func TestRunRefusesAsCheckPrints(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	pgtest.Exec(t, pgtest.Conn(t, s.source), `CREATE TABLE public.kept (id int PRIMARY KEY); CREATE TABLE public.keyless (a int)`)
+	admin := adminOf(t, s.sourceCluster, s.source.Database())
+	pgtest.Exec(t, admin, `CREATE ROLE other_`+s.source.User())
+	t.Cleanup(func() { pgtest.DropRole(t, s.sourceCluster, s.source.Database(), "other_"+s.source.User()) })
+	pgtest.Exec(t, admin, `CREATE TABLE public.one (id int PRIMARY KEY); CREATE TABLE public.two (id int PRIMARY KEY); CREATE TABLE public.three (id int PRIMARY KEY);
+		ALTER TABLE public.one OWNER TO other_`+s.source.User()+`; ALTER TABLE public.two OWNER TO other_`+s.source.User()+`; ALTER TABLE public.three OWNER TO other_`+s.source.User())
+	out, code := s.say(t, nil, "run")
+	require.Equal(t, 1, code, out)
+	said := refusedWith(t, out)
+	require.Equal(t, 3, strings.Count(said, "table_not_owned"), said)
+	require.Equal(t, 1, strings.Count(said, "do: GRANT"), said)
+	require.NotContains(t, said, " | ")
+	checked, code := s.say(t, nil, "check")
+	require.Equal(t, 1, code, checked)
+	fields := func(text string) (lines []string) {
+		for _, l := range strings.Split(text, "\n") {
+			if f := strings.Fields(l); len(f) > 0 && f[0] == "blocker" || strings.Contains(l, "do: GRANT") {
+				lines = append(lines, strings.Join(f, " "))
+			}
+		}
+		return lines
+	}
+	require.NotEmpty(t, fields(said))
+	require.Equal(t, fields(checked), fields(said))
+
+	sql, code := s.say(t, nil, "check", "--sql", "--on=source")
+	require.Equal(t, 1, code, sql)
+	require.NotContains(t, sql, "do:")
+	pgtest.Exec(t, admin, sql)
+	out, code = s.say(t, nil, "check")
+	require.Equal(t, 0, code, out)
 }
 
 // env hands the connection strings to the program, where no list of processes

@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-
-	"crossfade/internal/pg"
 )
 
 // matchQuery finds tables by patterns as pg_dump's expand_table_name_patterns
@@ -22,21 +20,8 @@ WHERE c.relkind IN ('r', 'S', 'v', 'm', 'f', 'p')
 		ELSE n.nspname::pg_catalog.text OPERATOR(pg_catalog.~) p.nsp COLLATE pg_catalog."default" END
 	AND (p.db OPERATOR(pg_catalog.=) '' OR pg_catalog.current_database()::pg_catalog.text OPERATOR(pg_catalog.~) p.db COLLATE pg_catalog."default")`
 
-// TablesWithoutData returns the oids of the tables and sequences of the source
-// whose data the filter leaves out. It opens a session of its own, whose search
-// path is the one that pg_dump has.
-func (f Filter) TablesWithoutData(ctx context.Context, source pg.DSN) (map[uint32]bool, error) {
-	if len(f.ExcludeTablesData) == 0 {
-		return nil, nil
-	}
-	conn, err := pg.Connect(ctx, source, pg.WithName("patterns"), pg.WithOwnSearchPath())
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return matchTables(ctx, conn, f.ExcludeTablesData)
-}
-
+// matchTables returns the oids of the relations that patterns pick, by the search path
+// of the session.
 func matchTables(ctx context.Context, conn *pgx.Conn, patterns []string) (map[uint32]bool, error) {
 	n := len(patterns)
 	nsp, rel, db := make([]string, n), make([]string, n), make([]string, n)
@@ -45,11 +30,11 @@ func matchTables(ctx context.Context, conn *pgx.Conn, patterns []string) (map[ui
 	}
 	rows, err := conn.Query(ctx, matchQuery, nsp, rel, db)
 	if err != nil {
-		return nil, fmt.Errorf("match --exclude-table-data: %w", err)
+		return nil, fmt.Errorf("match patterns: %w", err)
 	}
 	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
 	if err != nil {
-		return nil, fmt.Errorf("match --exclude-table-data: %w", err)
+		return nil, fmt.Errorf("match patterns: %w", err)
 	}
 	out := make(map[uint32]bool, len(oids))
 	for _, oid := range oids {

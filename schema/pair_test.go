@@ -18,6 +18,7 @@ import (
 	"crossfade/internal/pg"
 	"crossfade/internal/pgcluster"
 	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/workload"
 	"crossfade/schema/catalog"
 )
 
@@ -72,6 +73,12 @@ func (p *pair) loadPagila(t *testing.T) {
 	conn := pgtest.Conn(t, p.source)
 	pgtest.Exec(t, conn, "CREATE SCHEMA pagila")
 	pgtest.Exec(t, conn, regexp.MustCompile(`(?m)^ALTER .* OWNER TO .*;$`).ReplaceAllString(string(sql), ""))
+}
+
+// loadLibrary fills the source with the sample that every clone of the repository has.
+func (p *pair) loadLibrary(t *testing.T) {
+	t.Helper()
+	require.NoError(t, workload.Library{}.Load(t.Context(), pgtest.Conn(t, p.source)))
 }
 
 // plan dumps the source and reads its catalog.

@@ -68,6 +68,16 @@ func TestRoundTripObjects(t *testing.T) {
 		WHERE k.contype = 'f' AND NOT k.convalidated AND k.conname <> 'loose_order' AND k.conrelid IS DISTINCT FROM p.conrelid`))
 }
 
+func TestRoundTripLibrary(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	p.loadLibrary(t)
+	plan, db := p.plan(t)
+	p.moveSchema(t, plan, db)
+	require.Equal(t, dumpText(t, p.source, p.roles), dumpText(t, p.target, nil))
+	p.noDrift(t, FingerprintOptions{})
+}
+
 func TestRoundTripPagila(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)

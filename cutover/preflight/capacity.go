@@ -49,7 +49,7 @@ func (p *Preflight) checkCapacity(ctx context.Context) ([]Finding, error) {
 		return nil, err
 	}
 	tables, err := one[struct{ Count int }](ctx, p.source, "number of tables",
-		`SELECT count(*)::int`+fromUserRelations+`AND c.relkind IN ('r', 'p', 'v', 'm')`)
+		`SELECT count(*)::int`+fromTakenRelations+`AND c.relkind IN ('r', 'p', 'v', 'm')`, p.opts.Scope.relations())
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,9 @@ type Options struct {
 	PgDumpMajor func(ctx context.Context) (int, error)
 	// Logins say who logs in as whom behind the switch; for Run.
 	Logins Logins
+	// OwnTables makes the tables of Crossfade's own that a run has on the source, in an
+	// existing schema crossfade.
+	OwnTables string
 	// LongTransaction replaces DefaultLongTransaction when it is not 0.
 	LongTransaction time.Duration
 }

@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -38,9 +39,14 @@ func (p *Preflight) checkTargetEmpty(ctx context.Context) ([]Finding, error) {
 	if p.opts.Scope.Clean || p.opts.Scope.DataOnly {
 		return found, nil // there may be objects; what is in the way is found when it is met
 	}
-	there, err := userObjects(ctx, p.target)
+	there, err := userObjects(ctx, p.target, Scope{})
 	if err != nil {
 		return nil, err
+	}
+	if !p.opts.Scope.everything() { // a part goes beside what is there under other names
+		if there, err = p.inTheWay(ctx, there); err != nil {
+			return nil, err
+		}
 	}
 	if p.opts.Resume {
 		if there, err = p.notOurs(ctx, there); err != nil {
@@ -51,30 +57,53 @@ func (p *Preflight) checkTargetEmpty(ctx context.Context) ([]Finding, error) {
 		found = append(found, Finding{
 			Code: "target_not_empty", Severity: Blocker, Object: there[0],
 			Detail: "the target's database already has " + named(there),
-			Remedy: "use an empty database; if a migration that was finished has filled this one, point the applications at it",
+			Remedy: p.emptied(),
 		})
 	}
 	return found, nil
 }
 
+// emptied says what to do about a target that is not empty.
+func (p *Preflight) emptied() string {
+	if p.opts.Mode == Copy {
+		return "use an empty database, or give --clean, which drops what is in the way"
+	}
+	return "use an empty database; if a migration that was finished has filled this one, point the applications at it"
+}
+
+// inTheWay leaves of the target's objects those that are to be copied as well.
+func (p *Preflight) inTheWay(ctx context.Context, there []string) ([]string, error) {
+	taken, err := userObjects(ctx, p.source, p.opts.Scope)
+	if err != nil {
+		return nil, err
+	}
+	var both []string
+	for _, name := range there {
+		if slices.Contains(taken, name) {
+			both = append(both, name)
+		}
+	}
+	return both, nil
+}
+
 // userObjects returns the names of what the user made: relations, functions and
 // types. What a relation, a type or an extension brings along is left out.
-func userObjects(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+func userObjects(ctx context.Context, conn *pgx.Conn, scope Scope) ([]string, error) {
 	type object struct{ Schema, Name string }
 	objects, err := list[object](ctx, conn, "objects of the database", `
 		SELECT nsp, name FROM (
 			SELECT n.nspname::text AS nsp, c.relname::text AS name, CASE c.relkind WHEN 'S' THEN 2 ELSE 1 END AS sort`+
-		fromUserRelations+`AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
+		fromTakenRelations+`AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
 			UNION ALL
 			SELECT n.nspname::text, p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', 3
 			FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-			WHERE`+userSchema+`AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype IN ('e', 'i'))
+			WHERE`+userSchema+`AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype IN ('e', 'i'))
 			UNION ALL
 			SELECT n.nspname::text, t.typname::text, 4
 			FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
-			WHERE`+userSchema+`AND (t.typtype IN ('d', 'e', 'r') OR t.typtype = 'c' AND c.relkind = 'c')
+			WHERE`+userSchema+`AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) AND (t.typtype IN ('d', 'e', 'r') OR t.typtype = 'c' AND c.relkind = 'c')
 				AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype IN ('e', 'i'))
-		) o ORDER BY sort, nsp, name`)
+		) o ORDER BY sort, nsp, name`, scope.relations(), scope.schemas())
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +117,7 @@ func userObjects(ctx context.Context, conn *pgx.Conn) ([]string, error) {
 // notOurs leaves of the target's objects those that the source does not have:
 // the run that goes on cannot have made them.
 func (p *Preflight) notOurs(ctx context.Context, there []string) ([]string, error) {
-	source, err := userObjects(ctx, p.source)
+	source, err := userObjects(ctx, p.source, Scope{})
 	if err != nil {
 		return nil, err
 	}

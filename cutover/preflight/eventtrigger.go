@@ -10,9 +10,12 @@ import (
 )
 
 func (p *Preflight) checkEventTriggers(ctx context.Context) ([]Finding, error) {
-	source, err := eventTriggers(ctx, p.source)
-	if err != nil {
-		return nil, err
+	var source []string
+	if p.opts.Scope.everything() {
+		var err error
+		if source, err = eventTriggers(ctx, p.source); err != nil {
+			return nil, err
+		}
 	}
 	target, err := eventTriggers(ctx, p.target)
 	if err != nil {
@@ -44,6 +47,7 @@ func (p *Preflight) checkEventTriggers(ctx context.Context) ([]Finding, error) {
 			Code: "target_event_trigger", Severity: Warning, Object: name,
 			Detail: "runs on the DDL with which the schema is restored on the target",
 			Remedy: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE on the target until the restore has ended", pg.QuoteIdent(name)),
+			On:     Target, SQL: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE", pg.QuoteIdent(name)),
 		})
 	}
 	return found, nil

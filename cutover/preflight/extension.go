@@ -17,25 +17,65 @@ type offer struct {
 	Installed     string   // version in the target's database, "" where it is not there yet
 	Allowed       bool     // our role may create it
 	Versions      []string // that can be made
+	Schema        string   // that it is in on the target, "" where it is not there yet
+	Only          string   // the one schema that the default version can be made in, "" for any
+	Moves         bool     // the one that is there can be given another schema
+}
+
+// extension is one that the source uses.
+type extension struct{ Name, Version, Schema string }
+
+// neededExtensions are those that the relations $1 and the functions and types of the
+// schemas $2 use, or that have a configuration table among the relations.
+const neededExtensions = `
+WITH taken AS (
+	SELECT 'pg_class'::regclass AS classid, unnest($1::oid[]) AS objid
+	UNION SELECT 'pg_class'::regclass, indexrelid FROM pg_index WHERE indrelid = ANY ($1)
+	UNION SELECT 'pg_attrdef'::regclass, oid FROM pg_attrdef WHERE adrelid = ANY ($1)
+	UNION SELECT 'pg_constraint'::regclass, oid FROM pg_constraint WHERE conrelid = ANY ($1)
+	UNION SELECT 'pg_rewrite'::regclass, oid FROM pg_rewrite WHERE ev_class = ANY ($1)
+	UNION SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = ANY ($2::oid[])
+	UNION SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typnamespace = ANY ($2)
+), used AS (
+	SELECT d.refclassid, CASE WHEN d.refclassid = 'pg_type'::regclass
+		THEN coalesce((SELECT t.typelem FROM pg_type t WHERE t.oid = d.refobjid AND t.typelem <> 0 AND t.typlen = -1), d.refobjid) ELSE d.refobjid END AS refobjid
+	FROM pg_depend d JOIN taken USING (classid, objid) WHERE d.deptype <> 'e'
+	AND NOT EXISTS (SELECT FROM pg_depend o WHERE o.classid = d.classid AND o.objid = d.objid AND o.deptype = 'e') -- what an extension brings is not copied
+)
+SELECT e.extname::text, e.extversion, n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE e.extname <> 'plpgsql' AND (e.extconfig && $1 OR EXISTS (
+	SELECT FROM used u JOIN pg_depend m ON m.classid = u.refclassid AND m.objid = u.refobjid
+	WHERE m.deptype = 'e' AND m.refclassid = 'pg_extension'::regclass AND m.refobjid = e.oid))
+ORDER BY 1`
+
+// usedExtensions are those that the target needs. With patterns that leave out what is
+// in no schema, they are made by nobody, and needed all the same.
+func (p *Preflight) usedExtensions(ctx context.Context) ([]extension, error) {
+	if !p.opts.Scope.everything() {
+		return list[extension](ctx, p.source, "extensions that are needed", neededExtensions, p.opts.Scope.relations(), p.opts.Scope.schemas())
+	}
+	return list[extension](ctx, p.source, "extensions of the source", `
+		SELECT e.extname::text, e.extversion, n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+		WHERE e.extname <> 'plpgsql' ORDER BY 1`)
 }
 
 func (p *Preflight) checkExtensions(ctx context.Context) ([]Finding, error) {
 	if p.opts.Scope.DataOnly {
-		return nil, nil
+		return p.configurationRights(ctx)
 	}
-	type extension struct{ Name, Version string }
-	used, err := list[extension](ctx, p.source, "extensions of the source", `
-		SELECT extname::text, extversion FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1`)
-	if err != nil || len(used) == 0 {
+	used, err := p.usedExtensions(ctx)
+	if err != nil {
 		return nil, err
 	}
 	offers, err := list[offer](ctx, p.target, "extensions of the target", `
 		SELECT a.name::text, coalesce(a.default_version, ''), coalesce(a.installed_version, ''),
 			(SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
 				OR NOT v.superuser OR coalesce((to_jsonb(v)->>'trusted')::bool, false),
-			ARRAY(SELECT x.version::text FROM pg_available_extension_versions x WHERE x.name = a.name)
+			ARRAY(SELECT x.version::text FROM pg_available_extension_versions x WHERE x.name = a.name),
+			coalesce(n.nspname::text, ''), coalesce(v.schema::text, ''), coalesce(e.extrelocatable, false)
 		FROM pg_available_extensions a
-		JOIN pg_available_extension_versions v ON v.name = a.name AND v.version = a.default_version`)
+		JOIN pg_available_extension_versions v ON v.name = a.name AND v.version = a.default_version
+		LEFT JOIN pg_extension e ON e.extname = a.name LEFT JOIN pg_namespace n ON n.oid = e.extnamespace`)
 	if err != nil {
 		return nil, err
 	}
@@ -46,14 +86,109 @@ func (p *Preflight) checkExtensions(ctx context.Context) ([]Finding, error) {
 	var found []Finding
 	for _, u := range used {
 		o, ok := offered[u.Name]
-		found = append(found, extensionFindings(u.Name, u.Version, o, ok)...)
+		switch {
+		case ok && o.Installed == "" && !p.opts.Scope.everything():
+			found = append(found, Finding{
+				Code: "extension_left_out", Severity: Blocker, Object: u.Name,
+				Detail: "patterns leave extensions out, as with pg_dump, and what is copied needs this one, which the target's database does not have",
+				On:     Target, SQL: fmt.Sprintf("CREATE SCHEMA IF NOT EXISTS %s; CREATE EXTENSION %s SCHEMA %s", pg.QuoteIdent(u.Schema), pg.QuoteIdent(u.Name), pg.QuoteIdent(u.Schema)),
+			})
+			last := &found[len(found)-1]
+			last.Remedy = "in the target's database: " + last.SQL
+		default:
+			found = append(found, extensionFindings(u.Name, u.Version, o, ok)...)
+		}
+		if f, wrong := schemaFinding(u, o); ok && wrong {
+			found = append(found, f)
+		}
 	}
-	found = p.ofObjects(found)
+	rights, err := p.configurationRights(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, rights...)
 	if p.opts.Mode == Copy {
 		return found, nil // their rows are copied, and a copy follows nothing
 	}
 	data, err := p.extensionData(ctx)
 	return append(found, data...), err
+}
+
+// schemaFinding compares the schemas of an extension: what the source's objects name in
+// the one is not found in another.
+func schemaFinding(u extension, o offer) (Finding, bool) {
+	to, name := pg.QuoteIdent(u.Schema), pg.QuoteIdent(u.Name)
+	f := Finding{Code: "extension_schema", Severity: Blocker, Object: u.Name}
+	switch {
+	case o.Installed != "" && o.Schema != u.Schema:
+		f.Detail = fmt.Sprintf("the source has it in schema %s, the target's database in %s: what the schema says of %s.… would not be found", u.Schema, o.Schema, u.Schema)
+		f.On, f.SQL = Target, fmt.Sprintf("CREATE SCHEMA IF NOT EXISTS %s; ALTER EXTENSION %s SET SCHEMA %s", to, name, to)
+		f.Remedy = "in the target's database: " + f.SQL
+		if !o.Moves {
+			f.SQL = fmt.Sprintf("DROP EXTENSION %s; CREATE SCHEMA IF NOT EXISTS %s; CREATE EXTENSION %s SCHEMA %s", name, to, name, to)
+			f.Remedy = "in the target's database, where nothing uses it yet: " + f.SQL
+		}
+	case o.Installed == "" && o.Only != "" && o.Only != u.Schema:
+		f.Detail = fmt.Sprintf("the source has it in schema %s, and the target can make it in %s only", u.Schema, o.Only)
+		f.Remedy = fmt.Sprintf("bring it into that schema on the source: ALTER EXTENSION %s SET SCHEMA %s, or to a version that is there", name, pg.QuoteIdent(o.Only))
+	default:
+		return Finding{}, false
+	}
+	return f, true
+}
+
+// configuration is a table or a sequence in which an extension keeps what users told it.
+type configuration struct {
+	Extension, Schema, Name    string
+	Open, Readable, RowsHidden bool
+}
+
+// configurationRights asks whether our role may read what users keep in tables of
+// extensions. The jobs of pg_cron have a check of their own.
+func (p *Preflight) configurationRights(ctx context.Context) ([]Finding, error) {
+	if p.opts.Scope.SchemaOnly {
+		return nil, nil
+	}
+	role, err := currentRole(ctx, p.source)
+	if err != nil {
+		return nil, err
+	}
+	tables, err := list[configuration](ctx, p.source, "rights on tables of extensions", `
+		SELECT e.extname::text, n.nspname::text, c.relname::text, has_schema_privilege(n.oid, 'USAGE'),
+			CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END, row_security_active(c.oid)
+		FROM pg_extension e JOIN pg_class c ON c.oid = ANY (e.extconfig) JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind IN ('r', 'S') AND (e.extname <> 'pg_cron' OR c.relname <> 'job') AND`+onlyTaken+`ORDER BY 1, 2, 3`, p.opts.Scope.withRows())
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, t := range tables {
+		if f, wrong := t.finding(role.Name); wrong {
+			found = append(found, f)
+		}
+	}
+	return found, nil
+}
+
+func (t configuration) finding(role string) (Finding, bool) {
+	name := pg.Name{Schema: t.Schema, Name: t.Name}
+	f := Finding{
+		Code: "extension_data_not_readable", Severity: Blocker, Object: name.Display(),
+		Detail: fmt.Sprintf("extension %s keeps in it what users told it, and role %s may not read it", t.Extension, role),
+	}
+	switch {
+	case !t.Open:
+		f.SQL = fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %s", pg.QuoteIdent(t.Schema), pg.QuoteIdent(role), name, pg.QuoteIdent(role))
+	case !t.Readable:
+		f.SQL = fmt.Sprintf("GRANT SELECT ON %s TO %s", name, pg.QuoteIdent(role))
+	case t.RowsHidden:
+		f.Detail = fmt.Sprintf("extension %s keeps in it what users told it, and policies would hide rows from role %s", t.Extension, role)
+		f.SQL = fmt.Sprintf("ALTER ROLE %s BYPASSRLS", pg.QuoteIdent(role))
+	default:
+		return Finding{}, false
+	}
+	f.On, f.Remedy = Source, f.SQL+" (on the source)"
+	return f, true
 }
 
 // extensionData names the tables in which extensions keep what the user told
@@ -91,6 +226,7 @@ func extensionFindings(name, version string, o offer, offered bool) []Finding {
 			Code: "extension_not_allowed", Severity: Blocker, Object: name,
 			Detail: "the target has the extension, but only a superuser may create it",
 			Remedy: fmt.Sprintf("let a superuser run CREATE EXTENSION %s in the target's database first", pg.QuoteIdent(name)),
+			On:     Target, SQL: "CREATE EXTENSION " + pg.QuoteIdent(name),
 		}}
 	}
 	gets := cmp.Or(o.Installed, o.Default)
@@ -107,9 +243,11 @@ func extensionFindings(name, version string, o offer, offered bool) []Finding {
 	}
 	switch {
 	case slices.Contains(o.Versions, version) && o.Installed != "":
-		f.Remedy = fmt.Sprintf("ALTER EXTENSION %s UPDATE TO %s in the target's database", pg.QuoteIdent(name), pg.QuoteLiteral(version))
+		f.On, f.SQL = Target, fmt.Sprintf("ALTER EXTENSION %s UPDATE TO %s", pg.QuoteIdent(name), pg.QuoteLiteral(version))
+		f.Remedy = f.SQL + " in the target's database"
 	case slices.Contains(o.Versions, version):
-		f.Remedy = fmt.Sprintf("CREATE EXTENSION %s VERSION %s in the target's database first", pg.QuoteIdent(name), pg.QuoteLiteral(version))
+		f.On, f.SQL = Target, fmt.Sprintf("CREATE EXTENSION %s VERSION %s", pg.QuoteIdent(name), pg.QuoteLiteral(version))
+		f.Remedy = f.SQL + " in the target's database first"
 	case older(gets, version):
 		f.Detail += ", which is older: what came since is missing, and the restore stops at an object that needs it"
 		f.Remedy = "update the target's server (Neon: restart the compute), or bring the extension at the source to a version that the target has: " + strings.Join(o.Versions, ", ")

@@ -95,6 +95,23 @@ func (f *fixture) ask(t *testing.T, name string, change ...func(*Options)) []Fin
 	return nil
 }
 
+// typed runs the statements of remedies as they are printed, as somebody who may.
+func (f *fixture) typed(t *testing.T, found ...Finding) {
+	t.Helper()
+	for _, x := range found {
+		require.NotEmpty(t, x.SQL, "%s: a statement", x.Code)
+		require.Contains(t, x.Remedy, x.SQL)
+		switch x.On {
+		case Source:
+			pgtest.Exec(t, f.sourceAdmin, x.SQL)
+		case Target:
+			pgtest.Exec(t, f.targetAdmin, x.SQL)
+		default:
+			t.Fatalf("%s: its statement is for no side", x.Code)
+		}
+	}
+}
+
 // seen is a finding without its words.
 type seen struct {
 	Severity     Severity

@@ -16,26 +16,26 @@ const grantees = `
 WITH named (class, oid, sub, acl, born, object) AS (
 	SELECT 'pg_class'::regclass, c.oid, a.attnum::int, a.attacl, NULL::aclitem[], n.nspname || '.' || c.relname
 	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
-	WHERE` + userSchema + `AND` + notOfExtension + `
+	WHERE` + userSchema + `AND` + notOfExtension + `AND` + onlyTaken + `
 	UNION ALL
 	SELECT 'pg_class'::regclass, c.oid, 0, c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner), n.nspname || '.' || c.relname
-	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE` + userSchema + `AND` + notOfExtension + `
+	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE` + userSchema + `AND` + notOfExtension + `AND` + onlyTaken + `
 	UNION ALL
 	SELECT 'pg_proc'::regclass, p.oid, 0, p.proacl, acldefault('f', p.proowner), n.nspname || '.' || p.proname
 	FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-	WHERE` + userSchema + `AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+	WHERE` + userSchema + `AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
 	UNION ALL
 	SELECT 'pg_type'::regclass, t.oid, 0, t.typacl, acldefault('T', t.typowner), n.nspname || '.' || t.typname
 	FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-	WHERE` + userSchema + `AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e')
+	WHERE` + userSchema + `AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e')
 	UNION ALL
-	SELECT 'pg_namespace'::regclass, n.oid, 0, n.nspacl, acldefault('n', n.nspowner), n.nspname FROM pg_namespace n WHERE` + userSchema + `
+	SELECT 'pg_namespace'::regclass, n.oid, 0, n.nspacl, acldefault('n', n.nspowner), n.nspname FROM pg_namespace n WHERE` + userSchema + `AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) 
 	UNION ALL
-	SELECT 'pg_language'::regclass, oid, 0, lanacl, acldefault('l', lanowner), lanname FROM pg_language
+	SELECT 'pg_language'::regclass, oid, 0, lanacl, acldefault('l', lanowner), lanname FROM pg_language WHERE $3
 	UNION ALL
-	SELECT 'pg_foreign_data_wrapper'::regclass, oid, 0, fdwacl, acldefault('F', fdwowner), fdwname FROM pg_foreign_data_wrapper
+	SELECT 'pg_foreign_data_wrapper'::regclass, oid, 0, fdwacl, acldefault('F', fdwowner), fdwname FROM pg_foreign_data_wrapper WHERE $3
 	UNION ALL
-	SELECT 'pg_foreign_server'::regclass, oid, 0, srvacl, acldefault('S', srvowner), srvname FROM pg_foreign_server
+	SELECT 'pg_foreign_server'::regclass, oid, 0, srvacl, acldefault('S', srvowner), srvname FROM pg_foreign_server WHERE $3
 ), rights (grantee, object, right_only) AS (
 	SELECT x.grantee, a.object, true FROM named a CROSS JOIN LATERAL (
 		(SELECT grantee, privilege_type, is_grantable FROM aclexplode(a.born)
@@ -47,9 +47,9 @@ WITH named (class, oid, sub, acl, born, object) AS (
 			WHERE i.objoid = a.oid AND i.classoid = a.class AND i.objsubid = a.sub)) x
 	WHERE a.acl IS NOT NULL
 	UNION ALL
-	SELECT unnest(polroles), polrelid::regclass::text, false FROM pg_policy
+	SELECT unnest(polroles), polrelid::regclass::text, false FROM pg_policy WHERE $1::oid[] IS NULL OR polrelid = ANY ($1)
 	UNION ALL
-	SELECT umuser, srvname, false FROM pg_user_mappings
+	SELECT umuser, srvname, false FROM pg_user_mappings WHERE $3
 )
 SELECT r.rolname::text, min(object), bool_and(right_only)
 FROM rights JOIN pg_roles r ON r.oid = rights.grantee
@@ -71,7 +71,7 @@ func (p *Preflight) checkGrantees(ctx context.Context) ([]Finding, error) {
 		Name, Object string
 		RightOnly    bool
 	}
-	used, err := list[grantee](ctx, p.source, "roles that the schema names", grantees)
+	used, err := list[grantee](ctx, p.source, "roles that the schema names", grantees, p.opts.Scope.relations(), p.opts.Scope.schemas(), p.opts.Scope.everything())
 	if err != nil || len(used) == 0 {
 		return nil, err
 	}
@@ -97,10 +97,11 @@ func (p *Preflight) checkGrantees(ctx context.Context) ([]Finding, error) {
 			Code: "role_missing", Severity: Blocker, Object: u.Name,
 			Detail: fmt.Sprintf("the target has no role of this name, which privileges or policies of the source name, such as those of %s", u.Object),
 			Remedy: "CREATE ROLE " + pg.QuoteIdent(u.Name) + " on the target, or have all roles made with --roles, or leave privileges out with --no-acl",
+			On:     Target, SQL: "CREATE ROLE " + pg.QuoteIdent(u.Name),
 		}
 		found = append(found, f)
 	}
-	return p.ofObjects(found), nil
+	return found, nil
 }
 
 // checkCreateRole asks whether the target's role may make roles.
@@ -116,5 +117,6 @@ func (p *Preflight) checkCreateRole(ctx context.Context) ([]Finding, error) {
 		Code: "no_createrole", Severity: Blocker, Object: r.Name,
 		Detail: "may not make roles on the target, which --roles asks for",
 		Remedy: "ALTER ROLE " + pg.QuoteIdent(r.Name) + " CREATEROLE by a role that may, or leave --roles out",
+		On:     Target, SQL: "ALTER ROLE " + pg.QuoteIdent(r.Name) + " CREATEROLE",
 	}}, nil
 }

@@ -67,7 +67,7 @@ func (p *Preflight) checkReplicaIdentity(ctx context.Context) ([]Finding, error)
 
 func identityFinding(version int, t identity) (Finding, bool) {
 	name := pg.Name{Schema: t.Schema, Name: t.Table}
-	f := Finding{Code: "replica_identity", Severity: Blocker, Object: name.Display(), Remedy: t.remedy(name)}
+	f := Finding{Code: "replica_identity", Severity: Blocker, Object: name.Display(), Remedy: t.remedy(name), SQL: t.remedy(name), On: Source}
 	missing := t.Setting == "n" || t.Setting == "d" && !t.Primary || t.Setting == "i" && !t.Index
 	better := t.PlainPrimary || t.Candidate != ""
 	switch {
@@ -81,13 +81,14 @@ func identityFinding(version int, t identity) (Finding, bool) {
 		f.Code = "replica_identity_generated"
 		f.Detail = "its replica identity holds a generated column: once published, its UPDATEs and DELETEs would fail"
 		if !better {
+			f.SQL, f.On = "", ""
 			f.Remedy = fmt.Sprintf("give %s a primary key without generated columns, then ALTER TABLE %s REPLICA IDENTITY DEFAULT", name, name)
 		}
 	case t.Setting == "f" && better:
 		f.Code, f.Severity = "replica_identity_full", Warning
 		f.Detail = "has REPLICA IDENTITY FULL although a key would serve: each change carries and compares the whole row"
 	case t.Setting == "f":
-		f.Code, f.Severity, f.Remedy = "replica_identity_full", Info, ""
+		f.Code, f.Severity, f.Remedy, f.SQL, f.On = "replica_identity_full", Info, "", "", ""
 		f.Detail = "has REPLICA IDENTITY FULL: each change carries and compares the whole row, which is slow on a large table"
 	default:
 		return Finding{}, false

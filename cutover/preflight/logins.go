@@ -107,7 +107,8 @@ func CompareLogins(ctx context.Context, source, target *pgx.Conn, l Logins, plat
 	if len(missing) > 0 && !c.mayMake {
 		c.add(Finding{Code: "no_createrole", Severity: Blocker, Object: l.TargetRole,
 			Detail: "may not make roles on the target, which lacks roles of the source: " + strings.Join(missing, ", "),
-			Remedy: "ALTER ROLE " + pg.QuoteIdent(l.TargetRole) + " CREATEROLE by a role that may, or have them be other roles of the target with --map-role"})
+			Remedy: "ALTER ROLE " + pg.QuoteIdent(l.TargetRole) + " CREATEROLE by a role that may, or have them be other roles of the target with --map-role",
+			On:     Target, SQL: "ALTER ROLE " + pg.QuoteIdent(l.TargetRole) + " CREATEROLE"})
 	}
 	if others := c.renamed(); len(others) > 0 {
 		found, err := identityFindings(ctx, source, others)
@@ -193,7 +194,8 @@ func (c *comparison) compare(r login) (missing bool) {
 	if lets && !t.Login {
 		c.add(Finding{Code: "login_locked", Severity: Blocker, Object: r.Name,
 			Detail: fmt.Sprintf("logs in to the source, and role %s of the target may not log in", to),
-			Remedy: "ALTER ROLE " + pg.QuoteIdent(to) + " LOGIN on the target, or --map-role " + r.Name + "=" + NoLogin + " if it is not to log in there"})
+			Remedy: "ALTER ROLE " + pg.QuoteIdent(to) + " LOGIN on the target, or --map-role " + r.Name + "=" + NoLogin + " if it is not to log in there",
+			On:     Target, SQL: "ALTER ROLE " + pg.QuoteIdent(to) + " LOGIN"})
 	} else if lets && (c.l.Enters == nil || !c.l.Enters(r.Name)) {
 		c.add(Finding{Code: "login_unknown", Severity: Blocker, Object: r.Name,
 			Detail: fmt.Sprintf("logs in to the source, and the password of role %s of the target is not known: behind the switch it would be refused", to),
@@ -217,7 +219,8 @@ func (c *comparison) superuser(r login) Finding {
 func (c *comparison) bypass(r login) Finding {
 	return Finding{Code: "login_loses", Severity: Blocker, Object: r.Name,
 		Detail: fmt.Sprintf("has BYPASSRLS on the source and not on the target: policies of %d tables would hide rows from it", c.guarded),
-		Remedy: "ALTER ROLE " + pg.QuoteIdent(c.becomes(r.Name)) + " BYPASSRLS on the target, by a role that may; or let it be another role with --map-role; or accept it with --accept-rights " + r.Name}
+		Remedy: "ALTER ROLE " + pg.QuoteIdent(c.becomes(r.Name)) + " BYPASSRLS on the target, by a role that may; or let it be another role with --map-role; or accept it with --accept-rights " + r.Name,
+		On:     Target, SQL: "ALTER ROLE " + pg.QuoteIdent(c.becomes(r.Name)) + " BYPASSRLS"}
 }
 
 // rights compares what two roles may do.
@@ -321,7 +324,8 @@ func (c *comparison) limits(r, t login, severity Severity) {
 	if r.Limit != t.Limit && !t.Super {
 		c.judge(Finding{Code: "login_limit", Severity: severity, Object: r.Name,
 			Detail: fmt.Sprintf("has CONNECTION LIMIT %d on the source, and as role %s of the target %d", r.Limit, t.Name, t.Limit),
-			Remedy: fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d on the target, or accept it with --accept-rights %s", role, r.Limit, r.Name)})
+			Remedy: fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d on the target, or accept it with --accept-rights %s", role, r.Limit, r.Name),
+			On:     Target, SQL: fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d", role, r.Limit)})
 	}
 	if t.ValidUntil != "" && (r.ValidUntil == "" || t.ValidUntil < r.ValidUntil) { // the source's own is kept by the proxy
 		until := r.ValidUntil
@@ -330,7 +334,8 @@ func (c *comparison) limits(r, t login, severity Severity) {
 		}
 		c.judge(Finding{Code: "login_valid_until", Severity: severity, Object: r.Name,
 			Detail: fmt.Sprintf("can log in to the source for longer than role %s of the target, whose password is valid until %s", t.Name, t.ValidUntil),
-			Remedy: fmt.Sprintf("ALTER ROLE %s VALID UNTIL '%s' on the target", role, until)})
+			Remedy: fmt.Sprintf("ALTER ROLE %s VALID UNTIL '%s' on the target", role, until),
+			On:     Target, SQL: fmt.Sprintf("ALTER ROLE %s VALID UNTIL '%s'", role, until)})
 	}
 	if !t.Connect {
 		c.judge(Finding{Code: "login_connect", Severity: severity, Object: r.Name,

@@ -19,8 +19,8 @@ func (p *Preflight) checkMatViews(ctx context.Context) ([]Finding, error) {
 		May          bool
 	}
 	views, err := list[view](ctx, p.source, "materialised views", `
-		SELECT n.nspname::text, c.relname::text, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')`+fromUserRelations+`
-		AND c.relkind = 'm' AND c.relispopulated ORDER BY 1, 2`)
+		SELECT n.nspname::text, c.relname::text, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')`+fromTakenRelations+`
+		AND c.relkind = 'm' AND c.relispopulated ORDER BY 1, 2`, p.opts.Scope.withRows())
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,9 @@
 package preflight
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 // checkNeighbours names what else replicates from or into the source: after the
 // cutover the source stands still, and they would go stale without a word.
@@ -11,6 +14,11 @@ func (p *Preflight) checkNeighbours(ctx context.Context) ([]Finding, error) {
 			'its subscribers get no more changes after the cutover',
 			'publish from the target as well, and let the subscribers change over'
 		FROM pg_publication WHERE pubname <> 'crossfade'
+		UNION ALL
+		SELECT 'publication_of_all_tables', pubname::text,
+			'publishes all tables, and so those that Crossfade keeps in schema crossfade: a subscriber that lacks them stops at their first row',
+			'in the database of each subscriber: ' || $1
+		FROM pg_publication WHERE puballtables AND $2
 		UNION ALL
 		SELECT 'foreign_slot', slot_name::text,
 			'a ' || slot_type || ' slot' || coalesce(' with ' || plugin, '') || CASE WHEN active THEN ', being read' ELSE ', not being read' END
@@ -24,7 +32,7 @@ func (p *Preflight) checkNeighbours(ctx context.Context) ([]Finding, error) {
 			CASE WHEN subenabled THEN '' ELSE 'it is disabled; enabled, ' END || 'it writes to the source past the proxy, and no fence stops it: what it brings after the fence would be lost',
 			'disable it, and subscribe from the target instead'
 		FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-		ORDER BY 1, 2`)
+		ORDER BY 1, 2`, "CREATE SCHEMA crossfade; "+strings.Join(strings.Fields(p.opts.OwnTables), " "), p.opts.OwnTables != "")
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -46,7 +47,7 @@ func (p *Preflight) checkPartitions(ctx context.Context) ([]Finding, error) {
 	told, routes := map[uint32]bool{}, source.Routes(hashes, order)
 	for _, leaf := range source.Relations {
 		route, ok := routes[leaf.OID]
-		if !ok || told[route.Via.OID] {
+		if !ok || told[route.Via.OID] || !p.takes(route.Via.OID) {
 			continue
 		}
 		told[route.Via.OID] = true
@@ -56,7 +57,12 @@ func (p *Preflight) checkPartitions(ctx context.Context) ([]Finding, error) {
 		}
 		found = append(found, more...)
 	}
-	return p.ofObjects(found), nil
+	return found, nil
+}
+
+// takes reports whether a relation of the source is copied.
+func (p *Preflight) takes(oid uint32) bool {
+	return p.opts.Scope.Taken == nil || slices.Contains(p.opts.Scope.Taken.Relations, oid)
 }
 
 // rerouted says what to expect of a tree whose rows are put through a table, and what
@@ -79,6 +85,7 @@ func (p *Preflight) rerouted(ctx context.Context, source *catalog.Database, rout
 						Code: "partition_foreign", Severity: Blocker, Object: r.Name().Display(),
 						Detail: fmt.Sprintf("is a foreign table below %s, whose rows the target may route to it: %s", via.Display(), route.Why),
 						Remedy: fmt.Sprintf("ALTER TABLE %s DETACH PARTITION %s", source.Relation(r.Parent).Name(), r.Name()),
+						On:     Source, SQL: fmt.Sprintf("ALTER TABLE %s DETACH PARTITION %s", source.Relation(r.Parent).Name(), r.Name()),
 					})
 				}
 				break
@@ -117,7 +124,7 @@ type trial struct {
 func (p *Preflight) impossibleBounds(ctx context.Context, source *catalog.Database, orders map[pg.Name]string) ([]Finding, error) {
 	var found []Finding
 	for _, r := range source.Relations {
-		differs, missing := "", false
+		differs, missing := "", !p.takes(r.OID)
 		for _, k := range r.PartitionKeys {
 			there, ok := orders[k.Collation]
 			missing = missing || k.Collation.Name != "" && !ok
@@ -125,7 +132,7 @@ func (p *Preflight) impossibleBounds(ctx context.Context, source *catalog.Databa
 				differs = fmt.Sprintf("texts sort by %s on the source and by %s on the target", k.Order, there)
 			}
 		}
-		if differs == "" || missing { // a collation that is not there is another finding
+		if differs == "" || missing { // not taken along, or a collation is not there, which is another finding
 			continue
 		}
 		more, err := p.tryBounds(ctx, r, differs)

@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -171,7 +172,7 @@ func TestRolesThatTheSchemaNames(t *testing.T) {
 	pgtest.Exec(t, f.source, "GRANT SELECT ON t TO "+role)
 	require.Empty(t, f.ask(t, "roles of the schema", copyMode, func(o *Options) { o.Scope.NoACL = true }))
 	require.Empty(t, f.ask(t, "roles of the schema", copyMode, func(o *Options) { o.PlatformRole = func(name string) bool { return name == role } }))
-	require.Equal(t, Warning, f.ask(t, "roles of the schema", copyMode, func(o *Options) { o.Scope.Partial = true })[0].Severity)
+	require.Empty(t, f.ask(t, "roles of the schema", copyMode, func(o *Options) { o.Scope.Taken = &Taken{} }), "the table is not taken along")
 	pgtest.Exec(t, f.source, "CREATE POLICY p ON t TO "+role+" USING (true)")
 	require.Equal(t, want, short(f.ask(t, "roles of the schema", copyMode, func(o *Options) { o.Scope.NoACL = true })), "a policy is no privilege")
 
@@ -183,4 +184,133 @@ func TestRolesThatTheSchemaNames(t *testing.T) {
 	pgtest.Exec(t, f.targetAdmin, "CREATE ROLE "+role)
 	t.Cleanup(func() { pgtest.DropRole(t, pgtest.Shared(t, pgtest.Target), f.targetDSN.Database(), role) })
 	require.Empty(t, f.ask(t, "roles of the schema", copyMode))
+}
+
+// What an application's objects name by its schema is not found in another one.
+func TestExtensionsAreComparedBySchema(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	pgtest.Exec(t, f.source, "CREATE SCHEMA extensions; CREATE EXTENSION citext SCHEMA extensions; CREATE TABLE t (c extensions.citext)")
+	require.Empty(t, f.ask(t, "extensions"), "it is made in the schema that it has")
+	pgtest.Exec(t, f.target, "CREATE EXTENSION citext SCHEMA public")
+	found := f.ask(t, "extensions")
+	require.Equal(t, []seen{{Blocker, "extension_schema", "citext"}}, short(found))
+	require.Contains(t, found[0].Detail, "in schema extensions, the target's database in public")
+	f.typed(t, found[0])
+	require.Empty(t, f.ask(t, "extensions"), "the remedy helps")
+
+	// One that cannot be moved.
+	pgtest.Exec(t, f.targetAdmin, "ALTER EXTENSION citext SET SCHEMA public; UPDATE pg_extension SET extrelocatable = false WHERE extname = 'citext'")
+	found = f.ask(t, "extensions")
+	require.Equal(t, []seen{{Blocker, "extension_schema", "citext"}}, short(found))
+	f.typed(t, found[0])
+	require.Empty(t, f.ask(t, "extensions"), "the remedy helps")
+
+	// One whose script has a schema of its own.
+	fixed, wrong := schemaFinding(extension{"pgx", "1.0", "public"}, offer{Name: "pgx", Only: "pg_catalog"})
+	require.True(t, wrong)
+	require.Contains(t, fixed.Detail, "the target can make it in pg_catalog only")
+	_, wrong = schemaFinding(extension{"pgx", "1.0", "pg_catalog"}, offer{Name: "pgx", Only: "pg_catalog"})
+	require.False(t, wrong)
+}
+
+// What users keep in tables of extensions is read as well, so the right to do so is
+// asked for before the run.
+func TestRightsOnTablesOfExtensions(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	pgtest.Exec(t, f.sourceAdmin, `CREATE EXTENSION pg_trgm; CREATE SCHEMA kept; CREATE TABLE kept.config (id int); CREATE SEQUENCE kept.numbers;
+		SET allow_system_table_mods = on;
+		UPDATE pg_extension SET extconfig = ARRAY['kept.config'::regclass::oid, 'kept.numbers'::regclass::oid], extcondition = ARRAY['', ''] WHERE extname = 'pg_trgm'`)
+	pgtest.Exec(t, f.targetAdmin, "CREATE EXTENSION pg_trgm")
+	t.Cleanup(func() {
+		pgtest.Exec(t, f.sourceAdmin, "UPDATE pg_extension SET extconfig = NULL, extcondition = NULL WHERE extname = 'pg_trgm'")
+	})
+	for _, mode := range []Mode{Copy, Run} {
+		in := func(o *Options) { o.Mode = mode }
+		only := func() (found []Finding) {
+			for _, x := range f.ask(t, "extensions", in) {
+				if x.Code != "extension_data" {
+					found = append(found, x)
+				}
+			}
+			return found
+		}
+		want := []seen{{Blocker, "extension_data_not_readable", "kept.config"}, {Blocker, "extension_data_not_readable", "kept.numbers"}}
+		require.Equal(t, want, short(only()), "the schema is closed")
+		pgtest.Exec(t, f.sourceAdmin, "GRANT USAGE ON SCHEMA kept TO "+f.sourceDSN.User())
+		found := only()
+		require.Equal(t, want, short(found))
+		f.typed(t, found...)
+		require.Empty(t, only(), "the remedies help")
+		pgtest.Exec(t, f.sourceAdmin, "ALTER TABLE kept.config ENABLE ROW LEVEL SECURITY")
+		found = only()
+		require.Equal(t, want[:1], short(found), "its policies would hide rows")
+		require.Contains(t, found[0].Detail, "policies would hide rows")
+		f.typed(t, found...)
+		require.Empty(t, only(), "the remedy helps")
+		pgtest.Exec(t, f.sourceAdmin, "ALTER ROLE "+f.sourceDSN.User()+" NOBYPASSRLS; ALTER TABLE kept.config DISABLE ROW LEVEL SECURITY; REVOKE ALL ON kept.config, kept.numbers FROM "+f.sourceDSN.User()+"; REVOKE ALL ON SCHEMA kept FROM "+f.sourceDSN.User())
+	}
+	require.Empty(t, f.ask(t, "extensions", func(o *Options) { o.Mode, o.Scope.SchemaOnly = Copy, true }), "no rows are read")
+	require.Empty(t, f.ask(t, "extensions", func(o *Options) { o.Mode, o.Scope.Taken = Copy, &Taken{Everything: true} }), "nor taken along")
+}
+
+// encoded is a fresh database of the source's cluster in another encoding.
+func (f *fixture) encoded(t *testing.T, encoding string) {
+	t.Helper()
+	c := pgtest.Shared(t, pgtest.Source)
+	other := f.sourceDSN.Database() + "_" + strings.ToLower(encoding)
+	pgtest.Exec(t, pgtest.Conn(t, c.AdminDSN("postgres")), "CREATE DATABASE "+other+" OWNER "+f.sourceDSN.User()+" ENCODING '"+encoding+"' LOCALE 'C' TEMPLATE template0")
+	t.Cleanup(func() {
+		conn, err := pg.Connect(context.Background(), c.AdminDSN("postgres"))
+		require.NoError(t, err)
+		defer func() { _ = conn.Close(context.Background()) }()
+		pgtest.Exec(t, conn, "DROP DATABASE "+other+" WITH (FORCE)")
+	})
+	f.sourceDSN = f.sourceDSN.WithDatabase(other)
+	f.source, f.sourceAdmin = pgtest.Conn(t, f.sourceDSN), pgtest.Conn(t, c.AdminDSN(other))
+}
+
+func TestEncodingsThatACopyConverts(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.encoded(t, "LATIN1")
+	pgtest.Exec(t, f.source, "CREATE TABLE word (w text); INSERT INTO word VALUES ('Grün'), ('"+" ÿ"+"')")
+	found := f.ask(t, "encoding", copyMode)
+	require.Equal(t, []seen{{Warning, "encoding_converted", "source"}}, short(found))
+	require.Contains(t, found[0].Detail, "LATIN1")
+	found = f.ask(t, "encoding")
+	require.Equal(t, []seen{{Blocker, "encoding_differs", "target"}}, short(found), "a run compares bytes")
+	require.Contains(t, found[0].Remedy, "crossfade copy")
+}
+
+func TestBytesThatAreNoCharactersAreNamedWithTheirRow(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.encoded(t, "SQL_ASCII")
+	pgtest.Exec(t, f.source, `CREATE TABLE word (id int PRIMARY KEY, w text, x int); INSERT INTO word SELECT n, 'plain', 1 FROM generate_series(1, 300) n;
+		CREATE TABLE keyless (a text[]); CREATE TABLE left_out (w text)`)
+	require.Equal(t, []seen{{Warning, "encoding_converted", "source"}}, short(f.ask(t, "encoding", copyMode)), "whose bytes are valid")
+	pgtest.Exec(t, f.source, `UPDATE word SET w = convert_from('\x477266fc6e', 'SQL_ASCII') WHERE id IN (7, 200);
+		INSERT INTO keyless VALUES (ARRAY['a', convert_from('\xe9', 'SQL_ASCII')]); INSERT INTO left_out VALUES (convert_from('\xe9', 'SQL_ASCII'))`)
+	taken := func(o *Options) {
+		o.Mode, o.Scope.Taken = Copy, &Taken{Relations: oids(t, f.source, "public.word", "public.keyless", "public.left_out"), WithoutRows: oids(t, f.source, "public.left_out")}
+	}
+	found := f.ask(t, "encoding", taken)
+	require.ElementsMatch(t, []seen{{Warning, "encoding_converted", "source"}, {Blocker, "encoding_invalid", "public.word"}, {Blocker, "encoding_invalid", "public.keyless"}}, short(found))
+	for range 2 {
+		for _, x := range f.ask(t, "encoding", taken) {
+			switch x.Object {
+			case "public.word":
+				require.Contains(t, x.Detail, "key (", "it is named by its key")
+				require.Contains(t, x.Detail, "column w")
+				f.typed(t, x)
+			case "public.keyless":
+				require.Contains(t, x.Detail, "ctid (0,1), column a")
+				pgtest.Exec(t, f.source, "DELETE FROM keyless")
+			}
+		}
+	}
+	require.Equal(t, []seen{{Warning, "encoding_converted", "source"}}, short(f.ask(t, "encoding", taken)), "the remedy helps, a row at a time")
+	require.Equal(t, "2", pgtest.Value(t, f.source, `SELECT count(*) FROM word WHERE convert_to(w, 'SQL_ASCII') = '\x477266c3bc6e'`))
 }

@@ -53,6 +53,41 @@ func TestTextNamesBlockersFirstAndTheVerdictLast(t *testing.T) {
 	require.Equal(t, "ready: 0 blockers, 0 warnings\n", out.String())
 }
 
+func TestFindingsWithOneRemedyStandTogether(t *testing.T) {
+	t.Parallel()
+	owned := func(table string) Finding {
+		return Finding{Code: "table_not_owned", Severity: Blocker, Object: table, Detail: "belongs to app", Remedy: "GRANT app TO mover", SQL: "GRANT app TO mover", On: Source}
+	}
+	alone := Finding{Code: "a", Severity: Blocker, Object: "x", Detail: "is so"}
+	var out bytes.Buffer
+	require.NoError(t, WriteText(&out, Report{Findings: []Finding{owned("public.a"), blocked, alone, owned("public.b"), alone, owned("public.c")}}))
+	var lines []string
+	for _, l := range strings.Split(out.String(), "\n") {
+		lines = append(lines, strings.Join(strings.Fields(l), " "))
+	}
+	require.Equal(t, []string{
+		"blocker table_not_owned public.a belongs to app", "blocker table_not_owned public.b belongs to app", "blocker table_not_owned public.c belongs to app", "do: GRANT app TO mover",
+		"blocker wal_level source wal_level is replica", "do: ALTER SYSTEM SET wal_level = 'logical' <now>",
+		"blocker a x is so", "blocker a x is so", "blocked: 6 blockers, 0 warnings", "",
+	}, lines)
+
+	out.Reset()
+	cache := warned
+	cache.SQL, cache.On = "ALTER TABLE \"a\nb\" SET LOGGED", Source
+	r := Report{Findings: []Finding{owned("public.a"), owned("public.b"), blocked, cache, {Code: "x", Severity: Blocker, SQL: "CREATE ROLE r", On: Target}, told}}
+	require.NoError(t, WriteSQL(&out, r, ""))
+	require.Equal(t, `-- on the source
+GRANT app TO mover;
+-- unlogged_table public.cache; if that matters: ALTER TABLE "a b" SET LOGGED;
+-- on the target
+CREATE ROLE r;
+-- 1 blocker without a statement: see crossfade check
+`, out.String())
+	out.Reset()
+	require.NoError(t, WriteSQL(&out, Report{Findings: r.Findings, Incomplete: []Incomplete{{"version", errors.New("gone")}}}, Target))
+	require.Equal(t, "-- on the target\nCREATE ROLE r;\n-- 1 blocker without a statement: see crossfade check\n-- 1 check without an answer: see crossfade check\n", out.String())
+}
+
 func TestJSONIsTheContract(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

@@ -17,7 +17,13 @@ const (
 	// notOfExtension keeps c, a pg_class, to what no extension brings along.
 	notOfExtension = ` NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') `
 
-	// fromUserRelations joins the two.
+	// onlyTaken keeps c, a pg_class, to what is copied; the argument $1 is null for all of it.
+	onlyTaken = ` ($1::oid[] IS NULL OR c.oid = ANY ($1)) `
+
+	// fromTakenRelations is fromUserRelations with onlyTaken.
+	fromTakenRelations = fromUserRelations + ` AND` + onlyTaken
+
+	// fromUserRelations joins the first two.
 	fromUserRelations = ` FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE` + userSchema + `AND` + notOfExtension
 )

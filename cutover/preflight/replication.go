@@ -32,6 +32,7 @@ func sourceFindings(level string, standby bool) []Finding {
 			Code: "wal_level", Severity: Blocker, Object: "source",
 			Detail: fmt.Sprintf("wal_level is %s; changes can be followed only with logical", level),
 			Remedy: "ALTER SYSTEM SET wal_level = 'logical', then restart (Amazon RDS: rds.logical_replication = 1; Cloud SQL: cloudsql.logical_decoding = on); crossfade copy does without",
+			On:     Source, SQL: "ALTER SYSTEM SET wal_level = 'logical'",
 		})
 	}
 	return found
@@ -54,6 +55,7 @@ func (p *Preflight) checkReplication(ctx context.Context) ([]Finding, error) {
 			Code: "no_replication", Severity: Blocker, Object: role.Name,
 			Detail: "may not open a replication connection to the source",
 			Remedy: fmt.Sprintf("ALTER ROLE %[1]s REPLICATION (Amazon RDS: GRANT rds_replication TO %[1]s), and let it in by pg_hba.conf", pg.QuoteIdent(role.Name)),
+			On:     Source, SQL: fmt.Sprintf("ALTER ROLE %s REPLICATION", pg.QuoteIdent(role.Name)),
 		}}, nil
 	case pg.CodeTooManyConnections:
 		return []Finding{noWALSender("no connection for replication is free on the source")}, nil

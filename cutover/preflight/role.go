@@ -29,13 +29,14 @@ func (r roleRight) findings() []Finding {
 	var found []Finding
 	role := pg.QuoteIdent(r.Name)
 	if !r.Create {
-		found = append(found, noCreate("source", r))
+		found = append(found, noCreate(Source, r))
 	}
 	if !r.Monitor {
 		found = append(found, Finding{
 			Code: "no_pg_monitor", Severity: Blocker, Object: r.Name,
 			Detail: "cannot see other sessions, and so not who writes to the source past the proxy",
 			Remedy: "GRANT pg_monitor TO " + role,
+			On:     Source, SQL: "GRANT pg_monitor TO " + role,
 		})
 	}
 	if !r.Signaler {
@@ -43,6 +44,7 @@ func (r roleRight) findings() []Finding {
 			Code: "no_pg_signal_backend", Severity: Warning, Object: r.Name,
 			Detail: "cannot end sessions of other roles that a proxy which died left behind",
 			Remedy: "GRANT pg_signal_backend TO " + role,
+			On:     Source, SQL: "GRANT pg_signal_backend TO " + role,
 		})
 	}
 	return found
@@ -50,10 +52,11 @@ func (r roleRight) findings() []Finding {
 
 // noCreate is the same for both sides: Crossfade keeps its state in a schema of
 // its own.
-func noCreate(side string, r roleRight) Finding {
+func noCreate(side Side, r roleRight) Finding {
+	sql := fmt.Sprintf("GRANT CREATE ON DATABASE %s TO %s", pg.QuoteIdent(r.Database), pg.QuoteIdent(r.Name))
 	return Finding{
-		Code: "no_create_on_" + side, Severity: Blocker, Object: r.Name,
+		Code: "no_create_on_" + string(side), Severity: Blocker, Object: r.Name,
 		Detail: fmt.Sprintf("may not create schemas in database %s of the %s", r.Database, side),
-		Remedy: fmt.Sprintf("GRANT CREATE ON DATABASE %s TO %s", pg.QuoteIdent(r.Database), pg.QuoteIdent(r.Name)),
+		Remedy: sql, SQL: sql, On: side,
 	}
 }

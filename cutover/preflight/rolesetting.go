@@ -94,7 +94,7 @@ func (p *Preflight) checkRoleSettings(ctx context.Context) ([]Finding, error) {
 			why = "the target's role has a value of its own, which stays"
 		case s.Everybody:
 			why = "it is set for all roles, which is not carried over"
-		case s.InDatabase && p.opts.Scope.Partial:
+		case s.InDatabase && !p.opts.Scope.everything():
 			why = "settings of the database are not carried over with a part of it"
 		}
 		if why == "" {

@@ -19,7 +19,7 @@ func TestSettingsOfRolesThatDiffer(t *testing.T) {
 	found := f.ask(t, "role settings", copyMode)
 	require.Equal(t, []seen{{Warning, "role_setting_differs", "app.tenant"}}, short(found), "the others are carried over")
 	require.NotContains(t, found[0].String(), "geheim")
-	part := func(o *Options) { o.Mode, o.Scope.Partial = Copy, true }
+	part := func(o *Options) { o.Mode, o.Scope.Taken = Copy, &Taken{} }
 	require.Equal(t, []seen{{Warning, "role_setting_differs", "app.tenant"}, {Warning, "role_setting_differs", "search_path"}},
 		short(f.ask(t, "role settings", part)), "with a part of it, the database's are not")
 	target := pg.QuoteIdent(f.targetDSN.User())

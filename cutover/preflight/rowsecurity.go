@@ -16,7 +16,7 @@ type protected struct {
 func (p *Preflight) checkRowSecurity(ctx context.Context) ([]Finding, error) {
 	tables, err := list[protected](ctx, p.source, "tables with row security", `
 		SELECT n.nspname::text, c.relname::text, pg_has_role(c.relowner, 'USAGE'), c.relforcerowsecurity`+
-		fromUserRelations+`AND c.relkind IN ('r', 'p') AND c.relrowsecurity ORDER BY 1, 2`)
+		fromTakenRelations+`AND c.relkind IN ('r', 'p') AND c.relrowsecurity ORDER BY 1, 2`, p.opts.Scope.withRows())
 	if err != nil || len(tables) == 0 {
 		return nil, err
 	}
@@ -32,10 +32,10 @@ func (p *Preflight) checkRowSecurity(ctx context.Context) ([]Finding, error) {
 	for _, t := range tables {
 		// At the target our role will own every table, so only FORCE filters it.
 		if filtered(source, t.Owned, t.Forced) {
-			found = append(found, rowSecurityFinding("source", source.Name, t))
+			found = append(found, rowSecurityFinding(Source, source.Name, t))
 		}
 		if filtered(target, true, t.Forced) {
-			found = append(found, rowSecurityFinding("target", target.Name, t))
+			found = append(found, rowSecurityFinding(Target, target.Name, t))
 		}
 	}
 	return found, nil
@@ -48,10 +48,11 @@ func filtered(r roleRight, owned, forced bool) bool {
 	return !r.Super && !r.BypassRLS && (!owned || forced)
 }
 
-func rowSecurityFinding(side, role string, t protected) Finding {
+func rowSecurityFinding(side Side, role string, t protected) Finding {
 	return Finding{
 		Code: "row_security", Severity: Blocker, Object: pg.Name{Schema: t.Schema, Name: t.Table}.Display(),
 		Detail: fmt.Sprintf("its policies would hide rows from role %s of the %s", role, side),
 		Remedy: fmt.Sprintf("ALTER ROLE %s BYPASSRLS (on the %s)", pg.QuoteIdent(role), side),
+		On:     side, SQL: fmt.Sprintf("ALTER ROLE %s BYPASSRLS", pg.QuoteIdent(role)),
 	}
 }

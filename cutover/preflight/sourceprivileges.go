@@ -21,8 +21,8 @@ func (p *Preflight) checkSourcePrivileges(ctx context.Context) ([]Finding, error
 	tables, err := list[tableRight](ctx, p.source, "rights on tables", `
 		SELECT n.nspname::text, c.relname::text, pg_get_userbyid(c.relowner)::text,
 			pg_has_role(c.relowner, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), has_schema_privilege(n.oid, 'USAGE')`+
-		fromUserRelations+`AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-		ORDER BY 1, 2`)
+		fromTakenRelations+`AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+		ORDER BY 1, 2`, p.opts.Scope.relations())
 	if err != nil {
 		return nil, err
 	}
@@ -44,18 +44,21 @@ func tableFindings(mode Mode, role string, t tableRight) []Finding {
 			Code: "schema_not_usable", Severity: Blocker, Object: name.Display(),
 			Detail: fmt.Sprintf("role %s may not look into schema %s", role, t.Schema),
 			Remedy: fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", pg.QuoteIdent(t.Schema), pg.QuoteIdent(role)),
+			On:     Source, SQL: fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", pg.QuoteIdent(t.Schema), pg.QuoteIdent(role)),
 		}}
 	case mode == Run && !t.Owned:
 		return []Finding{{
 			Code: "table_not_owned", Severity: Blocker, Object: name.Display(),
 			Detail: fmt.Sprintf("belongs to %s; role %s can neither publish it nor fence it", t.Owner, role),
 			Remedy: fmt.Sprintf("GRANT %s TO %s", pg.QuoteIdent(t.Owner), pg.QuoteIdent(role)),
+			On:     Source, SQL: fmt.Sprintf("GRANT %s TO %s", pg.QuoteIdent(t.Owner), pg.QuoteIdent(role)),
 		}}
 	case !t.Readable:
 		return []Finding{{
 			Code: "table_not_readable", Severity: Blocker, Object: name.Display(),
 			Detail: fmt.Sprintf("role %s may not read it", role),
 			Remedy: fmt.Sprintf("GRANT SELECT ON TABLE %s TO %s", name, pg.QuoteIdent(role)),
+			On:     Source, SQL: fmt.Sprintf("GRANT SELECT ON TABLE %s TO %s", name, pg.QuoteIdent(role)),
 		}}
 	}
 	return nil
@@ -68,9 +71,9 @@ func (p *Preflight) checkSequencePrivileges(ctx context.Context) ([]Finding, err
 	}
 	type sequence struct{ Schema, Name string }
 	unreadable, err := list[sequence](ctx, p.source, "rights on sequences", `
-		SELECT n.nspname::text, c.relname::text`+fromUserRelations+`AND c.relkind = 'S' AND c.relpersistence <> 't'
+		SELECT n.nspname::text, c.relname::text`+fromTakenRelations+`AND c.relkind = 'S' AND c.relpersistence <> 't'
 			AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_sequence_privilege(c.oid, 'SELECT'))
-		ORDER BY 1, 2`)
+		ORDER BY 1, 2`, p.opts.Scope.withRows())
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +84,7 @@ func (p *Preflight) checkSequencePrivileges(ctx context.Context) ([]Finding, err
 			Code: "sequence_not_readable", Severity: Blocker, Object: name.Display(),
 			Detail: fmt.Sprintf("role %s may not read it, and would hand out used numbers after the move", role.Name),
 			Remedy: fmt.Sprintf("GRANT SELECT ON SEQUENCE %s TO %s", name, pg.QuoteIdent(role.Name)),
+			On:     Source, SQL: fmt.Sprintf("GRANT SELECT ON SEQUENCE %s TO %s", name, pg.QuoteIdent(role.Name)),
 		})
 	}
 	return found, nil

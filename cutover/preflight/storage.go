@@ -10,7 +10,7 @@ import (
 func (p *Preflight) checkUnlogged(ctx context.Context) ([]Finding, error) {
 	type table struct{ Schema, Name string }
 	tables, err := list[table](ctx, p.source, "unlogged tables", `
-		SELECT n.nspname::text, c.relname::text`+fromUserRelations+`AND c.relkind = 'r' AND c.relpersistence = 'u' ORDER BY 1, 2`)
+		SELECT n.nspname::text, c.relname::text`+fromTakenRelations+`AND c.relkind = 'r' AND c.relpersistence = 'u' ORDER BY 1, 2`, p.opts.Scope.relations())
 	if err != nil {
 		return nil, err
 	}
@@ -25,6 +25,7 @@ func (p *Preflight) checkUnlogged(ctx context.Context) ([]Finding, error) {
 			Code: "unlogged_table", Severity: Warning, Object: name.Display(),
 			Detail: detail,
 			Remedy: fmt.Sprintf("ALTER TABLE %s SET LOGGED, if its rows matter", name),
+			On:     Source, SQL: fmt.Sprintf("ALTER TABLE %s SET LOGGED", name),
 		})
 	}
 	return found, nil
@@ -34,6 +35,9 @@ func (p *Preflight) checkLargeObjects(ctx context.Context) ([]Finding, error) {
 	objects, err := one[struct{ Count int64 }](ctx, p.source, "large objects", `SELECT count(*) FROM pg_largeobject_metadata`)
 	if err != nil || objects.Count == 0 || p.opts.Scope.SchemaOnly {
 		return nil, err
+	}
+	if !p.opts.LargeObjects && !p.opts.Scope.everything() { // pg_dump leaves them out as well
+		return nil, nil
 	}
 	f := Finding{Code: "large_objects", Severity: Blocker, Object: "pg_largeobject"}
 	switch {

@@ -14,7 +14,7 @@ func (p *Preflight) checkTargetPrivileges(ctx context.Context) ([]Finding, error
 	}
 	var found []Finding
 	if !role.Create {
-		found = append(found, noCreate("target", role))
+		found = append(found, noCreate(Target, role))
 	}
 	closed, err := p.closedSchemas(ctx)
 	if err != nil {
@@ -25,6 +25,7 @@ func (p *Preflight) checkTargetPrivileges(ctx context.Context) ([]Finding, error
 			Code: "schema_not_writable", Severity: Blocker, Object: schema,
 			Detail: fmt.Sprintf("role %s may not create in this schema of the target", role.Name),
 			Remedy: fmt.Sprintf("GRANT CREATE, USAGE ON SCHEMA %s TO %s", pg.QuoteIdent(schema), pg.QuoteIdent(role.Name)),
+			On:     Target, SQL: fmt.Sprintf("GRANT CREATE, USAGE ON SCHEMA %s TO %s", pg.QuoteIdent(schema), pg.QuoteIdent(role.Name)),
 		})
 	}
 	state, err := one[struct{ Standby bool }](ctx, p.target, "state of the target", `SELECT pg_is_in_recovery()`)
@@ -45,7 +46,7 @@ func (p *Preflight) checkTargetPrivileges(ctx context.Context) ([]Finding, error
 // the target too, where our role may not create in them.
 func (p *Preflight) closedSchemas(ctx context.Context) ([]string, error) {
 	type name struct{ Name string }
-	used, err := list[name](ctx, p.source, "schemas of the source", `SELECT DISTINCT n.nspname::text`+fromUserRelations)
+	used, err := list[name](ctx, p.source, "schemas of the source", `SELECT DISTINCT n.nspname::text`+fromTakenRelations, p.opts.Scope.relations())
 	if err != nil {
 		return nil, err
 	}

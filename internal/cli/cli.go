@@ -26,9 +26,6 @@ const (
 	ExitNotComplete = 3 // could not complete, or changed something that was not undone
 )
 
-// Version is what `crossfade version` prints; the build sets it.
-var Version = "0.1.0-dev"
-
 type commands struct {
 	Check    checkCmd    `cmd:"" help:"Say whether a database can be moved: 0 ready, 1 blocked, 3 could not complete."`
 	Copy     copyCmd     `cmd:"" help:"Copy a database once, without a proxy: the job of pg_dump | pg_restore."`
@@ -43,8 +40,9 @@ type commands struct {
 	Demo     demoCmd     `cmd:"" help:"Two local clusters, an application, a migration and a cutover under load."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 
-	LogLevel  string `help:"Least level that is logged: debug, info, warn, error." default:"info" enum:"debug,info,warn,error"`
-	LogFormat string `help:"Form of the log: console, json, or auto (console on a terminal)." default:"auto" enum:"auto,console,json"`
+	ShowVersion versionFlag `name:"version" help:"Print the version."`
+	LogLevel    string      `help:"Least level that is logged: debug, info, warn, error." default:"info" enum:"debug,info,warn,error"`
+	LogFormat   string      `help:"Form of the log: console, json, or auto (console on a terminal)." default:"auto" enum:"auto,console,json"`
 }
 
 // databases are the two flags that name the databases.
@@ -161,7 +159,13 @@ func report(err error, stderr io.Writer) int {
 	if err == nil {
 		return ExitDone
 	}
-	if !errors.Is(err, errShown) {
+	var refused *daemon.RefusedError
+	switch {
+	case errors.Is(err, errShown):
+	case errors.As(err, &refused) && err.Error() == refused.Error(): // and nothing besides
+		fmt.Fprintln(stderr, "crossfade: not begun")
+		_ = printReport(stderr, refused.Report, false) // whoever does not read it has the exit code
+	default:
 		fmt.Fprintln(stderr, "crossfade:", oneLine(err))
 		var told *control.Error
 		if errors.As(err, &told) && len(told.Blockers) > 1 {

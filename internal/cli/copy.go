@@ -15,32 +15,69 @@ import (
 type copyCmd struct {
 	databases
 	schemaFlags
-	Jobs             int               `help:"COPY streams at once, at most; fewer while the target pushes back." default:"${jobs}"`
-	MaxRate          sizeFlag          `help:"Bytes a second, all streams together, such as 20M, or none." default:"none" placeholder:"RATE"`
-	Control          string            `help:"Path of a control socket, at which crossfade limits and status reach the copy." placeholder:"SOCKET"`
-	IncludeSchema    []string          `help:"Only schemas that match; as pg_dump -n." placeholder:"PATTERN" sep:"none"`
-	ExcludeSchema    []string          `help:"No schemas that match; as pg_dump -N." placeholder:"PATTERN" sep:"none"`
-	IncludeTable     []string          `help:"Only tables, views and sequences that match; as pg_dump -t." placeholder:"PATTERN" sep:"none"`
-	ExcludeTable     []string          `help:"No tables that match; as pg_dump -T." placeholder:"PATTERN" sep:"none"`
-	ExcludeTableData []string          `help:"No rows of tables that match." placeholder:"PATTERN" sep:"none"`
-	SchemaOnly       bool              `help:"Copy the schema, no rows."`
-	DataOnly         bool              `help:"Copy rows into tables that are there and empty."`
-	LargeObjects     bool              `help:"Copy large objects too."`
-	KeepCopied       bool              `help:"After a failure, keep tables that were copied whole, though they are of an older moment than the rest."`
-	ExitOnError      bool              `help:"End at the first statement that the target refuses; else the rest is done, and what was refused is listed."`
-	Clean            bool              `help:"Drop on the target first what is to be copied: lists it, and asks."`
-	Yes              bool              `help:"Drop what --clean has listed without asking."`
-	AllDatabases     bool              `help:"Copy every database of the source's server, one after the other."`
-	RenameDatabase   map[string]string `help:"Name on the target of a database, with --all-databases." placeholder:"OLD=NEW"`
+	Jobs    int      `help:"COPY streams at once, at most; fewer while the target pushes back." default:"${jobs}"`
+	MaxRate sizeFlag `help:"Bytes a second, all streams together, such as 20M, or none." default:"none" placeholder:"RATE"`
+	Control string   `help:"Path of a control socket, at which crossfade limits and status reach the copy." placeholder:"SOCKET"`
+	partFlags
+	LargeObjects   bool              `help:"Copy large objects too."`
+	KeepCopied     bool              `help:"After a failure, keep tables that were copied whole, though they are of an older moment than the rest."`
+	ExitOnError    bool              `help:"End at the first statement that the target refuses; else the rest is done, and what was refused is listed."`
+	Yes            bool              `help:"Drop what --clean has listed without asking."`
+	AllDatabases   bool              `help:"Copy every database of the source's server, one after the other."`
+	RenameDatabase map[string]string `help:"Name on the target of a database, with --all-databases." placeholder:"OLD=NEW"`
 }
 
-// schemaFlags are those of copy that a run has as well.
+// partFlags say what a copy takes along, and where it goes. A check has them too.
+type partFlags struct {
+	IncludeSchema    []string `help:"Only schemas that match; as pg_dump -n." placeholder:"PATTERN" sep:"none"`
+	ExcludeSchema    []string `help:"No schemas that match; as pg_dump -N." placeholder:"PATTERN" sep:"none"`
+	IncludeTable     []string `help:"Only tables, views and sequences that match; as pg_dump -t." placeholder:"PATTERN" sep:"none"`
+	ExcludeTable     []string `help:"No tables that match; as pg_dump -T." placeholder:"PATTERN" sep:"none"`
+	ExcludeTableData []string `help:"No rows of tables that match." placeholder:"PATTERN" sep:"none"`
+	SchemaOnly       bool     `help:"Copy the schema, no rows."`
+	DataOnly         bool     `help:"Copy rows into tables that are there and empty."`
+	Clean            bool     `help:"Drop on the target first what is to be copied: lists it, and asks."`
+}
+
+// given names the first of the flags that is given, "" for none.
+func (f partFlags) given() string {
+	for _, x := range []struct {
+		given bool
+		flag  string
+	}{
+		{len(f.IncludeSchema) > 0, "include-schema"}, {len(f.ExcludeSchema) > 0, "exclude-schema"},
+		{len(f.IncludeTable) > 0, "include-table"}, {len(f.ExcludeTable) > 0, "exclude-table"}, {len(f.ExcludeTableData) > 0, "exclude-table-data"},
+		{f.SchemaOnly, "schema-only"}, {f.DataOnly, "data-only"}, {f.Clean, "clean"},
+	} {
+		if x.given {
+			return "--" + x.flag
+		}
+	}
+	return ""
+}
+
+// options are the flags in the daemon's words.
+func (f partFlags) options() daemon.CopyOptions {
+	return daemon.CopyOptions{
+		Filter: daemon.Filter{IncludeSchemas: f.IncludeSchema, ExcludeSchemas: f.ExcludeSchema,
+			IncludeTables: f.IncludeTable, ExcludeTables: f.ExcludeTable, ExcludeTablesData: f.ExcludeTableData},
+		SchemaOnly: f.SchemaOnly, DataOnly: f.DataOnly, Clean: f.Clean,
+	}
+}
+
+// schemaFlags are those of copy that a run and a check have as well.
 type schemaFlags struct {
 	NoOwner         bool     `help:"Leave every object to the role of --target."`
 	NoACL           bool     `help:"Leave privileges out." name:"no-acl"`
 	NoComments      bool     `help:"Leave comments out."`
 	Roles           bool     `help:"Make the source's roles on the target, without passwords."`
 	LockWaitTimeout lockWait `help:"Longest wait for a lock on a table of the source while its schema is read: milliseconds, or such as 20s." default:"10s"`
+}
+
+// apply adds the flags to options.
+func (f schemaFlags) apply(o daemon.CopyOptions) daemon.CopyOptions {
+	o.NoOwner, o.NoACL, o.NoComments, o.Roles, o.LockWaitTimeout = f.NoOwner, f.NoACL, f.NoComments, f.Roles, f.LockWaitTimeout.Duration
+	return o
 }
 
 // lockWait is a time as pg_dump takes it: a number of milliseconds, or a number
@@ -63,15 +100,11 @@ func (w *lockWait) UnmarshalText(text []byte) error {
 
 // options are the flags in the daemon's words.
 func (c *copyCmd) options() daemon.CopyOptions {
-	return daemon.CopyOptions{
-		Jobs: c.Jobs,
-		Filter: daemon.Filter{IncludeSchemas: c.IncludeSchema, ExcludeSchemas: c.ExcludeSchema,
-			IncludeTables: c.IncludeTable, ExcludeTables: c.ExcludeTable, ExcludeTablesData: c.ExcludeTableData},
-		Clean: c.Clean, NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments,
-		SchemaOnly: c.SchemaOnly, DataOnly: c.DataOnly, Roles: c.Roles, LargeObjects: c.LargeObjects, KeepCopied: c.KeepCopied, ExitOnError: c.ExitOnError,
-		MaxRate: int64(c.MaxRate), Control: c.Control, Version: Version,
-		AllDatabases: c.AllDatabases, RenameDatabase: c.RenameDatabase, LockWaitTimeout: c.LockWaitTimeout.Duration,
-	}
+	o := c.schemaFlags.apply(c.partFlags.options())
+	o.Jobs, o.LargeObjects, o.KeepCopied, o.ExitOnError = c.Jobs, c.LargeObjects, c.KeepCopied, c.ExitOnError
+	o.MaxRate, o.Control, o.Version = int64(c.MaxRate), c.Control, Version
+	o.AllDatabases, o.RenameDatabase = c.AllDatabases, c.RenameDatabase
+	return o
 }
 
 // Run copies once.

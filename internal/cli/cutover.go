@@ -221,11 +221,3 @@ func (c *finishCmd) Run(e *env) error {
 	}
 	return nil
 }
-
-type versionCmd struct{}
-
-// Run prints the version.
-func (versionCmd) Run(e *env) error {
-	_, err := fmt.Fprintln(e.stdout, "crossfade", Version)
-	return err
-}

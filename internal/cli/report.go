@@ -12,3 +12,11 @@ func printReport(w io.Writer, r preflight.Report, asJSON bool) error {
 	}
 	return preflight.WriteText(w, r)
 }
+
+// printStatements prints the statements for one side, or for both.
+func printStatements(w io.Writer, r preflight.Report, on string) error {
+	if on == "both" {
+		on = ""
+	}
+	return preflight.WriteSQL(w, r, preflight.Side(on))
+}

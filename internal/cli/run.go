@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -90,8 +92,30 @@ func logFormat(flag string) string {
 type checkCmd struct {
 	databases
 	loginFlags
-	LargeObjects bool `help:"Check for a run with --large-objects."`
-	JSON         bool `help:"Print one JSON object."`
+	Copy bool `help:"Check for a copy, which needs less of the source, and takes the flags below."`
+	partFlags
+	schemaFlags
+	LargeObjects bool   `help:"Check for a run or a copy with --large-objects."`
+	JSON         bool   `help:"Print one JSON object." xor:"form"`
+	SQL          bool   `help:"Print the statements of the remedies alone, to look through and give to psql." name:"sql" xor:"form"`
+	On           string `help:"With --sql, the statements of one side: source, target, or both." enum:"source,target,both" default:"both"`
+}
+
+// once are the options of the copy that is checked for, nil for a run.
+func (c *checkCmd) once() (*daemon.CopyOptions, error) {
+	if !c.Copy {
+		if flag := c.given(); flag != "" {
+			return nil, &exitError{ExitUsage, fmt.Errorf("%s: a run moves the whole database into an empty one: give --copy too, to check for crossfade copy with it", flag)}
+		}
+		return nil, nil
+	}
+	o := c.schemaFlags.apply(c.partFlags.options())
+	o.Jobs, o.LargeObjects = 1, c.LargeObjects
+	o.Allow = func(context.Context, daemon.Removal) error { return errors.New("a check drops nothing") }
+	if err := o.Validate(); err != nil {
+		return nil, &exitError{ExitUsage, err}
+	}
+	return &o, nil
 }
 
 // Run prints the findings.
@@ -99,11 +123,21 @@ func (c *checkCmd) Run(e *env) error {
 	if err := c.check(e); err != nil {
 		return err
 	}
-	report, err := daemon.Check(e.ctx, daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, LargeObjects: c.LargeObjects, Users: c.Users, MapRole: c.MapRole, AcceptRights: c.AcceptRights})
+	once, err := c.once()
+	if err != nil {
+		return err
+	}
+	report, err := daemon.Check(e.ctx, daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, LargeObjects: c.LargeObjects, Users: c.Users, MapRole: c.MapRole, AcceptRights: c.AcceptRights,
+		NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments, Roles: c.Roles, LockWaitTimeout: c.LockWaitTimeout.Duration}, once)
 	if err != nil {
 		return notComplete(err)
 	}
-	if err := printReport(e.stdout, report, c.JSON); err != nil {
+	if c.SQL {
+		err = printStatements(e.stdout, report, c.On)
+	} else {
+		err = printReport(e.stdout, report, c.JSON)
+	}
+	if err != nil {
 		return err
 	}
 	if code := report.ExitCode(); code != ExitDone {

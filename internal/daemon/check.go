@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -20,10 +19,11 @@ import (
 // defaultLockTimeout is the source lock timeout where no flag gives one.
 const defaultLockTimeout = 200 * time.Millisecond
 
-// Check asks both databases whether a run could move the one to the other. It
-// changes nothing. An error means that not even the asking was possible. Of cfg it needs the
-// two databases, and what a run would be told of logins and large objects.
-func Check(ctx context.Context, cfg Config) (preflight.Report, error) {
+// Check asks both databases whether a run could move the one to the other, or where once
+// is given, whether that copy could be made. It changes nothing. An error means that not
+// even the asking was possible. Of cfg it needs the two databases, and what a run would be
+// told of logins, large objects, privileges and roles.
+func Check(ctx context.Context, cfg Config, once *CopyOptions) (preflight.Report, error) {
 	source, target := cfg.Source, cfg.Target
 	if report, refused := refusedHosts(source, target); refused {
 		return report, nil
@@ -38,11 +38,14 @@ func Check(ctx context.Context, cfg Config) (preflight.Report, error) {
 		return preflight.Report{}, fmt.Errorf("target: %w", err)
 	}
 	defer closeNow(t)
+	if once != nil {
+		return ask(ctx, s, t, cfg, preflight.Options{Mode: preflight.Copy, LargeObjects: once.LargeObjects}, *once)
+	}
 	u, err := surveyed(ctx, s, t, cfg)
 	if err != nil {
 		return preflight.Report{}, err
 	}
-	return ask(ctx, s, t, cfg, preflight.Options{Mode: preflight.Run, LargeObjects: cfg.LargeObjects, Logins: u.survey()})
+	return ask(ctx, s, t, cfg, preflight.Options{Mode: preflight.Run, LargeObjects: cfg.LargeObjects, Logins: u.survey()}, cfg.copyOptions())
 }
 
 // surveyed are the users as a start of a run would have them, without making anything.
@@ -79,8 +82,13 @@ func refusedHosts(source, target pg.DSN) (preflight.Report, bool) {
 	return r, len(r.Findings) > 0
 }
 
-// ask asks; o needs no more than what the migration is to be.
-func ask(ctx context.Context, s, t *pgx.Conn, cfg Config, o preflight.Options) (preflight.Report, error) {
+// ask asks; o needs no more than what the migration is to be, and opts say what it takes
+// along.
+func ask(ctx context.Context, s, t *pgx.Conn, cfg Config, o preflight.Options, opts CopyOptions) (preflight.Report, error) {
+	var err error
+	if o.Scope, err = opts.scope(ctx, cfg.Source); err != nil {
+		return preflight.Report{}, err
+	}
 	o.SourceHost, o.TargetHost = cfg.Source.Host(), cfg.Target.Host()
 	o.OpenReplication = func(ctx context.Context) error {
 		conn, err := pg.ConnectReplication(ctx, cfg.Source, pg.WithName("check"))
@@ -91,6 +99,7 @@ func ask(ctx context.Context, s, t *pgx.Conn, cfg Config, o preflight.Options) (
 	}
 	o.PgDumpMajor = func(ctx context.Context) (int, error) { return schema.DumpMajor(ctx, snapshot.Version(s)/10000) }
 	o.PlatformRole = schema.PlatformRole
+	o.OwnTables = journal.SourceTables
 	p, err := preflight.New(s, t, o)
 	if err != nil {
 		return preflight.Report{}, err
@@ -98,8 +107,26 @@ func ask(ctx context.Context, s, t *pgx.Conn, cfg Config, o preflight.Options) (
 	return p.Run(ctx), nil
 }
 
-// refuseBlocked asks and turns blockers into one error of one line.
-func refuseBlocked(ctx context.Context, cfg Config, o preflight.Options, log zerolog.Logger) error {
+// RefusedError says that nothing was begun, and why.
+type RefusedError struct {
+	// Report has what refuses and what could not be asked, no warnings.
+	Report preflight.Report
+}
+
+// Error is one line, for a log.
+func (e *RefusedError) Error() string {
+	var parts []string
+	for _, f := range e.Report.Findings {
+		parts = append(parts, f.String())
+	}
+	for _, i := range e.Report.Incomplete {
+		parts = append(parts, fmt.Sprintf("check %s could not be completed: %v", i.Check, i.Err))
+	}
+	return "not begun: " + strings.Join(parts, " | ")
+}
+
+// refuseBlocked asks and turns blockers into a RefusedError.
+func refuseBlocked(ctx context.Context, cfg Config, o preflight.Options, opts CopyOptions, log zerolog.Logger) error {
 	s, err := pg.Connect(ctx, cfg.Source, pg.WithName("check"))
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
@@ -110,25 +137,19 @@ func refuseBlocked(ctx context.Context, cfg Config, o preflight.Options, log zer
 		return fmt.Errorf("target: %w", err)
 	}
 	defer closeNow(t)
-	report, err := ask(ctx, s, t, cfg, o)
+	report, err := ask(ctx, s, t, cfg, o, opts)
 	if err != nil {
 		return notComplete(err)
 	}
 	for _, f := range report.Of(preflight.Warning) {
 		log.Warn().Str("code", f.Code).Str("object", f.Object).Str("detail", f.Detail).Str("remedy", f.Remedy).Msg("preflight warning")
 	}
-	var parts []string
-	for _, f := range report.Of(preflight.Blocker) {
-		parts = append(parts, f.String())
-	}
-	for _, i := range report.Incomplete {
-		parts = append(parts, fmt.Sprintf("check %s could not be completed: %v", i.Check, i.Err))
-	}
+	refused := &RefusedError{preflight.Report{Findings: report.Of(preflight.Blocker), Incomplete: report.Incomplete}}
 	switch report.ExitCode() {
 	case preflight.ExitReady:
 		return nil
 	case preflight.ExitIncomplete:
-		return notComplete(errors.New("not begun: " + strings.Join(parts, " | ")))
+		return notComplete(refused)
 	}
-	return errors.New("not begun: " + strings.Join(parts, " | "))
+	return refused
 }

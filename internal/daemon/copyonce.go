@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -103,7 +102,7 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts CopyOptions, log z
 		return m, notComplete(err)
 	}
 	if err != nil {
-		return m, notComplete(m.explained(err, goOnCopy))
+		return m, notComplete(m.explained(m.namingRow(ctx, err), goOnCopy))
 	}
 	return m, nil
 }
@@ -167,7 +166,7 @@ func openCopy(ctx context.Context, s, t *pgx.Conn, cfg Config, opts CopyOptions,
 		}
 	}
 	if id.target == nil {
-		if err := refuseBlocked(ctx, cfg, preflight.Options{Mode: preflight.Copy, LargeObjects: opts.LargeObjects, Scope: opts.scope()}, log); err != nil {
+		if err := refuseBlocked(ctx, cfg, preflight.Options{Mode: preflight.Copy, LargeObjects: opts.LargeObjects}, opts, log); err != nil {
 			return nil, err
 		}
 		if err := install(ctx, s, t, &id, cfg.Source, modeCopy, opts.kept()); err != nil {
@@ -237,12 +236,13 @@ func (m *migration) setSequences(ctx context.Context, source, target *pgx.Conn) 
 	if m.opts.SchemaOnly {
 		return nil
 	}
-	states, err := sequence.Read(ctx, source)
+	takes := m.takesSequence
+	if m.opts.Filter.IsZero() {
+		takes = func(pg.Name) bool { return true }
+	}
+	states, err := sequence.ReadOf(ctx, source, takes)
 	if err != nil {
 		return err
-	}
-	if !m.opts.Filter.IsZero() {
-		states = slices.DeleteFunc(states, func(s sequence.State) bool { return !m.takesSequence(s.Name) })
 	}
 	_, err = sequence.Set(ctx, target, states)
 	return err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"crossfade/cutover/preflight"
+	"crossfade/internal/pg"
 	"crossfade/schema"
 )
 
@@ -93,10 +94,18 @@ func (o CopyOptions) Validate() error {
 	return errors.Join(errs...)
 }
 
-// scope is what the checks before a copy need to know of it.
-func (o CopyOptions) scope() preflight.Scope {
-	return preflight.Scope{Partial: !o.Filter.SchemaIsWhole(), Clean: o.Clean, SchemaOnly: o.SchemaOnly, DataOnly: o.DataOnly,
-		NoACL: o.NoACL, MakeRoles: o.Roles}
+// scope is what the checks before a copy need to know of it. It asks the source for what
+// the patterns take along.
+func (o CopyOptions) scope(ctx context.Context, source pg.DSN) (preflight.Scope, error) {
+	s := preflight.Scope{Clean: o.Clean, SchemaOnly: o.SchemaOnly, DataOnly: o.DataOnly, NoACL: o.NoACL, MakeRoles: o.Roles}
+	taken, err := o.Filter.Take(ctx, source)
+	if err != nil {
+		return preflight.Scope{}, fmt.Errorf("source: %w", err)
+	}
+	if taken != nil {
+		s.Taken = &preflight.Taken{Everything: taken.Everything, Schemas: taken.Schemas, Relations: taken.Relations, WithoutRows: taken.WithoutRows}
+	}
+	return s, nil
 }
 
 // copyOptions are those that a run has as well.

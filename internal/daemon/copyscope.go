@@ -30,7 +30,27 @@ func narrow(db *catalog.Database, archive *schema.Archive) {
 
 // takesSequence reports whether the position of a sequence is copied.
 func (m *migration) takesSequence(name pg.Name) bool {
-	return slices.ContainsFunc(m.catalog.Sequences, func(s catalog.Sequence) bool { return s.Name() == name && !m.withoutData[s.OID] })
+	return slices.ContainsFunc(m.catalog.Sequences, func(s catalog.Sequence) bool {
+		return s.Name() == name && !m.withoutData[s.OID] && (s.Extension == "" || m.taken == nil || slices.Contains(m.taken.Relations, s.OID))
+	})
+}
+
+// takesRows tells, by its number, whether the rows of a table of the source are copied;
+// nil where those of all are. As with pg_dump, patterns decide on tables of extensions too.
+func (m *migration) takesRows() func(oid uint32) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.taken == nil {
+		return nil
+	}
+	takes := map[uint32]bool{}
+	for _, oid := range m.taken.Relations {
+		takes[oid] = true
+	}
+	for _, oid := range m.taken.WithoutRows {
+		delete(takes, oid)
+	}
+	return func(oid uint32) bool { return takes[oid] }
 }
 
 // makeRoom makes the roles that the schema names and drops what is in its way,

@@ -26,7 +26,7 @@ func (m *migration) extras(ctx context.Context, held *snapshot.Holder) error {
 	}
 	return retry.Do(ctx, retry.Policy{MaxElapsed: extrasPatience, OnRetry: obs.Retrying(m.log, "extensions' rows and large objects are copied")}, func(ctx context.Context) error {
 		err := m.extensionRows(ctx, held)
-		if err == nil {
+		if err == nil && !m.opts.Filter.Includes() {
 			err = m.jobsOnce(ctx)
 		}
 		if err == nil && m.opts.LargeObjects {
@@ -47,7 +47,7 @@ func (m *migration) extensionRows(ctx context.Context, held *snapshot.Holder) er
 }
 
 func (m *migration) copyExtensionRows(ctx context.Context, held *snapshot.Holder) error {
-	done, err := extension.Copy(ctx, extension.Config{Source: m.connectSource, Target: m.connectTarget, Snapshot: held, Roles: m.roles, LockTimeout: m.lockTimeout})
+	done, err := extension.Copy(ctx, extension.Config{Source: m.connectSource, Target: m.connectTarget, Snapshot: held, Roles: m.roles, LockTimeout: m.lockTimeout, Takes: m.takesRows()})
 	for _, c := range done {
 		if !c.Table.Sequence {
 			m.log.Info().Str("extension", c.Table.Extension).Str("table", c.Table.Name.Display()).Int64("rows", c.Rows).Msg("copied rows of an extension's table")

@@ -47,6 +47,7 @@ type migration struct {
 	newer       *schema.Plan                // of an archive that was made since, with the kept one's numbers; nil for none
 	dumped      map[uint32]bool             // oids of the tables in it; one that was made later is not on the target
 	withoutData map[uint32]bool             // tables and sequences that come without what is in them
+	taken       *schema.Taken               // what the patterns take along; nil for everything
 	catalog     *catalog.Database           // the source's, as old as the archive or read again
 	version     int                         // the target's major version
 	rewrite     *schema.Rewrite             // what is changed in the archive's definitions, once it is known
@@ -210,9 +211,15 @@ func (m *migration) loadPlan(ctx context.Context, target *pgx.Conn, held *snapsh
 	if m.oneShot() {
 		narrow(db, archive)
 	}
-	withoutData, err := m.opts.Filter.TablesWithoutData(ctx, m.source)
+	taken, err := m.opts.Filter.Take(ctx, m.source)
 	if err != nil {
 		return err
+	}
+	withoutData := map[uint32]bool{}
+	if taken != nil {
+		for _, oid := range taken.WithoutRows {
+			withoutData[oid] = true
+		}
 	}
 	var newer *schema.Plan
 	if raw := m.id.target.ArchiveNow; raw != nil {
@@ -223,7 +230,7 @@ func (m *migration) loadPlan(ctx context.Context, target *pgx.Conn, held *snapsh
 		newer = schema.NewPlan(schema.Continued(archive, now))
 	}
 	m.mu.Lock()
-	m.dumped, m.withoutData = dumped, withoutData
+	m.dumped, m.taken, m.withoutData = dumped, taken, withoutData
 	m.plan, m.newer, m.catalog, m.version = schema.NewPlan(archive), newer, db, snapshot.Version(target)/10000
 	m.mu.Unlock()
 	return nil

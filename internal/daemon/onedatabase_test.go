@@ -65,7 +65,7 @@ func TestNoCommandWritesUnderTwoNamesOfOneDatabase(t *testing.T) {
 			require.Equal(t, "1000", pgtest.Value(t, conn, `SELECT count(*) FROM public.kept`), name)
 			require.Equal(t, "0", pgtest.Value(t, conn, `SELECT count(*) FROM pg_namespace WHERE nspname = 'crossfade'`), name)
 		}
-		report, err := Check(t.Context(), Config{Source: dsn, Target: target})
+		report, err := Check(t.Context(), Config{Source: dsn, Target: target}, nil)
 		require.NoError(t, err)
 		require.Contains(t, report.Findings[0].Code, "one_database", "it comes first: %v", report.Findings)
 	}

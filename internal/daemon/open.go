@@ -86,7 +86,7 @@ func (d *daemon) openOnce(ctx context.Context, letIn func()) error {
 		if err := d.users.logins.tryThere(ctx, source, target); err != nil {
 			return err
 		}
-		if err := refuseBlocked(ctx, d.cfg, preflight.Options{Mode: preflight.Run, Logins: d.users.survey(), Resume: d.id.target != nil, LargeObjects: d.cfg.LargeObjects, Scope: d.cfg.copyOptions().scope()}, d.log); err != nil {
+		if err := refuseBlocked(ctx, d.cfg, preflight.Options{Mode: preflight.Run, Logins: d.users.survey(), Resume: d.id.target != nil, LargeObjects: d.cfg.LargeObjects}, d.cfg.copyOptions(), d.log); err != nil {
 			return err
 		}
 		if err := install(ctx, source, target, &d.id, d.cfg.Source, modeRun, ""); err != nil {

@@ -31,7 +31,10 @@ func (m *migration) remedy(err error) (what string, goesOn bool) {
 		name = table.Table.Display()
 	}
 	contradicted, unique := unbuildable(err)
+	var bytes *unconvertibleError
 	switch {
+	case errors.As(err, &bytes):
+		return bytes.row.Remedy(), true
 	case pg.IsCode(err, pg.CodeDiskFull) && strings.Contains(err.Error(), "project size limit"):
 		return "raise the limit of the target's project in Neon's console, or make room in it", true
 	case pg.IsCode(err, pg.CodeDiskFull):

@@ -27,8 +27,9 @@ $fence$;
 `
 
 // ShutFence lets only sessions write whose start-up options carry the run's key;
-// it bites where the triggers are enabled.
-const ShutFence = fenceHead + `	IF EXISTS (SELECT FROM crossfade.run r WHERE r.key = pg_catalog.current_setting('crossfade.key', true)) THEN
+// it bites where the triggers are enabled. What is kept of the key is a digest, since the
+// source's row may be read by everybody.
+const ShutFence = fenceHead + `	IF EXISTS (SELECT FROM crossfade.run r WHERE r.key_digest = ` + keyDigest + `pg_catalog.current_setting('crossfade.key', true), 'UTF8'))) THEN
 		RETURN NULL;
 	END IF;
 	RAISE EXCEPTION USING
@@ -39,9 +40,25 @@ END
 $fence$;
 `
 
+// keyDigest is the digest of a text, whose two parentheses are still to be closed.
+const keyDigest = `pg_catalog.sha256(pg_catalog.convert_to(`
+
 // fenceRights keeps others from making triggers of the function.
 const fenceRights = `
 REVOKE ALL ON FUNCTION crossfade.fence() FROM PUBLIC;
+COMMENT ON FUNCTION crossfade.fence() IS 'Called by the triggers ` + FenceTrigger + `, which are disabled and do nothing until Crossfade changes sides. While it is shut, it refuses writes that come past the Crossfade proxy.';
+`
+
+// sourceRights have the tables on the source read by everybody, and written by their
+// owner alone: a pg_dump of the database by a role that is not ours locks and reads them
+// too, and would fail. So nothing that is secret may be in them.
+const sourceRights = `
+GRANT USAGE ON SCHEMA crossfade TO PUBLIC;
+GRANT SELECT ON crossfade.run, crossfade.backend, crossfade.marker, crossfade.job TO PUBLIC;
+COMMENT ON TABLE crossfade.run IS 'Crossfade: the migration of this database, and which step its cutover is at. One row.';
+COMMENT ON TABLE crossfade.backend IS 'Crossfade: the server processes that its proxy has opened here for applications.';
+COMMENT ON TABLE crossfade.marker IS 'Crossfade: rows whose arrival on the target shows that the stream of changes is drained.';
+COMMENT ON TABLE crossfade.job IS 'Crossfade: jobs of pg_cron that rest since the cutover.';
 `
 
 // ownRights leave the schema crossfade and what is in it to its owner, whatever the
@@ -67,14 +84,18 @@ END
 $rights$;
 `
 
-// SourceDDL makes the schema crossfade on the source.
-const SourceDDL = `
-CREATE SCHEMA crossfade;
-COMMENT ON SCHEMA crossfade IS 'A migration by Crossfade. "crossfade finish" or "crossfade clean" removes it.';
-CREATE TABLE crossfade.run (
+// schemaComment says whose the schema is, and explains what has no comment of its own: a slot,
+// and a lock that pg_locks shows as two numbers, the halves of leadKey.
+const schemaComment = `COMMENT ON SCHEMA crossfade IS 'A migration by Crossfade: see its table run. "crossfade finish" or "crossfade clean" removes it, with the publication crossfade, ` +
+	`the slot crossfade_… and the triggers ` + FenceTrigger + `. Its process holds the advisory lock that pg_locks shows as classid 120, objid 1717658725.';
+`
+
+// SourceTables are the tables of ours on the source. Subscribers of a publication FOR ALL
+// TABLES need them as well.
+const SourceTables = `CREATE TABLE crossfade.run (
 	one boolean PRIMARY KEY DEFAULT true CHECK (one),
 	run_id text NOT NULL,
-	key text NOT NULL,
+	key_digest bytea NOT NULL,
 	direction text NOT NULL DEFAULT 'forward',
 	epoch bigint NOT NULL DEFAULT 0,
 	step text NOT NULL DEFAULT 'copying',
@@ -95,16 +116,21 @@ CREATE TABLE crossfade.job (
 	jobid bigint PRIMARY KEY,
 	active boolean NOT NULL
 );
-` + OpenFence + fenceRights
+`
+
+// SourceDDL makes the schema crossfade on the source.
+const SourceDDL = `
+CREATE SCHEMA crossfade;
+` + schemaComment + SourceTables + ownRights + sourceRights + OpenFence + fenceRights
 
 // TargetDDL makes the schema crossfade on the target.
 const TargetDDL = `
 CREATE SCHEMA crossfade;
-COMMENT ON SCHEMA crossfade IS 'A migration by Crossfade. "crossfade finish" or "crossfade clean" removes it.';
-CREATE TABLE crossfade.run (
+` + schemaComment + `CREATE TABLE crossfade.run (
 	one boolean PRIMARY KEY DEFAULT true CHECK (one),
 	run_id text NOT NULL,
 	key text NOT NULL,
+	key_digest bytea NOT NULL,
 	mode text NOT NULL DEFAULT 'run',
 	options text NOT NULL DEFAULT '',
 	source_system text NOT NULL,

@@ -22,6 +22,9 @@
 //   - A fence is in the catalog (C14): triggers on every table, enabled as
 //     ALWAYS, and the body of their function, which shuts or opens them all at
 //     once. Rows only carry the key by which our own sessions pass.
+//   - The source's tables may be read by everybody, so that dumps of the database by
+//     others go on, and hold no secret: of the key a digest. The target's are their
+//     owner's alone.
 //   - crossfade.role has verifiers of passwords: nobody but its owner has a right
 //     on it, and no error or log shows what is in it.
 //   - Both run rows carry the same run_id; two databases whose rows differ

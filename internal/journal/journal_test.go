@@ -29,7 +29,7 @@ func TestStepsAreComparedAndSet(t *testing.T) {
 	dsn, conn := source(t)
 	r, err := journal.Take(ctx, conn, "a")
 	require.NoError(t, err)
-	require.Equal(t, journal.SourceRun{RunID: "r1", Key: "k1", Direction: "forward", Step: "copying", Coordinator: "a"}, r)
+	require.Equal(t, journal.SourceRun{RunID: "r1", Direction: "forward", Step: "copying", Coordinator: "a"}, r)
 	resting := []string{"copying", "idle"}
 	require.ErrorIs(t, journal.Claim(ctx, conn, 1, "forward", "b", resting), journal.ErrMoved)
 	require.ErrorIs(t, journal.Claim(ctx, conn, 2, "forward", "a", resting), journal.ErrMoved)
@@ -42,7 +42,7 @@ func TestStepsAreComparedAndSet(t *testing.T) {
 	require.NoError(t, journal.AdvanceFenced(ctx, conn, 1, "a", "pausing", "fenced", "n1"))
 	got, err := journal.LoadSource(ctx, conn)
 	require.NoError(t, err)
-	require.Equal(t, &journal.SourceRun{RunID: "r1", Key: "k1", Direction: "forward", Epoch: 1, Step: "fenced", Coordinator: "a", Nonce: "n1"}, got)
+	require.Equal(t, &journal.SourceRun{RunID: "r1", Direction: "forward", Epoch: 1, Step: "fenced", Coordinator: "a", Nonce: "n1"}, got)
 	_, err = journal.Take(ctx, conn, "b")
 	require.NoError(t, err)
 	require.ErrorIs(t, journal.AdvanceFrom(ctx, conn, 1, "a", []string{"fenced"}, "idle"), journal.ErrMoved)

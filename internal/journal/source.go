@@ -32,7 +32,8 @@ func otherSide(ctx context.Context, q Querier, has string, err error) error {
 
 // SourceRun is the row crossfade.run of the source.
 type SourceRun struct {
-	RunID, Key  string
+	RunID       string
+	Key         string // for InstallSource alone: the row keeps its digest
 	Direction   string // "forward" or "reverse"
 	Epoch       int64
 	Step        string // a step of the cutover
@@ -58,7 +59,7 @@ func Installed(ctx context.Context, q Querier) (bool, error) {
 // InstallSource makes the schema on the source with its run row, in one
 // transaction.
 func InstallSource(ctx context.Context, conn *pgx.Conn, run SourceRun) error {
-	return install(ctx, conn, SourceDDL, `INSERT INTO crossfade.run (run_id, key) VALUES ($1, $2)`, run.RunID, run.Key)
+	return install(ctx, conn, SourceDDL, `INSERT INTO crossfade.run (run_id, key_digest) VALUES ($1, `+keyDigest+`$2::text, 'UTF8')))`, run.RunID, run.Key)
 }
 
 func install(ctx context.Context, conn *pgx.Conn, ddl, insert string, args ...any) error {
@@ -82,8 +83,8 @@ func LoadSource(ctx context.Context, q Querier) (*SourceRun, error) {
 		return nil, err
 	}
 	var r SourceRun
-	err = q.QueryRow(ctx, `SELECT run_id, key, direction, epoch, step, coordinator, nonce FROM crossfade.run`).
-		Scan(&r.RunID, &r.Key, &r.Direction, &r.Epoch, &r.Step, &r.Coordinator, &r.Nonce)
+	err = q.QueryRow(ctx, `SELECT run_id, direction, epoch, step, coordinator, nonce FROM crossfade.run`).
+		Scan(&r.RunID, &r.Direction, &r.Epoch, &r.Step, &r.Coordinator, &r.Nonce)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -99,8 +100,8 @@ func LoadSource(ctx context.Context, q Querier) (*SourceRun, error) {
 func Take(ctx context.Context, q Querier, owner string) (SourceRun, error) {
 	var r SourceRun
 	err := q.QueryRow(ctx, `UPDATE crossfade.run SET coordinator = $1
-		RETURNING run_id, key, direction, epoch, step, coordinator, nonce`, owner).
-		Scan(&r.RunID, &r.Key, &r.Direction, &r.Epoch, &r.Step, &r.Coordinator, &r.Nonce)
+		RETURNING run_id, direction, epoch, step, coordinator, nonce`, owner).
+		Scan(&r.RunID, &r.Direction, &r.Epoch, &r.Step, &r.Coordinator, &r.Nonce)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return SourceRun{}, ErrMoved
 	}

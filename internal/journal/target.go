@@ -60,7 +60,7 @@ func rank(p Phase) int {
 // InstallTarget makes the schema on the target with its run row.
 func InstallTarget(ctx context.Context, conn *pgx.Conn, r TargetRun) error {
 	return install(ctx, conn, TargetDDL,
-		`INSERT INTO crossfade.run (run_id, key, mode, options, source_system, source_database, slot) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		`INSERT INTO crossfade.run (run_id, key, key_digest, mode, options, source_system, source_database, slot) VALUES ($1, $2, `+keyDigest+`$2::text, 'UTF8')), $3, $4, $5, $6, $7)`,
 		r.RunID, r.Key, r.Mode, r.Options, r.SourceSystem, r.SourceDatabase, r.Slot)
 }
 

@@ -34,6 +34,8 @@ const (
 	CodeUndefinedTable        = "42P01"
 	CodeUndefinedObject       = "42704"
 	CodeUndefinedColumn       = "42703"
+	CodeInvalidBytes          = "22021" // character_not_in_repertoire
+	CodeUntranslatable        = "22P05" // untranslatable_character
 	CodeInvalidParameter      = "22023"
 	CodeTooManyConnections    = "53300"
 	CodeDiskFull              = "53100"

@@ -83,7 +83,7 @@ func (c *Cluster) StartServer(ctx context.Context) error {
 func (c *Cluster) launch(ctx context.Context, port int) error {
 	cmd := exec.Command(c.program, "-D", c.data(), "-p", strconv.Itoa(port))
 	cmd.SysProcAttr = c.own.attributes()
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
+	endWithParent(cmd.SysProcAttr)
 	cmd.Dir = c.dir
 	var out io.Writer = &c.log
 	if c.cfg.Log != nil {

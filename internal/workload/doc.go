@@ -34,6 +34,7 @@
 // only: the modes that keep descriptions send type oids, and those of an enum
 // differ between two databases.
 //
-// Scenarios: Shop makes its schema itself; Pagila needs the sample database of
-// that name (LoadPagila).
+// Scenarios: Shop makes a small schema itself, in any size; Library one with every
+// kind of key and most kinds of objects, for tests of a whole migration; Pagila needs
+// the sample database of that name (LoadPagila).
 package workload

@@ -11,7 +11,7 @@ import (
 	"crossfade/internal/pg"
 )
 
-// Scenario is what the clients do: Shop or Pagila.
+// Scenario is what the clients do: Shop, Library or Pagila.
 type Scenario interface {
 	// Ledger is the table that the clients write their tokens into.
 	Ledger() pg.Name

@@ -30,6 +30,79 @@ func TestShopWithEveryDriver(t *testing.T) {
 	seen(t, small, rep)
 }
 
+func TestLibraryWithEveryDriver(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))
+	conn := pgtest.Conn(t, dsn)
+	require.NoError(t, Library{}.Setup(bounded(t), conn))
+	w := begin(t, Config{DSN: dsn, Scenario: Library{}, Clients: len(Drivers())})
+	require.NoError(t, w.AwaitEach(bounded(t), 60))
+	rep := w.Stop(bounded(t))
+	clean(t, rep, 60)
+	res := verdict(t, dsn, Library{}, rep)
+	require.NoError(t, res.Err())
+	require.Equal(t, res.Acknowledged, res.Found)
+	require.Equal(t, 4, res.Invariants)
+	require.Positive(t, res.IDs)
+	seen(t, Library{}, rep)
+}
+
+// The library is to show what a migration of an application's database meets: a kind
+// of object that is taken out of it would be tried by no test of a whole migration.
+func TestTheLibraryHasEveryKindOfKeyAndObject(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.Conn(t, pgtest.Database(t, pgtest.Shared(t, pgtest.Source)))
+	require.NoError(t, Library{}.Load(bounded(t), conn))
+	has := func(what, sql string) {
+		require.NotEqual(t, "0", pgtest.Value(t, conn, "SELECT count(*) FROM "+sql), what)
+	}
+	for _, x := range []struct{ what, where string }{
+		{"a key of one column", `contype = 'p' AND cardinality(conkey) = 1`}, {"a key of several", `contype = 'p' AND cardinality(conkey) > 2`},
+		{"a unique constraint", `contype = 'u' AND NOT condeferrable`}, {"one that is deferred", `contype = 'u' AND condeferred`},
+		{"an exclusion", `contype = 'x'`}, {"a check", `contype = 'c' AND conrelid <> 0`}, {"a check that is not inherited", `contype = 'c' AND connoinherit`},
+		{"a domain's check", `contype = 'c' AND contypid <> 0`}, {"a constraint trigger", `contype = 't'`},
+		{"a foreign key of several columns", `contype = 'f' AND cardinality(conkey) > 1`}, {"to its own table", `contype = 'f' AND conrelid = confrelid`},
+		{"one that is deferred", `contype = 'f' AND condeferred`}, {"one that is not valid", `contype = 'f' AND NOT convalidated`},
+		{"one that cascades", `contype = 'f' AND confdeltype = 'c'`}, {"one that sets null", `contype = 'f' AND confdeltype = 'n'`},
+		{"from a partitioned table", `contype = 'f' AND conparentid = 0 AND (SELECT relkind FROM pg_class WHERE oid = conrelid) = 'p'`},
+		{"to a partitioned table", `contype = 'f' AND (SELECT relkind FROM pg_class WHERE oid = confrelid) = 'p'`},
+		{"from one partition only", `contype = 'f' AND conparentid = 0 AND (SELECT relispartition FROM pg_class WHERE oid = conrelid)`},
+		{"to a key that is not the primary one", `contype = 'f' AND (SELECT NOT indisprimary FROM pg_index WHERE indexrelid = conindid)`},
+	} {
+		has(x.what, "pg_constraint WHERE "+x.where)
+	}
+	for _, strategy := range []string{"r", "l", "h"} {
+		has("partitions by "+strategy, "pg_partitioned_table WHERE partstrat = '"+strategy+"'")
+	}
+	has("a partition of a partition", `pg_class WHERE relkind = 'p' AND relispartition`)
+	has("a default partition", `pg_partitioned_table WHERE partdefid <> 0`)
+	for _, kind := range []string{"e", "d", "c", "r"} {
+		has("a type of kind "+kind, "pg_type t JOIN pg_namespace n ON n.oid = typnamespace WHERE nspname = 'library' AND typtype = '"+kind+"'")
+	}
+	for _, method := range []string{"btree", "hash", "gist", "gin", "spgist", "brin"} {
+		has("an index by "+method, "pg_class c JOIN pg_am a ON a.oid = c.relam AND a.amname = '"+method+"' JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'library'")
+	}
+	for _, identity := range []string{"d", "i", "f"} {
+		has("a replica identity "+identity, "pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'library' AND relreplident = '"+identity+"' AND relkind = 'r'")
+	}
+	for _, state := range []string{"O", "D", "A"} {
+		has("a trigger "+state, "pg_trigger WHERE NOT tgisinternal AND tgenabled = '"+state+"'")
+	}
+	has("a materialised view on another one", `pg_matviews WHERE definition LIKE '%author_standing%'`)
+	has("a materialised view without rows", `pg_matviews WHERE NOT ispopulated`)
+	has("an identity that is always made", `pg_attribute WHERE attidentity = 'a'`)
+	has("an identity by default", `pg_attribute WHERE attidentity = 'd'`)
+	has("a generated column", `pg_attribute WHERE attgenerated = 's'`)
+	has("a column that was dropped", `pg_attribute WHERE attisdropped`)
+	has("a text search configuration", `pg_ts_config c JOIN pg_namespace n ON n.oid = cfgnamespace WHERE nspname = 'library'`)
+	has("a policy", `pg_policy`)
+	has("a rule", `pg_rules WHERE schemaname = 'library'`)
+	has("a function, a procedure, an aggregate", `(SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'library' HAVING count(DISTINCT prokind) = 3) kinds`)
+	require.Equal(t, "0", pgtest.Value(t, conn, `SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'library' AND relkind = 'r' AND reltuples < 1`),
+		"every table has rows, and was looked at")
+	require.Error(t, Library{}.Load(bounded(t), conn), "it is there")
+}
+
 func TestPagilaWithEveryDriver(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join("..", "..", "..", "shared", "testdata", "pagila")

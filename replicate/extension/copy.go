@@ -23,6 +23,8 @@ type Config struct {
 	// Roles are the source's names of roles to the target's, for rows that name roles.
 	Roles       map[string]string
 	LockTimeout time.Duration // for locks on the source; zero means without a bound
+	// Takes tells, by its number on the source, whether a table is copied; nil for all.
+	Takes func(oid uint32) bool
 }
 
 // Copied is one table or sequence that had something of the user's.
@@ -48,6 +50,9 @@ func Copy(ctx context.Context, cfg Config) ([]Copied, error) {
 		return nil, err
 	}
 	tables, err := Tables(ctx, source)
+	if cfg.Takes != nil {
+		tables = slices.DeleteFunc(tables, func(t Table) bool { return !cfg.Takes(t.OID) })
+	}
 	if err != nil || len(tables) == 0 {
 		return nil, err
 	}

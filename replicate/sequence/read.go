@@ -60,6 +60,11 @@ const batch = 200
 // The values are those of this moment, whatever snapshot the transaction has.
 // A missing right is a *RightError.
 func Read(ctx context.Context, q Querier) ([]State, error) {
+	return ReadOf(ctx, q, func(pg.Name) bool { return true })
+}
+
+// ReadOf is Read for those sequences that takes tells. Rights on others do not matter.
+func ReadOf(ctx context.Context, q Querier, takes func(pg.Name) bool) ([]State, error) {
 	rows, err := q.Query(ctx, listQuery)
 	if err != nil {
 		return nil, fmt.Errorf("read sequences: %w", err)
@@ -76,6 +81,8 @@ func Read(ctx context.Context, q Querier) ([]State, error) {
 			return nil, fmt.Errorf("read sequences: %w", err)
 		}
 		switch {
+		case !takes(s.Name):
+			continue
 		case last != nil:
 			s.Last, s.Called = *last, true
 		case readable:

@@ -93,7 +93,9 @@ func preparePublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConf
 		FROM pg_catalog.pg_publication WHERE pubname = $1`, cfg.Name).Scan(&all, &rootwise, &complete)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		_, err = conn.Exec(ctx, "CREATE PUBLICATION "+pg.QuoteIdent(cfg.Name)+publicationOptions(conn))
+		name := pg.QuoteIdent(cfg.Name)
+		_, err = conn.PgConn().Exec(ctx, "CREATE PUBLICATION "+name+publicationOptions(conn)+
+			"; COMMENT ON PUBLICATION "+name+" IS 'A migration by Crossfade reads the changes of these tables. \"crossfade finish\" or \"crossfade clean\" removes it.'").ReadAll()
 		return err
 	case err != nil:
 		return err

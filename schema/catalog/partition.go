@@ -93,8 +93,10 @@ LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid = c.collnamespace
 WHERE p.partrelid = ANY ($1::pg_catalog.oid[]) ORDER BY p.partrelid, k.ord`
 }
 
-// probeQuery gives a value that servers whose hash functions agree have in common.
-const probeQuery = `SELECT pg_catalog.format('%s %s %s %s', pg_catalog.hashtextextended('Crossfade', 1), pg_catalog.hashint8extended(4886718345, 1),
+// probeQuery gives a value that servers whose hash functions agree have in common, and
+// databases whose texts have the same bytes: those of SQL_ASCII are the ones of UTF8 once
+// they can be converted.
+const probeQuery = `SELECT pg_catalog.format('%s %s %s %s %s', pg_catalog.replace(pg_catalog.getdatabaseencoding()::pg_catalog.text, 'SQL_ASCII', 'UTF8'), pg_catalog.hashtextextended('Crossfade', 1), pg_catalog.hashint8extended(4886718345, 1),
 	pg_catalog.hashfloat8extended(0.1, 1), pg_catalog.hash_numeric_extended(12.340, 1))`
 
 func (r *reader) partitions(ctx context.Context) error {
