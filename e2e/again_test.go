@@ -116,7 +116,7 @@ func TestRunIsRefusedWhenTheTargetLostItsJournal(t *testing.T) {
 	// The password of the role that it made is lost with the journal.
 	out, code = s.say(t, nil, "run")
 	require.Equal(t, 1, code, out)
-	oneLine(t, out, "login_unknown "+s.source.User(), "DROP ROLE")
+	refusedFor(t, out, "login_unknown "+s.source.User(), "DROP ROLE")
 	s.dropMade(t)
 	p.start()
 	p.awaitFollowing()
@@ -193,7 +193,7 @@ func TestRunServesTheTargetWithoutTheSource(t *testing.T) {
 
 	out, code := s.say(t, nil, "run")
 	require.Equal(t, 1, code, out)
-	oneLine(t, out, "already has", "finished")
+	refusedFor(t, out, "already has", "finished")
 	s.requireNothingLeft(t)
 }
 

@@ -69,7 +69,7 @@ func TestCopy(t *testing.T) {
 			s.requireNothingLeft(t)
 			out, code = s.say(t, nil, "copy", "--log-level=error")
 			require.Equal(t, 1, code, out)
-			oneLine(t, out, "already has")
+			refusedFor(t, out, "already has")
 			s.requireNothingLeft(t)
 		})
 	}

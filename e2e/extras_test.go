@@ -50,7 +50,7 @@ func TestCopyTakesLargeObjectsAndRowsOfExtensionsAlong(t *testing.T) {
 	loadExtras(t, s)
 	out, code := s.say(t, nil, "copy", "--log-level=error")
 	require.Equal(t, 1, code, out)
-	oneLine(t, out, "71 large objects", "--large-objects")
+	refusedFor(t, out, "71 large objects", "--large-objects")
 	copyKilled(t, s, "phase.copied=kill", "--large-objects")
 	out, code = s.say(t, nil, "clean")
 	require.Equal(t, 0, code, out)

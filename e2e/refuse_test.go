@@ -166,6 +166,16 @@ func refusedWith(t *testing.T, out string) string {
 	return said
 }
 
+// refusedFor fails unless a command was refused by findings that say all of the words.
+func refusedFor(t *testing.T, out string, words ...string) {
+	t.Helper()
+	said := strings.Join(strings.Fields(refusedWith(t, out)), " ")
+	require.True(t, strings.HasPrefix(said, "crossfade: not begun"), out)
+	for _, w := range words {
+		require.Contains(t, said, w)
+	}
+}
+
 // A run that refuses prints what check prints, and its statements, typed as they are
 // printed, remove what refuses.
 func TestRunRefusesAsCheckPrints(t *testing.T) {
