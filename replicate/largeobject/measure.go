@@ -58,7 +58,8 @@ func windowOf(snapshot string) (w window, err error) {
 	}
 	ran := "xmin = ANY ('{" + strings.Join(running, ",") + "}'::pg_catalog.xid[])"
 	behind := func(x uint64) string {
-		return fmt.Sprintf("pg_catalog.age(xmin) <= pg_catalog.age('%d'::pg_catalog.xid)", uint32(x))
+		// The xmin of a row that was frozen stays; more than half a round later its age is negative.
+		return fmt.Sprintf("pg_catalog.age(xmin) BETWEEN 0 AND pg_catalog.age('%d'::pg_catalog.xid)", uint32(x))
 	}
 	w.newer = "(" + behind(s.Xmax) + " OR " + ran + ")"
 	w.between = "(" + behind(s.Xmin) + " AND NOT " + w.newer + ")"
