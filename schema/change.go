@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"crossfade/internal/pg"
 	"fmt"
 	"slices"
 	"strings"
@@ -71,6 +72,8 @@ type ChangesConfig struct {
 	Self     string // the target's role, which owns what no other role does
 	Target   *Archive
 	NoOwners bool
+	// Missing are the values that rows have which are older than a column (MissingValues).
+	Missing map[pg.Name]map[string]string
 }
 
 // Comparison holds a newer archive against the one that was restored.
@@ -243,7 +246,7 @@ func (c *Comparison) changes(p entryPair, there map[entryKey][]*Entry, cfg Chang
 	case e.Kind == "ACL":
 		return []Change{aclChange(one, names, want, have)}
 	}
-	return propertyChanges(one, p, names, want, have)
+	return propertyChanges(one, p, names, want, have, cfg.Missing[pg.Name{Schema: e.Schema, Name: e.Tag}])
 }
 
 func inFull(e *Entry) string {

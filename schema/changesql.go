@@ -135,7 +135,7 @@ func inverted(sql string) string {
 }
 
 // propertyChanges tells of single properties of an object that is on both sides.
-func propertyChanges(one Change, p entryPair, names []string, want, have []fact) []Change {
+func propertyChanges(one Change, p entryPair, names []string, want, have []fact, missing map[string]string) []Change {
 	var out []Change
 	if c, ok := renamedColumn(one, p.now, names, want, have); ok {
 		names = slices.DeleteFunc(names, func(name string) bool { return name == factOrder || strings.HasPrefix(name, prefixColumn) })
@@ -153,6 +153,11 @@ func propertyChanges(one Change, p entryPair, names []string, want, have []fact)
 		c := one
 		c.Property, c.Source, c.Target = shown(name), w.text, h.text
 		c.SQL = propertySQL(p, name, w, h, want)
+		if column, ok := strings.CutPrefix(name, prefixColumn); ok && h.text == "" {
+			if value, ok := missing[column]; ok {
+				c.SQL = addedSQL(p.now, column, w.text, value, c.SQL)
+			}
+		}
 		out = append(out, c)
 	}
 	return out

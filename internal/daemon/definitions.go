@@ -326,7 +326,11 @@ func (d *definitions) changes(ctx context.Context, source, target *pgx.Conn) ([]
 		if err != nil {
 			return nil, err
 		}
-		cfg := schema.ChangesConfig{Rewrite: rewrite, Self: m.target.User(), Target: archive, NoOwners: m.opts.NoOwner}
+		missing, err := schema.MissingValues(ctx, source)
+		if err != nil {
+			return nil, err
+		}
+		cfg := schema.ChangesConfig{Missing: missing, Rewrite: rewrite, Self: m.target.User(), Target: archive, NoOwners: m.opts.NoOwner}
 		out = changeNotices("definition_differs", compared.Changes(cfg))
 	}
 	if len(out) > 0 {

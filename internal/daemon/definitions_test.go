@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,6 +144,25 @@ func TestRowsThatMayDifferAreTold(t *testing.T) {
 	w.d.rows = rowIdentities{} // as after a restart
 	w.d.known = false
 	require.Len(t, w.told(w.d.ask), 3)
+}
+
+// The statement that is told for a column with a default that changes from one moment to the
+// next gives the rows that are there what the source's have.
+func TestTheStatementForAnAddedColumnKeepsTheRowsEqual(t *testing.T) {
+	t.Parallel()
+	w := newWatched(t, watchedTables)
+	require.Empty(t, w.told(w.d.ask))
+	pgtest.Exec(t, w.source, "INSERT INTO public.a (id) VALUES (1); ALTER TABLE public.a ADD made timestamptz NOT NULL DEFAULT now(), ADD who text DEFAULT current_user || ' (''x'')', "+
+		"ADD n int NOT NULL DEFAULT 5, ADD tags text[] DEFAULT ARRAY['a', 'b c'], ADD \"Odd\" date DEFAULT CURRENT_DATE - 3")
+	found, err := w.d.ask(context.Background(), w.source, w.target)
+	require.NoError(t, err)
+	require.Len(t, found, 5)
+	for _, n := range found {
+		sql, _, told := strings.Cut(strings.TrimPrefix(n.Remedy, "on the target: "), " Or take")
+		require.True(t, told, n.Remedy)
+		pgtest.Exec(t, w.target, sql)
+	}
+	require.Empty(t, w.told(w.d.ask))
 }
 
 // pg_dump of a schema that is followed gives way to whoever waits for its locks.
