@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -51,11 +52,25 @@ type trial struct {
 }
 
 func newLogins(cfg Config, log zerolog.Logger) (*logins, error) {
-	key, err := journal.NewPasswordKey(cfg.Target.Password())
+	key, err := journal.NewPasswordKey(targetSecret(cfg.Target))
 	if err != nil {
 		return nil, err
 	}
 	return &logins{cfg: cfg, log: log, key: key, made: map[string]string{}, tried: map[string]trial{}, admitted: map[string]bool{}}, nil
+}
+
+// targetSecret is what only who logs in as the target's role has: its password, or the private
+// key of its certificate. Where it needs neither, every role of the target needs none.
+func targetSecret(target pg.DSN) string {
+	if p := target.Password(); p != "" {
+		return p
+	}
+	if t := target.Config().TLSConfig; t != nil && len(t.Certificates) > 0 {
+		if key, err := x509.MarshalPKCS8PrivateKey(t.Certificates[0].PrivateKey); err == nil {
+			return string(key)
+		}
+	}
+	return ""
 }
 
 // schemaRoles are the roles of the source for which others stand on the target, in the
