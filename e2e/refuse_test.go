@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"encoding/json"
 	"net"
 	"os"
 	"os/exec"
@@ -234,5 +235,18 @@ func program(t *testing.T, env []string, args ...string) (string, int) {
 		var ee *exec.ExitError
 		require.ErrorAs(t, err, &ee)
 	}
-	return string(out), cmd.ProcessState.ExitCode()
+	return endText(string(out)), cmd.ProcessState.ExitCode()
+}
+
+// endText writes the line of a log that says why the program ended as a terminal shows it.
+func endText(out string) string {
+	var b strings.Builder
+	for line := range strings.Lines(out) {
+		var end struct{ Message, Error string }
+		if json.Unmarshal([]byte(line), &end) == nil && end.Message == "ended with an error" {
+			line = "crossfade: " + end.Error + "\n"
+		}
+		b.WriteString(line)
+	}
+	return b.String()
 }

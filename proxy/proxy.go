@@ -83,7 +83,7 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	p := &Proxy{
 		cfg:      cfg,
-		log:      cfg.Log.With().Str(obs.KeyComponent, "proxy").Logger(),
+		log:      obs.Component(cfg.Log, "proxy"),
 		router:   route.NewRouter(route.Route{Epoch: cfg.Epoch, Endpoint: cfg.Active}),
 		dials:    make(chan struct{}, cfg.MaxDials),
 		logins:   strangers{total: cfg.MaxLogins, perAddress: cfg.MaxLoginsPerAddress, crowds: map[netip.Prefix]*crowd{}},

@@ -56,6 +56,19 @@ func checkSleep(t *Tree) []Violation {
 	return found
 }
 
+func checkComponent(t *Tree) []Violation {
+	var found []Violation
+	for _, f := range t.Files {
+		if f.Test {
+			continue
+		}
+		for _, use := range f.uses(f.AST, t.Module+"/internal/obs", "KeyComponent") {
+			found = append(found, Violation{"component", f.Path, f.line(use), "obs.KeyComponent: a logger that has one already would have two; use obs.Component"})
+		}
+	}
+	return found
+}
+
 // uses returns every place under root that names pkg.name.
 func (f *File) uses(root ast.Node, pkg, name string) []ast.Node {
 	known := f.importName(pkg)

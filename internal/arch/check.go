@@ -24,7 +24,7 @@ func (t *Tree) Check() []Violation {
 	var found []Violation
 	for _, rule := range []func(*Tree) []Violation{
 		checkImports, checkFenced, checkTestOnly, checkExit, checkSleep, checkName, checkSize, checkDoc, checkLeak,
-		checkNullList,
+		checkNullList, checkComponent,
 	} {
 		found = append(found, rule(t)...)
 	}

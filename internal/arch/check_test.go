@@ -74,6 +74,7 @@ func TestEachRuleCanFail(t *testing.T) {
 		{"sleep in a test", map[string]string{"proxy/main_test.go": guard, "proxy/x_test.go": "package proxy\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n"}, "sleep", "await the thing itself"},
 		{"NOT = ANY of a parameter", map[string]string{"proxy/x.go": "package proxy\n\nconst q = `SELECT WHERE NOT a.pid = ANY ($1)`\n"}, "nulllist", "NULL"},
 		{"<> ALL of a parameter", map[string]string{"proxy/x.go": "package proxy\n\nconst q = `SELECT WHERE pid <> ALL ($2::int[])`\n"}, "nulllist", "NULL"},
+		{"a component by hand", map[string]string{"proxy/x.go": "package proxy\n\nimport \"crossfade/internal/obs\"\n\nvar key = obs.KeyComponent\n"}, "component", "use obs.Component"},
 		{"bad directory name", map[string]string{"internal/util/x.go": "// Package util is anything.\npackage util\n"}, "name", "util"},
 		{"bad package name", map[string]string{"internal/x/x.go": "// Package common is anything.\npackage common\n"}, "name", "common"},
 		{"long file", map[string]string{"proxy/x.go": "package proxy\n" + strings.Repeat("//\n", MaxLines)}, "size", "701 lines"},

@@ -26,6 +26,8 @@
 //	          goroutines
 //	nulllist  SQL that leaves out what a list names takes a list that is NULL, as
 //	          a nil slice is, for one that is empty
+//	component only obs.Component names the part of the program that a log line comes
+//	          from: another way would write the key twice
 //
 // Generated files and directories named testdata are left out. Each rule is
 // proven able to fail by a test on fixture source.

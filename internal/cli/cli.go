@@ -12,9 +12,11 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+	"github.com/rs/zerolog"
 
 	"crossfade/internal/control"
 	"crossfade/internal/daemon"
+	"crossfade/internal/obs"
 	"crossfade/internal/pg"
 )
 
@@ -77,7 +79,7 @@ func (d *databases) check(e *env) error {
 		}
 		for _, w := range side.Warnings() {
 			if !slices.Contains(said, w) { // the environment is the same for both
-				fmt.Fprintln(e.stderr, "crossfade: warning:", w)
+				e.warn(w)
 				said = append(said, w)
 			}
 		}
@@ -138,11 +140,22 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := untilSignal()
 	defer stop()
-	err = parsed.Run(&env{ctx: ctx, stdin: os.Stdin, stdout: stdout, stderr: stderr, level: root.LogLevel, format: root.LogFormat})
+	e := &env{ctx: ctx, stdin: os.Stdin, stdout: stdout, stderr: stderr, level: root.LogLevel, format: root.LogFormat}
+	err = parsed.Run(e)
 	if asJSON(parsed) {
 		return reportJSON(err, stdout, stderr)
 	}
-	return report(err, stderr)
+	return e.report(err)
+}
+
+// report shows the error with which a command ended, and returns the exit code.
+func (e *env) report(err error) int {
+	if err == nil || errors.Is(err, errShown) || e.lines == nil {
+		return report(err, e.stderr)
+	}
+	code := exitCode(err)
+	e.lines.Error().Str(obs.KeyError, oneLine(err)).Int("exit", code).Msg("ended with an error")
+	return code
 }
 
 // asJSON reports whether the command was asked for JSON.
@@ -215,4 +228,32 @@ type env struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	level, format  string
+	// lines is the log of a command that has one and that nobody watches at a terminal: whatever
+	// else it says to stderr goes there too, so that all lines have one form. Else nil.
+	lines *zerolog.Logger
+}
+
+// logger makes the log of a command.
+func (e *env) logger() (zerolog.Logger, error) {
+	format := e.format
+	if format == "console" {
+		format = obs.FormatText
+	}
+	log, err := obs.NewLogger(format, e.level, e.stderr)
+	if err != nil {
+		return log, &exitError{ExitUsage, err}
+	}
+	if !terminal(e.stderr) || format == obs.FormatJSON {
+		e.lines = &log
+	}
+	return log, nil
+}
+
+// warn tells what does not stop the command.
+func (e *env) warn(text string) {
+	if e.lines != nil {
+		e.lines.Warn().Msg(text)
+		return
+	}
+	fmt.Fprintln(e.stderr, "crossfade: warning:", text)
 }

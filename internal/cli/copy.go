@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"crossfade/internal/daemon"
-	"crossfade/internal/obs"
 )
 
 // copyCmd has the flags that people know from pg_dump and pg_restore, with the
@@ -109,14 +108,14 @@ func (c *copyCmd) options() daemon.CopyOptions {
 
 // Run copies once.
 func (c *copyCmd) Run(e *env) error {
+	log, err := e.logger()
+	if err != nil {
+		return err
+	}
 	if err := c.check(e); err != nil {
 		return err
 	}
-	log, err := obs.NewLogger(logFormat(e.format), e.level, e.stderr)
-	if err != nil {
-		return &exitError{ExitUsage, err}
-	}
-	watch := newProgress(e.stderr)
+	watch := newProgress(e)
 	defer watch.close()
 	opts := c.options()
 	opts.Allow = func(ctx context.Context, r daemon.Removal) error { return allowRemoval(ctx, e, r, c.Yes) }

@@ -3,8 +3,9 @@ package cli
 import (
 	"fmt"
 
+	"github.com/rs/zerolog"
+
 	"crossfade/internal/demo"
-	"crossfade/internal/obs"
 	"crossfade/internal/workload"
 )
 
@@ -18,12 +19,12 @@ func (c *demoCmd) Run(e *env) error {
 	if c.Clients < 1 || c.Accounts < 10 {
 		return &exitError{ExitUsage, fmt.Errorf("--clients must be at least 1 and --accounts at least 10")}
 	}
-	log, err := obs.NewLogger(logFormat(e.format), "warn", e.stderr)
+	log, err := e.logger()
 	if err != nil {
-		return &exitError{ExitUsage, err}
+		return err
 	}
-	watch := newProgress(e.stderr)
+	watch := newProgress(e)
 	defer watch.close()
-	return demo.Run(e.ctx, demo.Config{Clients: c.Clients, Shop: workload.Shop{Accounts: c.Accounts}, Version: Version, Log: log,
+	return demo.Run(e.ctx, demo.Config{Clients: c.Clients, Shop: workload.Shop{Accounts: c.Accounts}, Version: Version, Log: log.Level(zerolog.WarnLevel),
 		OnCopy: watch.copying, Out: e.stdout})
 }

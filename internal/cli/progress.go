@@ -3,12 +3,11 @@ package cli
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/term"
+	"github.com/rs/zerolog"
 
 	"crossfade/internal/control"
 )
@@ -19,11 +18,11 @@ const barWidth = 30
 // linesEvery is how often progress is written where there is no terminal.
 const linesEvery = 5 * time.Second
 
-// progress shows how far a copy is: a bar that is redrawn on a terminal, plain
-// lines elsewhere. It may be used from several goroutines.
+// progress shows how far a copy is: a bar that is redrawn on a terminal, lines of the log
+// elsewhere. It may be used from several goroutines.
 type progress struct {
-	w        io.Writer
-	terminal bool
+	w     io.Writer
+	lines *zerolog.Logger // nil on a terminal
 
 	mu   sync.Mutex
 	last time.Time
@@ -31,17 +30,14 @@ type progress struct {
 	open bool // a bar stands on the last line of the terminal
 }
 
-func newProgress(w io.Writer) *progress {
-	f, ok := w.(*os.File)
-	return &progress{w: w, terminal: ok && term.IsTerminal(int(f.Fd()))}
-}
+func newProgress(e *env) *progress { return &progress{w: e.stderr, lines: e.lines} }
 
 // copying takes the newest figures.
 func (p *progress) copying(c control.Copy) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	complete := c.TablesTotal > 0 && c.TablesDone == c.TablesTotal
-	if p.done || !p.terminal && !complete && time.Since(p.last) < linesEvery {
+	if p.done || p.lines != nil && !complete && time.Since(p.last) < linesEvery {
 		return
 	}
 	p.last, p.done = time.Now(), complete
@@ -52,12 +48,13 @@ func (p *progress) copying(c control.Copy) {
 	if complete {
 		share = 1
 	}
-	text := fmt.Sprintf("copy %3.0f %%  %d/%d tables  %s of %s  %d rows", share*100, c.TablesDone, c.TablesTotal,
-		bytesText(c.BytesDone), bytesText(max(c.BytesTotal, c.BytesDone)), c.RowsDone)
-	if !p.terminal {
-		fmt.Fprintln(p.w, text)
+	if p.lines != nil {
+		p.lines.Info().Int("percent", int(share*100)).Int("tables_done", c.TablesDone).Int("tables_total", c.TablesTotal).
+			Int64("bytes_done", c.BytesDone).Int64("bytes_total", max(c.BytesTotal, c.BytesDone)).Int64("rows_done", c.RowsDone).Msg("copying")
 		return
 	}
+	text := fmt.Sprintf("copy %3.0f %%  %d/%d tables  %s of %s  %d rows", share*100, c.TablesDone, c.TablesTotal,
+		bytesText(c.BytesDone), bytesText(max(c.BytesTotal, c.BytesDone)), c.RowsDone)
 	full := int(share * barWidth)
 	fmt.Fprintf(p.w, "\r\x1b[K[%s%s] %s", strings.Repeat("#", full), strings.Repeat(".", barWidth-full), text)
 	p.open = true

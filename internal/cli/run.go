@@ -12,7 +12,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"crossfade/internal/daemon"
-	"crossfade/internal/obs"
 )
 
 // loginFlags say who logs in as whom; a check and a run have them.
@@ -49,15 +48,15 @@ type runCmd struct {
 
 // Run serves until it is told to stop.
 func (c *runCmd) Run(e *env) error {
+	log, err := e.logger()
+	if err != nil {
+		return err
+	}
 	if err := c.check(e); err != nil {
 		return err
 	}
 	if err := c.refuse(); err != nil {
 		return err
-	}
-	log, err := obs.NewLogger(logFormat(e.format), e.level, e.stderr)
-	if err != nil {
-		return &exitError{ExitUsage, err}
 	}
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -69,7 +68,7 @@ func (c *runCmd) Run(e *env) error {
 	if err := cfg.Validate(); err != nil {
 		return &exitError{ExitUsage, err}
 	}
-	watch := newProgress(e.stderr)
+	watch := newProgress(e)
 	defer watch.close()
 	return coded(daemon.Run(e.ctx, cfg, log, watch.copying))
 }
@@ -80,13 +79,6 @@ func coded(err error) error {
 		return &exitError{code, err}
 	}
 	return err
-}
-
-func logFormat(flag string) string {
-	if flag == "console" {
-		return obs.FormatText
-	}
-	return flag
 }
 
 type checkCmd struct {

@@ -77,7 +77,7 @@ func newMatViews(d *daemon) *matViews {
 		onSource: d.migration.connectSource, onSide: d.migration.connectTarget, views: d.migration.matViews, may: d.mayFill,
 		arming:   func() bool { return d.coordinator.Status().State.Step == cutover.Arming },
 		caughtUp: d.caughtUp,
-		log:      d.log.With().Str(obs.KeyComponent, "materialised views").Logger(), wake: make(chan struct{}, 1),
+		log:      obs.Component(d.log, "materialised views"), wake: make(chan struct{}, 1),
 		settled: map[uint32]settledView{}, failed: map[uint32]failedView{}, waited: map[uint32]string{}}
 }
 

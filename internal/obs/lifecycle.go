@@ -46,7 +46,7 @@ func NewLifecycle(log zerolog.Logger, reg prometheus.Registerer, component strin
 		gauge = shared
 	}
 	return &Lifecycle{
-		log:       log.With().Str(KeyComponent, component).Logger(),
+		log:       Component(log, component),
 		component: component,
 		gauge:     gauge,
 	}, nil

@@ -47,7 +47,7 @@ func NewFollower(cfg Config) (*Follower, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	f := &Follower{cfg: cfg, log: cfg.Logger.With().Str(obs.KeyComponent, "apply").Logger()}
+	f := &Follower{cfg: cfg, log: obs.Component(cfg.Logger, "apply")}
 	f.trip.init(cfg.Tripped)
 	return f, nil
 }

@@ -44,7 +44,7 @@ func NewReader(cfg Config) (*Reader, error) {
 	}
 	cfg = cfg.withDefaults()
 	r := &Reader{
-		cfg: cfg, log: cfg.Logger.With().Str(obs.KeyComponent, "stream").Logger(),
+		cfg: cfg, log: obs.Component(cfg.Logger, "stream"),
 		out: make(chan *Part, queueLength), space: make(chan struct{}, 1), nudge: make(chan struct{}, 1),
 		emitted: cfg.Start,
 	}
