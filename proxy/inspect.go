@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -89,6 +90,13 @@ type judged struct {
 	whole   bool      // it can be made again on another server of the same side
 }
 
+// noFrames is no number of frames that a client has sent.
+const noFrames = math.MaxUint64
+
+// past makes the verdict one of the past, which is shown until there is a newer one and on
+// which nothing else rests.
+func (j *judged) past() { j.frames, j.whole = noFrames, false }
+
 // seen is a session's state when it was last looked at.
 type seen struct {
 	state  string
@@ -97,7 +105,8 @@ type seen struct {
 }
 
 // Sessions lists the sessions, oldest first. With inspect, those at a boundary of
-// which the present verdict is not known are captured first, a few at a time: each
+// which the present verdict is not known are captured first, and busy ones of which
+// nothing is known at their next boundary, a few at a time: each
 // client is stopped for one capture at most, and none while the gate is closed. The
 // verdict on any other is the last one known. An error of the dry run itself is no
 // error: then the verdicts are as old as they are.
@@ -192,22 +201,31 @@ func (r *relay) unjudged() bool {
 	return !r.mu.gate && r.reason() == "" && (r.mu.judged.at.IsZero() || r.mu.judged.frames != r.mu.tracker.ClientFrames())
 }
 
-// inspect captures the sessions that can be captured at once.
+// unknown reports whether nothing is known of the session, and it is not held.
+func (r *relay) unknown() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.mu.gate && r.mu.judged.at.IsZero()
+}
+
+// inspect captures the sessions that can be captured at once, and those of which nothing
+// is known as soon as they come to a boundary: a busy one does so every few milliseconds.
 func (p *Proxy) inspect(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
+	wanted := func(r *relay) bool { return r.unjudged() || r.unknown() }
 	var list []*relay
 	for _, r := range p.relays() {
-		if r.unjudged() {
+		if wanted(r) {
 			list = append(list, r)
 		}
 	}
-	p.captureIdle(ctx, list, maxInspections)
+	p.captureThose(ctx, list, maxInspections, wanted)
 }
 
-// captureIdle captures those of the sessions that are at a boundary and that nobody
-// else has the turn of, at most limit at a time.
-func (p *Proxy) captureIdle(ctx context.Context, list []*relay, limit int) {
+// captureThose captures those of the sessions that are still wanted, that come to a boundary
+// soon and that nobody else has the turn of, at most limit at a time.
+func (p *Proxy) captureThose(ctx context.Context, list []*relay, limit int, wanted func(*relay) bool) {
 	if len(list) == 0 {
 		return
 	}
@@ -223,7 +241,7 @@ func (p *Proxy) captureIdle(ctx context.Context, list []*relay, limit int) {
 	for _, r := range list {
 		g.Go(func() error {
 			defer p.recovered(r)
-			if ctx.Err() != nil || !r.unjudged() {
+			if ctx.Err() != nil || !wanted(r) {
 				return nil
 			}
 			at, cancel := context.WithTimeout(ctx, inspectWait)

@@ -82,6 +82,30 @@ func TestSessionsTellStateAndVerdict(t *testing.T) {
 	require.Equal(t, "green", s.Verdict)
 }
 
+// A client that never rests for long has a verdict all the same: it is met at its next
+// boundary.
+func TestABusySessionHasAVerdict(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
+	c := g.rawDial(t)
+	var s SessionInfo
+	for range 50 { // as long as the machine is too slow for the little time that a look takes
+		c.send(wire.AppendQuery(nil, "SELECT pg_sleep(0.01)"))
+		eventually(t, "the statement runs", func() bool { return g.session(t, c.pid, false).State == StateActive })
+		s = g.session(t, c.pid, true)
+		require.Equal(t, "TDCZ", shape(c.until('Z')))
+		if s.Verdict != VerdictUnknown {
+			break
+		}
+	}
+	require.Equal(t, "green", s.Verdict)
+	c.send(wire.AppendQuery(nil, "BEGIN"))
+	c.until('Z')
+	s = g.session(t, c.pid, true)
+	require.Equal(t, "green", s.Verdict, "the last one stands while it is busy")
+	require.True(t, s.Stale)
+}
+
 func TestSessionsInAPauseAreNotInspected(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })

@@ -249,5 +249,5 @@ func (p *Proxy) sweep(ctx context.Context, now time.Time) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
-	p.captureIdle(ctx, list, maxReviveCaptures)
+	p.captureThose(ctx, list, maxReviveCaptures, (*relay).unjudged)
 }

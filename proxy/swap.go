@@ -50,7 +50,7 @@ func (r *relay) swap(old *server, w *warm) {
 	r.captured = nil
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mu.judged = judged{} // that was another server
+	r.mu.judged.past() // that was another server
 	r.mu.gate = false
 	r.attend()
 }
