@@ -60,9 +60,6 @@ func (t *transition) switched() {
 	t.Ending, t.Reason, t.Settled = EndNone, "", true
 	st, _ := t.script.find(PhaseComplete)
 	calls := st.calls
-	if t.Held&HeldSnapshots == 0 {
-		calls = calls.without(OpStartVerification) // a restart has lost the snapshots
-	}
 	t.Held = 0 // the locks ended with fence and decision, the snapshots belong to the comparison
 	if !t.Recorded {
 		t.Recording = Decided

@@ -7,7 +7,8 @@ type Verification interface {
 	// Open opens a snapshot on each side, behind the applied marker: two frozen equals.
 	Open(ctx context.Context, epoch int64) error
 
-	// Start begins to compare every table from the open snapshots, in the background, and returns at once.
+	// Start begins to compare every table from the open snapshots, in the background, and returns at once. Where there are
+	// none, since a restart has lost them, it takes the comparison up where the journal says that it was.
 	Start(ctx context.Context, epoch int64) error
 
 	// Discard lets go of snapshots and of a comparison that is under way. Without either it does nothing.

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -81,6 +82,9 @@ func newProcess(t *testing.T, s *sides, extra ...string) *process {
 	p.client = control.NewClient(p.socket)
 	t.Cleanup(func() {
 		p.kill()
+		if p.command == nil {
+			requireLines(t, p.log.String())
+		}
 		if t.Failed() {
 			t.Logf("the program said last:\n%s", p.log.tail())
 		}
@@ -89,6 +93,34 @@ func newProcess(t *testing.T, s *sides, extra ...string) *process {
 		}
 	})
 	return p
+}
+
+// requireLines fails unless each line of a log is a JSON object in which no key stands twice.
+func requireLines(t *testing.T, log string) {
+	t.Helper()
+	for line := range strings.Lines(log) {
+		keys := map[string]bool{}
+		d := json.NewDecoder(strings.NewReader(line))
+		if _, err := d.Token(); err != nil {
+			t.Errorf("no JSON: %s", line)
+			continue
+		}
+		for d.More() {
+			key, err := d.Token()
+			var value json.RawMessage
+			if err == nil {
+				err = d.Decode(&value)
+			}
+			if err != nil {
+				t.Errorf("%v: %s", err, line)
+				break
+			}
+			if name := fmt.Sprint(key); keys[name] {
+				t.Errorf("key %s stands twice: %s", name, line)
+			}
+			keys[fmt.Sprint(key)] = true
+		}
+	}
 }
 
 // start starts the program, with failpoints such as "cutover.fenced=kill".
@@ -236,15 +268,15 @@ func (p *process) finish() control.FinishReport {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	var last error
-	force := false // where a restart has taken the snapshots of the switch away
+	force := false // where applications wrote before a start could take up the comparison
 	for {
-		r, err := p.client.Finish(ctx, control.FinishOptions{Force: force})
+		r, err := p.client.Finish(ctx, control.FinishOptions{Force: force, OpenSource: true})
 		if err == nil {
 			return r
 		}
 		var ce *control.Error
 		require.True(p.t, errors.As(err, &ce) && ce.Code == control.CodeRefused && ctx.Err() == nil, "%v; before that %v", err, last)
-		last, force = err, strings.Contains(ce.Message, "were not compared") || strings.Contains(ce.Message, "could not be proved equal")
+		last, force = err, strings.Contains(ce.Message, "not proved to be equal")
 		<-tick.C
 	}
 }

@@ -263,6 +263,12 @@ func TestTroubleWithinARun(t *testing.T) {
 			app := application(t, p, "0")
 			pgtest.Exec(t, app, "INSERT INTO public.big VALUES (0, 'while it stands')")
 			if !x.waits {
+				out, exit := p.ctl("status")
+				require.Equal(t, 3, exit, "what has stopped is not well: %s", out)
+				require.Contains(t, out, "phase stopped | active source")
+				require.NotContains(t, out, "lag", "nobody knows it")
+				_, err := p.client.Health(t.Context())
+				require.ErrorContains(t, err, "the migration has stopped: ")
 				require.Equal(t, 3, p.stop(), "it could not complete")
 				said := lastLine(p.log.String())
 				for _, w := range x.says {

@@ -10,8 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/term"
 
+	"crossfade/internal/control"
 	"crossfade/internal/daemon"
 )
 
@@ -21,15 +23,18 @@ const askPatience = 5 * time.Minute
 
 // allowRemoval shows what is to be dropped, and asks on a terminal whether it may be.
 func allowRemoval(ctx context.Context, e *env, r daemon.Removal, yes bool) error {
-	var b strings.Builder
 	for _, o := range r.Objects {
-		fmt.Fprintf(&b, "to be dropped on the target: %s %s", o.Kind, o.Name)
-		if o.Size > 0 {
-			fmt.Fprintf(&b, " (%s)", bytesText(o.Size))
+		if e.lines != nil {
+			shown := e.lines.Level(zerolog.InfoLevel) // whatever else is left out
+			shown.Info().Str("kind", o.Kind).Str("object", o.Name).Int64("bytes", o.Size).Msg("to be dropped on the target")
+			continue
 		}
-		b.WriteString("\n")
+		text := fmt.Sprintf("to be dropped on the target: %s %s", o.Kind, o.Name)
+		if o.Size > 0 {
+			text += fmt.Sprintf(" (%s)", bytesText(o.Size))
+		}
+		fmt.Fprintln(e.stderr, text)
 	}
-	fmt.Fprint(e.stderr, b.String())
 	what := fmt.Sprintf("%d objects of %s", len(r.Objects), r.Target)
 	if yes {
 		return nil
@@ -43,6 +48,27 @@ func allowRemoval(ctx context.Context, e *env, r daemon.Removal, yes bool) error
 		return fmt.Errorf("ask whether --clean may drop %s: %w; nothing was dropped", what, err)
 	case !ok:
 		return fmt.Errorf("--clean may not drop %s; nothing was dropped", what)
+	}
+	return nil
+}
+
+// allowFinish shows what a finish does, and asks on a terminal whether it may.
+func allowFinish(ctx context.Context, e *env, plan control.FinishReport) error {
+	if !terminal(e.stdin) || !terminal(e.stderr) {
+		return errors.New("finish ends the migration for good and asks first, which needs a terminal; nothing was changed: give --yes")
+	}
+	for _, d := range plan.Dropped {
+		fmt.Fprintln(e.stderr, "to be dropped:", d)
+	}
+	for _, k := range plan.Kept {
+		fmt.Fprintln(e.stderr, "to be kept:", k)
+	}
+	ok, err := ask(ctx, e.stdin, e.stderr, "End the migration for good? [y/N] ")
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask whether to finish: %w; nothing was changed", err)
+	case !ok:
+		return errors.New("not finished; nothing was changed")
 	}
 	return nil
 }

@@ -200,13 +200,29 @@ func (c *fallbackCmd) Run(*env) error {
 
 type finishCmd struct {
 	socketFlag
-	JSON  bool `help:"Print the report as one JSON object."`
-	Force bool `help:"Finish although a check refuses it."`
+	JSON       bool     `help:"Print the report as one JSON object."`
+	Yes        bool     `help:"Finish without asking."`
+	OpenSource bool     `help:"Take the fence of the source away: it can be written again. Without this it stays closed."`
+	Accept     []string `help:"Finish although this table is not proved equal, such as --accept=shop.orders." placeholder:"TABLE" sep:"none"`
+	Force      bool     `help:"Finish although a check refuses it."`
 }
 
-// Run ends the migration for good.
+// Run ends the migration for good, after it has asked.
 func (c *finishCmd) Run(e *env) error {
-	r, err := control.NewClient(c.Control).Finish(e.ctx, control.FinishOptions{Force: c.Force})
+	client := control.NewClient(c.Control)
+	opt := control.FinishOptions{Force: c.Force, Accept: c.Accept, OpenSource: c.OpenSource}
+	if !c.Yes {
+		plan := opt
+		plan.Plan = true
+		r, err := client.Finish(e.ctx, plan)
+		if err != nil {
+			return answered(err)
+		}
+		if err := allowFinish(e.ctx, e, r); err != nil {
+			return err
+		}
+	}
+	r, err := client.Finish(e.ctx, opt)
 	if err != nil {
 		return answered(err)
 	}
@@ -215,6 +231,9 @@ func (c *finishCmd) Run(e *env) error {
 	}
 	for _, d := range r.Dropped {
 		fmt.Fprintln(e.stdout, "dropped", d)
+	}
+	for _, k := range r.Kept {
+		fmt.Fprintln(e.stdout, "kept", k)
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintln(e.stdout, "note:", n)

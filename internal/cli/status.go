@@ -61,7 +61,13 @@ func (c *statusCmd) Run(e *env) error {
 	if err != nil {
 		return answered(err)
 	}
-	return show(s)
+	if err := show(s); err != nil {
+		return err
+	}
+	if s.Phase == control.PhaseStopped {
+		return &exitError{ExitNotComplete, errShown}
+	}
+	return nil
 }
 
 // answered gives an error of the control client its exit code.
@@ -75,7 +81,7 @@ func answered(err error) error {
 func statusText(s control.Status) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "phase %s | active %s | epoch %d", s.Phase, s.Active, s.Epoch)
-	if s.Phase == "copying" {
+	if s.Phase == "copying" || s.Phase == control.PhaseStopped && s.Copy.TablesDone < s.Copy.TablesTotal {
 		fmt.Fprintf(&b, " | copied %d/%d tables, %s of %s, %d rows", s.Copy.TablesDone, s.Copy.TablesTotal,
 			bytesText(s.Copy.BytesDone), bytesText(s.Copy.BytesTotal), s.Copy.RowsDone)
 		if s.Copy.MaxRateBytes > 0 {
@@ -90,15 +96,17 @@ func statusText(s control.Status) string {
 		if s.Copy.TablesRepaired > 0 {
 			fmt.Fprintf(&b, ", %d tables repaired (%d keys)", s.Copy.TablesRepaired, s.Copy.KeysRepaired)
 		}
-		fmt.Fprintf(&b, " | retained WAL %s of %s", bytesText(s.Replication.RetainedWALBytes), boundText(s.Replication.WALBudgetBytes, ""))
+		fmt.Fprintf(&b, " | retained WAL %s of %s", knownBytes(s.Replication.RetainedWALBytes), boundText(s.Replication.WALBudgetBytes, ""))
 	} else {
-		fmt.Fprintf(&b, " | lag %d ms, %s | applied %s | retained WAL %s", s.Replication.LagMS, bytesText(s.Replication.LagBytes),
-			s.Replication.AppliedLSN, bytesText(s.Replication.RetainedWALBytes))
+		b.WriteString(replicationText(s.Replication))
 	}
 	fmt.Fprintf(&b, " | sessions %d, in transaction %d, parked %d", s.Proxy.Sessions, s.Proxy.InTransaction, s.Proxy.Parked)
 	fmt.Fprintf(&b, " | ready %s | fallback %s | verify %s %d/%d", yesNo(s.Ready), s.Fallback.State, s.Verify.State, s.Verify.TablesDone, s.Verify.TablesTotal)
 	if s.Verify.Differences > 0 {
 		fmt.Fprintf(&b, ", %d differences", s.Verify.Differences)
+	}
+	if s.Verify.Waits != "" {
+		fmt.Fprintf(&b, ", waits: %s", s.Verify.Waits)
 	}
 	b.WriteByte('\n')
 	for _, x := range s.Warnings {
@@ -108,6 +116,44 @@ func statusText(s control.Status) string {
 		fmt.Fprintf(&b, "  blocker %s: %s; %s\n", x.Code, x.Detail, x.Remedy)
 	}
 	return b.String()
+}
+
+// replicationText says how far the stream is, and nothing that is not known.
+func replicationText(r control.Replication) string {
+	var b strings.Builder
+	switch r.State {
+	case "ended":
+		b.WriteString(" | stream ended with the switch")
+	case "stopped":
+		b.WriteString(" | stream stopped")
+	case "none":
+		b.WriteString(" | stream not started")
+	case "source_away":
+		b.WriteString(" | stream cut off from the source")
+	case "target_away":
+		b.WriteString(" | stream cut off from the target")
+	default:
+		b.WriteString(" | lag ")
+		if r.LagMS >= 0 {
+			fmt.Fprintf(&b, "%d ms, ", r.LagMS)
+		}
+		b.WriteString(knownBytes(r.LagBytes))
+	}
+	if r.AppliedLSN != "" {
+		b.WriteString(" | applied " + r.AppliedLSN)
+	}
+	if r.RetainedWALBytes >= 0 {
+		b.WriteString(" | retained WAL " + bytesText(r.RetainedWALBytes))
+	}
+	return b.String()
+}
+
+// knownBytes is bytesText of a figure that may not be known.
+func knownBytes(n int64) string {
+	if n < 0 {
+		return "unknown"
+	}
+	return bytesText(n)
 }
 
 func yesNo(b bool) string {

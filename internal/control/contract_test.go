@@ -18,7 +18,7 @@ func TestJSONContract(t *testing.T) {
 	for want, v := range map[string]any{
 		`{"phase":"","active":"","epoch":0,
 		  "copy":{"tables_done":0,"tables_total":0,"bytes_done":0,"bytes_total":0,"rows_done":0,"max_rate_bytes":0,"held":false,"tables_repaired":0,"tables_restarted":0,"keys_repaired":0},
-		  "replication":{"lag_bytes":0,"lag_ms":0,"applied_lsn":"","retained_wal_bytes":0,"wal_budget_bytes":0,"wal_status":"","safe_wal_bytes":0,"xmin_age":0},
+		  "replication":{"state":"","lag_bytes":0,"lag_ms":0,"applied_lsn":"","retained_wal_bytes":0,"wal_budget_bytes":0,"wal_status":"","safe_wal_bytes":0,"xmin_age":0},
 		  "proxy":{"sessions":0,"in_transaction":0,"parked":0},
 		  "ready":false,"blockers":[],"warnings":[],
 		  "fallback":{"state":"","lag_ms":0},

@@ -165,11 +165,18 @@ func (r CutoverReport) ExitCode(asked CutoverOptions) int {
 type FinishOptions struct {
 	// Force finishes though a check would refuse it.
 	Force bool `json:"force,omitempty"`
+	// Accept names tables that are not proved equal and that do not refuse it.
+	Accept []string `json:"accept,omitempty"`
+	// OpenSource takes the source's fence away, so that it can be written again.
+	OpenSource bool `json:"open_source,omitempty"`
+	// Plan only says what would be done, or refuses it.
+	Plan bool `json:"plan,omitempty"`
 }
 
-// FinishReport is what `crossfade finish` did.
+// FinishReport is what `crossfade finish` did, or with Plan would do.
 type FinishReport struct {
-	Dropped []string `json:"dropped"` // each object of ours, side first: "source: slot crossfade_…"
+	Dropped []string `json:"dropped"`        // each object of ours, side first: "source: slot crossfade_…"
+	Kept    []string `json:"kept,omitempty"` // what of ours stays, and why
 	Notes   []string `json:"notes,omitempty"`
 }
 

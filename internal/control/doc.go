@@ -3,7 +3,8 @@
 //
 // # Paths
 //
-//	GET  /v1/healthz         Health, or an Error when the daemon cannot tell its status
+//	GET  /v1/healthz         Health, or an Error (503) when the migration has stopped, or the daemon cannot tell its status
+//	GET  /v1/livez           an empty object while the process lives: what a supervisor that starts processes again should ask
 //	GET  /v1/status          Status
 //	GET  /v1/status/stream   Status as JSON lines: at once, every second, and on each change of state
 //	GET  /v1/sessions        []Session

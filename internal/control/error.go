@@ -23,6 +23,7 @@ const (
 	CodeIncomplete  = "incomplete"  // something was changed and not undone
 	CodeInternal    = "internal"    // the daemon could not do it
 	CodeStopping    = "stopping"    // the daemon is going down
+	CodeStopped     = "stopped"     // the migration has ended with an error
 	CodeUnreachable = "unreachable" // no daemon answers; made by the client
 	CodeLost        = "lost"        // the answer never came; made by the client
 )
@@ -64,7 +65,7 @@ func (e *Error) status() int {
 		return http.StatusForbidden
 	case CodeBusy, CodeRefused:
 		return http.StatusConflict
-	case CodeStopping:
+	case CodeStopping, CodeStopped:
 		return http.StatusServiceUnavailable
 	default:
 		return http.StatusInternalServerError

@@ -50,6 +50,7 @@ func (s *Server) readOnlyHandler() http.Handler {
 
 func (s *Server) reading(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+prefix+"/healthz", s.healthz)
+	mux.HandleFunc("GET "+prefix+"/livez", s.livez)
 	mux.HandleFunc("GET "+prefix+"/status", s.status)
 	mux.HandleFunc("GET "+prefix+"/status/stream", s.stream)
 	if s.cfg.Metrics != nil {
@@ -72,7 +73,22 @@ func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 		answerError(w, err)
 		return
 	}
+	if st.Phase == PhaseStopped {
+		e := &Error{Code: CodeStopped, Message: "the migration has stopped", Remedy: "look at crossfade status"}
+		if len(st.Blockers) > 0 {
+			e.Message += ": " + st.Blockers[0].Detail
+			e.Remedy = st.Blockers[0].Remedy
+		}
+		answerError(w, e)
+		return
+	}
 	answer(w, http.StatusOK, Health{Phase: st.Phase, Version: st.Version})
+}
+
+// livez says that the process lives and serves, whatever became of the migration: to
+// start it again would cut the applications off.
+func (s *Server) livez(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, struct{}{})
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {

@@ -21,7 +21,7 @@ func TestStatusAndSessions(t *testing.T) {
 		Blockers: []control.Blocker{{Code: "long_transaction", Detail: "d", Remedy: "r"}},
 		Warnings: []control.Blocker{{Code: "wal_budget", Detail: "d", Remedy: "r"}}}
 	d := &daemon{status: want, sessions: []control.Session{{ID: 1, User: "u", State: "idle", Verdict: "green"}}}
-	_, c, _ := serve(t, d)
+	server, c, _ := serve(t, d, func(c *control.Config) { c.HTTP = "127.0.0.1:0" })
 	ctx := bounded(t)
 	got, err := c.Status(ctx)
 	require.NoError(t, err)
@@ -32,6 +32,19 @@ func TestStatusAndSessions(t *testing.T) {
 	h, err := c.Health(ctx)
 	require.NoError(t, err)
 	require.Equal(t, "following", h.Phase)
+
+	stopped := want
+	stopped.Phase, stopped.Blockers = control.PhaseStopped, []control.Blocker{{Code: "migration_stopped", Detail: "the slot is gone", Remedy: "start over"}}
+	d.set(stopped, nil)
+	_, err = c.Health(ctx)
+	require.EqualError(t, err, "the migration has stopped: the slot is gone; start over")
+	require.Equal(t, control.ExitIncomplete, control.ExitCode(err))
+	for path, want := range map[string]int{"/v1/healthz": http.StatusServiceUnavailable, "/v1/livez": http.StatusOK} {
+		resp, err := http.Get("http://" + server.HTTPAddr().String() + path)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, want, resp.StatusCode, path)
+	}
 
 	d.set(control.Status{}, errors.New("journal is gone"))
 	_, err = c.Health(ctx)

@@ -9,7 +9,8 @@ import (
 type Status struct {
 	// Phase is copying, catching_up or following before the first cutover, a
 	// step of the cutover (arming, pausing, fenced, draining, deciding, decided)
-	// within one, on_target after it, finished in the end.
+	// within one, on_target after it, finished in the end; stopped where the
+	// migration has ended with an error while the source is active.
 	Phase string `json:"phase"`
 	// Active is the side that serves the clients: source or target.
 	Active string `json:"active"`
@@ -23,7 +24,9 @@ type Status struct {
 	Proxy       Proxy       `json:"proxy"`
 	// Ready says that a cutover asked for now would be tried. When it is false,
 	// Blockers says why.
-	Ready    bool      `json:"ready"`
+	Ready bool `json:"ready"`
+	// Blockers are the reasons why a cutover asked for now would be refused, and after the
+	// switch those why a finish would be.
 	Blockers []Blocker `json:"blockers"` // never null
 	// Warnings are what the operator should know and what stops nothing yet.
 	Warnings []Blocker `json:"warnings"` // never null
@@ -53,8 +56,12 @@ type Copy struct {
 	KeysRepaired    int64 `json:"keys_repaired"`
 }
 
-// Replication is how far the other side follows the active one.
+// Replication is how far the other side follows the active one. A figure that nobody
+// knows now is -1, or empty: that of a side which does not answer is not shown as it was.
 type Replication struct {
+	// State is none before the stream starts, running, source_away or target_away while it
+	// has lost a side, stopped where it has ended with an error, and ended after a switch.
+	State            string `json:"state"`
 	LagBytes         int64  `json:"lag_bytes"`   // WAL between what was written and what is applied
 	LagMS            int64  `json:"lag_ms"`      // age of the oldest change that is not applied
 	AppliedLSN       string `json:"applied_lsn"` // such as 0/16B3748; empty before the stream starts
@@ -97,7 +104,25 @@ type Verify struct {
 	TablesDone  int    `json:"tables_done"`
 	TablesTotal int    `json:"tables_total"`
 	Differences int64  `json:"differences"`
+	// Waits says why a comparison that is running does not go on.
+	Waits string `json:"waits,omitempty"`
+	// Tables are those that are known to differ or that cannot be compared.
+	Tables []VerifyTable `json:"tables,omitempty"`
 }
+
+// VerifyTable is a table that is not proved equal.
+type VerifyTable struct {
+	Table   string   `json:"table"`
+	Verdict string   `json:"verdict"` // different or not_provable
+	Reason  string   `json:"reason"`
+	Keys    []string `json:"keys,omitempty"` // some of those that differ
+}
+
+// What a Replication says where nobody knows.
+const Unknown = -1
+
+// PhaseStopped is the phase of a migration that has ended with an error.
+const PhaseStopped = "stopped"
 
 // Operation names what the daemon has been told to do and has not ended.
 type Operation struct {

@@ -85,6 +85,7 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, op *operation) {
 // state is the part of a status whose change is told at once.
 type state struct {
 	phase, active string
+	stream        string
 	epoch         int64
 	ready         bool
 	blockers      int
@@ -92,7 +93,7 @@ type state struct {
 }
 
 func stateOf(s Status) state {
-	st := state{phase: s.Phase, active: s.Active, epoch: s.Epoch, ready: s.Ready, blockers: len(s.Blockers)}
+	st := state{phase: s.Phase, active: s.Active, stream: s.Replication.State, epoch: s.Epoch, ready: s.Ready, blockers: len(s.Blockers)}
 	if s.Operation != nil {
 		st.operation = s.Operation.Name
 	}

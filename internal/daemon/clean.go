@@ -81,6 +81,9 @@ func Clean(ctx context.Context, source, target pg.DSN, force bool, tell func(obj
 // errActive refuses to remove a run whose applications are on the target.
 var errActive = errors.New("the target is the active side of this run: end it with crossfade finish, or give --force, which opens the source's fence as well")
 
+// errFinished refuses to open a source whose migration has been finished.
+var errFinished = errors.New("this run was finished, and its source is kept closed so that nobody writes there by mistake: give --force to open it")
+
 // belong refuses databases that do not belong together, before anything is
 // changed: what is restored on the target may be another run's, which goes on.
 func belong(ctx context.Context, sr *journal.SourceRun, tr *journal.TargetRun, source pg.DSN, force bool) error {
@@ -89,7 +92,9 @@ func belong(ctx context.Context, sr *journal.SourceRun, tr *journal.TargetRun, s
 		return errors.New("source and target hold different runs of Crossfade: name the two databases of one run")
 	case force:
 		return nil
-	case sr != nil && tr == nil && slices.Contains([]cutover.StepName{cutover.Decided, cutover.Finished}, cutover.StepName(sr.Step)):
+	case sr != nil && tr == nil && cutover.StepName(sr.Step) == cutover.Finished:
+		return errFinished
+	case sr != nil && tr == nil && cutover.StepName(sr.Step) == cutover.Decided:
 		return errActive
 	case sr == nil && tr != nil && tr.Mode == modeRun:
 		return checkSystem(ctx, identity{target: tr}, source)
@@ -120,6 +125,51 @@ func settle(ctx context.Context, s, t *pgx.Conn, run *journal.TargetRun) (decide
 	return last > 0 || run.Phase.AtLeast(journal.PhaseSwitched), err
 }
 
+// closeSource removes from the source what a finished migration needs no more, and leaves
+// its tables closed.
+func closeSource(ctx context.Context, s *pgx.Conn, slotName string, tell func(string)) error {
+	if err := dropSlot(ctx, s, slotName, tell); err != nil {
+		return err
+	}
+	if err := dropPublication(ctx, s, tell); err != nil {
+		return err
+	}
+	done, err := journal.KeepClosed(ctx, s)
+	if done {
+		tell("source: tables backend and marker of schema " + journal.Schema)
+	}
+	return err
+}
+
+// dropSlot removes a replication slot that is there.
+func dropSlot(ctx context.Context, s *pgx.Conn, name string, tell func(string)) error {
+	_, there, err := slot.Get(ctx, s, name)
+	if err != nil || !there {
+		return err
+	}
+	if err := slot.Drop(ctx, s, name, slot.TerminateHolder); err != nil {
+		return err
+	}
+	tell("source: replication slot " + name)
+	return nil
+}
+
+// dropPublication removes our publication where it is there.
+func dropPublication(ctx context.Context, s *pgx.Conn, tell func(string)) error {
+	var there bool
+	if err := s.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = $1)`, journal.Publication).Scan(&there); err != nil {
+		return fmt.Errorf("look for publication %s: %w", journal.Publication, err)
+	}
+	if !there {
+		return nil
+	}
+	if err := slot.DropPublication(ctx, s, journal.Publication); err != nil {
+		return err
+	}
+	tell("source: publication " + journal.Publication)
+	return nil
+}
+
 // cleanSource removes slot, publication, fences and schema from the source. Jobs that
 // rest are let run again where nothing was decided.
 func cleanSource(ctx context.Context, s *pgx.Conn, sr *journal.SourceRun, tr *journal.TargetRun, decided bool, tell func(string)) error {
@@ -133,13 +183,8 @@ func cleanSource(ctx context.Context, s *pgx.Conn, sr *journal.SourceRun, tr *jo
 		name = journal.SlotPrefix + sr.RunID
 	}
 	if name != "" {
-		if _, there, err := slot.Get(ctx, s, name); err != nil {
+		if err := dropSlot(ctx, s, name, tell); err != nil {
 			return err
-		} else if there {
-			if err := slot.Drop(ctx, s, name, slot.TerminateHolder); err != nil {
-				return err
-			}
-			tell("source: replication slot " + name)
 		}
 	}
 	if sr == nil {
@@ -148,10 +193,9 @@ func cleanSource(ctx context.Context, s *pgx.Conn, sr *journal.SourceRun, tr *jo
 	if err := endRest(ctx, s, decided, tell); err != nil {
 		return err
 	}
-	if err := slot.DropPublication(ctx, s, journal.Publication); err != nil {
+	if err := dropPublication(ctx, s, tell); err != nil {
 		return err
 	}
-	tell("source: publication " + journal.Publication)
 	return dropOurs(ctx, s, "source", tell)
 }
 

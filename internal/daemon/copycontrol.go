@@ -62,7 +62,7 @@ func (c *copyControl) Status(context.Context) (control.Status, error) {
 		}
 	}
 	s.Copy.MaxRateBytes = c.limit.Rate()
-	s.Replication.SafeWALBytes = -1
+	s.Replication = control.Replication{State: "none", LagBytes: control.Unknown, LagMS: control.Unknown, RetainedWALBytes: control.Unknown, SafeWALBytes: control.Unknown, XminAge: control.Unknown}
 	s.Blockers = []control.Blocker{{Code: "not_ready", Detail: "this is a one-shot copy, which nothing follows", Remedy: "begin with crossfade run to cut over"}}
 	return s, nil
 }

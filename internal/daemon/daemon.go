@@ -20,6 +20,7 @@ import (
 	"crossfade/internal/pg"
 	"crossfade/proxy"
 	"crossfade/proxy/tlsconf"
+	"crossfade/replicate/verify"
 	"crossfade/schema"
 )
 
@@ -127,7 +128,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	source, target := d.users.endpoints()
 	pc := proxy.Config{Listener: listener, Auth: d.users, TLS: cert, RequireCertificate: d.cfg.ClientAuth == clientAuthCert, Source: source, Target: target, Closed: true,
 		TrackSettings: d.cfg.trackSettings(), HoldLimit: d.cfg.HoldLimit, ShutdownTimeout: d.cfg.ShutdownTimeout,
-		User: d.cfg.Source.User(), Database: d.cfg.Source.Database(), Types: &typeStore{target: d.link(d.cfg.Target, "types", pg.WithKey(d.id.target.Key))}, Log: d.log.With().Str(obs.KeyComponent, "proxy").Logger()}
+		User: d.cfg.Source.User(), Database: d.cfg.Source.Database(), Types: &typeStore{target: d.link(d.cfg.Target, "types", pg.WithKey(d.id.target.Key))}, Log: obs.Component(d.log, "proxy")}
 	d.looking = d.link(d.cfg.Source, "look")
 	pc.Explain = d.explain
 	var err error
@@ -137,10 +138,10 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	key := d.id.target.Key
 	d.migration = &migration{source: d.cfg.Source, target: d.cfg.Target, id: d.id, jobs: d.cfg.Jobs, chunkBytes: d.cfg.ChunkBytes, lockTimeout: d.cfg.SourceLockTimeout, waits: true,
 		opts:  d.cfg.copyOptions(),
-		roles: d.cfg.schemaRoles(), log: d.log.With().Str(obs.KeyComponent, "migration").Logger(), phase: d.id.target.Phase, limit: d.guard.limit, onBlocked: d.guard.blocked}
+		roles: d.cfg.schemaRoles(), log: obs.Component(d.log, "migration"), phase: d.id.target.Phase, limit: d.guard.limit, onBlocked: d.guard.blocked}
 	d.definitions = newDefinitions(d.migration, d.link(d.cfg.Source, "definitions", pg.WithLockTimeout(d.cfg.SourceLockTimeout)), d.link(d.cfg.Target, "definitions", pg.WithKey(key)),
-		d.link(d.cfg.Source, "definitions guard"), d.log.With().Str(obs.KeyComponent, "definitions").Logger())
-	d.verify = &verification{source: d.cfg.Source, target: d.cfg.Target, tables: d.migration.tables, log: d.log.With().Str(obs.KeyComponent, "verify").Logger()}
+		d.link(d.cfg.Source, "definitions guard"), obs.Component(d.log, "definitions"))
+	d.verify = &verification{source: d.cfg.Source, target: d.cfg.Target, tables: d.compared, journal: d.link(d.cfg.Target, "proof"), log: obs.Component(d.log, "verify")}
 	d.registrar = &registrar{incarnation: d.incarnation, control: d.link(d.cfg.Source, "register"), pids: d.sourcePIDs}
 
 	who := &owner{}
@@ -158,17 +159,17 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 		pre: &prelock{dsn: d.cfg.Target, opts: []pg.Option{pg.WithName("pre-lock"), pg.WithKey(key)}, watch: d.link(d.cfg.Target, "guard")}}
 	d.views = newMatViews(d)
 	d.watchlist = newWatchlist(d.link(d.cfg.Source, "watch", short), d.link(d.cfg.Target, "watch", pg.WithKey(key), short),
-		d.log.With().Str(obs.KeyComponent, "watch").Logger(), d.watchers()...)
+		obs.Component(d.log, "watch"), d.watchers()...)
 	d.watchlist.besides = [2]*link{d.link(d.cfg.Source, "watch definitions", short), d.link(d.cfg.Target, "watch definitions", pg.WithKey(key), short)}
 	d.target = dst
 	d.source, d.watching, d.marking = src, d.link(d.cfg.Source, "monitor"), d.link(d.cfg.Target, "settings")
 	d.coordinator, err = cutover.New(cutover.Config{
 		Journal: &journalPort{control: sourceControl, owner: who},
-		Traffic: &trafficPort{proxy: d.proxy, pin: d.pin},
+		Traffic: &trafficPort{proxy: d.proxy, pin: d.pin, open: d.verify.reopen},
 		Forward: cutover.Ports{Source: src, Target: dst, Replication: d.stream, Verification: d.verify},
 		Limits:  cutover.DefaultLimits(),
 		Blocked: d.blocked,
-		Log:     d.log.With().Str(obs.KeyComponent, "cutover").Logger(),
+		Log:     obs.Component(d.log, "cutover"),
 	})
 	d.users.roles.active = func() bool { return d.coordinator.Status().Active == cutover.SideSource }
 	return err
@@ -201,6 +202,17 @@ func (d *daemon) switched(ctx context.Context) error {
 
 // decided reports whether the target is the active side for good and the run not finished.
 func (d *daemon) decided() bool { return d.coordinator.Status().State.Step == cutover.Decided }
+
+// compared are the tables that the proof covers. A start behind a decision reads the
+// schema's archive first.
+func (d *daemon) compared(ctx context.Context) ([]verify.Table, error) {
+	if !d.migration.hasPlan() {
+		if err := d.migration.readPlan(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return d.migration.tables(), nil
+}
 
 // pin reads the source's settings again, which an ALTER ROLE may have changed.
 func (d *daemon) pin(ctx context.Context) error {
@@ -251,6 +263,9 @@ func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(
 
 // close ends our sessions.
 func (d *daemon) close() {
+	if d.verify != nil {
+		d.verify.end()
+	}
 	for _, l := range d.links {
 		l.close()
 	}

@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,30 +15,14 @@ import (
 )
 
 // Finish implements control.Daemon: it ends the migration for good. What
-// Crossfade made is dropped on both sides, the fence of the source too; the
-// proxy goes on serving the target.
+// Crossfade made is dropped on both sides, but for the fence of the source, unless
+// that is asked for; the proxy goes on serving the target.
 func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control.FinishReport, error) {
 	s := d.coordinator.Status()
-	switch {
-	case s.Active != cutover.SideTarget:
+	if s.Active != cutover.SideTarget {
 		return control.FinishReport{}, refused("the source is still active", "switch first, with crossfade cutover")
-	case !d.migration.reached(journal.PhaseValid) && !opt.Force && len(d.left.blockers()) > 0:
-		b := d.left.blockers()[0]
-		detail := b.Detail
-		if more := len(d.left.blockers()) - 1; more > 0 {
-			detail += fmt.Sprintf("; and %d more, which crossfade status names", more)
-		}
-		return control.FinishReport{}, refused("the target is not whole: "+detail, b.Remedy)
-	case !d.migration.reached(journal.PhaseValid) && !opt.Force:
-		return control.FinishReport{}, refused("the target is not whole yet: foreign keys are being validated", "wait, and look at crossfade status")
-	case s.Verification.State == "running" && !opt.Force:
-		return control.FinishReport{}, refused(fmt.Sprintf("the comparison of both sides is under way, %d of %d tables done", s.Verification.TablesDone, s.Verification.TablesTotal), "wait, or give --force")
-	case s.Verification.State == "different" && !opt.Force:
-		return control.FinishReport{}, refused(fmt.Sprintf("%d tables differ between the two sides", s.Verification.Differences), "look at the daemon's log; give --force to finish nevertheless")
-	case s.Verification.State != "equal" && !opt.Force:
-		return control.FinishReport{}, refused(unproved(s.Verification.State), "look at the daemon's log; give --force to finish nevertheless")
 	}
-	if err := d.verify.Discard(ctx); err != nil {
+	if err := d.refuseFinish(s, opt); err != nil {
 		return control.FinishReport{}, err
 	}
 	journalled, err := d.journalled(ctx)
@@ -46,6 +32,10 @@ func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control
 	if err := d.watchlist.apart(ctx); err != nil {
 		return control.FinishReport{}, refused(err.Error(), "look at what the two connection strings lead to now, then run this again")
 	}
+	if opt.Plan {
+		return d.finishPlan(opt), nil
+	}
+	d.verify.end()
 	if journalled && s.State.Step != cutover.Finished {
 		if err := d.coordinator.Advance(ctx, cutover.Finished); err != nil {
 			return control.FinishReport{}, refused(err.Error(), "look at crossfade status")
@@ -53,23 +43,126 @@ func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control
 	}
 	d.stream.end()
 	var r control.FinishReport
-	tell := func(object string) { r.Dropped = append(r.Dropped, object) }
-	note := func(text string) { r.Notes = append(r.Notes, text) }
-	if err := d.drop(ctx, tell, note); err != nil {
-		return r, &control.Error{Code: control.CodeIncomplete, Message: "not everything could be dropped: " + err.Error(), Remedy: "mend the cause and run crossfade finish again, or crossfade clean --force"}
+	if err := d.drop(ctx, opt.OpenSource, &r); err != nil {
+		return r, &control.Error{Code: control.CodeIncomplete, Message: "not everything could be dropped: " + err.Error(), Remedy: "remove the cause and run crossfade finish again, or crossfade clean --force"}
 	}
-	r.Notes = append(r.Notes, "the source is no longer fenced: nothing stops a client that connects to it directly",
-		"the proxy goes on serving the target; point the applications at the target, then stop it")
+	if opt.OpenSource {
+		r.Notes = append(r.Notes, "the source is no longer fenced: nothing stops a client that connects to it directly")
+	}
+	r.Notes = append(r.Notes, "the proxy goes on serving the target; point the applications at the target, then stop it")
 	return r, nil
 }
 
-// unproved says why there is no proof that both sides were equal.
-func unproved(state string) string {
-	if verifyState(state) == "idle" {
-		return "the tables of both sides were not compared: crossfade run was started again behind the switch, and the snapshots of that moment are gone"
+// refuseFinish refuses a finish for the reasons that there are against it.
+func (d *daemon) refuseFinish(s cutover.Status, opt control.FinishOptions) error {
+	if opt.Force || s.State.Step == cutover.Finished {
+		return nil
 	}
-	return "the tables of both sides could not be proved equal"
+	if all := d.finishBlockers(s, opt.Accept); len(all) > 0 {
+		return refusedFor("the finish", all)
+	}
+	return nil
 }
+
+// finishBlockers are the reasons why a finish asked for now would be refused. Tables that
+// are named in accept, as Display writes them, need no proof.
+func (d *daemon) finishBlockers(s cutover.Status, accept []string) []control.Blocker {
+	var all []control.Blocker
+	if left := d.left.blockers(); len(left) > 0 {
+		all = append(all, left...)
+	} else if s.Waiting != "" || !d.migration.reached(journal.PhaseValid) {
+		all = append(all, control.Blocker{Code: "target_not_whole", Detail: "the target is not whole yet: foreign keys are being validated, and what the decision left for later is done",
+			Remedy: "wait until that is done"})
+	}
+	different, unprovable := proofBlocker{}, proofBlocker{}
+	for _, p := range d.verify.unproved() {
+		switch {
+		case slices.Contains(accept, p.Table.Display()):
+		case p.Verdict == "different":
+			different.add(p)
+		default:
+			unprovable.add(p)
+		}
+	}
+	if different.tables != nil {
+		all = append(all, control.Blocker{Code: "tables_differ", Detail: "the two sides differ: " + different.String(),
+			Remedy: "put these rows right on the target, then " + different.accepted()})
+	}
+	if unprovable.tables != nil {
+		all = append(all, control.Blocker{Code: "tables_not_proved", Detail: "not proved to be equal: " + unprovable.String(),
+			Remedy: "look at these tables on both sides, then " + unprovable.accepted()})
+	}
+	if v := s.Verification; v.State == "running" {
+		b := control.Blocker{Code: "verify_running", Detail: fmt.Sprintf("the comparison of both sides is under way, %d of %d tables done", v.TablesDone, v.TablesTotal), Remedy: "wait until it has ended, or give --force"}
+		if why := d.verify.waiting(); why != "" {
+			b.Detail += ", and does not go on: " + why
+			b.Remedy = "remove the cause, and it goes on by itself; or give --force"
+		}
+		all = append(all, b)
+	} else if verifyState(v.State) == "idle" {
+		all = append(all, control.Blocker{Code: "verify_running", Detail: "the comparison of both sides has not begun yet", Remedy: "wait until it has ended, or give --force"})
+	}
+	return all
+}
+
+// proofBlocker names tables that have no proof.
+type proofBlocker struct {
+	tables []string
+	words  []string
+}
+
+// proofKeys is how many keys of a table a blocker names; the log and status have more.
+const proofKeys = 3
+
+func (b *proofBlocker) add(p journal.Proof) {
+	name := p.Table.Display()
+	b.tables = append(b.tables, name)
+	words := "table " + name + ": " + p.Reason
+	if len(p.Keys) > 0 {
+		words += " (" + strings.Join(p.Keys[:min(len(p.Keys), proofKeys)], ", ")
+		if len(p.Keys) > proofKeys {
+			words += ", …"
+		}
+		words += ")"
+	}
+	b.words = append(b.words, words)
+}
+
+func (b *proofBlocker) String() string { return strings.Join(b.words, "; ") }
+
+// accepted is the command that finishes although there is no proof.
+func (b *proofBlocker) accepted() string {
+	command := "crossfade finish"
+	for _, t := range b.tables {
+		command += " --accept=" + shellWord(t)
+	}
+	return command
+}
+
+// shellWord quotes a word for a POSIX shell where that is needed.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./:", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// finishPlan says what a finish does.
+func (d *daemon) finishPlan(opt control.FinishOptions) control.FinishReport {
+	r := control.FinishReport{Dropped: []string{"source: replication slot " + d.id.target.Slot, "source: publication " + journal.Publication, "target: schema " + journal.Schema}}
+	if opt.OpenSource {
+		r.Dropped = append(r.Dropped, "source: fence and schema "+journal.Schema)
+	} else {
+		r.Kept = []string{keptClosed}
+	}
+	return r
+}
+
+// keptClosed says what is left on the source, and how it is removed.
+const keptClosed = "source: its fence: the source takes no writes; crossfade finish --open-source opens it, and so does crossfade clean --force later"
 
 // journalled reports whether the source still has the run's row, which a finish
 // that was cut short has dropped.
@@ -82,7 +175,8 @@ func (d *daemon) journalled(ctx context.Context) (there bool, err error) {
 	return there, err
 }
 
-func (d *daemon) drop(ctx context.Context, tell, note func(string)) error {
+// drop removes what Crossfade made, and tells it in the report.
+func (d *daemon) drop(ctx context.Context, openSource bool, r *control.FinishReport) error {
 	ctx, cancel := context.WithTimeout(ctx, cleanPatience)
 	defer cancel()
 	source, err := pg.Connect(ctx, d.cfg.Source, pg.WithName("finish"))
@@ -102,7 +196,13 @@ func (d *daemon) drop(ctx context.Context, tell, note func(string)) error {
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
-	if err := cleanSource(ctx, source, sr, d.id.target, true, tell); err != nil {
+	tell := func(object string) { r.Dropped = append(r.Dropped, object) }
+	if openSource || sr == nil {
+		err = cleanSource(ctx, source, sr, d.id.target, true, tell)
+	} else if err = closeSource(ctx, source, d.id.target.Slot, tell); err == nil {
+		r.Kept = append(r.Kept, keptClosed)
+	}
+	if err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
 	there, err := journal.Installed(ctx, target)
@@ -114,9 +214,7 @@ func (d *daemon) drop(ctx context.Context, tell, note func(string)) error {
 		if err != nil {
 			return fmt.Errorf("target: %w", err)
 		}
-		for _, n := range notes {
-			note(n)
-		}
+		r.Notes = append(r.Notes, notes...)
 		if err := dropOurs(ctx, target, "target", tell); err != nil {
 			return fmt.Errorf("target: %w", err)
 		}

@@ -39,6 +39,9 @@ type guard struct {
 	waiting []slot.Blocker // what the creation of the slot waits for
 }
 
+// figuresAge is how old what was seen of the source may be to count as that of now.
+const figuresAge = 5 * pollInterval
+
 func newGuard(cfg Config, log zerolog.Logger) *guard {
 	g := &guard{limit: copy.NewLimiter(cfg.MaxRate), log: log, asked: cfg.WALBudget}
 	g.figures.Safe = -1
@@ -198,7 +201,14 @@ func (g *guard) status(s *control.Status) {
 	r := &s.Replication
 	r.RetainedWALBytes, r.WALBudgetBytes, r.WALStatus, r.SafeWALBytes, r.XminAge = g.figures.Retained, g.wal(), g.figures.Status, g.figures.Safe, g.figures.XminAge
 	s.Copy.MaxRateBytes, s.Copy.Held = g.limit.Rate(), g.verdict.Level == slot.Paused
+	stale := time.Since(g.figures.At) > figuresAge
+	if stale {
+		r.RetainedWALBytes, r.WALStatus, r.SafeWALBytes, r.XminAge = control.Unknown, "", control.Unknown, control.Unknown
+	}
 	for _, x := range g.verdict.Reasons {
+		if stale {
+			break
+		}
 		if s.Active == string(cutover.SideTarget) {
 			break // nothing hangs on the slot any more
 		}

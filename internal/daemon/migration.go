@@ -15,6 +15,7 @@ import (
 	"crossfade/internal/journal"
 	"crossfade/internal/obs"
 	"crossfade/internal/pg"
+	"crossfade/replicate/apply"
 	"crossfade/replicate/copy"
 	"crossfade/replicate/slot"
 	"crossfade/replicate/snapshot"
@@ -319,6 +320,11 @@ func (m *migration) readPlan(ctx context.Context) error {
 		return err
 	}
 	defer closeNow(target)
+	routes, err := apply.LoadRoutes(ctx, target)
+	if err != nil {
+		return err
+	}
+	m.setRoutes(routes)
 	return m.loadPlan(ctx, target, nil)
 }
 

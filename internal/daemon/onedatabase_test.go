@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/internal/control"
 	"crossfade/internal/pg"
 	"crossfade/internal/pgcluster/pgtest"
 )
@@ -56,7 +57,7 @@ func TestNoCommandWritesUnderTwoNamesOfOneDatabase(t *testing.T) {
 			"clean":   func(ctx context.Context) error { return Clean(ctx, dsn, target, true, func(string) {}) },
 			"finish": func(ctx context.Context) error {
 				d := &daemon{cfg: Config{Source: dsn, Target: target}}
-				return d.drop(ctx, func(string) {}, func(string) {})
+				return d.drop(ctx, true, &control.FinishReport{})
 			},
 		} {
 			err := command(t.Context())

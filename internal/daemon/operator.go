@@ -47,18 +47,26 @@ const mostReasons = 5
 
 // refusedCutover tells why a cutover was not begun, each reason with its remedy.
 func refusedCutover(no *cutover.RefusedError) error {
-	e := &control.Error{Code: control.CodeRefused}
-	var details []string
+	all := make([]control.Blocker, 0, len(no.Obstacles))
 	for _, o := range no.Obstacles {
-		e.Blockers = append(e.Blockers, control.Blocker(o))
-		details = append(details, o.Detail)
+		all = append(all, control.Blocker(o))
+	}
+	return refusedFor("the cutover", all)
+}
+
+// refusedFor tells why something was not begun, each reason with its remedy.
+func refusedFor(what string, all []control.Blocker) error {
+	e := &control.Error{Code: control.CodeRefused, Blockers: all}
+	var details []string
+	for _, b := range all {
+		details = append(details, b.Detail)
 	}
 	if more := len(details) - mostReasons; more > 0 {
 		details = append(details[:mostReasons], fmt.Sprintf("and %d more", more))
 	}
-	e.Message, e.Remedy = "the cutover is refused: "+strings.Join(details, "; "), "each has a remedy of its own, which crossfade status tells too"
-	if len(no.Obstacles) == 1 {
-		e.Remedy = no.Obstacles[0].Remedy
+	e.Message, e.Remedy = what+" is refused: "+strings.Join(details, "; "), "each has a remedy of its own, which crossfade status tells too"
+	if len(all) == 1 {
+		e.Remedy = all[0].Remedy
 	}
 	return e
 }

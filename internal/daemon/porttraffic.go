@@ -15,6 +15,8 @@ import (
 type trafficPort struct {
 	proxy *proxy.Proxy
 	pin   func(ctx context.Context) error // reads the source's settings of every role again
+	// open is called before applications reach the target.
+	open func(ctx context.Context, epoch int64)
 }
 
 // Stage implements cutover.Traffic.
@@ -78,6 +80,9 @@ func waits(h proxy.Held) cutover.Waits {
 
 // Switch implements cutover.Traffic.
 func (t *trafficPort) Switch(ctx context.Context, epoch int64, to cutover.Side) (cutover.SwitchReport, error) {
+	if to == cutover.SideTarget {
+		t.open(ctx, epoch)
+	}
 	r, err := t.proxy.Switch(ctx, epoch, string(to))
 	return cutover.SwitchReport{ClientErrors: r.ClientErrors, Held: waits(r.Held)}, err
 }

@@ -3,17 +3,22 @@ package daemon
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"crossfade/cutover"
 	"crossfade/internal/control"
 	"crossfade/internal/journal"
+	"crossfade/replicate/apply"
 )
 
 // Status implements control.Daemon, from memory.
 func (d *daemon) Status(context.Context) (control.Status, error) {
 	c := d.coordinator.Status()
 	p := d.proxy.Status()
-	f, _ := d.stream.status()
+	f, ferr := d.stream.status()
+	d.mu.Lock()
+	failed := d.failed
+	d.mu.Unlock()
 	s := control.Status{
 		Phase: c.Phase, Active: string(c.Active), Epoch: c.Epoch, RunID: d.id.target.RunID, Version: d.cfg.Version,
 		Copy:     d.migration.copied(),
@@ -23,16 +28,17 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 		Verify: control.Verify{State: verifyState(c.Verification.State), TablesDone: c.Verification.TablesDone,
 			TablesTotal: c.Verification.TablesTotal, Differences: int64(c.Verification.Differences)},
 	}
-	s.Replication = control.Replication{LagBytes: f.LagBytes, LagMS: f.LagMS}
-	if f.AppliedLSN != 0 {
-		s.Replication.AppliedLSN = f.AppliedLSN.String()
-	}
+	s.Replication = replicationOf(f, ferr, failed, s.Active)
 	if s.Copy.TablesTotal == 0 && d.migration.reached(journal.PhaseCopied) {
 		s.Copy = d.migration.whole()
 	}
+	s.Verify.Waits, s.Verify.Tables = d.verify.waiting(), verifyTables(d.verify.unproved())
 	d.guard.status(&s)
 	still := d.standstill(s.Active == string(cutover.SideTarget))
 	if s.Active != string(cutover.SideTarget) {
+		if failed != nil {
+			s.Phase = control.PhaseStopped
+		}
 		d.watchlist.status(&s)
 		if c.Step.Code != "" && still == nil { // what stands still does not pass by waiting
 			s.Blockers = append(s.Blockers, control.Blocker(c.Step))
@@ -43,13 +49,49 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 	} else if still != nil {
 		s.Blockers = append(s.Blockers, *still)
 	}
-	if s.Active == "target" && !d.migration.reached(journal.PhaseFinished) {
-		s.Blockers = append(s.Blockers, d.left.blockers()...) // of finish
+	if s.Phase == "on_target" {
+		s.Blockers = append(s.Blockers, d.finishBlockers(c, nil)...)
 	}
 	if c.Alarm != "" {
 		s.Blockers = append(s.Blockers, control.Blocker{Code: "alarm", Detail: c.Alarm, Remedy: "find who wrote to the source behind the fence"})
 	}
 	return s, nil
+}
+
+// replicationOf puts the stream's position into the faces' words. What it was when a side
+// was lost, or when the stream ended, is not what it is.
+func replicationOf(f apply.Status, ferr, failed error, active string) control.Replication {
+	r := control.Replication{State: "running", LagBytes: f.LagBytes, LagMS: f.LagMS}
+	if f.AppliedLSN != 0 {
+		r.AppliedLSN = f.AppliedLSN.String()
+	}
+	switch {
+	case active == string(cutover.SideTarget):
+		r.State = "ended"
+	case failed != nil || ferr != nil && !errors.Is(ferr, errNotFollowing):
+		r.State = "stopped"
+	case ferr != nil:
+		r.State = "none"
+	case !f.SourceConnected:
+		r.State = "source_away"
+	case !f.TargetConnected:
+		r.State = "target_away"
+	default:
+		return r
+	}
+	r.LagBytes, r.LagMS = control.Unknown, control.Unknown
+	if r.State != "source_away" {
+		r.AppliedLSN = ""
+	}
+	return r
+}
+
+func verifyTables(proofs []journal.Proof) []control.VerifyTable {
+	var out []control.VerifyTable
+	for _, p := range proofs {
+		out = append(out, control.VerifyTable{Table: p.Table.Display(), Verdict: strings.ReplaceAll(p.Verdict, " ", "_"), Reason: p.Reason, Keys: p.Keys})
+	}
+	return out
 }
 
 // verifyState puts the cutover's word into the faces'.

@@ -43,6 +43,16 @@ $fence$;
 // keyDigest is the digest of a text, whose two parentheses are still to be closed.
 const keyDigest = `pg_catalog.sha256(pg_catalog.convert_to(`
 
+// ClosedFence lets nobody write. It is what is left of a source whose migration has been
+// finished, and needs nothing but its schema.
+const ClosedFence = fenceHead + `	RAISE EXCEPTION USING
+		ERRCODE = '25006',
+		MESSAGE = pg_catalog.format('table %I.%I takes no writes: this database was moved by Crossfade', TG_TABLE_SCHEMA, TG_TABLE_NAME),
+		HINT = 'Write to the database that it was moved to. "crossfade clean --force" opens this one.';
+END
+$fence$;
+`
+
 // fenceRights keeps others from making triggers of the function.
 const fenceRights = `
 REVOKE ALL ON FUNCTION crossfade.fence() FROM PUBLIC;
@@ -213,7 +223,20 @@ CREATE TABLE crossfade.decision (
 	epoch bigint PRIMARY KEY,
 	decision text NOT NULL CHECK (decision IN ('commit', 'abort')),
 	nonce text NOT NULL DEFAULT '',
+	seen text NOT NULL DEFAULT (pg_catalog.txid_current_snapshot()::pg_catalog.text),
 	decided_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE TABLE crossfade.proof (
+	epoch bigint NOT NULL,
+	nsp text NOT NULL,
+	rel text NOT NULL,
+	verdict text NOT NULL,
+	reason text NOT NULL DEFAULT '',
+	source_rows bigint NOT NULL DEFAULT 0,
+	target_rows bigint NOT NULL DEFAULT 0,
+	keys text[] NOT NULL DEFAULT '{}',
+	found_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	PRIMARY KEY (epoch, nsp, rel)
 );
 CREATE TABLE crossfade.item (
 	id integer PRIMARY KEY,

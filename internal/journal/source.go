@@ -185,6 +185,27 @@ func Uninstall(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
+// KeepClosed leaves of the schema crossfade on the source what keeps its tables closed
+// when the migration has been finished: the fence, and the run's row, which says why. It
+// reports whether that was to be done.
+func KeepClosed(ctx context.Context, conn *pgx.Conn) (done bool, err error) {
+	if err := conn.QueryRow(ctx, `SELECT pg_catalog.to_regclass('crossfade.backend') IS NOT NULL`).Scan(&done); err != nil {
+		return false, fmt.Errorf("look for schema crossfade: %w", err)
+	}
+	if !done {
+		return false, nil
+	}
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		_, err := tx.Conn().PgConn().Exec(ctx, ClosedFence+`DROP TABLE crossfade.backend; DROP TABLE crossfade.marker;
+			COMMENT ON SCHEMA crossfade IS 'This database was moved by Crossfade and takes no writes any more. "crossfade clean --force" opens it and removes this schema.'`).ReadAll()
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("keep the source closed: %w", err)
+	}
+	return true, nil
+}
+
 // Tables lists the relations of the database that a fence covers: plain and
 // partitioned tables of the application, in the order in which locks are taken.
 func Tables(ctx context.Context, conn *pgx.Conn) ([]pg.Name, error) {

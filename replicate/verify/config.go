@@ -49,7 +49,12 @@ type Config struct {
 	Sample      int           // differing keys named per table; DefaultSample if 0
 	LockTimeout time.Duration // DefaultLockTimeout if 0
 	Patience    time.Duration // DefaultPatience if 0
-	Log         zerolog.Logger
+	// Since, if set, says that the sides were equal earlier, when the target saw this, and
+	// that the target has been written since: see the package comment.
+	Since *pg.Snapshot
+	// Settled, if set, is told of each table as soon as it is judged, by several goroutines.
+	Settled func(Result)
+	Log     zerolog.Logger
 }
 
 // Validate fills defaults in and refuses what contradicts itself.

@@ -16,6 +16,12 @@
 //   - A table is "different" only if both snapshots still read the files that
 //     they saw when they were taken. A table that was truncated, rewritten or
 //     dropped since, on either side, reads as empty and is "not provable".
+//   - Snapshots that were lost, with the process that held them or with their server, are
+//     taken once more (Config.Since): the source still has what it had, and of the
+//     target it is known what it saw when both were equal. Every row of the target
+//     that nobody wrote since must be in the source as it is. A table of which all rows of the
+//     source are found so is equal; where some were changed or deleted since, what
+//     they were cannot be read any more, and the table is "not provable".
 //   - Rows are compared as text, made by both servers under the same settings,
 //     which Run sets itself. Floating-point columns are compared by their bytes
 //     where a server is older than PostgreSQL 12, whose text rounds them.

@@ -28,7 +28,7 @@ type Result struct {
 // Difference is one key whose rows differ.
 type Difference struct {
 	Key  string // the key's columns as a row value, such as (1,eu); for a table without key its place, such as ctid (0,5)
-	Kind string // "missing", "extra", "changed" or "repeated", seen from the side that should be equal
+	Kind string // "missing", "extra", "changed" or "repeated", seen from the side that should be equal; "gone" where it may have been deleted since
 }
 
 // String names the difference in words.

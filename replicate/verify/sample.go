@@ -32,30 +32,18 @@ type bucket struct {
 // the hash of the key, and fetches keys and row hashes of some buckets that
 // differ. It returns none when the table was rewritten meanwhile.
 func (w *worker) sample(ctx context.Context, c *comparison) ([]Difference, error) {
-	sides := [2]*side{}
-	sides[w.at], sides[1-w.at] = w.side, w.other
-	n := min(max((c.sides[0].rows+c.sides[1].rows)/2/bucketRows, 1), maxBuckets)
-	var tables [2]map[int64]bucket
-	for at, s := range sides {
-		provable := false
-		err := w.persist(ctx, func() (err error) {
-			conn, err := w.connAt(ctx, at)
-			if err == nil {
-				tables[at], provable, err = s.allBuckets(ctx, conn, c.table, c.seen[at], n)
-			}
-			return err
-		})
-		if err != nil || !provable {
-			return nil, err
-		}
+	n, tables, err := w.bothBuckets(ctx, c)
+	if err != nil || tables[0] == nil || tables[1] == nil {
+		return nil, err
 	}
 	differing := differingBuckets(tables[0], tables[1])
+	differing = differing[:min(len(differing), fetchBuckets)]
 	var rows [2]map[string][]string
-	for at, s := range sides {
+	for at, s := range w.sides() {
 		err := w.persist(ctx, func() (err error) {
 			conn, err := w.connAt(ctx, at)
 			if err == nil {
-				rows[at], err = s.fetchAll(ctx, conn, c.table, c.seen[at], n, differing)
+				rows[at], err = s.fetchAll(ctx, conn, c.table, c.seen[at], fetching{n: n, which: differing, few: true})
 			}
 			return err
 		})
@@ -64,6 +52,30 @@ func (w *worker) sample(ctx context.Context, c *comparison) ([]Difference, error
 		}
 	}
 	return compareKeys(rows[0], rows[1], w.v.cfg.Sample), nil
+}
+
+// sides are both, the source first.
+func (w *worker) sides() (both [2]*side) {
+	both[w.at], both[1-w.at] = w.side, w.other
+	return both
+}
+
+// bothBuckets cuts both sides into n buckets. A side that was rewritten meanwhile has none.
+func (w *worker) bothBuckets(ctx context.Context, c *comparison) (n int64, tables [2]map[int64]bucket, err error) {
+	n = min(max((c.sides[0].rows+c.sides[1].rows)/2/bucketRows, 1), maxBuckets)
+	for at, s := range w.sides() {
+		err := w.persist(ctx, func() (err error) {
+			conn, err := w.connAt(ctx, at)
+			if err == nil {
+				tables[at], _, err = s.allBuckets(ctx, conn, c.table, c.seen[at], n)
+			}
+			return err
+		})
+		if err != nil || tables[at] == nil {
+			return n, tables, err
+		}
+	}
+	return n, tables, nil
 }
 
 // connAt returns the worker's session at a side, opening the second one.
@@ -94,7 +106,8 @@ func (s *side) bucketOf(t Table, r relation, n int64) string {
 	return fmt.Sprintf("(%s OPERATOR(pg_catalog.&) %d) OPERATOR(pg_catalog.%%) %d", hash(s.key(t, r)), int64(1)<<62-1, n)
 }
 
-// allBuckets adds up the buckets of the table's files.
+// allBuckets adds up the buckets of the table's files: of the target's rows those that
+// were not written since.
 func (s *side) allBuckets(ctx context.Context, conn *pgx.Conn, t Table, files []relation, n int64) (map[int64]bucket, bool, error) {
 	all := map[int64]bucket{}
 	for _, r := range files {
@@ -120,8 +133,8 @@ func (s *side) allBuckets(ctx context.Context, conn *pgx.Conn, t Table, files []
 
 func (s *side) buckets(ctx context.Context, conn *pgx.Conn, t Table, r relation, n int64) (map[int64]bucket, bool, error) {
 	found := map[int64]bucket{}
-	sql := fmt.Sprintf("SELECT %s, pg_catalog.count(*), %s FROM ONLY %s GROUP BY 1",
-		s.bucketOf(t, r, n), written("pg_catalog.sum("+hash(s.row(t.Columns, r))+")"), r.name)
+	sql := fmt.Sprintf("SELECT %s, pg_catalog.count(*), %s FROM ONLY %s WHERE %s GROUP BY 1",
+		s.bucketOf(t, r, n), written("pg_catalog.sum("+hash(s.row(t.Columns, r))+")"), r.name, s.unwritten())
 	provable, err := s.read(ctx, conn, r, func(row pgx.Rows) error {
 		var at int64
 		var b bucket
@@ -147,14 +160,23 @@ func differingBuckets(from, to map[int64]bucket) []int64 {
 		}
 	}
 	slices.Sort(differing)
-	return differing[:min(len(differing), fetchBuckets)]
+	return differing
+}
+
+// fetching says which rows are fetched.
+type fetching struct {
+	n     int64   // into how many buckets the table is cut
+	which []int64 // buckets
+	few   bool    // at most fetchRows
+	// keep has the keys whose rows are wanted, nil for all.
+	keep map[string][]string
 }
 
 // fetchAll is fetch of all the table's files.
-func (s *side) fetchAll(ctx context.Context, conn *pgx.Conn, t Table, files []relation, n int64, which []int64) (map[string][]string, error) {
+func (s *side) fetchAll(ctx context.Context, conn *pgx.Conn, t Table, files []relation, f fetching) (map[string][]string, error) {
 	all := map[string][]string{}
 	for _, r := range files {
-		found, err := s.fetch(ctx, conn, t, r, n, which)
+		found, err := s.fetch(ctx, conn, t, r, f)
 		if err != nil || found == nil {
 			return nil, err
 		}
@@ -168,22 +190,27 @@ func (s *side) fetchAll(ctx context.Context, conn *pgx.Conn, t Table, files []re
 
 // fetch returns, per key of the buckets, the hashes of its rows, ordered. For a
 // table without a key the place of the row is put behind its hash.
-func (s *side) fetch(ctx context.Context, conn *pgx.Conn, t Table, r relation, n int64, which []int64) (map[string][]string, error) {
+func (s *side) fetch(ctx context.Context, conn *pgx.Conn, t Table, r relation, f fetching) (map[string][]string, error) {
 	found := map[string][]string{}
 	place := "''"
 	if len(t.Key) == 0 {
 		place = "pg_catalog.format(' at the " + s.name + ": ctid %s', ctid)"
 	}
-	sql := fmt.Sprintf("SELECT %s, %s, %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.int8[]) ORDER BY 1, 2 LIMIT %d",
-		s.key(t, r), written(hash(s.row(t.Columns, r))), place, r.name, s.bucketOf(t, r, n), fetchRows)
+	sql := fmt.Sprintf("SELECT %s, %s, %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.int8[]) AND %s ORDER BY 1, 2",
+		s.key(t, r), written(hash(s.row(t.Columns, r))), place, r.name, s.bucketOf(t, r, f.n), s.unwritten())
+	if f.few {
+		sql += fmt.Sprintf(" LIMIT %d", fetchRows)
+	}
 	provable, err := s.read(ctx, conn, r, func(row pgx.Rows) error {
 		var key, sum, at string
 		if err := row.Scan(&key, &sum, &at); err != nil {
 			return err
 		}
-		found[key] = append(found[key], sum+at)
+		if f.keep == nil || len(f.keep[key]) > 0 {
+			found[key] = append(found[key], sum+at)
+		}
 		return nil
-	}, sql, which)
+	}, sql, f.which)
 	if err == nil && !provable {
 		found = nil
 	}

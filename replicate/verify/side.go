@@ -21,6 +21,8 @@ type side struct {
 	lock    time.Duration
 	bytes   bool // floats by their bytes: one of the servers is old
 	ranges  bool
+	since   *pg.Snapshot // of the target: what it saw when the sides were equal, nil for what the holder sees
+	later   bool         // what was written after since, instead of what was not
 }
 
 // open opens a reading session.

@@ -1,9 +1,11 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/big"
+	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -73,6 +75,16 @@ type comparison struct {
 	left int        // parts of both sides that are not read
 }
 
+// blocks is the size of the table on both sides.
+func (c *comparison) blocks() (n int64) {
+	for _, files := range c.seen {
+		for _, r := range files {
+			n += r.blocks
+		}
+	}
+	return n
+}
+
 // tally adds up what the parts of one side said.
 type tally struct {
 	rows       int64
@@ -90,7 +102,7 @@ type part struct {
 func (v *Verifier) run(ctx context.Context, f *Frozen) (Report, error) {
 	sides := [2]*side{
 		{name: "source", holder: f.From, connect: f.connectFrom, lock: v.cfg.LockTimeout},
-		{name: "target", holder: f.To, connect: f.connectTo, lock: v.cfg.LockTimeout},
+		{name: "target", holder: f.To, connect: f.connectTo, lock: v.cfg.LockTimeout, since: v.cfg.Since},
 	}
 	work, err := v.plan(ctx, sides)
 	if err != nil {
@@ -160,7 +172,8 @@ func (v *Verifier) read(ctx context.Context, sides [2]*side, work []*comparison)
 	serve, stop := context.WithCancel(ctx)
 	defer stop()
 	var queues [2][]part
-	for _, c := range work {
+	// The small ones first: what is known of them soon is lost no more.
+	for _, c := range slices.SortedStableFunc(slices.Values(work), func(a, b *comparison) int { return cmp.Compare(a.blocks(), b.blocks()) }) {
 		if !v.settleUnread(c) {
 			for at, s := range sides {
 				p := v.parts(s, c, c.seen[at])
@@ -207,7 +220,11 @@ func (v *Verifier) settleUnread(c *comparison) bool {
 			if c.table.Leaves != nil {
 				what = "partition " + name.Display()
 			}
-			v.settle(c, Different, what+" does not exist at the "+missing)
+			verdict, reason := Different, what+" does not exist at the "+missing
+			if v.cfg.Since != nil { // it did when the sides were equal
+				verdict, reason = NotProvable, reason+" any more"
+			}
+			v.settle(c, verdict, reason)
 			return true
 		}
 	}
@@ -226,6 +243,9 @@ func (v *Verifier) settle(c *comparison, verdict Verdict, reason string) {
 			s.NotProvable++
 		}
 	})
+	if v.cfg.Settled != nil {
+		v.cfg.Settled(c.result)
+	}
 	if verdict != Equal {
 		v.cfg.Log.Warn().Str("table", c.table.Name.Display()).Str("verdict", string(verdict)).Msg(reason)
 	}
@@ -340,6 +360,8 @@ func (w *worker) judge(ctx context.Context, c *comparison) error {
 		w.v.settle(c, NotProvable, "the table was truncated, rewritten or dropped at the "+at+" since the snapshot")
 	case from.rows == to.rows && from.hash.Cmp(&to.hash) == 0:
 		w.v.settle(c, Equal, "")
+	case w.v.cfg.Since != nil:
+		return w.judgeSince(ctx, c)
 	default:
 		reason := fmt.Sprintf("%d rows at the source, %d at the target", from.rows, to.rows)
 		if from.rows == to.rows {
