@@ -72,7 +72,7 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, onCopy func(contro
 		return usage(err)
 	}
 	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), stream: newFollowing(), cover: &coverage{}, members: &members{lockTimeout: cfg.SourceLockTimeout, log: log}, guard: newGuard(cfg, log),
-		left: &completion{log: log.With().Str(obs.KeyComponent, "completion").Logger()}}
+		left: &completion{log: obs.Component(log, "completion")}}
 	var err error
 	if d.users, err = loadUsers(cfg, log); err != nil {
 		return err
