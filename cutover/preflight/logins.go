@@ -25,6 +25,8 @@ type Logins struct {
 	LetsIn func(role string) bool
 	// Enters tells whether it is known how a role of the source logs in to the target.
 	Enters func(role string) bool
+	// Full tells what the target said when it had no session for a role, "" where it had.
+	Full func(role string) string
 }
 
 // NoLogin stands in Mapped for a role that is not to log in at the target.
@@ -85,7 +87,10 @@ func CompareLogins(ctx context.Context, source, target *pgx.Conn, l Logins, plat
 	if err != nil {
 		return nil, err
 	}
-	self, err := one[struct{ May bool }](ctx, target, "rights of the role", `SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user`)
+	self, err := one[struct {
+		May      bool
+		Database string
+	}](ctx, target, "rights of the role", `SELECT rolsuper OR rolcreaterole, current_database()::text FROM pg_roles WHERE rolname = current_user`)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +98,7 @@ func CompareLogins(ctx context.Context, source, target *pgx.Conn, l Logins, plat
 	if err != nil {
 		return nil, err
 	}
-	c := &comparison{l: l, here: here, there: there, mayMake: self.May, guarded: guarded.Tables, platform: platform, mover: mover.Name}
+	c := &comparison{l: l, here: here, there: there, mayMake: self.May, database: self.Database, guarded: guarded.Tables, platform: platform, mover: mover.Name}
 	var missing []string
 	for _, name := range sorted(here) {
 		r := here[name]
@@ -136,7 +141,8 @@ type comparison struct {
 	l           Logins
 	here, there map[string]login
 	mayMake     bool
-	guarded     int // tables with row security
+	database    string // of the target
+	guarded     int    // tables with row security
 	platform    func(string) bool
 	mover       string // the role of --source, which is given REPLICATION for the migration
 	found       []Finding
@@ -201,6 +207,9 @@ func (c *comparison) compare(r login) (missing bool) {
 			Detail: fmt.Sprintf("logs in to the source, and the password of role %s of the target is not known: behind the switch it would be refused", to),
 			Remedy: "write it into the users file (--users), behind ALTER ROLE " + pg.QuoteIdent(to) + " PASSWORD if nobody knows it; or --map-role " + r.Name + "=" + NoLogin + " if it is not to log in there; or DROP ROLE " + pg.QuoteIdent(to) + " on the target, so that crossfade run makes it"})
 	}
+	if f, full := c.full(r, t); full && lets {
+		c.add(f)
+	}
 	if to == c.l.TargetRole {
 		c.add(Finding{Code: "login_is_target_role", Severity: Warning, Object: r.Name,
 			Detail: "is the role of --target by --map-role: the application can read and drop what Crossfade keeps on the target",
@@ -208,6 +217,28 @@ func (c *comparison) compare(r login) (missing bool) {
 	}
 	c.rights(r, t, lets)
 	return false
+}
+
+// full names a role that the target had no session for, unless another limit than the source's refuses
+// anyhow, or the source lets it have none either.
+func (c *comparison) full(r, t login) (f Finding, full bool) {
+	if c.l.Full == nil || r.Limit == 0 || r.Limit != t.Limit && !t.Super && !slices.Contains(c.l.Accepted, r.Name) {
+		return f, false
+	}
+	said := c.l.Full(r.Name)
+	remedy := "end sessions on the target, or raise its max_connections"
+	switch {
+	case said == "":
+		return f, false
+	case strings.Contains(said, "for database"):
+		remedy = "ALTER DATABASE " + pg.QuoteIdent(c.database) + " CONNECTION LIMIT -1 on the target, or end sessions there"
+	case strings.Contains(said, "for role") && t.Limit == 0:
+		remedy = fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d on the target", pg.QuoteIdent(t.Name), r.Limit)
+	case strings.Contains(said, "for role"):
+		remedy = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = " + pg.QuoteLiteral(t.Name) + " on the target, which ends the sessions that the role has there beside the proxy"
+	}
+	return Finding{Code: "login_full", Severity: Blocker, Object: r.Name,
+		Detail: fmt.Sprintf("logs in to the source, and the target had no session left for role %s: %s", t.Name, said), Remedy: remedy}, true
 }
 
 func (c *comparison) superuser(r login) Finding {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
@@ -38,6 +39,7 @@ type logins struct {
 
 	turn     sync.Mutex      // one makes roles
 	admitted map[string]bool // of others, by this start; under turn
+	rest     time.Duration   // before a password that was refused is tried once more
 
 	mu    sync.Mutex
 	made  map[string]string // passwords of the roles that the run has made, by name
@@ -49,14 +51,19 @@ type logins struct {
 type trial struct {
 	password string
 	entered  bool
+	full     string    // what the target says that has no session for the role: nothing is known of the password then
+	at       time.Time // when it was refused
 }
+
+// trialRest is how long a refused password rests. The target counts and logs what it refuses.
+const trialRest = time.Minute
 
 func newLogins(cfg Config, log zerolog.Logger) (*logins, error) {
 	key, err := journal.NewPasswordKey(targetSecret(cfg.Target))
 	if err != nil {
 		return nil, err
 	}
-	return &logins{cfg: cfg, log: log, key: key, made: map[string]string{}, tried: map[string]trial{}, admitted: map[string]bool{}}, nil
+	return &logins{cfg: cfg, log: log, key: key, made: map[string]string{}, tried: map[string]trial{}, admitted: map[string]bool{}, rest: trialRest}, nil
 }
 
 // targetSecret is what only who logs in as the target's role has: its password, or the private
@@ -167,7 +174,8 @@ func (l *logins) tryThere(ctx context.Context, source, target *pgx.Conn) error {
 }
 
 // try logs in to the target as roles that were there before, with the passwords that they
-// have on the source, where these are known: each password once.
+// have on the source, where these are known: each password until it is accepted, one that was
+// refused once a minute. A role that the target has no session for keeps nobody from going on.
 func (l *logins) try(ctx context.Context, roles schema.Roles, there []string) error {
 	stands := slices.Collect(maps.Values(l.cfg.MapRole)) // for another one
 	for _, r := range roles.Roles {
@@ -175,18 +183,22 @@ func (l *logins) try(ctx context.Context, roles schema.Roles, there []string) er
 		l.mu.Lock()
 		before := l.tried[r.Name]
 		l.mu.Unlock()
-		if !r.Login || !known || password == before.password || l.isMade(r.Name) || !slices.Contains(there, r.Name) || r.Name == l.cfg.Target.User() ||
+		if !r.Login || !known || password == before.password && (before.entered || before.full == "" && time.Since(before.at) < l.rest) || l.isMade(r.Name) || !slices.Contains(there, r.Name) || r.Name == l.cfg.Target.User() ||
 			l.cfg.MapRole[r.Name] != "" && !slices.Contains(stands, r.Name) {
 			continue
 		}
 		conn, err := pg.Connect(ctx, l.cfg.Target.WithUser(r.Name, password), pg.WithName("logins"))
-		if err == nil {
+		now := trial{password: password, entered: err == nil, at: time.Now()}
+		switch {
+		case err == nil:
 			closeNow(conn)
-		} else if pg.ConnectionLost(err) || ctx.Err() != nil {
+		case pg.TooManyConnections(err):
+			now.full = refusalOf(err)
+		case pg.ConnectionLost(err) || ctx.Err() != nil:
 			return err
 		}
 		l.mu.Lock()
-		l.tried[r.Name] = trial{password, err == nil}
+		l.tried[r.Name] = now
 		l.mu.Unlock()
 	}
 	return nil
@@ -274,12 +286,19 @@ func (l *logins) credentials(role string) (password string, ok bool) {
 	}
 	t, tried := l.tried[role]
 	switch {
-	case !known || tried && t.password == plain:
+	case !known || tried && t.password == plain && t.full == "":
 		return t.password, t.entered
 	case role == l.cfg.Target.User():
 		return "", false // by the operator's word alone
 	}
 	return plain, true
+}
+
+// full returns what the target said when it had no session for a role, "" where it had one.
+func (l *logins) full(role string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.tried[role].full
 }
 
 // isMade reports whether the run has made a role of the target.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
@@ -189,6 +190,79 @@ func TestRolesThatWereThereAreLoggedInAfterARestart(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, conn.Close(ctx))
 	}
+	require.NoError(t, dropLogins(ctx, l.journal, func(string) {}))
+}
+
+// A role whose sessions are all taken on the target, or that is kept off it until the switch, ends neither check
+// nor run: it is named, and no longer once the remedy was typed.
+func TestARoleThatTheTargetHasNoSessionForIsNamed(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	l := newLoginLodge(t)
+	off, busy, app := l.app(t, "off", "LOGIN PASSWORD 'pw'"), l.app(t, "busy", "LOGIN PASSWORD 'pw' CONNECTION LIMIT 1"), l.app(t, "app", "LOGIN PASSWORD 'pw'")
+	l.standing(t, off, "LOGIN PASSWORD 'pw' CONNECTION LIMIT 0")
+	l.standing(t, busy, "LOGIN PASSWORD 'pw' CONNECTION LIMIT 1")
+	l.standing(t, app, "LOGIN PASSWORD 'pw'")
+	_ = pgtest.Conn(t, l.target.WithUser(busy, "pw"))
+	admin := pgtest.Conn(t, neontest.Shared(t).AdminDSN(l.target.Database()))
+	file := usersFile(t, "%s pw\n%s pw\n%s pw\n", off, busy, app)
+	u := l.users(t, file, zerolog.Nop())
+	told := func(role string) []notice {
+		all, err := u.ask(ctx, l.super, l.journal)
+		require.NoError(t, err)
+		return slices.DeleteFunc(all, func(n notice) bool { return n.warns || !strings.HasPrefix(n.Detail, "role "+role+" ") })
+	}
+	checked, err := surveyed(ctx, l.super, l.journal, u.cfg)
+	require.NoError(t, err, "check goes on")
+	require.NotEmpty(t, checked.logins.full(busy))
+	limited := fmt.Sprintf("ALTER DATABASE %s CONNECTION LIMIT ", pg.QuoteIdent(l.target.Database()))
+	for _, x := range []struct{ role, code, says, before, remedy string }{
+		{off, "login_limit", "the target 0", "", "ALTER ROLE " + pg.QuoteIdent(off) + " CONNECTION LIMIT -1"},
+		{busy, "login_full", "too many connections for role", "", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '" + busy + "'"},
+		{app, "login_full", "too many connections for database", limited + "1", limited + "-1"},
+	} {
+		if x.before != "" {
+			pgtest.Exec(t, admin, x.before)
+			again := l.users(t, file, zerolog.Nop()) // which has not logged it in yet
+			u = again
+		}
+		found := told(x.role)
+		require.Len(t, found, 1, "%v", found)
+		require.Equal(t, x.code, found[0].Code)
+		require.Contains(t, found[0].Detail, x.says)
+		remedy, _, _ := strings.Cut(found[0].Remedy, " on the target")
+		require.Equal(t, x.remedy, remedy)
+		pgtest.Exec(t, admin, remedy)
+		require.Eventually(t, func() bool { return len(told(x.role)) == 0 }, 20*time.Second, 50*time.Millisecond, "typed as printed, the remedy removes it: %s", x.role)
+		name, password, ok := u.targetCredentials(x.role)
+		require.True(t, ok)
+		require.Equal(t, []string{x.role, "pw"}, []string{name, password})
+	}
+	require.NoError(t, dropLogins(ctx, l.journal, func(string) {}))
+}
+
+// A password that the target refused is tried again: the remedy may be to give the role that very one.
+func TestARefusedPasswordIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	l := newLoginLodge(t)
+	app := l.app(t, "app", "LOGIN PASSWORD 'pw-of-more-than-60-bits-1'")
+	l.standing(t, app, "LOGIN PASSWORD 'another-of-more-than-60-bits-1'")
+	u := l.users(t, usersFile(t, "%s pw-of-more-than-60-bits-1\n", app), zerolog.Nop())
+	u.logins.rest = 0
+	codes := func() (out []string) {
+		all, err := u.ask(ctx, l.super, l.journal)
+		require.NoError(t, err)
+		for _, n := range all {
+			if strings.HasPrefix(n.Detail, "role "+app+" ") && !n.warns {
+				out = append(out, n.Code)
+			}
+		}
+		return out
+	}
+	require.Equal(t, []string{"login_unknown"}, codes())
+	pgtest.Exec(t, pgtest.Conn(t, neontest.Shared(t).AdminDSN("postgres")), "ALTER ROLE "+app+" PASSWORD 'pw-of-more-than-60-bits-1'")
+	require.Empty(t, codes())
 	require.NoError(t, dropLogins(ctx, l.journal, func(string) {}))
 }
 

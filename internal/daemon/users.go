@@ -243,7 +243,8 @@ func (u *users) survey() preflight.Logins {
 		Enters: func(role string) bool {
 			_, _, ok := u.targetCredentials(role)
 			return ok
-		}}
+		},
+		Full: u.logins.full}
 }
 
 // endpoints are the two sides as the proxy dials them.

@@ -76,6 +76,16 @@ func IsCode(err error, codes ...string) bool {
 // on a disk or in a project, or a right that is missing.
 func Mendable(err error) bool { return IsCode(err, CodeDiskFull, CodeInsufficientPrivilege) }
 
+// TooManyConnections reports whether err says that there is no session left for the role, in the
+// database or on the server, also in the words of Neon's proxy.
+func TooManyConnections(err error) bool {
+	var pe *pgconn.PgError
+	if !errors.As(err, &pe) {
+		return false
+	}
+	return pe.Code == CodeTooManyConnections || pe.Code == CodeInternal && ComputeMeant(pe.Message) == CodeTooManyConnections
+}
+
 // ConnectionLost reports whether err says that the connection is gone or the
 // server is going away, so that a new connection is worth a try. What became of
 // a transaction whose COMMIT was on its way is unknown then. Neon's proxy says it in
