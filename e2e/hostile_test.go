@@ -260,6 +260,9 @@ func TestTroubleWithinARun(t *testing.T) {
 			}
 			b := p.awaitBlocker(code)
 			oneLine(t, b.Detail+"; "+b.Remedy, x.says...)
+			for _, other := range p.await("it tells", func(control.Status) bool { return true }).Blockers {
+				require.NotEqual(t, "not_ready", other.Code, "waiting does not end it: %s", other.Remedy)
+			}
 			app := application(t, p, "0")
 			pgtest.Exec(t, app, "INSERT INTO public.big VALUES (0, 'while it stands')")
 			if !x.waits {

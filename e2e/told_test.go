@@ -59,6 +59,33 @@ func TestADatabaseThatIsDownIsNamed(t *testing.T) {
 	require.Equal(t, 0, p.stop())
 }
 
+// TestACutoverWhileTheStreamLagsSaysSo keeps the stream from applying.
+func TestACutoverWhileTheStreamLagsSaysSo(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("the cutover waits for the stream to catch up")
+	}
+	s := newSides(t)
+	p := following(t, s)
+	stranger := adminOf(t, s.targetCluster, s.target.Database())
+	pgtest.Exec(t, stranger, "BEGIN; LOCK TABLE public.kept IN EXCLUSIVE MODE")
+	pgtest.Exec(t, pgtest.Conn(t, s.source), "INSERT INTO public.kept VALUES (2, 'late')")
+	p.await("the stream lags", func(st control.Status) bool { return st.Replication.LagMS > 5000 })
+	for outcome, args := range map[string][]string{control.OutcomePlanned: {"cutover", "--dry-run", "--json"}, control.OutcomeAborted: {"cutover", "--attempts=1", "--json"}} {
+		r, code := readJSON[control.CutoverReport](t, p, args...)
+		require.Equal(t, 1, code)
+		require.Equal(t, outcome, r.Outcome)
+		require.Regexp(t, "the stream is .* behind, at most ", r.Reason)
+		require.NotContains(t, r.Reason, "lane")
+		for _, a := range r.Attempts {
+			require.Nil(t, a.ClosedAt)
+		}
+	}
+	pgtest.Exec(t, stranger, "COMMIT")
+	p.awaitFollowing()
+	require.Equal(t, 0, p.stop())
+}
+
 // TestADryRunTellsWhatTheCutoverWouldMeet has a session that cannot be moved, and transactions through the proxy and past it.
 func TestADryRunTellsWhatTheCutoverWouldMeet(t *testing.T) {
 	t.Parallel()

@@ -35,6 +35,14 @@ type operation struct {
 	}
 }
 
+// remedy is for whoever asks for another one.
+func (o *operation) remedy() string {
+	if o.cancel != nil {
+		return "wait for its end, which crossfade status shows, or take it back with crossfade cutover --cancel"
+	}
+	return "wait for its end: crossfade status shows it"
+}
+
 // show adds a step. It does not block.
 func (o *operation) show(e Event) {
 	o.steps.Lock()
@@ -62,7 +70,7 @@ func (o *operations) start(name string, withdrawable bool, f func(context.Contex
 	if r := o.mu.running; r != nil {
 		return nil, &Error{Code: CodeBusy,
 			Message: fmt.Sprintf("a %s is running since %s", r.Name, r.Started.UTC().Format(time.RFC3339)),
-			Remedy:  "wait for its end: crossfade status shows it"}
+			Remedy:  r.remedy()}
 	}
 	op := &operation{Operation: Operation{Name: name, Started: time.Now()}, done: make(chan struct{})}
 	op.steps.more = make(chan struct{})

@@ -14,12 +14,15 @@ import (
 )
 
 // fingerprint reads a side's schema in the cutover's terms. What a server
-// prints of an expression counts only where both sides are of one major version.
-func fingerprint(ctx context.Context, l *link, majors [2]int) (cutover.Fingerprint, error) {
+// prints of an expression counts only where both sides are of one major version. Who holds
+// a lock against it is looked for through watch.
+func fingerprint(ctx context.Context, l, watch *link, majors [2]int) (cutover.Fingerprint, error) {
 	var taken schema.Fingerprint
 	err := l.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		taken, err = schema.TakeFingerprint(ctx, conn, schema.FingerprintOptions{Deferred: true})
-		return err
+		return l.looked(ctx, watch, func() (err error) {
+			taken, err = schema.TakeFingerprint(ctx, conn, schema.FingerprintOptions{Deferred: true})
+			return err
+		})
 	})
 	if err != nil {
 		return cutover.Fingerprint{}, portError(err, false)

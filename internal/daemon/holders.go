@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,7 +31,7 @@ type process struct {
 }
 
 // processColumns are those of process, of a row of pg_stat_activity.
-const processColumns = `%[1]s.pid, coalesce(%[1]s.backend_type, ''), coalesce(%[1]s.usename, ''), coalesce(%[1]s.application_name, ''), coalesce(%[1]s.client_addr::text, 'local'),
+const processColumns = `%[1]s.pid, coalesce(%[1]s.backend_type, ''), coalesce(%[1]s.usename, ''), coalesce(%[1]s.application_name, ''), coalesce(pg_catalog.host(%[1]s.client_addr), 'local'),
 	coalesce(%[1]s.state, ''), coalesce(%[1]s.query, ''), coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - %[1]s.xact_start)::float8, -1)`
 
 func (p *process) fields() []any {
@@ -111,7 +112,7 @@ func (w wait) String() string {
 // lockWaits tells what server processes do, and what locks they wait for, by their pid.
 func lockWaits(ctx context.Context, conn *pgx.Conn, pids []int32) (map[int32]wait, error) {
 	rows, err := conn.Query(ctx, fmt.Sprintf(`SELECT `+fmt.Sprintf(processColumns, "a")+`,
-			CASE WHEN l.locktype IN ('relation', 'extend', 'page', 'tuple') THEN coalesce('table ' || pg_catalog.format('%%I.%%I', n.nspname, c.relname), 'a table')
+			CASE WHEN l.locktype IN ('relation', 'extend', 'page', 'tuple') THEN coalesce(CASE c.relkind WHEN 'S' THEN 'sequence ' WHEN 'i' THEN 'index ' WHEN 'm' THEN 'materialized view ' ELSE 'table ' END || pg_catalog.format('%%I.%%I', n.nspname, c.relname), 'a table')
 				WHEN l.locktype = 'transactionid' THEN 'a row' WHEN l.locktype = 'advisory' THEN 'an advisory lock' ELSE coalesce('a lock (' || l.locktype || ')', '') END,
 			b.pid IS NOT NULL, coalesce(b.pid, 0), %s
 		FROM pg_catalog.pg_stat_activity a
@@ -150,7 +151,7 @@ func (d *daemon) explain(ctx context.Context, pids []int32) map[int32]string {
 		found, err := lockWaits(ctx, conn, pids)
 		for pid, w := range found {
 			words[pid] = w.details()
-			if len(w.holders) > 0 {
+			if len(w.holders) > 0 && w.lock != "" {
 				words[pid] += "; it waits: " + w.String()
 			}
 		}
@@ -205,7 +206,7 @@ func lookOut(ctx context.Context, l *link, pid int32) *lookout {
 			}
 			_ = l.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 				found, err := lockWaits(ctx, conn, []int32{pid})
-				if w := found[pid]; err == nil && len(w.holders) > 0 {
+				if w := found[pid]; err == nil && len(w.holders) > 0 && w.lock != "" {
 					o.mu.Lock()
 					o.last = w.String()
 					o.mu.Unlock()
@@ -217,13 +218,35 @@ func lookOut(ctx context.Context, l *link, pid int32) *lookout {
 	return o
 }
 
-// end stops looking, and adds to an error about a lock who held it.
+// looked runs f, and adds to its error about a lock who held it. pid is the server process
+// that f asks for locks.
+func looked(ctx context.Context, l *link, pid int32, f func() error) error {
+	o := lookOut(ctx, l, pid)
+	return o.end(f())
+}
+
+// looked is looked for the session of a link, within its do. watch is the link to look with.
+func (l *link) looked(ctx context.Context, watch *link, f func() error) error {
+	if l.asked != l.conn { // once a session: its key data does not say it where a proxy stands before the server
+		if err := l.conn.QueryRow(ctx, `SELECT pg_catalog.pg_backend_pid()`).Scan(&l.pid); err != nil {
+			return err
+		}
+		l.asked = l.conn
+	}
+	return looked(ctx, watch, l.pid, f)
+}
+
+// end stops looking, and adds to an error about a lock, or about time that was up, who held
+// the lock. It waits for nothing where there is nothing to add.
 func (o *lookout) end(err error) error {
 	o.stop()
+	if !pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
 	<-o.done
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.last == "" || !pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected) {
+	if o.last == "" {
 		return err
 	}
 	return fmt.Errorf("%s (%w)", o.last, err)

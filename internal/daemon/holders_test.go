@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"regexp"
 	"testing"
 	"time"
 
@@ -87,9 +88,39 @@ func TestAWriterPastTheProxyIsLookedForBeforeTheGateCloses(t *testing.T) {
 
 	// The remedy, typed as printed.
 	err = b.src.Prelock(ctx, 1, func(string) {})
-	require.ErrorContains(t, err, "SELECT pg_terminate_backend(")
-	pgtest.Exec(t, b.source, "SELECT pg_terminate_backend("+pgtest.Value(t, b.source, "SELECT pid FROM pg_stat_activity WHERE application_name = 'nightly' AND datname = current_database()")+", 5000)")
+	require.Error(t, err)
+	typed := regexp.MustCompile(`SELECT pg_terminate_backend\(\d+\)`).FindString(err.Error())
+	pgtest.Exec(t, b.source, typed)
 	require.NoError(t, b.src.Prelock(ctx, 1, func(string) {}))
+}
+
+// TestWhateverWaitsForALockWhileArmingNamesItsHolder asks for the rest of what takes locks.
+func TestWhateverWaitsForALockWhileArmingNamesItsHolder(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.src.census, b.src.reading = newLink(b.sourceDSN, pg.WithLockTimeout(testLockTimeout)), newLink(b.sourceDSN, pg.WithLockTimeout(testLockTimeout))
+	t.Cleanup(b.src.census.close)
+	t.Cleanup(b.src.reading.close)
+	pgtest.Exec(t, b.source, "CREATE TABLE public.c (id int)")
+	ctx, cancel := context.WithTimeout(context.Background(), 5*testLockTimeout)
+	defer cancel()
+	held, _ := nightly(t, b, "LOCK TABLE public.c IN ACCESS EXCLUSIVE MODE; ALTER SEQUENCE public.s OWNED BY public.c.id")
+	const by = ` (application "nightly", from `
+	_, err := b.src.PrepareFence(ctx)
+	require.ErrorContains(t, err, "table public.c is locked by process ")
+	require.ErrorContains(t, err, by)
+	_, err = b.src.Sequences(context.Background())
+	require.ErrorContains(t, err, "sequence public.s is locked by process ")
+	require.ErrorContains(t, err, by)
+	pgtest.Exec(t, held, "ROLLBACK")
+
+	stranger := pgtest.Conn(t, b.targetDSN)
+	pgtest.Exec(t, stranger, "SET application_name = 'nightly'; BEGIN; LOCK TABLE public.a IN ACCESS EXCLUSIVE MODE")
+	err = b.dst.RehearseDecision(context.Background(), cutover.DecisionInput{Epoch: 1, Direction: cutover.Forward})
+	requireNamed(t, err, "public.a", b.targetDSN.User(), "SET application_name = ?; BEGIN; LOCK TABLE public.a IN ACCESS EXCLUSIVE MODE")
+	b.pause(1)
+	err = b.dst.Decide(context.Background(), cutover.DecisionInput{Epoch: 1, Direction: cutover.Forward, Nonce: "n"})
+	requireNamed(t, err, "public.a", b.targetDSN.User(), "SET application_name = ?; BEGIN; LOCK TABLE public.a IN ACCESS EXCLUSIVE MODE")
 }
 
 func TestWhoWaitsForThePrelockIsNamed(t *testing.T) {

@@ -20,6 +20,9 @@ type link struct {
 	once sync.Once
 	conn *pgx.Conn
 	used time.Time // when conn was last known to live
+
+	asked *pgx.Conn // the session of which pid is the server process
+	pid   int32
 }
 
 // freshFor is how long after its last use a session counts as alive: longer than

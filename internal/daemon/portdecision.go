@@ -45,6 +45,10 @@ func (t *targetPort) RehearseDecision(ctx context.Context, in cutover.DecisionIn
 		if _, err := conn.PgConn().Exec(ctx, "BEGIN;"+journal.SetLocalLockTimeout(decisionLockTimeout)).ReadAll(); err != nil {
 			return err
 		}
+		var pid int32
+		if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_backend_pid()`).Scan(&pid); err != nil {
+			return err
+		}
 		// The lane is closed for the rehearsal alone: its position does not matter.
 		if _, err := progress.Close(ctx, conn, lane, 0); err != nil {
 			if pg.IsCode(err, pg.CodeLockNotAvailable) { // the applier has its place locked until its transaction ends
@@ -52,14 +56,16 @@ func (t *targetPort) RehearseDecision(ctx context.Context, in cutover.DecisionIn
 			}
 			return err
 		}
-		if err := sequence.SetExactly(ctx, conn, states(in.Sequences)); err != nil {
+		return looked(ctx, t.pre.watch, pid, func() error {
+			if err := sequence.SetExactly(ctx, conn, states(in.Sequences)); err != nil {
+				return err
+			}
+			if err := schema.Run(ctx, conn, sql.Decide); err != nil {
+				return err
+			}
+			_, err := conn.PgConn().Exec(ctx, extension.ActivateJobs+journal.OpenFence).ReadAll()
 			return err
-		}
-		if err := schema.Run(ctx, conn, sql.Decide); err != nil {
-			return err
-		}
-		_, err := conn.PgConn().Exec(ctx, extension.ActivateJobs+journal.OpenFence).ReadAll()
-		return err
+		})
 	}()
 	if err != nil {
 		return portError(fmt.Errorf("rehearse the decision: %w", err), false)
@@ -76,7 +82,7 @@ func (t *targetPort) Decide(ctx context.Context, in cutover.DecisionInput) error
 		return err
 	}
 	err = t.pre.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		if err := t.decideIn(ctx, conn, in, sql); err != nil {
+		if err := t.pre.looked(ctx, func() error { return t.decideIn(ctx, conn, in, sql) }); err != nil {
 			return err
 		}
 		failpoint.Here(cutover.PointBeforeDecisionCommit)

@@ -48,9 +48,11 @@ func (s *sourcePort) Fence(ctx context.Context, epoch int64, nonce string) (cuto
 
 func (s *sourcePort) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.Name, epoch int64, nonce string, lsn *string) error {
 	sql := journal.SetLocalLockTimeout(s.lockTimeout) + unattended + "SET LOCAL synchronous_commit = on;" + journal.CloseFence(tables) + extension.RestJobs
-	sees := s.pre.lookOut(ctx)
-	_, err := conn.PgConn().Exec(ctx, sql).ReadAll()
-	if err = sees.end(err); err != nil {
+	err := s.pre.looked(ctx, func() error {
+		_, err := conn.PgConn().Exec(ctx, sql).ReadAll()
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if err := journal.RefusePrepared(ctx, conn); err != nil { // since the census

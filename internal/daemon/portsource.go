@@ -81,7 +81,8 @@ func (s *sourcePort) PrepareFence(ctx context.Context) (cutover.FencePlan, error
 	err := s.census.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		bounded, cancel := context.WithTimeout(ctx, prepareTimeout)
 		defer cancel()
-		if err := journal.PrepareFence(bounded, conn, s.lockTimeout, false); err != nil {
+		err := s.census.looked(ctx, s.pre.watch, func() error { return journal.PrepareFence(bounded, conn, s.lockTimeout, false) })
+		if err != nil {
 			return err
 		}
 		state, err := journal.ReadFence(ctx, conn)
@@ -231,7 +232,11 @@ func unfence(ctx context.Context, conn *pgx.Conn, epoch int64, token string, fro
 func (s *sourcePort) Sequences(ctx context.Context) ([]cutover.Sequence, error) {
 	var out []cutover.Sequence
 	err := s.reading.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		states, err := sequence.Read(ctx, conn)
+		var states []sequence.State
+		err := s.reading.looked(ctx, s.pre.watch, func() (err error) {
+			states, err = sequence.Read(ctx, conn)
+			return err
+		})
 		for _, q := range states {
 			out = append(out, cutover.Sequence{Schema: q.Name.Schema, Name: q.Name.Name, LastValue: q.Last, IsCalled: q.Called})
 		}
@@ -252,7 +257,7 @@ func (s *sourcePort) Fingerprint(ctx context.Context) (cutover.Fingerprint, erro
 			return *known, nil
 		}
 	}
-	f, err := fingerprint(ctx, s.census, s.majors)
+	f, err := fingerprint(ctx, s.census, s.pre.watch, s.majors)
 	if err == nil {
 		s.armed.Store(&f)
 	}

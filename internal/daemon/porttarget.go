@@ -101,7 +101,7 @@ func verdict(d journal.Decision) cutover.Verdict {
 
 // Fingerprint implements cutover.Target.
 func (t *targetPort) Fingerprint(ctx context.Context) (cutover.Fingerprint, error) {
-	return fingerprint(ctx, t.reading, t.majors)
+	return fingerprint(ctx, t.reading, t.pre.watch, t.majors)
 }
 
 // Complete implements cutover.Target: it validates the foreign keys and

@@ -59,9 +59,10 @@ func (p *prelock) take(ctx context.Context, tables []pg.Name, lost func(reason s
 	go p.guard(guardCtx, pid, p.done)
 	p.mu.Unlock()
 
-	sees := lookOut(locking, p.watch, pid)
-	_, err = conn.PgConn().Exec(locking, journal.Lock(tables, "SHARE UPDATE EXCLUSIVE")).ReadAll()
-	err = sees.end(err)
+	err = looked(locking, p.watch, pid, func() error {
+		_, err := conn.PgConn().Exec(locking, journal.Lock(tables, "SHARE UPDATE EXCLUSIVE")).ReadAll()
+		return err
+	})
 	p.mu.Lock()
 	p.taking = nil
 	if cause := context.Cause(locking); cause != nil {
@@ -183,12 +184,12 @@ func (p *prelock) release() {
 	p.letGo()
 }
 
-// lookOut begins to look for whom the session waits that take or use has opened last.
-func (p *prelock) lookOut(ctx context.Context) *lookout {
+// looked is looked for the session that take or use has opened last.
+func (p *prelock) looked(ctx context.Context, f func() error) error {
 	p.mu.Lock()
 	pid := p.pid
 	p.mu.Unlock()
-	return lookOut(ctx, p.watch, pid)
+	return looked(ctx, p.watch, pid, f)
 }
 
 // use hands out the session whose transaction holds the lock, or, when it was
