@@ -140,7 +140,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 		opts:  d.cfg.copyOptions(),
 		roles: d.cfg.schemaRoles(), log: obs.Component(d.log, "migration"), phase: d.id.target.Phase, limit: d.guard.limit, onBlocked: d.guard.blocked}
 	d.definitions = newDefinitions(d.migration, d.link(d.cfg.Source, "definitions", pg.WithLockTimeout(d.cfg.SourceLockTimeout)), d.link(d.cfg.Target, "definitions", pg.WithKey(key)),
-		d.link(d.cfg.Source, "definitions guard"), obs.Component(d.log, "definitions"))
+		[2]*link{d.link(d.cfg.Source, "definitions guard"), d.link(d.cfg.Target, "definitions guard", pg.WithKey(key))}, obs.Component(d.log, "definitions"))
 	d.verify = &verification{source: d.cfg.Source, target: d.cfg.Target, tables: d.compared, journal: d.link(d.cfg.Target, "proof"), log: obs.Component(d.log, "verify")}
 	d.registrar = &registrar{incarnation: d.incarnation, control: d.link(d.cfg.Source, "register"), pids: d.sourcePIDs}
 

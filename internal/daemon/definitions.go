@@ -16,14 +16,18 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"crossfade/internal/control"
+	"crossfade/internal/pg"
 	"crossfade/schema"
 	"crossfade/schema/catalog"
 )
 
 const (
-	// compareTimeout bounds one comparison of definitions: pg_dump on both sides, as long as
-	// the survey of a cutover may take.
+	// compareTimeout bounds the first comparison of definitions: pg_dump on both sides, as long
+	// as the survey of a cutover may take. It takes longer where a schema is large and the
+	// servers are far, so that each one that was not done in time gives the next twice as
+	// much, up to compareMost.
 	compareTimeout = time.Minute
+	compareMost    = time.Hour
 	// compareTries bounds how often it begins again since somebody changes definitions meanwhile.
 	compareTries = 3
 	// compareSlack is left of the time of whoever asks, for the answer that there is none yet.
@@ -38,8 +42,8 @@ const (
 // compare. It is safe for concurrent use; comparisons are made by run, one at a time.
 type definitions struct {
 	migration      *migration
-	source, target *link // of comparisons
-	waiting        *link // to the source: who waits for pg_dump's locks
+	source, target *link    // of comparisons
+	waiting        [2]*link // to source and target: who waits for pg_dump's locks
 	log            zerolog.Logger
 	jobs           chan *comparison
 
@@ -48,6 +52,7 @@ type definitions struct {
 	seen    [2]schema.Digest
 	known   bool // seen has been compared
 	found   findings
+	bound   time.Duration // of the next comparison
 	took    time.Duration // by the last digests
 
 	rows rowIdentities // used by run alone
@@ -66,8 +71,8 @@ type comparison struct {
 	err  error
 }
 
-func newDefinitions(m *migration, source, target, waiting *link, log zerolog.Logger) *definitions {
-	return &definitions{migration: m, source: source, target: target, waiting: waiting, log: log, jobs: make(chan *comparison, 1)}
+func newDefinitions(m *migration, source, target *link, waiting [2]*link, log zerolog.Logger) *definitions {
+	return &definitions{migration: m, source: source, target: target, waiting: waiting, log: log, jobs: make(chan *comparison, 1), bound: compareTimeout}
 }
 
 // run makes comparisons until ctx ends.
@@ -77,12 +82,29 @@ func (d *definitions) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case c := <-d.jobs:
-			bounded, cancel := context.WithTimeout(ctx, compareTimeout)
-			c.err = d.compare(bounded)
-			cancel()
+			c.err = d.compareInTime(ctx)
 			close(c.done)
 		}
 	}
+}
+
+// compareInTime makes one comparison, and gives the next one more time where that was too short.
+func (d *definitions) compareInTime(ctx context.Context) error {
+	d.mu.Lock()
+	bound := d.bound
+	d.mu.Unlock()
+	bounded, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
+	err := d.compare(bounded)
+	if err == nil || ctx.Err() != nil || bounded.Err() == nil {
+		return err
+	}
+	next := min(2*bound, compareMost)
+	d.mu.Lock()
+	d.bound = next
+	d.mu.Unlock()
+	d.log.Info().Dur("bound", bound).Dur("next", next).Msg("a comparison of definitions was not done in time; the next one has more")
+	return fmt.Errorf("it was not done within %v, and the next one has %v: %w", bound, next, err)
 }
 
 // takeDigests takes those of both sides at once.
@@ -110,16 +132,6 @@ func (d *definitions) ask(ctx context.Context, source, target *pgx.Conn) ([]noti
 	}
 	d.mu.Lock()
 	d.took = time.Since(begin)
-	if d.known && d.seen == now {
-		defer d.mu.Unlock()
-		return d.found.all(), nil
-	}
-	c := d.current
-	if c == nil || c.over() {
-		c = &comparison{done: make(chan struct{})}
-		d.current = c
-		d.jobs <- c // run has taken the one before
-	}
 	d.mu.Unlock()
 	patience := compareTimeout
 	if deadline, ok := ctx.Deadline(); ok {
@@ -127,20 +139,71 @@ func (d *definitions) ask(ctx context.Context, source, target *pgx.Conn) ([]noti
 	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-timer.C:
-		return []notice{{Blocker: control.Blocker{Code: "definitions_compared", Detail: "definitions were changed on the source or the target and are being compared",
-			Remedy: "wait until the comparison has ended"}}}, nil
-	case <-c.done:
+	for {
+		found, c, joined := d.answer(now)
+		if c == nil {
+			return found, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-timer.C:
+			return beingCompared(""), nil
+		case <-c.done:
+		}
+		switch {
+		case c.err != nil:
+			return d.unfinished(ctx, now, c.err)
+		case !joined: // it has read both sides after the question was asked
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return d.found.all(), nil
+		}
 	}
-	if c.err != nil {
-		return nil, c.err
-	}
+}
+
+// answer returns what was found in both sides as they are now or, where that has not been
+// compared, a comparison to wait for: one that was under way already (joined), which may have
+// read the sides before they were so, or one that has yet to begin.
+func (d *definitions) answer(now [2]schema.Digest) (found []notice, c *comparison, joined bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.found.all(), nil
+	if d.known && d.seen == now {
+		return d.found.all(), nil, false
+	}
+	if c = d.current; c != nil && !c.over() {
+		return nil, c, true
+	}
+	c = &comparison{done: make(chan struct{})}
+	d.current = c
+	d.jobs <- c // run has taken the one before
+	return nil, c, false
+}
+
+// unfinished answers after a comparison without a result. Where that passes by itself, what has
+// changed is still not compared, and the answer before is none: except for a file of a table that is
+// another one, as after each TRUNCATE, which hardly ever means anything and is asked about again.
+func (d *definitions) unfinished(ctx context.Context, now [2]schema.Digest, err error) ([]notice, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	changed := !d.known
+	for i := range now {
+		changed = changed || d.seen[i].Definitions != now[i].Definitions || d.seen[i].Roles != now[i].Roles
+	}
+	if !changed || !passesByItself(ctx, err) {
+		return nil, err
+	}
+	return beingCompared(err.Error()), nil
+}
+
+// beingCompared says that there is no answer yet and, where a comparison has ended without one, why.
+func beingCompared(why string) []notice {
+	detail := "definitions were changed on the source or the target and are being compared"
+	if why != "" {
+		detail += "; the last comparison came to no end: " + why
+	}
+	return []notice{{Blocker: control.Blocker{Code: "definitions_compared", Detail: detail,
+		Remedy: "wait until the comparison has ended; crossfade run begins it again by itself"}}}
 }
 
 // restFactor is how many times as long as the digests took the status waits until it takes
@@ -245,7 +308,7 @@ func (d *definitions) compareOnce(ctx context.Context, source, target *pgx.Conn)
 // target made from them. It reports false where they changed meanwhile.
 func (d *definitions) renew(ctx context.Context, source, target *pgx.Conn, digest string) (settled bool, err error) {
 	begin := time.Now()
-	archive, err := d.dump(ctx)
+	archive, err := d.dump(ctx, d.migration.source, d.waiting[0])
 	if err != nil {
 		return false, err
 	}
@@ -261,13 +324,13 @@ func (d *definitions) renew(ctx context.Context, source, target *pgx.Conn, diges
 	return true, d.migration.takeNewer(ctx, target, archive, digest, db)
 }
 
-// errGaveWay says that pg_dump was stopped for an application.
-var errGaveWay = errors.New("an application waited for a lock of pg_dump, which was stopped")
+// errGaveWay says that pg_dump was stopped for another session.
+var errGaveWay = errors.New("another session waited for a lock of pg_dump, which was stopped")
 
-// dump runs pg_dump on the source and stops it as soon as somebody waits for one of
-// its locks (C13).
-func (d *definitions) dump(ctx context.Context) ([]byte, error) {
-	cfg := d.migration.dumping(d.migration.source, "")
+// dump runs pg_dump on a side and stops it as soon as somebody waits for one of its locks: an
+// application on the source (C13), what is followed on the target. waiting is a session there.
+func (d *definitions) dump(ctx context.Context, side pg.DSN, waiting *link) ([]byte, error) {
+	cfg := d.migration.dumping(side, "")
 	cfg.Name = "crossfade dump " + rand.Text()[:8]
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -282,7 +345,7 @@ func (d *definitions) dump(ctx context.Context) ([]byte, error) {
 				return
 			case <-tick.C:
 			}
-			if d.waitedFor(ctx, cfg.Name) {
+			if waitedFor(ctx, waiting, cfg.Name) {
 				stop(errGaveWay)
 				return
 			}
@@ -298,9 +361,9 @@ func (d *definitions) dump(ctx context.Context) ([]byte, error) {
 }
 
 // waitedFor reports whether somebody waits for a session of this name.
-func (d *definitions) waitedFor(ctx context.Context, name string) bool {
+func waitedFor(ctx context.Context, waiting *link, name string) bool {
 	waits := false
-	_ = d.waiting.do(ctx, func(ctx context.Context, conn *pgx.Conn) error { // the next look asks again
+	_ = waiting.do(ctx, func(ctx context.Context, conn *pgx.Conn) error { // the next look asks again
 		return conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a, pg_catalog.pg_stat_activity d
 			WHERE d.application_name = $1 AND a.wait_event_type = 'Lock' AND a.backend_type <> 'autovacuum worker'
 				AND d.pid = ANY (pg_catalog.pg_blocking_pids(a.pid)))`, name).Scan(&waits)
@@ -318,7 +381,7 @@ func (d *definitions) changes(ctx context.Context, source, target *pgx.Conn) ([]
 		if err != nil {
 			return nil, err
 		}
-		raw, err := schema.Dump(ctx, m.dumping(m.target, ""))
+		raw, err := d.dump(ctx, m.target, d.waiting[1])
 		if err != nil {
 			return nil, err
 		}

@@ -3,11 +3,13 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
@@ -51,12 +53,12 @@ func newWatched(t *testing.T, sql string) *watched {
 	require.NoError(t, m.loadPlan(ctx, w.target, held))
 	require.NoError(t, m.restore(ctx, schema.PreData, []*pgx.Conn{w.target}))
 	require.NoError(t, m.restore(ctx, schema.AfterCopy, []*pgx.Conn{w.target}))
-	link := func(d pg.DSN, opts ...pg.Option) *link {
+	linked := func(d pg.DSN, opts ...pg.Option) *link {
 		l := newLink(d, opts...)
 		t.Cleanup(l.close)
 		return l
 	}
-	w.d = newDefinitions(m, link(w.sourceDSN), link(targetDSN, pg.WithKey("k")), link(w.sourceDSN), zerolog.Nop())
+	w.d = newDefinitions(m, linked(w.sourceDSN), linked(targetDSN, pg.WithKey("k")), [2]*link{linked(w.sourceDSN), linked(targetDSN)}, zerolog.Nop())
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- w.d.run(running) }()
@@ -176,7 +178,10 @@ func TestADumpWhileFollowingGivesWay(t *testing.T) {
 	pgtest.Exec(t, blocker, "BEGIN; LOCK TABLE public.z IN ACCESS EXCLUSIVE MODE") // pg_dump waits here, with the lock of public.a
 	asked := make(chan error, 1)
 	go func() {
-		asked <- w.d.source.do(ctx, func(ctx context.Context, _ *pgx.Conn) error { _, err := w.d.dump(ctx); return err })
+		asked <- w.d.source.do(ctx, func(ctx context.Context, _ *pgx.Conn) error {
+			_, err := w.d.dump(ctx, w.sourceDSN, w.d.waiting[0])
+			return err
+		})
 	}()
 	require.Eventually(t, func() bool {
 		return pgtest.Value(t, w.source, `SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.application_name LIKE 'crossfade dump%' AND a.datname = current_database() AND NOT l.granted`) == "1"
@@ -185,6 +190,33 @@ func TestADumpWhileFollowingGivesWay(t *testing.T) {
 	require.ErrorIs(t, <-asked, errGaveWay)
 	pgtest.Exec(t, blocker, "ROLLBACK")
 	require.Empty(t, w.told(w.d.ask))
+}
+
+// What is followed does not wait for the pg_dump of the target either.
+func TestADumpOfTheTargetGivesWay(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	w := newWatched(t, watchedTables+`; CREATE TABLE public.z (id int PRIMARY KEY)`)
+	require.Empty(t, w.told(w.d.ask))
+	targetDSN := w.d.migration.target
+	blocker, applier, looks := pgtest.Conn(t, targetDSN), pgtest.Conn(t, targetDSN, pg.WithKey("k")), pgtest.Conn(t, targetDSN)
+	pgtest.Exec(t, w.source, "ALTER TABLE public.a ENABLE ROW LEVEL SECURITY; ALTER TABLE public.a ADD x int")
+	pgtest.Exec(t, blocker, "BEGIN; LOCK TABLE public.z IN ACCESS EXCLUSIVE MODE") // pg_dump waits here, with the lock of public.a
+	asked := make(chan []notice, 1)
+	go func() {
+		found, _ := w.d.ask(ctx, w.source, w.target)
+		asked <- found
+	}()
+	require.Eventually(t, func() bool {
+		return pgtest.Value(t, looks, `SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.application_name LIKE 'crossfade dump%' AND a.datname = current_database() AND NOT l.granted`) == "1"
+	}, pgtest.Timeout, 20*time.Millisecond)
+	pgtest.Exec(t, applier, "SET lock_timeout = '20s'; TRUNCATE public.a") // gets its lock
+	found := <-asked
+	require.Len(t, found, 1)
+	require.Equal(t, "definitions_compared", found[0].Code)
+	require.Contains(t, found[0].Detail, errGaveWay.Error())
+	pgtest.Exec(t, blocker, "ROLLBACK")
+	require.Contains(t, w.told(w.d.ask)[0], "definition_differs")
 }
 
 // A role that the target has too must be as the source's is by now.
@@ -213,4 +245,84 @@ func TestChangedRolesAreTold(t *testing.T) {
 	require.Contains(t, w.told(w.d.ask), said)
 	pgtest.Exec(t, other, "ALTER ROLE "+name+" BYPASSRLS")
 	require.NotContains(t, w.told(w.d.ask), said)
+}
+
+// A comparison that had begun before a change knows nothing of it, though it ends after the question.
+func TestAComparisonOfBeforeAChangeIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	w := newWatched(t, watchedTables)
+	require.Empty(t, w.told(w.d.ask))
+	by := newDefinitions(w.d.migration, w.d.source, w.d.target, w.d.waiting, zerolog.Nop()) // whose comparisons the test makes
+	by.seen, by.known, by.found = w.d.seen, true, w.d.found
+	began := &comparison{done: make(chan struct{})}
+	by.current = began
+	pgtest.Exec(t, w.target, "CREATE INDEX ON public.a (v)")
+	told := make(chan []string, 1)
+	go func() { told <- w.told(by.ask) }()
+	close(began.done) // it has compared both sides as they were
+	select {
+	case c := <-by.jobs:
+		c.err = by.compareInTime(ctx)
+		close(c.done)
+	case early := <-told:
+		t.Fatalf("answered by what was compared before the change: %q", early)
+	}
+	require.Equal(t, []string{"definition_differs: the target is not as the source: index public.a_v_idx is there in addition"}, <-told)
+}
+
+// A schema that cannot be compared within the bound gets more time, until it can.
+func TestAComparisonThatWasNotDoneInTimeGetsMore(t *testing.T) {
+	t.Parallel()
+	w := newWatched(t, watchedTables)
+	require.Empty(t, w.told(w.d.ask))
+	w.d.mu.Lock()
+	w.d.bound = 2 * time.Millisecond
+	w.d.mu.Unlock()
+	pgtest.Exec(t, w.source, "ALTER TABLE public.a ENABLE ROW LEVEL SECURITY; ALTER TABLE public.a ADD x int")
+	said := w.told(w.d.ask)
+	require.Len(t, said, 1)
+	require.Contains(t, said[0], "definitions_compared: ")
+	require.Contains(t, said[0], "it was not done within 2ms, and the next one has 4ms")
+	require.Eventually(t, func() bool { return strings.HasPrefix(w.told(w.d.ask)[0], "definition_differs: ") }, pgtest.Timeout, time.Millisecond)
+	pgtest.Exec(t, w.source, "ALTER TABLE public.a DROP x")
+	require.Empty(t, w.told(w.d.ask), "it has the time that it needs from now on")
+}
+
+// As long as a comparison fails for what passes by itself, the answer before the change is none.
+func TestWhatCouldNotBeComparedIsNotReady(t *testing.T) {
+	t.Parallel()
+	w := newWatched(t, watchedTables)
+	require.Empty(t, w.told(w.d.ask))
+	by := newDefinitions(w.d.migration, w.d.source, w.d.target, w.d.waiting, zerolog.Nop())
+	by.seen, by.known, by.found = w.d.seen, true, w.d.found
+	answer := func(err error) ([]notice, error) {
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			c := <-by.jobs
+			c.err = err
+			close(c.done)
+		}()
+		defer func() { <-ended }()
+		return by.ask(context.Background(), w.source, w.target)
+	}
+	truncated := by.seen
+	truncated[0].Storage = "of other files"
+	_, err := by.unfinished(context.Background(), truncated, context.DeadlineExceeded)
+	require.ErrorIs(t, err, context.DeadlineExceeded, "no change that anybody made")
+	for _, sql := range []string{"ALTER TABLE public.a ENABLE ROW LEVEL SECURITY", "ALTER TABLE public.a ADD x int"} {
+		pgtest.Exec(t, w.source, sql)
+		for _, passes := range []error{fmt.Errorf("%w: %w", errGaveWay, context.DeadlineExceeded), &pgconn.PgError{Code: pg.CodeLockNotAvailable}} {
+			found, err := answer(passes)
+			require.NoError(t, err)
+			require.Len(t, found, 1)
+			require.False(t, found[0].warns)
+			require.Equal(t, "definitions_compared", found[0].Code)
+			require.Contains(t, found[0].Detail, passes.Error())
+			require.Contains(t, found[0].Remedy, "by itself")
+		}
+		_, err := answer(&pgconn.PgError{Code: pg.CodeInsufficientPrivilege})
+		require.Error(t, err, "that does not pass by itself, and is told as what it is")
+	}
 }
