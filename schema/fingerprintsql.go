@@ -88,13 +88,16 @@ const viewsFingerprint = `SELECT ` + relationName + `,
 		pg_catalog.md5(pg_catalog.pg_get_viewdef(c.oid))` + fromRelation + ` AND c.relkind IN ('v', 'm')`
 
 // functionsFingerprint digests a function's source and attributes. The body of
-// an SQL-standard function (14) is kept parsed, and so printed.
+// an SQL-standard function (14) is kept parsed, and so printed. What a type brings
+// along is left out: a range has more such functions from 14 on. A procedure's
+// arguments are written with IN from then on.
 func functionsFingerprint(major int) string {
 	body := `''`
 	if major >= 14 {
 		body = `coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), '')`
 	}
-	return `SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname) || '(' || pg_catalog.pg_get_function_identity_arguments(p.oid) || ')',
+	return `SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname) || '(' ||
+			pg_catalog.regexp_replace(pg_catalog.pg_get_function_identity_arguments(p.oid), CASE p.prokind WHEN 'p' THEN '(^|, )IN ' ELSE '^$' END, '\1', 'g') || ')',
 		pg_catalog.md5(pg_catalog.concat_ws('|', p.prokind, p.prosrc, p.probin, l.lanname, p.provolatile, p.proisstrict::text, p.prosecdef::text,
 			p.proleakproof::text, p.proparallel, p.procost::text, p.prorows::text, p.proconfig::text, pg_catalog.pg_get_function_result(p.oid))),
 		pg_catalog.md5(pg_catalog.concat_ws('|', pg_catalog.pg_get_function_arguments(p.oid), ` + body + `,
@@ -103,7 +106,8 @@ func functionsFingerprint(major int) string {
 	FROM pg_catalog.pg_proc p
 	JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 	JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-	WHERE ` + catalog.UserSchema + notMember("pg_proc", "p.oid")
+	WHERE ` + catalog.UserSchema + notMember("pg_proc", "p.oid") + ` AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+		WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'i')`
 }
 
 var typesFingerprint = `SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname),

@@ -320,6 +320,10 @@ func (c *comparison) remedy(r, t login) string {
 	return "DROP ROLE or rename " + pg.QuoteIdent(t.Name) + " on the target, so that crossfade run makes it; or accept it with --accept-rights " + r.Name
 }
 
+// databaseOwner has the owner of the database at hand as its only member, and came with
+// PostgreSQL 14: it says nothing that the ownership does not.
+const databaseOwner = "pg_database_owner"
+
 // memberships compares what the two are members of, by the names of the target.
 func (c *comparison) memberships(r, t login) (more, less []string) {
 	translated := func(names []string) []string {
@@ -336,12 +340,12 @@ func (c *comparison) memberships(r, t login) (more, less []string) {
 		how         string
 	}{{translated(r.Member), t.Member, ""}, {translated(r.Uses), t.Uses, ", whose rights it has without SET ROLE"}} {
 		for _, n := range x.there {
-			if n != r.Name && !slices.Contains(x.here, n) && !slices.Contains(more, n) {
+			if n != databaseOwner && n != r.Name && !slices.Contains(x.here, n) && !slices.Contains(more, n) {
 				more = append(more, n+x.how)
 			}
 		}
 		for _, n := range x.here {
-			if n != t.Name && !slices.Contains(x.there, n) && !slices.Contains(less, n) {
+			if n != databaseOwner && n != t.Name && !slices.Contains(x.there, n) && !slices.Contains(less, n) {
 				less = append(less, n+x.how)
 			}
 		}

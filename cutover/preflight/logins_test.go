@@ -162,3 +162,19 @@ func TestALoginUnderAnotherNameIsNamedWhereTheCatalogAsksForIt(t *testing.T) {
 		pgtest.Exec(t, h.sourceAdmin, object[1])
 	}
 }
+
+// The owner of a database is a member of pg_database_owner from PostgreSQL 14 on, and of
+// nothing before: that is no right that it gains by the move.
+func TestOwningADatabaseIsNoMembership(t *testing.T) {
+	t.Parallel()
+	c := &comparison{}
+	old, now := login{Name: "app", Member: []string{"staff"}}, login{Name: "app", Member: []string{"staff", "pg_database_owner"}, Uses: []string{"pg_database_owner"}}
+	for _, x := range [][2]login{{old, now}, {now, old}} {
+		more, less := c.memberships(x[0], x[1])
+		require.Empty(t, more)
+		require.Empty(t, less)
+	}
+	now.Member = append(now.Member, "boss")
+	more, _ := c.memberships(old, now)
+	require.Equal(t, []string{"boss"}, more)
+}

@@ -122,11 +122,13 @@ func (c *coverage) look(ctx context.Context, source *pgx.Conn, unpublished bool)
 	for _, name := range gone {
 		add("table %s was dropped since the migration began, or made again", name)
 	}
-	works := "s.subenabled"
-	if snapshot.Version(source) >= 120000 { // before, only superusers may read its oid
-		// The worker of one that was disabled ends what it is at first.
-		works += " OR EXISTS (SELECT FROM pg_catalog.pg_stat_subscription w WHERE w.subid = s.oid AND w.pid IS NOT NULL)"
+	// The worker of one that was disabled ends what it is at first. Before 14 only superusers may
+	// read its number; one of another database may have the same name then.
+	same := "w.subid = s.oid"
+	if snapshot.Version(source) < 140000 {
+		same = "w.subname = s.subname"
 	}
+	works := "s.subenabled OR EXISTS (SELECT FROM pg_catalog.pg_stat_subscription w WHERE " + same + " AND w.pid IS NOT NULL)"
 	subs, err := source.Query(ctx, `SELECT s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
 		WHERE d.datname = pg_catalog.current_database() AND (`+works+`) ORDER BY 1`)
 	if err != nil {
