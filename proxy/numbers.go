@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"strconv"
 
 	"crossfade/proxy/session"
@@ -76,7 +77,7 @@ func (n *backendNumbers) frame(f []byte) {
 	body := f[headLen:]
 	switch f[0] {
 	case 'Q':
-		edits = n.text(body, headLen, nil)
+		edits = n.simple(body)
 	case 'P':
 		name, text, ok := bytes.Cut(body, []byte{0})
 		if !ok {
@@ -84,13 +85,8 @@ func (n *backendNumbers) frame(f []byte) {
 		}
 		var params []int
 		edits = n.text(text, headLen+len(name)+1, &params)
-		if len(params) > 0 && n.statements == nil {
-			n.statements = map[string][]int{}
-		}
 		delete(n.statements, string(name))
-		if len(params) > 0 && len(n.statements) < maxNumbered {
-			n.statements[string(name)] = params
-		}
+		n.remember(string(name), params)
 	case 'B':
 		edits = n.bind(body)
 	}
@@ -99,6 +95,40 @@ func (n *backendNumbers) frame(f []byte) {
 
 // maxNumbered bounds what a client can make the proxy remember.
 const maxNumbered = 1000
+
+// remember keeps which parameters of a prepared statement are numbers of backends.
+func (n *backendNumbers) remember(name string, params []int) {
+	if len(params) == 0 || len(n.statements) >= maxNumbered {
+		return
+	}
+	if n.statements == nil {
+		n.statements = map[string][]int{}
+	}
+	n.statements[name] = params
+}
+
+// simple returns the edits of a simple query. Of one that prepares a statement the parameters
+// are those of the statement.
+func (n *backendNumbers) simple(body []byte) []edit {
+	var params []int
+	edits := n.text(body, headLen, &params)
+	body, _, _ = bytes.Cut(body, []byte{0})
+	if len(params) > 0 {
+		if name, ok := session.Prepares(string(body)); ok {
+			n.remember(name, params)
+		}
+	}
+	if len(n.statements) == 0 || !session.Executes(body) {
+		return edits
+	}
+	for _, l := range session.FindExecuted(string(body), n.statements) {
+		if now, ok := n.translate(body[l[0]:l[1]]); ok && !slices.ContainsFunc(edits, func(e edit) bool { return e.from == headLen+l[0] }) {
+			edits = append(edits, edit{from: headLen + l[0], to: headLen + l[1], with: now})
+		}
+	}
+	slices.SortFunc(edits, func(a, b edit) int { return a.from - b.from })
+	return edits
+}
 
 // edit is a part of a frame that is replaced.
 type edit struct {

@@ -80,3 +80,35 @@ func TestNumbersFromBeforeASwitchHitNobodyElse(t *testing.T) {
 	require.Equal(t, "f", c.sql(fmt.Sprintf("SELECT pg_terminate_backend(%d)", stranger+1)))
 	require.True(t, g.misleads(stranger+1), "no server of ours is to have such a number")
 }
+
+// What a statement that was prepared before a switch is given is translated as in one that was prepared after
+// it, and a server that is made in the place of a lost one knows them too.
+func TestNumbersInStatementsFromBeforeASwitch(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
+	c, other := g.rawDial(t), g.rawDial(t)
+	const ask = "SELECT pid FROM pg_stat_activity WHERE pid = $1"
+	c.ask(parsed("s1", ask))
+	c.sql("PREPARE q1 (int, int) AS SELECT pid FROM pg_stat_activity WHERE pid = $2 AND $1 > 0")
+	c.ask(parsed("", ask))
+	number := fmt.Sprint(other.pid)
+	g.toTarget(t)
+	server := other.sql("SELECT pg_backend_pid()")
+	require.NotEqual(t, number, server)
+	require.Equal(t, server, c.ask(bound("", number)), "the unnamed one")
+	all := func(when string) {
+		require.Equal(t, server, c.ask(bound("s1", number)), when)
+		require.Equal(t, server, c.ask(bound("q1", number, number)), when)
+		require.Equal(t, server, c.sql("EXECUTE q1 ("+number+", "+number+")"), when)
+		require.Equal(t, server, c.sql("EXECUTE s1 ('"+number+"')"), when)
+	}
+	all("prepared before")
+	require.Equal(t, server, c.sql("PREPARE q2 AS "+ask+"; EXECUTE q2 ("+number+")"), "prepared after")
+	require.Equal(t, server, c.sql("EXECUTE q2 ("+number+")"))
+	pid := c.sql("SELECT pg_backend_pid()")
+	g.known(t, c.pid)
+	run(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN("postgres")), "SELECT pg_terminate_backend("+pid+", 10000)")
+	eventually(t, "it is revived", func() bool { return g.Status().Revived == 1 })
+	all("on a server made since")
+	require.Equal(t, server, c.sql("EXECUTE q2 ("+number+")"))
+}

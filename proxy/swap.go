@@ -106,7 +106,7 @@ func (r *relay) ready(ctx context.Context, s *server, to *Endpoint) (*warm, erro
 func (r *relay) replace(old *server, w *warm) {
 	next := &server{
 		conn: w.conn, in: newReader(w.conn.Conn, w.link.Leftover()), endpoint: w.endpoint, login: w.login,
-		rewrite: &rewriter{translate: r.p.clientPID}, numbers: &backendNumbers{p: r.p},
+		rewrite: &rewriter{translate: r.p.clientPID}, numbers: &backendNumbers{p: r.p, statements: w.want.Numbered(maxNumbered)},
 	}
 	next.translated(w.types, w.statements())
 	next.late = newLate(w.late, w.types)

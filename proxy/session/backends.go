@@ -1,6 +1,9 @@
 package session
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // Backends is where a text names backends by their numbers.
 type Backends struct {
@@ -140,4 +143,94 @@ func (b *Backends) add(text string, t token) {
 	default:
 		b.Literals = append(b.Literals, [2]int{t.start, t.end})
 	}
+}
+
+// Prepares tells of a text that makes one prepared statement by SQL: its name.
+func Prepares(text string) (name string, ok bool) {
+	l := lexer{src: text}
+	for t := l.next(); t.kind != tokenEnd; t = l.next() {
+		if !t.word("prepare") {
+			continue
+		}
+		if t = l.next(); !t.name() || t.word("transaction") {
+			continue
+		}
+		if ok {
+			return "", false // of which of them a parameter is, is not looked into
+		}
+		name, ok = t.text, true
+	}
+	return name, ok
+}
+
+// Executes reports whether a text may have an EXECUTE in it.
+func Executes(text []byte) bool { return containsFold(text, "execute") }
+
+// FindExecuted finds the constants that an EXECUTE hands to parameters of prepared
+// statements: where their digits stand in the text, from and to. params are the parameters that
+// are numbers of backends, from 0, by the name of the statement.
+func FindExecuted(text string, params map[string][]int) (literals [][2]int) {
+	l := lexer{src: text}
+	for t := l.next(); t.kind != tokenEnd; t = l.next() {
+		if !t.word("execute") {
+			continue
+		}
+		t = l.next()
+		wanted := params[t.text]
+		if !t.name() || len(wanted) == 0 {
+			continue
+		}
+		first := true // of an argument
+		for depth, at := 0, 0; ; first = depth == 1 && (t.other("(") || t.other(",")) {
+			t = l.next()
+			switch {
+			case t.other("("):
+				depth++
+			case t.other(")"):
+				depth--
+			case t.other(",") && depth == 1:
+				at++
+			case first && depth == 1 && t.kind != tokenParam && isNumber(text, t) && slices.Contains(wanted, at):
+				var b Backends
+				b.add(text, t)
+				literals = append(literals, b.Literals...)
+			}
+			if t.kind == tokenEnd || depth < 1 {
+				break
+			}
+		}
+	}
+	return literals
+}
+
+// Numbered lists which parameters of a state's prepared statements are numbers of backends, by
+// name, for at most limit statements; "" is the unnamed one.
+func (s *State) Numbered(limit int) map[string][]int {
+	out := map[string][]int{}
+	add := func(st Statement, name string) {
+		if !AboutBackends([]byte(st.Text)) || len(out) >= limit {
+			return
+		}
+		text := st.Text
+		if st.FromSQL { // it stands in a text that may hold others
+			body, err := st.body()
+			if err != nil {
+				return
+			}
+			text = body
+		}
+		if found := FindBackends(text).Params; len(found) > 0 {
+			out[name] = found
+		}
+	}
+	for name, st := range s.Late {
+		add(st, name)
+	}
+	for name, st := range s.Statements {
+		add(st, name)
+	}
+	if s.Unnamed != nil {
+		add(*s.Unnamed, "")
+	}
+	return out
 }

@@ -40,3 +40,35 @@ func TestNumbersOfBackendsAreFound(t *testing.T) {
 		require.False(t, AboutBackends([]byte(text)), text)
 	}
 }
+
+func TestNumbersInExecuteAreFound(t *testing.T) {
+	t.Parallel()
+	params := map[string][]int{"s": {0}, "t": {1, 2}, "Odd": {0}}
+	for text, want := range map[string]string{
+		"EXECUTE s(17)":                                "17",
+		"execute S ( '17' :: int )":                    "17",
+		"EXECUTE t(1, 2, 3, 4)":                        "2 3",
+		"EXECUTE t(f(1, 2), 3); EXECUTE \"Odd\"(7)":    "3 7",
+		"EXECUTE other(17)":                            "",
+		"EXECUTE s":                                    "",
+		"EXECUTE s; SELECT (17)":                       "",
+		"EXECUTE s(1 + 17)":                            "1",
+		"EXECUTE s(-17)":                               "",
+		"SELECT 'EXECUTE s(17)' -- EXECUTE s(18)":      "",
+		"EXPLAIN ANALYZE EXECUTE s(17); SELECT 17, 18": "17",
+		"EXECUTE s(17":                                 "17",
+	} {
+		var got []string
+		for _, l := range FindExecuted(text, params) {
+			got = append(got, text[l[0]:l[1]])
+		}
+		require.Equal(t, strings.Fields(want), append([]string{}, got...), text)
+	}
+	for text, want := range map[string]string{
+		"PREPARE a AS SELECT 1": "a", `prepare "A" (int) AS SELECT $1`: "A", "PREPARE TRANSACTION 'x'": "", "PREPARE a AS SELECT 1; PREPARE b AS SELECT 2": "", "SELECT 1": "",
+	} {
+		name, ok := Prepares(text)
+		require.Equal(t, want, name, text)
+		require.Equal(t, want != "", ok, text)
+	}
+}
