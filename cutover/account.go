@@ -29,6 +29,7 @@ type account struct {
 	unmovable    []string // sessions that cannot be moved, of the last staging
 	expelled     []string // those that were disconnected, of all attempts
 	disconnected int
+	ended        int // clients that had been ended before the request
 
 	alarm    string
 	findings []string // failures of a dry run

@@ -28,6 +28,7 @@ type fake struct {
 
 	policies  []StagePolicy // of each Stage
 	unmovable []string
+	ended     []string // clients that were ended
 }
 
 func newFake(w world) *fake {
@@ -160,6 +161,12 @@ func (f *fake) Look(ctx context.Context) (SessionsReport, error) {
 }
 
 func (f *fake) Discard(ctx context.Context) error { return f.do(ctx, "discard", nil) }
+
+func (f *fake) Ended() (int, []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.ended), f.ended
+}
 
 // The two sides share a type that knows which it is.
 

@@ -139,6 +139,7 @@ func (c *Coordinator) admit(m message) bool {
 			last := c.account.last
 			c.account = newAccount()
 			c.account.last, c.account.show, c.account.obstacles = last, m.show, found
+			c.account.ended, _ = c.cfg.Traffic.Ended()
 		}
 		c.replies[e.ID] = m.reply
 	case Advanced:

@@ -12,9 +12,10 @@ type Report struct {
 	Epoch        int64
 	PauseMS      float64    // gate closed to gate open, in the last attempt that closed it
 	Held         HeldReport // in the last attempt that closed the gate
-	ClientErrors int
-	Disconnected int      // sessions that were closed because they could not be moved
-	Unmovable    []string // those, and in a rehearsal those that would be, each with its reason
+	ClientErrors int        // clients that were ended in an attempt, whoever ended them
+	Ended        []string   // those of the last attempt, each with its reason
+	Disconnected int        // sessions that were closed because they could not be moved
+	Unmovable    []string   // those, and in a rehearsal those that would be, each with its reason
 	Tables       int
 	Sequences    int
 	Attempts     []AttemptReport // all of them, those too that came to nothing
@@ -70,9 +71,10 @@ const NoWayBack = "there is no way back: after the switch nothing flows from the
 func (c *Coordinator) report(o Outcome, reason string) Report {
 	a := c.account
 	last := a.closed()
+	total, ended := c.cfg.Traffic.Ended()
 	r := Report{
 		Outcome: o, Reason: reason, Epoch: c.state.Epoch, PauseMS: millis(last.pause()), Held: heldReport(last.held),
-		ClientErrors: a.switched.ClientErrors, Tables: a.tables, Sequences: len(a.sequences),
+		ClientErrors: total - a.ended, Tables: a.tables, Sequences: len(a.sequences),
 		Timeline: a.times(), Incomplete: o == "", Notes: c.notes(o), Disconnected: a.disconnected, Unmovable: a.expelled,
 	}
 	for _, t := range a.attempts {
@@ -80,6 +82,9 @@ func (c *Coordinator) report(o Outcome, reason string) Report {
 	}
 	if len(r.Unmovable) == 0 {
 		r.Unmovable = a.unmovable
+	}
+	if r.ClientErrors > 0 {
+		r.Ended = ended
 	}
 	return r
 }
@@ -98,6 +103,9 @@ func (c *Coordinator) notes(o Outcome) []string {
 	} else if n := len(c.account.unmovable); n > 0 && o == OutcomeRehearsed {
 		notes = append(notes, fmt.Sprintf("%d sessions would be disconnected by a cutover with --unmovable=disconnect: %s",
 			n, joined(c.account.unmovable[:min(n, mostNamed)])))
+	}
+	if total, ended := c.cfg.Traffic.Ended(); total > c.account.ended && len(ended) > 0 {
+		notes = append(notes, fmt.Sprintf("%d clients were ended in an attempt: %s", total-c.account.ended, joined(ended[:min(len(ended), mostNamed)])))
 	}
 	if c.account.alarm != "" {
 		notes = append(notes, "alarm: "+c.account.alarm)

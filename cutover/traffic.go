@@ -37,6 +37,10 @@ type Traffic interface {
 
 	// Discard drops the warm servers.
 	Discard(ctx context.Context) error
+
+	// Ended returns how many clients were ended in attempts since the process began, whoever ended them, and names
+	// those of the latest attempt. It does not wait.
+	Ended() (total int, latest []string)
 }
 
 // SessionsReport says which sessions a cutover would meet. Holding are those that cannot be moved now and may become
@@ -62,7 +66,7 @@ type ResumeReport struct{ Held Waits }
 // SwitchReport says what the move was like for the clients.
 type SwitchReport struct {
 	Held         Waits
-	ClientErrors int // sessions that were ended because their difference could not be replayed
+	ClientErrors int // clients that were ended since the attempt began
 }
 
 // Waits says how long sessions were held: from the first byte held to the first byte forwarded again, to the new server

@@ -91,3 +91,36 @@ func TestAPolicyThatNobodyKnowsIsRefused(t *testing.T) {
 		require.Equal(b.t, UnmovableAbort, b.f.policies[0].Unmovable)
 	})
 }
+
+// TestClientsThatWereEndedAreCountedInWhateverAttempt: by whom and when does not matter, nor
+// what became of the attempt.
+func TestClientsThatWereEndedAreCountedInWhateverAttempt(t *testing.T) {
+	t.Parallel()
+	ends := func(f *fake, who string) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.ended = append(f.ended, who)
+	}
+	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+		ends(f, "of an earlier request")
+		f.hooks["pause"] = func(context.Context) error {
+			ends(f, "in a pause")
+			return fmt.Errorf("%w: session 7", ErrDrainTimeout)
+		}
+	}, func(b *bench) {
+		b.settled()
+		r, err := b.c.Cutover(b.t.Context(), Options{Limits: Limits{Attempts: 2}})
+		require.NoError(b.t, err)
+		require.Equal(b.t, OutcomeAborted, r.Outcome)
+		require.Equal(b.t, 2, r.ClientErrors)
+		require.Contains(b.t, joined(r.Notes), "2 clients were ended in an attempt: ")
+		require.Contains(b.t, r.Ended, "in a pause")
+
+		delete(b.f.hooks, "pause")
+		b.f.hooks["decide"] = func(context.Context) error { ends(b.f, "while the target decided"); return nil }
+		r, err = b.c.Cutover(b.t.Context(), Options{})
+		require.NoError(b.t, err)
+		require.Equal(b.t, OutcomeSwitched, r.Outcome)
+		require.Equal(b.t, 1, r.ClientErrors)
+	})
+}

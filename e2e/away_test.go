@@ -170,3 +170,34 @@ func TestADatabaseRestartsWithinThePause(t *testing.T) {
 		}
 	}
 }
+
+// TestTheSourceGoesDownWhileTheTargetDecides: nothing of it is needed any more, so that no
+// client notices.
+func TestTheSourceGoesDownWhileTheTargetDecides(t *testing.T) {
+	t.Parallel()
+	s := ownSides(t)
+	loadShop(t, s)
+	p := newProcess(t, s)
+	p.start()
+	p.awaitServing()
+	w := startShop(t, p, 6)
+	p.awaitFollowing()
+	awaitEach(t, w, 3)
+	h := s.holdWhere(t, "target", "crossfade.decision", "NEW.decision = 'commit'")
+	a := p.ask(control.CutoverOptions{})
+	h.met()
+	s.stop(t, "source", pgcluster.Immediate)
+	h.release()
+	awaitEach(t, w, 5)
+	<-a.done
+	require.NoError(t, a.err)
+	require.Equal(t, control.OutcomeSwitched, a.report.Outcome, a.report.Reason)
+	require.Zero(t, a.report.ClientErrors, "%v", a.report.Ended)
+	s.begin(t, "source")
+	p.finish()
+	load := stopClients(w)
+	require.Empty(t, load.ErrorTexts)
+	requireLedger(t, s, load, small, 1)
+	require.Equal(t, 0, p.stop())
+	s.requireNothingLeft(t)
+}

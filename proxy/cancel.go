@@ -37,6 +37,14 @@ func (p *Proxy) cancel(ctx context.Context, pid uint32, key []byte) {
 		r.mu.Unlock()
 		return
 	}
+	r.mu.Unlock()
+	r.cancelServer(ctx)
+}
+
+// cancelServer has the session's server cancel what it runs, unless an owner has that
+// server.
+func (r *relay) cancelServer(ctx context.Context) {
+	r.mu.Lock()
 	if r.mu.stop || r.mu.reviving {
 		r.mu.Unlock()
 		return

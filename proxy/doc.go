@@ -72,6 +72,11 @@
 //   - Before Switch whatever fails is undone by Resume. After it nothing goes back:
 //     no byte of a client is forwarded before its difference is replayed, and a
 //     session that cannot be made whole ends with 57P01, which names the state.
+//   - From the end of Restage on a parked session lives by its state (kept.go): a server that
+//     goes away under it is not missed by Switch.
+//   - A session whose client is gone stays in the registry until its server has answered
+//     (orphan.go): what nobody waits for is cancelled, and a drain can name it.
+//   - Every client that is ended in an attempt is counted, whoever ended it (struck.go).
 //   - A gate that Pause has closed is opened by Resume or Switch, by no timer. A client
 //     held beyond HoldLimit gets 57P03; what it asked for was run nowhere.
 //   - A login holds a lease from before its dial until its session is registered. At

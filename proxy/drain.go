@@ -32,6 +32,8 @@ type drain struct {
 	conn  *backend.Conn     // to look with
 	link  *session.Link
 	blind bool // looking has failed: go on without
+
+	prepared string // a transaction that a client has prepared and not ended, by the last look
 }
 
 func (d *drain) run(ctx context.Context) error {
@@ -40,7 +42,18 @@ func (d *drain) run(ctx context.Context) error {
 		r := d.busy()
 		if r == nil {
 			if len(d.loose) == 0 {
-				return nil
+				left, err := d.twoPhase(ctx)
+				switch {
+				case err != nil:
+					return err
+				case left:
+					continue
+				}
+				d.p.draining.Store(false)
+				if d.busy() == nil { // nobody has slipped through before
+					return nil
+				}
+				continue
 			}
 			d.hold(func(*relay) bool { return true }) // nobody waits for them any more
 			continue
@@ -132,27 +145,33 @@ func (d *drain) look(ctx context.Context) {
 	d.hold(func(r *relay) bool { return !needed[r] })
 }
 
-// ask asks on a connection of its own, as the first of the sessions that are busy.
+// ask asks on a connection of its own.
 func (d *drain) ask(ctx context.Context, pids []int32) (map[int32][]int32, error) {
 	r := d.busy()
 	if len(pids) == 0 || r == nil {
 		return nil, nil
 	}
-	if d.link == nil {
-		at, err := d.p.cfg.endpoint(d.p.router.Current().Endpoint)
-		if err != nil {
-			return nil, err
-		}
-		as, err := at.account(r.user, r.proof)
-		if err != nil {
-			return nil, err
-		}
-		if d.conn, err = d.p.dial(ctx, at, as, at.database(r.database), nil); err != nil {
-			return nil, err
-		}
-		d.link = session.NewLink(d.conn.Conn, d.conn.Leftover(), d.conn.Params)
+	link, err := d.beside(ctx, r)
+	if err != nil {
+		return nil, err
 	}
-	return d.link.Blocking(ctx, pids)
+	return link.Blocking(ctx, pids)
+}
+
+// beside returns the drain's own connection to the database of a session.
+func (d *drain) beside(ctx context.Context, r *relay) (*session.Link, error) {
+	if d.link != nil {
+		return d.link, nil
+	}
+	at, err := d.p.cfg.endpoint(d.p.router.Current().Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if d.conn, err = d.p.dialAmong(ctx, at, r.database, d.p.callers(r.database, d.list)); err != nil {
+		return nil, err
+	}
+	d.link = session.NewLink(d.conn.Conn, d.conn.Leftover(), d.conn.Params)
+	return d.link, nil
 }
 
 func (d *drain) close() {

@@ -25,7 +25,8 @@ func names(notes []SessionNote) string {
 type DrainTimeoutError struct {
 	After    time.Duration
 	Sessions []SessionNote
-	Logins   int // logins that were being made
+	Logins   int    // logins that were being made
+	Prepared string // a prepared transaction that was not ended, in words; "" for none
 }
 
 func (e *DrainTimeoutError) Error() string {
@@ -35,6 +36,9 @@ func (e *DrainTimeoutError) Error() string {
 	}
 	if e.Logins > 0 {
 		parts = append(parts, fmt.Sprintf("%d logins not finished", e.Logins))
+	}
+	if e.Prepared != "" {
+		parts = append(parts, e.Prepared+", is not ended: COMMIT PREPARED or ROLLBACK PREPARED it")
 	}
 	return fmt.Sprintf("sessions did not come to rest within %s: %s; end their transactions or give a longer --drain-timeout", e.After, strings.Join(parts, "; "))
 }

@@ -15,6 +15,11 @@ var (
 	errEnded      = errors.New("session ended")
 )
 
+// toldError ends a session whose server has said why it ends: nothing is left to be said.
+type toldError struct{ code string } // the SQLSTATE, where it was understood
+
+func (e *toldError) Error() string { return "server ended the session, and has said why " + e.code }
+
 // fatal makes the error with which a session is ended; the caller sends it.
 func fatal(code, format string, args ...any) *wire.ServerError {
 	return wire.NewFatal(code, fmt.Sprintf(format, args...))
@@ -24,8 +29,9 @@ func fatal(code, format string, args ...any) *wire.ServerError {
 // nil for nothing.
 func lastWords(err error) *wire.ServerError {
 	var said *wire.ServerError
+	var told *toldError
 	switch {
-	case err == nil || errors.Is(err, errClientGone):
+	case err == nil || errors.Is(err, errClientGone) || errors.As(err, &told):
 		return nil
 	case errors.As(err, &said):
 		words := *said

@@ -42,6 +42,7 @@ const (
 	StateParked      = "parked"         // held at the closed gate
 	StateWaiting     = "waiting"        // parked, with a request of the client held
 	StateReviving    = "reviving"       // its server is gone, another one is being made
+	StateLeft        = "client_gone"    // its client has left, and its server is still at work
 	StateReplication = "replication"    // a stream of its own kind
 )
 
@@ -174,6 +175,8 @@ func (r *relay) state() string {
 	switch {
 	case r.mu.reviving:
 		return StateReviving
+	case r.mu.dead && why != "":
+		return StateLeft
 	case r.mu.gate && r.mu.waiting && why == "":
 		return StateWaiting
 	case r.mu.gate && r.still():

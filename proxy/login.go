@@ -73,7 +73,7 @@ func (l *login) enter(ctx context.Context) (*relay, error) {
 	if ctx.Err() != nil {
 		return nil, errClosing
 	}
-	lease, err := p.admit(ctx)
+	lease, err := l.admit(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -54,6 +54,8 @@ func (m *memory) ParameterStatus(name, value []byte) {
 // SELECT of its own.
 func (m *memory) CommandComplete(tag []byte) {
 	switch {
+	case bytes.HasSuffix(tag, []byte("PREPARED")) || bytes.HasSuffix(tag, []byte("PREPARE TRANSACTION")):
+		m.twoPhase(tag)
 	case bytes.HasPrefix(tag, []byte("INSERT")):
 		m.mu.inserted = true
 	case bytes.HasPrefix(tag, []byte("SELECT")):

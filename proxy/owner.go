@@ -51,6 +51,7 @@ func (r *relay) seize(ctx context.Context) (*server, error) {
 		// The pump may be in a read: a deadline ends it between two messages or
 		// within one, which is seen below.
 		r.mu.stop = true
+		r.step() // where there is no read to be ended
 		s := r.mu.server
 		_ = s.conn.SetReadDeadline(longAgo)
 		if err := r.await(ctx, func() bool { return r.mu.stopped }); err != nil {

@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"encoding/binary"
+	"errors"
+	"io"
 	"time"
 
 	"crossfade/internal/pg"
@@ -11,10 +13,13 @@ import (
 // park holds p, which may not go to the server now, and returns what is left of
 // it as soon as some of it may. Meanwhile it reads on as far as the buffer
 // reaches, so that a client that leaves is noticed; what does not fit stays in the
-// kernel and holds the client back. The client's pump is the only caller.
+// kernel and holds the client back. A client that has closed its half of the connection
+// after its request waits for the answer as long as it is there. The client's pump is the
+// only caller.
 func (r *relay) park(p []byte) (left []byte, err error) {
 	since := time.Now()
-	gated := false
+	gated, parted := false, false
+	pause := probeFirst
 	var bound time.Time // of the hold; a client that waits for its own reply is not held by us
 	defer func() {
 		r.mu.Lock()
@@ -33,6 +38,9 @@ func (r *relay) park(p []byte) (left []byte, err error) {
 		r.awake()
 		boundary := r.mu.tracker.Boundary()
 		switch {
+		case r.mu.dead:
+			r.mu.Unlock()
+			return nil, errClientGone
 		case r.allowed(p) > 0:
 			r.mu.Unlock()
 			return p, nil
@@ -61,7 +69,7 @@ func (r *relay) park(p []byte) (left []byte, err error) {
 		}
 		changed := r.mu.changed
 		full := r.in.full(p)
-		if !full {
+		if !full && !parted {
 			r.mu.asleep = true
 			if counts {
 				_ = r.client.SetReadDeadline(bound)
@@ -69,20 +77,34 @@ func (r *relay) park(p []byte) (left []byte, err error) {
 		}
 		r.mu.Unlock()
 
-		if full {
-			if err := r.sleep(changed, bound); err != nil {
+		switch {
+		case parted:
+			if !r.ping() {
+				return nil, errClientGone
+			}
+			if err := r.sleep(changed, bound, time.After(pause)); err != nil {
+				return nil, err
+			}
+			pause = min(2*pause, probeMost)
+			continue
+		case full:
+			if err := r.sleep(changed, bound, nil); err != nil {
 				return nil, err
 			}
 			continue
 		}
 		if p, err = r.in.more(p); err != nil && (!timedOut(err) || r.ctx.Err() != nil) {
-			return nil, errClientGone
+			if parted = r.ctx.Err() == nil && errors.Is(err, io.EOF) && firstUnit(p) > 0; !parted {
+				return nil, errClientGone
+			}
+			err = nil
 		}
 	}
 }
 
-// sleep waits for a change, without a look at the client, until bound if there is one.
-func (r *relay) sleep(changed <-chan struct{}, bound time.Time) error {
+// sleep waits for a change, without a look at the client, until bound if there is one, and
+// until probe, which may be nil.
+func (r *relay) sleep(changed <-chan struct{}, bound time.Time, probe <-chan time.Time) error {
 	var limit <-chan time.Time
 	if !bound.IsZero() {
 		t := time.NewTimer(time.Until(bound))
@@ -92,6 +114,7 @@ func (r *relay) sleep(changed <-chan struct{}, bound time.Time) error {
 	select {
 	case <-changed:
 	case <-limit:
+	case <-probe:
 	case <-r.ctx.Done():
 		return errEnded
 	}

@@ -27,9 +27,12 @@ func (p *Proxy) Pause(ctx context.Context, epoch int64, drainTimeout time.Durati
 		return p.pauseReport(time.Now()), nil
 	}
 	start := time.Now()
+	p.struck.begin(false)
 	p.held.reset()
 	p.attempt.generation = p.gate.Close()
 	p.log.Info().Int64(obs.KeyEpoch, epoch).Msg("gate closed")
+	p.draining.Store(true)
+	defer p.draining.Store(false)
 	p.holdAll(true)
 
 	draining, cancel := context.WithTimeout(ctx, drainTimeout)
@@ -42,7 +45,7 @@ func (p *Proxy) Pause(ctx context.Context, epoch int64, drainTimeout time.Durati
 		err = d.run(draining)
 	}
 	if err != nil {
-		late := &DrainTimeoutError{After: drainTimeout, Logins: p.gate.State().Leases}
+		late := &DrainTimeoutError{After: drainTimeout, Logins: p.gate.State().Leases, Prepared: d.prepared}
 		for _, r := range p.relays() {
 			if n, busy := r.busy(); busy {
 				if why := d.waits[r]; why != "" {
@@ -156,7 +159,9 @@ func (p *Proxy) Resume(ctx context.Context, epoch int64) error {
 	defer end()
 	if p.attempt.paused {
 		p.open()
+		p.settled(ctx)
 	}
+	p.struck.end()
 	return nil
 }
 
@@ -174,4 +179,11 @@ func (p *Proxy) TakeHeld(ctx context.Context) Held {
 		r.mu.Unlock()
 	}
 	return p.held.take()
+}
+
+// Ended returns how many clients were ended in attempts since the start, whoever ended
+// them, and names those of the latest attempt.
+func (p *Proxy) Ended() (total int, latest []SessionNote) {
+	_, latest = p.struck.ofAttempt()
+	return int(p.struck.sum()), latest
 }

@@ -46,6 +46,7 @@ func (p *Proxy) Attempt(ctx context.Context, epoch int64, policy Unmovable, wait
 	}
 	defer end()
 	p.attempt.policy, p.attempt.wait = policy, wait
+	p.struck.begin(false)
 	return nil
 }
 
@@ -114,11 +115,13 @@ func (p *Proxy) expel(f *findings) {
 		return fatal(pg.CodeAdminShutdown, "the database is being moved and this session cannot follow: %s; connect again", why)
 	}
 	for _, s := range f.streams {
+		p.struck.spare(s.id)
 		s.log.Warn().Str(obs.KeyUser, s.user).Int64(obs.KeyEpoch, p.attempt.epoch).Msg("replication connection disconnected: it cannot be moved")
 		s.end(gone(streamReason.Detail))
 	}
 	for _, r := range f.holders() {
 		why := f.because(r)
+		p.struck.spare(r.id)
 		r.log.Warn().Str(obs.KeyUser, r.user).Str("reason", why).Int64(obs.KeyEpoch, p.attempt.epoch).Msg("session disconnected: it cannot be moved")
 		r.end(gone(why))
 	}

@@ -27,15 +27,18 @@ type Proxy struct {
 	gate   route.Gate
 	router *route.Router
 	held   holds
+	struck struck
 	dials  chan struct{} // one for each server connection that is being made
 	logins strangers
 
 	engines  engines
 	listener net.Listener
 	panics   atomic.Int64
-	failed   atomic.Int64 // sessions that a move has ended
 	revived  atomic.Int64 // sessions that got a new server in the place of one that was gone
 	expelled atomic.Int64 // sessions that could not be moved and were ended
+	orphans  atomic.Int64 // statements that were cancelled because their client was gone
+	prepared atomic.Int64 // transactions that clients have prepared and not ended, as far as was seen
+	draining atomic.Bool  // sessions are on their way to the gate that Pause has closed
 
 	closing context.Context // ends when nobody is let in any more
 	close   context.CancelFunc

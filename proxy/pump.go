@@ -27,13 +27,18 @@ func (r *relay) pumpClient() error {
 		}
 		r.in.release()
 		if err != nil && (!timedOut(err) || r.ctx.Err() != nil) {
-			return errClientGone
+			return r.seeOut(err)
 		}
-		// It may have been woken for a park that is over, or to leave.
+		// It may have been woken for a park that is over, to leave, or since nobody takes
+		// what the client gets.
 		r.mu.Lock()
 		r.awake()
-		left := r.clientLeaves()
+		dead := r.mu.dead
+		left := !dead && r.clientLeaves()
 		r.mu.Unlock()
+		if dead {
+			return r.seeOut(errClientGone)
+		}
 		if left {
 			return errToFast
 		}
@@ -131,7 +136,7 @@ func (r *relay) allowed(p []byte) int {
 		return 0
 	}
 	if r.mu.gate || r.mu.wanted {
-		return r.mu.tracker.ClientLimit(p)
+		return max(r.mu.tracker.ClientLimit(p), r.finishing(p))
 	}
 	return len(p)
 }
@@ -159,7 +164,7 @@ func (r *relay) serverLeft() error {
 
 // pumpServer forwards what the server sends, across changes of the server.
 func (r *relay) pumpServer() error {
-	told := false // the server has said why it closes
+	told, code := false, "" // the server has said why it closes
 	if err := r.restToClient(); err != nil {
 		return err
 	}
@@ -185,8 +190,13 @@ func (r *relay) pumpServer() error {
 			}
 			p = left
 		}
+		if len(p) > 0 && r.dyingWords(s, p) {
+			p = nil
+		}
 		if len(p) > 0 {
-			told = saysFatal(p)
+			if told = saysFatal(p); told {
+				_, code, _ = lastFrames(p)
+			}
 			if err := r.deliver(s, p); err != nil {
 				return err
 			}
@@ -194,8 +204,10 @@ func (r *relay) pumpServer() error {
 		s.in.release()
 		switch {
 		case err == nil || timedOut(err) && r.ctx.Err() == nil:
-		case told || r.left():
-			return errClientGone // nothing is left to be said
+		case r.left():
+			return errClientGone
+		case told:
+			return &toldError{code: code}
 		default:
 			return errServerGone
 		}
@@ -246,7 +258,7 @@ func (r *relay) restToClient() error {
 	_, err := r.client.Write(rest)
 	r.toClient.Store(false)
 	r.progress()
-	if err != nil {
+	if err != nil && !r.outlives() {
 		return errClientGone
 	}
 	return nil
@@ -270,7 +282,7 @@ func (r *relay) deliver(s *server, p []byte) error {
 	switch {
 	case err != nil:
 		return r.broken(err)
-	case gone:
+	case gone && !r.outlives():
 		return errClientGone
 	}
 	return nil
@@ -286,6 +298,9 @@ func (r *relay) receive(s *server, p []byte) (out, greeting []byte, err error) {
 	}
 	greeting = r.mu.greeting
 	r.mu.greeting = nil
+	if r.mu.dead {
+		out, greeting = nil, nil
+	}
 	r.toClient.Store(true)
 	if st := &r.mu.seat; st.leaving && !st.clientPumps {
 		r.handOver() // the write may wait, and somebody must read the client

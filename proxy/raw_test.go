@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,8 +29,11 @@ func (g *rig) rawDial(t testing.TB, params ...wire.Param) *raw {
 	t.Cleanup(func() { _ = conn.Close() })
 	require.NoError(t, conn.SetDeadline(time.Now().Add(60*time.Second)))
 	c := &raw{t: t, conn: conn, r: wire.NewReader(conn, 64<<20)}
-	b, err := wire.AppendStartup(nil, wire.Version30, append([]wire.Param{
-		{Name: "user", Value: g.source.User()}, {Name: "database", Value: g.source.Database()}}, params...))
+	params = append([]wire.Param{{Name: "database", Value: g.source.Database()}}, params...)
+	if !slices.ContainsFunc(params, func(p wire.Param) bool { return p.Name == "user" }) {
+		params = append(params, wire.Param{Name: "user", Value: g.source.User()})
+	}
+	b, err := wire.AppendStartup(nil, wire.Version30, params)
 	require.NoError(t, err)
 	c.send(b)
 	for _, f := range c.until('Z') {

@@ -45,13 +45,14 @@ type relay struct {
 	// written: whoever holds it knows whether the client stands between two frames.
 	cw sync.Mutex
 
+	orphan        bool   // its server was asked to cancel what nobody waits for; the client's pump's, then close's
 	over          func() // called when nothing of the session is left
 	stopInterrupt func() bool
 
 	// Set while a pump has bytes that are observed and not written yet.
 	toServer, toClient atomic.Bool
 	// attention says that somebody waits for this session to stop, so that the
-	// pumps must tell of every step. It mirrors gate, wanted, settling and reviving.
+	// pumps must tell of every step. It mirrors gate, wanted, settling, reviving and half.
 	attention atomic.Bool
 
 	mu struct {
@@ -68,6 +69,10 @@ type relay struct {
 		cancels  int  // cancel requests on their way to the server
 		settling bool // the side check has the client stopped
 		reviving bool // the server is gone, and another one is being made
+		half     bool // the client sends no more, and has answers to come
+		dead     bool // nobody is at the client's end: what the server says is dropped
+		kept     bool // it goes on by what was captured of it, whatever becomes of its server
+		lacks    bool // it does: its server is gone
 		waiting  bool // bytes of the client are held
 		asleep   bool // the client's pump waits in a read, with bytes in hand
 		cancel   bool // the held unit is to be answered with 57014
@@ -119,7 +124,8 @@ func (r *relay) step() {
 
 // attend keeps attention in line. Called with mu locked, after gate or wanted changed.
 func (r *relay) attend() {
-	r.attention.Store(r.mu.gate || r.mu.wanted || r.mu.settling || r.mu.reviving)
+	r.mu.kept = r.mu.kept && r.mu.gate
+	r.attention.Store(r.mu.gate || r.mu.wanted || r.mu.settling || r.mu.reviving || r.mu.half)
 	if r.attention.Load() {
 		r.handOver() // to those who can wait
 	}
@@ -157,7 +163,7 @@ func (r *relay) still() bool {
 // reason says why the session is not still, "" when it is. Called with mu locked.
 func (r *relay) reason() string {
 	if why := r.mu.tracker.Reason(); why != "" {
-		return why
+		return why + r.parting()
 	}
 	switch {
 	case r.toClient.Load():

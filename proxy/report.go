@@ -63,7 +63,7 @@ type PauseReport struct {
 // SwitchReport is the outcome of Switch.
 type SwitchReport struct {
 	Moved        int           `json:"moved"`
-	ClientErrors int           `json:"client_errors"` // sessions that were ended, see Failed
+	ClientErrors int           `json:"client_errors"` // clients that were ended since the attempt began, see Failed
 	Failed       []SessionNote `json:"failed"`
 	Held         Held          `json:"held"`
 	Took         time.Duration `json:"-"`
@@ -86,13 +86,14 @@ type Status struct {
 	Streams       int    `json:"streams"` // replication connections; not among Sessions
 	InTransaction int    `json:"in_transaction"`
 	Parked        int    `json:"parked"`
-	Waiting       int    `json:"waiting"`   // logins at the closed gate
-	Closed        bool   `json:"closed"`    // the gate is closed
-	Strangers     int    `json:"strangers"` // connections that have not authenticated
-	Crowded       int64  `json:"crowded"`   // those of them that had to give way to others, since the start
-	ClientErrors  int64  `json:"client_errors"`
-	Revived       int64  `json:"revived"`      // sessions whose idle server went away and that go on with another
-	Disconnected  int64  `json:"disconnected"` // sessions that could not be moved and were ended
+	Waiting       int    `json:"waiting"`       // logins at the closed gate
+	Closed        bool   `json:"closed"`        // the gate is closed
+	Strangers     int    `json:"strangers"`     // connections that have not authenticated
+	Crowded       int64  `json:"crowded"`       // those of them that had to give way to others, since the start
+	ClientErrors  int64  `json:"client_errors"` // clients that were ended in attempts, since the start
+	Revived       int64  `json:"revived"`       // sessions whose idle server went away and that go on with another
+	Disconnected  int64  `json:"disconnected"`  // sessions that could not be moved and were ended
+	Orphans       int64  `json:"orphans"`       // statements that were cancelled because nobody was there any more to take their answer
 	Panics        int64  `json:"panics"`
 }
 

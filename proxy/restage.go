@@ -14,6 +14,9 @@ import (
 //
 // Under UnmovableDisconnect it ends the sessions that cannot be moved, when all
 // others can.
+//
+// Once it has returned nil, sessions live by what was captured of them: a server that goes
+// away under one is not missed by Switch.
 func (p *Proxy) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 	end, err := p.begin(ctx, epoch, "restage")
 	if err != nil {
@@ -69,6 +72,7 @@ func (p *Proxy) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 	if err := errors.Join(ctx.Err(), f.err()); err != nil {
 		return f.report(len(list), start), err
 	}
+	p.each(ctx, list, 0, func(_ context.Context, r *relay) { r.keep() })
 	p.expel(&f)
 	return f.report(len(list), start), nil
 }
@@ -89,6 +93,7 @@ func (f *findings) renew(ctx context.Context, r *relay, to *Endpoint) {
 
 // Discard closes the warm servers. The next Stage makes new ones.
 func (p *Proxy) Discard(ctx context.Context) {
+	p.struck.end()
 	p.each(ctx, p.relays(), 0, func(_ context.Context, r *relay) {
 		if r.warm != nil {
 			r.warm.close()

@@ -56,13 +56,14 @@ func wholeAgain(s *session.State) bool {
 // and reports that, or returns what is left of p for the client. The client waits
 // meanwhile: what it sends is held, and sent once, to the new server.
 func (r *relay) survive(s *server, p []byte) (left []byte, alive bool, err error) {
-	at, ok := lastFrames(p)
+	at, code, ok := lastFrames(p)
 	if !ok || !s.in.whole() {
 		return p, false, nil
 	}
 	r.mu.Lock()
-	ok = r.revivable(s)
-	if ok {
+	kept := r.keptAt(s)
+	ok = kept || r.revivable(s) && (code == "" || code == pg.CodeAdminShutdown || code == pg.CodeCrashShutdown)
+	if ok && !kept {
 		r.mu.reviving = true
 		r.attend()
 	}
@@ -75,6 +76,12 @@ func (r *relay) survive(s *server, p []byte) (left []byte, alive bool, err error
 		err = r.deliver(s, p[:at])
 	}
 	s.in.release()
+	if err == nil && kept {
+		var moved bool
+		if moved, err = r.awaitMove(s); moved {
+			return nil, true, nil
+		}
+	}
 	if err == nil {
 		err = r.awaitRevival(s)
 	}
@@ -84,6 +91,40 @@ func (r *relay) survive(s *server, p []byte) (left []byte, alive bool, err error
 	}
 	r.log.Warn().Err(err).Str(obs.KeyEndpoint, s.endpoint.Name).Msg("session not revived")
 	return words, false, nil
+}
+
+// dyingWords reports that p, what a server has just said, is the warning of a crash or of an
+// immediate shutdown, and that the session outlives that: its client need not hear it.
+func (r *relay) dyingWords(s *server, p []byte) bool {
+	if p[0] != 'N' || !s.in.whole() {
+		return false
+	}
+	for len(p) > 0 {
+		n, e := notice(p)
+		if e == nil || e.Code != pg.CodeAdminShutdown && e.Code != pg.CodeCrashShutdown {
+			return false
+		}
+		p = p[n:]
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.keptAt(s) || r.revivable(s)
+}
+
+// notice decodes the notice that p begins with, nil for anything else.
+func notice(p []byte) (int, *wire.ServerError) {
+	if len(p) < headLen || p[0] != 'N' {
+		return 0, nil
+	}
+	n := int64(binary.BigEndian.Uint32(p[1:])) + 1
+	if n < headLen || n > int64(len(p)) {
+		return 0, nil
+	}
+	e, err := wire.DecodeError(p[headLen:n])
+	if err != nil {
+		return 0, nil
+	}
+	return int(n), e
 }
 
 // revivalOver lets owners find the session's server again, and reports whether that
@@ -197,21 +238,20 @@ func hopeless(err error) bool {
 	return backend.Classify(err) == backend.Stop
 }
 
-// lastFrames walks the last bytes of a server and returns where its FATAL stands. ok
-// says that they are whole frames, that nothing in them answers a request, and that
-// the FATAL is one of a server which ends or was restarted. No bytes are a socket
-// that was closed.
-func lastFrames(p []byte) (at int, ok bool) {
+// lastFrames walks the last bytes of a server and returns where its FATAL stands, and its
+// SQLSTATE. ok says that they are whole frames and that nothing in them answers a request.
+// No bytes are a socket that was closed.
+func lastFrames(p []byte) (at int, code string, ok bool) {
 	if len(p) == 0 {
-		return 0, true
+		return 0, "", true
 	}
 	for at < len(p) {
 		if len(p)-at < 5 {
-			return 0, false
+			return 0, "", false
 		}
 		n := int64(binary.BigEndian.Uint32(p[at+1:])) + 1
 		if n < 5 || n > int64(len(p)-at) {
-			return 0, false
+			return 0, "", false
 		}
 		switch p[at] {
 		case 'S', 'N', 'A':
@@ -219,14 +259,14 @@ func lastFrames(p []byte) (at int, ok bool) {
 		case 'E':
 			e, err := wire.DecodeError(p[at+5 : at+int(n)])
 			if err != nil || !e.Fatal() || at+int(n) != len(p) {
-				return 0, false
+				return 0, "", false
 			}
-			return at, e.Code == pg.CodeAdminShutdown || e.Code == pg.CodeCrashShutdown
+			return at, e.Code, true
 		default:
-			return 0, false
+			return 0, "", false
 		}
 	}
-	return 0, false
+	return 0, "", false
 }
 
 // gone reports whether a read has found the connection closed.

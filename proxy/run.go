@@ -60,6 +60,7 @@ func (r *relay) pumped(pump func() error) (left bool) {
 // interrupt gets both pumps out of their waits. A client that does not read has a
 // little time to take what is on its way.
 func (r *relay) interrupt() {
+	r.strike()
 	_ = r.client.SetReadDeadline(longAgo)
 	_ = r.client.SetWriteDeadline(time.Now().Add(goodbyeTimeout))
 	r.mu.Lock()
@@ -72,6 +73,7 @@ func (r *relay) interrupt() {
 // close is called when both pumps have ended.
 func (r *relay) close() {
 	defer r.p.recovered(nil)
+	r.strike()
 	r.p.leave(r)
 	cause := context.Cause(r.ctx)
 	r.mu.Lock()
@@ -83,6 +85,7 @@ func (r *relay) close() {
 	_ = r.client.Close()
 	// An owner that is at work sees the end of the session and gives up its turn.
 	r.turn <- struct{}{}
+	r.leaveNothingAtWork(cause)
 	terminate(r.mu.server.conn) // nobody else is left
 	if r.warm != nil {
 		r.warm.close()

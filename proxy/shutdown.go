@@ -55,7 +55,8 @@ func (p *Proxy) retire(ctx context.Context) {
 }
 
 // admit waits at the gate, at most HoldLimit.
-func (p *Proxy) admit(ctx context.Context) (*route.Lease, error) {
+func (l *login) admit(ctx context.Context) (*route.Lease, error) {
+	p := l.p
 	waiting, cancel := context.WithTimeout(ctx, p.cfg.HoldLimit)
 	defer cancel()
 	stop := context.AfterFunc(p.closing, cancel)
@@ -65,6 +66,8 @@ func (p *Proxy) admit(ctx context.Context) (*route.Lease, error) {
 	case p.isClosing(), ctx.Err() != nil:
 		err = errClosing
 	case err != nil:
+		p.struck.add(0, SessionNote{User: l.user, Database: l.database, Client: l.conn.RemoteAddr().String(), Code: "ended",
+			Detail: "its login waited at the closed gate for longer than the hold limit"}, false)
 		err = fatal(pg.CodeCannotConnectNow, "the database is being moved and has not been back within %s; try again", p.cfg.HoldLimit)
 	}
 	if err != nil && lease != nil {

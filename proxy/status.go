@@ -19,7 +19,7 @@ func (p *Proxy) relays() []*relay {
 // Status returns a picture of the proxy.
 func (p *Proxy) Status() Status {
 	now, gate := p.router.Current(), p.gate.State()
-	s := Status{Active: now.Endpoint, Epoch: now.Epoch, Waiting: gate.Waiting, Closed: gate.Closed, ClientErrors: p.failed.Load(), Disconnected: p.expelled.Load(), Revived: p.revived.Load(), Panics: p.panics.Load()}
+	s := Status{Active: now.Endpoint, Epoch: now.Epoch, Waiting: gate.Waiting, Closed: gate.Closed, ClientErrors: p.struck.sum(), Disconnected: p.expelled.Load(), Revived: p.revived.Load(), Orphans: p.orphans.Load(), Panics: p.panics.Load()}
 	s.Strangers, s.Crowded = p.logins.count()
 	s.Streams = len(p.streams())
 	for _, r := range p.relays() {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"maps"
 	"net"
@@ -61,6 +62,11 @@ func (s *stream) run() {
 	stop()
 	s.p.leaveStream(s)
 	cause := context.Cause(s.ctx)
+	if !errors.Is(cause, errClientGone) {
+		n := s.note()
+		n.Code, n.Detail = "ended", ending(cause)
+		s.p.struck.add(s.id, n, false)
+	}
 	if words := lastWords(cause); words != nil && between {
 		farewell(s.client, words)
 	}
@@ -159,7 +165,7 @@ func (l *login) stream(ctx context.Context) (*stream, error) {
 	if ctx.Err() != nil {
 		return nil, errShutdown
 	}
-	lease, err := p.admit(ctx)
+	lease, err := l.admit(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -120,7 +120,7 @@ func (r *relay) replace(old *server, w *warm) {
 	}
 	r.mu.greeting = r.greet(w)
 	r.mu.inject = append(r.mu.inject, w.async...)
-	r.mu.server = next
+	r.mu.server, r.mu.lacks = next, false
 	r.mu.Unlock()
 	terminate(old.conn)
 }

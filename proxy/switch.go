@@ -53,8 +53,7 @@ func (p *Proxy) Switch(ctx context.Context, epoch int64, to string) (SwitchRepor
 		switch {
 		case r.ctx.Err() != nil && err == nil:
 		case err != nil:
-			p.failed.Add(1)
-			f.add(&f.unmovable, r.note("move", err.Error()))
+			p.struck.add(r.id, r.note("move", err.Error()), false)
 			r.log.Error().Err(err).Int64(obs.KeyEpoch, epoch).Msg("session lost in the move")
 			r.end(fatal(pg.CodeAdminShutdown, "the database was moved and this session could not follow: %s", err.Error()))
 		default:
@@ -68,7 +67,12 @@ func (p *Proxy) Switch(ctx context.Context, epoch int64, to string) (SwitchRepor
 		_ = r.await(settling, func() bool { return !r.mu.waiting })
 		r.mu.Unlock()
 	}
-	report := SwitchReport{Moved: f.staged, ClientErrors: len(f.unmovable), Failed: f.unmovable, Held: p.held.report(), Took: time.Since(start)}
+	for _, r := range list {
+		r.strike()
+	}
+	p.struck.end()
+	n, notes := p.struck.ofAttempt()
+	report := SwitchReport{Moved: f.staged, ClientErrors: n, Failed: notes, Held: p.held.report(), Took: time.Since(start)}
 	p.log.Info().Int64(obs.KeyEpoch, epoch).Str(obs.KeyEndpoint, to).Int("moved", report.Moved).Int("client_errors", report.ClientErrors).Msg("sessions moved")
 	return report, nil
 }

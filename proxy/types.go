@@ -2,8 +2,8 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 
 	"crossfade/proxy/session"
 	"crossfade/proxy/typemap"
@@ -32,50 +32,44 @@ func (p *Proxy) learnTypes(ctx context.Context, list []*relay) error {
 	if p.router.Current().Endpoint != Source {
 		return nil // clients keep the numbers that they know
 	}
-	var callers []caller
-	if p.cfg.User != "" {
-		callers = append(callers, caller{user: p.cfg.User, database: p.cfg.Database})
-	}
+	databases := []string{p.cfg.Database}
 	for _, r := range list {
-		callers = append(callers, r.caller())
+		databases = append(databases, r.database)
 	}
-	for _, who := range callers {
-		if a.types[who.database] {
+	for _, database := range databases {
+		callers := slices.DeleteFunc(p.callers(database, list), func(who caller) bool {
+			_, err := p.cfg.Target.account(who.user, who.proof)
+			return err != nil // it cannot ask there; staging says that it cannot move
+		})
+		if a.types[database] || len(callers) == 0 {
 			continue
 		}
-		if _, err := p.cfg.Target.account(who.user, who.proof); err != nil {
-			continue // it cannot ask there; staging says that it cannot move
-		}
 		var here []typemap.Type
-		err := p.besideAt(ctx, &p.cfg.Source, who, func(ctx context.Context, l *session.Link) (err error) {
+		err := p.askAmong(ctx, &p.cfg.Source, database, callers, func(ctx context.Context, l *session.Link) (err error) {
 			here, err = l.Types(ctx)
 			return err
 		})
 		if err == nil {
-			err = p.cfg.Types.KeepTypes(ctx, who.database, here)
+			err = p.cfg.Types.KeepTypes(ctx, database, here)
 		}
 		if err == nil {
-			_, err = p.matchTypes(ctx, &p.cfg.Target, who, here)
-		}
-		var unknown *CredentialsError
-		if errors.As(err, &unknown) {
-			continue // a session that cannot be moved, which staging says; another may be asked for
+			_, err = p.matchTypes(ctx, &p.cfg.Target, database, callers, here)
 		}
 		if err != nil {
-			return fmt.Errorf("compare the types of database %q: %w", who.database, err)
+			return fmt.Errorf("compare the types of database %q: %w", database, err)
 		}
 		if a.types == nil {
 			a.types = map[string]bool{}
 		}
-		a.types[who.database] = true
+		a.types[database] = true
 	}
 	return nil
 }
 
 // matchTypes reads the types at the endpoint and remembers how they translate.
-func (p *Proxy) matchTypes(ctx context.Context, at *Endpoint, who caller, client []typemap.Type) (*typemap.Map, error) {
+func (p *Proxy) matchTypes(ctx context.Context, at *Endpoint, database string, callers []caller, client []typemap.Type) (*typemap.Map, error) {
 	var there []typemap.Type
-	err := p.besideAt(ctx, at, who, func(ctx context.Context, l *session.Link) (err error) {
+	err := p.askAmong(ctx, at, database, callers, func(ctx context.Context, l *session.Link) (err error) {
 		there, err = l.Types(ctx)
 		return err
 	})
@@ -85,7 +79,7 @@ func (p *Proxy) matchTypes(ctx context.Context, at *Endpoint, who caller, client
 	m := typemap.New(client, there)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.types[who.database] = m
+	p.mu.types[database] = m
 	return m, nil
 }
 
@@ -103,7 +97,7 @@ func (p *Proxy) typesAt(ctx context.Context, at *Endpoint, who caller) (*typemap
 	}
 	client, err := p.cfg.Types.LoadTypes(ctx, who.database)
 	if err == nil && len(client) > 0 {
-		m, err = p.matchTypes(ctx, at, who, client)
+		m, err = p.matchTypes(ctx, at, who.database, p.callersWith(who), client)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("compare the types of database %q: %w", who.database, err)

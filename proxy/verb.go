@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"crossfade/internal/obs"
-	"crossfade/proxy/auth"
 	"crossfade/proxy/session"
 )
 
@@ -27,6 +26,7 @@ func (p *Proxy) begin(ctx context.Context, epoch int64, what string) (end func()
 	}
 	if epoch > a.epoch {
 		a.epoch, a.catalogs, a.types, a.policy, a.wait = epoch, nil, nil, UnmovableAbort, 0
+		p.struck.begin(true)
 	}
 	return func() { <-p.verb }, nil
 }
@@ -71,7 +71,7 @@ func (p *Proxy) catalogsOf(ctx context.Context, list []*relay) (map[string]*sess
 		}
 		a.asked = time.Now()
 		var catalog *session.Catalog
-		err := p.beside(ctx, r, func(ctx context.Context, l *session.Link) (err error) {
+		err := p.besideAmong(ctx, r.database, p.callers(r.database, list), func(ctx context.Context, l *session.Link) (err error) {
 			catalog, err = l.ReadCatalog(ctx)
 			return err
 		})
@@ -84,40 +84,6 @@ func (p *Proxy) catalogsOf(ctx context.Context, list []*relay) (map[string]*sess
 		a.catalogs[r.database] = catalog
 	}
 	return a.catalogs, nil
-}
-
-// beside runs do on a connection of its own to the active side, with the credentials
-// of a client.
-func (p *Proxy) beside(ctx context.Context, r *relay, do func(context.Context, *session.Link) error) error {
-	at, err := p.cfg.endpoint(p.router.Current().Endpoint)
-	if err != nil {
-		return err
-	}
-	return p.besideAt(ctx, at, r.caller(), do)
-}
-
-// caller is a client, as either side needs it for a connection on its behalf.
-type caller struct {
-	user, database string
-	proof          auth.Proof
-}
-
-func (r *relay) caller() caller { return caller{r.user, r.database, r.proof} }
-
-// besideAt is beside for either side.
-func (p *Proxy) besideAt(ctx context.Context, at *Endpoint, who caller, do func(context.Context, *session.Link) error) error {
-	as, err := at.account(who.user, who.proof)
-	if err != nil {
-		return err
-	}
-	conn, err := p.dial(ctx, at, as, at.database(who.database), nil)
-	if err != nil {
-		return err
-	}
-	defer terminate(conn)
-	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
-	defer cancel()
-	return do(ctx, session.NewLink(conn.Conn, conn.Leftover(), conn.Params))
 }
 
 // open lets clients on at the side that is active.

@@ -23,7 +23,7 @@ type Taken struct {
 const takenSchemas = `
 SELECT n.oid FROM pg_catalog.pg_namespace n
 WHERE n.nspname OPERATOR(pg_catalog.!~) '^pg_' AND n.nspname OPERATOR(pg_catalog.<>) 'information_schema' AND n.nspname OPERATOR(pg_catalog.<>) '` + ownSchema + `'
-	AND (pg_catalog.cardinality($1::pg_catalog.text[]) OPERATOR(pg_catalog.=) 0 OR EXISTS (
+	AND (coalesce(pg_catalog.cardinality($1::pg_catalog.text[]), 0) OPERATOR(pg_catalog.=) 0 OR EXISTS (
 		SELECT FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) AS p (nsp, db)
 		WHERE n.nspname::pg_catalog.text OPERATOR(pg_catalog.~) p.nsp COLLATE pg_catalog."default"
 			AND (p.db OPERATOR(pg_catalog.=) '' OR pg_catalog.current_database()::pg_catalog.text OPERATOR(pg_catalog.~) p.db COLLATE pg_catalog."default")))
@@ -41,7 +41,7 @@ WITH picked AS (
 	SELECT c.oid FROM pg_catalog.pg_class c
 	WHERE c.relkind IN ('r', 'S', 'v', 'm', 'f', 'p') AND c.relpersistence <> 't'
 		AND CASE WHEN $2::pg_catalog.oid[] IS NULL THEN c.relnamespace = ANY ($1::pg_catalog.oid[]) ELSE c.oid = ANY ($2::pg_catalog.oid[]) END
-		AND NOT c.oid = ANY ($3::pg_catalog.oid[])
+		AND c.oid <> ALL (coalesce($3::pg_catalog.oid[], '{}'))
 ), owned AS (
 	SELECT d.objid AS oid, d.refobjid AS owner, d.deptype FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
 	WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = d.classid AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')

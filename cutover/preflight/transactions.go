@@ -8,13 +8,17 @@ import (
 	"crossfade/internal/pg"
 )
 
+// momentAgo is how old a prepared transaction may be to count as one that its application is
+// about to end: what comes later waits for it. Where LongTransaction is less, that counts.
+const momentAgo = 5 * time.Second
+
 func (p *Preflight) checkPrepared(ctx context.Context) ([]Finding, error) {
 	type prepared struct {
 		GID, Database string
-		Age           int64 // seconds
+		Age           float64 // seconds
 	}
 	left, err := list[prepared](ctx, p.source, "prepared transactions", `
-		SELECT gid, database::text, extract(epoch FROM clock_timestamp() - prepared)::bigint FROM pg_prepared_xacts ORDER BY prepared`)
+		SELECT gid, database::text, extract(epoch FROM clock_timestamp() - prepared)::float8 FROM pg_prepared_xacts ORDER BY prepared`)
 	if err != nil {
 		return nil, err
 	}
@@ -25,9 +29,13 @@ func (p *Preflight) checkPrepared(ctx context.Context) ([]Finding, error) {
 	var found []Finding
 	for _, x := range left {
 		gid := pg.QuoteLiteral(x.GID)
+		severity, detail := severity, detail
+		if age := time.Duration(x.Age * float64(time.Second)); severity == Blocker && age < min(momentAgo, p.opts.LongTransaction) {
+			severity, detail = Warning, detail+"; it is of a moment ago, and will be waited for"
+		}
 		found = append(found, Finding{
 			Code: "prepared_transaction", Severity: severity, Object: x.GID,
-			Detail: fmt.Sprintf("prepared %s ago in database %s; it %s", seconds(x.Age), x.Database, detail),
+			Detail: fmt.Sprintf("prepared %s ago in database %s; it %s", seconds(int64(x.Age)), x.Database, detail),
 			Remedy: fmt.Sprintf("COMMIT PREPARED %s or ROLLBACK PREPARED %s, in that database", gid, gid),
 		})
 	}

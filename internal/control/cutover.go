@@ -73,8 +73,11 @@ type CutoverReport struct {
 	Epoch   int64   `json:"epoch"`
 	PauseMS float64 `json:"pause_ms"` // gate closed to gate open, in the last attempt that closed it; 0 where none did
 	Held    Held    `json:"held"`     // of the same attempt
-	// ClientErrors counts the sessions that got an error from the move.
+	// ClientErrors counts the clients that were ended in an attempt, whoever ended them: the
+	// move, a server that went away, the hold limit.
 	ClientErrors int `json:"client_errors"`
+	// Ended names those of the last attempt, each with its reason.
+	Ended []string `json:"ended,omitempty"`
 	// Disconnected counts the sessions that could not be moved and were closed, as
 	// --unmovable=disconnect asks; they are no client errors.
 	Disconnected int `json:"disconnected"`

@@ -46,6 +46,10 @@ const (
 	lagPatience = 10 * time.Second
 	// orphanPatience bounds one look for rows that a foreign key forbids.
 	orphanPatience = time.Minute
+	// preparedPatience is how old a prepared transaction may be to count as one that its
+	// application is about to end: longer than the other databases of a distributed
+	// transaction take to prepare, shorter than a person takes.
+	preparedPatience = 5 * time.Second
 	// prepareTimeout bounds the fence's preparation on the source, which waits
 	// for the application's transactions in turns.
 	prepareTimeout = 30 * time.Second

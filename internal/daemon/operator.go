@@ -28,7 +28,7 @@ func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions, show f
 	}
 	out := control.CutoverReport{Outcome: string(r.Outcome), Reason: r.Reason, Epoch: r.Epoch, PauseMS: r.PauseMS,
 		Held:         control.Held{Sessions: r.Held.Sessions, P50MS: r.Held.P50MS, P99MS: r.Held.P99MS, MaxMS: r.Held.MaxMS},
-		ClientErrors: r.ClientErrors, Disconnected: r.Disconnected, Unmovable: r.Unmovable, Tables: r.Tables, Sequences: r.Sequences, Incomplete: r.Incomplete, Notes: r.Notes}
+		ClientErrors: r.ClientErrors, Ended: r.Ended, Disconnected: r.Disconnected, Unmovable: r.Unmovable, Tables: r.Tables, Sequences: r.Sequences, Incomplete: r.Incomplete, Notes: r.Notes}
 	out.Transactions, out.Bypass, out.EstimateMS = r.Transactions, r.Bypass, r.EstimateMS
 	for _, o := range r.Blockers {
 		out.Blockers = append(out.Blockers, control.Blocker(o))

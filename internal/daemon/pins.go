@@ -100,7 +100,8 @@ func customPins(ctx context.Context, conn *pgx.Conn, role string, pins Pins) err
 		WHERE d.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
 		  AND d.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1))
 		  AND (pg_catalog.strpos(pg_catalog.split_part(c.entry, '=', 1), '.') > 0 OR pg_catalog.split_part(c.entry, '=', 1) = 'role' AND EXISTS (
-			SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = pg_catalog.substr(c.entry, 6) AND pg_catalog.pg_has_role($1, r.oid, 'MEMBER')))
+			SELECT FROM pg_catalog.pg_roles r, pg_catalog.pg_roles m
+			WHERE r.rolname = pg_catalog.substr(c.entry, 6) AND m.rolname = $1 AND pg_catalog.pg_has_role(m.oid, r.oid, 'MEMBER')))
 		ORDER BY 1, d.setrole = 0, d.setdatabase = 0`, role)
 	if err != nil {
 		return err

@@ -56,7 +56,7 @@ func (s *sourcePort) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.
 		return err
 	}
 	if err := journal.RefusePrepared(ctx, conn); err != nil { // since the census
-		return err
+		return passingPrepared(err)
 	}
 	if err := journal.AdvanceFenced(ctx, conn, epoch, s.owner.get(), string(cutover.Pausing), string(cutover.Fenced), nonce); err != nil {
 		return err
@@ -77,4 +77,14 @@ func (s *sourcePort) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.
 		return err
 	}
 	return fmt.Errorf("%w: %w", errFenceUnknown, err)
+}
+
+// passingPrepared marks the error about a prepared transaction of a moment ago: whoever
+// prepared it ends it, and another attempt will find it gone.
+func passingPrepared(err error) error {
+	var there *journal.PreparedError
+	if errors.As(err, &there) && there.Age < preparedPatience {
+		return fmt.Errorf("%w: %w", cutover.ErrHeld, err)
+	}
+	return err
 }

@@ -48,6 +48,9 @@ func (s *sourcePort) Census(ctx context.Context) (cutover.Census, error) {
 		if err != nil {
 			return err
 		}
+		if err := journal.AwaitPrepared(ctx, conn, preparedPatience); err != nil {
+			return err
+		}
 		ours := s.serverPIDs()
 		writers, err := journal.Census(ctx, conn, ours)
 		if err != nil {

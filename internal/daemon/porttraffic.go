@@ -107,3 +107,12 @@ func (t *trafficPort) Discard(ctx context.Context) error {
 	t.proxy.Discard(ctx)
 	return nil
 }
+
+// Ended implements cutover.Traffic.
+func (t *trafficPort) Ended() (total int, latest []string) {
+	total, notes := t.proxy.Ended()
+	for _, n := range notes {
+		latest = append(latest, n.String())
+	}
+	return total, latest
+}

@@ -23,6 +23,7 @@ type prelock struct {
 	opts  []pg.Option
 	watch *link         // where the guard looks for waiters
 	beat  time.Duration // how often the idle session is used, or 0 for prelockBeat
+	spare *link         // what is used where no further session is to be had; nil for none
 
 	mu     sync.Mutex
 	conn   *pgx.Conn               // in a transaction that holds the lock, or nil
@@ -38,6 +39,10 @@ type prelock struct {
 func (p *prelock) take(ctx context.Context, tables []pg.Name, lost func(reason string)) error {
 	p.release()
 	conn, err := pg.Connect(ctx, p.dsn, p.opts...)
+	if pg.IsCode(err, pg.CodeTooManyConnections) && p.spare != nil {
+		lost("not taken, since there is no connection for it: " + err.Error())
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -193,8 +198,9 @@ func (p *prelock) looked(ctx context.Context, f func() error) error {
 }
 
 // use hands out the session whose transaction holds the lock, or, when it was
-// let go, a new one in a fresh transaction. f must end the transaction; the
-// session is closed behind it.
+// let go, a new one in a fresh transaction; where that cannot be had, because the
+// connections are used up, the spare one. f must end the transaction; the session is closed
+// after it.
 func (p *prelock) use(ctx context.Context, f func(ctx context.Context, conn *pgx.Conn) error) error {
 	p.mu.Lock()
 	stop, done := p.stop, p.done
@@ -208,7 +214,16 @@ func (p *prelock) use(ctx context.Context, f func(ctx context.Context, conn *pgx
 	}
 	if conn == nil || conn.IsClosed() {
 		var err error
-		if conn, err = pg.Connect(ctx, p.dsn, p.opts...); err != nil {
+		conn, err = pg.Connect(ctx, p.dsn, p.opts...)
+		if pg.IsCode(err, pg.CodeTooManyConnections) && p.spare != nil {
+			return p.spare.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+				if _, err := conn.Exec(ctx, "BEGIN"); err != nil {
+					return fmt.Errorf("begin: %w", err)
+				}
+				return f(ctx, conn)
+			})
+		}
+		if err != nil {
 			return err
 		}
 		var pid int32

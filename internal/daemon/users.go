@@ -141,12 +141,12 @@ func (u *users) pinEach(ctx context.Context, target *pgx.Conn, names []string, l
 	}
 	here, err := plainConnect(ctx, u.cfg.Source)
 	if err != nil {
-		return fmt.Errorf("source: %w", err)
+		return u.asKnown(names, fmt.Errorf("source: %w", err), log)
 	}
 	defer closeNow(here)
 	there, err := plainConnect(ctx, u.cfg.Target)
 	if err != nil {
-		return fmt.Errorf("target: %w", err)
+		return u.asKnown(names, fmt.Errorf("target: %w", err), log)
 	}
 	defer closeNow(there)
 	judge := &taker{conn: there, known: map[[2]string]bool{}}
@@ -174,17 +174,29 @@ func (u *users) pinEach(ctx context.Context, target *pgx.Conn, names []string, l
 	return nil
 }
 
+// asKnown returns nil where the settings of all these roles are known from an earlier look,
+// and a connection for another one is not to be had: the applications use up what there is.
+func (u *users) asKnown(names []string, cause error, log zerolog.Logger) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !pg.IsCode(cause, pg.CodeTooManyConnections) || slices.ContainsFunc(names, func(name string) bool { return u.pins[name] == nil }) {
+		return cause
+	}
+	log.Warn().Err(cause).Msg("there is no connection left to read the settings of roles again; they count as they were read before")
+	return nil
+}
+
 // readPins reads the settings of one role: in a session of its own where its
 // password is known, else from the catalog.
 func (u *users) readPins(ctx context.Context, here *pgx.Conn, name string) (pins Pins, unknown []string, err error) {
 	if su, sp, ok := u.sourceCredentials(name); ok {
 		pins, err = readPins(ctx, u.cfg.Source.WithUser(su, sp))
-		if name == u.cfg.Source.User() || !pg.IsCode(err, pg.CodeInvalidPassword, pg.CodeInvalidAuthorization, pg.CodeInsufficientPrivilege, pg.CodeTooManyConnections) {
+		if err == nil || pg.Code(err) == "" {
 			return pins, nil, err
 		}
-		// The users file is wrong about one role, or the source does not let it in, perhaps
-		// since it has as many sessions as it may: that is told to whoever logs in, and no
-		// reason to move nobody.
+		// The source does not let the role in: the users file is wrong about it, it may not
+		// connect, a setting of it is refused, or it has as many sessions as it may. That is
+		// told to whoever logs in, and no reason to move nobody.
 	}
 	return readRolePins(ctx, here, name)
 }

@@ -255,3 +255,56 @@ func asOthers(t *testing.T, dsn pg.DSN) *pgx.Conn {
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	return conn
 }
+
+// TestARoleThatIsNotLetInKeepsNobodyFromMoving: the settings of roles are read again in
+// every attempt, in a session of their own where that can be had.
+func TestARoleThatIsNotLetInKeepsNobodyFromMoving(t *testing.T) {
+	t.Parallel()
+	l := newLodge(t)
+	settings := " SET DateStyle = 'German'"
+	broken := map[string]string{
+		"locked": "NOLOGIN PASSWORD 'pw'", "full": "LOGIN PASSWORD 'pw' CONNECTION LIMIT 0", "wrong": "LOGIN PASSWORD 'another'", "odd": "LOGIN PASSWORD 'pw'",
+	}
+	lines := "nobody_" + l.base + " pw\n"
+	for name, options := range broken {
+		role := l.role(t, name, options)
+		pgtest.Exec(t, l.super, "ALTER ROLE "+role+settings)
+		lines += role + " pw\n"
+	}
+	pgtest.Exec(t, l.super, "ALTER ROLE "+l.base+"odd SET session_preload_libraries = 'is_not_there'") // the server ends its login
+	u := l.users(t, usersFile(t, "%s", lines), zerolog.Nop())
+	require.NoError(t, u.pin(t.Context(), l.journal, zerolog.Nop()))
+	for name := range broken {
+		require.Contains(t, u.pins[l.base+name]["DateStyle"], "German", name)
+	}
+	require.NotEmpty(t, u.pins["nobody_"+l.base])
+
+	// The run's own role has no connection left: what was read before counts, and where
+	// nothing was, there is nothing to count on.
+	owner := l.role(t, "owner", "LOGIN PASSWORD 'pw' CONNECTION LIMIT 0")
+	u.cfg.Source = l.source.WithUser(owner, "pw")
+	require.NoError(t, u.pinEach(t.Context(), l.journal, []string{l.base + "locked"}, zerolog.Nop()))
+	require.ErrorContains(t, u.pinEach(t.Context(), l.journal, []string{l.base + "new"}, zerolog.Nop()), "too many connections")
+}
+
+// TestTheFenceDoesWithTheConnectionsThatThereAre: where no further session is to be had, the
+// pre-lock, which is a help, is left out, and the fence closes all the same.
+func TestTheFenceDoesWithTheConnectionsThatThereAre(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	b := newBench(t)
+	b.pause(1)
+	b.src.pre.spare = b.src.control
+	require.NoError(t, b.src.confirm(ctx, false)) // which has its own
+	require.NoError(t, b.src.census.do(ctx, func(context.Context, *pgx.Conn) error { return nil }))
+	admin := pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN("postgres"))
+	pgtest.Exec(t, admin, "ALTER ROLE "+b.sourceDSN.User()+" CONNECTION LIMIT 0")
+	lost := ""
+	require.NoError(t, b.src.Prelock(ctx, 1, func(why string) { lost = why }))
+	require.Contains(t, lost, "too many connections for role")
+	_, err := b.src.Fence(ctx, 1, "nonce")
+	require.NoError(t, err)
+	f, _ := b.sourceState()
+	require.True(t, f.Closed())
+	pgtest.Exec(t, admin, "ALTER ROLE "+b.sourceDSN.User()+" CONNECTION LIMIT -1")
+}

@@ -3,6 +3,7 @@ package journal_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -28,4 +29,33 @@ func TestPreparedTransactionsAreRefused(t *testing.T) {
 	pgtest.Exec(t, app, "ROLLBACK PREPARED '"+gid+"'")
 	pgtest.Exec(t, app, "COMMIT PREPARED '"+gid+" 2'")
 	require.NoError(t, journal.RefusePrepared(ctx, conn))
+}
+
+// TestPreparedTransactionsOfAMomentAgoAreWaitedFor: an application that uses two phases has
+// some at every moment; only one that stays is in the way.
+func TestPreparedTransactionsOfAMomentAgoAreWaitedFor(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	dsn, conn := source(t)
+	app := pgtest.Conn(t, dsn)
+	first, later, kept := "first "+dsn.Database(), "later "+dsn.Database(), "kept "+dsn.Database()
+	pgtest.Exec(t, app, "BEGIN; PREPARE TRANSACTION '"+first+"'")
+	awaited := make(chan error, 1)
+	go func() { awaited <- journal.AwaitPrepared(ctx, conn, pgtest.Timeout) }()
+	pgtest.Exec(t, app, "SELECT pg_sleep(0.2)")
+	require.Empty(t, awaited, "it is waited for")
+	pgtest.Exec(t, app, "BEGIN; PREPARE TRANSACTION '"+later+"'")
+	pgtest.Exec(t, app, "COMMIT PREPARED '"+first+"'")
+	require.NoError(t, <-awaited, "one that came since is not")
+	pgtest.Exec(t, app, "ROLLBACK PREPARED '"+later+"'")
+
+	pgtest.Exec(t, app, "BEGIN; PREPARE TRANSACTION '"+kept+"'")
+	defer pgtest.Exec(t, app, "ROLLBACK PREPARED '"+kept+"'")
+	err := journal.AwaitPrepared(ctx, conn, 300*time.Millisecond)
+	var there *journal.PreparedError
+	require.ErrorAs(t, err, &there)
+	require.Equal(t, kept, there.GID)
+	require.Equal(t, dsn.User(), there.Owner)
+	require.GreaterOrEqual(t, there.Age, 300*time.Millisecond)
+	require.ErrorContains(t, err, "ROLLBACK PREPARED it first")
 }

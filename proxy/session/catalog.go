@@ -137,3 +137,21 @@ func (l *Link) Idle(ctx context.Context, pid int32) (bool, error) {
 	})
 	return idle, l.flush(ctx)
 }
+
+// busyQuery asks whether a backend is there and does not wait for a request.
+const busyQuery = `SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity` +
+	` WHERE pid OPERATOR(pg_catalog.=) $1::pg_catalog.int4 AND (state IS NULL OR state OPERATOR(pg_catalog.=) 'active')`
+
+// Busy reports whether another backend runs something, or may: what another role's does not
+// everybody may see.
+func (l *Link) Busy(ctx context.Context, pid int32) (bool, error) {
+	busy := false
+	l.command("look at pg_stat_activity", busyQuery, [][]byte{strconv.AppendInt(nil, int64(pid), 10)}, func(cols [][]byte) error {
+		if len(cols) != 1 || len(cols[0]) != 8 {
+			return errors.New("rows of another form")
+		}
+		busy = cols[0][7] != 0
+		return nil
+	})
+	return busy, l.flush(ctx)
+}

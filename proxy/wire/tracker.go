@@ -102,6 +102,20 @@ func (t *Tracker) Reason() string {
 	return ""
 }
 
+// Working reports that the server has requests whose answers come without another byte of the client: false where the
+// count was given up, and where the server waits for the data of a COPY.
+func (t *Tracker) Working() bool {
+	if t.lost || t.queue.n == 0 {
+		return false
+	}
+	return t.copyEnded || t.copy != copyIn && t.copy != copyBoth
+}
+
+// Owes reports that one of these answers is a ReadyForQuery, which the server gives in any case.
+func (t *Tracker) Owes() bool {
+	return t.Working() && (t.queue.head().ready() || t.queue.any(kind.ready))
+}
+
 // ClientFrames is the number of frames that the client has begun so far: unequal to an earlier value, the session may have changed.
 func (t *Tracker) ClientFrames() uint64 { return t.frames }
 
