@@ -47,6 +47,7 @@ func TestADatabaseThatIsDownIsNamed(t *testing.T) {
 		require.Equal(t, "following", st.Phase)
 		require.Len(t, st.Blockers, 1, "it is told once: %+v", st.Blockers)
 		require.Contains(t, st.Blockers[0].Detail, "cut off from the "+side)
+		require.Equal(t, side+"_away", st.Replication.State)
 		require.Contains(t, st.Blockers[0].Remedy, "make the "+side+" reachable")
 		refused, code := readJSON[control.Error](t, p, "cutover", "--json")
 		require.Equal(t, 1, code)

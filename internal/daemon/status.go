@@ -72,12 +72,16 @@ func replicationOf(f apply.Status, ferr, failed error, active string) control.Re
 		r.State = "stopped"
 	case ferr != nil:
 		r.State = "none"
-	case !f.SourceConnected:
-		r.State = "source_away"
-	case !f.TargetConnected:
-		r.State = "target_away"
-	default:
+	case f.SourceConnected && f.TargetConnected:
 		return r
+	case f.Away != "": // whichever side was lost, the stream is connected to neither then
+		r.State = f.Away + "_away"
+	case f.SourceConnected:
+		r.State = "target_away"
+	case f.TargetConnected:
+		r.State = "source_away"
+	default:
+		r.State = "none"
 	}
 	r.LagBytes, r.LagMS = control.Unknown, control.Unknown
 	if r.State != "source_away" {

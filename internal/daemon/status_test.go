@@ -30,8 +30,10 @@ func TestNoPositionIsShownThatNobodyKnows(t *testing.T) {
 		active       string
 		want         control.Replication
 	}{
-		"running":          {here, nil, nil, "source", control.Replication{State: "running", LagBytes: 7, LagMS: 3, AppliedLSN: "0/100"}},
-		"source away":      {noSource, nil, nil, "source", unknown("source_away", "0/100")},
+		"running":     {here, nil, nil, "source", control.Replication{State: "running", LagBytes: 7, LagMS: 3, AppliedLSN: "0/100"}},
+		"source away": {noSource, nil, nil, "source", unknown("source_away", "0/100")},
+		"the target lost, and with it the session with the source": {apply.Status{AppliedLSN: 0x100, LagBytes: 10, LagMS: 5, Away: apply.SideTarget}, nil, nil, "source", unknown("target_away", "")},
+		"connecting":       {apply.Status{AppliedLSN: 0x100, LagBytes: 10, LagMS: 5}, nil, nil, "source", unknown("none", "")},
 		"target away":      {noTarget, nil, nil, "source", unknown("target_away", "")},
 		"not started":      {apply.Status{}, errNotFollowing, nil, "source", unknown("none", "")},
 		"stopped":          {here, boom, nil, "source", unknown("stopped", "")},
