@@ -62,7 +62,8 @@ const (
 
 // ParseArchive reads the header and the table of contents of an archive that
 // `pg_dump -Fc` wrote (formats 1.12 of PostgreSQL 9.0 to 1.16 of 17 and 18).
-// It takes no more memory than a small multiple of len(data) and never
+// Check constraints that may answer otherwise for the same row are entries of their own
+// (see separate). It takes no more memory than a small multiple of len(data) and never
 // panics. The strings of the result are copies.
 func ParseArchive(data []byte) (*Archive, error) {
 	r := &archiveReader{data: data}
@@ -73,6 +74,7 @@ func ParseArchive(data []byte) (*Archive, error) {
 	if r.err != nil {
 		return nil, fmt.Errorf("read archive at byte %d: %w: %w", r.pos, ErrArchive, r.err)
 	}
+	separate(a)
 	return a, nil
 }
 

@@ -21,6 +21,7 @@ type Statement struct {
 	Schema string
 	Name   string
 	SQL    string
+	Path   string // search_path under which it is executed, as SET takes it; "" for none
 	Key    uint32 // oid on the source of the foreign key that it validates or adds, 0 for none
 }
 
@@ -29,6 +30,8 @@ type DecisionConfig struct {
 	Source *catalog.Database // the source's catalog, as old as the archive
 	Target int               // the target's major version
 	Roles  map[string]string // the source's role names to the target's
+	// Path is the search_path under which expressions are evaluated, as SET takes it; "" for none.
+	Path string
 }
 
 // DecisionSQL is what makes the target react to writes.
@@ -59,6 +62,11 @@ func (p *Plan) DecisionSQL(cfg DecisionConfig) (DecisionSQL, error) {
 	var items []string
 	var rootItems []*Entry
 	for _, e := range p.Decision {
+		if e.Kind == kindCheck {
+			d.check(e)
+			items = append(items, itemSQL(e, Decision))
+			continue
+		}
 		if e.Kind != "FK CONSTRAINT" {
 			sql, _ := definition(e, Rewrite{Roles: cfg.Roles})
 			d.decide(Statement{ID: e.ID, Kind: e.Kind, Schema: e.Schema, Name: e.Tag, SQL: sql})
@@ -131,6 +139,17 @@ func (d *decision) foreignKey(e *Entry) (late bool, err error) {
 	}
 	d.sql.After = append(d.sql.After, own)
 	return true, nil
+}
+
+// check adds the statements of one check constraint that has an entry of its own: the
+// rows are there, and are checked after the decision.
+func (d *decision) check(e *Entry) {
+	own := Statement{ID: e.ID, Kind: e.Kind, Schema: e.Schema, Name: e.Tag, SQL: e.Definition}
+	var valid string
+	if own.SQL, valid = checkNotValid(e.Definition); valid != "" {
+		d.validate = append(d.validate, Statement{Kind: "VALIDATE", Schema: e.Schema, Name: e.Tag, SQL: valid, Path: d.cfg.Path})
+	}
+	d.decide(own)
 }
 
 // leafName is the name that a partition's copy of a key has on the source,

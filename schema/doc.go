@@ -9,9 +9,9 @@
 // An archive is split into parts (NewPlan):
 //
 //	pre-data    types, functions, tables, views, defaults; owners and privileges at the end
-//	after-copy  indexes, unique and check constraints, statistics, policies
-//	decision    foreign keys, triggers, rules, row security, and privileges that
-//	            take rights from a table's owner
+//	after-copy  indexes, unique constraints, statistics, policies
+//	decision    foreign keys, triggers, rules, row security, check constraints that
+//	            react, and privileges that take rights from a table's owner
 //	last        default privileges, event triggers, comments on the decision's
 //	            objects, and what is set for the database itself
 //
@@ -30,7 +30,9 @@
 //
 //   - An entry is never in an earlier part than what it depends on.
 //   - Until the decision, nothing on the target reacts to a write: no foreign
-//     key, user trigger or rule, row security is off, identity columns take the
+//     key, user trigger or rule, no check constraint whose answer depends on more than the
+//     row (it calls functions of the database, or the time, the role or a setting is in it) or
+//     that is not valid, row security is off, identity columns take the
 //     source's values.
 //   - An entry and its row in crossfade.item commit together, so a restore that
 //     was killed goes on behind what it did, and does nothing twice.
@@ -44,7 +46,10 @@
 //   - Tablespaces are not carried over, UNLOGGED only where it is asked for, and
 //     owners where the target can set them (ResolveOwners). Role names in privileges,
 //     policies, user mappings and settings are mapped, and the database's own name;
-//     nothing else in a definition is changed, and NOT VALID is added to foreign keys.
+//     nothing else in a definition is changed, and NOT VALID is added to foreign keys and to
+//     check constraints that come with the decision.
+//   - An index or a constraint whose expressions call functions that are not PostgreSQL's own is
+//     made under the source's search_path, when all tables are copied.
 //   - Columns stand where the source has them, in children of table inheritance too,
 //     which pg_dump's own definition would give their parents' columns first: while such
 //     a table is created it has a first parent in Crossfade's schema, with the

@@ -19,6 +19,9 @@ type FingerprintOptions struct {
 	// Deferred leaves out what the target gets with the decision only: foreign
 	// keys, triggers, rules, the row security switch, the kind of identity columns.
 	Deferred bool
+	// Checks are names of check constraints, as they stand in SQL, that are left out, wherever
+	// they are: with Deferred, those that come with the decision (Plan.LateChecks).
+	Checks []string
 }
 
 // Object is one object of a fingerprint.
@@ -66,6 +69,13 @@ func takeFingerprint(ctx context.Context, conn *pgx.Conn, opts FingerprintOption
 		}
 		return f, err
 	}
+	f.Objects = slices.DeleteFunc(f.Objects, func(o Object) bool {
+		if o.Kind != kindConstraint || !strings.HasPrefix(o.Definition, "c ") {
+			return false
+		}
+		_, name, _ := strings.Cut(o.Name, partSeparator)
+		return slices.Contains(opts.Checks, name)
+	})
 	slices.SortFunc(f.Objects, func(a, b Object) int {
 		if c := strings.Compare(a.Kind, b.Kind); c != 0 {
 			return c

@@ -4,9 +4,10 @@ import "crossfade/schema/catalog"
 
 // Kinds of objects that Drift treats apart.
 const (
-	kindTable     = "table"
-	kindView      = "view"
-	kindExtension = "extension"
+	kindTable      = "table"
+	kindView       = "view"
+	kindExtension  = "extension"
+	kindConstraint = "constraint"
 )
 
 // partSeparator stands between a relation's name and that of its part.
@@ -49,12 +50,12 @@ func fingerprintQueries(major int, opts FingerprintOptions) []fingerprintQuery {
 		{kindTable, tablesFingerprint(security)},
 		{"column", columnsFingerprint(identity)},
 		{"index", indexesFingerprint},
-		{"constraint", constraintsFingerprint(keys)},
+		{kindConstraint, constraintsFingerprint(keys)},
 		{"sequence", sequencesFingerprint},
 		{kindView, viewsFingerprint},
 		{"function", functionsFingerprint(major)},
 		{"type", typesFingerprint},
-		{"domain", domainsFingerprint},
+		{"domain", domainsFingerprint(opts.Deferred)},
 		{"policy", policiesFingerprint},
 		{"statistics", statisticsFingerprint},
 	}

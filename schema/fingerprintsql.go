@@ -120,15 +120,20 @@ var typesFingerprint = `SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_ca
 			OR t.typtype = 'c' AND EXISTS (SELECT FROM pg_catalog.pg_class r WHERE r.oid = t.typrelid AND r.relkind = 'c'))
 		AND ` + catalog.UserSchema + notMember("pg_type", "t.oid")
 
-var domainsFingerprint = `SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname),
+// domainsFingerprint leaves out constraints where some may come later.
+func domainsFingerprint(deferred bool) string {
+	of := `pg_catalog.pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c'`
+	if deferred {
+		of += ` AND false`
+	}
+	return `SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname),
 		pg_catalog.concat_ws(' ', pg_catalog.format_type(t.typbasetype, t.typtypmod), t.typnotnull::text,
-			(SELECT pg_catalog.string_agg(pg_catalog.concat(k.conname, ' ', k.convalidated), ',' ORDER BY k.conname)
-				FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c')),
+			(SELECT pg_catalog.string_agg(pg_catalog.concat(k.conname, ' ', k.convalidated), ',' ORDER BY k.conname) FROM ` + of + `)),
 		pg_catalog.concat_ws(' ', t.typdefault,
-			(SELECT pg_catalog.string_agg(pg_catalog.pg_get_constraintdef(k.oid), ',' ORDER BY k.conname)
-				FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c'))
+			(SELECT pg_catalog.string_agg(pg_catalog.pg_get_constraintdef(k.oid), ',' ORDER BY k.conname) FROM ` + of + `))
 	FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 	WHERE t.typtype = 'd' AND ` + catalog.UserSchema + notMember("pg_type", "t.oid")
+}
 
 const policiesFingerprint = `SELECT ` + relationName + ` || '` + partSeparator + `' || pg_catalog.quote_ident(y.polname),
 		pg_catalog.concat_ws(' ', y.polcmd, y.polpermissive::text, (y.polqual IS NOT NULL)::text, (y.polwithcheck IS NOT NULL)::text),

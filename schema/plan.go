@@ -204,7 +204,7 @@ func (p *Plan) classify(e *Entry) Part {
 	case "ENCODING", "STDSTRINGS", "SEARCHPATH", "DATABASE", "DATABASE PROPERTIES", "TABLESPACE", "STATISTICS DATA",
 		"BLOB", "BLOBS", "BLOB METADATA", "BLOB COMMENTS":
 		return skipped
-	case "FK CONSTRAINT", "TRIGGER", "ROW SECURITY":
+	case "FK CONSTRAINT", kindCheck, "TRIGGER", "ROW SECURITY":
 		return Decision
 	case "RULE":
 		if isViewRule(e) {

@@ -238,6 +238,9 @@ func (q *queue) begin(s *step) *step {
 // before it in the same transaction.
 func (q *queue) ready(e *Entry, index bool, with map[int]bool) bool {
 	oid := q.r.plan.Table(e)
+	if !q.all && evaluates(e) { // its functions may read other tables
+		return false
+	}
 	if !q.all && (q.gated[oid] || q.relation(oid) == nil || q.relation(oid).Kind != catalog.KindTable) {
 		return false
 	}

@@ -73,3 +73,21 @@ func foreignKeyClause(sql string) (clause string, valid, ok bool) {
 	}
 	return "", false, false
 }
+
+// checkNotValid adds NOT VALID to ALTER … ADD CONSTRAINT … CHECK of a table or a domain, and
+// returns the statement that validates it then. A constraint that is not valid, or not enforced, on the
+// source stays as it is; then validation is "".
+func checkNotValid(sql string) (out, validation string) {
+	for _, s := range split(sql) {
+		add := s.find(2, "add")
+		if !s.word(0, "alter") || add < 0 || !s.word(add+1, "constraint") || !s.word(add+3, "check") || !s.closed() {
+			continue
+		}
+		if !validated(s, add+3) {
+			return sql, ""
+		}
+		end := s.tokens[len(s.tokens)-1].end
+		return apply(sql, []edit{{start: end, end: end, text: " NOT VALID"}}), s.between(0, add) + " VALIDATE CONSTRAINT " + s.between(add+2, add+3)
+	}
+	return sql, ""
+}

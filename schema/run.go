@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,6 +21,9 @@ const (
 	// afterAttempts bounds the tries for one lock: with the pauses between them
 	// they last for about ten minutes, longer than an application's long transaction.
 	afterAttempts = 600
+	// domainTimeout bounds the validation of a domain's constraint, for which PostgreSQL
+	// keeps the writers of every table with such a column waiting.
+	domainTimeout = time.Second
 	// afterPause lets the application go on between two tries.
 	afterPause = 800 * time.Millisecond
 )
@@ -54,8 +58,22 @@ func RunAfter(ctx context.Context, conn *pgx.Conn, statements []Statement) (refu
 	return refused, nil
 }
 
+// locksWriters reports whether a statement keeps writers waiting for as long as it reads
+// tables: the validation of a domain's constraint.
+func (s Statement) locksWriters() bool {
+	return s.Kind == "VALIDATE" && strings.HasPrefix(s.SQL, "ALTER DOMAIN")
+}
+
 func runPatiently(ctx context.Context, conn *pgx.Conn, s Statement) error {
-	sql := fmt.Sprintf("BEGIN;\nSET LOCAL search_path = '';\nSET LOCAL lock_timeout = %d;\n%s\n;\nCOMMIT", afterLockTimeout.Milliseconds(), s.SQL)
+	path := "''"
+	if s.Path != "" {
+		path = s.Path
+	}
+	limit := ""
+	if s.locksWriters() { // who waits meanwhile is the application
+		limit = fmt.Sprintf("SET LOCAL statement_timeout = %d;\n", domainTimeout.Milliseconds())
+	}
+	sql := fmt.Sprintf("BEGIN;\nSET LOCAL search_path = %s;\nSET LOCAL lock_timeout = %d;\n%s%s\n;\nCOMMIT", path, afterLockTimeout.Milliseconds(), limit, s.SQL)
 	for n := 1; ; n++ {
 		err := execute(ctx, conn, sql)
 		if err == nil {
@@ -82,12 +100,12 @@ func runPatiently(ctx context.Context, conn *pgx.Conn, s Statement) error {
 // source, those that others read first. It tries all of them and returns what the target
 // has refused; the error is what kept it from going on. It may be called again, but not where
 // applications read: a REFRESH keeps readers waiting for as long as it takes.
-func RefreshMatViews(ctx context.Context, conn *pgx.Conn, views []catalog.MatView) (refused []*RestoreError, err error) {
+func RefreshMatViews(ctx context.Context, conn *pgx.Conn, views []catalog.MatView, path string) (refused []*RestoreError, err error) {
 	for _, v := range views {
 		if !v.Populated {
 			continue
 		}
-		err := FillMatView(ctx, conn, v)
+		err := FillMatView(ctx, conn, v, path)
 		var one *RestoreError
 		switch {
 		case err == nil:
@@ -101,9 +119,10 @@ func RefreshMatViews(ctx context.Context, conn *pgx.Conn, views []catalog.MatVie
 }
 
 // FillMatView fills a materialised view and gives the planner its statistics, or empties
-// it where it is not populated on the source.
-func FillMatView(ctx context.Context, conn *pgx.Conn, v catalog.MatView) error {
-	s := Statement{Kind: "MATERIALIZED VIEW DATA", Schema: v.Schema, Name: v.Rel, SQL: "REFRESH MATERIALIZED VIEW " + v.Name().String()}
+// it where it is not populated on the source. Its query is evaluated under path, a search_path as
+// SET takes it, "" for none.
+func FillMatView(ctx context.Context, conn *pgx.Conn, v catalog.MatView, path string) error {
+	s := Statement{Path: path, Kind: "MATERIALIZED VIEW DATA", Schema: v.Schema, Name: v.Rel, SQL: "REFRESH MATERIALIZED VIEW " + v.Name().String()}
 	if v.Populated {
 		s.SQL += ";\nANALYZE " + v.Name().String()
 	} else {

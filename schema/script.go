@@ -20,6 +20,7 @@ type script struct {
 	entry    *Entry
 	part     Part
 	sql      string
+	path     string    // search_path under which it is executed, "" for none
 	half     bool      // it is the index of a constraint that is still to be added
 	findings []Finding // of statements that were left out beforehand
 }
@@ -37,6 +38,9 @@ func (s script) item() int {
 func (r *restorer) script(e *Entry) script {
 	s := script{entry: e, part: r.part}
 	s.sql, s.findings = definition(e, r.cfg.Rewrite)
+	if evaluates(e) {
+		s.path = r.cfg.Path
+	}
 	return s
 }
 
@@ -55,6 +59,9 @@ type Rewrite struct {
 	// into another order, and Major is the target's version, which making them asks for.
 	Disordered []catalog.Disordered
 	Major      int
+	// Path is the search_path under which expressions that call users' functions are
+	// evaluated, as SET takes it; "" for none.
+	Path string
 	// KeepUnlogged leaves unlogged tables and sequences unlogged.
 	KeepUnlogged bool
 }
@@ -110,8 +117,14 @@ func run(ctx context.Context, conn *pgx.Conn, scripts ...script) error {
 	b.WriteString("BEGIN;\n")
 	items := make([]string, len(scripts))
 	for i, s := range scripts {
+		if s.path != "" {
+			b.WriteString("SET LOCAL search_path = " + s.path + ";\n")
+		}
 		// The line break ends a comment that the definition may end in.
 		b.WriteString(s.sql + "\n;\n")
+		if s.path != "" {
+			b.WriteString("SET LOCAL search_path = '';\n")
+		}
 		items[i] = itemRow(s.item(), s.entry, s.part)
 	}
 	b.WriteString(recordItems(items...) + ";\n")

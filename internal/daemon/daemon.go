@@ -150,13 +150,13 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	sourceControl := d.link(d.cfg.Source, "cutover")
 	src := &sourcePort{owner: who, incarnation: d.incarnation, lockTimeout: d.cfg.SourceLockTimeout, control: sourceControl,
 		census: d.link(d.cfg.Source, "census", short), reading: d.link(d.cfg.Source, "sequences", short), register: d.registrar.flush, serverPIDs: d.proxy.ServerPIDs, roundTrips: d.roundTrips, expect: d.stream.expect, cover: d.cover, confirm: d.confirm,
-		version: d.versions[0], majors: majors,
+		version: d.versions[0], majors: majors, late: d.migration.lateChecks,
 		pre: &prelock{dsn: d.cfg.Source, opts: []pg.Option{pg.WithName("pre-lock")}, watch: d.link(d.cfg.Source, "guard"), spare: sourceControl}}
 	targetControl := d.link(d.cfg.Target, "cutover", pg.WithKey(key))
 	dst := &targetPort{dsn: d.cfg.Target, key: key, control: targetControl, asking: d.link(d.cfg.Target, "register", pg.WithKey(key)),
 		reading: d.link(d.cfg.Target, "fingerprint", pg.WithKey(key), pg.WithLockTimeout(decisionLockTimeout)),
 		plan:    func() (*schema.DecisionSQL, error) { return d.migration.decisionSQL() }, reached: d.stream.markerEnd,
-		after: d.switched, last: d.migration.last, unfinished: d.migration.unfinished, left: d.left, complete: func() { d.migration.setPhase(journal.PhaseValid) }, majors: majors,
+		after: d.switched, last: d.migration.last, unfinished: d.migration.unfinished, left: d.left, complete: func() { d.migration.setPhase(journal.PhaseValid) }, majors: majors, late: d.migration.lateChecks,
 		pre: &prelock{dsn: d.cfg.Target, opts: []pg.Option{pg.WithName("pre-lock"), pg.WithKey(key)}, watch: d.link(d.cfg.Target, "guard"), spare: targetControl}}
 	d.views = newMatViews(d)
 	d.watchlist = newWatchlist(d.link(d.cfg.Source, "watch", short), d.link(d.cfg.Target, "watch", pg.WithKey(key), short),

@@ -400,11 +400,12 @@ func (d *definitions) changes(ctx context.Context, source, target *pgx.Conn) ([]
 		return out, nil
 	}
 	// Whoever changed the target alone is found in its catalog.
-	a, err := schema.TakeFingerprint(ctx, source, schema.FingerprintOptions{Deferred: true})
+	opts := schema.FingerprintOptions{Deferred: true, Checks: m.lateChecks()}
+	a, err := schema.TakeFingerprint(ctx, source, opts)
 	if err != nil {
 		return nil, err
 	}
-	b, err := schema.TakeFingerprint(ctx, target, schema.FingerprintOptions{Deferred: true})
+	b, err := schema.TakeFingerprint(ctx, target, opts)
 	if err != nil {
 		return nil, err
 	}

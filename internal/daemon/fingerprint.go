@@ -14,13 +14,18 @@ import (
 )
 
 // fingerprint reads a side's schema in the cutover's terms. What a server
-// prints of an expression counts only where both sides are of one major version. Who holds
-// a lock against it is looked for through watch.
-func fingerprint(ctx context.Context, l, watch *link, majors [2]int) (cutover.Fingerprint, error) {
+// prints of an expression counts only where both sides are of one major version. Check
+// constraints that late names come with the decision, and are left out. Who holds a lock
+// against it is looked for through watch.
+func fingerprint(ctx context.Context, l, watch *link, majors [2]int, late func() []string) (cutover.Fingerprint, error) {
+	opts := schema.FingerprintOptions{Deferred: true}
+	if late != nil {
+		opts.Checks = late()
+	}
 	var taken schema.Fingerprint
 	err := l.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		return l.looked(ctx, watch, func() (err error) {
-			taken, err = schema.TakeFingerprint(ctx, conn, schema.FingerprintOptions{Deferred: true})
+			taken, err = schema.TakeFingerprint(ctx, conn, opts)
 			return err
 		})
 	})

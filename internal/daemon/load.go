@@ -192,7 +192,7 @@ func (m *migration) copyThose(ctx context.Context, held *snapshot.Holder, tables
 	m.mu.Lock()
 	onCopied := m.onCopied
 	m.mu.Unlock()
-	c, err := copy.New(copy.Config{Source: m.connectSource, Target: m.connectTarget, Tables: tables, Snapshot: held, Stream: m.copyStream(),
+	c, err := copy.New(copy.Config{Source: m.connectSource, Target: m.connectRows, Tables: tables, Snapshot: held, Stream: m.copyStream(),
 		OneMoment: m.copyStream() == nil && !m.opts.KeepCopied, Jobs: m.jobs, ChunkBytes: m.chunkBytes,
 		SourceLockTimeout: m.lockTimeout, Limit: m.limit, Wait: m.waits, OnCopied: onCopied, Log: m.log})
 	if err != nil {
@@ -237,7 +237,7 @@ func (m *migration) withOrphans(ctx context.Context, target *pgx.Conn, refused [
 
 // refresh fills the materialised views and gives the planner their statistics.
 func (m *migration) refresh(ctx context.Context, target *pgx.Conn) error {
-	refused, err := schema.RefreshMatViews(ctx, target, m.catalog.MatViews)
+	refused, err := schema.RefreshMatViews(ctx, target, m.catalog.MatViews, m.searchPath())
 	if err != nil || len(refused) > 0 && !m.goesOn() {
 		return errors.Join(append(asErrors(refused), err)...)
 	}

@@ -46,6 +46,7 @@ type matViews struct {
 	may              func(asked bool) bool    // views of the target may be filled now; asked by a watcher
 	arming           func() bool              // a cutover is being armed
 	caughtUp         func(context.Context) error
+	path             func() string // search_path under which their queries are evaluated
 	log              zerolog.Logger
 	wake             chan struct{} // holds one token when a watcher waits
 
@@ -76,8 +77,8 @@ func newMatViews(d *daemon) *matViews {
 	return &matViews{source: d.link(d.cfg.Source, "materialised views", pg.WithLockTimeout(d.cfg.SourceLockTimeout)),
 		onSource: d.migration.connectSource, onSide: d.migration.connectTarget, views: d.migration.matViews, may: d.mayFill,
 		arming:   func() bool { return d.coordinator.Status().State.Step == cutover.Arming },
-		caughtUp: d.caughtUp,
-		log:      obs.Component(d.log, "materialised views"), wake: make(chan struct{}, 1),
+		caughtUp: d.caughtUp, path: d.migration.searchPath,
+		log: obs.Component(d.log, "materialised views"), wake: make(chan struct{}, 1),
 		settled: map[uint32]settledView{}, failed: map[uint32]failedView{}, waited: map[uint32]string{}}
 }
 
@@ -194,7 +195,7 @@ func (m *matViews) settle(ctx context.Context, yielder *snapshot.Yielder, v cata
 			return err
 		}
 		end := yielder.ReadingAs(pid, nil) // TRUNCATE of a table that it reads comes first
-		err := schema.FillMatView(ctx, conn, v)
+		err := schema.FillMatView(ctx, conn, v, m.path())
 		end()
 		if err != nil {
 			return err

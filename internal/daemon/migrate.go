@@ -127,7 +127,7 @@ func restFrom(ctx context.Context, conn *pgx.Conn, name string) (pg.LSN, error) 
 // applyConfig is what stream and tripwire have in common.
 func (d *daemon) applyConfig() apply.Config {
 	return apply.Config{
-		Source: d.cfg.Source, Target: d.cfg.Target, TargetOptions: []pg.Option{pg.WithKey(d.id.target.Key)},
+		Source: d.cfg.Source, Target: d.cfg.Target, TargetOptions: append(d.migration.rowOptions(), pg.WithKey(d.id.target.Key)),
 		Slot: d.id.target.Slot, Publication: journal.Publication, SystemID: d.id.target.SourceSystem, Lane: lane,
 		Start: d.migration.consistent(), BeforeTruncate: d.coordinator.YieldTargetLock, Logger: d.log,
 	}

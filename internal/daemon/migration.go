@@ -51,6 +51,7 @@ type migration struct {
 	taken       *schema.Taken               // what the patterns take along; nil for everything
 	catalog     *catalog.Database           // the source's, as old as the archive or read again
 	version     int                         // the target's major version
+	path        string                      // search_path for expressions that call users' functions, as SET takes it; "" where there are none
 	rewrite     *schema.Rewrite             // what is changed in the archive's definitions, once it is known
 	findings    []schema.Finding            // what was left out, by this start
 	refused     map[string][]schema.Finding // by stage: what a copy that goes on could not make
@@ -230,9 +231,15 @@ func (m *migration) loadPlan(ctx context.Context, target *pgx.Conn, held *snapsh
 		}
 		newer = schema.NewPlan(schema.Continued(archive, now))
 	}
+	plan := schema.NewPlan(archive)
+	path, err := m.sourcePath(ctx, target, plan, db)
+	if err != nil {
+		return err
+	}
 	m.mu.Lock()
+	m.path = path
 	m.dumped, m.taken, m.withoutData = dumped, taken, withoutData
-	m.plan, m.newer, m.catalog, m.version = schema.NewPlan(archive), newer, db, snapshot.Version(target)/10000
+	m.plan, m.newer, m.catalog, m.version = plan, newer, db, snapshot.Version(target)/10000
 	m.mu.Unlock()
 	return nil
 }
@@ -345,7 +352,7 @@ func (m *migration) decisionSQL() (*schema.DecisionSQL, error) {
 	if m.newer != nil {
 		plan = m.newer
 	}
-	sql, err := plan.DecisionSQL(schema.DecisionConfig{Source: m.catalog, Target: m.version, Roles: m.roles})
+	sql, err := plan.DecisionSQL(schema.DecisionConfig{Source: m.catalog, Target: m.version, Roles: m.roles, Path: m.path})
 	if err != nil {
 		return nil, err
 	}

@@ -87,3 +87,11 @@ func (m *migration) takeNewer(ctx context.Context, target *pgx.Conn, raw []byte,
 	m.mu.Unlock()
 	return nil
 }
+
+// lateChecks names the check constraints that the target gets with the decision.
+func (m *migration) lateChecks() []string {
+	if !m.hasPlan() {
+		return nil
+	}
+	return m.newest().LateChecks()
+}

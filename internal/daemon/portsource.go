@@ -35,6 +35,7 @@ type sourcePort struct {
 	fenced      atomic.Bool                                  // the fence was asked for, and has not been opened again
 	version     int                                          // server_version_num
 	majors      [2]int
+	late        func() []string // names of check constraints that come with the decision; nil for none
 }
 
 // Census implements cutover.Source.
@@ -260,7 +261,7 @@ func (s *sourcePort) Fingerprint(ctx context.Context) (cutover.Fingerprint, erro
 			return *known, nil
 		}
 	}
-	f, err := fingerprint(ctx, s.census, s.pre.watch, s.majors)
+	f, err := fingerprint(ctx, s.census, s.pre.watch, s.majors, s.late)
 	if err == nil {
 		s.armed.Store(&f)
 	}

@@ -35,6 +35,7 @@ type targetPort struct {
 	completing sync.Mutex // held by who does the work after the decision
 	complete   func()     // told when the target is whole
 	majors     [2]int
+	late       func() []string // as the source's
 }
 
 func (t *targetPort) tables(ctx context.Context) (tables []pg.Name, err error) {
@@ -101,7 +102,7 @@ func verdict(d journal.Decision) cutover.Verdict {
 
 // Fingerprint implements cutover.Target.
 func (t *targetPort) Fingerprint(ctx context.Context) (cutover.Fingerprint, error) {
-	return fingerprint(ctx, t.reading, t.pre.watch, t.majors)
+	return fingerprint(ctx, t.reading, t.pre.watch, t.majors, t.late)
 }
 
 // Complete implements cutover.Target: it validates the foreign keys and

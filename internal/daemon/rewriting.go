@@ -18,7 +18,7 @@ func (m *migration) rewriting(ctx context.Context, target *pgx.Conn) (schema.Rew
 	if known != nil {
 		return *known, nil
 	}
-	w := schema.Rewrite{Roles: m.roles, Disordered: m.catalog.Disordered, Major: m.version}
+	w := schema.Rewrite{Roles: m.roles, Disordered: m.catalog.Disordered, Major: m.version, Path: m.path}
 	neon, err := isNeon(ctx, target)
 	if err != nil {
 		return w, err

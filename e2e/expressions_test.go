@@ -1,0 +1,92 @@
+package e2e_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/control"
+	"crossfade/internal/pgcluster/pgtest"
+)
+
+// expressive fills the source with expressions over rows that call functions: those read
+// other tables, or have names that are found by way of the database's search_path.
+func (s *sides) expressive(t *testing.T) {
+	t.Helper()
+	source := pgtest.Conn(t, s.source)
+	pgtest.Exec(t, source, `CREATE SCHEMA app; ALTER DATABASE `+s.source.Database()+` SET search_path = app, public; SET search_path = app, public;
+		CREATE TABLE zz_kinds (kind text PRIMARY KEY, factor int); INSERT INTO zz_kinds VALUES ('a', 2), ('b', 3);
+		CREATE FUNCTION factor(k text) RETURNS int IMMUTABLE LANGUAGE sql AS $$ SELECT factor FROM zz_kinds WHERE kind = k $$;
+		CREATE FUNCTION known(k text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN EXISTS (SELECT FROM zz_kinds WHERE kind = k); END $$;
+		CREATE FUNCTION twice(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN plus(n, n); END $$;
+		CREATE FUNCTION plus(a int, b int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT a + b';
+		CREATE DOMAIN kind AS text CONSTRAINT k_known CHECK (known(VALUE));
+		CREATE DOMAIN short AS text;
+		CREATE TABLE checked (id int PRIMARY KEY, kind text CONSTRAINT c_known CHECK (known(kind)), at timestamptz DEFAULT now() CONSTRAINT c_past CHECK (at <= now()), CONSTRAINT c_id CHECK (id > 0));
+		COMMENT ON CONSTRAINT c_known ON checked IS 'known';
+		CREATE TABLE domained (id int PRIMARY KEY, k kind, s short, n int);
+		CREATE TABLE made (id int PRIMARY KEY, doubled int GENERATED ALWAYS AS (twice(id)) STORED);
+		CREATE TABLE indexed (id int PRIMARY KEY, kind text); CREATE INDEX i_factor ON indexed (factor(kind)); CREATE INDEX i_twice ON indexed (twice(id)) WHERE twice(id) > 2;
+		CREATE TABLE parts (id int, kind text CONSTRAINT p_known CHECK (known(kind)), PRIMARY KEY (id)) PARTITION BY RANGE (id);
+		CREATE TABLE parts1 PARTITION OF parts FOR VALUES FROM (1) TO (100); CREATE TABLE heir (more int, PRIMARY KEY (id)) INHERITS (checked);
+		CREATE MATERIALIZED VIEW seen AS SELECT id, twice(id) AS d, factor(kind) AS f FROM indexed;
+		INSERT INTO checked SELECT n, 'a' FROM generate_series(1, 50) n; INSERT INTO heir VALUES (51, 'b', now(), 1); INSERT INTO domained SELECT n, 'b', 'much too long', n FROM generate_series(1, 50) n;
+		INSERT INTO made SELECT generate_series(1, 50); INSERT INTO indexed SELECT n, 'b' FROM generate_series(1, 50) n; INSERT INTO parts SELECT n, 'a' FROM generate_series(1, 50) n;
+		REFRESH MATERIALIZED VIEW seen; ALTER DOMAIN short ADD CONSTRAINT s_short CHECK (length(VALUE) < 5) NOT VALID`)
+}
+
+// requireExpressions compares what the sides have.
+func (s *sides) requireExpressions(t *testing.T) {
+	t.Helper()
+	source, target := pgtest.Conn(t, s.source), pgtest.Conn(t, s.target)
+	for _, sql := range []string{
+		`SELECT string_agg(coalesce(nullif(conrelid, 0)::regclass::text, contypid::regtype::text) || ' ' || conname || ' ' || convalidated || conislocal || coninhcount || coalesce(obj_description(oid, 'pg_constraint'), ''), ', ' ORDER BY 1, conrelid::regclass::text, contypid::regtype::text, conname)
+			FROM pg_constraint WHERE contype = 'c' AND connamespace = 'app'::regnamespace`,
+		`SELECT string_agg(x::text, ' ' ORDER BY id) FROM app.made x`, `SELECT string_agg(x::text, ' ' ORDER BY id) FROM app.seen x`, `SELECT string_agg(x::text, ' ' ORDER BY id) FROM app.domained x`,
+		`SELECT count(*) FROM app.checked`, `SELECT count(*) FROM app.parts`,
+	} {
+		pgtest.Exec(t, source, `SET search_path = app; SET enable_seqscan = off`)
+		pgtest.Exec(t, target, `SET search_path = app; SET enable_seqscan = off`)
+		require.Equal(t, pgtest.Value(t, source, sql), pgtest.Value(t, target, sql), sql)
+	}
+	for _, sql := range []string{`SELECT count(*) FROM app.indexed WHERE app.factor(kind) = 3`, `SELECT count(*) FROM app.indexed WHERE app.twice(id) = 4 AND app.twice(id) > 2`} {
+		require.Equal(t, pgtest.Value(t, source, sql), pgtest.Value(t, target, sql), "by the index: %s", sql)
+	}
+}
+
+// A constraint is asked of the rows when all are there, and every expression finds what it
+// finds on the source.
+func TestExpressionsThatCallFunctionsAreCopied(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	s.expressive(t)
+	out, code := s.say(t, nil, "copy")
+	require.Equal(t, 0, code, out)
+	s.requireExpressions(t)
+	s.requireNothingLeft(t)
+}
+
+func TestExpressionsThatCallFunctionsAreFollowedAndCutOver(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	s.expressive(t)
+	p := newProcess(t, s)
+	p.start()
+	p.awaitFollowing()
+	app := application(t, p, longestWait)
+	// In another order than the target applies it: by table.
+	pgtest.Exec(t, app, `BEGIN; INSERT INTO zz_kinds VALUES ('c', 5); INSERT INTO checked VALUES (100, 'c'); INSERT INTO domained VALUES (100, 'c', 'ok', 1); COMMIT;
+		UPDATE domained SET n = n + 1 WHERE id = 1; INSERT INTO made VALUES (100); UPDATE made SET id = 101 WHERE id = 1; INSERT INTO indexed VALUES (100, 'c'); INSERT INTO parts VALUES (99, 'c'); REFRESH MATERIALIZED VIEW seen`)
+	p.await("it is ready", func(st control.Status) bool { return st.Ready })
+	p.cutover()
+	p.awaitWhole()
+	target := pgtest.Conn(t, s.target)
+	_, err := awaitRow(target, `SELECT 1 WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE contype = 'c' AND NOT convalidated AND conname <> 's_short')`)
+	require.NoError(t, err)
+	s.requireExpressions(t)
+	_, err = app.Exec(t.Context(), `INSERT INTO checked VALUES (200, 'unknown')`)
+	require.ErrorContains(t, err, "c_known")
+	p.finish()
+	require.Equal(t, 0, p.stop())
+	s.requireNothingLeft(t)
+}
