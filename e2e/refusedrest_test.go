@@ -144,7 +144,7 @@ func TestFinishByForceLeavesWhatTheTargetRefused(t *testing.T) {
 	p.cutover()
 	p.awaitWhole()
 	p.await("it names what the target has refused", func(st control.Status) bool { return len(st.Blockers) == 2 })
-	_, err := p.client.Finish(t.Context(), control.FinishOptions{Force: true})
+	_, err := p.client.Finish(t.Context(), control.FinishOptions{Force: true, OpenSource: true})
 	require.NoError(t, err)
 	require.Equal(t, "false", pgtest.Value(t, pgtest.Conn(t, s.target), `SELECT convalidated FROM pg_constraint WHERE conname = 'a_bad'`))
 	require.Empty(t, p.awaitServing().Blockers)
