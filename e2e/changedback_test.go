@@ -187,7 +187,7 @@ func TestATableThatCannotBeUpdatedBecauseItIsPublishedIsTakenOutAndNamed(t *test
 		pgtest.Exec(t, app, "DELETE FROM public."+table)
 	}
 	works("nothing")
-	p.awaitBlockers("public.nothing", "REPLICA IDENTITY NOTHING", `ALTER TABLE "public"."nothing" REPLICA IDENTITY FULL`, "crossfade clean")
+	p.awaitBlockers("no_replica_identity", "public.nothing", "REPLICA IDENTITY NOTHING", `ALTER TABLE "public"."nothing" REPLICA IDENTITY FULL`, "crossfade clean")
 	chunk.release()
 	p.await("it follows", func(s control.Status) bool { return s.Phase == "following" })
 

@@ -140,7 +140,7 @@ func TestCopyCleansWhatIsInItsWay(t *testing.T) {
 	pgtest.Exec(t, target, `DROP VIEW mine.looks`)
 	out, code = s.say(t, nil, "copy", "--clean", "--log-level=error")
 	require.Equal(t, 1, code, out)
-	require.Contains(t, out, "TABLE one.parent")
+	require.Contains(t, out, `"kind":"TABLE","object":"one.parent"`)
 	require.NotContains(t, out, "mine")
 	oneLine(t, lastLine(out), "nothing was dropped", "--yes")
 	require.Equal(t, "0", pgtest.Value(t, target, `SELECT count(*) FROM one.parent`), "it is still the old one")
@@ -148,7 +148,7 @@ func TestCopyCleansWhatIsInItsWay(t *testing.T) {
 	for range 2 { // the second time everything is there
 		out, code = s.say(t, nil, "copy", "--clean", "--yes")
 		require.Equal(t, 0, code, out)
-		require.Contains(t, out, "TABLE one.parent")
+		require.Contains(t, out, `"kind":"TABLE","object":"one.parent"`)
 		require.Equal(t, "30 1", pgtest.Value(t, target, `SELECT (SELECT count(v) FROM one.parent) || ' ' || (SELECT count(*) FROM mine.kept)`))
 		require.Equal(t, "one.also_mine one.child one.count one.log one.parent two.other", s.there(t))
 		s.requireNothingLeft(t)

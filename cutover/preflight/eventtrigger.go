@@ -10,7 +10,7 @@ import (
 )
 
 func (p *Preflight) checkEventTriggers(ctx context.Context) ([]Finding, error) {
-	var source []string
+	var source []eventTrigger
 	if p.opts.Scope.everything() {
 		var err error
 		if source, err = eventTriggers(ctx, p.source); err != nil {
@@ -26,7 +26,11 @@ func (p *Preflight) checkEventTriggers(ctx context.Context) ([]Finding, error) {
 		return nil, err
 	}
 	var found []Finding
-	for _, name := range source {
+	for _, e := range source {
+		if e.Disabled && may {
+			continue
+		}
+		name := e.Name
 		f := Finding{
 			Code: "event_trigger", Severity: Warning, Object: name,
 			Detail: "runs on DDL at the source, Crossfade's own included, and is carried to the target",
@@ -39,10 +43,14 @@ func (p *Preflight) checkEventTriggers(ctx context.Context) ([]Finding, error) {
 		}
 		found = append(found, f)
 	}
-	for _, name := range target {
+	for _, e := range target {
 		if p.opts.Resume {
 			break // the run that goes on may have made them
 		}
+		if e.Disabled {
+			continue
+		}
+		name := e.Name
 		found = append(found, Finding{
 			Code: "target_event_trigger", Severity: Warning, Object: name,
 			Detail: "runs on the DDL with which the schema is restored on the target",
@@ -53,20 +61,17 @@ func (p *Preflight) checkEventTriggers(ctx context.Context) ([]Finding, error) {
 	return found, nil
 }
 
-func eventTriggers(ctx context.Context, conn *pgx.Conn) ([]string, error) {
-	type trigger struct{ Name string }
-	there, err := list[trigger](ctx, conn, "event triggers", `
-		SELECT evtname::text FROM pg_event_trigger e
+// eventTrigger is one that no extension brings; it does nothing while it is disabled.
+type eventTrigger struct {
+	Name     string
+	Disabled bool
+}
+
+func eventTriggers(ctx context.Context, conn *pgx.Conn) ([]eventTrigger, error) {
+	return list[eventTrigger](ctx, conn, "event triggers", `
+		SELECT evtname::text, evtenabled = 'D' FROM pg_event_trigger e
 		WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_event_trigger'::regclass AND d.objid = e.oid AND d.deptype = 'e')
 		ORDER BY 1`)
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, len(there))
-	for i, t := range there {
-		names[i] = t.Name
-	}
-	return names, nil
 }
 
 // mayMakeEventTriggers tells whether our role can make event triggers on the

@@ -375,7 +375,8 @@ func (c *comparison) limits(r, t login, severity Severity) {
 	if !t.Connect {
 		c.judge(Finding{Code: "login_connect", Severity: severity, Object: r.Name,
 			Detail: fmt.Sprintf("may connect to the source's database, and role %s not to the target's", t.Name),
-			Remedy: "GRANT CONNECT ON DATABASE … TO " + role + " on the target"})
+			Remedy: "GRANT CONNECT ON DATABASE " + pg.QuoteIdent(c.database) + " TO " + role + " on the target",
+			On:     Target, SQL: "GRANT CONNECT ON DATABASE " + pg.QuoteIdent(c.database) + " TO " + role})
 	}
 	var differ []string
 	for _, s := range r.Settings {

@@ -49,6 +49,18 @@ func (h *hall) names(t *testing.T, change ...func(*Logins)) []Finding {
 	return slices.DeleteFunc(found, func(f Finding) bool { return !strings.HasPrefix(f.Object, h.prefix) })
 }
 
+// Who may not connect to the target's database is told once, with the statement that helps.
+func TestALoginThatMayNotConnectIsNamed(t *testing.T) {
+	t.Parallel()
+	h := newHall(t)
+	pgtest.Exec(t, h.targetAdmin, "REVOKE CONNECT ON DATABASE "+h.targetDSN.Database()+" FROM PUBLIC; GRANT CONNECT ON DATABASE "+h.targetDSN.Database()+" TO "+h.targetDSN.User())
+	role := h.role(t, "outside", "LOGIN", "LOGIN")
+	found := h.names(t)
+	require.Equal(t, []seen{{Blocker, "login_connect", role}}, short(found))
+	h.typed(t, found...)
+	require.Empty(t, h.names(t))
+}
+
 // Whoever has more, or less that matters, on the target is named before anybody moves.
 func TestALoginWithOtherRightsOnTheTargetIsNamed(t *testing.T) {
 	t.Parallel()

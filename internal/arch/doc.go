@@ -29,6 +29,10 @@
 //	component only obs.Component names the part of the program that a log line comes
 //	          from: another way would write the key twice
 //
+// A test of its own goes by codes.txt: each code that an operator is told (findings, blockers,
+// warnings) stands there with the tests that see its reason true, see it told once, and
+// type its remedy.
+//
 // Generated files and directories named testdata are left out. Each rule is
 // proven able to fail by a test on fixture source.
 package arch

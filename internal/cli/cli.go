@@ -150,7 +150,8 @@ func Main(args []string, stdout, stderr io.Writer) int {
 
 // report shows the error with which a command ended, and returns the exit code.
 func (e *env) report(err error) int {
-	if err == nil || errors.Is(err, errShown) || e.lines == nil {
+	refused := errors.As(err, new(*daemon.RefusedError)) && e.format != obs.FormatJSON // an answer for people, as that of check
+	if err == nil || errors.Is(err, errShown) || e.lines == nil || refused {
 		return report(err, e.stderr)
 	}
 	code := exitCode(err)

@@ -48,6 +48,10 @@ func TestAFenceThatWasOpenForAMomentStopsTheCutover(t *testing.T) {
 				return
 			}
 			require.ErrorContains(t, err, "the fence of the source was changed")
+			var stops *WatchedError
+			require.ErrorAs(t, err, &stops)
+			require.Len(t, stops.Blockers, 1, "told once")
+			require.Equal(t, "fence_changed", stops.Blockers[0].Code)
 			require.ErrorContains(t, err, c.says)
 			require.NoError(t, b.src.Unfence(ctx, 2))
 			require.NoError(t, b.src.confirm(ctx, false))

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover"
+	"crossfade/internal/control"
 	"crossfade/internal/journal"
 	"crossfade/internal/pg"
 	"crossfade/internal/pgcluster/pgtest"
@@ -204,8 +207,16 @@ func TestWhatIsNotFollowedStopsTheCutover(t *testing.T) {
 			}
 			require.NoError(t, journal.PrepareFence(ctx, b.source, testLockTimeout, false))
 			b.pause(1)
-			require.ErrorContains(t, b.src.Prelock(ctx, 1, func(string) {}), c.says)
-			_, err := b.src.Fence(ctx, 1, "nonce")
+			err := b.src.Prelock(ctx, 1, func(string) {})
+			require.ErrorContains(t, err, c.says)
+			var stops *WatchedError
+			require.ErrorAs(t, b.src.confirm(ctx, false), &stops)
+			want := "not_followed"
+			if strings.Contains(name, "publish") {
+				want = "publication_changed"
+			}
+			require.True(t, slices.ContainsFunc(stops.Blockers, func(x control.Blocker) bool { return x.Code == want }), "%+v", stops.Blockers)
+			_, err = b.src.Fence(ctx, 1, "nonce")
 			require.ErrorContains(t, err, c.says)
 			_, err = b.src.Fingerprint(ctx)
 			require.ErrorContains(t, err, c.says)

@@ -105,6 +105,14 @@ func TestWhatCannotBeProvedAnyMoreIsNamed(t *testing.T) {
 	require.Equal(t, "b", left[0].Table.Name)
 	require.Equal(t, []string{"gone (7)"}, left[0].Keys)
 	require.Contains(t, left[0].Reason, "1 are not there any more; all others are equal")
+
+	d := &daemon{verify: v, left: &completion{}, migration: &migration{phase: journal.PhaseValid}}
+	status := cutover.Status{State: cutover.State{Step: cutover.Decided}, Active: cutover.SideTarget, Verification: v.Status()}
+	found := d.finishBlockers(status, nil)
+	require.Len(t, found, 1, "told once")
+	require.Equal(t, "tables_not_proved", found[0].Code)
+	require.Contains(t, found[0].Remedy, "crossfade finish --accept=public.b")
+	require.NoError(t, d.refuseFinish(status, control.FinishOptions{Accept: []string{"public.b"}}), "as printed")
 }
 
 // A snapshot that is lost with a server is taken once more, and not given up.

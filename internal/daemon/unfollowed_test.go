@@ -153,6 +153,7 @@ func TestWritesToLargeObjectsAreNamedWithoutTheRightToSeeThem(t *testing.T) {
 	found := b.ask("bytes of large objects")
 	require.Len(t, found, 1)
 	require.True(t, found[0].warns)
+	require.Equal(t, "large_objects_unseen", found[0].Code)
 	require.Contains(t, found[0].Remedy, "GRANT SELECT ON pg_catalog.pg_largeobject TO "+pg.QuoteIdent(b.sourceDSN.User()))
 
 	writer := pgtest.Conn(t, b.sourceDSN)
@@ -195,6 +196,7 @@ func TestRowsOfExtensionsAreFollowed(t *testing.T) {
 		found := b.ask("rows of extensions")
 		require.Len(t, found, 1)
 		require.False(t, found[0].warns)
+		require.Equal(t, "extension_rows_changed", found[0].Code)
 		require.Contains(t, found[0].Detail, "public.conf")
 	}
 	pgtest.Exec(t, admin, `GRANT ALL ON public.conf TO PUBLIC`)

@@ -62,6 +62,7 @@ func TestAWatcherStopsACutoverOrWarns(t *testing.T) {
 
 	unanswered = errors.New("permission denied")
 	require.ErrorContains(t, w.confirm(ctx, false), "permission denied", "a question without an answer is no good answer")
+	require.Equal(t, "not_watched", w.notices()[0].Code)
 	require.Contains(t, w.blocked(true)[0].Detail, "permission denied")
 	unanswered = context.DeadlineExceeded
 	require.ErrorIs(t, w.confirm(ctx, false), context.DeadlineExceeded)
