@@ -74,6 +74,9 @@ type Endpoint struct {
 	// Credentials returns the name and password with which a client's role logs in
 	// on this side; ok is false for a role that is not known there.
 	Credentials func(user string) (name, password string, ok bool)
+	// Role translates the name of a role of the clients' side to the one that it is on this side, whether or
+	// not it can log in; nil goes by the names of Credentials.
+	Role func(name string) string
 	// ShutOut tells of a client's role that may not connect to the database, where the
 	// side's own servers need not know; nil for none.
 	ShutOut func(user string) bool

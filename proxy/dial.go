@@ -25,6 +25,9 @@ func roles(here, there string, to *Endpoint) func(string) string {
 		if name == here {
 			return there
 		}
+		if to.Role != nil {
+			return to.Role(name)
+		}
 		if mapped, _, ok := to.Credentials(name); ok {
 			return mapped
 		}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -139,6 +140,46 @@ func TestRoleAndParameterStatusMove(t *testing.T) {
 	run(t, conn, "SET ROLE "+g.target.User())
 	g.toSource(t)
 	require.Equal(t, g.source.User(), value(t, conn, "current_user"), "the login's role is translated")
+}
+
+// A group that is another role on the other side has no credentials there, and is translated all the same: what a
+// session has set, what it asked for at its start, and what is pinned.
+func TestAGroupOfAnotherNameMoves(t *testing.T) {
+	t.Parallel()
+	base := "r" + pgtest.Value(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN("postgres")), "SELECT substr(md5(random()::text), 1, 12)")
+	here, there := base+"_here", base+"_there"
+	pinned := false
+	g := newRig(t, func(c *Config) {
+		c.Auth = trustAll{}
+		c.Target.Role = func(name string) string {
+			if name == here {
+				return there
+			}
+			return name
+		}
+		c.Target.Pins = func(context.Context, string, string) ([]wire.Param, error) {
+			if pinned {
+				return []wire.Param{{Name: "role", Value: here}}, nil
+			}
+			return nil, nil
+		}
+	})
+	for k, x := range map[pgtest.Kind][2]string{pgtest.Source: {here, g.source.User()}, pgtest.Target: {there, g.target.User()}} {
+		admin := pgtest.Conn(t, pgtest.Shared(t, k).AdminDSN("postgres"))
+		run(t, admin, "CREATE ROLE "+x[0]+"; GRANT "+x[0]+" TO "+x[1])
+		t.Cleanup(func() { run(t, admin, "DROP ROLE "+x[0]) })
+	}
+	c, asked := g.rawDial(t), g.rawDial(t, wire.Param{Name: "options", Value: "-c role=" + here})
+	c.sql("SET ROLE " + here)
+	c.ask(parsed("s", "SELECT current_user"))
+	require.Equal(t, here, asked.sql("SELECT current_user"))
+	g.toTarget(t)
+	require.Equal(t, there, c.sql("SELECT current_user"))
+	require.Equal(t, there, c.ask(bound("s")))
+	require.Equal(t, there, asked.sql("SELECT current_user"))
+	require.Equal(t, there, g.rawDial(t, wire.Param{Name: "options", Value: "-c role=" + here}).sql("SELECT current_user"), "a login after the switch")
+	pinned = true
+	require.Equal(t, there, g.rawDial(t).sql("SELECT current_user"), "what is pinned")
 }
 
 func TestChangedParameterStatusComesWithTheNextResponse(t *testing.T) {

@@ -168,6 +168,9 @@ func (m *roleMaker) target(role string) string {
 func (m *roleMaker) settings(ctx context.Context, settings []RoleSetting) error {
 	for _, s := range settings {
 		role := m.target(s.Role)
+		if s.Name == "role" {
+			s.Value = m.target(s.Value)
+		}
 		if _, err := m.try(ctx, role, "ALTER ROLE "+pg.QuoteIdent(role)+" SET "+pg.QuoteIdent(s.Name)+" TO "+settingValue(s.Name, s.Value), "setting "+s.Name); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -263,6 +264,32 @@ func TestARefusedPasswordIsTriedAgain(t *testing.T) {
 	require.Equal(t, []string{"login_unknown"}, codes())
 	pgtest.Exec(t, pgtest.Conn(t, neontest.Shared(t).AdminDSN("postgres")), "ALTER ROLE "+app+" PASSWORD 'pw-of-more-than-60-bits-1'")
 	require.Empty(t, codes())
+	require.NoError(t, dropLogins(ctx, l.journal, func(string) {}))
+}
+
+// A group is mapped as well as a role that logs in: in what ALTER ROLE sets, and in what sessions are told.
+func TestAMappedGroupIsTranslated(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	l := newLoginLodge(t)
+	group, app := l.role(t, "group", "NOLOGIN"), l.app(t, "app", "LOGIN PASSWORD 'pw'")
+	there := l.base + "there"
+	l.standing(t, there, "NOLOGIN")
+	pgtest.Exec(t, pgtest.Conn(t, neontest.Shared(t).AdminDSN("postgres")), "GRANT "+there+" TO "+l.target.User()+" WITH ADMIN OPTION")
+	pgtest.Exec(t, l.super, "GRANT "+group+" TO "+app+"; ALTER ROLE "+app+" SET role = '"+group+"'")
+	var out bytes.Buffer
+	log := zerolog.New(&out)
+	u := l.users(t, "", log)
+	u.cfg.MapRole = map[string]string{group: there}
+	u.logins.cfg = u.cfg
+	_, target := u.endpoints()
+	require.Equal(t, there, target.Role(group))
+	require.Equal(t, app, target.Role(app))
+	require.NoError(t, u.logins.ensure(ctx, l.super, l.journal))
+	require.Equal(t, "{role="+there+"}", pgtest.Value(t, l.journal, "SELECT setconfig::text FROM pg_db_role_setting WHERE setdatabase = 0 AND setrole = '"+app+"'::regrole"))
+	require.NotContains(t, out.String(), "follows the source", "it is made so at once")
+	require.NoError(t, u.pin(ctx, l.journal, log))
+	require.Equal(t, group, u.pins[app]["role"], "kept, under the name of the source: %s", out.String())
 	require.NoError(t, dropLogins(ctx, l.journal, func(string) {}))
 }
 

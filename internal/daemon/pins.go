@@ -120,8 +120,9 @@ func customPins(ctx context.Context, conn *pgx.Conn, role string, pins Pins) err
 // taker asks the target which values of settings it takes, each once.
 type taker struct {
 	conn  *pgx.Conn
-	known map[[2]string]bool // by name and value
-	names map[string]bool    // the settings that every role of the target may set; nil before they are read
+	known map[[2]string]bool       // by name and value
+	role  func(name string) string // what a role of the source is called on the target
+	names map[string]bool          // the settings that every role of the target may set; nil before they are read
 }
 
 // knows reports whether the target has a setting that every role may set; a custom one is
@@ -161,7 +162,11 @@ func (t *taker) acceptable(ctx context.Context, pins Pins) (Pins, []string, erro
 		}
 		took, asked := t.known[[2]string{name, value}]
 		if !asked {
-			if took, err = takes(ctx, t.conn, name, value); err != nil {
+			there := value
+			if name == "role" { // kept as it is: the proxy translates it when it is used
+				there = t.role(value)
+			}
+			if took, err = takes(ctx, t.conn, name, there); err != nil {
 				return nil, nil, err
 			}
 			t.known[[2]string{name, value}] = took

@@ -149,7 +149,7 @@ func (u *users) pinEach(ctx context.Context, target *pgx.Conn, names []string, l
 		return u.asKnown(names, fmt.Errorf("target: %w", err), log)
 	}
 	defer closeNow(there)
-	judge := &taker{conn: there, known: map[[2]string]bool{}}
+	judge := &taker{conn: there, known: map[[2]string]bool{}, role: u.targetRole}
 	for _, name := range names {
 		pins, unknown, err := u.readPins(ctx, here, name)
 		if err != nil {
@@ -273,6 +273,7 @@ func (u *users) endpoints() (source, target proxy.Endpoint) {
 		Name:        "target",
 		Dial:        dialed(u.cfg.Target),
 		Credentials: u.targetCredentials,
+		Role:        u.targetRole,
 		ShutOut:     u.roles.shutOut,
 		Database:    u.served(u.cfg.Target.Database()),
 		Pins:        u.targetPins,
@@ -315,6 +316,18 @@ func (u *users) targetCredentials(user string) (name, password string, ok bool) 
 	}
 	password, ok = u.logins.credentials(user)
 	return user, password, ok
+}
+
+// targetRole returns the name that a role of the source has on the target, whether or not it logs
+// in: groups are mapped too.
+func (u *users) targetRole(name string) string {
+	if to, mapped := u.cfg.schemaRoles()[name]; mapped {
+		return to
+	}
+	if to, _, mapped := u.file.Load().Mapped(name); mapped && u.cfg.MapRole[name] == "" {
+		return to
+	}
+	return name
 }
 
 // accountOf returns what logs in as a role of the target that --map-role names.
