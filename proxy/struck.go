@@ -26,10 +26,10 @@ type struck struct {
 }
 
 // begin is the beginning of an attempt, or its going on.
-func (s *struck) begin(anew bool) {
+func (s *struck) begin(first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.on = true; anew {
+	if s.on = true; first {
 		s.known, s.notes, s.first = map[uint64]bool{}, nil, s.total
 	}
 }
