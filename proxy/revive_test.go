@@ -133,6 +133,7 @@ func TestTheNextRequestWaitsForTheRevival(t *testing.T) {
 	run(t, pgtest.Conn(t, g.target), "CREATE TABLE public.t (id int)")
 	asks, waits, quits, leaves := g.rawDial(t), g.rawDial(t), g.rawDial(t), g.rawDial(t)
 	g.known(t, asks.pid, waits.pid, quits.pid, leaves.pid)
+	eventually(t, "sessions of the proxy's own have ended", func() bool { return relay.Links() == 4 })
 	relay.Refuse(true)
 	require.Equal(t, 4, relay.Cut(netfault.Reset))
 	for _, c := range []*raw{asks, waits, quits, leaves} {
