@@ -22,7 +22,7 @@ func (s *sides) orphaned(t *testing.T) {
 		INSERT INTO public.child SELECT n, n FROM generate_series(1, 5) n; INSERT INTO public.other SELECT n, n FROM generate_series(1, 5) n; INSERT INTO public.tree VALUES (1, 1), (101, 2);
 		COMMENT ON CONSTRAINT z_good ON public.other IS 'holds'; CREATE MATERIALIZED VIEW public.total AS SELECT count(*) AS n FROM public.child`)
 	admin := adminOf(t, s.sourceCluster, s.source.Database())
-	pgtest.Exec(t, admin, `SET session_replication_role = replica; INSERT INTO public.child VALUES (6, 4711); INSERT INTO public.tree VALUES (102, 4712)`)
+	pgtest.Exec(t, admin, `SET session_replication_role = replica; INSERT INTO public.child VALUES (6, 4711); INSERT INTO public.tree VALUES (102, 4712); REFRESH MATERIALIZED VIEW public.total`)
 }
 
 const validKeys = `SELECT string_agg(conrelid::regclass::text || ' ' || conname || ' ' || convalidated, ', ' ORDER BY conrelid::regclass::text, conname) FROM pg_constraint WHERE contype = 'f'`
@@ -105,6 +105,12 @@ func TestARefusalAfterTheSwitchKeepsNothingElseFromBeingDone(t *testing.T) {
 	p := newProcess(t, s)
 	p.start()
 	p.awaitFollowing()
+	warning := p.await("it names the rows before the decision", func(st control.Status) bool {
+		return warned(st, "foreign_key_orphans", "(parent) = (4711)") && warned(st, "foreign_key_orphans", "(parent) = (4712)")
+	}).Warnings
+	for _, w := range warning {
+		require.Contains(t, w.Remedy, "on the source: DELETE FROM")
+	}
 	p.cutover()
 	p.awaitWhole()
 	st := p.await("it names what the target has refused", func(st control.Status) bool { return len(st.Blockers) == 2 })
@@ -150,4 +156,32 @@ func TestFinishByForceLeavesWhatTheTargetRefused(t *testing.T) {
 	require.Empty(t, p.awaitServing().Blockers)
 	require.Equal(t, 0, p.stop())
 	s.requireNothingLeft(t)
+}
+
+// The statements that the warning prints remove it: one keeps the rows, the other does not.
+func TestRowsThatForeignKeysForbidAreNamedWhileFollowing(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	s.orphaned(t)
+	p := newProcess(t, s)
+	p.start()
+	p.awaitFollowing()
+	st := p.await("it names the rows", func(st control.Status) bool {
+		return warned(st, "foreign_key_orphans", "(parent) = (4711)") && warned(st, "foreign_key_orphans", "(parent) = (4712)")
+	})
+	source := pgtest.Conn(t, s.source)
+	for _, w := range st.Warnings {
+		remove, accept, keeps := strings.Cut(strings.TrimPrefix(w.Remedy, "on the source: "), "; or keep the rows, and have the key hold for new ones only: ")
+		if keeps {
+			pgtest.Exec(t, source, accept)
+		} else {
+			pgtest.Exec(t, source, remove)
+		}
+	}
+	p.await("nothing is left", func(st control.Status) bool { return st.Ready && len(st.Warnings) == 0 })
+	p.cutover()
+	p.awaitWhole()
+	p.finish()
+	require.Equal(t, "child a_bad false, other z_good true, tree m_parts true, tree1 m_parts true, tree2 m_parts true", pgtest.Value(t, pgtest.Conn(t, s.target), validKeys))
+	require.Equal(t, 0, p.stop())
 }

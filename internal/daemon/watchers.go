@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -23,6 +24,7 @@ func (d *daemon) watchers() []watcher {
 		{name: "bytes of large objects", fenced: true, every: 5, ask: askLargeObjectBytes, askFenced: askLargeObjectBytesFenced},
 		{name: "rows of extensions", fenced: true, ask: d.migration.askExtensionRows},
 		{name: "unlogged tables", every: 5, ask: askUnlogged},
+		{name: "foreign keys", rest: func() time.Duration { return orphanRest }, ask: d.migration.askForeignKeys},
 		{name: "publication", fenced: true, early: true, ask: d.members.ask},
 		{name: "fence", fenced: true, ask: askFence},
 		{name: "logins", every: 5, ask: d.users.ask},
