@@ -25,7 +25,7 @@ func WriteText(w io.Writer, r Report) error {
 	for _, i := range r.Incomplete {
 		fmt.Fprintf(tw, "unknown\t%s\t-\tcould not complete: %s\n", strings.ReplaceAll(i.Check, " ", "_"), oneLine(i.Err.Error()))
 	}
-	fmt.Fprintf(tw, "%s\n", verdict(r))
+	fmt.Fprintf(tw, "%s\n", Verdict(r))
 	return tw.Flush()
 }
 
@@ -99,8 +99,8 @@ func (l *lines) print(format string, args ...any) {
 	}
 }
 
-// verdict is one line: the counts, and what they mean.
-func verdict(r Report) string {
+// Verdict is one line: the counts, and what they mean.
+func Verdict(r Report) string {
 	blockers, warnings := len(r.Of(Blocker)), len(r.Of(Warning))
 	counts := fmt.Sprintf("%s, %s", count(blockers, "blocker"), count(warnings, "warning"))
 	switch r.ExitCode() {

@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
 
+	"crossfade/cutover/preflight"
 	"crossfade/internal/control"
 	"crossfade/internal/daemon"
 	"crossfade/internal/obs"
@@ -155,6 +156,15 @@ func (e *env) report(err error) int {
 		return report(err, e.stderr)
 	}
 	code := exitCode(err)
+	if refused, alone := refusedAlone(err); alone { // one finding a line
+		for _, f := range refused.Report.Findings {
+			e.lines.Error().Str("code", f.Code).Str("object", f.Object).Str("detail", f.Detail).Str("remedy", f.Remedy).Msg("refused")
+		}
+		for _, i := range refused.Report.Incomplete {
+			e.lines.Error().Str("check", i.Check).Str("detail", oneLine(i.Err)).Msg("could not be checked")
+		}
+		err = errors.New("not begun: " + preflight.Verdict(refused.Report))
+	}
 	e.lines.Error().Str(obs.KeyError, oneLine(err)).Int("exit", code).Msg("ended with an error")
 	return code
 }
@@ -169,14 +179,21 @@ func asJSON(parsed *kong.Context) bool {
 	return false
 }
 
+// refusedAlone returns the findings that refused a beginning, if err is about nothing else.
+func refusedAlone(err error) (*daemon.RefusedError, bool) {
+	var refused *daemon.RefusedError
+	alone := errors.As(err, &refused) && err.Error() == refused.Error()
+	return refused, alone
+}
+
 func report(err error, stderr io.Writer) int {
 	if err == nil {
 		return ExitDone
 	}
-	var refused *daemon.RefusedError
+	refused, alone := refusedAlone(err)
 	switch {
 	case errors.Is(err, errShown):
-	case errors.As(err, &refused) && err.Error() == refused.Error(): // and nothing besides
+	case alone:
 		fmt.Fprintln(stderr, "crossfade: not begun")
 		_ = printReport(stderr, refused.Report, false) // whoever does not read it has the exit code
 	default:
