@@ -3,6 +3,7 @@ package schema
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -15,16 +16,47 @@ import (
 // AlignRoles gives roles of the target that made tells, which a migration has made itself,
 // what has changed since for the source's roles of the same names: attributes, limits,
 // memberships, settings. there is what the target has. Passwords are nobody's business here.
-// What the target does not let us change is a finding.
-func AlignRoles(ctx context.Context, target *pgx.Conn, source, there Roles, mapped map[string]string, made func(name string) bool, log zerolog.Logger) ([]Finding, error) {
+// What the target does not let us change is a finding, and is not tried again while refused
+// holds it and the role of the session may do no more than it might.
+func AlignRoles(ctx context.Context, target *pgx.Conn, source, there Roles, mapped map[string]string, made func(name string) bool, refused Refused, log zerolog.Logger) ([]Finding, error) {
 	m := &roleMaker{conn: target, mapped: mapped}
-	for _, sql := range alignment(source, there, m.target, made) {
-		if _, err := m.try(ctx, sql.role, sql.text, sql.what); err != nil {
+	changes := alignment(source, there, m.target, made)
+	maps.DeleteFunc(refused, func(text, _ string) bool { // the source has taken it back, or the target has it now
+		return !slices.ContainsFunc(changes, func(c change) bool { return c.text == text })
+	})
+	may := there.rights(target.Config().User)
+	for _, sql := range changes {
+		if before, ok := refused[sql.text]; ok && before == may {
+			continue
+		}
+		done, err := m.try(ctx, sql.role, sql.text, sql.what)
+		if err != nil {
 			return m.report.Findings, fmt.Errorf("align roles: %w", err)
 		}
+		if !done {
+			refused[sql.text] = may
+			continue
+		}
+		delete(refused, sql.text)
 		log.Info().Str("role", sql.role).Str("what", sql.what).Msg("a role of the target follows the source's")
 	}
 	return m.report.Findings, nil
+}
+
+// Refused are statements about roles that the target has refused, with what the role of the
+// session might do then.
+type Refused map[string]string
+
+// rights is what decides what a role may do to others, in one text.
+func (r Roles) rights(name string) string {
+	role, _ := r.find(name)
+	text := fmt.Sprint(role.Powers)
+	for _, m := range r.Memberships {
+		if m.Member == name {
+			text += fmt.Sprintf(" %q %t", m.Role, m.Admin)
+		}
+	}
+	return text
 }
 
 // change is one statement about a role.

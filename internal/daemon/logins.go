@@ -39,6 +39,7 @@ type logins struct {
 
 	turn     sync.Mutex      // one makes roles
 	admitted map[string]bool // of others, by this start; under turn
+	refused  schema.Refused  // what the target does not let us change; under turn
 	rest     time.Duration   // before a password that was refused is tried once more
 
 	mu    sync.Mutex
@@ -63,7 +64,7 @@ func newLogins(cfg Config, log zerolog.Logger) (*logins, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &logins{cfg: cfg, log: log, key: key, made: map[string]string{}, tried: map[string]trial{}, admitted: map[string]bool{}, rest: trialRest}, nil
+	return &logins{cfg: cfg, log: log, key: key, made: map[string]string{}, tried: map[string]trial{}, admitted: map[string]bool{}, refused: schema.Refused{}, rest: trialRest}, nil
 }
 
 // targetSecret is what only who logs in as the target's role has: its password, or the private
@@ -128,7 +129,7 @@ func (l *logins) ensure(ctx context.Context, source, target *pgx.Conn) error {
 	}
 	if err == nil {
 		var findings []schema.Finding
-		findings, err = schema.AlignRoles(ctx, target, roles, there, mapped, l.isMade, l.log)
+		findings, err = schema.AlignRoles(ctx, target, roles, there, mapped, l.isMade, l.refused, l.log)
 		report.Findings = append(report.Findings, findings...)
 	}
 	if err == nil {

@@ -293,6 +293,46 @@ func TestAMappedGroupIsTranslated(t *testing.T) {
 	require.NoError(t, dropLogins(ctx, l.journal, func(string) {}))
 }
 
+// What the target does not let the run change is tried once, is told as what it is, and is tried again when the source
+// asks for it again or the role of --target may do more.
+func TestARefusedChangeOfARoleRests(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	l := newLoginLodge(t)
+	app := l.app(t, "app", "LOGIN PASSWORD 'pw'")
+	outside := l.role(t, "outside", "NOLOGIN")
+	l.standing(t, outside, "NOLOGIN SUPERUSER") // which a role with CREATEROLE may not grant
+	admin := pgtest.Conn(t, neontest.Shared(t).AdminDSN("postgres"))
+	var out bytes.Buffer
+	u := l.users(t, "", zerolog.New(&out))
+	ensure := func() string {
+		out.Reset()
+		require.NoError(t, u.logins.ensure(ctx, l.super, l.journal))
+		return out.String()
+	}
+	ensure()
+	pgtest.Exec(t, l.super, "GRANT "+outside+" TO "+app)
+	first := ensure()
+	require.NotContains(t, first, "follows the source")
+	require.Contains(t, first, "membership in "+outside+" is left out")
+	require.Len(t, u.logins.refused, 1)
+	tries := func() string {
+		u.logins.mu.Lock()
+		u.logins.found = nil // so that a refusal would be told once more
+		u.logins.mu.Unlock()
+		return ensure()
+	}
+	require.NotContains(t, tries(), "left out", "not tried again")
+	pgtest.Exec(t, l.super, "REVOKE "+outside+" FROM "+app)
+	require.NotContains(t, tries(), "left out")
+	pgtest.Exec(t, l.super, "GRANT "+outside+" TO "+app)
+	require.Contains(t, tries(), "left out", "the source asks for it again")
+	pgtest.Exec(t, admin, "ALTER ROLE "+outside+" NOSUPERUSER; GRANT "+outside+" TO "+l.target.User()+" WITH ADMIN OPTION")
+	require.Contains(t, tries(), "follows the source", "the role of --target may now")
+	require.Equal(t, "true", pgtest.Value(t, l.journal, "SELECT pg_has_role('"+app+"', '"+outside+"', 'MEMBER')"))
+	require.NoError(t, dropLogins(ctx, l.journal, func(string) {}))
+}
+
 // Who connects, and who is mapped or shut out, is the operator's and the source's word.
 func TestMappedRolesAreNotMade(t *testing.T) {
 	t.Parallel()
