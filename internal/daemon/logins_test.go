@@ -333,6 +333,45 @@ func TestARefusedChangeOfARoleRests(t *testing.T) {
 	require.NoError(t, dropLogins(ctx, l.journal, func(string) {}))
 }
 
+// After the switch CONNECT on the target decides who may connect, and no longer what the source said last; a role that
+// is another one there, which may connect, stays shut out.
+func TestConnectOnTheTargetCountsAfterTheSwitch(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	l := newLoginLodge(t)
+	unknown := l.role(t, "unknown", "LOGIN PASSWORD 'pw'")
+	outside, renamed, other := l.role(t, "outside", "LOGIN PASSWORD 'pw'"), l.role(t, "renamed", "LOGIN PASSWORD 'pw'"), l.base+"other"
+	l.standing(t, outside, "LOGIN PASSWORD 'pw'")
+	l.standing(t, other, "LOGIN PASSWORD 'pw'")
+	u := l.users(t, usersFile(t, "%s pw\n%s pw %s pw\n", outside, renamed, other), zerolog.Nop())
+	require.NoError(t, u.roles.renew(ctx, 0))
+	_, target := u.endpoints()
+	for _, role := range []string{outside, renamed} {
+		require.True(t, target.ShutOut(role), "while the source is active: %s", role)
+	}
+	_, _, ok := u.targetCredentials(outside)
+	require.False(t, ok)
+
+	u.roles.active = func() bool { return false }
+	require.False(t, target.ShutOut(outside))
+	require.True(t, target.ShutOut(renamed))
+	require.True(t, target.ShutOut(unknown), "in the words of a server, not for want of credentials")
+	admin := pgtest.Conn(t, neontest.Shared(t).AdminDSN(l.target.Database()))
+	pgtest.Exec(t, admin, "REVOKE CONNECT ON DATABASE "+l.target.Database()+" FROM PUBLIC; GRANT CONNECT ON DATABASE "+l.target.Database()+" TO "+l.target.User())
+	enter := func() error {
+		name, password, ok := u.targetCredentials(outside)
+		require.True(t, ok)
+		conn, err := pg.Connect(ctx, l.target.WithUser(name, password))
+		if err == nil {
+			require.NoError(t, conn.Close(ctx))
+		}
+		return err
+	}
+	require.ErrorContains(t, enter(), "permission denied for database")
+	pgtest.Exec(t, admin, "GRANT CONNECT ON DATABASE "+l.target.Database()+" TO "+outside)
+	require.NoError(t, enter())
+}
+
 // Who connects, and who is mapped or shut out, is the operator's and the source's word.
 func TestMappedRolesAreNotMade(t *testing.T) {
 	t.Parallel()
@@ -350,7 +389,7 @@ func TestMappedRolesAreNotMade(t *testing.T) {
 		_, _, ok = u.targetCredentials(role)
 		require.False(t, ok, role)
 	}
-	require.True(t, u.roles.shutOut(outside))
+	require.True(t, u.shutOut(outside))
 	require.Equal(t, none+" false", pgtest.Value(t, l.journal, "SELECT string_agg(concat_ws(' ', rolname, rolcanlogin::text), ',') FROM pg_roles WHERE starts_with(rolname, '"+l.base+"')"))
 	require.NoError(t, dropLogins(t.Context(), l.journal, func(string) {}))
 }

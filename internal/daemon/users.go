@@ -274,7 +274,7 @@ func (u *users) endpoints() (source, target proxy.Endpoint) {
 		Dial:        dialed(u.cfg.Target),
 		Credentials: u.targetCredentials,
 		Role:        u.targetRole,
-		ShutOut:     u.roles.shutOut,
+		ShutOut:     u.shutOut,
 		Database:    u.served(u.cfg.Target.Database()),
 		Pins:        u.targetPins,
 	}
@@ -311,11 +311,23 @@ func (u *users) targetCredentials(user string) (name, password string, ok bool) 
 	if name, password, ok := u.file.Load().Mapped(user); ok {
 		return name, password, true
 	}
-	if u.roles.shutOut(user) {
+	if u.shutOut(user) {
 		return "", "", false
 	}
 	password, ok = u.logins.credentials(user)
 	return user, password, ok
+}
+
+// shutOut reports whether a role is kept from the database. While the source is active that is its
+// word. After the switch CONNECT on the target decides, where a GRANT must count; but what another role may
+// connect to is no word about this one, so that for those that have another name there the source's last word stays;
+// and so it does for those that nothing is known to log in with there.
+func (u *users) shutOut(user string) bool {
+	if !u.roles.shutOut(user) {
+		return false
+	}
+	_, known := u.logins.credentials(user)
+	return u.roles.active() || u.targetRole(user) != user || !known
 }
 
 // targetRole returns the name that a role of the source has on the target, whether or not it logs
