@@ -26,6 +26,7 @@ type Coordinator struct {
 	state    State
 	account  *account
 	replies  map[uint64]chan answer
+	due      []func()     // answers that are sent when the state has been published
 	yields   []chan error // appliers that wait for the pre-lock of the target
 	yielding bool
 	timers   [2]*time.Timer
@@ -163,6 +164,7 @@ func (c *Coordinator) handle(m message) {
 	}
 	c.serveYield(m)
 	c.publish()
+	c.sendReplies()
 	if next.Settled {
 		select {
 		case <-c.settled:

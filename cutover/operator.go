@@ -174,11 +174,20 @@ func (c *Coordinator) answer(e Answer) {
 	c.reply(e.ID, answer{report: r})
 }
 
+// reply answers a request once the state that belongs to the answer has been published.
 func (c *Coordinator) reply(id uint64, a answer) {
 	if reply, ok := c.replies[id]; ok {
 		delete(c.replies, id)
-		reply <- a
+		c.due = append(c.due, func() { reply <- a })
 	}
+}
+
+// sendReplies sends the answers that are due.
+func (c *Coordinator) sendReplies() {
+	for _, send := range c.due {
+		send() // each request takes one answer, for which its channel has room
+	}
+	c.due = nil
 }
 
 // serveYield tells appliers that the pre-lock is gone: at once where it is not held, else when its release has ended.

@@ -101,7 +101,7 @@ func TestCutoverIsRefusedBeforeItsTimeAndTwice(t *testing.T) {
 	chunk.release()
 	p.awaitFollowing()
 
-	// The command may be killed: what it asked for goes on.
+	// Where the command is killed, what it asked for is taken back.
 	h := s.holdWhere(t, "source", "crossfade.run", "NEW.step = 'pausing'")
 	cmd := exec.Command(binary, "cutover", "--control="+p.socket)
 	cmd.Env = os.Environ()
@@ -113,7 +113,8 @@ func TestCutoverIsRefusedBeforeItsTimeAndTwice(t *testing.T) {
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
 	h.release()
-	p.await("the cutover goes on", func(st control.Status) bool { return st.Phase == "on_target" })
+	p.await("the cutover is taken back", func(st control.Status) bool { return st.Phase == "following" })
+	require.Equal(t, "switched", p.cutover().Outcome)
 	out, code = p.ctl("cutover")
 	require.Equal(t, 1, code, out)
 	oneLine(t, out, "refused")
