@@ -162,7 +162,7 @@ func refusedWith(t *testing.T, out string) string {
 		case strings.HasPrefix(l, "crossfade: "):
 			require.Empty(t, said, "one line, not two: %s", out)
 			said = l
-		case strings.HasPrefix(l, "blocker ") || strings.HasPrefix(l, "do: "):
+		case strings.HasPrefix(l, "blocker ") || strings.HasPrefix(strings.TrimSpace(l), "do: "):
 			findings += "\n" + l
 		}
 	}
