@@ -185,12 +185,19 @@ func TestRunServesTheTargetWithoutTheSource(t *testing.T) {
 	awaitEach(t, w, 3)
 	again := p.finish()
 	require.Empty(t, again.Dropped, "what is gone is not dropped twice")
+	// As long as the applications log in here, a start after finish serves them as well, and
+	// until clean there is nothing more to be done.
+	p.kill()
+	p.start()
+	st = p.awaitServing()
+	require.Equal(t, "finished target", st.Phase+" "+st.Active)
+	awaitEach(t, w, 3)
+	require.Empty(t, p.finish().Dropped)
 	load := stopClients(w)
 	requirePlain(t, load, "nothing listens there") // while the program was dead
 	requireLedger(t, s, load, small, 1)
-	s.requireNothingLeft(t)
 	require.Equal(t, 0, p.stop())
-
+	s.requireNothingLeft(t)
 	out, code := s.say(t, nil, "run")
 	require.Equal(t, 1, code, out)
 	refusedFor(t, out, "already has", "finished")

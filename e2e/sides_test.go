@@ -81,7 +81,7 @@ func (s *sides) dump(t *testing.T, d pg.DSN) []string {
 	b, err := pgcluster.Find()
 	require.NoError(t, err)
 	info, env := d.LibpqEnv()
-	cmd := exec.Command(b.Path("pg_dump"), "--schema-only", "--no-owner", "--dbname="+info)
+	cmd := exec.Command(b.Path("pg_dump"), "--schema-only", "--no-owner", "--exclude-schema=crossfade", "--dbname="+info)
 	cmd.Env = append(cmd.Environ(), env...)
 	out, err := cmd.Output()
 	require.NoError(t, err)
@@ -115,9 +115,19 @@ func requireSameSchema(t *testing.T, want, got []string, what string) {
 	require.Len(t, got, len(want), what)
 }
 
-// requireNothingLeft fails when anything of ours is on a side.
+// requireNothingLeft fails when anything of ours is on a side, after clean where a run is finished: that
+// leaves on the target what serving it needs, and nothing else.
 func (s *sides) requireNothingLeft(t *testing.T) {
 	t.Helper()
+	target := pgtest.Conn(t, s.target)
+	if pgtest.Value(t, target, `SELECT (coalesce(obj_description(to_regnamespace('crossfade'), 'pg_namespace'), '') LIKE '%is finished%')::text`) == "true" {
+		require.Equal(t, "decision, login, pin, proof, role, run, type", pgtest.Value(t, target, `SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class
+			WHERE relnamespace = 'crossfade'::regnamespace AND relkind <> 'i'`))
+		require.Equal(t, "0", pgtest.Value(t, target, `SELECT count(*) FROM pg_proc WHERE pronamespace = 'crossfade'::regnamespace`))
+		out, code := s.say(t, nil, "clean")
+		require.Equal(t, 0, code, out)
+		oneLine(t, out, "removed target: schema crossfade")
+	}
 	for _, d := range []pg.DSN{s.source, s.target} {
 		c := pgtest.Conn(t, d)
 		require.Equal(t, "0", pgtest.Value(t, c, `SELECT count(*) FROM pg_namespace WHERE nspname = 'crossfade'`), "schema in %s", d)

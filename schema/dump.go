@@ -37,7 +37,7 @@ type DumpConfig struct {
 	Filter      Filter
 	NoACL       bool // without privileges
 	NoComments  bool
-	Name        string // of the session, for application_name; "crossfade dump" if ""
+	Name        string // what the session does, for application_name; "dump" if ""
 }
 
 // Dump runs pg_dump and returns a custom-format archive of the database's
@@ -67,11 +67,12 @@ func Dump(ctx context.Context, cfg DumpConfig) ([]byte, error) {
 }
 
 func runDump(ctx context.Context, program dumpProgram, cfg DumpConfig) ([]byte, error) {
-	conninfo, env := cfg.DSN.LibpqEnv()
+	name := cfg.DSN.SessionName(cmp.Or(cfg.Name, "dump"))
+	conninfo, env := cfg.DSN.WithApplicationName(name).LibpqEnv()
 	out := &limitedBuffer{limit: maxArchive}
 	words := &limitedBuffer{limit: maxStderr, truncate: true}
 	cmd := exec.CommandContext(ctx, program.path, dumpArguments(cfg, conninfo)...)
-	cmd.Env = append(append(os.Environ(), env...), "PGAPPNAME="+cmp.Or(cfg.Name, "crossfade dump"), "LC_MESSAGES=C")
+	cmd.Env = append(append(os.Environ(), env...), "LC_MESSAGES=C")
 	cmd.Stdout, cmd.Stderr = out, words
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = dumpStopDelay

@@ -37,6 +37,16 @@ const (
 	// openPatience is how long a beginning waits for a database that had let it in
 	// and went away: longer than a compute needs to wake, or a server to restart.
 	openPatience = time.Minute
+	// awayPatience is how long a start waits for one side to answer before it goes on by what the
+	// other one's journal says: longer than most computes need to wake, and short for applications
+	// that find nobody listening.
+	awayPatience = 3 * time.Second
+	// joinDialTimeout bounds each login to a side that was away at the start: longer than a compute needs to
+	// wake, and so short that one that was lost on the way does not keep the run waiting.
+	joinDialTimeout = 10 * time.Second
+	// predecessorPatience is how long a start waits for the sessions of the one before it to end: a server
+	// ends one within milliseconds, unless it is within a long write.
+	predecessorPatience = 10 * time.Second
 	// ledPatience is how long another session may hold the lock of a process that
 	// had it: longer than the server needs to notice by its keepalives that our old
 	// session is gone.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
 
 	"crossfade/cutover"
 	"crossfade/internal/journal"
@@ -30,16 +31,19 @@ const cleanPatience = 5 * time.Minute
 func Clean(ctx context.Context, source, target pg.DSN, force bool, tell func(object string)) error {
 	ctx, cancel := context.WithTimeout(ctx, cleanPatience)
 	defer cancel()
-	s, err := pg.Connect(ctx, source, pg.WithName("clean"))
-	if err != nil {
-		return fmt.Errorf("source: %w", err)
-	}
-	defer closeNow(s)
 	t, err := pg.Connect(ctx, target, pg.WithName("clean"))
 	if err != nil {
 		return fmt.Errorf("target: %w", err)
 	}
 	defer closeNow(t)
+	if there, err := journal.LoadTarget(ctx, t); err == nil && there != nil && there.Phase == journal.PhaseFinished && !force {
+		return cleanFinished(ctx, t, tell)
+	}
+	s, err := pg.Connect(ctx, source, pg.WithName("clean"))
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	defer closeNow(s)
 	if err := pg.RefuseOneDatabase(ctx, s, t); err != nil {
 		return err
 	}
@@ -47,7 +51,7 @@ func Clean(ctx context.Context, source, target pg.DSN, force bool, tell func(obj
 		name string
 		conn *pgx.Conn
 	}{{"source", s}, {"target", t}} {
-		if err := leadSoon(ctx, side.conn); err != nil {
+		if err := leadSoon(ctx, side.conn, zerolog.Nop()); err != nil {
 			return fmt.Errorf("%s: %w", side.name, err)
 		}
 	}
@@ -73,6 +77,17 @@ func Clean(ctx context.Context, source, target pg.DSN, force bool, tell func(obj
 		return notComplete(fmt.Errorf("source: %w", err))
 	}
 	if err := cleanTarget(ctx, t, run, decided, tell); err != nil {
+		return notComplete(fmt.Errorf("target: %w", err))
+	}
+	return nil
+}
+
+// cleanFinished removes what finish has left on the target. The source, which may be gone, is not touched.
+func cleanFinished(ctx context.Context, t *pgx.Conn, tell func(string)) error {
+	if err := leadSoon(ctx, t, zerolog.Nop()); err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	if err := dropOurs(ctx, t, "target", tell); err != nil {
 		return notComplete(fmt.Errorf("target: %w", err))
 	}
 	return nil

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -65,38 +66,33 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts CopyOptions, log z
 	if err := cfg.Validate(); err != nil {
 		return nil, usage(err)
 	}
-	var s, t *pgx.Conn
-	defer func() { closeBoth(s, t) }()
+	c := &copySessions{source: source, target: target, incarnation: rand.Text()[:incarnationLetters], log: log}
+	defer c.close()
 	var m *migration
 	err := whileAway(ctx, log, func(ctx context.Context, letIn func()) (err error) {
-		closeBoth(s, t)
-		if s, err = pg.Connect(ctx, source, pg.WithName("control")); err != nil {
-			return fmt.Errorf("source: %w", err)
-		}
-		if t, err = pg.Connect(ctx, target, pg.WithName("control")); err != nil {
-			return fmt.Errorf("target: %w", err)
-		}
-		if err := pg.RefuseOneDatabase(ctx, s, t); err != nil {
+		c.close()
+		c.tag("")
+		if err := c.open(ctx); err != nil {
 			return err
 		}
-		if err := leadSoon(ctx, t); err != nil {
-			return fmt.Errorf("target: %w", err)
-		}
 		letIn()
-		m, err = openCopy(ctx, s, t, cfg, opts, log)
+		m, err = openCopy(ctx, c, cfg, opts, log)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, stopped(ctx, err, "nothing was copied")
 	}
 	m.limit = opts.shown.limit
 	opts.shown.show(m)
 	stop := m.watch(ctx, onCopy)
-	err = m.copyWhole(ctx, s, t)
+	err = m.copyWhole(ctx, c)
 	stop()
 	var refused *refusal
 	if errors.As(err, &refused) && m.id.fresh {
-		return nil, errors.Join(err, journal.Uninstall(context.WithoutCancel(ctx), t))
+		return nil, errors.Join(err, c.takeBack(ctx))
+	}
+	if err != nil && ctx.Err() != nil {
+		return m, stopped(ctx, err, m.stays())
 	}
 	if errors.As(err, new(*refusedError)) { // it has words of its own
 		return m, notComplete(err)
@@ -107,23 +103,18 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts CopyOptions, log z
 	return m, nil
 }
 
-func closeBoth(s, t *pgx.Conn) {
-	for _, conn := range []*pgx.Conn{s, t} {
-		if conn != nil {
-			closeNow(conn)
-		}
-	}
-}
-
-// copyWhole takes the copy to its end. A target that goes away for a while, such as a compute
+// copyWhole takes the copy to its end. A database that goes away for a while, such as a compute
 // that is suspended, is waited for: the copy itself does so, and what comes behind it is
 // begun again. Before, the copy's snapshot would be lost.
-func (m *migration) copyWhole(ctx context.Context, s, t *pgx.Conn) error {
+func (m *migration) copyWhole(ctx context.Context, c *copySessions) error {
 	policy := retry.Policy{MaxElapsed: copy.DefaultPatience, OnRetry: obs.Retrying(m.log, "copy goes on")}
 	return retry.Do(ctx, policy, func(ctx context.Context) error {
 		err := m.run(ctx, false)
 		if err == nil {
-			err = m.endAnew(ctx, s, t)
+			err = c.alive(ctx) // of which a long copy may have cost one
+		}
+		if err == nil {
+			err = m.endCopy(ctx, c.s, c.t)
 		}
 		if err != nil && (!m.reached(journal.PhaseCopied) || !passing(err)) {
 			return retry.Permanent(err)
@@ -132,24 +123,9 @@ func (m *migration) copyWhole(ctx context.Context, s, t *pgx.Conn) error {
 	})
 }
 
-// endAnew is endCopy with the sessions of the command, of which a long copy may have cost one.
-func (m *migration) endAnew(ctx context.Context, s, t *pgx.Conn) error {
-	if t.Ping(ctx) == nil {
-		return m.endCopy(ctx, s, t)
-	}
-	t, err := pg.Connect(ctx, m.target, pg.WithName("control"))
-	if err != nil {
-		return err
-	}
-	defer closeNow(t)
-	if err := leadSoon(ctx, t); err != nil {
-		return err
-	}
-	return m.endCopy(ctx, s, t)
-}
-
 // openCopy finds or begins the copy's run on the target.
-func openCopy(ctx context.Context, s, t *pgx.Conn, cfg Config, opts CopyOptions, log zerolog.Logger) (*migration, error) {
+func openCopy(ctx context.Context, c *copySessions, cfg Config, opts CopyOptions, log zerolog.Logger) (*migration, error) {
+	s, t := c.s, c.t
 	id, err := findRun(ctx, s, t, cfg.Source, cfg.Target)
 	if err != nil {
 		return nil, err
@@ -174,10 +150,11 @@ func openCopy(ctx context.Context, s, t *pgx.Conn, cfg Config, opts CopyOptions,
 		}
 	} else if !id.target.Phase.AtLeast(journal.PhaseCopied) {
 		if _, err := largeobject.Forget(ctx, t); err != nil {
-			return nil, fmt.Errorf("begin the copy anew: %w", err)
+			return nil, fmt.Errorf("begin the copy again: %w", err)
 		}
 	}
-	return &migration{source: cfg.Source, target: cfg.Target, id: id, jobs: cfg.Jobs, opts: opts, lockTimeout: cfg.SourceLockTimeout,
+	c.tag(id.target.RunID)
+	return &migration{source: c.tagged[0], target: c.tagged[1], id: id, jobs: cfg.Jobs, opts: opts, lockTimeout: cfg.SourceLockTimeout,
 		roles: map[string]string{cfg.Source.User(): cfg.Target.User()}, log: log, phase: id.target.Phase}, nil
 }
 

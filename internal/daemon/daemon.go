@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
@@ -32,9 +31,12 @@ type daemon struct {
 
 	users       *users
 	id          identity
-	lead        *pgx.Conn // holds the leader's lock; nil when the source was away at the start
-	ledSince    time.Time // since when another session has that lock; the monitor's
-	versions    [2]int    // server_version_num of source and target
+	plain       [2]pg.DSN // source and target as they were given, where cfg has them with the run's tag
+	lead        *leader
+	versions    [2]int  // server_version_num of source and target
+	lastEpoch   int64   // of a run that an earlier start has finished
+	missing     string  // the side that was away at the start, "" for none
+	joining     joining // what is to be done when it comes
 	proxy       *proxy.Proxy
 	migration   *migration
 	stream      *following
@@ -43,11 +45,11 @@ type daemon struct {
 	links       []*link
 	registrar   *registrar
 	source      *sourcePort
+	target      *targetPort
 	cover       *coverage
 	members     *members
 	guard       *guard
 	left        *completion
-	target      *targetPort
 	watchlist   *watchlist
 	views       *matViews
 	strangers   strangers
@@ -59,6 +61,7 @@ type daemon struct {
 	mu            sync.Mutex
 	failed        error // why the migration stopped
 	stuck         error // why it waits
+	away          error // why the side that was away at the start is not there yet
 	stopMigration context.CancelCauseFunc
 }
 
@@ -71,7 +74,8 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, onCopy func(contro
 	if err := refuseHostLists(cfg); err != nil {
 		return usage(err)
 	}
-	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), stream: newFollowing(), cover: &coverage{}, members: &members{lockTimeout: cfg.SourceLockTimeout, log: log}, guard: newGuard(cfg, log),
+	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), plain: [2]pg.DSN{cfg.Source, cfg.Target}, lead: newLeader(cfg.Source, log), joining: newJoining(),
+		stream: newFollowing(), cover: &coverage{}, members: &members{lockTimeout: cfg.SourceLockTimeout, log: log}, guard: newGuard(cfg, log),
 		left: &completion{log: obs.Component(log, "completion")}}
 	var err error
 	if d.users, err = loadUsers(cfg, log); err != nil {
@@ -128,19 +132,19 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	source, target := d.users.endpoints()
 	pc := proxy.Config{Listener: listener, Auth: d.users, TLS: cert, RequireCertificate: d.cfg.ClientAuth == clientAuthCert, Source: source, Target: target, Closed: true,
 		TrackSettings: d.cfg.trackSettings(), HoldLimit: d.cfg.HoldLimit, ShutdownTimeout: d.cfg.ShutdownTimeout,
-		User: d.cfg.Source.User(), Database: d.cfg.Source.Database(), Types: &typeStore{target: d.link(d.cfg.Target, "types", pg.WithKey(d.id.target.Key))}, Log: obs.Component(d.log, "proxy")}
+		User: d.cfg.Source.User(), Database: d.cfg.Source.Database(), Types: &typeStore{target: d.link(d.cfg.Target, "types", pg.WithKeyFrom(d.key))}, Log: obs.Component(d.log, "proxy")}
 	d.looking = d.link(d.cfg.Source, "look")
 	pc.Explain = d.explain
 	var err error
 	if d.proxy, err = proxy.New(pc); err != nil {
 		return err
 	}
-	key := d.id.target.Key
+	key := pg.WithKeyFrom(d.key)
 	d.migration = &migration{source: d.cfg.Source, target: d.cfg.Target, id: d.id, jobs: d.cfg.Jobs, chunkBytes: d.cfg.ChunkBytes, lockTimeout: d.cfg.SourceLockTimeout, waits: true,
 		opts:  d.cfg.copyOptions(),
 		roles: d.cfg.schemaRoles(), log: obs.Component(d.log, "migration"), phase: d.id.target.Phase, limit: d.guard.limit, onBlocked: d.guard.blocked}
-	d.definitions = newDefinitions(d.migration, d.link(d.cfg.Source, "definitions", pg.WithLockTimeout(d.cfg.SourceLockTimeout)), d.link(d.cfg.Target, "definitions", pg.WithKey(key)),
-		[2]*link{d.link(d.cfg.Source, "definitions guard"), d.link(d.cfg.Target, "definitions guard", pg.WithKey(key))}, obs.Component(d.log, "definitions"))
+	d.definitions = newDefinitions(d.migration, d.link(d.cfg.Source, "definitions", pg.WithLockTimeout(d.cfg.SourceLockTimeout)), d.link(d.cfg.Target, "definitions", key),
+		[2]*link{d.link(d.cfg.Source, "definitions guard"), d.link(d.cfg.Target, "definitions guard", key)}, obs.Component(d.log, "definitions"))
 	d.verify = &verification{source: d.cfg.Source, target: d.cfg.Target, tables: d.compared, journal: d.link(d.cfg.Target, "proof"), log: obs.Component(d.log, "verify")}
 	d.registrar = &registrar{incarnation: d.incarnation, control: d.link(d.cfg.Source, "register"), pids: d.sourcePIDs}
 
@@ -152,21 +156,20 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 		census: d.link(d.cfg.Source, "census", short), reading: d.link(d.cfg.Source, "sequences", short), register: d.registrar.flush, serverPIDs: d.proxy.ServerPIDs, roundTrips: d.roundTrips, expect: d.stream.expect, cover: d.cover, confirm: d.confirm,
 		version: d.versions[0], majors: majors, late: d.migration.lateChecks,
 		pre: &prelock{dsn: d.cfg.Source, opts: []pg.Option{pg.WithName("pre-lock")}, watch: d.link(d.cfg.Source, "guard"), spare: sourceControl}}
-	targetControl := d.link(d.cfg.Target, "cutover", pg.WithKey(key))
-	dst := &targetPort{dsn: d.cfg.Target, key: key, control: targetControl, asking: d.link(d.cfg.Target, "register", pg.WithKey(key)),
-		reading: d.link(d.cfg.Target, "fingerprint", pg.WithKey(key), pg.WithLockTimeout(decisionLockTimeout)),
+	targetControl := d.link(d.cfg.Target, "cutover", key)
+	dst := &targetPort{dsn: d.cfg.Target, key: d.key(), control: targetControl, asking: d.link(d.cfg.Target, "register", key),
+		reading: d.link(d.cfg.Target, "fingerprint", key, pg.WithLockTimeout(decisionLockTimeout)),
 		plan:    func() (*schema.DecisionSQL, error) { return d.migration.decisionSQL() }, reached: d.stream.markerEnd,
 		after: d.switched, last: d.migration.last, unfinished: d.migration.unfinished, left: d.left, complete: func() { d.migration.setPhase(journal.PhaseValid) }, majors: majors, late: d.migration.lateChecks,
-		pre: &prelock{dsn: d.cfg.Target, opts: []pg.Option{pg.WithName("pre-lock"), pg.WithKey(key)}, watch: d.link(d.cfg.Target, "guard"), spare: targetControl}}
+		pre: &prelock{dsn: d.cfg.Target, opts: []pg.Option{pg.WithName("pre-lock"), key}, watch: d.link(d.cfg.Target, "guard"), spare: targetControl}}
 	d.views = newMatViews(d)
-	d.watchlist = newWatchlist(d.link(d.cfg.Source, "watch", short), d.link(d.cfg.Target, "watch", pg.WithKey(key), short),
+	d.watchlist = newWatchlist(d.link(d.cfg.Source, "watch", short), d.link(d.cfg.Target, "watch", key, short),
 		obs.Component(d.log, "watch"), d.watchers()...)
-	d.watchlist.besides = [2]*link{d.link(d.cfg.Source, "watch definitions", short), d.link(d.cfg.Target, "watch definitions", pg.WithKey(key), short)}
-	d.target = dst
-	d.source, d.watching, d.marking = src, d.link(d.cfg.Source, "monitor"), d.link(d.cfg.Target, "settings")
+	d.watchlist.besides = [2]*link{d.link(d.cfg.Source, "watch definitions", short), d.link(d.cfg.Target, "watch definitions", key, short)}
+	d.source, d.target, d.watching, d.marking = src, dst, d.link(d.cfg.Source, "monitor"), d.link(d.cfg.Target, "settings")
 	d.coordinator, err = cutover.New(cutover.Config{
-		Journal: &journalPort{control: sourceControl, owner: who},
-		Traffic: &trafficPort{proxy: d.proxy, pin: d.pin, open: d.verify.reopen},
+		Journal: &journalPort{control: sourceControl, owner: who, lead: d.mayTake, finished: d.finishedEpoch, gone: d.sourceJournalGone},
+		Traffic: &trafficPort{proxy: d.proxy, pin: d.pin, open: d.openProof, known: d.awaitServing},
 		Forward: cutover.Ports{Source: src, Target: dst, Replication: d.stream, Verification: d.verify},
 		Limits:  cutover.DefaultLimits(),
 		Blocked: d.blocked,
@@ -194,6 +197,9 @@ func (d *daemon) link(dsn pg.DSN, name string, opts ...pg.Option) *link {
 // switched is called behind the switch: the applier ends, whose lane is closed,
 // and a start behind a decision reads the schema's archive again.
 func (d *daemon) switched(ctx context.Context) error {
+	if err := d.awaitServing(ctx); err != nil {
+		return err
+	}
 	d.stream.endApplier()
 	if d.migration.hasPlan() {
 		return nil
@@ -228,6 +234,7 @@ func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(
 	group, parts := errgroup.WithContext(parts)
 	group.Go(func() error { return d.proxy.Run(parts) })
 	group.Go(func() error { return server.Run(parts) })
+	group.Go(func() error { return d.join(parts) })
 	group.Go(func() error { return d.registrar.run(parts) })
 	group.Go(func() error { return d.monitor(parts) })
 	group.Go(func() error { return d.definitions.run(parts) })
@@ -270,9 +277,7 @@ func (d *daemon) close() {
 	for _, l := range d.links {
 		l.close()
 	}
-	if d.lead != nil {
-		closeNow(d.lead)
-	}
+	d.lead.close()
 }
 
 func (d *daemon) fail(err error) {

@@ -331,7 +331,7 @@ var errGaveWay = errors.New("another session waited for a lock of pg_dump, which
 // application on the source (C13), what is followed on the target. waiting is a session there.
 func (d *definitions) dump(ctx context.Context, side pg.DSN, waiting *link) ([]byte, error) {
 	cfg := d.migration.dumping(side, "")
-	cfg.Name = "crossfade dump " + rand.Text()[:8]
+	cfg.Name = "dump " + rand.Text()[:8]
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	watched := make(chan struct{})
@@ -360,13 +360,13 @@ func (d *definitions) dump(ctx context.Context, side pg.DSN, waiting *link) ([]b
 	return archive, err
 }
 
-// waitedFor reports whether somebody waits for a session of this name.
+// waitedFor reports whether somebody waits for a session that does what name says.
 func waitedFor(ctx context.Context, waiting *link, name string) bool {
 	waits := false
 	_ = waiting.do(ctx, func(ctx context.Context, conn *pgx.Conn) error { // the next look asks again
 		return conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a, pg_catalog.pg_stat_activity d
-			WHERE d.application_name = $1 AND a.wait_event_type = 'Lock' AND a.backend_type <> 'autovacuum worker'
-				AND d.pid = ANY (pg_catalog.pg_blocking_pids(a.pid)))`, name).Scan(&waits)
+			WHERE pg_catalog.strpos(d.application_name, $1) = 1 AND a.wait_event_type = 'Lock' AND a.backend_type <> 'autovacuum worker'
+				AND d.pid = ANY (pg_catalog.pg_blocking_pids(a.pid)))`, "crossfade "+name).Scan(&waits)
 	})
 	return waits
 }

@@ -19,6 +19,12 @@ import (
 // that is asked for; the proxy goes on serving the target.
 func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control.FinishReport, error) {
 	s := d.coordinator.Status()
+	if epoch, ok := d.finishedEpoch(); ok && epoch != 0 && !opt.OpenSource { // by an earlier start
+		return control.FinishReport{Kept: []string{keptServing}, Notes: []string{goesOnServing}}, nil
+	}
+	if away := d.awayBlocker(); away != nil {
+		return control.FinishReport{}, refused(away.Detail, "make it reachable and run this again; meanwhile the active side is served")
+	}
 	if s.Active != cutover.SideTarget {
 		return control.FinishReport{}, refused("the source is still active", "switch first, with crossfade cutover")
 	}
@@ -49,7 +55,7 @@ func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control
 	if opt.OpenSource {
 		r.Notes = append(r.Notes, "the source is no longer fenced: nothing stops a client that connects to it directly")
 	}
-	r.Notes = append(r.Notes, "the proxy goes on serving the target; point the applications at the target, then stop it")
+	r.Notes = append(r.Notes, goesOnServing)
 	return r, nil
 }
 
@@ -152,17 +158,23 @@ func shellWord(s string) string {
 
 // finishPlan says what a finish does.
 func (d *daemon) finishPlan(opt control.FinishOptions) control.FinishReport {
-	r := control.FinishReport{Dropped: []string{"source: replication slot " + d.id.target.Slot, "source: publication " + journal.Publication, "target: schema " + journal.Schema}}
+	r := control.FinishReport{Dropped: []string{"source: replication slot " + d.identity().target.Slot, "source: publication " + journal.Publication, "target: fence, and most of schema " + journal.Schema}, Kept: []string{keptServing}}
 	if opt.OpenSource {
 		r.Dropped = append(r.Dropped, "source: fence and schema "+journal.Schema)
 	} else {
-		r.Kept = []string{keptClosed}
+		r.Kept = append(r.Kept, keptClosed)
 	}
 	return r
 }
 
 // keptClosed says what is left on the source, and how it is removed.
 const keptClosed = "source: its fence: the source takes no writes; crossfade finish --open-source opens it, and so does crossfade clean --force later"
+
+// keptServing says what is left on the target, and how it is removed.
+const keptServing = "target: in schema " + journal.Schema + " what crossfade run needs to serve the target when it is started again, until crossfade clean"
+
+// goesOnServing says what is still to be done.
+const goesOnServing = "the proxy goes on serving the target; point the applications at the target, then stop it"
 
 // journalled reports whether the source still has the run's row, which a finish
 // that was cut short has dropped.
@@ -198,28 +210,45 @@ func (d *daemon) drop(ctx context.Context, openSource bool, r *control.FinishRep
 	}
 	tell := func(object string) { r.Dropped = append(r.Dropped, object) }
 	if openSource || sr == nil {
-		err = cleanSource(ctx, source, sr, d.id.target, true, tell)
-	} else if err = closeSource(ctx, source, d.id.target.Slot, tell); err == nil {
+		err = cleanSource(ctx, source, sr, d.identity().target, true, tell)
+	} else if err = closeSource(ctx, source, d.identity().target.Slot, tell); err == nil {
 		r.Kept = append(r.Kept, keptClosed)
 	}
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
-	there, err := journal.Installed(ctx, target)
+	run, err := journal.LoadTarget(ctx, target)
 	if err != nil {
 		return fmt.Errorf("target: %w", err)
 	}
-	if there {
+	r.Kept = append(r.Kept, keptServing)
+	if run != nil && run.Phase != journal.PhaseFinished {
 		notes, err := d.users.logins.handOver(ctx, target)
+		if err == nil {
+			err = d.conclude(ctx, target, tell)
+		}
 		if err != nil {
 			return fmt.Errorf("target: %w", err)
 		}
 		r.Notes = append(r.Notes, notes...)
-		if err := dropOurs(ctx, target, "target", tell); err != nil {
-			return fmt.Errorf("target: %w", err)
-		}
 	}
 	d.migration.setPhase(journal.PhaseFinished)
+	return nil
+}
+
+// conclude drops the target's fence, and of its journal what serving it does not need.
+func (d *daemon) conclude(ctx context.Context, target *pgx.Conn, tell func(string)) error {
+	n, err := journal.DropFence(ctx, target, defaultLockTimeout, 1)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		tell(fmt.Sprintf("target: fence triggers of %d tables", n))
+	}
+	if err := journal.Conclude(ctx, target); err != nil {
+		return err
+	}
+	tell("target: schema " + journal.Schema + ", but for what crossfade run needs to serve the target when it is started again")
 	return nil
 }
 

@@ -28,7 +28,7 @@ func (e *givenUpError) Error() string {
 // guardSource has the guard look at the source, and does what it says. It drops a
 // slot that costs the source too much, and ends a migration that has lost its own.
 func (d *daemon) guardSource(ctx context.Context, conn *pgx.Conn) error {
-	name := d.id.target.Slot
+	name := d.identity().target.Slot
 	made := d.migration.reached(journal.PhaseDumped) // asked before the look
 	v, err := d.guard.weigh(ctx, conn, name, made, d.migration.copying(), d.migration.copied())
 	if err != nil || v.Level < slot.Spent || !d.mayGiveUp(v.Level) {
@@ -47,7 +47,7 @@ func (d *daemon) hasSlot(ctx context.Context) error {
 		return nil
 	}
 	return d.watching.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		v, err := d.guard.weigh(ctx, conn, d.id.target.Slot, true, false, control.Copy{})
+		v, err := d.guard.weigh(ctx, conn, d.identity().target.Slot, true, false, control.Copy{})
 		if err == nil && v.Level == slot.Lost {
 			return &givenUpError{v.Worst()}
 		}

@@ -46,7 +46,7 @@ func (l *logins) handOver(ctx context.Context, target *pgx.Conn) (notes []string
 		notes = append(notes, "these roles have the passwords at the target that they have at the source: "+strings.Join(same, ", "))
 	}
 	if len(own) > 0 {
-		notes = append(notes, "these roles have passwords at the target that only this process knows, until it ends: give each one when its applications go to the target themselves; the proxy logs it in no more from then on: "+strings.Join(own, "; "))
+		notes = append(notes, "these roles have passwords at the target that only crossfade run knows, until crossfade clean: give each one when its applications go to the target themselves; the proxy logs it in no more from then on: "+strings.Join(own, "; "))
 	}
 	return notes, nil
 }

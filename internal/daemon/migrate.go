@@ -29,10 +29,12 @@ func (d *daemon) migrate(ctx context.Context, onCopy func(control.Copy)) error {
 	d.mu.Lock()
 	d.stopMigration = stop
 	d.mu.Unlock()
-	select {
-	case <-d.coordinator.Settled():
-	case <-ctx.Done():
-		return nil
+	for _, done := range []<-chan struct{}{d.coordinator.Settled(), d.joining.done} {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 	if d.coordinator.Status().Active == cutover.SideTarget {
 		d.watch(ctx)
@@ -71,13 +73,13 @@ func (d *daemon) migrate(ctx context.Context, onCopy func(control.Copy)) error {
 // watch keeps an eye on the closed source until the run is finished. That the
 // source cannot be watched any more harms nobody: its fence stands.
 func (d *daemon) watch(ctx context.Context) {
-	if ctx.Err() != nil || d.id.source == nil || d.coordinator.Status().State.Step == cutover.Finished {
+	if ctx.Err() != nil || d.identity().source == nil || d.coordinator.Status().State.Step == cutover.Finished {
 		return
 	}
 	err := retry.Do(ctx, retry.Policy{OnRetry: obs.Retrying(d.log, "the source is watched again")}, func(ctx context.Context) error {
 		var start pg.LSN
 		err := d.watching.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-			start, err = restFrom(ctx, conn, d.id.target.Slot)
+			start, err = restFrom(ctx, conn, d.identity().target.Slot)
 			return err
 		})
 		if err != nil {
@@ -126,9 +128,10 @@ func restFrom(ctx context.Context, conn *pgx.Conn, name string) (pg.LSN, error) 
 
 // applyConfig is what stream and tripwire have in common.
 func (d *daemon) applyConfig() apply.Config {
+	run := d.identity().target
 	return apply.Config{
-		Source: d.cfg.Source, Target: d.cfg.Target, TargetOptions: append(d.migration.rowOptions(), pg.WithKey(d.id.target.Key)),
-		Slot: d.id.target.Slot, Publication: journal.Publication, SystemID: d.id.target.SourceSystem, Lane: lane,
+		Source: d.cfg.Source, Target: d.cfg.Target, TargetOptions: append(d.migration.rowOptions(), pg.WithKey(run.Key)),
+		Slot: run.Slot, Publication: journal.Publication, SystemID: run.SourceSystem, Lane: lane,
 		Start: d.migration.consistent(), BeforeTruncate: d.coordinator.YieldTargetLock, Logger: d.log,
 	}
 }
@@ -206,7 +209,7 @@ func (d *daemon) monitor(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if d.id.source == nil {
+		if d.identity().source == nil {
 			continue
 		}
 		if d.coordinator.Status().Active == cutover.SideTarget {
@@ -216,15 +219,26 @@ func (d *daemon) monitor(ctx context.Context) error {
 		if err := d.look(ctx); err != nil && ctx.Err() == nil {
 			d.log.Debug().Err(err).Msg("source could not be looked at")
 		}
+		if err := d.keepLead(ctx); err != nil {
+			return err
+		}
+		if !d.joined() {
+			continue
+		}
 		if err := d.lookAround(ctx); err != nil && ctx.Err() == nil {
 			d.log.Debug().Err(err).Msg("the databases could not be watched")
 		}
 		d.advance(ctx)
 		d.prepare(ctx)
-		if err := d.keepLead(ctx); err != nil {
-			return err
-		}
 	}
+}
+
+// keepLead makes sure that the leader's lock is still ours. Another process that
+// took it meanwhile ends this one.
+func (d *daemon) keepLead(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*pollInterval)
+	defer cancel()
+	return d.lead.keep(ctx)
 }
 
 func (d *daemon) look(ctx context.Context) error {
@@ -303,40 +317,4 @@ func (d *daemon) prepare(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		d.log.Debug().Err(err).Msg("the fence could not be prepared yet")
 	}
-}
-
-// keepLead makes sure that the leader's lock is still ours. Another process that
-// took it meanwhile ends this one.
-func (d *daemon) keepLead(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*pollInterval)
-	defer cancel()
-	if d.lead != nil && d.lead.Ping(ctx) == nil {
-		return nil
-	}
-	if d.lead != nil {
-		closeNow(d.lead)
-		d.lead = nil
-	}
-	conn, err := pg.Connect(ctx, d.cfg.Source, pg.WithName("lead"))
-	if err != nil {
-		return nil // the source is away; the next round tries again
-	}
-	if err := journal.Lead(ctx, conn); err != nil {
-		closeNow(conn)
-		if ctx.Err() != nil || pg.ConnectionLost(err) {
-			return nil
-		}
-		// The server may not have noticed yet that our old session is gone; if it
-		// is another process, that one moves our clients' database without us.
-		if d.ledSince.IsZero() {
-			d.ledSince = time.Now()
-		}
-		if errors.Is(err, journal.ErrLed) && time.Since(d.ledSince) < ledPatience {
-			d.log.Warn().Err(err).Msg("the leader's lock is held by another session")
-			return nil
-		}
-		return err
-	}
-	d.lead, d.ledSince = conn, time.Time{}
-	return nil
 }

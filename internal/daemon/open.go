@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
+	"crossfade/cutover"
 	"crossfade/cutover/preflight"
 	"crossfade/internal/journal"
 	"crossfade/internal/obs"
@@ -33,68 +34,200 @@ func whileAway(ctx context.Context, log zerolog.Logger, begin func(ctx context.C
 }
 
 // open connects to both sides, becomes the leader of the source, and finds the
-// run or begins one. What a failed beginning made is removed again.
+// run or begins one. What a failed beginning made is removed again. A side that is away is
+// not waited for where the other one's journal holds the run: join does that.
 func (d *daemon) open(ctx context.Context) error {
 	return whileAway(ctx, d.log, func(ctx context.Context, letIn func()) error {
-		if d.lead != nil {
-			closeNow(d.lead)
-		}
-		d.lead, d.id = nil, identity{}
+		d.lead.close()
+		d.id = identity{}
+		d.tag("")
 		return d.openOnce(ctx, letIn)
 	})
 }
 
-// openOnce is one attempt; letIn is called when both sides have let us in.
-func (d *daemon) openOnce(ctx context.Context, letIn func()) error {
-	target, err := pg.Connect(ctx, d.cfg.Target, pg.WithName("open"))
-	if err != nil {
-		return fmt.Errorf("target: %w", err)
+// tag has the sessions that are opened from now on say which run and start they belong to.
+func (d *daemon) tag(run string) {
+	t := journal.Tag(run, d.incarnation[:incarnationLetters])
+	d.cfg.Source, d.cfg.Target = d.plain[0].WithTag(t), d.plain[1].WithTag(t)
+}
+
+// incarnationLetters of an incarnation tell two starts of a run apart, 30 bits of them.
+const incarnationLetters = 6
+
+// dialled is a side that was dialled.
+type dialled struct {
+	conn *pgx.Conn
+	err  error
+}
+
+// dial logs in to both sides at once. One that does not answer within awayPatience is taken to be away
+// where the other one holds a journal.
+func (d *daemon) dial(ctx context.Context) (source, target dialled) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ends := [2]chan dialled{make(chan dialled, 1), make(chan dialled, 1)}
+	for i, end := range []struct {
+		dsn  pg.DSN
+		name string
+	}{{d.cfg.Source, leadName()}, {d.cfg.Target, "open"}} {
+		go func() {
+			conn, err := pg.Connect(ctx, end.dsn, pg.WithName(end.name))
+			ends[i] <- dialled{conn, err}
+		}()
 	}
-	defer closeNow(target)
-	source, err := pg.Connect(ctx, d.cfg.Source, pg.WithName("lead"))
-	if err != nil {
-		return d.openWithoutSource(ctx, target, fmt.Errorf("source: %w", err))
+	var sides [2]dialled
+	first := 0
+	select {
+	case sides[0] = <-ends[0]:
+	case sides[1] = <-ends[1]:
+		first = 1
 	}
-	if err := pg.RefuseOneDatabase(ctx, source, target); err != nil {
-		closeNow(source)
-		return err
-	}
-	if err := leadSoon(ctx, source); err != nil {
-		closeNow(source)
-		return fmt.Errorf("source: %w", err)
-	}
-	d.lead = source
-	letIn()
-	if d.id, err = findRun(ctx, source, target, d.cfg.Source, d.cfg.Target); err != nil {
-		return err
-	}
-	if d.id.target != nil && d.id.target.Mode != modeRun {
-		return errors.New("these databases hold a one-shot copy that was not ended: go on with crossfade copy, or remove it with crossfade clean")
-	}
-	begin := d.id.source == nil && !(d.id.target != nil && d.id.target.Phase.AtLeast(journal.PhaseSwitched))
-	if d.id.target != nil { // of a start that was cut short, the source may be another
-		if err := checkSystem(ctx, d.id, d.cfg.Source); err != nil {
-			return err
+	other := 1 - first
+	if sides[first].conn != nil {
+		patience := time.NewTimer(awayPatience)
+		defer patience.Stop()
+		select {
+		case sides[other] = <-ends[other]:
+			return sides[0], sides[1]
+		case <-patience.C:
+		}
+		if there, err := journal.Installed(ctx, sides[first].conn); err == nil && there {
+			cancel()
+			if late := <-ends[other]; late.conn != nil {
+				sides[other] = late
+			} else {
+				sides[other].err = fmt.Errorf("connect to %s: no answer within %v", [2]pg.DSN{d.cfg.Source, d.cfg.Target}[other].Redacted(), awayPatience)
+			}
+			return sides[0], sides[1]
 		}
 	}
+	sides[other] = <-ends[other]
+	return sides[0], sides[1]
+}
+
+// openOnce is one attempt; letIn is called when both sides have let us in.
+func (d *daemon) openOnce(ctx context.Context, letIn func()) error {
+	source, target := d.dial(ctx)
+	led := false // the source's session belongs to the leader
+	defer func() {
+		if target.conn != nil {
+			closeNow(target.conn)
+		}
+		if source.conn != nil && !led {
+			closeNow(source.conn)
+		}
+	}()
+	switch {
+	case target.conn == nil && source.conn == nil:
+		return errors.Join(fmt.Errorf("source: %w", source.err), fmt.Errorf("target: %w", target.err))
+	case target.conn == nil:
+		var err error
+		led, err = d.openWithoutTarget(ctx, source.conn, fmt.Errorf("target: %w", target.err))
+		return err
+	case source.conn == nil:
+		return d.openWithoutSource(ctx, target.conn, fmt.Errorf("source: %w", source.err))
+	}
+	letIn()
+	id, err := d.joinSides(ctx, source.conn, target.conn, true, func() error {
+		if err := leadSoon(ctx, source.conn, d.log); err != nil {
+			return fmt.Errorf("source: %w", err)
+		}
+		d.lead.take(source.conn)
+		led = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	d.tag(id.target.RunID)
+	d.found(id)
+	return nil
+}
+
+// found takes the run that both journals tell of.
+func (d *daemon) found(id identity) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.id, d.away = id, nil
+}
+
+// identity returns the run as it is known now.
+func (d *daemon) identity() identity {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.id
+}
+
+// key returns the run's key, "" while the target's journal has not been read.
+func (d *daemon) key() string { return d.identity().target.Key }
+
+// joinSides finds the run that both sides belong to, or begins one where that is allowed, and brings
+// logins and settings up to date. lead is called before anything is done, and makes this process the
+// leader.
+func (d *daemon) joinSides(ctx context.Context, source, target *pgx.Conn, mayBegin bool, lead func() error) (identity, error) {
+	if err := pg.RefuseOneDatabase(ctx, source, target); err != nil {
+		return identity{}, err
+	}
+	tr, err := journal.LoadTarget(ctx, target)
+	if err != nil {
+		return identity{}, fmt.Errorf("target: %w", err)
+	}
+	if tr != nil && tr.Phase == journal.PhaseFinished { // the source does not matter any more
+		return identity{target: tr}, d.openFinished(ctx, source, target, tr)
+	}
+	if err := lead(); err != nil {
+		return identity{}, err
+	}
+	id, err := d.belonging(ctx, source, target) // nobody else's sessions are ended
+	if err != nil {
+		return id, err
+	}
+	if err := d.endPredecessors(ctx, id, source, target); err != nil {
+		return id, err
+	}
+	if id, err = d.belonging(ctx, source, target); err != nil {
+		return id, err
+	}
+	return d.prepareRun(ctx, source, target, id, mayBegin)
+}
+
+// belonging reads both journals and refuses databases that are not those of one run.
+func (d *daemon) belonging(ctx context.Context, source, target *pgx.Conn) (identity, error) {
+	id, err := findRun(ctx, source, target, d.cfg.Source, d.cfg.Target)
+	switch {
+	case err != nil || id.target == nil:
+		return id, err
+	case id.target.Mode != modeRun:
+		return id, errors.New("these databases hold a one-shot copy that was not ended: go on with crossfade copy, or remove it with crossfade clean")
+	}
+	return id, checkSystem(ctx, id, d.cfg.Source) // of a start that was cut short, the source may be another
+}
+
+// prepareRun begins the run where there is none, and brings logins and settings up to date.
+func (d *daemon) prepareRun(ctx context.Context, source, target *pgx.Conn, id identity, mayBegin bool) (identity, error) {
+	begin := id.source == nil && !(id.target != nil && id.target.Phase.AtLeast(journal.PhaseSwitched))
+	if begin && !mayBegin {
+		return id, errors.New("the source holds nothing of the run that the target holds: remove what it left with crossfade clean, and start it again")
+	}
 	if begin {
-		if d.id.target != nil { // the beginning before this one may have made roles
+		if id.target != nil { // the beginning before this one may have made roles
 			if err := d.users.logins.load(ctx, target); err != nil {
-				return err
+				return id, err
 			}
 		}
 		if err := d.users.logins.tryThere(ctx, source, target); err != nil {
-			return err
+			return id, err
 		}
-		if err := refuseBlocked(ctx, d.cfg, preflight.Options{Mode: preflight.Run, Logins: d.users.survey(), Resume: d.id.target != nil, LargeObjects: d.cfg.LargeObjects}, d.cfg.copyOptions(), d.log); err != nil {
-			return err
+		if err := refuseBlocked(ctx, d.cfg, preflight.Options{Mode: preflight.Run, Logins: d.users.survey(), Resume: id.target != nil, LargeObjects: d.cfg.LargeObjects}, d.cfg.copyOptions(), d.log); err != nil {
+			return id, err
 		}
-		if err := install(ctx, source, target, &d.id, d.cfg.Source, modeRun, ""); err != nil {
-			return errors.Join(err, d.takeBack(ctx, source, target))
+		if err := install(ctx, source, target, &id, d.cfg.Source, modeRun, ""); err != nil {
+			return id, errors.Join(err, d.takeBack(ctx, source, target))
 		}
 	}
 	d.versions = [2]int{snapshot.Version(source), snapshot.Version(target)}
-	if !d.id.target.Phase.AtLeast(journal.PhaseSwitched) {
+	var err error
+	if !id.target.Phase.AtLeast(journal.PhaseSwitched) {
 		if err = d.users.logins.ensure(ctx, source, target); err == nil {
 			err = d.users.pin(ctx, target, d.log)
 		}
@@ -102,47 +235,126 @@ func (d *daemon) openOnce(ctx context.Context, letIn func()) error {
 		err = d.users.load(ctx, target)
 	}
 	if err != nil && begin {
-		return errors.Join(err, d.takeBack(ctx, source, target))
+		return id, errors.Join(err, d.takeBack(ctx, source, target))
 	}
-	return err
+	return id, err
 }
 
-// leadSoon waits a little for the lock: the session of a process that was killed
-// a moment ago may still have it.
-func leadSoon(ctx context.Context, source *pgx.Conn) error {
-	patience := time.NewTimer(leadPatience) // no context, which would break off a question
-	defer patience.Stop()
-	tick := time.NewTicker(leadPoll)
-	defer tick.Stop()
-	for {
-		err := journal.Lead(ctx, source)
-		if !errors.Is(err, journal.ErrLed) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-patience.C:
-			return err
-		case <-tick.C:
+// openFinished takes from the target what serving it needs, behind finish.
+func (d *daemon) openFinished(ctx context.Context, source, target *pgx.Conn, run *journal.TargetRun) error {
+	if source != nil {
+		if err := checkSystem(ctx, identity{target: run}, d.cfg.Source); err != nil {
+			d.log.Warn().Err(err).Msg("the migration to this target is finished, and the target is served; this source is not moved")
 		}
 	}
+	d.versions[1] = snapshot.Version(target)
+	epoch, err := journal.LastCommit(ctx, target)
+	if err != nil {
+		return err
+	}
+	d.lastEpoch = epoch
+	return d.users.load(ctx, target)
 }
 
-// openWithoutSource goes on when the target is the active side and the source is
-// gone, and gives the source's error otherwise. A source that refuses the password
-// is not gone: applications log in with that password, and none could any more.
+// finishedEpoch returns the last epoch of a run that an earlier start has finished.
+func (d *daemon) finishedEpoch() (epoch int64, ok bool) {
+	return d.lastEpoch, d.identity().target.Phase == journal.PhaseFinished
+}
+
+// endPredecessors ends what an earlier start has left in both databases, before anything is looked
+// at. A nil session is of a side that is away.
+func (d *daemon) endPredecessors(ctx context.Context, id identity, source, target *pgx.Conn) error {
+	run := ""
+	switch {
+	case id.source != nil:
+		run = id.source.RunID
+	case id.target != nil:
+		run = id.target.RunID
+	}
+	return endPredecessors(ctx, d.log, run, d.incarnation[:incarnationLetters], source, target)
+}
+
+func endPredecessors(ctx context.Context, log zerolog.Logger, run, incarnation string, source, target *pgx.Conn) error {
+	for i, conn := range []*pgx.Conn{source, target} {
+		if conn == nil {
+			continue
+		}
+		side := [2]string{"source", "target"}[i]
+		n, err := journal.EndPredecessors(ctx, conn, run, incarnation, i == 1, predecessorPatience)
+		if n > 0 {
+			log.Info().Str("side", side).Int("sessions", n).Msg("sessions of an earlier start were ended")
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", side, err)
+		}
+	}
+	return nil
+}
+
+// refusedLogin reports whether a server has refused a login in a way that does not pass by itself:
+// it is not away.
+func refusedLogin(err error) bool {
+	return pg.IsCode(err, pg.CodeInvalidPassword, pg.CodeInvalidAuthorization, pg.CodeInvalidCatalog) || pg.NeonRefusesLogin(err)
+}
+
+// openWithoutTarget goes on when the source holds the run, whatever its target has: the source says which side is
+// active, and is served if it is that. led says that the session belongs to the leader from now on.
+func (d *daemon) openWithoutTarget(ctx context.Context, source *pgx.Conn, cause error) (led bool, err error) {
+	if refusedLogin(cause) {
+		return false, cause
+	}
+	run, err := journal.LoadSource(ctx, source)
+	if err != nil || run == nil {
+		return false, errors.Join(cause, err)
+	}
+	if err := leadSoon(ctx, source, d.log); err != nil {
+		return false, fmt.Errorf("source: %w", err)
+	}
+	d.lead.take(source)
+	if err := d.endPredecessors(ctx, identity{source: run}, source, nil); err != nil {
+		return true, err
+	}
+	if run, err = journal.LoadSource(ctx, source); err != nil || run == nil {
+		return true, errors.Join(cause, err)
+	}
+	// What the target's journal would say, as far as the source's says the same. The key, for one, it does not have.
+	phase := journal.PhaseStarted
+	if step := cutover.StepName(run.Step); step == cutover.Decided || step == cutover.Finished {
+		phase = journal.PhaseSwitched
+	}
+	d.id = identity{source: run, target: &journal.TargetRun{RunID: run.RunID, Mode: modeRun, Slot: journal.SlotPrefix + run.RunID, Phase: phase}}
+	d.tag(run.RunID)
+	d.versions[0] = snapshot.Version(source)
+	d.missing, d.away = sideTarget, cause
+	d.log.Warn().Err(cause).Str("step", run.Step).Msg("the target does not answer; the run goes on when it comes, and the source is served where it is the active side")
+	return true, nil
+}
+
+// openWithoutSource goes on when the target holds the run. Where the target is the active side it is served; else
+// the clients wait for the source. A source that refuses the password is not away: applications log in with that
+// password, and none could any more.
 func (d *daemon) openWithoutSource(ctx context.Context, target *pgx.Conn, cause error) error {
-	if pg.IsCode(cause, pg.CodeInvalidPassword, pg.CodeInvalidAuthorization) {
+	if refusedLogin(cause) {
 		return cause
 	}
 	run, err := journal.LoadTarget(ctx, target)
-	if err != nil || run == nil || !run.Phase.AtLeast(journal.PhaseSwitched) {
+	if err != nil || run == nil || run.Mode != modeRun || run.Phase == journal.PhaseStarted {
 		return errors.Join(cause, err)
 	}
-	d.log.Warn().Err(cause).Msg("the source does not answer; the target is active, so the applications are served")
+	if run.Phase == journal.PhaseFinished {
+		d.id = identity{target: run}
+		d.tag(run.RunID)
+		return d.openFinished(ctx, nil, target, run)
+	}
 	d.id = identity{target: run}
+	d.tag(run.RunID)
 	d.versions[1] = snapshot.Version(target)
+	d.missing, d.away = sideSource, cause
+	if run.Phase.AtLeast(journal.PhaseSwitched) {
+		d.log.Warn().Err(cause).Msg("the source does not answer; the target is active, so the applications are served")
+	} else {
+		d.log.Warn().Err(cause).Msg("the source does not answer; the applications wait for it")
+	}
 	return d.users.load(ctx, target)
 }
 

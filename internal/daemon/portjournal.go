@@ -32,12 +32,21 @@ func (o *owner) set(token string) {
 
 // journalPort is cutover.Journal on the source's run row.
 type journalPort struct {
-	control *link
-	owner   *owner
+	control  *link
+	owner    *owner
+	lead     func(ctx context.Context) error // makes sure that this process has become the leader
+	finished func() (epoch int64, ok bool)   // the last epoch of a run that is finished, whose row is gone
+	gone     func() bool                     // whether the source has nothing of the run any more
 }
 
 // Take implements cutover.Journal.
 func (j *journalPort) Take(ctx context.Context) (cutover.Record, error) {
+	if epoch, ok := j.finished(); ok {
+		return cutover.Record{Epoch: epoch, Direction: cutover.Forward, Step: cutover.Finished}, nil
+	}
+	if err := j.lead(ctx); err != nil {
+		return cutover.Record{}, err
+	}
 	token := rand.Text()
 	var r journal.SourceRun
 	err := j.control.do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
@@ -63,6 +72,9 @@ func (j *journalPort) Claim(ctx context.Context, c cutover.Claim) error {
 
 // Persist implements cutover.Journal.
 func (j *journalPort) Persist(ctx context.Context, c cutover.Change) error {
+	if j.gone() { // there is no row that could say anything else
+		return nil
+	}
 	return portError(j.control.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return journal.Advance(ctx, conn, c.Epoch, j.owner.get(), string(c.From), string(c.To))
 	}), true)

@@ -16,7 +16,8 @@ type trafficPort struct {
 	proxy *proxy.Proxy
 	pin   func(ctx context.Context) error // reads the source's settings of every role again
 	// open is called before applications reach the target.
-	open func(ctx context.Context, epoch int64)
+	open  func(ctx context.Context, epoch int64)
+	known func(ctx context.Context) error // returns when what logins to the target go by is known
 }
 
 // Stage implements cutover.Traffic.
@@ -81,6 +82,9 @@ func waits(h proxy.Held) cutover.Waits {
 // Switch implements cutover.Traffic.
 func (t *trafficPort) Switch(ctx context.Context, epoch int64, to cutover.Side) (cutover.SwitchReport, error) {
 	if to == cutover.SideTarget {
+		if err := t.known(ctx); err != nil {
+			return cutover.SwitchReport{}, err
+		}
 		t.open(ctx, epoch)
 	}
 	r, err := t.proxy.Switch(ctx, epoch, string(to))

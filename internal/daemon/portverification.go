@@ -77,7 +77,7 @@ func (v *verification) freeze(ctx context.Context, late bool) error {
 // reopen opens snapshots before applications reach the target, where a start after the
 // decision has none: then nothing was written yet that the comparison could not tell
 // from what was lost. It does not keep the applications waiting for long.
-func (v *verification) reopen(ctx context.Context, epoch int64) {
+func (v *verification) reopen(ctx context.Context, epoch int64, source bool) {
 	v.mu.Lock()
 	has := v.frozen != nil || v.stop != nil
 	v.mu.Unlock()
@@ -87,7 +87,7 @@ func (v *verification) reopen(ctx context.Context, epoch int64) {
 	ctx, cancel := context.WithTimeout(ctx, reopenPatience)
 	defer cancel()
 	err := v.remember(ctx, epoch)
-	if err == nil && !v.ended() {
+	if err == nil && source && !v.ended() {
 		err = v.freeze(ctx, true)
 	}
 	if err != nil {

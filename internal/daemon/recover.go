@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
 
 	"crossfade/cutover"
 	"crossfade/internal/journal"
@@ -30,7 +31,7 @@ func Recover(ctx context.Context, source, target pg.DSN) (sentence string, err e
 			return "", err
 		}
 	}
-	if err := leadSoon(ctx, s); err != nil {
+	if err := leadSoon(ctx, s, zerolog.Nop()); err != nil {
 		return "", fmt.Errorf("source: %w; a daemon that runs does what is to be done by itself: look at crossfade status", err)
 	}
 	run, err := journal.LoadSource(ctx, s)

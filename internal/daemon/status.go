@@ -20,7 +20,7 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 	failed := d.failed
 	d.mu.Unlock()
 	s := control.Status{
-		Phase: c.Phase, Active: string(c.Active), Epoch: c.Epoch, RunID: d.id.target.RunID, Version: d.cfg.Version,
+		Phase: c.Phase, Active: string(c.Active), Epoch: c.Epoch, RunID: d.identity().target.RunID, Version: d.cfg.Version,
 		Copy:     d.migration.copied(),
 		Proxy:    control.Proxy{Sessions: p.Sessions, InTransaction: p.InTransaction, Parked: p.Parked},
 		Ready:    c.Ready,
@@ -125,6 +125,10 @@ func (d *daemon) standstill(onTarget bool) *control.Blocker {
 			what += ", then " + goOnRun
 		}
 		return &control.Blocker{Code: "migration_stopped", Detail: failed.Error(), Remedy: what}
+	}
+	switch away := d.awayBlocker(); {
+	case away != nil:
+		return away
 	case onTarget:
 		return nil
 	}
@@ -145,6 +149,8 @@ func (d *daemon) blocked(cutover.Direction) []cutover.Obstacle {
 	still := d.standstill(false)
 	if still != nil {
 		found = append(found, *still)
+	} else if !d.joined() {
+		found = append(found, control.Blocker{Code: "not_ready", Detail: "the journals of both sides are being read", Remedy: "wait: it takes a moment"})
 	}
 	whole := d.migration.reached(journal.PhaseIndexed)
 	found = append(found, d.watchlist.blocked(whole)...)

@@ -155,27 +155,6 @@ func compareAndSet(ctx context.Context, q Querier, what, sql string, args ...any
 	return nil
 }
 
-// leadKey is the advisory lock by which one process leads the runs of a
-// database: "xfade" in ASCII.
-const leadKey = 0x7866616465
-
-// ErrLed says that another session holds the leader's lock.
-var ErrLed = errors.New("another Crossfade process works on this database: stop it first, or wait until its session has ended")
-
-// Lead takes the advisory lock that keeps two Crossfade processes from acting
-// on one database. It is held as long as conn lives. It only avoids trouble:
-// safety rests on the compare-and-sets.
-func Lead(ctx context.Context, conn *pgx.Conn) error {
-	var ok bool
-	if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_try_advisory_lock($1)`, int64(leadKey)).Scan(&ok); err != nil {
-		return fmt.Errorf("ask for the leader's lock: %w", err)
-	}
-	if !ok {
-		return ErrLed
-	}
-	return nil
-}
-
 // Uninstall drops the schema crossfade. Fence triggers must be gone.
 func Uninstall(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, `DROP SCHEMA IF EXISTS crossfade CASCADE`)

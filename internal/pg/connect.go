@@ -35,6 +35,16 @@ func WithName(name string) Option { return func(o *sessionOptions) { o.name = na
 // WithKey hands the run's key to the session, so that it passes the fences.
 func WithKey(key string) Option { return WithParam(KeySetting, key) }
 
+// WithKeyFrom is WithKey with a key that is asked for at each login, since it may come to be known late. None
+// is handed over while it is "".
+func WithKeyFrom(key func() string) Option {
+	return func(o *sessionOptions) {
+		if k := key(); k != "" {
+			o.params[KeySetting] = k
+		}
+	}
+}
+
 // WithLockTimeout bounds each wait of the session for a lock. Whoever queues
 // behind such a wait, or behind a lock that is held meanwhile, waits as long.
 func WithLockTimeout(d time.Duration) Option {
@@ -99,12 +109,8 @@ func prepare(cfg *pgconn.Config, opts []Option) (pinned string) {
 		cfg.ConnectTimeout = ConnectTimeout
 	}
 	own := cfg.RuntimeParams["options"]
-	name := strings.TrimSpace("crossfade " + o.name)
-	if given := cfg.RuntimeParams["application_name"]; given != "" {
-		name += " (" + given + ")"
-	}
 	cfg.RuntimeParams = map[string]string{
-		"application_name": name,
+		"application_name": sessionName(o.name, cfg.RuntimeParams["application_name"]),
 		"client_encoding":  "UTF8",
 		"options":          strings.TrimSpace(own + " " + Options(o.params)),
 	}

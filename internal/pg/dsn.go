@@ -258,6 +258,34 @@ func (d DSN) WithUser(user, password string) DSN {
 		with("password", password, func(c *pgx.ConnConfig) { c.Password = password })
 }
 
+// WithTag returns the same place, whose sessions of ours say the tag in application_name: in
+// parentheses, before what the connection string gives.
+func (d DSN) WithTag(tag string) DSN {
+	if given := d.cfg.RuntimeParams["application_name"]; given != "" {
+		tag += ", " + given
+	}
+	return d.WithApplicationName(tag)
+}
+
+// WithApplicationName returns the same place with another application_name in the connection
+// string; sessions of ours show it in parentheses (SessionName).
+func (d DSN) WithApplicationName(name string) DSN {
+	return d.with("application_name", name, func(c *pgx.ConnConfig) { c.RuntimeParams["application_name"] = name })
+}
+
+// SessionName is the application_name of a session of ours at d that does what name says.
+func (d DSN) SessionName(name string) string {
+	return sessionName(name, d.cfg.RuntimeParams["application_name"])
+}
+
+func sessionName(name, given string) string {
+	name = strings.TrimSpace("crossfade " + name)
+	if given != "" {
+		name += " (" + given + ")"
+	}
+	return name
+}
+
 func (d DSN) with(key, value string, set func(*pgx.ConnConfig)) DSN {
 	cfg := d.cfg.Copy()
 	set(cfg)

@@ -1,6 +1,12 @@
 package pg
 
-import "strings"
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
 
 // CodeInternal is XX000: what Neon's proxy gives for all that goes wrong at a
 // login, without further fields, errors of the compute included.
@@ -69,6 +75,22 @@ func NeonSays(message string) (advice NeonAdvice, known bool) {
 		}
 	}
 	return NeonStop, false
+}
+
+// neonRefusals are those of the sayings, and of a compute's at a login, that say that the role, its password,
+// the database or the endpoint's name is wrong: what is given has to be changed.
+var neonRefusals = []string{"password authentication failed", "Endpoint ID is not specified", "Inconsistent project name", "unsupported startup parameter",
+	"connection is insecure", "endpoint cannot be found", "is not permitted to log in", "permission denied for database"}
+
+// NeonRefusesLogin reports whether err is a refusal of Neon's proxy that asks for another role, password,
+// database or endpoint, rather than for patience.
+func NeonRefusesLogin(err error) bool {
+	var pe *pgconn.PgError
+	if !errors.As(err, &pe) || pe.Code != CodeInternal {
+		return false
+	}
+	return slices.ContainsFunc(neonRefusals, func(words string) bool { return strings.Contains(pe.Message, words) }) ||
+		strings.HasPrefix(pe.Message, "database ") && strings.HasSuffix(pe.Message, " does not exist")
 }
 
 // computeSayings are words of PostgreSQL at a login which Neon's proxy passes on without

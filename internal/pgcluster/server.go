@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"crossfade/internal/pg"
 )
 
 const (
@@ -46,7 +48,13 @@ type server struct {
 
 // StartServer starts the cluster's server and waits until it takes logins. It
 // does nothing when it runs.
-func (c *Cluster) StartServer(ctx context.Context) error {
+func (c *Cluster) StartServer(ctx context.Context) error { return c.start(ctx, false) }
+
+// StartUnready is StartServer for a server that lets nobody in yet, such as a standby without hot_standby: it
+// returns when the server says so to a login (57P03), or takes it.
+func (c *Cluster) StartUnready(ctx context.Context) error { return c.start(ctx, true) }
+
+func (c *Cluster) start(ctx context.Context, unready bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -69,7 +77,7 @@ func (c *Cluster) StartServer(ctx context.Context) error {
 				return err
 			}
 		}
-		if err = c.launch(ctx, port); err == nil {
+		if err = c.launch(ctx, port, unready); err == nil {
 			c.port = port
 			return nil
 		}
@@ -80,7 +88,7 @@ func (c *Cluster) StartServer(ctx context.Context) error {
 	return fmt.Errorf("start PostgreSQL: %w\n%s", err, c.log.String())
 }
 
-func (c *Cluster) launch(ctx context.Context, port int) error {
+func (c *Cluster) launch(ctx context.Context, port int, unready bool) error {
 	cmd := exec.Command(c.program, "-D", c.data(), "-p", strconv.Itoa(port))
 	cmd.SysProcAttr = c.own.attributes()
 	endWithParent(cmd.SysProcAttr)
@@ -109,7 +117,7 @@ func (c *Cluster) launch(ctx context.Context, port int) error {
 	if err := <-started; err != nil {
 		return err
 	}
-	if err := c.waitReady(ctx, s, port); err != nil {
+	if err := c.waitReady(ctx, s, port, unready); err != nil {
 		_ = cmd.Process.Signal(syscall.SIGQUIT)
 		<-s.exited
 		return err
@@ -118,7 +126,7 @@ func (c *Cluster) launch(ctx context.Context, port int) error {
 	return nil
 }
 
-func (c *Cluster) waitReady(ctx context.Context, s *server, port int) error {
+func (c *Cluster) waitReady(ctx context.Context, s *server, port int, unready bool) error {
 	cfg, err := pgconn.ParseConfig("sslmode=disable connect_timeout=5")
 	if err != nil {
 		return err
@@ -132,6 +140,9 @@ func (c *Cluster) waitReady(ctx context.Context, s *server, port int) error {
 		conn, err := pgconn.ConnectConfig(ctx, cfg)
 		if err == nil {
 			return conn.Close(ctx)
+		}
+		if unready && pg.IsCode(err, pg.CodeCannotConnectNow) {
+			return nil
 		}
 		select {
 		case <-s.exited:
