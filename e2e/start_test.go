@@ -181,8 +181,11 @@ func (p *process) bring(state string) {
 			p.awaitFollowing()
 			p.cutover()
 		}
-		if state == "finished" {
-			p.finish()
+		if state == "finished" { // with the source kept closed
+			eventually(p.t, "it is finished", func() bool {
+				_, err := p.client.Finish(context.Background(), control.FinishOptions{Force: true})
+				return err == nil
+			})
 		}
 	}
 	p.kill()
