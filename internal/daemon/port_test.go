@@ -67,7 +67,7 @@ func benchOf(t *testing.T, source pg.DSN) *bench {
 	}
 	who := &owner{}
 	control := link(b.sourceDSN)
-	b.journal = &journalPort{control: control, owner: who, lead: func(context.Context) error { return nil }, finished: func() (int64, bool) { return 0, false }}
+	b.journal = &journalPort{control: control, owner: who, lead: func(context.Context) error { return nil }, finished: func() (int64, bool) { return 0, false }, gone: func() bool { return false }}
 	b.src = &sourcePort{owner: who, incarnation: "me", lockTimeout: testLockTimeout, control: control, census: link(b.sourceDSN), reading: link(b.sourceDSN), pre: pre(b.sourceDSN),
 		register: func(context.Context) error { return nil }, serverPIDs: func() []int32 { return nil }, roundTrips: func(context.Context) [2]time.Duration { return [2]time.Duration{} },
 		expect: func(int64, string) error { return nil }, cover: &coverage{}, version: 150000, majors: [2]int{15, 15}}

@@ -76,7 +76,8 @@ func (v *verification) freeze(ctx context.Context, late bool) error {
 
 // reopen opens snapshots before applications reach the target, where a start after the
 // decision has none: then nothing was written yet that the comparison could not tell
-// from what was lost. It does not keep the applications waiting for long.
+// from what was lost. It does not keep the applications waiting for long, and not at all without source, which
+// is away.
 func (v *verification) reopen(ctx context.Context, epoch int64, source bool) {
 	v.mu.Lock()
 	has := v.frozen != nil || v.stop != nil

@@ -65,7 +65,7 @@ func TestAProofOutlivesTheProgram(t *testing.T) {
 	nowhere, err := pg.ParseDSN("postgresql://nobody@127.0.0.1:1/nowhere?connect_timeout=1")
 	require.NoError(t, err)
 	again := b.verification(nowhere)
-	again.reopen(t.Context(), 1)
+	again.reopen(t.Context(), 1, true)
 	require.NoError(t, again.Start(t.Context(), 1))
 	require.Equal(t, cutover.VerificationStatus{State: "equal", TablesDone: 2, TablesTotal: 2}, awaitVerdict(t, again))
 	require.NoError(t, v.Open(t.Context(), 2))
@@ -83,7 +83,7 @@ func TestAComparisonIsTakenUpAgain(t *testing.T) {
 	v.end() // the program is killed
 
 	before := b.verification(b.sourceDSN)
-	before.reopen(t.Context(), 1)
+	before.reopen(t.Context(), 1, true)
 	pgtest.Exec(t, b.target, "UPDATE public.a SET v = 'x'; DELETE FROM public.b WHERE id = 1")
 	require.NoError(t, before.Start(t.Context(), 1))
 	require.Equal(t, "equal", awaitVerdict(t, before).State)
