@@ -63,6 +63,9 @@ var awayKinds = []awayKind{
 	}},
 }
 
+// awayCodes are the blockers by which status names a side that is away.
+var awayCodes = map[string]string{"source": "source_away", "target": "target_away"}
+
 // sampledStarts are tried with -short.
 var sampledStarts = map[string]bool{
 	"following target stopped": true, "following target unreachable": true, "copying target starting": true, "following source out of connections": true,
@@ -258,7 +261,7 @@ func TestStartedAgainWithASideAway(t *testing.T) {
 					}
 					if !wakes && (state != "finished" || side == "target") {
 						p.await("it says what is away", func(st control.Status) bool {
-							return slices.ContainsFunc(st.Blockers, func(b control.Blocker) bool { return b.Code == side+"_away" })
+							return slices.ContainsFunc(st.Blockers, func(b control.Blocker) bool { return b.Code == awayCodes[side] })
 						})
 					}
 					begun := time.Now()

@@ -189,6 +189,9 @@ func (d *daemon) awayBlocker() *control.Blocker {
 	if err == nil || d.joined() {
 		return nil
 	}
-	return &control.Blocker{Code: d.missing + "_away", Detail: "the " + d.missing + " has not been there since this start: " + err.Error(),
-		Remedy: "make it reachable; the run goes on by itself when it is"}
+	const remedy = "make it reachable; the run goes on by itself when it is"
+	if d.missing == sideTarget {
+		return &control.Blocker{Code: "target_away", Detail: "the target has not been there since this start: " + err.Error(), Remedy: remedy}
+	}
+	return &control.Blocker{Code: "source_away", Detail: "the source has not been there since this start: " + err.Error(), Remedy: remedy}
 }
