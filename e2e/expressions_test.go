@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -89,4 +90,39 @@ func TestExpressionsThatCallFunctionsAreFollowedAndCutOver(t *testing.T) {
 	p.finish()
 	require.Equal(t, 0, p.stop())
 	s.requireNothingLeft(t)
+}
+
+// A key of generated columns is in no change that is decoded: it is refused by name, and the
+// remedy as it is printed has the table followed.
+func TestATableWhoseKeyIsGeneratedIsFollowedByTheRemedy(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	owner := pgtest.Conn(t, s.source)
+	pgtest.Exec(t, owner, `CREATE TABLE public.made_key (a int NOT NULL, v text, id int GENERATED ALWAYS AS (a * 2) STORED PRIMARY KEY); INSERT INTO public.made_key (a, v) SELECT g, 'x' FROM generate_series(1, 50) g`)
+	p := newProcess(t, s)
+	out, code := s.say(t, nil, "check", "--json")
+	require.Equal(t, 1, code, out)
+	var found struct {
+		Blockers []struct{ Code, Remedy string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &found), out)
+	remedy := ""
+	for _, f := range found.Blockers {
+		if f.Code == "replica_identity_generated" {
+			remedy = f.Remedy
+		}
+	}
+	require.NotEmpty(t, remedy, out)
+	pgtest.Exec(t, owner, remedy)
+	p.start()
+	p.awaitFollowing()
+	app := application(t, p, longestWait)
+	pgtest.Exec(t, app, `UPDATE public.made_key SET v = 'y' WHERE a < 10; UPDATE public.made_key SET a = 1000 WHERE a = 20; DELETE FROM public.made_key WHERE a > 40 AND a < 1000; INSERT INTO public.made_key (a, v) VALUES (77, 'new')`)
+	p.await("it is ready", func(st control.Status) bool { return st.Ready })
+	require.Equal(t, "switched", p.cutover().Outcome)
+	p.awaitWhole()
+	const sums = `SELECT md5(string_agg(t::text, ',' ORDER BY id)) FROM public.made_key t`
+	require.Equal(t, pgtest.Value(t, owner, sums), pgtest.Value(t, pgtest.Conn(t, s.target), sums))
+	p.finish()
+	require.Equal(t, 0, p.stop())
 }

@@ -77,10 +77,13 @@ func identityFinding(version int, t identity) (Finding, bool) {
 		f.Detail = "has REPLICA IDENTITY NOTHING: once published, its UPDATEs and DELETEs would fail"
 	case missing:
 		f.Detail = "its replica identity names an index that is gone or not valid: once published, its UPDATEs and DELETEs would fail"
-	case t.Generated && version >= versionOfGeneratedIdentity:
+	case t.Generated && (version >= versionOfGeneratedIdentity || t.Setting != "f"):
 		f.Code = "replica_identity_generated"
 		f.Detail = "its replica identity holds a generated column: once published, its UPDATEs and DELETEs would fail"
-		if !better {
+		if version < versionOfGeneratedIdentity {
+			f.Detail = "its replica identity holds a generated column, which logical decoding leaves out: its UPDATEs and DELETEs could not be followed"
+		}
+		if !better && version >= versionOfGeneratedIdentity {
 			f.SQL, f.On = "", ""
 			f.Remedy = fmt.Sprintf("give %s a primary key without generated columns, then ALTER TABLE %s REPLICA IDENTITY DEFAULT", name, name)
 		}

@@ -111,6 +111,14 @@ func TestGeneratedColumnsInTheIdentity(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, Info, f.Severity, "before 18 they are left out of the identity")
 
+	byKey := whole
+	byKey.Setting, byKey.Primary = "d", true
+	f, ok = identityFinding(150000, byKey)
+	require.True(t, ok)
+	require.Equal(t, "replica_identity_generated", f.Code)
+	require.Equal(t, Blocker, f.Severity, "logical decoding leaves the column out, so that nothing names the row")
+	require.Equal(t, `ALTER TABLE "public"."t" REPLICA IDENTITY FULL`, f.Remedy)
+
 	f, ok = identityFinding(180000, whole)
 	require.True(t, ok)
 	require.Equal(t, "replica_identity_generated", f.Code)
