@@ -260,9 +260,9 @@ func (d *daemon) lookAround(ctx context.Context) error {
 	if !d.migration.reached(journal.PhaseDumped) {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*pollInterval)
+	protecting, cancel := context.WithTimeout(ctx, 5*pollInterval)
 	defer cancel()
-	err := d.watching.do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	err := d.watching.do(protecting, func(ctx context.Context, conn *pgx.Conn) error {
 		return d.members.protect(ctx, conn, d.keepTakenOut)
 	})
 	return errors.Join(err, d.watchlist.look(ctx, !d.migration.reached(journal.PhaseIndexed)))

@@ -36,8 +36,8 @@ type watcher struct {
 	// ask takes sessions of its own, with a bound on lock waits. An error says that
 	// the question could not be answered, not that the answer is bad.
 	ask func(ctx context.Context, source, target *pgx.Conn) ([]notice, error)
-	// rest, if set, is how long the status leaves the question alone after an answer.
-	rest func() time.Duration
+	// rest, if set, is how long the status leaves the question alone after one that took so long.
+	rest func(took time.Duration) time.Duration
 	// askFenced, if set, is asked under the fence in the place of ask.
 	askFenced func(ctx context.Context, source, target *pgx.Conn) ([]notice, error)
 }
@@ -54,12 +54,11 @@ type watchlist struct {
 
 	mu    sync.Mutex
 	round int
-	found map[string][]notice  // by the watcher's name
-	rests map[string]time.Time // until when the status does not ask again
+	state map[string]*standing // by the watcher's name
 }
 
 func newWatchlist(source, target *link, log zerolog.Logger, watchers ...watcher) *watchlist {
-	return &watchlist{source: source, target: target, watchers: watchers, log: log, found: map[string][]notice{}, rests: map[string]time.Time{}}
+	return &watchlist{source: source, target: target, watchers: watchers, log: log, state: map[string]*standing{}}
 }
 
 // WatchedError says why a cutover would be refused, by what was found just now.
@@ -77,19 +76,36 @@ func (e *WatchedError) Error() string {
 }
 
 // look asks the watchers whose turn it is, for the status; with copying, those that are
-// asked before the target is whole. The first watcher whose session was lost ends the
-// round: what was found before stays.
+// asked before the target is whole. A question without an answer leaves what was found before, and
+// the others have their turn; one for which there is no session ends the round.
 func (w *watchlist) look(ctx context.Context, copying bool) error {
-	w.mu.Lock()
-	round := w.round
-	w.round++
-	w.mu.Unlock()
-	_, err := w.askThose(ctx, w.source, w.target, func(x watcher) bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return (x.early || !copying) && (x.every <= 1 || round%x.every == 0) && time.Now().After(w.rests[x.name])
-	}, false)
-	return err
+	var misses []error
+	round, due := w.turn(copying)
+	end := time.Now().Add(roundPatience)
+	for i, x := range due {
+		if i > 0 && time.Now().After(end) {
+			break
+		}
+		bounded, cancel := context.WithTimeout(ctx, w.beginQuestion(x.name))
+		_, reached, err := w.askOne(bounded, w.source, w.target, x, false)
+		late := bounded.Err() != nil
+		cancel()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		w.endQuestion(x, round, err, late && reached)
+		if err == nil {
+			continue
+		}
+		misses = append(misses, err)
+		if !reached {
+			for _, other := range due[i+1:] {
+				w.endQuestion(other, round, err, false)
+			}
+			break
+		}
+	}
+	return errors.Join(misses...)
 }
 
 // confirm asks while a cutover is armed or, with fenced, under the fence. It returns
@@ -135,33 +151,45 @@ func (w *watchlist) apart(ctx context.Context) error {
 // askThose asks those that want selects, and returns what they found.
 func (w *watchlist) askThose(ctx context.Context, source, target *link, want func(watcher) bool, fenced bool) ([]notice, error) {
 	var all []notice
-	err := source.do(ctx, func(ctx context.Context, source *pgx.Conn) error {
-		return target.do(ctx, func(ctx context.Context, target *pgx.Conn) error {
-			for _, x := range w.watchers {
-				if !want(x) {
-					continue
-				}
-				ask := x.ask
-				if fenced && x.askFenced != nil {
-					ask = x.askFenced
-				}
-				found, err := ask(ctx, source, target)
-				w.letRest(x)
-				if err != nil {
-					err = fmt.Errorf("%s: %w", x.name, err)
-					if passesByItself(ctx, err) {
-						return err
-					}
-					found = []notice{{Blocker: control.Blocker{Code: "not_watched", Detail: err.Error(),
-						Remedy: "remove the cause that the server names; crossfade run asks again by itself"}}}
-				}
-				w.keep(x.name, found)
-				all = append(all, found...)
-			}
-			return nil
+	for _, x := range w.watchers {
+		if !want(x) {
+			continue
+		}
+		found, _, err := w.askOne(ctx, source, target, x, fenced)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// askOne asks a watcher and keeps what it found. reached is false where there was no session to
+// ask with. An error is a question without an answer, which may have one the next time.
+func (w *watchlist) askOne(ctx context.Context, source, target *link, x watcher, fenced bool) (found []notice, reached bool, err error) {
+	ask := x.ask
+	if fenced && x.askFenced != nil {
+		ask = x.askFenced
+	}
+	err = source.do(ctx, func(ctx context.Context, source *pgx.Conn) error {
+		return target.do(ctx, func(ctx context.Context, target *pgx.Conn) (err error) {
+			reached = true
+			begin := time.Now()
+			found, err = ask(ctx, source, target)
+			w.letRest(x, time.Since(begin))
+			return err
 		})
 	})
-	return all, err
+	if err != nil {
+		err = fmt.Errorf("%s: %w", x.name, err)
+		if !reached || passesByItself(ctx, err) {
+			return nil, reached, err
+		}
+		found = []notice{{Blocker: control.Blocker{Code: "not_watched", Detail: err.Error(),
+			Remedy: "remove the cause that the server names; crossfade run asks again by itself"}}}
+	}
+	w.keep(x.name, found)
+	return found, true, nil
 }
 
 // passesByItself reports whether an unanswered question says nothing about the
@@ -169,56 +197,6 @@ func (w *watchlist) askThose(ctx context.Context, source, target *link, want fun
 func passesByItself(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || pg.ConnectionLost(err) || passing(err) ||
 		pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected)
-}
-
-func (w *watchlist) letRest(x watcher) {
-	if x.rest == nil {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.rests[x.name] = time.Now().Add(x.rest())
-}
-
-func (w *watchlist) keep(name string, found []notice) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, n := range found {
-		if !slices.Contains(w.found[name], n) {
-			w.log.Warn().Str("code", n.Code).Str("detail", n.Detail).Str("remedy", n.Remedy).Msg("found while watching")
-		}
-	}
-	w.found[name] = found
-}
-
-// notices are those of the last answers, in the watchers' order.
-func (w *watchlist) notices() []notice {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var all []notice
-	for _, x := range w.watchers {
-		all = append(all, w.found[x.name]...)
-	}
-	return all
-}
-
-// unanswered names a watcher that has no answer yet, "" for none: until then nobody
-// knows whether a cutover would be refused.
-func (w *watchlist) unanswered() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, x := range w.watchers {
-		if _, ok := w.found[x.name]; !ok {
-			return x.name
-		}
-	}
-	return ""
-}
-
-// notWatchedYet says that a watcher has no answer yet.
-func notWatchedYet(name string) control.Blocker {
-	return control.Blocker{Code: "not_watched_yet", Detail: "the databases have not been looked at yet since crossfade run was started: " + name,
-		Remedy: "wait: that takes a few seconds once the copy is complete"}
 }
 
 // status adds the warnings of what was found, while the source is active.
@@ -234,8 +212,8 @@ func (w *watchlist) status(s *control.Status) {
 // target is whole, that nobody has looked yet is no reason: the phase is.
 func (w *watchlist) blocked(whole bool) []control.Blocker {
 	var found []control.Blocker
-	if name := w.unanswered(); name != "" && whole {
-		found = append(found, notWatchedYet(name))
+	if b, none := w.unanswered(); none && whole {
+		found = append(found, b)
 	}
 	for _, n := range w.notices() {
 		if !n.warns {

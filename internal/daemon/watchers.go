@@ -21,14 +21,14 @@ func (d *daemon) watchers() []watcher {
 		{name: "jobs", fenced: true, ask: d.migration.askJobs},
 		{name: "strangers at the target", fenced: true, early: true, ask: d.strangers.ask},
 		{name: "large objects", fenced: true, ask: askLargeObjects},
-		{name: "bytes of large objects", fenced: true, every: 5, ask: askLargeObjectBytes, askFenced: askLargeObjectBytesFenced},
+		{name: "bytes of large objects", fenced: true, every: 5, rest: restScan, ask: askLargeObjectBytes, askFenced: askLargeObjectBytesFenced},
 		{name: "rows of extensions", fenced: true, ask: d.migration.askExtensionRows},
-		{name: "unlogged tables", every: 5, ask: askUnlogged},
-		{name: "foreign keys", rest: func() time.Duration { return orphanRest }, ask: d.migration.askForeignKeys},
+		{name: "unlogged tables", every: 5, rest: restScan, ask: askUnlogged},
+		{name: "foreign keys", rest: func(time.Duration) time.Duration { return orphanRest }, ask: d.migration.askForeignKeys},
 		{name: "publication", fenced: true, early: true, ask: d.members.ask},
 		{name: "fence", fenced: true, ask: askFence},
 		{name: "logins", every: 5, ask: d.users.ask},
-		{name: "definitions", fenced: true, apart: true, every: 2, rest: d.definitions.rest, ask: d.definitions.ask, askFenced: d.definitions.askFenced},
+		{name: "definitions", fenced: true, apart: true, every: 2, rest: func(time.Duration) time.Duration { return d.definitions.rest() }, ask: d.definitions.ask, askFenced: d.definitions.askFenced},
 	}
 }
 
