@@ -101,9 +101,11 @@ func bound(o Op, l Limits) time.Duration {
 func phaseBound(p Phase, o Op, l Limits) time.Duration {
 	b := bound(o, l)
 	if p == PhaseProve {
-		b = min(b, proveBound)
-		if o == OpPrelockTarget {
+		switch b = min(b, proveBound); o {
+		case OpPrelockTarget:
 			b = relockBound
+		case OpFingerprintSource: // reads what no stream carries: as long as the operator lets the clients wait
+			b = max(b, l.MaxPause-l.DrainTimeout)
 		}
 	}
 	if p == PhaseReopen {

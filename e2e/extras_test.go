@@ -26,6 +26,7 @@ func loadExtras(t *testing.T, s *sides) {
 	pgtest.Exec(t, to, "CREATE EXTENSION hstore")
 	pgtest.Exec(t, to, made)
 	pgtest.Exec(t, to, "GRANT ALL ON public.places TO "+s.target.User())
+	pgtest.Exec(t, from, "GRANT SELECT ON pg_catalog.pg_largeobject TO "+s.source.User()) // the statistics tell of what was removed again too
 	app := pgtest.Conn(t, s.source)
 	pgtest.Exec(t, app, `SELECT lo_from_bytea(700000 + n, decode(repeat('c0de', n), 'hex')) FROM generate_series(1, 70) n`)
 	pgtest.Exec(t, app, `SELECT lo_from_bytea(800000, decode(repeat('ff', 3000000), 'hex')); COMMENT ON LARGE OBJECT 800000 IS 'a picture'`)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
@@ -51,6 +53,7 @@ type daemon struct {
 	guard       *guard
 	left        *completion
 	watchlist   *watchlist
+	gateClosed  atomic.Pointer[time.Time] // for the attempt under way
 	views       *matViews
 	strangers   strangers
 	definitions *definitions
@@ -169,7 +172,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server) error {
 	d.source, d.target, d.watching, d.marking = src, dst, d.link(d.cfg.Source, "monitor"), d.link(d.cfg.Target, "settings")
 	d.coordinator, err = cutover.New(cutover.Config{
 		Journal: &journalPort{control: sourceControl, owner: who, lead: d.mayTake, finished: d.finishedEpoch, gone: d.sourceJournalGone},
-		Traffic: &trafficPort{proxy: d.proxy, pin: d.pin, open: d.openProof, known: d.awaitServing},
+		Traffic: &trafficPort{proxy: d.proxy, pin: d.pin, closing: func() { now := time.Now(); d.gateClosed.Store(&now) }, open: d.openProof, known: d.awaitServing},
 		Forward: cutover.Ports{Source: src, Target: dst, Replication: d.stream, Verification: d.verify},
 		Limits:  cutover.DefaultLimits(),
 		Blocked: d.blocked,

@@ -15,6 +15,8 @@ import (
 type trafficPort struct {
 	proxy *proxy.Proxy
 	pin   func(ctx context.Context) error // reads the source's settings of every role again
+	// closing is called when the gate is about to be closed.
+	closing func()
 	// open is called before applications reach the target.
 	open  func(ctx context.Context, epoch int64)
 	known func(ctx context.Context) error // returns when what logins to the target go by is known
@@ -51,6 +53,7 @@ func held(err error) error {
 
 // Pause implements cutover.Traffic.
 func (t *trafficPort) Pause(ctx context.Context, epoch int64, drain time.Duration) (cutover.PauseReport, error) {
+	t.closing()
 	r, err := t.proxy.Pause(ctx, epoch, drain)
 	var late *proxy.DrainTimeoutError
 	if errors.As(err, &late) {

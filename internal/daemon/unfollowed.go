@@ -23,13 +23,6 @@ const (
 	markExtensionRows = "rows of extensions"
 )
 
-// scanPatience bounds one look through rows that no stream carries. It is for the source's sake, and
-// below what a round of the watchers may take.
-const scanPatience = 2 * time.Second
-
-// fencedPatience is the same under the fence, where the clients wait.
-const fencedPatience = 100 * time.Millisecond
-
 // measure asks the source how something stands: under the copy's snapshot or, where that is gone, now,
 // before the copy, so that what is written meanwhile counts as written since.
 func (m *migration) measure(ctx context.Context, held *snapshot.Holder, take func(context.Context, *pgx.Conn) (string, error)) (string, error) {
@@ -121,32 +114,25 @@ func askLargeObjects(ctx context.Context, source, target *pgx.Conn) ([]notice, e
 			is.Count, is.Highest, was.Count, was.Highest)}}}, nil
 }
 
-// askLargeObjectBytes asks for the status.
-func askLargeObjectBytes(ctx context.Context, source, target *pgx.Conn) ([]notice, error) {
-	return findLargeObjectBytes(ctx, source, target, scanPatience)
-}
-
-// askLargeObjectBytesFenced asks once more when nobody writes any longer.
-func askLargeObjectBytesFenced(ctx context.Context, source, target *pgx.Conn) ([]notice, error) {
-	return findLargeObjectBytes(ctx, source, target, fencedPatience)
-}
-
 // findLargeObjectBytes finds bytes that were written to large objects since the copy: exactly, where the
-// role may read pg_largeobject and that is read within the limit; else by the server's statistics.
-func findLargeObjectBytes(ctx context.Context, source, target *pgx.Conn, limit time.Duration) ([]notice, error) {
+// role may read pg_largeobject and that is read in time; else by the server's statistics, which do for
+// the status alone.
+func findLargeObjectBytes(ctx context.Context, source, target *pgx.Conn, s scan) ([]notice, error) {
 	was, err := largeObjectMark(ctx, target)
 	if err != nil || was.Count == 0 {
 		return nil, err
 	}
-	unseen := "the role of --source may not read pg_largeobject"
 	readable, err := largeobject.Readable(ctx, source)
 	if err != nil {
 		return nil, err
 	}
+	exactly := "GRANT SELECT ON pg_catalog.pg_largeobject TO " + pg.QuoteIdent(source.Config().User) + " has them compared exactly; or "
+	unseen := "the role of --source may not read pg_largeobject"
 	if readable {
+		begin := time.Now()
 		var objects int64
 		var changed bool
-		err := bounded(ctx, source, limit, func() (err error) {
+		err := bounded(ctx, source, s.limit, func() (err error) {
 			objects, changed, err = was.Changed(ctx, source)
 			return err
 		})
@@ -155,23 +141,30 @@ func findLargeObjectBytes(ctx context.Context, source, target *pgx.Conn, limit t
 			return []notice{{Blocker: control.Blocker{Code: "large_objects_changed", Remedy: copyObjectsAgain,
 				Detail: fmt.Sprintf("bytes of %d large objects were written since they were copied, or cut off: that is in no stream, and a cutover would lose it", objects)}}}, nil
 		case err == nil:
-			return nil, nil
+			return s.fits("large_objects_unseen", "pg_largeobject", time.Since(begin)), nil
 		case !pg.IsCode(err, pg.CodeQueryCanceled):
 			return nil, err
+		case s.armed:
+			return s.unseen("large_objects_unseen", "pg_largeobject", "what was written to large objects since they were copied, which a cutover would lose"), nil
 		}
-		unseen = fmt.Sprintf("pg_largeobject is too large to be read within %v", limit)
+		exactly = ""
+		unseen = fmt.Sprintf("pg_largeobject is too large to be read within %v for the status", s.limit)
 	}
 	is, _, err := was.Compare(ctx, source)
 	if err != nil {
 		return nil, err
 	}
-	remedy := "GRANT SELECT ON pg_catalog.pg_largeobject TO " + pg.QuoteIdent(source.Config().User) + " has them compared exactly; " + copyObjectsAgain
-	if is.Writes != was.Writes {
-		return []notice{{warns: true, Blocker: control.Blocker{Code: "large_objects_written", Remedy: remedy,
-			Detail: fmt.Sprintf("by the server's statistics (%d writes, %d when they were copied) large objects were written since the copy, which no stream carries; %s, so that it cannot be told which", is.Writes, was.Writes, unseen)}}}, nil
+	if is.Writes > was.Writes {
+		return []notice{{Blocker: control.Blocker{Code: "large_objects_written", Remedy: exactly + copyObjectsAgain,
+			Detail: fmt.Sprintf("by the server's statistics (%d writes, %d when they were copied) large objects were written since the copy, which no stream carries and a cutover would lose; %s, so that it cannot be told which", is.Writes, was.Writes, unseen)}}}, nil
 	}
-	return []notice{{warns: true, Blocker: control.Blocker{Code: "large_objects_unseen", Remedy: remedy,
-		Detail: fmt.Sprintf("%s: what is written to the %d large objects is told by the server's statistics alone, up to a minute late", unseen, was.Count)}}}, nil
+	found := notice{warns: true, Blocker: control.Blocker{Code: "large_objects_unseen", Remedy: exactly + copyObjectsAgain,
+		Detail: fmt.Sprintf("%s: what is written to the %d large objects is told by the server's statistics alone, up to a minute late", unseen, was.Count)}}
+	if readable {
+		found.Detail += "; a cutover reads it, while it is armed and in the pause"
+		found.Remedy = "have the applications leave large objects alone until the cutover"
+	}
+	return []notice{found}, nil
 }
 
 // bounded runs a query of f's with a bound on its time, in a transaction of its own.
@@ -184,23 +177,48 @@ func bounded(ctx context.Context, conn *pgx.Conn, limit time.Duration, f func() 
 	})
 }
 
-// askExtensionRows copies the users' rows in tables of extensions again where they have changed: no stream
+// findExtensionRows copies the users' rows in tables of extensions again where they have changed: no stream
 // carries them, but they are few. Under the fence the applications rest, so that what is copied then is the
-// last.
-func (m *migration) askExtensionRows(ctx context.Context, source, target *pgx.Conn) ([]notice, error) {
+// last. The scan's limit bounds the look and, for a cutover, the copy too.
+func (m *migration) findExtensionRows(ctx context.Context, source, target *pgx.Conn, s scan) ([]notice, error) {
 	was, err := journal.LoadMark(ctx, target, markExtensionRows)
 	if err != nil || was == "" {
 		return nil, err
 	}
-	is, err := extension.Digest(ctx, source)
-	if err != nil || is == was {
+	const rows = "rows that users keep in tables of extensions"
+	bounded, cancel := context.WithTimeout(ctx, s.limit)
+	defer cancel()
+	late := func() bool { return bounded.Err() != nil && ctx.Err() == nil }
+	begin := time.Now()
+	is, err := extension.Digest(bounded, source)
+	took := time.Since(begin)
+	switch {
+	case err != nil && late() && s.armed:
+		return s.unseen("extension_rows_unseen", rows, "whether they are as they were copied"), nil
+	case err != nil && late():
+		return []notice{{warns: true, Blocker: control.Blocker{Code: "extension_rows_unseen",
+			Detail: fmt.Sprintf("%s take more than %v to be read, so that they are not compared for the status; a cutover reads them, while it is armed and in the pause", rows, s.limit),
+			Remedy: "remove those that nothing uses"}}}, nil
+	case err != nil:
 		return nil, err
+	case is == was:
+		return s.fits("extension_rows_unseen", rows, took), nil
 	}
-	if err := m.extensionRows(ctx, nil); err != nil {
-		return []notice{{Blocker: control.Blocker{Code: "extension_rows_changed", Detail: "rows that users keep in tables of extensions were written since they were copied, and could not be copied again: " + err.Error(),
+	copying := ctx // for the status it has the time of the question
+	if s.armed {
+		copying = bounded
+	}
+	if err := m.extensionRows(copying, nil); err != nil {
+		if late() && s.armed {
+			return s.unseen("extension_rows_unseen", rows, "whether they are on the target as they are by now"), nil
+		}
+		if passesByItself(copying, err) {
+			return nil, err
+		}
+		return []notice{{Blocker: control.Blocker{Code: "extension_rows_changed", Detail: rows + " were written since they were copied, and could not be copied again: " + err.Error(),
 			Remedy: "remove the cause that is named; crossfade run tries again by itself"}}}, nil
 	}
-	return nil, nil
+	return s.fits("extension_rows_unseen", rows, took), nil
 }
 
 // askUnlogged finds unlogged tables that were written since they were copied.
@@ -231,7 +249,11 @@ func askUnlogged(ctx context.Context, source, target *pgx.Conn) ([]notice, error
 	var changed, unseen []string
 	end := time.Now().Add(scanPatience) // of all of them
 	for _, t := range tables {
-		differs, err := unloggedDiffers(ctx, source, target, t.Name, t.Snapshot, time.Until(end))
+		if !time.Now().Before(end) {
+			unseen = append(unseen, t.Name.Display())
+			continue
+		}
+		differs, err := unloggedDiffers(ctx, source, target, t.Name, t.Snapshot, end)
 		switch {
 		case pg.IsCode(err, pg.CodeQueryCanceled):
 			unseen = append(unseen, t.Name.Display())
@@ -254,18 +276,19 @@ func askUnlogged(ctx context.Context, source, target *pgx.Conn) ([]notice, error
 	return found, nil
 }
 
-// unloggedDiffers reports whether a table has rows that the copy did not see, or fewer than the copy has.
-func unloggedDiffers(ctx context.Context, source, target *pgx.Conn, table pg.Name, copied string, limit time.Duration) (differs bool, err error) {
+// unloggedDiffers reports whether a table has rows that the copy did not see, or fewer than the copy has. It
+// looks until end.
+func unloggedDiffers(ctx context.Context, source, target *pgx.Conn, table pg.Name, copied string, end time.Time) (differs bool, err error) {
 	newer, err := largeobject.Newer(copied)
 	if err != nil {
 		return false, err
 	}
 	var here, there, since int64
-	err = bounded(ctx, source, limit, func() error {
+	err = bounded(ctx, source, time.Until(end), func() error {
 		return source.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE `+newer+`) FROM ONLY `+table.String()).Scan(&here, &since)
 	})
 	if err == nil && since == 0 {
-		err = bounded(ctx, target, limit, func() error { return target.QueryRow(ctx, `SELECT count(*) FROM ONLY `+table.String()).Scan(&there) })
+		err = bounded(ctx, target, time.Until(end), func() error { return target.QueryRow(ctx, `SELECT count(*) FROM ONLY `+table.String()).Scan(&there) })
 	}
 	return since > 0 || err == nil && here != there, err
 }

@@ -6,9 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover"
 	"crossfade/internal/journal"
 	"crossfade/internal/pg"
 	"crossfade/internal/pgcluster/pgtest"
@@ -48,6 +50,9 @@ func (b *lobench) ask(name string) []notice {
 				last, err := w.askFenced(b.t.Context(), source, target)
 				require.NoError(b.t, err)
 				require.Equal(b.t, found, last, "under the fence")
+				armed, err := w.askArming(b.t.Context(), source, target)
+				require.NoError(b.t, err)
+				require.Equal(b.t, found, armed, "while a cutover is armed")
 			}
 			return found
 		}
@@ -160,6 +165,112 @@ func TestWritesToLargeObjectsAreNamedWithoutTheRightToSeeThem(t *testing.T) {
 	pgtest.Exec(t, writer, `SELECT lo_put(101, 0, 'two')`)
 	require.NoError(t, writer.Close(context.Background()))
 	require.Eventually(t, func() bool { return b.ask("bytes of large objects")[0].Code == "large_objects_written" }, pgtest.Timeout, 50*time.Millisecond)
+	found = b.ask("bytes of large objects")
+	require.False(t, found[0].warns, "a cutover would lose what was written")
+	require.Contains(t, found[0].Remedy, "GRANT SELECT ON pg_catalog.pg_largeobject TO "+pg.QuoteIdent(b.sourceDSN.User()))
+	pgtest.Exec(t, pgtest.Conn(t, b.sourceDSN), `SELECT 1`)
+	b.readable() // the remedy: now it is told exactly
+	require.Contains(t, b.ask("bytes of large objects")[0].Detail, "bytes of 1 large objects")
+}
+
+// cannotBeRead keeps a table from being read while f runs.
+func (b *lobench) cannotBeRead(table string, f func()) {
+	b.t.Helper()
+	holder := pgtest.Conn(b.t, pgtest.Shared(b.t, pgtest.Source).AdminDSN(b.sourceDSN.Database()))
+	pgtest.Exec(b.t, holder, "BEGIN; LOCK TABLE "+table+" IN ACCESS EXCLUSIVE MODE")
+	f()
+	pgtest.Exec(b.t, holder, "ROLLBACK")
+}
+
+// onSides puts a question with a bound, on sessions of its own.
+func (b *lobench) onSides(ask func(context.Context, *pgx.Conn, *pgx.Conn, scan) ([]notice, error), s scan) []notice {
+	b.t.Helper()
+	source, target := pgtest.Conn(b.t, b.sourceDSN), pgtest.Conn(b.t, b.targetDSN, pg.WithKey("k"))
+	found, err := ask(b.t.Context(), source, target, s)
+	require.NoError(b.t, err)
+	return found
+}
+
+var tenSeconds = cutover.Limits{MaxPause: 10 * time.Second, DrainTimeout: 2 * time.Second}
+
+// What cannot be looked through in time is not known, which refuses a cutover: a write between the
+// arming and the fence is seen by nothing else.
+func TestWhatIsNotSeenOfLargeObjectsStopsACutover(t *testing.T) {
+	t.Parallel()
+	b := newLobench(t)
+	b.readable()
+	pgtest.Exec(t, b.source, `SELECT lo_from_bytea(101, 'one')`)
+	require.NoError(t, b.source.Close(context.Background()))
+	require.NoError(t, b.m.extras(t.Context(), nil))
+	short := scan{limit: 50 * time.Millisecond, armed: true, of: tenSeconds}
+	b.cannotBeRead("pg_catalog.pg_largeobject", func() {
+		found := b.onSides(findLargeObjectBytes, short)
+		require.Len(t, found, 1)
+		require.False(t, found[0].warns, "under the fence")
+		require.Equal(t, "large_objects_unseen", found[0].Code)
+		require.Contains(t, found[0].Remedy, "crossfade cutover --max-pause 21s")
+		status := b.onSides(findLargeObjectBytes, scan{limit: short.limit})
+		require.Len(t, status, 1)
+		require.True(t, status[0].warns, "a cutover looks by itself")
+		require.Contains(t, status[0].Detail, "while it is armed and in the pause")
+	})
+	require.Empty(t, b.onSides(findLargeObjectBytes, scan{limit: scanPatience, armed: true, of: tenSeconds}))
+
+	writer := pgtest.Conn(t, b.sourceDSN)
+	pgtest.Exec(t, writer, `SELECT lo_put(101, 0, 'two')`)
+	require.NoError(t, writer.Close(context.Background())) // tells its statistics
+	b.cannotBeRead("pg_catalog.pg_largeobject", func() {
+		require.Eventually(t, func() bool {
+			return b.onSides(findLargeObjectBytes, scan{limit: short.limit})[0].Code == "large_objects_written"
+		}, pgtest.Timeout, 50*time.Millisecond)
+		require.False(t, b.onSides(findLargeObjectBytes, scan{limit: short.limit})[0].warns, "the statistics tell of a write")
+		require.False(t, b.onSides(findLargeObjectBytes, short)[0].warns)
+	})
+}
+
+// What takes longer than the pause has room for is refused before there is a pause, with one that has.
+func TestALookThatThePauseHasNoRoomForIsRefusedWhileACutoverIsArmed(t *testing.T) {
+	t.Parallel()
+	s := scan{limit: armingScanPatience, armed: true, room: 4 * time.Second, of: tenSeconds}
+	require.Empty(t, s.fits("code", "pg_largeobject", 4*time.Second))
+	found := s.fits("code", "pg_largeobject", 5*time.Second)
+	require.Len(t, found, 1)
+	require.False(t, found[0].warns)
+	require.Contains(t, found[0].Detail, "took 5s")
+	require.Equal(t, "give the pause more time: crossfade cutover --max-pause 18s", found[0].Remedy)
+	s.room = (18*time.Second - tenSeconds.DrainTimeout) / 2
+	require.Empty(t, s.fits("code", "pg_largeobject", 5*time.Second), "as the remedy says")
+	d := &daemon{}
+	require.Equal(t, 4*time.Second, d.scanArming().room)
+	before := d.scanFenced().limit
+	closed := time.Now().Add(-3 * time.Second)
+	d.gateClosed.Store(&closed)
+	require.Equal(t, 9*time.Second, before)
+	require.InDelta(t, 6, d.scanFenced().limit.Seconds(), 1, "what is left of the pause")
+}
+
+// The rows of extensions are read for as long as is bounded, too.
+func TestALookThroughRowsOfExtensionsIsBounded(t *testing.T) {
+	t.Parallel()
+	b := newLobench(t)
+	const made = `CREATE EXTENSION hstore; CREATE TABLE public.conf (id int PRIMARY KEY, v text);
+		ALTER EXTENSION hstore ADD TABLE public.conf; GRANT ALL ON public.conf TO PUBLIC;
+		UPDATE pg_extension SET extconfig = ARRAY['public.conf'::regclass]::oid[], extcondition = ARRAY[''] WHERE extname = 'hstore'`
+	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(b.sourceDSN.Database())), made)
+	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN(b.targetDSN.Database())), made)
+	pgtest.Exec(t, b.source, `INSERT INTO public.conf VALUES (101, 'a')`)
+	require.NoError(t, b.m.extras(t.Context(), nil))
+	b.cannotBeRead("public.conf", func() {
+		status := b.onSides(b.m.findExtensionRows, scan{limit: 50 * time.Millisecond})
+		require.Len(t, status, 1)
+		require.True(t, status[0].warns)
+		found := b.onSides(b.m.findExtensionRows, scan{limit: 50 * time.Millisecond, armed: true, of: tenSeconds})
+		require.Len(t, found, 1)
+		require.False(t, found[0].warns)
+		require.Equal(t, "extension_rows_unseen", found[0].Code)
+		require.Contains(t, found[0].Remedy, "crossfade cutover --max-pause 21s")
+	})
+	require.Empty(t, b.onSides(b.m.findExtensionRows, scan{limit: scanPatience, armed: true, of: tenSeconds}))
 }
 
 // Rows of the users' in tables of extensions are copied again, as often as they change.

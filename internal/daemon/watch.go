@@ -29,7 +29,7 @@ type notice struct {
 // and, where fenced is set, under the fence.
 type watcher struct {
 	name   string // in logs and in the notice of a question that got no answer
-	fenced bool   // asked under the fence too: the clients wait, so it takes a few milliseconds
+	fenced bool   // asked under the fence too, where the clients wait
 	apart  bool   // asked at the same time as the others while a cutover waits: it takes long
 	early  bool   // asked for the status while rows are still copied too
 	every  int    // asked in every so-manieth round of the status; 0 and 1 are every round
@@ -38,8 +38,23 @@ type watcher struct {
 	ask func(ctx context.Context, source, target *pgx.Conn) ([]notice, error)
 	// rest, if set, is how long the status leaves the question alone after one that took so long.
 	rest func(took time.Duration) time.Duration
-	// askFenced, if set, is asked under the fence in the place of ask.
+	// askArming, if set, is asked while a cutover is armed in the place of ask, and askFenced under
+	// the fence.
+	askArming func(ctx context.Context, source, target *pgx.Conn) ([]notice, error)
 	askFenced func(ctx context.Context, source, target *pgx.Conn) ([]notice, error)
+}
+
+type question = func(ctx context.Context, source, target *pgx.Conn) ([]notice, error)
+
+// confirms is the question for a cutover that is armed or, with fenced, under the fence.
+func (x watcher) confirms(fenced bool) question {
+	switch {
+	case fenced && x.askFenced != nil:
+		return x.askFenced
+	case !fenced && x.askArming != nil:
+		return x.askArming
+	}
+	return x.ask
 }
 
 // watchlist asks all watchers and remembers what they found. It is safe for
@@ -87,7 +102,7 @@ func (w *watchlist) look(ctx context.Context, copying bool) error {
 			break
 		}
 		bounded, cancel := context.WithTimeout(ctx, w.beginQuestion(x.name))
-		_, reached, err := w.askOne(bounded, w.source, w.target, x, false)
+		_, reached, err := w.askOne(bounded, w.source, w.target, x, x.ask)
 		late := bounded.Err() != nil
 		cancel()
 		if ctx.Err() != nil {
@@ -155,7 +170,7 @@ func (w *watchlist) askThose(ctx context.Context, source, target *link, want fun
 		if !want(x) {
 			continue
 		}
-		found, _, err := w.askOne(ctx, source, target, x, fenced)
+		found, _, err := w.askOne(ctx, source, target, x, x.confirms(fenced))
 		if err != nil {
 			return all, err
 		}
@@ -166,11 +181,7 @@ func (w *watchlist) askThose(ctx context.Context, source, target *link, want fun
 
 // askOne asks a watcher and keeps what it found. reached is false where there was no session to
 // ask with. An error is a question without an answer, which may have one the next time.
-func (w *watchlist) askOne(ctx context.Context, source, target *link, x watcher, fenced bool) (found []notice, reached bool, err error) {
-	ask := x.ask
-	if fenced && x.askFenced != nil {
-		ask = x.askFenced
-	}
+func (w *watchlist) askOne(ctx context.Context, source, target *link, x watcher, ask question) (found []notice, reached bool, err error) {
 	err = source.do(ctx, func(ctx context.Context, source *pgx.Conn) error {
 		return target.do(ctx, func(ctx context.Context, target *pgx.Conn) (err error) {
 			reached = true
