@@ -90,7 +90,12 @@ func TestASourceThatWasKeptClosedIsOpenedByClean(t *testing.T) {
 	source := pgtest.Conn(t, s.source)
 	_, err := source.Exec(t.Context(), "INSERT INTO public.kept VALUES (1)")
 	require.Equal(t, pg.CodeReadOnlyTransaction, pg.Code(err))
-	out, code := s.say(t, nil, "clean")
+	out, code := s.say(t, nil, "clean") // what a start needs goes, and the source stays closed
+	require.Equal(t, 0, code, out)
+	require.Contains(t, out, "removed target: schema crossfade")
+	_, err = source.Exec(t.Context(), "INSERT INTO public.kept VALUES (1)")
+	require.Equal(t, pg.CodeReadOnlyTransaction, pg.Code(err))
+	out, code = s.say(t, nil, "clean")
 	require.Equal(t, 1, code, out)
 	oneLine(t, out, "--force")
 	out, code = s.say(t, nil, "clean", "--force")

@@ -77,5 +77,5 @@ func TestATreeByRangesOfTextThatTheTargetSortsOtherwise(t *testing.T) {
 	pgtest.Exec(t, target, `DROP TABLE public.names`)
 	out, code = s.say(t, nil, "copy")
 	require.Equal(t, 1, code, out)
-	require.Contains(t, out, "partition_bounds public.odd_a")
+	require.Regexp(t, `partition_bounds +public\.odd_a`, out)
 }

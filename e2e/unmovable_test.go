@@ -29,7 +29,7 @@ func TestSessionsThatCannotMove(t *testing.T) {
 		t.Helper()
 		var r control.CutoverReport
 		out, code := p.ctl(append([]string{"cutover", "--json"}, args...)...)
-		require.NoError(t, json.Unmarshal([]byte(out), &r), out)
+		require.NoError(t, json.Unmarshal([]byte(lastLine(out)), &r), out) // after the steps
 		require.Equal(t, want, code, "%+v", r)
 		return r
 	}

@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -114,5 +116,37 @@ func TestCallsOfFunctionsAreSeen(t *testing.T) {
 		"ALTER TABLE ONLY app.t ADD CONSTRAINT k FOREIGN KEY (a) REFERENCES app.u(id);":   false,
 	} {
 		require.Equal(t, calls, callsFunctions(sql), sql)
+	}
+}
+
+// PostgreSQL validates no constraint of a domain that is a part of other types, so that one
+// stays where the domain is made.
+func TestConstraintsOfDomainsWithinOtherTypesStay(t *testing.T) {
+	t.Parallel()
+	for sql, stays := range map[string]bool{
+		"":                                              false,
+		"CREATE TABLE app.t (a app.mail);":              false,
+		"CREATE DOMAIN app.t AS app.mail;":              false,
+		"CREATE TABLE app.t (a app.mail[]);":            true,
+		`CREATE TABLE app.t (a "app"."mail"[]);`:        true,
+		"CREATE TYPE app.t AS (a app.mail, b integer);": true,
+		"CREATE DOMAIN app.t AS app.mail; CREATE TABLE app.u (a app.t[]);": true,
+		"CREATE TABLE app.t (a app.mail); CREATE TABLE app.u (a app.t);":   true,
+		"CREATE TABLE app.mailing (a app.mailing_id[]);":                   false,
+	} {
+		domain := Entry{ID: 8, Kind: "DOMAIN", Schema: "app", Tag: "mail", Section: SectionPreData, Definition: "CREATE DOMAIN app.mail AS text\n\tCONSTRAINT c CHECK (app.known((length(VALUE))));"}
+		a := ownArchive(domain)
+		for i, one := range strings.SplitAfter(sql, ";") {
+			words := strings.Fields(one)
+			if len(words) < 3 {
+				continue
+			}
+			_, tag, _ := strings.Cut(words[2], ".")
+			a.Entries = append(a.Entries, Entry{ID: 20 + i, Kind: words[1], Schema: "app", Tag: tag, Section: SectionPreData, Definition: one})
+		}
+		separate(a)
+		late := slices.ContainsFunc(a.Entries, func(e Entry) bool { return e.Kind == kindCheck })
+		require.Equal(t, stays, !late, sql)
+		require.Equal(t, stays, strings.Contains(a.Entries[3].Definition, "CONSTRAINT c"), sql)
 	}
 }

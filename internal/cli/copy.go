@@ -108,6 +108,7 @@ func (c *copyCmd) options() daemon.CopyOptions {
 
 // Run copies once.
 func (c *copyCmd) Run(e *env) error {
+	defer outliveReader()()
 	log, err := e.logger()
 	if err != nil {
 		return err

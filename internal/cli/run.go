@@ -48,6 +48,7 @@ type runCmd struct {
 
 // Run serves until it is told to stop.
 func (c *runCmd) Run(e *env) error {
+	defer outliveReader()()
 	log, err := e.logger()
 	if err != nil {
 		return err

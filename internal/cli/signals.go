@@ -36,3 +36,11 @@ func untilSignal() (ctx context.Context, stop func()) {
 		cancel()
 	}
 }
+
+// outliveReader has writes to a pipe that nobody reads any more fail, instead of ending the
+// process: for commands whose work matters more than what they say. stop takes it back.
+func outliveReader() (stop func()) {
+	signals := make(chan os.Signal, 1) // ignoring the signal instead would be inherited by pg_dump
+	signal.Notify(signals, syscall.SIGPIPE)
+	return func() { signal.Stop(signals) }
+}
