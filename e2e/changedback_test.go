@@ -250,6 +250,9 @@ func TestWhatIsChangedForAMomentAndFollowedIsNotLost(t *testing.T) {
 	pgtest.Exec(t, admin, fmt.Sprintf("CREATE SUBSCRIPTION %s CONNECTION %s PUBLICATION feed WITH (create_slot = false, copy_data = false, enabled = false, slot_name = '%[1]s')", name, pg.QuoteLiteral(info)))
 	off := func() {
 		pgtest.Exec(t, admin, "ALTER SUBSCRIPTION "+name+" DISABLE")
+		eventually(t, "its worker has ended", func() bool {
+			return pgtest.Value(t, admin, "SELECT count(*) FROM pg_stat_subscription WHERE subname = $1 AND pid IS NOT NULL", name) == "0"
+		})
 	}
 	t.Cleanup(func() {
 		pgtest.Exec(t, admin, "ALTER SUBSCRIPTION "+name+" DISABLE; ALTER SUBSCRIPTION "+name+" SET (slot_name = NONE); DROP SUBSCRIPTION "+name)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -249,12 +250,21 @@ func (p *process) awaitWhole() {
 	})
 }
 
-// cutover asks for a cutover that must switch.
+// cutover asks for a cutover that must switch, and waits where a refusal says that this is all
+// there is to do.
 func (p *process) cutover() control.CutoverReport {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	r, err := p.client.Cutover(ctx, control.CutoverOptions{})
+	var r control.CutoverReport
+	var err error
+	eventually(p.t, "the databases have been looked at", func() bool {
+		r, err = p.client.Cutover(ctx, control.CutoverOptions{})
+		var refused *control.Error
+		return !errors.As(err, &refused) || len(refused.Blockers) == 0 || slices.ContainsFunc(refused.Blockers, func(b control.Blocker) bool {
+			return b.Code != "not_watched_yet" && b.Code != "definitions_compared"
+		})
+	})
 	require.NoError(p.t, err)
 	require.Equal(p.t, control.OutcomeSwitched, r.Outcome, r.Reason)
 	return r
