@@ -55,7 +55,7 @@ func (p *process) ask(opt control.CutoverOptions) *asked {
 		defer close(a.done)
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		a.report, a.err = p.client.Cutover(ctx, opt)
+		a.report, a.err = p.request(ctx, opt)
 	}()
 	return a
 }

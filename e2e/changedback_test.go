@@ -46,7 +46,7 @@ func (p *process) refuses(words ...string) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	r, err := p.client.Cutover(ctx, control.CutoverOptions{Attempts: 1})
+	r, err := p.request(ctx, control.CutoverOptions{Attempts: 1})
 	said := r.Reason
 	if err != nil {
 		said = err.Error()

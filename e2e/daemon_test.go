@@ -250,21 +250,32 @@ func (p *process) awaitWhole() {
 	})
 }
 
-// cutover asks for a cutover that must switch, and waits where a refusal says that this is all
-// there is to do.
+// request asks for a cutover, again where the refusal says that waiting is all there is to do.
+func (p *process) request(ctx context.Context, opt control.CutoverOptions) (r control.CutoverReport, err error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		r, err = p.client.Cutover(ctx, opt)
+		var refused *control.Error
+		if !errors.As(err, &refused) || len(refused.Blockers) == 0 || slices.ContainsFunc(refused.Blockers, func(b control.Blocker) bool {
+			return b.Code != "not_watched_yet" && b.Code != "definitions_compared"
+		}) {
+			return r, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return r, err
+		}
+	}
+}
+
+// cutover asks for a cutover that must switch.
 func (p *process) cutover() control.CutoverReport {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	var r control.CutoverReport
-	var err error
-	eventually(p.t, "the databases have been looked at", func() bool {
-		r, err = p.client.Cutover(ctx, control.CutoverOptions{})
-		var refused *control.Error
-		return !errors.As(err, &refused) || len(refused.Blockers) == 0 || slices.ContainsFunc(refused.Blockers, func(b control.Blocker) bool {
-			return b.Code != "not_watched_yet" && b.Code != "definitions_compared"
-		})
-	})
+	r, err := p.request(ctx, control.CutoverOptions{})
 	require.NoError(p.t, err)
 	require.Equal(p.t, control.OutcomeSwitched, r.Outcome, r.Reason)
 	return r

@@ -55,7 +55,7 @@ func TestATransactionThatStaysOpenMakesTheAttemptAbort(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	asked := time.Now()
-	r, err := p.client.Cutover(ctx, control.CutoverOptions{DrainTimeoutMS: drain.Milliseconds(), Attempts: 1})
+	r, err := p.request(ctx, control.CutoverOptions{DrainTimeoutMS: drain.Milliseconds(), Attempts: 1})
 	require.NoError(t, err)
 	require.Equal(t, control.OutcomeAborted, r.Outcome)
 	require.Contains(t, r.Reason, "in transaction")

@@ -43,7 +43,7 @@ func TestJobsOfPgCronChangeSides(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	r, err := p.client.Cutover(ctx, control.CutoverOptions{Rehearse: true})
+	r, err := p.request(ctx, control.CutoverOptions{Rehearse: true})
 	require.NoError(t, err)
 	require.Equal(t, control.OutcomeRehearsed, r.Outcome, r.Reason)
 	require.Equal(t, "nightly app postgres t, off app postgres f, late app postgres t", pgtest.Value(t, source, jobs))

@@ -61,7 +61,7 @@ func killed(t *testing.T, point string, within bool) {
 		awaitEach(t, w, 5)
 		asked := make(chan error, 1)
 		go func() {
-			_, err := p.client.Cutover(context.Background(), control.CutoverOptions{})
+			_, err := p.request(context.Background(), control.CutoverOptions{})
 			asked <- err
 		}()
 		require.Equal(t, -1, p.wait(), "the program is killed")

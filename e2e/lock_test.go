@@ -153,7 +153,7 @@ func patientCutover(t *testing.T, p *process) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	r, err := p.client.Cutover(ctx, control.CutoverOptions{Attempts: 30, DrainTimeoutMS: 500})
+	r, err := p.request(ctx, control.CutoverOptions{Attempts: 30, DrainTimeoutMS: 500})
 	require.NoError(t, err)
 	require.Equal(t, control.OutcomeSwitched, r.Outcome, r.Reason)
 	require.Zero(t, r.ClientErrors)

@@ -46,7 +46,7 @@ func TestCustomSettingsAndPreparedTransactions(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		r, err := p.client.Cutover(ctx, control.CutoverOptions{})
+		r, err := p.request(ctx, control.CutoverOptions{})
 		require.NoError(t, err)
 		require.Equal(t, "aborted", r.Outcome)
 		return r.Reason
