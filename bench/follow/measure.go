@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -48,6 +49,7 @@ type site struct {
 	app    pg.DSN // of the application, at the source
 	port   int    // of the proxy
 	client *control.Client
+	socket string // where client asks
 	cmd    *exec.Cmd
 	log    bytes.Buffer
 }
@@ -139,7 +141,7 @@ func (s *site) start(ctx context.Context, p program) error {
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 	s.cmd.WaitDelay = stopTimeout
-	s.client = control.NewClient(socket)
+	s.client, s.socket = control.NewClient(socket), socket
 	return s.cmd.Start()
 }
 
@@ -226,6 +228,16 @@ func (s *site) catchUp(ctx context.Context) (float64, error) {
 	return float64(s.o.transactions) / time.Since(began).Seconds(), err
 }
 
+// ask has the program's own command ask for the cutover, which speaks as it does.
+func (s *site) ask(ctx context.Context) (r control.CutoverReport, err error) {
+	cmd := exec.CommandContext(ctx, s.cmd.Path, "cutover", "--json", "--control="+s.socket)
+	out, err := cmd.Output()
+	if err != nil {
+		return r, fmt.Errorf("cutover: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return r, json.Unmarshal(out, &r)
+}
+
 // cutover lets pgbench write through the proxy and cuts over amid it. An error that
 // a client sees fails the measurement.
 func (s *site) cutover(ctx context.Context, f *figure) error {
@@ -236,7 +248,7 @@ func (s *site) cutover(ctx context.Context, f *figure) error {
 	err := s.await(ctx, func(st control.Status) bool { return st.Proxy.Sessions >= s.o.clients && st.Proxy.InTransaction > 0 })
 	if err == nil {
 		var r control.CutoverReport
-		r, err = s.client.Cutover(ctx, control.CutoverOptions{})
+		r, err = s.ask(ctx)
 		if err == nil && r.Outcome != control.OutcomeSwitched {
 			err = fmt.Errorf("the cutover ended with %q: %s", r.Outcome, r.Reason)
 		}

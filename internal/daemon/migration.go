@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"crossfade/internal/control"
 	"crossfade/internal/failpoint"
@@ -158,13 +159,19 @@ func (m *migration) begin(ctx context.Context, target *pgx.Conn, useSlot bool) (
 	if err != nil {
 		return nil, err
 	}
-	archive, err := schema.Dump(ctx, m.dumping(m.source, held.ID()))
-	if err != nil { // pg_dump's words do not say whether the source was away; its snapshot's session does
-		err = errors.Join(err, held.Check(ctx))
-	}
+	var archive []byte
 	var kept journal.Definitions
-	if err == nil {
+	var both errgroup.Group // one snapshot shows both the same
+	both.Go(func() (err error) {
+		archive, err = schema.Dump(ctx, m.dumping(m.source, held.ID()))
+		return err
+	})
+	both.Go(func() (err error) {
 		kept, err = m.definitionsAt(ctx, held)
+		return err
+	})
+	if err = both.Wait(); err != nil { // pg_dump's words do not say whether the source was away; its snapshot's session does
+		err = errors.Join(err, held.Check(ctx))
 	}
 	if err == nil {
 		kept.Archive = archive
