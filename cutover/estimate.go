@@ -13,25 +13,39 @@ const (
 	eitherTrips  = 4  // sequences, catalogs, changed sessions and snapshots, side by side
 	perTable     = 60 * time.Microsecond
 	perSequence  = 45 * time.Microsecond
-	fixedPause   = 20 * time.Millisecond // commits, and what the sessions themselves need
+
+	// A dry run writes nothing, so that it measures no commit: the two records, the fence, the marker on the target and
+	// the decision. Idle servers with a disk of their own take the first, busy ones the second.
+	commits    = 5
+	idleCommit = 4 * time.Millisecond
+	busyCommit = 200 * time.Millisecond
+	// busyTimes is by how much a round trip and the work for an object take longer on a busy server than they do now.
+	busyTimes = 3
 )
 
-// estimate is how long the gate would be closed after the last open transaction has ended: from the round trips that
-// were measured just now and the numbers of tables and sequences. 0 where a side was not measured.
-func (a *account) estimate() time.Duration {
+// estimate is how long the gate would be closed after the last open transaction has ended, from the round trips that
+// were measured just now and the numbers of tables and sequences: least with servers that are idle, and most with busy
+// ones and a stream that is as late as it is now. Both are 0 where a side was not measured.
+func (a *account) estimate() (least, most time.Duration) {
 	closing, opening := a.census.RoundTrips[0], a.census.RoundTrips[1]
 	if closing == 0 || opening == 0 {
-		return 0
+		return 0, 0
 	}
-	return fixedPause + closingTrips*closing + openingTrips*opening + eitherTrips*max(closing, opening) +
+	known := closingTrips*closing + openingTrips*opening + eitherTrips*max(closing, opening) +
 		time.Duration(a.tables)*perTable + time.Duration(len(a.sequences))*perSequence
+	least, most = known+commits*idleCommit, busyTimes*known+commits*busyCommit
+	if a.lag != nil {
+		most += a.lag.Delay
+	}
+	return least, most
 }
 
 // forecast says how long the pause would be, in words.
 func (a *account) forecast(l Limits) string {
 	text := "the pause cannot be estimated: a side did not answer"
-	if e := a.estimate(); e > 0 {
-		text = fmt.Sprintf("estimated pause: %v, and before it the time that open transactions take to end, at most --drain-timeout (%v)", e.Round(time.Millisecond), l.DrainTimeout)
+	if least, most := a.estimate(); least > 0 {
+		text = fmt.Sprintf("estimated pause: %v to %v, by the round trips, tables and sequences of now; how long the servers take to commit in it is not known, and a load or a network that becomes worse is not in it; "+
+			"before it comes the time that open transactions take to end, at most --drain-timeout (%v)", least.Round(time.Millisecond), most.Round(time.Millisecond), l.DrainTimeout)
 	}
 	if a.last != nil && a.last.PauseMS > 0 {
 		text += fmt.Sprintf("; epoch %d, which has %s, paused for %.1f ms", a.last.Epoch, a.last.Outcome, a.last.PauseMS)

@@ -152,7 +152,7 @@ func (f *fake) Resume(ctx context.Context, _ int64) (ResumeReport, error) {
 }
 
 func (f *fake) Switch(ctx context.Context, _ int64, to Side) (SwitchReport, error) {
-	return SwitchReport{Held: Waits{Sessions: 2, P50: time.Millisecond, P99: 3 * time.Millisecond, Max: 4 * time.Millisecond}},
+	return SwitchReport{Moved: 5, Held: Waits{Sessions: 2, P50: time.Millisecond, P99: 3 * time.Millisecond, Max: 4 * time.Millisecond}},
 		f.do(ctx, "switch", func(w *world) error { w.gate = to; return nil })
 }
 
@@ -272,6 +272,7 @@ func (f fakeStream) Tripped() <-chan Trip                        { return f.trip
 
 type fakeProof struct{ *fake }
 
+func (f fakeProof) Prepare(ctx context.Context) error        { return f.do(ctx, "ready", nil) }
 func (f fakeProof) Open(ctx context.Context, _ int64) error  { return f.do(ctx, "open", nil) }
 func (f fakeProof) Start(ctx context.Context, _ int64) error { return f.do(ctx, "start", nil) }
 func (f fakeProof) Discard(ctx context.Context) error        { return f.do(ctx, "let_go", nil) }

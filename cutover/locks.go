@@ -13,7 +13,7 @@ func (t *transition) lockLost(e LockLost) {
 	}
 }
 
-// lockWanted: the applier meets TRUNCATE or DDL and gets the pre-lock. It is taken again behind the marker. Once the
+// lockWanted: the applier meets TRUNCATE or DDL and gets the pre-lock. It is taken again after the marker. Once the
 // marker has been applied nobody can want it: the lock is then part of the decision.
 func (t *transition) lockWanted() {
 	if t.Held&HeldTargetLock == 0 || t.Phase < PhasePrelock || t.Phase > PhaseMarker {

@@ -15,6 +15,7 @@ const (
 	OpFingerprintSource
 	OpFingerprintTarget
 	OpPrepareFence
+	OpPrepareSnapshots
 	OpDiscardSnapshots
 	OpRehearseDecision
 	OpStage
@@ -46,6 +47,7 @@ const (
 var opNames = [opCount]string{
 	OpTake: "take", OpClaim: "claim", OpRecord: "record", OpCensus: "census", OpLag: "lag", OpSequences: "sequences",
 	OpFingerprintSource: "fingerprint_source", OpFingerprintTarget: "fingerprint_target", OpPrepareFence: "prepare_fence",
+	OpPrepareSnapshots: "prepare_snapshots",
 	OpDiscardSnapshots: "discard_snapshots", OpRehearseDecision: "rehearse_decision", OpStage: "stage",
 	OpPrelockSource: "prelock_source", OpPrelockTarget: "prelock_target", OpPause: "pause", OpExpel: "expel",
 	OpFence: "fence", OpWaitMarker: "wait_marker", OpRestage: "restage", OpOpenSnapshots: "open_snapshots",
@@ -75,7 +77,7 @@ func (o Op) acquires() Held {
 		return HeldGate
 	case OpFence:
 		return HeldFence | HeldStream
-	case OpOpenSnapshots:
+	case OpPrepareSnapshots, OpOpenSnapshots:
 		return HeldSnapshots
 	default:
 		return 0

@@ -89,7 +89,7 @@ func (c *Coordinator) Advance(ctx context.Context, to StepName) error {
 }
 
 // YieldTargetLock is called by the applier when it meets TRUNCATE or DDL, which the pre-lock on the target would block. It
-// returns when that is not held any more; it is taken again behind the marker. It may be called from any goroutine.
+// returns when that is not held any more; it is taken again after the marker. It may be called from any goroutine.
 func (c *Coordinator) YieldTargetLock(ctx context.Context) error {
 	y := make(chan error, 1)
 	c.inbox.post(message{event: LockWanted{}, yield: y})

@@ -76,14 +76,14 @@ func laneOf(o Op) lane {
 		return laneSource
 	case OpPrelockTarget, OpReleaseTarget, OpYieldTarget, OpRehearseDecision, OpDecide:
 		return laneTarget
-	case OpOpenSnapshots, OpStartVerification, OpDiscardSnapshots:
+	case OpPrepareSnapshots, OpOpenSnapshots, OpStartVerification, OpDiscardSnapshots:
 		return laneVerification
 	default:
 		return laneNone
 	}
 }
 
-// start runs a call in its own goroutine, behind the call before it in its lane, and posts what comes of it. Should the
+// start runs a call in its own goroutine, after the call before it in its lane, and posts what comes of it. Should the
 // port not return at its bound, the machine's timer speaks in its place.
 func (c *Coordinator) start(op Op, gen uint64, bound time.Duration, run func(context.Context) outcome) {
 	ctx, cancel := context.WithTimeout(c.base, bound)

@@ -90,7 +90,8 @@ func TestADryRunTellsAllThatTheCutoverWouldMeet(t *testing.T) {
 		require.Equal(b.t, []string{"session 1: red", "session 2: temporary table"}, r.Unmovable)
 		require.Equal(b.t, []string{"process 8"}, r.Transactions)
 		require.Equal(b.t, []string{`pid 7 (user cron, application "nightly", address local)`}, r.Bypass)
-		require.InDelta(b.t, 20+13+70+40+60, r.EstimateMS, 1)
+		require.InDelta(b.t, 20+13+70+40+60, r.EstimateLeastMS, 1)
+		require.InDelta(b.t, 1000+3*(13+70+40+60)+b.f.lag.Delay.Seconds()*1000, r.EstimateMostMS, 1, "what is not known is in the range")
 		require.Empty(b.t, r.Attempts)
 	})
 	blockedBench(t, following(), nil, func(b *bench) {
@@ -121,5 +122,41 @@ func TestACutoverWhileTheStreamLagsSaysSo(t *testing.T) {
 				require.Zero(b.t, b.f.called("rehearse"))
 			})
 		})
+	}
+}
+
+// Whatever the step, a refusal says what is the matter and what to do, and no cutover is refused when that has been waited for.
+func TestEachStepThatRefusesSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	ready := State{Direction: Forward, Step: Following, Phase: PhaseRest, Settled: true}
+	require.Nil(t, ready.refuseCutover(Forward))
+	with := func(change func(*State)) State {
+		s := ready
+		change(&s)
+		return s
+	}
+	for name, x := range map[string]struct {
+		state          State
+		direction      Direction
+		detail, remedy string
+	}{
+		"it is stopped":           {with(func(s *State) { s.Stopping = true }), Forward, "is being stopped", "start it again"},
+		"it was just started":     {with(func(s *State) { s.Settled, s.Phase = false, PhaseStart }), Forward, "waits for the journal to be read", "wait: crossfade status shows the phase"},
+		"an attempt is undone":    {with(func(s *State) { s.Phase, s.Step = PhaseUndo, Pausing }), Forward, "an earlier attempt is being undone: waiting for ", "wait until crossfade status says following"},
+		"it is finished":          {with(func(s *State) { s.Step = Finished }), Forward, "the migration is finished", "point the applications at the target"},
+		"the target is active":    {with(func(s *State) { s.Step, s.Epoch = Decided, 7 }), Forward, "the target is active already (epoch 7)", "crossfade finish ends the migration"},
+		"a switch was made":       {with(func(s *State) { s.Step, s.Phase = Decided, PhaseComplete }), Reverse, "a switch has just been made: waiting for ", "wait: "},
+		"a step is recorded":      {with(func(s *State) { s.Phase, s.Recording = PhaseAdvance, Following }), Forward, "step following is being recorded", "ask again in a moment"},
+		"an attempt is under way": {with(func(s *State) { s.Phase, s.Step, s.Epoch = PhaseStage, Arming, 3 }), Forward, "an attempt is under way (step arming, epoch 3)", "crossfade cutover --cancel"},
+		"rows are copied":         {with(func(s *State) { s.Step = Copying }), Forward, "the copy has not ended yet (step copying)", "wait until crossfade status says following"},
+		"it catches up":           {with(func(s *State) { s.Step = CatchingUp }), Forward, "the copy has not ended yet (step catching_up)", "wait until crossfade status says following"},
+		"there is no way back":    {with(func(s *State) { s.Step = Decided }), Reverse, "there is no way back", "crossfade finish ends the migration"},
+	} {
+		why := x.state.refuseCutover(x.direction)
+		require.NotNil(t, why, name)
+		require.Equal(t, "not_ready", why.Code, name)
+		require.Contains(t, why.Detail, x.detail, name)
+		require.Contains(t, why.Remedy, x.remedy, name)
+		require.NotContains(t, why.Remedy, "…", name)
 	}
 }

@@ -22,10 +22,10 @@ type Report struct {
 	Timeline     []Moment        // of a dry run: the steps to come
 	// Of a dry run: what would refuse the cutover before it is begun, the longest open transactions, the sessions that bypass
 	// the proxy, and how long the gate would be closed once the last transaction has ended.
-	Blockers     []Obstacle
-	Transactions []string
-	Bypass       []string
-	EstimateMS   float64
+	Blockers                        []Obstacle
+	Transactions                    []string
+	Bypass                          []string
+	EstimateLeastMS, EstimateMostMS float64
 	// Incomplete says that the request has no outcome yet: something was changed and is not undone.
 	Incomplete bool
 	Notes      []string
@@ -118,7 +118,8 @@ func (c *Coordinator) plan() Report {
 	a := c.account
 	r := c.report(OutcomePlanned, joined(a.blockers(c.state)))
 	r.Blockers, r.Unmovable, r.Transactions = a.obstacles, a.unmoved(), a.census.Transactions
-	r.EstimateMS = millis(a.estimate())
+	least, most := a.estimate()
+	r.EstimateLeastMS, r.EstimateMostMS = millis(least), millis(most)
 	for _, w := range a.census.Bypass {
 		r.Bypass = append(r.Bypass, w.String())
 	}
@@ -126,7 +127,7 @@ func (c *Coordinator) plan() Report {
 	for _, st := range protocol {
 		calls := st.calls
 		if st.records != "" {
-			r.Timeline = append(r.Timeline, Moment{Step: string(st.records), Detail: "recorded on the source before anything that belongs to it"})
+			r.Timeline = append(r.Timeline, Moment{Step: string(st.records), Detail: "this step is written to the source, so that a restart knows how far it was"})
 			continue
 		}
 		var longest Op
@@ -136,8 +137,29 @@ func (c *Coordinator) plan() Report {
 				longest, most = o, b
 			}
 		})
-		r.Timeline = append(r.Timeline, Moment{Step: st.phase.String(), Detail: fmt.Sprintf("%v, at most %v", calls, phaseBound(st.phase, longest, c.state.Limits))})
+		r.Timeline = append(r.Timeline, Moment{Step: st.phase.String(), Detail: fmt.Sprintf("%s; at most %v", purposes[st.phase], phaseBound(st.phase, longest, c.state.Limits))})
 	}
-	r.Notes = append(r.Notes, fmt.Sprintf("the stream is %d bytes behind", a.lag.Bytes), a.forecast(c.state.Limits))
+	if a.lag != nil {
+		r.Notes = append(r.Notes, fmt.Sprintf("the stream is %d bytes behind", a.lag.Bytes))
+	}
+	r.Notes = append(r.Notes, a.forecast(c.state.Limits))
 	return r
+}
+
+// purposes says what the steps of the protocol are for, to who reads a plan.
+var purposes = map[Phase]string{
+	PhaseClaim:    "the source gives this cutover a number of its own",
+	PhaseSurvey:   "writers, lag, sequences and definitions of both sides are looked at",
+	PhasePrepare:  "the triggers that will close the source are made, disabled",
+	PhaseRehearse: "the deciding transaction is tried on the target and rolled back",
+	PhaseStage:    "every session gets a connection to the target",
+	PhasePrelock:  "what could make the pause wait for a lock is found on both sides",
+	PhasePause:    "the gate closes: open transactions end, clients begin to wait",
+	PhaseExpel:    "connections that an earlier proxy has left on the source are ended",
+	PhaseFence:    "the source is closed for writes",
+	PhaseMarker:   "the target applies the last change of the source",
+	PhaseProve:    "sequences, definitions and sessions are compared, and the snapshots for the comparison opened",
+	PhaseDecide:   "one transaction on the target decides: before it everything leads back to the source, after it nothing does",
+	PhaseSwitch:   "the sessions move and the gate opens: clients go on at the target",
+	PhaseComplete: "in the background, foreign keys are validated and all tables compared",
 }

@@ -95,7 +95,7 @@ func (t *transition) withdrawn(e Withdrawn) {
 	}
 }
 
-// attempt begins an attempt behind its claim.
+// attempt begins an attempt after its claim.
 func (t *transition) attempt() {
 	t.Attempt++
 	t.Ending, t.Reason = EndNone, ""

@@ -17,7 +17,7 @@ type script []stage
 var protocol = script{
 	{phase: PhaseClaim, calls: ops(OpClaim)},
 	{phase: PhaseSurvey, calls: ops(OpCensus, OpLag, OpSequences, OpFingerprintSource, OpFingerprintTarget)},
-	{phase: PhasePrepare, calls: ops(OpPrepareFence, OpDiscardSnapshots)},
+	{phase: PhasePrepare, calls: ops(OpPrepareFence, OpPrepareSnapshots)},
 	{phase: PhaseRehearse, calls: ops(OpRehearseDecision)},
 	{phase: PhaseStage, calls: ops(OpStage)},
 	{phase: PhasePrelock, calls: ops(OpPrelockSource, OpPrelockTarget)},
@@ -45,7 +45,7 @@ func (sc script) find(p Phase) (stage, bool) {
 	return stage{}, false
 }
 
-// after is the stage behind a phase.
+// after is the stage after a phase.
 func (sc script) after(p Phase) (stage, bool) {
 	for i, st := range sc {
 		if st.phase == p && i+1 < len(sc) {
@@ -60,7 +60,7 @@ func bound(o Op, l Limits) time.Duration {
 	switch o {
 	case OpCensus, OpLag, OpSequences, OpFingerprintSource, OpFingerprintTarget, OpLook:
 		return surveyBound
-	case OpPrepareFence, OpDiscardSnapshots:
+	case OpPrepareFence, OpPrepareSnapshots, OpDiscardSnapshots:
 		return prepareBound
 	case OpRehearseDecision:
 		return rehearseBound

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestScripts plays the scenarios of testdata. Run with -rewrite to write the answers anew, and commit the difference
+// TestScripts plays the scenarios of testdata. Run with -rewrite to write the answers again, and commit the difference
 // only when you can say why it is right. The commands:
 //
 //	new [world=following|on_target] [attempts=N] [way_back]   begin, and recover from what the journal says

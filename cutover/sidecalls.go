@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"crossfade/internal/failpoint"
+	"crossfade/internal/base/failpoint"
 )
 
 func (c *Coordinator) sourceCall(e Call, s Source) func(context.Context) outcome {
@@ -115,7 +115,7 @@ func (c *Coordinator) streamCall(e Call, p Ports) func(context.Context) outcome 
 			}
 			return outcome{
 				event: LagRead{Gen: e.Gen, Bytes: r.Bytes, Delay: r.Delay, Detail: fmt.Sprintf("%d bytes, %v behind", r.Bytes, r.Delay)},
-				keep:  func(a *account) { a.lag = r },
+				keep:  func(a *account) { a.lag = &r },
 			}
 		case OpWaitMarker:
 			err := p.Replication.WaitMarker(ctx, marker)
@@ -125,6 +125,8 @@ func (c *Coordinator) streamCall(e Call, p Ports) func(context.Context) outcome 
 			return plain(ctx, e.Op, e.Gen, "applied", err)
 		case OpContinue:
 			return plain(ctx, e.Op, e.Gen, "", p.Replication.Continue(ctx, e.Epoch))
+		case OpPrepareSnapshots:
+			return plain(ctx, e.Op, e.Gen, "", p.Verification.Prepare(ctx))
 		case OpOpenSnapshots:
 			return plain(ctx, e.Op, e.Gen, "", p.Verification.Open(ctx, e.Epoch))
 		case OpStartVerification:

@@ -37,7 +37,7 @@ func (u Unmovable) in(m Mode) Unmovable {
 	return u
 }
 
-// StagePolicy is what an attempt asks of its staging and of the pause behind it.
+// StagePolicy is what an attempt asks of its staging and of the pause after it.
 type StagePolicy struct {
 	Unmovable Unmovable
 	Wait      time.Duration // of UnmovableWait: the longest wait in Stage

@@ -189,7 +189,7 @@ func (k *walker) late(n node) {
 	}
 }
 
-// walk visits everything behind a beginning. It stops at the first broken promise.
+// walk visits everything after a beginning. It stops at the first broken promise.
 func walk(step stepper, w world, limits Limits, wayBack bool, mode Mode, d Direction) (map[node]trail, error) {
 	k := &walker{step: step, seen: map[node]trail{}}
 	start := node{Begin(limits, wayBack), w}

@@ -3,15 +3,17 @@ package e2e_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pgcluster"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // say runs a command of the program against the sides and returns its exit code
@@ -64,7 +66,6 @@ func TestRunIsRefusedWithOtherSidesThanItBeganWith(t *testing.T) {
 		words          []string
 	}{
 		"wrong password of the source": {uri(s.source.WithUser(s.source.User(), "wr0ng")), dst, []string{"source: ", "password"}},
-		"wrong password of the target": {src, uri(s.target.WithUser(s.target.User(), "wr0ng")), []string{"target: ", "password"}},
 		"exchanged":                    {dst, src, []string{"exchanged", "--source", "--target"}},
 		"another target":               {src, uri(other.target), []string{"holds a run", "clean"}},
 		"another source":               {uri(other.source), dst, []string{"holds a run", "clean"}},
@@ -94,6 +95,56 @@ func TestRunIsRefusedWithOtherSidesThanItBeganWith(t *testing.T) {
 	p.finish()
 	require.Equal(t, 0, p.stop())
 	s.requireNothingLeft(t)
+}
+
+// A password that the target refuses takes no service away: the source is served, and the run goes on when it is right again.
+// A first start has no run to go on with.
+func TestATargetThatRefusesThePasswordAtARestartIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	loadShop(t, s)
+	out, code := s.say(t, []string{s.env()[0], "CROSSFADE_TARGET=" + uri(s.target.WithUser(s.target.User(), "wr0ng"))}, "run")
+	require.Equal(t, 1, code, out)
+	oneLine(t, out, "target: ", "password")
+	s.requireNothingLeft(t)
+	p := newProcess(t, s)
+	p.start()
+	p.awaitFollowing()
+	p.kill()
+	admin := adminOf(t, s.targetCluster, s.target.Database())
+	password := func(is string) {
+		pgtest.Exec(t, admin, "ALTER ROLE "+pg.QuoteIdent(s.target.User())+" PASSWORD "+pg.QuoteLiteral(is))
+	}
+	password("another")
+	p.start()
+	st := p.await("the target is missed", func(st control.Status) bool {
+		return st.Active == "source" && slices.ContainsFunc(st.Blockers, func(b control.Blocker) bool { return b.Code == "target_away" })
+	})
+	require.Len(t, st.Blockers, 1, "told once: %+v", st.Blockers)
+	require.Contains(t, st.Blockers[0].Detail, "password authentication failed")
+	require.Contains(t, st.Blockers[0].Remedy, `\password "`+s.target.User()+`"`)
+	w := startShop(t, p, 2)
+	awaitEach(t, w, 3)
+	password(s.target.Password()) // as \password does
+	p.awaitFollowing()
+	p.cutover()
+	awaitEach(t, w, 3)
+	p.finishAfterWrites()
+	load := stopClients(w)
+	requireLedger(t, s, load, small, 1)
+	require.Equal(t, 0, p.stop())
+	s.requireNothingLeft(t)
+}
+
+// A start to which neither side answers ends with the status that a supervisor starts it again for.
+func TestAStartWithBothSidesAwaySaysThatItMayBeRepeated(t *testing.T) {
+	t.Parallel()
+	s := ownSides(t)
+	s.stop(t, "source", pgcluster.Fast)
+	s.stop(t, "target", pgcluster.Fast)
+	out, code := s.say(t, nil, "run")
+	require.Equal(t, 3, code, out)
+	oneLine(t, out, "neither side lets us in", "source: ", "target: ", "a supervisor may")
 }
 
 func TestRunIsRefusedWhenTheTargetLostItsJournal(t *testing.T) {
@@ -177,11 +228,11 @@ func TestRunServesTheTargetWithoutTheSource(t *testing.T) {
 	require.Equal(t, "target", st.Active)
 	awaitEach(t, w, 5)
 	_, err := p.client.Finish(t.Context(), control.FinishOptions{})
-	require.Error(t, err, "the source's fence and slot cannot be dropped")
+	require.ErrorContains(t, err, "make it reachable and run this again; meanwhile the active side is served", "the source's fence and slot cannot be dropped")
 	require.NotContains(t, err.Error(), "\n")
 	awaitEach(t, w, 3)
 	s.begin(t, "source")
-	p.finish()
+	p.finishAfterWrites()
 	awaitEach(t, w, 3)
 	again := p.finish()
 	require.Empty(t, again.Dropped, "what is gone is not dropped twice")
@@ -265,7 +316,7 @@ func TestStopped(t *testing.T) {
 				p.cutover()
 			}
 			awaitEach(t, w, 3)
-			p.finish()
+			p.finishAfterWrites()
 			load := stopClients(w)
 			requireLedger(t, s, load, small, 1)
 			require.Zero(t, countStale(load))

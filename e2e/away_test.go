@@ -9,9 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pgcluster"
-	"crossfade/internal/workload"
+	"crossfade/internal/app/control"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/workload"
 )
 
 // restarts are the ways in which a database goes away for a moment.
@@ -90,7 +90,7 @@ func TestADatabaseRestarts(t *testing.T) {
 			p.cutoverPatiently()
 			s.restart(t, r.side, r.mode)
 			awaitEach(t, w, 10)
-			p.finish()
+			p.finishAfterWrites()
 			awaitEach(t, w, 2)
 			load := stopClients(w)
 			requirePlain(t, load)
@@ -160,7 +160,7 @@ func TestADatabaseRestartsWithinThePause(t *testing.T) {
 					p.cutoverPatiently()
 				}
 				awaitEach(t, w, 5)
-				p.finish()
+				p.finishAfterWrites()
 				load := stopClients(w)
 				requirePlain(t, load)
 				requireLedger(t, s, load, small, 1)
@@ -194,7 +194,7 @@ func TestTheSourceGoesDownWhileTheTargetDecides(t *testing.T) {
 	require.Equal(t, control.OutcomeSwitched, a.report.Outcome, a.report.Reason)
 	require.Zero(t, a.report.ClientErrors, "%v", a.report.Ended)
 	s.begin(t, "source")
-	p.finish()
+	p.finishAfterWrites()
 	load := stopClients(w)
 	require.Empty(t, load.ErrorTexts)
 	requireLedger(t, s, load, small, 1)

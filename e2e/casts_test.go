@@ -6,8 +6,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // oldCasts are the implicit casts to text that PostgreSQL took away in 8.3, which

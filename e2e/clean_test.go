@@ -2,14 +2,15 @@ package e2e_test
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // TestClean abandons a run at several points. Clean leaves nothing, and a new run
@@ -33,6 +34,25 @@ func TestClean(t *testing.T) {
 				out, code := s.say(t, nil, "clean")
 				require.Equal(t, 1, code, "a daemon leads: %s", out)
 				oneLine(t, out, "another Crossfade process")
+				said, code := s.say(t, nil, "check")
+				require.Equal(t, 1, code, said)
+				require.Contains(t, said, "crossfade status shows it")
+				p.kill()
+				said, _ = s.say(t, nil, "check")
+				require.Equal(t, 1, strings.Count(said, "left_over_run"), "it is told once, of both sides: %s", said)
+				require.Contains(t, said, "source and target hold run")
+				require.Contains(t, said, "crossfade run --source DSN --target DSN goes on with it")
+				for _, consequence := range []string{"target_not_empty", "login_", "DROP"} {
+					require.NotContains(t, said, consequence, "of what the run has made")
+				}
+				command := regexp.MustCompile(`crossfade (clean) --source DSN --target DSN`).FindStringSubmatch(said)
+				require.NotNil(t, command, said)
+				out, code = s.say(t, nil, command[1])
+				require.Equal(t, 0, code, out)
+				said, _ = s.say(t, nil, "check")
+				require.NotContains(t, said, "left_over_run", "the remedy helps")
+				p.start()
+				p.awaitFollowing()
 				p.kill()
 			case strings.HasPrefix(point, "cutover."):
 				p.start(point)
@@ -47,6 +67,12 @@ func TestClean(t *testing.T) {
 			require.Equal(t, 0, code, out)
 			for _, object := range []string{"source: replication slot crossfade_", "source: publication crossfade", "source: schema crossfade", "target: schema crossfade", "TABLE shop.orders"} {
 				require.Contains(t, out, object)
+			}
+			first, _, _ := strings.Cut(out, "\nremoved ")
+			require.Contains(t, first, "to be removed from the source: what run ", "it is said before it is done")
+			require.Contains(t, first, "to be removed from the target: all that run ")
+			if point == "following" {
+				require.Regexp(t, `in \d+ tables \([0-9]+ .B\): .*shop\.orders`, first)
 			}
 			s.requireNothingLeft(t)
 			requireSameSchema(t, before, s.dump(t, s.source), "the source before and after")

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // copyKilled runs copy with a failpoint until it is killed.
@@ -108,7 +108,7 @@ func TestCopyIsOfOneMomentUnlessAskedOtherwise(t *testing.T) {
 				require.Contains(t, out, "not of one moment")
 			} else {
 				require.Equal(t, "5000 4500", later)
-				require.Contains(t, out, "copied anew, so that all are of one moment")
+				require.Contains(t, out, "copied again, so that all are of one moment")
 			}
 			s.requireNothingLeft(t)
 		})

@@ -6,9 +6,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/neonlike/neontest"
-	"crossfade/internal/pgcluster"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/neonlike/neontest"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/schema/schematest"
 )
 
@@ -142,11 +142,12 @@ func TestCopyCleansWhatIsInItsWay(t *testing.T) {
 	require.Equal(t, 1, code, out)
 	require.Contains(t, out, `"kind":"TABLE","object":"one.parent"`)
 	require.NotContains(t, out, "mine")
-	oneLine(t, lastLine(out), "nothing was dropped", "--yes")
+	oneLine(t, lastLine(out), "--clean would drop", "nothing was dropped")
+	_, yes, _ := strings.Cut(lastLine(out), "look at the list, then give ")
 	require.Equal(t, "0", pgtest.Value(t, target, `SELECT count(*) FROM one.parent`), "it is still the old one")
 	s.requireNothingLeft(t)
 	for range 2 { // the second time everything is there
-		out, code = s.say(t, nil, "copy", "--clean", "--yes")
+		out, code = s.say(t, nil, "copy", "--clean", yes)
 		require.Equal(t, 0, code, out)
 		require.Contains(t, out, `"kind":"TABLE","object":"one.parent"`)
 		require.Equal(t, "30 1", pgtest.Value(t, target, `SELECT (SELECT count(v) FROM one.parent) || ' ' || (SELECT count(*) FROM mine.kept)`))

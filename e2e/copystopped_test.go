@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // slowCopy starts a copy that goes on only once its rate is changed, and waits until it

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,9 +21,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster"
+	"crossfade/internal/app/control"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster"
 )
 
 // patience bounds each wait of these tests: servers, clients and the program
@@ -281,23 +282,55 @@ func (p *process) cutover() control.CutoverReport {
 	return r
 }
 
-// finish ends the migration, waiting until the target is whole.
+// finish ends the migration, waiting until the target is whole and every table is proved to be equal.
 func (p *process) finish() control.FinishReport {
+	p.t.Helper()
+	return p.finishUnless(func(b control.Blocker) (accept []string) { return nil })
+}
+
+// finishAfterWrites does so where the snapshots of the pause may have been lost and applications wrote
+// before a start took new ones: it accepts, as the remedy says, the tables that cannot be proved for
+// that reason, and none that differs or is not provable for another one.
+func (p *process) finishAfterWrites() control.FinishReport {
+	p.t.Helper()
+	return p.finishUnless(func(b control.Blocker) (accept []string) {
+		const written = ": applications wrote to the target before the table was compared: "
+		for _, m := range acceptOption.FindAllStringSubmatch(b.Remedy, -1) {
+			require.Contains(p.t, b.Detail, "table "+m[1]+written)
+			accept = append(accept, m[1])
+		}
+		return accept
+	})
+}
+
+var acceptOption = regexp.MustCompile(`--accept=(\S+)`)
+
+// finishUnless asks until it is granted, with the tables accepted that acceptable names of a
+// blocker for which waiting does not help.
+func (p *process) finishUnless(acceptable func(control.Blocker) []string) control.FinishReport {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	opt := control.FinishOptions{OpenSource: true}
 	var last error
-	force := false // where applications wrote before a start could take up the comparison
 	for {
-		r, err := p.client.Finish(ctx, control.FinishOptions{Force: force, OpenSource: true})
+		r, err := p.client.Finish(ctx, opt)
 		if err == nil {
 			return r
 		}
 		var ce *control.Error
 		require.True(p.t, errors.As(err, &ce) && ce.Code == control.CodeRefused && ctx.Err() == nil, "%v; before that %v", err, last)
-		last, force = err, strings.Contains(ce.Message, "not proved to be equal")
+		last = err
+		for _, b := range ce.Blockers {
+			if b.Code != "tables_differ" && b.Code != "tables_not_proved" {
+				continue
+			}
+			more := acceptable(b)
+			require.NotEmpty(p.t, more, "%v", err)
+			opt.Accept = append(opt.Accept, more...)
+		}
 		<-tick.C
 	}
 }

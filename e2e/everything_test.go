@@ -10,10 +10,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/neonlike/neontest"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/neonlike/neontest"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/schema/schematest"
 )
 

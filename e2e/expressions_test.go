@@ -2,13 +2,17 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
+
+// manyChunks has the larger table of expressive copied in several reads, each of which the server plans.
+const manyChunks = 64 << 10
 
 // expressive fills the source with expressions over rows that call functions: those read
 // other tables, or have names that are found by way of the database's search_path.
@@ -32,8 +36,26 @@ func (s *sides) expressive(t *testing.T) {
 		CREATE TABLE parts1 PARTITION OF parts FOR VALUES FROM (1) TO (100); CREATE TABLE heir (more int, PRIMARY KEY (id)) INHERITS (checked);
 		CREATE MATERIALIZED VIEW seen AS SELECT id, twice(id) AS d, factor(kind) AS f FROM indexed;
 		INSERT INTO checked SELECT n, 'a' FROM generate_series(1, 50) n; INSERT INTO heir VALUES (51, 'b', now(), 1); INSERT INTO domained SELECT n, 'b', 'much too long', n FROM generate_series(1, 50) n;
-		INSERT INTO made SELECT generate_series(1, 50); INSERT INTO indexed SELECT n, 'b' FROM generate_series(1, 50) n; INSERT INTO parts SELECT n, 'a' FROM generate_series(1, 50) n;
+		INSERT INTO made SELECT generate_series(1, 50); INSERT INTO indexed SELECT n, 'b' FROM generate_series(1, 20000) n; INSERT INTO parts SELECT n, 'a' FROM generate_series(1, 50) n;
 		REFRESH MATERIALIZED VIEW seen; ALTER DOMAIN short ADD CONSTRAINT s_short CHECK (length(VALUE) < 5) NOT VALID`)
+}
+
+// function is one that does not find its names on the target.
+type function struct{ Code, Object, SQL, On string }
+
+// pathless are those that check names.
+func (s *sides) pathless(t *testing.T, args ...string) (all []function) {
+	t.Helper()
+	out, _ := s.say(t, nil, append([]string{"check", "--json"}, args...)...)
+	var found struct{ Blockers, Warnings []function }
+	require.NoError(t, json.Unmarshal([]byte(out), &found), out)
+	for _, f := range append(found.Blockers, found.Warnings...) {
+		if f.Code == "function_search_path" {
+			require.Equal(t, "source", f.On)
+			all = append(all, f)
+		}
+	}
+	return all
 }
 
 // requireExpressions compares what the sides have.
@@ -53,6 +75,7 @@ func (s *sides) requireExpressions(t *testing.T) {
 	for _, sql := range []string{`SELECT count(*) FROM app.indexed WHERE app.factor(kind) = 3`, `SELECT count(*) FROM app.indexed WHERE app.twice(id) = 4 AND app.twice(id) > 2`} {
 		require.Equal(t, pgtest.Value(t, source, sql), pgtest.Value(t, target, sql), "by the index: %s", sql)
 	}
+	require.NotEqual(t, "0", pgtest.Value(t, target, `SELECT count(*) FROM pg_stats WHERE schemaname = 'app' AND tablename = 'i_factor'`), "the expression was analysed")
 }
 
 // A constraint is asked of the rows when all are there, and every expression finds what it
@@ -65,19 +88,20 @@ func TestExpressionsThatCallFunctionsAreCopied(t *testing.T) {
 	require.Equal(t, 0, code, out)
 	s.requireExpressions(t)
 	s.requireNothingLeft(t)
+	require.Equal(t, "i_factor,i_twice,indexed", pgtest.Value(t, pgtest.Conn(t, s.target), `SELECT string_agg(DISTINCT tablename, ',' ORDER BY tablename) FROM pg_stats WHERE tablename IN ('indexed', 'i_factor', 'i_twice')`), "the planner has statistics")
 }
 
 func TestExpressionsThatCallFunctionsAreFollowedAndCutOver(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)
 	s.expressive(t)
-	p := newProcess(t, s)
+	p := newProcess(t, s, "--chunk-bytes="+strconv.Itoa(manyChunks))
 	p.start()
 	p.awaitFollowing()
 	app := application(t, p, longestWait)
 	// In another order than the target applies it: by table.
 	pgtest.Exec(t, app, `BEGIN; INSERT INTO zz_kinds VALUES ('c', 5); INSERT INTO checked VALUES (100, 'c'); INSERT INTO domained VALUES (100, 'c', 'ok', 1); COMMIT;
-		UPDATE domained SET n = n + 1 WHERE id = 1; INSERT INTO made VALUES (100); UPDATE made SET id = 101 WHERE id = 1; INSERT INTO indexed VALUES (100, 'c'); INSERT INTO parts VALUES (99, 'c'); REFRESH MATERIALIZED VIEW seen`)
+		UPDATE domained SET n = n + 1 WHERE id = 1; INSERT INTO made VALUES (100); UPDATE made SET id = 101 WHERE id = 1; INSERT INTO indexed VALUES (30000, 'c'); INSERT INTO parts VALUES (99, 'c'); REFRESH MATERIALIZED VIEW seen`)
 	p.await("it is ready", func(st control.Status) bool { return st.Ready })
 	p.cutover()
 	p.awaitWhole()

@@ -5,8 +5,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // loadExtras gives the source what is no table of its own: large objects, and rows
@@ -103,6 +103,12 @@ func TestWhatNoStreamCarriesIsNotLostSilently(t *testing.T) {
 	pgtest.Exec(t, app, `SELECT lo_unlink(900001)`)
 	require.NoError(t, app.Close(t.Context())) // a session of ours has settings that cannot be seen
 	p.await("nothing would be lost", func(st control.Status) bool { return st.Ready })
+
+	pgtest.Exec(t, pgtest.Conn(t, s.source), `SELECT lo_from_bytea(900002, 'kept')`)
+	b = p.awaitBlocker("large_objects_changed")
+	require.Equal(t, 0, p.stop())
+	p.startsOver(b.Remedy)
+	require.Equal(t, "kept", pgtest.Value(t, pgtest.Conn(t, s.target), `SELECT convert_from(lo_get(900002), 'UTF8')`))
 	require.Equal(t, "switched", string(p.cutover().Outcome))
 	requireExtras(t, s)
 	require.Equal(t, 0, p.stop())

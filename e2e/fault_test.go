@@ -11,12 +11,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/neonlike"
-	"crossfade/internal/neonlike/neontest"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster"
-	"crossfade/internal/pgcluster/pgtest"
-	"crossfade/internal/workload"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/neonlike"
+	"crossfade/internal/lab/neonlike/neontest"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/internal/lab/workload"
 )
 
 // small is an application whose copy takes a second.

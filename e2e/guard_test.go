@@ -2,14 +2,16 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/neonlike/neontest"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/neonlike/neontest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // TestTheSourcesDiskComesFirst lets the target stand still until the WAL that the
@@ -38,12 +40,16 @@ func TestTheSourcesDiskComesFirst(t *testing.T) {
 	require.Contains(t, st.Blockers[0].Detail, "its replication slot dropped")
 	require.Contains(t, st.Blockers[0].Detail, "the source is unharmed")
 	require.Contains(t, st.Blockers[0].Remedy, "crossfade clean")
+	require.NotContains(t, st.Blockers[0].Detail, "start over", "the remedy is told once")
 	eventually(t, "the slot is gone", func() bool {
 		return pgtest.Value(t, app, "SELECT count(*) FROM pg_replication_slots WHERE database = current_database()") == "0"
 	})
 	pgtest.Exec(t, app, "UPDATE public.hot SET n = n + 1") // the application is served on
 	_, err := p.client.Cutover(t.Context(), control.CutoverOptions{})
 	require.ErrorContains(t, err, "refused")
+	require.Equal(t, 1, strings.Count(err.Error(), "start over"), "%v", err)
+	st = p.await("the guard has looked again", func(st control.Status) bool { return st.Replication.RetainedWALBytes == 0 })
+	require.Empty(t, st.Warnings, "that the slot is gone follows from it")
 	pgtest.Exec(t, stuck, "ROLLBACK")
 	require.Equal(t, 3, p.stop(), "it could not complete")
 
@@ -51,10 +57,26 @@ func TestTheSourcesDiskComesFirst(t *testing.T) {
 	p.start()
 	st = p.await("it knows", func(st control.Status) bool { return len(st.Blockers) > 0 && st.Blockers[0].Code == "slot_lost" })
 	require.Contains(t, st.Blockers[0].Detail, "is not on the source any more")
+	require.Len(t, st.Blockers, 1, "it is told once: %v", st.Blockers)
+	require.Empty(t, st.Warnings)
 	require.Equal(t, 3, p.stop())
-	out, code := s.say(t, nil, "clean")
-	require.Equal(t, 0, code, out)
-	s.requireNothingLeft(t)
+	p.startsOver(st.Blockers[0].Remedy)
+	require.Equal(t, 0, p.stop())
+}
+
+// startsOver types the commands of a remedy that has a stopped run start over, until it follows.
+func (p *process) startsOver(remedy string) {
+	p.t.Helper()
+	commands := regexp.MustCompile(`start over: stop crossfade run, crossfade (clean), crossfade run( --[a-z-]+)?$`).FindStringSubmatch(remedy)
+	require.NotNil(p.t, commands, remedy)
+	out, code := p.s.say(p.t, nil, commands[1])
+	require.Equal(p.t, 0, code, out)
+	p.s.requireNothingLeft(p.t)
+	if p.extra = nil; commands[2] != "" {
+		p.extra = []string{strings.TrimSpace(commands[2])}
+	}
+	p.start()
+	p.awaitFollowing()
 }
 
 // TestTheCopysRateIsChangedWhileItRuns begins with a rate at which the copy would
@@ -99,8 +121,15 @@ func TestTheRateOfACopyIsChangedWhileItRuns(t *testing.T) {
 	require.Equal(t, "copying", st.Phase)
 	require.EqualValues(t, 1024, st.Copy.MaxRateBytes)
 	require.Less(t, st.Copy.TablesDone, st.Copy.TablesTotal)
-	out, code := program(t, nil, "limits", "--control="+p.socket, "--wal-budget=1G")
+	out, code := program(t, nil, "limits", "--control="+p.socket, "--wal-budget=1G", "--max-rate=none")
 	require.Equal(t, 1, code, out)
+	require.Contains(t, out, "a one-shot copy has no slot that could retain WAL")
+	require.Contains(t, out, "leave --wal-budget out")
+	for command, refused := range map[string]string{"cutover": "this is a one-shot copy, which nothing follows", "finish": "this is a one-shot copy"} {
+		said, code := program(t, nil, command, "--control="+p.socket)
+		require.Equal(t, 1, code, said)
+		require.Equal(t, 1, strings.Count(said, refused), said)
+	}
 	out, code = program(t, nil, "limits", "--control="+p.socket, "--max-rate=none")
 	require.Equal(t, 0, code, out)
 	require.Contains(t, out, "max-rate none")
@@ -123,7 +152,9 @@ func TestWhoHoldsTheSlotUpIsShown(t *testing.T) {
 	st := p.await("it is named", func(st control.Status) bool { return len(st.Warnings) > 0 })
 	require.Equal(t, "slot_waits", st.Warnings[0].Code)
 	require.Contains(t, st.Warnings[0].Detail, `application "crossfade nightly report"`)
-	pgtest.Exec(t, open, "COMMIT")
+	require.Len(t, st.Warnings, 1, "told once")
+	_, sql, _ := strings.Cut(st.Warnings[0].Remedy, "on the source: ")
+	pgtest.Exec(t, pgtest.Conn(t, s.source), sql)
 	st = p.awaitFollowing()
 	require.Empty(t, st.Warnings)
 	require.Equal(t, 0, p.stop())

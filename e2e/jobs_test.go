@@ -7,9 +7,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pgcluster"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // cronSides are sides whose databases have pg_cron, with roles that are superusers.

@@ -6,9 +6,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/history"
-	"crossfade/internal/workload"
+	"crossfade/internal/app/control"
+	"crossfade/internal/lab/history"
+	"crossfade/internal/lab/workload"
 )
 
 // Each point kills the program once, where its name says. "run" is started again
@@ -77,7 +77,7 @@ func killed(t *testing.T, point string, within bool) {
 		p.cutover()
 	}
 	awaitEach(t, w, 10)
-	p.finish()
+	p.finishAfterWrites()
 	awaitEach(t, w, 2)
 	load := stopClients(w)
 	requireLedger(t, s, load, library.scenario, 1)

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"crossfade/internal/neonlike/neontest"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/neonlike/neontest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // binary is the program under test.

@@ -12,16 +12,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/neonlike"
-	"crossfade/internal/neonlike/neontest"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster"
-	"crossfade/internal/pgcluster/pgtest"
-	"crossfade/schema"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/neonlike"
+	"crossfade/internal/lab/neonlike/neontest"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/schema/archive"
 )
 
 // These variables are set by make matrix: the directory with servers of several
-// majors, as internal/fetchpg leaves it, and the page that gets the table.
+// majors, as internal/lab/fetchpg leaves it, and the page that gets the table.
 const (
 	matrixVariable     = "CROSSFADE_MATRIX"
 	matrixPageVariable = "CROSSFADE_MATRIX_PAGE"
@@ -80,7 +80,7 @@ func dumps(t *testing.T, dir string) map[int]string {
 		require.NoError(t, err)
 		found[major] = bin
 	}
-	if major, err := schema.DumpMajor(context.Background(), 0); err == nil {
+	if major, err := archive.DumpMajor(context.Background(), 0); err == nil {
 		found[major] = ""
 	}
 	return found

@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 func warned(s control.Status, code, about string) bool {
@@ -54,6 +54,8 @@ func TestMaterialisedViewsAreTheSourcesAndNoReaderWaitsForARefresh(t *testing.T)
 	_, err := awaitRow(target, `SELECT 1 WHERE (SELECT n FROM public.plain) = 53 AND (SELECT count(*) FROM public.gentle) = 53
 		AND NOT (SELECT relispopulated FROM pg_class WHERE oid = 'public.emptied'::regclass)`)
 	require.NoError(t, err)
+	_, err = awaitRow(target, `SELECT 1 FROM pg_class WHERE oid = 'public.later'::regclass AND relispopulated`)
+	require.NoError(t, err) // to read it before that is an error
 	_, err = awaitRow(target, `SELECT n FROM public.later WHERE n = 53`)
 	require.NoError(t, err)
 	// What is stale on the source and what it says to do.

@@ -2,14 +2,16 @@ package e2e_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // TestTheProofOutlivesTheProgramAndTheSourceStaysClosed kills the program between the decision and the
@@ -93,6 +95,7 @@ func TestASourceThatWasKeptClosedIsOpenedByClean(t *testing.T) {
 	out, code := s.say(t, nil, "clean") // what a start needs goes, and the source stays closed
 	require.Equal(t, 0, code, out)
 	require.Contains(t, out, "removed target: schema crossfade")
+	require.Contains(t, out, "kept source: its fence")
 	_, err = source.Exec(t.Context(), "INSERT INTO public.kept VALUES (1)")
 	require.Equal(t, pg.CodeReadOnlyTransaction, pg.Code(err))
 	out, code = s.say(t, nil, "clean")
@@ -100,6 +103,16 @@ func TestASourceThatWasKeptClosedIsOpenedByClean(t *testing.T) {
 	oneLine(t, out, "--force")
 	out, code = s.say(t, nil, "clean", "--force")
 	require.Equal(t, 0, code, out)
+	out, code = s.say(t, nil, "clean")
+	require.Equal(t, 0, code, out)
+	oneLine(t, out, "nothing to remove")
+	users := filepath.Join(t.TempDir(), "users")
+	require.NoError(t, os.WriteFile(users, []byte("one-value\n"), 0o600))
+	for flag, wrong := range map[string]string{"--users": users, "--map-role": "app="} {
+		out, code = s.say(t, nil, "check", flag+"="+wrong)
+		require.Equal(t, 2, code, out)
+		oneLine(t, out, wrong)
+	}
 	pgtest.Exec(t, source, "INSERT INTO public.kept VALUES (1)")
 	s.requireNothingLeft(t)
 }

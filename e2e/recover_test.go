@@ -7,10 +7,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // away is the connection string of a database whose server is down.
@@ -82,6 +82,7 @@ func TestRecover(t *testing.T) {
 			case "deciding":
 				require.Equal(t, 3, code, out)
 				sentence(t, out, "cannot be said")
+				require.Equal(t, 1, strings.Count(out, "make it reachable and run this again"), out)
 			case "decided":
 				require.Equal(t, 0, code, out)
 				sentence(t, out, "The target is active")
@@ -114,7 +115,7 @@ func TestRecover(t *testing.T) {
 				p.cutoverPatiently()
 			}
 			awaitEach(t, w, 3)
-			p.finish()
+			p.finishAfterWrites()
 			load := stopClients(w)
 			requireLedger(t, s, load, small, 1)
 			require.Zero(t, countStale(load))

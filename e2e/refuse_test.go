@@ -14,9 +14,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/neonlike/neontest"
-	"crossfade/internal/pgcluster"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/neonlike/neontest"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // refusal is one way to begin wrongly.
@@ -101,7 +101,11 @@ func TestAPortInUseIsRefused(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()
-	refusal{code: 1, command: []string{"run", "--listen=" + l.Addr().String()}, says: []string{l.Addr().String(), "address already in use", "--listen"}}.try(t, s)
+	refusal{code: 1, command: []string{"run", "--listen=" + l.Addr().String()}, says: []string{l.Addr().String(), "listen for clients at ", "address already in use", "choose another address with --listen"}}.try(t, s)
+	p := newProcess(t, s)
+	p.start()
+	p.awaitServing()
+	require.Equal(t, 0, p.stop())
 }
 
 func TestASourceThatDoesNotDecodeIsRefusedForRunOnly(t *testing.T) {
@@ -210,14 +214,33 @@ func TestRunRefusesAsCheckPrints(t *testing.T) {
 	}
 	require.NotEmpty(t, fields(said))
 	require.ElementsMatch(t, fields(checked), fields(said))
-	require.Equal(t, 1, strings.Count(checked, "do: GRANT"), "with one remedy for all three: %s", checked)
+	require.Equal(t, 1, strings.Count(checked, "do: on the source: GRANT"), "with one remedy for all three: %s", checked)
 
-	sql, code := s.say(t, nil, "check", "--sql", "--on=source")
-	require.Equal(t, 1, code, sql)
-	require.NotContains(t, sql, "do:")
-	pgtest.Exec(t, admin, sql)
+	sql := s.statements(t, "--on=source")
+	require.Equal(t, []string{`GRANT "other_` + s.source.User() + `" TO "` + s.source.User() + `";`, "ALTER TABLE "}, []string{sql[0], sql[1][:12]}, "nothing but statements, each once: %q", sql)
+	require.Len(t, sql, 2)
+	require.Equal(t, sql, s.statements(t), "where one side alone has some")
+	psql := exec.Command("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", uri(s.sourceCluster.AdminDSN(s.source.Database())))
+	psql.Stdin = strings.NewReader(strings.Join(sql, "\n"))
+	piped, err := psql.CombinedOutput()
+	require.NoError(t, err, string(piped))
+	require.Empty(t, string(piped))
 	out, code = s.say(t, nil, "check")
 	require.Equal(t, 0, code, out)
+}
+
+// statements are the lines of check --sql on its standard output.
+func (s *sides) statements(t *testing.T, args ...string) []string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, append([]string{"check", "--sql"}, args...)...)
+	cmd.Env = append(os.Environ(), s.env()...)
+	out, err := cmd.Output()
+	var ee *exec.ExitError
+	require.ErrorAs(t, err, &ee)
+	require.Equal(t, 1, ee.ExitCode(), string(ee.Stderr))
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
 
 // env hands the connection strings to the program, where no list of processes

@@ -6,8 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // orphaned are tables with rows that their foreign keys forbid, as sessions with
@@ -169,6 +169,8 @@ func TestRowsThatForeignKeysForbidAreNamedWhileFollowing(t *testing.T) {
 	st := p.await("it names the rows", func(st control.Status) bool {
 		return warned(st, "foreign_key_orphans", "(parent) = (4711)") && warned(st, "foreign_key_orphans", "(parent) = (4712)")
 	})
+	require.Len(t, st.Warnings, 2, "each key is told once: %v", st.Warnings)
+	require.Empty(t, st.Blockers)
 	source := pgtest.Conn(t, s.source)
 	for _, w := range st.Warnings {
 		remove, accept, keeps := strings.Cut(strings.TrimPrefix(w.Remedy, "on the source: "), "; or keep the rows, and have the key hold for new ones only: ")

@@ -12,9 +12,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // cast are roles of a source, each of its own kind, and what they work with.

@@ -7,10 +7,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
-	"crossfade/internal/control"
-	"crossfade/internal/netfault"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/netfault"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // behind puts a relay in front of a database and changes the connection string to
@@ -84,7 +84,7 @@ func TestACommitWithoutAnAnswer(t *testing.T) {
 				p.cutover()
 			}
 			awaitEach(t, w, 5)
-			p.finish()
+			p.finishAfterWrites()
 			load := stopClients(w)
 			requirePlain(t, load)
 			requireLedger(t, s, load, small, 1)
@@ -135,7 +135,7 @@ func TestASideFallsSilent(t *testing.T) {
 				p.cutoverPatiently()
 			}
 			awaitEach(t, w, 3)
-			p.finish()
+			p.finishAfterWrites()
 			load := stopClients(w)
 			requirePlain(t, load)
 			requireLedger(t, s, load, small, 1)

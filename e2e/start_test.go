@@ -17,11 +17,11 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/netfault"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/netfault"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // startStates are where a run is when the program is killed and started again.
@@ -260,9 +260,13 @@ func TestStartedAgainWithASideAway(t *testing.T) {
 						require.Equal(t, "served", got, "%s: the active side is there", kind.name)
 					}
 					if !wakes && (state != "finished" || side == "target") {
-						p.await("it says what is away", func(st control.Status) bool {
+						st := p.await("it says what is away", func(st control.Status) bool {
 							return slices.ContainsFunc(st.Blockers, func(b control.Blocker) bool { return b.Code == awayCodes[side] })
 						})
+						told := slices.DeleteFunc(st.Blockers, func(b control.Blocker) bool {
+							return onTarget && (b.Code == "target_not_whole" || b.Code == "verify_running")
+						}) // of the finish
+						require.Len(t, told, 1, "%s: it is told once, and no wait for what cannot be asked: %v", kind.name, st.Blockers)
 					}
 					begun := time.Now()
 					back()

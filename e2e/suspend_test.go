@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // command is a run of the program that goes on while the test does something.
@@ -142,7 +142,7 @@ func TestTheTargetIsSuspended(t *testing.T) {
 		p.cutoverPatiently()
 		s.suspend(t)
 		awaitEach(t, w, 10)
-		p.finish()
+		p.finishAfterWrites()
 		awaitEach(t, w, 2)
 		load := stopClients(w)
 		requirePlain(t, load)

@@ -5,8 +5,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // No stream has what unlogged tables are, whether or not they are partitions, which

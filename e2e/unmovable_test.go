@@ -7,9 +7,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/control"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/app/control"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // TestSessionsThatCannotMove goes through the policies for a session with a
@@ -47,6 +47,12 @@ func TestSessionsThatCannotMove(t *testing.T) {
 	require.Regexp(t, `(?m)^\d+ +127\.0\.0\.1:\d+ +`+s.source.User()+` +.* idle +\d+s +hold +temporary objects: .*"scratch"$`, out)
 	require.Len(t, strings.Split(strings.TrimSpace(out), "\n"), 3, "one line a session, under a head")
 
+	for _, args := range [][]string{{}, {"--dry-run"}, {"--unmovable=wait", "--attempts=2", "--drain-timeout=300ms"}} {
+		out, code := p.ctl(append([]string{"cutover"}, args...)...)
+		require.Equal(t, 1, code, out)
+		require.Equal(t, 1, strings.Count(out, `"scratch"`), "%v tells it once:\n%s", args, out)
+		require.Equal(t, 1, strings.Count(out, "cannot be moved"), "%v tells it once:\n%s", args, out)
+	}
 	r := cutover(1)
 	require.Equal(t, control.OutcomeAborted, r.Outcome)
 	require.Contains(t, r.Reason, `"scratch"`)

@@ -69,7 +69,7 @@ func TestAPauseThatComesToNothingTellsWhoWasHeld(t *testing.T) {
 		_, err := g.Pause(context.Background(), 1, 500*time.Millisecond)
 		paused <- err
 	}()
-	eventually(t, "the gate is closed", func() bool { return g.Status().Closed })
+	g.awaitHeld(t)
 	_, err = idle.Exec(within(t), "SELECT 1") // held until the gate is open again
 	require.NoError(t, err)
 	require.Error(t, <-paused)

@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/proxy/wire"
 )
 
@@ -38,17 +38,17 @@ func TestCancelKeysAreChecked(t *testing.T) {
 	wrong := append([]byte(nil), c.key...)
 	wrong[0] ^= 1
 	for _, key := range [][]byte{wrong, append(c.key, 0), {1, 2, 3, 4, 5}} {
-		g.cancel(t.Context(), c.pid, key)
+		g.sessions.Cancel(t.Context(), c.pid, key)
 	}
-	g.cancel(t.Context(), c.pid+1, c.key)
+	g.sessions.Cancel(t.Context(), c.pid+1, c.key)
 	require.Equal(t, "TDCZ", shape(c.until('Z')))
-	require.Len(t, c.key, shortKey)
+	require.Len(t, c.key, 4)
 }
 
 func TestProtocol32GetsALongKey(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	conn := g.dial(t, func(c *pgx.ConnConfig) { c.MaxProtocolVersion = "3.2" })
-	require.Len(t, g.relays()[0].key, longKey)
+	require.Len(t, g.relays()[0].Key, 32)
 	require.Equal(t, Source, g.side(t, conn))
 }

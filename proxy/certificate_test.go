@@ -14,9 +14,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster"
+	"crossfade/internal/lab/pgcluster"
 	"crossfade/proxy/auth"
 	"crossfade/proxy/backend"
+	"crossfade/proxy/poll"
 	"crossfade/proxy/tlsconf"
 	"crossfade/proxy/tlsconf/tlstest"
 	"crossfade/proxy/wire"
@@ -119,7 +120,7 @@ func TestDirectTLS(t *testing.T) {
 			_, err = c.Read(make([]byte, 1))
 		}
 		require.Error(t, err, "ALPN %v", protocols)
-		require.False(t, timedOut(err))
+		require.False(t, poll.TimedOut(err))
 		require.NoError(t, raw.Close())
 	}
 
@@ -132,7 +133,7 @@ func TestDirectTLS(t *testing.T) {
 	require.NoError(t, err)
 	_, err = raw.Read(make([]byte, 1))
 	require.Error(t, err, "closed without a word")
-	require.False(t, timedOut(err))
+	require.False(t, poll.TimedOut(err))
 }
 
 // TestNothingBehindAFailedHandshake: what TLS has refused gets no message in plain text on top.
@@ -151,7 +152,7 @@ func TestNothingBehindAFailedHandshake(t *testing.T) {
 		more, err := raw.Read(said[n:])
 		n += more
 		if err != nil {
-			require.False(t, timedOut(err))
+			require.False(t, poll.TimedOut(err))
 			break
 		}
 	}

@@ -14,15 +14,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"crossfade/proxy/auth"
-	"crossfade/proxy/backend"
+	"crossfade/proxy/session"
+	"crossfade/proxy/side"
 	"crossfade/proxy/tlsconf"
-	"crossfade/proxy/wire"
-)
-
-// Names of the two endpoints.
-const (
-	Source = "source"
-	Target = "target"
 )
 
 // Bounds, where the configuration says nothing else.
@@ -41,71 +35,23 @@ const (
 	// DefaultMaxLoginsPerAddress leaves room for others, and is more than an
 	// application's host opens at once.
 	DefaultMaxLoginsPerAddress = 1024
-
-	// probeTimeout bounds the silence of a server in a capture. One takes
-	// milliseconds; a server that says nothing for so long is cancelled, and given as
-	// long again to say so.
-	probeTimeout = 5 * time.Second
-	// probeLimit bounds a capture as a whole: thousands of statements at the round
-	// trip of another continent, or a connection that is nearly dead.
-	probeLimit = time.Minute
-	// replayTimeout bounds the replay of one session: hundreds of statements at
-	// the round trip of another continent.
-	replayTimeout = 15 * time.Second
-	// stageTimeout bounds how long staging waits for one session's boundary; a
-	// session in a long transaction is staged in the pause.
-	stageTimeout = 2 * time.Second
-	// goodbyeTimeout bounds the last words to a client and the wait for a server's.
-	goodbyeTimeout = 2 * time.Second
-	// lingerTimeout and maxLinger bound, in time and in bytes, what is still taken
-	// from a client that was told good-bye.
-	lingerTimeout = 500 * time.Millisecond
-	maxLinger     = 1 << 20
-	// settleTimeout bounds the wait for held clients to be told on after a switch,
-	// so that the report has their times.
-	settleTimeout = time.Second
 )
 
-// Endpoint is one of the two sides as the proxy needs it. Its functions are
-// called concurrently.
-type Endpoint struct {
-	Name string         // Source or Target
-	Dial backend.Config // address and TLS; the rest is filled in for each session
-	// Credentials returns the name and password with which a client's role logs in
-	// on this side; ok is false for a role that is not known there.
-	Credentials func(user string) (name, password string, ok bool)
-	// Role translates the name of a role of the clients' side to the one that it is on this side, whether or
-	// not it can log in; nil goes by the names of Credentials.
-	Role func(name string) string
-	// ShutOut tells of a client's role that may not connect to the database, where the
-	// side's own servers need not know; nil for none.
-	ShutOut func(user string) bool
-	// Proofs says that this side's servers keep the very secrets that Auth has for users who are not among Credentials: what a
-	// client proves itself by logs it in there, under its own name.
-	Proofs bool
-	// Database translates the name that a client asks for, "" to refuse it; nil
-	// keeps it.
-	Database func(name string) string
-	// Pins returns settings that sessions of this side get at start-up, behind the
-	// client's own; nil for none. user and database are the client's names.
-	Pins func(ctx context.Context, user, database string) ([]wire.Param, error)
-}
-
-func (e *Endpoint) validate() error {
-	switch {
-	case e.Dial.Address == "":
-		return fmt.Errorf("endpoint %s has no address", e.Name)
-	case e.Credentials == nil:
-		return fmt.Errorf("endpoint %s has no credentials", e.Name)
-	}
-	return nil
-}
-
-func (e *Endpoint) database(name string) string {
-	if e.Database == nil {
-		return name
-	}
-	return e.Database(name)
+// Limits bound what a proxy waits for and how much it does at once.
+type Limits struct {
+	LoginTimeout time.Duration // DefaultLoginTimeout when 0
+	HoldLimit    time.Duration // DefaultHoldLimit when 0; longer, and a held client gets 57P03
+	// ReviveTimeout bounds how long a client waits for a new server in the place of one
+	// that went away while idle behind the switch; DefaultReviveTimeout when 0.
+	ReviveTimeout time.Duration
+	// ShutdownTimeout bounds how long open transactions may take to end when Run's context
+	// does; DefaultShutdownTimeout when 0.
+	ShutdownTimeout time.Duration
+	MaxDials        int // DefaultMaxDials when 0
+	MaxCaptures     int // DefaultMaxCaptures when 0
+	MaxLogins       int // DefaultMaxLogins when 0
+	// MaxLoginsPerAddress is DefaultMaxLoginsPerAddress when 0, or MaxLogins where that is less.
+	MaxLoginsPerAddress int
 }
 
 // Config says what a proxy serves.
@@ -114,8 +60,8 @@ type Config struct {
 	Listener net.Listener // closed by Run
 	TLS      *tlsconf.Server
 	Auth     auth.Store
-	Source   Endpoint
-	Target   Endpoint
+	Source   side.Endpoint
+	Target   side.Endpoint
 
 	Active string // endpoint that is active at the start; Source when empty
 	Epoch  int64  // epoch that made it active
@@ -137,23 +83,12 @@ type Config struct {
 	User, Database string
 	// Types keeps the numbers of users' types that clients know. Nil: they are known
 	// for the life of the proxy.
-	Types TypeStore
+	Types side.TypeStore
 
 	Pumps bool // serve every session by goroutines of its own, and none by the engine
 
-	LoginTimeout time.Duration // DefaultLoginTimeout when 0
-	HoldLimit    time.Duration // DefaultHoldLimit when 0; longer, and a held client gets 57P03
-	// ReviveTimeout bounds how long a client waits for a new server in the place of one
-	// that went away while idle behind the switch; DefaultReviveTimeout when 0.
-	ReviveTimeout time.Duration
-	// ShutdownTimeout bounds how long open transactions may take to end when Run's context
-	// does; DefaultShutdownTimeout when 0.
-	ShutdownTimeout time.Duration
-	MaxDials        int // DefaultMaxDials when 0
-	MaxCaptures     int // DefaultMaxCaptures when 0
-	MaxLogins       int // DefaultMaxLogins when 0
-	// MaxLoginsPerAddress is DefaultMaxLoginsPerAddress when 0, or MaxLogins where that is less.
-	MaxLoginsPerAddress int
+	Limits
+
 	// RequireCertificate lets nobody in without a certificate of TLS's authority for clients.
 	RequireCertificate bool
 
@@ -163,15 +98,12 @@ type Config struct {
 
 // Validate fills in defaults and refuses what cannot work.
 func (c *Config) Validate() error {
-	c.Source.Name, c.Target.Name = Source, Target
+	c.Source.Name, c.Target.Name = side.Source, side.Target
 	if c.Active == "" {
-		c.Active = Source
-	}
-	if c.Types == nil {
-		c.Types = memoryTypes{}
+		c.Active = side.Source
 	}
 	for d, v := range map[*time.Duration]time.Duration{&c.LoginTimeout: DefaultLoginTimeout, &c.HoldLimit: DefaultHoldLimit,
-		&c.ReviveTimeout: DefaultReviveTimeout, &c.ShutdownTimeout: DefaultShutdownTimeout} {
+		&c.ReviveTimeout: session.DefaultReviveTimeout, &c.ShutdownTimeout: DefaultShutdownTimeout} {
 		if *d == 0 {
 			*d = v
 		}
@@ -199,19 +131,8 @@ func (c *Config) Validate() error {
 		return !strings.Contains(name, ".") || strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf || r < ' ' })
 	}):
 		return errors.New("proxy: a setting to track has a name without a dot, or one that is not plain ASCII")
-	case c.Active != Source && c.Active != Target:
-		return fmt.Errorf("proxy: active endpoint %q is neither %s nor %s", c.Active, Source, Target)
+	case c.Active != side.Source && c.Active != side.Target:
+		return fmt.Errorf("proxy: active endpoint %q is neither %s nor %s", c.Active, side.Source, side.Target)
 	}
-	return errors.Join(c.Source.validate(), c.Target.validate())
-}
-
-// endpoint returns the endpoint of that name.
-func (c *Config) endpoint(name string) (*Endpoint, error) {
-	switch name {
-	case Source:
-		return &c.Source, nil
-	case Target:
-		return &c.Target, nil
-	}
-	return nil, fmt.Errorf("endpoint %q is neither %s nor %s", name, Source, Target)
+	return errors.Join(c.Source.Validate(), c.Target.Validate())
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/wire"
 )
 
@@ -136,7 +136,7 @@ func TestStatementsKeepWhatTheyWereParsedUnder(t *testing.T) {
 		}
 	}
 	for range 2 { // there, and back
-		g.moveTo(t, g.other().Name)
+		g.moveTo(t, g.sides.Other().Name)
 		for _, o := range list {
 			got := ""
 			for _, u := range o.use {
@@ -168,14 +168,14 @@ func TestAStatementThatCannotBeParsedIsParsedWhenItIsUsed(t *testing.T) {
 	require.Equal(t, "amber", infos[0].Verdict)
 	require.Equal(t, "late_statement", infos[0].Reasons[0].Code)
 	for range 2 {
-		g.moveTo(t, g.other().Name)
+		g.moveTo(t, g.sides.Other().Name)
 		require.Equal(t, "42P01", c.ask(bound("s", "1")))
 		require.Equal(t, "1;42P01;2", c.ask(
 			wire.AppendExecute(wire.AppendBind(wire.AppendParse(nil, "", "SELECT 1", nil), "", "", nil, nil, nil), "", 0),
 			bound("s", "1"), wire.AppendQuery(nil, "SELECT 2"))+";"+answer(t, c.until('Z')), "in a pipeline")
 		require.Equal(t, "1", c.sql("SELECT 1"))
 	}
-	g.moveTo(t, g.other().Name)
+	g.moveTo(t, g.sides.Other().Name)
 	both("CREATE TABLE public.comes_back (id int)")
 	both("INSERT INTO public.comes_back VALUES (1)")
 	c.sql("BEGIN")
@@ -189,7 +189,7 @@ func TestAStatementThatCannotBeParsedIsParsedWhenItIsUsed(t *testing.T) {
 	c.send(wire.AppendSync(wire.AppendClose(nil, 'S', "closed")))
 	require.Equal(t, "3Z", shape(c.until('Z')))
 	require.Equal(t, "26000", c.ask(bound("closed")))
-	g.moveTo(t, g.other().Name)
+	g.moveTo(t, g.sides.Other().Name)
 	require.Equal(t, "1", c.ask(bound("s", "1")))
 	c.sql("DISCARD ALL")
 	require.Equal(t, "26000", c.ask(bound("never")))

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/proxy/auth"
 	"crossfade/proxy/wire"
 )

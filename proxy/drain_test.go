@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/wire"
 )
 
@@ -20,14 +20,14 @@ func TestAParkedHolderGoesOn(t *testing.T) {
 	require.Equal(t, "TDCZ", holder.query("SELECT pg_advisory_lock(1)"))
 	waiter.send(wire.AppendQuery(nil, "SELECT pg_advisory_lock(1)"))
 	r := g.relays()[1]
-	eventually(t, "it waits", func() bool { return !r.resting() })
+	eventually(t, "it waits", func() bool { return !r.View.Resting() })
 	paused := make(chan error, 1)
 	ctx := within(t)
 	go func() {
 		_, err := g.Pause(ctx, 1, time.Minute)
 		paused <- err
 	}()
-	eventually(t, "the gate is closed", func() bool { return g.Status().Closed })
+	g.awaitHeld(t)
 	other.send(wire.AppendQuery(nil, "SELECT 3"))
 	require.Equal(t, "CZ", holder.query("SET app.x = '1'"), "it goes on, whatever it asks for")
 	require.Empty(t, paused)
@@ -56,13 +56,13 @@ func TestAHolderThatKeepsItsLockIsNamed(t *testing.T) {
 	run(t, stranger, "SELECT pg_advisory_lock(2)")
 	blocked.send(wire.AppendQuery(nil, "SELECT pg_advisory_lock(2)"))
 	list := g.relays()
-	eventually(t, "they wait", func() bool { return !list[1].resting() && !list[2].resting() })
+	eventually(t, "they wait", func() bool { return !list[1].View.Resting() && !list[2].View.Resting() })
 	_, err := g.Pause(within(t), 1, 3*time.Second)
 	var late *DrainTimeoutError
 	require.ErrorAs(t, err, &late)
 	require.Len(t, late.Sessions, 2)
 	require.Equal(t, waiter.pid, late.Sessions[0].PID)
-	require.Contains(t, late.Sessions[0].Detail, fmt.Sprintf("lock that session %d of ", list[0].id))
+	require.Contains(t, late.Sessions[0].Detail, fmt.Sprintf("lock that session %d of ", list[0].Id))
 	require.Contains(t, late.Sessions[1].Detail, fmt.Sprintf("process %d, which is no session", stranger.PgConn().PID()))
 	require.False(t, g.Status().Closed)
 	require.Equal(t, "TDCZ", holder.query("SELECT pg_advisory_unlock(1)"))

@@ -7,8 +7,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/proxy/poll"
 	"crossfade/proxy/wire"
 )
 
@@ -19,7 +20,7 @@ func TestHoldLimit(t *testing.T) {
 	_, err := g.Pause(within(t), 1, time.Second)
 	require.NoError(t, err)
 	held.send(wire.AppendQuery(nil, "SELECT 1"))
-	big := make([]byte, 2*bufferSize)
+	big := make([]byte, 2*poll.BufferSize)
 	for i := range big {
 		big[i] = ' '
 	}
@@ -68,7 +69,9 @@ func orNull(s string) string {
 func (g *rig) waiting() int {
 	n := 0
 	for _, r := range g.relays() {
-		n += urgency(r)
+		if r.View.Waits() {
+			n++
+		}
 	}
 	return n
 }
@@ -84,7 +87,7 @@ func TestCancelOfAHeldUnit(t *testing.T) {
 	b = wire.AppendQuery(b, "SELECT 2")
 	c.send(b)
 	eventually(t, "it is held", func() bool { return g.waiting() == 1 })
-	g.cancel(t.Context(), c.pid, c.key)
+	g.sessions.Cancel(t.Context(), c.pid, c.key)
 	answer := c.until('Z')
 	require.Equal(t, "EZ", shape(answer))
 	e, err := wire.DecodeError(answer[0].Body)

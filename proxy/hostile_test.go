@@ -11,8 +11,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/proxy/auth"
+	"crossfade/proxy/poll"
+	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
 )
 
@@ -41,7 +43,7 @@ func TestGarbageEndsItsOwnConnectionOnly(t *testing.T) {
 		_, err = io.Copy(io.Discard, conn)
 		if err != nil {
 			require.NotErrorIs(t, err, io.EOF)
-			require.False(t, timedOut(err), "%q is not refused", garbage)
+			require.False(t, poll.TimedOut(err), "%q is not refused", garbage)
 		}
 		require.NoError(t, conn.Close())
 	}
@@ -121,10 +123,7 @@ func TestAPanicEndsOneSession(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
 	bad, good := g.rawDial(t), g.rawDial(t)
-	r := g.relays()[0]
-	r.mu.Lock()
-	r.mu.params = nil // a map that a ParameterStatus cannot be written to
-	r.mu.Unlock()
+	session.DoorOf(g.relays()[0]).Break()
 	bad.send(wire.AppendQuery(nil, "SET application_name = 'x'"))
 	bad.gone()
 	require.Equal(t, "TDCZ", good.query("SELECT 1"))

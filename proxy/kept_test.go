@@ -6,9 +6,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
 )
 
@@ -23,12 +24,6 @@ func (g *rig) restaged(t testing.TB) {
 	require.NoError(t, err)
 	_, err = g.Restage(ctx, g.epoch)
 	require.NoError(t, err)
-}
-
-func (r *relay) lacksServer() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mu.lacks
 }
 
 // TestParkedSessionsOutliveTheSource: it goes down while the target decides, and nobody
@@ -70,7 +65,7 @@ func TestASessionLimitOfTheSourceEndsNoParkedSession(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
 	c := g.rawDial(t)
-	require.Equal(t, "CZ", c.query("SET idle_session_timeout = '1s'"))
+	require.Equal(t, "CZ", c.query("SET idle_session_timeout = '8s'"))
 	g.restaged(t)
 	look := pgtest.Conn(t, g.source)
 	pid := g.ServerPIDs()[0]
@@ -94,7 +89,7 @@ func TestAKeptSessionGoesOnWhereTheAttemptIsGivenUp(t *testing.T) {
 	g.restaged(t)
 	run(t, pgxAdmin(t, g), "SELECT pg_terminate_backend(p) FROM unnest($1::int[]) p", g.ServerPIDs())
 	list := g.relays()
-	eventually(t, "their servers are gone", func() bool { return list[0].lacksServer() && list[1].lacksServer() })
+	eventually(t, "their servers are gone", func() bool { return session.DoorOf(list[0]).Lacks() && session.DoorOf(list[1]).Lacks() })
 	require.Equal(t, 2, g.Status().Parked)
 	require.NoError(t, g.Resume(within(t), g.epoch))
 	require.Equal(t, "7", one(t, whole.answer("SELECT current_setting('app.tenant')")))

@@ -8,7 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
 )
 
@@ -30,14 +31,7 @@ func TestNumbersFromBeforeASwitchHitNobodyElse(t *testing.T) {
 	bystander := pgtest.Conn(t, g.target)
 	stranger := bystander.PgConn().PID()
 	known := func(c *raw, pid uint32) { // as if that was what it was told at its login
-		g.Proxy.mu.Lock()
-		r := g.Proxy.mu.byPID[c.pid]
-		delete(g.Proxy.mu.byPID, c.pid)
-		g.Proxy.mu.byPID[pid], r.pid = r, pid
-		g.Proxy.mu.Unlock()
-		server := uint32(r.mu.server.pid.Load())
-		g.translate(server, c.pid, c.pid)
-		g.moved(r, 0, server)
+		session.DoorOf(g.sessions.Find(c.pid)).Renumber(pid)
 	}
 	known(other, stranger)
 	server := other.sql("SELECT pg_backend_pid()")
@@ -76,9 +70,9 @@ func TestNumbersFromBeforeASwitchHitNobodyElse(t *testing.T) {
 	// A session that has ended is nobody.
 	known(gone, stranger+1)
 	_ = gone.conn.Close()
-	eventually(t, "it has left", func() bool { now, _ := g.backendOf(stranger + 1); return now == nobody })
+	eventually(t, "it has left", func() bool { now, _ := g.sessions.Pids.BackendOf(stranger + 1); return now == 1<<31-1 })
 	require.Equal(t, "f", c.sql(fmt.Sprintf("SELECT pg_terminate_backend(%d)", stranger+1)))
-	require.True(t, g.misleads(stranger+1), "no server of ours is to have such a number")
+	require.True(t, g.sessions.Misleads(stranger+1), "no server of ours is to have such a number")
 }
 
 // What a statement that was prepared before a switch is given is translated as in one that was prepared after

@@ -1,15 +1,19 @@
 package proxy
 
 import (
+	"context"
+	"fmt"
 	"net"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
 )
 
@@ -36,7 +40,7 @@ func (g *rig) busySessions(t *testing.T, n int) {
 	eventually(t, "they are at work", func() bool {
 		busy := 0
 		for _, r := range g.relays() {
-			if !r.resting() {
+			if !r.View.Resting() {
 				busy++
 			}
 		}
@@ -94,6 +98,40 @@ func TestAHalfClosedClientGetsItsAnswer(t *testing.T) {
 	require.Equal(t, "1", value(t, pgtest.Conn(t, g.source), "SELECT count(*) FROM public.t"))
 }
 
+// TestAHalfClosedClientThatReadsSlowlyGetsItsAnswer: its server has said all there is, and is
+// idle, long before the client has taken it.
+func TestAHalfClosedClientThatReadsSlowlyGetsItsAnswer(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
+	c := g.rawDial(t)
+	r := g.relays()[0]
+	require.NoError(t, c.conn.(*net.TCPConn).SetReadBuffer(4096))
+	require.NoError(t, session.DoorOf(r).Client().(*net.TCPConn).SetWriteBuffer(4096))
+	const size = 200_000
+	c.send(wire.AppendQuery(nil, "SELECT repeat('x', "+strconv.Itoa(size)+")"))
+	require.NoError(t, c.conn.(*net.TCPConn).CloseWrite())
+	look := pgtest.Conn(t, g.source)
+	eventually(t, "the server has answered", func() bool {
+		return session.DoorOf(r).Delivering() && value(t, look, "SELECT state FROM pg_stat_activity WHERE pid = "+strconv.Itoa(int(r.ServerPID()))) == "idle"
+	})
+	select {
+	case <-session.DoorOf(r).Context().Done():
+		require.Fail(t, "the session has ended", context.Cause(session.DoorOf(r).Context()))
+	case <-time.After(2 * time.Second): // some looks at the server
+	}
+	require.NoError(t, c.conn.(*net.TCPConn).SetReadBuffer(size))
+	require.NoError(t, session.DoorOf(r).Client().(*net.TCPConn).SetWriteBuffer(size))
+	var got int
+	for _, f := range c.until('Z') {
+		if f.Type == 'D' {
+			got = len(f.Body)
+		}
+	}
+	require.Greater(t, got, size)
+	require.Nil(t, c.gone())
+	require.Zero(t, g.Status().Orphans)
+}
+
 // TestAHalfClosedClientIsHeldAndMoved: its request waits at the gate as any other does, and
 // is answered by the other side.
 func TestAHalfClosedClientIsHeldAndMoved(t *testing.T) {
@@ -130,7 +168,7 @@ func TestWhatAClientAskedForBeforeItsGoodByeIsDone(t *testing.T) {
 	done.send(wire.AppendTerminate(wire.AppendQuery(nil, "INSERT INTO public.t VALUES (1)")))
 	require.NoError(t, done.conn.Close())
 	r := g.relays()[0]
-	eventually(t, "nobody is there", r.unread)
+	eventually(t, "nobody is there", session.DoorOf(r).Unread)
 	run(t, locker, "COMMIT")
 	eventually(t, "it is done", func() bool { return g.Status().Sessions == 1 })
 	require.Equal(t, "1", value(t, locker, "SELECT count(*) FROM public.t"))
@@ -157,15 +195,19 @@ func TestAnOrphanThatDoesNotEndIsNamed(t *testing.T) {
 	c := g.rawDial(t)
 	c.send(wire.AppendQuery(nil, "SELECT public.stubborn()"))
 	g.busySessions(t, 1)
+	admin := pgxAdmin(t, g)
+	eventually(t, "it sleeps where it heeds nothing", func() bool {
+		return value(t, admin, fmt.Sprintf("SELECT count(*) FROM pg_stat_activity WHERE pid = %d AND wait_event = 'PgSleep'", g.ServerPIDs()[0])) == "1"
+	})
 	require.NoError(t, c.conn.Close())
 	eventually(t, "it is cancelled", func() bool { return g.Status().Orphans == 1 })
-	require.Equal(t, StateLeft, g.Sessions(within(t), false)[0].State)
+	require.Equal(t, session.StateLeft, g.Sessions(within(t), false)[0].State)
 	_, err := g.Pause(within(t), 1, 300*time.Millisecond)
 	var late *DrainTimeoutError
 	require.ErrorAs(t, err, &late)
 	require.Len(t, late.Sessions, 1)
 	require.Contains(t, late.Sessions[0].Detail, "its client is gone")
-	run(t, pgxAdmin(t, g), "SELECT pg_terminate_backend($1)", g.ServerPIDs()[0])
+	run(t, admin, "SELECT pg_terminate_backend($1)", g.ServerPIDs()[0])
 	eventually(t, "it is gone", func() bool { return g.Status().Sessions == 0 })
 }
 

@@ -9,7 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
 )
 
@@ -63,7 +64,7 @@ func TestPauseWaitsForTheTransaction(t *testing.T) {
 		_, err := g.Pause(context.Background(), 1, 30*time.Second)
 		paused <- err
 	}()
-	eventually(t, "the gate is closed", func() bool { return g.Status().Closed })
+	g.awaitHeld(t)
 	for range 3 {
 		_, err = tx.Exec(within(t), "SELECT 1")
 		require.NoError(t, err, "statements of the transaction go on")
@@ -106,9 +107,7 @@ func TestAnUnansweredRequestIsNotDrained(t *testing.T) {
 	c.send(wire.AppendQuery(nil, "COMMIT"))
 	r := g.relays()[0]
 	eventually(t, "the COMMIT is on its way", func() bool {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return r.mu.tracker.Reason() == wire.ReasonOutstanding
+		return session.DoorOf(r).Reason() == wire.ReasonOutstanding
 	})
 	_, err := g.Pause(within(t), 1, 50*time.Millisecond)
 	var late *DrainTimeoutError

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/wire"
 )
 
@@ -29,7 +29,7 @@ func TestSettingsOfTheSourceArePinnedAtTheTarget(t *testing.T) {
 	run(t, super, "ALTER DATABASE "+g.source.Database()+" SET search_path = 'od d', public")
 	run(t, super, "ALTER ROLE "+g.source.User()+" SET statement_timeout = '77s'")
 	var err error
-	pins, err = ReadPins(within(t), g.cfg.Source, g.source.User(), g.source.Database())
+	pins, err = ReadPins(within(t), g.sides.Source, g.source.User(), g.source.Database())
 	require.NoError(t, err)
 
 	before := g.dial(t)

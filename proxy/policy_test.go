@@ -7,8 +7,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
 )
 
@@ -99,14 +100,14 @@ func TestWaitLetsThemLetGo(t *testing.T) {
 		staged <- err
 	}()
 	r := g.relays()[0]
-	before := r.framesNow()
+	before := session.DoorOf(r).Frames()
 	for range 3 {
 		run(t, temp, "INSERT INTO scratch VALUES (1)")
 	}
 	require.Empty(t, staged, "it is waited for")
 	run(t, temp, "DROP TABLE scratch")
 	require.NoError(t, <-staged)
-	require.Greater(t, r.framesNow(), before)
+	require.Greater(t, session.DoorOf(r).Frames(), before)
 
 	// Behind its staging it holds something again: the pause finds it, and ends.
 	run(t, temp, "CREATE TEMP TABLE again (id int)")
@@ -133,10 +134,4 @@ func TestWaitIsNotForWhatNeverMoves(t *testing.T) {
 	var unmovable *UnmovableError
 	require.ErrorAs(t, err, &unmovable)
 	require.Error(t, g.Attempt(within(t), 1, "other", 0))
-}
-
-func (r *relay) framesNow() uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mu.tracker.ClientFrames()
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/proxy/poll"
 )
 
 // psql runs a script through the proxy as psql does.
@@ -49,7 +50,7 @@ func TestLargeRowsAndCopy(t *testing.T) {
 	g := newRig(t)
 	g.both(t, "CREATE TABLE public.t (id int, v text)")
 	conn := g.dial(t)
-	for _, size := range []int{0, 1, bufferSize - 7, bufferSize, bufferSize + 1, 5 << 20} {
+	for _, size := range []int{0, 1, poll.BufferSize - 7, poll.BufferSize, poll.BufferSize + 1, 5 << 20} {
 		want := strings.Repeat("é", size/2)
 		var got string
 		require.NoError(t, conn.QueryRow(within(t), "SELECT $1::text", want).Scan(&got))

@@ -8,10 +8,11 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/netfault"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/netfault"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
 )
 
@@ -27,7 +28,7 @@ func (g *rig) known(t testing.TB, pids ...uint32) {
 	for _, pid := range pids {
 		eventually(t, "its state is known", func() bool {
 			s := g.session(t, pid, true)
-			return s.Verdict != VerdictUnknown && !s.Stale
+			return s.Verdict != session.VerdictUnknown && !s.Stale
 		})
 	}
 }
@@ -137,12 +138,12 @@ func TestTheNextRequestWaitsForTheRevival(t *testing.T) {
 	relay.Refuse(true)
 	require.Equal(t, 4, relay.Cut(netfault.Reset))
 	for _, c := range []*raw{asks, waits, quits, leaves} {
-		eventually(t, "it is being revived", func() bool { return g.session(t, c.pid, true).State == StateReviving })
+		eventually(t, "it is being revived", func() bool { return g.session(t, c.pid, true).State == session.StateReviving })
 	}
 	asks.send(wire.AppendQuery(nil, "INSERT INTO public.t VALUES (1)"))
 	quits.send(wire.AppendQuery(nil, "INSERT INTO public.t VALUES (2)"))
 	eventually(t, "they are held", func() bool { return g.waiting() == 2 })
-	g.cancel(t.Context(), quits.pid, quits.key)
+	g.sessions.Cancel(t.Context(), quits.pid, quits.key)
 	require.Equal(t, "EZ", shape(quits.until('Z')), "a held request is cancelled where it is")
 	leaves.send(wire.AppendTerminate(nil))
 	require.Nil(t, leaves.gone())

@@ -13,10 +13,11 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/auth"
 	"crossfade/proxy/backend"
+	"crossfade/proxy/session"
 )
 
 // rig is a proxy in front of a database of its own on each of the two clusters.
@@ -82,7 +83,7 @@ func (g *rig) start(t testing.TB, change ...func(*Config)) {
 		select {
 		case err := <-ended:
 			require.NoError(t, err)
-		case <-time.After(30 * time.Second):
+		case <-time.After(pgtest.Timeout):
 			t.Error("proxy does not end")
 		}
 	}
@@ -174,5 +175,21 @@ func value(t testing.TB, conn *pgx.Conn, sql string, args ...any) string {
 // eventually polls a condition that nothing announces.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	require.Eventually(t, ok, 20*time.Second, 2*time.Millisecond, what)
+	require.Eventually(t, ok, pgtest.Timeout, 2*time.Millisecond, what)
 }
+
+// awaitHeld waits until a pause that was begun holds every session: the gate is closed before.
+func (g *rig) awaitHeld(t testing.TB) {
+	t.Helper()
+	eventually(t, "the gate is closed, and holds every session", func() bool {
+		for _, r := range g.relays() {
+			if !session.DoorOf(r).Held() {
+				return false
+			}
+		}
+		return g.Status().Closed
+	})
+}
+
+// relays are the present sessions, oldest first.
+func (g *rig) relays() []*session.Session { return g.sessions.List() }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/auth"
 	"crossfade/proxy/wire"
 )
@@ -20,7 +20,12 @@ func limited(t *testing.T, source, target string) (*rig, func() *raw) {
 	for kind, limit := range map[pgtest.Kind]string{pgtest.Source: source, pgtest.Target: target} {
 		admin := pgtest.Conn(t, pgtest.Shared(t, kind).AdminDSN("postgres"))
 		run(t, admin, "CREATE ROLE "+app+" LOGIN PASSWORD 'secret' CONNECTION LIMIT "+limit)
-		t.Cleanup(func() { run(t, admin, "DROP ROLE "+app) })
+		t.Cleanup(func() {
+			eventually(t, "its sessions have ended", func() bool {
+				return value(t, admin, "SELECT count(*) FROM pg_stat_activity WHERE usename = $1", app) == "0"
+			})
+			run(t, admin, "DROP ROLE "+app)
+		})
 	}
 	g.start(t, func(c *Config) {
 		c.User, c.Database = g.source.User(), g.source.Database()
@@ -114,4 +119,54 @@ func TestWhatAMoveNeedsIsCountedBeforeItIsTried(t *testing.T) {
 	for _, c := range pool {
 		require.Equal(t, g.target.Database(), one(t, c.answer("SELECT current_database()")))
 	}
+}
+
+// TestTheRoomOfARoleIsItsOwn: sessions of another role use up nothing of its limit, whether they are to be moved or are
+// there already. The database has room for all.
+func TestTheRoomOfARoleIsItsOwn(t *testing.T) {
+	t.Parallel()
+	g, dial := limited(t, "-1", "2")
+	pool := []*raw{dial(), dial()}
+	for range 3 {
+		g.dial(t)
+		pgtest.Conn(t, g.target)
+	}
+	ctx := within(t)
+	_, err := g.Stage(ctx, 1)
+	require.NoError(t, err, "two are needed, and two may be")
+	g.Discard(ctx)
+
+	pool = append(pool, dial())
+	_, err = g.Stage(ctx, 2)
+	var lacks *RoomError
+	require.ErrorAs(t, err, &lacks)
+	require.Len(t, lacks.Lacks, 1)
+	require.Equal(t, "app_"+g.source.Database(), lacks.Lacks[0].Name)
+	require.EqualValues(t, 3, lacks.Lacks[0].Need)
+	require.Zero(t, lacks.Lacks[0].Used)
+
+	require.NoError(t, pool[2].conn.Close())
+	eventually(t, "it is gone", func() bool { return g.Status().Sessions == 5 })
+	g.epoch = 2
+	require.Equal(t, 5, g.toTarget(t).Moved)
+	for _, c := range pool[:2] {
+		require.Equal(t, g.target.Database(), one(t, c.answer("SELECT current_database()")))
+	}
+}
+
+// TestASessionThatCannotMoveNeedsNoConnection: what the last look has found of it is enough
+// not to count it.
+func TestASessionThatCannotMoveNeedsNoConnection(t *testing.T) {
+	t.Parallel()
+	g, dial := limited(t, "-1", "2")
+	pool := []*raw{dial(), dial(), dial()}
+	require.Equal(t, "CZ", pool[0].query("CREATE TEMP TABLE mine (id int)"))
+	ctx := within(t)
+	require.NoError(t, g.Attempt(ctx, 1, UnmovableDisconnect, 0))
+	var lacks *RoomError
+	_, err := g.Stage(ctx, 1)
+	require.ErrorAs(t, err, &lacks, "nobody has looked at it yet")
+	g.Sessions(ctx, true)
+	_, err = g.Stage(ctx, 1)
+	require.NoError(t, err)
 }

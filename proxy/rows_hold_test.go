@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/wire"
 )
 
@@ -76,9 +76,9 @@ func TestRowsThatHold(t *testing.T) {
 		require.Equal(t, here, g.side(t, conn), "row %s, %s: it stays where it is", r.row, r.name)
 		if r.undo != "" {
 			run(t, conn, r.undo)
-			g.moveTo(t, g.other().Name)
+			g.moveTo(t, g.sides.Other().Name)
 			require.NotEqual(t, here, g.side(t, conn))
-			g.moveTo(t, g.other().Name)
+			g.moveTo(t, g.sides.Other().Name)
 			require.Equal(t, here, g.side(t, conn))
 		}
 		require.NoError(t, conn.Close(ctx))
@@ -125,7 +125,7 @@ func TestRowsThatAreNoBoundary(t *testing.T) {
 	}{
 		{"5, 18", "transaction with SET LOCAL", wire.ReasonTransaction, wire.AppendQuery(nil, "BEGIN; SET LOCAL app.here = 'x'; SAVEPOINT s; SET CONSTRAINTS ALL DEFERRED"), 'Z',
 			wire.AppendQuery(nil, "COMMIT"), "CZ"},
-		{"18", "transaction that failed", reasonAborted, wire.AppendQuery(nil, "BEGIN; SELECT 1/0"), 'Z', wire.AppendQuery(nil, "ROLLBACK"), "CZ"},
+		{"18", "transaction that failed", "in an aborted transaction, of which only the ROLLBACK is left", wire.AppendQuery(nil, "BEGIN; SELECT 1/0"), 'Z', wire.AppendQuery(nil, "ROLLBACK"), "CZ"},
 		{"12, 18", "portal", wire.ReasonTransaction, wire.AppendQuery(nil, "BEGIN; DECLARE c CURSOR FOR SELECT 1"), 'Z', wire.AppendQuery(nil, "FETCH c; COMMIT"), "TDCCZ"},
 		{"20", "COPY in", wire.ReasonCopy, wire.AppendQuery(nil, "COPY public.lines FROM STDIN"), 'G', []byte("d\x00\x00\x00\x06x\nc\x00\x00\x00\x04"), "CZ"},
 		{"34", "unit without its Sync", wire.ReasonUnit, append(wire.AppendParse(nil, "half", "SELECT 1", nil), "H\x00\x00\x00\x04"...), '1', wire.AppendSync(nil), "Z"},
@@ -141,7 +141,7 @@ func TestRowsThatAreNoBoundary(t *testing.T) {
 		require.Equal(t, r.reason, late.Sessions[0].Detail, "row %s, %s", r.row, r.name)
 		c.send(r.end)
 		require.Equal(t, r.answer, shape(c.until('Z')), "row %s, %s", r.row, r.name)
-		g.moveTo(t, g.other().Name)
+		g.moveTo(t, g.sides.Other().Name)
 		require.Equal(t, "TDCZ", c.query("SELECT coalesce(current_setting('app.here', true), '')"))
 	}
 	require.Equal(t, "1", value(t, pgtest.Conn(t, g.target), "SELECT count(*) FROM public.lines")+value(t, pgtest.Conn(t, g.source), "SELECT nullif(count(*), 0) FROM public.lines"))

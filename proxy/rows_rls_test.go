@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // tenants makes a table of which a session sees the rows of its own tenant, whatever
@@ -136,7 +136,7 @@ func TestEveryTenantSeesItsOwnRowsThroughTwentyMoves(t *testing.T) {
 	look("before it moves")
 	for move := range 20 {
 		g.epoch++
-		to := g.other().Name
+		to := g.sides.Other().Name
 		_, err := g.Stage(ctx, g.epoch)
 		require.NoError(t, err)
 		for i, c := range clients { // some become another tenant behind the staging
@@ -213,7 +213,7 @@ func TestAFunctionThatComputesNamesHoldsEverySession(t *testing.T) {
 	conn = g.dial(t)
 	run(t, conn, "SELECT public.put('operator', 't9')")
 	for range 2 {
-		g.moveTo(t, g.other().Name)
+		g.moveTo(t, g.sides.Other().Name)
 		s, err := sees(within(t), conn)
 		require.NoError(t, err)
 		require.Equal(t, "3 of t9", s)

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/wire"
 )
 
@@ -28,7 +28,7 @@ func TestRow4SettingsOfRolesAndDatabases(t *testing.T) {
 	run(t, super, "ALTER DATABASE "+g.source.Database()+" SET app.database_wide = 'a b\\c'")
 	run(t, super, "ALTER ROLE "+g.source.User()+" IN DATABASE "+g.source.Database()+" SET lock_timeout = '55s'")
 	var err error
-	pins, err = ReadPins(within(t), g.cfg.Source, g.source.User(), g.source.Database())
+	pins, err = ReadPins(within(t), g.sides.Source, g.source.User(), g.source.Database())
 	require.NoError(t, err)
 	moved := g.dial(t, simply)
 	run(t, moved, "SET app.role_wide = 'its own'")
@@ -93,7 +93,7 @@ func TestRow9StatementsOfTheProtocol(t *testing.T) {
 	require.Equal(t, "3Z", shape(c.until('Z')))
 	require.Equal(t, "CZ", c.query("DEALLOCATE dropped"))
 	for range 4 {
-		g.moveTo(t, g.other().Name)
+		g.moveTo(t, g.sides.Other().Name)
 		require.Equal(t, "2CZ", execute("begin"))
 		require.Equal(t, "2CZ", execute("typed", []byte("ok")))
 		require.Equal(t, "CZ", c.query("COMMIT"))
@@ -120,7 +120,7 @@ func TestRows22And23KeysAndPIDs(t *testing.T) {
 	}
 	before := pid(c)
 	for range 3 {
-		g.moveTo(t, g.other().Name)
+		g.moveTo(t, g.sides.Other().Name)
 		require.NotEqual(t, before, pid(c), "row 23: what SQL tells is another")
 		c.send(wire.AppendQuery(nil, "SELECT pg_sleep(600)"))
 		at := map[string]pg.DSN{Source: g.source, Target: g.target}[g.Status().Active]
@@ -128,8 +128,8 @@ func TestRows22And23KeysAndPIDs(t *testing.T) {
 		eventually(t, "it sleeps", func() bool {
 			return value(t, watch, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()") == "1"
 		})
-		g.cancel(t.Context(), other.pid, c.key) // another's key
-		g.cancel(t.Context(), c.pid, c.key)
+		g.sessions.Cancel(t.Context(), other.pid, c.key) // another's key
+		g.sessions.Cancel(t.Context(), c.pid, c.key)
 		frames := c.until('Z')
 		require.Equal(t, "TEZ", shape(frames))
 		e, err := wire.DecodeError(frames[1].Body)
@@ -176,7 +176,7 @@ func TestRow30ConnectionsOfForeignServers(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, report.Amber, 1)
 		require.Equal(t, "fdw_connections", report.Amber[0].Code)
-		g.moveTo(t, g.other().Name)
+		g.moveTo(t, g.sides.Other().Name)
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // The tests of the files rows_*_test.go follow the table of session state in
@@ -135,7 +135,7 @@ func TestRowsThatMove(t *testing.T) {
 	}
 	asked("before it moves")
 	for move := range 4 {
-		g.moveTo(t, g.other().Name)
+		g.moveTo(t, g.sides.Other().Name)
 		asked("at the " + g.Status().Active)
 		for i, r := range movingRows {
 			if r.reset == "" {

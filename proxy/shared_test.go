@@ -6,8 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 func TestListenMoves(t *testing.T) {
@@ -26,7 +26,7 @@ func TestListenMoves(t *testing.T) {
 		n, err = listener.WaitForNotification(within(t))
 		require.NoError(t, err)
 		require.Equal(t, listener.PgConn().PID(), n.PID)
-		g.moveTo(t, g.other().Name)
+		g.moveTo(t, g.sides.Other().Name)
 	}
 }
 
@@ -69,7 +69,7 @@ func TestAdvisoryLocksMove(t *testing.T) {
 		require.Equal(t, "false", value(t, other, "pg_try_advisory_lock(-1, 7)"))
 		require.Equal(t, "true", value(t, other, "pg_try_advisory_lock(43)"))
 		run(t, other, "SELECT pg_advisory_unlock_all()")
-		g.moveTo(t, g.other().Name)
+		g.moveTo(t, g.sides.Other().Name)
 	}
 	// Handed over between two attempts: given back by one before it is taken by the other.
 	ctx := within(t)
@@ -81,11 +81,11 @@ func TestAdvisoryLocksMove(t *testing.T) {
 	require.NoError(t, g.Resume(ctx, g.epoch))
 	run(t, holder, "SELECT pg_advisory_unlock(42)")
 	run(t, other, "SELECT pg_advisory_lock(42)")
-	g.moveTo(t, g.other().Name)
+	g.moveTo(t, g.sides.Other().Name)
 	require.Equal(t, "false", value(t, holder, "pg_try_advisory_lock(42)"))
 
 	// Taken by a stranger on the other side: the attempt is given up.
-	there := map[string]pg.DSN{Source: g.source, Target: g.target}[g.other().Name]
+	there := map[string]pg.DSN{Source: g.source, Target: g.target}[g.sides.Other().Name]
 	run(t, pgtest.Conn(t, there), "SELECT pg_advisory_lock(42)")
 	g.epoch++
 	_, err = g.Pause(ctx, g.epoch, time.Second)

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/wire"
 )
 
@@ -21,7 +21,7 @@ func TestShutdownLetsTransactionsEnd(t *testing.T) {
 	require.Equal(t, "CZ", open.query("BEGIN"))
 	busy.send(wire.AppendQuery(nil, "SELECT pg_sleep(1)"))
 	r := g.relays()[2]
-	eventually(t, "it runs", func() bool { return !r.resting() })
+	eventually(t, "it runs", func() bool { return !r.View.Resting() })
 	g.ends()
 	require.Equal(t, pg.CodeAdminShutdown, idle.gone().Code, "an idle session ends at once")
 	_, err := pgx.ConnectConfig(within(t), g.client.Config())

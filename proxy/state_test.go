@@ -8,7 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
 )
 
@@ -80,7 +81,7 @@ func TestStatementsOfBothKindsMove(t *testing.T) {
 		want := map[string]int{Source: 2, Target: 1}[g.Status().Active]
 		require.NoError(t, conn.QueryRow(within(t), "EXECUTE sql_one('ok')", pgx.QueryExecModeSimpleProtocol).Scan(&n))
 		require.Equal(t, want, n, "the INSERT beside the PREPARE is not repeated")
-		g.moveTo(t, g.other().Name)
+		g.moveTo(t, g.sides.Other().Name)
 	}
 }
 
@@ -186,10 +187,7 @@ func TestChangedParameterStatusComesWithTheNextResponse(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
 	c := g.rawDial(t)
-	r := g.relays()[0]
-	r.mu.Lock()
-	r.mu.params["server_version"] = "9.6" // as a source of another version would have said
-	r.mu.Unlock()
+	session.DoorOf(g.relays()[0]).Told("server_version", "9.6") // as a source of another version would have said
 	g.toTarget(t)
 	c.send(wire.AppendQuery(nil, "SELECT 1"))
 	frames := c.until('Z')

@@ -1,37 +1,39 @@
 package proxy
 
-import (
-	"slices"
-)
-
-// relays returns the present sessions, oldest first.
-func (p *Proxy) relays() []*relay {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list := make([]*relay, 0, len(p.mu.sessions))
-	for _, r := range p.mu.sessions {
-		list = append(list, r)
-	}
-	slices.SortFunc(list, func(a, b *relay) int { return int(int64(a.id) - int64(b.id)) })
-	return list
+// Status is a picture of the proxy.
+type Status struct {
+	Active        string `json:"active"`
+	Epoch         int64  `json:"epoch"`
+	Sessions      int    `json:"sessions"`
+	Streams       int    `json:"streams"` // replication connections; not among Sessions
+	InTransaction int    `json:"in_transaction"`
+	Parked        int    `json:"parked"`
+	Waiting       int    `json:"waiting"`       // logins at the closed gate
+	Closed        bool   `json:"closed"`        // the gate is closed
+	Strangers     int    `json:"strangers"`     // connections that have not authenticated
+	Crowded       int64  `json:"crowded"`       // those of them that had to give way to others, since the start
+	ClientErrors  int64  `json:"client_errors"` // clients that were ended in attempts, since the start
+	Revived       int64  `json:"revived"`       // sessions whose idle server went away and that go on with another
+	Disconnected  int64  `json:"disconnected"`  // sessions that could not be moved and were ended
+	Orphans       int64  `json:"orphans"`       // statements that were cancelled because nobody was there any more to take their answer
+	Panics        int64  `json:"panics"`
 }
 
 // Status returns a picture of the proxy.
 func (p *Proxy) Status() Status {
-	now, gate := p.router.Current(), p.gate.State()
-	s := Status{Active: now.Endpoint, Epoch: now.Epoch, Waiting: gate.Waiting, Closed: gate.Closed, ClientErrors: p.struck.sum(), Disconnected: p.expelled.Load(), Revived: p.revived.Load(), Orphans: p.orphans.Load(), Panics: p.panics.Load()}
-	s.Strangers, s.Crowded = p.logins.count()
-	s.Streams = len(p.streams())
-	for _, r := range p.relays() {
+	now, gate := p.sides.Router.Current(), p.gate.State()
+	s := Status{Active: now.Endpoint, Epoch: now.Epoch, Waiting: gate.Waiting, Closed: gate.Closed, ClientErrors: p.sessions.Struck.Sum(), Disconnected: p.sessions.Counts.Expelled.Load(), Revived: p.sessions.Counts.Revived.Load(), Orphans: p.sessions.Counts.Orphans.Load(), Panics: p.sessions.Counts.Panics.Load()}
+	s.Strangers, s.Crowded = p.logins.Count()
+	s.Streams = len(p.sessions.Streams())
+	for _, r := range p.sessions.List() {
 		s.Sessions++
-		r.mu.Lock()
-		if r.mu.tracker.Status() != 'I' {
+		inTransaction, parked := r.View.Stands()
+		if inTransaction {
 			s.InTransaction++
 		}
-		if r.mu.gate && r.still() {
+		if parked {
 			s.Parked++
 		}
-		r.mu.Unlock()
 	}
 	return s
 }
@@ -41,13 +43,14 @@ func (p *Proxy) Status() Status {
 // in front of the server may have made up; after Pause all are captured.
 func (p *Proxy) ServerPIDs() []int32 {
 	var pids []int32
-	for _, r := range p.relays() {
-		r.mu.Lock()
-		pids = append(pids, r.mu.server.pid.Load())
-		r.mu.Unlock()
+	for _, r := range p.sessions.List() {
+		pids = append(pids, r.ServerPID())
 	}
-	for _, s := range p.streams() {
-		pids = append(pids, int32(s.server.PID))
+	for _, s := range p.sessions.Streams() {
+		pids = append(pids, s.ServerPID())
 	}
 	return pids
 }
+
+// FailedDials counts the logins of the proxy that have brought no server, for whatever reason.
+func (p *Proxy) FailedDials() int64 { return p.sides.FailedDials() }

@@ -20,22 +20,29 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/proxy/auth"
 	"crossfade/proxy/tlsconf"
 )
 
-// certificate makes a server's certificate for 127.0.0.1.
-func certificate(t *testing.T) *tlsconf.Server {
-	t.Helper()
+// selfSigned is a server's certificate for 127.0.0.1, and its key.
+func selfSigned(tb testing.TB) (der []byte, key *ecdsa.PrivateKey) {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "proxy"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	require.NoError(t, err)
+	der, err = x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(tb, err)
+	return der, key
+}
+
+// certificate loads a server's certificate for 127.0.0.1.
+func certificate(t *testing.T) *tlsconf.Server {
+	t.Helper()
+	der, key := selfSigned(t)
 	private, err := x509.MarshalPKCS8PrivateKey(key)
 	require.NoError(t, err)
 	dir := t.TempDir()

@@ -10,7 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
 )
 
@@ -83,7 +84,7 @@ func TestUnitsAcrossThePause(t *testing.T) {
 			_, err := g.Pause(context.Background(), g.epoch, 30*time.Second)
 			paused <- err
 		}()
-		eventually(t, "the gate is closed", func() bool { return g.Status().Closed })
+		g.awaitHeld(t)
 		for part := range slices.Chunk(append(bytes.Clone(k.after), k.behind...), 3) {
 			c.send(part)
 		}
@@ -92,7 +93,7 @@ func TestUnitsAcrossThePause(t *testing.T) {
 		eventually(t, "the rest is held", func() bool { return g.waiting() == 1 })
 		_, err := g.Restage(ctx, g.epoch)
 		require.NoError(t, err, k.name)
-		report, err := g.Switch(ctx, g.epoch, g.other().Name)
+		report, err := g.Switch(ctx, g.epoch, g.sides.Other().Name)
 		require.NoError(t, err)
 		require.Zero(t, report.ClientErrors, "%v", report.Failed)
 		require.Equal(t, 1, report.Held.Sessions, k.name)
@@ -138,15 +139,9 @@ func TestAnUncertainCountIsSettledByTheServersWord(t *testing.T) {
 	c.send(wire.AppendSync(nil))
 	c.until('Z')
 	r := g.relays()[0]
-	lost := func() string {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return r.mu.tracker.Reason()
-	}
+	lost := session.DoorOf(r).Reason
 	if lost() == "" {
-		r.mu.Lock()
-		_ = r.mu.tracker.Server(wire.AppendReadyForQuery(nil, 'I')) // an answer too many loses the count
-		r.mu.Unlock()
+		session.DoorOf(r).LoseCount()
 	}
 	require.Equal(t, wire.ReasonUncertain, lost())
 	g.toTarget(t)

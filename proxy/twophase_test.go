@@ -1,12 +1,13 @@
 package proxy
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
 )
@@ -59,6 +60,45 @@ func TestAPreparedTransactionThatStaysIsNamed(t *testing.T) {
 	require.ErrorAs(t, err, &late)
 	require.ErrorContains(t, err, "transaction '"+name+"', prepared by "+g.source.User()+", is not ended: COMMIT PREPARED or ROLLBACK PREPARED it")
 	require.Equal(t, "TDCZ", c.query("SELECT 1"))
+}
+
+// TestATransactionThatNobodyAskedAboutIsNotClaimed: the connection to ask with cannot always be
+// had, and then nobody knows.
+func TestATransactionThatNobodyAskedAboutIsNotClaimed(t *testing.T) {
+	t.Parallel()
+	var unknown atomic.Bool
+	g := newRig(t, func(c *Config) {
+		c.Auth = trustAll{}
+		known := c.Source.Credentials
+		c.Source.Credentials = func(user string) (string, string, bool) {
+			if unknown.Load() {
+				return "", "", false
+			}
+			return known(user)
+		}
+	})
+	c := g.rawDial(t)
+	name := "ended " + g.source.Database()
+	require.Equal(t, "CZ", c.query("BEGIN"))
+	require.Equal(t, "CZ", c.query("PREPARE TRANSACTION '"+name+"'"))
+	run(t, pgtest.Conn(t, g.source), "ROLLBACK PREPARED '"+name+"'") // past the proxy
+	unknown.Store(true)
+	_, err := g.Pause(within(t), 1, 500*time.Millisecond)
+	var late *DrainTimeoutError
+	require.ErrorAs(t, err, &late)
+	require.ErrorContains(t, err, "cannot be asked")
+	require.NotContains(t, err.Error(), "is not ended")
+
+	paused := make(chan error, 1)
+	ctx := within(t)
+	go func() {
+		_, err := g.Pause(ctx, 2, time.Minute)
+		paused <- err
+	}()
+	eventually(t, "it stands still", func() bool { return g.Status().Parked == 1 })
+	unknown.Store(false)
+	require.NoError(t, <-paused, "it asks again")
+	require.NoError(t, g.Resume(ctx, 2))
 }
 
 func TestWhatEndsAPreparedTransaction(t *testing.T) {

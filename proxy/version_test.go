@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/wire"
 )
 
@@ -119,7 +119,7 @@ func TestKeysOf32Move(t *testing.T) {
 	g.toTarget(t)
 	s.send(wire.AppendQuery(nil, "SELECT pg_sleep(3600)"))
 	g.sleeps(t, Target, s.pid)
-	g.cancel(t.Context(), s.pid, s.key)
+	g.sessions.Cancel(t.Context(), s.pid, s.key)
 	require.Contains(t, shape(s.until('Z')), "EZ")
 }
 

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // Who is measured. The last two copy rows only.

@@ -15,8 +15,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
-	"crossfade/internal/journal"
-	"crossfade/internal/pg"
+	"crossfade/internal/base/journal"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/copy"
 	"crossfade/schema/catalog"
 )

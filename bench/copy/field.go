@@ -15,11 +15,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster"
 )
 
-// target is the name of the database that is made anew for each run.
+// target is the name of the database that is made again for each run.
 const target = "copied"
 
 // field is two servers, and who is measured between them.
@@ -115,7 +115,7 @@ func (f *field) interleave(ctx context.Context, name string) (map[string][]shot,
 	return shots, nil
 }
 
-// shoot makes the target's database anew, runs the contender, and makes sure that
+// shoot makes the target's database again, runs the contender, and makes sure that
 // every row has arrived.
 func (f *field) shoot(ctx context.Context, c contender, name string) (shot, error) {
 	admin := f.target.AdminDSN("postgres")
@@ -234,7 +234,7 @@ func execute(ctx context.Context, dsn pg.DSN, sql string) error {
 		return err
 	}
 	defer conn.Close(ctx)
-	if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+	if err := pg.Exec(ctx, conn, sql); err != nil {
 		return fmt.Errorf("%.60s: %w", sql, err)
 	}
 	return nil

@@ -25,6 +25,7 @@ type options struct {
 	seconds      int
 	binary       string
 	before       string
+	steps        bool
 }
 
 func main() {
@@ -50,6 +51,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.seconds, "seconds", 8, "how long these write, with the cutover amid it")
 	f.StringVar(&o.binary, "crossfade", "bin/crossfade", "the program")
 	f.StringVar(&o.before, "before", "", "another program to compare with")
+	f.BoolVar(&o.steps, "steps", false, "print when each step of the cutover was done, too")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
@@ -78,5 +80,8 @@ func bench(ctx context.Context, o options) error {
 		}
 	}
 	show(programs, figures)
+	if o.steps {
+		showSteps(programs, figures)
+	}
 	return nil
 }

@@ -17,10 +17,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/control"
-	"crossfade/internal/neonlike"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster"
+	"crossfade/internal/app/control"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/neonlike"
+	"crossfade/internal/lab/pgcluster"
 )
 
 // program is one that is measured.
@@ -31,6 +31,13 @@ type figure struct {
 	applied          float64 // transactions a second
 	pause            float64 // gate closed to gate open, in ms
 	heldP99, heldMax float64 // ms
+	steps            []step  // of the cutover, in its order
+}
+
+// step is one line of a cutover's timeline.
+type step struct {
+	name string
+	at   float64 // since the gate was asked to close, in ms
 }
 
 // Bounds of the waits.
@@ -252,9 +259,23 @@ func (s *site) cutover(ctx context.Context, f *figure) error {
 		if err == nil && r.Outcome != control.OutcomeSwitched {
 			err = fmt.Errorf("the cutover ended with %q: %s", r.Outcome, r.Reason)
 		}
+		f.steps = steps(r)
 		f.pause, f.heldP99, f.heldMax = float64(r.PauseMS), float64(r.Held.P99MS), float64(r.Held.MaxMS)
 	}
 	return errors.Join(err, <-written)
+}
+
+// steps reads a timeline. The second time that a step comes its name has a 2 after it, and so on.
+func steps(r control.CutoverReport) (all []step) {
+	times := map[string]int{}
+	for _, e := range r.Timeline {
+		name := e.Step
+		if times[name]++; times[name] > 1 {
+			name += " " + strconv.Itoa(times[name])
+		}
+		all = append(all, step{name: name, at: e.AtMS})
+	}
+	return all
 }
 
 func (s *site) close() error {

@@ -34,11 +34,49 @@ func show(programs []program, figures map[string][]figure) {
 	}
 }
 
+// showSteps prints when each step of the cutover was done: the median of the measurements
+// that have the step, since the gate was asked to close.
+func showSteps(programs []program, figures map[string][]figure) {
+	at := map[string]map[string][]float64{} // by step and program
+	var order []string
+	for _, p := range programs {
+		for _, f := range figures[p.name] {
+			for _, s := range f.steps {
+				if at[s.name] == nil {
+					at[s.name], order = map[string][]float64{}, append(order, s.name)
+				}
+				at[s.name][p.name] = append(at[s.name][p.name], s.at)
+			}
+		}
+	}
+	fmt.Printf("\n%-24s", "done at, ms")
+	for _, p := range programs {
+		fmt.Printf(" %12s", p.name)
+	}
+	fmt.Println()
+	for _, name := range order {
+		fmt.Printf("%-24s", name)
+		for _, p := range programs {
+			if v := at[name][p.name]; len(v) > 0 {
+				fmt.Printf(" %12.1f", middle(v))
+			} else {
+				fmt.Printf(" %12s", "-")
+			}
+		}
+		fmt.Println()
+	}
+}
+
 func median(figures []figure, get func(figure) float64) float64 {
 	v := make([]float64, 0, len(figures))
 	for _, f := range figures {
 		v = append(v, get(f))
 	}
+	return middle(v)
+}
+
+// middle returns the median of at least one value, and sorts them.
+func middle(v []float64) float64 {
 	slices.Sort(v)
 	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }

@@ -1,6 +1,6 @@
 // Command link measures how full a copy keeps the line between the daemon and the
 // target: two PostgreSQL clusters of its own on this machine, and between the copy and
-// the target internal/netfault with a round-trip time and a bandwidth that all
+// the target internal/lab/netfault with a round-trip time and a bandwidth that all
 // connections share. Run it by make bench-link.
 //
 // What is counted are all bytes that went to the target, from the first login to the

@@ -11,10 +11,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
-	"crossfade/internal/journal"
-	"crossfade/internal/netfault"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster"
+	"crossfade/internal/base/journal"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/netfault"
+	"crossfade/internal/lab/pgcluster"
 	"crossfade/replicate/copy"
 )
 

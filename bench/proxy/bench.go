@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 
-	"crossfade/internal/pgcluster"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster"
 )
 
 // field is the server and everybody that stands before it.
@@ -16,6 +18,22 @@ type field struct {
 	dir        string
 	bench      pgbench
 	contenders []*contender
+	cert, key  string // files of the server and of proxies, for TLS
+}
+
+// links says which connections are encrypted: those of the clients, those to the server.
+type links struct{ client, server bool }
+
+func (l links) String() string {
+	switch {
+	case l.client && l.server:
+		return "both"
+	case l.client:
+		return "client"
+	case l.server:
+		return "server"
+	}
+	return "none"
 }
 
 // set starts the server and the contenders. A contender that cannot be had is
@@ -37,24 +55,87 @@ func set(ctx context.Context, o options) (*field, error) {
 		return nil, errors.Join(err, f.close())
 	}
 	f.bench = pgbench{bin: cluster.Binaries(), dir: f.dir}
+	if f.cert, f.key, err = certificate(f.dir); err == nil {
+		err = f.encrypt(ctx)
+	}
+	if err == nil {
+		err = f.openKey()
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	return f, nil
+}
+
+// encrypt lets clients of the server use TLS.
+func (f *field) encrypt(ctx context.Context) error {
+	statements := []string{"ALTER SYSTEM SET ssl = on"}
+	for setting, file := range map[string]string{"ssl_cert_file": f.cert, "ssl_key_file": f.key} {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		path, err := f.cluster.WriteFile(filepath.Base(file), content, 0o600)
+		if err != nil {
+			return err
+		}
+		statements = append(statements, fmt.Sprintf("ALTER SYSTEM SET %s = %s", setting, pg.QuoteLiteral(path)))
+	}
+	conn, err := pg.Connect(ctx, f.cluster.AdminDSN("postgres"), pg.WithName("bench"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	for _, s := range append(statements, "SELECT pg_reload_conf()") {
+		if _, err := conn.Exec(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openKey writes the key once more for PgBouncer, which runs as an unprivileged user. It guards
+// nothing.
+func (f *field) openKey() error {
+	content, err := os.ReadFile(f.key)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(f.pgbouncerKey(), content, 0o644)
+}
+
+func (f *field) pgbouncerKey() string { return filepath.Join(f.dir, "pgbouncer-key.pem") }
+
+// enter starts the contenders of one kind of links.
+func (f *field) enter(ctx context.Context, o options, l links) error {
+	f.leave()
 	for _, name := range o.contenders {
-		c, err := start(ctx, name, f.dir, cluster.Port(), o)
+		if name == haproxy && l != (links{}) {
+			continue // it does not know how PostgreSQL begins TLS
+		}
+		c, err := f.start(ctx, name, o, l)
 		if err != nil && (name == pgbouncer || name == haproxy) && ctx.Err() == nil {
 			fmt.Printf("%s is left out: %v\n", name, err)
 			continue
 		}
 		if err != nil {
-			return nil, errors.Join(err, f.close())
+			return err
 		}
 		f.contenders = append(f.contenders, c)
 	}
-	return f, nil
+	return nil
 }
 
-func (f *field) close() error {
+// leave stops the contenders.
+func (f *field) leave() {
 	for _, c := range f.contenders {
 		c.stop()
 	}
+	f.contenders = nil
+}
+
+func (f *field) close() error {
+	f.leave()
 	return errors.Join(f.cluster.Close(), os.RemoveAll(f.dir))
 }
 
@@ -70,14 +151,19 @@ func bench(ctx context.Context, o options) (err error) {
 	}
 	describe(o)
 	load := newLoad()
-	for _, mode := range o.modes {
-		for _, clients := range o.clients {
-			shots, err := f.interleave(ctx, o, mode, clients)
-			if err != nil {
-				return err
+	for _, l := range o.links {
+		if err := f.enter(ctx, o, l); err != nil {
+			return err
+		}
+		for _, mode := range o.modes {
+			for _, clients := range o.clients {
+				shots, err := f.interleave(ctx, o, mode, clients)
+				if err != nil {
+					return err
+				}
+				printCase(l, mode, clients, f.contenders, shots)
+				load.note(shots[direct], o.slices)
 			}
-			printCase(mode, clients, f.contenders, shots)
-			load.note(shots[direct], o.slices)
 		}
 	}
 	load.warn()

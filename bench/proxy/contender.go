@@ -36,14 +36,17 @@ const (
 type contender struct {
 	name string
 	port int
+	tls  bool      // its clients encrypt
 	cmd  *exec.Cmd // nil for the server itself
 	done chan struct{}
 }
 
-// start starts the proxy of that name before the server.
-func start(ctx context.Context, name, dir string, server int, o options) (*contender, error) {
+// start starts the proxy of that name before the server. Without a proxy the clients
+// encrypt where a proxy would have to on one side at least.
+func (f *field) start(ctx context.Context, name string, o options, l links) (*contender, error) {
+	server := f.cluster.Port()
 	if name == direct {
-		return &contender{name: name, port: server}, nil
+		return &contender{name: name, port: server, tls: l.client || l.server}, nil
 	}
 	port, err := freePort()
 	if err != nil {
@@ -59,12 +62,12 @@ func start(ctx context.Context, name, dir string, server int, o options) (*conte
 		if err != nil {
 			return nil, err
 		}
-		args := append([]string{serveCommand, "-port", strconv.Itoa(port), "-server", strconv.Itoa(server), "-profile", o.profile, "-engine", o.engine}, o.tls...)
+		args := append([]string{serveCommand, "-port", strconv.Itoa(port), "-server", strconv.Itoa(server), "-profile", o.profile, "-engine", o.engine}, f.proxyTLS(l)...)
 		cmd = exec.CommandContext(ctx, self, args...)
 	case pgbouncer:
-		cmd, err = otherProgram(ctx, dir, name, pgbouncerConfig(dir, port, server, o.pooled), func(f string) []string { return []string{"-q", f} })
+		cmd, err = otherProgram(ctx, f.dir, name, f.pgbouncerConfig(port, server, o.pooled, l), func(f string) []string { return []string{"-q", f} })
 	case haproxy:
-		cmd, err = otherProgram(ctx, dir, name, haproxyConfig(port, server), func(f string) []string { return []string{"-db", "-q", "-f", f} })
+		cmd, err = otherProgram(ctx, f.dir, name, haproxyConfig(port, server), func(f string) []string { return []string{"-db", "-q", "-f", f} })
 	default:
 		err = fmt.Errorf("nobody knows the contender %q", name)
 	}
@@ -77,7 +80,7 @@ func start(ctx context.Context, name, dir string, server int, o options) (*conte
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	c := &contender{name: name, port: port, cmd: cmd, done: make(chan struct{})}
+	c := &contender{name: name, port: port, tls: l.client, cmd: cmd, done: make(chan struct{})}
 	go func() {
 		defer close(c.done)
 		_ = cmd.Wait()
@@ -200,8 +203,14 @@ func somebody() (*syscall.Credential, error) {
 // pgbouncerConfig has a server connection used once (server_lifetime): else
 // PgBouncer's runs would meet server processes with warm caches and mapped buffers,
 // and all others new ones.
-func pgbouncerConfig(dir string, port, server int, pooled bool) string {
-	lifetime := 0
+func (f *field) pgbouncerConfig(port, server int, pooled bool, l links) string {
+	dir, lifetime, encrypted := f.dir, 0, "server_tls_sslmode = disable\n"
+	if l.server {
+		encrypted = "server_tls_sslmode = require\n"
+	}
+	if l.client {
+		encrypted += fmt.Sprintf("client_tls_sslmode = require\nclient_tls_cert_file = %s\nclient_tls_key_file = %s\n", f.cert, f.pgbouncerKey())
+	}
 	if pooled {
 		lifetime = 3600
 	}
@@ -219,12 +228,22 @@ pool_mode = session
 default_pool_size = 150
 server_lifetime = %d
 max_client_conn = 2000
-server_tls_sslmode = disable
-log_connections = 0
+%slog_connections = 0
 log_disconnections = 0
 log_stats = 0
 ignore_startup_parameters = extra_float_digits
-`, server, port, users, lifetime)
+`, server, port, users, lifetime, encrypted)
+}
+
+// proxyTLS are the arguments of Crossfade's proxy.
+func (f *field) proxyTLS(l links) (args []string) {
+	if l.client {
+		args = append(args, "-cert", f.cert, "-key", f.key)
+	}
+	if l.server {
+		args = append(args, "-encrypt")
+	}
+	return args
 }
 
 func haproxyConfig(port, server int) string {

@@ -39,14 +39,9 @@ func benchIdle(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
-	cert, key, err := certificate(f.dir)
-	if err != nil {
-		return err
-	}
 	fmt.Printf("%-10s %9s %12s %12s %14s\n", "sessions", "number", "RSS before", "RSS with", "KiB a session")
 	for _, mode := range []string{"disable", "require"} {
-		o.tls = []string{"-cert", cert, "-key", key}
-		c, err := start(ctx, crossfade, f.dir, f.cluster.Port(), o)
+		c, err := f.start(ctx, crossfade, o, links{client: true})
 		if err != nil {
 			return err
 		}

@@ -36,7 +36,7 @@ type options struct {
 	profile    string
 	engine     string
 	pooled     bool
-	tls        []string // arguments of the proxy for TLS
+	links      []links
 }
 
 func main() {
@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string) error {
 
 func parse(args []string) (options, error) {
 	o := options{}
-	var clients, modes, contenders string
+	var clients, modes, contenders, encrypted string
 	f := flag.NewFlagSet("bench/proxy", flag.ContinueOnError)
 	f.IntVar(&o.rounds, "rounds", 3, "rounds of each case, with new server processes each")
 	f.IntVar(&o.slices, "slices", 8, "slices of each contender in a round")
@@ -85,6 +85,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.sessions, "sessions", 1000, "idle sessions")
 	f.StringVar(&o.profile, "profile", "", "file that gets a CPU profile of Crossfade's proxy")
 	f.StringVar(&o.engine, "engine", "on", "engine of Crossfade's proxy, on or off")
+	f.StringVar(&encrypted, "tls", "none,server,both", "what is encrypted: none, client, server (as after a switch to Neon), both")
 	f.BoolVar(&o.pooled, "pooled", false, "let PgBouncer keep server connections, which are warm then, from one run to the next")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -95,6 +96,13 @@ func parse(args []string) (options, error) {
 			return o, fmt.Errorf("-clients: %q is no number of clients", s)
 		}
 		o.clients = append(o.clients, n)
+	}
+	for _, s := range strings.Split(encrypted, ",") {
+		l, ok := map[string]links{"none": {}, "client": {client: true}, "server": {server: true}, "both": {client: true, server: true}}[s]
+		if !ok {
+			return o, fmt.Errorf("-tls: %q is not none, client, server or both", s)
+		}
+		o.links = append(o.links, l)
 	}
 	o.modes, o.contenders = strings.Split(modes, ","), strings.Split(contenders, ",")
 	if o.before != "" {

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"crossfade/internal/pgcluster"
+	"crossfade/internal/lab/pgcluster"
 )
 
 // shot is what pgbench did in one slice.
@@ -26,15 +26,19 @@ type pgbench struct {
 	dir string
 }
 
-func (b pgbench) command(ctx context.Context, port int, args ...string) *exec.Cmd {
+func (b pgbench) command(ctx context.Context, port int, encrypted bool, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, b.bin.Path("pgbench"), append([]string{"-h", "127.0.0.1", "-p", strconv.Itoa(port), "-U", "postgres"}, append(args, "postgres")...)...)
-	cmd.Env = append(os.Environ(), "PGSSLMODE=disable", "PGGSSENCMODE=disable")
+	mode := "disable"
+	if encrypted {
+		mode = "require"
+	}
+	cmd.Env = append(os.Environ(), "PGSSLMODE="+mode, "PGGSSENCMODE=disable")
 	return cmd
 }
 
 // fill makes pgbench's tables.
 func (b pgbench) fill(ctx context.Context, port, scale int) error {
-	out, err := b.command(ctx, port, "-i", "-q", "-s", strconv.Itoa(scale)).CombinedOutput()
+	out, err := b.command(ctx, port, false, "-i", "-q", "-s", strconv.Itoa(scale)).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("fill the tables: %w: %s", err, bytes.TrimSpace(out))
 	}

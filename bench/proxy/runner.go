@@ -28,7 +28,7 @@ type runner struct {
 	spans []span
 }
 
-// span is a slice, behind its beginning, when caches are filled again.
+// span is a slice, after its beginning, when caches are filled again.
 type span struct {
 	resumed    time.Time
 	begin, end time.Time
@@ -42,7 +42,7 @@ func (b pgbench) run(ctx context.Context, c *contender, mode string, clients int
 		return nil, err
 	}
 	r := &runner{c: c, logs: logs, done: make(chan struct{})}
-	r.cmd = b.command(ctx, c.port, "-n", "-S", "-M", mode, "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2)),
+	r.cmd = b.command(ctx, c.port, c.tls, "-n", "-S", "-M", mode, "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2)),
 		"-T", strconv.Itoa(int(time.Hour.Seconds())), "-l", "--log-prefix", filepath.Join(logs, "l"))
 	r.cmd.Stdout, r.cmd.Stderr = &r.words, &r.words
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"flag"
 	"net"
 	"os"
@@ -27,6 +28,7 @@ func serve(ctx context.Context, args []string) error {
 	profile := f.String("profile", "", "file for a CPU profile")
 	cert := f.String("cert", "", "certificate for TLS")
 	key := f.String("key", "", "its key")
+	encrypt := f.Bool("encrypt", false, "encrypt the connections to the server")
 	engine := f.String("engine", "on", "on or off")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -35,6 +37,9 @@ func serve(ctx context.Context, args []string) error {
 	end := proxy.Endpoint{
 		Dial:        backend.Config{Address: at(*server)},
 		Credentials: func(user string) (string, string, bool) { return user, "", true },
+	}
+	if *encrypt {
+		end.Dial.TLS = tlsconf.Client{Mode: tlsconf.Require, Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // the server's certificate is the benchmark's own
 	}
 	cfg := proxy.Config{
 		Listen: at(*port), Source: end, Target: end,

@@ -11,11 +11,11 @@ import (
 func describe(o options) {
 	fmt.Printf("%d cores, %s; %d rounds of %d slices of %s each, interleaved; load %s\n", runtime.NumCPU(), processor(), o.rounds, o.slices, o.slice, loadAverage())
 	fmt.Println("CPU is that of the proxy's process for each transaction; ratios are to PgBouncer's median.")
-	fmt.Printf("\n%-9s %7s  %-10s %9s %6s %9s %9s %9s %8s\n", "mode", "clients", "contender", "tps", "ratio", "p50 us", "p99 us", "added us", "CPU us")
+	fmt.Printf("\n%-7s %-9s %7s  %-10s %9s %6s %9s %9s %9s %8s\n", "TLS", "mode", "clients", "contender", "tps", "ratio", "p50 us", "p99 us", "added us", "CPU us")
 }
 
 // printCase prints the medians of one case.
-func printCase(mode string, clients int, contenders []*contender, shots map[string][]shot) {
+func printCase(l links, mode string, clients int, contenders []*contender, shots map[string][]shot) {
 	reference := medianOf(shots[pgbouncer], func(s shot) float64 { return s.tps })
 	p50 := func(s shot) float64 { return percentile(s.latencies, 50) }
 	plain := medianOf(shots[direct], p50)
@@ -32,7 +32,7 @@ func printCase(mode string, clients int, contenders []*contender, shots map[stri
 				added = fmt.Sprintf("%.0f", medianOf(s, p50)-plain)
 			}
 		}
-		fmt.Printf("%-9s %7d  %-10s %9.0f %6s %9.0f %9.0f %9s %8s\n", mode, clients, c.name, tps, ratio,
+		fmt.Printf("%-7s %-9s %7d  %-10s %9.0f %6s %9.0f %9.0f %9s %8s\n", l, mode, clients, c.name, tps, ratio,
 			medianOf(s, p50), medianOf(s, func(s shot) float64 { return percentile(s.latencies, 99) }), added, cpu)
 	}
 }

@@ -125,6 +125,9 @@ func benchTurns(ctx context.Context, o options) (err error) {
 	if err := f.bench.fill(ctx, f.cluster.Port(), o.scale); err != nil {
 		return err
 	}
+	if err := f.enter(ctx, o, links{}); err != nil {
+		return err
+	}
 	fmt.Printf("%d cores, %s; one client, %d queries each in turns of %d; load %s\n", runtime.NumCPU(), processor(), o.turns*(turnQueries-turnWarm), turnQueries, loadAverage())
 	fmt.Printf("\n%-9s %-10s %8s %8s %8s %8s %9s %8s\n", "mode", "contender", "p50 us", "p90 us", "p99 us", "mean us", "added us", "CPU us")
 	runtime.LockOSThread()

@@ -5,7 +5,7 @@ package main
 import (
 	"os"
 
-	"crossfade/internal/cli"
+	"crossfade/internal/app/cli"
 )
 
 func main() {

@@ -14,6 +14,9 @@ const (
 	// lockSlack is by how much a lock table may be overdrawn, in per cent: what the
 	// server keeps of shared memory for what it did not plan for serves it too.
 	lockSlack = 10
+	// spareConnections is by how much a remedy raises the target's connections beyond those
+	// of the applications: Crossfade's own, and some for people.
+	spareConnections = 20
 )
 
 // usage is how much of a server's limited things is taken.
@@ -21,7 +24,9 @@ type usage struct {
 	Slots, MaxSlots     int
 	Senders, MaxSenders int
 	Locks               int // what the lock table holds
+	Sessions            int // that max_locks_per_transaction is multiplied by
 	Clients             int // sessions in the database
+	MaxConnections      int
 	FreeConnections     int
 	OwnSlot             bool // a slot of ours exists already
 }
@@ -32,8 +37,9 @@ func readUsage(ctx context.Context, conn *pgx.Conn) (usage, error) {
 			(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender')::int, current_setting('max_wal_senders')::int,
 			current_setting('max_locks_per_transaction')::int
 				* (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int),
+			current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int,
 			(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = current_database()
-				AND application_name NOT LIKE 'crossfade%')::int,
+				AND application_name NOT LIKE 'crossfade%')::int, current_setting('max_connections')::int,
 			current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
 				- (SELECT count(*) FROM pg_stat_activity WHERE coalesce(backend_type, 'client backend') = 'client backend' AND usesysid IS NOT NULL)::int,
 			EXISTS (SELECT FROM pg_replication_slots WHERE database = current_database() AND slot_name LIKE 'crossfade\_%')`)
@@ -65,17 +71,19 @@ func (p *Preflight) checkCapacity(ctx context.Context) ([]Finding, error) {
 // table on both sides, with more on the target that hangs on it.
 func lockFindings(mode Mode, source, target usage, tables int) []Finding {
 	var found []Finding
-	add := func(severity Severity, side, detail string) {
-		found = append(found, Finding{Code: "lock_table_small", Severity: severity, Object: "max_locks_per_transaction", Detail: detail,
-			Remedy: fmt.Sprintf("raise max_locks_per_transaction on the %s and restart it", side)})
+	add := func(severity Severity, side Side, u usage, detail string) {
+		enough := tables*locksPerTable/max(u.Sessions, 1) + 1
+		sql := fmt.Sprintf("ALTER SYSTEM SET max_locks_per_transaction = %d", enough)
+		found = append(found, Finding{Code: "lock_table_small", Severity: severity, Object: "max_locks_per_transaction", Detail: detail, On: side, SQL: sql,
+			Remedy: fmt.Sprintf("%s on the %s, and restart it (a managed server: through its own settings; Neon: a larger compute)", sql, side)})
 	}
 	if tables > source.Locks+source.Locks*lockSlack/100 {
-		add(Blocker, "source", fmt.Sprintf("pg_dump locks %d tables and views at once; the source has room for %d locks", tables, source.Locks))
+		add(Blocker, Source, source, fmt.Sprintf("pg_dump locks %d tables and views at once; the source has room for %d locks", tables, source.Locks))
 	} else if mode == Run && tables*locksPerTable > source.Locks {
-		add(Warning, "source", fmt.Sprintf("the cutover locks up to %d tables at once, with what hangs on them; the source has room for %d locks", tables, source.Locks))
+		add(Warning, Source, source, fmt.Sprintf("the cutover locks up to %d tables at once, with what hangs on them; the source has room for %d locks", tables, source.Locks))
 	}
 	if mode == Run && tables*locksPerTable > target.Locks {
-		add(Warning, "target", fmt.Sprintf("the cutover locks up to %d tables at once, with what hangs on them; the target has room for %d locks", tables, target.Locks))
+		add(Warning, Target, target, fmt.Sprintf("the cutover locks up to %d tables at once, with what hangs on them; the target has room for %d locks", tables, target.Locks))
 	}
 	return found
 }
@@ -84,17 +92,19 @@ func capacityFindings(source, target usage) []Finding {
 	var found []Finding
 	if !source.OwnSlot {
 		if source.Slots >= source.MaxSlots {
-			found = append(found, noSlot("source", fmt.Sprintf("all %d replication slots of the source are taken", source.MaxSlots)))
+			found = append(found, noSlot(Source, source, ""))
 		}
 		if source.Senders >= source.MaxSenders {
-			found = append(found, noWALSender(fmt.Sprintf("all %d walsenders of the source are taken", source.MaxSenders)))
+			found = append(found, noWALSender(source))
 		}
 	}
 	if target.FreeConnections < source.Clients {
+		sql := fmt.Sprintf("ALTER SYSTEM SET max_connections = %d", target.MaxConnections+source.Clients-target.FreeConnections+spareConnections)
 		found = append(found, Finding{
 			Code: "target_connections", Severity: Warning, Object: "max_connections",
 			Detail: fmt.Sprintf("the source's database has %d sessions, the target has %d connections free", source.Clients, target.FreeConnections),
-			Remedy: "give the target more connections (on Neon: a larger compute) before the cutover",
+			Remedy: sql + " on the target, then restart it (Neon: a larger compute), before the cutover",
+			On:     Target, SQL: sql,
 		})
 	}
 	return found

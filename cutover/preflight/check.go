@@ -47,14 +47,21 @@ type Options struct {
 	// OpenReplication opens a logical walsender session on the source and closes
 	// it. Needed for Run.
 	OpenReplication func(ctx context.Context) error
+	// OpenSource opens one more session on the source, with the search_path that the role has.
+	OpenSource func(ctx context.Context) (*pgx.Conn, error)
 	// PgDumpMajor returns the major version of the pg_dump that will be used; an
 	// error means that there is none.
 	PgDumpMajor func(ctx context.Context) (int, error)
-	// Logins say who logs in as whom behind the switch; for Run.
+	// Logins say who logs in as whom after the switch; for Run.
 	Logins Logins
+	// LeftOver says what run or copy of Crossfade the two databases hold, and what to do with it; a
+	// detail of "" is nothing. nil is not asked, and neither where a run goes on.
+	LeftOver func(ctx context.Context) (detail, remedy string, err error)
 	// OwnTables makes the tables of Crossfade's own that a run has on the source, in an
 	// existing schema crossfade.
 	OwnTables string
+	// Sessions are how many connections of its own a run takes at most on source and target.
+	Sessions [2]int
 	// LongTransaction replaces DefaultLongTransaction when it is not 0.
 	LongTransaction time.Duration
 }
@@ -66,6 +73,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("preflight: mode %q, want %q or %q", o.Mode, Copy, Run)
 	case o.PgDumpMajor == nil:
 		return errors.New("preflight: no way to ask pg_dump for its version")
+	case o.OpenSource == nil:
+		return errors.New("preflight: no way to open a session on the source")
 	case o.Mode == Run && o.OpenReplication == nil:
 		return errors.New("preflight: no way to open a replication connection")
 	}
@@ -77,6 +86,9 @@ func (o Options) Validate() error {
 type Check struct {
 	Name string
 	Run  func(ctx context.Context) ([]Finding, error)
+	// First says that a blocker of it makes the questions after it pointless: they would be
+	// asked of the wrong database, and tell its cause once more.
+	First bool
 }
 
 // Preflight asks one source and one target. It borrows the connections, which
@@ -85,6 +97,7 @@ type Check struct {
 type Preflight struct {
 	source, target *pgx.Conn
 	opts           Options
+	convertFor     time.Duration // how long rows are looked through
 }
 
 // New returns a preflight over two open connections, which stay the caller's.
@@ -98,48 +111,51 @@ func New(source, target *pgx.Conn, o Options) (*Preflight, error) {
 	if o.PlatformRole == nil {
 		o.PlatformRole = func(string) bool { return false }
 	}
-	return &Preflight{source: source, target: target, opts: o}, nil
+	return &Preflight{source: source, target: target, opts: o, convertFor: convertTimeout}, nil
 }
 
 // Checks returns the checks that the mode needs, in the order of the report.
 func (p *Preflight) Checks() []Check {
 	checks := []Check{
-		{"one database", p.checkOneDatabase},
-		{"host", p.checkHosts},
-		{"version", p.checkVersions},
-		{"encoding", p.checkEncodings},
-		{"collation", p.checkCollations},
-		{"source privileges", p.checkSourcePrivileges},
-		{"sequence privileges", p.checkSequencePrivileges},
-		{"row security", p.checkRowSecurity},
-		{"role settings", p.checkRoleSettings},
-		{"target privileges", p.checkTargetPrivileges},
-		{"target empty", p.checkTargetEmpty},
-		{"room", p.checkRoom},
-		{"extensions", p.checkExtensions},
-		{"roles of the schema", p.checkGrantees},
-		{"objects for superusers", p.checkSuperuserObjects},
-		{"event triggers", p.checkEventTriggers},
-		{"workers", p.checkWorkers},
-		{"materialised views", p.checkMatViews},
-		{"partitions", p.checkPartitions},
-		{"unlogged tables", p.checkUnlogged},
-		{"large objects", p.checkLargeObjects},
-		{"prepared transactions", p.checkPrepared},
-		{"old snapshots", p.checkOldSnapshots},
-		{"capacity", p.checkCapacity},
+		{Name: "one database", Run: p.checkOneDatabase, First: true},
+		{Name: "left over run", Run: p.checkLeftOver, First: true},
+		{Name: "host", Run: p.checkHosts},
+		{Name: "version", Run: p.checkVersions},
+		{Name: "encoding", Run: p.checkEncodings},
+		{Name: "collation", Run: p.checkCollations},
+		{Name: "source privileges", Run: p.checkSourcePrivileges},
+		{Name: "sequence privileges", Run: p.checkSequencePrivileges},
+		{Name: "row security", Run: p.checkRowSecurity},
+		{Name: "role settings", Run: p.checkRoleSettings},
+		{Name: "target privileges", Run: p.checkTargetPrivileges},
+		{Name: "target empty", Run: p.checkTargetEmpty},
+		{Name: "room", Run: p.checkRoom},
+		{Name: "extensions", Run: p.checkExtensions},
+		{Name: "roles of the schema", Run: p.checkGrantees},
+		{Name: "objects for superusers", Run: p.checkSuperuserObjects},
+		{Name: "event triggers", Run: p.checkEventTriggers},
+		{Name: "workers", Run: p.checkWorkers},
+		{Name: "materialised views", Run: p.checkMatViews},
+		{Name: "partitions", Run: p.checkPartitions},
+		{Name: "expressions", Run: p.checkExpressions},
+		{Name: "unlogged tables", Run: p.checkUnlogged},
+		{Name: "large objects", Run: p.checkLargeObjects},
+		{Name: "prepared transactions", Run: p.checkPrepared},
+		{Name: "old snapshots", Run: p.checkOldSnapshots},
+		{Name: "capacity", Run: p.checkCapacity},
 	}
 	if p.opts.Mode == Run {
 		checks = append(checks,
-			Check{"logins", p.checkLogins},
-			Check{"wal_level", p.checkWALLevel},
-			Check{"replication", p.checkReplication},
-			Check{"replica identity", p.checkReplicaIdentity},
-			Check{"retention", p.checkRetention},
-			Check{"long transactions", p.checkLongTransactions},
-			Check{"neighbours", p.checkNeighbours},
-			Check{"numbers of backends", p.checkBackendNumbers},
-			Check{"way back", p.checkFallback},
+			Check{Name: "logins", Run: p.checkLogins},
+			Check{Name: "connections", Run: p.checkConnections},
+			Check{Name: "wal_level", Run: p.checkWALLevel},
+			Check{Name: "replication", Run: p.checkReplication},
+			Check{Name: "replica identity", Run: p.checkReplicaIdentity},
+			Check{Name: "retention", Run: p.checkRetention},
+			Check{Name: "long transactions", Run: p.checkLongTransactions},
+			Check{Name: "neighbours", Run: p.checkNeighbours},
+			Check{Name: "numbers of backends", Run: p.checkBackendNumbers},
+			Check{Name: "way back", Run: p.checkFallback},
 		)
 	}
 	return checks
@@ -151,7 +167,7 @@ func (p *Preflight) Run(ctx context.Context) Report {
 	return Ask(ctx, p.Checks())
 }
 
-// Ask runs the checks one after the other.
+// Ask runs the checks one after the other, up to a First one that blocks.
 func Ask(ctx context.Context, checks []Check) Report {
 	var r Report
 	for _, c := range checks {
@@ -159,6 +175,9 @@ func Ask(ctx context.Context, checks []Check) Report {
 		r.Findings = append(r.Findings, found...)
 		if err != nil {
 			r.Incomplete = append(r.Incomplete, Incomplete{Check: c.Name, Err: err})
+		}
+		if c.First && len(r.Of(Blocker)) > 0 {
+			break
 		}
 	}
 	return r

@@ -8,36 +8,28 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // maxNamed bounds how many objects one finding lists: a target that was filled
 // by mistake may hold thousands.
 const maxNamed = 5
 
-func (p *Preflight) checkTargetEmpty(ctx context.Context) ([]Finding, error) {
-	var found []Finding
-	if !p.opts.Resume {
-		for _, side := range []struct {
-			name string
-			conn *pgx.Conn
-		}{{"source", p.source}, {"target", p.target}} {
-			left, err := one[struct{ There bool }](ctx, side.conn, "our schema on the "+side.name,
-				`SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'crossfade')`)
-			if err != nil {
-				return nil, err
-			}
-			if left.There {
-				found = append(found, Finding{
-					Code: "left_over_run", Severity: Blocker, Object: "crossfade",
-					Detail: fmt.Sprintf("the %s holds the schema of another run", side.name),
-					Remedy: "end that run, or remove what it left with: crossfade clean --source DSN --target DSN",
-				})
-			}
-		}
+// checkLeftOver tells of a run or copy that is there. What it has made would be told as what is in the way.
+func (p *Preflight) checkLeftOver(ctx context.Context) ([]Finding, error) {
+	if p.opts.Resume || p.opts.LeftOver == nil {
+		return nil, nil
 	}
+	detail, remedy, err := p.opts.LeftOver(ctx)
+	if err != nil || detail == "" {
+		return nil, err
+	}
+	return []Finding{{Code: "left_over_run", Severity: Blocker, Object: "crossfade", Detail: detail, Remedy: remedy}}, nil
+}
+
+func (p *Preflight) checkTargetEmpty(ctx context.Context) ([]Finding, error) {
 	if p.opts.Scope.Clean || p.opts.Scope.DataOnly {
-		return found, nil // there may be objects; what is in the way is found when it is met
+		return nil, nil // there may be objects; what is in the way is found when it is met
 	}
 	there, err := userObjects(ctx, p.target, Scope{})
 	if err != nil {
@@ -53,14 +45,23 @@ func (p *Preflight) checkTargetEmpty(ctx context.Context) ([]Finding, error) {
 			return nil, err
 		}
 	}
-	if len(there) > 0 {
-		found = append(found, Finding{
-			Code: "target_not_empty", Severity: Blocker, Object: there[0],
-			Detail: "the target's database already has " + named(there),
-			Remedy: p.emptied(),
-		})
+	if len(there) == 0 {
+		return nil, nil
 	}
-	return found, nil
+	f := Finding{
+		Code: "target_not_empty", Severity: Blocker, Object: there[0],
+		Detail: "the target's database already has " + named(there),
+		Remedy: p.emptied(),
+	}
+	here, err := userObjects(ctx, p.source, Scope{})
+	if err != nil {
+		return nil, err
+	}
+	if len(here) == 0 {
+		f.Detail += ", and the source's has nothing"
+		f.Remedy = "if --source and --target are exchanged, give the one as the other; else " + f.Remedy
+	}
+	return []Finding{f}, nil
 }
 
 // emptied says what to do about a target that is not empty.
@@ -84,6 +85,11 @@ func (p *Preflight) inTheWay(ctx context.Context, there []string) ([]string, err
 		}
 	}
 	return both, nil
+}
+
+// Objects returns the names of what users have made in a database, as they keep a target from being empty.
+func Objects(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	return userObjects(ctx, conn, Scope{})
 }
 
 // userObjects returns the names of what the user made: relations, functions and

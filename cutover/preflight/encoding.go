@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/unconvertible"
 )
 
 const (
@@ -20,13 +22,56 @@ const (
 )
 
 type databaseLocale struct {
-	Encoding, Collate, Ctype, Provider string
+	Database, Role                             string // of the session
+	Encoding, Collate, Ctype, Provider, Locale string
+}
+
+// libc is the provider of locales whose names are the operating system's.
+const libc = "c"
+
+// sorts says how texts sort.
+func (l databaseLocale) sorts() string {
+	switch l.Provider {
+	case libc:
+		return l.Collate + "/" + l.Ctype
+	case "i":
+		return l.Locale + " of ICU"
+	}
+	return l.Locale + " of PostgreSQL"
+}
+
+// sortsAs reports whether texts sort alike, by the names: a system writes those of an encoding in
+// several ways.
+func (l databaseLocale) sortsAs(o databaseLocale) bool {
+	plain := func(s string) string {
+		if s == "POSIX" {
+			s = "C"
+		}
+		base, encoding, _ := strings.Cut(s, ".")
+		return base + "." + strings.ReplaceAll(strings.ToLower(encoding), "-", "")
+	}
+	return l.Provider == o.Provider && l.Locale == o.Locale && plain(l.Collate) == plain(o.Collate) && plain(l.Ctype) == plain(o.Ctype)
+}
+
+// anotherDatabase says how the target gets a database with the source's encoding and locale.
+func anotherDatabase(source, target databaseLocale) string {
+	const suffix = "_like_source"
+	name := strings.ToValidUTF8(target.Database[:min(len(target.Database), maxName-len(suffix))], "") + suffix
+	sql := fmt.Sprintf("CREATE DATABASE %s OWNER %s TEMPLATE template0 ENCODING %s LC_COLLATE %s LC_CTYPE %s", pg.QuoteIdent(name), pg.QuoteIdent(target.Role),
+		pg.QuoteLiteral(source.Encoding), pg.QuoteLiteral(source.Collate), pg.QuoteLiteral(source.Ctype))
+	switch source.Provider {
+	case "i":
+		sql += " LOCALE_PROVIDER icu ICU_LOCALE " + pg.QuoteLiteral(source.Locale)
+	case "b":
+		sql += " LOCALE_PROVIDER builtin BUILTIN_LOCALE " + pg.QuoteLiteral(source.Locale)
+	}
+	return "make another database on the target and give that one to --target: " + sql
 }
 
 func locale(ctx context.Context, conn *pgx.Conn) (databaseLocale, error) {
 	return one[databaseLocale](ctx, conn, "database locale", `
-		SELECT pg_encoding_to_char(encoding), coalesce(datcollate::text, ''), coalesce(datctype::text, ''),
-			coalesce(to_jsonb(d)->>'datlocprovider', 'c')
+		SELECT current_database()::text, current_user::text, pg_encoding_to_char(encoding), coalesce(datcollate::text, ''), coalesce(datctype::text, ''),
+			coalesce(to_jsonb(d)->>'datlocprovider', '`+libc+`'), coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale', '')
 		FROM pg_database d WHERE datname = current_database()`)
 }
 
@@ -43,14 +88,14 @@ func (p *Preflight) checkEncodings(ctx context.Context) ([]Finding, error) {
 	case source.Encoding == target.Encoding:
 		return nil, nil
 	case target.Encoding == unicode && p.opts.Mode == Copy:
-		return p.converted(ctx, source.Encoding)
+		return p.converted(ctx, source, target)
 	}
 	f := Finding{
 		Code:     "encoding_differs",
 		Severity: Blocker,
 		Object:   "target",
 		Detail:   fmt.Sprintf("the source's database has encoding %s, the target's %s", source.Encoding, target.Encoding),
-		Remedy:   fmt.Sprintf("use a target database made with ENCODING '%s', or convert the source first", source.Encoding),
+		Remedy:   anotherDatabase(source, target),
 	}
 	if target.Encoding == unicode {
 		f.Detail += ": a run compares and follows both byte by byte"
@@ -61,11 +106,12 @@ func (p *Preflight) checkEncodings(ctx context.Context) ([]Finding, error) {
 
 // converted says what a copy from another encoding to UTF8 does, and names rows that
 // cannot be converted.
-func (p *Preflight) converted(ctx context.Context, from string) ([]Finding, error) {
+func (p *Preflight) converted(ctx context.Context, source, target databaseLocale) ([]Finding, error) {
+	from := source.Encoding
 	found := []Finding{{
 		Code: "encoding_converted", Severity: Warning, Object: "source",
 		Detail: fmt.Sprintf("the source's database has encoding %s: what is copied is converted to UTF8, so that lengths in bytes, hashes and the order of texts may differ", from),
-		Remedy: "see that nothing in the application counts on bytes: octet_length, md5, convert_to, a client_encoding of SQL_ASCII",
+		Remedy: "see that nothing in the application counts on bytes: octet_length, md5, convert_to, a client_encoding of SQL_ASCII; or " + anotherDatabase(source, target),
 	}}
 	if from == everyByteValid {
 		return found, nil
@@ -78,14 +124,14 @@ func (p *Preflight) converted(ctx context.Context, from string) ([]Finding, erro
 	if err != nil {
 		return nil, err
 	}
-	end := time.Now().Add(convertTimeout)
+	end := time.Now().Add(p.convertFor)
 	for i, t := range tables {
 		name := pg.Name{Schema: t.Schema, Name: t.Name}
 		u, err := p.unconvertible(ctx, name, end)
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			found = append(found, Finding{
 				Code: "encoding_not_looked_at", Severity: Warning, Object: name.Display(),
-				Detail: fmt.Sprintf("whether its rows can be converted from %s to UTF8 was not looked at, nor those of %d larger tables: that takes longer than %v", from, len(tables)-i-1, convertTimeout),
+				Detail: fmt.Sprintf("whether its rows can be converted from %s to UTF8 was not looked at, nor those of %d larger tables: that takes longer than %v", from, len(tables)-i-1, p.convertFor),
 				Remedy: "begin the copy: it stops at a row that cannot be converted, names it, and goes on once the row is corrected",
 			})
 			break
@@ -102,7 +148,7 @@ func (p *Preflight) converted(ctx context.Context, from string) ([]Finding, erro
 
 // unconvertible looks at one table until end. The session is lost where that comes first,
 // so the look has one of its own.
-func (p *Preflight) unconvertible(ctx context.Context, name pg.Name, end time.Time) (*pg.Unconvertible, error) {
+func (p *Preflight) unconvertible(ctx context.Context, name pg.Name, end time.Time) (*unconvertible.Rows, error) {
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	if err := ctx.Err(); err != nil {
@@ -113,10 +159,10 @@ func (p *Preflight) unconvertible(ctx context.Context, name pg.Name, end time.Ti
 		return nil, fmt.Errorf("open a session: %w", err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	return pg.FindUnconvertible(ctx, conn, name, unicode)
+	return unconvertible.Find(ctx, conn, name, unicode)
 }
 
-func unconvertibleFinding(u pg.Unconvertible) Finding {
+func unconvertibleFinding(u unconvertible.Rows) Finding {
 	f := Finding{
 		Code: "encoding_invalid", Severity: Blocker, Object: u.Table.Display(),
 		Detail: fmt.Sprintf("rows with bytes that are no characters of UTF8: %d, the first of them %s", u.Count, u.Row()),
@@ -138,14 +184,17 @@ func (p *Preflight) checkCollations(ctx context.Context) ([]Finding, error) {
 		return nil, err
 	}
 	var found []Finding
-	if source.Collate != target.Collate || source.Ctype != target.Ctype || source.Provider != target.Provider {
+	if !source.sortsAs(target) {
+		another := "or " + anotherDatabase(source, target)
+		if source.Encoding != target.Encoding { // which is told with the same statement
+			another = "or take the database that is to be made for the encoding of the source, which sorts as that does too"
+		}
 		found = append(found, Finding{
 			Code:     "collation_differs",
 			Severity: Warning,
 			Object:   "target",
-			Detail: fmt.Sprintf("text sorts as %s/%s at the source and as %s/%s at the target: ORDER BY and range partitions on text may differ",
-				source.Collate, source.Ctype, target.Collate, target.Ctype),
-			Remedy: "give columns whose order matters a COLLATE of their own, or make the target's database with the source's locale",
+			Detail:   fmt.Sprintf("text sorts as %s at the source and as %s at the target: ORDER BY and range partitions on text may differ", source.sorts(), target.sorts()),
+			Remedy:   "give columns whose order matters a COLLATE of their own, " + another,
 		})
 	}
 	missing, err := p.missingCollations(ctx)
@@ -155,43 +204,71 @@ func (p *Preflight) checkCollations(ctx context.Context) ([]Finding, error) {
 // missingCollations finds columns that name a collation of the server which the
 // target lacks. Collations that the user made are in the dump.
 func (p *Preflight) missingCollations(ctx context.Context) ([]Finding, error) {
-	type column struct{ Relation, Column, Collation string }
+	type column struct{ Schema, Relation, Kind, Column, Type, Collation string }
 	used, err := list[column](ctx, p.source, "collations of columns", `
-		SELECT n.nspname || '.' || c.relname, a.attname::text, co.collname::text
+		SELECT n.nspname::text, c.relname::text, c.relkind::text, a.attname::text, format_type(a.atttypid, a.atttypmod), co.collname::text
 		FROM pg_attribute a
 		JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'm', 'f')
 		JOIN pg_namespace n ON n.oid = c.relnamespace
 		JOIN pg_type t ON t.oid = a.atttypid
 		JOIN pg_collation co ON co.oid = a.attcollation AND co.collnamespace = 'pg_catalog'::regnamespace
 		WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attcollation <> t.typcollation
-			AND`+userSchema+`AND`+notOfExtension+`AND`+onlyTaken+`ORDER BY 1, a.attnum`, p.opts.Scope.relations())
+			AND`+userSchema+`AND`+notOfExtension+`AND`+onlyTaken+`ORDER BY 1, 2, a.attnum`, p.opts.Scope.relations())
 	if err != nil || len(used) == 0 {
 		return nil, err
 	}
 	type name struct{ Name string }
-	has, err := list[name](ctx, p.target, "collations of the target", `
+	const collations = `
 		SELECT collname::text FROM pg_collation
 		WHERE collnamespace = 'pg_catalog'::regnamespace
-			AND collencoding IN (-1, (SELECT encoding FROM pg_database WHERE datname = current_database()))`)
+			AND collencoding IN (-1, (SELECT encoding FROM pg_database WHERE datname = current_database()))`
+	has, err := list[name](ctx, p.target, "collations of the target", collations)
 	if err != nil {
 		return nil, err
 	}
-	known := map[string]bool{}
+	own, err := list[name](ctx, p.source, "collations of the source", collations)
+	if err != nil {
+		return nil, err
+	}
+	known, both := map[string]bool{}, map[string]bool{}
 	for _, n := range has {
 		known[n.Name] = true
+	}
+	for _, n := range own {
+		both[n.Name] = known[n.Name]
 	}
 	var found []Finding
 	for _, u := range used {
 		if known[u.Collation] {
 			continue
 		}
-		found = append(found, Finding{
+		table, instead := pg.Name{Schema: u.Schema, Name: u.Relation}, pg.QuoteIdent(standIn(u.Collation, both))
+		f := Finding{
 			Code:     "collation_missing",
 			Severity: Blocker,
-			Object:   u.Relation,
+			Object:   table.Display(),
 			Detail:   fmt.Sprintf("column %s has collation %s, which the target does not have", u.Column, u.Collation),
-			Remedy:   "give the column a collation that both sides have, such as one of ICU",
-		})
+		}
+		if u.Kind == "m" {
+			f.Remedy = fmt.Sprintf("make the materialised view again on the source with a collation that both sides have, such as COLLATE %s", instead)
+		} else {
+			f.On, f.SQL = Source, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s COLLATE %s", table, pg.QuoteIdent(u.Column), u.Type, instead)
+			f.Remedy = f.SQL + " on the source, or with another collation that both sides have: its order changes"
+		}
+		found = append(found, f)
 	}
 	return found, nil
+}
+
+// standIn names a collation that both sides have, as near to one of the operating system's as
+// there is.
+func standIn(collation string, both map[string]bool) string {
+	base, _, _ := strings.Cut(collation, ".")
+	language, _, _ := strings.Cut(base, "_")
+	for _, c := range []string{strings.ReplaceAll(base, "_", "-") + "-x-icu", language + "-x-icu", "und-x-icu"} {
+		if both[c] && collation != "POSIX" {
+			return c
+		}
+	}
+	return "C"
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 func (p *Preflight) checkEventTriggers(ctx context.Context) ([]Finding, error) {
@@ -34,12 +34,14 @@ func (p *Preflight) checkEventTriggers(ctx context.Context) ([]Finding, error) {
 		f := Finding{
 			Code: "event_trigger", Severity: Warning, Object: name,
 			Detail: "runs on DDL at the source, Crossfade's own included, and is carried to the target",
-			Remedy: fmt.Sprintf("see that its function lets schema crossfade be, or ALTER EVENT TRIGGER %s DISABLE until the cutover", pg.QuoteIdent(name)),
+			Remedy: fmt.Sprintf("unless its function lets schema crossfade be: ALTER EVENT TRIGGER %[1]s DISABLE on the source, and ALTER EVENT TRIGGER %[1]s ENABLE on the target after the cutover", pg.QuoteIdent(name)),
+			On:     Source, SQL: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE", pg.QuoteIdent(name)),
 		}
 		if !may {
 			f.Code, f.Severity = "event_trigger_not_allowed", Blocker
 			f.Detail = "only a superuser can make event triggers on the target"
-			f.Remedy = fmt.Sprintf("DROP EVENT TRIGGER %s on the source, and let a superuser make it on the target after the move", pg.QuoteIdent(name))
+			f.SQL = "DROP EVENT TRIGGER " + pg.QuoteIdent(name)
+			f.Remedy = f.SQL + " on the source, and let a superuser make it on the target after the move"
 		}
 		found = append(found, f)
 	}

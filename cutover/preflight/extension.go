@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // offer is an extension as the target offers it.
@@ -20,10 +20,44 @@ type offer struct {
 	Schema        string   // that it is in on the target, "" where it is not there yet
 	Only          string   // the one schema that the default version can be made in, "" for any
 	Moves         bool     // the one that is there can be given another schema
+	Updates       []string // versions that the one that is there can be brought to
 }
 
 // extension is one that the source uses.
-type extension struct{ Name, Version, Schema string }
+type extension struct {
+	Name, Version, Schema string
+	Moves                 bool     // it can be given another schema
+	Updates               []string // versions that the source can bring it to
+}
+
+// ofSource are the columns of an extension.
+const ofSource = `e.extname::text, e.extversion, n.nspname::text, e.extrelocatable,
+	CASE WHEN EXISTS (SELECT FROM pg_available_extensions a WHERE a.name = e.extname)
+	THEN ARRAY(SELECT u.target FROM pg_extension_update_paths(e.extname) u WHERE u.source = e.extversion AND u.path IS NOT NULL) ELSE '{}' END`
+
+// made are the statements that make an extension on the target as the source has it, as far as the
+// target can.
+func (o offer) made(u extension) string {
+	sql, name, schema := "", pg.QuoteIdent(u.Name), pg.QuoteIdent(u.Schema)
+	if o.Only == "" {
+		sql = inSchema(schema) + "CREATE EXTENSION " + name + " SCHEMA " + schema
+	} else {
+		sql = "CREATE EXTENSION " + name
+	}
+	if o.Default != u.Version && slices.Contains(o.Versions, u.Version) {
+		sql += " VERSION " + pg.QuoteLiteral(u.Version)
+	}
+	return sql
+}
+
+// inSchema makes a schema for an extension where it may be missing: those of the server's own
+// are always there, and nobody may make one.
+func inSchema(quoted string) string {
+	if strings.HasPrefix(quoted, `"pg_`) {
+		return ""
+	}
+	return "CREATE SCHEMA IF NOT EXISTS " + quoted + ";\n"
+}
 
 // neededExtensions are those that the relations $1 and the functions and types of the
 // schemas $2 use, or that have a configuration table among the relations.
@@ -42,7 +76,7 @@ WITH taken AS (
 	FROM pg_depend d JOIN taken USING (classid, objid) WHERE d.deptype <> 'e'
 	AND NOT EXISTS (SELECT FROM pg_depend o WHERE o.classid = d.classid AND o.objid = d.objid AND o.deptype = 'e') -- what an extension brings is not copied
 )
-SELECT e.extname::text, e.extversion, n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+SELECT ` + ofSource + ` FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 WHERE e.extname <> 'plpgsql' AND (e.extconfig && $1 OR EXISTS (
 	SELECT FROM used u JOIN pg_depend m ON m.classid = u.refclassid AND m.objid = u.refobjid
 	WHERE m.deptype = 'e' AND m.refclassid = 'pg_extension'::regclass AND m.refobjid = e.oid))
@@ -55,7 +89,7 @@ func (p *Preflight) usedExtensions(ctx context.Context) ([]extension, error) {
 		return list[extension](ctx, p.source, "extensions that are needed", neededExtensions, p.opts.Scope.relations(), p.opts.Scope.schemas())
 	}
 	return list[extension](ctx, p.source, "extensions of the source", `
-		SELECT e.extname::text, e.extversion, n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+		SELECT `+ofSource+` FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 		WHERE e.extname <> 'plpgsql' ORDER BY 1`)
 }
 
@@ -68,13 +102,15 @@ func (p *Preflight) checkExtensions(ctx context.Context) ([]Finding, error) {
 		return nil, err
 	}
 	offers, err := list[offer](ctx, p.target, "extensions of the target", `
+		WITH versions AS MATERIALIZED (SELECT * FROM pg_available_extension_versions)
 		SELECT a.name::text, coalesce(a.default_version, ''), coalesce(a.installed_version, ''),
 			(SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
 				OR NOT v.superuser OR coalesce((to_jsonb(v)->>'trusted')::bool, false),
-			ARRAY(SELECT x.version::text FROM pg_available_extension_versions x WHERE x.name = a.name),
-			coalesce(n.nspname::text, ''), coalesce(v.schema::text, ''), coalesce(e.extrelocatable, false)
+			ARRAY(SELECT x.version::text FROM versions x WHERE x.name = a.name),
+			coalesce(n.nspname::text, ''), coalesce(v.schema::text, ''), coalesce(e.extrelocatable, false),
+			CASE WHEN e.oid IS NULL THEN '{}' ELSE ARRAY(SELECT u.target FROM pg_extension_update_paths(a.name) u WHERE u.source = e.extversion AND u.path IS NOT NULL) END
 		FROM pg_available_extensions a
-		JOIN pg_available_extension_versions v ON v.name = a.name AND v.version = a.default_version
+		JOIN versions v ON v.name = a.name AND v.version = a.default_version
 		LEFT JOIN pg_extension e ON e.extname = a.name LEFT JOIN pg_namespace n ON n.oid = e.extnamespace`)
 	if err != nil {
 		return nil, err
@@ -91,12 +127,12 @@ func (p *Preflight) checkExtensions(ctx context.Context) ([]Finding, error) {
 			found = append(found, Finding{
 				Code: "extension_left_out", Severity: Blocker, Object: u.Name,
 				Detail: "patterns leave extensions out, as with pg_dump, and what is copied needs this one, which the target's database does not have",
-				On:     Target, SQL: fmt.Sprintf("CREATE SCHEMA IF NOT EXISTS %s; CREATE EXTENSION %s SCHEMA %s", pg.QuoteIdent(u.Schema), pg.QuoteIdent(u.Name), pg.QuoteIdent(u.Schema)),
+				On:     Target, SQL: o.made(u),
 			})
 			last := &found[len(found)-1]
-			last.Remedy = "in the target's database: " + last.SQL
+			last.Remedy = "in the target's database: " + oneLine(last.SQL)
 		default:
-			found = append(found, extensionFindings(u.Name, u.Version, o, ok)...)
+			found = append(found, extensionFindings(u, o, ok)...)
 		}
 		if f, wrong := schemaFinding(u, o); ok && wrong {
 			found = append(found, f)
@@ -121,16 +157,21 @@ func schemaFinding(u extension, o offer) (Finding, bool) {
 	f := Finding{Code: "extension_schema", Severity: Blocker, Object: u.Name}
 	switch {
 	case o.Installed != "" && o.Schema != u.Schema:
-		f.Detail = fmt.Sprintf("the source has it in schema %s, the target's database in %s: what the schema says of %s.… would not be found", u.Schema, o.Schema, u.Schema)
-		f.On, f.SQL = Target, fmt.Sprintf("CREATE SCHEMA IF NOT EXISTS %s; ALTER EXTENSION %s SET SCHEMA %s", to, name, to)
-		f.Remedy = "in the target's database: " + f.SQL
+		f.Detail = fmt.Sprintf("the source has it in schema %s, the target's database in %s: what the schema says of things in %s would not be found", u.Schema, o.Schema, u.Schema)
+		f.On, f.SQL = Target, inSchema(to)+fmt.Sprintf("ALTER EXTENSION %s SET SCHEMA %s", name, to)
+		f.Remedy = "in the target's database: " + oneLine(f.SQL)
 		if !o.Moves {
-			f.SQL = fmt.Sprintf("DROP EXTENSION %s; CREATE SCHEMA IF NOT EXISTS %s; CREATE EXTENSION %s SCHEMA %s", name, to, name, to)
-			f.Remedy = "in the target's database, where nothing uses it yet: " + f.SQL
+			f.SQL = "DROP EXTENSION " + name + ";\n" + o.made(u)
+			f.Remedy = "in the target's database, where nothing uses it yet: " + oneLine(f.SQL)
 		}
 	case o.Installed == "" && o.Only != "" && o.Only != u.Schema:
 		f.Detail = fmt.Sprintf("the source has it in schema %s, and the target can make it in %s only", u.Schema, o.Only)
-		f.Remedy = fmt.Sprintf("bring it into that schema on the source: ALTER EXTENSION %s SET SCHEMA %s, or to a version that is there", name, pg.QuoteIdent(o.Only))
+		f.On, f.SQL = Source, fmt.Sprintf("ALTER EXTENSION %s SET SCHEMA %s", name, pg.QuoteIdent(o.Only))
+		f.Remedy = "in the source's database: " + f.SQL
+		if !u.Moves {
+			f.SQL = fmt.Sprintf("DROP EXTENSION %s;\nCREATE EXTENSION %s SCHEMA %s", name, name, pg.QuoteIdent(o.Only))
+			f.Remedy = "in the source's database, where nothing uses it: " + oneLine(f.SQL)
+		}
 	default:
 		return Finding{}, false
 	}
@@ -178,7 +219,7 @@ func (t configuration) finding(role string) (Finding, bool) {
 	}
 	switch {
 	case !t.Open:
-		f.SQL = fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %s", pg.QuoteIdent(t.Schema), pg.QuoteIdent(role), name, pg.QuoteIdent(role))
+		f.SQL = fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s;\nGRANT SELECT ON %s TO %s", pg.QuoteIdent(t.Schema), pg.QuoteIdent(role), name, pg.QuoteIdent(role))
 	case !t.Readable:
 		f.SQL = fmt.Sprintf("GRANT SELECT ON %s TO %s", name, pg.QuoteIdent(role))
 	case t.RowsHidden:
@@ -187,68 +228,87 @@ func (t configuration) finding(role string) (Finding, bool) {
 	default:
 		return Finding{}, false
 	}
-	f.On, f.Remedy = Source, f.SQL+" (on the source)"
+	f.On, f.Remedy = Source, oneLine(f.SQL)+" (on the source)"
 	return f, true
 }
 
 // extensionData names the tables in which extensions keep what the user told
-// them: they belong to the extension, so they are in no publication.
+// them: they belong to the extension, so they are in no publication. Rows that the extension
+// brings along, which its condition leaves out, are none. Those that our role may not read are
+// told by configurationRights.
 func (p *Preflight) extensionData(ctx context.Context) ([]Finding, error) {
-	type table struct{ Extension, Schema, Name string }
+	type table struct{ Extension, Schema, Name, Condition string }
 	tables, err := list[table](ctx, p.source, "tables of extensions", `
-		SELECT e.extname::text, n.nspname::text, c.relname::text
-		FROM pg_extension e JOIN pg_class c ON c.oid = ANY (e.extconfig) JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relkind = 'r' AND pg_relation_size(c.oid) > 0 ORDER BY 1, 2, 3`)
+		SELECT e.extname::text, n.nspname::text, c.relname::text, coalesce(e.extcondition[x.at], '')
+		FROM pg_extension e CROSS JOIN LATERAL unnest(e.extconfig) WITH ORDINALITY x (oid, at)
+		JOIN pg_class c ON c.oid = x.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind = 'r' AND pg_relation_size(c.oid) > 0 AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid) ORDER BY 1, 2, 3`)
 	if err != nil {
 		return nil, err
 	}
 	var found []Finding
 	for _, t := range tables {
+		name := pg.Name{Schema: t.Schema, Name: t.Name}
+		rows, err := one[struct{ There bool }](ctx, p.source, "rows of "+name.Display(), fmt.Sprintf("SELECT EXISTS (SELECT FROM %s %s)", name, t.Condition))
+		if err != nil {
+			return nil, err
+		}
+		if !rows.There {
+			continue
+		}
 		found = append(found, Finding{
-			Code: "extension_data", Severity: Warning, Object: pg.Name{Schema: t.Schema, Name: t.Name}.Display(),
+			Code: "extension_data", Severity: Warning, Object: name.Display(),
 			Detail: fmt.Sprintf("belongs to extension %s; rows that users added to it are copied as they are then, no stream carries what changes in them until the cutover", t.Extension),
-			Remedy: "have the extension left as it is until the cutover, or repeat later changes on the target by hand",
+			Remedy: "have the extension left as it is until the cutover: changes that are seen refuse it (extension_rows_changed), and are then repeated on the target by hand",
 		})
 	}
 	return found, nil
 }
 
-func extensionFindings(name, version string, o offer, offered bool) []Finding {
+func extensionFindings(u extension, o offer, offered bool) []Finding {
+	name := pg.QuoteIdent(u.Name)
 	switch {
 	case !offered:
 		return []Finding{{
-			Code: "extension_missing", Severity: Blocker, Object: name,
-			Detail: fmt.Sprintf("the source uses extension %s %s, which the target does not have", name, version),
-			Remedy: fmt.Sprintf("enable it on the target, or DROP EXTENSION %s on the source", pg.QuoteIdent(name)),
+			Code: "extension_missing", Severity: Blocker, Object: u.Name,
+			Detail: fmt.Sprintf("the source uses extension %s %s, which the target does not have", u.Name, u.Version),
+			Remedy: fmt.Sprintf("have it installed on the target's server (Neon: see which it offers), or DROP EXTENSION %s on the source", name),
 		}}
 	case o.Installed == "" && !o.Allowed:
-		return []Finding{{
-			Code: "extension_not_allowed", Severity: Blocker, Object: name,
+		f := Finding{
+			Code: "extension_not_allowed", Severity: Blocker, Object: u.Name,
 			Detail: "the target has the extension, but only a superuser may create it",
-			Remedy: fmt.Sprintf("let a superuser run CREATE EXTENSION %s in the target's database first", pg.QuoteIdent(name)),
-			On:     Target, SQL: "CREATE EXTENSION " + pg.QuoteIdent(name),
-		}}
+			On:     Target, SQL: o.made(u),
+		}
+		f.Remedy = "let a superuser say in the target's database first: " + oneLine(f.SQL)
+		return []Finding{f}
 	}
 	gets := cmp.Or(o.Installed, o.Default)
-	if gets == version {
+	if gets == u.Version {
 		return nil
 	}
 	f := Finding{
-		Code: "extension_version", Severity: Warning, Object: name,
-		Detail: fmt.Sprintf("the source has version %s, the target makes %s", version, gets),
+		Code: "extension_version", Severity: Warning, Object: u.Name,
+		Detail: fmt.Sprintf("the source has version %s, the target makes %s", u.Version, gets),
 		Remedy: "read the extension's release notes for what changed between the two",
 	}
 	if o.Installed != "" {
-		f.Detail = fmt.Sprintf("the source has version %s, the target's database %s", version, gets)
+		f.Detail = fmt.Sprintf("the source has version %s, the target's database %s", u.Version, gets)
 	}
 	switch {
-	case slices.Contains(o.Versions, version) && o.Installed != "":
-		f.On, f.SQL = Target, fmt.Sprintf("ALTER EXTENSION %s UPDATE TO %s", pg.QuoteIdent(name), pg.QuoteLiteral(version))
+	case o.Installed == "" && slices.Contains(o.Versions, u.Version):
+		f.On, f.SQL = Target, o.made(u)
+		f.Remedy = "in the target's database first: " + oneLine(f.SQL)
+	case slices.Contains(o.Updates, u.Version):
+		f.On, f.SQL = Target, fmt.Sprintf("ALTER EXTENSION %s UPDATE TO %s", name, pg.QuoteLiteral(u.Version))
 		f.Remedy = f.SQL + " in the target's database"
-	case slices.Contains(o.Versions, version):
-		f.On, f.SQL = Target, fmt.Sprintf("CREATE EXTENSION %s VERSION %s", pg.QuoteIdent(name), pg.QuoteLiteral(version))
-		f.Remedy = f.SQL + " in the target's database first"
-	case older(gets, version):
+	case slices.Contains(u.Updates, gets):
+		f.On, f.SQL = Source, fmt.Sprintf("ALTER EXTENSION %s UPDATE TO %s", name, pg.QuoteLiteral(gets))
+		f.Remedy = f.SQL + " on the source; or read its release notes for what changed between the two"
+	case slices.Contains(o.Versions, u.Version):
+		f.On, f.SQL = Target, "DROP EXTENSION "+name+";\n"+o.made(u)
+		f.Remedy = "in the target's database, where nothing uses it yet: " + oneLine(f.SQL)
+	case older(gets, u.Version):
 		f.Detail += ", which is older: what came since is missing, and the restore stops at an object that needs it"
 		f.Remedy = "update the target's server (Neon: restart the compute), or bring the extension at the source to a version that the target has: " + strings.Join(o.Versions, ", ")
 	}

@@ -23,7 +23,8 @@ func (p *Preflight) checkFallback(ctx context.Context) ([]Finding, error) {
 		found = append(found, Finding{
 			Code: "target_wal_level", Severity: Blocker, Object: "target",
 			Detail: fmt.Sprintf("wal_level is %s; the way back needs logical", level),
-			Remedy: "enable logical replication on the target (Neon: in the project's settings, which restarts the compute)",
+			Remedy: "ALTER SYSTEM SET wal_level = 'logical' on the target, then restart it (Neon: enable logical replication in the project's settings)",
+			On:     Target, SQL: "ALTER SYSTEM SET wal_level = 'logical'",
 		})
 	}
 	taken, err := readUsage(ctx, p.target)
@@ -31,7 +32,7 @@ func (p *Preflight) checkFallback(ctx context.Context) ([]Finding, error) {
 		return nil, err
 	}
 	if !taken.OwnSlot && taken.Slots >= taken.MaxSlots {
-		found = append(found, noSlot("target", fmt.Sprintf("all %d replication slots of the target are taken; the way back needs one", taken.MaxSlots)))
+		found = append(found, noSlot(Target, taken, "; the way back needs one"))
 	}
 	return found, nil
 }

@@ -1,6 +1,9 @@
 package preflight
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // Severity says what a finding does to a migration.
 type Severity string
@@ -19,7 +22,7 @@ type Finding struct {
 	Object   string   `json:"object,omitempty"` // schema.name, a role, a setting; may be empty
 	Detail   string   `json:"detail"`           // what is wrong, in one line
 	Remedy   string   `json:"remedy,omitempty"` // what to do, in one line
-	// SQL are the statements of the remedy, without a semicolon at their end, and On the
+	// SQL are the statements of the remedy, one a line, without a semicolon at their end, and On the
 	// side that they are typed on. Empty where no statement does it, or where there is a choice
 	// that changes what is moved.
 	SQL string `json:"sql,omitempty"`
@@ -35,6 +38,17 @@ const (
 	Target Side = "target"
 )
 
+// namesSide finds in a remedy on which side it is typed.
+var namesSide = regexp.MustCompile(`\b(on|in) the (source|target)('s database)?\b`)
+
+// Do returns what to do, in one line that says on which side a statement is typed; "" for nothing.
+func (f Finding) Do() string {
+	if f.Remedy == "" || f.On == "" || namesSide.MatchString(f.Remedy) {
+		return f.Remedy
+	}
+	return "on the " + string(f.On) + ": " + f.Remedy
+}
+
 // String returns the finding as one line: its code, what it is about, what is
 // wrong, and what to do.
 func (f Finding) String() string {
@@ -44,8 +58,8 @@ func (f Finding) String() string {
 		b.WriteString(" " + f.Object)
 	}
 	b.WriteString(": " + f.Detail)
-	if f.Remedy != "" {
-		b.WriteString("; " + f.Remedy)
+	if do := f.Do(); do != "" {
+		b.WriteString("; " + do)
 	}
 	return b.String()
 }

@@ -2,14 +2,15 @@ package preflight
 
 import (
 	"context"
+	"regexp"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // fixture is a fresh source and target, each with an owner of its own, and the
@@ -48,6 +49,9 @@ func (f *fixture) options() Options {
 			}
 			return conn.Close(ctx)
 		},
+		OpenSource: func(ctx context.Context) (*pgx.Conn, error) {
+			return pg.Connect(ctx, f.sourceDSN, pg.WithOwnSearchPath())
+		},
 		Logins: Logins{TargetRole: f.targetDSN.User(), LetsIn: func(role string) bool { return role == f.sourceDSN.User() }},
 		PgDumpMajor: func(ctx context.Context) (int, error) {
 			b, err := pgcluster.Find()
@@ -83,10 +87,7 @@ func (f *fixture) ask(t *testing.T, name string, change ...func(*Options)) []Fin
 			found, err := c.Run(t.Context())
 			require.NoError(t, err)
 			for _, finding := range found {
-				require.NotEmpty(t, finding.Detail)
-				if finding.Severity != Info {
-					require.NotEmpty(t, finding.Remedy, "%s: what to do", finding.Code)
-				}
+				finding.sound(t)
 			}
 			return found
 		}
@@ -95,12 +96,30 @@ func (f *fixture) ask(t *testing.T, name string, change ...func(*Options)) []Fin
 	return nil
 }
 
+// A statement in a remedy, and that it is said where it is typed.
+var (
+	aStatement = regexp.MustCompile(`\b(ALTER|CREATE|DROP|GRANT|REVOKE|REINDEX|REFRESH|TRUNCATE|COMMIT PREPARED|SELECT) `)
+	aPlace     = regexp.MustCompile(`\b(source|target|subscriber)\b`)
+)
+
+// sound fails unless a finding says what is wrong, what to do and where a statement is typed.
+func (f Finding) sound(t *testing.T) {
+	t.Helper()
+	require.NotEmpty(t, f.Detail)
+	if f.Severity != Info {
+		require.NotEmpty(t, f.Remedy, "%s: what to do", f.Code)
+	}
+	if aStatement.MatchString(f.Remedy) {
+		require.Regexp(t, aPlace, f.Do(), "%s: where it is typed", f.Code)
+	}
+}
+
 // typed runs the statements of remedies as they are printed, as somebody who may.
 func (f *fixture) typed(t *testing.T, found ...Finding) {
 	t.Helper()
 	for _, x := range found {
 		require.NotEmpty(t, x.SQL, "%s: a statement", x.Code)
-		require.Contains(t, x.Remedy, x.SQL)
+		require.Contains(t, x.Remedy, oneLine(x.SQL))
 		switch x.On {
 		case Source:
 			pgtest.Exec(t, f.sourceAdmin, x.SQL)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // grantees are the roles of the source that privileges, policies, user mappings and

@@ -85,12 +85,12 @@ func identityFindings(ctx context.Context, source *pgx.Conn, renamed map[string]
 		}
 		found = append(found, Finding{Code: "login_identity", Severity: Blocker, Object: from,
 			Detail: fmt.Sprintf("is role %s on the target, and what the catalog decides by the role's name changes: %s", to, strings.Join(depends, ", ")),
-			Remedy: "leave it its own name, without --map-role and without a target role in the users file; or accept it with --accept-rights " + from})
+			Remedy: ownName + "; or accept it with " + acceptRights(from)})
 	}
 	return found, nil
 }
 
-func sortedKeys(m map[string]string) []string {
+func sortedKeys[T any](m map[string]T) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)

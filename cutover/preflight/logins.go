@@ -8,10 +8,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
-// Logins say who logs in as whom behind the switch. Functions that are nil tell of nobody.
+// Logins say who logs in as whom after the switch. Functions that are nil tell of nobody.
 type Logins struct {
 	// TargetRole is the role of --target, as which nobody else should log in: it owns what
 	// the migration keeps.
@@ -34,17 +34,17 @@ const NoLogin = "-"
 
 // login is one role of a side: what it may do whatever the database holds.
 type login struct {
-	Name                                                       string
-	Login, Super, BypassRLS, Replication, CreateRole, CreateDB bool
-	Connect                                                    bool // to the database of the session
-	Limit                                                      int
-	ValidUntil                                                 string
-	Member                                                     []string // of these roles, through others too
-	Uses                                                       []string // the rights of these it has without SET ROLE
-	Settings                                                   []string // of ALTER ROLE … SET, name=hash
+	Name                                                                string
+	Login, Inherit, Super, BypassRLS, Replication, CreateRole, CreateDB bool
+	Connect                                                             bool // to the database of the session
+	Limit                                                               int
+	ValidUntil                                                          string
+	Member                                                              []string // of these roles, through others too
+	Uses                                                                []string // the rights of these it has without SET ROLE
+	Settings                                                            []string // of ALTER ROLE … SET, name=hash
 }
 
-const logins = `SELECT r.rolname::text, r.rolcanlogin, r.rolsuper, r.rolbypassrls, r.rolreplication, r.rolcreaterole, r.rolcreatedb,
+const logins = `SELECT r.rolname::text, r.rolcanlogin, r.rolinherit, r.rolsuper, r.rolbypassrls, r.rolreplication, r.rolcreaterole, r.rolcreatedb,
 		has_database_privilege(r.oid, current_database(), 'CONNECT'), r.rolconnlimit,
 		CASE WHEN r.rolvaliduntil IS NULL OR r.rolvaliduntil = 'infinity' THEN '' ELSE (r.rolvaliduntil AT TIME ZONE 'UTC')::text END,
 		ARRAY(SELECT g.rolname::text FROM pg_roles g WHERE g.oid <> r.oid AND NOT r.rolsuper AND pg_has_role(r.oid, g.oid, 'MEMBER') ORDER BY 1),
@@ -65,7 +65,7 @@ func readLogins(ctx context.Context, conn *pgx.Conn) (map[string]login, error) {
 	return out, nil
 }
 
-// checkLogins asks who could log in no more behind the switch, or would be somebody else.
+// checkLogins asks who could log in no more after the switch, or would be somebody else.
 func (p *Preflight) checkLogins(ctx context.Context) ([]Finding, error) {
 	return CompareLogins(ctx, p.source, p.target, p.opts.Logins, p.opts.PlatformRole)
 }
@@ -88,9 +88,11 @@ func CompareLogins(ctx context.Context, source, target *pgx.Conn, l Logins, plat
 		return nil, err
 	}
 	self, err := one[struct {
-		May      bool
-		Database string
-	}](ctx, target, "rights of the role", `SELECT rolsuper OR rolcreaterole, current_database()::text FROM pg_roles WHERE rolname = current_user`)
+		May, Bypass bool
+		Database    string
+		Version     int
+	}](ctx, target, "rights of the role", `SELECT rolsuper OR rolcreaterole, rolsuper OR rolcreaterole AND rolbypassrls AND current_setting('server_version_num')::int >= 160000,
+		current_database()::text, current_setting('server_version_num')::int FROM pg_roles WHERE rolname = current_user`)
 	if err != nil {
 		return nil, err
 	}
@@ -98,9 +100,9 @@ func CompareLogins(ctx context.Context, source, target *pgx.Conn, l Logins, plat
 	if err != nil {
 		return nil, err
 	}
-	c := &comparison{l: l, here: here, there: there, mayMake: self.May, database: self.Database, guarded: guarded.Tables, platform: platform, mover: mover.Name}
+	c := &comparison{l: l, here: here, there: there, mayMake: self.May, mayBypass: self.Bypass, version: self.Version, database: self.Database, guarded: guarded.Tables, platform: platform, mover: mover.Name}
 	var missing []string
-	for _, name := range sorted(here) {
+	for _, name := range sortedKeys(here) {
 		r := here[name]
 		if !r.Login || !r.Connect || platform != nil && platform(name) {
 			continue
@@ -127,20 +129,13 @@ func CompareLogins(ctx context.Context, source, target *pgx.Conn, l Logins, plat
 	return c.found, nil
 }
 
-func sorted(m map[string]login) []string {
-	names := make([]string, 0, len(m))
-	for n := range m {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
-}
-
 // comparison is one run of CompareLogins.
 type comparison struct {
 	l           Logins
 	here, there map[string]login
 	mayMake     bool
+	mayBypass   bool   // give BYPASSRLS
+	version     int    // of the target's server
 	database    string // of the target
 	guarded     int    // tables with row security
 	platform    func(string) bool
@@ -172,7 +167,6 @@ func (c *comparison) compare(r login) (missing bool) {
 	to, mapped := c.becomes(r.Name), c.l.Mapped[r.Name] != ""
 	lets := c.l.LetsIn != nil && c.l.LetsIn(r.Name)
 	t, there := c.there[to]
-	role := pg.QuoteIdent(r.Name)
 	switch {
 	case to == NoLogin:
 		return false
@@ -181,18 +175,19 @@ func (c *comparison) compare(r login) (missing bool) {
 	case to == c.l.TargetRole && !mapped:
 		c.add(Finding{Code: "login_is_target_role", Severity: Blocker, Object: r.Name,
 			Detail: "is the role of --target as well, which can read and drop what Crossfade keeps on the target, and has more rights than the application's role on the source",
-			Remedy: "give --target another role that may make roles; or accept it with --map-role " + r.Name + "=" + to + " --accept-rights " + r.Name})
+			Remedy: "give --target another role that may make roles; or accept it with " + mapRole(r.Name, to) + " " + acceptRights(r.Name)})
 		return false
 	case !there && mapped:
 		c.add(Finding{Code: "login_missing", Severity: Blocker, Object: r.Name,
 			Detail: fmt.Sprintf("is to be role %s on the target, which has no such role", to),
-			Remedy: "CREATE ROLE " + pg.QuoteIdent(to) + " there, or name another role with --map-role"})
+			Remedy: "CREATE ROLE " + pg.QuoteIdent(to) + " LOGIN on the target, and its password into the users file (--users); or name another role with --map-role",
+			On:     Target, SQL: "CREATE ROLE " + pg.QuoteIdent(to) + " LOGIN"})
 		return false
 	case !there && r.Super:
 		c.judge(c.superuser(r))
 		return false
 	case !there:
-		if r.BypassRLS && c.guarded > 0 && lets {
+		if r.BypassRLS && !c.mayBypass && c.guarded > 0 && lets {
 			c.judge(c.bypass(r))
 		}
 		return true
@@ -200,12 +195,12 @@ func (c *comparison) compare(r login) (missing bool) {
 	if lets && !t.Login {
 		c.add(Finding{Code: "login_locked", Severity: Blocker, Object: r.Name,
 			Detail: fmt.Sprintf("logs in to the source, and role %s of the target may not log in", to),
-			Remedy: "ALTER ROLE " + pg.QuoteIdent(to) + " LOGIN on the target, or --map-role " + r.Name + "=" + NoLogin + " if it is not to log in there",
+			Remedy: "ALTER ROLE " + pg.QuoteIdent(to) + " LOGIN on the target, or " + mapRole(r.Name, NoLogin) + " if it is not to log in there",
 			On:     Target, SQL: "ALTER ROLE " + pg.QuoteIdent(to) + " LOGIN"})
 	} else if lets && (c.l.Enters == nil || !c.l.Enters(r.Name)) {
 		c.add(Finding{Code: "login_unknown", Severity: Blocker, Object: r.Name,
-			Detail: fmt.Sprintf("logs in to the source, and the password of role %s of the target is not known: behind the switch it would be refused", to),
-			Remedy: "write it into the users file (--users), behind ALTER ROLE " + pg.QuoteIdent(to) + " PASSWORD if nobody knows it; or --map-role " + r.Name + "=" + NoLogin + " if it is not to log in there; or DROP ROLE " + pg.QuoteIdent(to) + " on the target, so that crossfade run makes it"})
+			Detail: fmt.Sprintf("logs in to the source, and the password of role %s of the target is not known: after the switch it would be refused", to),
+			Remedy: "write it into the users file (--users), after ALTER ROLE " + pg.QuoteIdent(to) + " PASSWORD if nobody knows it; or " + mapRole(r.Name, NoLogin) + " if it is not to log in there; or DROP ROLE " + pg.QuoteIdent(to) + " on the target, so that crossfade run makes it"})
 	}
 	if f, full := c.full(r, t); full && lets {
 		c.add(f)
@@ -213,7 +208,7 @@ func (c *comparison) compare(r login) (missing bool) {
 	if to == c.l.TargetRole {
 		c.add(Finding{Code: "login_is_target_role", Severity: Warning, Object: r.Name,
 			Detail: "is the role of --target by --map-role: the application can read and drop what Crossfade keeps on the target",
-			Remedy: "leave --map-role out for " + role + ", so that it keeps its name and rights"})
+			Remedy: c.ofItsOwn(r, t)})
 	}
 	c.rights(r, t, lets)
 	return false
@@ -239,19 +234,6 @@ func (c *comparison) full(r, t login) (f Finding, full bool) {
 	}
 	return Finding{Code: "login_full", Severity: Blocker, Object: r.Name,
 		Detail: fmt.Sprintf("logs in to the source, and the target had no session left for role %s: %s", t.Name, said), Remedy: remedy}, true
-}
-
-func (c *comparison) superuser(r login) Finding {
-	return Finding{Code: "login_superuser", Severity: Blocker, Object: r.Name,
-		Detail: "is a superuser on the source and cannot be one on the target: behind the switch it would have fewer rights, or be refused",
-		Remedy: "let it be another role of the target with --map-role " + r.Name + "=ROLE --accept-rights " + r.Name + ", or none with --map-role " + r.Name + "=" + NoLogin}
-}
-
-func (c *comparison) bypass(r login) Finding {
-	return Finding{Code: "login_loses", Severity: Blocker, Object: r.Name,
-		Detail: fmt.Sprintf("has BYPASSRLS on the source and not on the target: policies of %d tables would hide rows from it", c.guarded),
-		Remedy: "ALTER ROLE " + pg.QuoteIdent(c.becomes(r.Name)) + " BYPASSRLS on the target, by a role that may; or let it be another role with --map-role; or accept it with --accept-rights " + r.Name,
-		On:     Target, SQL: "ALTER ROLE " + pg.QuoteIdent(c.becomes(r.Name)) + " BYPASSRLS"}
 }
 
 // rights compares what two roles may do.
@@ -295,8 +277,8 @@ func (c *comparison) rights(r, t login, lets bool) {
 		if slices.Contains(gains, "BYPASSRLS") && c.guarded > 0 {
 			gains[slices.Index(gains, "BYPASSRLS")] = fmt.Sprintf("BYPASSRLS (it would see every row of %d tables whose policies hide some)", c.guarded)
 		}
-		c.judge(Finding{Code: "login_gains", Severity: severity, Object: r.Name, Detail: detail + strings.Join(gains, ", "),
-			Remedy: c.remedy(r, t)})
+		f := Finding{Code: "login_gains", Severity: severity, Object: r.Name, Detail: detail + strings.Join(gains, ", ")}
+		c.judge(c.without(f, r, t))
 	}
 	if len(losses) > 0 {
 		s := Warning
@@ -306,18 +288,12 @@ func (c *comparison) rights(r, t login, lets bool) {
 		case r.Name == c.mover && len(losses) == 1 && losses[0] == "REPLICATION":
 			s = Info
 		}
-		c.judge(Finding{Code: "login_loses", Severity: s, Object: r.Name,
-			Detail: "has on the source what it has not on the target: " + strings.Join(losses, ", "),
-			Remedy: "give it to role " + pg.QuoteIdent(t.Name) + " of the target, by a role that may; or accept it with --accept-rights " + r.Name})
+		f := Finding{Code: "login_loses", Severity: s, Object: r.Name, On: Target, SQL: c.given(r, t, losses),
+			Detail: "has on the source what it has not on the target: " + strings.Join(losses, ", ")}
+		f.Remedy = oneLine(f.SQL) + " on the target, by a role that may; or accept it with " + acceptRights(r.Name)
+		c.judge(f)
 	}
 	c.limits(r, t, severity)
-}
-
-func (c *comparison) remedy(r, t login) string {
-	if t.Name != r.Name {
-		return "leave it its own name, without --map-role and without a target role in the users file; or accept it with --accept-rights " + r.Name
-	}
-	return "DROP ROLE or rename " + pg.QuoteIdent(t.Name) + " on the target, so that crossfade run makes it; or accept it with --accept-rights " + r.Name
 }
 
 // databaseOwner has the owner of the database at hand as its only member, and came with
@@ -338,7 +314,7 @@ func (c *comparison) memberships(r, t login) (more, less []string) {
 	for _, x := range []struct {
 		here, there []string
 		how         string
-	}{{translated(r.Member), t.Member, ""}, {translated(r.Uses), t.Uses, ", whose rights it has without SET ROLE"}} {
+	}{{translated(r.Member), t.Member, ""}, {translated(r.Uses), t.Uses, inherited}} {
 		for _, n := range x.there {
 			if n != databaseOwner && n != r.Name && !slices.Contains(x.here, n) && !slices.Contains(more, n) {
 				more = append(more, n+x.how)
@@ -359,16 +335,16 @@ func (c *comparison) limits(r, t login, severity Severity) {
 	if r.Limit != t.Limit && !t.Super {
 		c.judge(Finding{Code: "login_limit", Severity: severity, Object: r.Name,
 			Detail: fmt.Sprintf("has CONNECTION LIMIT %d on the source, and as role %s of the target %d", r.Limit, t.Name, t.Limit),
-			Remedy: fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d on the target, or accept it with --accept-rights %s", role, r.Limit, r.Name),
+			Remedy: fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d on the target, or accept it with %s", role, r.Limit, acceptRights(r.Name)),
 			On:     Target, SQL: fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d", role, r.Limit)})
 	}
 	if t.ValidUntil != "" && (r.ValidUntil == "" || t.ValidUntil < r.ValidUntil) { // the source's own is kept by the proxy
-		until := r.ValidUntil
-		if until == "" {
-			until = "infinity"
+		until := "infinity"
+		if r.ValidUntil != "" {
+			until = r.ValidUntil + "+00" // wherever the one is who types it
 		}
 		c.judge(Finding{Code: "login_valid_until", Severity: severity, Object: r.Name,
-			Detail: fmt.Sprintf("can log in to the source for longer than role %s of the target, whose password is valid until %s", t.Name, t.ValidUntil),
+			Detail: fmt.Sprintf("can log in to the source for longer than role %s of the target, whose password is valid until %s (UTC)", t.Name, t.ValidUntil),
 			Remedy: fmt.Sprintf("ALTER ROLE %s VALID UNTIL '%s' on the target", role, until),
 			On:     Target, SQL: fmt.Sprintf("ALTER ROLE %s VALID UNTIL '%s'", role, until)})
 	}
@@ -388,7 +364,7 @@ func (c *comparison) limits(r, t login, severity Severity) {
 	if len(differ) > 0 {
 		c.judge(Finding{Code: "login_settings", Severity: Warning, Object: r.Name,
 			Detail: fmt.Sprintf("ALTER ROLE sets for it at the source, and not so for role %s of the target: %s; sessions of the proxy get those that change results", t.Name, strings.Join(differ, ", ")),
-			Remedy: fmt.Sprintf("ALTER ROLE %s SET … on the target, to what it is at the source, by a role that may", role)})
+			Remedy: "type on the target what this prints on the source: " + settingsQuery(r.Name, t.Name, differ)})
 	}
 }
 

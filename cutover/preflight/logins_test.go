@@ -1,15 +1,18 @@
 package preflight
 
 import (
+	"context"
 	"crypto/rand"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // hall is a pair of databases with roles of its own on both sides.
@@ -19,20 +22,39 @@ type hall struct {
 }
 
 func newHall(t *testing.T) *hall {
-	return &hall{fixture: newFixture(t), prefix: "l" + strings.ToLower(rand.Text()[:8]) + "_"}
+	h := &hall{fixture: newFixture(t), prefix: "l" + strings.ToLower(rand.Text()[:8]) + "_"}
+	t.Cleanup(func() {
+		h.sweep(t, pgtest.Shared(t, pgtest.Source), h.sourceDSN)
+		h.sweep(t, pgtest.Shared(t, pgtest.Target), h.targetDSN)
+	})
+	return h
 }
 
-// role makes a role on a side, on the source with the right to connect.
+// sweep drops the roles of the hall, also those that a remedy has made or named otherwise.
+func (h *hall) sweep(t *testing.T, c *pgcluster.Cluster, dsn pg.DSN) {
+	t.Helper()
+	ctx := context.Background()
+	conn, err := pg.Connect(ctx, c.AdminDSN("postgres"))
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(ctx) }()
+	rows, err := conn.Query(ctx, "SELECT rolname::text FROM pg_roles WHERE starts_with(rolname, $1)", h.prefix)
+	require.NoError(t, err)
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	for _, name := range names {
+		pgtest.DropRole(t, c, dsn.Database(), pg.QuoteIdent(name))
+	}
+}
+
+// role makes a role of the hall on a side, on the source with the right to connect.
 func (h *hall) role(t *testing.T, name, onSource, onTarget string) string {
 	t.Helper()
 	name = h.prefix + name
 	if onSource != "" {
-		pgtest.Exec(t, h.sourceAdmin, "CREATE ROLE "+name+" "+onSource+"; GRANT CONNECT ON DATABASE "+h.sourceDSN.Database()+" TO "+name)
-		t.Cleanup(func() { pgtest.DropRole(t, pgtest.Shared(t, pgtest.Source), h.sourceDSN.Database(), name) })
+		pgtest.Exec(t, h.sourceAdmin, "CREATE ROLE "+pg.QuoteIdent(name)+" "+onSource+"; GRANT CONNECT ON DATABASE "+h.sourceDSN.Database()+" TO "+pg.QuoteIdent(name))
 	}
 	if onTarget != "" {
-		pgtest.Exec(t, h.targetAdmin, "CREATE ROLE "+name+" "+onTarget)
-		t.Cleanup(func() { pgtest.DropRole(t, pgtest.Shared(t, pgtest.Target), h.targetDSN.Database(), name) })
+		pgtest.Exec(t, h.targetAdmin, "CREATE ROLE "+pg.QuoteIdent(name)+" "+onTarget)
 	}
 	return name
 }

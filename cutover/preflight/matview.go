@@ -3,8 +3,9 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"strings"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // checkMatViews says what becomes of the contents of materialised views, which are
@@ -16,10 +17,10 @@ func (p *Preflight) checkMatViews(ctx context.Context) ([]Finding, error) {
 	}
 	type view struct {
 		Schema, Name string
-		May          bool
+		Read, Use    bool
 	}
 	views, err := list[view](ctx, p.source, "materialised views", `
-		SELECT n.nspname::text, c.relname::text, has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')`+fromTakenRelations+`
+		SELECT n.nspname::text, c.relname::text, has_table_privilege(c.oid, 'SELECT'), has_schema_privilege(n.oid, 'USAGE')`+fromTakenRelations+`
 		AND c.relkind = 'm' AND c.relispopulated ORDER BY 1, 2`, p.opts.Scope.withRows())
 	if err != nil {
 		return nil, err
@@ -33,11 +34,20 @@ func (p *Preflight) checkMatViews(ctx context.Context) ([]Finding, error) {
 		if p.opts.Mode == Run {
 			f.Detail = "is filled on the target by its query, again whenever it is refreshed on the source, and never after the switch; its rows are compared, and status names a view whose rows are others, since it was not refreshed for long or its query gives others each time"
 			f.Remedy = fmt.Sprintf("REFRESH MATERIALIZED VIEW %s on the source while the run follows, where status names it", name)
-			if !v.May {
-				f.Code, f.Severity = "matview_not_compared", Warning
-				f.Detail += "; the role of --source may not read this one, so that its rows are not compared"
-				f.Remedy = fmt.Sprintf("GRANT SELECT ON %s TO the role of --source, and USAGE on its schema", name)
+		}
+		if p.opts.Mode == Run && (!v.Read || !v.Use) {
+			role := pg.QuoteIdent(p.source.Config().User)
+			var sql []string
+			if !v.Use {
+				sql = append(sql, "GRANT USAGE ON SCHEMA "+pg.QuoteIdent(v.Schema)+" TO "+role)
 			}
+			if !v.Read {
+				sql = append(sql, "GRANT SELECT ON "+name.String()+" TO "+role)
+			}
+			f = Finding{Code: "matview_not_compared", Severity: Warning, Object: name.Display(),
+				Detail: f.Detail + "; the role of --source may not read this one, so that its rows are not compared",
+				Remedy: strings.Join(sql, "; "),
+				On:     Source, SQL: strings.Join(sql, "; ")}
 		}
 		found = append(found, f)
 	}

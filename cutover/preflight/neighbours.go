@@ -3,46 +3,79 @@ package preflight
 import (
 	"context"
 	"strings"
+
+	"crossfade/internal/base/pg"
 )
 
 // checkNeighbours names what else replicates from or into the source: after the
 // cutover the source stands still, and they would go stale without a word.
 func (p *Preflight) checkNeighbours(ctx context.Context) ([]Finding, error) {
-	type neighbour struct{ Code, Name, Detail, Remedy string }
 	there, err := list[neighbour](ctx, p.source, "replication of others", `
-		SELECT 'foreign_publication', pubname::text,
-			'its subscribers get no more changes after the cutover',
-			'publish from the target as well, and let the subscribers change over'
-		FROM pg_publication WHERE pubname <> 'crossfade'
+		SELECT 'publication', pubname::text, '', puballtables FROM pg_publication WHERE pubname <> 'crossfade'
 		UNION ALL
-		SELECT 'publication_of_all_tables', pubname::text,
-			'publishes all tables, and so those that Crossfade keeps in schema crossfade: a subscriber that lacks them stops at their first row',
-			'in the database of each subscriber: ' || $1
-		FROM pg_publication WHERE puballtables AND $2
-		UNION ALL
-		SELECT 'foreign_slot', slot_name::text,
-			'a ' || slot_type || ' slot' || coalesce(' with ' || plugin, '') || CASE WHEN active THEN ', being read' ELSE ', not being read' END
-				|| '; its reader gets no more changes after the cutover',
-			'plan how its reader changes over to the target, or drop the slot if it has none'
+		SELECT 'slot', slot_name::text, 'a ' || slot_type || ' slot' || coalesce(' with ' || plugin, ''), active
 		FROM pg_replication_slots
 		WHERE NOT temporary AND slot_name NOT LIKE 'crossfade\_%' AND slot_name <> 'wal_proposer_slot'
 			AND (database IS NULL OR database = current_database())
 		UNION ALL
-		SELECT CASE WHEN subenabled THEN 'active_subscription' ELSE 'foreign_subscription' END, subname::text,
-			CASE WHEN subenabled THEN '' ELSE 'it is disabled; enabled, ' END || 'it writes to the source past the proxy, and no fence stops it: what it brings after the fence would be lost',
-			'disable it, and subscribe from the target instead'
+		SELECT 'subscription', subname::text, '', subenabled
 		FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-		ORDER BY 1, 2`, "CREATE SCHEMA crossfade; "+strings.Join(strings.Fields(p.opts.OwnTables), " "), p.opts.OwnTables != "")
+		ORDER BY 1, 2`)
 	if err != nil {
 		return nil, err
 	}
 	var found []Finding
 	for _, n := range there {
-		severity := Warning
-		if n.Code == "active_subscription" && p.opts.Mode == Run {
-			severity = Blocker
-		}
-		found = append(found, Finding{Code: n.Code, Severity: severity, Object: n.Name, Detail: n.Detail, Remedy: n.Remedy})
+		found = append(found, p.neighbourFindings(n)...)
 	}
 	return found, nil
+}
+
+// neighbour is something of the source's that replicates: its kind, its name, and what is
+// further known of it.
+type neighbour struct {
+	Kind, Name, Is string
+	Yes            bool // of all tables, being read, enabled
+}
+
+func (p *Preflight) neighbourFindings(n neighbour) []Finding {
+	name := pg.QuoteIdent(n.Name)
+	f := Finding{Severity: Warning, Object: n.Name, On: Source}
+	switch n.Kind {
+	case "publication":
+		f.Code, f.SQL = "foreign_publication", "DROP PUBLICATION "+name
+		f.Detail = "its subscribers get no more changes after the cutover"
+		f.Remedy = "publish from the target as well, and let the subscribers change over; or, if it has none: " + f.SQL + " on the source"
+		found := []Finding{f}
+		if n.Yes && p.opts.OwnTables != "" {
+			found = append(found, Finding{
+				Code: "publication_of_all_tables", Severity: Warning, Object: n.Name,
+				Detail: "publishes all tables, and so those that Crossfade keeps in schema crossfade: a subscriber that lacks them stops at their first row",
+				Remedy: "in the database of each subscriber: CREATE SCHEMA crossfade; " + strings.Join(strings.Fields(p.opts.OwnTables), " "),
+			})
+		}
+		return found
+	case "slot":
+		f.Code, f.SQL = "foreign_slot", "SELECT pg_drop_replication_slot("+pg.QuoteLiteral(n.Name)+")"
+		f.Detail = n.Is + ", not being read; its reader gets no more changes after the cutover"
+		if n.Yes {
+			f.Detail = n.Is + ", being read; its reader gets no more changes after the cutover"
+		}
+		f.Remedy = "plan how its reader changes over to the target; or, if it has none: " + f.SQL + " on the source"
+	case "subscription":
+		const writes = "it writes to the source past the proxy, and no fence stops it: what it brings after the fence would be lost"
+		if n.Yes {
+			f.Code, f.Detail = "active_subscription", writes
+			f.SQL = "ALTER SUBSCRIPTION " + name + " DISABLE"
+			f.Remedy = f.SQL + " on the source, and subscribe from the target after the switch"
+			if p.opts.Mode == Run {
+				f.Severity = Blocker
+			}
+			break
+		}
+		f.Code, f.Detail = "foreign_subscription", "it is disabled; enabled, "+writes
+		f.SQL = "ALTER SUBSCRIPTION " + name + " SET (slot_name = NONE);\nDROP SUBSCRIPTION " + name
+		f.Remedy = "leave it disabled, and subscribe from the target after the switch; or drop it, which leaves its slot at the publisher for the target's: " + oneLine(f.SQL) + " on the source"
+	}
+	return []Finding{f}
 }

@@ -4,15 +4,15 @@ import (
 	"context"
 	"errors"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/onedatabase"
 )
 
 // checkOneDatabase refuses two names of one database, and a standby as the target: what a run
 // drops, makes and writes there would be dropped, made and written on the source.
 func (p *Preflight) checkOneDatabase(ctx context.Context) ([]Finding, error) {
-	err := pg.RefuseOneDatabase(ctx, p.source, p.target)
-	var one *pg.OneDatabaseError
-	var standby *pg.StandbyError
+	err := onedatabase.Refuse(ctx, p.source, p.target)
+	var one *onedatabase.Error
+	var standby *onedatabase.StandbyError
 	switch {
 	case errors.As(err, &one):
 		detail, remedy := one.Parts()

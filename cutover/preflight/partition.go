@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/schema/catalog"
 )
 
@@ -72,9 +72,12 @@ func (p *Preflight) rerouted(ctx context.Context, source *catalog.Database, rout
 	found := []Finding{{
 		Code: "partitions_rerouted", Severity: Info, Object: via.Display(),
 		Detail: fmt.Sprintf("%s: the rows of its partitions are copied and applied through it, and compared as one; TRUNCATE of one of its partitions by itself cannot be followed", route.Why),
-		Remedy: "TRUNCATE the whole table, or DELETE from a partition, until the cutover",
+		Remedy: "until the cutover TRUNCATE the whole table on the source, or DELETE from a partition",
 	}}
-	type index struct{ Schema, Table, Name string }
+	type index struct {
+		Schema, Table, Name string
+		Constraint          bool
+	}
 	var below []uint32
 	for _, r := range source.Relations {
 		for up := r; up != nil && up.Parent != 0; up = source.Relation(up.Parent) {
@@ -94,7 +97,7 @@ func (p *Preflight) rerouted(ctx context.Context, source *catalog.Database, rout
 	}
 	// What holds in one leaf only may be broken by rows that were in another one.
 	alone, err := list[index](ctx, p.source, "unique indexes of partitions", `
-		SELECT n.nspname::text, c.relname::text, x.relname::text
+		SELECT n.nspname::text, c.relname::text, x.relname::text, EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = i.indrelid AND k.conindid = i.indexrelid)
 		FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE i.indrelid = ANY ($1) AND (i.indisunique OR i.indisexclusion) AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid)
 		ORDER BY 1, 2, 3`, below)
@@ -102,11 +105,14 @@ func (p *Preflight) rerouted(ctx context.Context, source *catalog.Database, rout
 		return nil, err
 	}
 	for _, x := range alone {
+		drop := "DROP INDEX " + pg.Name{Schema: x.Schema, Name: x.Name}.String()
+		if x.Constraint {
+			drop = fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s", pg.Name{Schema: x.Schema, Name: x.Table}, pg.QuoteIdent(x.Name))
+		}
 		found = append(found, Finding{
 			Code: "partition_unique", Severity: Blocker, Object: x.Schema + "." + x.Table,
 			Detail: fmt.Sprintf("index %s keeps values unique in this partition only, and the target may put rows of others into it: %s", x.Name, route.Why),
-			Remedy: fmt.Sprintf("make a unique index on %s, or DROP INDEX %s (of a constraint: ALTER TABLE %s DROP CONSTRAINT %s)", via,
-				pg.Name{Schema: x.Schema, Name: x.Name}, pg.Name{Schema: x.Schema, Name: x.Table}, pg.QuoteIdent(x.Name)),
+			Remedy: fmt.Sprintf("make a unique index on %s, or on the source: %s", via, drop),
 		})
 	}
 	return found, nil
@@ -117,6 +123,7 @@ func (p *Preflight) rerouted(ctx context.Context, source *catalog.Database, rout
 type trial struct {
 	Columns, Key string
 	Default      bool
+	Schema, Free string // where a default partition would be, and a name that is free there
 }
 
 // impossibleBounds has the target judge the bounds of partitions by ranges of text
@@ -150,7 +157,11 @@ func (p *Preflight) tryBounds(ctx context.Context, r *catalog.Relation, differs 
 	t, err := one[trial](ctx, p.source, "partition key", `
 		SELECT string_agg(format('%I %s', a.attname, CASE WHEN a.atttypid < 16384 THEN format_type(a.atttypid, a.atttypmod) ELSE 'text' END)
 			|| CASE WHEN l.oid IS NULL THEN '' ELSE format(' COLLATE %I.%I', ln.nspname, l.collname) END, ', ' ORDER BY a.attnum),
-			pg_get_partkeydef($1), coalesce((SELECT q.partdefid FROM pg_partitioned_table q WHERE q.partrelid = $1), 0) <> 0
+			pg_get_partkeydef($1), coalesce((SELECT q.partdefid FROM pg_partitioned_table q WHERE q.partrelid = $1), 0) <> 0,
+			(SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1),
+			(SELECT f.name FROM pg_class c, generate_series(0, 1000) i, LATERAL (SELECT left(c.relname, 50) || '_default' || CASE i WHEN 0 THEN '' ELSE '_' || i END) f (name)
+				WHERE c.oid = $1 AND NOT EXISTS (SELECT FROM pg_class o WHERE o.relnamespace = c.relnamespace AND o.relname = f.name)
+					AND NOT EXISTS (SELECT FROM pg_type y WHERE y.typnamespace = c.relnamespace AND y.typname = f.name) ORDER BY i LIMIT 1)
 		FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation AND l.collname <> 'default' AND a.atttypid < 16384
 		LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
 		WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped`, r.OID)
@@ -177,6 +188,10 @@ func (p *Preflight) tryBounds(ctx context.Context, r *catalog.Relation, differs 
 		}
 		return nil, err
 	}
+	alike, err := p.databaseAlike(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var found []Finding
 	for i, b := range bounds {
 		name := pg.Name{Schema: b.Schema, Name: b.Name}
@@ -187,7 +202,7 @@ func (p *Preflight) tryBounds(ctx context.Context, r *catalog.Relation, differs 
 			found = append(found, Finding{
 				Code: "partition_bounds", Severity: Blocker, Object: name.Display(),
 				Detail: fmt.Sprintf("the target cannot have this partition %s: %s (%s)", b.Bound, said.Message, differs),
-				Remedy: fmt.Sprintf("make the target's database with the source's locale, or partition %s by the key with COLLATE \"C\"", r.Name()),
+				Remedy: fmt.Sprintf("%s, or partition %s by the key with COLLATE \"C\"", alike, r.Name()),
 			})
 			if _, err := tx.Exec(ctx, "ROLLBACK TO SAVEPOINT trial"); err != nil {
 				return nil, err
@@ -197,11 +212,25 @@ func (p *Preflight) tryBounds(ctx context.Context, r *catalog.Relation, differs 
 		}
 	}
 	if len(found) == 0 && !t.Default {
+		sql := fmt.Sprintf("CREATE TABLE %s PARTITION OF %s DEFAULT", pg.Name{Schema: t.Schema, Name: t.Free}, r.Name())
 		found = append(found, Finding{
 			Code: "partition_gap", Severity: Warning, Object: r.Name().Display(),
 			Detail: fmt.Sprintf("the target may have no partition for some rows, and the copy or the application's inserts stop there: %s", differs),
-			Remedy: fmt.Sprintf("CREATE TABLE … PARTITION OF %s DEFAULT, on the source", r.Name()),
+			Remedy: sql + " on the source, as the owner of the table",
+			On:     Source, SQL: sql,
 		})
 	}
 	return found, nil
+}
+
+// databaseAlike says how to make a database on the target that sorts as the source's does: the one that other
+// findings ask for, so that one statement is for all of them. Not every server has every locale: then the
+// statement says so.
+func (p *Preflight) databaseAlike(ctx context.Context) (string, error) {
+	source, err := locale(ctx, p.source)
+	if err != nil {
+		return "", err
+	}
+	target, err := locale(ctx, p.target)
+	return anotherDatabase(source, target), err
 }

@@ -6,8 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 func TestTreesThatTheTargetRoutesOtherwise(t *testing.T) {
@@ -64,5 +64,21 @@ func TestBoundsThatTheTargetCannotHave(t *testing.T) {
 	require.Equal(t, []seen{{Warning, "partition_gap", "public.names"}, {Info, "partitions_rerouted", "public.names"}}, short(f.ask(t, "partitions")))
 	pgtest.Exec(t, source, `CREATE TABLE names_rest PARTITION OF names DEFAULT`)
 	require.Equal(t, []seen{{Info, "partitions_rerouted", "public.names"}}, short(f.ask(t, "partitions")))
+
+	// Each is told once, and its statement helps.
+	f.sourceAdmin = pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(name))
+	pgtest.Exec(t, source, "ALTER TABLE public.names ADD PRIMARY KEY (id, name)") // so that partitions have one
+	as := "SET ROLE " + f.sourceDSN.User() + "; "
+	f.removes(t, situation{code: "partition_gap", source: as + "DROP TABLE public.names_rest; RESET ROLE", typed: typedIn(source, "CREATE TABLE .* DEFAULT")})
+	other := ""
+	f.removes(t, situation{code: "partition_bounds", source: as + "CREATE TABLE public.names_b PARTITION OF public.names FOR VALUES FROM ('b') TO ('X'); RESET ROLE", left: []string{"no_create_on_target", "schema_not_writable"}, typed: func(t *testing.T, found ...Finding) {
+		sql := printed(t, found[0].Remedy, "CREATE DATABASE .* ICU_LOCALE '[^']*'")
+		pgtest.Exec(t, f.targetAdmin, sql)
+		other = printed(t, sql, `DATABASE "([^"]*)"`)
+		f.targetDSN = f.targetDSN.WithDatabase(other)
+	}})
+	t.Cleanup(func() {
+		pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN("postgres")), "DROP DATABASE "+other+" WITH (FORCE)")
+	})
 	require.Equal(t, "0", pgtest.Value(t, f.target, `SELECT count(*) FROM pg_class WHERE relname LIKE 'crossfade%'`))
 }

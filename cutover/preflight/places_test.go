@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 func TestPoolerHosts(t *testing.T) {
@@ -122,18 +122,22 @@ func TestVersionsOfExtensions(t *testing.T) {
 	ours := offer{Name: "x", Default: "1.10", Allowed: true, Versions: []string{"1.10", "1.9", "1.2"}}
 	for _, c := range []struct {
 		version, installed, detail, remedy string
+		source, target                     []string // can be updated to
 	}{
-		{"1.10", "", "", ""},
-		{"1.9", "", "the source has version 1.9, the target makes 1.10", `CREATE EXTENSION "x" VERSION '1.9'`},
-		{"1.9", "1.2", "the target's database 1.2", `ALTER EXTENSION "x" UPDATE TO '1.9'`},
-		{"1.9", "1.9", "", ""},
-		{"1.11", "", "which is older", "bring the extension at the source to a version that the target has: 1.10, 1.9, 1.2"},
-		{"1.3", "", "the target makes 1.10", "release notes"},
-		{"2024-beta", "", "the target makes 1.10", "release notes"},
+		{"1.10", "", "", "", nil, nil},
+		{"1.9", "", "the source has version 1.9, the target makes 1.10", `CREATE EXTENSION "x" SCHEMA "public" VERSION '1.9'`, nil, nil},
+		{"1.9", "1.2", "the target's database 1.2", `ALTER EXTENSION "x" UPDATE TO '1.9' in the target`, nil, []string{"1.9"}},
+		{"1.9", "1.10", "the target's database 1.10", `ALTER EXTENSION "x" UPDATE TO '1.10' on the source`, []string{"1.10"}, nil},
+		{"1.9", "1.10", "the target's database 1.10", `DROP EXTENSION "x"; CREATE SCHEMA IF NOT EXISTS "public"; CREATE EXTENSION "x" SCHEMA "public" VERSION '1.9'`, nil, nil},
+		{"1.9", "1.9", "", "", nil, nil},
+		{"1.11", "", "which is older", "bring the extension at the source to a version that the target has: 1.10, 1.9, 1.2", nil, nil},
+		{"1.3", "", "the target makes 1.10", "release notes", nil, nil},
+		{"1.3", "", "the target makes 1.10", `ALTER EXTENSION "x" UPDATE TO '1.10' on the source`, []string{"1.10"}, nil},
+		{"2024-beta", "", "the target makes 1.10", "release notes", nil, nil},
 	} {
 		o := ours
-		o.Installed = c.installed
-		found := extensionFindings("x", c.version, o, true)
+		o.Installed, o.Updates = c.installed, c.target
+		found := extensionFindings(extension{Name: "x", Version: c.version, Schema: "public", Updates: c.source}, o, true)
 		if c.detail == "" {
 			require.Empty(t, found, c.version)
 			continue
@@ -207,10 +211,10 @@ func TestExtensionsAreComparedBySchema(t *testing.T) {
 	require.Empty(t, f.ask(t, "extensions"), "the remedy helps")
 
 	// One whose script has a schema of its own.
-	fixed, wrong := schemaFinding(extension{"pgx", "1.0", "public"}, offer{Name: "pgx", Only: "pg_catalog"})
+	fixed, wrong := schemaFinding(extension{Name: "pgx", Version: "1.0", Schema: "public"}, offer{Name: "pgx", Only: "pg_catalog"})
 	require.True(t, wrong)
 	require.Contains(t, fixed.Detail, "the target can make it in pg_catalog only")
-	_, wrong = schemaFinding(extension{"pgx", "1.0", "pg_catalog"}, offer{Name: "pgx", Only: "pg_catalog"})
+	_, wrong = schemaFinding(extension{Name: "pgx", Version: "1.0", Schema: "pg_catalog"}, offer{Name: "pgx", Only: "pg_catalog"})
 	require.False(t, wrong)
 }
 

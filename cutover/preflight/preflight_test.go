@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // ordinary is a schema that nothing is wrong with.
@@ -60,7 +61,7 @@ func TestABrokenConnectionIsNeverAPass(t *testing.T) {
 
 func TestACheckIsBounded(t *testing.T) {
 	t.Parallel()
-	r := Ask(t.Context(), []Check{{"bounded", func(ctx context.Context) ([]Finding, error) {
+	r := Ask(t.Context(), []Check{{Name: "bounded", Run: func(ctx context.Context) ([]Finding, error) {
 		deadline, ok := ctx.Deadline()
 		if !ok || time.Until(deadline) > CheckTimeout {
 			return nil, errors.New("no bound")
@@ -76,8 +77,9 @@ func TestOptionsAreValidated(t *testing.T) {
 		"mode":                      func(o *Options) { o.Mode = "walk" },
 		"no way to ask pg_dump":     func(o *Options) { o.PgDumpMajor = nil },
 		"no way to open a replicat": func(o *Options) { o.OpenReplication = nil },
+		"no way to open a session":  func(o *Options) { o.OpenSource = nil },
 	} {
-		o := Options{Mode: Run, OpenReplication: func(context.Context) error { return nil }, PgDumpMajor: func(context.Context) (int, error) { return 15, nil }}
+		o := Options{Mode: Run, OpenReplication: func(context.Context) error { return nil }, OpenSource: func(context.Context) (*pgx.Conn, error) { return nil, nil }, PgDumpMajor: func(context.Context) (int, error) { return 15, nil }}
 		require.NoError(t, o.Validate())
 		spoil(&o)
 		_, err := New(nil, nil, o)

@@ -2,8 +2,10 @@ package preflight
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -17,8 +19,8 @@ func WriteText(w io.Writer, r Report) error {
 			for _, f := range group {
 				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", s, f.Code, dash(f.Object), f.Detail)
 			}
-			if remedy := group[0].Remedy; remedy != "" {
-				fmt.Fprintf(tw, "\t\t\tdo: %s\n", remedy)
+			if do := group[0].Do(); do != "" {
+				fmt.Fprintf(tw, "\t\t\tdo: %s\n", do)
 			}
 		}
 	}
@@ -35,10 +37,11 @@ func byRemedy(found []Finding) [][]Finding {
 	var groups [][]Finding
 	at := map[string]int{}
 	for _, f := range found {
-		i, ok := at[f.Remedy]
-		if !ok || f.Remedy == "" {
+		do := f.Do()
+		i, ok := at[do]
+		if !ok || do == "" {
 			i = len(groups)
-			at[f.Remedy] = i
+			at[do] = i
 			groups = append(groups, nil)
 		}
 		groups[i] = append(groups[i], f)
@@ -46,45 +49,85 @@ func byRemedy(found []Finding) [][]Finding {
 	return groups
 }
 
-// WriteSQL prints the statements of the remedies alone, each once, those for the source
-// first: SQL that psql takes. What only warns stands in comments, since it is the
-// operator's to decide, and so does how much is left that no statement does. With side,
-// only that one's are printed.
-func WriteSQL(w io.Writer, r Report, side Side) error {
-	out := &lines{w: w}
+// Both, for WriteSQL, asks for the statements of both sides.
+const Both Side = "both"
+
+// BothSidesError says that there are statements for both sides, and that nobody has said
+// which are asked for.
+type BothSidesError struct{ Source, Target int }
+
+func (e *BothSidesError) Error() string {
+	return fmt.Sprintf("there are statements for both sides, %d for the source and %d for the target: give --on source or --on target, or to look through them --on both", e.Source, e.Target)
+}
+
+// WriteSQL prints the statements that remove the blockers, each once, and nothing else: what
+// psql takes. side is whose are printed; Both has those for the source first, then an empty
+// line, then those for the target. Without a side it is the one for which there are some; where
+// both have some it prints nothing and returns a BothSidesError, since one psql is
+// connected to one side. What a warning asks for is the operator's to decide and is not
+// printed. notes gets whose statements these are, and what is left without one.
+func WriteSQL(w, notes io.Writer, r Report, side Side) error {
+	per := map[Side][]string{Source: statements(r, Source), Target: statements(r, Target)}
+	if side == "" && len(per[Source]) > 0 && len(per[Target]) > 0 {
+		return &BothSidesError{len(per[Source]), len(per[Target])}
+	}
+	out, said := &lines{w: w}, &lines{w: notes}
+	var of []string
 	for _, on := range []Side{Source, Target} {
-		if side != "" && side != on {
-			continue
-		}
-		out.print("-- on the %s", on)
-		seen := map[string]bool{}
-		for _, s := range []Severity{Blocker, Warning} {
-			for _, f := range r.Of(s) {
-				if f.On != on || seen[f.SQL] {
-					continue
-				}
-				seen[f.SQL] = true
-				if s == Warning {
-					out.print("-- %s; if that matters: %s;", oneLine(f.Code+" "+f.Object), oneLine(f.SQL))
-					continue
-				}
-				out.print("%s;", f.SQL)
+		if side == Both || side == on || side == "" && len(per[on]) > 0 {
+			if len(of) > 0 && len(per[on]) > 0 {
+				out.print("")
+			}
+			for _, s := range per[on] {
+				out.print("%s;", s)
+			}
+			if len(per[on]) > 0 {
+				of = append(of, fmt.Sprintf("%s, for the %s", count(len(per[on]), "statement"), on))
 			}
 		}
 	}
-	without := 0
-	for _, f := range r.Of(Blocker) {
-		if f.SQL == "" {
-			without++
-		}
+	switch {
+	case len(of) > 0:
+		said.print("%s", strings.Join(of, "; then "))
+	case side == "" || side == Both:
+		said.print("no statement")
+	default:
+		said.print("no statement for the %s", side)
 	}
-	if without > 0 {
-		out.print("-- %s without a statement: see crossfade check", count(without, "blocker"))
+	var left []string
+	if n := countOf(r.Of(Blocker), func(f Finding) bool { return f.SQL == "" }); n > 0 {
+		left = append(left, count(n, "blocker")+" without a statement")
+	}
+	if n := countOf(r.Of(Warning), func(f Finding) bool { return f.SQL != "" }); n > 0 {
+		left = append(left, count(n, "warning")+" with one that is yours to decide")
 	}
 	if n := len(r.Incomplete); n > 0 {
-		out.print("-- %s without an answer: see crossfade check", count(n, "check"))
+		left = append(left, count(n, "check")+" without an answer")
 	}
-	return out.err
+	if len(left) > 0 {
+		said.print("%s: see crossfade check", strings.Join(left, ", and "))
+	}
+	return errors.Join(out.err, said.err)
+}
+
+// statements are those of the blockers for a side, each once.
+func statements(r Report, on Side) []string {
+	var list []string
+	for _, f := range r.Of(Blocker) {
+		if f.SQL != "" && f.On == on && !slices.Contains(list, f.SQL) {
+			list = append(list, f.SQL)
+		}
+	}
+	return list
+}
+
+func countOf(list []Finding, is func(Finding) bool) (n int) {
+	for _, f := range list {
+		if is(f) {
+			n++
+		}
+	}
+	return n
 }
 
 // lines writes lines, and keeps the first error.

@@ -66,26 +66,76 @@ func TestFindingsWithOneRemedyStandTogether(t *testing.T) {
 		lines = append(lines, strings.Join(strings.Fields(l), " "))
 	}
 	require.Equal(t, []string{
-		"blocker table_not_owned public.a belongs to app", "blocker table_not_owned public.b belongs to app", "blocker table_not_owned public.c belongs to app", "do: GRANT app TO mover",
+		"blocker table_not_owned public.a belongs to app", "blocker table_not_owned public.b belongs to app", "blocker table_not_owned public.c belongs to app", "do: on the source: GRANT app TO mover",
 		"blocker wal_level source wal_level is replica", "do: ALTER SYSTEM SET wal_level = 'logical' <now>",
 		"blocker a x is so", "blocker a x is so", "blocked: 6 blockers, 0 warnings", "",
 	}, lines)
+}
 
-	out.Reset()
+// Who reads a statement has two servers to type it on.
+func TestTextSaysOnWhichSideAStatementIsTyped(t *testing.T) {
+	t.Parallel()
+	of := func(on Side, remedy string) Finding {
+		return Finding{Code: "no_create_on_database", Severity: Blocker, Object: "shop", Detail: "may not be written", Remedy: remedy, SQL: remedy, On: on}
+	}
+	grant := "GRANT CREATE ON DATABASE shop TO mover"
+	var out bytes.Buffer
+	require.NoError(t, WriteText(&out, Report{Findings: []Finding{
+		of(Source, grant), of(Target, grant), of(Target, grant+" on the target"), of(Source, "in the source's database: "+grant), of("", "give --clean"),
+	}}))
+	var do []string
+	for l := range strings.Lines(out.String()) {
+		if _, what, ok := strings.Cut(l, "do: "); ok {
+			do = append(do, strings.TrimSpace(what))
+		}
+	}
+	require.Equal(t, []string{"on the source: " + grant, "on the target: " + grant, grant + " on the target", "in the source's database: " + grant, "give --clean"}, do,
+		"told once each, and the same statement for another side is another remedy")
+	require.Contains(t, of(Target, grant).String(), "on the target: "+grant, "in one line too")
+}
+
+func TestStatementsStandAlone(t *testing.T) {
+	t.Parallel()
+	grant := func(table string) Finding {
+		return Finding{Code: "table_not_owned", Severity: Blocker, Object: table, SQL: "GRANT app TO mover", On: Source}
+	}
 	cache := warned
-	cache.SQL, cache.On = "ALTER TABLE \"a\nb\" SET LOGGED", Source
-	r := Report{Findings: []Finding{owned("public.a"), owned("public.b"), blocked, cache, {Code: "x", Severity: Blocker, SQL: "CREATE ROLE r", On: Target}, told}}
-	require.NoError(t, WriteSQL(&out, r, ""))
-	require.Equal(t, `-- on the source
-GRANT app TO mover;
--- unlogged_table public.cache; if that matters: ALTER TABLE "a b" SET LOGGED;
--- on the target
-CREATE ROLE r;
--- 1 blocker without a statement: see crossfade check
-`, out.String())
-	out.Reset()
-	require.NoError(t, WriteSQL(&out, Report{Findings: r.Findings, Incomplete: []Incomplete{{"version", errors.New("gone")}}}, Target))
-	require.Equal(t, "-- on the target\nCREATE ROLE r;\n-- 1 blocker without a statement: see crossfade check\n-- 1 check without an answer: see crossfade check\n", out.String())
+	cache.SQL, cache.On = "ALTER TABLE public.cache SET LOGGED", Source
+	extension := Finding{Code: "x", Severity: Blocker, SQL: "CREATE SCHEMA s;\nCREATE EXTENSION e", On: Target}
+	unknown := []Incomplete{{"version", errors.New("gone")}}
+	print := func(r Report, side Side) (sql, notes string, err error) {
+		var out, said bytes.Buffer
+		err = WriteSQL(&out, &said, r, side)
+		return out.String(), said.String(), err
+	}
+
+	one := Report{Findings: []Finding{grant("public.a"), blocked, grant("public.b"), cache, told}}
+	sql, notes, err := print(one, "")
+	require.NoError(t, err)
+	require.Equal(t, "GRANT app TO mover;\n", sql, "once, and nothing else")
+	require.Equal(t, "1 statement, for the source\n1 blocker without a statement, and 1 warning with one that is yours to decide: see crossfade check\n", notes)
+
+	both := Report{Findings: append(one.Findings, extension), Incomplete: unknown}
+	sql, _, err = print(both, "")
+	var sides *BothSidesError
+	require.ErrorAs(t, err, &sides, "one psql is connected to one side")
+	require.ErrorContains(t, err, "--on source")
+	require.Empty(t, sql)
+	for side, want := range map[Side]string{
+		Source: "GRANT app TO mover;\n", Target: "CREATE SCHEMA s;\nCREATE EXTENSION e;\n", Both: "GRANT app TO mover;\n\nCREATE SCHEMA s;\nCREATE EXTENSION e;\n",
+	} {
+		sql, notes, err = print(both, side)
+		require.NoError(t, err)
+		require.Equal(t, want, sql, side)
+		require.Contains(t, notes, "1 check without an answer", side)
+	}
+	sql, notes, err = print(Report{Findings: []Finding{told}}, "")
+	require.NoError(t, err)
+	require.Empty(t, sql)
+	require.Equal(t, "no statement\n", notes)
+	_, notes, err = print(one, Target)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(notes, "no statement for the target\n"), notes)
 }
 
 func TestJSONIsTheContract(t *testing.T) {

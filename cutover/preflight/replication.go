@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 func (p *Preflight) checkWALLevel(ctx context.Context) ([]Finding, error) {
@@ -24,14 +24,14 @@ func sourceFindings(level string, standby bool) []Finding {
 		found = append(found, Finding{
 			Code: "source_is_standby", Severity: Blocker, Object: "source",
 			Detail: "is a standby: it can neither be published nor fenced",
-			Remedy: "use the host of the primary",
+			Remedy: "name the primary server as --source",
 		})
 	}
 	if level != "logical" {
 		found = append(found, Finding{
 			Code: "wal_level", Severity: Blocker, Object: "source",
 			Detail: fmt.Sprintf("wal_level is %s; changes can be followed only with logical", level),
-			Remedy: "ALTER SYSTEM SET wal_level = 'logical', then restart (Amazon RDS: rds.logical_replication = 1; Cloud SQL: cloudsql.logical_decoding = on); crossfade copy does without",
+			Remedy: "ALTER SYSTEM SET wal_level = 'logical' on the source, then restart it (Amazon RDS: rds.logical_replication = 1; Cloud SQL: cloudsql.logical_decoding = on); crossfade copy does without",
 			On:     Source, SQL: "ALTER SYSTEM SET wal_level = 'logical'",
 		})
 	}
@@ -58,7 +58,7 @@ func (p *Preflight) checkReplication(ctx context.Context) ([]Finding, error) {
 			On:     Source, SQL: fmt.Sprintf("ALTER ROLE %s REPLICATION", pg.QuoteIdent(role.Name)),
 		}}, nil
 	case pg.CodeTooManyConnections:
-		return []Finding{noWALSender("no connection for replication is free on the source")}, nil
+		return p.noneFree(ctx, err)
 	case pg.CodeObjectNotInState:
 		// wal_level = minimal knows no walsenders; the check of wal_level says so.
 		return nil, nil
@@ -66,45 +66,77 @@ func (p *Preflight) checkReplication(ctx context.Context) ([]Finding, error) {
 	return nil, fmt.Errorf("open replication connection: %w", err)
 }
 
-func noWALSender(detail string) Finding {
+// noneFree says why the source has no connection for replication: that all walsenders are
+// taken is checkCapacity's to say, where there is no slot of ours. No other limit counts
+// walsenders, so that anything else is of a moment.
+func (p *Preflight) noneFree(ctx context.Context, refused error) ([]Finding, error) {
+	u, err := readUsage(ctx, p.source)
+	switch {
+	case err != nil:
+		return nil, err
+	case u.Senders >= u.MaxSenders && u.OwnSlot:
+		return []Finding{noWALSender(u)}, nil
+	case u.Senders >= u.MaxSenders:
+		return nil, nil
+	}
+	return nil, fmt.Errorf("open replication connection: %w", refused)
+}
+
+func noWALSender(u usage) Finding {
+	sql := fmt.Sprintf("ALTER SYSTEM SET max_wal_senders = %d", u.MaxSenders+spare)
 	return Finding{
 		Code: "wal_senders_full", Severity: Blocker, Object: "max_wal_senders",
-		Detail: detail,
-		Remedy: "raise max_wal_senders and restart, or end a replication connection that nobody needs",
+		Detail: fmt.Sprintf("all %d walsenders of the source are taken", u.MaxSenders),
+		Remedy: sql + " on the source, then restart it; or end a replication connection that nobody needs",
+		On:     Source, SQL: sql,
 	}
 }
 
-func noSlot(side, detail string) Finding {
+// spare is by how much a remedy raises a limit: what a migration takes, and one for
+// whoever comes meanwhile.
+const spare = 3
+
+func noSlot(side Side, u usage, why string) Finding {
+	sql := fmt.Sprintf("ALTER SYSTEM SET max_replication_slots = %d", u.MaxSlots+spare)
 	return Finding{
 		Code: "replication_slots_full", Severity: Blocker, Object: "max_replication_slots",
-		Detail: detail,
-		Remedy: fmt.Sprintf("raise max_replication_slots on the %s and restart, or drop a slot that nobody reads", side),
+		Detail: fmt.Sprintf("all %d replication slots of the %s are taken%s", u.MaxSlots, side, why),
+		Remedy: fmt.Sprintf("%s on the %s, then restart it; or drop a slot that nobody reads", sql, side),
+		On:     side, SQL: sql,
 	}
 }
 
 func (p *Preflight) checkRetention(ctx context.Context) ([]Finding, error) {
-	var found []Finding
 	keep, err := setting(ctx, p.source, "max_slot_wal_keep_size")
 	if err != nil {
 		return nil, err
-	}
-	if keep != "" && keep != "-1" {
-		found = append(found, Finding{
-			Code: "slot_wal_limited", Severity: Warning, Object: "max_slot_wal_keep_size",
-			Detail: fmt.Sprintf("the source drops what a slot still needs beyond %s; the migration must then begin again", keep),
-			Remedy: "set max_slot_wal_keep_size above what the source writes during the copy",
-		})
 	}
 	idle, err := setting(ctx, p.source, "idle_replication_slot_timeout")
 	if err != nil {
 		return nil, err
 	}
+	return retentionFindings(keep, idle), nil
+}
+
+// retentionFindings judges settings that have a server give up a slot; "" for one that it
+// does not know.
+func retentionFindings(keep, idle string) []Finding {
+	var found []Finding
+	if keep != "" && keep != "-1" {
+		found = append(found, Finding{
+			Code: "slot_wal_limited", Severity: Warning, Object: "max_slot_wal_keep_size",
+			Detail: fmt.Sprintf("the source drops what a slot still needs beyond %s; the migration must then begin again", keep),
+			Remedy: "ALTER SYSTEM SET max_slot_wal_keep_size = -1 on the source, for the time of the migration, then SELECT pg_reload_conf(); --wal-budget bounds what is kept",
+			On:     Source, SQL: "ALTER SYSTEM SET max_slot_wal_keep_size = -1",
+		})
+	}
 	if idle != "" && idle != "0" {
 		found = append(found, Finding{
 			Code: "slot_idle_limited", Severity: Warning, Object: "idle_replication_slot_timeout",
 			Detail: fmt.Sprintf("the source gives up a slot that nobody read for %s, as during the copy; the migration must then begin again", idle),
-			Remedy: "ALTER SYSTEM SET idle_replication_slot_timeout = 0 for the time of the migration, then reload",
+			Remedy: "ALTER SYSTEM SET idle_replication_slot_timeout = 0 on the source, for the time of the migration, then SELECT pg_reload_conf()",
+			On:     Source, SQL: "ALTER SYSTEM SET idle_replication_slot_timeout = 0",
 		})
 	}
-	return found, nil
+	return found
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // roleRight is the role of a connection and what it may do in its database.
@@ -42,7 +42,7 @@ func (r roleRight) findings() []Finding {
 	if !r.Signaler {
 		found = append(found, Finding{
 			Code: "no_pg_signal_backend", Severity: Warning, Object: r.Name,
-			Detail: "cannot end sessions of other roles that a proxy which died left behind",
+			Detail: "cannot end sessions of other roles that were left by a proxy that died",
 			Remedy: "GRANT pg_signal_backend TO " + role,
 			On:     Source, SQL: "GRANT pg_signal_backend TO " + role,
 		})

@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // roleSetting is a setting that sessions of our role get in our database. Its value
@@ -17,6 +17,7 @@ type roleSetting struct {
 	Everybody   bool // it is set for all roles in all databases
 	InDatabase  bool // it is set for the database, or for the role in it
 	OfRole      bool
+	Role, DB    uint32 // whose it is, as pg_db_role_setting has it
 }
 
 // roleSettings reads them, the one that wins of each: of the role in the database
@@ -24,7 +25,7 @@ type roleSetting struct {
 func roleSettings(ctx context.Context, conn *pgx.Conn) ([]roleSetting, error) {
 	return list[roleSetting](ctx, conn, "settings of role and database", `
 		SELECT DISTINCT ON (1) split_part(s, '=', 1), substr(s, strpos(s, '=') + 1),
-			r.setrole = 0 AND r.setdatabase = 0, r.setdatabase <> 0, r.setrole <> 0
+			r.setrole = 0 AND r.setdatabase = 0, r.setdatabase <> 0, r.setrole <> 0, r.setrole, r.setdatabase
 		FROM pg_db_role_setting r, unnest(r.setconfig) s
 		WHERE r.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
 			AND r.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = current_user))
@@ -106,8 +107,28 @@ func (p *Preflight) checkRoleSettings(ctx context.Context) ([]Finding, error) {
 		}
 		found = append(found, Finding{
 			Code: "role_setting_differs", Severity: Warning, Object: s.Name, Detail: detail,
-			Remedy: fmt.Sprintf("ALTER ROLE %s SET %s at the target, to what it is at the source, by a role that may", pg.QuoteIdent(target.Name), s.Name),
+			Remedy: "what this gives on the source, on the target by a role that may: " + p.settingLike(s, target),
 		})
 	}
 	return found, nil
+}
+
+// listSettings are lists of names, which ALTER ROLE takes as they are kept; other values
+// are literals.
+var listSettings = []string{"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"}
+
+// settingLike is a query for the source that gives the statement for the target, so that the
+// value, which may be a secret, is in no report. In a copy it is set where nothing wins over it; a run
+// carries over what is of roles, and compares what is of databases here.
+func (p *Preflight) settingLike(s roleSetting, target roleRight) string {
+	whose := fmt.Sprintf("ROLE %s IN DATABASE %s", pg.QuoteIdent(target.Name), pg.QuoteIdent(target.Database))
+	if p.opts.Mode == Run {
+		whose = "DATABASE " + pg.QuoteIdent(target.Database)
+	}
+	value := "substr(s, strpos(s, '=') + 1)"
+	if !slices.Contains(listSettings, s.Name) {
+		value = "quote_literal(" + value + ")"
+	}
+	return fmt.Sprintf("SELECT %s || %s FROM pg_db_role_setting, unnest(setconfig) s WHERE setrole = %d AND setdatabase = %d AND split_part(s, '=', 1) = %s",
+		pg.QuoteLiteral(fmt.Sprintf("ALTER %s SET %s TO ", whose, s.Name)), value, s.Role, s.DB, pg.QuoteLiteral(s.Name))
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // probe writes some pages to the target, in a transaction that is rolled back: how much room
@@ -25,7 +25,7 @@ func (p *Preflight) checkRoom(ctx context.Context) ([]Finding, error) {
 			Detail: fullDetail(err),
 			Remedy: "raise the limit of the project, or make room on the server's disk",
 		}}, nil
-	case err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege, pg.CodeReadOnlyTransaction): // other checks say so
+	case err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege): // another check says so
 		return nil, fmt.Errorf("try to write to the target: %w", err)
 	}
 	return p.checkLimit(ctx)

@@ -1,12 +1,13 @@
 package preflight
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/neonlike"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/neonlike"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // TestRoom looks at a project before and behind its limit.
@@ -30,11 +31,17 @@ func TestRoom(t *testing.T) {
 	found := ask()
 	require.Equal(t, []seen{{Warning, "project_size_limit", "target"}}, short(found))
 	require.Contains(t, found[0].Detail, "the project may take")
+	told := func() []string {
+		return slices.DeleteFunc(codesOf(f.whole(t)), func(c string) bool { return c != "project_size_limit" && c != "target_full" })
+	}
+	require.Equal(t, []string{"project_size_limit"}, told())
 	require.NoError(t, project.SetSizeLimit(t.Context(), 1))
 	found = ask()
 	require.Equal(t, []seen{{Blocker, "target_full", "target"}}, short(found))
 	require.Equal(t, "takes no more rows: could not extend file because project size limit (1 MB) has been exceeded", found[0].Detail)
+	require.Equal(t, []string{"target_full"}, told(), "and not what the limit is as well")
 	require.NoError(t, project.SetSizeLimit(t.Context(), 0))
+	require.Empty(t, told(), "the limit was raised")
 	require.Empty(t, ask())
 	require.Equal(t, "0", pgtest.Value(t, pgtest.Conn(t, project.Owner), "SELECT count(*) FROM pg_namespace WHERE nspname = 'crossfade_probe'"))
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // protected is a table whose policies filter some roles.

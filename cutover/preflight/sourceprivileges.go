@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // tableRight is a table of the source and what our role may do with it.
 type tableRight struct {
-	Schema, Table, Owner        string
-	Owned, Readable, SchemaOpen bool
+	Schema, Table, Owner string
+	Owned, Readable      bool
 }
 
 func (p *Preflight) checkSourcePrivileges(ctx context.Context) ([]Finding, error) {
@@ -20,13 +20,16 @@ func (p *Preflight) checkSourcePrivileges(ctx context.Context) ([]Finding, error
 	}
 	tables, err := list[tableRight](ctx, p.source, "rights on tables", `
 		SELECT n.nspname::text, c.relname::text, pg_get_userbyid(c.relowner)::text,
-			pg_has_role(c.relowner, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), has_schema_privilege(n.oid, 'USAGE')`+
+			pg_has_role(c.relowner, 'USAGE'), has_table_privilege(c.oid, 'SELECT')`+
 		fromTakenRelations+`AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
 		ORDER BY 1, 2`, p.opts.Scope.relations())
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	found, err := p.closedSources(ctx, role.Name)
+	if err != nil {
+		return nil, err
+	}
 	for _, t := range tables {
 		found = append(found, tableFindings(p.opts.Mode, role.Name, t)...)
 	}
@@ -36,16 +39,31 @@ func (p *Preflight) checkSourcePrivileges(ctx context.Context) ([]Finding, error
 	return found, nil
 }
 
+// closedSources names the schemas that our role may not look into, each once, whatever is in
+// it. What membership of a table's owner will open, which is asked for, is not named.
+func (p *Preflight) closedSources(ctx context.Context, role string) ([]Finding, error) {
+	closed, err := list[struct{ Name string }](ctx, p.source, "rights on schemas", `
+		SELECT n.nspname::text`+fromTakenRelations+`AND c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND NOT has_schema_privilege(n.oid, 'USAGE')
+		GROUP BY 1 HAVING NOT bool_or($2 AND c.relkind <> 'S' AND NOT pg_has_role(c.relowner, 'USAGE') AND has_schema_privilege(c.relowner, n.oid, 'USAGE'))
+		ORDER BY 1`, p.opts.Scope.relations(), p.opts.Mode == Run)
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, s := range closed {
+		sql := fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", pg.QuoteIdent(s.Name), pg.QuoteIdent(role))
+		found = append(found, Finding{
+			Code: "schema_not_usable", Severity: Blocker, Object: s.Name,
+			Detail: fmt.Sprintf("role %s may not look into this schema of the source", role),
+			Remedy: sql, SQL: sql, On: Source,
+		})
+	}
+	return found, nil
+}
+
 func tableFindings(mode Mode, role string, t tableRight) []Finding {
 	name := pg.Name{Schema: t.Schema, Name: t.Table}
 	switch {
-	case !t.SchemaOpen:
-		return []Finding{{
-			Code: "schema_not_usable", Severity: Blocker, Object: name.Display(),
-			Detail: fmt.Sprintf("role %s may not look into schema %s", role, t.Schema),
-			Remedy: fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", pg.QuoteIdent(t.Schema), pg.QuoteIdent(role)),
-			On:     Source, SQL: fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", pg.QuoteIdent(t.Schema), pg.QuoteIdent(role)),
-		}}
 	case mode == Run && !t.Owned:
 		return []Finding{{
 			Code: "table_not_owned", Severity: Blocker, Object: name.Display(),
@@ -72,7 +90,7 @@ func (p *Preflight) checkSequencePrivileges(ctx context.Context) ([]Finding, err
 	type sequence struct{ Schema, Name string }
 	unreadable, err := list[sequence](ctx, p.source, "rights on sequences", `
 		SELECT n.nspname::text, c.relname::text`+fromTakenRelations+`AND c.relkind = 'S' AND c.relpersistence <> 't'
-			AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_sequence_privilege(c.oid, 'SELECT'))
+			AND NOT CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE true END
 		ORDER BY 1, 2`, p.opts.Scope.withRows())
 	if err != nil {
 		return nil, err

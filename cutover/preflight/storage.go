@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 func (p *Preflight) checkUnlogged(ctx context.Context) ([]Finding, error) {
@@ -47,7 +47,8 @@ func (p *Preflight) checkLargeObjects(ctx context.Context) ([]Finding, error) {
 	case p.opts.Mode == Run:
 		f.Severity = Warning
 		f.Detail = fmt.Sprintf("the source has %d large objects, which are copied as they are then: no stream carries what changes in them, and a change refuses the cutover", objects.Count)
-		f.Remedy = "have the applications leave large objects alone until the cutover, or move them into bytea columns; GRANT SELECT ON pg_catalog.pg_largeobject to the role of --source, so that every change is seen"
+		f.Remedy = "have the applications leave large objects alone until the cutover, or move them into bytea columns; so that every change is seen: GRANT SELECT ON pg_catalog.pg_largeobject TO " +
+			pg.QuoteIdent(p.source.Config().User) + " on the source"
 	default:
 		return nil, nil
 	}

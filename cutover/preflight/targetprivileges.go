@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 func (p *Preflight) checkTargetPrivileges(ctx context.Context) ([]Finding, error) {
@@ -26,17 +26,6 @@ func (p *Preflight) checkTargetPrivileges(ctx context.Context) ([]Finding, error
 			Detail: fmt.Sprintf("role %s may not create in this schema of the target", role.Name),
 			Remedy: fmt.Sprintf("GRANT CREATE, USAGE ON SCHEMA %s TO %s", pg.QuoteIdent(schema), pg.QuoteIdent(role.Name)),
 			On:     Target, SQL: fmt.Sprintf("GRANT CREATE, USAGE ON SCHEMA %s TO %s", pg.QuoteIdent(schema), pg.QuoteIdent(role.Name)),
-		})
-	}
-	state, err := one[struct{ Standby bool }](ctx, p.target, "state of the target", `SELECT pg_is_in_recovery()`)
-	if err != nil {
-		return nil, err
-	}
-	if state.Standby {
-		found = append(found, Finding{
-			Code: "target_read_only", Severity: Blocker, Object: "target",
-			Detail: "is a standby and takes no writes",
-			Remedy: "use the host of the primary",
 		})
 	}
 	return found, nil

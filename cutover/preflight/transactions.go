@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // momentAgo is how old a prepared transaction may be to count as one that its application is
@@ -22,40 +22,48 @@ func (p *Preflight) checkPrepared(ctx context.Context) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	severity, detail := Blocker, "keeps the slot from being made, and holds its locks through a pause"
-	if p.opts.Mode == Copy {
-		severity, detail = Warning, "is not in the copy, since it has not ended"
-	}
+	here := p.source.Config().Database
 	var found []Finding
 	for _, x := range left {
 		gid := pg.QuoteLiteral(x.GID)
-		severity, detail := severity, detail
+		severity, detail := Blocker, "keeps the slot from being made"
+		switch {
+		case p.opts.Mode == Copy && x.Database != here:
+			continue // neither its rows nor its locks are of what is copied
+		case p.opts.Mode == Copy:
+			severity, detail = Warning, "is not in the copy, since it has not ended"
+		case x.Database == here:
+			detail += ", and holds its locks through a pause"
+		}
 		if age := time.Duration(x.Age * float64(time.Second)); severity == Blocker && age < min(momentAgo, p.opts.LongTransaction) {
 			severity, detail = Warning, detail+"; it is of a moment ago, and will be waited for"
 		}
 		found = append(found, Finding{
 			Code: "prepared_transaction", Severity: severity, Object: x.GID,
 			Detail: fmt.Sprintf("prepared %s ago in database %s; it %s", seconds(int64(x.Age)), x.Database, detail),
-			Remedy: fmt.Sprintf("COMMIT PREPARED %s or ROLLBACK PREPARED %s, in that database", gid, gid),
+			Remedy: fmt.Sprintf("COMMIT PREPARED %s or ROLLBACK PREPARED %s, in database %s of the source", gid, gid, x.Database),
 		})
 	}
 	return found, nil
 }
 
 // checkLongTransactions looks at every database of the cluster: a slot is made
-// only when all transactions that were open have ended. Statements are not
-// shown, since they may hold secrets.
+// only when all transactions that were open and have a number have ended, which they
+// get with their first change. Those of other databases that have none are nothing to
+// us. Statements are not shown, since they may hold secrets.
 func (p *Preflight) checkLongTransactions(ctx context.Context) ([]Finding, error) {
 	type transaction struct {
 		PID                   int32
 		User, Database, State string
 		Age                   int64 // seconds
+		Here, Changed         bool
 	}
 	open, err := list[transaction](ctx, p.source, "open transactions", `
 		SELECT pid, coalesce(usename, '')::text, coalesce(datname, '')::text, coalesce(state, ''),
-			extract(epoch FROM clock_timestamp() - xact_start)::bigint
+			extract(epoch FROM clock_timestamp() - xact_start)::bigint, datname = current_database(), backend_xid IS NOT NULL
 		FROM pg_stat_activity
 		WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name NOT LIKE 'crossfade%'
+			AND (datname = current_database() OR backend_xid IS NOT NULL)
 			AND xact_start < clock_timestamp() - $1::float8 * interval '1 second'
 		ORDER BY xact_start`, p.opts.LongTransaction.Seconds())
 	if err != nil {
@@ -63,11 +71,18 @@ func (p *Preflight) checkLongTransactions(ctx context.Context) ([]Finding, error
 	}
 	var found []Finding
 	for _, x := range open {
+		why := "the slot waits for it"
+		switch {
+		case !x.Changed:
+			why = "it has changed nothing yet, so that the slot does not wait for it; a pause would, if it came through the proxy"
+		case x.Here:
+			why += ", and so would a pause"
+		}
 		found = append(found, Finding{
 			Code: "long_transaction", Severity: Warning, Object: fmt.Sprintf("pid %d", x.PID),
-			Detail: fmt.Sprintf("a transaction of %s in database %s is open for %s (%s); the slot waits for it, and so would a pause",
-				x.User, x.Database, seconds(x.Age), x.State),
-			Remedy: fmt.Sprintf("let it end, or SELECT pg_terminate_backend(%d)", x.PID),
+			Detail: fmt.Sprintf("a transaction of %s in database %s is open for %s (%s); %s",
+				x.User, x.Database, seconds(x.Age), x.State, why),
+			Remedy: fmt.Sprintf("let it end, or end it on the source: SELECT pg_terminate_backend(%d)", x.PID),
 		})
 	}
 	return found, nil
@@ -81,7 +96,8 @@ func (p *Preflight) checkOldSnapshots(ctx context.Context) ([]Finding, error) {
 	return []Finding{{
 		Code: "old_snapshot_threshold", Severity: Warning, Object: "old_snapshot_threshold",
 		Detail: fmt.Sprintf("the source may break a snapshot that is older than %s: a copy that takes longer would fail", limit),
-		Remedy: "ALTER SYSTEM SET old_snapshot_threshold = -1, then restart, for the time of the copy",
+		Remedy: "ALTER SYSTEM SET old_snapshot_threshold = -1 on the source, for the time of the copy, then restart it",
+		On:     Source, SQL: "ALTER SYSTEM SET old_snapshot_threshold = -1",
 	}}, nil
 }
 

@@ -44,7 +44,7 @@ func versionFindings(source, target, dump int) []Finding {
 			Severity: Blocker,
 			Object:   "source",
 			Detail:   fmt.Sprintf("the source runs PostgreSQL %d; at least %d is needed", source, OldestSource),
-			Remedy:   "upgrade the source first",
+			Remedy:   fmt.Sprintf("upgrade the source to version %d or newer first", OldestSource),
 		})
 	}
 	if target < source {

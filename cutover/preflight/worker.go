@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"crossfade/internal/pg"
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/base/pg"
 )
 
 // acting are extensions whose rows or background workers do something by themselves: what
@@ -15,14 +17,14 @@ var acting = map[string]struct{ what, remedy string }{
 	"pg_partman": {"makes and drops partitions when its background worker, or a job, runs its maintenance: DDL, which no stream carries, and on the target a worker that this server's settings name",
 		"take the database out of pg_partman_bgw.dbname, and keep others from calling run_maintenance, until the cutover; then set pg_partman_bgw.dbname on the target (Neon: schedule run_maintenance with pg_cron there)"},
 	"timescaledb": {"has jobs (policies, continuous aggregates) that its scheduler runs on either side as soon as their rows are there, and tables whose chunks it makes by itself",
-		"SELECT alter_job(job_id, scheduled => false) for each job on the source before the run; on the target after the switch the same with true"},
+		"on the source before the run: SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs WHERE job_id >= 1000; on the target after the switch the same with true"},
 	"pgmq":        {"has queues whose messages change all the time", "let the queues run empty before the cutover"},
-	"pgagent":     {"has jobs that a daemon runs in each database that it is connected to", "disable the jobs (pgagent.pga_job.jobenabled) on the target until the switch, and stop the source's daemon for this database then"},
+	"pgagent":     {"has jobs that a daemon runs in each database that it is connected to", "on the target until the switch: UPDATE pgagent.pga_job SET jobenabled = false; and stop the source's daemon for this database then"},
 	"pg_net":      {"has a background worker that sends the requests of its queue: one that is copied would be sent twice", "let the queue run empty before the run begins and before the cutover"},
 	"pg_squeeze":  {"has a background worker that rewrites tables at their time", "SELECT squeeze.stop_worker() until the cutover"},
 	"pglogical":   {"has background workers for its subscriptions", "end the subscriptions before the cutover; they are not carried over"},
 	"pgq":         {"has queues, and a ticker that is connected to the database", "connect the ticker to the target after the switch; events in queues are rows of the extension"},
-	"citus":       {"has a maintenance daemon, and tables whose rows are elsewhere", "a distributed table cannot be moved so: undistribute_table() first"},
+	"citus":       {"has a maintenance daemon, and tables whose rows are elsewhere", "a distributed table cannot be moved so; on the source first: SELECT undistribute_table(logicalrelid) FROM pg_dist_partition"},
 	"pg_dbms_job": {"has jobs that a daemon runs", "stop the daemon for this database at the cutover, and connect it to the target then"},
 	"pg_task":     {"has tasks that its background worker runs", "disable it for the target's database until the switch, and for the source's then"},
 }
@@ -49,7 +51,7 @@ func (p *Preflight) checkWorkers(ctx context.Context) ([]Finding, error) {
 			}
 			found = append(found, jobs...)
 		}
-		if ok {
+		if ok && !(e.Name == "pgmq" && p.opts.Mode == Run) { // each queue is told below
 			found = append(found, Finding{Code: "extension_acts", Severity: Warning, Object: e.Name, Detail: a.what, Remedy: a.remedy})
 		}
 	}
@@ -59,8 +61,8 @@ func (p *Preflight) checkWorkers(ctx context.Context) ([]Finding, error) {
 	}
 	found = append(found, elsewhere...)
 	if p.opts.Mode == Run {
-		queues, err := list[struct{ Schema, Name string }](ctx, p.source, "queues", `
-			SELECT n.nspname::text, c.relname::text FROM pg_extension e
+		queues, err := list[struct{ Schema, Name, Extension string }](ctx, p.source, "queues", `
+			SELECT n.nspname::text, c.relname::text, e.extname::text FROM pg_extension e
 			JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND d.classid = 'pg_class'::regclass
 			JOIN pg_class c ON c.oid = d.objid JOIN pg_namespace n ON n.oid = c.relnamespace
 			WHERE e.extname IN ('pgmq', 'pgq') AND c.relkind IN ('r', 'p') AND (c.relname LIKE 'q\_%' OR c.relname LIKE 'event\_%') ORDER BY 1, 2`)
@@ -71,7 +73,7 @@ func (p *Preflight) checkWorkers(ctx context.Context) ([]Finding, error) {
 			n := pg.Name{Schema: q.Schema, Name: q.Name}
 			found = append(found, Finding{Code: "queue_not_followed", Severity: Blocker, Object: n.Display(),
 				Detail: "is a queue that belongs to an extension, so that no publication may hold it: messages of the time between copy and cutover would be lost, and read ones come again",
-				Remedy: fmt.Sprintf("let it run empty and drop it, or take it out of the extension so that it is followed: ALTER EXTENSION … DROP TABLE %s", n)})
+				Remedy: fmt.Sprintf("let it run empty and drop it, or take it out of the extension so that it is followed: ALTER EXTENSION %s DROP TABLE %s on the source", pg.QuoteIdent(q.Extension), n)})
 		}
 	}
 	workers, err := list[struct {
@@ -108,9 +110,10 @@ func (p *Preflight) checkCron(ctx context.Context) ([]Finding, error) {
 	var found []Finding
 	if !seen.Rows || p.opts.Mode == Run && !seen.Update {
 		role := pg.QuoteIdent(p.source.Config().User)
-		found = append(found, Finding{Code: "jobs_not_moved", Severity: Warning, Object: "cron.job",
+		sql := "GRANT USAGE ON SCHEMA cron TO " + role + ";\nGRANT SELECT, UPDATE ON cron.job TO " + role + ";\nALTER ROLE " + role + " BYPASSRLS"
+		found = append(found, Finding{Code: "jobs_not_moved", Severity: Warning, Object: "cron.job", On: Source, SQL: sql,
 			Detail: "jobs of pg_cron arrive inactive and change sides with the cutover; the role of --source may not see them all, or not have them rest, so that they stay on the source, or run on both sides after the switch",
-			Remedy: "on the source: GRANT USAGE ON SCHEMA cron TO " + role + "; GRANT SELECT, UPDATE ON cron.job TO " + role + "; ALTER ROLE " + role + " BYPASSRLS; Or have the jobs rest in the cutover yourself"})
+			Remedy: "on the source: " + oneLine(sql) + "; or have the jobs rest in the cutover yourself"})
 	}
 	var database string
 	if database, err = setting(ctx, p.target, "cron.database_name"); err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege) {
@@ -123,7 +126,8 @@ func (p *Preflight) checkCron(ctx context.Context) ([]Finding, error) {
 	if database != "" && database != here.Name {
 		found = append(found, Finding{Code: "pg_cron_database", Severity: Blocker, Object: "cron.database_name",
 			Detail: fmt.Sprintf("the target's pg_cron can be made in database %s only, and the migration goes to %s", database, here.Name),
-			Remedy: fmt.Sprintf("set cron.database_name = %s on the target (Neon: through its settings of the compute) and restart it", pg.QuoteLiteral(here.Name))})
+			Remedy: fmt.Sprintf("ALTER SYSTEM SET cron.database_name = %s on the target, then restart it (Neon: through the settings of the compute)", pg.QuoteLiteral(here.Name)),
+			On:     Target, SQL: "ALTER SYSTEM SET cron.database_name = " + pg.QuoteLiteral(here.Name)})
 	}
 	return found, nil
 }
@@ -138,7 +142,43 @@ func (p *Preflight) cronElsewhere(ctx context.Context) ([]Finding, error) {
 	if err != nil || database == "" || strings.EqualFold(database, here.Name) {
 		return nil, err
 	}
-	return []Finding{{Code: "jobs_elsewhere", Severity: Warning, Object: "cron.database_name",
-		Detail: fmt.Sprintf("pg_cron of the source's server keeps its jobs in database %s: those for this one are not taken along, and run on after the switch", database),
-		Remedy: fmt.Sprintf("in database %s: SELECT jobid, jobname FROM cron.job WHERE database = %s; schedule these on the target after the switch and unschedule them there", database, pg.QuoteLiteral(here.Name))}}, nil
+	jobs, err := p.jobsFor(ctx, database, here.Name)
+	if err != nil || jobs == 0 {
+		return nil, err
+	}
+	detail := fmt.Sprintf("pg_cron of the source's server keeps its jobs in database %s, where --source may not read them: those for this one are not taken along, and run on after the switch", database)
+	if jobs > 0 {
+		detail = fmt.Sprintf("pg_cron of the source's server keeps its jobs in database %s, and %d of them are for this one: they are not taken along, and run on after the switch", database, jobs)
+	}
+	return []Finding{{Code: "jobs_elsewhere", Severity: Warning, Object: "cron.database_name", Detail: detail,
+		Remedy: fmt.Sprintf("schedule on the target after the switch what cron.job has for database %s; and at the cutover, in database %s of the source's server: SELECT cron.unschedule(jobid) FROM cron.job WHERE database = %s",
+			here.Name, database, pg.QuoteLiteral(here.Name))}}, nil
+}
+
+// unknownJobs says that the jobs of another database cannot be read.
+const unknownJobs = -1
+
+// jobsFor counts the jobs that pg_cron keeps in another database of the source's server for the one that
+// is moved.
+func (p *Preflight) jobsFor(ctx context.Context, database, moved string) (int, error) {
+	config := p.source.Config()
+	config.Database = database
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return unknownJobs, ctx.Err() // we may not, or there is no such database
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	may, err := list[struct{ Read bool }](ctx, conn, "rights on jobs of pg_cron", `
+		SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)
+		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'cron' AND c.relname = 'job'`)
+	switch {
+	case err != nil:
+		return 0, err
+	case len(may) == 0:
+		return 0, nil // no pg_cron was made there
+	case !may[0].Read:
+		return unknownJobs, nil
+	}
+	jobs, err := one[struct{ N int }](ctx, conn, "jobs of pg_cron", `SELECT count(*)::int FROM cron.job WHERE database = $1`, moved)
+	return jobs.N, err
 }

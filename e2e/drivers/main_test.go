@@ -3,8 +3,8 @@ package drivers
 import (
 	"testing"
 
-	"crossfade/internal/neonlike/neontest"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/neonlike/neontest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m, neontest.Close) }

@@ -8,9 +8,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/neonlike/neontest"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/neonlike/neontest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // numbersDiffer makes the types' OIDs of the two sides differ, in the worst way: a

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 var pgxModes = map[string]pgx.QueryExecMode{

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster"
+	"crossfade/internal/lab/pgcluster"
 	"crossfade/proxy/tlsconf"
 	"crossfade/proxy/tlsconf/tlstest"
 )

@@ -126,7 +126,7 @@ func fields(line string) ([]field, error) {
 			rest = rest[1:]
 		}
 		if rest != "" && !strings.ContainsAny(rest[:1], " \t\r") {
-			return nil, errors.New("a blank is missing behind a quoted value")
+			return nil, errors.New("a blank is missing after a quoted value")
 		}
 		out, line = append(out, field{text: b.String(), quoted: true}), rest
 	}

@@ -8,7 +8,7 @@ import (
 	"net"
 	"strings"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/proxy/auth/scram"
 	"crossfade/proxy/wire"
 )

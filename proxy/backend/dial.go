@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"crossfade/proxy/auth"
+	"crossfade/proxy/poll"
 	"crossfade/proxy/tlsconf"
 	"crossfade/proxy/wire"
 )
@@ -150,7 +151,7 @@ func encrypted(ctx context.Context, raw net.Conn, t tlsconf.Client, host string)
 			return nil, fmt.Errorf("ask for TLS: unexpected answer %q", answer[0])
 		}
 	}
-	conn, err := t.Handshake(ctx, raw, host)
+	conn, err := t.Handshake(ctx, poll.NewConn(raw, nil), host)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errHandshake, err)
 	}

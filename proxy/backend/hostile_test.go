@@ -65,7 +65,7 @@ func TestHostileServers(t *testing.T) {
 		"ok in mid-exchange":        {join(wire.AppendAuthSASL(nil, "SCRAM-SHA-256"), ok, wire.AppendReadyForQuery(nil, 'I')), "unexpected authentication request 0"},
 		"iterations":                {join(wire.AppendAuthSASL(nil, "SCRAM-SHA-256"), wire.AppendAuthSASLContinue(nil, []byte("r=x,s=AAAA,i=2147483647"))), "SCRAM"},
 		"nonce":                     {join(wire.AppendAuthSASL(nil, "SCRAM-SHA-256"), wire.AppendAuthSASLContinue(nil, []byte("r=x,s=AAAA,i=1"))), "nonce"},
-		"two methods":               {join(wire.AppendAuthMD5(nil, [4]byte{}), wire.AppendAuthMD5(nil, [4]byte{})), "behind a finished one"},
+		"two methods":               {join(wire.AppendAuthMD5(nil, [4]byte{}), wire.AppendAuthMD5(nil, [4]byte{})), "after authentication was complete"},
 		"row in log-in":             {join(ok, wire.AppendFrame(nil, 'D', []byte{0, 1, 0xff, 0xff, 0xff, 0xf0})), "unexpected message type 'D'"},
 		"short key":                 {join(ok, wire.AppendFrame(nil, 'K', []byte{1, 2, 3})), "BackendKeyData"},
 		"long key":                  {join(ok, wire.AppendBackendKeyData(nil, 1, make([]byte, 300))), "BackendKeyData"},

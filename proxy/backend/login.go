@@ -170,7 +170,7 @@ func (l *loginState) authenticate(ctx context.Context) error {
 		return err
 	}
 	if a.Kind != wire.AuthOK {
-		return fmt.Errorf("server goes on with authentication request %d behind a finished one", a.Kind)
+		return fmt.Errorf("server sent authentication request %d after authentication was complete", a.Kind)
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/auth"
 	"crossfade/proxy/auth/scram"
 	"crossfade/proxy/backend"

@@ -1,241 +1,217 @@
 package session
 
 import (
+	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
+	"net"
+	"sync/atomic"
+	"time"
 
+	"crossfade/internal/base/pg"
+	"crossfade/proxy/ending"
+	"crossfade/proxy/side"
+	"crossfade/proxy/state"
 	"crossfade/proxy/wire"
 )
 
-// Look says what a capture is to look at, beyond what the server lists by itself.
-type Look struct {
-	Login string   // role that the proxy logged in as
-	Names []string // custom settings, ASCII
-	// Known are settings to be returned whatever their origin, where this server knows them.
-	Known  []string
-	Opaque string // why Names may not be all of them
-	// Declared says that the operator has named what Opaque speaks of.
-	Declared bool
-	// Dblink and FDW are the functions that list connections of dblink and of
-	// postgres_fdw, quoted; "" where there is none.
-	Dblink, FDW string
-	// Inserted says that the client's last command was an INSERT.
-	Inserted bool
-	// Backends says that the client has named backends by their numbers.
-	Backends bool
-	// Unnamed is the client's unnamed statement, nil when there is none;
-	// UnnamedLost says that there is one that nobody remembers.
-	Unnamed     *wire.Parse
-	UnnamedLost bool
+// Capture looks at the session on its server and remembers what it saw and when.
+// The caller has the turn. stop bounds the wait for a boundary.
+func (r *owner) Capture(ctx context.Context, catalog *state.Catalog, stop time.Duration) error {
+	waiting, cancel := context.WithTimeout(ctx, stop)
+	s, err := r.seize(waiting)
+	cancel()
+	if err != nil {
+		return err
+	}
+	defer r.unseize()
+	return r.look(ctx, s, catalog)
 }
 
-// Capture returns what the server's session carries, and leaves it as it was. It
-// is one round trip: Parse of a named statement, Bind, Execute, Close, Sync.
-func (l *Link) Capture(ctx context.Context, look Look) (*State, error) {
-	b := stateBuilder{
-		state: &State{
-			Login: look.Login, Opaque: look.Opaque, Declared: look.Declared, Inserted: look.Inserted, Backends: look.Backends, UnknownPS: look.UnnamedLost,
-			Settings: map[string]Setting{}, Custom: map[string]string{}, Statements: map[string]Statement{},
-			Channels: map[string]struct{}{}, Locks: map[Lock]struct{}{},
-		},
-		types: map[uint32]Type{},
+// look is capture on a server that was seized. catalog may be nil.
+func (r *owner) look(ctx context.Context, s *server, catalog *state.Catalog) error {
+	r.mu.Lock()
+	frames := r.mu.tracker.ClientFrames()
+	look := state.Look{Login: s.login, Names: r.mu.memory.sniffer.Names.List(), Opaque: r.mu.memory.sniffer.Names.OpaqueReason(), Declared: r.p.Tracked != nil}
+	look.Inserted, look.Backends = r.mu.memory.inserted, r.mu.memory.sniffer.Backends
+	look.Unnamed, look.UnnamedLost = r.mu.memory.unnamedStatement()
+	look.Unnamed = s.known(look.Unnamed)
+	params := r.mu.memory.params
+	r.mu.Unlock()
+	look.Names = append(look.Names, r.p.Tracked...)
+	if catalog != nil {
+		look.Names = append(look.Names, catalog.Names...)
+		look.Dblink, look.FDW = catalog.Dblink, catalog.FDW
+		look.Opaque = cmp.Or(look.Opaque, catalog.Computed)
 	}
-	params := look.params(l.Params)
-	l.add(unit{labels: []string{"capture"}, row: b.row}, func(dst []byte) []byte {
-		dst = wire.AppendClose(dst, 'S', captureName)
-		dst = wire.AppendParse(dst, captureName, captureQuery, captureTypes)
-		dst = wire.AppendBind(dst, "", captureName, []int16{0, 0, 0, 0, 1, 0}, params, []int16{1})
-		dst = wire.AppendExecute(dst, "", 0)
-		dst = wire.AppendClose(dst, 'S', captureName)
-		return wire.AppendSync(dst)
+
+	var captured *state.State
+	err := r.probe(ctx, s, params, func(ctx context.Context, link *state.Link) (err error) {
+		if captured, err = link.Capture(ctx, look); err != nil {
+			return err
+		}
+		s.late.Add(captured)
+		return r.survey(ctx, link, captured)
 	})
-	l.count("dblink", look.Dblink, "pg_catalog.unnest("+look.Dblink+"())", &b.state.Dblink)
-	l.count("postgres_fdw", look.FDW, look.FDW+"()", &b.state.FDW)
-	if err := l.flush(ctx); err != nil {
-		return nil, errors.Join(err, l.forget(ctx, captureName))
+	if err != nil {
+		return err
 	}
-	return b.finish(look)
+	if old := s.pid.Swap(captured.BackendPID); old != captured.BackendPID {
+		r.p.moved(r.Session, uint32(old), uint32(captured.BackendPID)) // a proxy in front of the server made up the key's
+	}
+	r.captured, r.frames, r.names = captured, frames, look.Names
+	r.mu.Lock()
+	r.View.judge(r.captured, frames)
+	r.mu.Unlock()
+	return nil
 }
 
-// Look says what a capture of the state's mirror is to look at: also the settings of
-// libraries, which a server that has not loaded the library holds as custom ones.
-func (s *State) Look(login string, names []string) Look {
-	look := Look{Login: login, Names: slices.Clone(names)}
-	for name := range s.Settings {
-		look.Known = append(look.Known, name)
-		if custom(name) {
-			look.Names = append(look.Names, lowerASCII(name))
-		}
-	}
-	return look
+// surveyKey is a prepared statement as the client made it, once.
+type surveyKey struct {
+	name, text string
+	fromSQL    bool
+	made       int // which of those that had the name
 }
 
-// count queues a look at how many rows a function of an extension returns, where
-// there is one. A role that may not call it has nothing that it lists.
-func (l *Link) count(what, function, rows string, n *int64) {
-	if function == "" {
-		return
+// survey asks the session's server about the prepared statements of a state that was
+// captured there, but for those that it was asked about before in this attempt.
+func (r *owner) survey(ctx context.Context, link *state.Link, s *state.State) error {
+	key := func(st state.Statement) surveyKey {
+		return surveyKey{st.Name, st.Text, st.FromSQL, r.mu.memory.sniffer.Contexts.Times(st.Name)}
 	}
-	l.command("count connections of "+what, "SELECT pg_catalog.count(*) FROM "+rows, nil, func(cols [][]byte) error {
-		if len(cols) != 1 || len(cols[0]) != 8 {
-			return errors.New("rows of another form")
+	r.mu.Lock()
+	r.mu.memory.sniffer.Contexts.Actual(s)
+	for name, st := range s.Statements {
+		if known, ok := r.surveyed[key(st)]; ok {
+			st.Under, st.Shape = known.Under, known.Shape
+			s.Statements[name] = st
 		}
-		*n = int64(binary.BigEndian.Uint64(cols[0]))
-		return nil
+	}
+	r.mu.Unlock()
+	err := link.Survey(ctx, s, func(st state.Statement) []*state.Context {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.mu.memory.sniffer.Contexts.Candidates(st)
 	})
-	l.units[len(l.units)-1].refused = func(*wire.ServerError) error { return nil }
-}
-
-// forget closes a statement of ours that an error may have left behind.
-func (l *Link) forget(ctx context.Context, name string) error {
-	if l.broken != nil {
-		return nil
+	if err != nil {
+		return err
 	}
-	l.add(unit{labels: []string{"close " + name}}, func(dst []byte) []byte {
-		return wire.AppendSync(wire.AppendClose(dst, 'S', name))
-	})
-	return l.flush(ctx)
-}
-
-func (look Look) params(reported map[string]string) [][]byte {
-	var oids []string
-	var text, encoding []byte
-	if look.Unnamed != nil {
-		for _, oid := range look.Unnamed.OIDs {
-			if oid >= firstUserOID {
-				oids = append(oids, strconv.FormatUint(uint64(oid), 10))
-			}
-		}
-		if !ascii(look.Unnamed.Query) && reported["client_encoding"] != reported["server_encoding"] {
-			text, encoding = []byte(look.Unnamed.Query), []byte(reported["client_encoding"])
-		}
-	}
-	return [][]byte{
-		arrayLiteral(look.Names), []byte(captureName), arrayLiteral(oids), arrayLiteral(append(slices.Clone(Pinned), look.Known...)), text, encoding,
-	}
-}
-
-// arrayLiteral writes a one-dimensional array in its text form.
-func arrayLiteral(items []string) []byte {
-	b := []byte{'{'}
-	for i, s := range items {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, '"')
-		for j := 0; j < len(s); j++ {
-			if s[j] == '"' || s[j] == '\\' {
-				b = append(b, '\\')
-			}
-			b = append(b, s[j])
-		}
-		b = append(b, '"')
-	}
-	return append(b, '}')
-}
-
-// stateBuilder makes a State of the rows of captureQuery.
-type stateBuilder struct {
-	state      *State
-	types      map[uint32]Type
-	parameters []parameter
-	text       *string
-}
-
-type parameter struct {
-	statement string
-	position  int64
-	typ       Type
-}
-
-func (b *stateBuilder) row(cols [][]byte) error {
-	if len(cols) != 6 || len(cols[5]) != 8 {
-		return errors.New("capture returned rows of another form")
-	}
-	s := b.state
-	a, v, c, d := string(cols[1]), string(cols[2]), string(cols[3]), string(cols[4])
-	n := int64(binary.BigEndian.Uint64(cols[5]))
-	switch string(cols[0]) {
-	case "me":
-		s.SessionUser, s.Role, s.ServerEncoding, s.BackendPID = a, v, d, int32(n)
-	case "setting":
-		source, context, _ := strings.Cut(d, "/")
-		s.Settings[a] = Setting{Value: v, Reset: c, Source: source, Context: context}
-	case "custom":
-		s.Custom[a] = v
-	case "statement":
-		if n < 0 || n > 1<<16 {
-			return fmt.Errorf("prepared statement with %d parameters", n)
-		}
-		s.Statements[a] = Statement{Name: a, Text: v, FromSQL: d == "true", Types: make([]Type, n)}
-	case "parameter":
-		oid, err := strconv.ParseUint(d, 10, 32)
-		if err != nil {
-			return fmt.Errorf("read type of a parameter: %w", err)
-		}
-		b.parameters = append(b.parameters, parameter{a, n, Type{OID: uint32(oid), Schema: v, Name: c}})
-	case "type":
-		b.types[uint32(n)] = Type{OID: uint32(n), Schema: a, Name: v}
-	case "text":
-		b.text = &a
-	case "cursor":
-		s.HeldCursors = append(s.HeldCursors, strconv.Quote(a))
-	case "channel":
-		s.Channels[a] = struct{}{}
-	case "lock":
-		return b.lock(d)
-	case "temp":
-		s.TempObjects = append(s.TempObjects, d+" "+strconv.Quote(a))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.surveyed = make(map[surveyKey]state.Statement, len(s.Statements))
+	for _, st := range s.Statements {
+		r.surveyed[key(st)] = st
 	}
 	return nil
 }
 
-func (b *stateBuilder) lock(d string) error {
-	f := strings.Split(d, "/")
-	if len(f) != 4 {
-		return errors.New("advisory lock of another form")
+// probe runs do on a server that was seized. What takes too long is cancelled, which
+// leaves the session as it was; the server is given as long again to say so. What
+// the server says of itself meanwhile is delivered to the client once it is let go.
+func (r *owner) probe(ctx context.Context, s *server, params map[string]string, do func(context.Context, *state.Link) error) error {
+	heard := &listener{Conn: s.conn.Conn}
+	link := state.NewLink(heard, nil, params)
+	var inject []byte
+	link.Async = func(f wire.Frame) { inject = wire.AppendFrame(inject, f.Type, f.Body) }
+	err := timely(ctx, heard, link, s.conn.Cancel, do)
+	if left := link.Leftover(); len(left) > 0 {
+		s.in.Unread(left)
 	}
-	class, err1 := strconv.ParseUint(f[0], 10, 32)
-	object, err2 := strconv.ParseUint(f[1], 10, 32)
-	sub, err3 := strconv.ParseInt(f[2], 10, 16)
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return fmt.Errorf("read advisory lock: %w", err)
+	if s.rewrite != nil {
+		s.rewrite.Rewrite(inject)
 	}
-	b.state.Locks[Lock{Class: uint32(class), Object: uint32(object), Sub: int16(sub), Shared: f[3] == "ShareLock"}] = struct{}{}
-	return nil
+	r.mu.Lock()
+	r.mu.first.inject = append(r.mu.first.inject, inject...)
+	r.mu.Unlock()
+	if broken := link.Broken(); broken != nil {
+		r.End(fmt.Errorf("%w: %w", ending.ErrServerGone, broken))
+		return broken
+	}
+	return err
 }
 
-func (b *stateBuilder) finish(look Look) (*State, error) {
-	s := b.state
-	if s.ServerEncoding == "" {
-		return nil, errors.New("capture returned nothing")
-	}
-	for _, p := range b.parameters {
-		st, ok := s.Statements[p.statement]
-		if !ok || p.position < 1 || p.position > int64(len(st.Types)) {
-			return nil, fmt.Errorf("parameter %d of prepared statement %q is out of range", p.position, p.statement)
-		}
-		st.Types[p.position-1] = p.typ
-	}
-	if look.Unnamed != nil {
-		u := &Statement{Text: look.Unnamed.Query}
-		if b.text != nil {
-			u.Text = *b.text
-		}
-		for _, oid := range look.Unnamed.OIDs {
-			t := Type{OID: oid}
-			if oid >= firstUserOID {
-				t = b.types[oid]
-				t.OID = oid
-			}
-			u.Types = append(u.Types, t)
-		}
-		s.Unnamed = u
-	}
-	return s, nil
+// listener is a connection that counts what it hears, in bytes.
+type listener struct {
+	net.Conn
+	heard atomic.Int64
 }
+
+func (l *listener) Read(p []byte) (int, error) {
+	n, err := l.Conn.Read(p)
+	l.heard.Add(int64(n))
+	return n, err
+}
+
+// timely runs do, and cancels what it asked the server when that has been silent for
+// ProbeTimeout, or at probeLimit.
+func timely(ctx context.Context, l *listener, link *state.Link, stop func(context.Context) error, do func(context.Context, *state.Link) error) error {
+	hard, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeLimit+side.ProbeTimeout)
+	defer cancel()
+	ended, watched, cancelled := make(chan struct{}), make(chan struct{}), false
+	go func() {
+		defer close(watched)
+		if cancelled = l.silent(ended, time.Now().Add(probeLimit)); !cancelled {
+			return
+		}
+		_ = stop(hard)
+		if l.silent(ended, time.Now().Add(side.ProbeTimeout)) {
+			cancel()
+		}
+	}()
+	err := do(hard, link)
+	close(ended)
+	<-watched // a cancel request must not hit what the client sends next
+	if cancelled {
+		return err
+	}
+	var refused *wire.ServerError
+	if errors.As(err, &refused) && refused.Code == pg.CodeQueryCanceled && link.Broken() == nil {
+		// A cancel request of the client's that came late has hit the probe.
+		err = do(hard, link)
+	}
+	return err
+}
+
+// silent waits until nothing was heard for ProbeTimeout, or until the limit, and
+// reports true; or until ended is closed, and reports false.
+func (l *listener) silent(ended <-chan struct{}, limit time.Time) bool {
+	tick := time.NewTicker(side.ProbeTimeout)
+	defer tick.Stop()
+	for q := (quiet{last: l.heard.Load(), limit: limit}); ; {
+		select {
+		case <-ended:
+			return false
+		case now := <-tick.C:
+			if q.over(now, l.heard.Load()) {
+				return true
+			}
+		}
+	}
+}
+
+// quiet tells when somebody has been silent from one look to the next, or has talked
+// until the limit.
+type quiet struct {
+	last  int64 // heard by the last look
+	limit time.Time
+}
+
+func (q *quiet) over(now time.Time, heard int64) bool {
+	silent := heard == q.last
+	q.last = heard
+	return silent || !now.Before(q.limit)
+}
+
+// ChangedSince reports whether the client sent anything since the capture.
+func (r *owner) ChangedSince() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.captured == nil || r.mu.tracker.ClientFrames() != r.frames
+}
+
+const (
+	// probeLimit bounds a capture as a whole: thousands of statements at the round
+	// trip of another continent, or a connection that is nearly dead.
+	probeLimit = time.Minute
+)

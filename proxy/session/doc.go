@@ -1,48 +1,56 @@
-// Package session knows what a session carries on its server, and makes another
-// server's session the same: capture, compare, difference, replay.
+// Package session is one client's session: a client, the server that serves it now, and between them the engine or
+// two pumps. A Registry holds the sessions of one proxy, with what they share.
 //
-//	source  --Capture-->  want ----+
-//	                               +--Diff--> Plan --Replay--> target
-//	target  --Capture-->  have ----+
-//	target  --Capture-->  have',  Compare(want, have') must be empty
+//	client ──read──> [Tracker, Sniffer: under mu] ──write──> server     (client's pump)
+//	client <──write── [Tracker: under cw, mu] <──read── server          (server's pump)
 //
-// What moves: settings, custom settings, role, prepared statements made by the
-// protocol and by SQL, the unnamed statement, LISTEN, session-level advisory
-// locks, client_encoding, and what RESET goes back to. What cannot move is named
-// by State.Judge: temporary objects, cursors WITH HOLD and connections of dblink
-// (hold), SET SESSION AUTHORIZATION and custom settings whose names are not known (red).
+// A pump reads once, lets the tracker observe the bytes and writes once. What is decoded is
+// what a session must remember (memory). On the way to the server nothing is changed before a switch; after one,
+// package rewrite and package typemap translate what differs. A moved session is told changed
+// ParameterStatus values ahead of its next message. A session that is idle in the engine
+// holds no buffer.
 //
-// Invariants:
-//   - A Link never sends a simple Query: that would destroy the client's unnamed
-//     statement. It parses under names of its own and closes them in the same
-//     round trip. It is used at a boundary only.
-//   - Whatever a Link runs is qualified with pg_catalog, operators and types too:
-//     the client owns the search_path.
-//   - A capture reads. The session it read is as it was.
-//   - State holds text in the encoding of the database, whatever the client's is.
-//   - A plan runs in one order: encoding; locks and channels given back; role
-//     "none" and what needs the login role's rights; role; other settings;
-//     statements dropped, then prepared, one Sync each; LISTEN; advisory locks;
-//     settings that could end or bend the replay; the unnamed statement.
-//   - The text that an SQL PREPARE stood in is never run again: it may hold other
-//     statements. One PREPARE is rebuilt of it, or the session does not move.
-//   - A statement is parsed again under the settings of parsing that it was parsed
-//     under (Contexts, Survey), and what it takes and returns is compared. What cannot be
-//     parsed at present is carried as Late and parsed when it is first used.
-//   - Types of users are carried by (schema, name), and looked up again on the
-//     other side; their OIDs differ.
-//   - Replies of the server are as little trusted as those of a client: a link
-//     that sees what it does not understand is broken, and its session ends.
-//   - No error holds the value of a setting.
+// # The engine
 //
-// Custom settings (app.tenant_id) are listed nowhere by PostgreSQL, it only
-// answers when asked by name. Names come from the client's statements and the
-// values that it binds (Sniffer), its start-up options, once per database from the
-// catalog (ReadCatalog), and from the operator. A statement that computes the name
-// makes its session opaque, a function that does so every session of the database.
+// On Linux a session that nobody wants has no pumps: an engine (package poll) does for many
+// sessions what pumps do, as long as it can be done without waiting.
 //
-// Limits: the number of times that an advisory lock is held is not visible, it is
-// taken once (amber). A statement above 1 MiB that makes settings behind its first
-// mebibyte makes the session opaque. setseed, lastval and currval, and the insides
-// of extensions do not move. docs/design/session-state.md has every kind of state.
+//		engine ── wanted; a write that would wait; an end; a server's last words ──> two pumps
+//		engine <── some answers delivered at a boundary, and nobody wants it ─────── two pumps
+//
+//	  - The engine has Session.mu for the whole of a turn, read and write included. Whoever
+//	    has mu and calls handOver finds nothing half done, and is not met by the engine again.
+//	  - What the engine has observed and not written, the pump writes first.
+//	  - The pumps leave in turn, the client's first, and come back at once where the
+//	    server's would otherwise wait in a write with nobody to read the client.
+//
+// # Parts
+//
+// What all see of a session is in shared, under mu, in named groups: who wants it to stop (hold), how the server fares
+// (serving), the client's end (clientEnd), what the client's pump does while it may not forward (parking), what goes
+// to the client first, what is remembered (memory) and the place in the engine (seat). Its methods belong to whoever
+// calls them: the two pumps, the Owner, who has the turn, and the View of whoever asks about it.
+//
+// # Invariants
+//
+//   - A session is parked only at a boundary that was counted (wire.Tracker), with
+//     nothing observed and not written. A COMMIT without an answer is not drained,
+//     and no statement is ever sent twice.
+//   - A session has one owner at a time (turn). The owner takes the server from its
+//     pump by a read deadline, never by a write deadline, and gives it back as it was:
+//     what the server said of itself meanwhile reaches the client, in order.
+//   - No cancel request hits a probe: while an owner has the server, requests for
+//     it are dropped, and no owner gets a server that one is on its way to. The
+//     request of a held client ends the unit that is held, and only that.
+//   - A parked session that is kept lives by its state (kept.go): a server that goes away under it is not missed.
+//   - A session whose client is gone stays in the registry until its server has answered
+//     (orphan.go): what nobody waits for is cancelled, and a drain can name it.
+//   - Every client that is ended in an attempt is counted, whoever ended it (struck.go).
+//   - A panic is recovered at the session's boundary (Recovered), logged as a bug and counted.
+//
+// # Locks
+//
+// In the order in which they are taken: a session's turn; Registry.mu; Session.cw; Session.mu;
+// last those of holds, struck, rewrite.Numbers and poll.Engine, under which nothing else is locked. No network is
+// waited for under Registry.mu or Session.mu.
 package session

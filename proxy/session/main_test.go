@@ -3,7 +3,7 @@ package session
 import (
 	"testing"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

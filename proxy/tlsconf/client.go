@@ -166,6 +166,7 @@ func (c Client) Handshake(ctx context.Context, conn net.Conn, host string) (*tls
 	if cfg.ServerName == "" && !cfg.InsecureSkipVerify { // where it is true, no name is a wish: sslsni=0
 		cfg.ServerName = host
 	}
+	cfg.DynamicRecordSizingDisabled = true // as for clients of ours
 	if cfg.MinVersion == 0 {
 		cfg.MinVersion = tls.VersionTLS12
 	}

@@ -57,6 +57,8 @@ func (s *Server) Handshake(ctx context.Context, conn net.Conn, direct bool) (*tl
 		NextProtos:   []string{Protocol},
 		// A resumed handshake shows no certificate; clients of a database connect rarely enough.
 		SessionTicketsDisabled: true,
+		// Small records first are for browsers, which show a page as it comes.
+		DynamicRecordSizingDisabled: true,
 	}
 	if clients != nil {
 		cfg.ClientAuth, cfg.ClientCAs = tls.VerifyClientCertIfGiven, clients

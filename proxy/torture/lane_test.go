@@ -15,7 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/proxy/backend"
 	"crossfade/proxy/wire"
 )

@@ -3,7 +3,7 @@ package torture
 import (
 	"testing"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }

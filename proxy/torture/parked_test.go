@@ -11,8 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy"
 	"crossfade/proxy/wire"
 )
@@ -264,7 +265,8 @@ func TestWarmServerFatal(t *testing.T) {
 // is parked reaches the client, whole and once, and before anything of the new server.
 func TestAsynchronousMessagesInThePause(t *testing.T) {
 	t.Parallel()
-	g := newRig(t, tortureSchema)
+	own := map[string]*pgcluster.Cluster{proxy.Source: pgtest.Own(t, pgtest.Source), proxy.Target: pgtest.Own(t, pgtest.Target)} // it sets what others would be told, too
+	g := newRigOn(t, own[proxy.Source], own[proxy.Target], tortureSchema)
 	l := g.lane()
 	l.send(query("LISTEN c"))
 	l.mark(l.count(), "listens")
@@ -288,12 +290,8 @@ func TestAsynchronousMessagesInThePause(t *testing.T) {
 	// A setting that the server reports by itself: the configuration is read again.
 	from := l.count()
 	require.NoError(t, g.pause(within(t), true))
-	admin := pgtest.Conn(t, pgtest.Shared(t, pgtest.Kind(g.Status().Active)).AdminDSN("postgres"))
+	admin := pgtest.Conn(t, own[g.Status().Active].AdminDSN("postgres"))
 	pgtest.Exec(t, admin, "ALTER SYSTEM SET IntervalStyle = 'iso_8601'")
-	t.Cleanup(func() {
-		pgtest.Exec(t, admin, "ALTER SYSTEM RESET IntervalStyle")
-		pgtest.Exec(t, admin, "SELECT pg_reload_conf()")
-	})
 	pgtest.Exec(t, admin, "SELECT pg_reload_conf()")
 	l.send(query("SELECT 'behind'"))
 	_, err := g.finish(within(t))

@@ -11,8 +11,9 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy"
 	"crossfade/proxy/auth"
 	"crossfade/proxy/backend"
@@ -38,11 +39,13 @@ type rig struct {
 // newRig makes both databases with the same content.
 func newRig(t testing.TB, content []string, change ...func(*proxy.Config)) *rig {
 	t.Helper()
-	g := &rig{
-		t:      t,
-		source: pgtest.Database(t, pgtest.Shared(t, pgtest.Source)),
-		target: pgtest.Database(t, pgtest.Shared(t, pgtest.Target)),
-	}
+	return newRigOn(t, pgtest.Shared(t, pgtest.Source), pgtest.Shared(t, pgtest.Target), content, change...)
+}
+
+// newRigOn is newRig on these clusters.
+func newRigOn(t testing.TB, source, target *pgcluster.Cluster, content []string, change ...func(*proxy.Config)) *rig {
+	t.Helper()
+	g := &rig{t: t, source: pgtest.Database(t, source), target: pgtest.Database(t, target)}
 	for _, dsn := range []pg.DSN{g.source, g.target} {
 		conn := pgtest.Conn(t, dsn)
 		for _, sql := range content {

@@ -1,6 +1,10 @@
 package typemap
 
-import "bytes"
+import (
+	"bytes"
+
+	"crossfade/internal/base/sqltext"
+)
 
 // catalogQuery is what is known of a statement from its text: whether it names a
 // catalog of types or regtype, which of its parameters are numbers of types, and where
@@ -89,56 +93,19 @@ func containsFold(text, lower []byte) bool {
 	return false
 }
 
-// split cuts a statement into words, numbers, $n and single other bytes, in lower case.
-// Quoted identifiers lose their quotes (so a word may be empty), of strings the quotes are
-// left, comments are left out. It returns where each stands, too.
+// split cuts a statement into words, numbers, $n, names without their quotes (so that one may be empty) and
+// single bytes of punctuation; a string is a pair of quotes. It returns where each stands, too.
 func split(text []byte) (words []string, spans []span) {
-	for i := 0; i < len(text); {
-		b := text[i]
-		from, n := i, len(words)
-		switch {
-		case b == '\'':
-			j := bytes.IndexByte(text[i+1:], '\'')
-			if j < 0 {
-				return words, spans
-			}
-			i += j + 2
-			words = append(words, "''")
-		case b == '"':
-			j := bytes.IndexByte(text[i+1:], '"')
-			if j < 0 {
-				return words, spans
-			}
-			words = append(words, string(bytes.ToLower(text[i+1:i+1+j])))
-			i += j + 2
-		case b == '-' && i+1 < len(text) && text[i+1] == '-':
-			j := bytes.IndexByte(text[i:], '\n')
-			if j < 0 {
-				return words, spans
-			}
-			i += j
-		case b == '/' && i+1 < len(text) && text[i+1] == '*':
-			j := bytes.Index(text[i:], []byte("*/"))
-			if j < 0 {
-				return words, spans
-			}
-			i += j + 2
-		case wordByte(b):
-			j := i + 1
-			for j < len(text) && wordByte(text[j]) {
-				j++
-			}
-			words = append(words, string(bytes.ToLower(text[i:j])))
-			i = j
-		case b == ' ' || b == '\n' || b == '\t' || b == '\r':
-			i++
-		default:
-			words = append(words, string(text[i:i+1]))
-			i++
+	for _, t := range sqltext.All(string(text)) {
+		word := t.Text
+		switch t.Kind {
+		case sqltext.String:
+			word = "''"
+		case sqltext.Param:
+			word = "$" + t.Text
 		}
-		if len(words) > n {
-			spans = append(spans, span{from, i})
-		}
+		words = append(words, word)
+		spans = append(spans, span{t.Start, t.End})
 	}
 	return words, spans
 }
@@ -147,7 +114,7 @@ func wordByte(b byte) bool {
 	return b == '_' || b == '$' || b >= 0x80 || b >= '0' && b <= '9' || b|0x20 >= 'a' && b|0x20 <= 'z'
 }
 
-// notAlias are words that may stand behind a table without being a name for it.
+// notAlias are words that may stand after a table without being a name for it.
 var notAlias = map[string]bool{
 	"on": true, "where": true, "join": true, "left": true, "right": true, "inner": true, "outer": true, "full": true, "cross": true,
 	"natural": true, "group": true, "order": true, "limit": true, "union": true, "using": true, "for": true, "having": true, "offset": true,

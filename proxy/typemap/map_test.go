@@ -92,11 +92,13 @@ var catalogQueries = map[string][]int{
 	"SELECT \"t\".\"oid\" FROM pg_type \"t\" WHERE \"t\".\"oid\" = $12 /* pg_class */":                      {11},
 	"SELECT rngsubtype FROM pg_range WHERE rngtypid = $1 AND EXISTS (SELECT FROM pg_type WHERE typname='x'": {0},
 	// Identifiers in quotes may be anything, and nothing at all.
-	"SELECT 1 FROM pg_class \"\" JOIN pg_type t ON t.oid = \"\" WHERE t.oid = $1":    {0},
-	"SELECT 1 FROM pg_type \"\" WHERE oid IN (\"\", $2, \"\") AND oid = \"\"":        {1},
-	"SELECT 1 FROM pg_type t WHERE t.oid = \"$1\" OR t.oid = \"'\" OR t.oid = \"7\"": nil,
-	"SELECT 1 FROM pg_type WHERE typelem = \"\"":                                     nil,
-	"SELECT 1 FROM pg_class \"\"":                                                    nil,
+	"SELECT 1 FROM pg_class \"\" JOIN pg_type t ON t.oid = \"\" WHERE t.oid = $1":          {0},
+	"SELECT 1 FROM pg_type \"\" WHERE oid IN (\"\", $2, \"\") AND oid = \"\"":              {1},
+	"SELECT 1 FROM pg_type t WHERE t.oid = \"$1\" OR t.oid = \"'\" OR t.oid = \"7\"":       nil,
+	"SELECT 1 FROM pg_type WHERE typelem = \"\"":                                           nil,
+	"SELECT E'\\' OR typelem = $1' FROM pg_type WHERE typelem = $2":                        {1},
+	"SELECT $q$ typelem = $1 $q$ /* /* */ typelem = $2 */ FROM pg_type WHERE typelem = $3": {2},
+	"SELECT 1 FROM pg_class \"\"":                                                          nil,
 }
 
 func TestScanFindsTheNumbersOfTypes(t *testing.T) {

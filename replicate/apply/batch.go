@@ -7,9 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"crossfade/internal/failpoint"
-	"crossfade/internal/obs"
-	"crossfade/internal/pg"
+	"crossfade/internal/base/failpoint"
+	"crossfade/internal/base/obs"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/progress"
 	"crossfade/replicate/snapshot"
 	"crossfade/replicate/stream"
@@ -150,6 +150,8 @@ func (s *session) finish(b *batch) {
 
 // contend tries again and again while others hold locks that the batch needs.
 func (s *session) contend(ctx context.Context, truncates bool, try func() error) error {
+	defer s.contended(nil)
+	begun := time.Now()
 	for n := 1; ; n++ {
 		if truncates && s.cfg.BeforeTruncate != nil {
 			if err := s.cfg.BeforeTruncate(ctx); err != nil {
@@ -159,6 +161,9 @@ func (s *session) contend(ctx context.Context, truncates bool, try func() error)
 		err := try()
 		if err == nil || !contention(err) || ctx.Err() != nil {
 			return err
+		}
+		if pg.IsCode(err, pg.CodeLockNotAvailable) {
+			s.contended(&Contention{PID: s.backend.pid, Since: begun, Err: err})
 		}
 		if n == 1 || n%30 == 0 {
 			s.log.Warn().Err(err).Int(obs.KeyAttempt, n).Msg("batch waits for a lock on the target")

@@ -3,7 +3,7 @@ package apply
 import (
 	"slices"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/stream"
 )
 

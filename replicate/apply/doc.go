@@ -80,7 +80,7 @@
 //
 // A lost connection to either side is opened again with growing pauses. A lost
 // connection to the target ends the session: its server process is ended, the
-// progress row is read, and the stream begins anew from there. A wait for a lock
+// progress row is read, and the stream begins again from there. A wait for a lock
 // is bounded; the batch is then rolled back and tried again.
 //
 // # Limits of today

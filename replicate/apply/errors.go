@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"strings"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/retry"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/replicate/progress"
 )
 
@@ -19,7 +19,7 @@ type DriftError struct {
 }
 
 func (e *DriftError) Error() string {
-	return fmt.Sprintf("table %s differs between source and target: %s; make the target's table fit and start again, or copy it anew",
+	return fmt.Sprintf("table %s differs between source and target: %s; make the target's table fit and start again, or copy it again",
 		e.Relation, strings.Join(e.Problems, "; "))
 }
 
@@ -65,7 +65,7 @@ func (e *RowError) Error() string {
 func (e *RowError) remedy() string {
 	var count *countError
 	if errors.As(e.Err, &count) || pg.IsCode(e.Err, pg.CodeUniqueViolation, pg.CodeExclusionViolation) {
-		return "the target has changed otherwise than by us: repair that row there and start again, or copy the table anew"
+		return "the target has changed otherwise than by us: repair that row there and start again, or copy the table again"
 	}
 	return "remove on the target what it names and start again: nothing of the transaction was applied"
 }

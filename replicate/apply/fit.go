@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/stream"
 )
 

@@ -9,9 +9,9 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
-	"crossfade/internal/obs"
-	"crossfade/internal/pg"
-	"crossfade/internal/retry"
+	"crossfade/internal/base/obs"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/replicate/progress"
 	"crossfade/replicate/stream"
 )
@@ -53,7 +53,7 @@ func NewFollower(cfg Config) (*Follower, error) {
 }
 
 // Run follows until ctx ends, whose error it returns then, or until an error
-// that no new connection mends: *DriftError, *RenamedError, *RowError, progress.ErrFenced,
+// that no new connection fixes: *DriftError, *RenamedError, *RowError, progress.ErrFenced,
 // progress.ErrClosed, or what stream.Reader gives.
 func (f *Follower) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
@@ -85,7 +85,7 @@ func (f *Follower) follow(ctx context.Context) error {
 			if err != nil && !retry.IsPermanent(err) && ctx.Err() == nil &&
 				(f.Status().AppliedLSN > before || time.Since(begun) > steadyAfter) {
 				f.log.Warn().Err(err).Msg("following interrupted")
-				return nil // the pauses begin anew
+				return nil // the pauses begin again
 			}
 			return err
 		})

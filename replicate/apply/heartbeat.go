@@ -9,9 +9,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/obs"
-	"crossfade/internal/pg"
-	"crossfade/internal/retry"
+	"crossfade/internal/base/obs"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/replicate/stream"
 )
 
@@ -28,7 +28,7 @@ func (f *Follower) beat(ctx context.Context) error {
 		f.log.Warn().Err(a.Err).Int(obs.KeyAttempt, a.Number).Msg("heartbeat interrupted")
 	}
 	for ctx.Err() == nil {
-		// An error that no new connection mends may be mended by a person.
+		// An error that no new connection fixes may be fixed by a person.
 		_ = retry.Do(ctx, policy, f.beatSession)
 	}
 	return ctx.Err()

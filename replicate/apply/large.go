@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"crossfade/internal/obs"
+	"crossfade/internal/base/obs"
 	"crossfade/replicate/stream"
 )
 

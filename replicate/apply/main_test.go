@@ -4,7 +4,7 @@ import (
 	"flag"
 	"testing"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 func TestMain(m *testing.M) {

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"sync"
 
-	"crossfade/internal/obs"
-	"crossfade/internal/pg"
+	"crossfade/internal/base/obs"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/stream"
 )
 

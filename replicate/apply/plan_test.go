@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/stream"
 )
 

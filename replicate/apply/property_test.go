@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/replicate/apply"
 )
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/stream"
 )
 

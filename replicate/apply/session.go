@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/stream"
 )
 
@@ -187,7 +187,8 @@ func (s *session) bringUp(ctx context.Context) error {
 
 // advance commits a position synchronously, without changes.
 func (s *session) advance(ctx context.Context, to pg.LSN) error {
-	if err := s.transact(ctx, nil, to, time.Time{}, true, false); err != nil {
+	err := s.contend(ctx, false, func() error { return s.transact(ctx, nil, to, time.Time{}, true, false) })
+	if err != nil {
 		return s.explain(ctx, err)
 	}
 	return nil

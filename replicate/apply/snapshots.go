@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // LoadSnapshots reads, from the target, the snapshot that each relation was

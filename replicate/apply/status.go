@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"time"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/progress"
 	"crossfade/replicate/stream"
 )
@@ -26,9 +26,18 @@ type Status struct {
 	Statements      uint64 // of batches, after merging
 	Replays         uint64 // batches that were replayed row by row
 	Tripped         bool
-	Alarm           *Alarm // the last one
-	LastError       string // of the last interruption; "" if there was none since the last commit
-	Waiting         error  // the same, where somebody has to make room on the target; nil for nothing
+	Alarm           *Alarm      // the last one
+	LastError       string      // of the last interruption; "" if there was none since the last commit
+	Waiting         error       // the same, where somebody has to make room on the target; nil for nothing
+	Contended       *Contention // nil while no lock is waited for
+}
+
+// Contention is a wait for a lock that others hold on the target, which has come to its bound at least once and goes on.
+// Who they are is for others to see, by the server process that waits.
+type Contention struct {
+	PID   int32     // of the server process on the target that asks for the lock
+	Since time.Time // when it began to
+	Err   error     // of the last try
 }
 
 // The sides of a Follower, as Status names them.
@@ -98,12 +107,20 @@ func (f *Follower) interrupted(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.state.reader, f.state.status.TargetConnected = nil, false
+	f.state.status.Contended = nil
 	if err != nil {
 		f.state.status.LastError, f.state.status.Waiting = err.Error(), nil
 		if pg.IsCode(err, pg.CodeDiskFull) {
 			f.state.status.Waiting = err
 		}
 	}
+}
+
+// contended notes a wait for a lock that goes on, or with nil that it has ended.
+func (f *Follower) contended(c *Contention) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state.status.Contended = c
 }
 
 func (f *Follower) ended(err error) {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/stream"
 )
 

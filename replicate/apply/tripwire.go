@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/stream"
 )
 
@@ -47,7 +47,7 @@ func (t *Tripwire) Run(ctx context.Context, start, marker pg.LSN) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			case p := <-reader.Parts():
-				if a := alarmOf(p); a != nil && a.LSN >= marker && a.LSN != reported {
+				if a := alarmSince(p, marker); a != nil && a.LSN != reported {
 					reported = a.LSN
 					t.cfg.OnAlarm(*a)
 				}
@@ -61,4 +61,12 @@ func (t *Tripwire) Run(ctx context.Context, start, marker pg.LSN) error {
 		}
 	})
 	return group.Wait()
+}
+
+// alarmSince is alarmOf for a transaction that ended at the marker or later.
+func alarmSince(p *stream.Part, marker pg.LSN) *Alarm {
+	if a := alarmOf(p); a != nil && a.LSN >= marker {
+		return a
+	}
+	return nil
 }

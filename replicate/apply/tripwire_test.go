@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/replicate/apply"
 )
 
@@ -63,6 +63,8 @@ func TestATripwireComparesWithTheMarker(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- wire.Run(ctx, cfg.Start, marker) }()
 	require.Eventually(t, func() bool { return len(seen.all()) > 0 }, pgtest.Timeout, time.Millisecond)
+	require.Contains(t, pgtest.Value(t, w.src, `SELECT a.query FROM pg_stat_activity a JOIN pg_replication_slots s ON s.active_pid = a.pid WHERE s.slot_name = $1`, w.slot),
+		marker.String(), "it does not ask for what was before")
 	stop()
 	require.ErrorIs(t, <-ended, context.Canceled)
 	require.Len(t, seen.all(), 1, "of those before the marker none")

@@ -11,10 +11,10 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/journal"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
-	"crossfade/internal/retry"
+	"crossfade/internal/base/journal"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/replicate/apply"
 	"crossfade/replicate/progress"
 )

@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	"crossfade/internal/failpoint"
-	"crossfade/internal/pg"
+	"crossfade/internal/base/failpoint"
+	"crossfade/internal/base/pg"
 )
 
 const (
@@ -109,7 +109,7 @@ func (w *worker) copyBatch(ctx context.Context, rels []*relation) (rows []int64,
 			return nil, errDisagree
 		}
 	}
-	if _, err := w.target.PgConn().Exec(ctx, batchRecord(rels, took, fl.ends, h.Text())).ReadAll(); err != nil {
+	if err := pg.Exec(ctx, w.target, batchRecord(rels, took, fl.ends, h.Text())); err != nil {
 		return nil, fmt.Errorf("commit batch: %w", err)
 	}
 	failpoint.Here("copy.chunk")

@@ -86,7 +86,7 @@ func beginRelation(ctx context.Context, conn *pgx.Conn, t Table, w wish) (b begi
 }
 
 // errTreeRows is why a tree begins again for one of its leaves.
-var errTreeRows = errors.New("rows of one leaf are to be copied anew, and on the target they lie among those of others")
+var errTreeRows = errors.New("rows of one leaf are to be copied again, and on the target they lie among those of others")
 
 // keep decides which of the chunks that have landed may stay.
 func (b *beginning) keep(done []landing, filenode uint32, w wish) {

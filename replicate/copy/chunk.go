@@ -10,8 +10,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"crossfade/internal/failpoint"
-	"crossfade/internal/pg"
+	"crossfade/internal/base/failpoint"
+	"crossfade/internal/base/pg"
+	"crossfade/replicate/copy/relay"
 	"crossfade/replicate/snapshot"
 )
 
@@ -67,7 +68,7 @@ func (w *worker) chunk(ctx context.Context, t *task) (rows int64, err error) {
 }
 
 // beginTarget opens the chunk's transaction on the target. The lock on the
-// relation's record keeps it from being begun anew until the chunk has ended.
+// relation's record keeps it from being begun again until the chunk has ended.
 // With whole set the table is locked, and freeze tells that it never held a row,
 // so that it may be emptied and filled with frozen ones.
 func (w *worker) beginTarget(ctx context.Context, t *task, whole bool) (freeze bool, err error) {
@@ -142,23 +143,23 @@ func (t *Table) file() string {
 
 // pump runs a query string with COPYs on each side, and relays the rows. It
 // returns the numbers of rows of each COPY, and the value that the source's query
-// behind them gave.
+// after them gave.
 func (w *worker) pump(ctx context.Context, out, in string, each bool, fl *flight) (sent []int64, value string, took []int64, err error) {
-	r := newRelay(w.bufs, fl.add)
-	r.limit = w.cfg.Limit
-	done := w.yielder.Reading(w.source, r.discard)
+	r := relay.New(w.bufs, fl.add)
+	r.Limit = w.cfg.Limit
+	done := w.yielder.Reading(w.source, r.Discard)
 	defer done()
 	var sourceErr error
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		sent, value, sourceErr = copyOut(ctx, w.source.PgConn(), out, r, each)
+		sent, value, sourceErr = relay.CopyOut(ctx, w.source.PgConn(), out, r, each)
 	}()
-	took, targetErr := copyIn(ctx, w.target.PgConn(), in, r, each)
+	took, targetErr := relay.CopyIn(ctx, w.target.PgConn(), in, r, each)
 	<-ended
-	fl.ends = r.ends
+	fl.ends = r.Ends
 	switch {
-	case errors.Is(sourceErr, errYielded), sourceErr != nil && !errors.Is(sourceErr, errReaderGone):
+	case errors.Is(sourceErr, relay.ErrYielded), sourceErr != nil && !errors.Is(sourceErr, relay.ErrReaderGone):
 		return nil, "", nil, fmt.Errorf("%w: %w", ErrRead, sourceErr)
 	case targetErr != nil:
 		return nil, "", nil, fmt.Errorf("%w: %w", ErrWrite, targetErr)

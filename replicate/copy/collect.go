@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/retry"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/replicate/snapshot"
 	"crossfade/replicate/stream"
 )
@@ -49,7 +49,7 @@ type collector struct {
 func newCollector(r *run) *collector { return &collector{run: r, wake: make(chan struct{}, 1)} }
 
 // ask queues a request. The relation's task is handed out, or the relation begun
-// anew, when it has been served.
+// again, when it has been served.
 func (c *collector) ask(r *request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,7 +83,7 @@ func (c *collector) take() []*request {
 }
 
 // serve reads the stream whenever it is asked to, until ctx ends. An error is one
-// that another attempt cannot mend.
+// that another attempt cannot fix.
 func (c *collector) serve(ctx context.Context) error {
 	for {
 		select {
@@ -170,7 +170,7 @@ type keyWriter struct {
 
 func (w *keyWriter) close() { snapshot.Close(w.conn) }
 
-// read takes parts until one ends at or behind end. Nothing is ever confirmed: the
+// read takes parts until one ends at or after end. Nothing is ever confirmed: the
 // stream begins at the same position when the relations are followed.
 func (w *keyWriter) read(ctx context.Context, parts <-chan *stream.Part, end pg.LSN) error {
 	for {
@@ -231,7 +231,7 @@ func (w *keyWriter) flush(ctx context.Context) error {
 			}
 		}
 		fresh, err = w.sink.flush(ctx, w.conn)
-		if w.cfg.Wait && pg.Mendable(err) {
+		if w.cfg.Wait && pg.Fixable(err) {
 			return err
 		}
 		return passing(err)

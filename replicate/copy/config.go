@@ -7,7 +7,8 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
+	"crossfade/replicate/copy/relay"
 	"crossfade/replicate/snapshot"
 )
 
@@ -24,7 +25,7 @@ const (
 	// servers that are restarted or failed over are back before, and an
 	// application does not lock a table that long without somebody knowing.
 	DefaultPatience = 15 * time.Minute
-	// DefaultMaxRestarts bounds how often one relation begins anew. A table
+	// DefaultMaxRestarts bounds how often one relation begins again. A table
 	// that is truncated every few minutes must not be copied for ever.
 	DefaultMaxRestarts = 20
 )
@@ -37,7 +38,7 @@ type Table struct {
 	Binary  bool     // the binary format is safe for every column
 	// Key are columns whose values the stream gives, old and new, for every change of
 	// a row, that are never null, and that have a unique index. Without them, or
-	// without a stream, a relation that has lost its snapshot begins anew.
+	// without a stream, a relation that has lost its snapshot begins again.
 	Key []string
 	// Through is the partitioned table on the target that the rows are put through,
 	// where the target may route them to another leaf than the source did; zero for
@@ -61,14 +62,14 @@ type Config struct {
 	// another snapshot than the one that Run began with.
 	OneMoment bool
 
-	Jobs              int           // sessions on each side; DefaultJobs if 0
-	ChunkBytes        int64         // of a chunk, as the table's size on disk; if 0, what takes about 10 s, and small tables share transactions
-	BufferBytes       int           // DefaultBufferBytes if 0
-	SourceLockTimeout time.Duration // DefaultSourceLockTimeout if 0
-	Patience          time.Duration // DefaultPatience if 0
-	MaxRestarts       int           // per relation; DefaultMaxRestarts if 0
-	Wait              bool          // for what an operator can mend (pg.Mendable), for as long as it takes, instead of ending with it
-	Limit             *Limiter      // of the bytes a second, of all jobs together; nil for none. It belongs to the caller, who may change it
+	Jobs              int            // sessions on each side; DefaultJobs if 0
+	ChunkBytes        int64          // of a chunk, as the table's size on disk; if 0, what takes about 10 s, and small tables share transactions
+	BufferBytes       int            // DefaultBufferBytes if 0
+	SourceLockTimeout time.Duration  // DefaultSourceLockTimeout if 0
+	Patience          time.Duration  // DefaultPatience if 0
+	MaxRestarts       int            // per relation; DefaultMaxRestarts if 0
+	Wait              bool           // for what an operator can fix (pg.Fixable), for as long as it takes, instead of ending with it
+	Limit             *relay.Limiter // of the bytes a second, of all jobs together; nil for none. It belongs to the caller, who may change it
 
 	// OnCopied, if set, is called once for each table, when it is copied or
 	// found copied, on a goroutine of Run. It must return soon and may be called

@@ -9,9 +9,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"crossfade/internal/obs"
-	"crossfade/internal/pg"
-	"crossfade/internal/retry"
+	"crossfade/internal/base/obs"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
+	"crossfade/replicate/copy/relay"
 	"crossfade/replicate/snapshot"
 )
 
@@ -46,7 +47,7 @@ type run struct {
 }
 
 // Run copies every table that is not recorded as copied and returns when all
-// are, when ctx ends, or at the first error that another attempt cannot mend.
+// are, when ctx ends, or at the first error that another attempt cannot fix.
 // It may be called again, here or in a new process, and goes on where it was.
 // It must not be called twice at the same time. The schema crossfade must be on
 // the target.
@@ -64,7 +65,7 @@ func (c *Copier) Run(ctx context.Context) error {
 		if t.renew && !c.cfg.OneMoment {
 			renewed[t.through] = true
 		}
-		c.cfg.Log.Warn().Str("table", t.through.Display()).AnErr("error", t.cause).Msg("tree is copied anew")
+		c.cfg.Log.Warn().Str("table", t.through.Display()).AnErr("error", t.cause).Msg("tree is copied again")
 		policy := retry.Policy{MaxElapsed: c.cfg.Patience, OnRetry: obs.Retrying(c.cfg.Log, "the copy begins a tree again")}
 		err = retry.Do(ctx, policy, func(ctx context.Context) error {
 			conn, err := c.cfg.Target(ctx)
@@ -174,7 +175,7 @@ func (r *run) work(ctx context.Context) error {
 		defer stop()
 		jobs, ctx := errgroup.WithContext(serve)
 		for range r.cfg.Jobs {
-			w := &worker{run: r, bufs: newBuffers(r.cfg.BufferBytes)}
+			w := &worker{run: r, bufs: relay.NewBuffers(r.cfg.BufferBytes)}
 			jobs.Go(func() error { return w.work(ctx) })
 		}
 		return jobs.Wait()

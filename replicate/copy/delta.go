@@ -10,19 +10,19 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/stream"
 )
 
-// Reasons why a relation is begun anew rather than repaired.
+// Reasons why a relation is begun again rather than repaired.
 var (
 	errManyChanges = errors.New("more than a fifth of its rows changed since its snapshot was lost")
 	errTruncated   = errors.New("it was truncated since its snapshot was lost")
 	errKeyless     = errors.New("the stream does not give the key of a row that changed")
 )
 
-// anew reports whether err says that nothing of the relation can be kept.
-func anew(err error) bool {
+// startsOver reports whether err says that nothing of the relation can be kept.
+func startsOver(err error) bool {
 	return errors.Is(err, errNoKey) || errors.Is(err, errManyChanges) || errors.Is(err, errTruncated) || errors.Is(err, errKeyless)
 }
 
@@ -33,11 +33,11 @@ type changes struct {
 	attempt int32
 	from    []pg.Snapshot // of the kept chunks
 	to      pg.Snapshot
-	limit   int64 // of keys, beyond which the relation is begun anew
+	limit   int64 // of keys, beyond which the relation is begun again
 
 	columns map[*stream.Relation][]int
 	found   int64 // distinct keys written so far
-	bad     error // why it must be begun anew
+	bad     error // why it must be begun again
 }
 
 // concerns reports whether a transaction is in the new snapshot and not in all of

@@ -35,7 +35,7 @@
 //	begin:   the record gets the fresh snapshot and the next attempt; chunks stay
 //	copy:    what is missing, under the fresh snapshot
 //	collect: the slot is read, and not moved, up to a message that was written
-//	         behind the fresh snapshot; the keys, old and new, of every change by
+//	         after the fresh snapshot; the keys, old and new, of every change by
 //	         a transaction that the fresh snapshot sees and that of some chunk does
 //	         not, go to crossfade.delta
 //	delete:  the rows of these keys, whichever chunk they came with, in one

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 var (
@@ -12,9 +12,9 @@ var (
 	ErrRead  = errors.New("read from source")
 	ErrWrite = errors.New("write to target")
 	// ErrGone says that a table, or a column of it, is not there any more on the
-	// source. Only a copy that begins anew mends that.
+	// source. Only a copy that begins again fixes that.
 	ErrGone = errors.New("the table was dropped or altered on the source during the copy")
-	// ErrMoment says that a snapshot was lost, or a table rewritten behind it, where
+	// ErrMoment says that a snapshot was lost, or a table rewritten after it, where
 	// every table must be of one moment.
 	ErrMoment = errors.New("a table can be copied under another snapshot only")
 )

@@ -7,8 +7,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/replicate/copy/relay"
 	"crossfade/replicate/snapshot"
 )
 
@@ -43,7 +44,7 @@ func TestKilledBackendsLoseAndDoubleNothing(t *testing.T) {
 			killer := pgtest.Conn(t, dsn)
 			cfg := f.config(side == "source")
 			cfg.ChunkBytes = 1 << 20
-			cfg.Limit = NewLimiter(8 << 20) // a second in all: time to meet a session amid its rows
+			cfg.Limit = relay.NewLimiter(8 << 20) // a second in all: time to meet a session amid its rows
 			c := f.copier(cfg)
 			killed := 0
 			stop := watch(func(ctx context.Context) {
@@ -84,7 +85,7 @@ func TestCommitWithoutAnswerIsReadFromTheRecord(t *testing.T) {
 		SELECT $1::oid, 'public', 'big', 'copying', $2, $3::oid`, cfg.Tables[0].OID, h.Text(),
 		pgtest.Value(t, f.source, "SELECT pg_relation_filenode('big')"))
 	pgtest.Exec(t, f.target, `INSERT INTO crossfade.chunk VALUES ($1::oid, 0, 2, $2, 0, 0)`, cfg.Tables[0].OID, h.Text())
-	w := &worker{run: &run{cfg: &c.cfg, counters: &c.counters, yielder: snapshot.NewYielder(cfg.Source)}, bufs: newBuffers(1 << 16)}
+	w := &worker{run: &run{cfg: &c.cfg, counters: &c.counters, yielder: snapshot.NewYielder(cfg.Source)}, bufs: relay.NewBuffers(1 << 16)}
 	defer func() { snapshot.Close(w.source); snapshot.Close(w.target) }()
 	filenode := facts{blocks: 100, filenode: parseOID(t, pgtest.Value(t, f.source, "SELECT pg_relation_filenode('big')"))}
 	tk := &task{rel: &relation{table: cfg.Tables[0]}, pass: &pass{holder: h, facts: filenode}, span: span{0, 2}}
@@ -175,7 +176,7 @@ func TestSecondCopierIsShutOut(t *testing.T) {
 	require.NoError(t, err)
 	defer h.Close()
 	pgtest.Exec(t, f.target, `INSERT INTO crossfade.relation (relid, nsp, rel, state, snapshot, filenode, attempt) VALUES ($1::oid, 'public', 'big', 'copying', 'another', 1, 1)`, cfg.Tables[0].OID)
-	w := &worker{run: &run{cfg: &c.cfg, counters: &c.counters, yielder: snapshot.NewYielder(cfg.Source)}, bufs: newBuffers(1 << 16)}
+	w := &worker{run: &run{cfg: &c.cfg, counters: &c.counters, yielder: snapshot.NewYielder(cfg.Source)}, bufs: relay.NewBuffers(1 << 16)}
 	defer func() { snapshot.Close(w.source); snapshot.Close(w.target) }()
 	_, err = w.chunk(f.context(), &task{rel: &relation{table: cfg.Tables[0]}, pass: &pass{holder: h}, span: span{0, toEnd}})
 	require.ErrorIs(t, err, errStale)

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 const (

@@ -5,7 +5,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/replicate/copy/relay"
 )
 
 // A copy that is held takes no rows from the source, keeps what it has, and goes on
@@ -17,7 +18,7 @@ func TestLimiterHoldsTheCopy(t *testing.T) {
 	pgtest.Exec(t, f.source, "INSERT INTO big SELECT i, repeat(md5(i::text), 30) FROM generate_series(1, 40000) i")
 	cfg := f.config(false)
 	cfg.Jobs, cfg.ChunkBytes = 1, 1<<30
-	cfg.Limit = NewLimiter(0)
+	cfg.Limit = relay.NewLimiter(0)
 	cfg.Limit.Pause(true)
 	c := f.copier(cfg)
 	done := make(chan error, 1)

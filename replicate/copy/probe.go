@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
+	"crossfade/replicate/copy/relay"
 	"crossfade/replicate/snapshot"
 )
 
@@ -29,7 +30,7 @@ func (r *run) probe(ctx context.Context, rel *relation) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	w := &worker{run: r, bufs: newBuffers(r.cfg.BufferBytes)}
+	w := &worker{run: r, bufs: relay.NewBuffers(r.cfg.BufferBytes)}
 	defer func() {
 		snapshot.Close(w.source)
 		snapshot.Close(w.target)
@@ -55,7 +56,7 @@ func (w *worker) probeStream(ctx context.Context, rel *relation) (bytes int64, t
 	sink := rel.table
 	sink.Name = pg.Name{Schema: "crossfade", Name: fmt.Sprintf("probe_%d", w.target.PgConn().PID())}
 	begin := "BEGIN; CREATE TABLE " + sink.Name.String() + " (LIKE " + rel.table.Name.String() + ")"
-	if _, err := w.target.PgConn().Exec(ctx, begin).ReadAll(); err != nil {
+	if err := pg.Exec(ctx, w.target, begin); err != nil {
 		return 0, 0, err
 	}
 	if err := rel.pass.holder.Begin(ctx, w.source, w.cfg.SourceLockTimeout); err != nil {

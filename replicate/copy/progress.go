@@ -4,17 +4,17 @@ import "sync"
 
 // Progress is how far a Run has come. Bytes are those of the tables on the
 // source's disk, TOAST included, so that done reaches total; a relation that
-// begins anew is taken back out of them. Relayed counts what went over the wire.
+// begins again is taken back out of them. Relayed counts what went over the wire.
 type Progress struct {
 	TablesDone, TablesTotal int
 	BytesDone, BytesTotal   int64
 	RowsDone                int64
 	Relayed                 int64
-	Restarts                int   // relations that began anew, with nothing kept
+	Restarts                int   // relations that began again, with nothing kept
 	Repaired                int   // relations whose changed rows were fetched again; earlier Runs count too
 	RepairedKeys            int64 // of these
 	Retries                 int   // chunks and logins that were tried again
-	Waiting                 error // *TableError of a table that waits for somebody to mend it, nil for none
+	Waiting                 error // *TableError of a table that waits for somebody to fix it, nil for none
 }
 
 type counters struct {

@@ -234,7 +234,7 @@ func (q *queue) restart(t *task, cause error) (stale bool) {
 	return false
 }
 
-// stale reports whether the relation began anew since the task was made.
+// stale reports whether the relation began again since the task was made.
 func (q *queue) stale(t *task) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

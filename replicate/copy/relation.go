@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/snapshot"
 )
 
@@ -14,8 +14,8 @@ type relation struct {
 	table   Table
 	pending bool // nothing was begun of it when the Run began
 	// Only the task that begins the relation looks here.
-	pass *pass // the current one
-	anew int   // how often it was begun with nothing kept
+	pass     *pass // the current one
+	restarts int   // how often it was begun with nothing kept
 
 	// guarded by the queue's lock
 	gen     int    // counts the passes
@@ -102,7 +102,7 @@ func (f facts) share(s span) int64 {
 // whole reports whether the span is all of a table.
 func (s span) whole() bool { return s.lo == 0 && s.hi == toEnd }
 
-// copyOut returns the source's COPY statement for a span. That of a whole table
+// CopyOut returns the source's COPY statement for a span. That of a whole table
 // names the table, which spares the executor; it takes no row of a table that
 // inherits from it.
 func (t Table) copyOut(s span) string {
@@ -116,7 +116,7 @@ func (t Table) copyOut(s span) string {
 	return "COPY (SELECT " + t.columnList() + " FROM ONLY " + t.Name.String() + where + ") TO STDOUT" + t.format(false)
 }
 
-// copyIn returns the target's COPY statement. With freeze the rows are written as
+// CopyIn returns the target's COPY statement. With freeze the rows are written as
 // rows that everybody sees, which the server allows only where the table was
 // emptied in the same transaction.
 func (t Table) copyIn(freeze bool) string {

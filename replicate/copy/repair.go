@@ -7,8 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/failpoint"
-	"crossfade/internal/pg"
+	"crossfade/internal/base/failpoint"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/snapshot"
 )
 
@@ -83,7 +83,7 @@ func (w *worker) repair(ctx context.Context, t *task) (err error) {
 }
 
 // unfit makes an error that says that the two sides do not take each other's keys
-// a reason to begin the relation anew. A lost snapshot, whose name the server calls
+// a reason to begin the relation again. A lost snapshot, whose name the server calls
 // an invalid value, is none.
 func unfit(err error) error {
 	if errors.Is(err, snapshot.ErrLost) {

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // shape is a table with a key, and what happens to it while its snapshot is lost.
@@ -93,7 +93,7 @@ func TestWhatChangedSinceALostSnapshotIsFetchedAgain(t *testing.T) {
 			pgtest.Exec(t, open, "BEGIN; DELETE FROM ONLY t WHERE ctid = (SELECT min(ctid) FROM ONLY t)")
 			next := f.another(cfg)
 			pgtest.Exec(t, open, "COMMIT")
-			pgtest.Exec(t, f.source, "DELETE FROM ONLY t WHERE ctid = (SELECT max(ctid) FROM ONLY t)") // behind the second
+			pgtest.Exec(t, f.source, "DELETE FROM ONLY t WHERE ctid = (SELECT max(ctid) FROM ONLY t)") // after the second
 			slotAt := f.slotAt(cfg)
 
 			c := f.copier(next)
@@ -131,7 +131,7 @@ func (f *fixture) slotAt(cfg Config) string {
 	return pgtest.Value(f.t, f.source, "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = $1", cfg.Stream.Slot)
 }
 
-// anew are the reasons for which nothing of a relation is kept.
+// startsOver are the reasons for which nothing of a relation is kept.
 func TestWhatCannotBeRepairedIsCopiedAnew(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]shape{
@@ -177,7 +177,7 @@ func TestWhatCannotBeRepairedIsCopiedAnew(t *testing.T) {
 	}
 }
 
-// Each copier is ended at another point: in its chunks, behind the deletion, behind
+// Each copier is ended at another point: in its chunks, after the deletion, after
 // some of the keys. The changes of all the time in between add up.
 func TestSnapshotsLostAgainAndAgain(t *testing.T) {
 	t.Parallel()

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"crossfade/internal/retry"
+	"crossfade/internal/base/retry"
 	"crossfade/replicate/snapshot"
 )
 
@@ -31,7 +31,7 @@ func (w *worker) begin(ctx context.Context, t *task) error {
 	bounded, cancel := context.WithTimeout(ctx, beginTimeout)
 	defer cancel()
 	b, err := beginRelation(bounded, w.target, rel.table, wish{snapshot: p.holder.Text(), filenode: p.facts.filenode,
-		repair: p.key != nil, empty: anew(t.cause), strict: w.cfg.OneMoment})
+		repair: p.key != nil, empty: startsOver(t.cause), strict: w.cfg.OneMoment})
 	if err != nil {
 		w.abandon()
 		return err
@@ -67,7 +67,7 @@ func (w *worker) begin(ctx context.Context, t *task) error {
 }
 
 // tellBegin counts and logs how a relation was begun. The error says that it was
-// begun anew too often.
+// begun again too often.
 func (w *worker) tellBegin(t *task, b beginning) error {
 	table := t.rel.table.Name.Display()
 	if len(b.kept) > 0 {
@@ -81,12 +81,12 @@ func (w *worker) tellBegin(t *task, b beginning) error {
 	if cause == nil {
 		cause = errUnkept
 	}
-	t.rel.anew++
-	if t.rel.anew > w.cfg.MaxRestarts {
-		return retry.Permanent(fmt.Errorf("begun anew %d times: %w", t.rel.anew-1, cause))
+	t.rel.restarts++
+	if t.rel.restarts > w.cfg.MaxRestarts {
+		return retry.Permanent(fmt.Errorf("begun again %d times: %w", t.rel.restarts-1, cause))
 	}
 	w.counters.change(func(p *Progress) { p.Restarts++ })
-	w.cfg.Log.Warn().Str("table", table).AnErr("error", cause).Bool("emptied", b.emptied).Msg("table is copied anew under a fresh snapshot")
+	w.cfg.Log.Warn().Str("table", table).AnErr("error", cause).Bool("emptied", b.emptied).Msg("table is copied again under a fresh snapshot")
 	return nil
 }
 

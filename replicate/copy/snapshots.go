@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/retry"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/replicate/snapshot"
 )
 
@@ -85,7 +85,7 @@ func (s *snapshots) export(ctx context.Context) (*snapshot.Holder, error) {
 	}
 }
 
-// marked returns a position of the source's log behind the commits of all that
+// marked returns a position of the source's log after the commits of all that
 // h sees.
 func (s *snapshots) marked(ctx context.Context, h *snapshot.Holder) (pg.LSN, error) {
 	s.mu.Lock()

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/snapshot"
 )
 
@@ -36,7 +36,7 @@ func (s *Stream) validate() error {
 }
 
 const (
-	// markPrefix is that of the message that is written behind a new snapshot.
+	// markPrefix is that of the message that is written after a new snapshot.
 	markPrefix = "crossfade.copy"
 	// markTimeout bounds the writing of one message, with the login.
 	markTimeout = 45 * time.Second

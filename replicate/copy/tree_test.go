@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // moods is a tree whose leaves depend on the numbers of an enum's values, which are
@@ -111,7 +111,7 @@ func TestATreeGoesOnUnderItsSnapshotAndBeginsAgainUnderAnother(t *testing.T) {
 	require.Equal(t, next.Snapshot.Text(), pgtest.Value(t, f.target, "SELECT min(snapshot) FROM crossfade.relation WHERE via_rel = 'tree'"))
 }
 
-// TestATreeOfWhichALeafIsRewritten is truncated, in part, behind the snapshot.
+// TestATreeOfWhichALeafIsRewritten is truncated, in part, after the snapshot.
 func TestATreeOfWhichALeafIsRewritten(t *testing.T) {
 	t.Parallel()
 	f, _ := scattered(t)

@@ -8,8 +8,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/retry"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
+	"crossfade/replicate/copy/relay"
 	"crossfade/replicate/snapshot"
 )
 
@@ -27,20 +28,20 @@ const (
 	// firstPause and longestPause are between the attempts at one chunk.
 	firstPause   = 100 * time.Millisecond
 	longestPause = 5 * time.Second
-	// mendPause is the longest one where somebody has to mend something: a chunk
+	// fixPause is the longest one where somebody has to fix something: a chunk
 	// that is tried leaves its dead rows on a disk that is full.
-	mendPause = 30 * time.Second
+	fixPause = 30 * time.Second
 )
 
 // worker is one job: a session on each side, opened when they are needed.
 type worker struct {
 	*run
-	bufs           buffers
+	bufs           relay.Buffers
 	source, target *pgx.Conn
 }
 
 // work does tasks until every relation is copied. An error is one that another
-// attempt cannot mend.
+// attempt cannot fix.
 func (w *worker) work(ctx context.Context) error {
 	defer func() {
 		snapshot.Close(w.source)
@@ -109,12 +110,12 @@ func (w *worker) step(ctx context.Context, t *task) error {
 		return err
 	case errors.Is(err, snapshot.ErrLost) && t.kind != taskBegin && t.pass.holder.Check(ctx) == nil:
 		return w.again(t, err) // by the holder's other session
-	case errors.Is(err, errRewritten), errors.Is(err, snapshot.ErrLost), anew(err):
+	case errors.Is(err, errRewritten), errors.Is(err, snapshot.ErrLost), startsOver(err):
 		w.restart(t, err)
 		return nil
-	case snapshot.Passing(err), errors.Is(err, errBehind), errors.Is(err, errReaderGone), errors.Is(err, errYielded), recordExists(err), w.gate.refused(err):
+	case snapshot.Passing(err), errors.Is(err, errBehind), errors.Is(err, relay.ErrReaderGone), errors.Is(err, relay.ErrYielded), recordExists(err), w.gate.refused(err):
 		return w.again(t, err)
-	case w.cfg.Wait && pg.Mendable(err):
+	case w.cfg.Wait && pg.Fixable(err):
 		w.wait(t, err)
 		return nil
 	}
@@ -124,16 +125,16 @@ func (w *worker) step(ctx context.Context, t *task) error {
 	return gone(err)
 }
 
-// wait leaves a task until somebody has mended what is in its way. The snapshot is
+// wait leaves a task until somebody has fixed what is in its way. The snapshot is
 // kept; whoever must not let it grow old ends the Run.
 func (w *worker) wait(t *task, cause error) {
 	t.tries++
 	t.since = time.Now() // what passes by itself has its whole patience behind it
 	err := &TableError{Table: t.rel.table.Name, Err: cause}
 	if w.counters.waits(t.rel, err) {
-		w.cfg.Log.Warn().AnErr("error", err).Msg("wait until it is mended")
+		w.cfg.Log.Warn().AnErr("error", err).Msg("wait until it is fixed")
 	}
-	w.queue.again(t, min(firstPause<<min(t.tries, 10), mendPause))
+	w.queue.again(t, min(firstPause<<min(t.tries, 10), fixPause))
 }
 
 // again lets a task be tried once more, within the bound of its patience.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // Blocker is a session, or a prepared transaction, that stands in the way.
@@ -29,6 +29,14 @@ func (b Blocker) String() string {
 		return fmt.Sprintf("prepared transaction %q of %s, open for %s", b.Application, b.User, b.Open.Round(time.Second))
 	}
 	return fmt.Sprintf("pid %d (%s, user %s, application %q), transaction open for %s", b.PID, b.State, b.User, b.Application, b.Open.Round(time.Second))
+}
+
+// EndSQL is the statement that ends what stands in the way, and takes its transaction back.
+func (b Blocker) EndSQL() string {
+	if b.PID == 0 {
+		return "ROLLBACK PREPARED " + pg.QuoteLiteral(b.Application)
+	}
+	return fmt.Sprintf("SELECT pg_catalog.pg_terminate_backend(%d)", b.PID)
 }
 
 func describe(blockers []Blocker) string {

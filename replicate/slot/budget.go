@@ -99,7 +99,7 @@ func (b *Budget) Judge(f Figures) Verdict {
 		v.Level = max(v.Level, l)
 		v.Reasons = append(v.Reasons, Reason{l, code, detail, remedy})
 	}
-	again := "stop crossfade run, then crossfade clean, and begin anew"
+	again := "start over: stop crossfade run, crossfade clean, crossfade run"
 	if f.Gone || f.Status == "lost" {
 		detail := "the replication slot is not on the source any more: somebody dropped it, or Crossfade did when the budget of --wal-budget was spent"
 		if !f.Gone {
@@ -113,8 +113,8 @@ func (b *Budget) Judge(f Figures) Verdict {
 		add(Spent, "wal_disk", fmt.Sprintf("the source's disk has %s left, and %s are kept for this migration", Bytes(f.Free), Bytes(f.Retained)), again)
 	}
 	if f.Status == "unreserved" {
-		add(Warned, "slot_unreserved", "the source will remove WAL that the replication slot needs at its next checkpoint (wal_status is unreserved)",
-			"raise max_slot_wal_keep_size on the source now: a reload is enough")
+		add(Warned, "slot_unreserved", "the source will remove WAL that the replication slot needs at its next checkpoint (wal_status is unreserved): max_slot_wal_keep_size is too small for this migration",
+			"now, "+keepMore(f.Retained))
 	}
 	warn := f.XminWarn
 	if warn == 0 {
@@ -134,7 +134,7 @@ func (b *Budget) Judge(f Figures) Verdict {
 
 func (b *Budget) judgeWAL(f Figures, again string, add func(Level, string, string, string)) {
 	limit, whose := b.WAL, "the budget of --wal-budget"
-	if f.Safe >= 0 && (limit == 0 || f.Retained+f.Safe < limit) {
+	if f.Safe >= 0 && f.Status != "unreserved" && (limit == 0 || f.Retained+f.Safe < limit) {
 		limit, whose = f.Retained+f.Safe, "what max_slot_wal_keep_size leaves it"
 	}
 	b.remember(f)
@@ -142,9 +142,9 @@ func (b *Budget) judgeWAL(f Figures, again string, add func(Level, string, strin
 		return
 	}
 	what := fmt.Sprintf("%s of WAL are kept on the source for this migration, of %s, %s", Bytes(f.Retained), Bytes(limit), whose)
-	raise := "give it more with crossfade limits --wal-budget, if the source's disk has more"
+	raise := fmt.Sprintf("if the source's disk has more: crossfade limits --wal-budget %dM", megabytes(2*limit))
 	if limit != b.WAL {
-		raise = "raise max_slot_wal_keep_size, if the source's disk has more: a reload is enough"
+		raise = keepMore(limit)
 	}
 	if f.Copying && f.MaxRate > 0 {
 		raise += "; --max-rate holds the copy back"
@@ -159,10 +159,18 @@ func (b *Budget) judgeWAL(f Figures, again string, add func(Level, string, strin
 	}
 }
 
+// keepMore is what has the source keep twice as much for a slot.
+func keepMore(n int64) string {
+	return fmt.Sprintf("if the source's disk has more: ALTER SYSTEM SET max_slot_wal_keep_size = '%dMB' on the source, then SELECT pg_reload_conf()", megabytes(2*n))
+}
+
+// megabytes rounds up.
+func megabytes(n int64) int64 { return (n + 1<<20 - 1) >> 20 }
+
 // remember keeps what a forecast needs.
 func (b *Budget) remember(f Figures) {
 	if !f.Copying || len(b.past) > 0 && f.CopyDone < b.past[len(b.past)-1].CopyDone {
-		b.past = nil // it ended, or a table began anew
+		b.past = nil // it ended, or a table began again
 	}
 	if !f.Copying {
 		return

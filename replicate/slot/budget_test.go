@@ -1,6 +1,8 @@
 package slot
 
 import (
+	"regexp"
+	"strconv"
 	"testing"
 	"time"
 
@@ -40,7 +42,7 @@ func TestBudgetOfWAL(t *testing.T) {
 		{"no bound", 0, func(f *Figures) { f.Retained = 1000 * gib }, Calm, nil},
 		{"the source's limit is lower", 10 * gib, func(f *Figures) { f.Retained, f.Safe = gib, gib }, Warned, []string{"wal_budget"}},
 		{"the source's limit alone", 0, func(f *Figures) { f.Retained, f.Safe = 3*gib, gib }, Warned, []string{"wal_budget"}},
-		{"the source's limit is reached", 0, func(f *Figures) { f.Retained, f.Safe, f.Status = 3*gib, 0, "unreserved" }, Warned, []string{"wal_budget", "slot_unreserved"}},
+		{"the source's limit is reached", 0, func(f *Figures) { f.Retained, f.Safe, f.Status = 3*gib, 0, "unreserved" }, Warned, []string{"slot_unreserved"}},
 		{"lost", 10 * gib, func(f *Figures) { f.Status = "lost" }, Lost, []string{"slot_lost"}},
 		{"gone", 10 * gib, func(f *Figures) { f.Gone, f.Status = true, "" }, Lost, []string{"slot_lost"}},
 		{"little disk", 0, func(f *Figures) { f.Retained, f.Free = 2*gib, gib-1 }, Spent, []string{"wal_disk"}},
@@ -101,6 +103,14 @@ func TestHeldCopyGoesOnWithALargerBudget(t *testing.T) {
 	b := Budget{WAL: 10 * gib}
 	level, f := drive(&b, idle(), gib/16, gib/64, 100_000)
 	require.Equal(t, Paused, level)
+	v := b.Judge(f)
+	require.Equal(t, []string{"copy_held"}, codes(v), "and nothing else for it")
+	printed := regexp.MustCompile(`crossfade limits --wal-budget (\d+)M`).FindStringSubmatch(v.Worst().Remedy)
+	require.Len(t, printed, 2, v.Worst().Remedy)
+	megabytes, err := strconv.ParseInt(printed[1], 10, 64)
+	require.NoError(t, err)
+	b.WAL = megabytes << 20
+	require.Equal(t, Calm, b.Judge(f).Level, "as it is printed")
 	b.WAL = 40 * gib
 	require.Less(t, b.Judge(f).Level, Paused)
 	level, _ = drive(&b, f, gib/16, gib/64, 100_000)

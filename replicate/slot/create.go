@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // ErrExists says that a slot of that name is there already. Its snapshot is

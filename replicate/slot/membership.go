@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // Membership is how the publication has one table.
@@ -71,6 +71,10 @@ type Harm struct {
 	Reason string // completes "table t …"
 }
 
+// HarmPartial is the reason of a table that has its replica identity, and would be followed if somebody
+// had not changed its entry in the publication.
+const HarmPartial = "was given a row filter or a list of columns in the publication"
+
 // Harmed lists the tables of the publication that applications cannot update any
 // more: those without a replica identity, and those whose entry has a row filter or
 // a list of columns, which ours never have.
@@ -86,7 +90,7 @@ func Harmed(ctx context.Context, conn *pgx.Conn, publication string) ([]Harm, er
 					WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate) THEN 'has no primary key any more, or a deferrable one'
 				WHEN c.relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
 					WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid AND i.indisunique AND i.indimmediate) THEN 'has lost the index that was its replica identity'
-				WHEN `+partial+` THEN 'was given a row filter or a list of columns in the publication' END AS reason
+				WHEN `+partial+` THEN '`+HarmPartial+`' END AS reason
 			FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
 			JOIN pg_catalog.pg_class c ON c.oid = r.prrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 			WHERE p.pubname = $1) t

@@ -10,8 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/retry"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 const (

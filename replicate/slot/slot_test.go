@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/replicate/slot"
 	"crossfade/replicate/snapshot"
 )
@@ -140,7 +140,7 @@ func TestDropOfASlotInUse(t *testing.T) {
 		state, _, err := slot.Get(t.Context(), app, s.Name)
 		return err == nil && state.Active
 	}, pgtest.Timeout, 5*time.Millisecond)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // enough to see the holder once
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // enough to see the holder once
 	defer cancel()
 	fresh := pgtest.Conn(t, dsn)
 	err = slot.Drop(ctx, fresh, s.Name, slot.WaitForHolder)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // State is what the source says of a slot.

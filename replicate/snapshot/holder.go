@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // keepAlive is how often Run asks the holder's sessions for a sign of life: well
@@ -73,7 +73,7 @@ func (h *Holder) pin(ctx context.Context, id string) (p pin, text string, err er
 	if id != "" {
 		err = Begin(ctx, p.conn, id, 0)
 	} else {
-		err = exec(ctx, p.conn, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+		err = pg.Exec(ctx, p.conn, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 	}
 	if err == nil {
 		err = p.conn.QueryRow(ctx, "SELECT "+Current(p.conn)+", pg_catalog.pg_export_snapshot()").Scan(&text, &p.id)
@@ -175,7 +175,7 @@ func (h *Holder) Check(ctx context.Context) error {
 func ask(ctx context.Context, conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	return exec(ctx, conn, "SELECT 1")
+	return pg.Exec(ctx, conn, "SELECT 1")
 }
 
 // Run keeps the sessions busy so that nothing between here and the server

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/base/pg"
 )
 
 // errOther says that an identifier led to a snapshot that is not the one it was given for.
@@ -30,7 +32,7 @@ func (h *Holder) Begin(ctx context.Context, conn *pgx.Conn, lockTimeout time.Dur
 	if err == nil {
 		err = errOther
 	}
-	if back := exec(ctx, conn, "ROLLBACK"); back != nil {
+	if back := pg.Exec(ctx, conn, "ROLLBACK"); back != nil {
 		return fmt.Errorf("import snapshot %s: %w (%w)", id, err, back)
 	}
 	return fmt.Errorf("import snapshot %s: %w", id, err)

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // Passing reports whether err, of a read, a write or a login of a copy, may be

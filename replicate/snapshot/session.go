@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // Connect opens one more session at a database. The caller owns it.
@@ -29,7 +29,7 @@ func Session(ctx context.Context, connect Connect) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := exec(ctx, conn, readSettings); err != nil {
+	if err := pg.Exec(ctx, conn, readSettings); err != nil {
 		Close(conn)
 		return nil, fmt.Errorf("prepare reading session: %w", err)
 	}
@@ -40,7 +40,7 @@ func Session(ctx context.Context, connect Connect) (*pgx.Conn, error) {
 // are waited for at most lockTimeout; zero means without a bound. An error that
 // is ErrLost says that the snapshot is gone.
 func Begin(ctx context.Context, conn *pgx.Conn, id string, lockTimeout time.Duration) error {
-	err := exec(ctx, conn, fmt.Sprintf(
+	err := pg.Exec(ctx, conn, fmt.Sprintf(
 		"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT %s; SET LOCAL lock_timeout = %d",
 		pg.QuoteLiteral(id), lockTimeout.Milliseconds()))
 	switch {
@@ -72,31 +72,14 @@ func Close(conn *pgx.Conn) {
 	}
 }
 
-// exec runs statements by the simple protocol, in one round trip.
-func exec(ctx context.Context, conn *pgx.Conn, sql string) error {
-	_, err := conn.PgConn().Exec(ctx, sql).ReadAll()
-	return err
-}
-
 // BlockRanges reports whether the server reads ranges of blocks without
 // scanning the whole table (TID range scan, PostgreSQL 14).
-func BlockRanges(conn *pgx.Conn) bool { return Version(conn) >= 140000 }
+func BlockRanges(conn *pgx.Conn) bool { return pg.ServerVersion(conn) >= 140000 }
 
 // Current is the expression for the session's snapshot as text, xmin:xmax:list.
 func Current(conn *pgx.Conn) string {
-	if Version(conn) < 130000 {
+	if pg.ServerVersion(conn) < 130000 {
 		return "pg_catalog.txid_current_snapshot()::text"
 	}
 	return "pg_catalog.pg_current_snapshot()::text"
-}
-
-// Version returns the server's version as server_version_num does, made from
-// what the server announced at login; 0 if it cannot be read.
-func Version(conn *pgx.Conn) int {
-	var major, minor int
-	n, _ := fmt.Sscanf(conn.PgConn().ParameterStatus("server_version"), "%d.%d", &major, &minor)
-	if n == 0 {
-		return 0
-	}
-	return major*10000 + minor
 }

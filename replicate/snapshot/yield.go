@@ -8,8 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/retry"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 // yieldEvery is how often the Yielder looks for waiting sessions. Together with

@@ -7,8 +7,8 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/retry"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 const (

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // ErrMalformed is wrapped by every error about bytes that are no message of the

@@ -1,7 +1,7 @@
 package stream
 
 import (
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // maxColumns is PostgreSQL's MaxTupleAttributeNumber, with which no tuple of a

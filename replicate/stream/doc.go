@@ -43,7 +43,7 @@
 // # Failure
 //
 // A lost connection is opened again with growing pauses for as long as the
-// context lives. Errors that no new connection mends end Run: the slot is gone
+// context lives. Errors that no new connection fixes end Run: the slot is gone
 // or invalidated, WAL was removed, a right is missing, the source is another
 // server, or it sent something that is no message.
 package stream

@@ -7,7 +7,7 @@ import (
 	"net"
 	"time"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // statusUpdate encodes a CopyData with a standby status update (PostgreSQL

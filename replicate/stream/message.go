@@ -3,7 +3,7 @@ package stream
 import (
 	"time"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // Kinds of messages (PostgreSQL documentation 55.9, Logical Replication Message

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // majorVersion reads the major version out of the parameter server_version,

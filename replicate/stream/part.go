@@ -5,7 +5,7 @@ import (
 	"time"
 	"unsafe"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // OwnPrefix begins the prefix of every logical message of ours.

@@ -9,9 +9,9 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
-	"crossfade/internal/obs"
-	"crossfade/internal/pg"
-	"crossfade/internal/retry"
+	"crossfade/internal/base/obs"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 // Reader reads the stream of one slot; see the package comment. Run is called
@@ -89,7 +89,7 @@ func (r *Reader) Lost() string {
 }
 
 // Run reads until ctx ends, whose error it returns then, or until an error that
-// a new connection cannot mend.
+// a new connection cannot fix.
 func (r *Reader) Run(ctx context.Context) error {
 	policy := r.cfg.Retry
 	policy.OnRetry = func(a retry.Attempt) {
@@ -105,7 +105,7 @@ func (r *Reader) Run(ctx context.Context) error {
 			}
 			if !retry.IsPermanent(err) && ctx.Err() == nil && (r.emitted > before || time.Since(begun) > steadyAfter) {
 				r.log.Warn().Err(err).Msg("source connection lost")
-				return nil // the pauses begin anew
+				return nil // the pauses begin again
 			}
 			return err
 		})

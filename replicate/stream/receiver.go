@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // receiver is the decoding state of one replication session.
@@ -26,7 +26,7 @@ type receiver struct {
 
 // errStopping ends a session whose source is shutting down. Its walsender does not
 // end before all it has sent is confirmed, and asks for that without a pause. What
-// is held back behind a marker may never be, so we hang up: the slot keeps our place.
+// is held back after a marker may never be, so we hang up: the slot keeps our place.
 var errStopping = errors.New("source is shutting down and waits for what is not applied yet")
 
 const (

@@ -3,7 +3,7 @@ package stream
 import (
 	"slices"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // Replica identities as a Relation message gives them (pg_class.relreplident).

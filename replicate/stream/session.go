@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/retry"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 // SlotAdvancedError says that the slot's position is beyond what we reported:
@@ -55,7 +55,7 @@ func (e *SystemChangedError) Error() string {
 	return fmt.Sprintf("source has system identifier %s, the migration began on %s: point the source at the server that it began on", e.Got, e.Want)
 }
 
-// open logs in and starts replication. Errors that no new attempt can mend are
+// open logs in and starts replication. Errors that no new attempt can fix are
 // marked retry.Permanent.
 func (r *Reader) open(ctx context.Context) (*pgconn.HijackedConn, error) {
 	conn, err := pg.ConnectReplication(ctx, r.cfg.DSN, r.cfg.Options...)
@@ -157,7 +157,7 @@ func oneRow(ctx context.Context, conn *pgconn.PgConn, sql string) ([]string, err
 	return row, nil
 }
 
-// classify marks the errors of the source that no new attempt can mend.
+// classify marks the errors of the source that no new attempt can fix.
 func classify(err error) error {
 	switch pg.Code(err) {
 	case pg.CodeUndefinedObject, // slot or publication

@@ -3,7 +3,7 @@ package verify
 import (
 	"fmt"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 // Verdict says how the two sides of a table compare.

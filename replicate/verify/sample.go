@@ -189,7 +189,7 @@ func (s *side) fetchAll(ctx context.Context, conn *pgx.Conn, t Table, files []re
 }
 
 // fetch returns, per key of the buckets, the hashes of its rows, ordered. For a
-// table without a key the place of the row is put behind its hash.
+// table without a key the place of the row is put after its hash.
 func (s *side) fetch(ctx context.Context, conn *pgx.Conn, t Table, r relation, f fetching) (map[string][]string, error) {
 	found := map[string][]string{}
 	place := "''"

@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 	"crossfade/replicate/snapshot"
 )
 
@@ -19,7 +19,8 @@ type side struct {
 	connect snapshot.Connect
 	yielder *snapshot.Yielder
 	lock    time.Duration
-	bytes   bool // floats by their bytes: one of the servers is old
+	path    string // search_path of what reads rows, "" for pg_catalog alone
+	bytes   bool   // floats by their bytes: one of the servers is old
 	ranges  bool
 	since   *pg.Snapshot // of the target: what it saw when the sides were equal, nil for what the holder sees
 	later   bool         // what was written after since, instead of what was not
@@ -31,7 +32,11 @@ func (s *side) open(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.PgConn().Exec(ctx, pg.TextSQL()+"; SET row_security = off").ReadAll(); err != nil {
+	sql := pg.TextSQL() + "; SET row_security = off"
+	if s.path != "" {
+		sql += "; SET search_path = " + s.path
+	}
+	if err := pg.Exec(ctx, conn, sql); err != nil {
 		snapshot.Close(conn)
 		return nil, fmt.Errorf("prepare session at the %s: %w", s.name, err)
 	}

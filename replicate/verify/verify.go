@@ -11,8 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/retry"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/replicate/snapshot"
 )
 
@@ -101,8 +101,8 @@ type part struct {
 
 func (v *Verifier) run(ctx context.Context, f *Frozen) (Report, error) {
 	sides := [2]*side{
-		{name: "source", holder: f.From, connect: f.connectFrom, lock: v.cfg.LockTimeout},
-		{name: "target", holder: f.To, connect: f.connectTo, lock: v.cfg.LockTimeout, since: v.cfg.Since},
+		{name: "source", holder: f.From, connect: f.connectFrom, lock: v.cfg.LockTimeout, path: v.cfg.SearchPath},
+		{name: "target", holder: f.To, connect: f.connectTo, lock: v.cfg.LockTimeout, path: v.cfg.SearchPath, since: v.cfg.Since},
 	}
 	work, err := v.plan(ctx, sides)
 	if err != nil {
@@ -130,7 +130,7 @@ func (v *Verifier) plan(ctx context.Context, sides [2]*side) ([]*comparison, err
 		w := &worker{side: s, v: v}
 		err := w.persist(ctx, func() (err error) {
 			s.ranges = snapshot.BlockRanges(w.conn)
-			old = old || snapshot.Version(w.conn) < 120000
+			old = old || pg.ServerVersion(w.conn) < 120000
 			found, err = s.look(ctx, w.conn, v.cfg.Tables)
 			return err
 		})

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/replicate/snapshot"
 )
 
@@ -227,6 +227,27 @@ func TestConfigIsChecked(t *testing.T) {
 	require.ErrorContains(t, err, "s.t")
 	_, err = New(Config{Jobs: -1})
 	require.ErrorContains(t, err, "negative")
+}
+
+// PostgreSQL evaluates the expressions of a table's indexes when it plans a read of it, and bodies of
+// functions find names by way of the search_path. That is no table that was dropped.
+func TestATableWhoseIndexNeedsTheSearchPathIsCompared(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, c := range []*pgx.Conn{f.source, f.target} {
+		pgtest.Exec(t, c, `CREATE SCHEMA app; SET search_path = app; CREATE TABLE kinds (kind text, factor int);
+			CREATE FUNCTION factor(k text) RETURNS int IMMUTABLE LANGUAGE sql AS $$ SELECT factor FROM kinds WHERE kind = k $$;
+			CREATE TABLE indexed (id int PRIMARY KEY, kind text); CREATE INDEX ON indexed (factor(kind)); INSERT INTO indexed SELECT g, 'a' FROM generate_series(1, 3000) g`)
+	}
+	f.cfg.Tables = []Table{{Name: pg.Name{Schema: "app", Name: "indexed"}, Columns: []string{"id", "kind"}, Key: []string{"id"}}}
+	f.cfg.SearchPath = "app"
+	frozen := f.freeze()
+	require.Equal(t, Equal, f.run(frozen).Tables[0].Verdict)
+	frozen.Close()
+	pgtest.Exec(t, f.target, "UPDATE app.indexed SET kind = 'b' WHERE id = 7")
+	r := f.run(f.freeze()).Tables[0]
+	require.Equal(t, Different, r.Verdict, r.Reason)
+	require.Len(t, r.Keys, 1)
 }
 
 // Casts to text that somebody defined for numbers do not tell differences away, nor

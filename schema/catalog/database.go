@@ -1,6 +1,6 @@
 package catalog
 
-import "crossfade/internal/pg"
+import "crossfade/internal/base/pg"
 
 // Database is what a catalog says at one moment. Nobody changes it after Read,
 // so it may be shared.
@@ -17,7 +17,7 @@ type Database struct {
 	ForeignKeys    []ForeignKey
 	Triggers       []Trigger
 	Rules          []Rule
-	MatViews       []MatView // each behind those that it reads
+	MatViews       []MatView // each after those that it reads
 	Publications   []string
 	Subscriptions  []string  // of this database
 	InvalidIndexes []pg.Name // that could not be built, which pg_dump leaves out

@@ -108,7 +108,7 @@ func (r *reader) schemas(ctx context.Context) error {
 
 // UserSchema is a condition on pg_namespace n: the schema may hold objects of
 // the application. System schemas, Neon's own and ours may not.
-const UserSchema = `(n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'crossfade', 'neon', 'neon_auth', 'neon_migration'))`
+const UserSchema = `(n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', '` + OwnSchema + `', 'neon', 'neon_auth', 'neon_migration'))`
 
 // each runs a query and hands over its rows.
 func each(ctx context.Context, conn *pgx.Conn, sql string, args []any, f func(pgx.CollectableRow) error) error {

@@ -9,12 +9,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/journal"
-	"crossfade/internal/pg"
-	"crossfade/internal/pgcluster/pgtest"
+	"crossfade/internal/base/journal"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// objects makes a database from ../testdata/objects.sql and reads it.
+// objects makes a database from ../pairtest/objects.sql and reads it.
 func objects(t *testing.T) (*Database, *pgx.Conn) {
 	t.Helper()
 	cluster := pgtest.Shared(t, pgtest.Source)
@@ -22,7 +22,7 @@ func objects(t *testing.T) (*Database, *pgx.Conn) {
 	admin := pgtest.Conn(t, cluster.AdminDSN("postgres"))
 	pgtest.Exec(t, admin, "CREATE ROLE "+reader)
 	t.Cleanup(func() { pgtest.Exec(t, pgtest.Conn(t, cluster.AdminDSN("postgres")), "DROP ROLE "+reader) })
-	sql, err := os.ReadFile("../testdata/objects.sql")
+	sql, err := os.ReadFile("../pairtest/objects.sql")
 	require.NoError(t, err)
 	conn := pgtest.Conn(t, pgtest.Database(t, cluster))
 	_, err = conn.PgConn().Exec(t.Context(), strings.ReplaceAll(string(sql), "READER", reader)).ReadAll()
@@ -146,7 +146,7 @@ func TestReadOtherObjects(t *testing.T) {
 	for _, m := range db.MatViews {
 		views = append(views, m.Rel)
 	}
-	require.Equal(t, []string{"z_first", "a_second", "never"}, views, "each behind what it reads")
+	require.Equal(t, []string{"z_first", "a_second", "never"}, views, "each after what it reads")
 	require.False(t, db.MatViews[2].Populated)
 
 	sequences := map[string]Sequence{}

@@ -5,7 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/pg"
+	"crossfade/internal/base/pg"
 )
 
 const extensionsQuery = `
@@ -102,7 +102,7 @@ SELECT t.oid, t.tgrelid, t.tgname::text, t.tgenabled::text, t.tgconstraint <> 0,
 FROM pg_catalog.pg_trigger t
 JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE NOT t.tgisinternal AND t.tgname <> 'zz_crossfade_fence' AND ` + UserSchema + `
+WHERE NOT t.tgisinternal AND t.tgname <> '` + OwnTrigger + `' AND ` + UserSchema + `
 	AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.deptype = 'e' AND e.objid IN (t.oid, c.oid)
 		AND e.classid IN ('pg_catalog.pg_trigger'::pg_catalog.regclass, 'pg_catalog.pg_class'::pg_catalog.regclass))
 ORDER BY t.tgrelid, t.tgname`

@@ -1,6 +1,6 @@
 package catalog
 
-import "crossfade/internal/pg"
+import "crossfade/internal/base/pg"
 
 // Values of pg_class that callers ask for.
 const (

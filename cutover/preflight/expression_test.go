@@ -1,0 +1,190 @@
+package preflight
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/lab/pgcluster/pgtest"
+)
+
+// named are functions that find what they use by way of the database's search_path.
+func (f *fixture) named(t *testing.T) {
+	t.Helper()
+	pgtest.Exec(t, f.source, `CREATE SCHEMA app; ALTER DATABASE `+f.sourceDSN.Database()+` SET search_path = app, public; SET search_path = app, public;
+		CREATE TABLE kinds (kind text PRIMARY KEY, factor int); INSERT INTO kinds VALUES ('a', 2), ('b', 3);
+		CREATE FUNCTION plus(a int, b int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT a + b';
+		CREATE FUNCTION twice(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN plus(n, n); END $$;
+		CREATE FUNCTION plus2(a int, b int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN plus(a, b); END $$;
+		CREATE FUNCTION quiet(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN plus(n, n); EXCEPTION WHEN OTHERS THEN RETURN NULL; END $$;
+		CREATE FUNCTION whole(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN n + 1; END $$;
+		CREATE FUNCTION thrice(n int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT plus(plus(n, n), n)';
+		CREATE FUNCTION factor(k text) RETURNS int IMMUTABLE LANGUAGE sql AS $$ SELECT factor FROM app.kinds WHERE kind = k $$;
+		CREATE FUNCTION known(k text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN EXISTS (SELECT FROM app.kinds WHERE kind = k); END $$;
+		CREATE TABLE nums (id int PRIMARY KEY, kind text CHECK (known(kind))); INSERT INTO nums SELECT g, 'a' FROM generate_series(1, 20) g`)
+}
+
+// What PostgreSQL 17 evaluates under a search_path of its own is named once for each function,
+// and the statement removes it; what finds its names all the same is not.
+func TestFunctionsThatATargetOfPostgreSQL17DoesNotFindNamesIn(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct{ name, sql, function string }{
+		{"index", "CREATE INDEX i ON nums (whole(id), twice(id))", "app.twice(integer)"},
+		{"predicate", "CREATE INDEX i ON nums (id) WHERE twice(id) > whole(2)", "app.twice(integer)"},
+		{"inlined", "CREATE INDEX i ON nums (thrice(id))", "app.thrice(integer)"},
+		{"another value", "CREATE INDEX i ON nums (quiet(id))", "app.quiet(integer)"},
+		{"operator", "CREATE OPERATOR @@@ (PROCEDURE = plus2, LEFTARG = int, RIGHTARG = int); CREATE INDEX i ON nums ((id @@@ 1))", "app.plus2(integer,integer)"},
+		{"exclusion", "ALTER TABLE nums ADD CONSTRAINT apart EXCLUDE USING btree (twice(id) WITH =)", "app.twice(integer)"},
+		{"statistics", "CREATE STATISTICS st ON (twice(id)), id FROM nums", "app.twice(integer)"},
+		{"view", "CREATE MATERIALIZED VIEW seen AS SELECT twice(id) FROM nums", "app.twice(integer)"},
+		{"view of a view", "CREATE VIEW below AS SELECT twice(id) FROM nums; CREATE MATERIALIZED VIEW seen AS SELECT * FROM below", "app.twice(integer)"},
+		{"partitioned", "CREATE TABLE parts (id int) PARTITION BY RANGE (id); CREATE TABLE part PARTITION OF parts DEFAULT; INSERT INTO parts VALUES (1); CREATE INDEX i ON parts (twice(id))", "app.twice(integer)"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			f.named(t)
+			require.Empty(t, f.ask(t, "expressions"))
+			pgtest.Exec(t, f.source, x.sql)
+			require.Empty(t, f.ask(t, "expressions"), "a target of an older version finds the names")
+			found, err := f.preflight(t).expressionsFor(t.Context(), 170000)
+			require.NoError(t, err)
+			require.Equal(t, []seen{{Blocker, "function_search_path", x.function}}, short(found))
+			require.Contains(t, found[0].SQL, "SET search_path = app, public")
+			f.typed(t, found...)
+			found, err = f.preflight(t).expressionsFor(t.Context(), 170000)
+			require.NoError(t, err)
+			require.Empty(t, found)
+		})
+	}
+}
+
+// A function that finds its names under the path of an application's role only is named with
+// a path under which it does.
+func TestFunctionsThatTheSourcesRoleDoesNotFindNamesIn(t *testing.T) {
+	t.Parallel()
+	for _, x := range []struct{ name, sql string }{
+		{"generated column", "CREATE TABLE made (id int PRIMARY KEY, d int GENERATED ALWAYS AS (twice(id)) STORED); INSERT INTO made VALUES (1)"},
+		{"constraint", "ALTER TABLE nums ADD CONSTRAINT c CHECK (twice(id) > 1)"},
+		{"domain", "CREATE DOMAIN even AS int CHECK (twice(VALUE) > 0); CREATE TABLE evens (e even); INSERT INTO evens VALUES (2)"},
+		{"partition key", "CREATE TABLE parts (id int) PARTITION BY RANGE (twice(id)); CREATE TABLE part PARTITION OF parts DEFAULT; INSERT INTO parts VALUES (1)"},
+		{"index", "CREATE INDEX i ON nums (twice(id))"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			f.named(t)
+			pgtest.Exec(t, f.source, x.sql)
+			require.Empty(t, f.ask(t, "expressions"))
+			pgtest.Exec(t, f.source, "ALTER DATABASE "+f.sourceDSN.Database()+" RESET search_path")
+			found := f.ask(t, "expressions")
+			require.Equal(t, []seen{{Blocker, "function_search_path", "app.twice(integer)"}}, short(found))
+			require.Equal(t, Warning, f.ask(t, "expressions", copyMode)[0].Severity)
+			f.typed(t, found...)
+			require.Empty(t, f.ask(t, "expressions"))
+		})
+	}
+}
+
+// What is evaluated as rows come, in any order, and reads other tables is named; the statement
+// makes what does not, with the same values for new rows.
+func TestExpressionsThatReadOtherTablesAreNamed(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.named(t)
+	pgtest.Exec(t, f.source, `CREATE TABLE "Made" (id int PRIMARY KEY, kind text, own int GENERATED ALWAYS AS (whole(id)) STORED, "By" int GENERATED ALWAYS AS (factor(kind) * id) STORED); INSERT INTO "Made" VALUES (1, 'a')`)
+	found := f.ask(t, "expressions")
+	require.Equal(t, []seen{{Blocker, "expression_reads_tables", `app."Made"."By"`}}, short(found))
+	require.Contains(t, found[0].Detail, "app.kinds")
+	f.typed(t, found...)
+	require.Empty(t, f.ask(t, "expressions"))
+	pgtest.Exec(t, f.source, `INSERT INTO "Made" (id, kind) VALUES (2, 'b'); UPDATE "Made" SET kind = 'b' WHERE id = 1`)
+	require.Equal(t, "3,6", pgtest.Value(t, f.source, `SELECT string_agg("By"::text, ',' ORDER BY id) FROM "Made"`))
+
+	pgtest.Exec(t, f.source, `CREATE TABLE parts (id int, kind text) PARTITION BY RANGE (factor(kind)); CREATE TABLE part PARTITION OF parts DEFAULT; INSERT INTO parts VALUES (1, 'a')`)
+	require.Equal(t, []seen{{Blocker, "expression_reads_tables", "app.parts"}}, short(f.ask(t, "expressions")))
+	pgtest.Exec(t, f.source, `DROP TABLE parts; CREATE INDEX i ON nums (factor(kind))`)
+	require.Equal(t, []seen{{Warning, "expression_reads_tables", "app.i"}}, short(f.ask(t, "expressions")))
+	require.Empty(t, f.ask(t, "expressions", copyMode), "a copy makes it when all rows are there")
+}
+
+// The constraint of a domain that is a part of other types cannot be asked later.
+func TestConstraintsOfNestedDomainsThatReadOtherTablesAreNamed(t *testing.T) {
+	t.Parallel()
+	for name, sql := range map[string]string{
+		"composite": "CREATE TYPE pair AS (k kind, n int); CREATE TABLE held (v pair); INSERT INTO held VALUES (ROW('a', 1))",
+		"array":     "CREATE TABLE held (v kind[]); INSERT INTO held VALUES ('{a,b}')",
+		"range":     `CREATE TYPE span AS RANGE (subtype = kind); CREATE TABLE held (v span); INSERT INTO held VALUES ('[a,b]')`,
+		"domain":    "CREATE DOMAIN closer AS kind; CREATE TABLE held (v closer[]); INSERT INTO held VALUES ('{a}')",
+		"row":       "CREATE TABLE inside (k kind); CREATE TABLE held (v inside); INSERT INTO held VALUES (ROW('a'))",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			f.named(t)
+			pgtest.Exec(t, f.source, `CREATE DOMAIN kind AS text CONSTRAINT "Known" CHECK (known(VALUE)) CONSTRAINT plain CHECK (whole(length(VALUE)) > 0); CREATE TABLE plain (k kind); INSERT INTO plain VALUES ('a')`)
+			require.Empty(t, f.ask(t, "expressions"), "it is asked when all rows are there")
+			pgtest.Exec(t, f.source, sql)
+			found := f.ask(t, "expressions")
+			require.Equal(t, []seen{{Blocker, "expression_reads_tables", `app.kind "Known"`}}, short(found))
+			f.typed(t, found...)
+			require.Empty(t, f.ask(t, "expressions"))
+		})
+	}
+}
+
+// What cannot be tried on the source is no blocker, and is named with the source's words.
+func TestAnExpressionThatCannotBeTriedIsNamed(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.named(t)
+	pgtest.Exec(t, f.source, `CREATE FUNCTION cleans() RETURNS int LANGUAGE sql AS 'DELETE FROM app.kinds WHERE kind = ''none''; SELECT 1';
+		CREATE FUNCTION writes(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN n * app.cleans(); END $$;
+		CREATE TABLE logged (id int PRIMARY KEY, n int GENERATED ALWAYS AS (writes(id)) STORED); INSERT INTO logged VALUES (1)`)
+	found := f.ask(t, "expressions")
+	require.Equal(t, []seen{{Info, "expression_not_tried", "generated column app.logged.n"}}, short(found))
+	require.Contains(t, found[0].Detail, "DELETE")
+	pgtest.Exec(t, f.source, "CREATE OR REPLACE FUNCTION app.writes(n int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT n'")
+	require.Empty(t, f.ask(t, "expressions"))
+}
+
+// What another role has written gets no rights of the check's role: it is not executed, and named.
+func TestFunctionsOfOtherRolesAreNotExecuted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.named(t)
+	f.sourceDSN, f.source = pgtest.Shared(t, pgtest.Source).AdminDSN(f.sourceDSN.Database()), nil
+	owner := pgtest.Value(t, f.sourceAdmin, "SELECT tableowner FROM pg_tables WHERE schemaname = 'app' AND tablename = 'nums'")
+	pgtest.Exec(t, f.sourceAdmin, "SET ROLE "+owner)
+	pgtest.Exec(t, f.sourceAdmin, `ALTER TABLE app.nums DROP CONSTRAINT nums_kind_check;
+		CREATE FUNCTION app.tells(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN n; END';
+		CREATE TABLE app.bait (id int PRIMARY KEY CHECK (app.tells(id) = id)); INSERT INTO app.bait VALUES (1);
+		CREATE DOMAIN app.lure AS int CHECK (app.tells(VALUE) > 0); CREATE TABLE app.hooks (id int PRIMARY KEY, v app.lure); INSERT INTO app.hooks VALUES (1, 1);
+		CREATE OR REPLACE FUNCTION app.tells(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'executed by %', current_user; END $$`)
+	pgtest.Exec(t, f.sourceAdmin, "RESET ROLE")
+	found := f.ask(t, "expressions")
+	require.Equal(t, []seen{{Info, "expression_not_tried", "constraint bait_id_check of table app.bait"}}, short(found))
+	require.Contains(t, found[0].Detail, "belongs to role "+owner)
+	require.Contains(t, found[0].Detail, "so it is with 1 other", "the domain")
+
+	pgtest.Exec(t, f.sourceAdmin, "ALTER TABLE app.bait OWNER TO CURRENT_USER; ALTER DOMAIN app.lure OWNER TO CURRENT_USER")
+	found = f.ask(t, "expressions")
+	require.Contains(t, found[0].Detail, "executed by "+f.sourceDSN.User(), "its own are tried")
+	require.Contains(t, found[0].Detail, "so it is with 1 other", "the domain, too")
+}
+
+// Each is told once in the whole list, and its statement leaves nothing.
+func TestExpressionsAreToldOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.named(t)
+	made := func(sql string) func(*testing.T) { return func(t *testing.T) { pgtest.Exec(t, f.source, sql) } }
+	typed := func(t *testing.T, found ...Finding) {
+		for _, x := range found {
+			require.Contains(t, x.Remedy, x.SQL)
+			pgtest.Exec(t, f.source, x.SQL)
+		}
+	}
+	f.removes(t, situation{code: "function_search_path", arise: made("CREATE INDEX i ON app.nums (app.twice(id)); ALTER DATABASE " + f.sourceDSN.Database() + " RESET search_path"), typed: typed})
+	f.removes(t, situation{code: "expression_reads_tables", arise: made("CREATE TABLE app.made (id int PRIMARY KEY, kind text, n int GENERATED ALWAYS AS (app.factor(kind)) STORED); INSERT INTO app.made VALUES (1, 'a')"), typed: typed})
+}

@@ -1,0 +1,209 @@
+package preflight
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
+)
+
+// What a remedy says of options, as somebody copies it.
+var (
+	saidMapRole = regexp.MustCompile(`--map-role ([^\s=]+)=([^\s=;,]+)`)
+	saidAccept  = regexp.MustCompile(`--accept-rights ([^\s;,]+)`)
+)
+
+// given takes the options that a remedy prints.
+func (l *Logins) given(t *testing.T, remedy string, option *regexp.Regexp) {
+	t.Helper()
+	m := option.FindStringSubmatch(remedy)
+	require.NotNil(t, m, "%s in: %s", option, remedy)
+	if option == saidAccept {
+		l.Accepted = append(l.Accepted, m[1])
+		return
+	}
+	if l.Mapped == nil {
+		l.Mapped = map[string]string{}
+	}
+	l.Mapped[m[1]] = m[2]
+}
+
+// statement cuts from a remedy what stands from the beginning of a statement to its end.
+func statement(t *testing.T, remedy, begins string) string {
+	t.Helper()
+	at := strings.Index(remedy, begins)
+	require.GreaterOrEqual(t, at, 0, "%s in: %s", begins, remedy)
+	sql := remedy[at:]
+	for _, end := range []string{"; ", " on the target", " on the source", " (", ", "} {
+		if i := strings.Index(sql, end); i >= 0 && !strings.HasPrefix(begins, "SELECT") {
+			sql = sql[:i]
+		}
+	}
+	return sql
+}
+
+// anyRole returns the options of a run whose logins are l, for roles of the hall.
+func (h *hall) anyRole(l *Logins) []func(*Options) {
+	return []func(*Options){func(o *Options) {
+		o.Logins = *l
+		o.Logins.TargetRole = h.targetDSN.User()
+		o.Logins.LetsIn = func(role string) bool { return strings.HasPrefix(role, h.prefix) }
+		if l.Enters == nil {
+			o.Logins.Enters = func(string) bool { return true }
+		}
+	}}
+}
+
+// Each thing that is wrong with a login is told once, and what is printed of it, typed, removes it.
+func TestALoginsFindingIsRemovedAsItIsPrinted(t *testing.T) {
+	t.Parallel()
+	h := newHall(t)
+	pgtest.Exec(t, h.source, "CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t ENABLE ROW LEVEL SECURITY")
+	pgtest.Exec(t, h.targetAdmin, "SET TimeZone = 'Asia/Tokyo'") // where the one is who types
+	group, late := h.role(t, "group", "NOLOGIN", "NOLOGIN"), h.role(t, "late", "NOLOGIN", "")
+	for _, x := range []struct{ code, name, source, target, more string }{
+		{"login_gains", "console", "LOGIN", "LOGIN BYPASSRLS CREATEROLE CREATEDB REPLICATION", ""},
+		{"login_gains", "inherits", "LOGIN NOINHERIT IN ROLE " + group, "LOGIN IN ROLE " + group, ""},
+		{"login_loses", "sees", "LOGIN BYPASSRLS", "LOGIN", ""},
+		{"login_loses", "absent", "LOGIN BYPASSRLS", "", ""},
+		{"login_loses", "walsender", "LOGIN REPLICATION CREATEDB", "LOGIN", ""},
+		{"login_loses", "member", "LOGIN", "LOGIN", "GRANT " + group + " TO @"},
+		{"login_loses", "of_late", "LOGIN", "LOGIN", "GRANT " + late + " TO @"},
+		{"login_loses", "inherited", "LOGIN IN ROLE " + group, "LOGIN NOINHERIT IN ROLE " + group, ""},
+		{"login_loses", "all", "LOGIN BYPASSRLS CREATEROLE", "LOGIN NOINHERIT", "GRANT " + group + " TO @"},
+		{"login_limit", "limit", "LOGIN CONNECTION LIMIT 2", "LOGIN", ""},
+		{"login_locked", "locked", "LOGIN", "NOLOGIN", ""},
+		{"login_valid_until", "until", "LOGIN VALID UNTIL '2100-01-01 00:00:00+00'", "LOGIN VALID UNTIL '2001-01-01'", ""},
+		{"login_valid_until", "for_ever", "LOGIN", "LOGIN VALID UNTIL '2001-01-01'", ""},
+		{"login_valid_until", "today", "LOGIN VALID UNTIL '2100-01-01 12:00:00+00'", "LOGIN VALID UNTIL '2100-01-01 11:00:00+00'", ""},
+	} {
+		told := h.removes(t, situation{code: x.code, change: h.anyRole(&Logins{}), arise: func(t *testing.T) {
+			role := h.role(t, x.name, x.source, x.target)
+			pgtest.Exec(t, h.sourceAdmin, strings.ReplaceAll(x.more, "@", role))
+		}})
+		require.Equal(t, h.prefix+x.name, told.Object)
+	}
+}
+
+// Where there is a choice, or no statement, what is printed helps all the same.
+func TestAWordOfTheOperatorsAboutALoginIsTakenAsItIsPrinted(t *testing.T) {
+	t.Parallel()
+	h := newHall(t)
+	l := &Logins{}
+	option := func(options ...*regexp.Regexp) func(*testing.T, ...Finding) {
+		return func(t *testing.T, found ...Finding) {
+			for _, o := range options {
+				l.given(t, found[0].Remedy, o)
+			}
+		}
+	}
+	typed := func(begins string) func(*testing.T, ...Finding) {
+		return func(t *testing.T, found ...Finding) {
+			pgtest.Exec(t, h.targetAdmin, statement(t, found[0].Remedy, begins))
+		}
+	}
+	role := func(name, source, target string) func(*testing.T) {
+		return func(t *testing.T) { h.role(t, name, source, target) }
+	}
+	all := h.anyRole(l)
+	h.removes(t, situation{code: "login_superuser", change: all, arise: role("boss", "LOGIN SUPERUSER", "LOGIN"), typed: option(saidMapRole)})
+	h.removes(t, situation{code: "login_superuser", change: all, arise: role("boss2", "LOGIN SUPERUSER", ""), typed: option(saidMapRole)})
+
+	// A password that nobody knows.
+	l.Enters = func(name string) bool { return !strings.HasSuffix(name, "unknown") }
+	all = h.anyRole(l)
+	h.removes(t, situation{code: "login_unknown", change: all, arise: role("1_unknown", "LOGIN", "LOGIN"), typed: option(saidMapRole)})
+	h.removes(t, situation{code: "login_unknown", change: all, arise: role("2_unknown", "LOGIN", "LOGIN"), typed: typed("DROP ROLE ")})
+	l.Enters = nil
+	all = h.anyRole(l)
+
+	// Another name, which is not there.
+	h.removes(t, situation{code: "login_missing", change: all, arise: func(t *testing.T) {
+		l.Mapped[h.role(t, "mapped", "LOGIN", "")] = h.prefix + "nobody"
+	}})
+	pgtest.Exec(t, h.sourceAdmin, "ALTER ROLE "+h.prefix+"mapped NOLOGIN; ALTER ROLE "+h.prefix+"boss NOLOGIN; ALTER ROLE "+h.prefix+"boss2 NOLOGIN; ALTER ROLE "+h.prefix+"1_unknown NOLOGIN")
+	l.Mapped = nil
+
+	// Another name, where the catalog asks for it.
+	pgtest.Exec(t, h.source, "CREATE TABLE t (id int PRIMARY KEY, owner text DEFAULT session_user)")
+	app, there := h.role(t, "app", "LOGIN", ""), h.role(t, "there", "", "LOGIN")
+	h.removes(t, situation{code: "login_identity", change: all, arise: func(*testing.T) { l.Mapped = map[string]string{app: there} },
+		typed: func(t *testing.T, found ...Finding) {
+			require.Contains(t, found[0].Remedy, ownName)
+			l.Mapped = nil
+		}})
+
+	// What is set for a role, with values that quoting could spoil. They are told by nobody.
+	settings := h.removes(t, situation{code: "login_settings", change: all, arise: func(t *testing.T) {
+		role := h.role(t, "Set's", "LOGIN", "LOGIN")
+		for name, value := range map[string]string{"search_path": `"$user", "a b", public`, "app.tenant": `'it''s "secret"'`, "work_mem": "'3MB'", "temp_tablespaces": "''"} {
+			pgtest.Exec(t, h.sourceAdmin, "ALTER ROLE "+pg.QuoteIdent(role)+" SET "+name+" TO "+value)
+		}
+	}, typed: func(t *testing.T, found ...Finding) {
+		rows, err := h.sourceAdmin.Query(t.Context(), statement(t, found[0].Remedy, "SELECT format("))
+		require.NoError(t, err)
+		printed, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		require.NoError(t, err)
+		require.Len(t, printed, 4)
+		for _, sql := range printed {
+			pgtest.Exec(t, h.targetAdmin, sql)
+		}
+	}})
+	require.NotContains(t, settings.String(), "secret")
+}
+
+// The role of --target is the application's too: another one for --target, or the operator's word.
+func TestTheRoleOfTheTargetThatIsALoginIsTold(t *testing.T) {
+	t.Parallel()
+	h := newHall(t)
+	app := h.role(t, "app", "LOGIN", "LOGIN CREATEROLE")
+	l := &Logins{}
+	target := app
+	whose := func(o *Options) { o.Logins.TargetRole = target }
+	ask := func() (found []Finding) {
+		for _, x := range h.whole(t, append(h.anyRole(l), whose)...) {
+			if x.Object == app && strings.HasPrefix(x.Code, "login_") && x.Code != "login_gains" {
+				found = append(found, x)
+			}
+		}
+		return found
+	}
+	found := ask()
+	require.Equal(t, []seen{{Blocker, "login_is_target_role", app}}, short(found))
+	l.given(t, found[0].Remedy, saidMapRole)
+	l.given(t, found[0].Remedy, saidAccept)
+	found = ask()
+	require.Equal(t, []seen{{Warning, "login_is_target_role", app}}, short(found), "it is the operator's word now")
+	require.Equal(t, "give --target another role that may make roles, and leave --map-role out for "+app, found[0].Remedy)
+	target, l.Mapped = h.targetDSN.User(), nil
+	require.Empty(t, ask(), "the remedy helps")
+
+	// Under another name it is by --map-role alone.
+	l.Mapped = map[string]string{app: h.targetDSN.User()}
+	found = ask()
+	require.Equal(t, []seen{{Warning, "login_is_target_role", app}}, short(found))
+	require.Equal(t, ownName, found[0].Remedy)
+	l.Mapped = nil
+	require.Empty(t, ask(), "the remedy helps")
+}
+
+// What is printed of a name is one word of a shell's.
+func TestNamesInOptionsAreWordsOfAShell(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "--map-role app=-", mapRole("app", NoLogin))
+	require.Equal(t, "--accept-rights 'my app'", acceptRights("my app"))
+	require.Equal(t, `--map-role 'it'\''s=x'`, mapRole("it's", "x"))
+}
+
+// The name under which a role is kept fits, and is no other role's half.
+func TestAKeptRolesNameFits(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("ä", 30) + "x"
+	f := (&comparison{}).without(Finding{}, login{Name: long}, login{Name: long})
+	require.Contains(t, f.SQL, pg.QuoteIdent(strings.Repeat("ä", 28)+"_before"))
+}

@@ -1,0 +1,165 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"crossfade/internal/app/daemon"
+)
+
+// copyCmd has the flags that people know from pg_dump and pg_restore, with the
+// same meaning.
+type copyCmd struct {
+	databases
+	schemaFlags
+	Jobs    int      `help:"Most COPY streams at once; fewer are used while the target is overloaded." default:"${jobs}"`
+	MaxRate sizeFlag `help:"Limit in bytes a second, all streams together, such as 20M, or none." default:"none" placeholder:"RATE"`
+	Control string   `help:"Path of a control socket, at which crossfade limits and status reach the copy." placeholder:"SOCKET"`
+	partFlags
+	LargeObjects   bool              `help:"Copy large objects too."`
+	KeepCopied     bool              `help:"After a failure, keep tables that were copied completely, although they are from an earlier moment than the rest."`
+	ExitOnError    bool              `help:"Stop at the first statement that the target refuses; by default the rest is done, and what was refused is listed."`
+	Yes            bool              `help:"Drop what --clean lists without asking."`
+	AllDatabases   bool              `help:"Copy every database of the source's server, one after the other."`
+	RenameDatabase map[string]string `help:"Name on the target of a database, with --all-databases." placeholder:"OLD=NEW"`
+}
+
+// partFlags say what a copy takes along, and where it goes. A check has them too.
+type partFlags struct {
+	IncludeSchema    []string `help:"Only schemas that match; as pg_dump -n." placeholder:"PATTERN" sep:"none"`
+	ExcludeSchema    []string `help:"Leave out schemas that match; as pg_dump -N." placeholder:"PATTERN" sep:"none"`
+	IncludeTable     []string `help:"Only tables, views and sequences that match; as pg_dump -t." placeholder:"PATTERN" sep:"none"`
+	ExcludeTable     []string `help:"Leave out tables that match; as pg_dump -T." placeholder:"PATTERN" sep:"none"`
+	ExcludeTableData []string `help:"Leave out the rows of tables that match." placeholder:"PATTERN" sep:"none"`
+	SchemaOnly       bool     `help:"Copy the schema, no rows."`
+	DataOnly         bool     `help:"Copy rows into existing, empty tables."`
+	Clean            bool     `help:"First drop on the target what will be copied: lists it, and asks."`
+}
+
+// given names the first of the flags that is given, "" for none.
+func (f partFlags) given() string {
+	for _, x := range []struct {
+		given bool
+		flag  string
+	}{
+		{len(f.IncludeSchema) > 0, "include-schema"}, {len(f.ExcludeSchema) > 0, "exclude-schema"},
+		{len(f.IncludeTable) > 0, "include-table"}, {len(f.ExcludeTable) > 0, "exclude-table"}, {len(f.ExcludeTableData) > 0, "exclude-table-data"},
+		{f.SchemaOnly, "schema-only"}, {f.DataOnly, "data-only"}, {f.Clean, "clean"},
+	} {
+		if x.given {
+			return "--" + x.flag
+		}
+	}
+	return ""
+}
+
+// options are the flags in the daemon's words.
+func (f partFlags) options() daemon.CopyOptions {
+	return daemon.CopyOptions{
+		Filter: daemon.Filter{IncludeSchemas: f.IncludeSchema, ExcludeSchemas: f.ExcludeSchema,
+			IncludeTables: f.IncludeTable, ExcludeTables: f.ExcludeTable, ExcludeTablesData: f.ExcludeTableData},
+		SchemaOnly: f.SchemaOnly, DataOnly: f.DataOnly, Clean: f.Clean,
+	}
+}
+
+// schemaFlags are those of copy that a run and a check have as well.
+type schemaFlags struct {
+	NoOwner         bool     `help:"Leave every object to the role of --target."`
+	NoACL           bool     `help:"Leave privileges out." name:"no-acl"`
+	NoComments      bool     `help:"Leave comments out."`
+	Roles           bool     `help:"Create the source's roles on the target, without passwords."`
+	LockWaitTimeout lockWait `help:"Longest wait for a lock on a table of the source while its schema is read, in milliseconds or with a unit, such as 20s." default:"10s"`
+}
+
+// apply adds the flags to options.
+func (f schemaFlags) apply(o daemon.CopyOptions) daemon.CopyOptions {
+	o.NoOwner, o.NoACL, o.NoComments, o.Roles, o.LockWaitTimeout = f.NoOwner, f.NoACL, f.NoComments, f.Roles, f.LockWaitTimeout.Duration
+	return o
+}
+
+// lockWait is a time as pg_dump takes it: a number of milliseconds, or a number
+// with a unit.
+type lockWait struct{ time.Duration }
+
+// UnmarshalText reads it.
+func (w *lockWait) UnmarshalText(text []byte) error {
+	if ms, err := strconv.Atoi(string(text)); err == nil {
+		w.Duration = time.Duration(ms) * time.Millisecond
+		return nil
+	}
+	d, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q: write milliseconds, or a time such as 20s", text)
+	}
+	w.Duration = d
+	return nil
+}
+
+// options are the flags in the daemon's words.
+func (c *copyCmd) options() daemon.CopyOptions {
+	o := c.schemaFlags.apply(c.partFlags.options())
+	o.Jobs, o.LargeObjects, o.KeepCopied, o.ExitOnError = c.Jobs, c.LargeObjects, c.KeepCopied, c.ExitOnError
+	o.MaxRate, o.Control, o.Version = int64(c.MaxRate), c.Control, Version
+	o.AllDatabases, o.RenameDatabase = c.AllDatabases, c.RenameDatabase
+	return o
+}
+
+// Run copies once.
+func (c *copyCmd) Run(e *env) error {
+	defer outliveReader()()
+	log, err := e.logger()
+	if err != nil {
+		return err
+	}
+	if err := c.check(e); err != nil {
+		return err
+	}
+	watch := newProgress(e)
+	defer watch.close()
+	opts := c.options()
+	opts.Allow = func(ctx context.Context, r daemon.Removal) error { return allowRemoval(ctx, e, r, c.Yes) }
+	report, err := daemon.CopyOnce(e.ctx, c.Source.DSN, c.Target.DSN, opts, log, watch.copying)
+	watch.close()
+	printCopy(e.stdout, report)
+	return coded(err)
+}
+
+// copyOnlyFlags are flags of copy that a run refuses: its target must have all
+// that the applications may ask for after the cutover.
+type copyOnlyFlags struct {
+	IncludeSchema    []string `hidden:"" sep:"none"`
+	ExcludeSchema    []string `hidden:"" sep:"none"`
+	IncludeTable     []string `hidden:"" sep:"none"`
+	ExcludeTable     []string `hidden:"" sep:"none"`
+	ExcludeTableData []string `hidden:"" sep:"none"`
+	SchemaOnly       bool     `hidden:""`
+	DataOnly         bool     `hidden:""`
+	Clean            bool     `hidden:""`
+	AllDatabases     bool     `hidden:""`
+}
+
+// refuse says why the first of the flags that is given makes no sense.
+func (f copyOnlyFlags) refuse() error {
+	const part = "run moves the whole database, since the applications would miss the rest after the cutover: use crossfade copy, or drop on the source what is not to be moved"
+	for _, x := range []struct {
+		given     bool
+		flag, why string
+	}{
+		{len(f.IncludeSchema) > 0, "include-schema", part},
+		{len(f.ExcludeSchema) > 0, "exclude-schema", part},
+		{len(f.IncludeTable) > 0, "include-table", part},
+		{len(f.ExcludeTable) > 0, "exclude-table", part},
+		{len(f.ExcludeTableData) > 0, "exclude-table-data", part},
+		{f.SchemaOnly, "schema-only", part},
+		{f.DataOnly, "data-only", "run restores the schema by itself, in an order that a cutover needs: use crossfade copy"},
+		{f.Clean, "clean", "run begins with an empty target: drop what is there, or use crossfade copy"},
+		{f.AllDatabases, "all-databases", "a run moves one database: start one for each"},
+	} {
+		if x.given {
+			return &exitError{ExitUsage, fmt.Errorf("--%s: %s", x.flag, x.why)}
+		}
+	}
+	return nil
+}

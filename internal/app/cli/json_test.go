@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/app/control"
+)
+
+func TestWhatGoesWrongIsJSONWhereThatWasAskedFor(t *testing.T) {
+	nobody := "--control=" + filepath.Join(t.TempDir(), "nobody")
+	for _, c := range []struct {
+		args []string
+		exit int
+		code string
+	}{
+		{[]string{"status", nobody}, ExitRefused, control.CodeUnreachable},
+		{[]string{"cutover", nobody}, ExitRefused, control.CodeUnreachable},
+		{[]string{"cutover", "--cancel", nobody}, ExitRefused, control.CodeUnreachable},
+		{[]string{"cutover", "--attempts=0", nobody}, ExitUsage, control.CodeUsage},
+		{[]string{"finish", nobody}, ExitRefused, control.CodeUnreachable},
+		{[]string{"fallback", nobody}, ExitRefused, control.CodeRefused},
+	} {
+		var stdout, stderr bytes.Buffer
+		require.Equal(t, c.exit, Main(append(c.args, "--json"), &stdout, &stderr), c.args)
+		require.Empty(t, stderr.String(), c.args)
+		var told control.Error
+		d := json.NewDecoder(&stdout)
+		require.NoError(t, d.Decode(&told), c.args)
+		require.False(t, d.More(), "one object")
+		require.Equal(t, c.code, told.Code, c.args)
+		require.NotEmpty(t, told.Message)
+
+		stdout.Reset()
+		require.Equal(t, c.exit, Main(c.args, &stdout, &stderr), c.args)
+		require.Empty(t, stdout.String())
+		require.Contains(t, stderr.String(), "crossfade: "+told.Message)
+	}
+}

@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"crossfade/internal/app/daemon"
+	"crossfade/internal/app/exit"
+)
+
+// loginFlags say who logs in as whom; a check and a run have them.
+type loginFlags struct {
+	Users        string            `help:"File with more users, one a line: user, secret, and optionally target user and target password. Reloaded on SIGHUP." placeholder:"FILE"`
+	MapRole      map[string]string `help:"Role of the target that replaces a role of the source, such as app=neondb_owner, or - for none. By default every role keeps its name, and is created if missing." name:"map-role" placeholder:"SRC=DST" mapsep:"none"`
+	AcceptRights []string          `help:"Roles of the source, comma separated, that may have other rights on the target: their findings only warn." name:"accept-rights" placeholder:"ROLE"`
+}
+
+type runCmd struct {
+	databases
+	socketFlag
+	loginFlags
+	Listen            string        `help:"Where clients are served, host:port." required:"" placeholder:"HOST:PORT"`
+	HTTP              string        `help:"Where metrics and a read-only status are served, host:port." name:"http" placeholder:"HOST:PORT"`
+	Config            configFlag    `help:"JSON file with values for these flags." placeholder:"FILE"`
+	Jobs              int           `help:"Most COPY streams at once; fewer are used while the target is overloaded." default:"${jobs}"`
+	ChunkBytes        int64         `help:"How much of a table, in bytes on disk, one transaction copies." hidden:""`
+	MaxRate           sizeFlag      `help:"Limit of the copy in bytes a second, all streams together, such as 20M, or none. crossfade limits changes it during the run." default:"none" placeholder:"RATE"`
+	WALBudget         budgetFlag    `help:"WAL that the source may retain for the migration, such as 50G, before its slot is dropped so that the disk does not fill; auto for a tenth of the data and at least 4G; none for no bound." name:"wal-budget" default:"auto" placeholder:"SIZE"`
+	TLSCert           string        `help:"Certificate shown to clients (PEM)." name:"tls-cert" placeholder:"FILE"`
+	TLSKey            string        `help:"Its key (PEM)." name:"tls-key" placeholder:"FILE"`
+	TLSClientCA       string        `help:"CA that signs clients' certificates (PEM); a certificate whose common name is the user then replaces the password." name:"tls-client-ca" placeholder:"FILE"`
+	ClientAuth        string        `help:"How clients authenticate; cert requires a certificate." enum:"scram-sha-256,cert,trust" default:"scram-sha-256"`
+	SourceLockTimeout time.Duration `help:"Longest wait that a lock of Crossfade may cause on the source." default:"200ms"`
+	HoldLimit         time.Duration `help:"Longest time that a client is held." default:"60s"`
+	TrackSettings     []string      `help:"Custom settings, comma separated, whose names the application or its functions compute; list all of them." placeholder:"NAME"`
+	ShutdownTimeout   time.Duration `help:"Longest time that open transactions may take to end at SIGTERM; a second signal stops at once." default:"20s"`
+	schemaFlags
+	LargeObjects bool `help:"Copy large objects too; what changes in them after the copy is not followed."`
+	NoFallback   bool `help:"Accept that there is no way back: no version has one yet." hidden:""`
+	copyOnlyFlags
+}
+
+// Run serves until it is told to stop.
+func (c *runCmd) Run(e *env) error {
+	defer outliveReader()()
+	log, err := e.logger()
+	if err != nil {
+		return err
+	}
+	if err := c.check(e); err != nil {
+		return err
+	}
+	if err := c.refuse(); err != nil {
+		return err
+	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	cfg := daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, MapRole: c.MapRole, AcceptRights: c.AcceptRights, Control: c.Control, HTTP: c.HTTP,
+		Jobs: c.Jobs, ChunkBytes: c.ChunkBytes, MaxRate: int64(c.MaxRate), WALBudget: int64(c.WALBudget), TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSClientCA: c.TLSClientCA, ClientAuth: c.ClientAuth, TrackSettings: c.TrackSettings, Reload: hangups,
+		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, LargeObjects: c.LargeObjects, Version: Version,
+		NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments, Roles: c.Roles, LockWaitTimeout: c.LockWaitTimeout.Duration}
+	if err := cfg.Validate(); err != nil {
+		return &exitError{ExitUsage, err}
+	}
+	watch := newProgress(e)
+	defer watch.close()
+	return coded(daemon.Run(e.ctx, cfg, log, watch.copying))
+}
+
+// coded gives an error of the daemon its exit code.
+func coded(err error) error {
+	if code := exit.Code(err); err != nil && code != ExitRefused {
+		return &exitError{code, err}
+	}
+	return err
+}
+
+type checkCmd struct {
+	databases
+	loginFlags
+	Copy bool `help:"Check for a copy, which needs less of the source, and takes the flags below."`
+	partFlags
+	schemaFlags
+	LargeObjects bool   `help:"Check for a run or a copy with --large-objects."`
+	JSON         bool   `help:"Print one JSON object." xor:"form"`
+	SQL          bool   `help:"Print only the statements that remove the blockers, for psql." name:"sql" xor:"form"`
+	On           string `help:"With --sql, the statements for one side: source, target, or both, those for the source first. Needed where both have some." enum:",source,target,both" default:""`
+}
+
+// once are the options of the copy that is checked for, nil for a run.
+func (c *checkCmd) once() (*daemon.CopyOptions, error) {
+	if !c.Copy {
+		if flag := c.given(); flag != "" {
+			return nil, &exitError{ExitUsage, fmt.Errorf("%s: a run moves the whole database into an empty one: give --copy too, to check for crossfade copy with it", flag)}
+		}
+		return nil, nil
+	}
+	o := c.schemaFlags.apply(c.partFlags.options())
+	o.Jobs, o.LargeObjects = 1, c.LargeObjects
+	o.Allow = func(context.Context, daemon.Removal) error { return errors.New("a check drops nothing") }
+	if err := o.Validate(); err != nil {
+		return nil, &exitError{ExitUsage, err}
+	}
+	return &o, nil
+}
+
+// Run prints the findings.
+func (c *checkCmd) Run(e *env) error {
+	if err := c.check(e); err != nil {
+		return err
+	}
+	once, err := c.once()
+	if err != nil {
+		return err
+	}
+	report, err := daemon.Check(e.ctx, daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, LargeObjects: c.LargeObjects, Users: c.Users, MapRole: c.MapRole, AcceptRights: c.AcceptRights,
+		NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments, Roles: c.Roles, LockWaitTimeout: c.LockWaitTimeout.Duration}, once)
+	if err != nil && exit.Code(err) == ExitUsage {
+		return coded(err)
+	}
+	if err != nil {
+		return notComplete(err)
+	}
+	if c.SQL {
+		err = printStatements(e, report, c.On)
+	} else {
+		err = printReport(e.stdout, report, c.JSON)
+	}
+	if err != nil {
+		return err
+	}
+	if code := report.ExitCode(); code != ExitDone {
+		return &exitError{code, errShown}
+	}
+	return nil
+}
+
+type recoverCmd struct{ databases }
+
+// Run says which side is active and does the only safe thing.
+func (c *recoverCmd) Run(e *env) error {
+	if err := c.check(e); err != nil {
+		return err
+	}
+	sentence, err := daemon.Recover(e.ctx, c.Source.DSN, c.Target.DSN)
+	if sentence != "" {
+		fmt.Fprintln(e.stdout, sentence)
+	}
+	return coded(err)
+}
+
+type cleanCmd struct {
+	databases
+	Force bool `help:"Clean even after a switch was decided: the target keeps its data."`
+}
+
+// Run removes what an abandoned run left, printing each object.
+func (c *cleanCmd) Run(e *env) error {
+	if err := c.check(e); err != nil {
+		return err
+	}
+	said := false
+	err := daemon.Clean(e.ctx, c.Source.DSN, c.Target.DSN, c.Force, func(line string) {
+		said = true
+		fmt.Fprintln(e.stdout, line)
+	})
+	if err == nil && !said {
+		fmt.Fprintln(e.stdout, "nothing to remove: neither database holds a run or a copy")
+	}
+	return coded(err)
+}

@@ -1,0 +1,184 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"crossfade/internal/app/control"
+)
+
+// socketFlag names the control socket of a daemon.
+type socketFlag struct {
+	Control string `help:"Path of the daemon's control socket." default:"${socket}" placeholder:"SOCKET"`
+}
+
+// DefaultSocket is where the daemon listens unless it is told otherwise: a place
+// that belongs to the user.
+func DefaultSocket() string {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "crossfade.sock")
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("crossfade-%d.sock", os.Getuid()))
+}
+
+type statusCmd struct {
+	socketFlag
+	JSON     bool `help:"Print one JSON object."`
+	Watch    bool `help:"Keep running and print each change."`
+	Sessions bool `help:"Print one line for each client session."`
+}
+
+// Run prints the state of the daemon.
+func (c *statusCmd) Run(e *env) error {
+	client := control.NewClient(c.Control)
+	show := func(s control.Status) error {
+		if c.JSON {
+			return json.NewEncoder(e.stdout).Encode(s)
+		}
+		_, err := io.WriteString(e.stdout, statusText(s))
+		return err
+	}
+	switch {
+	case c.Sessions:
+		sessions, err := client.Sessions(e.ctx)
+		if err != nil {
+			return answered(err)
+		}
+		return printSessions(e.stdout, sessions, c.JSON, time.Now())
+	case c.Watch:
+		err := client.Watch(e.ctx, show)
+		if e.ctx.Err() != nil {
+			return nil
+		}
+		return answered(err)
+	}
+	s, err := client.Status(e.ctx)
+	if err != nil {
+		return answered(err)
+	}
+	if err := show(s); err != nil {
+		return err
+	}
+	if s.Ill() != nil {
+		return &exitError{ExitNotComplete, errShown}
+	}
+	return nil
+}
+
+// answered gives an error of the control client its exit code.
+func answered(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{control.ExitCode(err), err}
+}
+
+func statusText(s control.Status) string {
+	var b strings.Builder
+	away := ""
+	if s.ActiveAway != "" {
+		away = " (away)"
+	}
+	fmt.Fprintf(&b, "phase %s | active %s%s | epoch %d", s.Phase, s.Active, away, s.Epoch)
+	if s.Phase == "copying" || s.Phase == control.PhaseStopped && s.Copy.TablesDone < s.Copy.TablesTotal {
+		fmt.Fprintf(&b, " | copied %d/%d tables, %s of %s, %d rows", s.Copy.TablesDone, s.Copy.TablesTotal,
+			bytesText(s.Copy.BytesDone), bytesText(s.Copy.BytesTotal), s.Copy.RowsDone)
+		if s.Copy.MaxRateBytes > 0 {
+			fmt.Fprintf(&b, ", at most %s/s", bytesText(s.Copy.MaxRateBytes))
+		}
+		if s.Copy.Held {
+			b.WriteString(", held")
+		}
+		if s.Copy.TablesRestarted > 0 {
+			fmt.Fprintf(&b, ", %d tables again", s.Copy.TablesRestarted)
+		}
+		if s.Copy.TablesRepaired > 0 {
+			fmt.Fprintf(&b, ", %d tables repaired (%d keys)", s.Copy.TablesRepaired, s.Copy.KeysRepaired)
+		}
+		fmt.Fprintf(&b, " | retained WAL %s of %s", knownBytes(s.Replication.RetainedWALBytes), boundText(s.Replication.WALBudgetBytes, ""))
+	} else {
+		b.WriteString(replicationText(s.Replication))
+	}
+	fmt.Fprintf(&b, " | sessions %d, in transaction %d, parked %d", s.Proxy.Sessions, s.Proxy.InTransaction, s.Proxy.Parked)
+	fmt.Fprintf(&b, " | ready %s | fallback %s | verify %s %d/%d", yesNo(s.Ready), s.Fallback.State, s.Verify.State, s.Verify.TablesDone, s.Verify.TablesTotal)
+	if s.Verify.Differences > 0 {
+		fmt.Fprintf(&b, ", %d differences", s.Verify.Differences)
+	}
+	if s.Verify.Waits != "" {
+		fmt.Fprintf(&b, ", waits: %s", s.Verify.Waits)
+	}
+	b.WriteByte('\n')
+	for _, x := range s.Warnings {
+		fmt.Fprintf(&b, "  warning %s: %s; %s\n", x.Code, x.Detail, x.Remedy)
+	}
+	for _, x := range s.Blockers {
+		fmt.Fprintf(&b, "  blocker %s: %s; %s\n", x.Code, x.Detail, x.Remedy)
+	}
+	return b.String()
+}
+
+// replicationText says how far the stream is, and nothing that is not known.
+func replicationText(r control.Replication) string {
+	var b strings.Builder
+	switch r.State {
+	case "ended":
+		b.WriteString(" | stream ended with the switch")
+	case "stopped":
+		b.WriteString(" | stream stopped")
+	case "none":
+		b.WriteString(" | stream not started")
+	case "connecting":
+		b.WriteString(" | stream connecting")
+	case "source_away":
+		b.WriteString(" | stream cut off from the source")
+	case "target_away":
+		b.WriteString(" | stream cut off from the target")
+	default:
+		b.WriteString(" | lag ")
+		if r.LagMS >= 0 {
+			fmt.Fprintf(&b, "%d ms, ", r.LagMS)
+		}
+		b.WriteString(knownBytes(r.LagBytes))
+	}
+	if r.AppliedLSN != "" {
+		b.WriteString(" | applied " + r.AppliedLSN)
+	}
+	if r.RetainedWALBytes >= 0 {
+		b.WriteString(" | retained WAL " + bytesText(r.RetainedWALBytes))
+	}
+	return b.String()
+}
+
+// knownBytes is bytesText of a figure that may not be known.
+func knownBytes(n int64) string {
+	if n < 0 {
+		return "unknown"
+	}
+	return bytesText(n)
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// bytesText writes a number of bytes with a binary unit.
+func bytesText(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	div, exp := int64(unit), 0
+	for m := n / unit; m >= unit; m /= unit {
+		div *= unit
+		exp++
+	}
+	return fmt.Sprintf("%.1f %ciB", float64(n)/float64(div), "KMGTPE"[exp])
+}

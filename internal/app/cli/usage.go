@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// What the parser says of a value, without what comes after it: whose value it is, and what was given.
+var (
+	noValue      = regexp.MustCompile(`^--([a-z-]+): (?:expected \S+ value but got |missing value, expecting )`)
+	noNumber     = regexp.MustCompile(`^--([a-z-]+): expected an? (?:valid \d+ bit )?u?int but got ("(?:[^"\\]|\\.)*")`)
+	noDuration   = regexp.MustCompile(`^--([a-z-]+): expected duration but got ("(?:[^"\\]|\\.)*")`)
+	noPair       = regexp.MustCompile(`^--([a-z-]+): expected "<key>=<value>" but got `)
+	noneOf       = regexp.MustCompile(`^--([a-z-]+) must be one of (\S+) but got ("(?:[^"\\]|\\.)*")`)
+	noBool       = regexp.MustCompile(`^--([a-z-]+): bool value must be .* but got `)
+	excludes     = regexp.MustCompile(`^(--[a-z-]+) and (--[a-z-]+) can't be used together`)
+	missingFlags = regexp.MustCompile(`^missing flags: (.*)$`)
+	unknownShort = regexp.MustCompile(`^unknown flag (-[^-]),`)
+	fromVariable = regexp.MustCompile(`\(from envar ([A-Z_]+)=`)
+)
+
+// unparsed is the parser's error in words that say what is wrong and what to write. A value, and an
+// argument that no flag belongs to, is shown only where it cannot be a secret: most often such
+// a one is a connection string.
+func unparsed(err error, args []string, model *kong.Application) error {
+	said := err.Error()
+	where := ""
+	if m := fromVariable.FindStringSubmatch(said); m != nil {
+		where = " (from " + m[1] + ")"
+	}
+	switch {
+	case strings.HasPrefix(said, "unexpected argument "):
+		shown, _, _ := strings.Cut(strings.TrimPrefix(said, "unexpected argument "), ",")
+		if slices.Contains(args, shown) && plainWord.MatchString(shown) {
+			return err
+		}
+		return errors.New("unexpected argument, which is not shown: a connection string is given with --source or --target")
+	case noValue.MatchString(said):
+		name := noValue.FindStringSubmatch(said)[1]
+		return fmt.Errorf("--%s needs a value: write %s", name, written(model, name))
+	case noNumber.MatchString(said):
+		m := noNumber.FindStringSubmatch(said)
+		return fmt.Errorf("--%s%s: %s is no whole number: write one, such as %s", m[1], where, withheld(m[2]), written(model, m[1]))
+	case noDuration.MatchString(said):
+		m := noDuration.FindStringSubmatch(said)
+		return fmt.Errorf("--%s%s: %s is no time: write a number with its unit, such as %s", m[1], where, withheld(m[2]), written(model, m[1]))
+	case noneOf.MatchString(said):
+		m := noneOf.FindStringSubmatch(said)
+		return fmt.Errorf("--%s: %s is none of the values that it takes: write one of %s", m[1], withheld(m[3]), strings.ReplaceAll(strings.ReplaceAll(m[2], `"`, ""), ",", ", "))
+	case noPair.MatchString(said):
+		name := noPair.FindStringSubmatch(said)[1]
+		return fmt.Errorf("--%s%s: its value has no =: write %s", name, where, written(model, name))
+	case noBool.MatchString(said):
+		name := noBool.FindStringSubmatch(said)[1]
+		return fmt.Errorf("--%s%s: it takes no value but true and false: write --%s, or leave it out", name, where, name)
+	case excludes.MatchString(said):
+		m := excludes.FindStringSubmatch(said)
+		return fmt.Errorf("%s and %s exclude each other: give one of them", m[1], m[2])
+	case missingFlags.MatchString(said):
+		first, _, _ := strings.Cut(strings.TrimPrefix(said, "missing flags: --"), "=")
+		return fmt.Errorf("%s; give each here or in the environment, such as %s", said, "CROSSFADE_"+strings.ToUpper(strings.ReplaceAll(first, "-", "_")))
+	case unknownShort.MatchString(said):
+		return fmt.Errorf("unknown flag %s: flags are written out, such as --json, but for -h", unknownShort.FindStringSubmatch(said)[1])
+	}
+	return errors.New(withheld(said))
+}
+
+// plainWord is what no password is looked for in: a command or a number that was mistyped.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_-]{1,40}$`)
+
+// quoted is a value as it stands in an error.
+var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
+// withheld leaves out of an error the values that look like a connection string.
+func withheld(said string) string {
+	return quoted.ReplaceAllStringFunc(said, func(value string) string {
+		if strings.ContainsAny(value, ":=@/") {
+			return "its value, which is not shown,"
+		}
+		return value
+	})
+}
+
+// written is a flag with a value as it may be written.
+func written(model *kong.Application, name string) string {
+	f := flagOf(model.Node, name)
+	switch {
+	case f == nil:
+		return "--" + name + "=VALUE"
+	case f.PlaceHolder != "":
+		return "--" + name + "=" + f.PlaceHolder
+	case f.HasDefault && f.Default != "":
+		return "--" + name + "=" + f.Default
+	case f.Target.Type() == reflect.TypeFor[time.Duration]():
+		return "--" + name + "=10s"
+	case f.Target.CanInt():
+		return "--" + name + "=4"
+	case f.Target.Kind() == reflect.Map:
+		return "--" + name + "=NAME=VALUE"
+	}
+	return "--" + name + "=VALUE"
+}
+
+// flagOf finds a flag by its name, nil for none.
+func flagOf(n *kong.Node, name string) *kong.Flag {
+	for _, f := range n.Flags {
+		if f.Name == name {
+			return f
+		}
+	}
+	for _, c := range n.Children {
+		if f := flagOf(c, name); f != nil {
+			return f
+		}
+	}
+	return nil
+}

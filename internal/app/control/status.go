@@ -1,0 +1,205 @@
+package control
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Status is the answer to `crossfade status --json`.
+type Status struct {
+	// Phase is copying, catching_up or following before the first cutover, a
+	// step of the cutover (arming, pausing, fenced, draining, deciding, decided)
+	// within one, on_target after it, finished in the end; stopped where the
+	// migration has ended with an error while the source is active.
+	Phase string `json:"phase"`
+	// Active is the side that serves the clients: source or target.
+	Active string `json:"active"`
+	// ActiveAway says why the active side does not serve the applications now: it does not
+	// answer. Empty where it does.
+	ActiveAway string `json:"active_away,omitempty"`
+	// Epoch numbers the attempts to change sides; 0 before the first.
+	Epoch int64 `json:"epoch"`
+	// RunID names the migration; it is part of the slot's name.
+	RunID       string      `json:"run_id,omitempty"`
+	Version     string      `json:"version,omitempty"` // of the daemon
+	Copy        Copy        `json:"copy"`
+	Replication Replication `json:"replication"`
+	Proxy       Proxy       `json:"proxy"`
+	// Ready says that a cutover asked for now would be tried. When it is false,
+	// Blockers says why.
+	Ready bool `json:"ready"`
+	// Blockers are the reasons why a cutover asked for now would be refused, and after the
+	// switch those why a finish would be.
+	Blockers []Blocker `json:"blockers"` // never null
+	// Warnings are what the operator should know and what stops nothing yet.
+	Warnings []Blocker `json:"warnings"` // never null
+	Fallback Fallback  `json:"fallback"`
+	Verify   Verify    `json:"verify"`
+	// Operation is the operation that runs now, if any. The server of this
+	// package fills it.
+	Operation *Operation `json:"operation,omitempty"`
+}
+
+// Ill is what is wrong with the whole, nil for nothing: the migration has ended with an error,
+// or the applications have no database. It is what /v1/healthz and the exit code of
+// `crossfade status` tell.
+func (s Status) Ill() *Error {
+	e := &Error{Remedy: "look at crossfade status"}
+	switch {
+	case s.Phase == PhaseStopped:
+		e.Code, e.Message = CodeStopped, "the migration has stopped"
+		if len(s.Blockers) > 0 {
+			e.Message += ": " + s.Blockers[0].Detail
+			e.Remedy = s.Blockers[0].Remedy
+		}
+	case s.ActiveAway != "":
+		e.Code, e.Message = CodeAway, "the applications have no database: "+s.ActiveAway
+		e.Remedy = "make the " + s.Active + " reachable; the applications are served again by themselves when it is"
+	default:
+		return nil
+	}
+	return e
+}
+
+// Copy is how far the first copy is.
+type Copy struct {
+	TablesDone  int   `json:"tables_done"`
+	TablesTotal int   `json:"tables_total"`
+	BytesDone   int64 `json:"bytes_done"`
+	BytesTotal  int64 `json:"bytes_total"` // estimated from relation sizes
+	RowsDone    int64 `json:"rows_done"`
+	// MaxRateBytes bounds the copy, in bytes a second; 0 for no bound. Held says that
+	// it is held by the budget of retained WAL.
+	MaxRateBytes int64 `json:"max_rate_bytes"`
+	Held         bool  `json:"held"`
+	// TablesRestarted are those that began anew, with nothing kept of what had
+	// landed; TablesRepaired those whose changed rows, by KeysRepaired keys, were
+	// fetched again because the snapshot of their first chunks was lost.
+	TablesRestarted int   `json:"tables_restarted"`
+	TablesRepaired  int   `json:"tables_repaired"`
+	KeysRepaired    int64 `json:"keys_repaired"`
+}
+
+// Replication is how far the other side follows the active one. A figure that nobody
+// knows now is -1, or empty: that of a side which does not answer is not shown as it was.
+type Replication struct {
+	// State is none before the stream starts, connecting, running, source_away or target_away while it
+	// has lost a side, stopped where it has ended with an error, and ended after a switch.
+	State            string `json:"state"`
+	LagBytes         int64  `json:"lag_bytes"`   // WAL between what was written and what is applied
+	LagMS            int64  `json:"lag_ms"`      // age of the oldest change that is not applied
+	AppliedLSN       string `json:"applied_lsn"` // such as 0/16B3748; empty before the stream starts
+	RetainedWALBytes int64  `json:"retained_wal_bytes"`
+	// WALBudgetBytes is how much may be retained before the slot is dropped; 0 for
+	// no bound. SafeWALBytes is how much may be written until the source gives the
+	// slot up by itself, -1 for no limit. WALStatus is that of pg_replication_slots,
+	// empty before PostgreSQL 13.
+	WALBudgetBytes int64  `json:"wal_budget_bytes"`
+	WALStatus      string `json:"wal_status"`
+	SafeWALBytes   int64  `json:"safe_wal_bytes"`
+	// XminAge is how many transactions ago the oldest one began whose dead rows the
+	// source keeps for us.
+	XminAge int64 `json:"xmin_age"`
+}
+
+// Proxy counts the client sessions of now.
+type Proxy struct {
+	Sessions      int `json:"sessions"`
+	InTransaction int `json:"in_transaction"`
+	Parked        int `json:"parked"` // held at a closed gate
+}
+
+// Blocker is a reason why a cutover would be refused, or a warning.
+type Blocker struct {
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+	Remedy string `json:"remedy"`
+}
+
+// Fallback is the state of the way back.
+type Fallback struct {
+	State string `json:"state"` // none, lossless, degraded or gone
+	LagMS int64  `json:"lag_ms"`
+}
+
+// Verify is the row-by-row comparison of both sides.
+type Verify struct {
+	State       string `json:"state"` // idle, running, equal, different, not_provable
+	TablesDone  int    `json:"tables_done"`
+	TablesTotal int    `json:"tables_total"`
+	Differences int64  `json:"differences"`
+	// Waits says why a comparison that is running does not go on.
+	Waits string `json:"waits,omitempty"`
+	// Tables are those that are known to differ or that cannot be compared.
+	Tables []VerifyTable `json:"tables,omitempty"`
+}
+
+// VerifyTable is a table that is not proved equal.
+type VerifyTable struct {
+	Table   string   `json:"table"`
+	Verdict string   `json:"verdict"` // different or not_provable
+	Reason  string   `json:"reason"`
+	Keys    []string `json:"keys,omitempty"` // some of those that differ
+}
+
+// What a Replication says where nobody knows.
+const Unknown = -1
+
+// PhaseStopped is the phase of a migration that has ended with an error.
+const PhaseStopped = "stopped"
+
+// Operation names what the daemon has been told to do and has not ended.
+type Operation struct {
+	Name    string    `json:"name"` // cutover or finish
+	Started time.Time `json:"started"`
+}
+
+// MarshalJSON writes empty lists as [].
+func (s Status) MarshalJSON() ([]byte, error) {
+	type plain Status
+	if s.Blockers == nil {
+		s.Blockers = []Blocker{}
+	}
+	if s.Warnings == nil {
+		s.Warnings = []Blocker{}
+	}
+	return json.Marshal(plain(s))
+}
+
+// Health is the answer of a daemon that can tell its status.
+type Health struct {
+	Phase   string `json:"phase"`
+	Version string `json:"version,omitempty"`
+}
+
+// Session is one client session of the proxy.
+type Session struct {
+	ID              uint64    `json:"id"`
+	Client          string    `json:"client"` // address
+	User            string    `json:"user"`
+	Database        string    `json:"database"`
+	ApplicationName string    `json:"application_name"`
+	Started         time.Time `json:"started"`
+	// State is idle, active, in_transaction, parked, waiting (parked, with a request held),
+	// reviving or replication.
+	State     string    `json:"state"`
+	Since     time.Time `json:"since"`                // of the state, to the second
+	Side      string    `json:"side"`                 // source or target
+	ServerPID int32     `json:"server_pid,omitempty"` // of pg_backend_pid()
+	// Verdict says whether it would move in a cutover: green, amber (with a loss), hold
+	// (not now), red (never), unknown (it was never at rest when it was looked at).
+	Verdict string          `json:"verdict"`
+	Reasons []SessionReason `json:"reasons,omitempty"` // for any other than green and unknown
+	// Checked is when the verdict was found; Stale says that the client has sent
+	// something since.
+	Checked *time.Time `json:"checked,omitempty"`
+	Stale   bool       `json:"stale,omitempty"`
+}
+
+// SessionReason says why a session would not move, or not whole. It holds names,
+// no values and no statements.
+type SessionReason struct {
+	Verdict string `json:"verdict"`
+	Code    string `json:"code"` // stable, such as temp_objects
+	Detail  string `json:"detail"`
+}

@@ -1,0 +1,98 @@
+package daemon
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover"
+	"crossfade/internal/app/control"
+	"crossfade/internal/base/journal"
+	"crossfade/replicate/slot"
+)
+
+// givenUpError says that the migration was ended to protect the source, or that
+// the source ended it.
+type givenUpError struct {
+	slot.Reason
+}
+
+func (e *givenUpError) Error() string { return e.detail() + "; " + e.Remedy }
+
+// detail is the error without its remedy.
+func (e *givenUpError) detail() string {
+	if e.Level == slot.Lost {
+		return e.Detail
+	}
+	return "the migration was given up and its replication slot dropped, to protect the source: " + e.Detail +
+		"; the source is unharmed and serves on, but what was written since cannot be followed any more"
+}
+
+// tells reports whether a warning says nothing that a migration that was given up does not: why it
+// was, and that the slot which was dropped is not there any more.
+func (e *givenUpError) tells(warning control.Blocker) bool {
+	return warning.Code == e.Code || warning.Code == "slot_lost"
+}
+
+// guardSource has the guard look at the source, and does what it says. It drops a
+// slot that costs the source too much, and ends a migration that has lost its own.
+func (d *daemon) guardSource(ctx context.Context, conn *pgx.Conn) error {
+	name := d.identity().Target.Slot
+	made := d.migration.reached(journal.PhaseDumped) // asked before the look
+	v, err := d.guard.Weigh(ctx, conn, name, made, d.migration.copying(), d.migration.copied())
+	if err != nil || v.Level < slot.Spent || !d.mayGiveUp(v.Level) {
+		return err
+	}
+	d.giveUp(&givenUpError{v.Worst()})
+	if v.Level == slot.Spent {
+		return slot.Drop(ctx, conn, name, slot.TerminateHolder)
+	}
+	return nil
+}
+
+// hasSlot is an error when a run that goes on has lost its slot meanwhile.
+func (d *daemon) hasSlot(ctx context.Context) error {
+	if !d.migration.reached(journal.PhaseDumped) {
+		return nil
+	}
+	return d.watching.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		v, err := d.guard.Weigh(ctx, conn, d.identity().Target.Slot, true, false, control.Copy{})
+		if err == nil && v.Level == slot.Lost {
+			return &givenUpError{v.Worst()}
+		}
+		return err
+	})
+}
+
+// mayGiveUp reports whether the migration can be ended now. An attempt at a
+// cutover takes seconds, and ends by itself; it is not disturbed. Behind the switch
+// the slot serves the watch over the closed source only, and may be dropped like
+// any other, but nothing is lost with it. Before the archive is kept, a slot that
+// is not there is one that is being made.
+func (d *daemon) mayGiveUp(l slot.Level) bool {
+	switch d.coordinator.Status().State.Step {
+	case cutover.Copying, cutover.CatchingUp, cutover.Following, cutover.Idle:
+		return l == slot.Spent || d.migration.reached(journal.PhaseDumped)
+	case cutover.Decided:
+		return l == slot.Spent
+	}
+	return false
+}
+
+// giveUp ends the migration, once; the applications are served on.
+func (d *daemon) giveUp(err *givenUpError) {
+	d.mu.Lock()
+	stop, known := d.stopMigration, d.failed != nil
+	d.mu.Unlock()
+	if known {
+		return
+	}
+	if d.coordinator.Status().Active == cutover.SideTarget {
+		d.log.Warn().Str("detail", err.Detail).Msg("the source is not watched any more, to protect its disk; its fence stands")
+	} else {
+		d.fail(err)
+	}
+	if stop != nil {
+		stop(err)
+	}
+}

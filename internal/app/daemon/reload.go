@@ -1,0 +1,41 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover"
+)
+
+// reloadPatience bounds the reading of the settings of users that have come with a
+// new users file.
+const reloadPatience = 30 * time.Second
+
+// reload reads the users file again whenever the operator asks for it. Sessions go
+// on; a file that cannot be used leaves the one before in force.
+func (d *daemon) reload(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.cfg.Reload:
+		}
+		n, err := d.users.Read()
+		if err != nil {
+			d.log.Error().Err(err).Msg("users file not taken over; the one before stays in force")
+			continue
+		}
+		d.log.Info().Int("users", n).Msg("users file taken over")
+		if d.coordinator.Status().Active == cutover.SideSource {
+			continue // every cutover reads the settings of all, first of all
+		}
+		bounded, cancel := context.WithTimeout(ctx, reloadPatience)
+		err = d.marking.Do(bounded, func(ctx context.Context, conn *pgx.Conn) error { return d.users.PinMissing(ctx, conn, d.log) })
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			d.log.Warn().Err(err).Msg("settings of new users cannot be read from the source; their sessions have the target's own")
+		}
+	}
+}

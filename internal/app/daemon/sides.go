@@ -1,0 +1,71 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover"
+	"crossfade/internal/app/control"
+	"crossfade/internal/app/dbconn"
+)
+
+// explain says what server processes of the source do and wait for, for those whose
+// transactions keep a drain from ending.
+func (d *daemon) explain(ctx context.Context, pids []int32) map[int32]string {
+	words := map[int32]string{}
+	err := d.looking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		found, err := dbconn.LockWaits(ctx, conn, pids)
+		for pid, w := range found {
+			words[pid] = w.Details()
+			if len(w.Holders) > 0 && w.Lock != "" {
+				words[pid] += "; it waits: " + w.String()
+			}
+		}
+		return err
+	})
+	if err != nil {
+		d.log.Debug().Err(err).Msg("sessions that keep the drain from ending could not be looked at")
+	}
+	return words
+}
+
+// roundTrips measures how long each side takes to answer, 0 for one that does not.
+func (d *daemon) roundTrips(ctx context.Context) (took [2]time.Duration) {
+	for i, l := range []*dbconn.Link{d.looking, d.marking} {
+		_ = l.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+			if err := conn.Ping(ctx); err != nil { // a session that has just been opened is slower
+				return err
+			}
+			begun := time.Now()
+			err := conn.Ping(ctx)
+			if err == nil {
+				took[i] = max(time.Since(begun), 1)
+			}
+			return err
+		})
+	}
+	return took
+}
+
+// activeAway says why the applications have no database now, "" where they have one.
+func (d *daemon) activeAway(active cutover.Side) string {
+	if side, err := d.pulse.Away(); err != nil && side == active {
+		return err.Error()
+	}
+	if b := d.awayBlocker(); b != nil && d.missing == string(active) {
+		return b.Detail
+	}
+	return ""
+}
+
+// targetLost is a blocker of everything where the target serves and is not there.
+func (d *daemon) targetLost() *control.Blocker {
+	side, err := d.pulse.Away()
+	if err == nil || side != cutover.SideTarget {
+		return nil
+	}
+	return &control.Blocker{Code: "target_away", Detail: err.Error() + "; the applications have no database until it does",
+		Remedy: "make it reachable; the applications are served again by themselves when it is"}
+}

@@ -1,0 +1,201 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"crossfade/cutover"
+	"crossfade/internal/app/control"
+	"crossfade/internal/app/watch"
+	"crossfade/internal/base/journal"
+	"crossfade/replicate/apply"
+)
+
+// Status implements control.Daemon, from memory.
+func (d *daemon) Status(context.Context) (control.Status, error) {
+	c := d.coordinator.Status()
+	p := d.proxy.Status()
+	f, ferr := d.stream.status()
+	d.mu.Lock()
+	failed := d.failed
+	d.mu.Unlock()
+	s := control.Status{
+		Phase: c.Phase, Active: string(c.Active), Epoch: c.Epoch, RunID: d.identity().Target.RunID, Version: d.cfg.Version,
+		Copy:     d.migration.copied(),
+		Proxy:    control.Proxy{Sessions: p.Sessions, InTransaction: p.InTransaction, Parked: p.Parked},
+		Ready:    c.Ready,
+		Fallback: control.Fallback{State: "none"},
+		Verify: control.Verify{State: verifyState(c.Verification.State), TablesDone: c.Verification.TablesDone,
+			TablesTotal: c.Verification.TablesTotal, Differences: int64(c.Verification.Differences)},
+	}
+	s.ActiveAway = d.activeAway(c.Active)
+	s.Replication = replicationOf(f, ferr, failed, s.Active)
+	if s.Copy.TablesTotal == 0 && d.migration.reached(journal.PhaseCopied) {
+		s.Copy = d.migration.whole()
+	}
+	s.Verify.Waits, s.Verify.Tables = d.verify.waiting(), verifyTables(d.verify.unproved())
+	d.guard.Status(&s)
+	if given := new(givenUpError); errors.As(failed, &given) { // it is a blocker by now
+		s.Warnings = slices.DeleteFunc(s.Warnings, given.tells)
+	}
+	still := d.standstill(s.Active == string(cutover.SideTarget))
+	if s.Active != string(cutover.SideTarget) {
+		if failed != nil {
+			s.Phase = control.PhaseStopped
+		}
+		d.watchlist.Status(&s)
+		if c.Step.Code != "" && still == nil { // what stands still does not pass by waiting
+			s.Blockers = append(s.Blockers, control.Blocker(c.Step))
+		}
+		for _, o := range c.Blocked {
+			s.Blockers = append(s.Blockers, control.Blocker(o))
+		}
+	} else if still != nil {
+		s.Blockers = append(s.Blockers, *still)
+	}
+	if s.Phase == "on_target" {
+		s.Blockers = append(s.Blockers, d.finishBlockers(c, nil)...)
+	}
+	switch b := alarmOf(c); {
+	case b == nil:
+	case c.Active == cutover.SideSource: // the attempt was taken back, and what was written is followed
+		s.Warnings = append(s.Warnings, *b)
+	default:
+		s.Blockers = append(s.Blockers, *b)
+	}
+	return s, nil
+}
+
+// alarmOf puts what must not be into an operator's words, nil for nothing.
+func alarmOf(c cutover.Status) *control.Blocker {
+	switch {
+	case c.Alarm == "":
+		return nil
+	case c.Active == cutover.SideTarget:
+		return &control.Blocker{Code: "alarm", Detail: "the source was written after it was closed for good: " + c.Alarm + "; the target does not have that",
+			Remedy: "find who wrote there, and write on the target what it lacks; this is told until crossfade run is started again"}
+	case c.Active == cutover.SideSource:
+		return &control.Blocker{Code: "alarm", Detail: "the source was written while it was closed, in the last attempt, which was taken back: " + c.Alarm + "; the target gets that like any other change",
+			Remedy: "find who can write there although the fence is closed, and keep it from that; then ask for the cutover again"}
+	}
+	return &control.Blocker{Code: "alarm", Detail: c.Alarm, Remedy: "start crossfade run of the release that wrote the journal"}
+}
+
+// replicationOf puts the stream's position into the faces' words. What it was when a side
+// was lost, or when the stream ended, is not what it is.
+func replicationOf(f apply.Status, ferr, failed error, active string) control.Replication {
+	r := control.Replication{State: "running", LagBytes: f.LagBytes, LagMS: f.LagMS}
+	if f.AppliedLSN != 0 {
+		r.AppliedLSN = f.AppliedLSN.String()
+	}
+	switch {
+	case active == string(cutover.SideTarget):
+		r.State = "ended"
+	case failed != nil || ferr != nil && !errors.Is(ferr, errNotFollowing):
+		r.State = "stopped"
+	case ferr != nil:
+		r.State = "none"
+	case f.SourceConnected && f.TargetConnected:
+		return r
+	case f.Away != "": // whichever side was lost, the stream is connected to neither then
+		r.State = f.Away + "_away"
+	default: // it has lost neither
+		r.State = "connecting"
+	}
+	r.LagBytes, r.LagMS = control.Unknown, control.Unknown
+	if r.State != "source_away" && (r.State != "connecting" || !f.TargetConnected) {
+		r.AppliedLSN = ""
+	}
+	return r
+}
+
+func verifyTables(proofs []journal.Proof) []control.VerifyTable {
+	var out []control.VerifyTable
+	for _, p := range proofs {
+		out = append(out, control.VerifyTable{Table: p.Table.Display(), Verdict: strings.ReplaceAll(p.Verdict, " ", "_"), Reason: p.Reason, Keys: p.Keys})
+	}
+	return out
+}
+
+// verifyState puts the cutover's word into the faces'.
+func verifyState(s string) string {
+	if s == "none" || s == "" {
+		return "idle"
+	}
+	return s
+}
+
+// standstill says what keeps the migration from going on, nil for nothing. With
+// onTarget nothing is followed any more.
+func (d *daemon) standstill(onTarget bool) *control.Blocker {
+	d.mu.Lock()
+	failed := d.failed
+	d.mu.Unlock()
+	var given *givenUpError
+	switch {
+	case errors.As(failed, &given):
+		return &control.Blocker{Code: given.Code, Detail: given.detail(), Remedy: given.Remedy}
+	case failed != nil:
+		what, goesOn := d.migration.remedy(failed)
+		switch {
+		case what == "":
+			what = "remove the cause, then " + watch.GoOnRun
+		case goesOn:
+			what += ", then " + watch.GoOnRun
+		}
+		return &control.Blocker{Code: "migration_stopped", Detail: failed.Error(), Remedy: what}
+	}
+	switch away := d.awayBlocker(); {
+	case away != nil:
+		return away
+	case onTarget:
+		return d.targetLost()
+	}
+	if waits := d.waiting(); waits != nil {
+		what, _ := d.migration.remedy(waits)
+		return &control.Blocker{Code: "migration_waits", Detail: waits.Error(), Remedy: what + "; " + byItself}
+	}
+	if waits := d.streamWaits(); waits != nil {
+		return waits
+	}
+	if _, err := d.stream.status(); err != nil && err != errNotFollowing {
+		return &control.Blocker{Code: "stream_stopped", Detail: err.Error(), Remedy: "remove the cause, then " + watch.GoOnRun}
+	}
+	return nil
+}
+
+// blocked says why a cutover asked for now would be refused besides the step, none for
+// nothing. The coordinator asks: it must not be asked in turn.
+func (d *daemon) blocked(cutover.Direction) []cutover.Obstacle {
+	var found []control.Blocker
+	still := d.standstill(false)
+	if still != nil {
+		found = append(found, *still)
+	} else if !d.joined() {
+		found = append(found, control.Blocker{Code: "not_ready", Detail: "the journals of both sides are being read", Remedy: "wait: it takes a moment"})
+	}
+	whole := d.migration.reached(journal.PhaseIndexed)
+	standing := len(found) > 0 // with that, nobody is asked
+	var stream []control.Blocker
+	if s, err := d.stream.status(); still == nil && whole && d.joined() {
+		if err == nil {
+			err = cutOff(s)
+		}
+		var apart *cutOffError
+		switch {
+		case errors.As(err, &apart):
+			standing = true
+			stream = append(stream, control.Blocker{Code: "stream_cut_off", Detail: err.Error(), Remedy: apart.remedy()})
+		case err != nil:
+			stream = append(stream, control.Blocker{Code: "stream_begins", Detail: err.Error(), Remedy: "wait: it begins within seconds"})
+		}
+	}
+	found = append(append(found, d.watchlist.Blocked(whole && !standing)...), stream...)
+	out := make([]cutover.Obstacle, 0, len(found))
+	for _, b := range found {
+		out = append(out, cutover.Obstacle(b))
+	}
+	return out
+}

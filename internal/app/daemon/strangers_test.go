@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/app/dbconn"
+	"crossfade/internal/app/watch"
+	"crossfade/internal/base/journal"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
+)
+
+func TestWhoWritesToTheTargetBeforeTheSwitchIsNoticed(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	b := newBench(t)
+	require.NoError(t, journal.Seal(ctx, b.target))
+	s := &watch.TargetWriters{}
+	codes := func() string {
+		t.Helper()
+		found, err := s.Ask(ctx, b.source, b.target)
+		require.NoError(t, err)
+		var all []string
+		for _, n := range found {
+			all = append(all, n.Code)
+		}
+		return strings.Join(all, " ")
+	}
+	ours, err := pg.Connect(ctx, b.targetDSN, pg.WithName("apply"), pg.WithKey("k"))
+	require.NoError(t, err)
+	defer dbconn.CloseNow(ours)
+	pgtest.Exec(t, ours, "BEGIN; INSERT INTO public.a VALUES (100, 0)")
+	require.Empty(t, codes(), "what Crossfade writes is no stranger's")
+
+	stranger := pgtest.Conn(t, b.targetDSN, pg.WithParam("application_name", "psql"))
+	pgtest.Exec(t, stranger, "BEGIN; CREATE TABLE public.mine (id int)")
+	require.Equal(t, "target_writer", codes())
+	found, err := s.Ask(ctx, b.source, b.target)
+	require.NoError(t, err)
+	require.Contains(t, once(t, found, "target_writer", "told once").Detail, "psql")
+	typed(t, b.target, found[0].Remedy, "target")
+	require.Contains(t, found[0].Remedy, "; then "+watch.GoOnRun)
+	require.Equal(t, "target_writer", codes(), "it is remembered")
+	s = &watch.TargetWriters{} // as a run that was started again
+	require.Eventually(t, func() bool { return codes() == "" }, pgtest.Timeout, 10*time.Millisecond)
+	pgtest.Exec(t, ours, "ROLLBACK")
+	stranger = pgtest.Conn(t, b.targetDSN, pg.WithParam("application_name", "psql"))
+
+	// Taken away and put back as it was, in between of two looks.
+	pgtest.Exec(t, stranger, "ALTER TABLE public.a DISABLE TRIGGER "+journal.FenceTrigger+"; INSERT INTO public.a VALUES (101, 0); ALTER TABLE public.a ENABLE ALWAYS TRIGGER "+journal.FenceTrigger)
+	require.Equal(t, "target_fence_touched", codes())
+	pgtest.Exec(t, b.target, `UPDATE crossfade.seal s SET version = t.xmin::text FROM pg_trigger t WHERE t.oid = s.trigger`)
+	require.Empty(t, codes())
+	pgtest.Exec(t, stranger, "DROP TRIGGER "+journal.FenceTrigger+" ON public.b")
+	require.NoError(t, journal.PrepareFence(ctx, b.target, testPatience, true))
+	require.Equal(t, "target_fence_touched", codes(), "another one is not the one that was there")
+	pgtest.Exec(t, b.target, `DELETE FROM crossfade.seal`)
+	pgtest.Exec(t, stranger, journal.OpenFence)
+	require.Equal(t, "target_fence_open", codes())
+}

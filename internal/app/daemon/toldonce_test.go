@@ -1,0 +1,186 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/app/control"
+	"crossfade/internal/app/dbconn"
+	"crossfade/internal/app/watch"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
+)
+
+// standingAndConfirmed are the codes that the status shows, and those that refuse a cutover.
+func standingAndConfirmed(t *testing.T, w *watch.List) (shown, refused []control.Blocker) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), pgtest.Timeout)
+	defer cancel()
+	for _, fenced := range []bool{false, true} {
+		var stops *watch.WatchedError
+		if err := w.Confirm(ctx, fenced); err != nil {
+			require.ErrorAs(t, err, &stops)
+			refused = stops.Blockers
+		}
+	}
+	return w.Blocked(true), refused
+}
+
+// A table that was made or renamed is not followed. That its definition is not on the target follows
+// from it, and the statement that would make it there would not have it followed.
+func TestATableThatIsNotFollowedIsToldOnceWithTheRemedyThatHelps(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, sql string }{
+		{"made", `CREATE TABLE public.made (id int PRIMARY KEY, v text DEFAULT 'x'); CREATE INDEX made_v ON public.made (v); COMMENT ON TABLE public.made IS 'new'`},
+		{"renamed", `ALTER TABLE public.a RENAME TO other`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWatched(t, watchedTables)
+			cover := &watch.Coverage{}
+			var oid uint32
+			require.NoError(t, w.source.QueryRow(t.Context(), `SELECT 'public.a'::regclass::oid`).Scan(&oid))
+			cover.Set(map[uint32]watch.CoveredTable{oid: {Name: pg.Name{Schema: "public", Name: "a"}, Followed: true}})
+			source, target := dbconn.New(w.sourceDSN), dbconn.New(w.d.migration.target, pg.WithKey("k"))
+			t.Cleanup(source.Close)
+			t.Cleanup(target.Close)
+			var logged bytes.Buffer
+			list := watch.New(source, target, zerolog.New(&logged), watch.Watcher{Name: "tables", Fenced: true, Ask: cover.Ask},
+				watch.Watcher{Name: "definitions", Fenced: true, Every: 2, Ask: w.d.ask})
+			shown, refused := standingAndConfirmed(t, list)
+			require.Empty(t, shown)
+			require.Empty(t, refused)
+
+			pgtest.Exec(t, w.source, c.sql)
+			shown, refused = standingAndConfirmed(t, list)
+			for _, found := range [][]control.Blocker{refused, shown} {
+				require.Len(t, found, 1, "%v", found)
+				require.Equal(t, "not_followed", found[0].Code)
+			}
+			for range 2 {
+				require.NoError(t, list.Look(t.Context(), false))
+			}
+			require.Equal(t, 1, strings.Count(logged.String(), "\n"), logged.String())
+			require.Contains(t, logged.String(), `"code":"not_followed"`)
+			typed(t, w.source, refused[0].Remedy, "source")
+			shown, refused = standingAndConfirmed(t, list)
+			require.Empty(t, refused)
+			require.Empty(t, shown)
+
+			// Of a difference that has no other cause the log tells in the next round.
+			pgtest.Exec(t, w.source, "ALTER TABLE public.a ADD COLUMN more int")
+			for range 3 {
+				require.NoError(t, list.Look(t.Context(), false))
+			}
+			require.Equal(t, 2, strings.Count(logged.String(), "\n"), logged.String())
+			require.Contains(t, logged.String(), `"code":"definition_differs"`)
+		})
+	}
+}
+
+// A large object that was made has bytes that were written: one cause, told once.
+func TestALargeObjectThatWasMadeIsToldOnce(t *testing.T) {
+	t.Parallel()
+	b := newLobench(t)
+	b.readable()
+	pgtest.Exec(t, b.source, `SELECT lo_from_bytea(101, 'one')`)
+	require.NoError(t, b.m.extras(t.Context(), nil))
+	source, target := dbconn.New(b.sourceDSN), dbconn.New(b.targetDSN, pg.WithKey("k"))
+	t.Cleanup(source.Close)
+	t.Cleanup(target.Close)
+	d := &daemon{cover: &watch.Coverage{}, migration: b.m}
+	var both []watch.Watcher
+	for _, w := range d.watchers() {
+		if w.Name == "large objects" || w.Name == "bytes of large objects" {
+			both = append(both, w)
+		}
+	}
+	require.Len(t, both, 2)
+	list := watch.New(source, target, zerolog.Nop(), both...)
+	shown, refused := standingAndConfirmed(t, list)
+	require.Empty(t, shown)
+	require.Empty(t, refused)
+
+	pgtest.Exec(t, b.source, `SELECT lo_from_bytea(102, 'two')`)
+	shown, refused = standingAndConfirmed(t, list)
+	require.Len(t, shown, 1, "%v", shown)
+	require.Len(t, refused, 1, "%v", refused)
+	pgtest.Exec(t, b.source, `SELECT lo_unlink(102)`)
+	shown, refused = standingAndConfirmed(t, list)
+	require.Empty(t, shown)
+	require.Empty(t, refused)
+
+	pgtest.Exec(t, b.source, `SELECT lo_put(101, 0, 'two')`)
+	shown, refused = standingAndConfirmed(t, list)
+	require.Len(t, shown, 1)
+	require.Contains(t, refused[0].Detail, "bytes of 1 large objects")
+}
+
+// A column that was added on both sides and then renamed on the source is told as renamed: the statement that
+// would add it under its new name leaves rows that cannot be proved, and nothing helps then but to start over.
+func TestAnAddedColumnThatIsRenamedIsToldAsRenamed(t *testing.T) {
+	t.Parallel()
+	w := newWatched(t, watchedTables)
+	pgtest.Exec(t, w.source, "INSERT INTO public.a (id) VALUES (1)")
+	pgtest.Exec(t, w.target, "INSERT INTO public.a (id) VALUES (1)")
+	ask := func() []watch.Notice {
+		found, err := w.d.ask(t.Context(), w.source, w.target)
+		require.NoError(t, err)
+		return found
+	}
+	require.Empty(t, ask())
+	pgtest.Exec(t, w.source, "ALTER TABLE public.a ADD COLUMN extra text")
+	typed(t, w.target, once(t, ask(), "definition_differs", "an added column").Remedy, "target")
+	require.Empty(t, ask())
+	pgtest.Exec(t, w.source, "ALTER TABLE public.a ALTER COLUMN extra SET DEFAULT 'q'")
+	typed(t, w.target, once(t, ask(), "definition_differs", "its default").Remedy, "target")
+	require.Empty(t, ask())
+	pgtest.Exec(t, w.source, "ALTER TABLE public.a RENAME COLUMN extra TO extra2")
+	typed(t, w.target, once(t, ask(), "definition_differs", "its name").Remedy, "target")
+	require.Empty(t, ask())
+}
+
+// An extension that the target alone has is no difference to the status, which says that a cutover would be
+// tried; it is none to the cutover either.
+func TestAnExtensionOfTheTargetAloneIsNoDifferenceToACutover(t *testing.T) {
+	t.Parallel()
+	w := newWatched(t, watchedTables)
+	admin := pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN(w.d.migration.target.Database()))
+	pgtest.Exec(t, admin, "CREATE EXTENSION pg_trgm")
+	require.Empty(t, w.told(w.d.ask))
+	sum := func(l, watch *dbconn.Link) string {
+		f, err := takeFingerprint(t.Context(), l, watch, [2]int{15, 15}, nil)
+		require.NoError(t, err)
+		return f.Sum
+	}
+	require.Equal(t, sum(w.d.source, w.d.waiting[0]), sum(w.d.target, w.d.waiting[1]))
+	pgtest.Exec(t, w.target, "CREATE INDEX ON public.a (v)")
+	require.NotEqual(t, sum(w.d.source, w.d.waiting[0]), sum(w.d.target, w.d.waiting[1]))
+}
+
+// A table that was given to another role can no longer be read by that of --source: waiting does not help, a grant does.
+func TestATableThatWasGivenAwayIsToldWithTheGrantThatHelps(t *testing.T) {
+	t.Parallel()
+	w := newWatched(t, watchedTables)
+	require.Empty(t, w.told(w.d.ask))
+	shared := pgtest.Shared(t, pgtest.Source)
+	other := pgtest.Database(t, shared).User()
+	super := pgtest.Conn(t, shared.AdminDSN(w.sourceDSN.Database()))
+	t.Cleanup(func() {
+		admin := pgtest.Conn(t, shared.AdminDSN(w.sourceDSN.Database()))
+		pgtest.Exec(t, admin, "ALTER TABLE public.a OWNER TO "+pg.QuoteIdent(w.sourceDSN.User()))
+		pgtest.Exec(t, admin, "REVOKE "+pg.QuoteIdent(other)+" FROM "+pg.QuoteIdent(w.sourceDSN.User()))
+	})
+	pgtest.Exec(t, super, "ALTER TABLE public.a OWNER TO "+pg.QuoteIdent(other))
+	found, err := w.d.ask(t.Context(), w.source, w.target)
+	require.NoError(t, err)
+	typed(t, super, once(t, found, "definitions_compared", "it may not be read").Remedy, "source")
+	for _, said := range w.told(w.d.ask) {
+		require.NotContains(t, said, "definitions_compared", "it is compared again")
+	}
+}

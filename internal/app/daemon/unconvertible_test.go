@@ -1,0 +1,36 @@
+package daemon
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/replicate/copy"
+)
+
+// The server says which byte, and in a copy not which row: that was written after the checks.
+func TestACopyThatStopsAtBytesNamesTheRow(t *testing.T) {
+	t.Parallel()
+	c := pgtest.Shared(t, pgtest.Source)
+	d := pgtest.Database(t, c)
+	root := pgtest.Conn(t, c.AdminDSN("postgres"))
+	require.NoError(t, pgtest.DropDatabase(t.Context(), root, d.Database()))
+	pgtest.Exec(t, root, "CREATE DATABASE "+d.Database()+" OWNER "+d.User()+" ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+	conn := pgtest.Conn(t, d)
+	pgtest.Exec(t, conn, `CREATE TABLE public.word (id int PRIMARY KEY, w text); INSERT INTO public.word VALUES (1, 'a'), (2, convert_from('\xe9', 'SQL_ASCII'))`)
+	_, said := conn.PgConn().Exec(t.Context(), `COPY public.word TO STDOUT`).ReadAll()
+	require.True(t, pg.IsCode(said, pg.CodeInvalidBytes), "%v", said)
+
+	m := &migration{source: d}
+	table := pg.Name{Schema: "public", Name: "word"}
+	err := m.explained(m.namingRow(t.Context(), &copy.TableError{Table: table, Err: fmt.Errorf("%w: %w", copy.ErrRead, said)}), goOnCopy)
+	require.ErrorContains(t, err, "the row with key (2), column w, and 1 rows of the table are so")
+	require.ErrorContains(t, err, `UPDATE "public"."word" SET "w" = `)
+	require.ErrorContains(t, err, goOnCopy)
+	other := &copy.TableError{Table: table, Err: fmt.Errorf("%w: %w", copy.ErrRead, &pgconn.PgError{Code: pg.CodeDiskFull})}
+	require.Same(t, other, m.namingRow(t.Context(), other))
+}

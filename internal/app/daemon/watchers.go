@@ -1,0 +1,61 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"crossfade/cutover"
+	"crossfade/internal/app/watch"
+)
+
+// watchers are all questions that are asked while the run follows, in the order of
+// the status.
+func (d *daemon) watchers() []watch.Watcher {
+	return []watch.Watcher{
+		{Name: "whether source and target are still two databases", Ask: watch.AskOneDatabase},
+		{Name: "which tables there are", Fenced: true, Ask: d.cover.Ask},
+		{Name: "materialised views", Fenced: true, Ask: d.views.ask},
+		{Name: "jobs of pg_cron", Fenced: true, Ask: d.migration.askJobs},
+		{Name: "who else writes to the target", Fenced: true, Early: true, Ask: d.strangers.Ask},
+		{Name: "large objects", Fenced: true, Ask: watch.AskLargeObjects},
+		{Name: "bytes of large objects", Fenced: true, Every: 5, Rest: watch.RestScan, Ask: watch.WithScan(watch.FindLargeObjectBytes, watch.ScanForStatus),
+			AskArming: watch.WithScan(watch.FindLargeObjectBytes, d.scanArming), AskFenced: watch.WithScan(watch.FindLargeObjectBytes, d.scanFenced)},
+		{Name: "rows of extensions", Fenced: true, Every: 5, Rest: watch.RestScan, Ask: watch.WithScan(d.migration.findExtensionRows, watch.ScanForStatus),
+			AskArming: watch.WithScan(d.migration.findExtensionRows, d.scanArming), AskFenced: watch.WithScan(d.migration.findExtensionRows, d.scanFenced)},
+		{Name: "unlogged tables", Every: 5, Rest: watch.RestScan, Ask: watch.AskUnlogged},
+		{Name: "foreign keys", Rest: func(time.Duration) time.Duration { return orphanRest }, Ask: d.migration.askForeignKeys},
+		{Name: "the publication on the source", Fenced: true, Early: true, Ask: d.members.Ask},
+		{Name: "the fence of the source", Fenced: true, Ask: watch.AskFence},
+		{Name: "roles of the applications", Every: 5, Ask: d.users.Ask},
+		{Name: "definitions of both sides", Fenced: true, Apart: true, Every: 2, Rest: func(time.Duration) time.Duration { return d.definitions.rest() }, Ask: d.definitions.ask, AskFenced: d.definitions.askFenced},
+	}
+}
+
+// confirm asks the watchers for a cutover.
+func (d *daemon) confirm(ctx context.Context, fenced bool) error {
+	return d.watchlist.Confirm(ctx, fenced)
+}
+
+// scanArming leaves half of the pause, without the drain, to a look under the fence.
+func (d *daemon) scanArming() watch.Scan {
+	of := d.limits()
+	return watch.Scan{Limit: watch.ArmingScanPatience, Armed: true, Room: (of.MaxPause - of.DrainTimeout) / 2, Of: of}
+}
+
+// scanFenced has what is left of the pause.
+func (d *daemon) scanFenced() watch.Scan {
+	of := d.limits()
+	left := of.MaxPause - watch.PauseRest
+	if closed := d.gateClosed.Load(); closed != nil {
+		left -= time.Since(*closed)
+	}
+	return watch.Scan{Limit: max(left, time.Millisecond), Armed: true, Of: of}
+}
+
+// limits are those of the attempt under way.
+func (d *daemon) limits() cutover.Limits {
+	if d.coordinator == nil { // it is made after the watchers
+		return cutover.DefaultLimits()
+	}
+	return d.coordinator.Status().State.Limits
+}

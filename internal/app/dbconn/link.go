@@ -1,0 +1,93 @@
+package dbconn
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/base/pg"
+)
+
+// Link is one session to a database that is opened when it is needed and
+// opened again after it was lost. Its users take turns.
+type Link struct {
+	dsn  pg.DSN
+	opts []pg.Option
+
+	turn chan struct{} // holds one token: the right to use conn
+	once sync.Once
+	conn *pgx.Conn
+	used time.Time // when conn was last known to live
+
+	asked *pgx.Conn // the session of which pid is the server process
+	pid   int32
+}
+
+// freshFor is how long after its last use a session counts as alive: longer than
+// the time between two calls within a pause, which need no more round trips, and
+// shorter than the time that a server takes to restart unseen.
+const freshFor = time.Second
+
+// CloseTimeout bounds the good-bye to a server that may be gone.
+const CloseTimeout = 2 * time.Second
+
+// New returns a link to a database, which is opened when it is first used.
+func New(dsn pg.DSN, opts ...pg.Option) *Link {
+	l := &Link{dsn: dsn, opts: opts, turn: make(chan struct{}, 1)}
+	l.turn <- struct{}{}
+	return l
+}
+
+// Do runs f with the session. One that was idle, or on whose socket something has
+// come in between, is asked for a sign of life first, so that the first call behind
+// a server's restart or a cut does not fail. A session on which f lost the
+// connection, or in whose transaction it failed, is closed, so that the next caller
+// gets a sound one.
+func (l *Link) Do(ctx context.Context, f func(ctx context.Context, conn *pgx.Conn) error) error {
+	select {
+	case <-l.turn:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { l.turn <- struct{}{} }()
+	if l.conn != nil && !l.conn.IsClosed() && (time.Since(l.used) > freshFor || !pg.Quiet(l.conn.PgConn().Conn())) && l.conn.Ping(ctx) != nil {
+		CloseNow(l.conn)
+		l.conn = nil
+	}
+	if l.conn == nil || l.conn.IsClosed() {
+		conn, err := pg.Connect(ctx, l.dsn, l.opts...)
+		if err != nil {
+			return err
+		}
+		l.conn = conn
+	}
+	err := f(ctx, l.conn)
+	l.used = time.Now()
+	if err != nil && (pg.ConnectionLost(err) || l.conn.IsClosed() || l.conn.PgConn().TxStatus() != 'I') {
+		CloseNow(l.conn)
+		l.conn = nil
+	}
+	return err
+}
+
+// Close ends the session once nobody uses it.
+func (l *Link) Close() {
+	l.once.Do(func() {
+		<-l.turn
+		if l.conn != nil {
+			CloseNow(l.conn)
+			l.conn = nil
+		}
+		l.turn <- struct{}{}
+	})
+}
+
+// CloseNow ends a session within a bound, even when the caller's context is
+// over.
+func CloseNow(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
+	defer cancel()
+	_ = conn.Close(ctx) // the socket is closed in any case
+}

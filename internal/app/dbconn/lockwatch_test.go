@@ -1,0 +1,49 @@
+package dbconn
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/netfault"
+	"crossfade/internal/lab/pgcluster/pgtest"
+)
+
+// A server far away has not answered the last question when what was looked out for is over. The session that asks is
+// the guard's as well, and there may be no room for another one.
+func TestALookOutLeavesItsSessionAlone(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))
+	relay, err := netfault.Listen(netfault.Config{Target: net.JoinHostPort(dsn.Host(), strconv.Itoa(dsn.Port()))})
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- relay.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		require.NoError(t, <-done)
+	})
+	far, err := pg.ParseDSN(fmt.Sprintf("host=127.0.0.1 port=%d user=%s password='%s' dbname=%s sslmode=disable", relay.Addr().Port, dsn.User(), dsn.Password(), dsn.Database()))
+	require.NoError(t, err)
+	l := New(far)
+	t.Cleanup(l.Close)
+	var session *pgx.Conn
+	ask := func(_ context.Context, conn *pgx.Conn) error { session = conn; return nil }
+	require.NoError(t, l.Do(ctx, ask))
+	first := session
+	relay.Shape(netfault.ToClient, netfault.Shape{Delay: 4 * LockPoll})
+	before := relay.Passed(netfault.ToServer)
+	require.NoError(t, NameHolder(ctx, l, 1, func() error {
+		require.Eventually(t, func() bool { return relay.Passed(netfault.ToServer) > before }, pgtest.Timeout, time.Millisecond, "it asks")
+		return nil
+	}))
+	require.NoError(t, l.Do(ctx, ask))
+	require.Same(t, first, session)
+}

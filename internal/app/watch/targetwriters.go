@@ -1,0 +1,73 @@
+package watch
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/app/control"
+	"crossfade/internal/base/journal"
+)
+
+// writersKept is how many sessions that wrote to the target are remembered.
+const writersKept = 5
+
+// TargetWriters notices who writes to the target before it is decided, other than
+// Crossfade. Its fence refuses rows of tables, so that only who takes the fence away can
+// change one; that is proved by the triggers' identities. Whatever else somebody may
+// write (objects, sequences, tables of extensions) makes his transaction one that
+// has written, and he is remembered when he is seen in it. It is safe for concurrent use.
+type TargetWriters struct {
+	mu   sync.Mutex
+	seen []journal.Writer
+}
+
+// Ask is a watcher's question.
+func (s *TargetWriters) Ask(ctx context.Context, _, target *pgx.Conn) ([]Notice, error) {
+	g, err := journal.LookAtTarget(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	const again = "rows of the target may be others than the source's: keep others off the target until the switch, and " + StartOver
+	var found []Notice
+	if !g.Shut {
+		found = append(found, Notice{Blocker: control.Blocker{Code: "target_fence_open",
+			Detail: "the fence of the target stands open, or stood open for a while, though nothing was decided: function crossfade.fence() was changed", Remedy: again}})
+	}
+	if len(g.Touched) > 0 {
+		names := make([]string, len(g.Touched))
+		for i, n := range g.Touched {
+			names[i] = n.Display()
+		}
+		found = append(found, Notice{Blocker: control.Blocker{Code: "target_fence_touched",
+			Detail: fmt.Sprintf("the fence triggers (%s) of %s on the target were disabled, dropped or made again since the copy: whoever did that could write there", journal.FenceTrigger, some("table", names)), Remedy: again}})
+	}
+	for _, w := range s.remember(g.Writing) {
+		who := strings.TrimSpace(w.Application + " " + w.Address)
+		if who != "" {
+			who = " (" + who + ")"
+		}
+		found = append(found, Notice{Warns: true, Blocker: control.Blocker{Code: "target_writer",
+			Detail: fmt.Sprintf("session %d of role %s%s has written to the target's database, in a transaction that began at %s", w.PID, w.User, who, w.Age),
+			Remedy: fmt.Sprintf("find out what it is and keep it off the target until the switch: rows of tables it could not change, but objects, sequences and tables of extensions. It is ended by, on the target: SELECT pg_catalog.pg_terminate_backend(%d); then "+GoOnRun+", which tells those that write from then on", w.PID)}})
+	}
+	return found, nil
+}
+
+// remember adds sessions to those seen before, and returns the latest.
+func (s *TargetWriters) remember(now []journal.Writer) []journal.Writer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range now {
+		if i := slices.IndexFunc(s.seen, func(x journal.Writer) bool { return x.PID == w.PID && x.User == w.User }); i >= 0 {
+			continue // the first of its transactions tells enough
+		}
+		s.seen = append(s.seen, w)
+	}
+	s.seen = s.seen[max(0, len(s.seen)-writersKept):]
+	return slices.Clone(s.seen)
+}

@@ -1,0 +1,201 @@
+package watch
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/app/control"
+	"crossfade/internal/base/journal"
+	"crossfade/internal/base/pg"
+	"crossfade/replicate/extras/largeobject"
+	"crossfade/schema/catalog"
+)
+
+// What no stream carries, by its names in the journal.
+const (
+	MarkLargeObjects  = "large objects"
+	MarkExtensionRows = "rows of extensions"
+)
+
+// largeObjectMark is how the large objects stood that were copied: none, where none were to be.
+func largeObjectMark(ctx context.Context, target *pgx.Conn) (largeobject.Measure, error) {
+	kept, err := journal.LoadMark(ctx, target, MarkLargeObjects)
+	if err != nil || kept == "" {
+		return largeobject.Measure{}, err
+	}
+	return largeobject.DecodeMeasure(kept)
+}
+
+const copyObjectsAgain = "have the applications keep large objects in bytea columns, or leave them alone until the cutover; then " + StartOver + " --large-objects"
+
+// ofLargeObjects is what both watchers over large objects tell of.
+const ofLargeObjects = "large objects"
+
+// AskLargeObjects finds large objects that were made, removed, or given other owners or privileges since
+// the copy.
+func AskLargeObjects(ctx context.Context, source, target *pgx.Conn) ([]Notice, error) {
+	was, err := largeObjectMark(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	is, differs, err := was.Compare(ctx, source)
+	if err != nil || !differs {
+		return nil, err
+	}
+	return []Notice{{Of: ofLargeObjects, Blocker: control.Blocker{Code: "large_objects_changed", Remedy: copyObjectsAgain,
+		Detail: fmt.Sprintf("the source has %d large objects, the highest with number %d; when they were copied it had %d, the highest with number %d: what was made, removed or altered since is in no stream, and a cutover would lose it",
+			is.Count, is.Highest, was.Count, was.Highest)}}}, nil
+}
+
+// FindLargeObjectBytes finds bytes that were written to large objects since the copy: exactly, where the
+// role may read pg_largeobject and that is read in time; else by the server's statistics, which do for
+// the status alone.
+func FindLargeObjectBytes(ctx context.Context, source, target *pgx.Conn, s Scan) ([]Notice, error) {
+	was, err := largeObjectMark(ctx, target)
+	if err != nil || was.Count == 0 {
+		return nil, err
+	}
+	readable, err := largeobject.Readable(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	exactly := "have them compared exactly, on the source: GRANT SELECT ON pg_catalog.pg_largeobject TO " + pg.QuoteIdent(source.Config().User) + "; or "
+	unseen := "the role of --source may not read pg_largeobject"
+	if readable {
+		begin := time.Now()
+		var objects int64
+		var changed bool
+		err := WithTimeLimit(ctx, source, s.Limit, func() (err error) {
+			objects, changed, err = was.Changed(ctx, source)
+			return err
+		})
+		switch {
+		case err == nil && changed:
+			return []Notice{{Of: ofLargeObjects, Blocker: control.Blocker{Code: "large_objects_changed", Remedy: copyObjectsAgain,
+				Detail: fmt.Sprintf("bytes of %d large objects were written since they were copied, or cut off: that is in no stream, and a cutover would lose it", objects)}}}, nil
+		case err == nil:
+			return s.Fits("large_objects_unseen", "pg_largeobject", time.Since(begin)), nil
+		case !pg.IsCode(err, pg.CodeQueryCanceled):
+			return nil, err
+		case s.Armed:
+			return s.Unseen("large_objects_unseen", "pg_largeobject", "what was written to large objects since they were copied, which a cutover would lose"), nil
+		}
+		exactly = ""
+		unseen = fmt.Sprintf("pg_largeobject is too large to be read within %v for the status", s.Limit)
+	}
+	is, _, err := was.Compare(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	if is.Writes > was.Writes {
+		return []Notice{{Of: ofLargeObjects, Blocker: control.Blocker{Code: "large_objects_written", Remedy: exactly + copyObjectsAgain,
+			Detail: fmt.Sprintf("by the server's statistics (%d writes, %d when they were copied) large objects were written since the copy, which no stream carries and a cutover would lose; %s, so that it cannot be told which", is.Writes, was.Writes, unseen)}}}, nil
+	}
+	found := Notice{Warns: true, Blocker: control.Blocker{Code: "large_objects_unseen", Remedy: exactly + copyObjectsAgain,
+		Detail: fmt.Sprintf("%s: what is written to the %d large objects is told by the server's statistics alone, up to a minute late", unseen, was.Count)}}
+	if readable {
+		found.Detail += "; a cutover reads it, while it is armed and in the pause"
+		found.Remedy = "have the applications leave large objects alone until the cutover"
+	}
+	return []Notice{found}, nil
+}
+
+// WithTimeLimit runs a query of f's with a bound on its time, in a transaction of its own.
+func WithTimeLimit(ctx context.Context, conn *pgx.Conn, limit time.Duration, f func() error) error {
+	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL statement_timeout = %d", max(1, limit.Milliseconds()))); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// AskUnlogged finds unlogged tables that were written since they were copied.
+func AskUnlogged(ctx context.Context, source, target *pgx.Conn) ([]Notice, error) {
+	rows, err := source.Query(ctx, `SELECT c.oid`+catalog.FromTables+` AND c.relpersistence = 'u'`)
+	if err != nil {
+		return nil, fmt.Errorf("list unlogged tables: %w", err)
+	}
+	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	if err != nil || len(oids) == 0 {
+		return nil, err
+	}
+	type copied struct {
+		Name     pg.Name
+		Snapshot string
+	}
+	rows, err = target.Query(ctx, `SELECT nsp, rel, coalesce(snapshot, '') FROM crossfade.relation WHERE relid = ANY ($1) AND state IN ('copied', 'ready') ORDER BY 1, 2`, oids)
+	if err != nil {
+		return nil, fmt.Errorf("read what was copied: %w", err)
+	}
+	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c copied, err error) {
+		err = row.Scan(&c.Name.Schema, &c.Name.Name, &c.Snapshot)
+		return c, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read what was copied: %w", err)
+	}
+	var changed, unseen []pg.Name
+	end := time.Now().Add(ScanPatience) // of all of them
+	for _, t := range tables {
+		if !time.Now().Before(end) {
+			unseen = append(unseen, t.Name)
+			continue
+		}
+		differs, err := unloggedDiffers(ctx, source, target, t.Name, t.Snapshot, end)
+		switch {
+		case pg.IsCode(err, pg.CodeQueryCanceled):
+			unseen = append(unseen, t.Name)
+		case err != nil:
+			return nil, fmt.Errorf("look through unlogged table %s: %w", t.Name.Display(), err)
+		case differs:
+			changed = append(changed, t.Name)
+		}
+	}
+	remedy := func(tables []pg.Name) string {
+		sql := make([]string, len(tables))
+		for i, t := range tables {
+			sql[i] = fmt.Sprintf("ALTER TABLE %s SET LOGGED", t)
+		}
+		return "where the rows matter, on the source: " + strings.Join(sql, "; ") + "; then " + StartOver + "; or have the applications fill the tables again after the switch"
+	}
+	var found []Notice
+	if len(changed) > 0 {
+		found = append(found, Notice{Warns: true, Blocker: control.Blocker{Code: "unlogged_changed", Remedy: remedy(changed),
+			Detail: "unlogged tables were written since they were copied, which is in no stream: " + displayed(changed) + "; the target has their rows of the copy"}})
+	}
+	if len(unseen) > 0 {
+		found = append(found, Notice{Warns: true, Blocker: control.Blocker{Code: "unlogged_unseen", Remedy: remedy(unseen),
+			Detail: fmt.Sprintf("unlogged tables are too large to be looked through within %v, so that it cannot be told whether they were written since they were copied: %s", ScanPatience, displayed(unseen))}})
+	}
+	return found, nil
+}
+
+func displayed(names []pg.Name) string {
+	words := make([]string, len(names))
+	for i, n := range names {
+		words[i] = n.Display()
+	}
+	return strings.Join(words, ", ")
+}
+
+// unloggedDiffers reports whether a table has rows that the copy did not see, or fewer than the copy has. It
+// looks until end.
+func unloggedDiffers(ctx context.Context, source, target *pgx.Conn, table pg.Name, copied string, end time.Time) (differs bool, err error) {
+	newer, err := largeobject.Newer(copied)
+	if err != nil {
+		return false, err
+	}
+	var here, there, since int64
+	err = WithTimeLimit(ctx, source, time.Until(end), func() error {
+		return source.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE `+newer+`) FROM ONLY `+table.String()).Scan(&here, &since)
+	})
+	if err == nil && since == 0 {
+		err = WithTimeLimit(ctx, target, time.Until(end), func() error { return target.QueryRow(ctx, `SELECT count(*) FROM ONLY `+table.String()).Scan(&there) })
+	}
+	return since > 0 || err == nil && here != there, err
+}

@@ -1,0 +1,280 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/base/pg"
+)
+
+// FenceState is how the fence triggers of a database stand.
+type FenceState struct {
+	Tables  int // tables that a fence must cover
+	Ready   int // of these, with the trigger in any state
+	Enabled int // of these, with the trigger enabled as ALWAYS
+	Shut    bool
+}
+
+// Closed reports whether every table is fenced.
+func (s FenceState) Closed() bool { return s.Shut && s.Enabled == s.Tables }
+
+// MissingFence lists the tables without a fence trigger.
+func MissingFence(ctx context.Context, conn *pgx.Conn) ([]pg.Name, error) {
+	tables, err := Tables(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	have, err := fenced(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	var missing []pg.Name
+	for _, t := range tables {
+		if _, ok := have[t]; !ok {
+			missing = append(missing, t)
+		}
+	}
+	return missing, nil
+}
+
+// fenced maps each table that has the trigger to its tgenabled.
+func fenced(ctx context.Context, conn *pgx.Conn) (map[pg.Name]string, error) {
+	rows, err := conn.Query(ctx, `SELECT n.nspname, c.relname, t.tgenabled::text
+		FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE t.tgname = $1 AND NOT t.tgisinternal`, FenceTrigger)
+	if err != nil {
+		return nil, fmt.Errorf("read fence triggers: %w", err)
+	}
+	have := map[pg.Name]string{}
+	var n pg.Name
+	var enabled string
+	_, err = pgx.ForEachRow(rows, []any{&n.Schema, &n.Name, &enabled}, func() error {
+		have[n] = enabled
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read fence triggers: %w", err)
+	}
+	return have, nil
+}
+
+// FenceShut reports whether the fence refuses writers, as far as the caller's snapshot sees.
+func FenceShut(ctx context.Context, conn *pgx.Conn) (shut bool, err error) {
+	err = conn.QueryRow(ctx, `SELECT coalesce(bool_or(prosrc LIKE '%RAISE EXCEPTION%'), false) FROM pg_catalog.pg_proc
+		WHERE oid = pg_catalog.to_regprocedure('crossfade.fence()')`).Scan(&shut)
+	if err != nil {
+		return false, fmt.Errorf("read the fence: %w", err)
+	}
+	return shut, nil
+}
+
+// ReadFence reads how the fence stands.
+func ReadFence(ctx context.Context, conn *pgx.Conn) (FenceState, error) {
+	tables, err := Tables(ctx, conn)
+	if err != nil {
+		return FenceState{}, err
+	}
+	have, err := fenced(ctx, conn)
+	if err != nil {
+		return FenceState{}, err
+	}
+	s := FenceState{Tables: len(tables)}
+	if s.Shut, err = FenceShut(ctx, conn); err != nil {
+		return FenceState{}, err
+	}
+	for _, t := range tables {
+		if e, ok := have[t]; ok {
+			s.Ready++
+			if e == "A" {
+				s.Enabled++
+			}
+		}
+	}
+	return s, nil
+}
+
+// Together is how many tables of a database that no application uses yet are given
+// or lose their triggers in one transaction. Where applications work, it is one.
+const Together = 50
+
+// Patience says how statements that lock tables are tried while applications work.
+type Patience struct {
+	// LockTimeout bounds each wait for a lock, and with it the wait of a statement of the application behind it.
+	LockTimeout time.Duration
+	// Together is how many tables are tried in one transaction before each is tried in its own; 0 is as 1.
+	Together int
+	// Quiet is asked for a table whose writers left no moment for the lock; it may be nil.
+	Quiet Quiet
+}
+
+// PrepareFence gives every table that lacks it the fence trigger, disabled or
+// (enabled) as ALWAYS. It tries again until ctx ends.
+func PrepareFence(ctx context.Context, conn *pgx.Conn, how Patience, enabled bool) error {
+	return PrepareFenceOf(ctx, conn, how, enabled, nil)
+}
+
+// PrepareFenceOf is PrepareFence for the tables that pick tells, all of them where it is nil.
+func PrepareFenceOf(ctx context.Context, conn *pgx.Conn, how Patience, enabled bool, pick func(pg.Name) bool) error {
+	missing, err := MissingFence(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if pick != nil {
+		missing = slices.DeleteFunc(missing, func(n pg.Name) bool { return !pick(n) })
+	}
+	state := "DISABLE TRIGGER "
+	if enabled {
+		state = "ENABLE ALWAYS TRIGGER "
+	}
+	t, err := how.each(ctx, conn, missing, func(t string) string {
+		return "CREATE TRIGGER " + FenceTrigger + " BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON " + t +
+			" FOR EACH STATEMENT EXECUTE FUNCTION crossfade.fence();" +
+			"ALTER TABLE ONLY " + t + " " + state + FenceTrigger + ";"
+	})
+	if err != nil {
+		return fmt.Errorf("prepare the fence of %s: %w", t.Display(), err)
+	}
+	return nil
+}
+
+// CloseFence locks the tables against writers, enables their fence triggers,
+// whatever the application made of them meanwhile, and shuts the fence, within the
+// caller's transaction (C14).
+func CloseFence(tables []pg.Name) string {
+	return Lock(tables, "SHARE ROW EXCLUSIVE") + alterTriggers(tables, "ENABLE ALWAYS TRIGGER ") + ShutFence
+}
+
+// Lock returns the statement that locks each table in a mode, "" for none.
+func Lock(tables []pg.Name, mode string) string {
+	if len(tables) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("LOCK TABLE ")
+	for i, t := range tables {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString("ONLY " + t.String())
+	}
+	b.WriteString(" IN " + mode + " MODE;")
+	return b.String()
+}
+
+func alterTriggers(tables []pg.Name, action string) string {
+	var b strings.Builder
+	for _, t := range tables {
+		b.WriteString("ALTER TABLE ONLY " + t.String() + " " + action + FenceTrigger + ";")
+	}
+	return b.String()
+}
+
+// DropFence removes the fence triggers. It tries again until ctx ends, and returns how many tables had one.
+func DropFence(ctx context.Context, conn *pgx.Conn, how Patience) (int, error) {
+	have, err := fenced(ctx, conn)
+	if err != nil {
+		return 0, err
+	}
+	tables := slices.SortedFunc(maps.Keys(have), func(a, b pg.Name) int { return strings.Compare(a.String(), b.String()) })
+	t, err := how.each(ctx, conn, tables, func(t string) string {
+		return "DROP TRIGGER IF EXISTS " + FenceTrigger + " ON " + t + ";"
+	})
+	if err != nil {
+		return 0, fmt.Errorf("remove the fence of %s: %w", t.Display(), err)
+	}
+	return len(have), nil
+}
+
+// each runs what sql makes for each table, for how.Together tables in one
+// transaction; where that cannot be had at once, for each in its own, patiently. A
+// table that was dropped meanwhile is passed over. The table is that of the error.
+func (how Patience) each(ctx context.Context, conn *pgx.Conn, tables []pg.Name, sql func(table string) string) (pg.Name, error) {
+	for some := range slices.Chunk(tables, max(1, how.Together)) {
+		if len(some) > 1 {
+			var all strings.Builder
+			for _, t := range some {
+				all.WriteString(sql(t.String()))
+			}
+			if Transact(ctx, conn, how.LockTimeout, all.String()) == nil {
+				continue
+			}
+		}
+		for _, t := range some {
+			err := how.one(ctx, conn, t, sql(t.String()))
+			if err != nil && !pg.IsCode(err, pg.CodeUndefinedTable) {
+				return t, err
+			}
+		}
+	}
+	return pg.Name{}, nil
+}
+
+// A patient statement stays out of the lock queue for a while after each try, so
+// that the application gets its turn: longer each time, since whoever holds the
+// lock may hold it for hours.
+const (
+	lockRetryFirst = 100 * time.Millisecond
+	lockRetryMost  = 10 * time.Second
+	// lockRetryAlone is how many tries are made before the writers are held.
+	lockRetryAlone = 4
+)
+
+// Quiet calls do, which waits for the lock of a table for at most lockTimeout, once, while the writers of the table
+// are held that can be, and returns its error. It is asked for a table whose writers overlap, so that no wait as
+// short as ours would end.
+type Quiet func(ctx context.Context, table pg.Name, do func(ctx context.Context, lockTimeout time.Duration) error) error
+
+// one runs statements that lock a table in one transaction and tries again while the lock is
+// not to be had in time, until ctx ends.
+func (how Patience) one(ctx context.Context, conn *pgx.Conn, table pg.Name, sql string) error {
+	try := func(ctx context.Context, lockTimeout time.Duration) error {
+		return Transact(ctx, conn, lockTimeout, sql)
+	}
+	pause := lockRetryFirst
+	for n := 1; ; n++ {
+		var err error
+		if n > lockRetryAlone && how.Quiet != nil {
+			err = how.Quiet(ctx, table, try)
+		} else {
+			err = try(ctx, how.LockTimeout)
+		}
+		if !pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected) {
+			return err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return errors.Join(err, ctx.Err())
+		case <-timer.C:
+		}
+		pause = min(2*pause, lockRetryMost)
+	}
+}
+
+// Transact runs statements in one transaction of its own with a lock timeout. They and
+// the commit go to the server in one message, so that it does not keep their locks for as
+// long as this program stands still between two of them.
+func Transact(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, sql string) error {
+	_, err := conn.PgConn().Exec(ctx, "BEGIN;"+SetLocalLockTimeout(lockTimeout)+sql+";COMMIT").ReadAll()
+	if err != nil && !conn.IsClosed() && conn.PgConn().TxStatus() != 'I' {
+		if _, also := conn.PgConn().Exec(context.WithoutCancel(ctx), "ROLLBACK").ReadAll(); also != nil {
+			return errors.Join(err, fmt.Errorf("roll back: %w", also))
+		}
+	}
+	return err
+}
+
+// SetLocalLockTimeout returns the statement that bounds lock waits in a
+// transaction.
+func SetLocalLockTimeout(d time.Duration) string {
+	return fmt.Sprintf("SET LOCAL lock_timeout = %d;", max(1, d.Milliseconds()))
+}

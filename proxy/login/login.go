@@ -1,0 +1,154 @@
+package login
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"crossfade/internal/base/obs"
+	"crossfade/internal/base/pg"
+	"crossfade/proxy/auth"
+	"crossfade/proxy/auth/scram"
+	"crossfade/proxy/backend"
+	"crossfade/proxy/ending"
+	"crossfade/proxy/session"
+	"crossfade/proxy/side"
+	"crossfade/proxy/state"
+	"crossfade/proxy/wire"
+)
+
+// login is a client from its start-up packet to its session.
+type login struct {
+	*stranger
+	version  uint32
+	user     string
+	database string
+	startup  state.Startup
+	proof    auth.Proof
+}
+
+// identify negotiates the version and proves who the client is.
+func (l *login) identify(ctx context.Context, s *wire.Startup) error {
+	if err := l.negotiate(s); err != nil {
+		return err
+	}
+	l.startup = state.NewStartup(s.Params)
+	l.user, _ = s.Get("user")
+	l.database, _ = s.Get("database")
+	if l.user == "" {
+		return ending.Fatal(pg.CodeInvalidAuthorization, "no PostgreSQL user name specified in startup packet")
+	}
+	if l.database == "" {
+		l.database = l.user
+	}
+	var err error
+	l.proof, err = auth.Server(ctx, l.conn, auth.Client{User: l.user, Address: origin(l.conn.RemoteAddr()).String(), Binding: l.certHash,
+		Certificate: l.commonName, CertificateOnly: l.p.cfg.RequireCertificate}, l.p.cfg.Auth)
+	return err
+}
+
+// negotiate tells a client that asks for more what is spoken here.
+func (l *login) negotiate(s *wire.Startup) error {
+	if s.Version >= wire.Version32 {
+		l.version = wire.Version32
+	}
+	extensions := s.Extensions()
+	if s.Version == l.version && len(extensions) == 0 {
+		return nil
+	}
+	_, err := l.conn.Write(wire.AppendNegotiate(nil, l.version, extensions))
+	return err
+}
+
+// enter waits at the gate, dials a server and makes a session of the two.
+func (l *login) enter(ctx context.Context) (*session.Session, error) {
+	p := l.p
+	_ = l.conn.SetDeadline(time.Time{})
+	if ctx.Err() != nil {
+		return nil, ending.ErrClosing
+	}
+	lease, err := l.admit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer lease.Release()
+
+	now := p.Sides.Router.Current()
+	at, err := p.Sides.Endpoint(now.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	name, conn, err := l.dial(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	types, err := p.Sides.TypesAt(ctx, at, side.Caller{User: l.user, Database: l.database, Proof: l.proof})
+	if err != nil {
+		side.Terminate(conn)
+		p.Log.Warn().Err(err).Str(obs.KeyEndpoint, at.Name).Str(obs.KeyDatabase, l.database).Msg("types not compared")
+		return nil, ending.Fatal(pg.CodeConnectionFailure, "the server behind the proxy cannot be asked for its types")
+	}
+	r := session.New(l.base, l.p.Registry, l.identity(), l.conn, session.ServedBy{At: at, Name: name, Conn: conn, Types: types, Moved: now.Epoch > 0})
+	_ = l.conn.SetWriteDeadline(time.Now().Add(p.cfg.LoginTimeout))
+	if _, err := l.conn.Write(r.Hello()); err != nil {
+		p.Leave(r)
+		side.Terminate(conn)
+		return nil, ending.ErrClientGone
+	}
+	_ = l.conn.SetWriteDeadline(time.Time{})
+	return r, nil
+}
+
+// dial logs in at the endpoint as the client would, and returns the name there.
+func (l *login) dial(ctx context.Context, at *side.Endpoint) (string, *backend.Conn, error) {
+	if at.ShutOut != nil && at.ShutOut(l.user) { // in the words of a server
+		refused := ending.Fatal(pg.CodeInsufficientPrivilege, "permission denied for database %q", l.database)
+		refused.Detail = "User does not have CONNECT privilege."
+		return "", nil, refused
+	}
+	as, err := at.Account(l.user, l.proof)
+	if err != nil {
+		return "", nil, ending.Fatal(pg.CodeInvalidAuthorization, "%s", err.Error())
+	}
+	database := at.DatabaseOf(l.database)
+	if database == "" {
+		return "", nil, ending.Fatal(pg.CodeInvalidCatalog, "database %q is not served by this proxy", l.database)
+	}
+	params := l.startup.Params
+	pins, err := at.Pinned(ctx, l.user, l.database)
+	if err == nil {
+		if at.Name != side.Source || len(pins) > 0 {
+			params = l.startup.Moved(pins, nil, side.Roles(l.user, as.Name, at))
+		}
+		var conn *backend.Conn
+		if conn, err = l.p.Sides.Dial(ctx, at, as, database, params); err == nil {
+			return as.Name, conn, nil
+		}
+	}
+	l.p.Log.Warn().Err(err).Str(obs.KeyEndpoint, at.Name).Str(obs.KeyUser, l.user).Str(obs.KeyDatabase, l.database).Msg("server not reached")
+	return "", nil, l.unreached(at, as, err)
+}
+
+// unreached puts into words for the client why its server could not be had. The client has proved who it is, so that a
+// password which the server refuses is not its mistake, unless it proved itself by what the server had before.
+func (l *login) unreached(at *side.Endpoint, as side.Account, err error) *wire.ServerError {
+	var refused *wire.ServerError
+	switch {
+	case errors.Is(err, scram.ErrOtherVerifier):
+		return auth.Refused(l.user)
+	case errors.Is(err, backend.ErrNoPassword):
+		return ending.Fatal(pg.CodeInvalidAuthorization, "%s", (&side.CredentialsError{User: l.user, Endpoint: at.Name}).Error())
+	case !errors.As(err, &refused):
+		return ending.Fatal(pg.CodeConnectionFailure, "the server behind the proxy cannot be reached")
+	case refused.Code == pg.CodeInternal && pg.ComputeMeant(refused.Message) != "":
+		return ending.Fatal(pg.ComputeMeant(refused.Message), "%s", refused.Message)
+	case as.Password == "" || !backend.PasswordRefused(refused):
+		return refused
+	}
+	return ending.Fatal(pg.CodeInvalidAuthorization, "the %s refuses the password that is configured for role %q there; correct it in the users file or the connection string", at.Name, as.Name)
+}
+
+// identity is who the client has proved to be.
+func (l *login) identity() session.Identity {
+	return session.Identity{Proof: l.proof, User: l.user, Database: l.database, Startup: l.startup, Key: session.NewKey(l.version)}
+}

@@ -1,0 +1,212 @@
+package login
+
+import (
+	"container/list"
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"crossfade/internal/base/pg"
+	"crossfade/proxy/ending"
+)
+
+// strangers are the connections whose client has not proved who it is. They are bounded in number, in all and for each
+// address. A new one is let in all the same: the oldest of the address that holds most gives way, first of those that have
+// said nothing. So a crowd of half-open connections pushes out itself, and not a client that has just come. Safe for
+// concurrent use.
+type strangers struct {
+	total, perAddress int
+
+	mu      sync.Mutex
+	room    chan struct{} // closed when somebody leaves; nil while nobody waits for it
+	n       int
+	next    uint64 // numbers them in the order of their coming
+	crowds  map[netip.Prefix]*crowd
+	refused int64 // those that had to give way
+}
+
+// crowd are the strangers from one address, oldest first.
+type crowd struct {
+	silent list.List // without a start-up packet yet
+	spoken list.List
+}
+
+func (c *crowd) len() int { return c.silent.Len() + c.spoken.Len() }
+
+// oldest is the one that gives way: of those that have had their time, the oldest that has said nothing, else the oldest
+// that has.
+func (c *crowd) oldest() *place {
+	silent, spoken := c.silent.Front(), c.spoken.Front()
+	switch {
+	case silent == nil, spoken != nil && silent.Value.(*place).stay() > 0 && spoken.Value.(*place).stay() <= 0:
+		return spoken.Value.(*place)
+	}
+	return silent.Value.(*place)
+}
+
+// minStay is what a stranger has to itself before it may have to give way. In a burst the connections come faster than
+// their first bytes can be read; from then on they come as fast as those that had their time leave.
+const minStay = 100 * time.Millisecond
+
+// stay is how much of minStay is left.
+func (p *place) stay() time.Duration { return minStay - time.Since(p.since) }
+
+// place is one stranger's. Its fields are guarded by strangers.mu.
+type place struct {
+	all    *strangers
+	from   netip.Prefix
+	number uint64
+	since  time.Time
+	in     *list.List // nil when it has left
+	at     *list.Element
+	leave  context.CancelCauseFunc
+}
+
+// errCrowded ends a stranger that gave way.
+var errCrowded = ending.Fatal(pg.CodeTooManyConnections, "too many connections that have not authenticated")
+
+// origin is what counts as one address: an IPv4 address, and the /64 of an IPv6 one, all of which one host may use. The
+// zero value stands for all others.
+func origin(addr net.Addr) netip.Prefix {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
+	bits := 32
+	if ip.Is6() {
+		bits = 64
+	}
+	p, _ := ip.Prefix(bits) // never fails with these numbers
+	return p
+}
+
+// admit takes a stranger in. leave is called, with errCrowded, when it has to give way.
+func (s *strangers) admit(addr net.Addr, leave context.CancelCauseFunc) *place {
+	from := origin(addr)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v := s.victim(from); v != nil {
+		s.expel(v)
+	}
+	c := s.crowds[from]
+	if c == nil {
+		c = &crowd{}
+		s.crowds[from] = c
+	}
+	s.n++
+	s.next++
+	p := &place{all: s, from: from, number: s.next, since: time.Now(), in: &c.silent, leave: leave}
+	p.at = c.silent.PushBack(p)
+	return p
+}
+
+// shed has one stranger give way, so that its file descriptor becomes free.
+func (s *strangers) shed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v := s.ofMost(); v != nil {
+		s.expel(v)
+	}
+}
+
+// await waits until whoever has to give way to a stranger from that address has had its time, or there is room.
+func (s *strangers) await(ctx context.Context, addr net.Addr) {
+	from := origin(addr)
+	for {
+		s.mu.Lock()
+		v := s.victim(from)
+		if v == nil || v.stay() <= 0 {
+			s.mu.Unlock()
+			return
+		}
+		if s.room == nil {
+			s.room = make(chan struct{})
+		}
+		room, t := s.room, time.NewTimer(v.stay())
+		s.mu.Unlock()
+		select {
+		case <-room:
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		if t.Stop(); ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// victim is who has to give way to a stranger from there, nil for nobody. Called with mu locked.
+func (s *strangers) victim(from netip.Prefix) *place {
+	c := s.crowds[from]
+	switch {
+	case c != nil && c.len() >= s.perAddress:
+		return c.oldest()
+	case s.n >= s.total:
+		return s.ofMost()
+	}
+	return nil
+}
+
+// ofMost is the oldest of the largest crowd. Called with mu locked.
+func (s *strangers) ofMost() *place {
+	var victim *place
+	most := 0
+	for _, c := range s.crowds {
+		if n, o := c.len(), c.oldest(); n > most || n == most && o.number < victim.number {
+			victim, most = o, n
+		}
+	}
+	return victim
+}
+
+func (s *strangers) expel(p *place) {
+	s.remove(p)
+	s.refused++
+	p.leave(errCrowded)
+}
+
+func (s *strangers) remove(p *place) {
+	p.in.Remove(p.at)
+	p.in = nil
+	s.n--
+	if s.room != nil {
+		close(s.room)
+		s.room = nil
+	}
+	if c := s.crowds[p.from]; c.len() == 0 {
+		delete(s.crowds, p.from)
+	}
+}
+
+// spoke notes that the start-up packet has come.
+func (p *place) spoke() {
+	p.all.mu.Lock()
+	defer p.all.mu.Unlock()
+	if p.in == nil {
+		return
+	}
+	p.in.Remove(p.at)
+	p.in = &p.all.crowds[p.from].spoken
+	p.at = p.in.PushBack(p)
+}
+
+// known gives the place back. It reports false where the stranger had to give way before. Calling it again does nothing.
+func (p *place) known() bool {
+	p.all.mu.Lock()
+	defer p.all.mu.Unlock()
+	if p.in == nil {
+		return false
+	}
+	p.all.remove(p)
+	return true
+}
+
+// count returns how many strangers there are, and how many had to give way since the start.
+func (s *strangers) count() (now int, refused int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.n, s.refused
+}

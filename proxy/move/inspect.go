@@ -1,0 +1,184 @@
+package move
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"crossfade/proxy/session"
+	"crossfade/proxy/side"
+	"crossfade/proxy/state"
+)
+
+// Bounds of a dry run.
+const (
+	// inspectTimeout bounds one look at all sessions, below what a control client waits.
+	inspectTimeout = 3 * time.Second
+	// inspectWait bounds the wait for the boundary of one session that was at one a
+	// moment ago; one that has gone on shows what was known of it.
+	inspectWait = 50 * time.Millisecond
+	// maxInspections keeps a dry run from competing with the application.
+	maxInspections = 8
+	// verbPatience is how long a look waits for a verb of a move: it can do without.
+	verbPatience = 100 * time.Millisecond
+	// namesAge is how old the names of custom settings may be outside of an attempt.
+	namesAge = time.Minute
+	// watchPeriod is how often the states of sessions are looked at: what Since tells is
+	// as coarse, and forwarding need not read a clock.
+	watchPeriod = time.Second
+	// reviveIdle is how long a session must have been idle behind the switch for its
+	// state to be captured, once in each idle period. Computes that are about to be
+	// suspended are idle for longer, and a client that works never meets a capture.
+	reviveIdle = 2 * time.Second
+	// maxReviveCaptures bounds these captures: nobody waits for them.
+	maxReviveCaptures = 4
+)
+
+// Sessions lists the sessions, oldest first. With inspect, those at a boundary of
+// which the present verdict is not known are captured first, and busy ones of which
+// nothing is known at their next boundary, a few at a time: each
+// client is stopped for one capture at most, and none while the gate is closed. The
+// verdict on any other is the last one known. An error of the dry run itself is no
+// error: then the verdicts are as old as they are.
+func (p *Mover) Sessions(ctx context.Context, inspect bool) []session.Info {
+	if inspect {
+		p.inspect(ctx)
+	}
+	list := p.List()
+	infos := make([]session.Info, 0, len(list))
+	for _, r := range list {
+		infos = append(infos, r.View.Known())
+	}
+	for _, s := range p.Streams() {
+		infos = append(infos, s.Info())
+	}
+	slices.SortStableFunc(infos, func(a, b session.Info) int { return cmp.Compare(a.Session, b.Session) })
+	return infos
+}
+
+// inspect captures the sessions that can be captured at once, and those of which nothing
+// is known as soon as they come to a boundary: a busy one does so every few milliseconds.
+func (p *Mover) inspect(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
+	defer cancel()
+	wanted := func(r *session.View) bool { return r.Unjudged() || r.Unknown() }
+	var list []*session.Session
+	for _, r := range p.List() {
+		if wanted(&r.View) {
+			list = append(list, r)
+		}
+	}
+	p.captureThose(ctx, list, maxInspections, wanted)
+}
+
+// captureThose captures those of the sessions that are still wanted, that come to a boundary
+// soon and that nobody else has the turn of, at most limit at a time.
+func (p *Mover) captureThose(ctx context.Context, list []*session.Session, limit int, wanted func(*session.View) bool) {
+	if len(list) == 0 {
+		return
+	}
+	catalogs, err := p.tryCatalogs(ctx, list)
+	if err != nil {
+		if !errors.Is(err, errVerbRuns) && ctx.Err() == nil {
+			p.Log.Warn().Err(err).Msg("sessions not inspected")
+		}
+		return
+	}
+	var g errgroup.Group
+	g.SetLimit(limit)
+	for _, r := range list {
+		g.Go(func() error {
+			defer p.Recovered(r)
+			if ctx.Err() != nil || !wanted(&r.View) {
+				return nil
+			}
+			at, cancel := context.WithTimeout(ctx, inspectWait)
+			owned, release, err := r.Owner.Own(at)
+			cancel()
+			if err != nil {
+				return nil
+			}
+			defer release()
+			// What cannot be captured keeps the verdict that it had.
+			_ = r.Owner.Capture(context.WithoutCancel(owned), catalogs[r.Database], inspectWait)
+			return nil
+		})
+	}
+	_ = g.Wait()
+}
+
+var errVerbRuns = errors.New("a step of a move is under way")
+
+// tryCatalogs is catalogsOf for whoever is no verb. It does not wait for one, and asks
+// again for what is old.
+func (p *Mover) tryCatalogs(ctx context.Context, list []*session.Session) (map[string]*state.Catalog, error) {
+	patience := time.NewTimer(verbPatience)
+	defer patience.Stop()
+	select {
+	case p.verb <- struct{}{}:
+		defer func() { <-p.verb }()
+	case <-patience.C:
+		return nil, errVerbRuns
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	a := &p.attempt
+	if a.paused {
+		return nil, errVerbRuns
+	}
+	kept := a.catalogs
+	if time.Since(p.attempt.asked) > namesAge {
+		a.catalogs = nil
+	}
+	catalogs, err := p.catalogsOf(ctx, list)
+	if err != nil {
+		a.catalogs = kept
+		return nil, err
+	}
+	for database, catalog := range kept {
+		if _, ok := a.catalogs[database]; !ok {
+			a.catalogs[database] = catalog
+		}
+	}
+	return maps.Clone(catalogs), nil
+}
+
+// Watch looks at the states of the sessions from time to time, and captures those
+// that may have to be revived, until ctx ends.
+func (p *Mover) Watch(ctx context.Context) {
+	t := time.NewTicker(watchPeriod)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			for _, r := range p.List() {
+				r.View.Look(now)
+			}
+			p.sweep(ctx, now)
+		}
+	}
+}
+
+// sweep captures the sessions on the target that have been idle for a while and
+// whose present state is not known.
+func (p *Mover) sweep(ctx context.Context, now time.Time) {
+	if p.Sides.Router.Current().Endpoint != side.Target {
+		return
+	}
+	var list []*session.Session
+	for _, r := range p.List() {
+		if r.View.IdleSince(now.Add(-reviveIdle)) && r.View.Unjudged() {
+			list = append(list, r)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
+	defer cancel()
+	p.captureThose(ctx, list, maxReviveCaptures, (*session.View).Unjudged)
+}

@@ -1,0 +1,109 @@
+package poll
+
+import (
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/rs/zerolog"
+)
+
+// maxEngines bounds the engines: one does what PgBouncer does with one thread, and
+// the server behind it needs cores too.
+const maxEngines = 4
+
+// FullHouse is how many sessions an engine has before further ones are shared out among
+// all engines. Few clients are served best by half of the cores. Where there are more,
+// and their servers run on the same machine, each engine is one thread among many that
+// want a core, and waits for its turn most of the time: with two of them the proxy
+// waits half as long.
+const FullHouse = 8
+
+// Turner is whoever an engine serves: a session with two sockets. Turn is called by the engine's
+// goroutine when one of them has something to read, with the key of its seat, and must not wait.
+type Turner interface {
+	Turn(key uint64, server bool)
+}
+
+// Engines are those that run; none before start and after stop, and none on other systems
+// than Linux.
+type Engines struct {
+	running atomic.Pointer[[]*Engine]
+	wait    sync.WaitGroup
+	usual   uint64 // how many there are before they are crowded
+}
+
+// Start makes the engines. Whoever has none serves its sockets otherwise, so that is no error.
+func (g *Engines) Start(log zerolog.Logger) {
+	cores := runtime.GOMAXPROCS(0)
+	usual := min(maxEngines, cores/2)
+	looking := make(chan struct{}, usual) // their servers need cores too
+	var list []*Engine
+	for range min(maxEngines, cores) {
+		e, err := newEngine(looking)
+		if err != nil {
+			if !errors.Is(err, errors.ErrUnsupported) {
+				log.Warn().Err(err).Msg("sessions are served by goroutines")
+			}
+			break
+		}
+		list = append(list, e)
+		g.wait.Go(e.run)
+	}
+	if len(list) > 0 {
+		g.usual = uint64(min(len(list), max(1, usual)))
+		g.running.Store(&list)
+	}
+}
+
+// Stop ends the engines. No session is left.
+func (g *Engines) Stop() {
+	if list := g.running.Swap(nil); list != nil {
+		for _, e := range *list {
+			e.close()
+		}
+	}
+	g.wait.Wait()
+}
+
+// Any reports whether there are engines.
+func (g *Engines) Any() bool { return g.running.Load() != nil }
+
+// Seats returns how many sessions each engine has.
+func (g *Engines) Seats() []int {
+	list := g.running.Load()
+	if list == nil {
+		return nil
+	}
+	var n []int
+	for _, e := range *list {
+		n = append(n, e.sessions())
+	}
+	return n
+}
+
+// Pick returns the engine that a session is to be in, nil for none.
+func (g *Engines) Pick(id uint64) *Engine {
+	list := g.running.Load()
+	if list == nil {
+		return nil
+	}
+	return choose(*list, int(id%g.usual))
+}
+
+// choose takes the engine at place usual or, where that is crowded, the one with the
+// fewest sessions.
+func choose[E interface{ sessions() int }](list []E, usual int) E {
+	best := list[usual]
+	least := best.sessions()
+	if least < FullHouse {
+		return best
+	}
+	for _, e := range list {
+		if n := e.sessions(); n < least {
+			best, least = e, n
+		}
+	}
+	return best
+}

@@ -1,0 +1,105 @@
+package session
+
+import (
+	"bytes"
+
+	"crossfade/proxy/state"
+	"crossfade/proxy/wire"
+)
+
+// memory is what a session must remember because no server tells it. It is its
+// Tracker's Observer, and guarded by Session.mu.
+type memory struct {
+	r *Session
+
+	sniffer  state.Sniffer
+	params   map[string]string // ParameterStatus as the client has seen it
+	unnamed  []byte            // body of the Parse of the unnamed statement
+	has      unnamed
+	inserted bool // the last command but for COMMIT and the like was an INSERT
+}
+
+// unnamed says what is known of a client's unnamed statement.
+type unnamed uint8
+
+const (
+	unnamedNone  unnamed = iota
+	unnamedKnown         // its text is in memory
+	unnamedLost          // there is one, and its text was too long to be kept
+)
+
+// keepUnnamed is how much an idle session may hold for an unnamed statement that
+// is gone, in bytes.
+const keepUnnamed = 4 << 10
+
+// Parse: the client has an unnamed statement.
+func (m *memory) Parse(body []byte) {
+	if m.has = unnamedKnown; body == nil {
+		m.has = unnamedLost
+	}
+	m.r.mu.server.late.Forget("")
+	m.unnamed = append(m.unnamed[:0], body...)
+	if body != nil {
+		m.current(body)
+	}
+}
+
+// current has the sniffer forget unnamed statements of before.
+func (m *memory) current(parse []byte) {
+	if !m.r.mu.tracker.ParsesPending() {
+		m.sniffer.Names.Current(parse)
+	}
+}
+
+// Simple: it has none.
+func (m *memory) Simple() {
+	m.has = unnamedNone
+	m.r.mu.server.late.Forget("")
+	m.current(nil)
+	if cap(m.unnamed) > keepUnnamed {
+		m.unnamed = nil
+	}
+	m.unnamed = m.unnamed[:0]
+}
+
+// ParameterStatus: the client has been told the value of a setting.
+func (m *memory) ParameterStatus(name, value []byte) {
+	if old, ok := m.params[string(name)]; !ok || old != string(value) {
+		m.params[string(name)] = string(value)
+		m.sniffer.Contexts.Reported(string(name), string(value))
+	}
+}
+
+// CommandComplete: an INSERT may have left a lastval, which a client asks for in a
+// SELECT of its own.
+func (m *memory) CommandComplete(tag []byte) {
+	switch {
+	case bytes.HasSuffix(tag, []byte("PREPARED")) || bytes.HasSuffix(tag, []byte("PREPARE TRANSACTION")):
+		m.twoPhase(tag)
+	case bytes.HasPrefix(tag, []byte("INSERT")):
+		m.inserted = true
+	case bytes.HasPrefix(tag, []byte("SELECT")):
+		m.inserted = false
+	case bytes.HasPrefix(tag, []byte("D")) || bytes.HasPrefix(tag, []byte("ROLLBACK")):
+		m.sniffer.Contexts.Tag(string(tag))
+		if bytes.Equal(tag, []byte("DISCARD ALL")) || bytes.Equal(tag, []byte("DEALLOCATE ALL")) {
+			m.r.mu.server.late.ForgetAll()
+		}
+	}
+}
+
+// Refused: what the client was setting may not have been set.
+func (m *memory) Refused() { m.sniffer.Contexts.Refused() }
+
+// unnamedStatement returns the unnamed statement in memory of its own; lost says
+// that there is one whose text is not known. Called with mu locked.
+func (m *memory) unnamedStatement() (parse *wire.Parse, lost bool) {
+	if m.has != unnamedKnown {
+		return nil, m.has == unnamedLost
+	}
+	p, err := wire.DecodeParse(m.unnamed)
+	if err != nil {
+		return nil, true
+	}
+	return &p, false
+}

@@ -1,0 +1,316 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"crossfade/internal/base/obs"
+	"crossfade/proxy/ask"
+	"crossfade/proxy/ending"
+	"crossfade/proxy/poll"
+	"crossfade/proxy/state"
+	"crossfade/proxy/wire"
+)
+
+// A client whose connection has ended may have left its server at work. Two things may be
+// the reason, and look the same: it has closed its half of the connection and waits for its
+// answer, or nobody is there any more. So the session goes on until its server has answered,
+// and stays in the registry, where a drain finds it and names it. Meanwhile it is found out
+// whether anybody is there; where nobody is, the server is asked to cancel what nobody waits
+// for, as a server does by itself that has client_connection_check_interval set.
+
+// Bounds of a session without a client.
+const (
+	// probeFirst and probeMost are the first and the longest pause between two probes of a
+	// client's end: the first is a round trip on one machine.
+	probeFirst = 20 * time.Millisecond
+	probeMost  = 2 * time.Second
+	// maxOrphanCancels bounds how often a server is asked to cancel. A request may come
+	// between two statements, and one that is not heeded five times will not be.
+	maxOrphanCancels = 5
+	// maxLastCancels is the same for a server that is about to be let go.
+	maxLastCancels = 3
+	// orphanFirst is how long a server has to heed the first request, each later one has
+	// twice as long as the one before it.
+	orphanFirst = 250 * time.Millisecond
+	// lookFirst and lookMost are the first and the longest pause between two looks at what
+	// the server does.
+	lookFirst = 200 * time.Millisecond
+	lookMost  = time.Minute
+	// orphanPatience bounds one request, and one look at what the server does.
+	orphanPatience = 2 * time.Second
+)
+
+// seeOut is what is left for the client's pump to do when nothing more comes from the
+// client: it returns when the server owes no answer any more. err says how the client ended.
+func (r *clientPump) seeOut(err error) error {
+	r.mu.Lock()
+	if r.ctx.Err() != nil || !r.mu.tracker.Owes() {
+		r.mu.Unlock()
+		return ending.ErrClientGone
+	}
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		r.mu.end.dead = true
+	}
+	r.mu.end.half = true
+	r.attend()
+	r.mu.Unlock()
+
+	o := orphan{r: r.Session, pause: probeFirst}
+	defer o.stop()
+	for due := true; ; {
+		if due && !r.unread() {
+			r.ping()
+		}
+		r.mu.Lock()
+		changed := r.mu.changed
+		owes, dead, gated := r.mu.tracker.Owes() || r.toClient.Load(), r.mu.end.dead, r.mu.hold.gate
+		polite := r.mu.tracker.Reason() == wire.ReasonTerminated // it has said good-bye: what it asked for is to be done
+		r.mu.Unlock()
+		if !owes || r.ctx.Err() != nil {
+			return ending.ErrClientGone
+		}
+		if gated && !o.gated {
+			o.cancels, o.next = 0, time.Time{} // once more, for whoever waits for it now
+		}
+		o.gated = gated
+		if dead && (gated || !polite) {
+			o.cancel()
+		}
+		if due && o.answered() {
+			return ending.ErrClientGone
+		}
+		due = o.wait(changed)
+	}
+}
+
+// orphan is a session that its client has left. It belongs to the client's pump.
+type orphan struct {
+	r       *Session
+	pause   time.Duration // until the next probe
+	due     *time.Timer   // of it
+	cancels int
+	next    time.Time // of the next cancel request
+	gated   bool
+	look    time.Time // when the server is looked at next
+	looks   int
+	idle    int    // looks in a row that found it idle
+	taken   uint64 // bytes that had come from it at the last look
+}
+
+// wait waits for a step of the session, or until the next probe is due, and reports that.
+func (o *orphan) wait(changed <-chan struct{}) (due bool) {
+	if o.due == nil {
+		o.due = time.NewTimer(o.pause)
+	}
+	select {
+	case <-changed:
+	case <-o.due.C:
+		o.pause = min(2*o.pause, probeMost)
+		o.due.Reset(o.pause)
+		return true
+	case <-o.r.ctx.Done():
+	}
+	return false
+}
+
+func (o *orphan) stop() {
+	if o.due != nil {
+		o.due.Stop()
+	}
+}
+
+// cancel asks the server to cancel what it does, if it is time to.
+func (o *orphan) cancel() {
+	r := o.r
+	if time.Now().Before(o.next) {
+		return
+	}
+	if o.cancels == maxOrphanCancels {
+		o.next = time.Now().Add(time.Minute)
+		r.Log.Warn().Int32(obs.KeyPID, r.ServerPID()).Msg("a statement of a client that is gone does not end: pg_terminate_backend ends it")
+		return
+	}
+	if r.work.countOrphan() {
+		r.Log.Info().Int32(obs.KeyPID, r.ServerPID()).Str(obs.KeyUser, r.User).Msg("client is gone: what its server is doing is cancelled")
+	}
+	r.work.cancelOrphan(r.ctx)
+	o.next = time.Now().Add(orphanFirst << o.cancels)
+	o.cancels++
+}
+
+// answered looks, less and less often, whether the server does anything. One that twice does
+// nothing, while nothing of it is on its way to the client, has given the answer that is
+// awaited, or never will: its connection is broken, or it does not speak the protocol.
+func (o *orphan) answered() bool {
+	now := time.Now()
+	switch {
+	case o.look.IsZero():
+		o.look = now.Add(lookFirst)
+		return false
+	case now.Before(o.look):
+		return false
+	case o.delivering():
+		o.idle = 0
+		return false
+	case o.r.work.serverBusy():
+		o.idle, o.looks = 0, o.looks+1
+		o.look = now.Add(min(lookFirst<<min(o.looks, 10), lookMost))
+		return false
+	}
+	o.idle++
+	return o.idle == 2
+}
+
+// delivering reports that the client takes what the server has said, or is waited for to do so,
+// or that it did since the last look: a client may take longer than its server, which has no
+// part in that.
+func (o *orphan) delivering() bool {
+	r := o.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := o.taken
+	o.taken = r.mu.serving.taken
+	return r.toClient.Load() || o.taken != before
+}
+
+// serverBusy asks beside the session whether its server does anything. Where that cannot be
+// found out, it may.
+func (r *work) serverBusy() bool {
+	ctx, cancel := context.WithTimeout(r.ctx, orphanPatience)
+	defer cancel()
+	busy := true
+	err := r.p.Sides.Beside(ctx, r.caller(), func(ctx context.Context, l *state.Link) (err error) {
+		busy, err = ask.Busy(ctx, l, r.ServerPID())
+		return err
+	})
+	return busy || err != nil
+}
+
+// cancelOrphan makes one request, within a bound; not many are made at once.
+func (r *work) cancelOrphan(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, orphanPatience)
+	defer cancel()
+	done, err := r.p.Sides.Place(ctx)
+	if err != nil {
+		return
+	}
+	defer done()
+	r.cancelServer(ctx)
+}
+
+// leaveNothingAtWork is called before the server is let go: what it still does is for a
+// session that somebody has ended, and that nobody can name any more.
+func (r *work) leaveNothingAtWork(cause error) {
+	r.mu.Lock()
+	working := r.mu.tracker.Working()
+	r.mu.Unlock()
+	if !working || errors.Is(cause, ending.ErrServerGone) || errors.As(cause, new(*ending.ToldError)) {
+		return
+	}
+	r.countOrphan()
+	for n := range maxLastCancels {
+		r.cancelOrphan(context.Background())
+		if r.restsWithin(orphanFirst << n) {
+			return
+		}
+	}
+}
+
+// restsWithin reads what the server says, for so long at most, and reports that it has no more to do. A request to
+// cancel that reached it before the statement did has cancelled nothing. Called when both pumps have ended.
+func (r *work) restsWithin(d time.Duration) bool {
+	conn := r.mu.server.conn
+	_ = conn.SetReadDeadline(time.Now().Add(d))
+	buf := make([]byte, 4<<10)
+	for {
+		n, err := conn.Read(buf)
+		r.mu.Lock()
+		broken := r.mu.tracker.Server(buf[:n]) != nil
+		working := r.mu.tracker.Working()
+		r.mu.Unlock()
+		switch {
+		case broken || !working:
+			return true
+		case err != nil:
+			return !poll.TimedOut(err) // a server that has gone does nothing
+		}
+	}
+}
+
+// countOrphan counts the session among those whose server was asked to cancel, once, and
+// reports that.
+func (r *work) countOrphan() bool {
+	if r.orphan {
+		return false
+	}
+	r.orphan = true
+	r.p.Counts.Orphans.Add(1)
+	return true
+}
+
+func (r *Session) ServerPID() int32 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.server.pid.Load()
+}
+
+// ping finds out whether anybody is at the client's end, and reports false where nobody is
+// for certain: a socket that was closed answers with a reset to what it gets, so that the
+// next write fails. What is sent says once more what the client knows already; it may come
+// at any time.
+func (r *clientPump) ping() bool {
+	if !r.cw.TryLock() {
+		return true // something is on its way to it, which tells as much
+	}
+	defer r.cw.Unlock()
+	r.mu.Lock()
+	between := !r.mu.tracker.ServerPartial() && !r.toClient.Load()
+	version := r.mu.memory.params["server_version"]
+	r.mu.Unlock()
+	if !between {
+		return true
+	}
+	if _, err := r.client.Write(wire.AppendParameterStatus(nil, "server_version", version)); err == nil {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.end.dead = true
+	return false
+}
+
+// outlives is asked when the client does not take what it gets, and reports whether the
+// session goes on without it for a while. Its pump finds out.
+func (r *serverPump) outlives() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx.Err() != nil || !r.mu.end.dead && !r.mu.tracker.Owes() {
+		return false
+	}
+	if !r.mu.end.dead {
+		r.mu.end.dead = true
+		_ = r.client.SetReadDeadline(LongAgo)
+	}
+	return true
+}
+
+// unread reports that nobody takes what the client gets.
+func (r *clientPump) unread() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.end.dead
+}
+
+// parting says of a session that is busy that its client has gone. Called with mu locked.
+func (r *Session) parting() string {
+	switch {
+	case r.mu.end.dead:
+		return "; its client is gone, and what its server does is being cancelled"
+	case r.mu.end.half:
+		return "; its client has closed its end"
+	}
+	return ""
+}

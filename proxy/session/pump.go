@@ -1,0 +1,352 @@
+package session
+
+import (
+	"bytes"
+	"time"
+
+	"crossfade/proxy/ending"
+	"crossfade/proxy/poll"
+	"crossfade/proxy/side"
+	"crossfade/proxy/wire"
+)
+
+// LongAgo as a deadline ends what waits on a connection.
+var LongAgo = time.Unix(1, 0)
+
+// noDeadline lets it wait.
+var noDeadline time.Time
+
+// pumpClient forwards what the client sends until one of the two is gone.
+func (r *clientPump) pumpClient() error {
+	if err := r.restToServer(); err != nil {
+		return err
+	}
+	for {
+		p, err := r.in.Read()
+		if len(p) > 0 {
+			if err := r.forward(p); err != nil {
+				return err
+			}
+		}
+		r.in.Release()
+		if err != nil && (!poll.TimedOut(err) || r.ctx.Err() != nil) {
+			return r.seeOut(err)
+		}
+		// It may have been woken for a park that is over, to leave, or since nobody takes
+		// what the client gets.
+		r.mu.Lock()
+		r.awake()
+		dead := r.mu.end.dead
+		left := !dead && r.mu.seat.clientLeaves()
+		r.mu.Unlock()
+		if dead {
+			return r.seeOut(ending.ErrClientGone)
+		}
+		if left {
+			return errToFast
+		}
+	}
+}
+
+// restToServer writes what the engine could not.
+func (r *clientPump) restToServer() error {
+	r.mu.Lock()
+	st, s := &r.mu.seat, r.mu.server
+	rest, held := st.toServerRest, st.toServerHeld
+	st.toServerRest, st.toServerHeld = nil, false
+	r.mu.Unlock()
+	if !held {
+		return nil
+	}
+	return r.push(s, rest)
+}
+
+// push writes what was observed to the server.
+func (r *clientPump) push(s *server, p []byte) error {
+	err := s.in.Push(p)
+	r.toServer.Store(false)
+	r.progress()
+	if err != nil {
+		return r.serverLeft()
+	}
+	return nil
+}
+
+// forward sends p to the server: as it is, or while somebody wants the session to
+// stop, unit by unit to the next boundary, where it waits.
+func (r *clientPump) forward(p []byte) error {
+	for len(p) > 0 {
+		n, out, s, err := r.send(p)
+		switch {
+		case err != nil:
+			return err
+		case n == 0:
+			if p, err = r.park(p); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.push(s, out); err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
+}
+
+// send observes what may go of p: n bytes, for which the caller must write out to
+// the server that it returns.
+func (r *clientPump) send(p []byte) (n int, out []byte, s *server, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n = r.allowed(p); n == 0 {
+		return 0, nil, nil, nil
+	}
+	s = r.mu.server
+	if out, err = r.fromClient(s, p[:n]); err != nil {
+		return 0, nil, nil, err
+	}
+	r.toServer.Store(true)
+	return n, out, s, nil
+}
+
+// fromClient observes p and makes of it what the server is to get: every byte of a
+// client passes here once. Called with mu locked.
+func (r *Session) fromClient(s *server, p []byte) ([]byte, error) {
+	if r.mu.memory.sniffer.Contexts.Dirty() && r.mu.tracker.Boundary() {
+		r.mu.memory.sniffer.Contexts.Settle()
+	}
+	r.mu.memory.sniffer.Client(p)
+	if s.late != nil {
+		var err error
+		if p, err = s.late.Client(&r.mu.tracker, p); err != nil {
+			return nil, err
+		}
+	} else if err := r.mu.tracker.Client(p); err != nil {
+		return nil, err
+	}
+	if s.numbers != nil {
+		p = s.numbers.Client(p)
+	}
+	if s.types != nil {
+		p = s.types.Client(p)
+	}
+	return p, nil
+}
+
+// allowed returns how much of p may go now. Called with mu locked.
+func (r *clientPump) allowed(p []byte) int {
+	if r.mu.hold.settling || r.mu.serving.reviving {
+		return 0
+	}
+	if r.mu.hold.gate || r.mu.hold.wanted {
+		return max(r.mu.tracker.ClientLimit(p), r.finishing(p))
+	}
+	return len(p)
+}
+
+// progress tells whoever waits that a pump has made a step.
+func (r *Session) progress() {
+	if r.attention.Load() {
+		r.mu.Lock()
+		r.step()
+		r.mu.Unlock()
+	}
+}
+
+// serverLeft waits for the server's pump to bring its last words, after a write
+// to it was refused.
+func (r *clientPump) serverLeft() error {
+	t := time.NewTimer(side.GoodbyeTimeout)
+	defer t.Stop()
+	select {
+	case <-r.ctx.Done():
+	case <-t.C:
+	}
+	return ending.ErrServerGone
+}
+
+// pumpServer forwards what the server sends, across changes of the server.
+func (r *serverPump) pumpServer() error {
+	told, code := false, "" // the server has said why it closes
+	if err := r.restToClient(); err != nil {
+		return err
+	}
+	for {
+		s, inject, err := r.serverTurn()
+		if err != nil {
+			return err
+		}
+		if len(inject) > 0 {
+			if err := r.deliver(nil, inject); err != nil {
+				return err
+			}
+			continue
+		}
+		p, err := s.in.Read()
+		if fatal := saysFatal(p); fatal || gone(err) && !told {
+			left, alive, err := r.survive(s, p)
+			if err != nil {
+				return err
+			}
+			if alive {
+				continue
+			}
+			p = left
+		}
+		if len(p) > 0 && r.dyingWords(s, p) {
+			p = nil
+		}
+		if len(p) > 0 {
+			if told = saysFatal(p); told {
+				_, code, _ = lastFrames(p)
+			}
+			if err := r.deliver(s, p); err != nil {
+				return err
+			}
+		}
+		s.in.Release()
+		switch {
+		case err == nil || poll.TimedOut(err) && r.ctx.Err() == nil:
+		case r.left():
+			return ending.ErrClientGone
+		case told:
+			return &ending.ToldError{Code: code}
+		default:
+			return ending.ErrServerGone
+		}
+	}
+}
+
+// left reports that the client has said good-bye.
+func (r *serverPump) left() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.tracker.Reason() == wire.ReasonTerminated
+}
+
+// serverTurn waits while an owner has the server, and returns the server to read
+// from or bytes to be delivered first.
+func (r *serverPump) serverTurn() (*server, []byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.mu.hold.pump != pumpRuns {
+		if r.mu.hold.pump == pumpStopping {
+			r.mu.hold.pump = pumpStopped
+			r.step()
+		}
+		if err := r.await(r.ctx, func() bool { return r.mu.hold.pump != pumpStopped }); err != nil {
+			return nil, nil, err
+		}
+	}
+	if r.mu.seat.serverLeaves() {
+		return nil, nil, errToFast
+	}
+	inject := r.mu.first.inject
+	r.mu.first.inject = nil
+	return r.mu.server, inject, nil
+}
+
+// restToClient writes what the engine could not.
+func (r *serverPump) restToClient() error {
+	r.cw.Lock()
+	defer r.cw.Unlock()
+	r.mu.Lock()
+	st := &r.mu.seat
+	rest, held := st.toClientRest, st.toClientHeld
+	st.toClientRest, st.toClientHeld = nil, false
+	r.mu.Unlock()
+	if !held {
+		return nil
+	}
+	err := r.in.Push(rest)
+	r.toClient.Store(false)
+	r.progress()
+	if err != nil && !r.outlives() {
+		return ending.ErrClientGone
+	}
+	return nil
+}
+
+// deliver writes bytes of the server to the client. s is nil for bytes whose pids
+// are translated already.
+func (r *serverPump) deliver(s *server, p []byte) error {
+	r.cw.Lock()
+	defer r.cw.Unlock()
+	p, greeting, err := r.receive(s, p)
+	gone := false
+	for _, b := range [][]byte{greeting, p} {
+		if err == nil && !gone && len(b) > 0 {
+			_, werr := r.client.Write(b)
+			gone = werr != nil
+		}
+	}
+	r.toClient.Store(false)
+	r.progress()
+	switch {
+	case err != nil:
+		return r.broken(err)
+	case gone && !r.outlives():
+		return ending.ErrClientGone
+	}
+	return nil
+}
+
+// receive observes p and returns what the caller must write to the client, behind
+// greeting.
+func (r *serverPump) receive(s *server, p []byte) (out, greeting []byte, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.serving.taken += uint64(len(p))
+	if out, err = r.fromServer(s, p); err != nil {
+		return nil, nil, err
+	}
+	greeting = r.mu.first.greeting
+	r.mu.first.greeting = nil
+	if r.mu.end.dead {
+		out, greeting = nil, nil
+	}
+	r.toClient.Store(true)
+	if st := &r.mu.seat; st.leaving && !st.clientPumps {
+		r.mu.seat.handOver() // the write may wait, and somebody must read the client
+	}
+	r.mu.seat.offer()
+	return out, greeting, nil
+}
+
+// fromServer makes what the client is to see of p, and observes it: every byte of a
+// server passes here once. Called with cw and mu locked.
+func (r *Session) fromServer(s *server, p []byte) ([]byte, error) {
+	if s != nil && s.rewrite != nil {
+		n := s.rewrite.Rewrite(p)
+		s.in.Keep(p[n:])
+		p = p[:n]
+	}
+	if s != nil && s.types != nil {
+		p = s.types.Server(p)
+	}
+	if s != nil && s.late != nil {
+		return s.late.Server(&r.mu.tracker, p)
+	}
+	return p, r.mu.tracker.Server(p)
+}
+
+// broken is the end of a session whose server does not speak the protocol.
+func (r *Session) broken(err error) error {
+	r.Log.Warn().Err(err).Msg("server broke the protocol")
+	return ending.ErrServerGone
+}
+
+// maxWords is how much of the end of a read is searched for a server's last words,
+// in bytes. They are one line.
+const maxWords = 1 << 10
+
+// saysFatal reports that p ends with an ErrorResponse that ends the connection. It
+// may err: then the client is told once more, or not told by us.
+func saysFatal(p []byte) bool {
+	if !bytes.HasSuffix(p, []byte{0, 0}) {
+		return false
+	}
+	p = p[max(0, len(p)-maxWords):]
+	return bytes.Contains(p, []byte("FATAL\x00")) || bytes.Contains(p, []byte("PANIC\x00"))
+}

@@ -1,0 +1,250 @@
+package session
+
+import (
+	"errors"
+
+	"crossfade/proxy/poll"
+)
+
+// The engine serves sessions without a goroutine of their own, in plaintext and under TLS. It is the
+// fast path and nothing else: one read that does not wait, the tracker, one write
+// that does not wait, all of it under the session's mutex. Whatever is more than
+// that (a write that would block, the end of a connection, a server's last words,
+// somebody who wants the session) hands the session over to its pumps, which are the
+// reference; they give it back when it is calm again. See docs/design/proxy-speed.md.
+
+// calmBursts is how many answers the pumps deliver at a boundary before they give a
+// session back: one that is handed over again and again pays for two goroutines each time.
+const calmBursts = 4
+
+var errToFast = errors.New("session goes on in the engine")
+
+// seat is the place of a session in an engine. It is guarded by Session.mu.
+type seat struct {
+	r *Session
+
+	engine *poll.Engine
+	key    uint64 // what the engine knows the session by; 0 while the pumps have it
+	client int    // file descriptors; they stay open while key is not 0
+	server int
+
+	begun, over bool
+	clientPumps bool // the goroutines that there are
+	serverPumps bool
+	leaving     bool // the pumps are to end, the engine takes over
+	calm        int  // answers delivered at a boundary since the engine gave up
+	// What is observed and not written: first of all what the pumps write. Under TLS the
+	// connection below holds a part of it, or all.
+	toServerRest, toClientRest []byte
+	toServerHeld, toClientHeld bool
+}
+
+// sit gives the session to the engine, where it may be there. Called with mu locked,
+// while there are no pumps.
+func (st *seat) sit() bool {
+	r := st.r
+	e, s := r.p.Engines.Pick(r.Id), r.mu.server
+	if e == nil || st.over || st.key != 0 || r.attention.Load() || r.ctx.Err() != nil {
+		return false
+	}
+	if len(r.mu.first.inject) > 0 || len(r.mu.first.greeting) > 0 || r.mu.hold.pump != pumpRuns || !r.in.Ready() || !s.in.Ready() {
+		return false
+	}
+	client, ok := r.in.Descriptor()
+	server, ok2 := s.in.Descriptor()
+	if !ok || !ok2 {
+		return false
+	}
+	st.client, st.server = client, server
+	key := e.Add(st, client, server)
+	if key == 0 {
+		return false
+	}
+	st.engine, st.key, st.leaving, st.calm = e, key, false, 0
+	return true
+}
+
+// handOver gives the session to its pumps, if they do not have it. When it returns, the
+// engine does not touch the session any more. Called with mu locked.
+func (st *seat) handOver() {
+	r := st.r
+	if !st.begun || st.over {
+		return
+	}
+	st.calm = 0
+	if st.key != 0 {
+		st.engine.Remove(st.key, st.client, st.server)
+		st.key = 0
+	}
+	if st.leaving {
+		st.leaving = false
+		st.listen()
+		if r.mu.hold.pump == pumpRuns {
+			r.readOn(r.mu.server)
+		}
+	}
+	if !st.clientPumps {
+		st.clientPumps = true
+		go r.guard(r.up.pumpClient, &st.clientPumps)
+	}
+	if !st.serverPumps {
+		st.serverPumps = true
+		go r.guard(r.down.pumpServer, &st.serverPumps)
+	}
+}
+
+// offer has the pumps give the session to the engine, if it has been calm for long
+// enough. Called with mu locked, by the server's pump.
+func (st *seat) offer() {
+	r := st.r
+	if st.leaving || r.attention.Load() || !r.mu.tracker.Boundary() || !r.p.Engines.Any() ||
+		!r.in.Fast() || !r.mu.server.in.Fast() {
+		return
+	}
+	if st.calm++; st.calm < calmBursts {
+		return
+	}
+	st.leaving = true
+	_ = r.client.SetReadDeadline(LongAgo)
+}
+
+// clientLeaves ends the client's pump if the session goes to the engine. The server's
+// pump follows: until it has, nobody reads the client, so it must not be in a write.
+// Called with mu locked, by the client's pump, which has nothing in hand.
+func (st *seat) clientLeaves() bool {
+	r := st.r
+	if !st.leaving || r.ctx.Err() != nil {
+		return false
+	}
+	st.listen()
+	if r.toClient.Load() {
+		st.leaving, st.calm = false, 0 // not calm: the client does not read
+		return false
+	}
+	st.clientPumps = false
+	_ = r.mu.server.conn.SetReadDeadline(LongAgo)
+	return true
+}
+
+// serverLeaves ends the server's pump behind the client's. Where the engine cannot have
+// the session after all, there are two pumps again. Called with mu locked, by the
+// server's pump, which has nothing in hand.
+func (st *seat) serverLeaves() bool {
+	r := st.r
+	if !st.leaving || st.clientPumps {
+		return false
+	}
+	r.readOn(r.mu.server)
+	st.serverPumps = false
+	if st.sit() {
+		return true
+	}
+	st.serverPumps = true
+	st.handOver()
+	return false
+}
+
+// listen ends the interruption of the client's pump. Called with mu locked.
+func (st *seat) listen() {
+	r := st.r
+	_ = r.client.SetReadDeadline(noDeadline)
+	if r.ctx.Err() != nil { // its interruption may have come just before
+		_ = r.client.SetReadDeadline(LongAgo)
+	}
+}
+
+// Turn handles one event of one of the session's two sockets. Called by the engine.
+func (st *seat) Turn(key uint64, ofServer bool) {
+	defer st.r.p.Recovered(st.r)
+	if ofServer {
+		st.serverTurnNow(key)
+		return
+	}
+	st.clientTurnNow(key)
+}
+
+// clientTurnNow is what pumpClient does with what the client's socket tells of.
+func (st *seat) clientTurnNow(key uint64) {
+	r := st.r
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for st.key == key && st.clientStep() {
+	}
+}
+
+// clientStep is one turn of pumpClient. It reports whether there may be more of which the
+// socket does not tell. Called with mu locked, while the engine has the session.
+func (st *seat) clientStep() bool {
+	r, s := st.r, st.r.mu.server
+	p, err := r.in.Now(st.client)
+	defer r.in.Release()
+	if !r.in.Answered() {
+		st.toClientHeld = true
+		st.handOver()
+	}
+	switch {
+	case err == poll.ErrWouldBlock:
+		return false
+	case err != nil:
+		st.handOver() // its pump meets the same
+		return false
+	}
+	if p, err = r.fromClient(s, p); err != nil {
+		r.End(err)
+		st.handOver()
+		return false
+	}
+	if rest, all := s.in.Write(st.server, p); !all {
+		st.toServerRest, st.toServerHeld = rest, true
+		r.toServer.Store(true)
+		st.handOver()
+	}
+	return r.in.Again()
+}
+
+// serverTurnNow is what pumpServer does with what the server's socket tells of.
+func (st *seat) serverTurnNow(key uint64) {
+	r := st.r
+	if !r.cw.TryLock() {
+		return // a pump has it: handed over since the event
+	}
+	defer r.cw.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for st.key == key && st.serverStep() {
+	}
+}
+
+// serverStep is one turn of pumpServer, as clientStep is one of pumpClient. Called with cw and
+// mu locked, while the engine has the session.
+func (st *seat) serverStep() bool {
+	r, s := st.r, st.r.mu.server
+	p, err := s.in.Now(st.server)
+	defer s.in.Release()
+	if !s.in.Answered() {
+		st.toServerHeld = true
+		st.handOver()
+	}
+	switch {
+	case err == poll.ErrWouldBlock:
+		return false
+	case err != nil:
+		st.handOver()
+		return false
+	case saysFatal(p):
+		s.in.Unread(append([]byte(nil), p...)) // what its pump does with last words is its matter
+		st.handOver()
+		return false
+	}
+	if p, err = r.fromServer(s, p); err != nil {
+		r.End(r.broken(err))
+		st.handOver()
+		return false
+	}
+	if rest, all := r.in.Write(st.client, p); !all {
+		st.toClientRest, st.toClientHeld = rest, true
+		r.toClient.Store(true)
+		st.handOver()
+	}
+	return s.in.Again()
+}

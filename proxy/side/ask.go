@@ -1,0 +1,111 @@
+package side
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"crossfade/proxy/auth"
+	"crossfade/proxy/auth/scram"
+	"crossfade/proxy/backend"
+	"crossfade/proxy/state"
+	"crossfade/proxy/wire"
+)
+
+// What a move must know of a database itself is asked beside the sessions, on a connection
+// of its own that lasts as long as the question.
+
+// Callers are those on whose behalf a database may be asked what any of them may ask:
+// first the one of the configuration, whose connections no pool of an application uses
+// up, then those of the list that are of this database, each role once.
+func (s *Sides) Callers(database string, list []Caller) []Caller {
+	return s.CallersWith(slices.DeleteFunc(slices.Clone(list), func(c Caller) bool { return c.Database != database })...)
+}
+
+// CallersWith are those of one database.
+func (s *Sides) CallersWith(some ...Caller) []Caller {
+	var out []Caller
+	if s.User != "" && (len(some) == 0 || some[0].Database == s.Database) {
+		out = append(out, Caller{User: s.User, Database: s.Database})
+	}
+	for _, who := range some {
+		if !slices.ContainsFunc(out, func(c Caller) bool { return c.User == who.User }) {
+			out = append(out, who)
+		}
+	}
+	return out
+}
+
+// DialAmong makes a server connection on behalf of the first of the callers that the server
+// lets in. One whose connections are used up, or that may not connect any more, is no
+// reason to ask nobody.
+func (s *Sides) DialAmong(ctx context.Context, at *Endpoint, database string, callers []Caller) (*backend.Conn, error) {
+	var refused []error
+	for _, who := range callers {
+		as, err := at.Account(who.User, who.Proof)
+		if err == nil {
+			var conn *backend.Conn
+			if conn, err = s.Dial(ctx, at, as, at.DatabaseOf(database), nil); err == nil {
+				return conn, nil
+			}
+		}
+		refused = append(refused, err)
+		if !personal(err) {
+			break
+		}
+	}
+	if len(refused) == 0 {
+		return nil, fmt.Errorf("no role is known that may ask database %q of the %s", database, at.Name)
+	}
+	return nil, fmt.Errorf("one connection more is needed at the %s, and no role gets it: %w", at.Name, errors.Join(refused...))
+}
+
+// personal reports whether a login was refused to a role, so that another one may be let in.
+func personal(err error) bool {
+	var said *wire.ServerError
+	var unknown *CredentialsError
+	if errors.As(err, &unknown) || errors.Is(err, backend.ErrNoPassword) || errors.Is(err, scram.ErrOtherVerifier) {
+		return true
+	}
+	return errors.As(err, &said) && backend.Classify(err) != backend.Retry && backend.Classify(err) != backend.BackOff
+}
+
+// BesideAmong runs do on a connection of its own to the active side, on behalf of the first
+// of the callers that is let in.
+func (s *Sides) BesideAmong(ctx context.Context, database string, callers []Caller, do func(context.Context, *state.Link) error) error {
+	at, err := s.Endpoint(s.Router.Current().Endpoint)
+	if err != nil {
+		return err
+	}
+	return s.AskAmong(ctx, at, database, callers, do)
+}
+
+// AskAmong is BesideAmong for either side.
+func (s *Sides) AskAmong(ctx context.Context, at *Endpoint, database string, callers []Caller, do func(context.Context, *state.Link) error) error {
+	conn, err := s.DialAmong(ctx, at, database, callers)
+	if err != nil {
+		return err
+	}
+	defer Terminate(conn)
+	ctx, cancel := context.WithTimeout(ctx, ReplayTimeout)
+	defer cancel()
+	return do(ctx, state.NewLink(conn.Conn, conn.Leftover(), conn.Params))
+}
+
+// beside is BesideAmong for what a session's own role may ask before any other.
+func (s *Sides) Beside(ctx context.Context, own Caller, do func(context.Context, *state.Link) error) error {
+	who := []Caller{own}
+	for _, other := range s.CallersWith(own) {
+		if other.User != own.User {
+			who = append(who, other)
+		}
+	}
+	return s.BesideAmong(ctx, own.Database, who, do)
+}
+
+// Caller is a client, as either side needs it for a connection on its behalf.
+type Caller struct {
+	User, Database string
+	Proof          auth.Proof
+}

@@ -1,0 +1,138 @@
+package state
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"crossfade/proxy/wire"
+)
+
+// maxBody is the largest message that a probe accepts, in bytes. It bounds the
+// text of a prepared statement; nobody prepares more than this.
+const maxBody = 64 << 20
+
+// longAgo as a deadline ends what waits on a connection.
+var longAgo = time.Unix(1, 0)
+
+// Link drives a server connection that is at a boundary and that nobody else
+// reads or writes meanwhile. It never sends a simple Query and never touches the
+// unnamed statement but to replay it. Not safe for concurrent use.
+//
+// An error that wraps *wire.ServerError leaves the connection at a boundary.
+// After any other error the link is Broken and the connection must be closed.
+type Link struct {
+	conn   net.Conn
+	reader *wire.Reader
+	broken error
+
+	// Params are the settings that the server reports, kept up to date.
+	Params map[string]string
+	// Async gets the messages that came of themselves (NotificationResponse,
+	// NoticeResponse, ParameterStatus), in order. The body is valid during the
+	// call only. May be nil.
+	Async func(wire.Frame)
+
+	// Prepared are the statements that replays have made here, by name; "" is the
+	// unnamed one.
+	Prepared map[string]Made
+
+	out   []byte
+	units []unit
+}
+
+// Made is a prepared statement that a replay has made.
+type Made struct {
+	Text  string
+	Shape *Shape
+}
+
+// unit is what one ReadyForQuery ends.
+type unit struct {
+	labels []string // what each command of it does, for errors
+	row    func(cols [][]byte) error
+	// refused, if set, says whether the unit fails when the server refuses it.
+	refused func(*wire.ServerError) error
+	// described, if set, gets the answers to Describe; done is called at the end.
+	described func(wire.Frame) error
+	done      func()
+}
+
+// NewLink returns a link over a connection of which leftover has been read
+// already. params are copied.
+func NewLink(conn net.Conn, leftover []byte, params map[string]string) *Link {
+	var r io.Reader = conn
+	if len(leftover) > 0 {
+		r = io.MultiReader(&prefix{left: leftover}, conn)
+	}
+	l := &Link{conn: conn, reader: wire.NewReader(r, maxBody), Params: make(map[string]string, len(params))}
+	for k, v := range params {
+		l.Params[k] = v
+	}
+	return l
+}
+
+// prefix yields bytes and then, unlike bytes.Reader, EOF only once it is empty.
+type prefix struct{ left []byte }
+
+func (p *prefix) Read(b []byte) (int, error) {
+	if len(p.left) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, p.left)
+	p.left = p.left[n:]
+	return n, nil
+}
+
+// Conn returns the connection.
+func (l *Link) Conn() net.Conn { return l.conn }
+
+// Broken returns why the connection can no longer be used, nil while it can.
+func (l *Link) Broken() error { return l.broken }
+
+// Leftover returns bytes that were read behind the last reply: the beginning of
+// what whoever reads next has to see first. Own memory.
+func (l *Link) Leftover() []byte { return append([]byte(nil), l.reader.Buffered()...) }
+
+// add queues a unit; frames must end in exactly one Sync.
+func (l *Link) add(u unit, frames func(dst []byte) []byte) {
+	l.out = frames(l.out)
+	l.units = append(l.units, u)
+}
+
+// Limits of what is sent ahead of reading replies: more could fill both
+// directions' buffers, and each end would wait for the other to read.
+const (
+	maxUnitsAhead = 64
+	maxBytesAhead = 32 << 10
+)
+
+// full reports that the queued units should be sent before more are queued.
+func (l *Link) full() bool { return len(l.units) >= maxUnitsAhead || len(l.out) >= maxBytesAhead }
+
+// Flush sends the queued units and reads their replies. The first error of the
+// server is returned once all replies are in.
+func (l *Link) Flush(ctx context.Context) error {
+	units := l.units
+	out := l.out
+	l.units, l.out = l.units[:0], l.out[:0]
+	if len(units) == 0 {
+		return nil
+	}
+	if l.broken != nil {
+		return l.broken
+	}
+	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetDeadline(longAgo) })
+	err := l.exchange(out, units)
+	if !stop() && err == nil {
+		// The deadline was or is being set: nobody can use the connection safely.
+		err = ctx.Err()
+		l.broken = err
+	}
+	if l.broken != nil && ctx.Err() != nil {
+		return fmt.Errorf("wait for the server: %w", ctx.Err())
+	}
+	return err
+}

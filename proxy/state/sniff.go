@@ -1,0 +1,170 @@
+package state
+
+import (
+	"bytes"
+	"encoding/binary"
+	"regexp"
+)
+
+const (
+	// maxSniff is how much of a statement is read for names of settings, in bytes.
+	// A statement larger than this carries data; see hidden.
+	maxSniff = 1 << 20
+	// keepSniff is what an idle session may go on holding.
+	keepSniff = 4 << 10
+	// seam is how far back a part of a statement is searched together with the
+	// next, in bytes: longer than what hidden looks for, with some white space.
+	seam = 64
+)
+
+// hidden is what must not stand behind the first maxSniff bytes of a statement.
+var hidden = regexp.MustCompile(`(?i)set_config|;\s*(?:set|do)\s`)
+
+// Sniffer picks the text of Query and Parse out of the client's bytes, and the
+// values of a Bind where one of them is the name of a setting, and has Names learn
+// from them. It is shown every byte from the client once and in order, in any cut.
+// It copies only what a cut has split. Not safe for concurrent use.
+type Sniffer struct {
+	Names    Names
+	Contexts Contexts
+	Backends bool // the client has named backends by their numbers
+
+	head [5]byte
+	seen int    // bytes of head
+	left int    // bytes of the body still to come
+	take bool   // the body is of use
+	part []byte // beginning of a body that came in parts
+	over bool   // more than maxSniff came
+	edge []byte // what came behind that and has not been searched
+}
+
+// Client looks at bytes from the client.
+func (s *Sniffer) Client(p []byte) {
+	for len(p) > 0 {
+		if s.seen < len(s.head) {
+			n := copy(s.head[s.seen:], p)
+			s.seen += n
+			p = p[n:]
+			if s.seen < len(s.head) {
+				return
+			}
+			s.left = max(0, int(binary.BigEndian.Uint32(s.head[1:]))-4)
+			switch s.head[0] {
+			case 'Q', 'P', 'F':
+				s.take = true
+			case 'B':
+				s.take = s.Names.binds() || s.Contexts.binds()
+			case 'C':
+				s.take = len(s.Contexts.made) > 0
+			}
+		}
+		n := min(s.left, len(p))
+		if s.take {
+			s.body(p[:n])
+		}
+		p = p[n:]
+		s.left -= n
+		if s.left == 0 {
+			s.end()
+		}
+	}
+}
+
+// body takes the next bytes of a body, the last of them included.
+func (s *Sniffer) body(b []byte) {
+	if s.over {
+		s.beyond(b)
+		return
+	}
+	if len(s.part) == 0 && len(b) == s.left && len(b) <= maxSniff {
+		s.message(b)
+		return
+	}
+	if room := maxSniff - len(s.part); len(b) > room {
+		s.part = append(s.part, b[:room]...)
+		s.over = true
+		s.beyond(s.part[len(s.part)-min(seam, len(s.part)):])
+		s.beyond(b[room:])
+		return
+	}
+	s.part = append(s.part, b...)
+}
+
+// beyond looks through what comes behind the first maxSniff bytes of a statement.
+func (s *Sniffer) beyond(b []byte) {
+	if s.head[0] != 'Q' && s.head[0] != 'P' {
+		return
+	}
+	for len(b) > 0 {
+		n := min(len(b), keepSniff-len(s.edge))
+		s.edge = append(s.edge, b[:n]...)
+		b = b[n:]
+		if len(s.edge) == keepSniff {
+			s.search()
+		}
+	}
+}
+
+// search looks through what beyond has gathered, and keeps what may be the
+// beginning of something.
+func (s *Sniffer) search() {
+	if hidden.Match(s.edge) {
+		s.Names.Opaque("a statement of more than a megabyte that makes settings")
+	}
+	s.edge = append(s.edge[:0], s.edge[max(0, len(s.edge)-seam):]...)
+}
+
+func (s *Sniffer) end() {
+	if len(s.part) > 0 {
+		s.message(s.part)
+	}
+	s.part = s.part[:0]
+	if cap(s.part) > keepSniff {
+		s.part = nil
+	}
+	if s.over {
+		s.search()
+		s.edge = nil
+	}
+	s.seen, s.over, s.take = 0, false, false
+}
+
+// message takes the body of a Query, Parse, Bind or FunctionCall, perhaps without
+// its end.
+func (s *Sniffer) message(body []byte) {
+	switch s.head[0] {
+	case 'Q':
+		if n := len(body); n > 0 && body[n-1] == 0 {
+			body = body[:n-1]
+		}
+		s.backends(body)
+		set := containsSet(body)
+		s.Names.statement(body, set)
+		s.Contexts.query(body, set)
+	case 'P':
+		if name, text, ok := cutParse(body); ok {
+			s.backends(text)
+			set := containsSet(text)
+			s.Names.parse(name, text, set)
+			s.Contexts.parse(name, text, set)
+		}
+	case 'B':
+		s.Names.Bind(body)
+		s.Contexts.bind(body)
+	case 'C':
+		if name, ok := bytes.CutPrefix(bytes.TrimSuffix(body, []byte{0}), []byte{'S'}); ok {
+			s.Contexts.closed(string(name))
+		}
+	case 'F':
+		s.Names.Call(body)
+	}
+}
+
+// backends notes whether a text names backends by their numbers.
+func (s *Sniffer) backends(text []byte) {
+	if s.Backends || !AboutBackends(text) {
+		return
+	}
+	b := FindBackends(string(text))
+	s.Backends = len(b.Literals)+len(b.Params) > 0
+}

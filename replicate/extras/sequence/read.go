@@ -1,0 +1,137 @@
+package sequence
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/base/pg"
+)
+
+// Querier is a session, or a transaction of the caller's.
+type Querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// State is the position of one sequence. If Called, Last was handed out;
+// otherwise Last is the next to be handed out.
+type State struct {
+	Name   pg.Name
+	Last   int64
+	Called bool
+}
+
+// RightError names the sequences whose position may not be read.
+type RightError struct{ Sequences []pg.Name }
+
+func (e *RightError) Error() string {
+	names := make([]string, len(e.Sequences))
+	for i, n := range e.Sequences {
+		names[i] = n.Display()
+	}
+	return fmt.Sprintf("read sequences: no right to read %s: GRANT SELECT ON SEQUENCE … (and USAGE on its schema) to the role that Crossfade uses",
+		strings.Join(names, ", "))
+}
+
+// listQuery lists the sequences that belong to the application, with the last
+// value where the catalog function tells it. A sequence of an extension counts
+// only if the extension declares it as configuration that is dumped.
+const listQuery = `SELECT n.nspname::text, c.relname::text,
+		CASE WHEN r.readable OR pg_catalog.has_sequence_privilege(c.oid, 'USAGE') THEN pg_catalog.pg_sequence_last_value(c.oid) END,
+		r.readable AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+	FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+	CROSS JOIN LATERAL (SELECT pg_catalog.has_sequence_privilege(c.oid, 'SELECT') AS readable) r
+	WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname <> 'crossfade'
+	AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+		WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'
+		AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+		AND NOT c.oid = ANY (coalesce(e.extconfig, '{}')))
+	ORDER BY 1, 2`
+
+// batch is how many unused sequences are read by one statement: few enough that
+// the text stays small and the locks fit the server's lock table.
+const batch = 200
+
+// Read returns the positions of all sequences of the database, by schema and
+// name: one query, and one more for each 200 sequences that were never used.
+// The values are those of this moment, whatever snapshot the transaction has.
+// A missing right is a *RightError.
+func Read(ctx context.Context, q Querier) ([]State, error) {
+	return ReadOf(ctx, q, func(pg.Name) bool { return true })
+}
+
+// ReadOf is Read for those sequences that takes tells. Rights on others do not matter.
+func ReadOf(ctx context.Context, q Querier, takes func(pg.Name) bool) ([]State, error) {
+	rows, err := q.Query(ctx, listQuery)
+	if err != nil {
+		return nil, fmt.Errorf("read sequences: %w", err)
+	}
+	var states []State
+	var unused []int // indexes in states
+	var denied []pg.Name
+	for rows.Next() {
+		var s State
+		var last *int64
+		var readable bool
+		if err := rows.Scan(&s.Name.Schema, &s.Name.Name, &last, &readable); err != nil {
+			rows.Close()
+			return nil, fmt.Errorf("read sequences: %w", err)
+		}
+		switch {
+		case !takes(s.Name):
+			continue
+		case last != nil:
+			s.Last, s.Called = *last, true
+		case readable:
+			unused = append(unused, len(states))
+		default:
+			denied = append(denied, s.Name)
+		}
+		states = append(states, s)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read sequences: %w", err)
+	}
+	if len(denied) > 0 {
+		return nil, &RightError{Sequences: denied}
+	}
+	for start := 0; start < len(unused); start += batch {
+		if err := readUnused(ctx, q, states, unused[start:min(start+batch, len(unused))]); err != nil {
+			return nil, fmt.Errorf("read sequences: %w", err)
+		}
+	}
+	return states, nil
+}
+
+// readUnused reads sequences as the relations that they are.
+func readUnused(ctx context.Context, q Querier, states []State, which []int) error {
+	parts := make([]string, len(which))
+	for i, at := range which {
+		parts[i] = fmt.Sprintf("SELECT %d, last_value, is_called FROM %s", at, states[at].Name)
+	}
+	rows, err := q.Query(ctx, strings.Join(parts, " UNION ALL "))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	n := 0
+	for rows.Next() {
+		var at int
+		var s State
+		if err := rows.Scan(&at, &s.Last, &s.Called); err != nil {
+			return err
+		}
+		states[at].Last, states[at].Called = s.Last, s.Called
+		n++
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	if n != len(which) {
+		return fmt.Errorf("%d of %d sequences gave an answer", n, len(which))
+	}
+	return nil
+}

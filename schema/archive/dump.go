@@ -1,0 +1,148 @@
+package archive
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"crossfade/internal/base/pg"
+	"crossfade/schema/catalog"
+)
+
+const (
+	// maxArchive bounds the memory that a schema may take; an archive is kept in
+	// one bytea value, which holds less than 1 GiB.
+	maxArchive = 256 << 20
+	// maxStderr is how much of pg_dump's words goes into an error.
+	maxStderr = 4 << 10
+	// dumpStopDelay is how long pg_dump may take to end after it was told to.
+	dumpStopDelay = 5 * time.Second
+	// DefaultDumpLockTimeout bounds pg_dump's wait for a table that a migration of
+	// the application has locked; Dump is then to be called again.
+	DefaultDumpLockTimeout = 10 * time.Second
+)
+
+// DumpConfig says what to dump.
+type DumpConfig struct {
+	DSN         pg.DSN
+	Snapshot    string        // an exported snapshot, kept open by its owner; "" for pg_dump's own
+	Server      int           // the source's server_version_num; 0 to ask it
+	LockTimeout time.Duration // for each table's ACCESS SHARE lock; DefaultDumpLockTimeout if 0
+	Filter      Filter
+	NoACL       bool // without privileges
+	NoComments  bool
+	Name        string // what the session does, for application_name; "dump" if ""
+}
+
+// Dump runs pg_dump and returns a custom-format archive of the database's
+// schema, without data, publications, subscriptions and the schema crossfade.
+// The password is handed over in the environment. pg_dump must not be older
+// than the server; where none such is found the error wraps ErrNoDump.
+func Dump(ctx context.Context, cfg DumpConfig) ([]byte, error) {
+	if cfg.DSN.IsZero() {
+		return nil, errors.New("dump schema: no connection string")
+	}
+	if cfg.Server == 0 {
+		version, err := serverVersion(ctx, cfg.DSN)
+		if err != nil {
+			return nil, fmt.Errorf("dump schema: %w", err)
+		}
+		cfg.Server = version
+	}
+	program, err := FindProgram(ctx, cfg.Server/10000)
+	if err != nil {
+		return nil, fmt.Errorf("dump schema: %w", err)
+	}
+	archive, err := runDump(ctx, program, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("dump schema of %s: %w", cfg.DSN.Redacted(), err)
+	}
+	return archive, nil
+}
+
+func runDump(ctx context.Context, program Program, cfg DumpConfig) ([]byte, error) {
+	name := cfg.DSN.SessionName(cmp.Or(cfg.Name, "dump"))
+	conninfo, env := cfg.DSN.WithApplicationName(name).LibpqEnv()
+	out := &limitedBuffer{limit: maxArchive}
+	words := &limitedBuffer{limit: maxStderr, truncate: true}
+	cmd := exec.CommandContext(ctx, program.Path, dumpArguments(cfg, conninfo)...)
+	cmd.Env = append(append(os.Environ(), env...), "LC_MESSAGES=C")
+	cmd.Stdout, cmd.Stderr = out, words
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = dumpStopDelay
+	err := cmd.Run()
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case out.full:
+		return nil, fmt.Errorf("the archive is larger than %d MiB", maxArchive>>20)
+	case err != nil:
+		return nil, fmt.Errorf("run %s: %w: %s", program.Path, err, strings.TrimSpace(words.bytes.String()))
+	}
+	return out.bytes.Bytes(), nil
+}
+
+func dumpArguments(cfg DumpConfig, conninfo string) []string {
+	timeout := cfg.LockTimeout
+	if timeout == 0 {
+		timeout = DefaultDumpLockTimeout
+	}
+	args := []string{
+		"--format=custom", "--compress=0", "--schema-only", "--encoding=UTF8", "--no-password",
+		"--no-publications", "--no-subscriptions", "--exclude-schema=" + catalog.OwnSchema,
+		"--lock-wait-timeout=" + strconv.FormatInt(max(1, timeout.Milliseconds()), 10),
+	}
+	args = append(args, cfg.Filter.dumpArguments()...)
+	if cfg.NoACL {
+		args = append(args, "--no-privileges")
+	}
+	if cfg.NoComments {
+		args = append(args, "--no-comments")
+	}
+	if cfg.Snapshot != "" {
+		args = append(args, "--snapshot="+cfg.Snapshot)
+	}
+	return append(args, "--dbname="+conninfo)
+}
+
+func serverVersion(ctx context.Context, dsn pg.DSN) (int, error) {
+	conn, err := pg.Connect(ctx, dsn, pg.WithName("dump"))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var version string
+	if err := conn.QueryRow(ctx, `SELECT pg_catalog.current_setting('server_version_num')`).Scan(&version); err != nil {
+		return 0, fmt.Errorf("ask for the server's version: %w", err)
+	}
+	return strconv.Atoi(version)
+}
+
+// limitedBuffer keeps the first limit bytes. After them it refuses to take
+// more, or forgets what comes.
+type limitedBuffer struct {
+	bytes    bytes.Buffer // not embedded: its ReadFrom would pass by the limit
+	limit    int
+	truncate bool
+	full     bool
+}
+
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	room := b.limit - b.bytes.Len()
+	if len(p) <= room {
+		return b.bytes.Write(p)
+	}
+	b.full = true
+	if !b.truncate {
+		return 0, errors.New("output is too large")
+	}
+	b.bytes.Write(p[:room])
+	return len(p), nil
+}

@@ -1,0 +1,12 @@
+package archive
+
+const (
+	Magic    = archiveMagic
+	MinMinor = archiveMinMinor
+	MaxMinor = archiveMaxMinor
+)
+
+var (
+	EncodeArchive = encodeArchive
+	SampleEntries = sampleEntries
+)

@@ -1,0 +1,162 @@
+package archive
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Section is the part of a dump that an entry belongs to, as pg_dump numbers them.
+type Section int
+
+// The sections of pg_dump (pg_backup.h, teSection).
+const (
+	SectionNone     Section = 1
+	SectionPreData  Section = 2
+	SectionData     Section = 3
+	SectionPostData Section = 4
+)
+
+// Archive is what a custom-format archive of pg_dump says about a schema: its
+// header and its table of contents. Data blocks are not read.
+type Archive struct {
+	Major, Minor, Revision int       // version of the archive format, 1.12 to 1.16
+	Created                time.Time // in the clock and zone of the machine that dumped
+	Database               string    // name of the dumped database
+	ServerVersion          string    // of the dumped server
+	DumpVersion            string    // of pg_dump
+	Entries                []Entry   // in the order in which pg_dump wrote them
+}
+
+// Entry is one entry of the table of contents. NULL strings read as "".
+type Entry struct {
+	ID           int    // dump id, unique in the archive, the same only within one archive
+	TableOID     uint32 // catalog that holds the object on the source (pg_class, pg_constraint …)
+	OID          uint32 // the object's oid on the source
+	Tag          string // the object's name as pg_dump shows it
+	Kind         string // pg_dump's "desc": TABLE, FK CONSTRAINT, COMMENT …
+	Section      Section
+	Definition   string // the SQL that makes it
+	Drop         string // the SQL that drops it
+	Copy         string // the COPY statement of a data entry
+	Schema       string // "" for what lies in no schema
+	Tablespace   string
+	AccessMethod string // of a table
+	RelKind      byte   // of a table, from 1.16 on, else 0
+	Owner        string
+	Dependencies []int // dump ids; some may not be in the archive
+}
+
+// ErrArchive is wrapped by every error of Parse.
+var ErrArchive = errors.New("not a readable pg_dump archive")
+
+const (
+	archiveMagic    = "PGDMP"
+	archiveCustom   = 1 // archCustom, the only format that is read
+	archiveMinMinor = 12
+	archiveMaxMinor = 16
+	maxIntSize      = 8
+	maxOffsetSize   = 16
+	minEntrySize    = 24 // bytes that the smallest possible entry takes; bounds the entry count before memory is taken
+)
+
+// Parse reads the header and the table of contents of an archive that
+// `pg_dump -Fc` wrote (formats 1.12 of PostgreSQL 9.0 to 1.16 of 17 and 18).
+// It takes no more memory than a small multiple of len(data) and never
+// panics. The strings of the result are copies.
+func Parse(data []byte) (*Archive, error) {
+	r := &archiveReader{data: data}
+	a := r.header()
+	if r.err == nil {
+		a.Entries = r.entries(a)
+	}
+	if r.err != nil {
+		return nil, fmt.Errorf("read archive at byte %d: %w: %w", r.pos, ErrArchive, r.err)
+	}
+	return a, nil
+}
+
+// header reads what stands before the table of contents.
+func (r *archiveReader) header() *Archive {
+	a := &Archive{}
+	if string(r.take(len(archiveMagic))) != archiveMagic {
+		r.fail("no archive signature")
+		return a
+	}
+	a.Major, a.Minor, a.Revision = int(r.byte()), int(r.byte()), int(r.byte())
+	if r.err == nil && (a.Major != 1 || a.Minor < archiveMinMinor || a.Minor > archiveMaxMinor) {
+		r.fail("archive format %d.%d is not known (1.%d to 1.%d are); use the pg_dump of a PostgreSQL release from 12 to 18",
+			a.Major, a.Minor, archiveMinMinor, archiveMaxMinor)
+		return a
+	}
+	r.intSize, r.offsetSize = int(r.byte()), int(r.byte())
+	if r.err == nil && (r.intSize < 1 || r.intSize > maxIntSize || r.offsetSize < 1 || r.offsetSize > maxOffsetSize) {
+		r.fail("integer size %d or offset size %d is out of range", r.intSize, r.offsetSize)
+		return a
+	}
+	if format := r.byte(); r.err == nil && format != archiveCustom {
+		r.fail("format %d is not the custom format", format)
+		return a
+	}
+	if a.Minor >= 15 {
+		r.byte() // compression algorithm
+	} else {
+		r.int() // compression level
+	}
+	sec, minute, hour := r.int(), r.int(), r.int()
+	day, month, year := r.int(), r.int(), r.int()
+	r.int() // daylight saving flag
+	a.Created = time.Date(year+1900, time.Month(month+1), day, hour, minute, sec, 0, time.UTC)
+	a.Database, a.ServerVersion, a.DumpVersion = r.string(), r.string(), r.string()
+	return a
+}
+
+// entries reads the table of contents.
+func (r *archiveReader) entries(a *Archive) []Entry {
+	count := r.int()
+	if r.err != nil {
+		return nil
+	}
+	if count < 0 || count > len(r.data)/minEntrySize {
+		r.fail("entry count %d does not fit the archive's size", count)
+		return nil
+	}
+	entries := make([]Entry, 0, count)
+	seen := make(map[int]bool, count)
+	for range count {
+		e := r.entry(a.Minor)
+		if r.err != nil {
+			return nil
+		}
+		if e.ID <= 0 || seen[e.ID] {
+			r.fail("dump id %d is out of range or not unique", e.ID)
+			return nil
+		}
+		seen[e.ID] = true
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+func (r *archiveReader) entry(minor int) Entry {
+	var e Entry
+	e.ID = r.int()
+	r.int() // whether there is data
+	e.TableOID, e.OID = r.oid(), r.oid()
+	e.Tag, e.Kind = r.string(), r.string()
+	e.Section = Section(r.int())
+	e.Definition, e.Drop, e.Copy = r.string(), r.string(), r.string()
+	e.Schema, e.Tablespace = r.string(), r.string()
+	if minor >= 14 {
+		e.AccessMethod = r.string()
+	}
+	if minor >= 16 {
+		e.RelKind = byte(r.int())
+	}
+	e.Owner = r.string()
+	r.string() // WITH OIDS, gone since PostgreSQL 12
+	e.Dependencies = r.dependencies()
+	r.byte() // state of the data offset
+	r.take(r.offsetSize)
+	return e
+}

@@ -1,0 +1,3 @@
+package changes
+
+var KeyOf = keyOf

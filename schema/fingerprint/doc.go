@@ -1,0 +1,12 @@
+// Package fingerprint tells whether two schemas are the same, and whether one has changed: a Fingerprint
+// compares two sides, a Digest says whether there is anything to compare, and a RowIdentity what the
+// definitions do not show: that rows may have changed although the columns look as before.
+//
+// Invariants:
+//
+//   - A digest covers every catalog that pg_dump reads and no object that passes:
+//     two that are equal mean that pg_dump would write the same.
+//   - A fingerprint compares what reads the same on every version; expressions
+//     as a server prints them only between servers of one major version.
+//   - The objects that Crossfade makes are in neither.
+package fingerprint

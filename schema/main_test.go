@@ -1,9 +1,0 @@
-package schema
-
-import (
-	"testing"
-
-	"crossfade/internal/pgcluster/pgtest"
-)
-
-func TestMain(m *testing.M) { pgtest.Main(m) }

@@ -1,0 +1,70 @@
+package restore
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/schema/archive"
+	"crossfade/schema/finding"
+	"crossfade/schema/plan"
+)
+
+// script is what is sent to the target for one entry.
+type script struct {
+	entry    *archive.Entry
+	part     plan.Part
+	sql      string
+	path     string            // search_path under which it is executed, "" for none
+	half     bool              // it is the index of a constraint that is still to be added
+	findings []finding.Finding // of statements that were left out beforehand
+}
+
+// item is the key of the script's row in crossfade.item: the dump id, negative
+// for an index whose entry is not done with it.
+func (s script) item() int {
+	if s.half {
+		return -s.entry.ID
+	}
+	return s.entry.ID
+}
+
+// script makes the statements of an entry.
+func (r *restorer) script(e *archive.Entry) script {
+	s := script{entry: e, part: r.part}
+	s.sql, s.findings = plan.Definition(e, r.cfg.Rewrite)
+	if plan.Evaluates(e) {
+		s.path = r.cfg.Path
+	}
+	return s
+}
+
+// run executes scripts, with the rows of crossfade.item that say so, in one
+// transaction and one round trip.
+func run(ctx context.Context, conn *pgx.Conn, scripts ...script) error {
+	var b strings.Builder
+	b.WriteString("BEGIN;\n")
+	items := make([]string, len(scripts))
+	for i, s := range scripts {
+		if s.path != "" {
+			b.WriteString("SET LOCAL search_path = " + s.path + ";\n")
+		}
+		// The line break ends a comment that the definition may end in.
+		b.WriteString(s.sql + "\n;\n")
+		if s.path != "" {
+			b.WriteString("SET LOCAL search_path = '';\n")
+		}
+		items[i] = plan.ItemRow(s.item(), s.entry, s.part)
+	}
+	b.WriteString(plan.RecordItems(items...) + ";\n")
+	b.WriteString("COMMIT;")
+	_, err := conn.PgConn().Exec(ctx, b.String()).ReadAll()
+	if err != nil && conn.PgConn().TxStatus() != 'I' && !conn.IsClosed() {
+		if _, back := conn.PgConn().Exec(ctx, "ROLLBACK").ReadAll(); back != nil {
+			return fmt.Errorf("roll back after %w: %w", err, back)
+		}
+	}
+	return err
+}
