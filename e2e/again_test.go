@@ -282,6 +282,7 @@ func TestStopped(t *testing.T) {
 	} {
 		t.Run(at.name, func(t *testing.T) {
 			t.Parallel()
+			sampleOnly(t, "copying", "fenced")
 			s := newSides(t)
 			loadShop(t, s)
 			p := newProcess(t, s)

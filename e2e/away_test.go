@@ -67,9 +67,7 @@ func TestADatabaseRestarts(t *testing.T) {
 	for _, r := range restarts {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			if testing.Short() && r.mode == pgcluster.Fast {
-				t.Skip("with -short the servers only crash")
-			}
+			sampleOnly(t, "source immediate", "target immediate")
 			s := ownSides(t)
 			loadShop(t, s)
 			p := newProcess(t, s)
@@ -135,9 +133,7 @@ func TestADatabaseRestartsWithinThePause(t *testing.T) {
 			}
 			t.Run(at.name+" "+r.name, func(t *testing.T) {
 				t.Parallel()
-				if testing.Short() && (fast || at.name != "decision" && at.name != "draining") {
-					t.Skip("with -short only some moments are tried")
-				}
+				sampleOnly(t, "decision target immediate", "draining source immediate")
 				s := ownSides(t)
 				loadShop(t, s)
 				p := newProcess(t, s)

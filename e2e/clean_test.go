@@ -20,9 +20,7 @@ func TestClean(t *testing.T) {
 	for _, point := range []string{"schema.restored=kill@4", "copy.chunk=kill@3", "phase.copied=kill", "following", "cutover.draining=kill", "cutover.before_decision_commit=kill"} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
-			if testing.Short() && point != "following" {
-				t.Skip("with -short only one point is tried")
-			}
+			sampleOnly(t, "following")
 			s := newSides(t)
 			loadShop(t, s)
 			before := s.dump(t, s.source)

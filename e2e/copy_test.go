@@ -34,9 +34,7 @@ func TestCopy(t *testing.T) {
 	for _, point := range []string{"", "schema.restored=kill@2", "schema.restored=kill@4", "copy.chunk=kill@4", "phase.copied=kill", "phase.indexed=kill"} {
 		t.Run("killed at "+point, func(t *testing.T) {
 			t.Parallel()
-			if testing.Short() && point != "copy.chunk=kill@4" {
-				t.Skip("with -short only one point is tried")
-			}
+			sampleOnly(t, "killed at copy.chunk=kill@4")
 			s := newSides(t)
 			loadShop(t, s)
 			pgtest.Exec(t, adminOf(t, s.sourceCluster, "postgres"), "ALTER ROLE "+s.source.User()+" NOREPLICATION")
@@ -82,9 +80,7 @@ func TestCopyIsOfOneMomentUnlessAskedOtherwise(t *testing.T) {
 	for _, keep := range []bool{false, true} {
 		t.Run(fmt.Sprintf("keep %v", keep), func(t *testing.T) {
 			t.Parallel()
-			if testing.Short() && !keep {
-				t.Skip("TestCopy copies anew")
-			}
+			sampleOnly(t, "keep true") // TestCopy copies again
 			s := newSides(t)
 			app := pgtest.Conn(t, s.source)
 			pgtest.Exec(t, app, `CREATE TABLE big (id int PRIMARY KEY, v text); INSERT INTO big SELECT i, repeat('b', 500) FROM generate_series(1, 5000) i;

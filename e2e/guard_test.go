@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,7 +19,7 @@ import (
 // source keeps for the migration has used the budget up.
 func TestTheSourcesDiskComesFirst(t *testing.T) {
 	t.Parallel()
-	s := newSides(t)
+	s := ownSides(t) // what other tests write counts against the budget too
 	lockSchema(t, s)
 	p := newProcess(t, s, "--wal-budget=24M")
 	p.start()
@@ -32,8 +33,9 @@ func TestTheSourcesDiskComesFirst(t *testing.T) {
 	pgtest.Exec(t, app, "UPDATE public.hot SET n = n + 1")
 	const write = `INSERT INTO public.big SELECT i, repeat(md5(i::text), 10) FROM generate_series(`
 	pgtest.Exec(t, app, write+"100001, 130000) i")
-	st = p.await("the budget is half used", func(st control.Status) bool { return len(st.Warnings) > 0 })
-	require.Equal(t, "wal_budget", st.Warnings[0].Code)
+	p.await("the budget is half used", func(st control.Status) bool {
+		return slices.ContainsFunc(st.Warnings, func(b control.Blocker) bool { return b.Code == "wal_budget" })
+	})
 	pgtest.Exec(t, app, write+"200001, 250000) i")
 	st = p.await("the migration is given up", func(st control.Status) bool { return len(st.Blockers) > 0 && st.Blockers[0].Code == "wal_budget" })
 	require.False(t, st.Ready)

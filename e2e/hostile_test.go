@@ -174,9 +174,7 @@ func TestTroubleWithinACopy(t *testing.T) {
 	for _, x := range troubles() {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
-			if testing.Short() && x.name != "revoked privilege" {
-				t.Skip("with -short only one trouble is tried")
-			}
+			sampleOnly(t, "revoked privilege")
 			s := x.sides(t)
 			copyKilled(t, s, "phase.prepared=kill")
 			h := s.heldTable(t, "public.big")
@@ -240,9 +238,7 @@ func TestTroubleWithinARun(t *testing.T) {
 	for _, x := range troubles() {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()
-			if testing.Short() && x.name != "project size limit" && x.name != "dropped table" {
-				t.Skip("with -short only one trouble that passes and one that does not are tried")
-			}
+			sampleOnly(t, "project size limit", "dropped table") // one that passes and one that does not
 			s := x.sides(t)
 			p := newProcess(t, s, "--jobs=1")
 			p.start("phase.prepared=kill")

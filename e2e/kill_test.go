@@ -23,7 +23,6 @@ var (
 		"cutover.draining=kill", "cutover.marker_applied=kill", "cutover.deciding=kill", "cutover.before_decision_commit=kill",
 		"cutover.after_decision_commit=kill", "cutover.decided=kill", "cutover.switched=kill",
 	}
-	sampled = map[string]bool{"copy.chunk=kill@4": true, "follow.applied=kill@40": true, "cutover.fenced=kill": true, "cutover.after_decision_commit=kill": true}
 )
 
 func TestKilledWhileItPrepares(t *testing.T) {
@@ -47,9 +46,7 @@ func TestKilledInEachStateOfTheCutover(t *testing.T) {
 }
 
 func killed(t *testing.T, point string, within bool) {
-	if testing.Short() && !sampled[point] {
-		t.Skip("with -short only some points are tried")
-	}
+	sampleOnly(t, "copy.chunk=kill@4", "follow.applied=kill@40", "cutover.fenced=kill", "cutover.after_decision_commit=kill")
 	s := newSides(t)
 	library.fill(t, s)
 	p := newProcess(t, s)

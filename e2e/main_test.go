@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"crossfade/internal/lab/neonlike/neontest"
@@ -18,6 +20,16 @@ var binary string
 // sideBySide is how many tests run at once where nothing else is asked for: more
 // than there are cores, since they wait for servers most of the time.
 const sideBySide = "5"
+
+// sampleOnly skips a part of a test with -short, unless it is one of those that stand for
+// the rest: "make test" tries these, "make e2e" all.
+func sampleOnly(t *testing.T, stands ...string) {
+	t.Helper()
+	_, part, _ := strings.Cut(t.Name(), "/")
+	if testing.Short() && !slices.Contains(stands, strings.ReplaceAll(part, "_", " ")) {
+		t.Skip("with -short only a sample is tried")
+	}
+}
 
 func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", sideBySide); err != nil {

@@ -173,6 +173,7 @@ func TestDDLWhileFollowing(t *testing.T) {
 	} {
 		t.Run(ddl.name, func(t *testing.T) {
 			t.Parallel()
+			sampleOnly(t, "column", "index")
 			s := newSides(t)
 			loadShop(t, s)
 			p := newProcess(t, s)

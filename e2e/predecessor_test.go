@@ -15,6 +15,7 @@ func TestAnIndexOfADeadProgramIsNoObstacle(t *testing.T) {
 	for _, command := range []string{"run", "copy"} {
 		t.Run(command, func(t *testing.T) {
 			t.Parallel()
+			sampleOnly(t, "run")
 			s := newSides(t)
 			pgtest.Exec(t, pgtest.Conn(t, s.source), `CREATE FUNCTION public.slowly(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_catalog.pg_sleep(0.02); RETURN i; END $$;
 				CREATE TABLE public.t (id int PRIMARY KEY, v int); INSERT INTO public.t SELECT g, g FROM generate_series(1, 100) g; CREATE INDEX t_slowly ON public.t (public.slowly(v))`)

@@ -40,9 +40,7 @@ func TestRecover(t *testing.T) {
 	for _, point := range killedWithin {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
-			if testing.Short() && !strings.Contains(point, "deciding") && !strings.Contains(point, "draining") {
-				t.Skip("with -short only some points are tried")
-			}
+			sampleOnly(t, "cutover.deciding=kill", "cutover.draining=kill")
 			s := newSides(t)
 			loadShop(t, s)
 			p := newProcess(t, s)

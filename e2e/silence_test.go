@@ -101,6 +101,7 @@ func TestASideFallsSilent(t *testing.T) {
 	for _, side := range []string{"source", "target"} {
 		t.Run(side, func(t *testing.T) {
 			t.Parallel()
+			sampleOnly(t, "target")
 			s := newSides(t)
 			loadShop(t, s)
 			of := &s.source

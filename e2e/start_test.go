@@ -68,7 +68,7 @@ var awayCodes = map[string]string{"source": "source_away", "target": "target_awa
 
 // sampledStarts are tried with -short.
 var sampledStarts = map[string]bool{
-	"following target stopped": true, "following target unreachable": true, "copying target starting": true, "following source out of connections": true,
+	"following target stopped": true, "following target unreachable": true, "copying target starting": true,
 	"switched source suspended": true, "switched target stopped": true, "finished source stopped": true,
 }
 

@@ -171,7 +171,9 @@ func TestCancelNeverHitsAProbe(t *testing.T) {
 	g := newRig(t, tortureSchema)
 	lanes := []*lane{g.lane(), g.lane(), g.lane()}
 	for _, l := range lanes {
+		from := l.count()
 		l.send(join(query("SET app.x = 'kept'"), query("LISTEN c"), parse("n", "SELECT 1"), syncNow))
+		l.await(from, "its state", func(frames []wire.Frame) bool { return types(frames) == "CZCZ1Z" }) // before a cancel can hit it
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var rain sync.WaitGroup

@@ -86,15 +86,17 @@ type Slot struct {
 	ConsistentPoint pg.LSN // every transaction that commits from here on is in the stream
 	Snapshot        string // exported snapshot: sees exactly what commits before
 
-	conn *pgconn.PgConn
+	conn    *pgconn.PgConn
+	horizon *pgx.Conn
 }
 
-// Release ends the connection, and with it the slot's own export of the
+// Release ends the connections, and with them the slot's own export of the
 // snapshot; whoever imported it before keeps it. The slot stays.
 func (s *Slot) Release() {
 	if s.conn != nil {
 		closeReplication(s.conn)
 	}
+	closePlain(s.horizon)
 }
 
 // Create makes the logical slot with the plugin pgoutput and exports its
@@ -117,16 +119,55 @@ func Create(ctx context.Context, cfg Config) (*Slot, error) {
 	} else if exists {
 		return nil, fmt.Errorf("create slot %s: %w", cfg.Name, ErrExists)
 	}
+	horizon, err := holdHorizon(ctx, cfg.Connect)
+	if err != nil {
+		return nil, fmt.Errorf("create slot %s: %w", cfg.Name, err)
+	}
 	conn, err := cfg.Replication(ctx)
 	if err != nil {
+		closePlain(horizon)
 		return nil, fmt.Errorf("create slot %s: %w", cfg.Name, err)
 	}
 	s, err := create(ctx, cfg, conn, plain)
 	if err != nil {
 		closeReplication(conn)
+		closePlain(horizon)
 		return nil, err
 	}
+	s.horizon = horizon
 	return s, nil
+}
+
+// holdHorizon opens a session whose own snapshot keeps each row version that the snapshot of
+// a slot made from here on can see.
+//
+// The slot asks for that itself (effective_xmin, slot.c). But another backend that computes the
+// xmin of all slots at the same time may have looked before and write its answer after,
+// and until the next such computation pages are pruned as if the slot were not there.
+func holdHorizon(ctx context.Context, connect func(context.Context) (*pgx.Conn, error)) (*pgx.Conn, error) {
+	conn, err := connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := pg.Exec(ctx, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SELECT 1"); err != nil {
+		closePlain(conn)
+		return nil, fmt.Errorf("keep row versions: %w", err)
+	}
+	return conn, nil
+}
+
+// closePlain ends a session and waits, for a bounded time, until its socket is closed. It does nothing for nil.
+func closePlain(conn *pgx.Conn) {
+	if conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
+	defer cancel()
+	_ = conn.Close(ctx)
+	select {
+	case <-conn.PgConn().CleanupDone():
+	case <-ctx.Done():
+	}
 }
 
 func create(ctx context.Context, cfg Config, conn *pgconn.PgConn, plain *pgx.Conn) (*Slot, error) {

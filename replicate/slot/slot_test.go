@@ -2,6 +2,7 @@ package slot_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -70,6 +71,43 @@ func TestSlotWithSnapshotSplitsHistoryInTwo(t *testing.T) {
 	_, ok, err = slot.Get(t.Context(), app, s.Name)
 	require.NoError(t, err)
 	require.False(t, ok)
+}
+
+// TestRowVersionsAreKeptWhileASlotIsMade sees the session that keeps them from before the slot is asked for
+// until its snapshot has been imported.
+func TestRowVersionsAreKeptWhileASlotIsMade(t *testing.T) {
+	t.Parallel()
+	c := pgtest.Own(t, pgtest.Source)
+	dsn := pgtest.Database(t, c)
+	app, look := pgtest.Conn(t, dsn), pgtest.Conn(t, dsn)
+	pgtest.Exec(t, app, "BEGIN")
+	first := pgtest.Value(t, app, "SELECT pg_current_xact_id()::text")
+	kept := func() string {
+		return pgtest.Value(t, look, `SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' AND backend_xid IS NULL
+			AND backend_xmin::text::bigint <= `+first+` AND application_name LIKE '%horizon'`)
+	}
+	cfg := config(dsn)
+	cfg.Connect = func(ctx context.Context) (*pgx.Conn, error) { return pg.Connect(ctx, dsn, pg.WithName("horizon")) }
+	waiting := make(chan struct{})
+	var once sync.Once
+	cfg.OnBlocked = func([]slot.Blocker) { once.Do(func() { close(waiting) }) }
+	made := make(chan *slot.Slot, 1)
+	go func() {
+		s, err := slot.Create(t.Context(), cfg)
+		if err != nil {
+			t.Errorf("create the slot: %v", err)
+		}
+		made <- s
+	}()
+	<-waiting
+	require.Equal(t, "1", kept())
+	pgtest.Exec(t, app, "COMMIT")
+	s := <-made
+	require.NotNil(t, s)
+	require.Equal(t, "1", kept(), "until the snapshot is imported")
+	s.Release()
+	require.Eventually(t, func() bool { return kept() == "0" }, pgtest.Timeout, time.Millisecond)
+	require.NoError(t, slot.Drop(t.Context(), look, s.Name, slot.WaitForHolder))
 }
 
 func TestOpenTransactionBlocksAndIsNamed(t *testing.T) {

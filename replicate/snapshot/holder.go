@@ -44,10 +44,19 @@ func Export(ctx context.Context, connect Connect) (*Holder, error) {
 }
 
 // Import holds a snapshot that another session exported, such as the one of a
-// new replication slot. That session may end as soon as Import has returned.
-// The caller closes the Holder.
+// new replication slot. That session may end as soon as Import has returned, which
+// waits until what the snapshot sees can be read under it (settle). The caller
+// closes the Holder.
 func Import(ctx context.Context, connect Connect, id string) (*Holder, error) {
-	return hold(ctx, connect, id)
+	h, err := hold(ctx, connect, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.settle(ctx); err != nil {
+		h.Close()
+		return nil, fmt.Errorf("hold snapshot %s: %w", h.Text(), err)
+	}
+	return h, nil
 }
 
 func hold(ctx context.Context, connect Connect, id string) (*Holder, error) {

@@ -45,8 +45,10 @@ func TestWhoWritesToTheTargetBeforeTheSwitchIsNoticed(t *testing.T) {
 	typed(t, b.target, found[0].Remedy, "target")
 	require.Contains(t, found[0].Remedy, "; then "+watch.GoOnRun)
 	require.Equal(t, "target_writer", codes(), "it is remembered")
-	s = &watch.TargetWriters{} // as a run that was started again
-	require.Eventually(t, func() bool { return codes() == "" }, pgtest.Timeout, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		s = &watch.TargetWriters{} // as a run that was started again; its session ends a little later
+		return codes() == ""
+	}, pgtest.Timeout, 10*time.Millisecond)
 	pgtest.Exec(t, ours, "ROLLBACK")
 	stranger = pgtest.Conn(t, b.targetDSN, pg.WithParam("application_name", "psql"))
 

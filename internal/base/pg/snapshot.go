@@ -100,6 +100,21 @@ func (s Snapshot) Contains(o Snapshot) bool {
 	return running == 0
 }
 
+// Lacks lists the transactions that o sees and s does not, ascending: none where s contains o.
+func (s Snapshot) Lacks(o Snapshot) (xids []uint64) {
+	for _, x := range s.Xip {
+		if o.Visible(x) {
+			xids = append(xids, x)
+		}
+	}
+	for x := s.Xmax; x < o.Xmax; x++ {
+		if o.Visible(x) {
+			xids = append(xids, x)
+		}
+	}
+	return xids
+}
+
 // Widen returns the 64-bit transaction number nearest to Xmax whose low half is
 // xid. The stream of changes carries only 32 bits.
 func (s Snapshot) Widen(xid uint32) uint64 {

@@ -84,7 +84,7 @@ func SharedAs(t testing.TB, kind Kind, makeConfig func() pgcluster.Config) *pgcl
 	if c := shared.clusters[kind]; c != nil {
 		return c
 	}
-	c, err := pgcluster.Start(context.Background(), makeConfig())
+	c, err := start(makeConfig())
 	require.NoError(t, err, "start the shared %s cluster", kind)
 	if shared.clusters == nil {
 		shared.clusters = map[Kind]*pgcluster.Cluster{}
@@ -101,7 +101,7 @@ func Own(t testing.TB, kind Kind, change ...func(*pgcluster.Config)) *pgcluster.
 	for _, f := range change {
 		f(&cfg)
 	}
-	c, err := pgcluster.Start(context.Background(), cfg)
+	c, err := start(cfg)
 	require.NoError(t, err, "start a %s cluster", kind)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -112,6 +112,13 @@ func Own(t testing.TB, kind Kind, change ...func(*pgcluster.Config)) *pgcluster.
 		}
 	})
 	return c
+}
+
+func start(cfg pgcluster.Config) (*pgcluster.Cluster, error) {
+	if cfg.Dir == "" {
+		cfg.Dir = clusterDir()
+	}
+	return pgcluster.Start(context.Background(), cfg)
 }
 
 func config(kind Kind) pgcluster.Config {
