@@ -117,6 +117,7 @@ func requireSameContent(t *testing.T, source, target pg.DSN) {
 
 func TestCopyOfEverythingBySuperusers(t *testing.T) {
 	t.Parallel()
+	sampleOnly(t)
 	source, target := pgtest.Shared(t, pgtest.Source), pgtest.Own(t, pgtest.Target) // --roles makes those of other tests too
 	e := schematest.Load(t, source, schematest.Superuser, schematest.Tablespace, schematest.LargeObjects)
 	t.Cleanup(func() { e.DropRoles(t, target) })

@@ -92,6 +92,7 @@ func TestMaterialisedViewsAreTheSourcesAndNoReaderWaitsForARefresh(t *testing.T)
 // truncates: the stream does not wait for it.
 func TestTheStreamDoesNotWaitForAMaterialisedView(t *testing.T) {
 	t.Parallel()
+	sampleOnly(t)
 	s := newSides(t)
 	source, target := pgtest.Conn(t, s.source), pgtest.Conn(t, s.target)
 	pgtest.Exec(t, source, `CREATE TABLE public.t (id int PRIMARY KEY); INSERT INTO public.t SELECT generate_series(1, 10);

@@ -241,6 +241,7 @@ func struck(t *testing.T, seed uint64, times int) {
 // The repair itself is cut off, behind its deletion and behind some of its keys.
 func TestKilledInTheMiddleOfARepair(t *testing.T) {
 	t.Parallel()
+	sampleOnly(t)
 	s := newSides(t)
 	pgtest.Exec(t, pgtest.Conn(t, s.source), struckSchema)
 	_, target := s.cluster("target")

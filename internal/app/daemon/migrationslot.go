@@ -153,6 +153,7 @@ func (m *migration) makeSlotOnce(ctx context.Context, target *pgx.Conn) (*snapsh
 		held.Close()
 		return nil, err
 	}
+	m.log.Info().Str("slot", s.Name).Stringer("consistent_point", s.ConsistentPoint).Str("snapshot", held.Text()).Msg("slot made")
 	m.mu.Lock()
 	m.id.Target.Consistent, m.id.Target.SlotSnapshot = s.ConsistentPoint, held.Text()
 	m.phase = journal.PhaseSlotted
