@@ -141,9 +141,10 @@ func Create(ctx context.Context, cfg Config) (*Slot, error) {
 // holdHorizon opens a session whose own snapshot keeps each row version that the snapshot of
 // a slot made from here on can see.
 //
-// The slot asks for that itself (effective_xmin, slot.c). But another backend that computes the
-// xmin of all slots at the same time may have looked before and write its answer after,
-// and until the next such computation pages are pruned as if the slot were not there.
+// PostgreSQL does not keep them for an instant: ReplicationSlotRelease (slot.c) ends the slot's xmin
+// before the walsender counts again among the sessions whose snapshots hold the horizon
+// (PROC_IN_LOGICAL_DECODING, ComputeXidHorizons in procarray.c). Whoever computes the horizon in between
+// removes, from then on, what only the exported snapshot sees: rows would be missing in the copy (ADR 31).
 func holdHorizon(ctx context.Context, connect func(context.Context) (*pgx.Conn, error)) (*pgx.Conn, error) {
 	conn, err := connect(ctx)
 	if err != nil {
