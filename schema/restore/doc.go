@@ -1,4 +1,5 @@
-// Package restore executes a plan on the target, and the statements that follow a decision.
+// Package restore executes a plan on the target, and the statements that follow a decision, and drops
+// what it has made.
 //
 // Invariants:
 //

@@ -98,9 +98,11 @@ func Restore(ctx context.Context, p *plan.Plan, part plan.Part, cfg Config) (Rep
 		return Report{}, fmt.Errorf("restore %s: %w", part, err)
 	}
 	r := &restorer{plan: p, part: part, cfg: cfg, refused: &refusals{ids: map[int]*archive.Entry{}}}
-	if err := r.loadDone(ctx); err != nil {
+	done, err := Done(ctx, cfg.Conns[0])
+	if err != nil {
 		return Report{}, fmt.Errorf("restore %s: %w", part, err)
 	}
+	r.done = done
 	if cfg.GoOn && cfg.Recorded {
 		r.refused.missing(p, part, r.done)
 	}
@@ -111,7 +113,6 @@ func Restore(ctx context.Context, p *plan.Plan, part plan.Part, cfg Config) (Rep
 		}
 		defer back()
 	}
-	var err error
 	switch {
 	case part == plan.PreData && len(cfg.Conns) > 1:
 		err = r.sideBySide(ctx)
@@ -136,23 +137,6 @@ type restorer struct {
 	done    map[int]bool
 	refused *refusals // shared by all that work on one part
 	report  Report
-}
-
-// loadDone reads which entries have been restored.
-func (r *restorer) loadDone(ctx context.Context) error {
-	rows, err := r.cfg.Conns[0].Query(ctx, `SELECT id FROM crossfade.item WHERE done`)
-	if err != nil {
-		return fmt.Errorf("read crossfade.item: %w", err)
-	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int32])
-	if err != nil {
-		return fmt.Errorf("read crossfade.item: %w", err)
-	}
-	r.done = make(map[int]bool, len(ids))
-	for _, id := range ids {
-		r.done[int(id)] = true
-	}
-	return nil
 }
 
 // pending lists the entries of the part that are picked and not done.

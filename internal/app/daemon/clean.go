@@ -1,16 +1,13 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/rs/zerolog"
 
 	"crossfade/cutover"
@@ -28,6 +25,7 @@ import (
 	"crossfade/schema/archive"
 	"crossfade/schema/changes"
 	"crossfade/schema/plan"
+	"crossfade/schema/restore"
 )
 
 // cleanPatience bounds the removal on one side: fences are dropped table by
@@ -358,15 +356,11 @@ func dropRestored(ctx context.Context, t *pgx.Conn, run *journal.TargetRun, tell
 	if err != nil {
 		return err
 	}
-	rows, err := t.Query(ctx, `SELECT id FROM crossfade.item WHERE done`)
+	done, err := restore.Done(ctx, t)
 	if err != nil {
-		return fmt.Errorf("read what was restored: %w", err)
+		return err
 	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int])
-	if err != nil {
-		return fmt.Errorf("read what was restored: %w", err)
-	}
-	entries := droppable(plan.New(dumped), func(e *archive.Entry) bool { return slices.Contains(ids, e.ID) })
+	entries := restore.Droppable(plan.New(dumped), func(e *archive.Entry) bool { return done[e.ID] })
 	if run.Mode == runs.ModeRun && run.ArchiveNow != nil {
 		now, err := plan.ParseArchive(run.ArchiveNow)
 		if err != nil {
@@ -376,83 +370,12 @@ func dropRestored(ctx context.Context, t *pgx.Conn, run *journal.TargetRun, tell
 		for _, e := range dumped.Entries {
 			then[e.ID] = true
 		}
-		entries = append(droppable(plan.New(changes.Continued(dumped, now)), func(e *archive.Entry) bool { return !then[e.ID] }), entries...)
+		entries = append(restore.Droppable(plan.New(changes.Continued(dumped, now)), func(e *archive.Entry) bool { return !then[e.ID] }), entries...)
 	}
-	// What belongs to something that was attached to it later, such as the key of
-	// a partition, goes with that: it is tried again behind the others.
-	for len(entries) > 0 {
-		var left []*archive.Entry
-		var first error
-		var depends []string
-		for _, e := range entries {
-			err := dropEntry(ctx, t, e, tell)
-			if err != nil && !pg.IsCode(err, codeInherited, pg.CodeDependentObjects) {
-				return err
-			}
-			if err != nil {
-				left, first = append(left, e), cmp.Or(first, err)
-				var said *pgconn.PgError
-				errors.As(err, &said)
-				depends = append(depends, strings.Split(said.Detail, "\n")...)
-			}
-		}
-		if len(left) < len(entries) {
-			entries = left
-			continue
-		}
-		if !slices.ContainsFunc(left, func(e *archive.Entry) bool { return e.Kind != "SCHEMA" }) {
-			return nil // somebody else uses them
-		}
-		return fmt.Errorf("%w: somebody has made on the target: %s; drop that there, then run crossfade clean again", first, strings.Join(others(depends, left), ", "))
+	err = restore.Drop(ctx, t, entries, func(object string) { tell("target: " + object) })
+	var depends *restore.DependentsError
+	if errors.As(err, &depends) {
+		return fmt.Errorf("%w: somebody has made on the target: %s; drop that there, then run crossfade clean again", depends.Err, strings.Join(depends.Dependents, ", "))
 	}
-	return nil
-}
-
-// others leaves of what PostgreSQL says that depends on something what is none of the entries, or of them.
-func others(depends []string, entries []*archive.Entry) (lines []string) {
-	for _, line := range depends {
-		what, _, ok := strings.Cut(line, " depends on ")
-		if ok && !slices.Contains(lines, line) && !slices.ContainsFunc(entries, func(e *archive.Entry) bool {
-			name := pg.Name{Schema: e.Schema, Name: e.Tag}.Display()
-			return e.Kind != "SCHEMA" && (strings.HasSuffix(what, " "+name) || strings.Contains(what, " "+name+" "))
-		}) {
-			lines = append(lines, line)
-		}
-	}
-	if len(lines) == 0 {
-		return depends
-	}
-	return lines
-}
-
-// droppable are the entries of a plan that have a statement that drops them, the last first.
-func droppable(planned *plan.Plan, of func(*archive.Entry) bool) (entries []*archive.Entry) {
-	for _, part := range []plan.Part{plan.PreData, plan.AfterCopy, plan.Decision, plan.Last} {
-		entries = append(entries, planned.Entries(part)...)
-	}
-	slices.Reverse(entries)
-	return slices.DeleteFunc(entries, func(e *archive.Entry) bool {
-		return !of(e) || e.Drop == "" || e.Kind == "SCHEMA" && e.Tag == "public" || e.Kind == "EXTENSION"
-	})
-}
-
-// What PostgreSQL says of an object that cannot be dropped before another one.
-const (
-	codeInherited = "42P16"
-)
-
-func dropEntry(ctx context.Context, t *pgx.Conn, e *archive.Entry, tell func(string)) error {
-	_, err := t.PgConn().Exec(ctx, e.Drop).ReadAll()
-	switch {
-	case err == nil:
-		tell(fmt.Sprintf("target: %s %s", e.Kind, pg.Name{Schema: e.Schema, Name: e.Tag}.Display()))
-	case pg.IsCode(err, pg.CodeUndefinedObject, pg.CodeUndefinedTable, pg.CodeUndefinedColumn, "42883", "3F000"):
-		// It went with something that it belonged to.
-	default:
-		return fmt.Errorf("drop %s %s: %w", e.Kind, e.Tag, err)
-	}
-	if _, err := t.Exec(ctx, `DELETE FROM crossfade.item WHERE id = $1`, e.ID); err != nil {
-		return fmt.Errorf("record what was dropped: %w", err)
-	}
-	return nil
+	return err
 }

@@ -82,6 +82,7 @@ func TestEachRuleCanFail(t *testing.T) {
 		{"pgproto3 in a test outside wire", map[string]string{"proxy/main_test.go": guard, "proxy/x_test.go": imports("proxy", "github.com/jackc/pgproto3/v2")}, "fenced", "only proxy/wire may"},
 		{"production imports a test library", map[string]string{"proxy/x.go": imports("proxy", "github.com/stretchr/testify/require")}, "testonly", "test library"},
 		{"production imports testing", map[string]string{"proxy/x.go": imports("proxy", "testing")}, "testonly", "test library testing"},
+		{"production opens a door of tests", map[string]string{"proxy/x.go": "package proxy\n\nimport \"crossfade/proxy/session\"\n\nvar d = session.DoorOf(nil)\n"}, "testonly", "which is for tests"},
 		{"production imports a test helper", map[string]string{"internal/app/cli/x.go": imports("cli", "crossfade/internal/lab/pgcluster/pgtest")}, "testonly", "test helper"},
 		{"os.Exit", map[string]string{"proxy/x.go": "package proxy\n\nimport \"os\"\n\nfunc f() { os.Exit(1) }\n"}, "exit", "os.Exit"},
 		{"os.Exit under another name", map[string]string{"proxy/x.go": "package proxy\n\nimport system \"os\"\n\nvar f = system.Exit\n"}, "exit", "os.Exit"},

@@ -17,7 +17,7 @@
 //	fenced    a module named in Fenced is imported by the packages listed there
 //	          and by no other, tests included
 //	testonly  production files import no test library and no test helper, which
-//	          is a package whose name ends in "test"
+//	          is a package whose name ends in "test", and call none of doors
 //	exit      only main packages end the process
 //	sleep     no time.Sleep: a test waits for the thing itself, or lets time
 //	          pass inside testing/synctest; production code uses a timer that

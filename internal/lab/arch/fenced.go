@@ -2,6 +2,7 @@ package arch
 
 import (
 	"fmt"
+	"go/ast"
 	"slices"
 	"strings"
 )
@@ -23,6 +24,10 @@ var testLibraries = map[string][]string{
 	"github.com/xdg-go/scram":           nil,
 	"github.com/anishathalye/porcupine": {"internal/lab/history"},
 }
+
+// doors are functions of production packages that exist for tests of other packages, by
+// package and name.
+var doors = []string{"session.DoorOf"}
 
 // testHelper tells whether only tests, and other helpers, import the package:
 // one whose name ends in test, as net/http/httptest does, or one of these.
@@ -61,6 +66,14 @@ func checkTestOnly(t *Tree) []Violation {
 			if ours && testHelper(target) {
 				found = append(found, Violation{"testonly", f.Path, line, "production code imports test helper " + target})
 			}
+		})
+		ast.Inspect(f.AST, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok {
+				if x, ok := s.X.(*ast.Ident); ok && slices.Contains(doors, x.Name+"."+s.Sel.Name) {
+					found = append(found, Violation{"testonly", f.Path, f.line(s), "production code calls " + x.Name + "." + s.Sel.Name + ", which is for tests"})
+				}
+			}
+			return true
 		})
 	}
 	return found
