@@ -43,7 +43,7 @@ func requireExtras(t *testing.T, s *sides) {
 	require.Equal(t, "1built in,101of the user", pgtest.Value(t, target, rows))
 }
 
-// A copy that is killed behind its extras begins anew, and has them once.
+// A copy that is killed after its extras begins again, and has them once.
 func TestCopyTakesLargeObjectsAndRowsOfExtensionsAlong(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)

@@ -19,7 +19,7 @@ func (r *owner) Refresh(ctx context.Context, to *side.Endpoint) bool {
 		w.Stage(ctx, r.captured, side.Roles(r.captured.Login, as.Name, to), r.names) == nil {
 		return true
 	}
-	r.Discard() // what RESET goes back to is given at start-up only, so begin anew
+	r.Discard() // what RESET goes back to is given at start-up only, so begin again
 	return false
 }
 

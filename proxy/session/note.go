@@ -66,7 +66,7 @@ func (h *holds) add(d time.Duration) {
 	h.list = append(h.list, d)
 }
 
-// Take is report, and begins anew.
+// Take is report, and begins with nothing again.
 func (h *holds) Take() Held {
 	held := h.Report()
 	h.Reset()

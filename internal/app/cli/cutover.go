@@ -23,7 +23,7 @@ type cutoverCmd struct {
 	DrainTimeout time.Duration `help:"How long open transactions may take to end; after that the clients continue and the attempt is repeated." default:"2s"`
 	Attempts     int           `help:"How many attempts are made." default:"5"`
 	MaxPause     time.Duration `help:"Longest time from the closed gate to the decision." default:"10s"`
-	Cancel       bool          `help:"Withdraw the running cutover, whoever requested it, and say how it ended." xor:"kind"`
+	Cancel       bool          `help:"Withdraw the running cutover, also one that was requested elsewhere, and say how it ended." xor:"kind"`
 	Unmovable    string        `help:"What to do with sessions that cannot be moved: wait for them (at most --drain-timeout in each attempt), abort and name them, or disconnect them with 57P01." default:"abort" enum:"wait,abort,disconnect"`
 }
 

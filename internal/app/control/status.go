@@ -72,7 +72,7 @@ type Copy struct {
 	// it is held by the budget of retained WAL.
 	MaxRateBytes int64 `json:"max_rate_bytes"`
 	Held         bool  `json:"held"`
-	// TablesRestarted are those that began anew, with nothing kept of what had
+	// TablesRestarted are those that began again, with nothing kept of what had
 	// landed; TablesRepaired those whose changed rows, by KeysRepaired keys, were
 	// fetched again because the snapshot of their first chunks was lost.
 	TablesRestarted int   `json:"tables_restarted"`

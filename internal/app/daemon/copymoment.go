@@ -12,7 +12,7 @@ import (
 	"crossfade/replicate/snapshot"
 )
 
-// momentTries bounds how often a one-shot copy begins anew by itself because its
+// momentTries bounds how often a one-shot copy begins again by itself because its
 // snapshot was lost, or a table rewritten behind it. A copy that loses three times
 // would lose a fourth time, and whoever started it should hear of it.
 const momentTries = 3

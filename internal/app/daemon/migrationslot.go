@@ -17,7 +17,7 @@ import (
 	"crossfade/schema/catalog"
 )
 
-// slotTries bounds how often the slot is made anew because tables were made while
+// slotTries bounds how often the slot is made again because tables were made while
 // it waited for open transactions.
 const slotTries = 10
 
