@@ -230,3 +230,10 @@ func TestASampleMovesUnderLoadAndNobodyNotices(t *testing.T) {
 		})
 	}
 }
+
+// TestTheLibraryIsAmongTheSamples: a clone without anything beside it tries at least this one.
+func TestTheLibraryIsAmongTheSamples(t *testing.T) {
+	t.Parallel()
+	require.Contains(t, samples(), library)
+	require.Empty(t, library.dir, "it is in the repository")
+}
