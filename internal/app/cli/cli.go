@@ -200,7 +200,7 @@ func report(err error, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "crossfade: not begun")
 		_ = printReport(stderr, refused.Report, false) // whoever does not read it has the exit code
 	default:
-		fmt.Fprintln(stderr, "crossfade:", oneLine(err))
+		fmt.Fprintln(stderr, "crossfade:", toldError(err))
 		var told *control.Error
 		if errors.As(err, &told) && len(told.Blockers) > 1 {
 			for _, b := range told.Blockers {
@@ -236,6 +236,16 @@ func reportJSON(err error, stdout, stderr io.Writer) int {
 		return report(err, stderr)
 	}
 	return exitCode(err)
+}
+
+// toldError is an error as a person reads it: what a run has told keeps its lines, since statements
+// to type may be among them.
+func toldError(err error) string {
+	var told *control.Error
+	if errors.As(err, &told) {
+		return strings.TrimSpace(err.Error())
+	}
+	return oneLine(err)
 }
 
 // oneLine puts an error of several parts on one line.

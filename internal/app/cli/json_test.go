@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -40,4 +42,17 @@ func TestWhatGoesWrongIsJSONWhereThatWasAskedFor(t *testing.T) {
 		require.Empty(t, stdout.String())
 		require.Contains(t, stderr.String(), "crossfade: "+told.Message)
 	}
+}
+
+// TestStatementsToTypeKeepTheirLines: a refusal that a run tells may hold a statement of several lines.
+func TestStatementsToTypeKeepTheirLines(t *testing.T) {
+	t.Parallel()
+	const statement = "on the target: CREATE FUNCTION public.f() RETURNS int\n    LANGUAGE sql\n    AS 'SELECT 1';"
+	var stderr bytes.Buffer
+	refused := &control.Error{Code: control.CodeRefused, Message: "the cutover is refused: FUNCTION public.f was made on the source", Remedy: statement}
+	require.Equal(t, ExitRefused, report(fmt.Errorf("cutover: %w", refused), &stderr))
+	require.Contains(t, stderr.String(), statement+"\n")
+	stderr.Reset()
+	require.Equal(t, ExitRefused, report(errors.Join(errors.New("source: gone"), errors.New("target: gone")), &stderr))
+	require.Equal(t, "crossfade: source: gone; target: gone\n", stderr.String())
 }

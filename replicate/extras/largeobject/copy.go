@@ -165,7 +165,7 @@ func unreadable(oid uint32, err error) error {
 	case err == nil:
 		return nil
 	case pg.IsCode(err, pg.CodeInsufficientPrivilege):
-		return fmt.Errorf("read large object %d: %w: GRANT SELECT ON LARGE OBJECT %d to the role of --source, or leave out --large-objects", oid, err, oid)
+		return fmt.Errorf("read large object %d: %w: GRANT SELECT ON LARGE OBJECT %d to the role of --source", oid, err, oid)
 	default:
 		return fmt.Errorf("read large object %d: %w", oid, err)
 	}
