@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"crossfade/internal/base/pg"
+	"crossfade/replicate/snapshot"
 )
 
 // ErrExists says that a slot of that name is there already. Its snapshot is
@@ -87,7 +88,7 @@ type Slot struct {
 	Snapshot        string // exported snapshot: sees exactly what commits before
 
 	conn    *pgconn.PgConn
-	horizon *pgx.Conn
+	horizon *snapshot.Holder
 }
 
 // Release ends the connections, and with them the slot's own export of the
@@ -96,7 +97,7 @@ func (s *Slot) Release() {
 	if s.conn != nil {
 		closeReplication(s.conn)
 	}
-	closePlain(s.horizon)
+	s.horizon.Close()
 }
 
 // Create makes the logical slot with the plugin pgoutput and exports its
@@ -119,56 +120,33 @@ func Create(ctx context.Context, cfg Config) (*Slot, error) {
 	} else if exists {
 		return nil, fmt.Errorf("create slot %s: %w", cfg.Name, ErrExists)
 	}
-	horizon, err := holdHorizon(ctx, cfg.Connect)
+	// A snapshot of our own keeps each row version that the slot's can see. PostgreSQL does not keep
+	// them for an instant: ReplicationSlotRelease (slot.c) ends the slot's xmin before the walsender counts
+	// again among the sessions whose snapshots hold the horizon (PROC_IN_LOGICAL_DECODING,
+	// ComputeXidHorizons in procarray.c). Whoever computes the horizon in between removes, from then on,
+	// what only the exported snapshot sees: rows would be missing in the copy (ADR 31).
+	horizon, err := snapshot.Export(ctx, cfg.Connect)
 	if err != nil {
-		return nil, fmt.Errorf("create slot %s: %w", cfg.Name, err)
+		return nil, fmt.Errorf("create slot %s: keep row versions: %w", cfg.Name, err)
 	}
 	conn, err := cfg.Replication(ctx)
 	if err != nil {
-		closePlain(horizon)
+		horizon.Close()
 		return nil, fmt.Errorf("create slot %s: %w", cfg.Name, err)
 	}
 	s, err := create(ctx, cfg, conn, plain)
+	if err == nil {
+		if err = horizon.Check(ctx); err != nil { // rows may be gone
+			err = abandoned(ctx, ctx, cfg, plain, conn, nil, err)
+		}
+	}
 	if err != nil {
 		closeReplication(conn)
-		closePlain(horizon)
+		horizon.Close()
 		return nil, err
 	}
 	s.horizon = horizon
 	return s, nil
-}
-
-// holdHorizon opens a session whose own snapshot keeps each row version that the snapshot of
-// a slot made from here on can see.
-//
-// PostgreSQL does not keep them for an instant: ReplicationSlotRelease (slot.c) ends the slot's xmin
-// before the walsender counts again among the sessions whose snapshots hold the horizon
-// (PROC_IN_LOGICAL_DECODING, ComputeXidHorizons in procarray.c). Whoever computes the horizon in between
-// removes, from then on, what only the exported snapshot sees: rows would be missing in the copy (ADR 31).
-func holdHorizon(ctx context.Context, connect func(context.Context) (*pgx.Conn, error)) (*pgx.Conn, error) {
-	conn, err := connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := pg.Exec(ctx, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SELECT 1"); err != nil {
-		closePlain(conn)
-		return nil, fmt.Errorf("keep row versions: %w", err)
-	}
-	return conn, nil
-}
-
-// closePlain ends a session and waits, for a bounded time, until its socket is closed. It does nothing for nil.
-func closePlain(conn *pgx.Conn) {
-	if conn == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
-	defer cancel()
-	_ = conn.Close(ctx)
-	select {
-	case <-conn.PgConn().CleanupDone():
-	case <-ctx.Done():
-	}
 }
 
 func create(ctx context.Context, cfg Config, conn *pgconn.PgConn, plain *pgx.Conn) (*Slot, error) {

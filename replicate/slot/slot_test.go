@@ -110,6 +110,31 @@ func TestRowVersionsAreKeptWhileASlotIsMade(t *testing.T) {
 	require.NoError(t, slot.Drop(t.Context(), look, s.Name, slot.WaitForHolder))
 }
 
+// TestASlotWhoseRowVersionsWereNotKeptIsNotMade ends the session that keeps them while the slot is made.
+func TestASlotWhoseRowVersionsWereNotKeptIsNotMade(t *testing.T) {
+	t.Parallel()
+	c := pgtest.Own(t, pgtest.Source)
+	dsn := pgtest.Database(t, c)
+	app, look := pgtest.Conn(t, dsn), pgtest.Conn(t, c.AdminDSN(dsn.Database()))
+	pgtest.Exec(t, app, "BEGIN; SELECT pg_current_xact_id()")
+	cfg := config(dsn)
+	cfg.Connect = func(ctx context.Context) (*pgx.Conn, error) { return pg.Connect(ctx, dsn, pg.WithName("horizon")) }
+	waiting := make(chan struct{})
+	var once sync.Once
+	cfg.OnBlocked = func([]slot.Blocker) { once.Do(func() { close(waiting) }) }
+	failed := make(chan error, 1)
+	go func() {
+		_, err := slot.Create(t.Context(), cfg)
+		failed <- err
+	}()
+	<-waiting
+	require.Equal(t, "1", pgtest.Value(t, look, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+		WHERE state = 'idle in transaction' AND application_name LIKE '%horizon'`))
+	pgtest.Exec(t, app, "COMMIT")
+	require.ErrorIs(t, <-failed, snapshot.ErrLost)
+	require.Equal(t, "0", pgtest.Value(t, look, "SELECT count(*) FROM pg_replication_slots"), "no slot is left")
+}
+
 func TestOpenTransactionBlocksAndIsNamed(t *testing.T) {
 	t.Parallel()
 	c := pgtest.Own(t, pgtest.Source)

@@ -29,7 +29,7 @@ var Below = map[string][]string{
 	"proxy/wire":       nil,
 
 	"replicate/progress":           nil,
-	"replicate/slot":               nil,
+	"replicate/slot":               {"replicate/snapshot"},
 	"replicate/snapshot":           nil,
 	"replicate/stream":             nil,
 	"replicate/extras/extension":   {"replicate/snapshot"},
