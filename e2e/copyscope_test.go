@@ -63,9 +63,7 @@ func TestACopyOfOneSchemaNeedsNothingOfTheOthers(t *testing.T) {
 // encodedSource replaces the source's database by one in another encoding.
 func (s *sides) encodedSource(t *testing.T, encoding string) {
 	t.Helper()
-	root := adminOf(t, s.sourceCluster, "postgres")
-	require.NoError(t, pgtest.DropDatabase(t.Context(), root, s.source.Database()))
-	pgtest.Exec(t, root, "CREATE DATABASE "+s.source.Database()+" OWNER "+s.source.User()+" ENCODING '"+encoding+"' LOCALE 'C' TEMPLATE template0")
+	pgtest.DatabaseAs(t, s.sourceCluster, s.source.Database(), s.source.User(), "ENCODING '"+encoding+"' LOCALE 'C'")
 }
 
 func TestACopyConvertsEncodingsAsPgDumpDoes(t *testing.T) {

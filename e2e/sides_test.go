@@ -30,7 +30,7 @@ type sides struct {
 func newSides(t *testing.T) *sides {
 	t.Helper()
 	s := &sides{sourceCluster: pgtest.Shared(t, pgtest.Source), targetCluster: neontest.Shared(t)}
-	s.source = s.ownDatabase(t)
+	s.source = pgtest.Database(t, s.sourceCluster)
 	s.neon = neontest.Endpoint(t, s.targetCluster)
 	s.target = neontest.Database(t, s.neon)
 	t.Cleanup(func() { s.dropMade(t) })
@@ -41,19 +41,10 @@ func newSides(t *testing.T) *sides {
 func plainSides(t *testing.T) *sides {
 	t.Helper()
 	s := &sides{sourceCluster: pgtest.Shared(t, pgtest.Source), targetCluster: pgtest.Shared(t, pgtest.Target)}
-	s.source, s.target = s.ownDatabase(t), pgtest.Database(t, s.targetCluster)
+	s.source, s.target = pgtest.Database(t, s.sourceCluster), pgtest.Database(t, s.targetCluster)
 	pgtest.Exec(t, adminOf(t, s.targetCluster, "postgres"), "ALTER ROLE "+s.target.User()+" CREATEROLE CREATEDB")
 	t.Cleanup(func() { s.dropMade(t) })
 	return s
-}
-
-// ownDatabase makes the source's database. Roles of other tests, of which there are many in
-// the cluster, may not log in to it.
-func (s *sides) ownDatabase(t *testing.T) pg.DSN {
-	t.Helper()
-	d := pgtest.Database(t, s.sourceCluster)
-	pgtest.Exec(t, adminOf(t, s.sourceCluster, "postgres"), "REVOKE CONNECT ON DATABASE "+d.Database()+" FROM PUBLIC")
-	return d
 }
 
 // dropMade removes the role of the source's name that a run has made on the target.

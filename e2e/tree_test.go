@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/app/control"
-	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -55,10 +54,7 @@ func TestATreeByRangesOfTextThatTheTargetSortsOtherwise(t *testing.T) {
 	t.Parallel()
 	s := plainSides(t)
 	name := "english_" + s.source.Database()
-	pgtest.Exec(t, adminOf(t, s.sourceCluster, "postgres"), "CREATE DATABASE "+name+" OWNER "+pg.QuoteIdent(s.source.User())+" TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US' ENCODING 'UTF8'")
-	t.Cleanup(func() {
-		pgtest.Exec(t, adminOf(t, s.sourceCluster, "postgres"), "DROP DATABASE "+name+" WITH (FORCE)")
-	})
+	pgtest.DatabaseAs(t, s.sourceCluster, name, s.source.User(), "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' ENCODING 'UTF8'")
 	s.source = s.source.WithDatabase(name)
 	pgtest.Exec(t, adminOf(t, s.sourceCluster, name), "GRANT CREATE ON SCHEMA public TO PUBLIC")
 	source, target := pgtest.Conn(t, s.source), pgtest.Conn(t, s.target)

@@ -17,13 +17,15 @@ func limited(t *testing.T, source, target string) (*rig, func() *raw) {
 	t.Helper()
 	g := &rig{source: pgtestDatabase(t, string(pgtest.Source)), target: pgtestDatabase(t, string(pgtest.Target))}
 	app := "app_" + g.source.Database()
-	for kind, limit := range map[pgtest.Kind]string{pgtest.Source: source, pgtest.Target: target} {
+	for kind, side := range map[pgtest.Kind]struct{ limit, database string }{pgtest.Source: {source, g.source.Database()}, pgtest.Target: {target, g.target.Database()}} {
 		admin := pgtest.Conn(t, pgtest.Shared(t, kind).AdminDSN("postgres"))
-		run(t, admin, "CREATE ROLE "+app+" LOGIN PASSWORD 'secret' CONNECTION LIMIT "+limit)
+		run(t, admin, "CREATE ROLE "+app+" LOGIN PASSWORD 'secret' CONNECTION LIMIT "+side.limit)
+		run(t, admin, "GRANT CONNECT ON DATABASE "+side.database+" TO "+app)
 		t.Cleanup(func() {
 			eventually(t, "its sessions have ended", func() bool {
 				return value(t, admin, "SELECT count(*) FROM pg_stat_activity WHERE usename = $1", app) == "0"
 			})
+			run(t, admin, "REVOKE CONNECT ON DATABASE "+side.database+" FROM "+app)
 			run(t, admin, "DROP ROLE "+app)
 		})
 	}

@@ -29,7 +29,6 @@ func newFixture(t *testing.T) *fixture {
 func fixtureOn(t *testing.T, source, target *pgcluster.Cluster) *fixture {
 	t.Helper()
 	f := &fixture{sourceDSN: pgtest.Database(t, source), targetDSN: pgtest.Database(t, target)}
-	pgtest.Exec(t, pgtest.Conn(t, source.AdminDSN("postgres")), "REVOKE CONNECT ON DATABASE "+f.sourceDSN.Database()+" FROM PUBLIC; GRANT CONNECT ON DATABASE "+f.sourceDSN.Database()+" TO "+f.sourceDSN.User()) // roles of other tests do not count
 	pgtest.Exec(t, pgtest.Conn(t, target.AdminDSN("postgres")), "ALTER ROLE "+f.targetDSN.User()+" CREATEROLE")
 	f.source, f.target = pgtest.Conn(t, f.sourceDSN), pgtest.Conn(t, f.targetDSN)
 	f.sourceAdmin = pgtest.Conn(t, source.AdminDSN(f.sourceDSN.Database()))

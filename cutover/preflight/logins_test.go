@@ -23,6 +23,7 @@ type hall struct {
 
 func newHall(t *testing.T) *hall {
 	h := &hall{fixture: newFixture(t), prefix: "l" + strings.ToLower(rand.Text()[:8]) + "_"}
+	pgtest.Exec(t, h.targetAdmin, "GRANT CONNECT ON DATABASE "+h.targetDSN.Database()+" TO PUBLIC")
 	t.Cleanup(func() {
 		h.sweep(t, pgtest.Shared(t, pgtest.Source), h.sourceDSN)
 		h.sweep(t, pgtest.Shared(t, pgtest.Target), h.targetDSN)

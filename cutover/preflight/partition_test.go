@@ -6,7 +6,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -38,11 +37,7 @@ func TestBoundsThatTheTargetCannotHave(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	name := "english_" + f.sourceDSN.Database()
-	admin := pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN("postgres"))
-	pgtest.Exec(t, admin, "CREATE DATABASE "+name+" OWNER "+pg.QuoteIdent(f.sourceDSN.User())+" TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US' ENCODING 'UTF8'")
-	t.Cleanup(func() {
-		pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN("postgres")), "DROP DATABASE "+name+" WITH (FORCE)")
-	})
+	pgtest.DatabaseAs(t, pgtest.Shared(t, pgtest.Source), name, f.sourceDSN.User(), "LOCALE_PROVIDER icu ICU_LOCALE 'en-US' ENCODING 'UTF8'")
 	f.sourceDSN = f.sourceDSN.WithDatabase(name)
 	source := pgtest.Conn(t, f.sourceDSN)
 	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(name)), "GRANT CREATE ON SCHEMA public TO PUBLIC")
@@ -70,15 +65,12 @@ func TestBoundsThatTheTargetCannotHave(t *testing.T) {
 	pgtest.Exec(t, source, "ALTER TABLE public.names ADD PRIMARY KEY (id, name)") // so that partitions have one
 	as := "SET ROLE " + f.sourceDSN.User() + "; "
 	f.removes(t, situation{code: "partition_gap", source: as + "DROP TABLE public.names_rest; RESET ROLE", typed: typedIn(source, "CREATE TABLE .* DEFAULT")})
-	other := ""
 	f.removes(t, situation{code: "partition_bounds", source: as + "CREATE TABLE public.names_b PARTITION OF public.names FOR VALUES FROM ('b') TO ('X'); RESET ROLE", left: []string{"no_create_on_target", "schema_not_writable"}, typed: func(t *testing.T, found ...Finding) {
 		sql := printed(t, found[0].Remedy, "CREATE DATABASE .* ICU_LOCALE '[^']*'")
 		pgtest.Exec(t, f.targetAdmin, sql)
-		other = printed(t, sql, `DATABASE "([^"]*)"`)
+		other := printed(t, sql, `DATABASE "([^"]*)"`)
+		t.Cleanup(func() { pgtest.DropMade(t, pgtest.Shared(t, pgtest.Target), other) })
 		f.targetDSN = f.targetDSN.WithDatabase(other)
 	}})
-	t.Cleanup(func() {
-		pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN("postgres")), "DROP DATABASE "+other+" WITH (FORCE)")
-	})
 	require.Equal(t, "0", pgtest.Value(t, f.target, `SELECT count(*) FROM pg_class WHERE relname LIKE 'crossfade%'`))
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -61,16 +60,8 @@ func TestEncodings(t *testing.T) {
 	require.Empty(t, f.ask(t, "encoding"))
 
 	c := pgtest.Shared(t, pgtest.Target)
-	admin := pgtest.Conn(t, c.AdminDSN("postgres"))
 	other := f.targetDSN.Database() + "_latin"
-	pgtest.Exec(t, admin, "CREATE DATABASE "+other+" OWNER "+f.targetDSN.User()+" ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
-	// Registered before the sessions to it are opened, so it runs after they end.
-	t.Cleanup(func() {
-		conn, err := pg.Connect(context.Background(), c.AdminDSN("postgres"))
-		require.NoError(t, err)
-		defer func() { _ = conn.Close(context.Background()) }()
-		pgtest.Exec(t, conn, "DROP DATABASE "+other+" WITH (FORCE)")
-	})
+	pgtest.DatabaseAs(t, c, other, f.targetDSN.User(), "ENCODING 'LATIN1' LOCALE 'C'")
 	f.targetDSN = f.targetDSN.WithDatabase(other)
 	found := f.ask(t, "encoding")
 	require.Equal(t, []seen{{Blocker, "encoding_differs", "target"}}, short(found))
@@ -264,13 +255,7 @@ func (f *fixture) encoded(t *testing.T, encoding string) {
 	t.Helper()
 	c := pgtest.Shared(t, pgtest.Source)
 	other := f.sourceDSN.Database() + "_" + strings.ToLower(encoding)
-	pgtest.Exec(t, pgtest.Conn(t, c.AdminDSN("postgres")), "CREATE DATABASE "+other+" OWNER "+f.sourceDSN.User()+" ENCODING '"+encoding+"' LOCALE 'C' TEMPLATE template0")
-	t.Cleanup(func() {
-		conn, err := pg.Connect(context.Background(), c.AdminDSN("postgres"))
-		require.NoError(t, err)
-		defer func() { _ = conn.Close(context.Background()) }()
-		pgtest.Exec(t, conn, "DROP DATABASE "+other+" WITH (FORCE)")
-	})
+	pgtest.DatabaseAs(t, c, other, f.sourceDSN.User(), "ENCODING '"+encoding+"' LOCALE 'C'")
 	f.sourceDSN = f.sourceDSN.WithDatabase(other)
 	f.source, f.sourceAdmin = pgtest.Conn(t, f.sourceDSN), pgtest.Conn(t, c.AdminDSN(other))
 }

@@ -98,7 +98,7 @@ func TestTargetPrivileges(t *testing.T) {
 	pgtest.Exec(t, f.source, "CREATE TABLE t (id int PRIMARY KEY)")
 	require.Empty(t, f.ask(t, "target privileges"))
 
-	pgtest.Exec(t, f.targetAdmin, "ALTER DATABASE "+database+" OWNER TO cloud_admin")
+	pgtest.Exec(t, f.targetAdmin, "ALTER DATABASE "+database+" OWNER TO cloud_admin; GRANT CONNECT ON DATABASE "+database+" TO "+role)
 	found := f.ask(t, "target privileges")
 	require.Equal(t, []seen{{Blocker, "no_create_on_target", role}, {Blocker, "schema_not_writable", "public"}}, short(found))
 	for _, finding := range found {

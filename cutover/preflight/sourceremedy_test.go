@@ -93,12 +93,7 @@ func TestLargeObjectsAreCopiedByTheOptionThatIsPrinted(t *testing.T) {
 
 // drops removes a database of the target's cluster when the test ends.
 func (f *fixture) drops(t *testing.T, database string) {
-	t.Cleanup(func() {
-		conn, err := pg.Connect(context.Background(), pgtest.Shared(t, pgtest.Target).AdminDSN("postgres"))
-		require.NoError(t, err)
-		defer func() { _ = conn.Close(context.Background()) }()
-		pgtest.Exec(t, conn, "DROP DATABASE IF EXISTS "+pg.QuoteIdent(database)+" WITH (FORCE)")
-	})
+	t.Cleanup(func() { pgtest.DropMade(t, pgtest.Shared(t, pgtest.Target), database) })
 }
 
 // another makes the database that a remedy prints, and gives that one to --target.
@@ -114,10 +109,7 @@ func TestAnotherEncodingIsRemovedAsItIsPrinted(t *testing.T) {
 	for code, change := range map[string][]func(*Options){"encoding_differs": nil, "encoding_converted": {copyMode}} {
 		f := newFixture(t)
 		f.drops(t, f.targetDSN.Database()+"_like_source")
-		f.removes(t, situation{code: code, change: change, typed: f.another, arise: func(t *testing.T) {
-			f.encoded(t, "LATIN1")
-			pgtest.Exec(t, f.sourceAdmin, "REVOKE CONNECT ON DATABASE "+f.sourceDSN.Database()+" FROM PUBLIC; GRANT CONNECT ON DATABASE "+f.sourceDSN.Database()+" TO "+f.sourceDSN.User())
-		}})
+		f.removes(t, situation{code: code, change: change, typed: f.another, arise: func(t *testing.T) { f.encoded(t, "LATIN1") }})
 	}
 }
 
@@ -158,7 +150,6 @@ func TestOneDatabaseIsPrintedForEncodingAndCollation(t *testing.T) {
 	before := f.whole(t)
 	f.drops(t, f.targetDSN.Database()+"_like_source")
 	f.encoded(t, "LATIN1")
-	pgtest.Exec(t, f.sourceAdmin, "REVOKE CONNECT ON DATABASE "+f.sourceDSN.Database()+" FROM PUBLIC; GRANT CONNECT ON DATABASE "+f.sourceDSN.Database()+" TO "+f.sourceDSN.User())
 	found := f.whole(t)
 	require.Contains(t, codesOf(found), "collation_differs")
 	var printed []Finding

@@ -127,7 +127,7 @@ func TestRestoreNamesHarmlessFindings(t *testing.T) {
 	require.Len(t, report.Findings, 2)
 	require.Equal(t, "EVENT TRIGGER 42501", report.Findings[0].Kind+" "+report.Findings[0].SQLSTATE)
 	require.Equal(t, "COMMENT 42704", report.Findings[1].Kind+" "+report.Findings[1].SQLSTATE, "it goes with the event trigger")
-	require.Equal(t, 3, p.Restore(t, planned, plan.Last, 1).Already, "the owner of the event trigger is an entry too")
+	require.Equal(t, 4, p.Restore(t, planned, plan.Last, 1).Already, "the owner of the event trigger and the rights of the database are entries too")
 }
 
 func TestRestoreMissingRole(t *testing.T) {

@@ -231,10 +231,10 @@ func TestChangedRolesAreTold(t *testing.T) {
 	name := w.sourceDSN.Database() + "_r"
 	super := pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(w.sourceDSN.Database()))
 	other := pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN("postgres"))
-	pgtest.Exec(t, super, "CREATE ROLE "+name+" LOGIN")
+	pgtest.Exec(t, super, "CREATE ROLE "+name+" LOGIN; GRANT CONNECT ON DATABASE "+w.sourceDSN.Database()+" TO "+name)
 	pgtest.Exec(t, other, "CREATE ROLE "+name)
 	t.Cleanup(func() {
-		pgtest.Exec(t, super, "DROP ROLE "+name)
+		pgtest.Exec(t, super, "DROP OWNED BY "+name+"; DROP ROLE "+name)
 		pgtest.Exec(t, other, "DROP ROLE "+name)
 	})
 	roles, err := roles.Read(context.Background(), super)

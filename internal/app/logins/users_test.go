@@ -212,6 +212,7 @@ func TestSettingsWithoutThePassword(t *testing.T) {
 	l := newLodge(t)
 	role := l.role(t, "app", "LOGIN PASSWORD 'pw'")
 	for _, sql := range []string{
+		"GRANT CONNECT ON DATABASE " + l.source.Database() + " TO PUBLIC",
 		"ALTER ROLE " + role + " SET statement_timeout = '77s'", "ALTER ROLE " + role + " SET DateStyle = 'German'",
 		"ALTER ROLE " + role + " IN DATABASE " + l.source.Database() + " SET DateStyle = 'SQL, DMY'",
 		"ALTER DATABASE " + l.source.Database() + " SET search_path = 'od d', public", "ALTER DATABASE " + l.source.Database() + " SET statement_timeout = '5s'",

@@ -22,7 +22,7 @@ func mover(t *testing.T, c *pgcluster.Cluster, database pg.DSN) *pgx.Conn {
 	t.Helper()
 	name := "mover_" + database.User()
 	admin := pgtest.Conn(t, c.AdminDSN(database.Database()))
-	pgtest.Exec(t, admin, "CREATE ROLE "+name+" LOGIN PASSWORD 'pw'; GRANT CREATE ON DATABASE "+database.Database()+" TO "+name)
+	pgtest.Exec(t, admin, "CREATE ROLE "+name+" LOGIN PASSWORD 'pw'; GRANT CREATE, CONNECT ON DATABASE "+database.Database()+" TO "+name)
 	t.Cleanup(func() { pgtest.DropRole(t, c, database.Database(), name) })
 	return pgtest.Conn(t, database.WithUser(name, "pw"))
 }

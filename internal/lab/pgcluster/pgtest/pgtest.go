@@ -132,6 +132,7 @@ func config(kind Kind) pgcluster.Config {
 
 // Database makes a database owned by a fresh role that is no superuser (LOGIN
 // REPLICATION, member of pg_monitor and pg_signal_backend) and returns its DSN.
+// Other roles, which tests that run beside it make in the cluster, may not connect to it.
 // Both are dropped at the end of the test, replication slots included.
 func Database(t testing.TB, c *pgcluster.Cluster) pg.DSN {
 	t.Helper()
@@ -146,12 +147,54 @@ func Database(t testing.TB, c *pgcluster.Cluster) pg.DSN {
 		"CREATE ROLE " + name + " LOGIN REPLICATION PASSWORD " + pg.QuoteLiteral(password),
 		"GRANT pg_monitor, pg_signal_backend TO " + name,
 		"CREATE DATABASE " + name + " OWNER " + name + " TEMPLATE template0",
+		revokeConnect(name),
 	} {
 		_, err := admin.Exec(ctx, sql)
 		require.NoError(t, err)
 	}
 	t.Cleanup(func() { Drop(t, c, name) })
 	return c.DSN(name, password, name)
+}
+
+func revokeConnect(database string) string {
+	return "REVOKE CONNECT ON DATABASE " + pg.QuoteIdent(database) + " FROM PUBLIC"
+}
+
+// DatabaseAs makes one more database of a role, made with options of CREATE DATABASE;
+// template0 is its template. Other roles may not connect to it. It is dropped at the end of the
+// test, with the sessions in it; one of the same name is replaced.
+func DatabaseAs(t testing.TB, c *pgcluster.Cluster, name, owner, options string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	defer cancel()
+	admin, err := pg.Connect(ctx, c.AdminDSN("postgres"), pg.WithName("test"))
+	require.NoError(t, err)
+	defer func() { _ = admin.Close(ctx) }()
+	require.NoError(t, DropDatabase(ctx, admin, pg.QuoteIdent(name)))
+	t.Cleanup(func() { DropMade(t, c, name) })
+	for _, sql := range []string{
+		"CREATE DATABASE " + pg.QuoteIdent(name) + " OWNER " + pg.QuoteIdent(owner) + " TEMPLATE template0 " + options,
+		revokeConnect(name),
+	} {
+		_, err := admin.Exec(ctx, sql)
+		require.NoError(t, err)
+	}
+}
+
+// DropMade drops a database that a test or a run has made, if it is there, and ends the
+// sessions in it. Register it before sessions are opened, so that it runs after they ended.
+func DropMade(t testing.TB, c *pgcluster.Cluster, name string) {
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	defer cancel()
+	admin, err := pg.Connect(ctx, c.AdminDSN("postgres"), pg.WithName("test"))
+	if err != nil {
+		t.Errorf("connect to drop database %s: %v", name, err)
+		return
+	}
+	defer func() { _ = admin.Close(ctx) }()
+	if err := DropDatabase(ctx, admin, pg.QuoteIdent(name)); err != nil {
+		t.Errorf("drop database %s: %v", name, err)
+	}
 }
 
 // Drop drops a database and the role of the same name, with the slots of that
