@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"crossfade/cutover/machine"
 )
 
 // account is what the coordinator keeps of an attempt beside the machine's state: the values that flow from one call to
@@ -14,16 +16,16 @@ type account struct {
 	attempts []attempt // of this request, in their order
 	timeline []instant
 	show     func(Moment) // told of each new entry; may be nil
-	told     map[Note]time.Time
+	told     map[machine.Note]time.Time
 
 	census    Census
 	look      SessionsReport
-	obstacles []Obstacle // of a dry run: what would refuse the cutover before it is begun
-	lag       *Lag       // nil while the stream has not answered
+	obstacles []machine.Obstacle // of a dry run: what would refuse the cutover before it is begun
+	lag       *Lag               // nil while the stream has not answered
 	tables    int
 	sequences []Sequence
 	marker    Marker
-	prints    [2]*Fingerprint
+	prints    [2]*machine.Fingerprint
 	switched  SwitchReport
 
 	unmovable    []string // sessions that cannot be moved, of the last staging
@@ -62,13 +64,13 @@ type instant struct {
 // longestTimeline keeps a request that is repeated for hours from filling memory; the newest entries are dropped.
 const longestTimeline = 2000
 
-func newAccount() *account { return &account{begun: time.Now(), told: map[Note]time.Time{}} }
+func newAccount() *account { return &account{begun: time.Now(), told: map[machine.Note]time.Time{}} }
 
 // repeatEvery is how often a note that repeats itself is told: a database that is away would fill log and timeline.
 const repeatEvery = time.Minute
 
 // note adds to the timeline. While calls are being repeated, false if the same was told less than repeatEvery ago.
-func (a *account) note(n Note, repeating bool) bool {
+func (a *account) note(n machine.Note, repeating bool) bool {
 	now := time.Now()
 	if at, ok := a.told[n]; ok && repeating && now.Sub(at) < repeatEvery {
 		return false
@@ -116,37 +118,37 @@ func (a *account) closed() attempt {
 }
 
 // observe reads times off the state's changes.
-func (a *account) observe(before, after State, e Event) {
-	if after.Attempt > a.number() && after.Mode != ModeDryRun {
+func (a *account) observe(before, after machine.State, e machine.Event) {
+	if after.Attempt > a.number() && after.Mode != machine.ModeDryRun {
 		a.attempts = append(a.attempts, attempt{number: after.Attempt})
 	}
 	if after.Phase != before.Phase {
 		switch after.Phase {
-		case PhasePause:
+		case machine.PhasePause:
 			a.now().closedAt = time.Now()
-		case PhaseSurvey, PhaseProve:
-			a.prints = [2]*Fingerprint{}
+		case machine.PhaseSurvey, machine.PhaseProve:
+			a.prints = [2]*machine.Fingerprint{}
 		}
 	}
-	if (after.Ending == EndAbort || after.Ending == EndRetry) && after.Reason != "" {
+	if (after.Ending == machine.EndAbort || after.Ending == machine.EndRetry) && after.Reason != "" {
 		a.now().reason = after.Reason
 	}
 	switch e := e.(type) {
-	case Done:
-		if e.Op == OpResume || e.Op == OpSwitch {
+	case machine.Done:
+		if e.Op == machine.OpResume || e.Op == machine.OpSwitch {
 			a.opened(before, e.Gen)
 		}
-	case Failed:
-		if e.Class == ClassDrainTimeout {
+	case machine.Failed:
+		if e.Class == machine.ClassDrainTimeout {
 			a.opened(before, e.Gen)
 		}
-		if before.Mode == ModeDryRun && e.Gen == before.Gen {
+		if before.Mode == machine.ModeDryRun && e.Gen == before.Gen {
 			a.findings = append(a.findings, e.Op.String()+": "+e.Reason)
 		}
 	}
 }
 
-func (a *account) opened(before State, gen uint64) {
+func (a *account) opened(before machine.State, gen uint64) {
 	if t := a.now(); gen == before.Gen && !t.closedAt.IsZero() && t.openedAt.IsZero() {
 		t.openedAt = time.Now()
 	}
@@ -173,27 +175,27 @@ func (a *account) times() []Moment {
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // blockers says why the cutover that a dry run stands for would come to nothing.
-func (a *account) blockers(s State) []string {
+func (a *account) blockers(s machine.State) []string {
 	var found []string
 	for _, o := range a.obstacles {
 		found = append(found, o.Detail)
 	}
 	for _, f := range a.findings {
-		if !slices.ContainsFunc(a.obstacles, func(o Obstacle) bool { return strings.Contains(f, o.Detail) }) {
+		if !slices.ContainsFunc(a.obstacles, func(o machine.Obstacle) bool { return strings.Contains(f, o.Detail) }) {
 			found = append(found, f)
 		}
 	}
 	if p := a.prints; p[0] != nil && p[1] != nil && p[0].Sum != p[1].Sum {
-		found = append(found, "the catalogs of source and target differ: "+differences(s.Direction, *p[0], *p[1]))
+		found = append(found, "the catalogs of source and target differ: "+machine.Differences(s.Direction, *p[0], *p[1]))
 	}
-	if why := s.lags(); why != "" {
+	if why := s.Lags(); why != "" {
 		found = append(found, why)
 	}
 	stay := a.look.Red
-	if s.Unmovable != UnmovableWait {
+	if s.Unmovable != machine.UnmovableWait {
 		stay = a.unmoved()
 	}
-	if n := len(stay); n > 0 && s.Unmovable != UnmovableDisconnect {
+	if n := len(stay); n > 0 && s.Unmovable != machine.UnmovableDisconnect {
 		found = append(found, fmt.Sprintf("%d sessions cannot be moved (see --unmovable): %s", n, joined(stay[:min(n, mostNamed)])))
 	}
 	return found

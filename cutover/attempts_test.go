@@ -7,12 +7,15 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"crossfade/cutover/machine"
+	"crossfade/cutover/machine/machinetest"
 )
 
 // TestAReportCountsAllAttempts lets one attempt end before the gate is closed, one in the drain and one at the fence.
 func TestAReportCountsAllAttempts(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		f.held = Waits{Sessions: 5, P50: time.Second, P99: 2 * time.Second, Max: 2 * time.Second}
 		number := 0
 		f.hooks["stage"] = func(context.Context) error {
@@ -39,7 +42,7 @@ func TestAReportCountsAllAttempts(t *testing.T) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeSwitched, r.Outcome, r.Reason)
+		require.Equal(b.t, machine.OutcomeSwitched, r.Outcome, r.Reason)
 		require.Len(b.t, r.Attempts, 4)
 		for i, a := range r.Attempts {
 			require.Equal(b.t, i+1, a.Attempt)
@@ -63,14 +66,14 @@ func TestAReportCountsAllAttempts(t *testing.T) {
 // TestAnAbortedRequestTellsWhatClientsWereHeld has no attempt that ends well.
 func TestAnAbortedRequestTellsWhatClientsWereHeld(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		f.held = Waits{Sessions: 1, P50: time.Second, P99: time.Second, Max: time.Second}
 		f.hooks["restage"] = func(context.Context) error { return context.Canceled }
 	}, func(b *bench) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeAborted, r.Outcome)
+		require.Equal(b.t, machine.OutcomeAborted, r.Outcome)
 		require.Len(b.t, r.Attempts, 1)
 		require.Equal(b.t, r.Reason, r.Attempts[0].Reason)
 		require.Equal(b.t, HeldReport{Sessions: 1, P50MS: 1000, P99MS: 1000, MaxMS: 1000}, r.Held)

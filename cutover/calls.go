@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"crossfade/cutover/machine"
 	"crossfade/internal/base/failpoint"
 )
 
@@ -21,54 +22,54 @@ const (
 	PointUnfenced             = "cutover.unfenced"
 )
 
-func (c *Coordinator) ports(d Direction) Ports {
-	if d == Reverse && c.cfg.Reverse != nil {
+func (c *Coordinator) ports(d machine.Direction) Ports {
+	if d == machine.Reverse && c.cfg.Reverse != nil {
 		return *c.cfg.Reverse
 	}
 	return c.cfg.Forward
 }
 
-func (c *Coordinator) recordCall(e PersistStep) func(context.Context) outcome {
+func (c *Coordinator) recordCall(e machine.PersistStep) func(context.Context) outcome {
 	return func(ctx context.Context) outcome {
 		err := c.cfg.Journal.Persist(ctx, Change{Epoch: e.Epoch, Direction: e.Direction, From: e.From, To: e.To})
 		if err == nil {
 			failpoint.Here("cutover." + string(e.To))
 		}
-		return plain(ctx, OpRecord, e.Gen, "", err)
+		return plain(ctx, machine.OpRecord, e.Gen, "", err)
 	}
 }
 
 // plain is the outcome of a call that gives nothing but success.
-func plain(ctx context.Context, op Op, gen uint64, detail string, err error) outcome {
+func plain(ctx context.Context, op machine.Op, gen uint64, detail string, err error) outcome {
 	if err != nil {
-		return outcome{event: Failed{Op: op, Gen: gen, Class: classify(ctx, err), Reason: err.Error()}}
+		return outcome{event: machine.Failed{Op: op, Gen: gen, Class: classify(ctx, err), Reason: err.Error()}}
 	}
-	return outcome{event: Done{Op: op, Gen: gen, Detail: detail}}
+	return outcome{event: machine.Done{Op: op, Gen: gen, Detail: detail}}
 }
 
 // portCall prepares a call. What it needs of the account is read here, on Run's goroutine.
-func (c *Coordinator) portCall(e Call) func(context.Context) outcome {
+func (c *Coordinator) portCall(e machine.Call) func(context.Context) outcome {
 	p := c.ports(e.Direction)
 	switch e.Op {
-	case OpTake, OpClaim:
+	case machine.OpTake, machine.OpClaim:
 		return c.journalCall(e)
-	case OpStage, OpPause, OpRestage, OpResume, OpSwitch, OpDiscardStaged, OpLook:
+	case machine.OpStage, machine.OpPause, machine.OpRestage, machine.OpResume, machine.OpSwitch, machine.OpDiscardStaged, machine.OpLook:
 		return c.trafficCall(e)
-	case OpCensus, OpSequences, OpPrepareFence, OpPrelockSource, OpReleaseSource, OpExpel, OpFence, OpUnfence, OpFingerprintSource:
+	case machine.OpCensus, machine.OpSequences, machine.OpPrepareFence, machine.OpPrelockSource, machine.OpReleaseSource, machine.OpExpel, machine.OpFence, machine.OpUnfence, machine.OpFingerprintSource:
 		return c.sourceCall(e, p.Source)
-	case OpPrelockTarget, OpReleaseTarget, OpYieldTarget, OpRehearseDecision, OpDecide, OpDecision, OpReject, OpComplete, OpFingerprintTarget:
+	case machine.OpPrelockTarget, machine.OpReleaseTarget, machine.OpYieldTarget, machine.OpRehearseDecision, machine.OpDecide, machine.OpDecision, machine.OpReject, machine.OpComplete, machine.OpFingerprintTarget:
 		return c.targetCall(e, p.Target)
 	default:
 		return c.streamCall(e, p)
 	}
 }
 
-func (c *Coordinator) journalCall(e Call) func(context.Context) outcome {
+func (c *Coordinator) journalCall(e machine.Call) func(context.Context) outcome {
 	return func(ctx context.Context) outcome {
-		if e.Op == OpClaim {
+		if e.Op == machine.OpClaim {
 			err := c.cfg.Journal.Claim(ctx, Claim{Epoch: e.Epoch, Direction: e.Direction})
 			if err == nil {
-				failpoint.Here("cutover." + string(Arming))
+				failpoint.Here("cutover." + string(machine.Arming))
 			}
 			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("epoch %d claimed", e.Epoch), err)
 		}
@@ -76,7 +77,7 @@ func (c *Coordinator) journalCall(e Call) func(context.Context) outcome {
 		if err != nil {
 			return plain(ctx, e.Op, e.Gen, "", err)
 		}
-		return outcome{event: Loaded{Gen: e.Gen, Record: r}}
+		return outcome{event: machine.Loaded{Gen: e.Gen, Record: r}}
 	}
 }
 
@@ -89,11 +90,11 @@ func heldDetail(what string, w Waits) string {
 }
 
 // staged stages, before or in the pause.
-func staged(ctx context.Context, e Call, t Traffic) outcome {
+func staged(ctx context.Context, e machine.Call, t Traffic) outcome {
 	var r StageReport
 	var err error
-	if e.Op == OpStage {
-		r, err = t.Stage(ctx, e.Epoch, StagePolicy{Unmovable: e.Unmovable, Wait: e.Drain})
+	if e.Op == machine.OpStage {
+		r, err = t.Stage(ctx, e.Epoch, machine.StagePolicy{Unmovable: e.Unmovable, Wait: e.Drain})
 	} else {
 		r, err = t.Restage(ctx, e.Epoch)
 	}
@@ -114,28 +115,28 @@ func staged(ctx context.Context, e Call, t Traffic) outcome {
 	return out
 }
 
-func (c *Coordinator) trafficCall(e Call) func(context.Context) outcome {
+func (c *Coordinator) trafficCall(e machine.Call) func(context.Context) outcome {
 	t := c.cfg.Traffic
 	return func(ctx context.Context) outcome {
 		switch e.Op {
-		case OpStage, OpRestage:
+		case machine.OpStage, machine.OpRestage:
 			return staged(ctx, e, t)
-		case OpPause:
+		case machine.OpPause:
 			r, err := t.Pause(ctx, e.Epoch, e.Drain)
 			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions parked", r.Sessions), err)
-		case OpLook:
+		case machine.OpLook:
 			r, err := t.Look(ctx)
 			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions", r.Sessions), err)
 			out.keep = func(a *account) { a.look = r }
 			return out
-		case OpResume:
+		case machine.OpResume:
 			r, err := t.Resume(ctx, e.Epoch)
 			out := plain(ctx, e.Op, e.Gen, heldDetail("gate open", r.Held), err)
 			if err == nil {
 				out.keep = func(a *account) { a.now().held = r.Held }
 			}
 			return out
-		case OpSwitch:
+		case machine.OpSwitch:
 			r, err := t.Switch(ctx, e.Epoch, e.To)
 			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("gate open to the %s, %d sessions moved", e.To, r.Moved), err)
 			if err == nil {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"crossfade/cutover/machine"
 )
 
 // Ports are the two sides of one direction, and what lies between them. For a fallback the roles are exchanged: Source
@@ -25,10 +27,10 @@ type Config struct {
 	Forward Ports
 	// Reverse is nil while there is no reverse stream: then there is no way back, and plan and report say so.
 	Reverse *Ports
-	Limits  Limits
+	Limits  machine.Limits
 	// Blocked is asked when a request arrives that the step allows; what it returns refuses it. Nil blocks nothing. It must
 	// not block itself.
-	Blocked func(Direction) []Obstacle
+	Blocked func(machine.Direction) []machine.Obstacle
 	// Nonce makes the nonce of a marker. Nil makes random ones.
 	Nonce func() string
 	Log   zerolog.Logger

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"crossfade/cutover/machine"
 )
 
 // Coordinator drives the machine: it performs effects through the ports, and gives what comes of them back as events.
@@ -23,7 +25,7 @@ type Coordinator struct {
 	ended   chan struct{} // closed when Run has returned
 
 	// Owned by Run's goroutine.
-	state    State
+	state    machine.State
 	account  *account
 	replies  map[uint64]chan answer
 	due      []func()     // answers that are sent when the state has been published
@@ -52,7 +54,7 @@ func New(cfg Config) (*Coordinator, error) {
 	c := &Coordinator{
 		cfg: cfg, log: cfg.Log, inbox: newInbox(),
 		settled: make(chan struct{}), ended: make(chan struct{}),
-		state: Begin(cfg.Limits, cfg.Reverse != nil), account: newAccount(),
+		state: machine.Begin(cfg.Limits, cfg.Reverse != nil), account: newAccount(),
 		replies: map[uint64]chan answer{},
 	}
 	c.publish()
@@ -74,7 +76,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	c.base = base
 	defer c.end(cancel)
 
-	c.handle(message{event: Started{}})
+	c.handle(message{event: machine.Started{}})
 	forward := c.cfg.Forward.Replication.Tripped()
 	var reverse <-chan Trip
 	if c.cfg.Reverse != nil {
@@ -92,12 +94,12 @@ func (c *Coordinator) Run(ctx context.Context) error {
 				c.handle(m)
 			}
 		case t := <-forward:
-			c.tripped(Forward, t)
+			c.tripped(machine.Forward, t)
 		case t := <-reverse:
-			c.tripped(Reverse, t)
+			c.tripped(machine.Reverse, t)
 		case <-stop:
 			stop = nil
-			c.handle(message{event: Stopped{}})
+			c.handle(message{event: machine.Stopped{}})
 			timer := time.NewTimer(shutdownBound)
 			defer timer.Stop()
 			deadline = timer.C
@@ -110,10 +112,10 @@ func (c *Coordinator) Run(ctx context.Context) error {
 // quiet reports whether Run may end: nothing is left that only this process could do.
 func (c *Coordinator) quiet() bool {
 	switch c.state.Phase {
-	case PhaseRest, PhaseComplete:
+	case machine.PhaseRest, machine.PhaseComplete:
 		return true
-	case PhaseTake, PhaseNewest:
-		return c.state.Ending == EndRecover
+	case machine.PhaseTake, machine.PhaseNewest:
+		return c.state.Ending == machine.EndRecover
 	default:
 		return false
 	}
@@ -137,23 +139,23 @@ func (c *Coordinator) end(cancel context.CancelFunc) {
 	close(c.ended)
 }
 
-func (c *Coordinator) tripped(d Direction, t Trip) {
+func (c *Coordinator) tripped(d machine.Direction, t Trip) {
 	if d == c.state.Direction && t.Epoch == c.state.Epoch {
-		c.handle(message{event: Tripped{Detail: t.Detail}})
+		c.handle(message{event: machine.Tripped{Detail: t.Detail}})
 	}
 }
 
 // handle takes one message through the machine and performs what comes of it.
 func (c *Coordinator) handle(m message) {
-	if m.call != nil {
-		c.forget(m.call)
+	if m.Call != nil {
+		c.forget(m.Call)
 	}
 	if m.reply != nil && !c.admit(m) {
 		return
 	}
 	m.event = c.keep(m)
 	before := c.state
-	next, effects := Step(c.state, m.event)
+	next, effects := machine.Step(c.state, m.event)
 	c.state = next
 	if before.Phase != next.Phase {
 		c.log.Debug().Str("step", string(next.Step)).Stringer("phase", next.Phase).Int64("epoch", next.Epoch).Msg("cutover moves")
@@ -176,19 +178,19 @@ func (c *Coordinator) handle(m message) {
 
 // keep stores what a call gave beside its event, unless it is late, and completes the event by what only both sides
 // together say.
-func (c *Coordinator) keep(m message) Event {
-	r, ok := m.event.(Result)
+func (c *Coordinator) keep(m message) machine.Event {
+	r, ok := m.event.(machine.Result)
 	if !ok {
 		return m.event
 	}
-	if op, gen := r.call(); gen != c.state.Gen || !c.state.Pending.has(op) {
+	if op, gen := r.Call(); gen != c.state.Gen || !c.state.Pending.Has(op) {
 		return m.event
 	}
 	if m.keep != nil {
 		m.keep(c.account)
 	}
-	if e, ok := m.event.(Fingerprinted); ok && c.account.prints[0] != nil && c.account.prints[1] != nil {
-		e.Detail = differences(c.state.Direction, *c.account.prints[0], *c.account.prints[1])
+	if e, ok := m.event.(machine.Fingerprinted); ok && c.account.prints[0] != nil && c.account.prints[1] != nil {
+		e.Detail = machine.Differences(c.state.Direction, *c.account.prints[0], *c.account.prints[1])
 		return e
 	}
 	return m.event

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"crossfade/cutover/machine"
+	"crossfade/cutover/machine/machinetest"
 )
 
 func TestAnAmbiguousDecisionFollowsTheRegister(t *testing.T) {
@@ -16,29 +19,29 @@ func TestAnAmbiguousDecisionFollowsTheRegister(t *testing.T) {
 	lost := func(context.Context) error { return fmt.Errorf("commit: %w", ErrOutcomeUnknown) }
 	t.Run("committed", func(t *testing.T) {
 		t.Parallel()
-		inBubble(t, following(), DefaultLimits(), func(f *fake) { f.after["decide"] = lost }, func(b *bench) {
+		inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.after["decide"] = lost }, func(b *bench) {
 			b.settled()
 			r, err := b.c.Cutover(b.t.Context(), Options{})
 			require.NoError(b.t, err)
-			require.Equal(b.t, OutcomeSwitched, r.Outcome)
-			require.Equal(b.t, SideTarget, b.f.world().gate)
+			require.Equal(b.t, machine.OutcomeSwitched, r.Outcome)
+			require.Equal(b.t, machine.SideTarget, b.f.world().Gate)
 		})
 	})
 	t.Run("not committed", func(t *testing.T) {
 		t.Parallel()
-		inBubble(t, following(), DefaultLimits(), func(f *fake) { f.hooks["decide"] = lost }, func(b *bench) {
+		inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks["decide"] = lost }, func(b *bench) {
 			b.settled()
 			r, err := b.c.Cutover(b.t.Context(), Options{})
 			require.NoError(b.t, err)
-			require.Equal(b.t, OutcomeAborted, r.Outcome)
+			require.Equal(b.t, machine.OutcomeAborted, r.Outcome)
 			require.Contains(b.t, r.Reason, "not known")
-			require.Equal(b.t, VerdictAbort, b.f.world().register)
+			require.Equal(b.t, machine.VerdictAbort, b.f.world().Register)
 			require.True(b.t, b.f.before("reject", "unfence"))
 		})
 	})
 	t.Run("target away", func(t *testing.T) {
 		t.Parallel()
-		inBubble(t, following(), DefaultLimits(), func(f *fake) {
+		inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 			f.after["decide"] = lost
 			f.hooks["decision"] = func(context.Context) error { return errors.New("connection refused") }
 		}, func(b *bench) {
@@ -57,7 +60,7 @@ func TestAnAmbiguousDecisionFollowsTheRegister(t *testing.T) {
 			}
 			require.LessOrEqual(b.t, told, 3, "what repeats itself is told once a minute")
 			require.Zero(b.t, b.f.called("unfence"))
-			require.Equal(b.t, Side(""), b.f.world().gate)
+			require.Equal(b.t, machine.Side(""), b.f.world().Gate)
 			b.stop()
 			require.ErrorIs(b.t, <-b.ran, ErrUndecided)
 			a := <-reply
@@ -71,35 +74,35 @@ func TestAnAmbiguousDecisionFollowsTheRegister(t *testing.T) {
 func TestAStartEndsWhatAnEarlierProcessBegan(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		step     StepName
-		register Verdict
+		step     machine.StepName
+		register machine.Verdict
 		fenced   bool
-		ends     StepName
+		ends     machine.StepName
 	}{
-		{Following, VerdictAbsent, false, Following},
-		{Idle, VerdictAbsent, false, Idle},
-		{Arming, VerdictAbsent, false, Idle},
-		{Pausing, VerdictAbsent, false, Idle},
-		{Fenced, VerdictAbsent, true, Idle},
-		{Draining, VerdictAbsent, true, Idle},
-		{Deciding, VerdictAbsent, true, Idle},
-		{Deciding, VerdictAbort, true, Idle},
-		{Deciding, VerdictCommit, true, Decided},
-		{Decided, VerdictCommit, true, Decided},
+		{machine.Following, machine.VerdictAbsent, false, machine.Following},
+		{machine.Idle, machine.VerdictAbsent, false, machine.Idle},
+		{machine.Arming, machine.VerdictAbsent, false, machine.Idle},
+		{machine.Pausing, machine.VerdictAbsent, false, machine.Idle},
+		{machine.Fenced, machine.VerdictAbsent, true, machine.Idle},
+		{machine.Draining, machine.VerdictAbsent, true, machine.Idle},
+		{machine.Deciding, machine.VerdictAbsent, true, machine.Idle},
+		{machine.Deciding, machine.VerdictAbort, true, machine.Idle},
+		{machine.Deciding, machine.VerdictCommit, true, machine.Decided},
+		{machine.Decided, machine.VerdictCommit, true, machine.Decided},
 	} {
 		t.Run(fmt.Sprintf("%s/%s", c.step, c.register), func(t *testing.T) {
 			t.Parallel()
-			w := following()
-			w.epoch, w.step, w.register = 1, c.step, c.register
-			w.source, w.target = !c.fenced, c.register == VerdictCommit
-			inBubble(t, w, DefaultLimits(), nil, func(b *bench) {
+			w := machinetest.Following()
+			w.Epoch, w.Step, w.Register = 1, c.step, c.register
+			w.Source, w.Target = !c.fenced, c.register == machine.VerdictCommit
+			inBubble(t, w, machine.DefaultLimits(), nil, func(b *bench) {
 				b.settled()
 				synctest.Wait()
 				end := b.f.world()
-				require.Equal(b.t, c.ends, end.step)
-				require.Equal(b.t, b.c.Status().Active, end.gate)
-				require.Equal(b.t, c.ends == Decided, end.gate == SideTarget)
-				require.Equal(b.t, c.ends != Decided, end.source)
+				require.Equal(b.t, c.ends, end.Step)
+				require.Equal(b.t, b.c.Status().Active, end.Gate)
+				require.Equal(b.t, c.ends == machine.Decided, end.Gate == machine.SideTarget)
+				require.Equal(b.t, c.ends != machine.Decided, end.Source)
 			})
 		})
 	}
@@ -108,17 +111,17 @@ func TestAStartEndsWhatAnEarlierProcessBegan(t *testing.T) {
 func TestAStartWithoutTheSourceAsksTheTarget(t *testing.T) {
 	t.Parallel()
 	away := func(context.Context) error { return errors.New("connection refused") }
-	w := following()
-	w.epoch, w.step, w.register, w.source, w.target = 1, Decided, VerdictCommit, false, true
-	inBubble(t, w, DefaultLimits(), func(f *fake) { f.hooks["take"] = away }, func(b *bench) {
+	w := machinetest.Following()
+	w.Epoch, w.Step, w.Register, w.Source, w.Target = 1, machine.Decided, machine.VerdictCommit, false, true
+	inBubble(t, w, machine.DefaultLimits(), func(f *fake) { f.hooks["take"] = away }, func(b *bench) {
 		b.settled()
-		require.Equal(b.t, SideTarget, b.f.world().gate)
+		require.Equal(b.t, machine.SideTarget, b.f.world().Gate)
 	})
-	inBubble(t, following(), DefaultLimits(), func(f *fake) { f.hooks["take"] = away }, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks["take"] = away }, func(b *bench) {
 		b.eventually("decision")
 		timer := time.NewTimer(time.Minute)
 		<-timer.C
-		require.Equal(b.t, Side(""), b.f.world().gate, "opened without the word of a database")
+		require.Equal(b.t, machine.Side(""), b.f.world().Gate, "opened without the word of a database")
 		require.Empty(b.t, b.c.Status().Active)
 		b.stop()
 		require.NoError(b.t, <-b.ran, "a start that found nothing to undo may be stopped")
@@ -127,7 +130,7 @@ func TestAStartWithoutTheSourceAsksTheTarget(t *testing.T) {
 
 func TestATripAborts(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), func(f *fake) { f.hooks["restage"] = hang }, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks["restage"] = hang }, func(b *bench) {
 		b.settled()
 		reply := b.ask(Options{})
 		b.eventually("restage")
@@ -135,7 +138,7 @@ func TestATripAborts(t *testing.T) {
 		b.f.trips <- Trip{Epoch: 1, Detail: "transaction 4711"}
 		a := <-reply
 		require.NoError(b.t, a.err)
-		require.Equal(b.t, OutcomeAborted, a.report.Outcome)
+		require.Equal(b.t, machine.OutcomeAborted, a.report.Outcome)
 		require.Contains(b.t, a.report.Reason, "transaction 4711")
 		require.Contains(b.t, b.c.Status().Alarm, "4711")
 	})

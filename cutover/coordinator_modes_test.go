@@ -10,26 +10,29 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
+
+	"crossfade/cutover/machine"
+	"crossfade/cutover/machine/machinetest"
 )
 
 func TestARehearsalIsUndone(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), nil, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), nil, func(b *bench) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{Rehearse: true})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeRehearsed, r.Outcome)
+		require.Equal(b.t, machine.OutcomeRehearsed, r.Outcome)
 		require.Equal(b.t, 1, b.f.called("unfence"))
 		require.Zero(b.t, b.f.called("decide"))
 		w := b.f.world()
-		require.Equal(b.t, Idle, w.step)
-		require.Equal(b.t, SideSource, w.gate)
+		require.Equal(b.t, machine.Idle, w.Step)
+		require.Equal(b.t, machine.SideSource, w.Gate)
 	})
-	inBubble(t, following(), DefaultLimits(), func(f *fake) { f.census.Bypass = []Writer{{PID: 1}} }, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.census.Bypass = []Writer{{PID: 1}} }, func(b *bench) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{Rehearse: true})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeAborted, r.Outcome)
+		require.Equal(b.t, machine.OutcomeAborted, r.Outcome)
 		require.Contains(b.t, r.Reason, "--allow-bypass")
 		require.Zero(b.t, b.f.called("pause"))
 	})
@@ -37,17 +40,17 @@ func TestARehearsalIsUndone(t *testing.T) {
 
 func TestADryRunChangesNothing(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		f.lag.Bytes = 1 << 30
-		f.prints[0] = Fingerprint{Sum: "a", Objects: []Object{{"table public.a", "1"}, {"table public.b", "1"}}}
-		f.prints[1] = Fingerprint{Sum: "b", Objects: []Object{{"table public.b", "2"}, {"table public.c", "1"}}}
+		f.prints[0] = machine.Fingerprint{Sum: "a", Objects: []machine.Object{{Name: "table public.a", Sum: "1"}, {Name: "table public.b", Sum: "1"}}}
+		f.prints[1] = machine.Fingerprint{Sum: "b", Objects: []machine.Object{{Name: "table public.b", Sum: "2"}, {Name: "table public.c", Sum: "1"}}}
 		f.hooks["census"] = func(context.Context) error { return context.Canceled }
 	}, func(b *bench) {
 		b.settled()
 		before := b.f.world()
 		r, err := b.c.Plan(b.t.Context(), Options{})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomePlanned, r.Outcome)
+		require.Equal(b.t, machine.OutcomePlanned, r.Outcome)
 		require.Contains(b.t, r.Reason, "census: context canceled")
 		require.Contains(b.t, r.Reason, "table public.a is only on the source; table public.b differs; table public.c is only on the target")
 		require.Contains(b.t, r.Reason, "the stream is 1073741824 bytes behind")
@@ -61,10 +64,10 @@ func TestADryRunChangesNothing(t *testing.T) {
 
 func TestAFingerprintThatDiffersNamesTheObject(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		f.after["wait_marker"] = func(context.Context) error {
 			f.mu.Lock()
-			f.prints[0] = Fingerprint{Sum: "b", Objects: []Object{{"table public.added", "1"}}}
+			f.prints[0] = machine.Fingerprint{Sum: "b", Objects: []machine.Object{{Name: "table public.added", Sum: "1"}}}
 			f.mu.Unlock()
 			return nil
 		}
@@ -72,15 +75,15 @@ func TestAFingerprintThatDiffersNamesTheObject(t *testing.T) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeAborted, r.Outcome)
+		require.Equal(b.t, machine.OutcomeAborted, r.Outcome)
 		require.Contains(b.t, r.Reason, "table public.added is only on the source")
-		require.True(b.t, b.f.world().source)
+		require.True(b.t, b.f.world().Source)
 	})
 }
 
 func TestTruncateGetsTheTargetLock(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		f.hooks["release target"] = func(context.Context) error {
 			timer := time.NewTimer(10 * time.Millisecond)
 			<-timer.C
@@ -95,7 +98,7 @@ func TestTruncateGetsTheTargetLock(t *testing.T) {
 		}
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeSwitched, r.Outcome)
+		require.Equal(b.t, machine.OutcomeSwitched, r.Outcome)
 		require.Equal(b.t, 1, b.f.called("release target"))
 		require.Equal(b.t, 2, b.f.called("prelock target"))
 	})
@@ -103,10 +106,10 @@ func TestTruncateGetsTheTargetLock(t *testing.T) {
 
 func TestALostPrelockIsNoReasonToStop(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		f.hooks["pause"] = func(context.Context) error {
 			f.mu.Lock()
-			lost := f.lost[SideSource]
+			lost := f.lost[machine.SideSource]
 			f.mu.Unlock()
 			lost("someone waited 200ms on it")
 			return nil
@@ -115,7 +118,7 @@ func TestALostPrelockIsNoReasonToStop(t *testing.T) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeSwitched, r.Outcome)
+		require.Equal(b.t, machine.OutcomeSwitched, r.Outcome)
 		var told bool
 		for _, m := range r.Timeline {
 			told = told || m.Step == "prelock_source" && m.Detail == "let go: someone waited 200ms on it"
@@ -126,22 +129,22 @@ func TestALostPrelockIsNoReasonToStop(t *testing.T) {
 
 func TestStepsOutsideOfAnAttemptAreRecorded(t *testing.T) {
 	t.Parallel()
-	w := following()
-	w.step = Copying
-	inBubble(t, w, DefaultLimits(), nil, func(b *bench) {
+	w := machinetest.Following()
+	w.Step = machine.Copying
+	inBubble(t, w, machine.DefaultLimits(), nil, func(b *bench) {
 		b.settled()
 		_, err := b.c.Cutover(b.t.Context(), Options{})
 		refused := &RefusedError{}
 		require.ErrorAs(b.t, err, &refused)
 		require.Contains(b.t, refused.Error(), "copying")
-		require.NoError(b.t, b.c.Advance(b.t.Context(), Following))
-		require.NoError(b.t, b.c.Advance(b.t.Context(), Following))
-		require.ErrorAs(b.t, b.c.Advance(b.t.Context(), Finished), &refused)
-		require.Equal(b.t, Following, b.f.world().step)
+		require.NoError(b.t, b.c.Advance(b.t.Context(), machine.Following))
+		require.NoError(b.t, b.c.Advance(b.t.Context(), machine.Following))
+		require.ErrorAs(b.t, b.c.Advance(b.t.Context(), machine.Finished), &refused)
+		require.Equal(b.t, machine.Following, b.f.world().Step)
 		_, err = b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
 		synctest.Wait()
-		require.NoError(b.t, b.c.Advance(b.t.Context(), Finished))
+		require.NoError(b.t, b.c.Advance(b.t.Context(), machine.Finished))
 		require.Equal(b.t, "finished", b.c.Status().Phase)
 	})
 }
@@ -149,11 +152,11 @@ func TestStepsOutsideOfAnAttemptAreRecorded(t *testing.T) {
 func TestBlockedFromOutside(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFake(following())
+		f := newFake(machinetest.Following())
 		c, err := New(Config{
-			Journal: f, Traffic: f, Forward: f.ports(), Limits: DefaultLimits(), Log: zerolog.Nop(),
-			Blocked: func(Direction) []Obstacle {
-				return []Obstacle{{Code: "no_replica_identity", Detail: "table public.x has no replica identity", Remedy: "give it one"}}
+			Journal: f, Traffic: f, Forward: f.ports(), Limits: machine.DefaultLimits(), Log: zerolog.Nop(),
+			Blocked: func(machine.Direction) []machine.Obstacle {
+				return []machine.Obstacle{{Code: "no_replica_identity", Detail: "table public.x has no replica identity", Remedy: "give it one"}}
 			},
 		})
 		require.NoError(t, err)
@@ -173,8 +176,8 @@ func TestBlockedFromOutside(t *testing.T) {
 
 func TestConfigValidates(t *testing.T) {
 	t.Parallel()
-	f := newFake(following())
-	good := Config{Journal: f, Traffic: f, Forward: f.ports(), Limits: DefaultLimits()}
+	f := newFake(machinetest.Following())
+	good := Config{Journal: f, Traffic: f, Forward: f.ports(), Limits: machine.DefaultLimits()}
 	require.NoError(t, good.Validate())
 	for name, spoil := range map[string]func(*Config){
 		"journal":  func(c *Config) { c.Journal = nil },
@@ -194,7 +197,7 @@ func TestConfigValidates(t *testing.T) {
 func TestAPlanSaysWhatEachStepIsForAndNothingThatWasNotMeasured(t *testing.T) {
 	t.Parallel()
 	for _, away := range []bool{false, true} {
-		inBubble(t, following(), DefaultLimits(), func(f *fake) {
+		inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 			if away {
 				f.hooks["lag"] = func(context.Context) error { return context.Canceled }
 			}
@@ -213,11 +216,11 @@ func TestAPlanSaysWhatEachStepIsForAndNothingThatWasNotMeasured(t *testing.T) {
 
 func TestASwitchSaysHowManySessionsMoved(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), nil, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), nil, func(b *bench) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeSwitched, r.Outcome)
+		require.Equal(b.t, machine.OutcomeSwitched, r.Outcome)
 		require.True(b.t, slices.ContainsFunc(r.Timeline, func(m Moment) bool {
 			return m.Step == "switch" && strings.Contains(m.Detail, "5 sessions moved")
 		}), "of which 2 had a client that waited: %v", r.Timeline)

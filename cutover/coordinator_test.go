@@ -10,6 +10,9 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
+
+	"crossfade/cutover/machine"
+	"crossfade/cutover/machine/machinetest"
 )
 
 // bench is a coordinator that runs over a fake, inside of a synctest bubble: time passes by itself when all wait.
@@ -22,7 +25,7 @@ type bench struct {
 }
 
 // inBubble runs a test with a coordinator. Whatever the test does, both sides are never open.
-func inBubble(t *testing.T, w world, limits Limits, prepare func(*fake), test func(*bench)) {
+func inBubble(t *testing.T, w machinetest.World, limits machine.Limits, prepare func(*fake), test func(*bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(w)
@@ -76,7 +79,7 @@ func hang(ctx context.Context) error {
 
 func TestCutoverSwitches(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		f.hooks["fence"] = func(context.Context) error {
 			timer := time.NewTimer(40 * time.Millisecond)
 			<-timer.C
@@ -85,10 +88,10 @@ func TestCutoverSwitches(t *testing.T) {
 		f.census.Bypass = []Writer{{PID: 42, User: "app", Application: "cron"}}
 	}, func(b *bench) {
 		b.settled()
-		require.Equal(b.t, SideSource, b.c.Status().Active)
+		require.Equal(b.t, machine.SideSource, b.c.Status().Active)
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeSwitched, r.Outcome)
+		require.Equal(b.t, machine.OutcomeSwitched, r.Outcome)
 		require.Equal(b.t, int64(1), r.Epoch)
 		require.Equal(b.t, 40.0, r.PauseMS)
 		require.Equal(b.t, HeldReport{Sessions: 2, P50MS: 1, P99MS: 3, MaxMS: 4}, r.Held)
@@ -100,18 +103,18 @@ func TestCutoverSwitches(t *testing.T) {
 		for _, m := range r.Timeline {
 			steps[m.Step] = m.AtMS
 		}
-		for _, n := range []StepName{Arming, Pausing, Fenced, Draining, Deciding, Decided} {
+		for _, n := range []machine.StepName{machine.Arming, machine.Pausing, machine.Fenced, machine.Draining, machine.Deciding, machine.Decided} {
 			require.Contains(b.t, steps, string(n))
 		}
 		require.Equal(b.t, 40.0, steps["fenced"])
 		synctest.Wait()
 		s := b.c.Status()
 		require.Equal(b.t, "on_target", s.Phase)
-		require.Equal(b.t, SideTarget, s.Active)
+		require.Equal(b.t, machine.SideTarget, s.Active)
 		require.False(b.t, s.Ready)
 		w := b.f.world()
-		require.Equal(b.t, SideTarget, w.gate)
-		require.Equal(b.t, Decided, w.step)
+		require.Equal(b.t, machine.SideTarget, w.Gate)
+		require.Equal(b.t, machine.Decided, w.Step)
 		for _, o := range [][2]string{{"persist pausing", "pause"}, {"pause", "fence"}, {"fence", "wait_marker"}, {"wait_marker", "restage"}, {"persist deciding", "decide"}, {"decide", "switch"}, {"switch", "complete"}, {"open", "start"}} {
 			require.True(b.t, b.f.before(o[0], o[1]), "%s before %s", o[0], o[1])
 		}
@@ -131,7 +134,7 @@ func TestEveryPortThatHangsIsLeftAtItsBound(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/deaf=%v", name, deaf), func(t *testing.T) {
 				t.Parallel()
 				release := make(chan struct{})
-				inBubble(t, following(), DefaultLimits(), func(f *fake) {
+				inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 					release = make(chan struct{})
 					f.hooks[name] = func(ctx context.Context) error {
 						if deaf {
@@ -144,13 +147,13 @@ func TestEveryPortThatHangsIsLeftAtItsBound(t *testing.T) {
 					b.settled()
 					r, err := b.c.Cutover(b.t.Context(), Options{})
 					require.NoError(b.t, err)
-					require.Equal(b.t, OutcomeAborted, r.Outcome)
+					require.Equal(b.t, machine.OutcomeAborted, r.Outcome)
 					require.NotEmpty(b.t, r.Reason)
-					require.LessOrEqual(b.t, r.PauseMS, float64((decideBound+defaultPause+4*laneGrace)/time.Millisecond))
+					require.LessOrEqual(b.t, r.PauseMS, float64((machine.DecideBound+machine.DefaultPause+4*laneGrace)/time.Millisecond))
 					w := b.f.world()
-					require.Equal(b.t, SideSource, w.gate)
-					require.True(b.t, w.source)
-					require.True(b.t, w.step.Resting())
+					require.Equal(b.t, machine.SideSource, w.Gate)
+					require.True(b.t, w.Source)
+					require.True(b.t, w.Step.Resting())
 					close(release)
 				})
 			})
@@ -163,7 +166,7 @@ func TestStopUndoesAnAttempt(t *testing.T) {
 	for _, name := range []string{"stage", "pause", "fence", "wait_marker", "restage"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inBubble(t, following(), DefaultLimits(), func(f *fake) { f.hooks[name] = hang }, func(b *bench) {
+			inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks[name] = hang }, func(b *bench) {
 				b.settled()
 				reply := b.ask(Options{})
 				b.eventually(name)
@@ -171,12 +174,12 @@ func TestStopUndoesAnAttempt(t *testing.T) {
 				require.NoError(b.t, <-b.ran)
 				a := <-reply
 				require.NoError(b.t, a.err)
-				require.Equal(b.t, OutcomeAborted, a.report.Outcome)
+				require.Equal(b.t, machine.OutcomeAborted, a.report.Outcome)
 				require.Contains(b.t, a.report.Reason, "stopped")
 				w := b.f.world()
-				require.Equal(b.t, SideSource, w.gate)
-				require.True(b.t, w.source)
-				require.Equal(b.t, Idle, w.step)
+				require.Equal(b.t, machine.SideSource, w.Gate)
+				require.True(b.t, w.Source)
+				require.Equal(b.t, machine.Idle, w.Step)
 				_, err := b.c.Cutover(context.Background(), Options{})
 				require.ErrorIs(b.t, err, ErrStopped)
 			})
@@ -187,7 +190,7 @@ func TestStopUndoesAnAttempt(t *testing.T) {
 func TestASecondRequestIsRefused(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		release = make(chan struct{})
 		f.hooks["stage"] = func(context.Context) error { <-release; return nil }
 	}, func(b *bench) {
@@ -201,13 +204,13 @@ func TestASecondRequestIsRefused(t *testing.T) {
 		close(release)
 		a := <-first
 		require.NoError(b.t, a.err)
-		require.Equal(b.t, OutcomeSwitched, a.report.Outcome)
+		require.Equal(b.t, machine.OutcomeSwitched, a.report.Outcome)
 	})
 }
 
 func TestADrainTimeoutIsTriedAgain(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		n := 0
 		f.hooks["pause"] = func(context.Context) error {
 			if n++; n < 3 {
@@ -219,11 +222,11 @@ func TestADrainTimeoutIsTriedAgain(t *testing.T) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeSwitched, r.Outcome)
+		require.Equal(b.t, machine.OutcomeSwitched, r.Outcome)
 		require.Equal(b.t, 3, b.f.called("pause"))
 		require.Equal(b.t, 2, b.f.called("persist arming"))
 	})
-	inBubble(t, following(), Limits{DrainTimeout: time.Second, MaxPause: 2 * time.Second, Attempts: 2, MaxLagBytes: 1}, func(f *fake) {
+	inBubble(t, machinetest.Following(), machine.Limits{DrainTimeout: time.Second, MaxPause: 2 * time.Second, Attempts: 2, MaxLagBytes: 1}, func(f *fake) {
 		f.hooks["pause"] = func(context.Context) error {
 			return fmt.Errorf("session 7 of app is in a transaction: %w", ErrDrainTimeout)
 		}
@@ -231,7 +234,7 @@ func TestADrainTimeoutIsTriedAgain(t *testing.T) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeAborted, r.Outcome)
+		require.Equal(b.t, machine.OutcomeAborted, r.Outcome)
 		require.Contains(b.t, r.Reason, "session 7 of app")
 		require.Contains(b.t, r.Reason, "tried 2 times")
 	})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"strings"
+
+	"crossfade/cutover/machine"
 )
 
 // Errors that ports return, wrapped, where the machine must know more than that a call failed. Any other error means
@@ -36,11 +38,8 @@ var (
 	ErrStopped = errors.New("the coordinator is not running")
 )
 
-// Obstacle is one reason why a request is not begun: a stable code, what is wrong, and what to do about it.
-type Obstacle struct{ Code, Detail, Remedy string }
-
 // RefusedError says why a request was not begun. Nothing was changed.
-type RefusedError struct{ Obstacles []Obstacle } // never empty
+type RefusedError struct{ Obstacles []machine.Obstacle } // never empty
 
 func (e *RefusedError) Error() string {
 	details := make([]string, 0, len(e.Obstacles))
@@ -54,25 +53,25 @@ func (e *RefusedError) Error() string {
 const codeUsage = "usage"
 
 func misused(reason string) error {
-	return &RefusedError{Obstacles: []Obstacle{{Code: codeUsage, Detail: reason, Remedy: "see crossfade cutover --help"}}}
+	return &RefusedError{Obstacles: []machine.Obstacle{{Code: codeUsage, Detail: reason, Remedy: "see crossfade cutover --help"}}}
 }
 
 // classify says what the machine may conclude from an error. callCtx is the call's own context, which its bound ends.
-func classify(callCtx context.Context, err error) Class {
+func classify(callCtx context.Context, err error) machine.Class {
 	switch {
 	case errors.Is(err, ErrConflict):
-		return ClassConflict
+		return machine.ClassConflict
 	case errors.Is(err, ErrOutcomeUnknown):
-		return ClassUnknown
+		return machine.ClassUnknown
 	case errors.Is(err, ErrLockTimeout):
-		return ClassLockTimeout
+		return machine.ClassLockTimeout
 	case errors.Is(err, ErrHeld):
-		return ClassHeld
+		return machine.ClassHeld
 	case errors.Is(err, ErrDrainTimeout):
-		return ClassDrainTimeout
+		return machine.ClassDrainTimeout
 	case callCtx.Err() != nil:
-		return ClassTimeout
+		return machine.ClassTimeout
 	default:
-		return ClassFailure
+		return machine.ClassFailure
 	}
 }

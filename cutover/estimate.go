@@ -3,6 +3,8 @@ package cutover
 import (
 	"fmt"
 	"time"
+
+	"crossfade/cutover/machine"
 )
 
 // What a pause is made of, beside the wait for open transactions. The numbers of round trips are those of the ports: a
@@ -41,7 +43,7 @@ func (a *account) estimate() (least, most time.Duration) {
 }
 
 // forecast says how long the pause would be, in words.
-func (a *account) forecast(l Limits) string {
+func (a *account) forecast(l machine.Limits) string {
 	text := "the pause cannot be estimated: a side did not answer"
 	if least, most := a.estimate(); least > 0 {
 		text = fmt.Sprintf("estimated pause: %v to %v, by the round trips, tables and sequences of now; how long the servers take to commit in it is not known, and a load or a network that becomes worse is not in it; "+

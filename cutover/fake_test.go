@@ -6,40 +6,43 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"crossfade/cutover/machine"
+	"crossfade/cutover/machine/machinetest"
 )
 
 // fake is every port at once, over a world. Hooks make single methods fail or hang.
 type fake struct {
 	mu    sync.Mutex
-	w     world
+	w     machinetest.World
 	calls []string
 	// hooks run before the method does its work, without the lock. An error is returned instead of doing it.
 	hooks map[string]func(ctx context.Context) error
 	// after run when the work is done; an error is returned although it was.
 	after  map[string]func(ctx context.Context) error
 	trips  chan Trip
-	lost   map[Side]func(string)
-	prints [2]Fingerprint
+	lost   map[machine.Side]func(string)
+	prints [2]machine.Fingerprint
 	census Census
 	lag    Lag
 	look   SessionsReport
 	held   Waits // in a pause that came to nothing
 	broken string
 
-	policies  []StagePolicy // of each Stage
+	policies  []machine.StagePolicy // of each Stage
 	unmovable []string
 	ended     []string // clients that were ended
 }
 
-func newFake(w world) *fake {
+func newFake(w machinetest.World) *fake {
 	return &fake{
 		w: w, hooks: map[string]func(context.Context) error{}, after: map[string]func(context.Context) error{},
-		trips: make(chan Trip), lost: map[Side]func(string){}, census: Census{Tables: 3},
+		trips: make(chan Trip), lost: map[machine.Side]func(string){}, census: Census{Tables: 3},
 	}
 }
 
 // do runs one method.
-func (f *fake) do(ctx context.Context, name string, work func(w *world) error) error {
+func (f *fake) do(ctx context.Context, name string, work func(w *machinetest.World) error) error {
 	f.mu.Lock()
 	f.calls = append(f.calls, name)
 	hook, after := f.hooks[name], f.after[name]
@@ -52,7 +55,7 @@ func (f *fake) do(ctx context.Context, name string, work func(w *world) error) e
 	if work != nil {
 		f.mu.Lock()
 		err := work(&f.w)
-		if f.w.source && f.w.target {
+		if f.w.Source && f.w.Target {
 			f.broken = name + " has opened both sides"
 		}
 		f.mu.Unlock()
@@ -93,7 +96,7 @@ func (f *fake) before(a, b string) bool {
 	return last(a) >= 0 && last(a) < last(b)
 }
 
-func (f *fake) world() world {
+func (f *fake) world() machinetest.World {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.w
@@ -108,25 +111,25 @@ func cas(ok bool) error {
 
 // Journal.
 
-func (f *fake) Take(ctx context.Context) (r Record, err error) {
-	err = f.do(ctx, "take", func(w *world) error {
-		r = Record{Epoch: w.epoch, Direction: w.direction, Step: w.step}
+func (f *fake) Take(ctx context.Context) (r machine.Record, err error) {
+	err = f.do(ctx, "take", func(w *machinetest.World) error {
+		r = machine.Record{Epoch: w.Epoch, Direction: w.Direction, Step: w.Step}
 		return nil
 	})
 	return r, err
 }
 
 func (f *fake) Claim(ctx context.Context, c Claim) error {
-	return f.do(ctx, "claim", func(w *world) error { return cas(w.claim(c.Epoch, c.Direction)) })
+	return f.do(ctx, "claim", func(w *machinetest.World) error { return cas(w.Claim(c.Epoch, c.Direction)) })
 }
 
 func (f *fake) Persist(ctx context.Context, c Change) error {
-	return f.do(ctx, "persist "+string(c.To), func(w *world) error { return cas(w.epoch == c.Epoch && w.record(c.From, c.To)) })
+	return f.do(ctx, "persist "+string(c.To), func(w *machinetest.World) error { return cas(w.Epoch == c.Epoch && w.Record(c.From, c.To)) })
 }
 
 // Traffic.
 
-func (f *fake) Stage(ctx context.Context, _ int64, policy StagePolicy) (StageReport, error) {
+func (f *fake) Stage(ctx context.Context, _ int64, policy machine.StagePolicy) (StageReport, error) {
 	f.mu.Lock()
 	f.policies = append(f.policies, policy)
 	f.mu.Unlock()
@@ -134,13 +137,13 @@ func (f *fake) Stage(ctx context.Context, _ int64, policy StagePolicy) (StageRep
 }
 
 func (f *fake) Pause(ctx context.Context, _ int64, _ time.Duration) (PauseReport, error) {
-	return PauseReport{Sessions: 2}, f.do(ctx, "pause", func(w *world) error { w.gate = ""; return nil })
+	return PauseReport{Sessions: 2}, f.do(ctx, "pause", func(w *machinetest.World) error { w.Gate = ""; return nil })
 }
 
 func (f *fake) Restage(ctx context.Context, _ int64) (StageReport, error) {
 	f.mu.Lock()
 	closed := 0
-	if n := len(f.policies); n > 0 && f.policies[n-1].Unmovable == UnmovableDisconnect {
+	if n := len(f.policies); n > 0 && f.policies[n-1].Unmovable == machine.UnmovableDisconnect {
 		closed = len(f.unmovable)
 	}
 	f.mu.Unlock()
@@ -148,12 +151,12 @@ func (f *fake) Restage(ctx context.Context, _ int64) (StageReport, error) {
 }
 
 func (f *fake) Resume(ctx context.Context, _ int64) (ResumeReport, error) {
-	return ResumeReport{Held: f.held}, f.do(ctx, "resume", func(w *world) error { w.gate = w.direction.Closing(); return nil })
+	return ResumeReport{Held: f.held}, f.do(ctx, "resume", func(w *machinetest.World) error { w.Gate = w.Direction.Closing(); return nil })
 }
 
-func (f *fake) Switch(ctx context.Context, _ int64, to Side) (SwitchReport, error) {
+func (f *fake) Switch(ctx context.Context, _ int64, to machine.Side) (SwitchReport, error) {
 	return SwitchReport{Moved: 5, Held: Waits{Sessions: 2, P50: time.Millisecond, P99: 3 * time.Millisecond, Max: 4 * time.Millisecond}},
-		f.do(ctx, "switch", func(w *world) error { w.gate = to; return nil })
+		f.do(ctx, "switch", func(w *machinetest.World) error { w.Gate = to; return nil })
 }
 
 func (f *fake) Look(ctx context.Context) (SessionsReport, error) {
@@ -172,7 +175,7 @@ func (f *fake) Ended() (int, []string) {
 
 type fakeSide struct {
 	*fake
-	side Side
+	side machine.Side
 }
 
 func (f fakeSide) Census(ctx context.Context) (Census, error) {
@@ -199,20 +202,20 @@ func (f fakeSide) Expel(ctx context.Context, _ int64) (int, error) {
 }
 
 func (f fakeSide) Fence(ctx context.Context, _ int64, _ string) (FenceReport, error) {
-	return FenceReport{Tables: 3, LSN: "0/1"}, f.do(ctx, "fence", func(w *world) error { return cas(w.fence()) })
+	return FenceReport{Tables: 3, LSN: "0/1"}, f.do(ctx, "fence", func(w *machinetest.World) error { return cas(w.Fence()) })
 }
 
 func (f fakeSide) Unfence(ctx context.Context, _ int64) error {
-	return f.do(ctx, "unfence", func(w *world) error { return cas(w.unfence()) })
+	return f.do(ctx, "unfence", func(w *machinetest.World) error { return cas(w.Unfence()) })
 }
 
 func (f fakeSide) Sequences(ctx context.Context) ([]Sequence, error) {
 	return []Sequence{{Schema: "public", Name: "s", LastValue: 7, IsCalled: true}}, f.do(ctx, "sequences", nil)
 }
 
-func (f fakeSide) Fingerprint(ctx context.Context) (Fingerprint, error) {
+func (f fakeSide) Fingerprint(ctx context.Context) (machine.Fingerprint, error) {
 	i := 0
-	if f.side == SideTarget {
+	if f.side == machine.SideTarget {
 		i = 1
 	}
 	f.mu.Lock()
@@ -226,32 +229,32 @@ func (f fakeSide) RehearseDecision(ctx context.Context, _ DecisionInput) error {
 }
 
 func (f fakeSide) Decide(ctx context.Context, in DecisionInput) error {
-	return f.do(ctx, "decide", func(w *world) error {
+	return f.do(ctx, "decide", func(w *machinetest.World) error {
 		if len(in.Sequences) != 1 || in.Nonce == "" {
 			return fmt.Errorf("decide with %+v", in)
 		}
-		return cas(w.decide())
+		return cas(w.Decide())
 	})
 }
 
 func (f fakeSide) Decision(ctx context.Context, epoch int64) (d Decision, err error) {
-	err = f.do(ctx, "decision", func(w *world) error {
+	err = f.do(ctx, "decision", func(w *machinetest.World) error {
 		if epoch == 0 {
-			if d.Verdict = VerdictAbsent; w.target {
-				d = Decision{Epoch: w.openedTarget(), Verdict: VerdictCommit}
+			if d.Verdict = machine.VerdictAbsent; w.Target {
+				d = Decision{Epoch: w.OpenedTarget(), Verdict: machine.VerdictCommit}
 			}
 			return nil
 		}
-		d = Decision{Epoch: epoch, Verdict: w.verdict(epoch)}
+		d = Decision{Epoch: epoch, Verdict: w.Verdict(epoch)}
 		return nil
 	})
 	return d, err
 }
 
 func (f fakeSide) Reject(ctx context.Context, epoch int64) (d Decision, err error) {
-	err = f.do(ctx, "reject", func(w *world) error {
-		w.reject()
-		d = Decision{Epoch: epoch, Verdict: w.verdict(epoch)}
+	err = f.do(ctx, "reject", func(w *machinetest.World) error {
+		w.Reject()
+		d = Decision{Epoch: epoch, Verdict: w.Verdict(epoch)}
 		return nil
 	})
 	return d, err
@@ -280,7 +283,7 @@ func (f fakeProof) Status() VerificationStatus               { return Verificati
 
 func (f *fake) ports() Ports {
 	return Ports{
-		Source: fakeSide{f, SideSource}, Target: fakeSide{f, SideTarget},
+		Source: fakeSide{f, machine.SideSource}, Target: fakeSide{f, machine.SideTarget},
 		Replication: fakeStream{f}, Verification: fakeProof{f},
 	}
 }

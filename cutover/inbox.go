@@ -1,15 +1,19 @@
 package cutover
 
-import "sync"
+import (
+	"sync"
+
+	"crossfade/cutover/machine"
+)
 
 // message is one entry of the coordinator's inbox.
 type message struct {
-	event Event
+	event machine.Event
 	keep  func(*account) // stores what a call gave beside its event; called only if the call is not late
 	reply chan answer    // of a request
 	show  func(Moment)   // of a request
 	yield chan error     // of a LockWanted
-	call  *liveCall      // the call that has ended
+	Call  *liveCall      // the call that has ended
 }
 
 // inbox is a queue without a bound: what posts into it are our own calls and timers, and operators. Posting never blocks,

@@ -4,16 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"crossfade/cutover/machine"
 )
 
 // Options of a request. Limits that are zero are those of the Config.
 type Options struct {
-	Direction   Direction // empty is Forward
-	DryRun      bool      // survey only, and say what would be done
-	Rehearse    bool      // everything up to the decision, then undone
-	AllowBypass bool      // rehearse although writers bypass the proxy
-	Unmovable   Unmovable // empty is UnmovableAbort
-	Limits      Limits
+	Direction   machine.Direction // empty is Forward
+	DryRun      bool              // survey only, and say what would be done
+	Rehearse    bool              // everything up to the decision, then undone
+	AllowBypass bool              // rehearse although writers bypass the proxy
+	Unmovable   machine.Unmovable // empty is UnmovableAbort
+	Limits      machine.Limits
 	// Show, if set, is called with each entry of the timeline as it is made, by the goroutine of Run: it must not block.
 	// AtMS is that of the moment, and becomes another one should the gate be closed later.
 	Show func(Moment)
@@ -31,19 +33,19 @@ type answer struct {
 // any goroutine.
 func (c *Coordinator) Cutover(ctx context.Context, o Options) (Report, error) {
 	if o.Direction == "" {
-		o.Direction = Forward
+		o.Direction = machine.Forward
 	}
 	if o.Unmovable == "" {
-		o.Unmovable = UnmovableAbort
+		o.Unmovable = machine.UnmovableAbort
 	}
-	e := Requested{ID: c.ids.Add(1), Direction: o.Direction, Limits: o.Limits.or(c.cfg.Limits), AllowBypass: o.AllowBypass, Unmovable: o.Unmovable}
+	e := machine.Requested{ID: c.ids.Add(1), Direction: o.Direction, Limits: o.Limits.Or(c.cfg.Limits), AllowBypass: o.AllowBypass, Unmovable: o.Unmovable}
 	switch {
 	case o.DryRun && o.Rehearse:
 		return Report{}, misused("a dry run cannot be a rehearsal")
 	case o.DryRun:
-		e.Mode = ModeDryRun
+		e.Mode = machine.ModeDryRun
 	case o.Rehearse:
-		e.Mode = ModeRehearse
+		e.Mode = machine.ModeRehearse
 	}
 	if err := errors.Join(e.Limits.Validate(), e.Unmovable.Validate()); err != nil {
 		return Report{}, misused(err.Error())
@@ -57,7 +59,7 @@ func (c *Coordinator) Cutover(ctx context.Context, o Options) (Report, error) {
 			return a.report, a.err
 		case <-left:
 			left = nil
-			c.inbox.post(message{event: Withdrawn{ID: e.ID, Reason: withdrawal(ctx)}})
+			c.inbox.post(message{event: machine.Withdrawn{ID: e.ID, Reason: withdrawal(ctx)}})
 		case <-c.ended:
 			return c.lastWord(reply)
 		}
@@ -80,9 +82,9 @@ func (c *Coordinator) Plan(ctx context.Context, o Options) (Report, error) {
 
 // Advance records a step outside of an attempt: CatchingUp and Following when the replication gets there, Finished before
 // our objects are dropped. It may be called from any goroutine.
-func (c *Coordinator) Advance(ctx context.Context, to StepName) error {
-	r, err := c.request(ctx, Advanced{ID: c.ids.Add(1), To: to})
-	if err == nil && r.Outcome != OutcomeRecorded {
+func (c *Coordinator) Advance(ctx context.Context, to machine.StepName) error {
+	r, err := c.request(ctx, machine.Advanced{ID: c.ids.Add(1), To: to})
+	if err == nil && r.Outcome != machine.OutcomeRecorded {
 		return fmt.Errorf("record step %s: %s", to, r.Reason)
 	}
 	return err
@@ -92,7 +94,7 @@ func (c *Coordinator) Advance(ctx context.Context, to StepName) error {
 // returns when that is not held any more; it is taken again after the marker. It may be called from any goroutine.
 func (c *Coordinator) YieldTargetLock(ctx context.Context) error {
 	y := make(chan error, 1)
-	c.inbox.post(message{event: LockWanted{}, yield: y})
+	c.inbox.post(message{event: machine.LockWanted{}, yield: y})
 	select {
 	case err := <-y:
 		return err
@@ -103,7 +105,7 @@ func (c *Coordinator) YieldTargetLock(ctx context.Context) error {
 	}
 }
 
-func (c *Coordinator) request(ctx context.Context, e Event) (Report, error) {
+func (c *Coordinator) request(ctx context.Context, e machine.Event) (Report, error) {
 	reply := make(chan answer, 1)
 	c.inbox.post(message{event: e, reply: reply})
 	select {
@@ -129,10 +131,10 @@ func (c *Coordinator) lastWord(reply <-chan answer) (Report, error) {
 // admit enters a request, with an account of its own if it will be tried; false if it is blocked from outside.
 func (c *Coordinator) admit(m message) bool {
 	switch e := m.event.(type) {
-	case Requested:
-		if c.state.refuseCutover(e.Direction) == nil { // the phase is reason enough
+	case machine.Requested:
+		if c.state.RefuseCutover(e.Direction) == nil { // the phase is reason enough
 			found := c.blocked(e.Direction)
-			if len(found) > 0 && e.Mode != ModeDryRun { // which tells everything else as well
+			if len(found) > 0 && e.Mode != machine.ModeDryRun { // which tells everything else as well
 				m.reply <- answer{err: &RefusedError{Obstacles: found}}
 				return false
 			}
@@ -142,29 +144,29 @@ func (c *Coordinator) admit(m message) bool {
 			c.account.ended, _ = c.cfg.Traffic.Ended()
 		}
 		c.replies[e.ID] = m.reply
-	case Advanced:
+	case machine.Advanced:
 		c.replies[e.ID] = m.reply
 	}
 	return true
 }
 
-func (c *Coordinator) blocked(d Direction) []Obstacle {
+func (c *Coordinator) blocked(d machine.Direction) []machine.Obstacle {
 	if c.cfg.Blocked == nil {
 		return nil
 	}
 	return c.cfg.Blocked(d)
 }
 
-func (c *Coordinator) answer(e Answer) {
+func (c *Coordinator) answer(e machine.Answer) {
 	var r Report
 	switch e.Outcome {
-	case OutcomePlanned:
+	case machine.OutcomePlanned:
 		c.account.show, r = nil, c.plan()
 		if e.Reason != "" {
 			c.reply(e.ID, answer{report: r, err: fmt.Errorf("survey: %s", e.Reason)})
 			return
 		}
-	case OutcomeRecorded:
+	case machine.OutcomeRecorded:
 		r = Report{Outcome: e.Outcome, Epoch: c.state.Epoch}
 	default:
 		r = c.report(e.Outcome, e.Reason)
@@ -193,15 +195,15 @@ func (c *Coordinator) sendReplies() {
 // serveYield tells appliers that the pre-lock is gone: at once where it is not held, else when its release has ended.
 func (c *Coordinator) serveYield(m message) {
 	for _, l := range c.live {
-		c.yielding = c.yielding || l.op == OpYieldTarget
+		c.yielding = c.yielding || l.op == machine.OpYieldTarget
 	}
 	if m.yield != nil {
 		c.yields = append(c.yields, m.yield)
 	}
 	var err error
-	if m.call != nil && m.call.op == OpYieldTarget {
+	if m.Call != nil && m.Call.op == machine.OpYieldTarget {
 		c.yielding = false
-		if f, ok := m.event.(Failed); ok {
+		if f, ok := m.event.(machine.Failed); ok {
 			err = fmt.Errorf("release the pre-lock on the target: %s", f.Reason)
 		}
 	}

@@ -3,52 +3,54 @@ package cutover
 import (
 	"context"
 	"time"
+
+	"crossfade/cutover/machine"
 )
 
 // perform does what the machine asks for. It never blocks.
-func (c *Coordinator) perform(effect Effect) {
+func (c *Coordinator) perform(effect machine.Effect) {
 	switch e := effect.(type) {
-	case PersistStep:
-		c.start(OpRecord, e.Gen, e.Bound, c.recordCall(e))
-	case Call:
+	case machine.PersistStep:
+		c.start(machine.OpRecord, e.Gen, e.Bound, c.recordCall(e))
+	case machine.Call:
 		c.start(e.Op, e.Gen, e.Bound, c.portCall(e))
-	case StopCalls:
+	case machine.StopCalls:
 		for _, l := range c.live {
-			if l.gen < e.Before && l.op != OpYieldTarget {
+			if l.gen < e.Before && l.op != machine.OpYieldTarget {
 				l.cancel()
 			}
 		}
-	case StartTimer:
+	case machine.StartTimer:
 		if t := c.timers[e.Timer]; t != nil {
 			t.Stop()
 		}
 		c.timers[e.Timer] = time.AfterFunc(e.After, func() {
-			c.inbox.post(message{event: TimerFired{Timer: e.Timer, Gen: e.Gen}})
+			c.inbox.post(message{event: machine.TimerFired{Timer: e.Timer, Gen: e.Gen}})
 		})
-	case Note:
+	case machine.Note:
 		if !c.account.note(e, c.state.Tries > 0) {
 			return
 		}
 		c.log.Info().Str("step", e.Step).Int64("epoch", c.state.Epoch).Str("detail", e.Detail).Msg("cutover step")
-	case Alarm:
+	case machine.Alarm:
 		c.account.alarm = e.Detail
 		c.log.Error().Str("step", string(c.state.Step)).Int64("epoch", c.state.Epoch).Str("detail", e.Detail).Msg("alarm")
-	case Answer:
+	case machine.Answer:
 		c.answer(e)
-	case Refuse:
-		c.reply(e.ID, answer{err: &RefusedError{Obstacles: []Obstacle{e.Obstacle}}})
+	case machine.Refuse:
+		c.reply(e.ID, answer{err: &RefusedError{Obstacles: []machine.Obstacle{e.Obstacle}}})
 	}
 }
 
 // outcome is what a call of a port comes to.
 type outcome struct {
-	event Event
+	event machine.Event
 	keep  func(*account)
 }
 
 // liveCall is a call that has not returned.
 type liveCall struct {
-	op     Op
+	op     machine.Op
 	gen    uint64
 	cancel context.CancelFunc
 }
@@ -66,17 +68,17 @@ const (
 	laneCount
 )
 
-func laneOf(o Op) lane {
+func laneOf(o machine.Op) lane {
 	switch o {
-	case OpTake, OpClaim, OpRecord:
+	case machine.OpTake, machine.OpClaim, machine.OpRecord:
 		return laneJournal
-	case OpStage, OpPause, OpRestage, OpResume, OpSwitch, OpDiscardStaged, OpLook:
+	case machine.OpStage, machine.OpPause, machine.OpRestage, machine.OpResume, machine.OpSwitch, machine.OpDiscardStaged, machine.OpLook:
 		return laneTraffic
-	case OpPrelockSource, OpReleaseSource, OpExpel, OpFence, OpUnfence:
+	case machine.OpPrelockSource, machine.OpReleaseSource, machine.OpExpel, machine.OpFence, machine.OpUnfence:
 		return laneSource
-	case OpPrelockTarget, OpReleaseTarget, OpYieldTarget, OpRehearseDecision, OpDecide:
+	case machine.OpPrelockTarget, machine.OpReleaseTarget, machine.OpYieldTarget, machine.OpRehearseDecision, machine.OpDecide:
 		return laneTarget
-	case OpPrepareSnapshots, OpOpenSnapshots, OpStartVerification, OpDiscardSnapshots:
+	case machine.OpPrepareSnapshots, machine.OpOpenSnapshots, machine.OpStartVerification, machine.OpDiscardSnapshots:
 		return laneVerification
 	default:
 		return laneNone
@@ -85,7 +87,7 @@ func laneOf(o Op) lane {
 
 // start runs a call in its own goroutine, after the call before it in its lane, and posts what comes of it. Should the
 // port not return at its bound, the machine's timer speaks in its place.
-func (c *Coordinator) start(op Op, gen uint64, bound time.Duration, run func(context.Context) outcome) {
+func (c *Coordinator) start(op machine.Op, gen uint64, bound time.Duration, run func(context.Context) outcome) {
 	ctx, cancel := context.WithTimeout(c.base, bound)
 	l := &liveCall{op: op, gen: gen, cancel: cancel}
 	c.live = append(c.live, l)
@@ -99,11 +101,11 @@ func (c *Coordinator) start(op Op, gen uint64, bound time.Duration, run func(con
 		defer cancel()
 		out := func() outcome {
 			if !awaitTurn(ctx, before) {
-				return outcome{event: Failed{Op: op, Gen: gen, Class: ClassFailure, Reason: "the call before it has not returned"}}
+				return outcome{event: machine.Failed{Op: op, Gen: gen, Class: machine.ClassFailure, Reason: "the call before it has not returned"}}
 			}
 			return run(ctx)
 		}()
-		c.inbox.post(message{event: out.event, keep: out.keep, call: l})
+		c.inbox.post(message{event: out.event, keep: out.keep, Call: l})
 	})
 }
 

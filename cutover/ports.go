@@ -4,28 +4,23 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"crossfade/cutover/machine"
 )
 
 // The interfaces that the coordinator needs, and what their methods tell: the composition root fills them.
 
-// Record is the journal's row of a run, as far as the machine needs it.
-type Record struct {
-	Epoch     int64
-	Direction Direction
-	Step      StepName
-}
-
 // Claim is the beginning of an epoch.
 type Claim struct {
 	Epoch     int64 // the row must show the one before
-	Direction Direction
+	Direction machine.Direction
 }
 
 // Change is one compare-and-set of the step within an epoch.
 type Change struct {
 	Epoch     int64
-	Direction Direction
-	From, To  StepName
+	Direction machine.Direction
+	From, To  machine.StepName
 }
 
 // Journal is the run row on the source, crossfade.run. Everything here commits synchronously before it returns.
@@ -36,7 +31,7 @@ type Journal interface {
 	// Take puts a fresh owner token into the row and returns what the row says. It waits for writers of the row that are
 	// in flight. After it returned, no write begun before it can succeed any more: that is what makes it safe to act
 	// on what it returned.
-	Take(ctx context.Context) (Record, error)
+	Take(ctx context.Context) (machine.Record, error)
 
 	// Claim sets epoch, direction and step "arming" where the epoch is the one before and the step is one at rest.
 	// ErrConflict if not; ErrOutcomeUnknown where the commit is in doubt.
@@ -54,7 +49,7 @@ type Traffic interface {
 	// there and compares (C4). Sessions go on where they are. It may be called again and then does what is missing.
 	// An error names the session that cannot move, with the reason; ErrHeld, wrapped, when that may pass. The policy holds
 	// for Pause and Restage of the same epoch too.
-	Stage(ctx context.Context, epoch int64, policy StagePolicy) (StageReport, error)
+	Stage(ctx context.Context, epoch int64, policy machine.StagePolicy) (StageReport, error)
 
 	// Pause closes the gate and returns when every session is parked, no login is under way and no COMMIT is without its
 	// answer. On any error the gate is open again; ErrDrainTimeout, wrapped with the sessions that were in the way, when
@@ -72,7 +67,7 @@ type Traffic interface {
 	// Switch changes the route and opens the gate towards a side. Differences are replayed by each session's owner before
 	// its first statement is forwarded. It is repeated when it fails, and also called at the start of a process for
 	// which the target is active.
-	Switch(ctx context.Context, epoch int64, to Side) (SwitchReport, error)
+	Switch(ctx context.Context, epoch int64, to machine.Side) (SwitchReport, error)
 
 	// Look finds out, without staging anything, which sessions would not move.
 	Look(ctx context.Context) (SessionsReport, error)
@@ -159,7 +154,7 @@ type Source interface {
 	Sequences(ctx context.Context) ([]Sequence, error)
 
 	// Fingerprint reads the catalog (C20), without what is ours or deferred.
-	Fingerprint(ctx context.Context) (Fingerprint, error)
+	Fingerprint(ctx context.Context) (machine.Fingerprint, error)
 }
 
 // Census is who is connected to the closing side without the proxy.
@@ -228,7 +223,7 @@ type Target interface {
 	Reject(ctx context.Context, epoch int64) (Decision, error)
 
 	// Fingerprint is that of Source.
-	Fingerprint(ctx context.Context) (Fingerprint, error)
+	Fingerprint(ctx context.Context) (machine.Fingerprint, error)
 
 	// Complete does what was deferred: foreign keys validated, those of partitioned roots attached, the closed side made
 	// passive. It runs in the background of the switched traffic, may be called again, and does what is missing.
@@ -238,7 +233,7 @@ type Target interface {
 // DecisionInput is what the decision needs of the other side.
 type DecisionInput struct {
 	Epoch     int64
-	Direction Direction
+	Direction machine.Direction
 	Nonce     string // of the marker; empty in a rehearsal
 	Sequences []Sequence
 }
@@ -246,7 +241,7 @@ type DecisionInput struct {
 // Decision is a row of the register, or none.
 type Decision struct {
 	Epoch   int64
-	Verdict Verdict // VerdictAbsent, VerdictCommit or VerdictAbort
+	Verdict machine.Verdict // VerdictAbsent, VerdictCommit or VerdictAbort
 }
 
 // Replication is the stream from the closing to the opening side. Its methods may be called side by side.

@@ -8,14 +8,17 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
+
+	"crossfade/cutover/machine"
+	"crossfade/cutover/machine/machinetest"
 )
 
 // blockedBench is a bench that is blocked from outside.
-func blockedBench(t *testing.T, w world, found []Obstacle, test func(*bench)) {
+func blockedBench(t *testing.T, w machinetest.World, found []machine.Obstacle, test func(*bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(w)
-		c, err := New(Config{Journal: f, Traffic: f, Forward: f.ports(), Limits: DefaultLimits(), Log: zerolog.Nop(), Blocked: func(Direction) []Obstacle { return found }})
+		c, err := New(Config{Journal: f, Traffic: f, Forward: f.ports(), Limits: machine.DefaultLimits(), Log: zerolog.Nop(), Blocked: func(machine.Direction) []machine.Obstacle { return found }})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		b := &bench{t: t, f: f, c: c, stop: cancel, ran: make(chan error, 1)}
@@ -29,17 +32,17 @@ func blockedBench(t *testing.T, w world, found []Obstacle, test func(*bench)) {
 	})
 }
 
-var inTheWay = []Obstacle{{Code: "stream_begins", Detail: "the stream of changes does not run yet", Remedy: "wait"}}
+var inTheWay = []machine.Obstacle{{Code: "stream_begins", Detail: "the stream of changes does not run yet", Remedy: "wait"}}
 
 func TestARefusalSaysThePhaseFirst(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, says string
-		w          world
+		w          machinetest.World
 	}{
-		{"on the target", "the target is active already (epoch 1)", onTarget()},
-		{"copying", "the copy has not ended yet (step copying)", world{direction: Forward, step: Copying, source: true, claimed: 1}},
-		{"finished", "the migration is finished", world{epoch: 1, direction: Forward, step: Finished, target: true, claimed: 2}},
+		{"on the target", "the target is active already (epoch 1)", machinetest.OnTarget()},
+		{"copying", "the copy has not ended yet (step copying)", machinetest.World{Direction: machine.Forward, Step: machine.Copying, Source: true, Claimed: 1}},
+		{"finished", "the migration is finished", machinetest.World{Epoch: 1, Direction: machine.Forward, Step: machine.Finished, Target: true, Claimed: 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -55,7 +58,7 @@ func TestARefusalSaysThePhaseFirst(t *testing.T) {
 			})
 		})
 	}
-	blockedBench(t, following(), inTheWay, func(b *bench) {
+	blockedBench(t, machinetest.Following(), inTheWay, func(b *bench) {
 		_, err := b.c.Cutover(b.t.Context(), Options{})
 		var no *RefusedError
 		require.ErrorAs(b.t, err, &no)
@@ -65,12 +68,12 @@ func TestARefusalSaysThePhaseFirst(t *testing.T) {
 
 func TestAnAttemptThatCameToNothingLeavesTheRunFollowing(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), func(f *fake) { f.hooks["stage"] = func(context.Context) error { return context.Canceled } }, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks["stage"] = func(context.Context) error { return context.Canceled } }, func(b *bench) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeAborted, r.Outcome)
-		require.Equal(b.t, Idle, b.f.world().step)
+		require.Equal(b.t, machine.OutcomeAborted, r.Outcome)
+		require.Equal(b.t, machine.Idle, b.f.world().Step)
 		require.Equal(b.t, "following", b.c.Status().Phase)
 		require.True(b.t, b.c.Status().Ready)
 	})
@@ -78,7 +81,7 @@ func TestAnAttemptThatCameToNothingLeavesTheRunFollowing(t *testing.T) {
 
 func TestADryRunTellsAllThatTheCutoverWouldMeet(t *testing.T) {
 	t.Parallel()
-	blockedBench(t, following(), inTheWay, func(b *bench) {
+	blockedBench(t, machinetest.Following(), inTheWay, func(b *bench) {
 		b.f.look = SessionsReport{Sessions: 3, Red: []string{"session 1: red"}, Holding: []string{"session 2: temporary table"}}
 		b.f.census = Census{Tables: 1000, Bypass: []Writer{{PID: 7, User: "cron", Application: "nightly", Address: "local"}}, Transactions: []string{"process 8"},
 			RoundTrips: [2]time.Duration{time.Millisecond, 10 * time.Millisecond}}
@@ -94,9 +97,9 @@ func TestADryRunTellsAllThatTheCutoverWouldMeet(t *testing.T) {
 		require.InDelta(b.t, 1000+3*(13+70+40+60)+b.f.lag.Delay.Seconds()*1000, r.EstimateMostMS, 1, "what is not known is in the range")
 		require.Empty(b.t, r.Attempts)
 	})
-	blockedBench(t, following(), nil, func(b *bench) {
+	blockedBench(t, machinetest.Following(), nil, func(b *bench) {
 		b.f.look = SessionsReport{Holding: []string{"session 2: temporary table"}}
-		for policy, refuses := range map[Unmovable]bool{UnmovableAbort: true, UnmovableWait: false, UnmovableDisconnect: false} {
+		for policy, refuses := range map[machine.Unmovable]bool{machine.UnmovableAbort: true, machine.UnmovableWait: false, machine.UnmovableDisconnect: false} {
 			r, err := b.c.Plan(b.t.Context(), Options{Unmovable: policy})
 			require.NoError(b.t, err)
 			require.Equal(b.t, refuses, r.Reason != "", policy)
@@ -110,11 +113,11 @@ func TestACutoverWhileTheStreamLagsSaysSo(t *testing.T) {
 	for name, lag := range map[string]Lag{"bytes": {Bytes: 1 << 30}, "time": {Bytes: 10, Delay: time.Minute}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inBubble(t, following(), DefaultLimits(), func(f *fake) { f.lag = lag }, func(b *bench) {
+			inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.lag = lag }, func(b *bench) {
 				b.settled()
-				r, err := b.c.Cutover(b.t.Context(), Options{Limits: Limits{Attempts: 2}})
+				r, err := b.c.Cutover(b.t.Context(), Options{Limits: machine.Limits{Attempts: 2}})
 				require.NoError(b.t, err)
-				require.Equal(b.t, OutcomeAborted, r.Outcome)
+				require.Equal(b.t, machine.OutcomeAborted, r.Outcome)
 				require.Contains(b.t, r.Reason, "the stream is ")
 				require.Contains(b.t, r.Reason, " behind")
 				require.Contains(b.t, r.Reason, "tried 2 times")
@@ -128,31 +131,31 @@ func TestACutoverWhileTheStreamLagsSaysSo(t *testing.T) {
 // Whatever the step, a refusal says what is the matter and what to do, and no cutover is refused when that has been waited for.
 func TestEachStepThatRefusesSaysWhatToDo(t *testing.T) {
 	t.Parallel()
-	ready := State{Direction: Forward, Step: Following, Phase: PhaseRest, Settled: true}
-	require.Nil(t, ready.refuseCutover(Forward))
-	with := func(change func(*State)) State {
+	ready := machine.State{Direction: machine.Forward, Step: machine.Following, Phase: machine.PhaseRest, Settled: true}
+	require.Nil(t, ready.RefuseCutover(machine.Forward))
+	with := func(change func(*machine.State)) machine.State {
 		s := ready
 		change(&s)
 		return s
 	}
 	for name, x := range map[string]struct {
-		state          State
-		direction      Direction
+		state          machine.State
+		direction      machine.Direction
 		detail, remedy string
 	}{
-		"it is stopped":           {with(func(s *State) { s.Stopping = true }), Forward, "is being stopped", "start it again"},
-		"it was just started":     {with(func(s *State) { s.Settled, s.Phase = false, PhaseStart }), Forward, "waits for the journal to be read", "wait: crossfade status shows the phase"},
-		"an attempt is undone":    {with(func(s *State) { s.Phase, s.Step = PhaseUndo, Pausing }), Forward, "an earlier attempt is being undone: waiting for ", "wait until crossfade status says following"},
-		"it is finished":          {with(func(s *State) { s.Step = Finished }), Forward, "the migration is finished", "point the applications at the target"},
-		"the target is active":    {with(func(s *State) { s.Step, s.Epoch = Decided, 7 }), Forward, "the target is active already (epoch 7)", "crossfade finish ends the migration"},
-		"a switch was made":       {with(func(s *State) { s.Step, s.Phase = Decided, PhaseComplete }), Reverse, "a switch has just been made: waiting for ", "wait: "},
-		"a step is recorded":      {with(func(s *State) { s.Phase, s.Recording = PhaseAdvance, Following }), Forward, "step following is being recorded", "ask again in a moment"},
-		"an attempt is under way": {with(func(s *State) { s.Phase, s.Step, s.Epoch = PhaseStage, Arming, 3 }), Forward, "an attempt is under way (step arming, epoch 3)", "crossfade cutover --cancel"},
-		"rows are copied":         {with(func(s *State) { s.Step = Copying }), Forward, "the copy has not ended yet (step copying)", "wait until crossfade status says following"},
-		"it catches up":           {with(func(s *State) { s.Step = CatchingUp }), Forward, "the copy has not ended yet (step catching_up)", "wait until crossfade status says following"},
-		"there is no way back":    {with(func(s *State) { s.Step = Decided }), Reverse, "there is no way back", "crossfade finish ends the migration"},
+		"it is stopped":           {with(func(s *machine.State) { s.Stopping = true }), machine.Forward, "is being stopped", "start it again"},
+		"it was just started":     {with(func(s *machine.State) { s.Settled, s.Phase = false, machine.PhaseStart }), machine.Forward, "waits for the journal to be read", "wait: crossfade status shows the phase"},
+		"an attempt is undone":    {with(func(s *machine.State) { s.Phase, s.Step = machine.PhaseUndo, machine.Pausing }), machine.Forward, "an earlier attempt is being undone: waiting for ", "wait until crossfade status says following"},
+		"it is finished":          {with(func(s *machine.State) { s.Step = machine.Finished }), machine.Forward, "the migration is finished", "point the applications at the target"},
+		"the target is active":    {with(func(s *machine.State) { s.Step, s.Epoch = machine.Decided, 7 }), machine.Forward, "the target is active already (epoch 7)", "crossfade finish ends the migration"},
+		"a switch was made":       {with(func(s *machine.State) { s.Step, s.Phase = machine.Decided, machine.PhaseComplete }), machine.Reverse, "a switch has just been made: waiting for ", "wait: "},
+		"a step is recorded":      {with(func(s *machine.State) { s.Phase, s.Recording = machine.PhaseAdvance, machine.Following }), machine.Forward, "step following is being recorded", "ask again in a moment"},
+		"an attempt is under way": {with(func(s *machine.State) { s.Phase, s.Step, s.Epoch = machine.PhaseStage, machine.Arming, 3 }), machine.Forward, "an attempt is under way (step arming, epoch 3)", "crossfade cutover --cancel"},
+		"rows are copied":         {with(func(s *machine.State) { s.Step = machine.Copying }), machine.Forward, "the copy has not ended yet (step copying)", "wait until crossfade status says following"},
+		"it catches up":           {with(func(s *machine.State) { s.Step = machine.CatchingUp }), machine.Forward, "the copy has not ended yet (step catching_up)", "wait until crossfade status says following"},
+		"there is no way back":    {with(func(s *machine.State) { s.Step = machine.Decided }), machine.Reverse, "there is no way back", "crossfade finish ends the migration"},
 	} {
-		why := x.state.refuseCutover(x.direction)
+		why := x.state.RefuseCutover(x.direction)
 		require.NotNil(t, why, name)
 		require.Equal(t, "not_ready", why.Code, name)
 		require.Contains(t, why.Detail, x.detail, name)

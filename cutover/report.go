@@ -3,11 +3,13 @@ package cutover
 import (
 	"fmt"
 	"time"
+
+	"crossfade/cutover/machine"
 )
 
 // Report is what `crossfade cutover --json` prints.
 type Report struct {
-	Outcome      Outcome
+	Outcome      machine.Outcome
 	Reason       string // why it was aborted, or what blocks a plan; else empty
 	Epoch        int64
 	PauseMS      float64    // gate closed to gate open, in the last attempt that closed it
@@ -22,7 +24,7 @@ type Report struct {
 	Timeline     []Moment        // of a dry run: the steps to come
 	// Of a dry run: what would refuse the cutover before it is begun, the longest open transactions, the sessions that bypass
 	// the proxy, and how long the gate would be closed once the last transaction has ended.
-	Blockers                        []Obstacle
+	Blockers                        []machine.Obstacle
 	Transactions                    []string
 	Bypass                          []string
 	EstimateLeastMS, EstimateMostMS float64
@@ -68,7 +70,7 @@ const mostNamed = 5
 const NoWayBack = "there is no way back: after the switch nothing flows from the target to the source"
 
 // report tells what has become of a request.
-func (c *Coordinator) report(o Outcome, reason string) Report {
+func (c *Coordinator) report(o machine.Outcome, reason string) Report {
 	a := c.account
 	last := a.closed()
 	total, ended := c.cfg.Traffic.Ended()
@@ -89,7 +91,7 @@ func (c *Coordinator) report(o Outcome, reason string) Report {
 	return r
 }
 
-func (c *Coordinator) notes(o Outcome) []string {
+func (c *Coordinator) notes(o machine.Outcome) []string {
 	var notes []string
 	if c.cfg.Reverse == nil {
 		notes = append(notes, NoWayBack)
@@ -100,7 +102,7 @@ func (c *Coordinator) notes(o Outcome) []string {
 	if n := c.account.disconnected; n > 0 {
 		notes = append(notes, fmt.Sprintf("%d sessions could not be moved and were DISCONNECTED with 57P01, as --unmovable=disconnect asks: %s",
 			n, joined(c.account.expelled[:min(len(c.account.expelled), mostNamed)])))
-	} else if n := len(c.account.unmovable); n > 0 && o == OutcomeRehearsed {
+	} else if n := len(c.account.unmovable); n > 0 && o == machine.OutcomeRehearsed {
 		notes = append(notes, fmt.Sprintf("%d sessions would be disconnected by a cutover with --unmovable=disconnect: %s",
 			n, joined(c.account.unmovable[:min(n, mostNamed)])))
 	}
@@ -116,7 +118,7 @@ func (c *Coordinator) notes(o Outcome) []string {
 // plan tells what a cutover would do: the steps of the protocol with the bound of each, and what it would meet.
 func (c *Coordinator) plan() Report {
 	a := c.account
-	r := c.report(OutcomePlanned, joined(a.blockers(c.state)))
+	r := c.report(machine.OutcomePlanned, joined(a.blockers(c.state)))
 	r.Blockers, r.Unmovable, r.Transactions = a.obstacles, a.unmoved(), a.census.Transactions
 	least, most := a.estimate()
 	r.EstimateLeastMS, r.EstimateMostMS = millis(least), millis(most)
@@ -124,20 +126,20 @@ func (c *Coordinator) plan() Report {
 		r.Bypass = append(r.Bypass, w.String())
 	}
 	r.Timeline = r.Timeline[:0]
-	for _, st := range protocol {
-		calls := st.calls
-		if st.records != "" {
-			r.Timeline = append(r.Timeline, Moment{Step: string(st.records), Detail: "this step is written to the source, so that a restart knows how far it was"})
+	for _, st := range machine.Protocol {
+		calls := st.Calls
+		if st.Records != "" {
+			r.Timeline = append(r.Timeline, Moment{Step: string(st.Records), Detail: "this step is written to the source, so that a restart knows how far it was"})
 			continue
 		}
-		var longest Op
+		var longest machine.Op
 		most := -1
-		calls.each(func(o Op) {
-			if b := int(phaseBound(st.phase, o, c.state.Limits)); b > most {
+		calls.Each(func(o machine.Op) {
+			if b := int(machine.PhaseBound(st.Phase, o, c.state.Limits)); b > most {
 				longest, most = o, b
 			}
 		})
-		r.Timeline = append(r.Timeline, Moment{Step: st.phase.String(), Detail: fmt.Sprintf("%s; at most %v", purposes[st.phase], phaseBound(st.phase, longest, c.state.Limits))})
+		r.Timeline = append(r.Timeline, Moment{Step: st.Phase.String(), Detail: fmt.Sprintf("%s; at most %v", purposes[st.Phase], machine.PhaseBound(st.Phase, longest, c.state.Limits))})
 	}
 	if a.lag != nil {
 		r.Notes = append(r.Notes, fmt.Sprintf("the stream is %d bytes behind", a.lag.Bytes))
@@ -147,19 +149,19 @@ func (c *Coordinator) plan() Report {
 }
 
 // purposes says what the steps of the protocol are for, to who reads a plan.
-var purposes = map[Phase]string{
-	PhaseClaim:    "the source gives this cutover a number of its own",
-	PhaseSurvey:   "writers, lag, sequences and definitions of both sides are looked at",
-	PhasePrepare:  "the triggers that will close the source are made, disabled",
-	PhaseRehearse: "the deciding transaction is tried on the target and rolled back",
-	PhaseStage:    "every session gets a connection to the target",
-	PhasePrelock:  "what could make the pause wait for a lock is found on both sides",
-	PhasePause:    "the gate closes: open transactions end, clients begin to wait",
-	PhaseExpel:    "connections that an earlier proxy has left on the source are ended",
-	PhaseFence:    "the source is closed for writes",
-	PhaseMarker:   "the target applies the last change of the source",
-	PhaseProve:    "sequences, definitions and sessions are compared, and the snapshots for the comparison opened",
-	PhaseDecide:   "one transaction on the target decides: before it everything leads back to the source, after it nothing does",
-	PhaseSwitch:   "the sessions move and the gate opens: clients go on at the target",
-	PhaseComplete: "in the background, foreign keys are validated and all tables compared",
+var purposes = map[machine.Phase]string{
+	machine.PhaseClaim:    "the source gives this cutover a number of its own",
+	machine.PhaseSurvey:   "writers, lag, sequences and definitions of both sides are looked at",
+	machine.PhasePrepare:  "the triggers that will close the source are made, disabled",
+	machine.PhaseRehearse: "the deciding transaction is tried on the target and rolled back",
+	machine.PhaseStage:    "every session gets a connection to the target",
+	machine.PhasePrelock:  "what could make the pause wait for a lock is found on both sides",
+	machine.PhasePause:    "the gate closes: open transactions end, clients begin to wait",
+	machine.PhaseExpel:    "connections that an earlier proxy has left on the source are ended",
+	machine.PhaseFence:    "the source is closed for writes",
+	machine.PhaseMarker:   "the target applies the last change of the source",
+	machine.PhaseProve:    "sequences, definitions and sessions are compared, and the snapshots for the comparison opened",
+	machine.PhaseDecide:   "one transaction on the target decides: before it everything leads back to the source, after it nothing does",
+	machine.PhaseSwitch:   "the sessions move and the gate opens: clients go on at the target",
+	machine.PhaseComplete: "in the background, foreign keys are validated and all tables compared",
 }

@@ -4,51 +4,52 @@ import (
 	"context"
 	"fmt"
 
+	"crossfade/cutover/machine"
 	"crossfade/internal/base/failpoint"
 )
 
-func (c *Coordinator) sourceCall(e Call, s Source) func(context.Context) outcome {
+func (c *Coordinator) sourceCall(e machine.Call, s Source) func(context.Context) outcome {
 	nonce := ""
-	if e.Op == OpFence {
+	if e.Op == machine.OpFence {
 		nonce = c.cfg.Nonce()
 		c.account.marker = Marker{Epoch: e.Epoch, Nonce: nonce}
 	}
 	return func(ctx context.Context) outcome {
 		switch e.Op {
-		case OpCensus:
+		case machine.OpCensus:
 			r, err := s.Census(ctx)
 			out := outcome{
-				event: CensusTaken{Gen: e.Gen, Bypass: len(r.Bypass), Detail: fmt.Sprintf("%d tables, %d sessions bypass the proxy", r.Tables, len(r.Bypass))},
+				event: machine.CensusTaken{Gen: e.Gen, Bypass: len(r.Bypass), Detail: fmt.Sprintf("%d tables, %d sessions bypass the proxy", r.Tables, len(r.Bypass))},
 			}
 			if err != nil {
 				out = plain(ctx, e.Op, e.Gen, "", err)
 			}
 			out.keep = func(a *account) { a.census, a.tables = r, r.Tables }
 			return out
-		case OpSequences:
+		case machine.OpSequences:
 			r, err := s.Sequences(ctx)
 			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d read", len(r)), err)
 			out.keep = func(a *account) { a.sequences = r }
 			return out
-		case OpFingerprintSource:
-			return fingerprintOf(ctx, e, SideSource, s.Fingerprint)
-		case OpPrepareFence:
+		case machine.OpFingerprintSource:
+			return fingerprintOf(ctx, e, machine.SideSource, s.Fingerprint)
+		case machine.OpPrepareFence:
 			r, err := s.PrepareFence(ctx)
 			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d tables", r.Tables), err)
-		case OpPrelockSource:
-			return plain(ctx, e.Op, e.Gen, "", s.Prelock(ctx, e.Epoch, c.lockLost(SideSource, e.Gen)))
-		case OpReleaseSource:
+		case machine.OpPrelockSource:
+			return plain(ctx, e.Op, e.Gen, "", s.Prelock(ctx, e.Epoch, c.lockLost(machine.SideSource, e.Gen)))
+		case machine.OpReleaseSource:
 			return plain(ctx, e.Op, e.Gen, "", s.ReleasePrelock(ctx))
-		case OpExpel:
+		case machine.OpExpel:
 			n, err := s.Expel(ctx, e.Epoch)
 			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d strangers", n), err)
-		case OpFence:
+		case machine.OpFence:
 			failpoint.Here(PointBeforeFence)
 			r, err := s.Fence(ctx, e.Epoch, nonce)
 			if err != nil {
 				return plain(ctx, e.Op, e.Gen, "", err)
 			}
-			failpoint.Here("cutover." + string(Fenced))
+			failpoint.Here("cutover." + string(machine.Fenced))
 			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d tables, marker at %s", r.Tables, r.LSN), nil)
 			out.keep = func(a *account) { a.tables, a.marker.LSN = r.Tables, r.LSN }
 			return out
@@ -62,41 +63,41 @@ func (c *Coordinator) sourceCall(e Call, s Source) func(context.Context) outcome
 	}
 }
 
-func (c *Coordinator) targetCall(e Call, t Target) func(context.Context) outcome {
+func (c *Coordinator) targetCall(e machine.Call, t Target) func(context.Context) outcome {
 	in := DecisionInput{Epoch: e.Epoch, Direction: e.Direction, Sequences: c.account.sequences}
-	if e.Op == OpDecide {
+	if e.Op == machine.OpDecide {
 		in.Nonce = c.account.marker.Nonce
 	}
 	return func(ctx context.Context) outcome {
 		switch e.Op {
-		case OpPrelockTarget:
-			return plain(ctx, e.Op, e.Gen, "", t.Prelock(ctx, e.Epoch, c.lockLost(SideTarget, e.Gen)))
-		case OpReleaseTarget, OpYieldTarget:
+		case machine.OpPrelockTarget:
+			return plain(ctx, e.Op, e.Gen, "", t.Prelock(ctx, e.Epoch, c.lockLost(machine.SideTarget, e.Gen)))
+		case machine.OpReleaseTarget, machine.OpYieldTarget:
 			return plain(ctx, e.Op, e.Gen, "", t.ReleasePrelock(ctx))
-		case OpRehearseDecision:
+		case machine.OpRehearseDecision:
 			return plain(ctx, e.Op, e.Gen, "tried and rolled back", t.RehearseDecision(ctx, in))
-		case OpDecide:
+		case machine.OpDecide:
 			failpoint.Here(PointBeforeDecision)
 			err := t.Decide(ctx, in)
 			if err == nil {
 				failpoint.Here(PointAfterDecision)
 			}
 			return plain(ctx, e.Op, e.Gen, "committed", err)
-		case OpDecision, OpReject:
+		case machine.OpDecision, machine.OpReject:
 			ask := t.Decision
-			if e.Op == OpReject {
+			if e.Op == machine.OpReject {
 				ask = t.Reject
 			}
 			d, err := ask(ctx, e.Epoch)
-			if err == nil && d.Verdict == VerdictUnknown {
+			if err == nil && d.Verdict == machine.VerdictUnknown {
 				err = fmt.Errorf("the register of epoch %d gave no verdict", e.Epoch)
 			}
 			if err != nil {
 				return plain(ctx, e.Op, e.Gen, "", err)
 			}
-			return outcome{event: RegisterRead{Op: e.Op, Gen: e.Gen, Epoch: d.Epoch, Verdict: d.Verdict}}
-		case OpFingerprintTarget:
-			return fingerprintOf(ctx, e, SideTarget, t.Fingerprint)
+			return outcome{event: machine.RegisterRead{Op: e.Op, Gen: e.Gen, Epoch: d.Epoch, Verdict: d.Verdict}}
+		case machine.OpFingerprintTarget:
+			return fingerprintOf(ctx, e, machine.SideTarget, t.Fingerprint)
 		default:
 			return plain(ctx, e.Op, e.Gen, "", t.Complete(ctx, e.Epoch))
 		}
@@ -104,32 +105,32 @@ func (c *Coordinator) targetCall(e Call, t Target) func(context.Context) outcome
 }
 
 // streamCall calls replication and verification.
-func (c *Coordinator) streamCall(e Call, p Ports) func(context.Context) outcome {
+func (c *Coordinator) streamCall(e machine.Call, p Ports) func(context.Context) outcome {
 	marker := c.account.marker
 	return func(ctx context.Context) outcome {
 		switch e.Op {
-		case OpLag:
+		case machine.OpLag:
 			r, err := p.Replication.Lag(ctx)
 			if err != nil {
 				return plain(ctx, e.Op, e.Gen, "", err)
 			}
 			return outcome{
-				event: LagRead{Gen: e.Gen, Bytes: r.Bytes, Delay: r.Delay, Detail: fmt.Sprintf("%d bytes, %v behind", r.Bytes, r.Delay)},
+				event: machine.LagRead{Gen: e.Gen, Bytes: r.Bytes, Delay: r.Delay, Detail: fmt.Sprintf("%d bytes, %v behind", r.Bytes, r.Delay)},
 				keep:  func(a *account) { a.lag = &r },
 			}
-		case OpWaitMarker:
+		case machine.OpWaitMarker:
 			err := p.Replication.WaitMarker(ctx, marker)
 			if err == nil {
 				failpoint.Here(PointMarkerApplied)
 			}
 			return plain(ctx, e.Op, e.Gen, "applied", err)
-		case OpContinue:
+		case machine.OpContinue:
 			return plain(ctx, e.Op, e.Gen, "", p.Replication.Continue(ctx, e.Epoch))
-		case OpPrepareSnapshots:
+		case machine.OpPrepareSnapshots:
 			return plain(ctx, e.Op, e.Gen, "", p.Verification.Prepare(ctx))
-		case OpOpenSnapshots:
+		case machine.OpOpenSnapshots:
 			return plain(ctx, e.Op, e.Gen, "", p.Verification.Open(ctx, e.Epoch))
-		case OpStartVerification:
+		case machine.OpStartVerification:
 			return plain(ctx, e.Op, e.Gen, "", p.Verification.Start(ctx, e.Epoch))
 		default:
 			return plain(ctx, e.Op, e.Gen, "", p.Verification.Discard(ctx))
@@ -137,24 +138,24 @@ func (c *Coordinator) streamCall(e Call, p Ports) func(context.Context) outcome 
 	}
 }
 
-func fingerprintOf(ctx context.Context, e Call, side Side, read func(context.Context) (Fingerprint, error)) outcome {
+func fingerprintOf(ctx context.Context, e machine.Call, side machine.Side, read func(context.Context) (machine.Fingerprint, error)) outcome {
 	f, err := read(ctx)
 	if err != nil {
 		return plain(ctx, e.Op, e.Gen, "", err)
 	}
 	i := 0
-	if side == SideTarget {
+	if side == machine.SideTarget {
 		i = 1
 	}
 	return outcome{
-		event: Fingerprinted{Gen: e.Gen, Side: side, Sum: f.Sum},
+		event: machine.Fingerprinted{Gen: e.Gen, Side: side, Sum: f.Sum},
 		keep:  func(a *account) { a.prints[i] = &f },
 	}
 }
 
 // lockLost is what a port calls when it has let a pre-lock go by itself.
-func (c *Coordinator) lockLost(side Side, gen uint64) func(string) {
+func (c *Coordinator) lockLost(side machine.Side, gen uint64) func(string) {
 	return func(reason string) {
-		c.inbox.post(message{event: LockLost{Side: side, Gen: gen, Reason: reason}})
+		c.inbox.post(message{event: machine.LockLost{Side: side, Gen: gen, Reason: reason}})
 	}
 }

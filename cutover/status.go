@@ -1,18 +1,20 @@
 package cutover
 
+import "crossfade/cutover/machine"
+
 // Status is a snapshot of the coordinator, for `crossfade status`.
 type Status struct {
-	State   State
-	Phase   string // the step, "following" after an attempt that came to nothing, "on_target" once the switch was made
-	Active  Side   // empty until the journal has been read
+	State   machine.State
+	Phase   string       // the step, "following" after an attempt that came to nothing, "on_target" once the switch was made
+	Active  machine.Side // empty until the journal has been read
 	Epoch   int64
 	Waiting string // what it waits for, in words; empty for nothing
 	Reason  string // why an attempt is being undone or repeated
 	Alarm   string
 	Ready   bool // a cutover asked for now would be tried
 	// Step is why the step allows no cutover, the zero Obstacle where it does; Blocked is what else refuses one then.
-	Step    Obstacle
-	Blocked []Obstacle
+	Step    machine.Obstacle
+	Blocked []machine.Obstacle
 	WayBack bool
 	Notes   []string
 	// Timeline and Last are of the request under way and of the one that ended last. They must not be written.
@@ -27,7 +29,7 @@ func (c *Coordinator) Status() Status {
 	s := c.mu.status
 	c.mu.Unlock()
 	s.Verification = c.ports(s.State.Direction).Verification.Status()
-	s.Blocked = c.blocked(Forward)
+	s.Blocked = c.blocked(machine.Forward)
 	s.Ready = s.Ready && len(s.Blocked) == 0
 	return s
 }
@@ -39,12 +41,12 @@ func (c *Coordinator) publish() {
 		Alarm: c.account.alarm, WayBack: c.state.WayBack, Notes: c.notes(""), Timeline: c.account.times(), Last: c.account.last,
 	}
 	s.Ready, s.Step = c.state.Ready()
-	if c.state.Settled && c.state.Step == Idle { // of no interest to anybody: an attempt has come to nothing, and the stream goes on
-		s.Phase = string(Following)
+	if c.state.Settled && c.state.Step == machine.Idle { // of no interest to anybody: an attempt has come to nothing, and the stream goes on
+		s.Phase = string(machine.Following)
 	}
 	if c.state.Settled {
 		s.Active = c.state.Active()
-		if c.state.Step == Decided && c.state.Active() == SideTarget {
+		if c.state.Step == machine.Decided && c.state.Active() == machine.SideTarget {
 			s.Phase = "on_target"
 		}
 	}

@@ -7,11 +7,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"crossfade/cutover/machine"
+	"crossfade/cutover/machine/machinetest"
 )
 
 func TestHeldSessionsAreWaitedForInNewAttempts(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		f.hooks["stage"] = func(context.Context) error {
 			if f.called("stage") < 3 {
 				return fmt.Errorf("%w: session 7", ErrHeld)
@@ -20,12 +23,12 @@ func TestHeldSessionsAreWaitedForInNewAttempts(t *testing.T) {
 		}
 	}, func(b *bench) {
 		b.settled()
-		r, err := b.c.Cutover(b.t.Context(), Options{Unmovable: UnmovableWait})
+		r, err := b.c.Cutover(b.t.Context(), Options{Unmovable: machine.UnmovableWait})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeSwitched, r.Outcome)
+		require.Equal(b.t, machine.OutcomeSwitched, r.Outcome)
 		require.Equal(b.t, 3, b.f.called("stage"))
 		for _, p := range b.f.policies {
-			require.Equal(b.t, StagePolicy{Unmovable: UnmovableWait, Wait: 2 * time.Second}, p)
+			require.Equal(b.t, machine.StagePolicy{Unmovable: machine.UnmovableWait, Wait: 2 * time.Second}, p)
 		}
 		named := 0
 		for _, m := range r.Timeline {
@@ -41,34 +44,34 @@ func TestHeldSessionsAreWaitedForInNewAttempts(t *testing.T) {
 
 func TestHeldSessionsAreNotWaitedForWithoutEnd(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		f.hooks["pause"] = func(context.Context) error { return fmt.Errorf("%w: session 7", ErrHeld) }
 	}, func(b *bench) {
 		b.settled()
-		r, err := b.c.Cutover(b.t.Context(), Options{Unmovable: UnmovableWait, Limits: Limits{Attempts: 2}})
+		r, err := b.c.Cutover(b.t.Context(), Options{Unmovable: machine.UnmovableWait, Limits: machine.Limits{Attempts: 2}})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeAborted, r.Outcome)
+		require.Equal(b.t, machine.OutcomeAborted, r.Outcome)
 		require.Contains(b.t, r.Reason, "session 7")
 		require.Contains(b.t, r.Reason, "tried 2 times")
-		require.True(b.t, b.f.world().source)
+		require.True(b.t, b.f.world().Source)
 	})
 }
 
 func TestDisconnectedSessionsAreReported(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), func(f *fake) { f.unmovable = []string{"session 7: temporary objects"} }, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.unmovable = []string{"session 7: temporary objects"} }, func(b *bench) {
 		b.settled()
-		r, err := b.c.Cutover(b.t.Context(), Options{Rehearse: true, Unmovable: UnmovableDisconnect})
+		r, err := b.c.Cutover(b.t.Context(), Options{Rehearse: true, Unmovable: machine.UnmovableDisconnect})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeRehearsed, r.Outcome)
-		require.Equal(b.t, UnmovableName, b.f.policies[0].Unmovable, "a rehearsal closes nobody")
+		require.Equal(b.t, machine.OutcomeRehearsed, r.Outcome)
+		require.Equal(b.t, machine.UnmovableName, b.f.policies[0].Unmovable, "a rehearsal closes nobody")
 		require.Zero(b.t, r.Disconnected)
 		require.Equal(b.t, b.f.unmovable, r.Unmovable)
 		require.Contains(b.t, joined(r.Notes), "would be disconnected")
 
-		r, err = b.c.Cutover(b.t.Context(), Options{Unmovable: UnmovableDisconnect})
+		r, err = b.c.Cutover(b.t.Context(), Options{Unmovable: machine.UnmovableDisconnect})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeSwitched, r.Outcome)
+		require.Equal(b.t, machine.OutcomeSwitched, r.Outcome)
 		require.Equal(b.t, 1, r.Disconnected)
 		require.Equal(b.t, b.f.unmovable, r.Unmovable)
 		require.Zero(b.t, r.ClientErrors)
@@ -79,16 +82,16 @@ func TestDisconnectedSessionsAreReported(t *testing.T) {
 
 func TestAPolicyThatNobodyKnowsIsRefused(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), nil, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), nil, func(b *bench) {
 		b.settled()
-		for _, u := range []Unmovable{"other", UnmovableName} {
+		for _, u := range []machine.Unmovable{"other", machine.UnmovableName} {
 			_, err := b.c.Cutover(b.t.Context(), Options{Unmovable: u})
 			var no *RefusedError
 			require.ErrorAs(b.t, err, &no)
 		}
 		_, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
-		require.Equal(b.t, UnmovableAbort, b.f.policies[0].Unmovable)
+		require.Equal(b.t, machine.UnmovableAbort, b.f.policies[0].Unmovable)
 	})
 }
 
@@ -101,7 +104,7 @@ func TestClientsThatWereEndedAreCountedInWhateverAttempt(t *testing.T) {
 		defer f.mu.Unlock()
 		f.ended = append(f.ended, who)
 	}
-	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		ends(f, "of an earlier request")
 		f.hooks["pause"] = func(context.Context) error {
 			ends(f, "in a pause")
@@ -109,9 +112,9 @@ func TestClientsThatWereEndedAreCountedInWhateverAttempt(t *testing.T) {
 		}
 	}, func(b *bench) {
 		b.settled()
-		r, err := b.c.Cutover(b.t.Context(), Options{Limits: Limits{Attempts: 2}})
+		r, err := b.c.Cutover(b.t.Context(), Options{Limits: machine.Limits{Attempts: 2}})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeAborted, r.Outcome)
+		require.Equal(b.t, machine.OutcomeAborted, r.Outcome)
 		require.Equal(b.t, 2, r.ClientErrors)
 		require.Contains(b.t, joined(r.Notes), "2 clients were ended in an attempt: ")
 		require.Contains(b.t, r.Ended, "in a pause")
@@ -120,7 +123,7 @@ func TestClientsThatWereEndedAreCountedInWhateverAttempt(t *testing.T) {
 		b.f.hooks["decide"] = func(context.Context) error { ends(b.f, "while the target decided"); return nil }
 		r, err = b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeSwitched, r.Outcome)
+		require.Equal(b.t, machine.OutcomeSwitched, r.Outcome)
 		require.Equal(b.t, 1, r.ClientErrors)
 	})
 }

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"crossfade/cutover/machine"
+	"crossfade/cutover/machine/machinetest"
 )
 
 var errUnwanted = errors.New("withdrawn by the test")
@@ -29,7 +32,7 @@ func TestARequestIsWithdrawnBeforeTheDecision(t *testing.T) {
 	for _, name := range []string{"claim", "census", "rehearse", "stage", "prelock source", "pause", "fence", "wait_marker", "restage", "persist deciding"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inBubble(t, following(), DefaultLimits(), func(f *fake) { f.hooks[name] = hang }, func(b *bench) {
+			inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks[name] = hang }, func(b *bench) {
 				b.settled()
 				reply, leave := b.askToLeave(Options{})
 				b.eventually(name)
@@ -37,13 +40,13 @@ func TestARequestIsWithdrawnBeforeTheDecision(t *testing.T) {
 				leave()
 				a := <-reply
 				require.NoError(b.t, a.err)
-				require.Equal(b.t, OutcomeAborted, a.report.Outcome)
+				require.Equal(b.t, machine.OutcomeAborted, a.report.Outcome)
 				require.Equal(b.t, errUnwanted.Error(), a.report.Reason)
 				require.Less(b.t, time.Since(began), 2*time.Second, "not tried again")
 				require.Zero(b.t, b.f.called("decide"))
 				w := b.f.world()
-				require.Equal(b.t, SideSource, w.gate)
-				require.True(b.t, w.source)
+				require.Equal(b.t, machine.SideSource, w.Gate)
+				require.True(b.t, w.Source)
 				require.Equal(b.t, 1, b.c.Status().Last.Timeline[0].Attempt)
 			})
 		})
@@ -52,7 +55,7 @@ func TestARequestIsWithdrawnBeforeTheDecision(t *testing.T) {
 
 func TestARequestThatWaitsForItsNextAttemptIsWithdrawn(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		f.hooks["fence"] = func(context.Context) error { return ErrLockTimeout }
 	}, func(b *bench) {
 		b.settled()
@@ -61,7 +64,7 @@ func TestARequestThatWaitsForItsNextAttemptIsWithdrawn(t *testing.T) {
 		leave()
 		a := <-reply
 		require.NoError(b.t, a.err)
-		require.Equal(b.t, OutcomeAborted, a.report.Outcome)
+		require.Equal(b.t, machine.OutcomeAborted, a.report.Outcome)
 		require.Equal(b.t, errUnwanted.Error(), a.report.Reason)
 		require.Equal(b.t, 1, b.f.called("fence"))
 	})
@@ -74,7 +77,7 @@ func TestARequestThatMayBeDecidedIsNotWithdrawn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			left := make(chan struct{})
-			inBubble(t, following(), DefaultLimits(), func(f *fake) {
+			inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 				left = make(chan struct{})
 				f.hooks[name] = func(context.Context) error { <-left; return nil }
 			}, func(b *bench) {
@@ -89,8 +92,8 @@ func TestARequestThatMayBeDecidedIsNotWithdrawn(t *testing.T) {
 				close(left)
 				a := <-reply
 				require.NoError(b.t, a.err)
-				require.Equal(b.t, OutcomeSwitched, a.report.Outcome)
-				require.Equal(b.t, SideTarget, b.f.world().gate)
+				require.Equal(b.t, machine.OutcomeSwitched, a.report.Outcome)
+				require.Equal(b.t, machine.SideTarget, b.f.world().Gate)
 			})
 		})
 	}
@@ -107,7 +110,7 @@ func toldWithdraw(timeline []Moment) bool {
 
 func TestStepsAreShownAsTheyHappenWithAttemptAndTime(t *testing.T) {
 	t.Parallel()
-	inBubble(t, following(), DefaultLimits(), func(f *fake) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		tries := 0
 		f.hooks["fence"] = func(context.Context) error {
 			if tries++; tries == 1 {
@@ -121,7 +124,7 @@ func TestStepsAreShownAsTheyHappenWithAttemptAndTime(t *testing.T) {
 		began := time.Now()
 		r, err := b.c.Cutover(b.t.Context(), Options{Show: func(m Moment) { shown <- m }})
 		require.NoError(b.t, err)
-		require.Equal(b.t, OutcomeSwitched, r.Outcome)
+		require.Equal(b.t, machine.OutcomeSwitched, r.Outcome)
 		require.Len(b.t, shown, len(r.Timeline))
 		var attempts [3]int
 		at := began

@@ -13,7 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/runs"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
@@ -121,7 +121,7 @@ func newGround(t *testing.T) *ground {
 // prints remove it.
 func TestWhatIsLeftInTheDatabasesIsRemovedAsItIsPrinted(t *testing.T) {
 	t.Parallel()
-	idle, decided, finished := string(cutover.Idle), string(cutover.Decided), string(cutover.Finished)
+	idle, decided, finished := string(machine.Idle), string(machine.Decided), string(machine.Finished)
 	none := func(*ground) {}
 	for name, x := range map[string]struct {
 		left    func(*ground)
@@ -209,7 +209,7 @@ func TestTablesThatDoNotFitAreMadeToFitAsItIsPrinted(t *testing.T) {
 func TestACommandThatMeetsAnotherProcessGoesOnWhenThatHasEnded(t *testing.T) {
 	t.Parallel()
 	g := newGround(t)
-	g.hold("r1", string(cutover.Idle), "r1", journal.PhaseStarted, runs.ModeRun, "")
+	g.hold("r1", string(machine.Idle), "r1", journal.PhaseStarted, runs.ModeRun, "")
 	other := pgtest.Conn(t, g.source)
 	require.NoError(t, journal.Lead(t.Context(), other))
 	err := g.command("crossfade recover")
@@ -225,8 +225,8 @@ func TestACommandThatMeetsAnotherProcessGoesOnWhenThatHasEnded(t *testing.T) {
 func TestDatabasesOfDifferentRunsAreRefusedUntilThoseOfOneAreNamed(t *testing.T) {
 	t.Parallel()
 	g, other := newGround(t), newGround(t)
-	g.hold("r1", string(cutover.Idle), "r1", journal.PhaseStarted, runs.ModeRun, "")
-	other.hold("r2", string(cutover.Idle), "r2", journal.PhaseStarted, runs.ModeRun, "")
+	g.hold("r1", string(machine.Idle), "r1", journal.PhaseStarted, runs.ModeRun, "")
+	other.hold("r2", string(machine.Idle), "r2", journal.PhaseStarted, runs.ModeRun, "")
 	mixed := &ground{t: t, source: g.source, target: other.target}
 	for _, command := range []string{"crossfade run", "crossfade copy", "crossfade recover", "crossfade clean"} {
 		err := mixed.command(command)
@@ -266,7 +266,7 @@ func (g *ground) found() string {
 // What a check tells of a run or a copy that is there is removed by what it prints.
 func TestWhatACheckTellsOfARunIsRemovedAsItIsPrinted(t *testing.T) {
 	t.Parallel()
-	idle, fenced, decided, finished := string(cutover.Idle), string(cutover.Fenced), string(cutover.Decided), string(cutover.Finished)
+	idle, fenced, decided, finished := string(machine.Idle), string(machine.Fenced), string(machine.Decided), string(machine.Finished)
 	for name, x := range map[string]struct {
 		left  func(*ground)
 		led   string // the side whose lock another process has

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/cutover/preflight"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/exit"
@@ -186,9 +186,9 @@ func belong(ctx context.Context, sr *journal.SourceRun, tr *journal.TargetRun, s
 		return errors.New("source and target hold different runs of Crossfade: name the two databases of one run")
 	case force:
 		return nil
-	case sr != nil && tr == nil && cutover.StepName(sr.Step) == cutover.Finished:
+	case sr != nil && tr == nil && machine.StepName(sr.Step) == machine.Finished:
 		return errFinished
-	case sr != nil && tr == nil && cutover.StepName(sr.Step) == cutover.Decided:
+	case sr != nil && tr == nil && machine.StepName(sr.Step) == machine.Decided:
 		return fmt.Errorf("the source holds run %s, which was switched to another target than this: name the target of that run; or, which opens the source's fence: crossfade clean --force", sr.RunID)
 	case sr == nil && tr != nil && tr.Mode == runs.ModeRun:
 		return runs.CheckSystem(ctx, runs.Identity{Target: tr}, source)

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -56,7 +57,7 @@ func TestAFinishNamesWhoKeepsTheWorkAfterTheSwitchWaiting(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- b.dst.Complete(context.WithoutCancel(t.Context()), 1) }()
 
-	status := cutover.Status{State: cutover.State{Step: cutover.Decided}, Active: cutover.SideTarget, Verification: cutover.VerificationStatus{State: "done"}}
+	status := cutover.Status{State: machine.State{Step: machine.Decided}, Active: machine.SideTarget, Verification: cutover.VerificationStatus{State: "done"}}
 	waits := func() (detail, remedy string) {
 		t.Helper()
 		found := d.finishBlockers(status, nil)

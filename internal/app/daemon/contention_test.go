@@ -11,7 +11,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
@@ -43,7 +43,7 @@ func TestAStreamThatWaitsForALockNamesItsHolder(t *testing.T) {
 		cancel()
 		require.NoError(t, <-ended)
 	}()
-	blocked := func() []cutover.Obstacle { return d.blocked(cutover.Forward) }
+	blocked := func() []machine.Obstacle { return d.blocked(machine.Forward) }
 	follows := func() bool { return len(blocked()) == 0 }
 	require.Eventually(t, follows, pgtest.Timeout, time.Millisecond)
 
@@ -58,7 +58,7 @@ func TestAStreamThatWaitsForALockNamesItsHolder(t *testing.T) {
 		pgtest.Exec(t, holder, x.held)
 		begun := time.Now().Add(-time.Second) // what is told has whole seconds
 		pgtest.Exec(t, b.source, x.do)
-		var told []cutover.Obstacle
+		var told []machine.Obstacle
 		require.Eventually(t, func() bool {
 			d.lookAtContention(ctx)
 			told = blocked()

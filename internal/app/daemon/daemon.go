@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/exit"
@@ -179,27 +180,27 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prom
 	d.watchlist.Besides = [2]*dbconn.Link{d.link(d.cfg.Source, "watch definitions", short), d.link(d.cfg.Target, "watch definitions", key, short)}
 	d.watchlist.Guards = [2]*dbconn.Link{src.pre.watch, dst.pre.watch}
 	d.source, d.target, d.watching, d.marking = src, dst, d.link(d.cfg.Source, "monitor"), d.link(d.cfg.Target, "settings")
-	d.pulse = &watch.Pulse{Links: map[cutover.Side]*dbconn.Link{cutover.SideSource: d.looking, cutover.SideTarget: d.marking}, Failed: d.proxy.FailedDials,
-		Active: func() (cutover.Side, bool) {
+	d.pulse = &watch.Pulse{Links: map[machine.Side]*dbconn.Link{machine.SideSource: d.looking, machine.SideTarget: d.marking}, Failed: d.proxy.FailedDials,
+		Active: func() (machine.Side, bool) {
 			c := d.coordinator.Status()
-			return c.Active, c.State.Step == cutover.Finished
+			return c.Active, c.State.Step == machine.Finished
 		}}
 	d.coordinator, err = cutover.New(cutover.Config{
 		Journal: &journalPort{control: sourceControl, owner: who, lead: d.mayTake, finished: d.finishedEpoch, gone: d.sourceJournalGone},
 		Traffic: &trafficPort{proxy: d.proxy, pin: d.pin, closing: func() { now := time.Now(); d.gateClosed.Store(&now) }, open: d.openProof, known: d.awaitServing},
 		Forward: cutover.Ports{Source: src, Target: dst, Replication: d.stream, Verification: d.verify},
-		Limits:  cutover.DefaultLimits(),
+		Limits:  machine.DefaultLimits(),
 		Blocked: d.blocked,
 		Log:     obs.Component(d.log, "cutover"),
 	})
-	d.users.Roles.Active = func() bool { return d.coordinator.Status().Active == cutover.SideSource }
+	d.users.Roles.Active = func() bool { return d.coordinator.Status().Active == machine.SideSource }
 	return err
 }
 
 // sourcePIDs are the proxy's server connections on the source, none while the
 // target is active.
 func (d *daemon) sourcePIDs() []int32 {
-	if d.coordinator.Status().Active != cutover.SideSource {
+	if d.coordinator.Status().Active != machine.SideSource {
 		return nil
 	}
 	return d.proxy.ServerPIDs()
@@ -225,7 +226,7 @@ func (d *daemon) switched(ctx context.Context) error {
 }
 
 // decided reports whether the target is the active side for good and the run not finished.
-func (d *daemon) decided() bool { return d.coordinator.Status().State.Step == cutover.Decided }
+func (d *daemon) decided() bool { return d.coordinator.Status().State.Step == machine.Decided }
 
 // compared are the tables that the proof covers. A start behind a decision reads the
 // schema's archive first.

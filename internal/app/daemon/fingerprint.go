@@ -9,7 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/dbconn"
 	"crossfade/schema/fingerprint"
 )
@@ -19,7 +19,7 @@ import (
 // constraints that late names come with the decision, and are left out. So are extensions, which the
 // watch over the definitions compares: one that the target alone has is no difference to it. Who holds a lock
 // against it is looked for through watch.
-func takeFingerprint(ctx context.Context, l, watch *dbconn.Link, majors [2]int, late func() []string) (cutover.Fingerprint, error) {
+func takeFingerprint(ctx context.Context, l, watch *dbconn.Link, majors [2]int, late func() []string) (machine.Fingerprint, error) {
 	opts := fingerprint.Options{Deferred: true, NoExtensions: true}
 	if late != nil {
 		opts.Checks = late()
@@ -32,18 +32,18 @@ func takeFingerprint(ctx context.Context, l, watch *dbconn.Link, majors [2]int, 
 		})
 	})
 	if err != nil {
-		return cutover.Fingerprint{}, portError(err, false)
+		return machine.Fingerprint{}, portError(err, false)
 	}
 	printed := majors[0] == majors[1]
-	var out cutover.Fingerprint
+	var out machine.Fingerprint
 	for _, o := range taken.Objects {
 		text := o.Definition
 		if printed {
 			text += "\x00" + o.Printed
 		}
-		out.Objects = append(out.Objects, cutover.Object{Name: o.Kind + " " + o.Name, Sum: hash(text)})
+		out.Objects = append(out.Objects, machine.Object{Name: o.Kind + " " + o.Name, Sum: hash(text)})
 	}
-	slices.SortFunc(out.Objects, func(a, b cutover.Object) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Sum, b.Sum)) })
+	slices.SortFunc(out.Objects, func(a, b machine.Object) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Sum, b.Sum)) })
 	h := sha256.New()
 	for _, o := range out.Objects {
 		h.Write([]byte(o.Name + "\x00" + o.Sum + "\x00"))

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/watch"
@@ -29,7 +30,7 @@ func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control
 	if away := d.awayBlocker(); away != nil {
 		return control.FinishReport{}, refused(away.Detail, "make it reachable and run this again; meanwhile the active side is served")
 	}
-	if s.Active != cutover.SideTarget {
+	if s.Active != machine.SideTarget {
 		return control.FinishReport{}, refused("the source is still active", "switch first, with crossfade cutover")
 	}
 	if err := d.refuseUnknownTables(ctx, s, opt.Accept); err != nil {
@@ -48,7 +49,7 @@ func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control
 	if opt.Plan {
 		return d.finishPlan(opt), nil
 	}
-	if journalled && s.State.Step != cutover.Finished {
+	if journalled && s.State.Step != machine.Finished {
 		if err := recordFinished(ctx, d.coordinator); err != nil {
 			return control.FinishReport{}, err
 		}
@@ -83,7 +84,7 @@ func refuseOneDatabase(ctx context.Context, sides *watch.List) error {
 
 // recordFinished records that the migration is finished.
 func recordFinished(ctx context.Context, c *cutover.Coordinator) error {
-	if err := c.Advance(ctx, cutover.Finished); err != nil {
+	if err := c.Advance(ctx, machine.Finished); err != nil {
 		return refused(err.Error(), "look at crossfade status")
 	}
 	return nil
@@ -91,7 +92,7 @@ func recordFinished(ctx context.Context, c *cutover.Coordinator) error {
 
 // refuseUnknownTables refuses an --accept of a table that the comparison does not know: it would accept nothing.
 func (d *daemon) refuseUnknownTables(ctx context.Context, s cutover.Status, accept []string) error {
-	if len(accept) == 0 || s.State.Step == cutover.Finished {
+	if len(accept) == 0 || s.State.Step == machine.Finished {
 		return nil
 	}
 	tables, err := d.compared(ctx)
@@ -116,7 +117,7 @@ func (d *daemon) refuseUnknownTables(ctx context.Context, s cutover.Status, acce
 
 // refuseFinish refuses a finish for the reasons that there are against it.
 func (d *daemon) refuseFinish(s cutover.Status, opt control.FinishOptions) error {
-	if opt.Force || s.State.Step == cutover.Finished {
+	if opt.Force || s.State.Step == machine.Finished {
 		return nil
 	}
 	if all := d.finishBlockers(s, opt.Accept); len(all) > 0 {

@@ -5,7 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/base/journal"
 	"crossfade/replicate/slot"
@@ -71,9 +71,9 @@ func (d *daemon) hasSlot(ctx context.Context) error {
 // is not there is one that is being made.
 func (d *daemon) mayGiveUp(l slot.Level) bool {
 	switch d.coordinator.Status().State.Step {
-	case cutover.Copying, cutover.CatchingUp, cutover.Following, cutover.Idle:
+	case machine.Copying, machine.CatchingUp, machine.Following, machine.Idle:
 		return l == slot.Spent || d.migration.reached(journal.PhaseDumped)
-	case cutover.Decided:
+	case machine.Decided:
 		return l == slot.Spent
 	}
 	return false
@@ -87,7 +87,7 @@ func (d *daemon) giveUp(err *givenUpError) {
 	if known {
 		return
 	}
-	if d.coordinator.Status().Active == cutover.SideTarget {
+	if d.coordinator.Status().Active == machine.SideTarget {
 		d.log.Warn().Str("detail", err.Detail).Msg("the source is not watched any more, to protect its disk; its fence stands")
 	} else {
 		d.fail(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -117,10 +118,10 @@ func TestWhateverWaitsForALockWhileArmingNamesItsHolder(t *testing.T) {
 
 	stranger := pgtest.Conn(t, b.targetDSN)
 	pgtest.Exec(t, stranger, "SET application_name = 'nightly'; BEGIN; LOCK TABLE public.a IN ACCESS EXCLUSIVE MODE")
-	err = b.dst.RehearseDecision(context.Background(), cutover.DecisionInput{Epoch: 1, Direction: cutover.Forward})
+	err = b.dst.RehearseDecision(context.Background(), cutover.DecisionInput{Epoch: 1, Direction: machine.Forward})
 	requireNamed(t, err, "public.a", b.targetDSN.User(), "SET application_name = ?; BEGIN; LOCK TABLE public.a IN ACCESS EXCLUSIVE MODE")
 	b.pause(1)
-	err = b.dst.Decide(context.Background(), cutover.DecisionInput{Epoch: 1, Direction: cutover.Forward, Nonce: "n"})
+	err = b.dst.Decide(context.Background(), cutover.DecisionInput{Epoch: 1, Direction: machine.Forward, Nonce: "n"})
 	requireNamed(t, err, "public.a", b.targetDSN.User(), "SET application_name = ?; BEGIN; LOCK TABLE public.a IN ACCESS EXCLUSIVE MODE")
 }
 
@@ -158,7 +159,7 @@ func TestTheRehearsalSaysThatTheStreamLags(t *testing.T) {
 	b := newBench(t)
 	applier := pgtest.Conn(t, b.targetDSN)
 	pgtest.Exec(t, applier, "BEGIN; UPDATE crossfade.progress SET end_lsn = '0/200'")
-	err := b.dst.RehearseDecision(context.Background(), cutover.DecisionInput{Epoch: 1, Direction: cutover.Forward})
+	err := b.dst.RehearseDecision(context.Background(), cutover.DecisionInput{Epoch: 1, Direction: machine.Forward})
 	require.ErrorIs(t, err, cutover.ErrLockTimeout, "it is tried again")
 	require.ErrorContains(t, err, "the stream lags")
 	require.NotContains(t, err.Error(), "lane 0: canceling", "not as the first word on it")

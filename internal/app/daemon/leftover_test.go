@@ -11,7 +11,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/runs"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
@@ -38,12 +38,12 @@ func TestACheckSaysWhatGoesOnWithARunThatIsThere(t *testing.T) {
 		"copying":                {source: side{run: "r1"}, target: side{run: "r1", at: journal.PhasePrepared}, says: []string{"run r1", "phase copying", goesOn, "crossfade clean" + both, dropped}, not: []string{"crossfade status"}},
 		"caught up":              {source: side{run: "r1"}, target: side{run: "r1", at: journal.PhaseIndexed}, says: []string{"run r1", "phase following", goesOn, "crossfade clean" + both, dropped}},
 		"led":                    {source: side{run: "r1"}, target: side{run: "r1", at: journal.PhaseIndexed}, led: true, says: []string{"run r1", "phase following", "server process", "crossfade status", "stop it", "crossfade clean" + both, dropped}, not: []string{goesOn}},
-		"in a pause":             {source: side{run: "r1", step: string(cutover.Fenced)}, target: side{run: "r1", at: journal.PhaseIndexed}, says: []string{"run r1", "phase fenced", goesOn, "crossfade recover" + both}},
-		"switched":               {source: side{run: "r1", step: string(cutover.Decided)}, target: side{run: "r1", at: journal.PhaseSwitched}, says: []string{"run r1", "phase on_target", goesOn, "crossfade finish"}, not: []string{"crossfade clean"}},
-		"led, switched":          {source: side{run: "r1", step: string(cutover.Decided)}, target: side{run: "r1", at: journal.PhaseSwitched}, led: true, says: []string{"run r1", "phase on_target", "crossfade status shows it, and crossfade finish ends it"}, not: []string{"crossfade clean"}},
-		"switched, other target": {source: side{run: "r1", step: string(cutover.Decided)}, says: []string{"the source holds run r1, which was switched to another target than this", "name the target of that run: it is the active side"}, not: []string{"crossfade clean"}},
-		"finished":               {source: side{run: "r1", step: string(cutover.Finished)}, target: side{run: "r1", at: journal.PhaseFinished}, says: []string{"run r1", "phase finished", "crossfade run" + both, "crossfade clean" + both}, not: []string{dropped}},
-		"kept closed":            {source: side{run: "r1", step: string(cutover.Finished)}, says: []string{"run r1", "finished", "closed", "crossfade clean --force" + both}, not: []string{dropped}},
+		"in a pause":             {source: side{run: "r1", step: string(machine.Fenced)}, target: side{run: "r1", at: journal.PhaseIndexed}, says: []string{"run r1", "phase fenced", goesOn, "crossfade recover" + both}},
+		"switched":               {source: side{run: "r1", step: string(machine.Decided)}, target: side{run: "r1", at: journal.PhaseSwitched}, says: []string{"run r1", "phase on_target", goesOn, "crossfade finish"}, not: []string{"crossfade clean"}},
+		"led, switched":          {source: side{run: "r1", step: string(machine.Decided)}, target: side{run: "r1", at: journal.PhaseSwitched}, led: true, says: []string{"run r1", "phase on_target", "crossfade status shows it, and crossfade finish ends it"}, not: []string{"crossfade clean"}},
+		"switched, other target": {source: side{run: "r1", step: string(machine.Decided)}, says: []string{"the source holds run r1, which was switched to another target than this", "name the target of that run: it is the active side"}, not: []string{"crossfade clean"}},
+		"finished":               {source: side{run: "r1", step: string(machine.Finished)}, target: side{run: "r1", at: journal.PhaseFinished}, says: []string{"run r1", "phase finished", "crossfade run" + both, "crossfade clean" + both}, not: []string{dropped}},
+		"kept closed":            {source: side{run: "r1", step: string(machine.Finished)}, says: []string{"run r1", "finished", "closed", "crossfade clean --force" + both}, not: []string{dropped}},
 		"cut short":              {target: side{run: "r1", at: journal.PhaseStarted}, says: []string{"run r1", goesOn}},
 		"other target":           {source: side{run: "r1"}, says: []string{"the source holds run r1", "the target nothing of it", "name the target of that run", "crossfade clean" + both}},
 		"other source":           {target: side{run: "r1", at: journal.PhaseIndexed}, says: []string{"the target holds run r1", "the source nothing of it", "name the source of that run"}},
@@ -61,7 +61,7 @@ func TestACheckSaysWhatGoesOnWithARunThatIsThere(t *testing.T) {
 			lead := s
 			if x.source.run != "" {
 				require.NoError(t, journal.InstallSource(t.Context(), s, journal.SourceRun{RunID: x.source.run, Key: "k"}))
-				pgtest.Exec(t, s, "UPDATE crossfade.run SET step = "+pg.QuoteLiteral(cmp.Or(x.source.step, string(cutover.Idle))))
+				pgtest.Exec(t, s, "UPDATE crossfade.run SET step = "+pg.QuoteLiteral(cmp.Or(x.source.step, string(machine.Idle))))
 			}
 			if x.target.run != "" {
 				mode, options := cmp.Or(x.target.mode, runs.ModeRun), ""

@@ -10,7 +10,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/watch"
@@ -78,7 +78,7 @@ type matViewState struct {
 func newMatViews(d *daemon) *matViews {
 	return &matViews{source: d.link(d.cfg.Source, "materialised views", pg.WithLockTimeout(d.cfg.SourceLockTimeout)),
 		onSource: d.migration.connectSource, onSide: d.migration.connectTarget, views: d.migration.matViews, may: d.mayFill,
-		arming:   func() bool { return d.coordinator.Status().State.Step == cutover.Arming },
+		arming:   func() bool { return d.coordinator.Status().State.Step == machine.Arming },
 		caughtUp: d.caughtUp, path: d.migration.searchPath,
 		log: obs.Component(d.log, "materialised views"), wake: make(chan struct{}, 1),
 		settled: map[uint32]settledView{}, failed: map[uint32]failedView{}, waited: map[uint32]string{}}
@@ -331,13 +331,13 @@ func (m *matViews) notices(states map[uint32]matViewState, arming bool) (found [
 // done only for a watcher that waits for it, so that no lock is in the decision's way.
 func (d *daemon) mayFill(asked bool) bool {
 	c := d.coordinator.Status()
-	if c.Active != cutover.SideSource || !d.migration.reached(journal.PhaseIndexed) {
+	if c.Active != machine.SideSource || !d.migration.reached(journal.PhaseIndexed) {
 		return false
 	}
 	switch c.State.Step {
-	case cutover.Following, cutover.Idle, cutover.Arming:
+	case machine.Following, machine.Idle, machine.Arming:
 		return true
-	case cutover.Pausing, cutover.Fenced, cutover.Draining:
+	case machine.Pausing, machine.Fenced, machine.Draining:
 		return asked
 	}
 	return false

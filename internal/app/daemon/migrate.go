@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/watch"
@@ -36,7 +36,7 @@ func (d *daemon) migrate(ctx context.Context, onCopy func(control.Copy)) error {
 			return nil
 		}
 	}
-	if d.coordinator.Status().Active == cutover.SideTarget {
+	if d.coordinator.Status().Active == machine.SideTarget {
 		d.watch(ctx)
 		return nil
 	}
@@ -73,7 +73,7 @@ func (d *daemon) migrate(ctx context.Context, onCopy func(control.Copy)) error {
 // watch keeps an eye on the closed source until the run is finished. That the
 // source cannot be watched any more harms nobody: its fence stands.
 func (d *daemon) watch(ctx context.Context) {
-	if ctx.Err() != nil || d.identity().Source == nil || d.coordinator.Status().State.Step == cutover.Finished {
+	if ctx.Err() != nil || d.identity().Source == nil || d.coordinator.Status().State.Step == machine.Finished {
 		return
 	}
 	err := retry.Do(ctx, retry.Policy{OnRetry: obs.Retrying(d.log, "the source is watched again")}, func(ctx context.Context) error {
@@ -177,8 +177,8 @@ func (d *daemon) catchUp(ctx context.Context) (apply.Config, error) {
 	if err != nil {
 		return apply.Config{}, err
 	}
-	if d.coordinator.Status().State.Step == cutover.Copying {
-		if err := d.coordinator.Advance(ctx, cutover.CatchingUp); err != nil {
+	if d.coordinator.Status().State.Step == machine.Copying {
+		if err := d.coordinator.Advance(ctx, machine.CatchingUp); err != nil {
 			return apply.Config{}, fmt.Errorf("%w: %w", errNotRecorded, err)
 		}
 	}
@@ -215,7 +215,7 @@ func (d *daemon) monitor(ctx context.Context) error {
 		if d.identity().Source == nil {
 			continue
 		}
-		if d.coordinator.Status().Active == cutover.SideTarget {
+		if d.coordinator.Status().Active == machine.SideTarget {
 			d.lookBehind(ctx)
 			continue
 		}
@@ -257,7 +257,7 @@ func (d *daemon) look(ctx context.Context) error {
 // of them once the target has everything that it gets before the decision. Between the steps of a cutover the coordinator asks them itself.
 func (d *daemon) lookAround(ctx context.Context) error {
 	switch d.coordinator.Status().State.Step {
-	case cutover.Copying, cutover.CatchingUp, cutover.Following, cutover.Idle:
+	case machine.Copying, machine.CatchingUp, machine.Following, machine.Idle:
 	default:
 		return nil
 	}
@@ -280,7 +280,7 @@ func (d *daemon) keepTakenOut(ctx context.Context, oid uint32, why string) error
 // lookBehind guards a source that is closed: other databases of its server may
 // write on. That it cannot be reached any more is no harm.
 func (d *daemon) lookBehind(ctx context.Context) {
-	if d.coordinator.Status().State.Step != cutover.Decided {
+	if d.coordinator.Status().State.Step != machine.Decided {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*watch.PollInterval)
@@ -292,14 +292,14 @@ func (d *daemon) lookBehind(ctx context.Context) {
 
 // advance records that the stream has caught up.
 func (d *daemon) advance(ctx context.Context) {
-	if d.coordinator.Status().State.Step != cutover.CatchingUp {
+	if d.coordinator.Status().State.Step != machine.CatchingUp {
 		return
 	}
 	s, err := d.stream.status()
 	if err != nil || !s.SourceConnected || s.LagMS < 0 || s.LagBytes > followingLag {
 		return
 	}
-	if err := d.coordinator.Advance(ctx, cutover.Following); err != nil && ctx.Err() == nil {
+	if err := d.coordinator.Advance(ctx, machine.Following); err != nil && ctx.Err() == nil {
 		d.log.Debug().Err(err).Msg("phase following could not be recorded")
 	}
 }
@@ -309,7 +309,7 @@ func (d *daemon) advance(ctx context.Context) {
 // done later, at the latest while arming.
 func (d *daemon) prepare(ctx context.Context) {
 	switch d.coordinator.Status().State.Step {
-	case cutover.CatchingUp, cutover.Following, cutover.Idle:
+	case machine.CatchingUp, machine.Following, machine.Idle:
 	default:
 		return
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/cutover/preflight"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/exit"
@@ -349,7 +349,7 @@ func (d *daemon) openWithoutTarget(ctx context.Context, source *pgx.Conn, cause 
 	}
 	// What the target's journal would say, as far as the source's says the same. The key, for one, it does not have.
 	phase := journal.PhaseStarted
-	if step := cutover.StepName(run.Step); step == cutover.Decided || step == cutover.Finished {
+	if step := machine.StepName(run.Step); step == machine.Decided || step == machine.Finished {
 		phase = journal.PhaseSwitched
 	}
 	d.id = runs.Identity{Source: run, Target: &journal.TargetRun{RunID: run.RunID, Mode: runs.ModeRun, Slot: journal.SlotPrefix + run.RunID, Phase: phase}}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
@@ -17,8 +18,8 @@ import (
 
 // Cutover implements control.Daemon.
 func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions, show func(control.Event)) (control.CutoverReport, error) {
-	r, err := d.coordinator.Cutover(ctx, cutover.Options{Show: func(m cutover.Moment) { show(event(m)) }, DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass, Unmovable: cutover.Unmovable(opt.Unmovable),
-		Limits: cutover.Limits{DrainTimeout: opt.DrainTimeout(), Attempts: opt.Attempts, MaxPause: opt.MaxPause()}})
+	r, err := d.coordinator.Cutover(ctx, cutover.Options{Show: func(m cutover.Moment) { show(event(m)) }, DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass, Unmovable: machine.Unmovable(opt.Unmovable),
+		Limits: machine.Limits{DrainTimeout: opt.DrainTimeout(), Attempts: opt.Attempts, MaxPause: opt.MaxPause()}})
 	var no *cutover.RefusedError
 	switch {
 	case errors.As(err, &no):

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/runs"
 	"crossfade/internal/app/watch"
@@ -102,8 +103,8 @@ func (b *bench) pause(epoch int64) {
 	ctx := context.Background()
 	_, err := b.journal.Take(ctx)
 	require.NoError(b.t, err)
-	require.NoError(b.t, b.journal.Claim(ctx, cutover.Claim{Epoch: epoch, Direction: cutover.Forward}))
-	require.NoError(b.t, b.journal.Persist(ctx, cutover.Change{Epoch: epoch, Direction: cutover.Forward, From: cutover.Arming, To: cutover.Pausing}))
+	require.NoError(b.t, b.journal.Claim(ctx, cutover.Claim{Epoch: epoch, Direction: machine.Forward}))
+	require.NoError(b.t, b.journal.Persist(ctx, cutover.Change{Epoch: epoch, Direction: machine.Forward, From: machine.Arming, To: machine.Pausing}))
 }
 
 func (b *bench) sourceState() (journal.FenceState, journal.SourceRun) {
@@ -289,7 +290,7 @@ func TestTheDecisionOpensTheTargetOnceAndWhole(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	b := newBench(t)
-	in := cutover.DecisionInput{Epoch: 1, Direction: cutover.Forward, Nonce: "n", Sequences: []cutover.Sequence{{Schema: "public", Name: "s", LastValue: 41, IsCalled: true}}}
+	in := cutover.DecisionInput{Epoch: 1, Direction: machine.Forward, Nonce: "n", Sequences: []cutover.Sequence{{Schema: "public", Name: "s", LastValue: 41, IsCalled: true}}}
 	app := pgtest.Conn(t, b.targetDSN)
 	closed := func() {
 		t.Helper()
@@ -308,7 +309,7 @@ func TestTheDecisionOpensTheTargetOnceAndWhole(t *testing.T) {
 	b.reached = 0x100
 	d, err := b.dst.Reject(ctx, 7)
 	require.NoError(t, err)
-	require.Equal(t, cutover.VerdictAbort, d.Verdict)
+	require.Equal(t, machine.VerdictAbort, d.Verdict)
 	late := in
 	late.Epoch = 7
 	err = b.dst.Decide(ctx, late)
@@ -320,7 +321,7 @@ func TestTheDecisionOpensTheTargetOnceAndWhole(t *testing.T) {
 	require.NoError(t, b.dst.Decide(ctx, in))
 	d, err = b.dst.Decision(ctx, 1)
 	require.NoError(t, err)
-	require.Equal(t, cutover.VerdictCommit, d.Verdict)
+	require.Equal(t, machine.VerdictCommit, d.Verdict)
 	pgtest.Exec(t, app, "INSERT INTO public.a VALUES (1, 'x')")
 	require.Equal(t, "42", pgtest.Value(t, app, `SELECT nextval('public.s')`))
 	require.Equal(t, "false", pgtest.Value(t, b.target, `SELECT open FROM crossfade.progress`))
@@ -328,5 +329,5 @@ func TestTheDecisionOpensTheTargetOnceAndWhole(t *testing.T) {
 	require.Error(t, b.dst.Decide(ctx, in))
 	d, err = b.dst.Reject(ctx, 1)
 	require.NoError(t, err)
-	require.Equal(t, cutover.VerdictCommit, d.Verdict, "what was committed cannot be rejected")
+	require.Equal(t, machine.VerdictCommit, d.Verdict, "what was committed cannot be rejected")
 }

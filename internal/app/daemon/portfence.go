@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/base/failpoint"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
@@ -57,7 +58,7 @@ func (s *sourcePort) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.
 	if err := journal.RefusePrepared(ctx, conn); err != nil { // since the census
 		return passingPrepared(err)
 	}
-	if err := journal.AdvanceFenced(ctx, conn, epoch, s.owner.get(), string(cutover.Pausing), string(cutover.Fenced), nonce); err != nil {
+	if err := journal.AdvanceFenced(ctx, conn, epoch, s.owner.get(), string(machine.Pausing), string(machine.Fenced), nonce); err != nil {
 		return err
 	}
 	marker := `SELECT pg_catalog.pg_logical_emit_message(true, '` + journal.MarkerPrefix + `', $1)::text`

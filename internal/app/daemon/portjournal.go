@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
 )
@@ -41,12 +42,12 @@ type journalPort struct {
 }
 
 // Take implements cutover.Journal.
-func (j *journalPort) Take(ctx context.Context) (cutover.Record, error) {
+func (j *journalPort) Take(ctx context.Context) (machine.Record, error) {
 	if epoch, ok := j.finished(); ok {
-		return cutover.Record{Epoch: epoch, Direction: cutover.Forward, Step: cutover.Finished}, nil
+		return machine.Record{Epoch: epoch, Direction: machine.Forward, Step: machine.Finished}, nil
 	}
 	if err := j.lead(ctx); err != nil {
-		return cutover.Record{}, err
+		return machine.Record{}, err
 	}
 	token := rand.Text()
 	var r journal.SourceRun
@@ -55,14 +56,14 @@ func (j *journalPort) Take(ctx context.Context) (cutover.Record, error) {
 		return err
 	})
 	if err != nil {
-		return cutover.Record{}, portError(err, true)
+		return machine.Record{}, portError(err, true)
 	}
 	j.owner.set(token)
-	return cutover.Record{Epoch: r.Epoch, Direction: cutover.Direction(r.Direction), Step: cutover.StepName(r.Step)}, nil
+	return machine.Record{Epoch: r.Epoch, Direction: machine.Direction(r.Direction), Step: machine.StepName(r.Step)}, nil
 }
 
 // resting are the steps that an epoch can be claimed from.
-var resting = []string{string(cutover.Copying), string(cutover.CatchingUp), string(cutover.Following), string(cutover.Idle), string(cutover.Decided)}
+var resting = []string{string(machine.Copying), string(machine.CatchingUp), string(machine.Following), string(machine.Idle), string(machine.Decided)}
 
 // Claim implements cutover.Journal.
 func (j *journalPort) Claim(ctx context.Context, c cutover.Claim) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
@@ -34,7 +35,7 @@ type sourcePort struct {
 	confirm     func(ctx context.Context, fenced bool) error // asks the watchers
 	quiet       quiet                                        // of the proxy
 	expect      func(epoch int64, nonce string) error        // announces the marker to the stream
-	armed       atomic.Pointer[cutover.Fingerprint]          // as it was read last, while arming
+	armed       atomic.Pointer[machine.Fingerprint]          // as it was read last, while arming
 	fenced      atomic.Bool                                  // the fence was asked for, and has not been opened again
 	version     int                                          // server_version_num
 	majors      [2]int
@@ -215,7 +216,7 @@ func (s *sourcePort) Expel(ctx context.Context, _ int64) (int, error) {
 func (s *sourcePort) Unfence(ctx context.Context, epoch int64) error {
 	s.fenced.Store(false)
 	return portError(s.control.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		err := unfence(ctx, conn, epoch, s.owner.get(), []string{string(cutover.Fenced), string(cutover.Draining), string(cutover.Deciding)})
+		err := unfence(ctx, conn, epoch, s.owner.get(), []string{string(machine.Fenced), string(machine.Draining), string(machine.Deciding)})
 		if err == nil && !conn.PgConn().IsClosed() {
 			_ = wakeJobs(ctx, conn) // the watcher of jobs tries again, and says why it has to
 		}
@@ -227,7 +228,7 @@ func (s *sourcePort) Unfence(ctx context.Context, epoch int64) error {
 // no lock on a table, so that no vacuum can keep the applications waiting.
 func unfence(ctx context.Context, conn *pgx.Conn, epoch int64, token string, from []string) error {
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if err := journal.AdvanceFrom(ctx, tx, epoch, token, from, string(cutover.Idle)); err != nil {
+		if err := journal.AdvanceFrom(ctx, tx, epoch, token, from, string(machine.Idle)); err != nil {
 			return err
 		}
 		if err := pg.Exec(ctx, conn, "SET LOCAL synchronous_commit = on;"+journal.OpenFence); err != nil {
@@ -257,10 +258,10 @@ func (s *sourcePort) Sequences(ctx context.Context) ([]cutover.Sequence, error) 
 // Fingerprint implements cutover.Source. What the stream does not cover is no
 // schema that could be moved, however equal it looks: before the fence the census asks, which
 // is taken at the same time.
-func (s *sourcePort) Fingerprint(ctx context.Context) (cutover.Fingerprint, error) {
+func (s *sourcePort) Fingerprint(ctx context.Context) (machine.Fingerprint, error) {
 	if s.fenced.Load() {
 		if err := s.confirm(ctx, true); err != nil {
-			return cutover.Fingerprint{}, portError(err, false)
+			return machine.Fingerprint{}, portError(err, false)
 		}
 		if known := s.armed.Load(); known != nil { // the watchers have proved that no definition was changed since
 			return *known, nil

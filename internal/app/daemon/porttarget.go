@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
@@ -41,7 +42,7 @@ type targetPort struct {
 	completing sync.Mutex                          // held by who does the work after the decision
 	complete   func()                              // told when the target is whole
 	fenced     func() bool                         // the source is fenced, or about to be
-	armed      atomic.Pointer[cutover.Fingerprint] // as it was read last, while arming
+	armed      atomic.Pointer[machine.Fingerprint] // as it was read last, while arming
 	majors     [2]int
 	late       func() []string // as the source's
 }
@@ -71,12 +72,12 @@ func (t *targetPort) ReleasePrelock(context.Context) error {
 
 // Decision implements cutover.Target.
 func (t *targetPort) Decision(ctx context.Context, epoch int64) (cutover.Decision, error) {
-	out := cutover.Decision{Epoch: epoch, Verdict: cutover.VerdictAbsent}
+	out := cutover.Decision{Epoch: epoch, Verdict: machine.VerdictAbsent}
 	err := t.asking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		if epoch == 0 {
 			last, err := journal.LastCommit(ctx, conn)
 			if err == nil && last > 0 {
-				out = cutover.Decision{Epoch: last, Verdict: cutover.VerdictCommit}
+				out = cutover.Decision{Epoch: last, Verdict: machine.VerdictCommit}
 			}
 			return err
 		}
@@ -98,20 +99,20 @@ func (t *targetPort) Reject(ctx context.Context, epoch int64) (cutover.Decision,
 	return out, portError(err, true)
 }
 
-func verdict(d journal.Decision) cutover.Verdict {
+func verdict(d journal.Decision) machine.Verdict {
 	switch d {
 	case journal.Commit:
-		return cutover.VerdictCommit
+		return machine.VerdictCommit
 	case journal.Abort:
-		return cutover.VerdictAbort
+		return machine.VerdictAbort
 	}
-	return cutover.VerdictAbsent
+	return machine.VerdictAbsent
 }
 
 // Fingerprint implements cutover.Target. Under the fence it is the one that was read last:
 // the source's, which is asked for at the same time, fails where the watchers do not prove that no
 // definition was changed since, on either side.
-func (t *targetPort) Fingerprint(ctx context.Context) (cutover.Fingerprint, error) {
+func (t *targetPort) Fingerprint(ctx context.Context) (machine.Fingerprint, error) {
 	if known := t.armed.Load(); known != nil && t.fenced() {
 		return *known, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/proxy"
 	"crossfade/proxy/state"
 )
@@ -23,7 +24,7 @@ type trafficPort struct {
 }
 
 // Stage implements cutover.Traffic.
-func (t *trafficPort) Stage(ctx context.Context, epoch int64, policy cutover.StagePolicy) (cutover.StageReport, error) {
+func (t *trafficPort) Stage(ctx context.Context, epoch int64, policy machine.StagePolicy) (cutover.StageReport, error) {
 	if err := t.pin(ctx); err != nil {
 		return cutover.StageReport{}, err
 	}
@@ -89,8 +90,8 @@ func waits(h proxy.Held) cutover.Waits {
 }
 
 // Switch implements cutover.Traffic.
-func (t *trafficPort) Switch(ctx context.Context, epoch int64, to cutover.Side) (cutover.SwitchReport, error) {
-	if to == cutover.SideTarget {
+func (t *trafficPort) Switch(ctx context.Context, epoch int64, to machine.Side) (cutover.SwitchReport, error) {
+	if to == machine.SideTarget {
 		if err := t.known(ctx); err != nil {
 			return cutover.SwitchReport{}, err
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
@@ -147,7 +148,7 @@ func TestWhatCannotBeProvedAnyMoreIsNamed(t *testing.T) {
 	require.Contains(t, left[0].Reason, "1 are not there any more; all others are equal")
 
 	d := &daemon{verify: v, left: &completion{}, migration: &migration{phase: journal.PhaseValid}}
-	status := cutover.Status{State: cutover.State{Step: cutover.Decided}, Active: cutover.SideTarget, Verification: v.Status()}
+	status := cutover.Status{State: machine.State{Step: machine.Decided}, Active: machine.SideTarget, Verification: v.Status()}
 	found := d.finishBlockers(status, nil)
 	require.Len(t, found, 1, "told once")
 	require.Equal(t, "tables_not_proved", found[0].Code)
@@ -176,7 +177,7 @@ func TestADifferenceRefusesAFinishByName(t *testing.T) {
 	v := b.verification(b.sourceDSN)
 	d := &daemon{verify: v, left: &completion{}, migration: &migration{phase: journal.PhaseValid}}
 	status := func() cutover.Status {
-		return cutover.Status{State: cutover.State{Step: cutover.Decided}, Active: cutover.SideTarget, Verification: v.Status()}
+		return cutover.Status{State: machine.State{Step: machine.Decided}, Active: machine.SideTarget, Verification: v.Status()}
 	}
 	codes := func(accept ...string) (all []string) {
 		for _, x := range d.finishBlockers(status(), accept) {
@@ -228,7 +229,7 @@ func TestAFinishThatIsTooEarlyIsToldHowLongToWait(t *testing.T) {
 	d := &daemon{verify: v, left: &completion{}, migration: &migration{phase: journal.PhaseValid, catalog: db}}
 	told := func() control.Blocker {
 		t.Helper()
-		found := d.finishBlockers(cutover.Status{State: cutover.State{Step: cutover.Decided}, Active: cutover.SideTarget, Verification: v.Status()}, nil)
+		found := d.finishBlockers(cutover.Status{State: machine.State{Step: machine.Decided}, Active: machine.SideTarget, Verification: v.Status()}, nil)
 		require.Len(t, found, 1, "told once")
 		require.Equal(t, "verify_running", found[0].Code)
 		require.True(t, strings.HasPrefix(found[0].Remedy, "wait"), found[0].Remedy)

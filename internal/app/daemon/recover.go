@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/exit"
 	"crossfade/internal/app/runs"
@@ -50,9 +50,9 @@ func Recover(ctx context.Context, source, target pg.DSN) (sentence string, err e
 	if run == nil {
 		return recoverWithoutRun(ctx, t, terr)
 	}
-	step := cutover.StepName(run.Step)
+	step := machine.StepName(run.Step)
 	switch {
-	case step == cutover.Decided || step == cutover.Finished:
+	case step == machine.Decided || step == machine.Finished:
 		return fmt.Sprintf("The target is active: epoch %d was decided.", run.Epoch), nil
 	case step.Resting():
 		return fmt.Sprintf("The source is active: no attempt is under way (epoch %d).", run.Epoch), nil
@@ -66,12 +66,12 @@ func Recover(ctx context.Context, source, target pg.DSN) (sentence string, err e
 		if decision, err = journal.Reject(ctx, t, run.Epoch); err != nil {
 			return "", exit.NotComplete(err)
 		}
-	} else if step == cutover.Deciding || !step.Known() {
+	} else if step == machine.Deciding || !step.Known() {
 		return fmt.Sprintf("Which side is active cannot be said: epoch %d was about to be decided, and the target, which holds the decision, does not answer.", run.Epoch),
 			exit.NotComplete(fmt.Errorf("target: %w; make it reachable and run this again", terr))
 	}
 	if decision == journal.Commit {
-		if err := journal.Advance(ctx, s, run.Epoch, me, run.Step, string(cutover.Decided)); err != nil {
+		if err := journal.Advance(ctx, s, run.Epoch, me, run.Step, string(machine.Decided)); err != nil {
 			return "", exit.NotComplete(err)
 		}
 		return fmt.Sprintf("The target is active: epoch %d was decided, and the source has now been told so.", run.Epoch), nil

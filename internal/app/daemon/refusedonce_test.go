@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/runs"
@@ -75,9 +76,9 @@ type (
 	still   struct{ cutover.Traffic }
 )
 
-func (unended) Take(ctx context.Context) (cutover.Record, error) {
+func (unended) Take(ctx context.Context) (machine.Record, error) {
 	<-ctx.Done()
-	return cutover.Record{}, ctx.Err()
+	return machine.Record{}, ctx.Err()
 }
 func (silent) Tripped() <-chan cutover.Trip      { return nil }
 func (still) Ended() (int, []string)             { return 0, nil }
@@ -88,7 +89,7 @@ func TestWhatACoordinatorThatEndedRefusesIsToldOnce(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	c, err := cutover.New(cutover.Config{Journal: unended{}, Traffic: still{}, Forward: cutover.Ports{Source: b.src, Target: b.dst, Replication: silent{}, Verification: blank{}},
-		Limits: cutover.DefaultLimits(), Log: zerolog.Nop()})
+		Limits: machine.DefaultLimits(), Log: zerolog.Nop()})
 	require.NoError(t, err)
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -225,7 +226,7 @@ func TestARunThatHasMovedOnIsToldOnce(t *testing.T) {
 	b.pause(1)
 	_, err := journal.Take(t.Context(), b.source, "another")
 	require.NoError(t, err)
-	err = b.journal.Persist(t.Context(), cutover.Change{Epoch: 1, Direction: cutover.Forward, From: cutover.Pausing, To: cutover.Fenced})
+	err = b.journal.Persist(t.Context(), cutover.Change{Epoch: 1, Direction: machine.Forward, From: machine.Pausing, To: machine.Fenced})
 	require.ErrorIs(t, err, cutover.ErrConflict)
 	toldAlone(t, err, "the run has moved on without us")
 	require.ErrorContains(t, err, "another Crossfade process acts on it")

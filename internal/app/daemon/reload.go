@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 )
 
 // reloadPatience bounds the reading of the settings of users that have come with a
@@ -28,7 +28,7 @@ func (d *daemon) reload(ctx context.Context) error {
 			continue
 		}
 		d.log.Info().Int("users", n).Msg("users file taken over")
-		if d.coordinator.Status().Active == cutover.SideSource {
+		if d.coordinator.Status().Active == machine.SideSource {
 			continue // every cutover reads the settings of all, first of all
 		}
 		bounded, cancel := context.WithTimeout(ctx, reloadPatience)

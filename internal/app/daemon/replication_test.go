@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster"
@@ -61,13 +62,13 @@ func TestOnlyTheAppliedMarkerEndsTheDrain(t *testing.T) {
 	trip := <-f.Tripped()
 	require.EqualValues(t, 3, trip.Epoch)
 	require.Contains(t, trip.Detail, "public.a")
-	for side, says := range map[cutover.Side]string{cutover.SideTarget: "the target does not have that", cutover.SideSource: "the target gets that like any other change"} {
+	for side, says := range map[machine.Side]string{machine.SideTarget: "the target does not have that", machine.SideSource: "the target gets that like any other change"} {
 		told := alarmOf(cutover.Status{Active: side, Alarm: trip.Detail})
 		require.Equal(t, "alarm", told.Code)
 		require.Contains(t, told.Detail, trip.Detail)
 		require.Contains(t, told.Detail, says)
 	}
-	require.Nil(t, alarmOf(cutover.Status{Active: cutover.SideTarget}))
+	require.Nil(t, alarmOf(cutover.Status{Active: machine.SideTarget}))
 	require.Equal(t, "1", pgtest.Value(t, b.target, "SELECT count(*) FROM public.a"))
 	require.NoError(t, f.Continue(ctx, 3)) // after an abort nothing is missing
 	require.Eventually(t, func() bool { return pgtest.Value(t, b.target, "SELECT count(*) FROM public.a") == "2" }, pgtest.Timeout, time.Millisecond)

@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
 )
@@ -50,7 +50,7 @@ func (d *daemon) roundTrips(ctx context.Context) (took [2]time.Duration) {
 }
 
 // activeAway says why the applications have no database now, "" where they have one.
-func (d *daemon) activeAway(active cutover.Side) string {
+func (d *daemon) activeAway(active machine.Side) string {
 	if side, err := d.pulse.Away(); err != nil && side == active {
 		return err.Error()
 	}
@@ -63,7 +63,7 @@ func (d *daemon) activeAway(active cutover.Side) string {
 // targetLost is a blocker of everything where the target serves and is not there.
 func (d *daemon) targetLost() *control.Blocker {
 	side, err := d.pulse.Away()
-	if err == nil || side != cutover.SideTarget {
+	if err == nil || side != machine.SideTarget {
 		return nil
 	}
 	return &control.Blocker{Code: "target_away", Detail: err.Error() + "; the applications have no database until it does",

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
@@ -40,8 +41,8 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 	if given := new(givenUpError); errors.As(failed, &given) { // it is a blocker by now
 		s.Warnings = slices.DeleteFunc(s.Warnings, given.tells)
 	}
-	still := d.standstill(s.Active == string(cutover.SideTarget))
-	if s.Active != string(cutover.SideTarget) {
+	still := d.standstill(s.Active == string(machine.SideTarget))
+	if s.Active != string(machine.SideTarget) {
 		if failed != nil {
 			s.Phase = control.PhaseStopped
 		}
@@ -60,7 +61,7 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 	}
 	switch b := alarmOf(c); {
 	case b == nil:
-	case c.Active == cutover.SideSource: // the attempt was taken back, and what was written is followed
+	case c.Active == machine.SideSource: // the attempt was taken back, and what was written is followed
 		s.Warnings = append(s.Warnings, *b)
 	default:
 		s.Blockers = append(s.Blockers, *b)
@@ -73,10 +74,10 @@ func alarmOf(c cutover.Status) *control.Blocker {
 	switch {
 	case c.Alarm == "":
 		return nil
-	case c.Active == cutover.SideTarget:
+	case c.Active == machine.SideTarget:
 		return &control.Blocker{Code: "alarm", Detail: "the source was written after it was closed for good: " + c.Alarm + "; the target does not have that",
 			Remedy: "find who wrote there, and write on the target what it lacks; this is told until crossfade run is started again"}
-	case c.Active == cutover.SideSource:
+	case c.Active == machine.SideSource:
 		return &control.Blocker{Code: "alarm", Detail: "the source was written while it was closed, in the last attempt, which was taken back: " + c.Alarm + "; the target gets that like any other change",
 			Remedy: "find who can write there although the fence is closed, and keep it from that; then ask for the cutover again"}
 	}
@@ -91,7 +92,7 @@ func replicationOf(f apply.Status, ferr, failed error, active string) control.Re
 		r.AppliedLSN = f.AppliedLSN.String()
 	}
 	switch {
-	case active == string(cutover.SideTarget):
+	case active == string(machine.SideTarget):
 		r.State = "ended"
 	case failed != nil || ferr != nil && !errors.Is(ferr, errNotFollowing):
 		r.State = "stopped"
@@ -168,7 +169,7 @@ func (d *daemon) standstill(onTarget bool) *control.Blocker {
 
 // blocked says why a cutover asked for now would be refused besides the step, none for
 // nothing. The coordinator asks: it must not be asked in turn.
-func (d *daemon) blocked(cutover.Direction) []cutover.Obstacle {
+func (d *daemon) blocked(machine.Direction) []machine.Obstacle {
 	var found []control.Blocker
 	still := d.standstill(false)
 	if still != nil {
@@ -193,9 +194,9 @@ func (d *daemon) blocked(cutover.Direction) []cutover.Obstacle {
 		}
 	}
 	found = append(append(found, d.watchlist.Blocked(whole && !standing)...), stream...)
-	out := make([]cutover.Obstacle, 0, len(found))
+	out := make([]machine.Obstacle, 0, len(found))
 	for _, b := range found {
-		out = append(out, cutover.Obstacle(b))
+		out = append(out, machine.Obstacle(b))
 	}
 	return out
 }

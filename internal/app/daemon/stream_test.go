@@ -11,7 +11,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
@@ -31,9 +31,9 @@ func TestAStreamThatDoesNotRunIsToldOnceAndUntilItDoes(t *testing.T) {
 	require.NoError(t, err)
 	s.Release()
 	d := &daemon{stream: newFollowing(), migration: &migration{phase: journal.PhaseIndexed}, watchlist: watch.New(nil, nil, zerolog.Nop()), joining: newJoining()}
-	blocked := func() []cutover.Obstacle { return d.blocked(cutover.Forward) }
+	blocked := func() []machine.Obstacle { return d.blocked(machine.Forward) }
 	require.Len(t, blocked(), 1)
-	require.Equal(t, cutover.Obstacle{Code: "not_ready", Detail: "the journals of both sides are being read", Remedy: "wait: it takes a moment"}, blocked()[0])
+	require.Equal(t, machine.Obstacle{Code: "not_ready", Detail: "the journals of both sides are being read", Remedy: "wait: it takes a moment"}, blocked()[0])
 	close(d.joining.done)
 	run := func() func() {
 		t.Helper()

@@ -10,7 +10,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/runs"
 	"crossfade/internal/app/watch"
@@ -195,7 +195,7 @@ func (b *lobench) onSides(ask func(context.Context, *pgx.Conn, *pgx.Conn, watch.
 	return found
 }
 
-var tenSeconds = cutover.Limits{MaxPause: 10 * time.Second, DrainTimeout: 2 * time.Second}
+var tenSeconds = machine.Limits{MaxPause: 10 * time.Second, DrainTimeout: 2 * time.Second}
 
 // What cannot be looked through in time is not known, which refuses a cutover: a write between the
 // arming and the fence is seen by nothing else.
@@ -281,9 +281,9 @@ func TestALookThroughRowsOfExtensionsIsBounded(t *testing.T) {
 	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(b.sourceDSN.Database())),
 		`UPDATE pg_extension SET extcondition = ARRAY['WHERE pg_sleep(0.02) IS NOT NULL'] WHERE extname = 'hstore'`)
 	pgtest.Exec(t, b.source, `INSERT INTO public.conf SELECT n, 'unused' FROM generate_series(1000, 1020) n`)
-	short := cutover.Limits{MaxPause: time.Second + 50*time.Millisecond, DrainTimeout: 10 * time.Millisecond}
+	short := machine.Limits{MaxPause: time.Second + 50*time.Millisecond, DrainTimeout: 10 * time.Millisecond}
 	d := &daemon{}
-	fenced := func(of cutover.Limits) watch.Scan {
+	fenced := func(of machine.Limits) watch.Scan {
 		return watch.Scan{Limit: of.MaxPause - watch.PauseRest, Armed: true, Of: of}
 	}
 	require.Equal(t, d.scanFenced().Limit, fenced(d.limits()).Limit, "as under the fence")

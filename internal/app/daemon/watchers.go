@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/watch"
 )
 
@@ -53,9 +53,9 @@ func (d *daemon) scanFenced() watch.Scan {
 }
 
 // limits are those of the attempt under way.
-func (d *daemon) limits() cutover.Limits {
+func (d *daemon) limits() machine.Limits {
 	if d.coordinator == nil { // it is made after the watchers
-		return cutover.DefaultLimits()
+		return machine.DefaultLimits()
 	}
 	return d.coordinator.Status().State.Limits
 }

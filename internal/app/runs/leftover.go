@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/base/journal"
 )
 
@@ -79,11 +79,11 @@ func refuseStrange(ctx context.Context, s, t *pgx.Conn) error {
 
 // sourceAlone is of a source whose run the target does not hold.
 func sourceAlone(sr *journal.SourceRun) (detail, remedy string) {
-	switch cutover.StepName(sr.Step) {
-	case cutover.Finished:
+	switch machine.StepName(sr.Step) {
+	case machine.Finished:
 		return fmt.Sprintf("the source is that of run %s, which was finished, and is kept closed: it takes no writes", sr.RunID),
 			"name another source; or open this one: crossfade clean --force" + bothSides
-	case cutover.Decided:
+	case machine.Decided:
 		return fmt.Sprintf("the source holds run %s, which was switched to another target than this, and the target nothing of it", sr.RunID),
 			"name the target of that run: it is the active side"
 	}
@@ -133,7 +133,7 @@ func thereAlready(sr *journal.SourceRun, tr *journal.TargetRun, led *journal.Led
 	switch {
 	case switched:
 		return detail + ": the target is the active side", goOn + " goes on with it, and serves the applications; then crossfade finish ends it"
-	case sr != nil && !cutover.StepName(sr.Step).Resting():
+	case sr != nil && !machine.StepName(sr.Step).Resting():
 		return detail + ", and an attempt to switch was left", goOn + " goes on with it, and crossfade recover" + bothSides + " ends the attempt alone; or to give it up: " + drop
 	}
 	return detail, goOn + " goes on with it, and keeps what was copied; or to give it up: " + drop
@@ -144,21 +144,21 @@ const onTarget = "on_target"
 
 // phaseOf puts what the journals say into the words of status.
 func phaseOf(sr *journal.SourceRun, tr *journal.TargetRun) string {
-	step := cutover.Idle
+	step := machine.Idle
 	if sr != nil {
-		step = cutover.StepName(sr.Step)
+		step = machine.StepName(sr.Step)
 	}
 	switch {
 	case tr.Phase == journal.PhaseFinished:
-		return string(cutover.Finished)
-	case step == cutover.Decided || tr.Phase.AtLeast(journal.PhaseSwitched):
+		return string(machine.Finished)
+	case step == machine.Decided || tr.Phase.AtLeast(journal.PhaseSwitched):
 		return onTarget
 	case !step.Resting():
 		return string(step)
 	case tr.Phase.AtLeast(journal.PhaseIndexed) && tr.Mode == ModeRun:
-		return string(cutover.Following)
+		return string(machine.Following)
 	case tr.Phase.AtLeast(journal.PhaseCopied) && tr.Mode == ModeRun:
-		return string(cutover.CatchingUp)
+		return string(machine.CatchingUp)
 	}
-	return string(cutover.Copying)
+	return string(machine.Copying)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/copy/relay"
@@ -209,7 +209,7 @@ func (g *Guard) Status(s *control.Status) {
 	r := &s.Replication
 	r.RetainedWALBytes, r.WALBudgetBytes, r.WALStatus, r.SafeWALBytes, r.XminAge = g.figures.Retained, g.wal(), g.figures.Status, g.figures.Safe, g.figures.XminAge
 	s.Copy.MaxRateBytes, s.Copy.Held = g.Limit.Rate(), g.verdict.Level == slot.Paused
-	stale := time.Since(g.figures.At) > figuresAge || s.Phase == string(cutover.Finished) // the slot is gone
+	stale := time.Since(g.figures.At) > figuresAge || s.Phase == string(machine.Finished) // the slot is gone
 	if stale {
 		r.RetainedWALBytes, r.WALStatus, r.SafeWALBytes, r.XminAge = control.Unknown, "", control.Unknown, control.Unknown
 	}
@@ -217,7 +217,7 @@ func (g *Guard) Status(s *control.Status) {
 		if stale {
 			break
 		}
-		if s.Active == string(cutover.SideTarget) {
+		if s.Active == string(machine.SideTarget) {
 			break // nothing hangs on the slot any more
 		}
 		s.Warnings = append(s.Warnings, control.Blocker{Code: x.Code, Detail: x.Detail, Remedy: x.Remedy})

@@ -9,7 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/pg"
 )
@@ -24,12 +24,12 @@ const (
 
 // Pulse says whether the side that serves the applications is there. It is safe for concurrent use.
 type Pulse struct {
-	Links  map[cutover.Side]*dbconn.Link
-	Active func() (side cutover.Side, finished bool)
+	Links  map[machine.Side]*dbconn.Link
+	Active func() (side machine.Side, finished bool)
 	Failed func() int64 // counts the proxy's logins that have brought no server
 
 	mu     sync.Mutex
-	side   cutover.Side // that was asked last
+	side   machine.Side // that was asked last
 	misses int
 	since  time.Time // of the first of them
 	why    error
@@ -58,7 +58,7 @@ func (p *Pulse) Run(ctx context.Context) error {
 	}
 }
 
-func (p *Pulse) ask(ctx context.Context, side cutover.Side) {
+func (p *Pulse) ask(ctx context.Context, side machine.Side) {
 	bounded, cancel := context.WithTimeout(ctx, pulseBound)
 	defer cancel()
 	begun := time.Now()
@@ -69,7 +69,7 @@ func (p *Pulse) ask(ctx context.Context, side cutover.Side) {
 }
 
 // note keeps an answer, or that there was none. A server that refuses a session of ours is there.
-func (p *Pulse) note(side cutover.Side, begun time.Time, err error) {
+func (p *Pulse) note(side machine.Side, begun time.Time, err error) {
 	if pg.Code(err) == pg.CodeTooManyConnections || !pg.ConnectionLost(err) && !errors.Is(err, context.DeadlineExceeded) {
 		err = nil
 	}
@@ -95,7 +95,7 @@ func (p *Pulse) missing() bool {
 }
 
 // Away says why the side that was asked last does not serve applications now, nil where it does.
-func (p *Pulse) Away() (cutover.Side, error) {
+func (p *Pulse) Away() (machine.Side, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.misses < pulseMisses {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 )
 
@@ -29,7 +29,7 @@ type Scan struct {
 	Limit time.Duration
 	Armed bool           // for a cutover: what is not seen refuses it
 	Room  time.Duration  // what the pause has for it when it comes to that; 0 for no matter
-	Of    cutover.Limits // those of the attempt
+	Of    machine.Limits // those of the attempt
 }
 
 // WithScan is a watcher's question with a bound that is found when it is asked.

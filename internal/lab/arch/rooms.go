@@ -40,6 +40,11 @@ var Below = map[string][]string{
 	"replicate/copy/relay":         nil,
 	"replicate/copy":               {"replicate/copy/relay", "replicate/snapshot", "replicate/stream"},
 
+	"cutover":                     {"cutover/machine"},
+	"cutover/machine":             nil,
+	"cutover/machine/machinetest": {"cutover/machine"},
+	"cutover/preflight":           nil,
+
 	"schema/catalog":     nil,
 	"schema/archive":     nil,
 	"schema/finding":     nil,

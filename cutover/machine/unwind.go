@@ -1,4 +1,4 @@
-package cutover
+package machine
 
 import "strconv"
 
@@ -14,7 +14,7 @@ func (t *transition) unwind(end Ending, reason string) {
 	}
 	t.Ending, t.Reason = end, reason
 	t.note("abort", reason)
-	t.ask(PhaseTake, ops(OpTake))
+	t.ask(PhaseTake, Ops(OpTake))
 }
 
 // retry unwinds and tries again, while attempts are left.
@@ -38,11 +38,11 @@ func (t *transition) endingOr(e Ending) Ending {
 // there is a way back, where a fence that an earlier process has sent to the target might still arrive.
 func (t *transition) unread() {
 	if t.Phase == PhaseTake && t.Ending == EndRecover && !t.WayBack {
-		t.ask(PhaseNewest, ops(OpDecision))
+		t.ask(PhaseNewest, Ops(OpDecision))
 		return
 	}
 	t.Phase = PhaseTake
-	t.again(ops(OpTake))
+	t.again(Ops(OpTake))
 }
 
 // loaded does what the journal's row says.
@@ -77,7 +77,7 @@ func (t *transition) loaded(r Record) {
 			return
 		}
 		t.Held |= HeldFence | HeldStream
-		t.ask(PhaseRegister, ops(OpDecision))
+		t.ask(PhaseRegister, Ops(OpDecision))
 	case Decided:
 		t.Recorded, t.Verdict = true, VerdictCommit
 		t.enterSwitch()
@@ -91,7 +91,7 @@ func (t *transition) loaded(r Record) {
 func (t *transition) unfence() {
 	t.Held |= HeldFence | HeldStream
 	t.Recording = Idle
-	t.ask(PhaseUndo, ops(OpUnfence))
+	t.ask(PhaseUndo, Ops(OpUnfence))
 }
 
 func (t *transition) undone() {
@@ -128,7 +128,7 @@ func (t *transition) reopen() {
 func (t *transition) reopened() {
 	t.SourceLockGen, t.TargetLockGen = 0, 0
 	if t.Held&HeldStaged != 0 && t.Ending != EndRetry {
-		t.ask(PhaseDiscard, ops(OpDiscardStaged))
+		t.ask(PhaseDiscard, Ops(OpDiscardStaged))
 		return
 	}
 	t.ended()
@@ -143,7 +143,7 @@ func (t *transition) ended() {
 		t.note("backoff", "attempt "+strconv.Itoa(t.Attempt)+" of "+strconv.Itoa(t.Limits.Attempts)+": "+t.Reason)
 		t.emit(StartTimer{Timer: TimerPhase, Gen: t.Gen, After: after})
 	case !t.Step.Resting():
-		t.ask(PhaseTake, ops(OpTake)) // a retry that was stopped on its way: its record still says arming
+		t.ask(PhaseTake, Ops(OpTake)) // a retry that was stopped on its way: its record still says arming
 	case t.Ending == EndRehearsed:
 		t.answer(OutcomeRehearsed, "")
 		t.rest()

@@ -1,4 +1,4 @@
-package cutover
+package machine
 
 import "strconv"
 
@@ -9,8 +9,8 @@ func notReady(detail, remedy string) *Obstacle {
 	return &Obstacle{Code: codeNotReady, Detail: detail, Remedy: remedy}
 }
 
-// refuseCutover says why a cutover in a direction would not be tried now; nil if it would.
-func (s State) refuseCutover(d Direction) *Obstacle {
+// RefuseCutover says why a cutover in a direction would not be tried now; nil if it would.
+func (s State) RefuseCutover(d Direction) *Obstacle {
 	switch {
 	case s.Stopping:
 		return notReady("crossfade run is being stopped", "start it again, then ask again")
@@ -39,12 +39,12 @@ func (s State) refuseCutover(d Direction) *Obstacle {
 }
 
 func (t *transition) requested(e Requested) {
-	if why := t.refuseCutover(e.Direction); why != nil {
+	if why := t.RefuseCutover(e.Direction); why != nil {
 		t.emit(Refuse{ID: e.ID, Obstacle: *why})
 		return
 	}
 	t.Request, t.Mode, t.AllowBypass, t.Unmovable = e.ID, e.Mode, e.AllowBypass, e.Unmovable
-	t.Limits = e.Limits.or(t.Limits)
+	t.Limits = e.Limits.Or(t.Limits)
 	t.Attempt, t.Ending, t.Reason, t.Verdict, t.Recorded = 1, EndNone, "", VerdictUnknown, false
 	if t.Mode == ModeDryRun {
 		t.survey()
@@ -53,7 +53,7 @@ func (t *transition) requested(e Requested) {
 	t.Direction = e.Direction
 	t.Epoch++
 	t.Step = Idle // of the new epoch, until the claim says arming; a claim in doubt is settled by taking the journal
-	t.ask(PhaseClaim, ops(OpClaim))
+	t.ask(PhaseClaim, Ops(OpClaim))
 }
 
 func (t *transition) advanced(e Advanced) {
@@ -74,7 +74,7 @@ func (t *transition) advanced(e Advanced) {
 func (t *transition) stopped() {
 	t.Stopping = true
 	switch {
-	case t.Phase.abortable():
+	case t.Phase.Abortable():
 		t.unwind(EndAbort, "crossfade is being stopped")
 	case t.Ending == EndRetry:
 		t.Ending, t.Reason = EndAbort, "crossfade is being stopped"
@@ -86,7 +86,7 @@ func (t *transition) stopped() {
 func (t *transition) withdrawn(e Withdrawn) {
 	switch {
 	case e.ID == 0 || e.ID != t.Request: // it has its answer
-	case t.Phase.abortable():
+	case t.Phase.Abortable():
 		t.unwind(EndAbort, e.Reason)
 	case t.Ending == EndRetry:
 		t.Ending, t.Reason = EndAbort, e.Reason
@@ -105,7 +105,7 @@ func (t *transition) attempt() {
 func (t *transition) survey() {
 	st, _ := t.script.find(PhaseSurvey)
 	t.SourceSum, t.TargetSum = "", ""
-	calls := st.calls
+	calls := st.Calls
 	if t.Mode == ModeDryRun {
 		calls = calls.with(OpLook) // an attempt stages the sessions instead
 	}

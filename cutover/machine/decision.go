@@ -1,4 +1,4 @@
-package cutover
+package machine
 
 import "strconv"
 
@@ -13,11 +13,11 @@ func (t *transition) decided() {
 func (t *transition) undecided(why string) {
 	if t.Phase == PhaseDecide {
 		t.Reason = why
-		t.ask(PhaseRegister, ops(OpDecision))
+		t.ask(PhaseRegister, Ops(OpDecision))
 		return
 	}
 	t.Phase = PhaseRegister
-	t.again(ops(OpDecision))
+	t.again(Ops(OpDecision))
 }
 
 // registerRead follows the register.
@@ -32,7 +32,7 @@ func (t *transition) registerRead(e RegisterRead) {
 		t.Verdict = VerdictAbort
 		t.unwind(t.endingOr(EndAbort), t.differ("the decision was not committed"))
 	case e.Op == OpDecision:
-		t.ask(PhaseReject, ops(OpReject)) // absent: the primary key lets one of the two be first
+		t.ask(PhaseReject, Ops(OpReject)) // absent: the primary key lets one of the two be first
 	default:
 		t.undecided("")
 	}
@@ -42,7 +42,7 @@ func (t *transition) registerRead(e RegisterRead) {
 func (t *transition) newest(e RegisterRead) {
 	if e.Verdict != VerdictCommit {
 		t.Phase = PhaseTake
-		t.again(ops(OpTake))
+		t.again(Ops(OpTake))
 		return
 	}
 	t.Epoch, t.Direction, t.Step, t.Verdict = e.Epoch, Forward, Decided, VerdictCommit
@@ -51,7 +51,7 @@ func (t *transition) newest(e RegisterRead) {
 
 // enterSwitch changes the route. It is entered with a decision only.
 func (t *transition) enterSwitch() {
-	t.ask(PhaseSwitch, ops(OpSwitch))
+	t.ask(PhaseSwitch, Ops(OpSwitch))
 }
 
 // switched answers the operator and goes on in the background.
@@ -59,7 +59,7 @@ func (t *transition) switched() {
 	t.answer(OutcomeSwitched, "")
 	t.Ending, t.Reason, t.Settled = EndNone, "", true
 	st, _ := t.script.find(PhaseComplete)
-	calls := st.calls
+	calls := st.Calls
 	t.Held = 0 // the locks ended with fence and decision, the snapshots belong to the comparison
 	if !t.Recorded {
 		t.Recording = Decided

@@ -1,4 +1,4 @@
-package cutover
+package machine
 
 import "time"
 
@@ -6,10 +6,10 @@ import "time"
 // goroutine, no input or output, and the same arguments always give the same results. Events that do not belong to the
 // state, late ones above all, change nothing.
 func Step(state State, event Event) (State, []Effect) {
-	return protocol.step(state, event)
+	return Protocol.Step(state, event)
 }
 
-func (sc script) step(s State, e Event) (State, []Effect) {
+func (sc Script) Step(s State, e Event) (State, []Effect) {
 	t := &transition{State: s, script: sc}
 	t.apply(e)
 	return t.State, t.out
@@ -18,7 +18,7 @@ func (sc script) step(s State, e Event) (State, []Effect) {
 // transition is one call of Step.
 type transition struct {
 	State
-	script script
+	script Script
 	out    []Effect
 }
 
@@ -30,7 +30,7 @@ func (t *transition) apply(event Event) {
 	switch e := event.(type) {
 	case Started:
 		if t.Phase == PhaseStart {
-			t.ask(PhaseTake, ops(OpTake))
+			t.ask(PhaseTake, Ops(OpTake))
 		}
 	case Requested:
 		t.requested(e)
@@ -55,8 +55,8 @@ func (t *transition) apply(event Event) {
 
 // result takes the outcome of a call, if it is one of this phase.
 func (t *transition) result(e Result) {
-	op, gen := e.call()
-	if gen != t.Gen || !t.Pending.has(op) {
+	op, gen := e.Call()
+	if gen != t.Gen || !t.Pending.Has(op) {
 		return // late: the phase that asked is over, and whatever it acquired is in Held
 	}
 	t.Pending = t.Pending.without(op)
@@ -126,8 +126,8 @@ func (t *transition) ask(p Phase, calls OpSet) {
 	t.turn(p)
 	t.Pending = calls
 	var longest time.Duration
-	calls.each(func(o Op) {
-		b := phaseBound(p, o, t.Limits)
+	calls.Each(func(o Op) {
+		b := PhaseBound(p, o, t.Limits)
 		longest = max(longest, b)
 		t.Held |= o.acquires()
 		switch o {
@@ -137,25 +137,25 @@ func (t *transition) ask(p Phase, calls OpSet) {
 			t.TargetLockGen = t.Gen
 		}
 		if o == OpRecord {
-			t.emit(PersistStep{Gen: t.Gen, Epoch: t.Epoch, Direction: t.Direction, From: t.recordedBefore(), To: t.Recording, Bound: b})
+			t.emit(PersistStep{Gen: t.Gen, Epoch: t.Epoch, Direction: t.Direction, From: t.RecordedBefore(), To: t.Recording, Bound: b})
 			return
 		}
-		call := Call{Op: o, Gen: t.Gen, Epoch: t.Epoch, Direction: t.Direction, Bound: b}
+		Call := Call{Op: o, Gen: t.Gen, Epoch: t.Epoch, Direction: t.Direction, Bound: b}
 		switch o {
 		case OpSwitch:
-			call.To = t.Active()
+			Call.To = t.Active()
 		case OpPause:
-			call.Drain = t.Limits.DrainTimeout
+			Call.Drain = t.Limits.DrainTimeout
 		case OpStage:
-			if call.Unmovable = t.Unmovable.in(t.Mode); call.Unmovable == UnmovableWait {
-				call.Drain = t.Limits.DrainTimeout
+			if Call.Unmovable = t.Unmovable.in(t.Mode); Call.Unmovable == UnmovableWait {
+				Call.Drain = t.Limits.DrainTimeout
 			}
 		case OpDecision:
 			if p == PhaseNewest {
-				call.Epoch = 0
+				Call.Epoch = 0
 			}
 		}
-		t.emit(call)
+		t.emit(Call)
 	})
 	t.emit(StartTimer{Timer: TimerPhase, Gen: t.Gen, After: longest + timerSlack})
 }
@@ -163,7 +163,7 @@ func (t *transition) ask(p Phase, calls OpSet) {
 // record enters a phase that records a step.
 func (t *transition) record(p Phase, to StepName) {
 	t.Recording = to
-	t.ask(p, ops(OpRecord))
+	t.ask(p, Ops(OpRecord))
 }
 
 // turn begins a new generation.
@@ -192,7 +192,7 @@ func (t *transition) again(calls OpSet) {
 
 func (t *transition) timer(e TimerFired) {
 	switch {
-	case e.Timer == TimerPause && e.Gen == t.PauseGen && t.Phase.paused():
+	case e.Timer == TimerPause && e.Gen == t.PauseGen && t.Phase.Paused():
 		t.unwind(EndAbort, "the gate was closed for "+t.Limits.MaxPause.String()+" (--max-pause) without a decision; while waiting for "+waiting[t.Phase])
 	case e.Timer != TimerPhase || e.Gen != t.Gen:
 		// late
@@ -202,7 +202,7 @@ func (t *transition) timer(e TimerFired) {
 		t.ask(t.Phase, t.Todo)
 	default:
 		gen, pending := t.Gen, t.Pending
-		pending.each(func(o Op) {
+		pending.Each(func(o Op) {
 			if t.Gen == gen {
 				t.result(Failed{Op: o, Gen: gen, Class: ClassTimeout, Reason: "no answer in time"})
 			}

@@ -1,4 +1,4 @@
-package cutover
+package machine
 
 import "time"
 
@@ -9,7 +9,7 @@ type Event interface{ event() }
 // a late result changes nothing.
 type Result interface {
 	Event
-	call() (Op, uint64)
+	Call() (Op, uint64)
 }
 
 // Class says what is known of a call that failed.
@@ -158,15 +158,15 @@ func (LagRead) event()       {}
 func (Fingerprinted) event() {}
 func (RegisterRead) event()  {}
 
-func (e Done) call() (Op, uint64)        { return e.Op, e.Gen }
-func (e Failed) call() (Op, uint64)      { return e.Op, e.Gen }
-func (e Loaded) call() (Op, uint64)      { return OpTake, e.Gen }
-func (e CensusTaken) call() (Op, uint64) { return OpCensus, e.Gen }
-func (e LagRead) call() (Op, uint64)     { return OpLag, e.Gen }
-func (e Fingerprinted) call() (Op, uint64) {
+func (e Done) Call() (Op, uint64)        { return e.Op, e.Gen }
+func (e Failed) Call() (Op, uint64)      { return e.Op, e.Gen }
+func (e Loaded) Call() (Op, uint64)      { return OpTake, e.Gen }
+func (e CensusTaken) Call() (Op, uint64) { return OpCensus, e.Gen }
+func (e LagRead) Call() (Op, uint64)     { return OpLag, e.Gen }
+func (e Fingerprinted) Call() (Op, uint64) {
 	if e.Side == SideTarget {
 		return OpFingerprintTarget, e.Gen
 	}
 	return OpFingerprintSource, e.Gen
 }
-func (e RegisterRead) call() (Op, uint64) { return e.Op, e.Gen }
+func (e RegisterRead) Call() (Op, uint64) { return e.Op, e.Gen }

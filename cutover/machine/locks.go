@@ -1,4 +1,4 @@
-package cutover
+package machine
 
 // lockLost: a pre-lock is gone. The attempt goes on; fence and decision take their locks themselves, bounded.
 func (t *transition) lockLost(e LockLost) {

@@ -1,4 +1,4 @@
-package cutover
+package machine
 
 import "time"
 
@@ -49,9 +49,9 @@ func Begin(limits Limits, wayBack bool) State {
 	}
 }
 
-// recordedBefore is the step that the journal's row must show for Recording to be recorded. "decided" follows from the
+// RecordedBefore is the step that the journal's row must show for Recording to be recorded. "decided" follows from the
 // register and is entered before it is recorded.
-func (s State) recordedBefore() StepName {
+func (s State) RecordedBefore() StepName {
 	if s.Recording == Decided {
 		return Deciding
 	}
@@ -68,7 +68,7 @@ func (s State) Active() Side {
 
 // Ready reports whether the step allows a cutover asked for now; if not, why.
 func (s State) Ready() (bool, Obstacle) {
-	if why := s.refuseCutover(Forward); why != nil {
+	if why := s.RefuseCutover(Forward); why != nil {
 		return false, *why
 	}
 	return true, Obstacle{}

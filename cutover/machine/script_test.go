@@ -1,4 +1,4 @@
-package cutover
+package machine_test
 
 import (
 	"fmt"
@@ -7,6 +7,9 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/stretchr/testify/require"
+
+	"crossfade/cutover/machine"
+	"crossfade/cutover/machine/machinetest"
 )
 
 // TestScripts plays the scenarios of testdata. Run with -rewrite to write the answers again, and commit the difference
@@ -34,8 +37,8 @@ func TestScripts(t *testing.T) {
 }
 
 type player struct {
-	s   State
-	w   world
+	s   machine.State
+	w   machinetest.World
 	out strings.Builder
 }
 
@@ -45,14 +48,14 @@ func (p *player) run(t *testing.T, d *datadriven.TestData) string {
 	case "new":
 		p.begin(t, d)
 	case "request":
-		e := Requested{ID: 1, Direction: Forward}
+		e := machine.Requested{ID: 1, Direction: machine.Forward}
 		if d.HasArg("mode") {
 			var mode string
 			d.ScanArgs(t, "mode", &mode)
-			e.Mode = map[string]Mode{"cutover": ModeCutover, "rehearse": ModeRehearse, "dry_run": ModeDryRun}[mode]
+			e.Mode = map[string]machine.Mode{"cutover": machine.ModeCutover, "rehearse": machine.ModeRehearse, "dry_run": machine.ModeDryRun}[mode]
 		}
 		if d.HasArg("reverse") {
-			e.Direction = Reverse
+			e.Direction = machine.Reverse
 		}
 		p.event(e)
 	case "ok":
@@ -64,52 +67,52 @@ func (p *player) run(t *testing.T, d *datadriven.TestData) string {
 	case "timer":
 		p.timer(d)
 	case "arrive":
-		arrived := p.w.arrivals()
+		arrived := p.w.Arrivals()
 		require.NotEmpty(t, arrived, d.Pos)
 		p.w = arrived[0]
 	case "lost":
 		var side string
 		d.ScanArgs(t, "side", &side)
 		gen := p.s.SourceLockGen
-		if Side(side) == SideTarget {
+		if machine.Side(side) == machine.SideTarget {
 			gen = p.s.TargetLockGen
 		}
-		p.event(LockLost{Side: Side(side), Gen: gen, Reason: "a session waited 200ms on it"})
+		p.event(machine.LockLost{Side: machine.Side(side), Gen: gen, Reason: "a session waited 200ms on it"})
 	case "wanted":
-		p.event(LockWanted{})
+		p.event(machine.LockWanted{})
 	case "trip":
-		p.event(Tripped{Detail: "transaction 4711 at 0/1A2B3C"})
+		p.event(machine.Tripped{Detail: "transaction 4711 at 0/1A2B3C"})
 	case "stop":
-		p.event(Stopped{})
+		p.event(machine.Stopped{})
 	case "withdraw":
-		p.event(Withdrawn{ID: 1, Reason: "as scripted"})
+		p.event(machine.Withdrawn{ID: 1, Reason: "as scripted"})
 	case "kill":
-		p.w.lose(p.s, p.s.Pending)
-		p.w.gate = ""
-		p.s = Begin(p.s.Limits, p.s.WayBack)
-		p.event(Started{})
+		p.w.Lose(p.s, p.s.Pending)
+		p.w.Gate = ""
+		p.s = machine.Begin(p.s.Limits, p.s.WayBack)
+		p.event(machine.Started{})
 	default:
 		d.Fatalf(t, "unknown command %s", d.Cmd)
 	}
 	fmt.Fprintf(&p.out, "= %v\n", p.s)
-	fmt.Fprintf(&p.out, "= journal %s/%d, register %s, gate %s, open %s\n", p.w.step, p.w.epoch, p.w.register, orClosed(p.w.gate), p.sides())
+	fmt.Fprintf(&p.out, "= journal %s/%d, register %s, gate %s, open %s\n", p.w.Step, p.w.Epoch, p.w.Register, orClosed(p.w.Gate), p.sides())
 	return p.out.String()
 }
 
 func (p *player) sides() string {
 	switch {
-	case p.w.source && p.w.target:
+	case p.w.Source && p.w.Target:
 		return "BOTH"
-	case p.w.source:
+	case p.w.Source:
 		return "source"
-	case p.w.target:
+	case p.w.Target:
 		return "target"
 	default:
 		return "none"
 	}
 }
 
-func orClosed(s Side) string {
+func orClosed(s machine.Side) string {
 	if s == "" {
 		return "closed"
 	}
@@ -117,34 +120,34 @@ func orClosed(s Side) string {
 }
 
 func (p *player) begin(t *testing.T, d *datadriven.TestData) {
-	limits := DefaultLimits()
+	limits := machine.DefaultLimits()
 	limits.Attempts = 2
 	if d.HasArg("attempts") {
 		d.ScanArgs(t, "attempts", &limits.Attempts)
 	}
-	p.w = following()
+	p.w = machinetest.Following()
 	if d.HasArg("world") {
-		p.w = onTarget()
+		p.w = machinetest.OnTarget()
 	}
-	p.s = Begin(limits, d.HasArg("way_back"))
-	p.event(Started{})
+	p.s = machine.Begin(limits, d.HasArg("way_back"))
+	p.event(machine.Started{})
 }
 
 // event performs one event and prints what came of it.
-func (p *player) event(e Event) {
+func (p *player) event(e machine.Event) {
 	before := p.s
-	var effects []Effect
-	p.s, effects = Step(p.s, e)
+	var effects []machine.Effect
+	p.s, effects = machine.Step(p.s, e)
 	for _, eff := range effects {
 		switch eff := eff.(type) {
-		case StopCalls:
-			p.w.lose(before, before.Pending)
-		case Call:
-			if eff.Op == OpPause {
-				p.w.gate = ""
+		case machine.StopCalls:
+			p.w.Lose(before, before.Pending)
+		case machine.Call:
+			if eff.Op == machine.OpPause {
+				p.w.Gate = ""
 			}
 		}
-		if err := p.w.forbidden(p.s, eff); err != nil {
+		if err := p.w.Forbidden(p.s, eff); err != nil {
 			fmt.Fprintf(&p.out, "BROKEN %v\n", err)
 		}
 		fmt.Fprintf(&p.out, "%v\n", eff)
@@ -161,7 +164,7 @@ func (p *player) ok(t *testing.T, d *datadriven.TestData) {
 		if until == "" && p.s.Phase != begin || p.s.Phase.String() == until || p.s.Pending == 0 {
 			return
 		}
-		p.event(p.w.do(p.s, firstOf(p.s.Pending)))
+		p.event(p.w.Do(p.s, firstOf(p.s.Pending)))
 	}
 	d.Fatalf(t, "phase %s was not reached", until)
 }
@@ -171,34 +174,34 @@ func (p *player) fail(t *testing.T, d *datadriven.TestData) {
 	d.ScanArgs(t, "op", &name)
 	d.ScanArgs(t, "class", &class)
 	op, c := opOf(name), classOf(class)
-	require.True(t, p.s.Pending.has(op), "%s: %s is not outstanding", d.Pos, name)
+	require.True(t, p.s.Pending.Has(op), "%s: %s is not outstanding", d.Pos, name)
 	if d.HasArg("performed") {
-		p.w.do(p.s, op)
-	} else if c == ClassUnknown {
-		p.w.lose(p.s, ops(op))
+		p.w.Do(p.s, op)
+	} else if c == machine.ClassUnknown {
+		p.w.Lose(p.s, machine.Ops(op))
 	}
 	if d.HasArg("gate") {
-		p.w.gate = p.s.Active()
+		p.w.Gate = p.s.Active()
 	}
-	p.event(Failed{Op: op, Gen: p.s.Gen, Class: c, Reason: "as scripted"})
+	p.event(machine.Failed{Op: op, Gen: p.s.Gen, Class: c, Reason: "as scripted"})
 }
 
-func opOf(name string) Op {
-	for o := Op(0); o < opCount; o++ {
+func opOf(name string) machine.Op {
+	for o := machine.Op(0); o < machine.OpCount; o++ {
 		if o.String() == name {
 			return o
 		}
 	}
-	return opCount
+	return machine.OpCount
 }
 
-func classOf(name string) Class {
-	for c := ClassFailure; c < ClassDrainTimeout; c++ {
+func classOf(name string) machine.Class {
+	for c := machine.ClassFailure; c < machine.ClassDrainTimeout; c++ {
 		if c.String() == name {
 			return c
 		}
 	}
-	return ClassDrainTimeout
+	return machine.ClassDrainTimeout
 }
 
 func (p *player) answer(t *testing.T, d *datadriven.TestData) {
@@ -210,27 +213,27 @@ func (p *player) answer(t *testing.T, d *datadriven.TestData) {
 		if d.HasArg("detail") {
 			d.ScanArgs(t, "detail", &detail)
 		}
-		p.event(Fingerprinted{Gen: p.s.Gen, Side: Side(side), Sum: sum, Detail: detail})
+		p.event(machine.Fingerprinted{Gen: p.s.Gen, Side: machine.Side(side), Sum: sum, Detail: detail})
 	case "lag":
 		var bytes int64
 		d.ScanArgs(t, "bytes", &bytes)
-		p.event(LagRead{Gen: p.s.Gen, Bytes: bytes})
+		p.event(machine.LagRead{Gen: p.s.Gen, Bytes: bytes})
 	case "census":
 		var bypass int
 		d.ScanArgs(t, "bypass", &bypass)
-		p.event(CensusTaken{Gen: p.s.Gen, Bypass: bypass})
+		p.event(machine.CensusTaken{Gen: p.s.Gen, Bypass: bypass})
 	}
 }
 
 func (p *player) timer(d *datadriven.TestData) {
-	e := TimerFired{Timer: TimerPhase, Gen: p.s.Gen}
+	e := machine.TimerFired{Timer: machine.TimerPhase, Gen: p.s.Gen}
 	if d.HasArg("pause") {
-		e = TimerFired{Timer: TimerPause, Gen: p.s.PauseGen}
+		e = machine.TimerFired{Timer: machine.TimerPause, Gen: p.s.PauseGen}
 	}
 	if d.HasArg("late") {
 		e.Gen--
 	} else if !d.HasArg("pause") {
-		p.w.lose(p.s, p.s.Pending)
+		p.w.Lose(p.s, p.s.Pending)
 	}
 	p.event(e)
 }

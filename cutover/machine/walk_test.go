@@ -1,4 +1,4 @@
-package cutover
+package machine_test
 
 import (
 	"fmt"
@@ -8,15 +8,18 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"crossfade/cutover/machine"
+	"crossfade/cutover/machine/machinetest"
 )
 
 // stepper is Step, or a mutant of it.
-type stepper func(State, Event) (State, []Effect)
+type stepper func(machine.State, machine.Event) (machine.State, []machine.Effect)
 
 // node is one point of a walk.
 type node struct {
-	s State
-	w world
+	s machine.State
+	w machinetest.World
 }
 
 // walker visits every (state, world) that can be reached, and checks every promise at each.
@@ -44,7 +47,7 @@ const (
 )
 
 // rename gives equal states equal names.
-func rename(s State) State {
+func rename(s machine.State) machine.State {
 	s.Gen, s.Tries, s.Reason = genNow, 0, ""
 	if s.PauseGen != 0 {
 		s.PauseGen = genStop
@@ -55,9 +58,9 @@ func rename(s State) State {
 	if s.TargetLockGen != 0 {
 		s.TargetLockGen = genLock
 	}
-	if s.Phase != PhaseSurvey {
+	if s.Phase != machine.PhaseSurvey {
 		s.LagBytes, s.LagDelay, s.Bypass = 0, 0, 0
-		if s.Phase != PhaseProve {
+		if s.Phase != machine.PhaseProve {
 			s.SourceSum, s.TargetSum = "", ""
 		}
 	}
@@ -65,41 +68,41 @@ func rename(s State) State {
 }
 
 // take performs one event at a node, with the world as it is when the event arrives, and checks the effects.
-func (k *walker) take(n node, w world, e Event, what string) (node, bool) {
+func (k *walker) take(n node, w machinetest.World, e machine.Event, what string) (node, bool) {
 	before := n.s
 	s, effects := k.step(before, e)
 	if s2, effects2 := k.step(before, e); k.queue != nil && (s2 != s || !slices.Equal(effects, effects2)) {
 		k.fail(n, what, fmt.Errorf("the same arguments gave another result"))
 	}
-	w.phaseTimer = w.phaseTimer && s.Gen == before.Gen
+	w.PhaseTimer = w.PhaseTimer && s.Gen == before.Gen
 	for _, eff := range effects {
-		if err := w.forbidden(s, eff); err != nil {
+		if err := w.Forbidden(s, eff); err != nil {
 			k.fail(n, what, err)
 			return node{}, false
 		}
 		switch eff := eff.(type) {
-		case StartTimer:
+		case machine.StartTimer:
 			if eff.After <= 0 || eff.After > 25*time.Hour {
 				k.fail(n, what, fmt.Errorf("a timer of %v", eff.After))
 			}
-			if eff.Timer == TimerPhase {
-				w.phaseTimer = eff.Gen == s.Gen
+			if eff.Timer == machine.TimerPhase {
+				w.PhaseTimer = eff.Gen == s.Gen
 			} else {
-				w.pauseTimer = eff.Gen == s.PauseGen
+				w.PauseTimer = eff.Gen == s.PauseGen
 			}
-		case StopCalls:
-			w.lose(before, before.Pending) // those answered by this very event have no write left that matters
-		case Call:
-			if eff.Op == OpPause {
-				w.gate = "" // from the moment on that it is asked for
+		case machine.StopCalls:
+			w.Lose(before, before.Pending) // those answered by this very event have no write left that matters
+		case machine.Call:
+			if eff.Op == machine.OpPause {
+				w.Gate = "" // from the moment on that it is asked for
 			}
 		}
 	}
-	if !s.Phase.paused() {
-		w.pauseTimer = false
+	if !s.Phase.Paused() {
+		w.PauseTimer = false
 	}
 	next := node{rename(s), w}
-	if err := w.broken(s); err != nil {
+	if err := w.Broken(s); err != nil {
 		k.fail(n, what, fmt.Errorf("%w (then in phase %v)", err, s.Phase))
 		return next, false
 	}
@@ -132,8 +135,8 @@ func (k *walker) visit(n node) {
 			k.push(n, next, b.what)
 		}
 	}
-	for _, w := range n.w.arrivals() {
-		if err := w.broken(n.s); err != nil {
+	for _, w := range n.w.Arrivals() {
+		if err := w.Broken(n.s); err != nil {
 			k.fail(n, "a lost write arrives", err)
 		}
 		k.push(n, node{n.s, w}, "a lost write arrives")
@@ -145,20 +148,20 @@ func (k *walker) visit(n node) {
 // kill ends the process by SIGKILL: everything in memory is gone, calls in flight may have been performed or not or
 // may be yet.
 func (k *walker) kill(n node) {
-	if n.w.kills >= maxKills {
+	if n.w.Kills >= maxKills {
 		return
 	}
 	for _, applied := range []bool{true, false} {
 		w := n.w
-		w.kills++
+		w.Kills++
 		if applied {
-			n.s.Pending.each(func(o Op) { w.do(n.s, o) })
+			n.s.Pending.Each(func(o machine.Op) { w.Do(n.s, o) })
 		} else {
-			w.lose(n.s, n.s.Pending)
+			w.Lose(n.s, n.s.Pending)
 		}
-		w.gate, w.phaseTimer, w.pauseTimer = "", false, false
-		fresh := node{Begin(n.s.Limits, n.s.WayBack), w}
-		if next, ok := k.take(fresh, w, Started{}, "kill -9 and start"); ok {
+		w.Gate, w.PhaseTimer, w.PauseTimer = "", false, false
+		fresh := node{machine.Begin(n.s.Limits, n.s.WayBack), w}
+		if next, ok := k.take(fresh, w, machine.Started{}, "kill -9 and start"); ok {
 			k.push(n, next, "kill -9 and start")
 		}
 	}
@@ -166,21 +169,21 @@ func (k *walker) kill(n node) {
 
 // late sends what belongs to earlier generations; nothing may come of it.
 func (k *walker) late(n node) {
-	events := []Event{
-		TimerFired{Timer: TimerPhase, Gen: genLate}, TimerFired{Timer: TimerPause, Gen: genLate},
-		LockLost{Side: SideSource, Gen: genLate}, LockLost{Side: SideTarget, Gen: genLate},
-		Loaded{Gen: genLate, Record: Record{Step: Fenced}},
-		RegisterRead{Op: OpDecision, Gen: genLate, Epoch: n.s.Epoch, Verdict: VerdictCommit},
-		Withdrawn{ID: n.s.Request + 1}, Withdrawn{},
+	events := []machine.Event{
+		machine.TimerFired{Timer: machine.TimerPhase, Gen: genLate}, machine.TimerFired{Timer: machine.TimerPause, Gen: genLate},
+		machine.LockLost{Side: machine.SideSource, Gen: genLate}, machine.LockLost{Side: machine.SideTarget, Gen: genLate},
+		machine.Loaded{Gen: genLate, Record: machine.Record{Step: machine.Fenced}},
+		machine.RegisterRead{Op: machine.OpDecision, Gen: genLate, Epoch: n.s.Epoch, Verdict: machine.VerdictCommit},
+		machine.Withdrawn{ID: n.s.Request + 1}, machine.Withdrawn{},
 	}
-	for o := Op(0); o < opCount; o++ {
-		events = append(events, Done{Op: o, Gen: genLate}, Failed{Op: o, Gen: genLate})
-		if !n.s.Pending.has(o) {
-			events = append(events, Done{Op: o, Gen: genNow})
+	for o := machine.Op(0); o < machine.OpCount; o++ {
+		events = append(events, machine.Done{Op: o, Gen: genLate}, machine.Failed{Op: o, Gen: genLate})
+		if !n.s.Pending.Has(o) {
+			events = append(events, machine.Done{Op: o, Gen: genNow})
 		}
 	}
-	if !n.s.Phase.paused() {
-		events = append(events, TimerFired{Timer: TimerPause, Gen: genStop})
+	if !n.s.Phase.Paused() {
+		events = append(events, machine.TimerFired{Timer: machine.TimerPause, Gen: genStop})
 	}
 	for _, e := range events {
 		if s, effects := k.step(n.s, e); s != n.s || len(effects) != 0 {
@@ -190,24 +193,24 @@ func (k *walker) late(n node) {
 }
 
 // walk visits everything after a beginning. It stops at the first broken promise.
-func walk(step stepper, w world, limits Limits, wayBack bool, mode Mode, d Direction) (map[node]trail, error) {
+func walk(step stepper, w machinetest.World, limits machine.Limits, wayBack bool, mode machine.Mode, d machine.Direction) (map[node]trail, error) {
 	k := &walker{step: step, seen: map[node]trail{}}
-	start := node{Begin(limits, wayBack), w}
+	start := node{machine.Begin(limits, wayBack), w}
 	k.seen[start] = trail{}
-	first, ok := k.take(start, w, Started{}, "start")
-	for ok && first.s.Phase != PhaseRest {
+	first, ok := k.take(start, w, machine.Started{}, "start")
+	for ok && first.s.Phase != machine.PhaseRest {
 		if first.s.Pending == 0 {
 			k.fail(first, "start", fmt.Errorf("stuck in %v", first.s.Phase))
 			break
 		}
-		var op Op
-		first.s.Pending.each(func(o Op) { op = o })
+		var op machine.Op
+		first.s.Pending.Each(func(o machine.Op) { op = o })
 		world := first.w
-		e := world.do(first.s, op)
+		e := world.Do(first.s, op)
 		first, ok = k.take(first, world, e, op.String())
 	}
 	if ok {
-		first, ok = k.take(first, first.w, Requested{ID: 1, Mode: mode, Direction: d}, "request")
+		first, ok = k.take(first, first.w, machine.Requested{ID: 1, Mode: mode, Direction: d}, "request")
 	}
 	if ok {
 		k.push(start, first, "request")
@@ -220,20 +223,20 @@ func walk(step stepper, w world, limits Limits, wayBack bool, mode Mode, d Direc
 	return k.seen, k.err
 }
 
-var small = Limits{DrainTimeout: time.Second, Attempts: 2, MaxPause: 5 * time.Second, MaxLagBytes: 100}
+var small = machine.Limits{DrainTimeout: time.Second, Attempts: 2, MaxPause: 5 * time.Second, MaxLagBytes: 100}
 
 // walks are the beginnings from which everything is walked.
 var walks = []struct {
 	name    string
-	w       world
+	w       machinetest.World
 	wayBack bool
-	mode    Mode
-	d       Direction
+	mode    machine.Mode
+	d       machine.Direction
 }{
-	{"cutover", following(), false, ModeCutover, Forward},
-	{"rehearsal", following(), false, ModeRehearse, Forward},
-	{"dry run", following(), false, ModeDryRun, Forward},
-	{"fallback", onTarget(), true, ModeCutover, Reverse},
+	{"cutover", machinetest.Following(), false, machine.ModeCutover, machine.Forward},
+	{"rehearsal", machinetest.Following(), false, machine.ModeRehearse, machine.Forward},
+	{"dry run", machinetest.Following(), false, machine.ModeDryRun, machine.Forward},
+	{"fallback", machinetest.OnTarget(), true, machine.ModeCutover, machine.Reverse},
 }
 
 // TestEveryReachableState walks, with every promise checked on the way, and goes to every reachable node again to ask
@@ -244,11 +247,11 @@ func TestEveryReachableState(t *testing.T) {
 	for _, c := range walks {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			seen, err := walk(Step, c.w, small, c.wayBack, c.mode, c.d)
+			seen, err := walk(machine.Step, c.w, small, c.wayBack, c.mode, c.d)
 			require.NoError(t, err)
 			t.Logf("%d nodes", len(seen))
-			var phases [phaseCount]int
-			k := &walker{step: Step, ends: map[node]node{}}
+			var phases [machine.PhaseCount]int
+			k := &walker{step: machine.Step, ends: map[node]node{}}
 			for n := range seen {
 				phases[n.s.Phase]++
 				if err := k.waysOut(n); err != nil {
@@ -258,8 +261,8 @@ func TestEveryReachableState(t *testing.T) {
 			if c.name != "cutover" {
 				return
 			}
-			for p := PhaseRest; p < phaseCount; p++ {
-				if p != PhaseAdvance {
+			for p := machine.PhaseRest; p < machine.PhaseCount; p++ {
+				if p != machine.PhaseAdvance {
 					require.NotZero(t, phases[p], "phase %v was never reached", p)
 				}
 			}

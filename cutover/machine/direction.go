@@ -1,4 +1,4 @@
-package cutover
+package machine
 
 // Side names one of the two databases. The zero Side is none.
 type Side string

@@ -1,4 +1,4 @@
-package cutover
+package machine
 
 // Phase is the finer part of the state, kept in memory only: what the machine waits for inside of a step. A restart
 // forgets it and derives what to do from the journalled step alone.
@@ -34,10 +34,10 @@ const (
 	PhaseReopen                      // gate opened, locks and snapshots let go
 	PhaseDiscard                     // staged servers are dropped
 	PhaseBackoff                     // the next attempt is awaited
-	phaseCount
+	PhaseCount
 )
 
-var phaseNames = [phaseCount]string{
+var phaseNames = [PhaseCount]string{
 	PhaseStart: "start", PhaseRest: "rest", PhaseAdvance: "advance", PhaseClaim: "claim", PhaseSurvey: "survey",
 	PhasePrepare: "prepare", PhaseRehearse: "rehearse", PhaseStage: "stage", PhasePrelock: "prelock",
 	PhaseRecordPausing: "record_pausing", PhasePause: "pause", PhaseExpel: "expel", PhaseFence: "fence",
@@ -54,13 +54,13 @@ func (p Phase) String() string {
 	return "unknown"
 }
 
-// abortable reports whether an attempt is under way and the decision has certainly not been asked for.
-func (p Phase) abortable() bool {
+// Abortable reports whether an attempt is under way and the decision has certainly not been asked for.
+func (p Phase) Abortable() bool {
 	return p >= PhaseClaim && p <= PhaseRecordDeciding || p == PhaseBackoff
 }
 
-// paused reports whether the gate is closed for an attempt that --max-pause still bounds.
-func (p Phase) paused() bool { return p >= PhasePause && p <= PhaseRecordDeciding }
+// Paused reports whether the gate is closed for an attempt that --max-pause still bounds.
+func (p Phase) Paused() bool { return p >= PhasePause && p <= PhaseRecordDeciding }
 
 // unwinding reports whether an attempt is being undone or a restart is being recovered from.
 func (p Phase) unwinding() bool {
@@ -68,7 +68,7 @@ func (p Phase) unwinding() bool {
 }
 
 // waiting says in words what each phase waits for; the words go to status.
-var waiting = [phaseCount]string{
+var waiting = [PhaseCount]string{
 	PhaseStart:          "the journal to be read",
 	PhaseAdvance:        "the step to be recorded on the source",
 	PhaseClaim:          "the epoch to be claimed on the source",

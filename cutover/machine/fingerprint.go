@@ -1,4 +1,4 @@
-package cutover
+package machine
 
 import (
 	"fmt"
@@ -20,8 +20,8 @@ type Object struct {
 // namedDifferences is how many objects the reason of an abort names: more than an operator reads in one line are counted.
 const namedDifferences = 5
 
-// differences says where two catalogs differ; empty when they do not.
-func differences(d Direction, closing, opening Fingerprint) string {
+// Differences says where two catalogs differ; empty when they do not.
+func Differences(d Direction, closing, opening Fingerprint) string {
 	if closing.Sum == opening.Sum {
 		return ""
 	}

@@ -1,4 +1,4 @@
-package cutover
+package machine
 
 import "strings"
 
@@ -41,10 +41,10 @@ const (
 	OpDiscardStaged
 	OpYieldTarget
 	OpLook
-	opCount
+	OpCount
 )
 
-var opNames = [opCount]string{
+var opNames = [OpCount]string{
 	OpTake: "take", OpClaim: "claim", OpRecord: "record", OpCensus: "census", OpLag: "lag", OpSequences: "sequences",
 	OpFingerprintSource: "fingerprint_source", OpFingerprintTarget: "fingerprint_target", OpPrepareFence: "prepare_fence",
 	OpPrepareSnapshots: "prepare_snapshots",
@@ -120,7 +120,7 @@ func (o Op) essential() bool {
 // OpSet is a set of ops.
 type OpSet uint64
 
-func ops(list ...Op) OpSet {
+func Ops(list ...Op) OpSet {
 	var s OpSet
 	for _, o := range list {
 		s = s.with(o)
@@ -128,14 +128,14 @@ func ops(list ...Op) OpSet {
 	return s
 }
 
-func (s OpSet) has(o Op) bool      { return s&(1<<o) != 0 }
+func (s OpSet) Has(o Op) bool      { return s&(1<<o) != 0 }
 func (s OpSet) with(o Op) OpSet    { return s | 1<<o }
 func (s OpSet) without(o Op) OpSet { return s &^ (1 << o) }
 
-// each visits the ops of the set in the order of their declaration.
-func (s OpSet) each(visit func(Op)) {
-	for o := Op(0); o < opCount; o++ {
-		if s.has(o) {
+// Each visits the ops of the set in the order of their declaration.
+func (s OpSet) Each(visit func(Op)) {
+	for o := Op(0); o < OpCount; o++ {
+		if s.Has(o) {
 			visit(o)
 		}
 	}
@@ -143,6 +143,6 @@ func (s OpSet) each(visit func(Op)) {
 
 func (s OpSet) String() string {
 	var names []string
-	s.each(func(o Op) { names = append(names, o.String()) })
+	s.Each(func(o Op) { names = append(names, o.String()) })
 	return strings.Join(names, ",")
 }

@@ -1,4 +1,4 @@
-package cutover
+package machine
 
 import (
 	"errors"
@@ -20,7 +20,7 @@ const (
 	markerBound     = 8 * time.Second        // apply latency; the lag was checked before the pause
 	proveBound      = 8 * time.Second        // sequences, catalogs, changed sessions, all at once
 	relockBound     = 2 * time.Second        // the pre-lock that was given to TRUNCATE; the decision can do without it
-	decideBound     = 15 * time.Second       // foreign keys, triggers and sequences in one transaction over a WAN
+	DecideBound     = 15 * time.Second       // foreign keys, triggers and sequences in one transaction over a WAN
 	registerBound   = 5 * time.Second        // one row by primary key on the target, or a connect that fails
 	switchBound     = 10 * time.Second       // in-process: a route change and the differences of the sessions
 	unfenceBound    = 10 * time.Second       // disabling the triggers waits for locks of readers' DDL, bounded again inside
@@ -32,10 +32,10 @@ const (
 	retryMost       = 5 * time.Second        // and its ceiling: a database that is away comes back in seconds
 	attemptFirst    = time.Second            // first back-off between attempts: lets the transaction that was in the way end
 	attemptMost     = 15 * time.Second       // and its ceiling
-	lagDelayMost    = 5 * time.Second        // well below markerBound; heartbeats come every second
+	LagDelayMost    = 5 * time.Second        // well below markerBound; heartbeats come every second
 	maxTries        = 8                      // where the counter of failures stops: the back-off has reached its ceiling
 	defaultDrain    = 2 * time.Second
-	defaultPause    = 10 * time.Second
+	DefaultPause    = 10 * time.Second
 	defaultAttempts = 5
 	mostAttempts    = 100
 	defaultLag      = 4 << 20 // bytes; some ten thousand small transactions, which are applied well inside --max-pause
@@ -55,7 +55,7 @@ type Limits struct {
 
 // DefaultLimits are those of DESIGN section 8.
 func DefaultLimits() Limits {
-	return Limits{DrainTimeout: defaultDrain, Attempts: defaultAttempts, MaxPause: defaultPause, MaxLagBytes: defaultLag}
+	return Limits{DrainTimeout: defaultDrain, Attempts: defaultAttempts, MaxPause: DefaultPause, MaxLagBytes: defaultLag}
 }
 
 // Validate says what is wrong with the limits, in the words of the flags.
@@ -73,8 +73,8 @@ func (l Limits) Validate() error {
 	return nil
 }
 
-// or fills fields that are zero from other.
-func (l Limits) or(other Limits) Limits {
+// Or fills fields that are zero from other.
+func (l Limits) Or(other Limits) Limits {
 	if l.DrainTimeout == 0 {
 		l.DrainTimeout = other.DrainTimeout
 	}

@@ -1,4 +1,4 @@
-package cutover
+package machine
 
 import (
 	"strconv"
@@ -54,23 +54,23 @@ func (t *transition) next() {
 		return
 	}
 	switch {
-	case st.records != "":
-		t.record(st.phase, st.records)
-	case st.phase == PhaseSurvey:
+	case st.Records != "":
+		t.record(st.Phase, st.Records)
+	case st.Phase == PhaseSurvey:
 		t.survey()
-	case st.phase == PhasePause:
-		t.ask(st.phase, st.calls)
+	case st.Phase == PhasePause:
+		t.ask(st.Phase, st.Calls)
 		t.PauseGen = t.Gen
 		t.emit(StartTimer{Timer: TimerPause, Gen: t.PauseGen, After: t.Limits.MaxPause})
-	case st.phase == PhaseProve:
-		calls := st.calls
+	case st.Phase == PhaseProve:
+		calls := st.Calls
 		if t.Held&HeldTargetLock == 0 {
 			calls = calls.with(OpPrelockTarget) // it was given to TRUNCATE, or lost: the stream no longer needs it
 		}
 		t.SourceSum, t.TargetSum = "", ""
-		t.ask(st.phase, calls)
+		t.ask(st.Phase, calls)
 	default:
-		t.ask(st.phase, st.calls)
+		t.ask(st.Phase, st.Calls)
 	}
 }
 
@@ -85,23 +85,23 @@ func (t *transition) surveyed() {
 	case t.Mode == ModeRehearse && t.Bypass > 0 && !t.AllowBypass:
 		t.unwind(EndAbort, strconv.Itoa(t.Bypass)+" sessions write past the proxy and a rehearsal would make them fail: "+
 			"let them connect to the proxy, or use --allow-bypass")
-	case t.lags() != "":
-		t.retry(t.lags())
+	case t.Lags() != "":
+		t.retry(t.Lags())
 	default:
 		t.next()
 	}
 }
 
-// lags says that the stream is too far behind for the gate to be closed, "" where it is not: what it has to catch up
+// Lags says that the stream is too far behind for the gate to be closed, "" where it is not: what it has to catch up
 // with is a part of the pause.
-func (s State) lags() string {
+func (s State) Lags() string {
 	const wait = ": wait until crossfade status shows less lag"
 	switch {
 	case s.LagBytes > s.Limits.MaxLagBytes:
 		return "the stream is " + strconv.FormatInt(s.LagBytes, 10) + " bytes behind, at most " + strconv.FormatInt(s.Limits.MaxLagBytes, 10) +
 			" are caught up with in a pause" + wait
-	case s.LagDelay > lagDelayMost:
-		return "the stream is " + s.LagDelay.Round(time.Millisecond).String() + " behind, at most " + lagDelayMost.String() +
+	case s.LagDelay > LagDelayMost:
+		return "the stream is " + s.LagDelay.Round(time.Millisecond).String() + " behind, at most " + LagDelayMost.String() +
 			" are caught up with in a pause" + wait
 	}
 	return ""

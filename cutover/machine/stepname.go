@@ -1,4 +1,4 @@
-package cutover
+package machine
 
 // StepName is the part of a run's state that is journalled: the text in the step column of crossfade.run.
 // The names are part of the faces (status --json) and of the schema; they never change meaning.
