@@ -3,6 +3,8 @@ package preflight
 import (
 	"context"
 	"fmt"
+
+	"crossfade/cutover/preflight/answer"
 )
 
 // backendNumbersQuery lists functions and views of the application that speak of
@@ -21,16 +23,16 @@ const backendNumbersQuery = `
 	AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = t.oid AND d.deptype = 'e')
 	ORDER BY 1, 2`
 
-func (p *Preflight) checkBackendNumbers(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkBackendNumbers(ctx context.Context) ([]answer.Finding, error) {
 	type object struct{ What, Name string }
 	there, err := list[object](ctx, p.source, "functions that name backends", backendNumbersQuery)
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, o := range there {
-		found = append(found, Finding{
-			Code: "backend_numbers", Severity: Warning, Object: o.Name,
+		found = append(found, answer.Finding{
+			Code: "backend_numbers", Severity: answer.Warning, Object: o.Name,
 			Detail: fmt.Sprintf("the %s names backends by their numbers (pg_terminate_backend, pg_cancel_backend, pg_stat_activity.pid); one that was kept from before the cutover "+
 				"is nobody's on the target, or somebody else's", o.What),
 			Remedy: "see that numbers of backends are not kept in tables or passed to it across the cutover: let it find them in pg_stat_activity each time, by application_name for one",

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -17,5 +18,5 @@ func TestWhatNamesBackendsByTheirNumbers(t *testing.T) {
 	require.Empty(t, f.ask(t, "numbers of backends"))
 	pgtest.Exec(t, f.source, `CREATE FUNCTION public.kill(int) RETURNS bool LANGUAGE sql AS 'SELECT pg_terminate_backend($1)';
 		CREATE VIEW public.who AS SELECT pid, usename FROM pg_stat_activity`)
-	require.Equal(t, []seen{{Warning, "backend_numbers", "public.kill(integer)"}, {Warning, "backend_numbers", "public.who"}}, short(f.ask(t, "numbers of backends")))
+	require.Equal(t, []seen{{answer.Warning, "backend_numbers", "public.kill(integer)"}, {answer.Warning, "backend_numbers", "public.who"}}, short(f.ask(t, "numbers of backends")))
 }

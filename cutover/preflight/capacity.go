@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover/preflight/answer"
 )
 
 const (
@@ -45,7 +47,7 @@ func readUsage(ctx context.Context, conn *pgx.Conn) (usage, error) {
 			EXISTS (SELECT FROM pg_replication_slots WHERE database = current_database() AND slot_name LIKE 'crossfade\_%')`)
 }
 
-func (p *Preflight) checkCapacity(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkCapacity(ctx context.Context) ([]answer.Finding, error) {
 	source, err := readUsage(ctx, p.source)
 	if err != nil {
 		return nil, err
@@ -69,30 +71,30 @@ func (p *Preflight) checkCapacity(ctx context.Context) ([]Finding, error) {
 // lockFindings compares the tables and views with what fits into the lock tables.
 // pg_dump locks each on the source, in one transaction. A cutover locks each
 // table on both sides, with more on the target that hangs on it.
-func lockFindings(mode Mode, source, target usage, tables int) []Finding {
-	var found []Finding
-	add := func(severity Severity, side Side, u usage, detail string) {
+func lockFindings(mode Mode, source, target usage, tables int) []answer.Finding {
+	var found []answer.Finding
+	add := func(severity answer.Severity, side answer.Side, u usage, detail string) {
 		enough := tables*locksPerTable/max(u.Sessions, 1) + 1
 		sql := fmt.Sprintf("ALTER SYSTEM SET max_locks_per_transaction = %d", enough)
-		found = append(found, Finding{Code: "lock_table_small", Severity: severity, Object: "max_locks_per_transaction", Detail: detail, On: side, SQL: sql,
+		found = append(found, answer.Finding{Code: "lock_table_small", Severity: severity, Object: "max_locks_per_transaction", Detail: detail, On: side, SQL: sql,
 			Remedy: fmt.Sprintf("%s on the %s, and restart it (a managed server: through its own settings; Neon: a larger compute)", sql, side)})
 	}
 	if tables > source.Locks+source.Locks*lockSlack/100 {
-		add(Blocker, Source, source, fmt.Sprintf("pg_dump locks %d tables and views at once; the source has room for %d locks", tables, source.Locks))
+		add(answer.Blocker, answer.Source, source, fmt.Sprintf("pg_dump locks %d tables and views at once; the source has room for %d locks", tables, source.Locks))
 	} else if mode == Run && tables*locksPerTable > source.Locks {
-		add(Warning, Source, source, fmt.Sprintf("the cutover locks up to %d tables at once, with what hangs on them; the source has room for %d locks", tables, source.Locks))
+		add(answer.Warning, answer.Source, source, fmt.Sprintf("the cutover locks up to %d tables at once, with what hangs on them; the source has room for %d locks", tables, source.Locks))
 	}
 	if mode == Run && tables*locksPerTable > target.Locks {
-		add(Warning, Target, target, fmt.Sprintf("the cutover locks up to %d tables at once, with what hangs on them; the target has room for %d locks", tables, target.Locks))
+		add(answer.Warning, answer.Target, target, fmt.Sprintf("the cutover locks up to %d tables at once, with what hangs on them; the target has room for %d locks", tables, target.Locks))
 	}
 	return found
 }
 
-func capacityFindings(source, target usage) []Finding {
-	var found []Finding
+func capacityFindings(source, target usage) []answer.Finding {
+	var found []answer.Finding
 	if !source.OwnSlot {
 		if source.Slots >= source.MaxSlots {
-			found = append(found, noSlot(Source, source, ""))
+			found = append(found, noSlot(answer.Source, source, ""))
 		}
 		if source.Senders >= source.MaxSenders {
 			found = append(found, noWALSender(source))
@@ -100,11 +102,11 @@ func capacityFindings(source, target usage) []Finding {
 	}
 	if target.FreeConnections < source.Clients {
 		sql := fmt.Sprintf("ALTER SYSTEM SET max_connections = %d", target.MaxConnections+source.Clients-target.FreeConnections+spareConnections)
-		found = append(found, Finding{
-			Code: "target_connections", Severity: Warning, Object: "max_connections",
+		found = append(found, answer.Finding{
+			Code: "target_connections", Severity: answer.Warning, Object: "max_connections",
 			Detail: fmt.Sprintf("the source's database has %d sessions, the target has %d connections free", source.Clients, target.FreeConnections),
 			Remedy: sql + " on the target, then restart it (Neon: a larger compute), before the cutover",
-			On:     Target, SQL: sql,
+			On:     answer.Target, SQL: sql,
 		})
 	}
 	return found

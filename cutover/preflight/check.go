@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover/preflight/answer"
 )
 
 const (
@@ -85,7 +87,7 @@ func (o Options) Validate() error {
 // not be.
 type Check struct {
 	Name string
-	Run  func(ctx context.Context) ([]Finding, error)
+	Run  func(ctx context.Context) ([]answer.Finding, error)
 	// First says that a blocker of it makes the questions after it pointless: they would be
 	// asked of the wrong database, and tell its cause once more.
 	First bool
@@ -163,27 +165,27 @@ func (p *Preflight) Checks() []Check {
 
 // Run asks every check and returns what was seen. A check that fails does not
 // keep the others from being asked.
-func (p *Preflight) Run(ctx context.Context) Report {
+func (p *Preflight) Run(ctx context.Context) answer.Report {
 	return Ask(ctx, p.Checks())
 }
 
 // Ask runs the checks one after the other, up to a First one that blocks.
-func Ask(ctx context.Context, checks []Check) Report {
-	var r Report
+func Ask(ctx context.Context, checks []Check) answer.Report {
+	var r answer.Report
 	for _, c := range checks {
 		found, err := ask(ctx, c)
 		r.Findings = append(r.Findings, found...)
 		if err != nil {
-			r.Incomplete = append(r.Incomplete, Incomplete{Check: c.Name, Err: err})
+			r.Incomplete = append(r.Incomplete, answer.Incomplete{Check: c.Name, Err: err})
 		}
-		if c.First && len(r.Of(Blocker)) > 0 {
+		if c.First && len(r.Of(answer.Blocker)) > 0 {
 			break
 		}
 	}
 	return r
 }
 
-func ask(ctx context.Context, c Check) ([]Finding, error) {
+func ask(ctx context.Context, c Check) ([]answer.Finding, error) {
 	ctx, cancel := context.WithTimeout(ctx, CheckTimeout)
 	defer cancel()
 	return c.Run(ctx)

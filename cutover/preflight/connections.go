@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
@@ -33,16 +34,16 @@ func readAllowance(ctx context.Context, conn *pgx.Conn) (allowance, error) {
 
 // checkConnections compares what a run takes for itself with the limits of both sides: one that runs out of
 // connections fails in the middle, or takes those of the applications.
-func (p *Preflight) checkConnections(ctx context.Context) ([]Finding, error) {
-	var found []Finding
+func (p *Preflight) checkConnections(ctx context.Context) ([]answer.Finding, error) {
+	var found []answer.Finding
 	if p.opts.Resume { // it has to serve, whatever it gets
 		return nil, nil
 	}
 	for _, x := range []struct {
-		side Side
+		side answer.Side
 		conn *pgx.Conn
 		need int
-	}{{Source, p.source, p.opts.Sessions[0]}, {Target, p.target, p.opts.Sessions[1]}} {
+	}{{answer.Source, p.source, p.opts.Sessions[0]}, {answer.Target, p.target, p.opts.Sessions[1]}} {
 		a, err := readAllowance(ctx, x.conn)
 		if err != nil {
 			return nil, err
@@ -52,13 +53,13 @@ func (p *Preflight) checkConnections(ctx context.Context) ([]Finding, error) {
 	return found, nil
 }
 
-func (a allowance) findings(side Side, need int) []Finding {
-	var found []Finding
+func (a allowance) findings(side answer.Side, need int) []answer.Finding {
+	var found []answer.Finding
 	lacks := func(object, whose string, limit, used int, alter string) {
 		if limit < 0 || used+need <= limit {
 			return
 		}
-		f := Finding{Code: "own_connections", Severity: Blocker, Object: object,
+		f := answer.Finding{Code: "own_connections", Severity: answer.Blocker, Object: object,
 			Detail: fmt.Sprintf("a run takes up to %d connections of its own on the %s beside those of the applications; %s may have %d, and %d are in use", need, side, whose, limit, used)}
 		if alter != "" {
 			f.SQL, f.On = fmt.Sprintf("%s CONNECTION LIMIT %d", alter, used+need), side

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
@@ -20,28 +21,28 @@ func TestConnectionsThatARunTakesForItself(t *testing.T) {
 	there := pg.QuoteIdent(f.target.Config().Database)
 	for _, x := range []struct {
 		take, give, object string
-		side               Side
+		side               answer.Side
 	}{
-		{"ALTER ROLE " + role + " CONNECTION LIMIT 23", "ALTER ROLE " + role + " CONNECTION LIMIT -1", "role " + f.source.Config().User, Source},
-		{"ALTER DATABASE " + database + " CONNECTION LIMIT 23", "ALTER DATABASE " + database + " CONNECTION LIMIT -1", "database " + f.source.Config().Database, Source},
-		{"ALTER DATABASE " + there + " CONNECTION LIMIT 21", "ALTER DATABASE " + there + " CONNECTION LIMIT -1", "database " + f.target.Config().Database, Target},
+		{"ALTER ROLE " + role + " CONNECTION LIMIT 23", "ALTER ROLE " + role + " CONNECTION LIMIT -1", "role " + f.source.Config().User, answer.Source},
+		{"ALTER DATABASE " + database + " CONNECTION LIMIT 23", "ALTER DATABASE " + database + " CONNECTION LIMIT -1", "database " + f.source.Config().Database, answer.Source},
+		{"ALTER DATABASE " + there + " CONNECTION LIMIT 21", "ALTER DATABASE " + there + " CONNECTION LIMIT -1", "database " + f.target.Config().Database, answer.Target},
 	} {
 		admin := f.sourceAdmin
-		if x.side == Target {
+		if x.side == answer.Target {
 			admin = f.targetAdmin
 		}
 		pgtest.Exec(t, admin, x.take)
 		found := f.ask(t, "connections", set)
-		require.Equal(t, []seen{{Blocker, "own_connections", x.object}}, short(found), "told once")
-		need := map[Side]int{Source: 24, Target: 22}[x.side]
+		require.Equal(t, []seen{{answer.Blocker, "own_connections", x.object}}, short(found), "told once")
+		need := map[answer.Side]int{answer.Source: 24, answer.Target: 22}[x.side]
 		require.Contains(t, found[0].Detail, fmt.Sprintf("up to %d connections of its own on the %s", need, x.side))
 		require.Empty(t, f.ask(t, "connections", set, func(o *Options) { o.Resume = true }), "a run that goes on serves with what it gets")
 		f.typed(t, found...)
 		require.Empty(t, f.ask(t, "connections", set), "the remedy helps")
 		pgtest.Exec(t, admin, x.give)
 	}
-	found := allowance{RoleLimit: -1, BaseLimit: -1, ServerLimit: 97, ServerUse: 80}.findings(Target, 22)
-	require.Equal(t, []seen{{Blocker, "own_connections", "max_connections"}}, short(found))
+	found := allowance{RoleLimit: -1, BaseLimit: -1, ServerLimit: 97, ServerUse: 80}.findings(answer.Target, 22)
+	require.Equal(t, []seen{{answer.Blocker, "own_connections", "max_connections"}}, short(found))
 	require.Contains(t, found[0].Remedy, "raise max_connections of the target by 5")
-	require.Empty(t, allowance{RoleLimit: -1, BaseLimit: -1, ServerLimit: 97, ServerUse: 75}.findings(Target, 22))
+	require.Empty(t, allowance{RoleLimit: -1, BaseLimit: -1, ServerLimit: 97, ServerUse: 75}.findings(answer.Target, 22))
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
@@ -16,7 +17,7 @@ import (
 const maxNamed = 5
 
 // checkLeftOver tells of a run or copy that is there. What it has made would be told as what is in the way.
-func (p *Preflight) checkLeftOver(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkLeftOver(ctx context.Context) ([]answer.Finding, error) {
 	if p.opts.Resume || p.opts.LeftOver == nil {
 		return nil, nil
 	}
@@ -24,10 +25,10 @@ func (p *Preflight) checkLeftOver(ctx context.Context) ([]Finding, error) {
 	if err != nil || detail == "" {
 		return nil, err
 	}
-	return []Finding{{Code: "left_over_run", Severity: Blocker, Object: "crossfade", Detail: detail, Remedy: remedy}}, nil
+	return []answer.Finding{{Code: "left_over_run", Severity: answer.Blocker, Object: "crossfade", Detail: detail, Remedy: remedy}}, nil
 }
 
-func (p *Preflight) checkTargetEmpty(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkTargetEmpty(ctx context.Context) ([]answer.Finding, error) {
 	if p.opts.Scope.Clean || p.opts.Scope.DataOnly {
 		return nil, nil // there may be objects; what is in the way is found when it is met
 	}
@@ -48,8 +49,8 @@ func (p *Preflight) checkTargetEmpty(ctx context.Context) ([]Finding, error) {
 	if len(there) == 0 {
 		return nil, nil
 	}
-	f := Finding{
-		Code: "target_not_empty", Severity: Blocker, Object: there[0],
+	f := answer.Finding{
+		Code: "target_not_empty", Severity: answer.Blocker, Object: there[0],
 		Detail: "the target's database already has " + named(there),
 		Remedy: p.emptied(),
 	}
@@ -61,7 +62,7 @@ func (p *Preflight) checkTargetEmpty(ctx context.Context) ([]Finding, error) {
 		f.Detail += ", and the source's has nothing"
 		f.Remedy = "if --source and --target are exchanged, give the one as the other; else " + f.Remedy
 	}
-	return []Finding{f}, nil
+	return []answer.Finding{f}, nil
 }
 
 // emptied says what to do about a target that is not empty.

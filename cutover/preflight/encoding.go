@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/unconvertible"
 )
@@ -75,7 +76,7 @@ func locale(ctx context.Context, conn *pgx.Conn) (databaseLocale, error) {
 		FROM pg_database d WHERE datname = current_database()`)
 }
 
-func (p *Preflight) checkEncodings(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkEncodings(ctx context.Context) ([]answer.Finding, error) {
 	source, err := locale(ctx, p.source)
 	if err != nil {
 		return nil, err
@@ -90,9 +91,9 @@ func (p *Preflight) checkEncodings(ctx context.Context) ([]Finding, error) {
 	case target.Encoding == unicode && p.opts.Mode == Copy:
 		return p.converted(ctx, source, target)
 	}
-	f := Finding{
+	f := answer.Finding{
 		Code:     "encoding_differs",
-		Severity: Blocker,
+		Severity: answer.Blocker,
 		Object:   "target",
 		Detail:   fmt.Sprintf("the source's database has encoding %s, the target's %s", source.Encoding, target.Encoding),
 		Remedy:   anotherDatabase(source, target),
@@ -101,15 +102,15 @@ func (p *Preflight) checkEncodings(ctx context.Context) ([]Finding, error) {
 		f.Detail += ": a run compares and follows both byte by byte"
 		f.Remedy += "; crossfade copy converts, as pg_dump does, while nobody writes"
 	}
-	return []Finding{f}, nil
+	return []answer.Finding{f}, nil
 }
 
 // converted says what a copy from another encoding to UTF8 does, and names rows that
 // cannot be converted.
-func (p *Preflight) converted(ctx context.Context, source, target databaseLocale) ([]Finding, error) {
+func (p *Preflight) converted(ctx context.Context, source, target databaseLocale) ([]answer.Finding, error) {
 	from := source.Encoding
-	found := []Finding{{
-		Code: "encoding_converted", Severity: Warning, Object: "source",
+	found := []answer.Finding{{
+		Code: "encoding_converted", Severity: answer.Warning, Object: "source",
 		Detail: fmt.Sprintf("the source's database has encoding %s: what is copied is converted to UTF8, so that lengths in bytes, hashes and the order of texts may differ", from),
 		Remedy: "see that nothing in the application counts on bytes: octet_length, md5, convert_to, a client_encoding of SQL_ASCII; or " + anotherDatabase(source, target),
 	}}
@@ -129,8 +130,8 @@ func (p *Preflight) converted(ctx context.Context, source, target databaseLocale
 		name := pg.Name{Schema: t.Schema, Name: t.Name}
 		u, err := p.unconvertible(ctx, name, end)
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			found = append(found, Finding{
-				Code: "encoding_not_looked_at", Severity: Warning, Object: name.Display(),
+			found = append(found, answer.Finding{
+				Code: "encoding_not_looked_at", Severity: answer.Warning, Object: name.Display(),
 				Detail: fmt.Sprintf("whether its rows can be converted from %s to UTF8 was not looked at, nor those of %d larger tables: that takes longer than %v", from, len(tables)-i-1, p.convertFor),
 				Remedy: "begin the copy: it stops at a row that cannot be converted, names it, and goes on once the row is corrected",
 			})
@@ -162,19 +163,19 @@ func (p *Preflight) unconvertible(ctx context.Context, name pg.Name, end time.Ti
 	return unconvertible.Find(ctx, conn, name, unicode)
 }
 
-func unconvertibleFinding(u unconvertible.Rows) Finding {
-	f := Finding{
-		Code: "encoding_invalid", Severity: Blocker, Object: u.Table.Display(),
+func unconvertibleFinding(u unconvertible.Rows) answer.Finding {
+	f := answer.Finding{
+		Code: "encoding_invalid", Severity: answer.Blocker, Object: u.Table.Display(),
 		Detail: fmt.Sprintf("rows with bytes that are no characters of UTF8: %d, the first of them %s", u.Count, u.Row()),
 		Remedy: u.Remedy(), SQL: u.Statement(),
 	}
 	if f.SQL != "" {
-		f.On = Source
+		f.On = answer.Source
 	}
 	return f
 }
 
-func (p *Preflight) checkCollations(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkCollations(ctx context.Context) ([]answer.Finding, error) {
 	source, err := locale(ctx, p.source)
 	if err != nil {
 		return nil, err
@@ -183,15 +184,15 @@ func (p *Preflight) checkCollations(ctx context.Context) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	if !source.sortsAs(target) {
 		another := "or " + anotherDatabase(source, target)
 		if source.Encoding != target.Encoding { // which is told with the same statement
 			another = "or take the database that is to be made for the encoding of the source, which sorts as that does too"
 		}
-		found = append(found, Finding{
+		found = append(found, answer.Finding{
 			Code:     "collation_differs",
-			Severity: Warning,
+			Severity: answer.Warning,
 			Object:   "target",
 			Detail:   fmt.Sprintf("text sorts as %s at the source and as %s at the target: ORDER BY and range partitions on text may differ", source.sorts(), target.sorts()),
 			Remedy:   "give columns whose order matters a COLLATE of their own, " + another,
@@ -203,7 +204,7 @@ func (p *Preflight) checkCollations(ctx context.Context) ([]Finding, error) {
 
 // missingCollations finds columns that name a collation of the server which the
 // target lacks. Collations that the user made are in the dump.
-func (p *Preflight) missingCollations(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) missingCollations(ctx context.Context) ([]answer.Finding, error) {
 	type column struct{ Schema, Relation, Kind, Column, Type, Collation string }
 	used, err := list[column](ctx, p.source, "collations of columns", `
 		SELECT n.nspname::text, c.relname::text, c.relkind::text, a.attname::text, format_type(a.atttypid, a.atttypmod), co.collname::text
@@ -237,22 +238,22 @@ func (p *Preflight) missingCollations(ctx context.Context) ([]Finding, error) {
 	for _, n := range own {
 		both[n.Name] = known[n.Name]
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, u := range used {
 		if known[u.Collation] {
 			continue
 		}
 		table, instead := pg.Name{Schema: u.Schema, Name: u.Relation}, pg.QuoteIdent(standIn(u.Collation, both))
-		f := Finding{
+		f := answer.Finding{
 			Code:     "collation_missing",
-			Severity: Blocker,
+			Severity: answer.Blocker,
 			Object:   table.Display(),
 			Detail:   fmt.Sprintf("column %s has collation %s, which the target does not have", u.Column, u.Collation),
 		}
 		if u.Kind == "m" {
 			f.Remedy = fmt.Sprintf("make the materialised view again on the source with a collation that both sides have, such as COLLATE %s", instead)
 		} else {
-			f.On, f.SQL = Source, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s COLLATE %s", table, pg.QuoteIdent(u.Column), u.Type, instead)
+			f.On, f.SQL = answer.Source, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s COLLATE %s", table, pg.QuoteIdent(u.Column), u.Type, instead)
 			f.Remedy = f.SQL + " on the source, or with another collation that both sides have: its order changes"
 		}
 		found = append(found, f)

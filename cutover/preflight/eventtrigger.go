@@ -6,10 +6,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
-func (p *Preflight) checkEventTriggers(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkEventTriggers(ctx context.Context) ([]answer.Finding, error) {
 	var source []eventTrigger
 	if p.opts.Scope.everything() {
 		var err error
@@ -25,20 +26,20 @@ func (p *Preflight) checkEventTriggers(ctx context.Context) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, e := range source {
 		if e.Disabled && may {
 			continue
 		}
 		name := e.Name
-		f := Finding{
-			Code: "event_trigger", Severity: Warning, Object: name,
+		f := answer.Finding{
+			Code: "event_trigger", Severity: answer.Warning, Object: name,
 			Detail: "runs on DDL at the source, Crossfade's own included, and is carried to the target",
 			Remedy: fmt.Sprintf("unless its function lets schema crossfade be: ALTER EVENT TRIGGER %[1]s DISABLE on the source, and ALTER EVENT TRIGGER %[1]s ENABLE on the target after the cutover", pg.QuoteIdent(name)),
-			On:     Source, SQL: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE", pg.QuoteIdent(name)),
+			On:     answer.Source, SQL: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE", pg.QuoteIdent(name)),
 		}
 		if !may {
-			f.Code, f.Severity = "event_trigger_not_allowed", Blocker
+			f.Code, f.Severity = "event_trigger_not_allowed", answer.Blocker
 			f.Detail = "only a superuser can make event triggers on the target"
 			f.SQL = "DROP EVENT TRIGGER " + pg.QuoteIdent(name)
 			f.Remedy = f.SQL + " on the source, and let a superuser make it on the target after the move"
@@ -53,11 +54,11 @@ func (p *Preflight) checkEventTriggers(ctx context.Context) ([]Finding, error) {
 			continue
 		}
 		name := e.Name
-		found = append(found, Finding{
-			Code: "target_event_trigger", Severity: Warning, Object: name,
+		found = append(found, answer.Finding{
+			Code: "target_event_trigger", Severity: answer.Warning, Object: name,
 			Detail: "runs on the DDL with which the schema is restored on the target",
 			Remedy: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE on the target until the restore has ended", pg.QuoteIdent(name)),
-			On:     Target, SQL: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE", pg.QuoteIdent(name)),
+			On:     answer.Target, SQL: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE", pg.QuoteIdent(name)),
 		})
 	}
 	return found, nil

@@ -6,13 +6,14 @@ import (
 	"slices"
 	"strings"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
 // checkExpressions evaluates expressions that call functions for some rows of the source, as the
 // target will: it names functions that do not find their names there, and values that depend on the rows of
 // other tables, which come in any order. A run that goes on has been asked before.
-func (p *Preflight) checkExpressions(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkExpressions(ctx context.Context) ([]answer.Finding, error) {
 	if p.opts.Resume || p.opts.Scope.SchemaOnly {
 		return nil, nil
 	}
@@ -24,7 +25,7 @@ func (p *Preflight) checkExpressions(ctx context.Context) ([]Finding, error) {
 }
 
 // expressionsFor is checkExpressions for a target of a version.
-func (p *Preflight) expressionsFor(ctx context.Context, target int) ([]Finding, error) {
+func (p *Preflight) expressionsFor(ctx context.Context, target int) ([]answer.Finding, error) {
 	major, err := version(ctx, p.source)
 	if err != nil {
 		return nil, err
@@ -70,9 +71,9 @@ type expressionCheck struct {
 	domains        []domainUse
 	paths          []string // that somebody has set on the source
 
-	functions []Finding
+	functions []answer.Finding
 	at        map[uint32]int // function → its finding
-	reading   []Finding
+	reading   []answer.Finding
 	unseen    []unseen
 }
 
@@ -198,17 +199,17 @@ func (c *expressionCheck) name(e evaluated, o outcome, path, why string) {
 			}
 			continue
 		}
-		found := Finding{Code: "function_search_path", Severity: Blocker, Object: f.Signature, Detail: why,
+		found := answer.Finding{Code: "function_search_path", Severity: answer.Blocker, Object: f.Signature, Detail: why,
 			Remedy: "let its body name what it uses with its schema"}
 		if c.p.opts.Mode == Copy { // which goes on with all else, and tells it at its end
-			found.Severity = Warning
+			found.Severity = answer.Warning
 		}
 		if path != "" {
-			found.SQL, found.On = "ALTER FUNCTION "+f.Signature+" SET search_path = "+path, Source
+			found.SQL, found.On = "ALTER FUNCTION "+f.Signature+" SET search_path = "+path, answer.Source
 			found.Remedy = found.SQL + " (on the source, before the move)"
 		}
 		if f.Extension != "" { // whose functions no dump holds
-			found.Severity = Warning
+			found.Severity = answer.Warning
 			found.Detail += "; it belongs to extension " + f.Extension + ", whose version on the target may do otherwise"
 			found.SQL, found.On = "", ""
 			found.Remedy = "drop " + e.Kind + " " + e.Name + " on the source before the move, or make the extension on the target and there set a search_path for the function"
@@ -225,26 +226,26 @@ func (c *expressionCheck) reads(e evaluated, others []pg.Name) {
 		names = append(names, n.Display())
 	}
 	of := strings.Join(names, ", ")
-	f := Finding{Code: "expression_reads_tables", Severity: Blocker, Object: e.Name}
+	f := answer.Finding{Code: "expression_reads_tables", Severity: answer.Blocker, Object: e.Name}
 	switch {
 	case e.Kind == ofGenerated:
 		f.Detail = fmt.Sprintf("this generated column reads %s: the target computes it again while rows come in another order, and may get another value or none", of)
 		f.Remedy = "drop the column, or have it depend on its own row alone"
 		if c.source >= dropsExpressions {
-			f.SQL, f.On = plainColumn(e), Source
+			f.SQL, f.On = plainColumn(e), answer.Source
 			f.Remedy = "make it a plain column that a trigger fills, whose values are moved as they are: " + f.SQL
 		}
 	case e.Kind == ofPartition:
 		f.Detail = fmt.Sprintf("its partition key reads %s: the target routes rows before those are all there, and may refuse them", of)
 		f.Remedy = "partition it by what is in the row alone"
 	case e.Kind == ofIndex && c.p.opts.Mode == Run:
-		f.Severity = Warning
+		f.Severity = answer.Warning
 		f.Detail = fmt.Sprintf("this index reads %s: what is written to both while the run follows is applied in another order, and the index may hold other values than on the source", of)
 		f.Remedy = fmt.Sprintf("REINDEX INDEX CONCURRENTLY %s on the target, after the switch", e.Name)
 	default:
 		return
 	}
-	if !slices.ContainsFunc(c.reading, func(x Finding) bool { return x.Object == f.Object }) {
+	if !slices.ContainsFunc(c.reading, func(x answer.Finding) bool { return x.Object == f.Object }) {
 		c.reading = append(c.reading, f)
 	}
 }
@@ -299,15 +300,15 @@ func (c *expressionCheck) notTrusted(object, owner string) {
 }
 
 // unseenOnes says of what nothing is known.
-func (c *expressionCheck) unseenOnes() []Finding {
+func (c *expressionCheck) unseenOnes() []answer.Finding {
 	if len(c.unseen) == 0 {
 		return nil
 	}
 	more := ""
 	if n := len(c.unseen) - 1; n > 0 {
-		more = "; so it is with " + count(n, "other")
+		more = "; so it is with " + answer.Count(n, "other")
 	}
-	return []Finding{{Code: "expression_not_tried", Severity: Info, Object: c.unseen[0].object,
+	return []answer.Finding{{Code: "expression_not_tried", Severity: answer.Info, Object: c.unseen[0].object,
 		Detail: "whether the target can evaluate it was not to be seen on the source: " + c.unseen[0].why + more,
 		Remedy: "crossfade copy into an empty database beforehand shows it"}}
 }

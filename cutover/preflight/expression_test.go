@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -49,7 +50,7 @@ func TestFunctionsThatATargetOfPostgreSQL17DoesNotFindNamesIn(t *testing.T) {
 			require.Empty(t, f.ask(t, "expressions"), "a target of an older version finds the names")
 			found, err := f.preflight(t).expressionsFor(t.Context(), 170000)
 			require.NoError(t, err)
-			require.Equal(t, []seen{{Blocker, "function_search_path", x.function}}, short(found))
+			require.Equal(t, []seen{{answer.Blocker, "function_search_path", x.function}}, short(found))
 			require.Contains(t, found[0].SQL, "SET search_path = app, public")
 			f.typed(t, found...)
 			found, err = f.preflight(t).expressionsFor(t.Context(), 170000)
@@ -78,8 +79,8 @@ func TestFunctionsThatTheSourcesRoleDoesNotFindNamesIn(t *testing.T) {
 			require.Empty(t, f.ask(t, "expressions"))
 			pgtest.Exec(t, f.source, "ALTER DATABASE "+f.sourceDSN.Database()+" RESET search_path")
 			found := f.ask(t, "expressions")
-			require.Equal(t, []seen{{Blocker, "function_search_path", "app.twice(integer)"}}, short(found))
-			require.Equal(t, Warning, f.ask(t, "expressions", copyMode)[0].Severity)
+			require.Equal(t, []seen{{answer.Blocker, "function_search_path", "app.twice(integer)"}}, short(found))
+			require.Equal(t, answer.Warning, f.ask(t, "expressions", copyMode)[0].Severity)
 			f.typed(t, found...)
 			require.Empty(t, f.ask(t, "expressions"))
 		})
@@ -94,7 +95,7 @@ func TestExpressionsThatReadOtherTablesAreNamed(t *testing.T) {
 	f.named(t)
 	pgtest.Exec(t, f.source, `CREATE TABLE "Made" (id int PRIMARY KEY, kind text, own int GENERATED ALWAYS AS (whole(id)) STORED, "By" int GENERATED ALWAYS AS (factor(kind) * id) STORED); INSERT INTO "Made" VALUES (1, 'a')`)
 	found := f.ask(t, "expressions")
-	require.Equal(t, []seen{{Blocker, "expression_reads_tables", `app."Made"."By"`}}, short(found))
+	require.Equal(t, []seen{{answer.Blocker, "expression_reads_tables", `app."Made"."By"`}}, short(found))
 	require.Contains(t, found[0].Detail, "app.kinds")
 	f.typed(t, found...)
 	require.Empty(t, f.ask(t, "expressions"))
@@ -102,9 +103,9 @@ func TestExpressionsThatReadOtherTablesAreNamed(t *testing.T) {
 	require.Equal(t, "3,6", pgtest.Value(t, f.source, `SELECT string_agg("By"::text, ',' ORDER BY id) FROM "Made"`))
 
 	pgtest.Exec(t, f.source, `CREATE TABLE parts (id int, kind text) PARTITION BY RANGE (factor(kind)); CREATE TABLE part PARTITION OF parts DEFAULT; INSERT INTO parts VALUES (1, 'a')`)
-	require.Equal(t, []seen{{Blocker, "expression_reads_tables", "app.parts"}}, short(f.ask(t, "expressions")))
+	require.Equal(t, []seen{{answer.Blocker, "expression_reads_tables", "app.parts"}}, short(f.ask(t, "expressions")))
 	pgtest.Exec(t, f.source, `DROP TABLE parts; CREATE INDEX i ON nums (factor(kind))`)
-	require.Equal(t, []seen{{Warning, "expression_reads_tables", "app.i"}}, short(f.ask(t, "expressions")))
+	require.Equal(t, []seen{{answer.Warning, "expression_reads_tables", "app.i"}}, short(f.ask(t, "expressions")))
 	require.Empty(t, f.ask(t, "expressions", copyMode), "a copy makes it when all rows are there")
 }
 
@@ -126,7 +127,7 @@ func TestConstraintsOfNestedDomainsThatReadOtherTablesAreNamed(t *testing.T) {
 			require.Empty(t, f.ask(t, "expressions"), "it is asked when all rows are there")
 			pgtest.Exec(t, f.source, sql)
 			found := f.ask(t, "expressions")
-			require.Equal(t, []seen{{Blocker, "expression_reads_tables", `app.kind "Known"`}}, short(found))
+			require.Equal(t, []seen{{answer.Blocker, "expression_reads_tables", `app.kind "Known"`}}, short(found))
 			f.typed(t, found...)
 			require.Empty(t, f.ask(t, "expressions"))
 		})
@@ -142,7 +143,7 @@ func TestAnExpressionThatCannotBeTriedIsNamed(t *testing.T) {
 		CREATE FUNCTION writes(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN n * app.cleans(); END $$;
 		CREATE TABLE logged (id int PRIMARY KEY, n int GENERATED ALWAYS AS (writes(id)) STORED); INSERT INTO logged VALUES (1)`)
 	found := f.ask(t, "expressions")
-	require.Equal(t, []seen{{Info, "expression_not_tried", "generated column app.logged.n"}}, short(found))
+	require.Equal(t, []seen{{answer.Info, "expression_not_tried", "generated column app.logged.n"}}, short(found))
 	require.Contains(t, found[0].Detail, "DELETE")
 	pgtest.Exec(t, f.source, "CREATE OR REPLACE FUNCTION app.writes(n int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT n'")
 	require.Empty(t, f.ask(t, "expressions"))
@@ -163,7 +164,7 @@ func TestFunctionsOfOtherRolesAreNotExecuted(t *testing.T) {
 		CREATE OR REPLACE FUNCTION app.tells(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'executed by %', current_user; END $$`)
 	pgtest.Exec(t, f.sourceAdmin, "RESET ROLE")
 	found := f.ask(t, "expressions")
-	require.Equal(t, []seen{{Info, "expression_not_tried", "constraint bait_id_check of table app.bait"}}, short(found))
+	require.Equal(t, []seen{{answer.Info, "expression_not_tried", "constraint bait_id_check of table app.bait"}}, short(found))
 	require.Contains(t, found[0].Detail, "belongs to role "+owner)
 	require.Contains(t, found[0].Detail, "so it is with 1 other", "the domain")
 
@@ -179,7 +180,7 @@ func TestExpressionsAreToldOnce(t *testing.T) {
 	f := newFixture(t)
 	f.named(t)
 	made := func(sql string) func(*testing.T) { return func(t *testing.T) { pgtest.Exec(t, f.source, sql) } }
-	typed := func(t *testing.T, found ...Finding) {
+	typed := func(t *testing.T, found ...answer.Finding) {
 		for _, x := range found {
 			require.Contains(t, x.Remedy, x.SQL)
 			pgtest.Exec(t, f.source, x.SQL)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"crossfade/cutover/preflight/answer"
 )
 
 // domainUse is a constraint of a domain that calls functions which are not PostgreSQL's own.
@@ -186,9 +188,9 @@ func (c *expressionCheck) nestedReads(ctx context.Context, d domainUse, col colu
 	}
 	domain := "ALTER DOMAIN " + d.Domain
 	sql := fmt.Sprintf("%s DROP CONSTRAINT %s; %s ADD CONSTRAINT %s %s NOT VALID", domain, d.Constraint, domain, d.Constraint, d.Definition)
-	c.reading = append(c.reading, Finding{Code: "expression_reads_tables", Severity: Blocker, Object: d.Domain + " " + d.Constraint,
+	c.reading = append(c.reading, answer.Finding{Code: "expression_reads_tables", Severity: answer.Blocker, Object: d.Domain + " " + d.Constraint,
 		Detail: fmt.Sprintf("this constraint reads %s and is asked of each row of %s as it comes, when the rows of those may not be there: no server validates it later, since the domain is a part of other types",
 			strings.Join(names, ", "), col.Relation),
-		Remedy: "have it asked of new values alone, which then is so on both sides: " + sql, On: Source, SQL: sql})
+		Remedy: "have it asked of new values alone, which then is so on both sides: " + sql, On: answer.Source, SQL: sql})
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
@@ -93,7 +94,7 @@ func (p *Preflight) usedExtensions(ctx context.Context) ([]extension, error) {
 		WHERE e.extname <> 'plpgsql' ORDER BY 1`)
 }
 
-func (p *Preflight) checkExtensions(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkExtensions(ctx context.Context) ([]answer.Finding, error) {
 	if p.opts.Scope.DataOnly {
 		return p.configurationRights(ctx)
 	}
@@ -119,18 +120,18 @@ func (p *Preflight) checkExtensions(ctx context.Context) ([]Finding, error) {
 	for _, o := range offers {
 		offered[o.Name] = o
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, u := range used {
 		o, ok := offered[u.Name]
 		switch {
 		case ok && o.Installed == "" && !p.opts.Scope.everything():
-			found = append(found, Finding{
-				Code: "extension_left_out", Severity: Blocker, Object: u.Name,
+			found = append(found, answer.Finding{
+				Code: "extension_left_out", Severity: answer.Blocker, Object: u.Name,
 				Detail: "patterns leave extensions out, as with pg_dump, and what is copied needs this one, which the target's database does not have",
-				On:     Target, SQL: o.made(u),
+				On:     answer.Target, SQL: o.made(u),
 			})
 			last := &found[len(found)-1]
-			last.Remedy = "in the target's database: " + oneLine(last.SQL)
+			last.Remedy = "in the target's database: " + answer.OneLine(last.SQL)
 		default:
 			found = append(found, extensionFindings(u, o, ok)...)
 		}
@@ -152,28 +153,28 @@ func (p *Preflight) checkExtensions(ctx context.Context) ([]Finding, error) {
 
 // schemaFinding compares the schemas of an extension: what the source's objects name in
 // the one is not found in another.
-func schemaFinding(u extension, o offer) (Finding, bool) {
+func schemaFinding(u extension, o offer) (answer.Finding, bool) {
 	to, name := pg.QuoteIdent(u.Schema), pg.QuoteIdent(u.Name)
-	f := Finding{Code: "extension_schema", Severity: Blocker, Object: u.Name}
+	f := answer.Finding{Code: "extension_schema", Severity: answer.Blocker, Object: u.Name}
 	switch {
 	case o.Installed != "" && o.Schema != u.Schema:
 		f.Detail = fmt.Sprintf("the source has it in schema %s, the target's database in %s: what the schema says of things in %s would not be found", u.Schema, o.Schema, u.Schema)
-		f.On, f.SQL = Target, inSchema(to)+fmt.Sprintf("ALTER EXTENSION %s SET SCHEMA %s", name, to)
-		f.Remedy = "in the target's database: " + oneLine(f.SQL)
+		f.On, f.SQL = answer.Target, inSchema(to)+fmt.Sprintf("ALTER EXTENSION %s SET SCHEMA %s", name, to)
+		f.Remedy = "in the target's database: " + answer.OneLine(f.SQL)
 		if !o.Moves {
 			f.SQL = "DROP EXTENSION " + name + ";\n" + o.made(u)
-			f.Remedy = "in the target's database, where nothing uses it yet: " + oneLine(f.SQL)
+			f.Remedy = "in the target's database, where nothing uses it yet: " + answer.OneLine(f.SQL)
 		}
 	case o.Installed == "" && o.Only != "" && o.Only != u.Schema:
 		f.Detail = fmt.Sprintf("the source has it in schema %s, and the target can make it in %s only", u.Schema, o.Only)
-		f.On, f.SQL = Source, fmt.Sprintf("ALTER EXTENSION %s SET SCHEMA %s", name, pg.QuoteIdent(o.Only))
+		f.On, f.SQL = answer.Source, fmt.Sprintf("ALTER EXTENSION %s SET SCHEMA %s", name, pg.QuoteIdent(o.Only))
 		f.Remedy = "in the source's database: " + f.SQL
 		if !u.Moves {
 			f.SQL = fmt.Sprintf("DROP EXTENSION %s;\nCREATE EXTENSION %s SCHEMA %s", name, name, pg.QuoteIdent(o.Only))
-			f.Remedy = "in the source's database, where nothing uses it: " + oneLine(f.SQL)
+			f.Remedy = "in the source's database, where nothing uses it: " + answer.OneLine(f.SQL)
 		}
 	default:
-		return Finding{}, false
+		return answer.Finding{}, false
 	}
 	return f, true
 }
@@ -186,7 +187,7 @@ type configuration struct {
 
 // configurationRights asks whether our role may read what users keep in tables of
 // extensions. The jobs of pg_cron have a check of their own.
-func (p *Preflight) configurationRights(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) configurationRights(ctx context.Context) ([]answer.Finding, error) {
 	if p.opts.Scope.SchemaOnly {
 		return nil, nil
 	}
@@ -202,7 +203,7 @@ func (p *Preflight) configurationRights(ctx context.Context) ([]Finding, error) 
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, t := range tables {
 		if f, wrong := t.finding(role.Name); wrong {
 			found = append(found, f)
@@ -211,10 +212,10 @@ func (p *Preflight) configurationRights(ctx context.Context) ([]Finding, error) 
 	return found, nil
 }
 
-func (t configuration) finding(role string) (Finding, bool) {
+func (t configuration) finding(role string) (answer.Finding, bool) {
 	name := pg.Name{Schema: t.Schema, Name: t.Name}
-	f := Finding{
-		Code: "extension_data_not_readable", Severity: Blocker, Object: name.Display(),
+	f := answer.Finding{
+		Code: "extension_data_not_readable", Severity: answer.Blocker, Object: name.Display(),
 		Detail: fmt.Sprintf("extension %s keeps in it what users told it, and role %s may not read it", t.Extension, role),
 	}
 	switch {
@@ -226,9 +227,9 @@ func (t configuration) finding(role string) (Finding, bool) {
 		f.Detail = fmt.Sprintf("extension %s keeps in it what users told it, and policies would hide rows from role %s", t.Extension, role)
 		f.SQL = fmt.Sprintf("ALTER ROLE %s BYPASSRLS", pg.QuoteIdent(role))
 	default:
-		return Finding{}, false
+		return answer.Finding{}, false
 	}
-	f.On, f.Remedy = Source, oneLine(f.SQL)+" (on the source)"
+	f.On, f.Remedy = answer.Source, answer.OneLine(f.SQL)+" (on the source)"
 	return f, true
 }
 
@@ -236,7 +237,7 @@ func (t configuration) finding(role string) (Finding, bool) {
 // them: they belong to the extension, so they are in no publication. Rows that the extension
 // brings along, which its condition leaves out, are none. Those that our role may not read are
 // told by configurationRights.
-func (p *Preflight) extensionData(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) extensionData(ctx context.Context) ([]answer.Finding, error) {
 	type table struct{ Extension, Schema, Name, Condition string }
 	tables, err := list[table](ctx, p.source, "tables of extensions", `
 		SELECT e.extname::text, n.nspname::text, c.relname::text, coalesce(e.extcondition[x.at], '')
@@ -246,7 +247,7 @@ func (p *Preflight) extensionData(ctx context.Context) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, t := range tables {
 		name := pg.Name{Schema: t.Schema, Name: t.Name}
 		rows, err := one[struct{ There bool }](ctx, p.source, "rows of "+name.Display(), fmt.Sprintf("SELECT EXISTS (SELECT FROM %s %s)", name, t.Condition))
@@ -256,8 +257,8 @@ func (p *Preflight) extensionData(ctx context.Context) ([]Finding, error) {
 		if !rows.There {
 			continue
 		}
-		found = append(found, Finding{
-			Code: "extension_data", Severity: Warning, Object: name.Display(),
+		found = append(found, answer.Finding{
+			Code: "extension_data", Severity: answer.Warning, Object: name.Display(),
 			Detail: fmt.Sprintf("belongs to extension %s; rows that users added to it are copied as they are then, no stream carries what changes in them until the cutover", t.Extension),
 			Remedy: "have the extension left as it is until the cutover: changes that are seen refuse it (extension_rows_changed), and are then repeated on the target by hand",
 		})
@@ -265,30 +266,30 @@ func (p *Preflight) extensionData(ctx context.Context) ([]Finding, error) {
 	return found, nil
 }
 
-func extensionFindings(u extension, o offer, offered bool) []Finding {
+func extensionFindings(u extension, o offer, offered bool) []answer.Finding {
 	name := pg.QuoteIdent(u.Name)
 	switch {
 	case !offered:
-		return []Finding{{
-			Code: "extension_missing", Severity: Blocker, Object: u.Name,
+		return []answer.Finding{{
+			Code: "extension_missing", Severity: answer.Blocker, Object: u.Name,
 			Detail: fmt.Sprintf("the source uses extension %s %s, which the target does not have", u.Name, u.Version),
 			Remedy: fmt.Sprintf("have it installed on the target's server (Neon: see which it offers), or DROP EXTENSION %s on the source", name),
 		}}
 	case o.Installed == "" && !o.Allowed:
-		f := Finding{
-			Code: "extension_not_allowed", Severity: Blocker, Object: u.Name,
+		f := answer.Finding{
+			Code: "extension_not_allowed", Severity: answer.Blocker, Object: u.Name,
 			Detail: "the target has the extension, but only a superuser may create it",
-			On:     Target, SQL: o.made(u),
+			On:     answer.Target, SQL: o.made(u),
 		}
-		f.Remedy = "let a superuser say in the target's database first: " + oneLine(f.SQL)
-		return []Finding{f}
+		f.Remedy = "let a superuser say in the target's database first: " + answer.OneLine(f.SQL)
+		return []answer.Finding{f}
 	}
 	gets := cmp.Or(o.Installed, o.Default)
 	if gets == u.Version {
 		return nil
 	}
-	f := Finding{
-		Code: "extension_version", Severity: Warning, Object: u.Name,
+	f := answer.Finding{
+		Code: "extension_version", Severity: answer.Warning, Object: u.Name,
 		Detail: fmt.Sprintf("the source has version %s, the target makes %s", u.Version, gets),
 		Remedy: "read the extension's release notes for what changed between the two",
 	}
@@ -297,22 +298,22 @@ func extensionFindings(u extension, o offer, offered bool) []Finding {
 	}
 	switch {
 	case o.Installed == "" && slices.Contains(o.Versions, u.Version):
-		f.On, f.SQL = Target, o.made(u)
-		f.Remedy = "in the target's database first: " + oneLine(f.SQL)
+		f.On, f.SQL = answer.Target, o.made(u)
+		f.Remedy = "in the target's database first: " + answer.OneLine(f.SQL)
 	case slices.Contains(o.Updates, u.Version):
-		f.On, f.SQL = Target, fmt.Sprintf("ALTER EXTENSION %s UPDATE TO %s", name, pg.QuoteLiteral(u.Version))
+		f.On, f.SQL = answer.Target, fmt.Sprintf("ALTER EXTENSION %s UPDATE TO %s", name, pg.QuoteLiteral(u.Version))
 		f.Remedy = f.SQL + " in the target's database"
 	case slices.Contains(u.Updates, gets):
-		f.On, f.SQL = Source, fmt.Sprintf("ALTER EXTENSION %s UPDATE TO %s", name, pg.QuoteLiteral(gets))
+		f.On, f.SQL = answer.Source, fmt.Sprintf("ALTER EXTENSION %s UPDATE TO %s", name, pg.QuoteLiteral(gets))
 		f.Remedy = f.SQL + " on the source; or read its release notes for what changed between the two"
 	case slices.Contains(o.Versions, u.Version):
-		f.On, f.SQL = Target, "DROP EXTENSION "+name+";\n"+o.made(u)
-		f.Remedy = "in the target's database, where nothing uses it yet: " + oneLine(f.SQL)
+		f.On, f.SQL = answer.Target, "DROP EXTENSION "+name+";\n"+o.made(u)
+		f.Remedy = "in the target's database, where nothing uses it yet: " + answer.OneLine(f.SQL)
 	case older(gets, u.Version):
 		f.Detail += ", which is older: what came since is missing, and the restore stops at an object that needs it"
 		f.Remedy = "update the target's server (Neon: restart the compute), or bring the extension at the source to a version that the target has: " + strings.Join(o.Versions, ", ")
 	}
-	return []Finding{f}
+	return []answer.Finding{f}
 }
 
 // older reports whether version a comes before b, as far as both are numbers with

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -12,8 +13,8 @@ import (
 func TestAnExtensionsFindingIsRemovedAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	onSource := func(begins string) func(*testing.T, ...Finding) {
-		return func(t *testing.T, found ...Finding) {
+	onSource := func(begins string) func(*testing.T, ...answer.Finding) {
+		return func(t *testing.T, found ...answer.Finding) {
 			pgtest.Exec(t, f.sourceAdmin, statement(t, found[0].Remedy, begins))
 		}
 	}

@@ -3,28 +3,30 @@ package preflight
 import (
 	"context"
 	"fmt"
+
+	"crossfade/cutover/preflight/answer"
 )
 
 // checkFallback looks at what a way back would need of the target, or says
 // that there is none.
-func (p *Preflight) checkFallback(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkFallback(ctx context.Context) ([]answer.Finding, error) {
 	if !p.opts.Fallback {
-		return []Finding{{
-			Code: "no_fallback", Severity: Info,
+		return []answer.Finding{{
+			Code: "no_fallback", Severity: answer.Info,
 			Detail: "there is no way back after the cutover: changes of the target are not led to the source",
 		}}, nil
 	}
-	var found []Finding
+	var found []answer.Finding
 	level, err := setting(ctx, p.target, "wal_level")
 	if err != nil {
 		return nil, err
 	}
 	if level != "logical" {
-		found = append(found, Finding{
-			Code: "target_wal_level", Severity: Blocker, Object: "target",
+		found = append(found, answer.Finding{
+			Code: "target_wal_level", Severity: answer.Blocker, Object: "target",
 			Detail: fmt.Sprintf("wal_level is %s; the way back needs logical", level),
 			Remedy: "ALTER SYSTEM SET wal_level = 'logical' on the target, then restart it (Neon: enable logical replication in the project's settings)",
-			On:     Target, SQL: "ALTER SYSTEM SET wal_level = 'logical'",
+			On:     answer.Target, SQL: "ALTER SYSTEM SET wal_level = 'logical'",
 		})
 	}
 	taken, err := readUsage(ctx, p.target)
@@ -32,7 +34,7 @@ func (p *Preflight) checkFallback(ctx context.Context) ([]Finding, error) {
 		return nil, err
 	}
 	if !taken.OwnSlot && taken.Slots >= taken.MaxSlots {
-		found = append(found, noSlot(Target, taken, "; the way back needs one"))
+		found = append(found, noSlot(answer.Target, taken, "; the way back needs one"))
 	}
 	return found, nil
 }

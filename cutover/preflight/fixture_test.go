@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -79,14 +80,14 @@ func (f *fixture) preflight(t *testing.T, change ...func(*Options)) *Preflight {
 }
 
 // ask runs one check, which must be completed.
-func (f *fixture) ask(t *testing.T, name string, change ...func(*Options)) []Finding {
+func (f *fixture) ask(t *testing.T, name string, change ...func(*Options)) []answer.Finding {
 	t.Helper()
 	for _, c := range f.preflight(t, change...).Checks() {
 		if c.Name == name {
 			found, err := c.Run(t.Context())
 			require.NoError(t, err)
 			for _, finding := range found {
-				finding.sound(t)
+				sound(t, finding)
 			}
 			return found
 		}
@@ -102,10 +103,10 @@ var (
 )
 
 // sound fails unless a finding says what is wrong, what to do and where a statement is typed.
-func (f Finding) sound(t *testing.T) {
+func sound(t *testing.T, f answer.Finding) {
 	t.Helper()
 	require.NotEmpty(t, f.Detail)
-	if f.Severity != Info {
+	if f.Severity != answer.Info {
 		require.NotEmpty(t, f.Remedy, "%s: what to do", f.Code)
 	}
 	if aStatement.MatchString(f.Remedy) {
@@ -114,15 +115,15 @@ func (f Finding) sound(t *testing.T) {
 }
 
 // typed runs the statements of remedies as they are printed, as somebody who may.
-func (f *fixture) typed(t *testing.T, found ...Finding) {
+func (f *fixture) typed(t *testing.T, found ...answer.Finding) {
 	t.Helper()
 	for _, x := range found {
 		require.NotEmpty(t, x.SQL, "%s: a statement", x.Code)
-		require.Contains(t, x.Remedy, oneLine(x.SQL))
+		require.Contains(t, x.Remedy, answer.OneLine(x.SQL))
 		switch x.On {
-		case Source:
+		case answer.Source:
 			pgtest.Exec(t, f.sourceAdmin, x.SQL)
-		case Target:
+		case answer.Target:
 			pgtest.Exec(t, f.targetAdmin, x.SQL)
 		default:
 			t.Fatalf("%s: its statement is for no side", x.Code)
@@ -132,11 +133,11 @@ func (f *fixture) typed(t *testing.T, found ...Finding) {
 
 // seen is a finding without its words.
 type seen struct {
-	Severity     Severity
+	Severity     answer.Severity
 	Code, Object string
 }
 
-func short(found []Finding) []seen {
+func short(found []answer.Finding) []seen {
 	out := []seen{}
 	for _, f := range found {
 		out = append(out, seen{f.Severity, f.Code, f.Object})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
@@ -57,7 +58,7 @@ WHERE r.rolname !~ '^pg_'
 GROUP BY 1 ORDER BY 1`
 
 // checkGrantees names the roles that the schema asks for and the target lacks.
-func (p *Preflight) checkGrantees(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkGrantees(ctx context.Context) ([]answer.Finding, error) {
 	if p.opts.Scope.DataOnly {
 		return nil, nil
 	}
@@ -88,16 +89,16 @@ func (p *Preflight) checkGrantees(ctx context.Context) ([]Finding, error) {
 	for _, r := range there {
 		have[r.Name] = true
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, u := range used {
 		if have[u.Name] || p.opts.PlatformRole(u.Name) || u.RightOnly && p.opts.Scope.NoACL {
 			continue
 		}
-		f := Finding{
-			Code: "role_missing", Severity: Blocker, Object: u.Name,
+		f := answer.Finding{
+			Code: "role_missing", Severity: answer.Blocker, Object: u.Name,
 			Detail: fmt.Sprintf("the target has no role of this name, which privileges or policies of the source name, such as those of %s", u.Object),
 			Remedy: "CREATE ROLE " + pg.QuoteIdent(u.Name) + " on the target, or have all roles made with --roles, or leave privileges out with --no-acl",
-			On:     Target, SQL: "CREATE ROLE " + pg.QuoteIdent(u.Name),
+			On:     answer.Target, SQL: "CREATE ROLE " + pg.QuoteIdent(u.Name),
 		}
 		found = append(found, f)
 	}
@@ -105,7 +106,7 @@ func (p *Preflight) checkGrantees(ctx context.Context) ([]Finding, error) {
 }
 
 // checkCreateRole asks whether the target's role may make roles.
-func (p *Preflight) checkCreateRole(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkCreateRole(ctx context.Context) ([]answer.Finding, error) {
 	r, err := one[struct {
 		Name string
 		May  bool
@@ -113,10 +114,10 @@ func (p *Preflight) checkCreateRole(ctx context.Context) ([]Finding, error) {
 	if err != nil || r.May {
 		return nil, err
 	}
-	return []Finding{{
-		Code: "no_createrole", Severity: Blocker, Object: r.Name,
+	return []answer.Finding{{
+		Code: "no_createrole", Severity: answer.Blocker, Object: r.Name,
 		Detail: "may not make roles on the target, which --roles asks for",
 		Remedy: "ALTER ROLE " + pg.QuoteIdent(r.Name) + " CREATEROLE by a role that may, or leave --roles out",
-		On:     Target, SQL: "ALTER ROLE " + pg.QuoteIdent(r.Name) + " CREATEROLE",
+		On:     answer.Target, SQL: "ALTER ROLE " + pg.QuoteIdent(r.Name) + " CREATEROLE",
 	}}, nil
 }

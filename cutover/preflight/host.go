@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"crossfade/cutover/preflight/answer"
 )
 
 // poolerSuffix ends the first label of the host name of Neon's connection
@@ -11,16 +13,16 @@ import (
 // snapshot, no session settings.
 const poolerSuffix = "-pooler"
 
-func (p *Preflight) checkHosts(context.Context) ([]Finding, error) {
-	var found []Finding
+func (p *Preflight) checkHosts(context.Context) ([]answer.Finding, error) {
+	var found []answer.Finding
 	for _, side := range []struct{ name, host string }{{"source", p.opts.SourceHost}, {"target", p.opts.TargetHost}} {
 		direct, pooled := directHost(side.host)
 		if !pooled {
 			continue
 		}
-		found = append(found, Finding{
+		found = append(found, answer.Finding{
 			Code:     "pooler_host",
-			Severity: Blocker,
+			Severity: answer.Blocker,
 			Object:   side.host,
 			Detail:   fmt.Sprintf("the %s is named by its connection pooler, which keeps no session", side.name),
 			Remedy:   "use the direct host " + direct,

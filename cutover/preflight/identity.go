@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
@@ -47,7 +48,7 @@ const identities = `
 // update a published table whose identity holds a generated column.
 const versionOfGeneratedIdentity = 180000
 
-func (p *Preflight) checkReplicaIdentity(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkReplicaIdentity(ctx context.Context) ([]answer.Finding, error) {
 	v, err := version(ctx, p.source)
 	if err != nil {
 		return nil, err
@@ -56,7 +57,7 @@ func (p *Preflight) checkReplicaIdentity(ctx context.Context) ([]Finding, error)
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, t := range tables {
 		if f, ok := identityFinding(v, t); ok {
 			found = append(found, f)
@@ -65,9 +66,9 @@ func (p *Preflight) checkReplicaIdentity(ctx context.Context) ([]Finding, error)
 	return found, nil
 }
 
-func identityFinding(version int, t identity) (Finding, bool) {
+func identityFinding(version int, t identity) (answer.Finding, bool) {
 	name := pg.Name{Schema: t.Schema, Name: t.Table}
-	f := Finding{Code: "replica_identity", Severity: Blocker, Object: name.Display(), Remedy: t.remedy(name), SQL: t.remedy(name), On: Source}
+	f := answer.Finding{Code: "replica_identity", Severity: answer.Blocker, Object: name.Display(), Remedy: t.remedy(name), SQL: t.remedy(name), On: answer.Source}
 	missing := t.Setting == "n" || t.Setting == "d" && !t.Primary || t.Setting == "i" && !t.Index
 	better := t.PlainPrimary || t.Candidate != ""
 	switch {
@@ -88,13 +89,13 @@ func identityFinding(version int, t identity) (Finding, bool) {
 			f.Remedy = fmt.Sprintf("give %s a primary key without generated columns, then ALTER TABLE %s REPLICA IDENTITY DEFAULT", name, name)
 		}
 	case t.Setting == "f" && better:
-		f.Code, f.Severity = "replica_identity_full", Warning
+		f.Code, f.Severity = "replica_identity_full", answer.Warning
 		f.Detail = "has REPLICA IDENTITY FULL although a key would serve: each change carries and compares the whole row"
 	case t.Setting == "f":
-		f.Code, f.Severity, f.Remedy, f.SQL, f.On = "replica_identity_full", Info, "", "", ""
+		f.Code, f.Severity, f.Remedy, f.SQL, f.On = "replica_identity_full", answer.Info, "", "", ""
 		f.Detail = "has REPLICA IDENTITY FULL: each change carries and compares the whole row, which is slow on a large table"
 	default:
-		return Finding{}, false
+		return answer.Finding{}, false
 	}
 	return f, true
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover/preflight/answer"
 )
 
 // byIdentity lists what in a catalog decides by the name of the role that asks: where the
@@ -45,7 +47,7 @@ ORDER BY 1, 2`
 const maxIdentities = 5
 
 // identityFindings names roles that are others on the target though the catalog decides by names.
-func identityFindings(ctx context.Context, source *pgx.Conn, renamed map[string]string) ([]Finding, error) {
+func identityFindings(ctx context.Context, source *pgx.Conn, renamed map[string]string) ([]answer.Finding, error) {
 	type object struct{ Kind, Name string }
 	num, err := version(ctx, source)
 	if err != nil {
@@ -68,7 +70,7 @@ func identityFindings(ctx context.Context, source *pgx.Conn, renamed map[string]
 	for _, o := range objects {
 		what = append(what, o.Kind+" "+o.Name)
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, from := range sortedKeys(renamed) {
 		to := renamed[from]
 		depends := slices.Clone(what)
@@ -83,7 +85,7 @@ func identityFindings(ctx context.Context, source *pgx.Conn, renamed map[string]
 		if more := len(depends) - maxIdentities; more > 0 {
 			depends = append(depends[:maxIdentities], fmt.Sprintf("and %d more", more))
 		}
-		found = append(found, Finding{Code: "login_identity", Severity: Blocker, Object: from,
+		found = append(found, answer.Finding{Code: "login_identity", Severity: answer.Blocker, Object: from,
 			Detail: fmt.Sprintf("is role %s on the target, and what the catalog decides by the role's name changes: %s", to, strings.Join(depends, ", ")),
 			Remedy: ownName + "; or accept it with " + acceptRights(from)})
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
@@ -30,19 +31,19 @@ func mapRole(from, to string) string { return "--map-role " + word(from+"="+to) 
 
 func acceptRights(role string) string { return "--accept-rights " + word(role) }
 
-func (c *comparison) superuser(r login) Finding {
-	return Finding{Code: "login_superuser", Severity: Blocker, Object: r.Name,
+func (c *comparison) superuser(r login) answer.Finding {
+	return answer.Finding{Code: "login_superuser", Severity: answer.Blocker, Object: r.Name,
 		Detail: "is a superuser on the source and cannot be one on the target: after the switch it would have fewer rights, or be refused",
 		Remedy: "let it be none with " + mapRole(r.Name, NoLogin) + ", or another role of the target with " + mapRole(r.Name, "ROLE") + " " + acceptRights(r.Name)}
 }
 
 // bypass names a role that the target lacks, and that could not be given its right there.
-func (c *comparison) bypass(r login) Finding {
+func (c *comparison) bypass(r login) answer.Finding {
 	sql := "CREATE ROLE " + pg.QuoteIdent(c.becomes(r.Name)) + " LOGIN BYPASSRLS"
-	return Finding{Code: "login_loses", Severity: Blocker, Object: r.Name,
+	return answer.Finding{Code: "login_loses", Severity: answer.Blocker, Object: r.Name,
 		Detail: fmt.Sprintf("has BYPASSRLS on the source, and --target may not give it on the target: policies of %d tables would hide rows from it", c.guarded),
 		Remedy: sql + " on the target, by a role that may, and its password into the users file (--users); or let it be another role with --map-role; or accept it with " + acceptRights(r.Name),
-		On:     Target, SQL: sql}
+		On:     answer.Target, SQL: sql}
 }
 
 // given are the statements that give a role of the target what it lacks there.
@@ -82,7 +83,7 @@ func (c *comparison) given(r, t login, losses []string) string {
 const maxName = 63
 
 // without says of a finding how a role gets rid of what it has on the target alone.
-func (c *comparison) without(f Finding, r, t login) Finding {
+func (c *comparison) without(f answer.Finding, r, t login) answer.Finding {
 	accept := "; or accept it with " + acceptRights(r.Name)
 	if t.Name != r.Name || t.Name == c.l.TargetRole {
 		f.Remedy = c.ofItsOwn(r, t) + accept
@@ -90,7 +91,7 @@ func (c *comparison) without(f Finding, r, t login) Finding {
 	}
 	const suffix = "_before"
 	kept := strings.ToValidUTF8(t.Name[:min(len(t.Name), maxName-len(suffix))], "") + suffix
-	f.On, f.SQL = Target, "ALTER ROLE "+pg.QuoteIdent(t.Name)+" RENAME TO "+pg.QuoteIdent(kept)
+	f.On, f.SQL = answer.Target, "ALTER ROLE "+pg.QuoteIdent(t.Name)+" RENAME TO "+pg.QuoteIdent(kept)
 	f.Remedy = f.SQL + " on the target (or drop it, if nothing needs it), so that crossfade run makes one like the source's" + accept
 	return f
 }

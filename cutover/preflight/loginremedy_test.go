@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
@@ -95,15 +96,15 @@ func TestAWordOfTheOperatorsAboutALoginIsTakenAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	h := newHall(t)
 	l := &Logins{}
-	option := func(options ...*regexp.Regexp) func(*testing.T, ...Finding) {
-		return func(t *testing.T, found ...Finding) {
+	option := func(options ...*regexp.Regexp) func(*testing.T, ...answer.Finding) {
+		return func(t *testing.T, found ...answer.Finding) {
 			for _, o := range options {
 				l.given(t, found[0].Remedy, o)
 			}
 		}
 	}
-	typed := func(begins string) func(*testing.T, ...Finding) {
-		return func(t *testing.T, found ...Finding) {
+	typed := func(begins string) func(*testing.T, ...answer.Finding) {
+		return func(t *testing.T, found ...answer.Finding) {
 			pgtest.Exec(t, h.targetAdmin, statement(t, found[0].Remedy, begins))
 		}
 	}
@@ -133,7 +134,7 @@ func TestAWordOfTheOperatorsAboutALoginIsTakenAsItIsPrinted(t *testing.T) {
 	pgtest.Exec(t, h.source, "CREATE TABLE t (id int PRIMARY KEY, owner text DEFAULT session_user)")
 	app, there := h.role(t, "app", "LOGIN", ""), h.role(t, "there", "", "LOGIN")
 	h.removes(t, situation{code: "login_identity", change: all, arise: func(*testing.T) { l.Mapped = map[string]string{app: there} },
-		typed: func(t *testing.T, found ...Finding) {
+		typed: func(t *testing.T, found ...answer.Finding) {
 			require.Contains(t, found[0].Remedy, ownName)
 			l.Mapped = nil
 		}})
@@ -144,7 +145,7 @@ func TestAWordOfTheOperatorsAboutALoginIsTakenAsItIsPrinted(t *testing.T) {
 		for name, value := range map[string]string{"search_path": `"$user", "a b", public`, "app.tenant": `'it''s "secret"'`, "work_mem": "'3MB'", "temp_tablespaces": "''"} {
 			pgtest.Exec(t, h.sourceAdmin, "ALTER ROLE "+pg.QuoteIdent(role)+" SET "+name+" TO "+value)
 		}
-	}, typed: func(t *testing.T, found ...Finding) {
+	}, typed: func(t *testing.T, found ...answer.Finding) {
 		rows, err := h.sourceAdmin.Query(t.Context(), statement(t, found[0].Remedy, "SELECT format("))
 		require.NoError(t, err)
 		printed, err := pgx.CollectRows(rows, pgx.RowTo[string])
@@ -165,7 +166,7 @@ func TestTheRoleOfTheTargetThatIsALoginIsTold(t *testing.T) {
 	l := &Logins{}
 	target := app
 	whose := func(o *Options) { o.Logins.TargetRole = target }
-	ask := func() (found []Finding) {
+	ask := func() (found []answer.Finding) {
 		for _, x := range h.whole(t, append(h.anyRole(l), whose)...) {
 			if x.Object == app && strings.HasPrefix(x.Code, "login_") && x.Code != "login_gains" {
 				found = append(found, x)
@@ -174,11 +175,11 @@ func TestTheRoleOfTheTargetThatIsALoginIsTold(t *testing.T) {
 		return found
 	}
 	found := ask()
-	require.Equal(t, []seen{{Blocker, "login_is_target_role", app}}, short(found))
+	require.Equal(t, []seen{{answer.Blocker, "login_is_target_role", app}}, short(found))
 	l.given(t, found[0].Remedy, saidMapRole)
 	l.given(t, found[0].Remedy, saidAccept)
 	found = ask()
-	require.Equal(t, []seen{{Warning, "login_is_target_role", app}}, short(found), "it is the operator's word now")
+	require.Equal(t, []seen{{answer.Warning, "login_is_target_role", app}}, short(found), "it is the operator's word now")
 	require.Equal(t, "give --target another role that may make roles, and leave --map-role out for "+app, found[0].Remedy)
 	target, l.Mapped = h.targetDSN.User(), nil
 	require.Empty(t, ask(), "the remedy helps")
@@ -186,7 +187,7 @@ func TestTheRoleOfTheTargetThatIsALoginIsTold(t *testing.T) {
 	// Under another name it is by --map-role alone.
 	l.Mapped = map[string]string{app: h.targetDSN.User()}
 	found = ask()
-	require.Equal(t, []seen{{Warning, "login_is_target_role", app}}, short(found))
+	require.Equal(t, []seen{{answer.Warning, "login_is_target_role", app}}, short(found))
 	require.Equal(t, ownName, found[0].Remedy)
 	l.Mapped = nil
 	require.Empty(t, ask(), "the remedy helps")
@@ -204,6 +205,6 @@ func TestNamesInOptionsAreWordsOfAShell(t *testing.T) {
 func TestAKeptRolesNameFits(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("ä", 30) + "x"
-	f := (&comparison{}).without(Finding{}, login{Name: long}, login{Name: long})
+	f := (&comparison{}).without(answer.Finding{}, login{Name: long}, login{Name: long})
 	require.Contains(t, f.SQL, pg.QuoteIdent(strings.Repeat("ä", 28)+"_before"))
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
@@ -66,7 +67,7 @@ func readLogins(ctx context.Context, conn *pgx.Conn) (map[string]login, error) {
 }
 
 // checkLogins asks who could log in no more after the switch, or would be somebody else.
-func (p *Preflight) checkLogins(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkLogins(ctx context.Context) ([]answer.Finding, error) {
 	return CompareLogins(ctx, p.source, p.target, p.opts.Logins, p.opts.PlatformRole)
 }
 
@@ -74,7 +75,7 @@ func (p *Preflight) checkLogins(ctx context.Context) ([]Finding, error) {
 // target, and names whoever cannot log in there, would have other rights, or would be
 // somebody else to what the catalog says. platform tells the roles of hosting platforms.
 // What is still to be made counts as made.
-func CompareLogins(ctx context.Context, source, target *pgx.Conn, l Logins, platform func(string) bool) ([]Finding, error) {
+func CompareLogins(ctx context.Context, source, target *pgx.Conn, l Logins, platform func(string) bool) ([]answer.Finding, error) {
 	here, err := readLogins(ctx, source)
 	if err != nil {
 		return nil, err
@@ -112,10 +113,10 @@ func CompareLogins(ctx context.Context, source, target *pgx.Conn, l Logins, plat
 		}
 	}
 	if len(missing) > 0 && !c.mayMake {
-		c.add(Finding{Code: "no_createrole", Severity: Blocker, Object: l.TargetRole,
+		c.add(answer.Finding{Code: "no_createrole", Severity: answer.Blocker, Object: l.TargetRole,
 			Detail: "may not make roles on the target, which lacks roles of the source: " + strings.Join(missing, ", "),
 			Remedy: "ALTER ROLE " + pg.QuoteIdent(l.TargetRole) + " CREATEROLE by a role that may, or have them be other roles of the target with --map-role",
-			On:     Target, SQL: "ALTER ROLE " + pg.QuoteIdent(l.TargetRole) + " CREATEROLE"})
+			On:     answer.Target, SQL: "ALTER ROLE " + pg.QuoteIdent(l.TargetRole) + " CREATEROLE"})
 	}
 	if others := c.renamed(); len(others) > 0 {
 		found, err := identityFindings(ctx, source, others)
@@ -140,15 +141,15 @@ type comparison struct {
 	guarded     int    // tables with row security
 	platform    func(string) bool
 	mover       string // the role of --source, which is given REPLICATION for the migration
-	found       []Finding
+	found       []answer.Finding
 }
 
-func (c *comparison) add(f Finding) { c.found = append(c.found, f) }
+func (c *comparison) add(f answer.Finding) { c.found = append(c.found, f) }
 
 // judge adds a finding about other rights; the operator's word makes a warning of a blocker.
-func (c *comparison) judge(f Finding) {
-	if f.Severity == Blocker && slices.Contains(c.l.Accepted, f.Object) {
-		f.Severity = Warning
+func (c *comparison) judge(f answer.Finding) {
+	if f.Severity == answer.Blocker && slices.Contains(c.l.Accepted, f.Object) {
+		f.Severity = answer.Warning
 		f.Detail += " (accepted with --accept-rights)"
 	}
 	c.add(f)
@@ -173,15 +174,15 @@ func (c *comparison) compare(r login) (missing bool) {
 	case r.Super && !lets:
 		return false // nobody comes through the proxy as that one
 	case to == c.l.TargetRole && !mapped:
-		c.add(Finding{Code: "login_is_target_role", Severity: Blocker, Object: r.Name,
+		c.add(answer.Finding{Code: "login_is_target_role", Severity: answer.Blocker, Object: r.Name,
 			Detail: "is the role of --target as well, which can read and drop what Crossfade keeps on the target, and has more rights than the application's role on the source",
 			Remedy: "give --target another role that may make roles; or accept it with " + mapRole(r.Name, to) + " " + acceptRights(r.Name)})
 		return false
 	case !there && mapped:
-		c.add(Finding{Code: "login_missing", Severity: Blocker, Object: r.Name,
+		c.add(answer.Finding{Code: "login_missing", Severity: answer.Blocker, Object: r.Name,
 			Detail: fmt.Sprintf("is to be role %s on the target, which has no such role", to),
 			Remedy: "CREATE ROLE " + pg.QuoteIdent(to) + " LOGIN on the target, and its password into the users file (--users); or name another role with --map-role",
-			On:     Target, SQL: "CREATE ROLE " + pg.QuoteIdent(to) + " LOGIN"})
+			On:     answer.Target, SQL: "CREATE ROLE " + pg.QuoteIdent(to) + " LOGIN"})
 		return false
 	case !there && r.Super:
 		c.judge(c.superuser(r))
@@ -193,12 +194,12 @@ func (c *comparison) compare(r login) (missing bool) {
 		return true
 	}
 	if lets && !t.Login {
-		c.add(Finding{Code: "login_locked", Severity: Blocker, Object: r.Name,
+		c.add(answer.Finding{Code: "login_locked", Severity: answer.Blocker, Object: r.Name,
 			Detail: fmt.Sprintf("logs in to the source, and role %s of the target may not log in", to),
 			Remedy: "ALTER ROLE " + pg.QuoteIdent(to) + " LOGIN on the target, or " + mapRole(r.Name, NoLogin) + " if it is not to log in there",
-			On:     Target, SQL: "ALTER ROLE " + pg.QuoteIdent(to) + " LOGIN"})
+			On:     answer.Target, SQL: "ALTER ROLE " + pg.QuoteIdent(to) + " LOGIN"})
 	} else if lets && (c.l.Enters == nil || !c.l.Enters(r.Name)) {
-		c.add(Finding{Code: "login_unknown", Severity: Blocker, Object: r.Name,
+		c.add(answer.Finding{Code: "login_unknown", Severity: answer.Blocker, Object: r.Name,
 			Detail: fmt.Sprintf("logs in to the source, and the password of role %s of the target is not known: after the switch it would be refused", to),
 			Remedy: "write it into the users file (--users), after ALTER ROLE " + pg.QuoteIdent(to) + " PASSWORD if nobody knows it; or " + mapRole(r.Name, NoLogin) + " if it is not to log in there; or DROP ROLE " + pg.QuoteIdent(to) + " on the target, so that crossfade run makes it"})
 	}
@@ -206,7 +207,7 @@ func (c *comparison) compare(r login) (missing bool) {
 		c.add(f)
 	}
 	if to == c.l.TargetRole {
-		c.add(Finding{Code: "login_is_target_role", Severity: Warning, Object: r.Name,
+		c.add(answer.Finding{Code: "login_is_target_role", Severity: answer.Warning, Object: r.Name,
 			Detail: "is the role of --target by --map-role: the application can read and drop what Crossfade keeps on the target",
 			Remedy: c.ofItsOwn(r, t)})
 	}
@@ -216,7 +217,7 @@ func (c *comparison) compare(r login) (missing bool) {
 
 // full names a role that the target had no session for, unless another limit than the source's refuses
 // anyhow, or the source lets it have none either.
-func (c *comparison) full(r, t login) (f Finding, full bool) {
+func (c *comparison) full(r, t login) (f answer.Finding, full bool) {
 	if c.l.Full == nil || r.Limit == 0 || r.Limit != t.Limit && !t.Super && !slices.Contains(c.l.Accepted, r.Name) {
 		return f, false
 	}
@@ -232,15 +233,15 @@ func (c *comparison) full(r, t login) (f Finding, full bool) {
 	case strings.Contains(said, "for role"):
 		remedy = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = " + pg.QuoteLiteral(t.Name) + " on the target, which ends the sessions that the role has there beside the proxy"
 	}
-	return Finding{Code: "login_full", Severity: Blocker, Object: r.Name,
+	return answer.Finding{Code: "login_full", Severity: answer.Blocker, Object: r.Name,
 		Detail: fmt.Sprintf("logs in to the source, and the target had no session left for role %s: %s", t.Name, said), Remedy: remedy}, true
 }
 
 // rights compares what two roles may do.
 func (c *comparison) rights(r, t login, lets bool) {
-	severity := Warning
+	severity := answer.Warning
 	if lets {
-		severity = Blocker
+		severity = answer.Blocker
 	}
 	var gains, losses []string
 	grave := false // a loss that refuses
@@ -277,20 +278,20 @@ func (c *comparison) rights(r, t login, lets bool) {
 		if slices.Contains(gains, "BYPASSRLS") && c.guarded > 0 {
 			gains[slices.Index(gains, "BYPASSRLS")] = fmt.Sprintf("BYPASSRLS (it would see every row of %d tables whose policies hide some)", c.guarded)
 		}
-		f := Finding{Code: "login_gains", Severity: severity, Object: r.Name, Detail: detail + strings.Join(gains, ", ")}
+		f := answer.Finding{Code: "login_gains", Severity: severity, Object: r.Name, Detail: detail + strings.Join(gains, ", ")}
 		c.judge(c.without(f, r, t))
 	}
 	if len(losses) > 0 {
-		s := Warning
+		s := answer.Warning
 		switch {
 		case grave:
 			s = severity
 		case r.Name == c.mover && len(losses) == 1 && losses[0] == "REPLICATION":
-			s = Info
+			s = answer.Info
 		}
-		f := Finding{Code: "login_loses", Severity: s, Object: r.Name, On: Target, SQL: c.given(r, t, losses),
+		f := answer.Finding{Code: "login_loses", Severity: s, Object: r.Name, On: answer.Target, SQL: c.given(r, t, losses),
 			Detail: "has on the source what it has not on the target: " + strings.Join(losses, ", ")}
-		f.Remedy = oneLine(f.SQL) + " on the target, by a role that may; or accept it with " + acceptRights(r.Name)
+		f.Remedy = answer.OneLine(f.SQL) + " on the target, by a role that may; or accept it with " + acceptRights(r.Name)
 		c.judge(f)
 	}
 	c.limits(r, t, severity)
@@ -330,29 +331,29 @@ func (c *comparison) memberships(r, t login) (more, less []string) {
 }
 
 // limits compares CONNECTION LIMIT, VALID UNTIL, CONNECT and settings.
-func (c *comparison) limits(r, t login, severity Severity) {
+func (c *comparison) limits(r, t login, severity answer.Severity) {
 	role := pg.QuoteIdent(t.Name)
 	if r.Limit != t.Limit && !t.Super {
-		c.judge(Finding{Code: "login_limit", Severity: severity, Object: r.Name,
+		c.judge(answer.Finding{Code: "login_limit", Severity: severity, Object: r.Name,
 			Detail: fmt.Sprintf("has CONNECTION LIMIT %d on the source, and as role %s of the target %d", r.Limit, t.Name, t.Limit),
 			Remedy: fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d on the target, or accept it with %s", role, r.Limit, acceptRights(r.Name)),
-			On:     Target, SQL: fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d", role, r.Limit)})
+			On:     answer.Target, SQL: fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d", role, r.Limit)})
 	}
 	if t.ValidUntil != "" && (r.ValidUntil == "" || t.ValidUntil < r.ValidUntil) { // the source's own is kept by the proxy
 		until := "infinity"
 		if r.ValidUntil != "" {
 			until = r.ValidUntil + "+00" // wherever the one is who types it
 		}
-		c.judge(Finding{Code: "login_valid_until", Severity: severity, Object: r.Name,
+		c.judge(answer.Finding{Code: "login_valid_until", Severity: severity, Object: r.Name,
 			Detail: fmt.Sprintf("can log in to the source for longer than role %s of the target, whose password is valid until %s (UTC)", t.Name, t.ValidUntil),
 			Remedy: fmt.Sprintf("ALTER ROLE %s VALID UNTIL '%s' on the target", role, until),
-			On:     Target, SQL: fmt.Sprintf("ALTER ROLE %s VALID UNTIL '%s'", role, until)})
+			On:     answer.Target, SQL: fmt.Sprintf("ALTER ROLE %s VALID UNTIL '%s'", role, until)})
 	}
 	if !t.Connect {
-		c.judge(Finding{Code: "login_connect", Severity: severity, Object: r.Name,
+		c.judge(answer.Finding{Code: "login_connect", Severity: severity, Object: r.Name,
 			Detail: fmt.Sprintf("may connect to the source's database, and role %s not to the target's", t.Name),
 			Remedy: "GRANT CONNECT ON DATABASE " + pg.QuoteIdent(c.database) + " TO " + role + " on the target",
-			On:     Target, SQL: "GRANT CONNECT ON DATABASE " + pg.QuoteIdent(c.database) + " TO " + role})
+			On:     answer.Target, SQL: "GRANT CONNECT ON DATABASE " + pg.QuoteIdent(c.database) + " TO " + role})
 	}
 	var differ []string
 	for _, s := range r.Settings {
@@ -362,7 +363,7 @@ func (c *comparison) limits(r, t login, severity Severity) {
 		}
 	}
 	if len(differ) > 0 {
-		c.judge(Finding{Code: "login_settings", Severity: Warning, Object: r.Name,
+		c.judge(answer.Finding{Code: "login_settings", Severity: answer.Warning, Object: r.Name,
 			Detail: fmt.Sprintf("ALTER ROLE sets for it at the source, and not so for role %s of the target: %s; sessions of the proxy get those that change results", t.Name, strings.Join(differ, ", ")),
 			Remedy: "type on the target what this prints on the source: " + settingsQuery(r.Name, t.Name, differ)})
 	}

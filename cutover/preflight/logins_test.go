@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -61,7 +62,7 @@ func (h *hall) role(t *testing.T, name, onSource, onTarget string) string {
 }
 
 // names asks who could not log in or would be somebody else, of the roles of the hall.
-func (h *hall) names(t *testing.T, change ...func(*Logins)) []Finding {
+func (h *hall) names(t *testing.T, change ...func(*Logins)) []answer.Finding {
 	t.Helper()
 	l := Logins{TargetRole: h.targetDSN.User(), LetsIn: func(string) bool { return true }, Enters: func(string) bool { return true }}
 	for _, c := range change {
@@ -69,7 +70,7 @@ func (h *hall) names(t *testing.T, change ...func(*Logins)) []Finding {
 	}
 	found, err := CompareLogins(t.Context(), pgtest.Conn(t, h.sourceDSN), pgtest.Conn(t, h.targetDSN), l, nil)
 	require.NoError(t, err)
-	return slices.DeleteFunc(found, func(f Finding) bool { return !strings.HasPrefix(f.Object, h.prefix) })
+	return slices.DeleteFunc(found, func(f answer.Finding) bool { return !strings.HasPrefix(f.Object, h.prefix) })
 }
 
 // Who may not connect to the target's database is told once, with the statement that helps.
@@ -79,7 +80,7 @@ func TestALoginThatMayNotConnectIsNamed(t *testing.T) {
 	pgtest.Exec(t, h.targetAdmin, "REVOKE CONNECT ON DATABASE "+h.targetDSN.Database()+" FROM PUBLIC; GRANT CONNECT ON DATABASE "+h.targetDSN.Database()+" TO "+h.targetDSN.User())
 	role := h.role(t, "outside", "LOGIN", "LOGIN")
 	found := h.names(t)
-	require.Equal(t, []seen{{Blocker, "login_connect", role}}, short(found))
+	require.Equal(t, []seen{{answer.Blocker, "login_connect", role}}, short(found))
 	h.typed(t, found...)
 	require.Empty(t, h.names(t))
 }
@@ -98,25 +99,25 @@ func TestALoginWithOtherRightsOnTheTargetIsNamed(t *testing.T) {
 	}{
 		{"equal", "LOGIN CONNECTION LIMIT 3", "LOGIN CONNECTION LIMIT 3", "", seen{}, ""},
 		{"absent", "LOGIN", "", "", seen{}, ""},
-		{"console", "LOGIN", "LOGIN BYPASSRLS CREATEROLE CREATEDB REPLICATION", "", seen{Blocker, "login_gains", ""}, "every row of 1 tables"},
-		{"reader", "LOGIN", "LOGIN IN ROLE pg_read_all_data", "", seen{Blocker, "login_gains", ""}, "membership in pg_read_all_data"},
-		{"super", "LOGIN", "LOGIN SUPERUSER", "", seen{Blocker, "login_gains", ""}, "SUPERUSER"},
-		{"boss", "LOGIN SUPERUSER", "LOGIN", "", seen{Blocker, "login_superuser", ""}, "--map-role"},
-		{"boss2", "LOGIN SUPERUSER", "", "", seen{Blocker, "login_superuser", ""}, "=-"},
-		{"sees", "LOGIN BYPASSRLS", "LOGIN", "", seen{Blocker, "login_loses", ""}, "BYPASSRLS"},
-		{"sees2", "LOGIN BYPASSRLS", "", "", seen{Blocker, "login_loses", ""}, "BYPASSRLS"},
-		{"walsender", "LOGIN REPLICATION", "LOGIN", "", seen{Warning, "login_loses", ""}, "REPLICATION"},
-		{"member", "LOGIN", "LOGIN", "GRANT " + group + " TO @", seen{Blocker, "login_loses", ""}, group},
-		{"inherits", "LOGIN NOINHERIT IN ROLE " + group, "LOGIN IN ROLE " + group, "", seen{Blocker, "login_gains", ""}, "without SET ROLE"},
-		{"limit", "LOGIN CONNECTION LIMIT 2", "LOGIN", "", seen{Blocker, "login_limit", ""}, "CONNECTION LIMIT 2"},
-		{"until", "LOGIN VALID UNTIL '2100-01-01'", "LOGIN VALID UNTIL '2001-01-01'", "", seen{Blocker, "login_valid_until", ""}, "2001"},
-		{"setting", "LOGIN", "LOGIN", "ALTER ROLE @ SET role = '" + group + "'", seen{Warning, "login_settings", ""}, "role"},
-		{"locked", "LOGIN", "NOLOGIN", "", seen{Blocker, "login_locked", ""}, "may not log in"},
+		{"console", "LOGIN", "LOGIN BYPASSRLS CREATEROLE CREATEDB REPLICATION", "", seen{answer.Blocker, "login_gains", ""}, "every row of 1 tables"},
+		{"reader", "LOGIN", "LOGIN IN ROLE pg_read_all_data", "", seen{answer.Blocker, "login_gains", ""}, "membership in pg_read_all_data"},
+		{"super", "LOGIN", "LOGIN SUPERUSER", "", seen{answer.Blocker, "login_gains", ""}, "SUPERUSER"},
+		{"boss", "LOGIN SUPERUSER", "LOGIN", "", seen{answer.Blocker, "login_superuser", ""}, "--map-role"},
+		{"boss2", "LOGIN SUPERUSER", "", "", seen{answer.Blocker, "login_superuser", ""}, "=-"},
+		{"sees", "LOGIN BYPASSRLS", "LOGIN", "", seen{answer.Blocker, "login_loses", ""}, "BYPASSRLS"},
+		{"sees2", "LOGIN BYPASSRLS", "", "", seen{answer.Blocker, "login_loses", ""}, "BYPASSRLS"},
+		{"walsender", "LOGIN REPLICATION", "LOGIN", "", seen{answer.Warning, "login_loses", ""}, "REPLICATION"},
+		{"member", "LOGIN", "LOGIN", "GRANT " + group + " TO @", seen{answer.Blocker, "login_loses", ""}, group},
+		{"inherits", "LOGIN NOINHERIT IN ROLE " + group, "LOGIN IN ROLE " + group, "", seen{answer.Blocker, "login_gains", ""}, "without SET ROLE"},
+		{"limit", "LOGIN CONNECTION LIMIT 2", "LOGIN", "", seen{answer.Blocker, "login_limit", ""}, "CONNECTION LIMIT 2"},
+		{"until", "LOGIN VALID UNTIL '2100-01-01'", "LOGIN VALID UNTIL '2001-01-01'", "", seen{answer.Blocker, "login_valid_until", ""}, "2001"},
+		{"setting", "LOGIN", "LOGIN", "ALTER ROLE @ SET role = '" + group + "'", seen{answer.Warning, "login_settings", ""}, "role"},
+		{"locked", "LOGIN", "NOLOGIN", "", seen{answer.Blocker, "login_locked", ""}, "may not log in"},
 		{"shut out", "NOLOGIN", "LOGIN SUPERUSER", "", seen{}, ""},
 	} {
 		role := h.role(t, strings.ReplaceAll(c.name, " ", "_"), c.source, c.target)
 		pgtest.Exec(t, h.sourceAdmin, strings.ReplaceAll(c.more, "@", role))
-		found := slices.DeleteFunc(h.names(t), func(f Finding) bool { return f.Object != role })
+		found := slices.DeleteFunc(h.names(t), func(f answer.Finding) bool { return f.Object != role })
 		if c.want == (seen{}) {
 			require.Empty(t, found, c.name)
 			continue
@@ -127,10 +128,10 @@ func TestALoginWithOtherRightsOnTheTargetIsNamed(t *testing.T) {
 		require.NotEmpty(t, found[0].Remedy)
 		accepted := h.names(t, func(l *Logins) { l.Accepted = []string{role} })
 		if c.want.Code != "login_locked" {
-			require.False(t, slices.ContainsFunc(accepted, func(f Finding) bool { return f.Object == role && f.Severity == Blocker }), "%s: the operator's word", c.name)
+			require.False(t, slices.ContainsFunc(accepted, func(f answer.Finding) bool { return f.Object == role && f.Severity == answer.Blocker }), "%s: the operator's word", c.name)
 		}
 	}
-	require.Empty(t, slices.DeleteFunc(h.names(t, func(l *Logins) { l.LetsIn = nil }), func(f Finding) bool { return f.Severity != Blocker }), "whom nobody lets in")
+	require.Empty(t, slices.DeleteFunc(h.names(t, func(l *Logins) { l.LetsIn = nil }), func(f answer.Finding) bool { return f.Severity != answer.Blocker }), "whom nobody lets in")
 }
 
 // Without a password for the target, and as the role of --target, a login is named.
@@ -139,30 +140,30 @@ func TestALoginWithoutCredentialsAtTheTargetIsNamed(t *testing.T) {
 	h := newHall(t)
 	app := h.role(t, "app", "LOGIN", "LOGIN")
 	unknown := func(l *Logins) { l.Enters = func(string) bool { return false } }
-	require.Equal(t, []seen{{Blocker, "login_unknown", app}}, short(h.names(t, unknown)))
+	require.Equal(t, []seen{{answer.Blocker, "login_unknown", app}}, short(h.names(t, unknown)))
 	none := func(l *Logins) { l.Mapped = map[string]string{app: NoLogin} }
 	require.Empty(t, h.names(t, unknown, none), "it is not to log in there")
-	require.Equal(t, []seen{{Blocker, "login_missing", app}}, short(h.names(t, func(l *Logins) { l.Mapped = map[string]string{app: h.prefix + "nobody"} })))
+	require.Equal(t, []seen{{answer.Blocker, "login_missing", app}}, short(h.names(t, func(l *Logins) { l.Mapped = map[string]string{app: h.prefix + "nobody"} })))
 
-	require.Equal(t, []seen{{Blocker, "login_is_target_role", app}}, short(h.names(t, func(l *Logins) { l.TargetRole = app })))
+	require.Equal(t, []seen{{answer.Blocker, "login_is_target_role", app}}, short(h.names(t, func(l *Logins) { l.TargetRole = app })))
 	mapped := func(l *Logins) { l.Mapped = map[string]string{app: h.targetDSN.User()} }
 	found := h.names(t, mapped)
-	require.Equal(t, seen{Warning, "login_is_target_role", app}, short(found)[0])
+	require.Equal(t, seen{answer.Warning, "login_is_target_role", app}, short(found)[0])
 	require.Contains(t, found[0].Detail, "read and drop what Crossfade keeps")
 
 	// A tenant's role that is mapped to one of Neon's console would see every tenant's rows.
 	console := h.role(t, "console", "", "LOGIN BYPASSRLS")
 	pgtest.Exec(t, h.source, "CREATE TABLE t (tenant int); ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (tenant = current_setting('app.t')::int)")
 	found = h.names(t, func(l *Logins) { l.Mapped = map[string]string{app: console} })
-	require.Equal(t, []seen{{Blocker, "login_gains", app}}, short(found))
+	require.Equal(t, []seen{{answer.Blocker, "login_gains", app}}, short(found))
 	require.Contains(t, found[0].Detail, "every row of 1 tables")
 
 	pgtest.Exec(t, h.targetAdmin, "ALTER ROLE "+h.targetDSN.User()+" NOCREATEROLE")
 	late := h.role(t, "late", "LOGIN", "")
 	all, err := CompareLogins(t.Context(), pgtest.Conn(t, h.sourceDSN), pgtest.Conn(t, h.targetDSN), Logins{TargetRole: h.targetDSN.User()}, nil)
 	require.NoError(t, err)
-	require.True(t, slices.ContainsFunc(all, func(f Finding) bool {
-		return f.Code == "no_createrole" && f.Severity == Blocker && strings.Contains(f.Detail, late)
+	require.True(t, slices.ContainsFunc(all, func(f answer.Finding) bool {
+		return f.Code == "no_createrole" && f.Severity == answer.Blocker && strings.Contains(f.Detail, late)
 	}), "%v", all)
 }
 
@@ -190,7 +191,7 @@ func TestALoginUnderAnotherNameIsNamedWhereTheCatalogAsksForIt(t *testing.T) {
 		if object[0] == "" {
 			require.Empty(t, found, sql)
 		} else {
-			require.Equal(t, []seen{{Blocker, "login_identity", app}}, short(found), sql)
+			require.Equal(t, []seen{{answer.Blocker, "login_identity", app}}, short(found), sql)
 			require.Contains(t, found[0].Detail, object[0])
 			require.Empty(t, h.names(t), "under its own name nothing changes")
 		}

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"strings"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
 // checkMatViews says what becomes of the contents of materialised views, which are
 // the results of their queries: no stream carries rows of theirs, and nobody can write
 // rows into one.
-func (p *Preflight) checkMatViews(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkMatViews(ctx context.Context) ([]answer.Finding, error) {
 	if p.opts.Scope.SchemaOnly || p.opts.Scope.DataOnly {
 		return nil, nil
 	}
@@ -25,10 +26,10 @@ func (p *Preflight) checkMatViews(ctx context.Context) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, v := range views {
 		name := pg.Name{Schema: v.Schema, Name: v.Name}
-		f := Finding{Code: "matview", Severity: Info, Object: name.Display(),
+		f := answer.Finding{Code: "matview", Severity: answer.Info, Object: name.Display(),
 			Detail: "is filled on the target by its query: rows that the query does not give any more, since the view was not refreshed for long, are not carried over",
 			Remedy: fmt.Sprintf("REFRESH MATERIALIZED VIEW %s on the source before the copy, where both sides shall have the same rows", name)}
 		if p.opts.Mode == Run {
@@ -44,10 +45,10 @@ func (p *Preflight) checkMatViews(ctx context.Context) ([]Finding, error) {
 			if !v.Read {
 				sql = append(sql, "GRANT SELECT ON "+name.String()+" TO "+role)
 			}
-			f = Finding{Code: "matview_not_compared", Severity: Warning, Object: name.Display(),
+			f = answer.Finding{Code: "matview_not_compared", Severity: answer.Warning, Object: name.Display(),
 				Detail: f.Detail + "; the role of --source may not read this one, so that its rows are not compared",
 				Remedy: strings.Join(sql, "; "),
-				On:     Source, SQL: strings.Join(sql, "; ")}
+				On:     answer.Source, SQL: strings.Join(sql, "; ")}
 		}
 		found = append(found, f)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -14,7 +15,7 @@ func TestContentsOfMaterialisedViewsAreNamed(t *testing.T) {
 	pgtest.Exec(t, f.source, `CREATE TABLE public.t (id int); CREATE MATERIALIZED VIEW public.full AS SELECT * FROM public.t;
 		CREATE MATERIALIZED VIEW public.empty AS SELECT * FROM public.t WITH NO DATA`)
 	pgtest.Exec(t, f.sourceAdmin, `CREATE SCHEMA other; CREATE MATERIALIZED VIEW other.hidden AS SELECT 1 AS a`)
-	require.Equal(t, []seen{{Warning, "matview_not_compared", "other.hidden"}, {Info, "matview", "public.full"}}, short(f.ask(t, "materialised views")))
-	require.Equal(t, []seen{{Info, "matview", "other.hidden"}, {Info, "matview", "public.full"}}, short(f.ask(t, "materialised views", copyMode)))
+	require.Equal(t, []seen{{answer.Warning, "matview_not_compared", "other.hidden"}, {answer.Info, "matview", "public.full"}}, short(f.ask(t, "materialised views")))
+	require.Equal(t, []seen{{answer.Info, "matview", "other.hidden"}, {answer.Info, "matview", "public.full"}}, short(f.ask(t, "materialised views", copyMode)))
 	require.Empty(t, f.ask(t, "materialised views", copyMode, func(o *Options) { o.Scope.SchemaOnly = true }))
 }

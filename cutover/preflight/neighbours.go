@@ -4,12 +4,13 @@ import (
 	"context"
 	"strings"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
 // checkNeighbours names what else replicates from or into the source: after the
 // cutover the source stands still, and they would go stale without a word.
-func (p *Preflight) checkNeighbours(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkNeighbours(ctx context.Context) ([]answer.Finding, error) {
 	there, err := list[neighbour](ctx, p.source, "replication of others", `
 		SELECT 'publication', pubname::text, '', puballtables FROM pg_publication WHERE pubname <> 'crossfade'
 		UNION ALL
@@ -24,7 +25,7 @@ func (p *Preflight) checkNeighbours(ctx context.Context) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, n := range there {
 		found = append(found, p.neighbourFindings(n)...)
 	}
@@ -38,18 +39,18 @@ type neighbour struct {
 	Yes            bool // of all tables, being read, enabled
 }
 
-func (p *Preflight) neighbourFindings(n neighbour) []Finding {
+func (p *Preflight) neighbourFindings(n neighbour) []answer.Finding {
 	name := pg.QuoteIdent(n.Name)
-	f := Finding{Severity: Warning, Object: n.Name, On: Source}
+	f := answer.Finding{Severity: answer.Warning, Object: n.Name, On: answer.Source}
 	switch n.Kind {
 	case "publication":
 		f.Code, f.SQL = "foreign_publication", "DROP PUBLICATION "+name
 		f.Detail = "its subscribers get no more changes after the cutover"
 		f.Remedy = "publish from the target as well, and let the subscribers change over; or, if it has none: " + f.SQL + " on the source"
-		found := []Finding{f}
+		found := []answer.Finding{f}
 		if n.Yes && p.opts.OwnTables != "" {
-			found = append(found, Finding{
-				Code: "publication_of_all_tables", Severity: Warning, Object: n.Name,
+			found = append(found, answer.Finding{
+				Code: "publication_of_all_tables", Severity: answer.Warning, Object: n.Name,
 				Detail: "publishes all tables, and so those that Crossfade keeps in schema crossfade: a subscriber that lacks them stops at their first row",
 				Remedy: "in the database of each subscriber: CREATE SCHEMA crossfade; " + strings.Join(strings.Fields(p.opts.OwnTables), " "),
 			})
@@ -69,13 +70,13 @@ func (p *Preflight) neighbourFindings(n neighbour) []Finding {
 			f.SQL = "ALTER SUBSCRIPTION " + name + " DISABLE"
 			f.Remedy = f.SQL + " on the source, and subscribe from the target after the switch"
 			if p.opts.Mode == Run {
-				f.Severity = Blocker
+				f.Severity = answer.Blocker
 			}
 			break
 		}
 		f.Code, f.Detail = "foreign_subscription", "it is disabled; enabled, "+writes
 		f.SQL = "ALTER SUBSCRIPTION " + name + " SET (slot_name = NONE);\nDROP SUBSCRIPTION " + name
-		f.Remedy = "leave it disabled, and subscribe from the target after the switch; or drop it, which leaves its slot at the publisher for the target's: " + oneLine(f.SQL) + " on the source"
+		f.Remedy = "leave it disabled, and subscribe from the target after the switch; or drop it, which leaves its slot at the publisher for the target's: " + answer.OneLine(f.SQL) + " on the source"
 	}
-	return []Finding{f}
+	return []answer.Finding{f}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -15,7 +16,7 @@ func TestUnloggedTables(t *testing.T) {
 	require.Empty(t, f.ask(t, "unlogged tables"))
 	pgtest.Exec(t, f.source, "CREATE UNLOGGED TABLE cache (id int PRIMARY KEY)")
 	for _, change := range []func(*Options){copyMode, func(*Options) {}} {
-		require.Equal(t, []seen{{Warning, "unlogged_table", "public.cache"}}, short(f.ask(t, "unlogged tables", change)))
+		require.Equal(t, []seen{{answer.Warning, "unlogged_table", "public.cache"}}, short(f.ask(t, "unlogged tables", change)))
 	}
 }
 
@@ -25,10 +26,10 @@ func TestLargeObjects(t *testing.T) {
 	require.Empty(t, f.ask(t, "large objects"))
 	pgtest.Exec(t, f.source, "SELECT lo_create(0), lo_create(0)")
 	found := f.ask(t, "large objects")
-	require.Equal(t, []seen{{Blocker, "large_objects", "pg_largeobject"}}, short(found))
+	require.Equal(t, []seen{{answer.Blocker, "large_objects", "pg_largeobject"}}, short(found))
 	require.Contains(t, found[0].Detail, "2 large objects")
 	wanted := func(o *Options) { o.LargeObjects = true }
-	require.Equal(t, []seen{{Warning, "large_objects", "pg_largeobject"}}, short(f.ask(t, "large objects", wanted)), "they are not followed")
+	require.Equal(t, []seen{{answer.Warning, "large_objects", "pg_largeobject"}}, short(f.ask(t, "large objects", wanted)), "they are not followed")
 	require.Empty(t, f.ask(t, "large objects", copyMode, wanted))
 }
 
@@ -40,14 +41,14 @@ func TestEventTriggers(t *testing.T) {
 	const watch = `CREATE FUNCTION public.watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
 		CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION public.watch()`
 	pgtest.Exec(t, f.sourceAdmin, watch)
-	require.Equal(t, []seen{{Blocker, "event_trigger_not_allowed", "watch"}}, short(f.ask(t, "event triggers")))
+	require.Equal(t, []seen{{answer.Blocker, "event_trigger_not_allowed", "watch"}}, short(f.ask(t, "event triggers")))
 
 	pgtest.Exec(t, f.targetAdmin, "ALTER DATABASE "+f.targetDSN.Database()+" SET neon.endpoint_id = 'ep-x-1'")
-	require.Equal(t, []seen{{Warning, "event_trigger", "watch"}}, short(f.ask(t, "event triggers")), "Neon lets its roles make them")
+	require.Equal(t, []seen{{answer.Warning, "event_trigger", "watch"}}, short(f.ask(t, "event triggers")), "Neon lets its roles make them")
 
 	pgtest.Exec(t, f.sourceAdmin, "DROP EVENT TRIGGER watch")
 	pgtest.Exec(t, f.targetAdmin, watch)
-	require.Equal(t, []seen{{Warning, "target_event_trigger", "watch"}}, short(f.ask(t, "event triggers")))
+	require.Equal(t, []seen{{answer.Warning, "target_event_trigger", "watch"}}, short(f.ask(t, "event triggers")))
 	require.Empty(t, f.ask(t, "event triggers", resume))
 }
 
@@ -71,14 +72,14 @@ func TestReplicaIdentity(t *testing.T) {
 		CREATE UNLOGGED TABLE scratch (a int); CREATE TEMP TABLE mine (a int)`)
 	found := f.ask(t, "replica identity")
 	require.Equal(t, []seen{
-		{Blocker, "replica_identity", "public.bare"},
-		{Blocker, "replica_identity", "public.keyed"},
-		{Blocker, "replica_identity", "public.late"},
-		{Blocker, "replica_identity", "public.lost"},
-		{Blocker, "replica_identity", "public.nothing"},
-		{Blocker, "replica_identity", "public.parted_1"},
-		{Info, "replica_identity_full", "public.whole"},
-		{Warning, "replica_identity_full", "public.whole_keyed"},
+		{answer.Blocker, "replica_identity", "public.bare"},
+		{answer.Blocker, "replica_identity", "public.keyed"},
+		{answer.Blocker, "replica_identity", "public.late"},
+		{answer.Blocker, "replica_identity", "public.lost"},
+		{answer.Blocker, "replica_identity", "public.nothing"},
+		{answer.Blocker, "replica_identity", "public.parted_1"},
+		{answer.Info, "replica_identity_full", "public.whole"},
+		{answer.Warning, "replica_identity_full", "public.whole_keyed"},
 	}, short(found))
 	remedies := map[string]string{}
 	for _, finding := range found {
@@ -93,14 +94,14 @@ func TestReplicaIdentity(t *testing.T) {
 	pgtest.Exec(t, f.source, "CREATE PUBLICATION p FOR TABLE bare, keyed, nothing, late, lost, parted_1, whole, whole_keyed")
 	for _, finding := range found {
 		_, err := f.source.Exec(t.Context(), "DELETE FROM "+finding.Object)
-		require.Equal(t, finding.Severity == Blocker, err != nil, "%s: %v", finding.Object, err)
+		require.Equal(t, finding.Severity == answer.Blocker, err != nil, "%s: %v", finding.Object, err)
 		if finding.Remedy != "" {
 			pgtest.Exec(t, f.source, finding.Remedy)
 		}
 		pgtest.Exec(t, f.source, "DELETE FROM "+finding.Object)
 	}
 	for _, finding := range f.ask(t, "replica identity") {
-		require.Equal(t, Info, finding.Severity, finding.Object)
+		require.Equal(t, answer.Info, finding.Severity, finding.Object)
 	}
 }
 
@@ -109,20 +110,20 @@ func TestGeneratedColumnsInTheIdentity(t *testing.T) {
 	whole := identity{Schema: "public", Table: "t", Setting: "f", Generated: true}
 	f, ok := identityFinding(170000, whole)
 	require.True(t, ok)
-	require.Equal(t, Info, f.Severity, "before 18 they are left out of the identity")
+	require.Equal(t, answer.Info, f.Severity, "before 18 they are left out of the identity")
 
 	byKey := whole
 	byKey.Setting, byKey.Primary = "d", true
 	f, ok = identityFinding(150000, byKey)
 	require.True(t, ok)
 	require.Equal(t, "replica_identity_generated", f.Code)
-	require.Equal(t, Blocker, f.Severity, "logical decoding leaves the column out, so that nothing names the row")
+	require.Equal(t, answer.Blocker, f.Severity, "logical decoding leaves the column out, so that nothing names the row")
 	require.Equal(t, `ALTER TABLE "public"."t" REPLICA IDENTITY FULL`, f.Remedy)
 
 	f, ok = identityFinding(180000, whole)
 	require.True(t, ok)
 	require.Equal(t, "replica_identity_generated", f.Code)
-	require.Equal(t, Blocker, f.Severity)
+	require.Equal(t, answer.Blocker, f.Severity)
 	require.Contains(t, f.Remedy, "primary key without generated columns")
 
 	whole.Candidate = "t_a"

@@ -4,21 +4,22 @@ import (
 	"context"
 	"errors"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/onedatabase"
 )
 
 // checkOneDatabase refuses two names of one database, and a standby as the target: what a run
 // drops, makes and writes there would be dropped, made and written on the source.
-func (p *Preflight) checkOneDatabase(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkOneDatabase(ctx context.Context) ([]answer.Finding, error) {
 	err := onedatabase.Refuse(ctx, p.source, p.target)
 	var one *onedatabase.Error
 	var standby *onedatabase.StandbyError
 	switch {
 	case errors.As(err, &one):
 		detail, remedy := one.Parts()
-		return []Finding{{Code: "one_database", Severity: Blocker, Object: one.Database, Detail: detail, Remedy: remedy}}, nil
+		return []answer.Finding{{Code: "one_database", Severity: answer.Blocker, Object: one.Database, Detail: detail, Remedy: remedy}}, nil
 	case errors.As(err, &standby):
-		return []Finding{{Code: "standby", Severity: Blocker, Detail: standby.Detail, Remedy: standby.Remedy}}, nil
+		return []answer.Finding{{Code: "standby", Severity: answer.Blocker, Detail: standby.Detail, Remedy: standby.Remedy}}, nil
 	}
 	return nil, err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 	"crossfade/schema/catalog"
 )
@@ -17,7 +18,7 @@ import (
 // checkPartitions looks at trees of partitions whose rows the target routes otherwise
 // than the source, since what they hash or sort by is each server's own. Their rows
 // are put through a partitioned table; what that cannot do is named.
-func (p *Preflight) checkPartitions(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkPartitions(ctx context.Context) ([]answer.Finding, error) {
 	source, err := catalog.ReadTrees(ctx, p.source)
 	if err != nil || len(source.Relations) == 0 {
 		return nil, err
@@ -67,10 +68,10 @@ func (p *Preflight) takes(oid uint32) bool {
 
 // rerouted says what to expect of a tree whose rows are put through a table, and what
 // does not go.
-func (p *Preflight) rerouted(ctx context.Context, source *catalog.Database, route catalog.Route) ([]Finding, error) {
+func (p *Preflight) rerouted(ctx context.Context, source *catalog.Database, route catalog.Route) ([]answer.Finding, error) {
 	via := route.Via.Name()
-	found := []Finding{{
-		Code: "partitions_rerouted", Severity: Info, Object: via.Display(),
+	found := []answer.Finding{{
+		Code: "partitions_rerouted", Severity: answer.Info, Object: via.Display(),
 		Detail: fmt.Sprintf("%s: the rows of its partitions are copied and applied through it, and compared as one; TRUNCATE of one of its partitions by itself cannot be followed", route.Why),
 		Remedy: "until the cutover TRUNCATE the whole table on the source, or DELETE from a partition",
 	}}
@@ -84,11 +85,11 @@ func (p *Preflight) rerouted(ctx context.Context, source *catalog.Database, rout
 			if up.Parent == route.Via.OID {
 				below = append(below, r.OID)
 				if r.Kind == 'f' {
-					found = append(found, Finding{
-						Code: "partition_foreign", Severity: Blocker, Object: r.Name().Display(),
+					found = append(found, answer.Finding{
+						Code: "partition_foreign", Severity: answer.Blocker, Object: r.Name().Display(),
 						Detail: fmt.Sprintf("is a foreign table below %s, whose rows the target may route to it: %s", via.Display(), route.Why),
 						Remedy: fmt.Sprintf("ALTER TABLE %s DETACH PARTITION %s", source.Relation(r.Parent).Name(), r.Name()),
-						On:     Source, SQL: fmt.Sprintf("ALTER TABLE %s DETACH PARTITION %s", source.Relation(r.Parent).Name(), r.Name()),
+						On:     answer.Source, SQL: fmt.Sprintf("ALTER TABLE %s DETACH PARTITION %s", source.Relation(r.Parent).Name(), r.Name()),
 					})
 				}
 				break
@@ -109,8 +110,8 @@ func (p *Preflight) rerouted(ctx context.Context, source *catalog.Database, rout
 		if x.Constraint {
 			drop = fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s", pg.Name{Schema: x.Schema, Name: x.Table}, pg.QuoteIdent(x.Name))
 		}
-		found = append(found, Finding{
-			Code: "partition_unique", Severity: Blocker, Object: x.Schema + "." + x.Table,
+		found = append(found, answer.Finding{
+			Code: "partition_unique", Severity: answer.Blocker, Object: x.Schema + "." + x.Table,
 			Detail: fmt.Sprintf("index %s keeps values unique in this partition only, and the target may put rows of others into it: %s", x.Name, route.Why),
 			Remedy: fmt.Sprintf("make a unique index on %s, or on the source: %s", via, drop),
 		})
@@ -128,8 +129,8 @@ type trial struct {
 
 // impossibleBounds has the target judge the bounds of partitions by ranges of text
 // that it sorts otherwise than the source.
-func (p *Preflight) impossibleBounds(ctx context.Context, source *catalog.Database, orders map[pg.Name]string) ([]Finding, error) {
-	var found []Finding
+func (p *Preflight) impossibleBounds(ctx context.Context, source *catalog.Database, orders map[pg.Name]string) ([]answer.Finding, error) {
+	var found []answer.Finding
 	for _, r := range source.Relations {
 		differs, missing := "", !p.takes(r.OID)
 		for _, k := range r.PartitionKeys {
@@ -151,7 +152,7 @@ func (p *Preflight) impossibleBounds(ctx context.Context, source *catalog.Databa
 	return found, nil
 }
 
-func (p *Preflight) tryBounds(ctx context.Context, r *catalog.Relation, differs string) ([]Finding, error) {
+func (p *Preflight) tryBounds(ctx context.Context, r *catalog.Relation, differs string) ([]answer.Finding, error) {
 	// Columns of types that the target may not have yet become text: the key then
 	// cannot be made, and nothing is said.
 	t, err := one[trial](ctx, p.source, "partition key", `
@@ -192,15 +193,15 @@ func (p *Preflight) tryBounds(ctx context.Context, r *catalog.Relation, differs 
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	for i, b := range bounds {
 		name := pg.Name{Schema: b.Schema, Name: b.Name}
 		_, err := tx.Exec(ctx, fmt.Sprintf("SAVEPOINT trial; CREATE TEMP TABLE crossfade_trial_%d PARTITION OF crossfade_trial %s", i, b.Bound), pgx.QueryExecModeSimpleProtocol)
 		switch {
 		case err == nil:
 		case errors.As(err, &said):
-			found = append(found, Finding{
-				Code: "partition_bounds", Severity: Blocker, Object: name.Display(),
+			found = append(found, answer.Finding{
+				Code: "partition_bounds", Severity: answer.Blocker, Object: name.Display(),
 				Detail: fmt.Sprintf("the target cannot have this partition %s: %s (%s)", b.Bound, said.Message, differs),
 				Remedy: fmt.Sprintf("%s, or partition %s by the key with COLLATE \"C\"", alike, r.Name()),
 			})
@@ -213,11 +214,11 @@ func (p *Preflight) tryBounds(ctx context.Context, r *catalog.Relation, differs 
 	}
 	if len(found) == 0 && !t.Default {
 		sql := fmt.Sprintf("CREATE TABLE %s PARTITION OF %s DEFAULT", pg.Name{Schema: t.Schema, Name: t.Free}, r.Name())
-		found = append(found, Finding{
-			Code: "partition_gap", Severity: Warning, Object: r.Name().Display(),
+		found = append(found, answer.Finding{
+			Code: "partition_gap", Severity: answer.Warning, Object: r.Name().Display(),
 			Detail: fmt.Sprintf("the target may have no partition for some rows, and the copy or the application's inserts stop there: %s", differs),
 			Remedy: sql + " on the source, as the owner of the table",
-			On:     Source, SQL: sql,
+			On:     answer.Source, SQL: sql,
 		})
 	}
 	return found, nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -19,7 +20,7 @@ func TestPoolerHosts(t *testing.T) {
 		o.SourceHost = "db.example.com"
 		o.TargetHost = "ep-cool-night-123456-pooler.eu-central-1.aws.neon.tech"
 	})
-	require.Equal(t, []seen{{Blocker, "pooler_host", "ep-cool-night-123456-pooler.eu-central-1.aws.neon.tech"}}, short(found))
+	require.Equal(t, []seen{{answer.Blocker, "pooler_host", "ep-cool-night-123456-pooler.eu-central-1.aws.neon.tech"}}, short(found))
 	require.Contains(t, found[0].Remedy, " ep-cool-night-123456.eu-central-1.aws.neon.tech")
 
 	for _, host := range []string{"", "localhost", "my-pooler", "/run/postgresql", "a.b-pooler.example.com", "pooler.example.com"} {
@@ -36,17 +37,17 @@ func TestVersions(t *testing.T) {
 	found := f.ask(t, "version", func(o *Options) {
 		o.PgDumpMajor = func(context.Context) (int, error) { return 0, errors.New("executable file not found in $PATH") }
 	})
-	require.Equal(t, []seen{{Blocker, "pg_dump_missing", "pg_dump"}}, short(found))
+	require.Equal(t, []seen{{answer.Blocker, "pg_dump_missing", "pg_dump"}}, short(found))
 
 	tests := []struct {
 		source, target, dump int
 		want                 []seen
 	}{
 		{15, 17, 17, []seen{}},
-		{15, 15, 16, []seen{{Info, "pg_dump_newer", "pg_dump"}}},
-		{17, 15, 17, []seen{{Blocker, "target_older", "target"}, {Info, "pg_dump_newer", "pg_dump"}}},
-		{16, 17, 15, []seen{{Blocker, "pg_dump_older", "pg_dump"}}},
-		{11, 17, 17, []seen{{Blocker, "source_too_old", "source"}}},
+		{15, 15, 16, []seen{{answer.Info, "pg_dump_newer", "pg_dump"}}},
+		{17, 15, 17, []seen{{answer.Blocker, "target_older", "target"}, {answer.Info, "pg_dump_newer", "pg_dump"}}},
+		{16, 17, 15, []seen{{answer.Blocker, "pg_dump_older", "pg_dump"}}},
+		{11, 17, 17, []seen{{answer.Blocker, "source_too_old", "source"}}},
 		{12, 17, 17, []seen{}},
 	}
 	for _, tt := range tests {
@@ -64,7 +65,7 @@ func TestEncodings(t *testing.T) {
 	pgtest.DatabaseAs(t, c, other, f.targetDSN.User(), "ENCODING 'LATIN1' LOCALE 'C'")
 	f.targetDSN = f.targetDSN.WithDatabase(other)
 	found := f.ask(t, "encoding")
-	require.Equal(t, []seen{{Blocker, "encoding_differs", "target"}}, short(found))
+	require.Equal(t, []seen{{answer.Blocker, "encoding_differs", "target"}}, short(found))
 	require.Contains(t, found[0].Detail, "UTF8")
 	require.Contains(t, found[0].Detail, "LATIN1")
 }
@@ -76,10 +77,10 @@ func TestCollations(t *testing.T) {
 	require.Empty(t, f.ask(t, "collation"))
 
 	pgtest.Exec(t, f.targetAdmin, `SET allow_system_table_mods = on; DELETE FROM pg_collation WHERE collname = 'POSIX'`)
-	require.Equal(t, []seen{{Blocker, "collation_missing", "public.word"}}, short(f.ask(t, "collation")))
+	require.Equal(t, []seen{{answer.Blocker, "collation_missing", "public.word"}}, short(f.ask(t, "collation")))
 
 	pgtest.Exec(t, f.targetAdmin, `UPDATE pg_database SET datcollate = 'C.UTF-8' WHERE datname = current_database()`)
-	require.Contains(t, short(f.ask(t, "collation")), seen{Warning, "collation_differs", "target"})
+	require.Contains(t, short(f.ask(t, "collation")), seen{answer.Warning, "collation_differs", "target"})
 }
 
 func TestExtensions(t *testing.T) {
@@ -89,7 +90,7 @@ func TestExtensions(t *testing.T) {
 	require.Empty(t, f.ask(t, "extensions"))
 
 	pgtest.Exec(t, f.sourceAdmin, "CREATE EXTENSION pageinspect")
-	require.Equal(t, []seen{{Blocker, "extension_not_allowed", "pageinspect"}}, short(f.ask(t, "extensions")))
+	require.Equal(t, []seen{{answer.Blocker, "extension_not_allowed", "pageinspect"}}, short(f.ask(t, "extensions")))
 	pgtest.Exec(t, f.targetAdmin, "CREATE EXTENSION pageinspect")
 	require.Empty(t, f.ask(t, "extensions"), "somebody who may has made it")
 
@@ -97,15 +98,15 @@ func TestExtensions(t *testing.T) {
 	pgtest.Exec(t, f.sourceAdmin, `SET allow_system_table_mods = on; UPDATE pg_extension SET extconfig = ARRAY['public.job'::regclass::oid] WHERE extname = 'pg_trgm'`)
 	require.Empty(t, f.ask(t, "extensions"))
 	pgtest.Exec(t, f.source, "INSERT INTO job VALUES (1)")
-	require.Equal(t, []seen{{Warning, "extension_data", "public.job"}}, short(f.ask(t, "extensions")))
+	require.Equal(t, []seen{{answer.Warning, "extension_data", "public.job"}}, short(f.ask(t, "extensions")))
 	require.Empty(t, f.ask(t, "extensions", copyMode), "a copy has its rows, and follows nothing")
 	pgtest.Exec(t, f.source, "TRUNCATE job")
 
 	pgtest.Exec(t, f.sourceAdmin, `SET allow_system_table_mods = on; UPDATE pg_extension SET extversion = '0.1' WHERE extname = 'pg_trgm'`)
-	require.Equal(t, []seen{{Warning, "extension_version", "pg_trgm"}}, short(f.ask(t, "extensions")))
+	require.Equal(t, []seen{{answer.Warning, "extension_version", "pg_trgm"}}, short(f.ask(t, "extensions")))
 
 	pgtest.Exec(t, f.sourceAdmin, `UPDATE pg_extension SET extname = 'aws_s3' WHERE extname = 'pg_trgm'`)
-	require.Equal(t, []seen{{Blocker, "extension_missing", "aws_s3"}}, short(f.ask(t, "extensions")))
+	require.Equal(t, []seen{{answer.Blocker, "extension_missing", "aws_s3"}}, short(f.ask(t, "extensions")))
 }
 
 func TestVersionsOfExtensions(t *testing.T) {
@@ -134,7 +135,7 @@ func TestVersionsOfExtensions(t *testing.T) {
 			continue
 		}
 		require.Len(t, found, 1)
-		require.Equal(t, Warning, found[0].Severity)
+		require.Equal(t, answer.Warning, found[0].Severity)
 		require.Contains(t, found[0].Detail, c.detail)
 		require.Contains(t, found[0].Remedy, c.remedy)
 	}
@@ -150,7 +151,7 @@ func TestRolesThatTheSchemaNames(t *testing.T) {
 	pgtest.Exec(t, f.sourceAdmin, "CREATE ROLE "+role)
 	t.Cleanup(func() { pgtest.DropRole(t, pgtest.Shared(t, pgtest.Source), f.sourceDSN.Database(), role) })
 	pgtest.Exec(t, f.source, "CREATE TABLE t (id int, v text)")
-	want := []seen{{Blocker, "role_missing", role}}
+	want := []seen{{answer.Blocker, "role_missing", role}}
 	for _, right := range []string{"SELECT ON t", "UPDATE (v) ON t", "USAGE ON SCHEMA public"} {
 		pgtest.Exec(t, f.sourceAdmin, "GRANT "+right+" TO "+role)
 		require.Equal(t, want, short(f.ask(t, "roles of the schema", copyMode)), right)
@@ -173,7 +174,7 @@ func TestRolesThatTheSchemaNames(t *testing.T) {
 
 	make := func(o *Options) { o.Mode, o.Scope.MakeRoles = Copy, true }
 	pgtest.Exec(t, f.targetAdmin, "ALTER ROLE "+f.targetDSN.User()+" NOCREATEROLE")
-	require.Equal(t, []seen{{Blocker, "no_createrole", f.targetDSN.User()}}, short(f.ask(t, "roles of the schema", copyMode, make)))
+	require.Equal(t, []seen{{answer.Blocker, "no_createrole", f.targetDSN.User()}}, short(f.ask(t, "roles of the schema", copyMode, make)))
 	pgtest.Exec(t, f.targetAdmin, "ALTER ROLE "+f.targetDSN.User()+" CREATEROLE")
 	require.Empty(t, f.ask(t, "roles of the schema", copyMode, make))
 	pgtest.Exec(t, f.targetAdmin, "CREATE ROLE "+role)
@@ -189,7 +190,7 @@ func TestExtensionsAreComparedBySchema(t *testing.T) {
 	require.Empty(t, f.ask(t, "extensions"), "it is made in the schema that it has")
 	pgtest.Exec(t, f.target, "CREATE EXTENSION citext SCHEMA public")
 	found := f.ask(t, "extensions")
-	require.Equal(t, []seen{{Blocker, "extension_schema", "citext"}}, short(found))
+	require.Equal(t, []seen{{answer.Blocker, "extension_schema", "citext"}}, short(found))
 	require.Contains(t, found[0].Detail, "in schema extensions, the target's database in public")
 	f.typed(t, found[0])
 	require.Empty(t, f.ask(t, "extensions"), "the remedy helps")
@@ -197,7 +198,7 @@ func TestExtensionsAreComparedBySchema(t *testing.T) {
 	// One that cannot be moved.
 	pgtest.Exec(t, f.targetAdmin, "ALTER EXTENSION citext SET SCHEMA public; UPDATE pg_extension SET extrelocatable = false WHERE extname = 'citext'")
 	found = f.ask(t, "extensions")
-	require.Equal(t, []seen{{Blocker, "extension_schema", "citext"}}, short(found))
+	require.Equal(t, []seen{{answer.Blocker, "extension_schema", "citext"}}, short(found))
 	f.typed(t, found[0])
 	require.Empty(t, f.ask(t, "extensions"), "the remedy helps")
 
@@ -223,7 +224,7 @@ func TestRightsOnTablesOfExtensions(t *testing.T) {
 	})
 	for _, mode := range []Mode{Copy, Run} {
 		in := func(o *Options) { o.Mode = mode }
-		only := func() (found []Finding) {
+		only := func() (found []answer.Finding) {
 			for _, x := range f.ask(t, "extensions", in) {
 				if x.Code != "extension_data" {
 					found = append(found, x)
@@ -231,7 +232,7 @@ func TestRightsOnTablesOfExtensions(t *testing.T) {
 			}
 			return found
 		}
-		want := []seen{{Blocker, "extension_data_not_readable", "kept.config"}, {Blocker, "extension_data_not_readable", "kept.numbers"}}
+		want := []seen{{answer.Blocker, "extension_data_not_readable", "kept.config"}, {answer.Blocker, "extension_data_not_readable", "kept.numbers"}}
 		require.Equal(t, want, short(only()), "the schema is closed")
 		pgtest.Exec(t, f.sourceAdmin, "GRANT USAGE ON SCHEMA kept TO "+f.sourceDSN.User())
 		found := only()
@@ -266,10 +267,10 @@ func TestEncodingsThatACopyConverts(t *testing.T) {
 	f.encoded(t, "LATIN1")
 	pgtest.Exec(t, f.source, "CREATE TABLE word (w text); INSERT INTO word VALUES ('Grün'), ('"+" ÿ"+"')")
 	found := f.ask(t, "encoding", copyMode)
-	require.Equal(t, []seen{{Warning, "encoding_converted", "source"}}, short(found))
+	require.Equal(t, []seen{{answer.Warning, "encoding_converted", "source"}}, short(found))
 	require.Contains(t, found[0].Detail, "LATIN1")
 	found = f.ask(t, "encoding")
-	require.Equal(t, []seen{{Blocker, "encoding_differs", "target"}}, short(found), "a run compares bytes")
+	require.Equal(t, []seen{{answer.Blocker, "encoding_differs", "target"}}, short(found), "a run compares bytes")
 	require.Contains(t, found[0].Remedy, "crossfade copy")
 }
 
@@ -279,14 +280,14 @@ func TestBytesThatAreNoCharactersAreNamedWithTheirRow(t *testing.T) {
 	f.encoded(t, "SQL_ASCII")
 	pgtest.Exec(t, f.source, `CREATE TABLE word (id int PRIMARY KEY, w text, x int); INSERT INTO word SELECT n, 'plain', 1 FROM generate_series(1, 300) n;
 		CREATE TABLE keyless (a text[]); CREATE TABLE left_out (w text)`)
-	require.Equal(t, []seen{{Warning, "encoding_converted", "source"}}, short(f.ask(t, "encoding", copyMode)), "whose bytes are valid")
+	require.Equal(t, []seen{{answer.Warning, "encoding_converted", "source"}}, short(f.ask(t, "encoding", copyMode)), "whose bytes are valid")
 	pgtest.Exec(t, f.source, `UPDATE word SET w = convert_from('\x477266fc6e', 'SQL_ASCII') WHERE id IN (7, 200);
 		INSERT INTO keyless VALUES (ARRAY['a', convert_from('\xe9', 'SQL_ASCII')]); INSERT INTO left_out VALUES (convert_from('\xe9', 'SQL_ASCII'))`)
 	taken := func(o *Options) {
 		o.Mode, o.Scope.Taken = Copy, &Taken{Relations: oids(t, f.source, "public.word", "public.keyless", "public.left_out"), WithoutRows: oids(t, f.source, "public.left_out")}
 	}
 	found := f.ask(t, "encoding", taken)
-	require.ElementsMatch(t, []seen{{Warning, "encoding_converted", "source"}, {Blocker, "encoding_invalid", "public.word"}, {Blocker, "encoding_invalid", "public.keyless"}}, short(found))
+	require.ElementsMatch(t, []seen{{answer.Warning, "encoding_converted", "source"}, {answer.Blocker, "encoding_invalid", "public.word"}, {answer.Blocker, "encoding_invalid", "public.keyless"}}, short(found))
 	for range 2 {
 		for _, x := range f.ask(t, "encoding", taken) {
 			switch x.Object {
@@ -300,6 +301,6 @@ func TestBytesThatAreNoCharactersAreNamedWithTheirRow(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, []seen{{Warning, "encoding_converted", "source"}}, short(f.ask(t, "encoding", taken)), "the remedy helps, a row at a time")
+	require.Equal(t, []seen{{answer.Warning, "encoding_converted", "source"}}, short(f.ask(t, "encoding", taken)), "the remedy helps, a row at a time")
 	require.Equal(t, "2", pgtest.Value(t, f.source, `SELECT count(*) FROM word WHERE convert_to(w, 'SQL_ASCII') = '\x477266c3bc6e'`))
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -28,8 +29,8 @@ func TestAnOrdinaryPairIsReady(t *testing.T) {
 	for _, mode := range []Mode{Run, Copy} {
 		r := f.preflight(t, func(o *Options) { o.Mode = mode; o.LongTransaction = time.Hour }).Run(t.Context())
 		require.Empty(t, r.Incomplete)
-		require.Empty(t, r.Of(Blocker))
-		require.Empty(t, r.Of(Warning))
+		require.Empty(t, r.Of(answer.Blocker))
+		require.Empty(t, r.Of(answer.Warning))
 		require.True(t, r.Ready(), mode)
 	}
 }
@@ -54,14 +55,14 @@ func TestABrokenConnectionIsNeverAPass(t *testing.T) {
 	require.NoError(t, p.source.Close(context.Background()))
 	r := p.Run(t.Context())
 	require.False(t, r.Ready())
-	require.Equal(t, ExitIncomplete, r.ExitCode())
+	require.Equal(t, answer.ExitIncomplete, r.ExitCode())
 	require.Greater(t, len(r.Incomplete), 10, "every check that needs the source is without an answer")
-	require.Empty(t, r.Of(Blocker))
+	require.Empty(t, r.Of(answer.Blocker))
 }
 
 func TestACheckIsBounded(t *testing.T) {
 	t.Parallel()
-	r := Ask(t.Context(), []Check{{Name: "bounded", Run: func(ctx context.Context) ([]Finding, error) {
+	r := Ask(t.Context(), []Check{{Name: "bounded", Run: func(ctx context.Context) ([]answer.Finding, error) {
 		deadline, ok := ctx.Deadline()
 		if !ok || time.Until(deadline) > CheckTimeout {
 			return nil, errors.New("no bound")

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -60,7 +61,7 @@ func TestWhatIsToldOfADatabaseGoesWithItsRemedy(t *testing.T) {
 }
 
 // asked asks the source what a remedy has it asked, and types the answer on the target.
-func (f *fixture) asked(t *testing.T, found ...Finding) {
+func (f *fixture) asked(t *testing.T, found ...answer.Finding) {
 	t.Helper()
 	for _, x := range found {
 		pgtest.Exec(t, f.targetAdmin, pgtest.Value(t, f.source, printed(t, x.Remedy, "SELECT .*")))
@@ -81,10 +82,10 @@ func newLimited(t *testing.T) *limited {
 }
 
 // again restarts one side's server, and opens the sessions that it ended.
-func (l *limited) again(t *testing.T, side Side) {
+func (l *limited) again(t *testing.T, side answer.Side) {
 	t.Helper()
 	c, dsn, conn, admin := l.sourceServer, l.sourceDSN, &l.source, &l.sourceAdmin
-	if side == Target {
+	if side == answer.Target {
 		c, dsn, conn, admin = l.targetServer, l.targetDSN, &l.target, &l.targetAdmin
 	}
 	require.NoError(t, c.Restart(t.Context(), pgcluster.Fast))
@@ -92,13 +93,13 @@ func (l *limited) again(t *testing.T, side Side) {
 }
 
 // then types a statement and what stands after it: a restart of the server, or its reload.
-func (l *limited) then(more func(t *testing.T)) func(t *testing.T, found ...Finding) {
-	return func(t *testing.T, found ...Finding) {
+func (l *limited) then(more func(t *testing.T)) func(t *testing.T, found ...answer.Finding) {
+	return func(t *testing.T, found ...answer.Finding) {
 		t.Helper()
 		x := found[0]
 		l.typed(t, x)
 		admin := l.sourceAdmin
-		if x.On == Target {
+		if x.On == answer.Target {
 			admin = l.targetAdmin
 		}
 		switch printed(t, x.Remedy, "then (restart it|SELECT pg_reload_conf\\(\\))") {
@@ -125,10 +126,10 @@ func (l *limited) reloaded(t *testing.T, conn *pgx.Conn, name, value string) {
 func TestWhatIsToldOfAServerGoesWithItsRemedy(t *testing.T) {
 	t.Parallel()
 	l := newLimited(t)
-	set := func(side Side, setting string) func(t *testing.T) {
+	set := func(side answer.Side, setting string) func(t *testing.T) {
 		return func(t *testing.T) {
 			admin := l.sourceAdmin
-			if side == Target {
+			if side == answer.Target {
 				admin = l.targetAdmin
 			}
 			pgtest.Exec(t, admin, "ALTER SYSTEM SET "+setting)
@@ -142,30 +143,30 @@ func TestWhatIsToldOfAServerGoesWithItsRemedy(t *testing.T) {
 	}
 	fallback := []func(*Options){func(o *Options) { o.Fallback = true }}
 	rows := []situation{
-		{code: "wal_level", arise: set(Source, "wal_level = replica"), typed: l.then(nil)},
+		{code: "wal_level", arise: set(answer.Source, "wal_level = replica"), typed: l.then(nil)},
 		{code: "slot_wal_limited", typed: l.then(nil), arise: func(t *testing.T) {
 			pgtest.Exec(t, l.sourceAdmin, "ALTER SYSTEM SET max_slot_wal_keep_size = '1GB'")
 			pgtest.Exec(t, l.sourceAdmin, "SELECT pg_reload_conf()")
 			l.reloaded(t, l.sourceAdmin, "max_slot_wal_keep_size", "1GB")
 		}},
 		{code: "replication_slots_full", also: []string{"foreign_slot"}, typed: l.then(nil), arise: func(t *testing.T) {
-			set(Source, "max_replication_slots = 1")(t)
+			set(answer.Source, "max_replication_slots = 1")(t)
 			pgtest.Exec(t, l.sourceAdmin, "SELECT pg_create_physical_replication_slot('standby')")
 		}},
 		{code: "wal_senders_full", typed: l.then(walsender), arise: func(t *testing.T) {
-			set(Source, "max_wal_senders = 1")(t)
+			set(answer.Source, "max_wal_senders = 1")(t)
 			walsender(t)
 		}},
 		{code: "target_connections", typed: l.then(nil), arise: func(t *testing.T) {
-			set(Target, "max_connections = 10")(t)
+			set(answer.Target, "max_connections = 10")(t)
 			for range 6 {
 				pgtest.Conn(t, l.sourceDSN, pg.WithParam("application_name", "shop"))
 			}
 		}},
-		{code: "target_wal_level", change: fallback, arise: set(Target, "wal_level = replica"), typed: l.then(nil)},
+		{code: "target_wal_level", change: fallback, arise: set(answer.Target, "wal_level = replica"), typed: l.then(nil)},
 	}
 	if major(t) < 17 { // there is no such setting any more
-		rows = append(rows, situation{code: "old_snapshot_threshold", arise: set(Source, "old_snapshot_threshold = '60min'"), typed: l.then(nil)})
+		rows = append(rows, situation{code: "old_snapshot_threshold", arise: set(answer.Source, "old_snapshot_threshold = '60min'"), typed: l.then(nil)})
 	}
 	billing := func(t *testing.T, database, sql string) *pgx.Conn {
 		conn := pgtest.Conn(t, l.sourceServer.AdminDSN(database), pg.WithParam("application_name", "billing"))
@@ -173,7 +174,7 @@ func TestWhatIsToldOfAServerGoesWithItsRemedy(t *testing.T) {
 		return conn
 	}
 	rows = append(rows,
-		situation{code: "long_transaction", change: []func(*Options){anyAge}, arise: func(t *testing.T) { billing(t, l.sourceDSN.Database(), "SELECT pg_current_xact_id()") }, typed: func(t *testing.T, found ...Finding) {
+		situation{code: "long_transaction", change: []func(*Options){anyAge}, arise: func(t *testing.T) { billing(t, l.sourceDSN.Database(), "SELECT pg_current_xact_id()") }, typed: func(t *testing.T, found ...answer.Finding) {
 			require.Contains(t, found[0].Detail, "the slot waits for it, and so would a pause")
 			typedIn(l.sourceAdmin, `SELECT pg_terminate_backend\(\d+\)`)(t, found...)
 			require.Eventually(t, func() bool {
@@ -182,12 +183,12 @@ func TestWhatIsToldOfAServerGoesWithItsRemedy(t *testing.T) {
 		}},
 		situation{code: "prepared_transaction", change: []func(*Options){anyAge}, arise: func(t *testing.T) {
 			pgtest.Exec(t, billing(t, l.sourceDSN.Database(), "SELECT pg_current_xact_id()"), "PREPARE TRANSACTION 'it''s mine'")
-		}, typed: func(t *testing.T, found ...Finding) {
+		}, typed: func(t *testing.T, found ...answer.Finding) {
 			require.Contains(t, found[0].Detail, "holds its locks through a pause")
 			typedIn(l.sourceAdmin, `ROLLBACK PREPARED '(?:[^']|'')*'`)(t, found...)
 		}})
 	// What is set now is not: the target has the source's level of WAL only for a way back.
-	set(Target, "wal_level = logical")(t)
+	set(answer.Target, "wal_level = logical")(t)
 	for _, x := range rows {
 		l.removes(t, x)
 	}
@@ -216,12 +217,12 @@ func TestAStandbyIsToldOnce(t *testing.T) {
 		return standby.DSN(dsn.User(), dsn.Password(), dsn.Database())
 	}
 	primary := l.sourceDSN
-	l.removes(t, situation{code: "source_is_standby", arise: func(t *testing.T) { l.sourceDSN = of(l.sourceServer, primary) }, typed: func(t *testing.T, found ...Finding) {
+	l.removes(t, situation{code: "source_is_standby", arise: func(t *testing.T) { l.sourceDSN = of(l.sourceServer, primary) }, typed: func(t *testing.T, found ...answer.Finding) {
 		require.Contains(t, found[0].Remedy, "name the primary server as --source")
 		l.sourceDSN = primary
 	}})
 	target := l.targetDSN
-	l.removes(t, situation{code: "standby", alone: true, arise: func(t *testing.T) { l.targetDSN = of(l.targetServer, target) }, typed: func(t *testing.T, found ...Finding) {
+	l.removes(t, situation{code: "standby", alone: true, arise: func(t *testing.T) { l.targetDSN = of(l.targetServer, target) }, typed: func(t *testing.T, found ...answer.Finding) {
 		require.Contains(t, found[0].Remedy, "name the primary server as --target")
 		l.targetDSN = target
 	}})
@@ -247,14 +248,14 @@ func TestWhatIsToldOfWhatIsGivenGoesWithItsRemedy(t *testing.T) {
 		require.NoError(t, err)
 		return n
 	}
-	install := func(t *testing.T, found ...Finding) { dump = number(t, found[0].Remedy) }
+	install := func(t *testing.T, found ...answer.Finding) { dump = number(t, found[0].Remedy) }
 	for _, x := range []situation{
 		{code: "pg_dump_missing", change: given, arise: func(*testing.T) { dump = 0 }, typed: install},
 		{code: "pg_dump_older", change: given, arise: func(*testing.T) { dump = own - 1 }, typed: install},
-		{code: "pooler_host", change: given, arise: func(*testing.T) { host = "ep-1-pooler.neon.tech" }, typed: func(t *testing.T, found ...Finding) {
+		{code: "pooler_host", change: given, arise: func(*testing.T) { host = "ep-1-pooler.neon.tech" }, typed: func(t *testing.T, found ...answer.Finding) {
 			host = printed(t, found[0].Remedy, `direct host (\S+)`)
 		}},
-		{code: "one_database", alone: true, arise: func(*testing.T) { f.targetDSN = f.sourceDSN }, typed: func(t *testing.T, found ...Finding) {
+		{code: "one_database", alone: true, arise: func(*testing.T) { f.targetDSN = f.sourceDSN }, typed: func(t *testing.T, found ...answer.Finding) {
 			require.Contains(t, found[0].Remedy, "name another database as --target")
 			f.targetDSN = target
 		}},

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -32,7 +33,7 @@ func TestWhatOnlyASuperuserMakesIsNamed(t *testing.T) {
 	require.Empty(t, f.ask(t, "objects for superusers"))
 	pgtest.Exec(t, f.sourceAdmin, "CREATE TYPE public.shell")
 	found := f.ask(t, "objects for superusers")
-	require.Equal(t, []seen{{Blocker, "needs_superuser", "public.shell"}}, short(found))
+	require.Equal(t, []seen{{answer.Blocker, "needs_superuser", "public.shell"}}, short(found))
 	require.Equal(t, "drop it on the source", found[0].Remedy)
 	pgtest.Exec(t, f.sourceAdmin, "DROP TYPE public.shell")
 	require.Empty(t, f.ask(t, "objects for superusers"))

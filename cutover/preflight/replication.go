@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
-func (p *Preflight) checkWALLevel(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkWALLevel(ctx context.Context) ([]answer.Finding, error) {
 	state, err := one[struct {
 		Level   string
 		Standby bool
@@ -18,21 +19,21 @@ func (p *Preflight) checkWALLevel(ctx context.Context) ([]Finding, error) {
 	return sourceFindings(state.Level, state.Standby), nil
 }
 
-func sourceFindings(level string, standby bool) []Finding {
-	var found []Finding
+func sourceFindings(level string, standby bool) []answer.Finding {
+	var found []answer.Finding
 	if standby {
-		found = append(found, Finding{
-			Code: "source_is_standby", Severity: Blocker, Object: "source",
+		found = append(found, answer.Finding{
+			Code: "source_is_standby", Severity: answer.Blocker, Object: "source",
 			Detail: "is a standby: it can neither be published nor fenced",
 			Remedy: "name the primary server as --source",
 		})
 	}
 	if level != "logical" {
-		found = append(found, Finding{
-			Code: "wal_level", Severity: Blocker, Object: "source",
+		found = append(found, answer.Finding{
+			Code: "wal_level", Severity: answer.Blocker, Object: "source",
 			Detail: fmt.Sprintf("wal_level is %s; changes can be followed only with logical", level),
 			Remedy: "ALTER SYSTEM SET wal_level = 'logical' on the source, then restart it (Amazon RDS: rds.logical_replication = 1; Cloud SQL: cloudsql.logical_decoding = on); crossfade copy does without",
-			On:     Source, SQL: "ALTER SYSTEM SET wal_level = 'logical'",
+			On:     answer.Source, SQL: "ALTER SYSTEM SET wal_level = 'logical'",
 		})
 	}
 	return found
@@ -40,7 +41,7 @@ func sourceFindings(level string, standby bool) []Finding {
 
 // checkReplication opens a replication connection, since services grant the
 // right in ways of their own that no attribute of the role shows.
-func (p *Preflight) checkReplication(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkReplication(ctx context.Context) ([]answer.Finding, error) {
 	err := p.opts.OpenReplication(ctx)
 	if err == nil {
 		return nil, nil
@@ -51,11 +52,11 @@ func (p *Preflight) checkReplication(ctx context.Context) ([]Finding, error) {
 	}
 	switch pg.Code(err) {
 	case pg.CodeInsufficientPrivilege, pg.CodeInvalidAuthorization:
-		return []Finding{{
-			Code: "no_replication", Severity: Blocker, Object: role.Name,
+		return []answer.Finding{{
+			Code: "no_replication", Severity: answer.Blocker, Object: role.Name,
 			Detail: "may not open a replication connection to the source",
 			Remedy: fmt.Sprintf("ALTER ROLE %[1]s REPLICATION (Amazon RDS: GRANT rds_replication TO %[1]s), and let it in by pg_hba.conf", pg.QuoteIdent(role.Name)),
-			On:     Source, SQL: fmt.Sprintf("ALTER ROLE %s REPLICATION", pg.QuoteIdent(role.Name)),
+			On:     answer.Source, SQL: fmt.Sprintf("ALTER ROLE %s REPLICATION", pg.QuoteIdent(role.Name)),
 		}}, nil
 	case pg.CodeTooManyConnections:
 		return p.noneFree(ctx, err)
@@ -69,26 +70,26 @@ func (p *Preflight) checkReplication(ctx context.Context) ([]Finding, error) {
 // noneFree says why the source has no connection for replication: that all walsenders are
 // taken is checkCapacity's to say, where there is no slot of ours. No other limit counts
 // walsenders, so that anything else is of a moment.
-func (p *Preflight) noneFree(ctx context.Context, refused error) ([]Finding, error) {
+func (p *Preflight) noneFree(ctx context.Context, refused error) ([]answer.Finding, error) {
 	u, err := readUsage(ctx, p.source)
 	switch {
 	case err != nil:
 		return nil, err
 	case u.Senders >= u.MaxSenders && u.OwnSlot:
-		return []Finding{noWALSender(u)}, nil
+		return []answer.Finding{noWALSender(u)}, nil
 	case u.Senders >= u.MaxSenders:
 		return nil, nil
 	}
 	return nil, fmt.Errorf("open replication connection: %w", refused)
 }
 
-func noWALSender(u usage) Finding {
+func noWALSender(u usage) answer.Finding {
 	sql := fmt.Sprintf("ALTER SYSTEM SET max_wal_senders = %d", u.MaxSenders+spare)
-	return Finding{
-		Code: "wal_senders_full", Severity: Blocker, Object: "max_wal_senders",
+	return answer.Finding{
+		Code: "wal_senders_full", Severity: answer.Blocker, Object: "max_wal_senders",
 		Detail: fmt.Sprintf("all %d walsenders of the source are taken", u.MaxSenders),
 		Remedy: sql + " on the source, then restart it; or end a replication connection that nobody needs",
-		On:     Source, SQL: sql,
+		On:     answer.Source, SQL: sql,
 	}
 }
 
@@ -96,17 +97,17 @@ func noWALSender(u usage) Finding {
 // whoever comes meanwhile.
 const spare = 3
 
-func noSlot(side Side, u usage, why string) Finding {
+func noSlot(side answer.Side, u usage, why string) answer.Finding {
 	sql := fmt.Sprintf("ALTER SYSTEM SET max_replication_slots = %d", u.MaxSlots+spare)
-	return Finding{
-		Code: "replication_slots_full", Severity: Blocker, Object: "max_replication_slots",
+	return answer.Finding{
+		Code: "replication_slots_full", Severity: answer.Blocker, Object: "max_replication_slots",
 		Detail: fmt.Sprintf("all %d replication slots of the %s are taken%s", u.MaxSlots, side, why),
 		Remedy: fmt.Sprintf("%s on the %s, then restart it; or drop a slot that nobody reads", sql, side),
 		On:     side, SQL: sql,
 	}
 }
 
-func (p *Preflight) checkRetention(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkRetention(ctx context.Context) ([]answer.Finding, error) {
 	keep, err := setting(ctx, p.source, "max_slot_wal_keep_size")
 	if err != nil {
 		return nil, err
@@ -120,22 +121,22 @@ func (p *Preflight) checkRetention(ctx context.Context) ([]Finding, error) {
 
 // retentionFindings judges settings that have a server give up a slot; "" for one that it
 // does not know.
-func retentionFindings(keep, idle string) []Finding {
-	var found []Finding
+func retentionFindings(keep, idle string) []answer.Finding {
+	var found []answer.Finding
 	if keep != "" && keep != "-1" {
-		found = append(found, Finding{
-			Code: "slot_wal_limited", Severity: Warning, Object: "max_slot_wal_keep_size",
+		found = append(found, answer.Finding{
+			Code: "slot_wal_limited", Severity: answer.Warning, Object: "max_slot_wal_keep_size",
 			Detail: fmt.Sprintf("the source drops what a slot still needs beyond %s; the migration must then begin again", keep),
 			Remedy: "ALTER SYSTEM SET max_slot_wal_keep_size = -1 on the source, for the time of the migration, then SELECT pg_reload_conf(); --wal-budget bounds what is kept",
-			On:     Source, SQL: "ALTER SYSTEM SET max_slot_wal_keep_size = -1",
+			On:     answer.Source, SQL: "ALTER SYSTEM SET max_slot_wal_keep_size = -1",
 		})
 	}
 	if idle != "" && idle != "0" {
-		found = append(found, Finding{
-			Code: "slot_idle_limited", Severity: Warning, Object: "idle_replication_slot_timeout",
+		found = append(found, answer.Finding{
+			Code: "slot_idle_limited", Severity: answer.Warning, Object: "idle_replication_slot_timeout",
 			Detail: fmt.Sprintf("the source gives up a slot that nobody read for %s, as during the copy; the migration must then begin again", idle),
 			Remedy: "ALTER SYSTEM SET idle_replication_slot_timeout = 0 on the source, for the time of the migration, then SELECT pg_reload_conf()",
-			On:     Source, SQL: "ALTER SYSTEM SET idle_replication_slot_timeout = 0",
+			On:     answer.Source, SQL: "ALTER SYSTEM SET idle_replication_slot_timeout = 0",
 		})
 	}
 	return found

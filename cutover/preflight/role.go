@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
@@ -25,26 +26,26 @@ func currentRole(ctx context.Context, conn *pgx.Conn) (roleRight, error) {
 }
 
 // findings are what a role lacks that runs a migration on the source.
-func (r roleRight) findings() []Finding {
-	var found []Finding
+func (r roleRight) findings() []answer.Finding {
+	var found []answer.Finding
 	role := pg.QuoteIdent(r.Name)
 	if !r.Create {
-		found = append(found, noCreate(Source, r))
+		found = append(found, noCreate(answer.Source, r))
 	}
 	if !r.Monitor {
-		found = append(found, Finding{
-			Code: "no_pg_monitor", Severity: Blocker, Object: r.Name,
+		found = append(found, answer.Finding{
+			Code: "no_pg_monitor", Severity: answer.Blocker, Object: r.Name,
 			Detail: "cannot see other sessions, and so not who writes to the source past the proxy",
 			Remedy: "GRANT pg_monitor TO " + role,
-			On:     Source, SQL: "GRANT pg_monitor TO " + role,
+			On:     answer.Source, SQL: "GRANT pg_monitor TO " + role,
 		})
 	}
 	if !r.Signaler {
-		found = append(found, Finding{
-			Code: "no_pg_signal_backend", Severity: Warning, Object: r.Name,
+		found = append(found, answer.Finding{
+			Code: "no_pg_signal_backend", Severity: answer.Warning, Object: r.Name,
 			Detail: "cannot end sessions of other roles that were left by a proxy that died",
 			Remedy: "GRANT pg_signal_backend TO " + role,
-			On:     Source, SQL: "GRANT pg_signal_backend TO " + role,
+			On:     answer.Source, SQL: "GRANT pg_signal_backend TO " + role,
 		})
 	}
 	return found
@@ -52,10 +53,10 @@ func (r roleRight) findings() []Finding {
 
 // noCreate is the same for both sides: Crossfade keeps its state in a schema of
 // its own.
-func noCreate(side Side, r roleRight) Finding {
+func noCreate(side answer.Side, r roleRight) answer.Finding {
 	sql := fmt.Sprintf("GRANT CREATE ON DATABASE %s TO %s", pg.QuoteIdent(r.Database), pg.QuoteIdent(r.Name))
-	return Finding{
-		Code: "no_create_on_" + string(side), Severity: Blocker, Object: r.Name,
+	return answer.Finding{
+		Code: "no_create_on_" + string(side), Severity: answer.Blocker, Object: r.Name,
 		Detail: fmt.Sprintf("may not create schemas in database %s of the %s", r.Database, side),
 		Remedy: sql, SQL: sql, On: side,
 	}

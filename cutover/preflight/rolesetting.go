@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
@@ -54,7 +55,7 @@ func refusedSettings(ctx context.Context, conn *pgx.Conn, names []string) (map[s
 
 // checkRoleSettings names what ALTER ROLE and ALTER DATABASE have set at the source
 // and what will not be set at the target. The rest is carried over.
-func (p *Preflight) checkRoleSettings(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkRoleSettings(ctx context.Context) ([]answer.Finding, error) {
 	here, err := roleSettings(ctx, p.source)
 	if err != nil || len(here) == 0 {
 		return nil, err
@@ -83,7 +84,7 @@ func (p *Preflight) checkRoleSettings(ctx context.Context) ([]Finding, error) {
 	for _, s := range there {
 		has[s.Name] = s
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, s := range here {
 		own, ok := has[s.Name]
 		why := ""
@@ -105,8 +106,8 @@ func (p *Preflight) checkRoleSettings(ctx context.Context) ([]Finding, error) {
 		if p.opts.Mode == Run {
 			detail += "; sessions of the proxy get it where it changes results, others do not"
 		}
-		found = append(found, Finding{
-			Code: "role_setting_differs", Severity: Warning, Object: s.Name, Detail: detail,
+		found = append(found, answer.Finding{
+			Code: "role_setting_differs", Severity: answer.Warning, Object: s.Name, Detail: detail,
 			Remedy: "what this gives on the source, on the target by a role that may: " + p.settingLike(s, target),
 		})
 	}

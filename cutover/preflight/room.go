@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
@@ -16,12 +17,12 @@ const probe = `CREATE TABLE crossfade_probe.room AS SELECT repeat('x', 1000) AS 
 
 // checkRoom asks whether the target can take rows now, and whether a Neon project's limit
 // leaves room for what the source has.
-func (p *Preflight) checkRoom(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkRoom(ctx context.Context) ([]answer.Finding, error) {
 	err := p.probeRoom(ctx)
 	switch {
 	case pg.IsCode(err, pg.CodeDiskFull):
-		return []Finding{{
-			Code: "target_full", Severity: Blocker, Object: "target",
+		return []answer.Finding{{
+			Code: "target_full", Severity: answer.Blocker, Object: "target",
 			Detail: fullDetail(err),
 			Remedy: "raise the limit of the project, or make room on the server's disk",
 		}}, nil
@@ -50,7 +51,7 @@ func (p *Preflight) probeRoom(ctx context.Context) error {
 }
 
 // checkLimit compares with neon.max_cluster_size, which a project's compute has.
-func (p *Preflight) checkLimit(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkLimit(ctx context.Context) ([]answer.Finding, error) {
 	target, err := one[struct{ Limit, Used int64 }](ctx, p.target, "size limit of the target", `
 		SELECT CASE WHEN s !~ '^-|^0|^$' THEN pg_size_bytes(s) ELSE 0 END,
 			coalesce((SELECT sum(pg_database_size(oid)) FROM pg_database WHERE s <> '' AND has_database_privilege(oid, 'CONNECT')), 0)::bigint
@@ -63,8 +64,8 @@ func (p *Preflight) checkLimit(ctx context.Context) ([]Finding, error) {
 		return nil, err
 	}
 	mb := func(n int64) int64 { return n >> 20 }
-	return []Finding{{
-		Code: "project_size_limit", Severity: Warning, Object: "target",
+	return []answer.Finding{{
+		Code: "project_size_limit", Severity: answer.Warning, Object: "target",
 		Detail: fmt.Sprintf("the project may take %d MB and has %d MB; the source takes %d MB", mb(target.Limit), mb(target.Used), mb(source.Size)),
 		Remedy: "raise the limit of the project, or the copy may stop at it",
 	}}, nil

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/lab/neonlike"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
@@ -21,7 +22,7 @@ func TestRoom(t *testing.T) {
 	defer func() { require.NoError(t, project.Close()) }()
 	used, err := project.Size(t.Context())
 	require.NoError(t, err)
-	ask := func() []Finding {
+	ask := func() []answer.Finding {
 		f.targetDSN = project.Owner
 		found, err := f.preflight(t).checkRoom(t.Context())
 		require.NoError(t, err)
@@ -29,7 +30,7 @@ func TestRoom(t *testing.T) {
 	}
 	require.NoError(t, project.SetSizeLimit(t.Context(), int(used>>20)+3)) // a database takes more than that when it is made
 	found := ask()
-	require.Equal(t, []seen{{Warning, "project_size_limit", "target"}}, short(found))
+	require.Equal(t, []seen{{answer.Warning, "project_size_limit", "target"}}, short(found))
 	require.Contains(t, found[0].Detail, "the project may take")
 	told := func() []string {
 		return slices.DeleteFunc(codesOf(f.whole(t)), func(c string) bool { return c != "project_size_limit" && c != "target_full" })
@@ -37,7 +38,7 @@ func TestRoom(t *testing.T) {
 	require.Equal(t, []string{"project_size_limit"}, told())
 	require.NoError(t, project.SetSizeLimit(t.Context(), 1))
 	found = ask()
-	require.Equal(t, []seen{{Blocker, "target_full", "target"}}, short(found))
+	require.Equal(t, []seen{{answer.Blocker, "target_full", "target"}}, short(found))
 	require.Equal(t, "takes no more rows: could not extend file because project size limit (1 MB) has been exceeded", found[0].Detail)
 	require.Equal(t, []string{"target_full"}, told(), "and not what the limit is as well")
 	require.NoError(t, project.SetSizeLimit(t.Context(), 0))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
@@ -13,7 +14,7 @@ type protected struct {
 	Owned, Forced bool
 }
 
-func (p *Preflight) checkRowSecurity(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkRowSecurity(ctx context.Context) ([]answer.Finding, error) {
 	tables, err := list[protected](ctx, p.source, "tables with row security", `
 		SELECT n.nspname::text, c.relname::text, pg_has_role(c.relowner, 'USAGE'), c.relforcerowsecurity`+
 		fromTakenRelations+`AND c.relkind IN ('r', 'p') AND c.relrowsecurity ORDER BY 1, 2`, p.opts.Scope.withRows())
@@ -28,14 +29,14 @@ func (p *Preflight) checkRowSecurity(ctx context.Context) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, t := range tables {
 		// At the target our role will own every table, so only FORCE filters it.
 		if filtered(source, t.Owned, t.Forced) {
-			found = append(found, rowSecurityFinding(Source, source.Name, t))
+			found = append(found, rowSecurityFinding(answer.Source, source.Name, t))
 		}
 		if filtered(target, true, t.Forced) {
-			found = append(found, rowSecurityFinding(Target, target.Name, t))
+			found = append(found, rowSecurityFinding(answer.Target, target.Name, t))
 		}
 	}
 	return found, nil
@@ -48,9 +49,9 @@ func filtered(r roleRight, owned, forced bool) bool {
 	return !r.Super && !r.BypassRLS && (!owned || forced)
 }
 
-func rowSecurityFinding(side Side, role string, t protected) Finding {
-	return Finding{
-		Code: "row_security", Severity: Blocker, Object: pg.Name{Schema: t.Schema, Name: t.Table}.Display(),
+func rowSecurityFinding(side answer.Side, role string, t protected) answer.Finding {
+	return answer.Finding{
+		Code: "row_security", Severity: answer.Blocker, Object: pg.Name{Schema: t.Schema, Name: t.Table}.Display(),
 		Detail: fmt.Sprintf("its policies would hide rows from role %s of the %s", role, side),
 		Remedy: fmt.Sprintf("ALTER ROLE %s BYPASSRLS (on the %s)", pg.QuoteIdent(role), side),
 		On:     side, SQL: fmt.Sprintf("ALTER ROLE %s BYPASSRLS", pg.QuoteIdent(role)),

@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -53,13 +54,13 @@ func TestPatternsDecideWhatIsChecked(t *testing.T) {
 	}
 	// What is taken along is looked at as before.
 	pgtest.Exec(t, f.sourceAdmin, "ALTER TABLE public.mine OWNER TO postgres; ALTER TABLE public.mine ENABLE ROW LEVEL SECURITY; GRANT SELECT ON public.mine TO "+role)
-	require.Equal(t, []seen{{Blocker, "table_not_readable", "public.mine"}}, short(f.ask(t, "source privileges", mine)))
-	require.Equal(t, []seen{{Blocker, "sequence_not_readable", "public.mine_id_seq"}}, short(f.ask(t, "sequence privileges", mine)))
-	require.Equal(t, []seen{{Blocker, "row_security", "public.mine"}}, short(f.ask(t, "row security", mine)))
-	require.Equal(t, []seen{{Blocker, "role_missing", role}}, short(f.ask(t, "roles of the schema", mine)))
+	require.Equal(t, []seen{{answer.Blocker, "table_not_readable", "public.mine"}}, short(f.ask(t, "source privileges", mine)))
+	require.Equal(t, []seen{{answer.Blocker, "sequence_not_readable", "public.mine_id_seq"}}, short(f.ask(t, "sequence privileges", mine)))
+	require.Equal(t, []seen{{answer.Blocker, "row_security", "public.mine"}}, short(f.ask(t, "row security", mine)))
+	require.Equal(t, []seen{{answer.Blocker, "role_missing", role}}, short(f.ask(t, "roles of the schema", mine)))
 	pgtest.Exec(t, f.target, "CREATE TABLE mine (id int)")
 	found := f.ask(t, "target empty", mine)
-	require.Equal(t, []seen{{Blocker, "target_not_empty", "public.mine"}}, short(found))
+	require.Equal(t, []seen{{answer.Blocker, "target_not_empty", "public.mine"}}, short(found))
 	require.Contains(t, found[0].Remedy, "--clean")
 	require.NotContains(t, found[0].Detail, "elsewhere", "it is not in the way")
 }
@@ -81,7 +82,7 @@ func TestRowsThatAreNotCopiedAreNotChecked(t *testing.T) {
 		require.NotEmpty(t, f.ask(t, "sequence privileges", copyMode))
 		require.Empty(t, f.ask(t, "row security", without))
 		require.Empty(t, f.ask(t, "sequence privileges", without))
-		require.Equal(t, []seen{{Blocker, "table_not_readable", "public.tenant"}}, short(f.ask(t, "source privileges", without)), "pg_dump locks it all the same")
+		require.Equal(t, []seen{{answer.Blocker, "table_not_readable", "public.tenant"}}, short(f.ask(t, "source privileges", without)), "pg_dump locks it all the same")
 	}
 }
 
@@ -97,7 +98,7 @@ func TestAnExtensionThatPatternsLeaveOut(t *testing.T) {
 	require.Empty(t, f.ask(t, "extensions", of("public.plain")))
 	for table, name := range map[string]string{"public.mail": "citext", "public.word": "pg_trgm"} {
 		found := f.ask(t, "extensions", of(table))
-		require.Equal(t, []seen{{Blocker, "extension_left_out", name}}, short(found))
+		require.Equal(t, []seen{{answer.Blocker, "extension_left_out", name}}, short(found))
 		f.typed(t, found[0])
 		require.Empty(t, f.ask(t, "extensions", of(table)), "the remedy helps")
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -19,7 +20,7 @@ func TestReplicationRight(t *testing.T) {
 	require.Empty(t, f.ask(t, "replication"))
 	pgtest.Exec(t, f.sourceAdmin, "ALTER ROLE "+f.sourceDSN.User()+" NOREPLICATION")
 	found := f.ask(t, "replication")
-	require.Equal(t, []seen{{Blocker, "no_replication", f.sourceDSN.User()}}, short(found))
+	require.Equal(t, []seen{{answer.Blocker, "no_replication", f.sourceDSN.User()}}, short(found))
 
 	p := f.preflight(t, func(o *Options) {
 		o.OpenReplication = func(context.Context) error { return errors.New("connection reset") }
@@ -31,7 +32,7 @@ func TestReplicationRight(t *testing.T) {
 func TestSourceFindings(t *testing.T) {
 	t.Parallel()
 	require.Empty(t, sourceFindings("logical", false))
-	require.Equal(t, []seen{{Blocker, "source_is_standby", "source"}, {Blocker, "wal_level", "source"}}, short(sourceFindings("replica", true)))
+	require.Equal(t, []seen{{answer.Blocker, "source_is_standby", "source"}, {answer.Blocker, "wal_level", "source"}}, short(sourceFindings("replica", true)))
 }
 
 // What is about the whole server is looked at on a server of its own.
@@ -49,23 +50,23 @@ func TestALimitedServer(t *testing.T) {
 	target := pgtest.Shared(t, pgtest.Target)
 	f := fixtureOn(t, source, target)
 
-	require.Equal(t, []seen{{Blocker, "wal_level", "source"}}, short(f.ask(t, "wal_level")))
-	require.Equal(t, []seen{{Warning, "slot_wal_limited", "max_slot_wal_keep_size"}}, short(f.ask(t, "retention")))
+	require.Equal(t, []seen{{answer.Blocker, "wal_level", "source"}}, short(f.ask(t, "wal_level")))
+	require.Equal(t, []seen{{answer.Warning, "slot_wal_limited", "max_slot_wal_keep_size"}}, short(f.ask(t, "retention")))
 	if major(t) < 17 {
-		require.Equal(t, []seen{{Warning, "old_snapshot_threshold", "old_snapshot_threshold"}}, short(f.ask(t, "old snapshots")))
+		require.Equal(t, []seen{{answer.Warning, "old_snapshot_threshold", "old_snapshot_threshold"}}, short(f.ask(t, "old snapshots")))
 	}
 	require.Empty(t, f.ask(t, "capacity"))
 	require.Empty(t, f.ask(t, "neighbours"))
 	require.Empty(t, f.ask(t, "prepared transactions"))
 
 	pgtest.Exec(t, f.sourceAdmin, "SELECT pg_create_physical_replication_slot('standby')")
-	require.Equal(t, []seen{{Blocker, "replication_slots_full", "max_replication_slots"}}, short(f.ask(t, "capacity")))
-	require.Equal(t, []seen{{Warning, "foreign_slot", "standby"}}, short(f.ask(t, "neighbours")))
+	require.Equal(t, []seen{{answer.Blocker, "replication_slots_full", "max_replication_slots"}}, short(f.ask(t, "capacity")))
+	require.Equal(t, []seen{{answer.Warning, "foreign_slot", "standby"}}, short(f.ask(t, "neighbours")))
 	pgtest.Exec(t, f.sourceAdmin, "SELECT pg_drop_replication_slot('standby')")
 
 	taken, err := pg.ConnectReplication(t.Context(), f.sourceDSN)
 	require.NoError(t, err)
-	require.Equal(t, []seen{{Blocker, "wal_senders_full", "max_wal_senders"}}, short(f.ask(t, "capacity")))
+	require.Equal(t, []seen{{answer.Blocker, "wal_senders_full", "max_wal_senders"}}, short(f.ask(t, "capacity")))
 	require.Empty(t, f.ask(t, "replication"), "which says it for both")
 	require.NoError(t, taken.Close(context.Background()))
 
@@ -80,9 +81,9 @@ func TestALimitedServer(t *testing.T) {
 	require.Contains(t, found[0].Detail, "idle in transaction")
 
 	pgtest.Exec(t, f.source, "PREPARE TRANSACTION 'it''s mine'")
-	require.Equal(t, []seen{{Warning, "prepared_transaction", "it's mine"}}, short(f.ask(t, "prepared transactions")), "one of a moment ago is waited for")
-	require.Equal(t, []seen{{Blocker, "prepared_transaction", "it's mine"}}, short(f.ask(t, "prepared transactions", anyAge)))
-	require.Equal(t, Warning, f.ask(t, "prepared transactions", copyMode)[0].Severity)
+	require.Equal(t, []seen{{answer.Warning, "prepared_transaction", "it's mine"}}, short(f.ask(t, "prepared transactions")), "one of a moment ago is waited for")
+	require.Equal(t, []seen{{answer.Blocker, "prepared_transaction", "it's mine"}}, short(f.ask(t, "prepared transactions", anyAge)))
+	require.Equal(t, answer.Warning, f.ask(t, "prepared transactions", copyMode)[0].Severity)
 	pgtest.Exec(t, f.source, "ROLLBACK PREPARED 'it''s mine'")
 	require.Empty(t, f.ask(t, "prepared transactions"))
 }
@@ -117,13 +118,13 @@ func TestCapacityFindings(t *testing.T) {
 
 	small := free
 	small.FreeConnections = 5
-	require.Equal(t, []seen{{Warning, "target_connections", "max_connections"}}, short(capacityFindings(free, small)))
+	require.Equal(t, []seen{{answer.Warning, "target_connections", "max_connections"}}, short(capacityFindings(free, small)))
 }
 
 func TestLockFindings(t *testing.T) {
 	t.Parallel()
 	large, small := usage{Locks: 6400}, usage{Locks: 100}
-	warning, blocker := seen{Warning, "lock_table_small", "max_locks_per_transaction"}, seen{Blocker, "lock_table_small", "max_locks_per_transaction"}
+	warning, blocker := seen{answer.Warning, "lock_table_small", "max_locks_per_transaction"}, seen{answer.Blocker, "lock_table_small", "max_locks_per_transaction"}
 	for _, c := range []struct {
 		mode           Mode
 		source, target usage
@@ -155,14 +156,14 @@ func TestNeighbours(t *testing.T) {
 	pgtest.Exec(t, f.source, "SELECT pg_create_logical_replication_slot('"+warehouse+"', 'pgoutput')")
 	pgtest.Exec(t, f.sourceAdmin, "CREATE SUBSCRIPTION feed_"+f.sourceDSN.Database()+" CONNECTION 'host=nowhere' PUBLICATION x WITH (connect = false, slot_name = NONE, enabled = false, create_slot = false)")
 	require.ElementsMatch(t, []seen{
-		{Warning, "foreign_publication", "warehouse"},
-		{Warning, "foreign_slot", warehouse},
-		{Warning, "foreign_subscription", "feed_" + f.sourceDSN.Database()},
+		{answer.Warning, "foreign_publication", "warehouse"},
+		{answer.Warning, "foreign_slot", warehouse},
+		{answer.Warning, "foreign_subscription", "feed_" + f.sourceDSN.Database()},
 	}, short(f.ask(t, "neighbours")))
 	feed := "ALTER SUBSCRIPTION feed_" + f.sourceDSN.Database()
 	pgtest.Exec(t, f.sourceAdmin, feed+" SET (slot_name = 'nowhere')")
 	pgtest.Exec(t, f.sourceAdmin, feed+" ENABLE")
-	require.Contains(t, short(f.ask(t, "neighbours")), seen{Blocker, "active_subscription", "feed_" + f.sourceDSN.Database()})
+	require.Contains(t, short(f.ask(t, "neighbours")), seen{answer.Blocker, "active_subscription", "feed_" + f.sourceDSN.Database()})
 	pgtest.Exec(t, f.sourceAdmin, feed+" DISABLE")
 	pgtest.Exec(t, f.sourceAdmin, feed+" SET (slot_name = NONE)")
 	pgtest.Exec(t, f.sourceAdmin, "DROP SUBSCRIPTION feed_"+f.sourceDSN.Database())
@@ -172,8 +173,8 @@ func TestWayBack(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	wanted := func(o *Options) { o.Fallback = true }
-	require.Equal(t, []seen{{Info, "no_fallback", ""}}, short(f.ask(t, "way back")), "its lack is told, and refuses nothing")
-	require.Equal(t, []seen{{Blocker, "target_wal_level", "target"}}, short(f.ask(t, "way back", wanted)))
+	require.Equal(t, []seen{{answer.Info, "no_fallback", ""}}, short(f.ask(t, "way back")), "its lack is told, and refuses nothing")
+	require.Equal(t, []seen{{answer.Blocker, "target_wal_level", "target"}}, short(f.ask(t, "way back", wanted)))
 
 	source := pgtest.Shared(t, pgtest.Source)
 	require.Empty(t, fixtureOn(t, source, source).ask(t, "way back", wanted))

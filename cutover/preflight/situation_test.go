@@ -8,21 +8,22 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
 // situation is one cause, and what is told of it.
 type situation struct {
 	code           string
-	source, target string                               // what makes it true, by superusers
-	arise          func(t *testing.T)                   // or that; nil for nothing more
-	change         []func(*Options)                     // what is asked for
-	also           []string                             // codes of other causes that the same brings along
-	typed          func(t *testing.T, found ...Finding) // types the remedy as it is printed; nil for its statements
-	stays          bool                                 // nobody can type what is to be done
-	option         string                               // the pattern of an option that the remedy has; "" where it is typed
-	left           []string                             // codes of what is told once the remedy was typed
-	alone          bool                                 // nothing else is asked then
+	source, target string                                      // what makes it true, by superusers
+	arise          func(t *testing.T)                          // or that; nil for nothing more
+	change         []func(*Options)                            // what is asked for
+	also           []string                                    // codes of other causes that the same brings along
+	typed          func(t *testing.T, found ...answer.Finding) // types the remedy as it is printed; nil for its statements
+	stays          bool                                        // nobody can type what is to be done
+	option         string                                      // the pattern of an option that the remedy has; "" where it is typed
+	left           []string                                    // codes of what is told once the remedy was typed
+	alone          bool                                        // nothing else is asked then
 }
 
 // options are what options of a command ask for.
@@ -36,7 +37,7 @@ var options = map[string]func(*Options){
 // removes makes a situation and sees that it is told once, by one code and nothing else of
 // the whole list, and that its remedy, typed as it is printed, takes it out of the list. It returns
 // what was told.
-func (f *fixture) removes(t *testing.T, s situation) Finding {
+func (f *fixture) removes(t *testing.T, s situation) answer.Finding {
 	t.Helper()
 	before := f.whole(t, s.change...)
 	if s.source != "" {
@@ -52,7 +53,7 @@ func (f *fixture) removes(t *testing.T, s situation) Finding {
 	found := beyond(after, before)
 	require.ElementsMatch(t, append([]string{s.code}, s.also...), codesOf(found), "%s: once, and nothing else: %v", s.code, found)
 	require.True(t, s.alone || len(beyond(before, after)) == 0, "%s takes no other finding's place", s.code)
-	own := found[slices.IndexFunc(found, func(x Finding) bool { return x.Code == s.code })]
+	own := found[slices.IndexFunc(found, func(x answer.Finding) bool { return x.Code == s.code })]
 	require.NotContains(t, own.Remedy, "…", "a remedy says all of what is to be typed")
 	if s.stays {
 		return own
@@ -77,7 +78,7 @@ func (f *fixture) removes(t *testing.T, s situation) Finding {
 }
 
 // whole asks everything, which must be completed.
-func (f *fixture) whole(t *testing.T, change ...func(*Options)) []Finding {
+func (f *fixture) whole(t *testing.T, change ...func(*Options)) []answer.Finding {
 	t.Helper()
 	p := f.preflight(t, change...)
 	r := p.Run(t.Context())
@@ -85,17 +86,17 @@ func (f *fixture) whole(t *testing.T, change ...func(*Options)) []Finding {
 	require.NoError(t, p.target.Close(t.Context()))
 	require.Empty(t, r.Incomplete)
 	for _, x := range r.Findings {
-		x.sound(t)
+		sound(t, x)
 	}
 	return r.Findings
 }
 
 // beyond returns the findings of a list that are not in another one.
-func beyond(list, other []Finding) []Finding {
+func beyond(list, other []answer.Finding) []answer.Finding {
 	left := short(other)
-	var out []Finding
+	var out []answer.Finding
 	for _, x := range list {
-		if i := slices.Index(left, short([]Finding{x})[0]); i >= 0 {
+		if i := slices.Index(left, short([]answer.Finding{x})[0]); i >= 0 {
 			left = slices.Delete(left, i, i+1)
 			continue
 		}
@@ -104,7 +105,7 @@ func beyond(list, other []Finding) []Finding {
 	return out
 }
 
-func codesOf(found []Finding) []string {
+func codesOf(found []answer.Finding) []string {
 	var codes []string
 	for _, x := range found {
 		codes = append(codes, x.Code)
@@ -113,8 +114,8 @@ func codesOf(found []Finding) []string {
 }
 
 // typedIn types what a pattern finds in a remedy, in a session.
-func typedIn(conn *pgx.Conn, pattern string) func(t *testing.T, found ...Finding) {
-	return func(t *testing.T, found ...Finding) {
+func typedIn(conn *pgx.Conn, pattern string) func(t *testing.T, found ...answer.Finding) {
+	return func(t *testing.T, found ...answer.Finding) {
 		t.Helper()
 		for _, x := range found {
 			pgtest.Exec(t, conn, printed(t, x.Remedy, pattern))

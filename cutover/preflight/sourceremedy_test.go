@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -53,8 +54,8 @@ func TestWhatElseActsOnTheSourceIsRemovedAsItIsPrinted(t *testing.T) {
 			require.NoError(t, err)
 		}
 	})
-	neighbours := func() []Finding {
-		var found []Finding
+	neighbours := func() []answer.Finding {
+		var found []answer.Finding
 		for _, x := range f.whole(t) {
 			if strings.HasSuffix(x.Code, "_subscription") {
 				found = append(found, x)
@@ -67,7 +68,7 @@ func TestWhatElseActsOnTheSourceIsRemovedAsItIsPrinted(t *testing.T) {
 	pgtest.Exec(t, f.sourceAdmin, "ALTER SUBSCRIPTION "+name+" ENABLE")
 	found = neighbours()
 	require.Equal(t, []string{"active_subscription"}, codesOf(found), "once")
-	require.Equal(t, Blocker, found[0].Severity)
+	require.Equal(t, answer.Blocker, found[0].Severity)
 	f.typed(t, found...)
 	found = neighbours()
 	require.Equal(t, []string{"foreign_subscription"}, codesOf(found), "the remedy helps, and it is still there")
@@ -81,12 +82,12 @@ func TestLargeObjectsAreCopiedByTheOptionThatIsPrinted(t *testing.T) {
 	f := newFixture(t)
 	wanted := false
 	option := func(o *Options) { o.LargeObjects = wanted }
-	f.removes(t, situation{code: "large_objects", source: "SELECT lo_create(0)", change: []func(*Options){copyMode, option}, typed: func(t *testing.T, found ...Finding) {
+	f.removes(t, situation{code: "large_objects", source: "SELECT lo_create(0)", change: []func(*Options){copyMode, option}, typed: func(t *testing.T, found ...answer.Finding) {
 		require.Contains(t, found[0].Remedy, "give --large-objects,")
 		wanted = true
 	}})
 	found := f.ask(t, "large objects", option)
-	require.Equal(t, []seen{{Warning, "large_objects", "pg_largeobject"}}, short(found))
+	require.Equal(t, []seen{{answer.Warning, "large_objects", "pg_largeobject"}}, short(found))
 	pgtest.Exec(t, f.sourceAdmin, statement(t, found[0].Remedy, "GRANT SELECT"))
 	require.Equal(t, "true", pgtest.Value(t, f.source, "SELECT has_table_privilege('pg_largeobject', 'SELECT')"))
 }
@@ -97,7 +98,7 @@ func (f *fixture) drops(t *testing.T, database string) {
 }
 
 // another makes the database that a remedy prints, and gives that one to --target.
-func (f *fixture) another(t *testing.T, found ...Finding) {
+func (f *fixture) another(t *testing.T, found ...answer.Finding) {
 	t.Helper()
 	sql := statement(t, found[0].Remedy, "CREATE DATABASE")
 	pgtest.Exec(t, f.targetAdmin, sql)
@@ -128,7 +129,7 @@ func TestBytesOfAnotherEncodingAreCorrectedAsItIsPrinted(t *testing.T) {
 	r := p.Run(t.Context())
 	require.Empty(t, r.Incomplete)
 	found := beyond(r.Findings, f.whole(t, copyMode))
-	require.Equal(t, []seen{{Warning, "encoding_not_looked_at", "public.word"}}, short(found))
+	require.Equal(t, []seen{{answer.Warning, "encoding_not_looked_at", "public.word"}}, short(found))
 	require.Contains(t, found[0].Detail, "nor those of 1 larger tables")
 }
 
@@ -152,7 +153,7 @@ func TestOneDatabaseIsPrintedForEncodingAndCollation(t *testing.T) {
 	f.encoded(t, "LATIN1")
 	found := f.whole(t)
 	require.Contains(t, codesOf(found), "collation_differs")
-	var printed []Finding
+	var printed []answer.Finding
 	for _, x := range found {
 		if strings.Contains(x.Remedy, "CREATE DATABASE") {
 			printed = append(printed, x)
@@ -195,7 +196,7 @@ func TestALockTableIsEnlargedAsItIsPrinted(t *testing.T) {
 	f := fixtureOn(t, c, pgtest.Shared(t, pgtest.Target))
 	f.removes(t, situation{code: "lock_table_small", arise: func(t *testing.T) {
 		pgtest.Exec(t, f.source, "DO $$ BEGIN FOR i IN 1..160 LOOP EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY)', i); COMMIT; END LOOP; END $$")
-	}, typed: func(t *testing.T, found ...Finding) {
+	}, typed: func(t *testing.T, found ...answer.Finding) {
 		f.typed(t, found...)
 		require.NoError(t, c.Restart(t.Context(), pgcluster.Fast))
 	}})
@@ -217,7 +218,7 @@ func TestJobsFindingsAreRemovedAsTheyArePrinted(t *testing.T) {
 	})
 	told := f.removes(t, situation{code: "jobs_elsewhere", arise: func(t *testing.T) {
 		pgtest.Exec(t, admin, "SELECT cron.schedule_in_database('yearly', '0 0 1 1 *', 'SELECT 1', '"+f.sourceDSN.Database()+"')")
-	}, typed: func(t *testing.T, found ...Finding) {
+	}, typed: func(t *testing.T, found ...answer.Finding) {
 		require.Contains(t, found[0].Remedy, "in database "+pgtest.CronDatabase+" of the source's server")
 		pgtest.Exec(t, admin, statement(t, found[0].Remedy, "SELECT cron.unschedule"))
 	}})
@@ -238,7 +239,7 @@ func TestAPgCronOfAnotherDatabaseIsSetAsItIsPrinted(t *testing.T) {
 	pgtest.Exec(t, l.sourceAdmin, `CREATE EXTENSION hstore; UPDATE pg_extension SET extname = 'pg_cron' WHERE extname = 'hstore'; CREATE SCHEMA cron; CREATE TABLE cron.job (jobid int PRIMARY KEY, username text);
 		GRANT USAGE ON SCHEMA cron TO PUBLIC; GRANT SELECT, UPDATE ON cron.job TO PUBLIC`)
 	pgtest.Exec(t, l.targetAdmin, "ALTER SYSTEM SET cron.database_name = "+pg.QuoteLiteral(l.targetDSN.Database()))
-	l.again(t, Target)
+	l.again(t, answer.Target)
 	made := func() error {
 		_, err := l.targetAdmin.Exec(t.Context(), "BEGIN; CREATE EXTENSION pg_cron; ROLLBACK")
 		if err != nil {
@@ -248,7 +249,7 @@ func TestAPgCronOfAnotherDatabaseIsSetAsItIsPrinted(t *testing.T) {
 	}
 	l.removes(t, situation{code: "pg_cron_database", arise: func(t *testing.T) {
 		pgtest.Exec(t, l.targetAdmin, "ALTER SYSTEM RESET cron.database_name")
-		l.again(t, Target)
+		l.again(t, answer.Target)
 		require.Error(t, made(), "it cannot")
 	}, typed: l.then(nil)})
 	require.NoError(t, made(), "now it can")

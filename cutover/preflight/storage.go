@@ -4,34 +4,35 @@ import (
 	"context"
 	"fmt"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
-func (p *Preflight) checkUnlogged(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkUnlogged(ctx context.Context) ([]answer.Finding, error) {
 	type table struct{ Schema, Name string }
 	tables, err := list[table](ctx, p.source, "unlogged tables", `
 		SELECT n.nspname::text, c.relname::text`+fromTakenRelations+`AND c.relkind = 'r' AND c.relpersistence = 'u' ORDER BY 1, 2`, p.opts.Scope.relations())
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, t := range tables {
 		name := pg.Name{Schema: t.Schema, Name: t.Name}
 		detail := "is unlogged: its changes are in no stream, so they are not followed"
 		if p.opts.Mode == Copy {
 			detail = "is unlogged: Neon empties it whenever the compute restarts"
 		}
-		found = append(found, Finding{
-			Code: "unlogged_table", Severity: Warning, Object: name.Display(),
+		found = append(found, answer.Finding{
+			Code: "unlogged_table", Severity: answer.Warning, Object: name.Display(),
 			Detail: detail,
 			Remedy: fmt.Sprintf("ALTER TABLE %s SET LOGGED, if its rows matter", name),
-			On:     Source, SQL: fmt.Sprintf("ALTER TABLE %s SET LOGGED", name),
+			On:     answer.Source, SQL: fmt.Sprintf("ALTER TABLE %s SET LOGGED", name),
 		})
 	}
 	return found, nil
 }
 
-func (p *Preflight) checkLargeObjects(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkLargeObjects(ctx context.Context) ([]answer.Finding, error) {
 	objects, err := one[struct{ Count int64 }](ctx, p.source, "large objects", `SELECT count(*) FROM pg_largeobject_metadata`)
 	if err != nil || objects.Count == 0 || p.opts.Scope.SchemaOnly {
 		return nil, err
@@ -39,18 +40,18 @@ func (p *Preflight) checkLargeObjects(ctx context.Context) ([]Finding, error) {
 	if !p.opts.LargeObjects && !p.opts.Scope.everything() { // pg_dump leaves them out as well
 		return nil, nil
 	}
-	f := Finding{Code: "large_objects", Severity: Blocker, Object: "pg_largeobject"}
+	f := answer.Finding{Code: "large_objects", Severity: answer.Blocker, Object: "pg_largeobject"}
 	switch {
 	case !p.opts.LargeObjects:
 		f.Detail = fmt.Sprintf("the source has %d large objects, which are copied only with --large-objects and never followed", objects.Count)
 		f.Remedy = "give --large-objects, move them into bytea columns, or remove those that nothing uses with vacuumlo"
 	case p.opts.Mode == Run:
-		f.Severity = Warning
+		f.Severity = answer.Warning
 		f.Detail = fmt.Sprintf("the source has %d large objects, which are copied as they are then: no stream carries what changes in them, and a change refuses the cutover", objects.Count)
 		f.Remedy = "have the applications leave large objects alone until the cutover, or move them into bytea columns; so that every change is seen: GRANT SELECT ON pg_catalog.pg_largeobject TO " +
 			pg.QuoteIdent(p.source.Config().User) + " on the source"
 	default:
 		return nil, nil
 	}
-	return []Finding{f}, nil
+	return []answer.Finding{f}, nil
 }

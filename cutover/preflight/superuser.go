@@ -3,6 +3,8 @@ package preflight
 import (
 	"context"
 	"fmt"
+
+	"crossfade/cutover/preflight/answer"
 )
 
 // takenSchema keeps n, a pg_namespace, to the schemas of $1, null for all of the user's.
@@ -55,7 +57,7 @@ ORDER BY 1, 2`
 
 // checkSuperuserObjects names what the target's role cannot make. On Neon nobody
 // can.
-func (p *Preflight) checkSuperuserObjects(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkSuperuserObjects(ctx context.Context) ([]answer.Finding, error) {
 	if p.opts.Scope.DataOnly {
 		return nil, nil
 	}
@@ -68,14 +70,14 @@ func (p *Preflight) checkSuperuserObjects(ctx context.Context) ([]Finding, error
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, o := range objects {
 		remedy := "drop it on the source"
 		if p.opts.Mode == Copy {
 			remedy += ", or leave its schema out with --exclude-schema"
 		}
-		found = append(found, Finding{
-			Code: "needs_superuser", Severity: Blocker, Object: o.Name,
+		found = append(found, answer.Finding{
+			Code: "needs_superuser", Severity: answer.Blocker, Object: o.Name,
 			Detail: fmt.Sprintf("is a %s, which only a superuser can make; role %s of the target is none", o.Kind, role.Name),
 			Remedy: remedy,
 		})

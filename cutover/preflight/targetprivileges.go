@@ -4,28 +4,29 @@ import (
 	"context"
 	"fmt"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
-func (p *Preflight) checkTargetPrivileges(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkTargetPrivileges(ctx context.Context) ([]answer.Finding, error) {
 	role, err := currentRole(ctx, p.target)
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	if !role.Create {
-		found = append(found, noCreate(Target, role))
+		found = append(found, noCreate(answer.Target, role))
 	}
 	closed, err := p.closedSchemas(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, schema := range closed {
-		found = append(found, Finding{
-			Code: "schema_not_writable", Severity: Blocker, Object: schema,
+		found = append(found, answer.Finding{
+			Code: "schema_not_writable", Severity: answer.Blocker, Object: schema,
 			Detail: fmt.Sprintf("role %s may not create in this schema of the target", role.Name),
 			Remedy: fmt.Sprintf("GRANT CREATE, USAGE ON SCHEMA %s TO %s", pg.QuoteIdent(schema), pg.QuoteIdent(role.Name)),
-			On:     Target, SQL: fmt.Sprintf("GRANT CREATE, USAGE ON SCHEMA %s TO %s", pg.QuoteIdent(schema), pg.QuoteIdent(role.Name)),
+			On:     answer.Target, SQL: fmt.Sprintf("GRANT CREATE, USAGE ON SCHEMA %s TO %s", pg.QuoteIdent(schema), pg.QuoteIdent(role.Name)),
 		})
 	}
 	return found, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
@@ -12,7 +13,7 @@ import (
 // about to end: what comes later waits for it. Where LongTransaction is less, that counts.
 const momentAgo = 5 * time.Second
 
-func (p *Preflight) checkPrepared(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkPrepared(ctx context.Context) ([]answer.Finding, error) {
 	type prepared struct {
 		GID, Database string
 		Age           float64 // seconds
@@ -23,22 +24,22 @@ func (p *Preflight) checkPrepared(ctx context.Context) ([]Finding, error) {
 		return nil, err
 	}
 	here := p.source.Config().Database
-	var found []Finding
+	var found []answer.Finding
 	for _, x := range left {
 		gid := pg.QuoteLiteral(x.GID)
-		severity, detail := Blocker, "keeps the slot from being made"
+		severity, detail := answer.Blocker, "keeps the slot from being made"
 		switch {
 		case p.opts.Mode == Copy && x.Database != here:
 			continue // neither its rows nor its locks are of what is copied
 		case p.opts.Mode == Copy:
-			severity, detail = Warning, "is not in the copy, since it has not ended"
+			severity, detail = answer.Warning, "is not in the copy, since it has not ended"
 		case x.Database == here:
 			detail += ", and holds its locks through a pause"
 		}
-		if age := time.Duration(x.Age * float64(time.Second)); severity == Blocker && age < min(momentAgo, p.opts.LongTransaction) {
-			severity, detail = Warning, detail+"; it is of a moment ago, and will be waited for"
+		if age := time.Duration(x.Age * float64(time.Second)); severity == answer.Blocker && age < min(momentAgo, p.opts.LongTransaction) {
+			severity, detail = answer.Warning, detail+"; it is of a moment ago, and will be waited for"
 		}
-		found = append(found, Finding{
+		found = append(found, answer.Finding{
 			Code: "prepared_transaction", Severity: severity, Object: x.GID,
 			Detail: fmt.Sprintf("prepared %s ago in database %s; it %s", seconds(int64(x.Age)), x.Database, detail),
 			Remedy: fmt.Sprintf("COMMIT PREPARED %s or ROLLBACK PREPARED %s, in database %s of the source", gid, gid, x.Database),
@@ -51,7 +52,7 @@ func (p *Preflight) checkPrepared(ctx context.Context) ([]Finding, error) {
 // only when all transactions that were open and have a number have ended, which they
 // get with their first change. Those of other databases that have none are nothing to
 // us. Statements are not shown, since they may hold secrets.
-func (p *Preflight) checkLongTransactions(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkLongTransactions(ctx context.Context) ([]answer.Finding, error) {
 	type transaction struct {
 		PID                   int32
 		User, Database, State string
@@ -69,7 +70,7 @@ func (p *Preflight) checkLongTransactions(ctx context.Context) ([]Finding, error
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, x := range open {
 		why := "the slot waits for it"
 		switch {
@@ -78,8 +79,8 @@ func (p *Preflight) checkLongTransactions(ctx context.Context) ([]Finding, error
 		case x.Here:
 			why += ", and so would a pause"
 		}
-		found = append(found, Finding{
-			Code: "long_transaction", Severity: Warning, Object: fmt.Sprintf("pid %d", x.PID),
+		found = append(found, answer.Finding{
+			Code: "long_transaction", Severity: answer.Warning, Object: fmt.Sprintf("pid %d", x.PID),
 			Detail: fmt.Sprintf("a transaction of %s in database %s is open for %s (%s); %s",
 				x.User, x.Database, seconds(x.Age), x.State, why),
 			Remedy: fmt.Sprintf("let it end, or end it on the source: SELECT pg_terminate_backend(%d)", x.PID),
@@ -88,16 +89,16 @@ func (p *Preflight) checkLongTransactions(ctx context.Context) ([]Finding, error
 	return found, nil
 }
 
-func (p *Preflight) checkOldSnapshots(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkOldSnapshots(ctx context.Context) ([]answer.Finding, error) {
 	limit, err := setting(ctx, p.source, "old_snapshot_threshold")
 	if err != nil || limit == "" || limit == "-1" {
 		return nil, err
 	}
-	return []Finding{{
-		Code: "old_snapshot_threshold", Severity: Warning, Object: "old_snapshot_threshold",
+	return []answer.Finding{{
+		Code: "old_snapshot_threshold", Severity: answer.Warning, Object: "old_snapshot_threshold",
 		Detail: fmt.Sprintf("the source may break a snapshot that is older than %s: a copy that takes longer would fail", limit),
 		Remedy: "ALTER SYSTEM SET old_snapshot_threshold = -1 on the source, for the time of the copy, then restart it",
-		On:     Source, SQL: "ALTER SYSTEM SET old_snapshot_threshold = -1",
+		On:     answer.Source, SQL: "ALTER SYSTEM SET old_snapshot_threshold = -1",
 	}}, nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/base/pg"
 )
 
@@ -35,13 +36,13 @@ var ownWorkers = []string{"client backend", "walsender", "autovacuum worker", "a
 
 // checkWorkers names what acts in the source's database by itself: no session of it comes
 // through the proxy, and what it is to do is written in rows or settings.
-func (p *Preflight) checkWorkers(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkWorkers(ctx context.Context) ([]answer.Finding, error) {
 	type name struct{ Name string }
 	extensions, err := list[name](ctx, p.source, "extensions", `SELECT extname::text FROM pg_extension ORDER BY 1`)
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	for _, e := range extensions {
 		a, ok := acting[e.Name]
 		if e.Name == "pg_cron" {
@@ -52,7 +53,7 @@ func (p *Preflight) checkWorkers(ctx context.Context) ([]Finding, error) {
 			found = append(found, jobs...)
 		}
 		if ok && !(e.Name == "pgmq" && p.opts.Mode == Run) { // each queue is told below
-			found = append(found, Finding{Code: "extension_acts", Severity: Warning, Object: e.Name, Detail: a.what, Remedy: a.remedy})
+			found = append(found, answer.Finding{Code: "extension_acts", Severity: answer.Warning, Object: e.Name, Detail: a.what, Remedy: a.remedy})
 		}
 	}
 	elsewhere, err := p.cronElsewhere(ctx)
@@ -71,7 +72,7 @@ func (p *Preflight) checkWorkers(ctx context.Context) ([]Finding, error) {
 		}
 		for _, q := range queues {
 			n := pg.Name{Schema: q.Schema, Name: q.Name}
-			found = append(found, Finding{Code: "queue_not_followed", Severity: Blocker, Object: n.Display(),
+			found = append(found, answer.Finding{Code: "queue_not_followed", Severity: answer.Blocker, Object: n.Display(),
 				Detail: "is a queue that belongs to an extension, so that no publication may hold it: messages of the time between copy and cutover would be lost, and read ones come again",
 				Remedy: fmt.Sprintf("let it run empty and drop it, or take it out of the extension so that it is followed: ALTER EXTENSION %s DROP TABLE %s on the source", pg.QuoteIdent(q.Extension), n)})
 		}
@@ -90,7 +91,7 @@ func (p *Preflight) checkWorkers(ctx context.Context) ([]Finding, error) {
 		if cron && strings.HasPrefix(w.Kind, "pg_cron") {
 			continue
 		}
-		found = append(found, Finding{Code: "background_worker", Severity: Warning, Object: w.Kind,
+		found = append(found, answer.Finding{Code: "background_worker", Severity: answer.Warning, Object: w.Kind,
 			Detail: fmt.Sprintf("%d background workers of this kind are connected to the source's database: they do not come through the proxy, and stay on the source", w.N),
 			Remedy: "see what it does: what it writes after the fence is refused, and what it is to do on the target has to be set there"})
 	}
@@ -98,7 +99,7 @@ func (p *Preflight) checkWorkers(ctx context.Context) ([]Finding, error) {
 }
 
 // checkCron asks whether the jobs of pg_cron can be moved.
-func (p *Preflight) checkCron(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) checkCron(ctx context.Context) ([]answer.Finding, error) {
 	// Without USAGE on the schema, which pg_cron gives nobody, the table's name means nothing.
 	seen, err := one[struct{ Rows, Update bool }](ctx, p.source, "rights on jobs of pg_cron", `
 		SELECT coalesce(bool_and(r.may AND NOT row_security_active(r.job)), false), coalesce(bool_and(r.may AND has_table_privilege(r.job, 'UPDATE')), false)
@@ -107,13 +108,13 @@ func (p *Preflight) checkCron(ctx context.Context) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
+	var found []answer.Finding
 	if !seen.Rows || p.opts.Mode == Run && !seen.Update {
 		role := pg.QuoteIdent(p.source.Config().User)
 		sql := "GRANT USAGE ON SCHEMA cron TO " + role + ";\nGRANT SELECT, UPDATE ON cron.job TO " + role + ";\nALTER ROLE " + role + " BYPASSRLS"
-		found = append(found, Finding{Code: "jobs_not_moved", Severity: Warning, Object: "cron.job", On: Source, SQL: sql,
+		found = append(found, answer.Finding{Code: "jobs_not_moved", Severity: answer.Warning, Object: "cron.job", On: answer.Source, SQL: sql,
 			Detail: "jobs of pg_cron arrive inactive and change sides with the cutover; the role of --source may not see them all, or not have them rest, so that they stay on the source, or run on both sides after the switch",
-			Remedy: "on the source: " + oneLine(sql) + "; or have the jobs rest in the cutover yourself"})
+			Remedy: "on the source: " + answer.OneLine(sql) + "; or have the jobs rest in the cutover yourself"})
 	}
 	var database string
 	if database, err = setting(ctx, p.target, "cron.database_name"); err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege) {
@@ -124,16 +125,16 @@ func (p *Preflight) checkCron(ctx context.Context) ([]Finding, error) {
 		return nil, err
 	}
 	if database != "" && database != here.Name {
-		found = append(found, Finding{Code: "pg_cron_database", Severity: Blocker, Object: "cron.database_name",
+		found = append(found, answer.Finding{Code: "pg_cron_database", Severity: answer.Blocker, Object: "cron.database_name",
 			Detail: fmt.Sprintf("the target's pg_cron can be made in database %s only, and the migration goes to %s", database, here.Name),
 			Remedy: fmt.Sprintf("ALTER SYSTEM SET cron.database_name = %s on the target, then restart it (Neon: through the settings of the compute)", pg.QuoteLiteral(here.Name)),
-			On:     Target, SQL: "ALTER SYSTEM SET cron.database_name = " + pg.QuoteLiteral(here.Name)})
+			On:     answer.Target, SQL: "ALTER SYSTEM SET cron.database_name = " + pg.QuoteLiteral(here.Name)})
 	}
 	return found, nil
 }
 
 // cronElsewhere names jobs that another database keeps for this one.
-func (p *Preflight) cronElsewhere(ctx context.Context) ([]Finding, error) {
+func (p *Preflight) cronElsewhere(ctx context.Context) ([]answer.Finding, error) {
 	database, err := setting(ctx, p.source, "cron.database_name")
 	if err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege) {
 		return nil, err
@@ -150,7 +151,7 @@ func (p *Preflight) cronElsewhere(ctx context.Context) ([]Finding, error) {
 	if jobs > 0 {
 		detail = fmt.Sprintf("pg_cron of the source's server keeps its jobs in database %s, and %d of them are for this one: they are not taken along, and run on after the switch", database, jobs)
 	}
-	return []Finding{{Code: "jobs_elsewhere", Severity: Warning, Object: "cron.database_name", Detail: detail,
+	return []answer.Finding{{Code: "jobs_elsewhere", Severity: answer.Warning, Object: "cron.database_name", Detail: detail,
 		Remedy: fmt.Sprintf("schedule on the target after the switch what cron.job has for database %s; and at the cutover, in database %s of the source's server: SELECT cron.unschedule(jobid) FROM cron.job WHERE database = %s",
 			here.Name, database, pg.QuoteLiteral(here.Name))}}, nil
 }

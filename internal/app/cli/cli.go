@@ -14,7 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
 
-	"crossfade/cutover/preflight"
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/daemon"
 	"crossfade/internal/base/obs"
@@ -166,7 +166,7 @@ func (e *env) report(err error) int {
 		for _, i := range refused.Report.Incomplete {
 			e.lines.Error().Str("check", i.Check).Str("detail", oneLine(i.Err)).Msg("could not be checked")
 		}
-		err = errors.New("not begun: " + preflight.Verdict(refused.Report))
+		err = errors.New("not begun: " + answer.Verdict(refused.Report))
 	}
 	e.lines.Error().Str(obs.KeyError, oneLine(err)).Int("exit", code).Msg("ended with an error")
 	return code

@@ -4,20 +4,20 @@ import (
 	"errors"
 	"io"
 
-	"crossfade/cutover/preflight"
+	"crossfade/cutover/preflight/answer"
 )
 
-func printReport(w io.Writer, r preflight.Report, asJSON bool) error {
+func printReport(w io.Writer, r answer.Report, asJSON bool) error {
 	if asJSON {
-		return preflight.WriteJSON(w, r)
+		return answer.WriteJSON(w, r)
 	}
-	return preflight.WriteText(w, r)
+	return answer.WriteText(w, r)
 }
 
 // printStatements prints statements alone, and on stderr what is to know of them.
-func printStatements(e *env, r preflight.Report, on string) error {
-	err := preflight.WriteSQL(e.stdout, e.stderr, r, preflight.Side(on))
-	var both *preflight.BothSidesError
+func printStatements(e *env, r answer.Report, on string) error {
+	err := answer.WriteSQL(e.stdout, e.stderr, r, answer.Side(on))
+	var both *answer.BothSidesError
 	if errors.As(err, &both) {
 		return &exitError{ExitUsage, err}
 	}

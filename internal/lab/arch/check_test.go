@@ -140,7 +140,7 @@ func TestWhatIsAllowed(t *testing.T) {
 	t.Parallel()
 	const guard = "import (\n\t\"testing\"\n\n\t\"go.uber.org/goleak\"\n)\n\nfunc TestMain(m *testing.M) { goleak.VerifyTestMain(m) }\n"
 	require.Empty(t, check(t, map[string]string{
-		"internal/app/cli/check.go":          "package cli\n\nimport _ \"crossfade/cutover/preflight\"\n",
+		"internal/app/cli/check.go":          "package cli\n\nimport _ \"crossfade/cutover/preflight/answer\"\n",
 		"proxy/wire/doc.go":                  protocolDoc("wire") + "\nimport _ \"github.com/jackc/pgproto3/v2\"\n",
 		"proxy/main_test.go":                 "package proxy\n\n" + guard,
 		"proxy/neighbour_test.go":            "package proxy\n\nimport _ \"crossfade/cutover\"\n",

@@ -11,7 +11,7 @@
 //	          Below gives them; rooms of internal/app put them
 //	          together, which stand in appRooms from the bottom up and import only
 //	          those below themselves; internal/app/cli and internal/lab/demo reach the
-//	          domains through these, but for cutover/preflight, whose report is
+//	          domains through these, but for cutover/preflight/answer, whose report is
 //	          printed; nothing but tests, benchmarks and the demo command imports
 //	          internal/lab
 //	fenced    a module named in Fenced is imported by the packages listed there

@@ -43,7 +43,8 @@ var Below = map[string][]string{
 	"cutover":                     {"cutover/machine"},
 	"cutover/machine":             nil,
 	"cutover/machine/machinetest": {"cutover/machine"},
-	"cutover/preflight":           nil,
+	"cutover/preflight":           {"cutover/preflight/answer"},
+	"cutover/preflight/answer":    nil,
 
 	"schema/catalog":     nil,
 	"schema/archive":     nil,

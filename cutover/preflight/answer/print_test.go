@@ -1,4 +1,4 @@
-package preflight
+package answer
 
 import (
 	"bytes"
