@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 )
 
 // backendNumbersQuery lists functions and views of the application that speak of
@@ -23,9 +24,9 @@ const backendNumbersQuery = `
 	AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = class AND d.objid = t.oid AND d.deptype = 'e')
 	ORDER BY 1, 2`
 
-func (p *Preflight) checkBackendNumbers(ctx context.Context) ([]answer.Finding, error) {
+func BackendNumbers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	type object struct{ What, Name string }
-	there, err := list[object](ctx, p.source, "functions that name backends", backendNumbersQuery)
+	there, err := inquiry.List[object](ctx, p.Source, "functions that name backends", backendNumbersQuery)
 	if err != nil {
 		return nil, err
 	}

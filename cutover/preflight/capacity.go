@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 )
 
 const (
@@ -34,7 +35,7 @@ type usage struct {
 }
 
 func readUsage(ctx context.Context, conn *pgx.Conn) (usage, error) {
-	return one[usage](ctx, conn, "limits", `
+	return inquiry.One[usage](ctx, conn, "limits", `
 		SELECT (SELECT count(*) FROM pg_replication_slots)::int, current_setting('max_replication_slots')::int,
 			(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender')::int, current_setting('max_wal_senders')::int,
 			current_setting('max_locks_per_transaction')::int
@@ -47,22 +48,22 @@ func readUsage(ctx context.Context, conn *pgx.Conn) (usage, error) {
 			EXISTS (SELECT FROM pg_replication_slots WHERE database = current_database() AND slot_name LIKE 'crossfade\_%')`)
 }
 
-func (p *Preflight) checkCapacity(ctx context.Context) ([]answer.Finding, error) {
-	source, err := readUsage(ctx, p.source)
+func Capacity(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	source, err := readUsage(ctx, p.Source)
 	if err != nil {
 		return nil, err
 	}
-	target, err := readUsage(ctx, p.target)
+	target, err := readUsage(ctx, p.Target)
 	if err != nil {
 		return nil, err
 	}
-	tables, err := one[struct{ Count int }](ctx, p.source, "number of tables",
-		`SELECT count(*)::int`+fromTakenRelations+`AND c.relkind IN ('r', 'p', 'v', 'm')`, p.opts.Scope.relations())
+	tables, err := inquiry.One[struct{ Count int }](ctx, p.Source, "number of tables",
+		`SELECT count(*)::int`+inquiry.FromTakenRelations+`AND c.relkind IN ('r', 'p', 'v', 'm')`, p.Options.Scope.Relations())
 	if err != nil {
 		return nil, err
 	}
-	found := lockFindings(p.opts.Mode, source, target, tables.Count)
-	if p.opts.Mode == Run {
+	found := lockFindings(p.Options.Mode, source, target, tables.Count)
+	if p.Options.Mode == inquiry.Run {
 		found = append(found, capacityFindings(source, target)...)
 	}
 	return found, nil
@@ -71,7 +72,7 @@ func (p *Preflight) checkCapacity(ctx context.Context) ([]answer.Finding, error)
 // lockFindings compares the tables and views with what fits into the lock tables.
 // pg_dump locks each on the source, in one transaction. A cutover locks each
 // table on both sides, with more on the target that hangs on it.
-func lockFindings(mode Mode, source, target usage, tables int) []answer.Finding {
+func lockFindings(mode inquiry.Mode, source, target usage, tables int) []answer.Finding {
 	var found []answer.Finding
 	add := func(severity answer.Severity, side answer.Side, u usage, detail string) {
 		enough := tables*locksPerTable/max(u.Sessions, 1) + 1
@@ -81,10 +82,10 @@ func lockFindings(mode Mode, source, target usage, tables int) []answer.Finding 
 	}
 	if tables > source.Locks+source.Locks*lockSlack/100 {
 		add(answer.Blocker, answer.Source, source, fmt.Sprintf("pg_dump locks %d tables and views at once; the source has room for %d locks", tables, source.Locks))
-	} else if mode == Run && tables*locksPerTable > source.Locks {
+	} else if mode == inquiry.Run && tables*locksPerTable > source.Locks {
 		add(answer.Warning, answer.Source, source, fmt.Sprintf("the cutover locks up to %d tables at once, with what hangs on them; the source has room for %d locks", tables, source.Locks))
 	}
-	if mode == Run && tables*locksPerTable > target.Locks {
+	if mode == inquiry.Run && tables*locksPerTable > target.Locks {
 		add(answer.Warning, answer.Target, target, fmt.Sprintf("the cutover locks up to %d tables at once, with what hangs on them; the target has room for %d locks", tables, target.Locks))
 	}
 	return found

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
@@ -21,7 +22,7 @@ type allowance struct {
 }
 
 func readAllowance(ctx context.Context, conn *pgx.Conn) (allowance, error) {
-	return one[allowance](ctx, conn, "limits of connections", `
+	return inquiry.One[allowance](ctx, conn, "limits of connections", `
 		WITH taken AS MATERIALIZED (SELECT usesysid, datid, coalesce(backend_type, 'client backend') AS kind FROM pg_stat_activity
 			WHERE usesysid IS NOT NULL AND coalesce(backend_type, 'client backend') IN ('client backend', 'walsender') AND coalesce(application_name, '') NOT LIKE 'crossfade%')
 		SELECT r.rolname::text, CASE WHEN r.rolsuper THEN -1 ELSE r.rolconnlimit END, (SELECT count(*) FROM taken WHERE usesysid = r.oid)::int,
@@ -32,18 +33,18 @@ func readAllowance(ctx context.Context, conn *pgx.Conn) (allowance, error) {
 		FROM pg_roles r, pg_database d WHERE r.rolname = current_user AND d.datname = current_database()`)
 }
 
-// checkConnections compares what a run takes for itself with the limits of both sides: one that runs out of
+// Connections compares what a run takes for itself with the limits of both sides: one that runs out of
 // connections fails in the middle, or takes those of the applications.
-func (p *Preflight) checkConnections(ctx context.Context) ([]answer.Finding, error) {
+func Connections(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	var found []answer.Finding
-	if p.opts.Resume { // it has to serve, whatever it gets
+	if p.Options.Resume { // it has to serve, whatever it gets
 		return nil, nil
 	}
 	for _, x := range []struct {
 		side answer.Side
 		conn *pgx.Conn
 		need int
-	}{{answer.Source, p.source, p.opts.Sessions[0]}, {answer.Target, p.target, p.opts.Sessions[1]}} {
+	}{{answer.Source, p.Source, p.Options.Sessions[0]}, {answer.Target, p.Target, p.Options.Sessions[1]}} {
 		a, err := readAllowance(ctx, x.conn)
 		if err != nil {
 			return nil, err

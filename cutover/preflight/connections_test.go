@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
@@ -15,7 +16,7 @@ import (
 func TestConnectionsThatARunTakesForItself(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	set := func(o *Options) { o.Sessions = [2]int{24, 22} }
+	set := func(o *inquiry.Options) { o.Sessions = [2]int{24, 22} }
 	require.Empty(t, f.ask(t, "connections", set))
 	role, database := pg.QuoteIdent(f.source.Config().User), pg.QuoteIdent(f.source.Config().Database)
 	there := pg.QuoteIdent(f.target.Config().Database)
@@ -36,7 +37,7 @@ func TestConnectionsThatARunTakesForItself(t *testing.T) {
 		require.Equal(t, []seen{{answer.Blocker, "own_connections", x.object}}, short(found), "told once")
 		need := map[answer.Side]int{answer.Source: 24, answer.Target: 22}[x.side]
 		require.Contains(t, found[0].Detail, fmt.Sprintf("up to %d connections of its own on the %s", need, x.side))
-		require.Empty(t, f.ask(t, "connections", set, func(o *Options) { o.Resume = true }), "a run that goes on serves with what it gets")
+		require.Empty(t, f.ask(t, "connections", set, func(o *inquiry.Options) { o.Resume = true }), "a run that goes on serves with what it gets")
 		f.typed(t, found...)
 		require.Empty(t, f.ask(t, "connections", set), "the remedy helps")
 		pgtest.Exec(t, admin, x.give)

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
@@ -16,33 +17,33 @@ import (
 // by mistake may hold thousands.
 const maxNamed = 5
 
-// checkLeftOver tells of a run or copy that is there. What it has made would be told as what is in the way.
-func (p *Preflight) checkLeftOver(ctx context.Context) ([]answer.Finding, error) {
-	if p.opts.Resume || p.opts.LeftOver == nil {
+// LeftOver tells of a run or copy that is there. What it has made would be told as what is in the way.
+func LeftOver(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	if p.Options.Resume || p.Options.LeftOver == nil {
 		return nil, nil
 	}
-	detail, remedy, err := p.opts.LeftOver(ctx)
+	detail, remedy, err := p.Options.LeftOver(ctx)
 	if err != nil || detail == "" {
 		return nil, err
 	}
 	return []answer.Finding{{Code: "left_over_run", Severity: answer.Blocker, Object: "crossfade", Detail: detail, Remedy: remedy}}, nil
 }
 
-func (p *Preflight) checkTargetEmpty(ctx context.Context) ([]answer.Finding, error) {
-	if p.opts.Scope.Clean || p.opts.Scope.DataOnly {
+func TargetEmpty(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	if p.Options.Scope.Clean || p.Options.Scope.DataOnly {
 		return nil, nil // there may be objects; what is in the way is found when it is met
 	}
-	there, err := userObjects(ctx, p.target, Scope{})
+	there, err := userObjects(ctx, p.Target, inquiry.Scope{})
 	if err != nil {
 		return nil, err
 	}
-	if !p.opts.Scope.everything() { // a part goes beside what is there under other names
-		if there, err = p.inTheWay(ctx, there); err != nil {
+	if !p.Options.Scope.Everything() { // a part goes beside what is there under other names
+		if there, err = inTheWay(ctx, p, there); err != nil {
 			return nil, err
 		}
 	}
-	if p.opts.Resume {
-		if there, err = p.notOurs(ctx, there); err != nil {
+	if p.Options.Resume {
+		if there, err = notOurs(ctx, p, there); err != nil {
 			return nil, err
 		}
 	}
@@ -52,9 +53,9 @@ func (p *Preflight) checkTargetEmpty(ctx context.Context) ([]answer.Finding, err
 	f := answer.Finding{
 		Code: "target_not_empty", Severity: answer.Blocker, Object: there[0],
 		Detail: "the target's database already has " + named(there),
-		Remedy: p.emptied(),
+		Remedy: emptied(p),
 	}
-	here, err := userObjects(ctx, p.source, Scope{})
+	here, err := userObjects(ctx, p.Source, inquiry.Scope{})
 	if err != nil {
 		return nil, err
 	}
@@ -66,16 +67,16 @@ func (p *Preflight) checkTargetEmpty(ctx context.Context) ([]answer.Finding, err
 }
 
 // emptied says what to do about a target that is not empty.
-func (p *Preflight) emptied() string {
-	if p.opts.Mode == Copy {
+func emptied(p *inquiry.Pair) string {
+	if p.Options.Mode == inquiry.Copy {
 		return "use an empty database, or give --clean, which drops what is in the way"
 	}
 	return "use an empty database; if a migration that was finished has filled this one, point the applications at it"
 }
 
 // inTheWay leaves of the target's objects those that are to be copied as well.
-func (p *Preflight) inTheWay(ctx context.Context, there []string) ([]string, error) {
-	taken, err := userObjects(ctx, p.source, p.opts.Scope)
+func inTheWay(ctx context.Context, p *inquiry.Pair, there []string) ([]string, error) {
+	taken, err := userObjects(ctx, p.Source, p.Options.Scope)
 	if err != nil {
 		return nil, err
 	}
@@ -90,27 +91,27 @@ func (p *Preflight) inTheWay(ctx context.Context, there []string) ([]string, err
 
 // Objects returns the names of what users have made in a database, as they keep a target from being empty.
 func Objects(ctx context.Context, conn *pgx.Conn) ([]string, error) {
-	return userObjects(ctx, conn, Scope{})
+	return userObjects(ctx, conn, inquiry.Scope{})
 }
 
 // userObjects returns the names of what the user made: relations, functions and
 // types. What a relation, a type or an extension brings along is left out.
-func userObjects(ctx context.Context, conn *pgx.Conn, scope Scope) ([]string, error) {
+func userObjects(ctx context.Context, conn *pgx.Conn, scope inquiry.Scope) ([]string, error) {
 	type object struct{ Schema, Name string }
-	objects, err := list[object](ctx, conn, "objects of the database", `
+	objects, err := inquiry.List[object](ctx, conn, "objects of the database", `
 		SELECT nsp, name FROM (
 			SELECT n.nspname::text AS nsp, c.relname::text AS name, CASE c.relkind WHEN 'S' THEN 2 ELSE 1 END AS sort`+
-		fromTakenRelations+`AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
+		inquiry.FromTakenRelations+`AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
 			UNION ALL
 			SELECT n.nspname::text, p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', 3
 			FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-			WHERE`+userSchema+`AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype IN ('e', 'i'))
+			WHERE`+inquiry.UserSchema+`AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype IN ('e', 'i'))
 			UNION ALL
 			SELECT n.nspname::text, t.typname::text, 4
 			FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_class c ON c.oid = t.typrelid
-			WHERE`+userSchema+`AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) AND (t.typtype IN ('d', 'e', 'r') OR t.typtype = 'c' AND c.relkind = 'c')
+			WHERE`+inquiry.UserSchema+`AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) AND (t.typtype IN ('d', 'e', 'r') OR t.typtype = 'c' AND c.relkind = 'c')
 				AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype IN ('e', 'i'))
-		) o ORDER BY sort, nsp, name`, scope.relations(), scope.schemas())
+		) o ORDER BY sort, nsp, name`, scope.Relations(), scope.Schemas())
 	if err != nil {
 		return nil, err
 	}
@@ -123,8 +124,8 @@ func userObjects(ctx context.Context, conn *pgx.Conn, scope Scope) ([]string, er
 
 // notOurs leaves of the target's objects those that the source does not have:
 // the run that goes on cannot have made them.
-func (p *Preflight) notOurs(ctx context.Context, there []string) ([]string, error) {
-	source, err := userObjects(ctx, p.source, Scope{})
+func notOurs(ctx context.Context, p *inquiry.Pair, there []string) ([]string, error) {
+	source, err := userObjects(ctx, p.Source, inquiry.Scope{})
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/unconvertible"
 )
@@ -17,9 +18,6 @@ import (
 const (
 	unicode        = "UTF8"
 	everyByteValid = "LATIN1"
-	// convertTimeout bounds how long rows are looked through, well below
-	// CheckTimeout. It is enough for some gigabytes.
-	convertTimeout = 15 * time.Second
 )
 
 type databaseLocale struct {
@@ -57,7 +55,7 @@ func (l databaseLocale) sortsAs(o databaseLocale) bool {
 // anotherDatabase says how the target gets a database with the source's encoding and locale.
 func anotherDatabase(source, target databaseLocale) string {
 	const suffix = "_like_source"
-	name := strings.ToValidUTF8(target.Database[:min(len(target.Database), maxName-len(suffix))], "") + suffix
+	name := strings.ToValidUTF8(target.Database[:min(len(target.Database), inquiry.MaxName-len(suffix))], "") + suffix
 	sql := fmt.Sprintf("CREATE DATABASE %s OWNER %s TEMPLATE template0 ENCODING %s LC_COLLATE %s LC_CTYPE %s", pg.QuoteIdent(name), pg.QuoteIdent(target.Role),
 		pg.QuoteLiteral(source.Encoding), pg.QuoteLiteral(source.Collate), pg.QuoteLiteral(source.Ctype))
 	switch source.Provider {
@@ -70,26 +68,26 @@ func anotherDatabase(source, target databaseLocale) string {
 }
 
 func locale(ctx context.Context, conn *pgx.Conn) (databaseLocale, error) {
-	return one[databaseLocale](ctx, conn, "database locale", `
+	return inquiry.One[databaseLocale](ctx, conn, "database locale", `
 		SELECT current_database()::text, current_user::text, pg_encoding_to_char(encoding), coalesce(datcollate::text, ''), coalesce(datctype::text, ''),
 			coalesce(to_jsonb(d)->>'datlocprovider', '`+libc+`'), coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale', '')
 		FROM pg_database d WHERE datname = current_database()`)
 }
 
-func (p *Preflight) checkEncodings(ctx context.Context) ([]answer.Finding, error) {
-	source, err := locale(ctx, p.source)
+func Encodings(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	source, err := locale(ctx, p.Source)
 	if err != nil {
 		return nil, err
 	}
-	target, err := locale(ctx, p.target)
+	target, err := locale(ctx, p.Target)
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case source.Encoding == target.Encoding:
 		return nil, nil
-	case target.Encoding == unicode && p.opts.Mode == Copy:
-		return p.converted(ctx, source, target)
+	case target.Encoding == unicode && p.Options.Mode == inquiry.Copy:
+		return converted(ctx, p, source, target)
 	}
 	f := answer.Finding{
 		Code:     "encoding_differs",
@@ -107,7 +105,7 @@ func (p *Preflight) checkEncodings(ctx context.Context) ([]answer.Finding, error
 
 // converted says what a copy from another encoding to UTF8 does, and names rows that
 // cannot be converted.
-func (p *Preflight) converted(ctx context.Context, source, target databaseLocale) ([]answer.Finding, error) {
+func converted(ctx context.Context, p *inquiry.Pair, source, target databaseLocale) ([]answer.Finding, error) {
 	from := source.Encoding
 	found := []answer.Finding{{
 		Code: "encoding_converted", Severity: answer.Warning, Object: "source",
@@ -118,21 +116,21 @@ func (p *Preflight) converted(ctx context.Context, source, target databaseLocale
 		return found, nil
 	}
 	type table struct{ Schema, Name string }
-	tables, err := list[table](ctx, p.source, "tables", `
-		SELECT n.nspname::text, c.relname::text`+fromTakenRelations+`AND c.relkind = 'r' AND c.relpersistence <> 't'
+	tables, err := inquiry.List[table](ctx, p.Source, "tables", `
+		SELECT n.nspname::text, c.relname::text`+inquiry.FromTakenRelations+`AND c.relkind = 'r' AND c.relpersistence <> 't'
 			AND has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')
-		ORDER BY pg_relation_size(c.oid), 1, 2`, p.opts.Scope.withRows())
+		ORDER BY pg_relation_size(c.oid), 1, 2`, p.Options.Scope.WithRows())
 	if err != nil {
 		return nil, err
 	}
-	end := time.Now().Add(p.convertFor)
+	end := time.Now().Add(p.Options.ConvertFor)
 	for i, t := range tables {
 		name := pg.Name{Schema: t.Schema, Name: t.Name}
-		u, err := p.unconvertible(ctx, name, end)
+		u, err := lookForUnconvertible(ctx, p, name, end)
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			found = append(found, answer.Finding{
 				Code: "encoding_not_looked_at", Severity: answer.Warning, Object: name.Display(),
-				Detail: fmt.Sprintf("whether its rows can be converted from %s to UTF8 was not looked at, nor those of %d larger tables: that takes longer than %v", from, len(tables)-i-1, p.convertFor),
+				Detail: fmt.Sprintf("whether its rows can be converted from %s to UTF8 was not looked at, nor those of %d larger tables: that takes longer than %v", from, len(tables)-i-1, p.Options.ConvertFor),
 				Remedy: "begin the copy: it stops at a row that cannot be converted, names it, and goes on once the row is corrected",
 			})
 			break
@@ -147,15 +145,15 @@ func (p *Preflight) converted(ctx context.Context, source, target databaseLocale
 	return found, nil
 }
 
-// unconvertible looks at one table until end. The session is lost where that comes first,
+// lookForUnconvertible looks at one table until end. The session is lost where that comes first,
 // so the look has one of its own.
-func (p *Preflight) unconvertible(ctx context.Context, name pg.Name, end time.Time) (*unconvertible.Rows, error) {
+func lookForUnconvertible(ctx context.Context, p *inquiry.Pair, name pg.Name, end time.Time) (*unconvertible.Rows, error) {
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	conn, err := pgx.ConnectConfig(ctx, p.source.Config())
+	conn, err := pgx.ConnectConfig(ctx, p.Source.Config())
 	if err != nil {
 		return nil, fmt.Errorf("open a session: %w", err)
 	}
@@ -175,12 +173,12 @@ func unconvertibleFinding(u unconvertible.Rows) answer.Finding {
 	return f
 }
 
-func (p *Preflight) checkCollations(ctx context.Context) ([]answer.Finding, error) {
-	source, err := locale(ctx, p.source)
+func Collations(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	source, err := locale(ctx, p.Source)
 	if err != nil {
 		return nil, err
 	}
-	target, err := locale(ctx, p.target)
+	target, err := locale(ctx, p.Target)
 	if err != nil {
 		return nil, err
 	}
@@ -198,15 +196,15 @@ func (p *Preflight) checkCollations(ctx context.Context) ([]answer.Finding, erro
 			Remedy:   "give columns whose order matters a COLLATE of their own, " + another,
 		})
 	}
-	missing, err := p.missingCollations(ctx)
+	missing, err := missingCollations(ctx, p)
 	return append(found, missing...), err
 }
 
 // missingCollations finds columns that name a collation of the server which the
 // target lacks. Collations that the user made are in the dump.
-func (p *Preflight) missingCollations(ctx context.Context) ([]answer.Finding, error) {
+func missingCollations(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	type column struct{ Schema, Relation, Kind, Column, Type, Collation string }
-	used, err := list[column](ctx, p.source, "collations of columns", `
+	used, err := inquiry.List[column](ctx, p.Source, "collations of columns", `
 		SELECT n.nspname::text, c.relname::text, c.relkind::text, a.attname::text, format_type(a.atttypid, a.atttypmod), co.collname::text
 		FROM pg_attribute a
 		JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'm', 'f')
@@ -214,7 +212,7 @@ func (p *Preflight) missingCollations(ctx context.Context) ([]answer.Finding, er
 		JOIN pg_type t ON t.oid = a.atttypid
 		JOIN pg_collation co ON co.oid = a.attcollation AND co.collnamespace = 'pg_catalog'::regnamespace
 		WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attcollation <> t.typcollation
-			AND`+userSchema+`AND`+notOfExtension+`AND`+onlyTaken+`ORDER BY 1, 2, a.attnum`, p.opts.Scope.relations())
+			AND`+inquiry.UserSchema+`AND`+inquiry.NotOfExtension+`AND`+inquiry.OnlyTaken+`ORDER BY 1, 2, a.attnum`, p.Options.Scope.Relations())
 	if err != nil || len(used) == 0 {
 		return nil, err
 	}
@@ -223,11 +221,11 @@ func (p *Preflight) missingCollations(ctx context.Context) ([]answer.Finding, er
 		SELECT collname::text FROM pg_collation
 		WHERE collnamespace = 'pg_catalog'::regnamespace
 			AND collencoding IN (-1, (SELECT encoding FROM pg_database WHERE datname = current_database()))`
-	has, err := list[name](ctx, p.target, "collations of the target", collations)
+	has, err := inquiry.List[name](ctx, p.Target, "collations of the target", collations)
 	if err != nil {
 		return nil, err
 	}
-	own, err := list[name](ctx, p.source, "collations of the source", collations)
+	own, err := inquiry.List[name](ctx, p.Source, "collations of the source", collations)
 	if err != nil {
 		return nil, err
 	}

@@ -7,22 +7,23 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
-func (p *Preflight) checkEventTriggers(ctx context.Context) ([]answer.Finding, error) {
+func EventTriggers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	var source []eventTrigger
-	if p.opts.Scope.everything() {
+	if p.Options.Scope.Everything() {
 		var err error
-		if source, err = eventTriggers(ctx, p.source); err != nil {
+		if source, err = eventTriggers(ctx, p.Source); err != nil {
 			return nil, err
 		}
 	}
-	target, err := eventTriggers(ctx, p.target)
+	target, err := eventTriggers(ctx, p.Target)
 	if err != nil {
 		return nil, err
 	}
-	may, err := p.mayMakeEventTriggers(ctx)
+	may, err := mayMakeEventTriggers(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +48,7 @@ func (p *Preflight) checkEventTriggers(ctx context.Context) ([]answer.Finding, e
 		found = append(found, f)
 	}
 	for _, e := range target {
-		if p.opts.Resume {
+		if p.Options.Resume {
 			break // the run that goes on may have made them
 		}
 		if e.Disabled {
@@ -71,7 +72,7 @@ type eventTrigger struct {
 }
 
 func eventTriggers(ctx context.Context, conn *pgx.Conn) ([]eventTrigger, error) {
-	return list[eventTrigger](ctx, conn, "event triggers", `
+	return inquiry.List[eventTrigger](ctx, conn, "event triggers", `
 		SELECT evtname::text, evtenabled = 'D' FROM pg_event_trigger e
 		WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_event_trigger'::regclass AND d.objid = e.oid AND d.deptype = 'e')
 		ORDER BY 1`)
@@ -79,11 +80,11 @@ func eventTriggers(ctx context.Context, conn *pgx.Conn) ([]eventTrigger, error) 
 
 // mayMakeEventTriggers tells whether our role can make event triggers on the
 // target. Neon lets the roles that its console makes.
-func (p *Preflight) mayMakeEventTriggers(ctx context.Context) (bool, error) {
-	role, err := currentRole(ctx, p.target)
+func mayMakeEventTriggers(ctx context.Context, p *inquiry.Pair) (bool, error) {
+	role, err := inquiry.CurrentRole(ctx, p.Target)
 	if err != nil || role.Super {
 		return role.Super, err
 	}
-	endpoint, err := setting(ctx, p.target, "neon.endpoint_id")
+	endpoint, err := inquiry.Setting(ctx, p.Target, "neon.endpoint_id")
 	return endpoint != "", err
 }

@@ -7,41 +7,42 @@ import (
 	"strings"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
-// checkExpressions evaluates expressions that call functions for some rows of the source, as the
+// Try evaluates expressions that call functions for some rows of the source, as the
 // target will: it names functions that do not find their names there, and values that depend on the rows of
 // other tables, which come in any order. A run that goes on has been asked before.
-func (p *Preflight) checkExpressions(ctx context.Context) ([]answer.Finding, error) {
-	if p.opts.Resume || p.opts.Scope.SchemaOnly {
+func Try(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	if p.Options.Resume || p.Options.Scope.SchemaOnly {
 		return nil, nil
 	}
-	target, err := version(ctx, p.target)
+	target, err := inquiry.Version(ctx, p.Target)
 	if err != nil {
 		return nil, err
 	}
-	return p.expressionsFor(ctx, target)
+	return tryFor(ctx, p, target)
 }
 
-// expressionsFor is checkExpressions for a target of a version.
-func (p *Preflight) expressionsFor(ctx context.Context, target int) ([]answer.Finding, error) {
-	major, err := version(ctx, p.source)
+// tryFor is Try for a target of a version.
+func tryFor(ctx context.Context, p *inquiry.Pair, target int) ([]answer.Finding, error) {
+	major, err := inquiry.Version(ctx, p.Source)
 	if err != nil {
 		return nil, err
 	}
-	all, err := p.expressions(ctx, p.source, major)
+	all, err := readExpressions(ctx, p, major)
 	if err != nil {
 		return nil, err
 	}
-	domains, err := p.domains(ctx)
+	domains, err := readDomains(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	if len(all) == 0 && len(domains) == 0 {
 		return nil, nil
 	}
-	t, err := p.openTrials(ctx)
+	t, err := openTrials(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +65,7 @@ func (p *Preflight) expressionsFor(ctx context.Context, target int) ([]answer.Fi
 }
 
 type expressionCheck struct {
-	p              *Preflight
+	p              *inquiry.Pair
 	trials         *trials
 	source, target int // versions
 	known          map[uint32]called
@@ -86,11 +87,11 @@ func (c *expressionCheck) learn(ctx context.Context, all []evaluated, domains []
 	for _, d := range domains {
 		oids = append(oids, d.Functions...)
 	}
-	if c.known, err = calledOnes(ctx, c.p.source, oids); err != nil {
+	if c.known, err = calledOnes(ctx, c.p.Source, oids); err != nil {
 		return err
 	}
 	type path struct{ Value string }
-	set, err := list[path](ctx, c.p.source, "settings of roles", `SELECT DISTINCT substr(x, 13) FROM pg_db_role_setting s, unnest(s.setconfig) x
+	set, err := inquiry.List[path](ctx, c.p.Source, "settings of roles", `SELECT DISTINCT substr(x, 13) FROM pg_db_role_setting s, unnest(s.setconfig) x
 		WHERE x LIKE 'search\_path=%' AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) ORDER BY 1`)
 	for _, s := range set {
 		c.paths = append(c.paths, s.Value)
@@ -104,7 +105,7 @@ func (c *expressionCheck) look(ctx context.Context, e evaluated) error {
 		c.notTrusted(e.Kind+" "+e.Name, e.Owner)
 		return nil
 	}
-	restricted := e.restricted() && c.target >= restrictsSearchPath && !c.p.opts.Scope.DataOnly
+	restricted := e.restricted() && c.target >= restrictsSearchPath && !c.p.Options.Scope.DataOnly
 	got, err := c.trials.try(ctx, e, restricted)
 	if err != nil {
 		return err
@@ -201,7 +202,7 @@ func (c *expressionCheck) name(e evaluated, o outcome, path, why string) {
 		}
 		found := answer.Finding{Code: "function_search_path", Severity: answer.Blocker, Object: f.Signature, Detail: why,
 			Remedy: "let its body name what it uses with its schema"}
-		if c.p.opts.Mode == Copy { // which goes on with all else, and tells it at its end
+		if c.p.Options.Mode == inquiry.Copy { // which goes on with all else, and tells it at its end
 			found.Severity = answer.Warning
 		}
 		if path != "" {
@@ -238,7 +239,7 @@ func (c *expressionCheck) reads(e evaluated, others []pg.Name) {
 	case e.Kind == ofPartition:
 		f.Detail = fmt.Sprintf("its partition key reads %s: the target routes rows before those are all there, and may refuse them", of)
 		f.Remedy = "partition it by what is in the row alone"
-	case e.Kind == ofIndex && c.p.opts.Mode == Run:
+	case e.Kind == ofIndex && c.p.Options.Mode == inquiry.Run:
 		f.Severity = answer.Warning
 		f.Detail = fmt.Sprintf("this index reads %s: what is written to both while the run follows is applied in another order, and the index may hold other values than on the source", of)
 		f.Remedy = fmt.Sprintf("REINDEX INDEX CONCURRENTLY %s on the target, after the switch", e.Name)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 )
 
 // domainUse is a constraint of a domain that calls functions which are not PostgreSQL's own.
@@ -29,8 +30,8 @@ type column struct {
 	Relation, Name, Type string // as they stand in SQL
 }
 
-// domains lists the constraints.
-func (p *Preflight) domains(ctx context.Context) ([]domainUse, error) {
+// readDomains lists the constraints.
+func readDomains(ctx context.Context, p *inquiry.Pair) ([]domainUse, error) {
 	type constraint struct {
 		OID                            uint32
 		Domain, Constraint, Definition string
@@ -40,7 +41,7 @@ func (p *Preflight) domains(ctx context.Context) ([]domainUse, error) {
 		Owner                          string
 		Trusted                        bool
 	}
-	found, err := list[constraint](ctx, p.source, "constraints of domains", calledFunctions+`
+	found, err := inquiry.List[constraint](ctx, p.Source, "constraints of domains", calledFunctions+`
 		SELECT k.contypid, k.contypid::regtype::text, quote_ident(k.conname), pg_get_constraintdef(k.oid), pg_get_expr(k.conbin, 0),
 			(WITH RECURSIVE b AS (SELECT t.typbasetype AS base, t.typtypmod AS mod FROM pg_type t WHERE t.oid = k.contypid
 				UNION ALL SELECT t.typbasetype, t.typtypmod FROM b JOIN pg_type t ON t.oid = b.base WHERE t.typtype = 'd')
@@ -50,11 +51,11 @@ func (p *Preflight) domains(ctx context.Context) ([]domainUse, error) {
 		FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace JOIN pg_type y ON y.oid = k.contypid
 		WHERE k.contypid <> 0 AND k.contype = 'c' AND EXISTS (SELECT FROM own o WHERE o.classid = 'pg_constraint'::regclass AND o.objid = k.oid)
 			AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = k.contypid AND d.deptype = 'e')
-			AND`+userSchema+`ORDER BY 2, 3`)
+			AND`+inquiry.UserSchema+`ORDER BY 2, 3`)
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
-	in, err := p.containers(ctx)
+	in, err := readContainers(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -90,19 +91,19 @@ const (
 
 type containers []container
 
-func (p *Preflight) containers(ctx context.Context) (containers, error) {
-	return list[container](ctx, p.source, "uses of types", `
+func readContainers(ctx context.Context, p *inquiry.Pair) (containers, error) {
+	return inquiry.List[container](ctx, p.Source, "uses of types", `
 		WITH uses AS (
-			SELECT c.reltype AS holder, a.atttypid AS inner_type, CASE c.relkind WHEN 'c' THEN 'type' ELSE 'relation' END AS kind, c.relkind IN ('r', 'p') AND NOT c.relispartition AND`+onlyTaken+`AS has_rows,
+			SELECT c.reltype AS holder, a.atttypid AS inner_type, CASE c.relkind WHEN 'c' THEN 'type' ELSE 'relation' END AS kind, c.relkind IN ('r', 'p') AND NOT c.relispartition AND`+inquiry.OnlyTaken+`AS has_rows,
 				EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid AND c.relkind = 'r') AS children,
 				c.oid::regclass::text AS rel, quote_ident(a.attname) AS col, format_type(a.atttypid, a.atttypmod) AS typ
 			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-			WHERE c.relkind IN ('r', 'p', 'f', 'c') AND`+userSchema+`
+			WHERE c.relkind IN ('r', 'p', 'f', 'c') AND`+inquiry.UserSchema+`
 			UNION ALL SELECT t.oid, t.typbasetype, 'domain', false, false, '', '', '' FROM pg_type t WHERE t.typtype = 'd'
 			UNION ALL SELECT r.rngtypid, r.rngsubtype, 'type', false, false, '', '', '' FROM pg_range r
 		)
 		SELECT u.holder, CASE WHEN t.typcategory = 'A' AND t.typelem <> 0 THEN t.typelem ELSE t.oid END, u.kind, t.typcategory = 'A' AND t.typelem <> 0, u.has_rows, u.children, u.rel, u.col, u.typ
-		FROM uses u JOIN pg_type t ON t.oid = u.inner_type ORDER BY u.rel, u.col, u.holder`, p.opts.Scope.withRows())
+		FROM uses u JOIN pg_type t ON t.oid = u.inner_type ORDER BY u.rel, u.col, u.holder`, p.Options.Scope.WithRows())
 }
 
 // nested reports whether values of a type may be parts of others, as package schema decides

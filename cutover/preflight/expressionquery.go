@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover/preflight/inquiry"
 )
 
 // evaluated is an expression of the source that calls functions which are not PostgreSQL's
@@ -67,7 +69,7 @@ func trusts(owner string) string {
 	return "EXISTS (SELECT FROM pg_roles o WHERE o.oid = " + owner + " AND (o.rolname = current_user OR o.rolsuper))"
 }
 
-// evaluatedExpressions lists all but those of domains, of relations that pass onlyTaken.
+// evaluatedExpressions lists all but those of domains, of relations that pass OnlyTaken.
 var evaluatedExpressions = calledFunctions + `
 , found AS (
 	SELECT 'index' AS kind, i.indexrelid AS id, i.indrelid AS rel, k.e AS expr, '' AS col,
@@ -103,7 +105,7 @@ SELECT f.kind, CASE f.kind WHEN 'index' THEN f.id::regclass::text WHEN 'statisti
 		|| ') ' || quote_ident(c.relname) FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
 	pg_get_userbyid(c.relowner)::text, ` + trusts("c.relowner") + `
 FROM found f JOIN pg_class c ON c.oid = f.rel JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE pg_catalog.cardinality(f.funcs) > 0 AND f.expr IS NOT NULL AND` + userSchema + `AND` + notOfExtension + `AND` + onlyTaken + `
+WHERE pg_catalog.cardinality(f.funcs) > 0 AND f.expr IS NOT NULL AND` + inquiry.UserSchema + `AND` + inquiry.NotOfExtension + `AND` + inquiry.OnlyTaken + `
 ORDER BY f.kind, 2, f.expr`
 
 // evaluatedStatistics is for servers that have statistics of expressions.
@@ -115,13 +117,13 @@ const evaluatedStatistics = `
 
 const statisticsOfExpressions = 140000
 
-// expressions lists them.
-func (p *Preflight) expressions(ctx context.Context, source *pgx.Conn, major int) ([]evaluated, error) {
+// readExpressions lists them.
+func readExpressions(ctx context.Context, p *inquiry.Pair, major int) ([]evaluated, error) {
 	more := ""
 	if major >= statisticsOfExpressions {
 		more = evaluatedStatistics
 	}
-	return list[evaluated](ctx, source, "expressions", strings.Replace(evaluatedExpressions, "{statistics}", more, 1), p.opts.Scope.relations())
+	return inquiry.List[evaluated](ctx, p.Source, "expressions", strings.Replace(evaluatedExpressions, "{statistics}", more, 1), p.Options.Scope.Relations())
 }
 
 // called is a function that an expression calls.
@@ -134,12 +136,12 @@ type called struct {
 }
 
 func calledOnes(ctx context.Context, source *pgx.Conn, all []uint32) (map[uint32]called, error) {
-	found, err := list[called](ctx, source, "functions of expressions", `
+	found, err := inquiry.List[called](ctx, source, "functions of expressions", `
 		SELECT p.oid, p.oid::regprocedure::text, p.proname::text, quote_ident(n.nspname),
 			EXISTS (SELECT FROM unnest(p.proconfig) s WHERE s LIKE 'search\_path=%'),
 			coalesce((SELECT quote_ident(e.extname) FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
 				WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'), '')
-		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = ANY ($1)`, notNull(all))
+		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = ANY ($1)`, inquiry.NotNull(all))
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
@@ -49,13 +50,13 @@ type trials struct {
 }
 
 // openTrials opens the session, which the caller closes.
-func (p *Preflight) openTrials(ctx context.Context) (*trials, error) {
-	conn, err := p.opts.OpenSource(ctx)
+func openTrials(ctx context.Context, p *inquiry.Pair) (*trials, error) {
+	conn, err := p.Options.OpenSource(ctx)
 	if err != nil {
 		return nil, err
 	}
 	t := &trials{conn: conn, end: time.Now().Add(expressionsTimeout)}
-	path, err := one[struct{ Path string }](ctx, conn, "search_path", `SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY i), '')
+	path, err := inquiry.One[struct{ Path string }](ctx, conn, "search_path", `SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY i), '')
 		FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS x (s, i)`)
 	if err == nil {
 		t.path = path.Path

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
@@ -85,24 +86,24 @@ ORDER BY 1`
 
 // usedExtensions are those that the target needs. With patterns that leave out what is
 // in no schema, they are made by nobody, and needed all the same.
-func (p *Preflight) usedExtensions(ctx context.Context) ([]extension, error) {
-	if !p.opts.Scope.everything() {
-		return list[extension](ctx, p.source, "extensions that are needed", neededExtensions, p.opts.Scope.relations(), p.opts.Scope.schemas())
+func usedExtensions(ctx context.Context, p *inquiry.Pair) ([]extension, error) {
+	if !p.Options.Scope.Everything() {
+		return inquiry.List[extension](ctx, p.Source, "extensions that are needed", neededExtensions, p.Options.Scope.Relations(), p.Options.Scope.Schemas())
 	}
-	return list[extension](ctx, p.source, "extensions of the source", `
+	return inquiry.List[extension](ctx, p.Source, "extensions of the source", `
 		SELECT `+ofSource+` FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 		WHERE e.extname <> 'plpgsql' ORDER BY 1`)
 }
 
-func (p *Preflight) checkExtensions(ctx context.Context) ([]answer.Finding, error) {
-	if p.opts.Scope.DataOnly {
-		return p.configurationRights(ctx)
+func Compare(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	if p.Options.Scope.DataOnly {
+		return configurationRights(ctx, p)
 	}
-	used, err := p.usedExtensions(ctx)
+	used, err := usedExtensions(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	offers, err := list[offer](ctx, p.target, "extensions of the target", `
+	offers, err := inquiry.List[offer](ctx, p.Target, "extensions of the target", `
 		WITH versions AS MATERIALIZED (SELECT * FROM pg_available_extension_versions)
 		SELECT a.name::text, coalesce(a.default_version, ''), coalesce(a.installed_version, ''),
 			(SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
@@ -124,7 +125,7 @@ func (p *Preflight) checkExtensions(ctx context.Context) ([]answer.Finding, erro
 	for _, u := range used {
 		o, ok := offered[u.Name]
 		switch {
-		case ok && o.Installed == "" && !p.opts.Scope.everything():
+		case ok && o.Installed == "" && !p.Options.Scope.Everything():
 			found = append(found, answer.Finding{
 				Code: "extension_left_out", Severity: answer.Blocker, Object: u.Name,
 				Detail: "patterns leave extensions out, as with pg_dump, and what is copied needs this one, which the target's database does not have",
@@ -139,15 +140,15 @@ func (p *Preflight) checkExtensions(ctx context.Context) ([]answer.Finding, erro
 			found = append(found, f)
 		}
 	}
-	rights, err := p.configurationRights(ctx)
+	rights, err := configurationRights(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	found = append(found, rights...)
-	if p.opts.Mode == Copy {
+	if p.Options.Mode == inquiry.Copy {
 		return found, nil // their rows are copied, and a copy follows nothing
 	}
-	data, err := p.extensionData(ctx)
+	data, err := extensionData(ctx, p)
 	return append(found, data...), err
 }
 
@@ -187,19 +188,19 @@ type configuration struct {
 
 // configurationRights asks whether our role may read what users keep in tables of
 // extensions. The jobs of pg_cron have a check of their own.
-func (p *Preflight) configurationRights(ctx context.Context) ([]answer.Finding, error) {
-	if p.opts.Scope.SchemaOnly {
+func configurationRights(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	if p.Options.Scope.SchemaOnly {
 		return nil, nil
 	}
-	role, err := currentRole(ctx, p.source)
+	role, err := inquiry.CurrentRole(ctx, p.Source)
 	if err != nil {
 		return nil, err
 	}
-	tables, err := list[configuration](ctx, p.source, "rights on tables of extensions", `
+	tables, err := inquiry.List[configuration](ctx, p.Source, "rights on tables of extensions", `
 		SELECT e.extname::text, n.nspname::text, c.relname::text, has_schema_privilege(n.oid, 'USAGE'),
 			CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END, row_security_active(c.oid)
 		FROM pg_extension e JOIN pg_class c ON c.oid = ANY (e.extconfig) JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relkind IN ('r', 'S') AND (e.extname <> 'pg_cron' OR c.relname <> 'job') AND`+onlyTaken+`ORDER BY 1, 2, 3`, p.opts.Scope.withRows())
+		WHERE c.relkind IN ('r', 'S') AND (e.extname <> 'pg_cron' OR c.relname <> 'job') AND`+inquiry.OnlyTaken+`ORDER BY 1, 2, 3`, p.Options.Scope.WithRows())
 	if err != nil {
 		return nil, err
 	}
@@ -237,9 +238,9 @@ func (t configuration) finding(role string) (answer.Finding, bool) {
 // them: they belong to the extension, so they are in no publication. Rows that the extension
 // brings along, which its condition leaves out, are none. Those that our role may not read are
 // told by configurationRights.
-func (p *Preflight) extensionData(ctx context.Context) ([]answer.Finding, error) {
+func extensionData(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	type table struct{ Extension, Schema, Name, Condition string }
-	tables, err := list[table](ctx, p.source, "tables of extensions", `
+	tables, err := inquiry.List[table](ctx, p.Source, "tables of extensions", `
 		SELECT e.extname::text, n.nspname::text, c.relname::text, coalesce(e.extcondition[x.at], '')
 		FROM pg_extension e CROSS JOIN LATERAL unnest(e.extconfig) WITH ORDINALITY x (oid, at)
 		JOIN pg_class c ON c.oid = x.oid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -250,7 +251,7 @@ func (p *Preflight) extensionData(ctx context.Context) ([]answer.Finding, error)
 	var found []answer.Finding
 	for _, t := range tables {
 		name := pg.Name{Schema: t.Schema, Name: t.Name}
-		rows, err := one[struct{ There bool }](ctx, p.source, "rows of "+name.Display(), fmt.Sprintf("SELECT EXISTS (SELECT FROM %s %s)", name, t.Condition))
+		rows, err := inquiry.One[struct{ There bool }](ctx, p.Source, "rows of "+name.Display(), fmt.Sprintf("SELECT EXISTS (SELECT FROM %s %s)", name, t.Condition))
 		if err != nil {
 			return nil, err
 		}

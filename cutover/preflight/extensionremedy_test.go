@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -56,9 +57,9 @@ func TestAnExtensionThatIsLeftOutIsMadeAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	pgtest.Exec(t, f.source, "CREATE TABLE mail (id int)")
-	taken := func(o *Options) {
-		o.Mode, o.Scope.Taken = Copy, &Taken{Relations: oids(t, f.source, "public.mail")}
+	taken := func(o *inquiry.Options) {
+		o.Mode, o.Scope.Taken = inquiry.Copy, &inquiry.Taken{Relations: oids(t, f.source, "public.mail")}
 	}
-	f.removes(t, situation{code: "extension_left_out", change: []func(*Options){taken},
+	f.removes(t, situation{code: "extension_left_out", change: []func(*inquiry.Options){taken},
 		source: "CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext VERSION '1.5'; ALTER TABLE public.mail ADD address ext.citext[]"})
 }

@@ -5,19 +5,20 @@ import (
 	"fmt"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 )
 
-// checkFallback looks at what a way back would need of the target, or says
+// Fallback looks at what a way back would need of the target, or says
 // that there is none.
-func (p *Preflight) checkFallback(ctx context.Context) ([]answer.Finding, error) {
-	if !p.opts.Fallback {
+func Fallback(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	if !p.Options.Fallback {
 		return []answer.Finding{{
 			Code: "no_fallback", Severity: answer.Info,
 			Detail: "there is no way back after the cutover: changes of the target are not led to the source",
 		}}, nil
 	}
 	var found []answer.Finding
-	level, err := setting(ctx, p.target, "wal_level")
+	level, err := inquiry.Setting(ctx, p.Target, "wal_level")
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +30,7 @@ func (p *Preflight) checkFallback(ctx context.Context) ([]answer.Finding, error)
 			On:     answer.Target, SQL: "ALTER SYSTEM SET wal_level = 'logical'",
 		})
 	}
-	taken, err := readUsage(ctx, p.target)
+	taken, err := readUsage(ctx, p.Target)
 	if err != nil {
 		return nil, err
 	}

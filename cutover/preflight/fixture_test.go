@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -37,9 +38,9 @@ func fixtureOn(t *testing.T, source, target *pgcluster.Cluster) *fixture {
 	return f
 }
 
-func (f *fixture) options() Options {
-	return Options{
-		Mode:       Run,
+func (f *fixture) options() inquiry.Options {
+	return inquiry.Options{
+		Mode:       inquiry.Run,
 		SourceHost: f.sourceDSN.Host(),
 		TargetHost: f.targetDSN.Host(),
 		OpenReplication: func(ctx context.Context) error {
@@ -52,7 +53,7 @@ func (f *fixture) options() Options {
 		OpenSource: func(ctx context.Context) (*pgx.Conn, error) {
 			return pg.Connect(ctx, f.sourceDSN, pg.WithOwnSearchPath())
 		},
-		Logins: Logins{TargetRole: f.targetDSN.User(), LetsIn: func(role string) bool { return role == f.sourceDSN.User() }},
+		Logins: inquiry.Logins{TargetRole: f.targetDSN.User(), LetsIn: func(role string) bool { return role == f.sourceDSN.User() }},
 		PgDumpMajor: func(ctx context.Context) (int, error) {
 			b, err := pgcluster.Find()
 			return b.Major, err
@@ -60,8 +61,14 @@ func (f *fixture) options() Options {
 	}
 }
 
-// preflight opens the sessions as the program does.
-func (f *fixture) preflight(t *testing.T, change ...func(*Options)) *Preflight {
+// preflight is one over sessions that are opened as the program does.
+func (f *fixture) preflight(t *testing.T, change ...func(*inquiry.Options)) *Preflight {
+	t.Helper()
+	return &Preflight{f.pair(t, change...)}
+}
+
+// pair opens the sessions as the program does.
+func (f *fixture) pair(t *testing.T, change ...func(*inquiry.Options)) *inquiry.Pair {
 	t.Helper()
 	o := f.options()
 	for _, c := range change {
@@ -74,13 +81,13 @@ func (f *fixture) preflight(t *testing.T, change ...func(*Options)) *Preflight {
 		t.Cleanup(func() { _ = conn.Close(context.Background()) })
 		conns = append(conns, conn)
 	}
-	p, err := New(conns[0], conns[1], o)
+	p, err := inquiry.New(conns[0], conns[1], o)
 	require.NoError(t, err)
 	return p
 }
 
 // ask runs one check, which must be completed.
-func (f *fixture) ask(t *testing.T, name string, change ...func(*Options)) []answer.Finding {
+func (f *fixture) ask(t *testing.T, name string, change ...func(*inquiry.Options)) []answer.Finding {
 	t.Helper()
 	for _, c := range f.preflight(t, change...).Checks() {
 		if c.Name == name {
@@ -145,5 +152,5 @@ func short(found []answer.Finding) []seen {
 	return out
 }
 
-func copyMode(o *Options) { o.Mode = Copy }
-func resume(o *Options)   { o.Resume = true }
+func copyMode(o *inquiry.Options) { o.Mode = inquiry.Copy }
+func resume(o *inquiry.Options)   { o.Resume = true }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
@@ -17,20 +18,20 @@ const grantees = `
 WITH named (class, oid, sub, acl, born, object) AS (
 	SELECT 'pg_class'::regclass, c.oid, a.attnum::int, a.attacl, NULL::aclitem[], n.nspname || '.' || c.relname
 	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped
-	WHERE` + userSchema + `AND` + notOfExtension + `AND` + onlyTaken + `
+	WHERE` + inquiry.UserSchema + `AND` + inquiry.NotOfExtension + `AND` + inquiry.OnlyTaken + `
 	UNION ALL
 	SELECT 'pg_class'::regclass, c.oid, 0, c.relacl, acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner), n.nspname || '.' || c.relname
-	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE` + userSchema + `AND` + notOfExtension + `AND` + onlyTaken + `
+	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE` + inquiry.UserSchema + `AND` + inquiry.NotOfExtension + `AND` + inquiry.OnlyTaken + `
 	UNION ALL
 	SELECT 'pg_proc'::regclass, p.oid, 0, p.proacl, acldefault('f', p.proowner), n.nspname || '.' || p.proname
 	FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-	WHERE` + userSchema + `AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+	WHERE` + inquiry.UserSchema + `AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
 	UNION ALL
 	SELECT 'pg_type'::regclass, t.oid, 0, t.typacl, acldefault('T', t.typowner), n.nspname || '.' || t.typname
 	FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-	WHERE` + userSchema + `AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e')
+	WHERE` + inquiry.UserSchema + `AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e')
 	UNION ALL
-	SELECT 'pg_namespace'::regclass, n.oid, 0, n.nspacl, acldefault('n', n.nspowner), n.nspname FROM pg_namespace n WHERE` + userSchema + `AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) 
+	SELECT 'pg_namespace'::regclass, n.oid, 0, n.nspacl, acldefault('n', n.nspowner), n.nspname FROM pg_namespace n WHERE` + inquiry.UserSchema + `AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) 
 	UNION ALL
 	SELECT 'pg_language'::regclass, oid, 0, lanacl, acldefault('l', lanowner), lanname FROM pg_language WHERE $3
 	UNION ALL
@@ -57,31 +58,31 @@ FROM rights JOIN pg_roles r ON r.oid = rights.grantee
 WHERE r.rolname !~ '^pg_'
 GROUP BY 1 ORDER BY 1`
 
-// checkGrantees names the roles that the schema asks for and the target lacks.
-func (p *Preflight) checkGrantees(ctx context.Context) ([]answer.Finding, error) {
-	if p.opts.Scope.DataOnly {
+// Grantees names the roles that the schema asks for and the target lacks.
+func Grantees(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	if p.Options.Scope.DataOnly {
 		return nil, nil
 	}
-	if p.opts.Scope.MakeRoles {
-		return p.checkCreateRole(ctx)
+	if p.Options.Scope.MakeRoles {
+		return noCreateRole(ctx, p)
 	}
-	if p.opts.Mode == Run { // which makes the roles: checkLogins
+	if p.Options.Mode == inquiry.Run { // which makes the roles: CheckLogins
 		return nil, nil
 	}
 	type grantee struct {
 		Name, Object string
 		RightOnly    bool
 	}
-	used, err := list[grantee](ctx, p.source, "roles that the schema names", grantees, p.opts.Scope.relations(), p.opts.Scope.schemas(), p.opts.Scope.everything())
+	used, err := inquiry.List[grantee](ctx, p.Source, "roles that the schema names", grantees, p.Options.Scope.Relations(), p.Options.Scope.Schemas(), p.Options.Scope.Everything())
 	if err != nil || len(used) == 0 {
 		return nil, err
 	}
-	self, err := currentRole(ctx, p.source)
+	self, err := inquiry.CurrentRole(ctx, p.Source)
 	if err != nil {
 		return nil, err
 	}
 	type role struct{ Name string }
-	there, err := list[role](ctx, p.target, "roles of the target", `SELECT rolname::text FROM pg_roles`)
+	there, err := inquiry.List[role](ctx, p.Target, "roles of the target", `SELECT rolname::text FROM pg_roles`)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +92,7 @@ func (p *Preflight) checkGrantees(ctx context.Context) ([]answer.Finding, error)
 	}
 	var found []answer.Finding
 	for _, u := range used {
-		if have[u.Name] || p.opts.PlatformRole(u.Name) || u.RightOnly && p.opts.Scope.NoACL {
+		if have[u.Name] || p.Options.PlatformRole(u.Name) || u.RightOnly && p.Options.Scope.NoACL {
 			continue
 		}
 		f := answer.Finding{
@@ -105,12 +106,12 @@ func (p *Preflight) checkGrantees(ctx context.Context) ([]answer.Finding, error)
 	return found, nil
 }
 
-// checkCreateRole asks whether the target's role may make roles.
-func (p *Preflight) checkCreateRole(ctx context.Context) ([]answer.Finding, error) {
-	r, err := one[struct {
+// noCreateRole asks whether the target's role may make roles.
+func noCreateRole(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	r, err := inquiry.One[struct {
 		Name string
 		May  bool
-	}](ctx, p.target, "rights of the role", `SELECT rolname::text, rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user`)
+	}](ctx, p.Target, "rights of the role", `SELECT rolname::text, rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user`)
 	if err != nil || r.May {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 )
 
 // poolerSuffix ends the first label of the host name of Neon's connection
@@ -13,9 +14,9 @@ import (
 // snapshot, no session settings.
 const poolerSuffix = "-pooler"
 
-func (p *Preflight) checkHosts(context.Context) ([]answer.Finding, error) {
+func Hosts(_ context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	var found []answer.Finding
-	for _, side := range []struct{ name, host string }{{"source", p.opts.SourceHost}, {"target", p.opts.TargetHost}} {
+	for _, side := range []struct{ name, host string }{{"source", p.Options.SourceHost}, {"target", p.Options.TargetHost}} {
 		direct, pooled := directHost(side.host)
 		if !pooled {
 			continue

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
@@ -41,19 +42,19 @@ const identities = `
 	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 	LEFT JOIN pg_index pk ON pk.indrelid = c.oid AND pk.indisprimary AND pk.indimmediate AND pk.indisvalid
 	LEFT JOIN pg_index ri ON ri.indrelid = c.oid AND ri.indisreplident AND ri.indimmediate AND ri.indisvalid
-	WHERE` + userSchema + `AND` + notOfExtension + `AND c.relkind = 'r' AND c.relpersistence = 'p'
+	WHERE` + inquiry.UserSchema + `AND` + inquiry.NotOfExtension + `AND c.relkind = 'r' AND c.relpersistence = 'p'
 	ORDER BY 1, 2`
 
 // versionOfGeneratedIdentity is the first server version that refuses to
 // update a published table whose identity holds a generated column.
 const versionOfGeneratedIdentity = 180000
 
-func (p *Preflight) checkReplicaIdentity(ctx context.Context) ([]answer.Finding, error) {
-	v, err := version(ctx, p.source)
+func ReplicaIdentity(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	v, err := inquiry.Version(ctx, p.Source)
 	if err != nil {
 		return nil, err
 	}
-	tables, err := list[identity](ctx, p.source, "replica identities", identities)
+	tables, err := inquiry.List[identity](ctx, p.Source, "replica identities", identities)
 	if err != nil {
 		return nil, err
 	}

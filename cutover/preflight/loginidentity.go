@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 )
 
 // byIdentity lists what in a catalog decides by the name of the role that asks: where the
@@ -18,26 +19,26 @@ const byIdentity = `
 SELECT o.kind, o.name FROM (
 	SELECT 'policy' AS kind, n.nspname || '.' || c.relname || ' ' || p.polname AS name,
 		concat(pg_get_expr(p.polqual, p.polrelid), ' ', pg_get_expr(p.polwithcheck, p.polrelid)) AS text
-	FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE` + userSchema + `AND` + notOfExtension + `
+	FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE` + inquiry.UserSchema + `AND` + inquiry.NotOfExtension + `
 	UNION ALL
 	SELECT 'default', n.nspname || '.' || c.relname || '.' || a.attname, pg_get_expr(d.adbin, d.adrelid)
 	FROM pg_attrdef d JOIN pg_class c ON c.oid = d.adrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-	JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.adnum WHERE` + userSchema + `AND` + notOfExtension + `
+	JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.adnum WHERE` + inquiry.UserSchema + `AND` + inquiry.NotOfExtension + `
 	UNION ALL
 	SELECT 'constraint', n.nspname || '.' || k.conname, pg_get_constraintdef(k.oid)
-	FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace LEFT JOIN pg_class c ON c.oid = k.conrelid WHERE` + userSchema + `AND` + notOfExtension + `AND k.contype = 'c'
+	FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace LEFT JOIN pg_class c ON c.oid = k.conrelid WHERE` + inquiry.UserSchema + `AND` + inquiry.NotOfExtension + `AND k.contype = 'c'
 	UNION ALL
 	SELECT 'view', n.nspname || '.' || c.relname, pg_get_viewdef(c.oid)
-	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE` + userSchema + `AND` + notOfExtension + `AND c.relkind IN ('v', 'm')
+	FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE` + inquiry.UserSchema + `AND` + inquiry.NotOfExtension + `AND c.relkind IN ('v', 'm')
 	UNION ALL
 	SELECT 'rule', n.nspname || '.' || c.relname || ' ' || r.rulename, pg_get_ruledef(r.oid)
-	FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace WHERE` + userSchema + `AND` + notOfExtension + `AND r.rulename <> '_RETURN'
+	FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace WHERE` + inquiry.UserSchema + `AND` + inquiry.NotOfExtension + `AND r.rulename <> '_RETURN'
 	UNION ALL
 	SELECT 'trigger', n.nspname || '.' || c.relname || ' ' || t.tgname, pg_get_triggerdef(t.oid)
-	FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE` + userSchema + `AND` + notOfExtension + `AND NOT t.tgisinternal AND t.tgqual IS NOT NULL
+	FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE` + inquiry.UserSchema + `AND` + inquiry.NotOfExtension + `AND NOT t.tgisinternal AND t.tgqual IS NOT NULL
 	UNION ALL
 	SELECT 'function', n.nspname || '.' || f.proname || '(' || pg_get_function_identity_arguments(f.oid) || ')', concat(f.prosrc, pg_get_function_sqlbody(f.oid))
-	FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace WHERE` + userSchema + `AND f.prokind <> 'a'
+	FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace WHERE` + inquiry.UserSchema + `AND f.prokind <> 'a'
 		AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = f.oid AND d.deptype = 'e')
 ) o
 WHERE o.text ~* '\m(current_user|session_user|current_role|system_user|pg_has_role)\M' OR o.kind <> 'function' AND o.text ~ '\mUSER\M'
@@ -49,7 +50,7 @@ const maxIdentities = 5
 // identityFindings names roles that are others on the target though the catalog decides by names.
 func identityFindings(ctx context.Context, source *pgx.Conn, renamed map[string]string) ([]answer.Finding, error) {
 	type object struct{ Kind, Name string }
-	num, err := version(ctx, source)
+	num, err := inquiry.Version(ctx, source)
 	if err != nil {
 		return nil, err
 	}
@@ -57,12 +58,12 @@ func identityFindings(ctx context.Context, source *pgx.Conn, renamed map[string]
 	if num < 140000 { // no bodies in SQL
 		sql = strings.ReplaceAll(sql, "pg_get_function_sqlbody(f.oid)", "''")
 	}
-	objects, err := list[object](ctx, source, "what decides by the name of a role", sql)
+	objects, err := inquiry.List[object](ctx, source, "what decides by the name of a role", sql)
 	if err != nil {
 		return nil, err
 	}
 	type schema struct{ Name string }
-	schemas, err := list[schema](ctx, source, "schemas", `SELECT n.nspname::text FROM pg_namespace n WHERE`+userSchema)
+	schemas, err := inquiry.List[schema](ctx, source, "schemas", `SELECT n.nspname::text FROM pg_namespace n WHERE`+inquiry.UserSchema)
 	if err != nil {
 		return nil, err
 	}

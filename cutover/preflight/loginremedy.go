@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
@@ -34,7 +35,7 @@ func acceptRights(role string) string { return "--accept-rights " + word(role) }
 func (c *comparison) superuser(r login) answer.Finding {
 	return answer.Finding{Code: "login_superuser", Severity: answer.Blocker, Object: r.Name,
 		Detail: "is a superuser on the source and cannot be one on the target: after the switch it would have fewer rights, or be refused",
-		Remedy: "let it be none with " + mapRole(r.Name, NoLogin) + ", or another role of the target with " + mapRole(r.Name, "ROLE") + " " + acceptRights(r.Name)}
+		Remedy: "let it be none with " + mapRole(r.Name, inquiry.NoLogin) + ", or another role of the target with " + mapRole(r.Name, "ROLE") + " " + acceptRights(r.Name)}
 }
 
 // bypass names a role that the target lacks, and that could not be given its right there.
@@ -79,9 +80,6 @@ func (c *comparison) given(r, t login, losses []string) string {
 	return strings.Join(grants, ";\n")
 }
 
-// maxName is how many bytes of a name PostgreSQL keeps.
-const maxName = 63
-
 // without says of a finding how a role gets rid of what it has on the target alone.
 func (c *comparison) without(f answer.Finding, r, t login) answer.Finding {
 	accept := "; or accept it with " + acceptRights(r.Name)
@@ -90,7 +88,7 @@ func (c *comparison) without(f answer.Finding, r, t login) answer.Finding {
 		return f
 	}
 	const suffix = "_before"
-	kept := strings.ToValidUTF8(t.Name[:min(len(t.Name), maxName-len(suffix))], "") + suffix
+	kept := strings.ToValidUTF8(t.Name[:min(len(t.Name), inquiry.MaxName-len(suffix))], "") + suffix
 	f.On, f.SQL = answer.Target, "ALTER ROLE "+pg.QuoteIdent(t.Name)+" RENAME TO "+pg.QuoteIdent(kept)
 	f.Remedy = f.SQL + " on the target (or drop it, if nothing needs it), so that crossfade run makes one like the source's" + accept
 	return f

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
@@ -20,7 +21,7 @@ var (
 )
 
 // given takes the options that a remedy prints.
-func (l *Logins) given(t *testing.T, remedy string, option *regexp.Regexp) {
+func given(t *testing.T, l *inquiry.Logins, remedy string, option *regexp.Regexp) {
 	t.Helper()
 	m := option.FindStringSubmatch(remedy)
 	require.NotNil(t, m, "%s in: %s", option, remedy)
@@ -49,8 +50,8 @@ func statement(t *testing.T, remedy, begins string) string {
 }
 
 // anyRole returns the options of a run whose logins are l, for roles of the hall.
-func (h *hall) anyRole(l *Logins) []func(*Options) {
-	return []func(*Options){func(o *Options) {
+func (h *hall) anyRole(l *inquiry.Logins) []func(*inquiry.Options) {
+	return []func(*inquiry.Options){func(o *inquiry.Options) {
 		o.Logins = *l
 		o.Logins.TargetRole = h.targetDSN.User()
 		o.Logins.LetsIn = func(role string) bool { return strings.HasPrefix(role, h.prefix) }
@@ -83,7 +84,7 @@ func TestALoginsFindingIsRemovedAsItIsPrinted(t *testing.T) {
 		{"login_valid_until", "for_ever", "LOGIN", "LOGIN VALID UNTIL '2001-01-01'", ""},
 		{"login_valid_until", "today", "LOGIN VALID UNTIL '2100-01-01 12:00:00+00'", "LOGIN VALID UNTIL '2100-01-01 11:00:00+00'", ""},
 	} {
-		told := h.removes(t, situation{code: x.code, change: h.anyRole(&Logins{}), arise: func(t *testing.T) {
+		told := h.removes(t, situation{code: x.code, change: h.anyRole(&inquiry.Logins{}), arise: func(t *testing.T) {
 			role := h.role(t, x.name, x.source, x.target)
 			pgtest.Exec(t, h.sourceAdmin, strings.ReplaceAll(x.more, "@", role))
 		}})
@@ -95,11 +96,11 @@ func TestALoginsFindingIsRemovedAsItIsPrinted(t *testing.T) {
 func TestAWordOfTheOperatorsAboutALoginIsTakenAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	h := newHall(t)
-	l := &Logins{}
+	l := &inquiry.Logins{}
 	option := func(options ...*regexp.Regexp) func(*testing.T, ...answer.Finding) {
 		return func(t *testing.T, found ...answer.Finding) {
 			for _, o := range options {
-				l.given(t, found[0].Remedy, o)
+				given(t, l, found[0].Remedy, o)
 			}
 		}
 	}
@@ -163,9 +164,9 @@ func TestTheRoleOfTheTargetThatIsALoginIsTold(t *testing.T) {
 	t.Parallel()
 	h := newHall(t)
 	app := h.role(t, "app", "LOGIN", "LOGIN CREATEROLE")
-	l := &Logins{}
+	l := &inquiry.Logins{}
 	target := app
-	whose := func(o *Options) { o.Logins.TargetRole = target }
+	whose := func(o *inquiry.Options) { o.Logins.TargetRole = target }
 	ask := func() (found []answer.Finding) {
 		for _, x := range h.whole(t, append(h.anyRole(l), whose)...) {
 			if x.Object == app && strings.HasPrefix(x.Code, "login_") && x.Code != "login_gains" {
@@ -176,8 +177,8 @@ func TestTheRoleOfTheTargetThatIsALoginIsTold(t *testing.T) {
 	}
 	found := ask()
 	require.Equal(t, []seen{{answer.Blocker, "login_is_target_role", app}}, short(found))
-	l.given(t, found[0].Remedy, saidMapRole)
-	l.given(t, found[0].Remedy, saidAccept)
+	given(t, l, found[0].Remedy, saidMapRole)
+	given(t, l, found[0].Remedy, saidAccept)
 	found = ask()
 	require.Equal(t, []seen{{answer.Warning, "login_is_target_role", app}}, short(found), "it is the operator's word now")
 	require.Equal(t, "give --target another role that may make roles, and leave --map-role out for "+app, found[0].Remedy)
@@ -196,7 +197,7 @@ func TestTheRoleOfTheTargetThatIsALoginIsTold(t *testing.T) {
 // What is printed of a name is one word of a shell's.
 func TestNamesInOptionsAreWordsOfAShell(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "--map-role app=-", mapRole("app", NoLogin))
+	require.Equal(t, "--map-role app=-", mapRole("app", inquiry.NoLogin))
 	require.Equal(t, "--accept-rights 'my app'", acceptRights("my app"))
 	require.Equal(t, `--map-role 'it'\''s=x'`, mapRole("it's", "x"))
 }

@@ -9,29 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
-
-// Logins say who logs in as whom after the switch. Functions that are nil tell of nobody.
-type Logins struct {
-	// TargetRole is the role of --target, as which nobody else should log in: it owns what
-	// the migration keeps.
-	TargetRole string
-	// Mapped are roles of the source that log in as another one of the target, by the
-	// operator's word; NoLogin for those that do not log in there.
-	Mapped map[string]string
-	// Accepted are the roles that may have other rights on the target, by the operator's word.
-	Accepted []string
-	// LetsIn tells whether the proxy lets a role in: it knows what to check its client with.
-	LetsIn func(role string) bool
-	// Enters tells whether it is known how a role of the source logs in to the target.
-	Enters func(role string) bool
-	// Full tells what the target said when it had no session for a role, "" where it had.
-	Full func(role string) string
-}
-
-// NoLogin stands in Mapped for a role that is not to log in at the target.
-const NoLogin = "-"
 
 // login is one role of a side: what it may do whatever the database holds.
 type login struct {
@@ -55,7 +35,7 @@ const logins = `SELECT r.rolname::text, r.rolcanlogin, r.rolinherit, r.rolsuper,
 	FROM pg_roles r WHERE r.rolname !~ '^pg_' ORDER BY 1`
 
 func readLogins(ctx context.Context, conn *pgx.Conn) (map[string]login, error) {
-	all, err := list[login](ctx, conn, "roles", logins)
+	all, err := inquiry.List[login](ctx, conn, "roles", logins)
 	if err != nil {
 		return nil, err
 	}
@@ -66,16 +46,16 @@ func readLogins(ctx context.Context, conn *pgx.Conn) (map[string]login, error) {
 	return out, nil
 }
 
-// checkLogins asks who could log in no more after the switch, or would be somebody else.
-func (p *Preflight) checkLogins(ctx context.Context) ([]answer.Finding, error) {
-	return CompareLogins(ctx, p.source, p.target, p.opts.Logins, p.opts.PlatformRole)
+// CheckLogins asks who could log in no more after the switch, or would be somebody else.
+func CheckLogins(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	return CompareLogins(ctx, p.Source, p.Target, p.Options.Logins, p.Options.PlatformRole)
 }
 
 // CompareLogins compares the roles that log in to the source with those that they are at the
 // target, and names whoever cannot log in there, would have other rights, or would be
 // somebody else to what the catalog says. platform tells the roles of hosting platforms.
 // What is still to be made counts as made.
-func CompareLogins(ctx context.Context, source, target *pgx.Conn, l Logins, platform func(string) bool) ([]answer.Finding, error) {
+func CompareLogins(ctx context.Context, source, target *pgx.Conn, l inquiry.Logins, platform func(string) bool) ([]answer.Finding, error) {
 	here, err := readLogins(ctx, source)
 	if err != nil {
 		return nil, err
@@ -84,11 +64,11 @@ func CompareLogins(ctx context.Context, source, target *pgx.Conn, l Logins, plat
 	if err != nil {
 		return nil, err
 	}
-	mover, err := one[struct{ Name string }](ctx, source, "role of the session", `SELECT session_user::text`)
+	mover, err := inquiry.One[struct{ Name string }](ctx, source, "role of the session", `SELECT session_user::text`)
 	if err != nil {
 		return nil, err
 	}
-	self, err := one[struct {
+	self, err := inquiry.One[struct {
 		May, Bypass bool
 		Database    string
 		Version     int
@@ -97,7 +77,7 @@ func CompareLogins(ctx context.Context, source, target *pgx.Conn, l Logins, plat
 	if err != nil {
 		return nil, err
 	}
-	guarded, err := one[struct{ Tables int }](ctx, source, "tables with row security", `SELECT count(*)`+fromUserRelations+`AND c.relkind IN ('r', 'p') AND c.relrowsecurity`)
+	guarded, err := inquiry.One[struct{ Tables int }](ctx, source, "tables with row security", `SELECT count(*)`+inquiry.FromUserRelations+`AND c.relkind IN ('r', 'p') AND c.relrowsecurity`)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +112,7 @@ func CompareLogins(ctx context.Context, source, target *pgx.Conn, l Logins, plat
 
 // comparison is one run of CompareLogins.
 type comparison struct {
-	l           Logins
+	l           inquiry.Logins
 	here, there map[string]login
 	mayMake     bool
 	mayBypass   bool   // give BYPASSRLS
@@ -169,7 +149,7 @@ func (c *comparison) compare(r login) (missing bool) {
 	lets := c.l.LetsIn != nil && c.l.LetsIn(r.Name)
 	t, there := c.there[to]
 	switch {
-	case to == NoLogin:
+	case to == inquiry.NoLogin:
 		return false
 	case r.Super && !lets:
 		return false // nobody comes through the proxy as that one
@@ -196,12 +176,12 @@ func (c *comparison) compare(r login) (missing bool) {
 	if lets && !t.Login {
 		c.add(answer.Finding{Code: "login_locked", Severity: answer.Blocker, Object: r.Name,
 			Detail: fmt.Sprintf("logs in to the source, and role %s of the target may not log in", to),
-			Remedy: "ALTER ROLE " + pg.QuoteIdent(to) + " LOGIN on the target, or " + mapRole(r.Name, NoLogin) + " if it is not to log in there",
+			Remedy: "ALTER ROLE " + pg.QuoteIdent(to) + " LOGIN on the target, or " + mapRole(r.Name, inquiry.NoLogin) + " if it is not to log in there",
 			On:     answer.Target, SQL: "ALTER ROLE " + pg.QuoteIdent(to) + " LOGIN"})
 	} else if lets && (c.l.Enters == nil || !c.l.Enters(r.Name)) {
 		c.add(answer.Finding{Code: "login_unknown", Severity: answer.Blocker, Object: r.Name,
 			Detail: fmt.Sprintf("logs in to the source, and the password of role %s of the target is not known: after the switch it would be refused", to),
-			Remedy: "write it into the users file (--users), after ALTER ROLE " + pg.QuoteIdent(to) + " PASSWORD if nobody knows it; or " + mapRole(r.Name, NoLogin) + " if it is not to log in there; or DROP ROLE " + pg.QuoteIdent(to) + " on the target, so that crossfade run makes it"})
+			Remedy: "write it into the users file (--users), after ALTER ROLE " + pg.QuoteIdent(to) + " PASSWORD if nobody knows it; or " + mapRole(r.Name, inquiry.NoLogin) + " if it is not to log in there; or DROP ROLE " + pg.QuoteIdent(to) + " on the target, so that crossfade run makes it"})
 	}
 	if f, full := c.full(r, t); full && lets {
 		c.add(f)
@@ -373,7 +353,7 @@ func (c *comparison) limits(r, t login, severity answer.Severity) {
 func (c *comparison) renamed() map[string]string {
 	out := map[string]string{}
 	for from, to := range c.l.Mapped {
-		if r, ok := c.here[from]; ok && r.Login && r.Connect && to != NoLogin && to != from {
+		if r, ok := c.here[from]; ok && r.Login && r.Connect && to != inquiry.NoLogin && to != from {
 			out[from] = to
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -62,9 +63,9 @@ func (h *hall) role(t *testing.T, name, onSource, onTarget string) string {
 }
 
 // names asks who could not log in or would be somebody else, of the roles of the hall.
-func (h *hall) names(t *testing.T, change ...func(*Logins)) []answer.Finding {
+func (h *hall) names(t *testing.T, change ...func(*inquiry.Logins)) []answer.Finding {
 	t.Helper()
-	l := Logins{TargetRole: h.targetDSN.User(), LetsIn: func(string) bool { return true }, Enters: func(string) bool { return true }}
+	l := inquiry.Logins{TargetRole: h.targetDSN.User(), LetsIn: func(string) bool { return true }, Enters: func(string) bool { return true }}
 	for _, c := range change {
 		c(&l)
 	}
@@ -126,12 +127,12 @@ func TestALoginWithOtherRightsOnTheTargetIsNamed(t *testing.T) {
 		require.Equal(t, []seen{c.want}, short(found), c.name)
 		require.Contains(t, found[0].Detail+found[0].Remedy, c.words, c.name)
 		require.NotEmpty(t, found[0].Remedy)
-		accepted := h.names(t, func(l *Logins) { l.Accepted = []string{role} })
+		accepted := h.names(t, func(l *inquiry.Logins) { l.Accepted = []string{role} })
 		if c.want.Code != "login_locked" {
 			require.False(t, slices.ContainsFunc(accepted, func(f answer.Finding) bool { return f.Object == role && f.Severity == answer.Blocker }), "%s: the operator's word", c.name)
 		}
 	}
-	require.Empty(t, slices.DeleteFunc(h.names(t, func(l *Logins) { l.LetsIn = nil }), func(f answer.Finding) bool { return f.Severity != answer.Blocker }), "whom nobody lets in")
+	require.Empty(t, slices.DeleteFunc(h.names(t, func(l *inquiry.Logins) { l.LetsIn = nil }), func(f answer.Finding) bool { return f.Severity != answer.Blocker }), "whom nobody lets in")
 }
 
 // Without a password for the target, and as the role of --target, a login is named.
@@ -139,14 +140,14 @@ func TestALoginWithoutCredentialsAtTheTargetIsNamed(t *testing.T) {
 	t.Parallel()
 	h := newHall(t)
 	app := h.role(t, "app", "LOGIN", "LOGIN")
-	unknown := func(l *Logins) { l.Enters = func(string) bool { return false } }
+	unknown := func(l *inquiry.Logins) { l.Enters = func(string) bool { return false } }
 	require.Equal(t, []seen{{answer.Blocker, "login_unknown", app}}, short(h.names(t, unknown)))
-	none := func(l *Logins) { l.Mapped = map[string]string{app: NoLogin} }
+	none := func(l *inquiry.Logins) { l.Mapped = map[string]string{app: inquiry.NoLogin} }
 	require.Empty(t, h.names(t, unknown, none), "it is not to log in there")
-	require.Equal(t, []seen{{answer.Blocker, "login_missing", app}}, short(h.names(t, func(l *Logins) { l.Mapped = map[string]string{app: h.prefix + "nobody"} })))
+	require.Equal(t, []seen{{answer.Blocker, "login_missing", app}}, short(h.names(t, func(l *inquiry.Logins) { l.Mapped = map[string]string{app: h.prefix + "nobody"} })))
 
-	require.Equal(t, []seen{{answer.Blocker, "login_is_target_role", app}}, short(h.names(t, func(l *Logins) { l.TargetRole = app })))
-	mapped := func(l *Logins) { l.Mapped = map[string]string{app: h.targetDSN.User()} }
+	require.Equal(t, []seen{{answer.Blocker, "login_is_target_role", app}}, short(h.names(t, func(l *inquiry.Logins) { l.TargetRole = app })))
+	mapped := func(l *inquiry.Logins) { l.Mapped = map[string]string{app: h.targetDSN.User()} }
 	found := h.names(t, mapped)
 	require.Equal(t, seen{answer.Warning, "login_is_target_role", app}, short(found)[0])
 	require.Contains(t, found[0].Detail, "read and drop what Crossfade keeps")
@@ -154,13 +155,13 @@ func TestALoginWithoutCredentialsAtTheTargetIsNamed(t *testing.T) {
 	// A tenant's role that is mapped to one of Neon's console would see every tenant's rows.
 	console := h.role(t, "console", "", "LOGIN BYPASSRLS")
 	pgtest.Exec(t, h.source, "CREATE TABLE t (tenant int); ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (tenant = current_setting('app.t')::int)")
-	found = h.names(t, func(l *Logins) { l.Mapped = map[string]string{app: console} })
+	found = h.names(t, func(l *inquiry.Logins) { l.Mapped = map[string]string{app: console} })
 	require.Equal(t, []seen{{answer.Blocker, "login_gains", app}}, short(found))
 	require.Contains(t, found[0].Detail, "every row of 1 tables")
 
 	pgtest.Exec(t, h.targetAdmin, "ALTER ROLE "+h.targetDSN.User()+" NOCREATEROLE")
 	late := h.role(t, "late", "LOGIN", "")
-	all, err := CompareLogins(t.Context(), pgtest.Conn(t, h.sourceDSN), pgtest.Conn(t, h.targetDSN), Logins{TargetRole: h.targetDSN.User()}, nil)
+	all, err := CompareLogins(t.Context(), pgtest.Conn(t, h.sourceDSN), pgtest.Conn(t, h.targetDSN), inquiry.Logins{TargetRole: h.targetDSN.User()}, nil)
 	require.NoError(t, err)
 	require.True(t, slices.ContainsFunc(all, func(f answer.Finding) bool {
 		return f.Code == "no_createrole" && f.Severity == answer.Blocker && strings.Contains(f.Detail, late)
@@ -172,7 +173,7 @@ func TestALoginUnderAnotherNameIsNamedWhereTheCatalogAsksForIt(t *testing.T) {
 	t.Parallel()
 	h := newHall(t)
 	app, there := h.role(t, "app", "LOGIN", ""), h.role(t, "there", "", "LOGIN")
-	mapped := func(l *Logins) { l.Mapped = map[string]string{app: there} }
+	mapped := func(l *inquiry.Logins) { l.Mapped = map[string]string{app: there} }
 	pgtest.Exec(t, h.source, "CREATE TABLE t (id int, owner text)")
 	require.Empty(t, h.names(t, mapped))
 	for sql, object := range map[string][2]string{

@@ -6,23 +6,24 @@ import (
 	"strings"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
-// checkMatViews says what becomes of the contents of materialised views, which are
+// MaterialisedViews says what becomes of the contents of materialised views, which are
 // the results of their queries: no stream carries rows of theirs, and nobody can write
 // rows into one.
-func (p *Preflight) checkMatViews(ctx context.Context) ([]answer.Finding, error) {
-	if p.opts.Scope.SchemaOnly || p.opts.Scope.DataOnly {
+func MaterialisedViews(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	if p.Options.Scope.SchemaOnly || p.Options.Scope.DataOnly {
 		return nil, nil
 	}
 	type view struct {
 		Schema, Name string
 		Read, Use    bool
 	}
-	views, err := list[view](ctx, p.source, "materialised views", `
-		SELECT n.nspname::text, c.relname::text, has_table_privilege(c.oid, 'SELECT'), has_schema_privilege(n.oid, 'USAGE')`+fromTakenRelations+`
-		AND c.relkind = 'm' AND c.relispopulated ORDER BY 1, 2`, p.opts.Scope.withRows())
+	views, err := inquiry.List[view](ctx, p.Source, "materialised views", `
+		SELECT n.nspname::text, c.relname::text, has_table_privilege(c.oid, 'SELECT'), has_schema_privilege(n.oid, 'USAGE')`+inquiry.FromTakenRelations+`
+		AND c.relkind = 'm' AND c.relispopulated ORDER BY 1, 2`, p.Options.Scope.WithRows())
 	if err != nil {
 		return nil, err
 	}
@@ -32,12 +33,12 @@ func (p *Preflight) checkMatViews(ctx context.Context) ([]answer.Finding, error)
 		f := answer.Finding{Code: "matview", Severity: answer.Info, Object: name.Display(),
 			Detail: "is filled on the target by its query: rows that the query does not give any more, since the view was not refreshed for long, are not carried over",
 			Remedy: fmt.Sprintf("REFRESH MATERIALIZED VIEW %s on the source before the copy, where both sides shall have the same rows", name)}
-		if p.opts.Mode == Run {
+		if p.Options.Mode == inquiry.Run {
 			f.Detail = "is filled on the target by its query, again whenever it is refreshed on the source, and never after the switch; its rows are compared, and status names a view whose rows are others, since it was not refreshed for long or its query gives others each time"
 			f.Remedy = fmt.Sprintf("REFRESH MATERIALIZED VIEW %s on the source while the run follows, where status names it", name)
 		}
-		if p.opts.Mode == Run && (!v.Read || !v.Use) {
-			role := pg.QuoteIdent(p.source.Config().User)
+		if p.Options.Mode == inquiry.Run && (!v.Read || !v.Use) {
+			role := pg.QuoteIdent(p.Source.Config().User)
 			var sql []string
 			if !v.Use {
 				sql = append(sql, "GRANT USAGE ON SCHEMA "+pg.QuoteIdent(v.Schema)+" TO "+role)

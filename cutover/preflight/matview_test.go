@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -17,5 +18,5 @@ func TestContentsOfMaterialisedViewsAreNamed(t *testing.T) {
 	pgtest.Exec(t, f.sourceAdmin, `CREATE SCHEMA other; CREATE MATERIALIZED VIEW other.hidden AS SELECT 1 AS a`)
 	require.Equal(t, []seen{{answer.Warning, "matview_not_compared", "other.hidden"}, {answer.Info, "matview", "public.full"}}, short(f.ask(t, "materialised views")))
 	require.Equal(t, []seen{{answer.Info, "matview", "other.hidden"}, {answer.Info, "matview", "public.full"}}, short(f.ask(t, "materialised views", copyMode)))
-	require.Empty(t, f.ask(t, "materialised views", copyMode, func(o *Options) { o.Scope.SchemaOnly = true }))
+	require.Empty(t, f.ask(t, "materialised views", copyMode, func(o *inquiry.Options) { o.Scope.SchemaOnly = true }))
 }

@@ -1,6 +1,9 @@
 package preflight
 
-import "crossfade/cutover/preflight/answer"
+import (
+	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
+)
 
 // What the program says and reads of a preflight, by the names of the rooms that hold it.
 type (
@@ -8,10 +11,21 @@ type (
 	Report = answer.Report
 	// Finding is answer.Finding.
 	Finding = answer.Finding
+	// Options are inquiry.Options.
+	Options = inquiry.Options
+	// Scope is inquiry.Scope.
+	Scope = inquiry.Scope
+	// Taken is inquiry.Taken.
+	Taken = inquiry.Taken
+	// Logins are inquiry.Logins.
+	Logins = inquiry.Logins
 )
 
-// The severities of a finding, and the exit statuses of a report.
+// The modes of a preflight, the severities of a finding, and the exit statuses of a report.
 const (
+	Copy = inquiry.Copy
+	Run  = inquiry.Run
+
 	Blocker = answer.Blocker
 	Warning = answer.Warning
 	Info    = answer.Info

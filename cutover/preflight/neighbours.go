@@ -5,13 +5,14 @@ import (
 	"strings"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
-// checkNeighbours names what else replicates from or into the source: after the
+// Neighbours names what else replicates from or into the source: after the
 // cutover the source stands still, and they would go stale without a word.
-func (p *Preflight) checkNeighbours(ctx context.Context) ([]answer.Finding, error) {
-	there, err := list[neighbour](ctx, p.source, "replication of others", `
+func Neighbours(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	there, err := inquiry.List[neighbour](ctx, p.Source, "replication of others", `
 		SELECT 'publication', pubname::text, '', puballtables FROM pg_publication WHERE pubname <> 'crossfade'
 		UNION ALL
 		SELECT 'slot', slot_name::text, 'a ' || slot_type || ' slot' || coalesce(' with ' || plugin, ''), active
@@ -27,7 +28,7 @@ func (p *Preflight) checkNeighbours(ctx context.Context) ([]answer.Finding, erro
 	}
 	var found []answer.Finding
 	for _, n := range there {
-		found = append(found, p.neighbourFindings(n)...)
+		found = append(found, neighbourFindings(p, n)...)
 	}
 	return found, nil
 }
@@ -39,7 +40,7 @@ type neighbour struct {
 	Yes            bool // of all tables, being read, enabled
 }
 
-func (p *Preflight) neighbourFindings(n neighbour) []answer.Finding {
+func neighbourFindings(p *inquiry.Pair, n neighbour) []answer.Finding {
 	name := pg.QuoteIdent(n.Name)
 	f := answer.Finding{Severity: answer.Warning, Object: n.Name, On: answer.Source}
 	switch n.Kind {
@@ -48,11 +49,11 @@ func (p *Preflight) neighbourFindings(n neighbour) []answer.Finding {
 		f.Detail = "its subscribers get no more changes after the cutover"
 		f.Remedy = "publish from the target as well, and let the subscribers change over; or, if it has none: " + f.SQL + " on the source"
 		found := []answer.Finding{f}
-		if n.Yes && p.opts.OwnTables != "" {
+		if n.Yes && p.Options.OwnTables != "" {
 			found = append(found, answer.Finding{
 				Code: "publication_of_all_tables", Severity: answer.Warning, Object: n.Name,
 				Detail: "publishes all tables, and so those that Crossfade keeps in schema crossfade: a subscriber that lacks them stops at their first row",
-				Remedy: "in the database of each subscriber: CREATE SCHEMA crossfade; " + strings.Join(strings.Fields(p.opts.OwnTables), " "),
+				Remedy: "in the database of each subscriber: CREATE SCHEMA crossfade; " + strings.Join(strings.Fields(p.Options.OwnTables), " "),
 			})
 		}
 		return found
@@ -69,7 +70,7 @@ func (p *Preflight) neighbourFindings(n neighbour) []answer.Finding {
 			f.Code, f.Detail = "active_subscription", writes
 			f.SQL = "ALTER SUBSCRIPTION " + name + " DISABLE"
 			f.Remedy = f.SQL + " on the source, and subscribe from the target after the switch"
-			if p.opts.Mode == Run {
+			if p.Options.Mode == inquiry.Run {
 				f.Severity = answer.Blocker
 			}
 			break

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -15,7 +16,7 @@ func TestUnloggedTables(t *testing.T) {
 	pgtest.Exec(t, f.source, "CREATE TABLE a (id int PRIMARY KEY)")
 	require.Empty(t, f.ask(t, "unlogged tables"))
 	pgtest.Exec(t, f.source, "CREATE UNLOGGED TABLE cache (id int PRIMARY KEY)")
-	for _, change := range []func(*Options){copyMode, func(*Options) {}} {
+	for _, change := range []func(*inquiry.Options){copyMode, func(*inquiry.Options) {}} {
 		require.Equal(t, []seen{{answer.Warning, "unlogged_table", "public.cache"}}, short(f.ask(t, "unlogged tables", change)))
 	}
 }
@@ -28,7 +29,7 @@ func TestLargeObjects(t *testing.T) {
 	found := f.ask(t, "large objects")
 	require.Equal(t, []seen{{answer.Blocker, "large_objects", "pg_largeobject"}}, short(found))
 	require.Contains(t, found[0].Detail, "2 large objects")
-	wanted := func(o *Options) { o.LargeObjects = true }
+	wanted := func(o *inquiry.Options) { o.LargeObjects = true }
 	require.Equal(t, []seen{{answer.Warning, "large_objects", "pg_largeobject"}}, short(f.ask(t, "large objects", wanted)), "they are not followed")
 	require.Empty(t, f.ask(t, "large objects", copyMode, wanted))
 }
@@ -134,8 +135,8 @@ func TestGeneratedColumnsInTheIdentity(t *testing.T) {
 	fx := newFixture(t)
 	pgtest.Exec(t, fx.source, `CREATE TABLE g (a int NOT NULL, b int NOT NULL GENERATED ALWAYS AS (a + 1) STORED, PRIMARY KEY (b));
 		CREATE UNIQUE INDEX g_a ON g (a)`)
-	p := fx.preflight(t)
-	rows, err := list[identity](t.Context(), p.source, "replica identities", identities)
+	p := fx.pair(t)
+	rows, err := inquiry.List[identity](t.Context(), p.Source, "replica identities", identities)
 	require.NoError(t, err)
 	require.Equal(t, []identity{{Schema: "public", Table: "g", Setting: "d", Primary: true, Generated: true, Candidate: "g_a"}}, rows)
 }

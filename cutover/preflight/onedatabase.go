@@ -5,13 +5,14 @@ import (
 	"errors"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/onedatabase"
 )
 
-// checkOneDatabase refuses two names of one database, and a standby as the target: what a run
+// OneDatabase refuses two names of one database, and a standby as the target: what a run
 // drops, makes and writes there would be dropped, made and written on the source.
-func (p *Preflight) checkOneDatabase(ctx context.Context) ([]answer.Finding, error) {
-	err := onedatabase.Refuse(ctx, p.source, p.target)
+func OneDatabase(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	err := onedatabase.Refuse(ctx, p.Source, p.Target)
 	var one *onedatabase.Error
 	var standby *onedatabase.StandbyError
 	switch {

@@ -4,22 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 	"crossfade/schema/catalog"
 )
 
-// checkPartitions looks at trees of partitions whose rows the target routes otherwise
+// Partitions looks at trees of partitions whose rows the target routes otherwise
 // than the source, since what they hash or sort by is each server's own. Their rows
 // are put through a partitioned table; what that cannot do is named.
-func (p *Preflight) checkPartitions(ctx context.Context) ([]answer.Finding, error) {
-	source, err := catalog.ReadTrees(ctx, p.source)
+func Partitions(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	source, err := catalog.ReadTrees(ctx, p.Source)
 	if err != nil || len(source.Relations) == 0 {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func (p *Preflight) checkPartitions(ctx context.Context) ([]answer.Finding, erro
 			}
 		}
 	}
-	hashes, orders, err := catalog.ReadOrders(ctx, p.target, used)
+	hashes, orders, err := catalog.ReadOrders(ctx, p.Target, used)
 	if err != nil {
 		return nil, err
 	}
@@ -41,18 +41,18 @@ func (p *Preflight) checkPartitions(ctx context.Context) ([]answer.Finding, erro
 		}
 		return catalog.UnknownOrder
 	}
-	found, err := p.impossibleBounds(ctx, source, orders)
+	found, err := impossibleBounds(ctx, p, source, orders)
 	if err != nil {
 		return nil, err
 	}
 	told, routes := map[uint32]bool{}, source.Routes(hashes, order)
 	for _, leaf := range source.Relations {
 		route, ok := routes[leaf.OID]
-		if !ok || told[route.Via.OID] || !p.takes(route.Via.OID) {
+		if !ok || told[route.Via.OID] || !p.Options.Scope.Takes(route.Via.OID) {
 			continue
 		}
 		told[route.Via.OID] = true
-		more, err := p.rerouted(ctx, source, route)
+		more, err := rerouted(ctx, p, source, route)
 		if err != nil {
 			return nil, err
 		}
@@ -61,14 +61,9 @@ func (p *Preflight) checkPartitions(ctx context.Context) ([]answer.Finding, erro
 	return found, nil
 }
 
-// takes reports whether a relation of the source is copied.
-func (p *Preflight) takes(oid uint32) bool {
-	return p.opts.Scope.Taken == nil || slices.Contains(p.opts.Scope.Taken.Relations, oid)
-}
-
 // rerouted says what to expect of a tree whose rows are put through a table, and what
 // does not go.
-func (p *Preflight) rerouted(ctx context.Context, source *catalog.Database, route catalog.Route) ([]answer.Finding, error) {
+func rerouted(ctx context.Context, p *inquiry.Pair, source *catalog.Database, route catalog.Route) ([]answer.Finding, error) {
 	via := route.Via.Name()
 	found := []answer.Finding{{
 		Code: "partitions_rerouted", Severity: answer.Info, Object: via.Display(),
@@ -97,7 +92,7 @@ func (p *Preflight) rerouted(ctx context.Context, source *catalog.Database, rout
 		}
 	}
 	// What holds in one leaf only may be broken by rows that were in another one.
-	alone, err := list[index](ctx, p.source, "unique indexes of partitions", `
+	alone, err := inquiry.List[index](ctx, p.Source, "unique indexes of partitions", `
 		SELECT n.nspname::text, c.relname::text, x.relname::text, EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = i.indrelid AND k.conindid = i.indexrelid)
 		FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE i.indrelid = ANY ($1) AND (i.indisunique OR i.indisexclusion) AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid)
@@ -129,10 +124,10 @@ type trial struct {
 
 // impossibleBounds has the target judge the bounds of partitions by ranges of text
 // that it sorts otherwise than the source.
-func (p *Preflight) impossibleBounds(ctx context.Context, source *catalog.Database, orders map[pg.Name]string) ([]answer.Finding, error) {
+func impossibleBounds(ctx context.Context, p *inquiry.Pair, source *catalog.Database, orders map[pg.Name]string) ([]answer.Finding, error) {
 	var found []answer.Finding
 	for _, r := range source.Relations {
-		differs, missing := "", !p.takes(r.OID)
+		differs, missing := "", !p.Options.Scope.Takes(r.OID)
 		for _, k := range r.PartitionKeys {
 			there, ok := orders[k.Collation]
 			missing = missing || k.Collation.Name != "" && !ok
@@ -143,7 +138,7 @@ func (p *Preflight) impossibleBounds(ctx context.Context, source *catalog.Databa
 		if differs == "" || missing { // not taken along, or a collation is not there, which is another finding
 			continue
 		}
-		more, err := p.tryBounds(ctx, r, differs)
+		more, err := tryBounds(ctx, p, r, differs)
 		if err != nil {
 			return nil, fmt.Errorf("try the partitions of %s on the target: %w", r.Name().Display(), err)
 		}
@@ -152,10 +147,10 @@ func (p *Preflight) impossibleBounds(ctx context.Context, source *catalog.Databa
 	return found, nil
 }
 
-func (p *Preflight) tryBounds(ctx context.Context, r *catalog.Relation, differs string) ([]answer.Finding, error) {
+func tryBounds(ctx context.Context, p *inquiry.Pair, r *catalog.Relation, differs string) ([]answer.Finding, error) {
 	// Columns of types that the target may not have yet become text: the key then
 	// cannot be made, and nothing is said.
-	t, err := one[trial](ctx, p.source, "partition key", `
+	t, err := inquiry.One[trial](ctx, p.Source, "partition key", `
 		SELECT string_agg(format('%I %s', a.attname, CASE WHEN a.atttypid < 16384 THEN format_type(a.atttypid, a.atttypmod) ELSE 'text' END)
 			|| CASE WHEN l.oid IS NULL THEN '' ELSE format(' COLLATE %I.%I', ln.nspname, l.collname) END, ', ' ORDER BY a.attnum),
 			pg_get_partkeydef($1), coalesce((SELECT q.partdefid FROM pg_partitioned_table q WHERE q.partrelid = $1), 0) <> 0,
@@ -170,14 +165,14 @@ func (p *Preflight) tryBounds(ctx context.Context, r *catalog.Relation, differs 
 		return nil, err
 	}
 	type bound struct{ Schema, Name, Bound string }
-	bounds, err := list[bound](ctx, p.source, "bounds of partitions", `
+	bounds, err := inquiry.List[bound](ctx, p.Source, "bounds of partitions", `
 		SELECT n.nspname::text, c.relname::text, pg_get_expr(c.relpartbound, c.oid)
 		FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE i.inhparent = $1 ORDER BY pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT', 1, 2`, r.OID)
 	if err != nil {
 		return nil, err
 	}
-	tx, err := p.target.Begin(ctx)
+	tx, err := p.Target.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +184,7 @@ func (p *Preflight) tryBounds(ctx context.Context, r *catalog.Relation, differs 
 		}
 		return nil, err
 	}
-	alike, err := p.databaseAlike(ctx)
+	alike, err := databaseAlike(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -227,11 +222,11 @@ func (p *Preflight) tryBounds(ctx context.Context, r *catalog.Relation, differs 
 // databaseAlike says how to make a database on the target that sorts as the source's does: the one that other
 // findings ask for, so that one statement is for all of them. Not every server has every locale: then the
 // statement says so.
-func (p *Preflight) databaseAlike(ctx context.Context) (string, error) {
-	source, err := locale(ctx, p.source)
+func databaseAlike(ctx context.Context, p *inquiry.Pair) (string, error) {
+	source, err := locale(ctx, p.Source)
 	if err != nil {
 		return "", err
 	}
-	target, err := locale(ctx, p.target)
+	target, err := locale(ctx, p.Target)
 	return anotherDatabase(source, target), err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -16,7 +17,7 @@ func TestPoolerHosts(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	require.Empty(t, f.ask(t, "host"))
-	found := f.ask(t, "host", func(o *Options) {
+	found := f.ask(t, "host", func(o *inquiry.Options) {
 		o.SourceHost = "db.example.com"
 		o.TargetHost = "ep-cool-night-123456-pooler.eu-central-1.aws.neon.tech"
 	})
@@ -34,7 +35,7 @@ func TestVersions(t *testing.T) {
 	f := newFixture(t)
 	require.Empty(t, f.ask(t, "version"))
 
-	found := f.ask(t, "version", func(o *Options) {
+	found := f.ask(t, "version", func(o *inquiry.Options) {
 		o.PgDumpMajor = func(context.Context) (int, error) { return 0, errors.New("executable file not found in $PATH") }
 	})
 	require.Equal(t, []seen{{answer.Blocker, "pg_dump_missing", "pg_dump"}}, short(found))
@@ -166,13 +167,13 @@ func TestRolesThatTheSchemaNames(t *testing.T) {
 	require.Equal(t, want, short(f.ask(t, "roles of the schema", copyMode)), "what its owner has lost is written down with its name")
 	pgtest.Exec(t, f.sourceAdmin, "DROP TABLE owned; ALTER SCHEMA public OWNER TO "+f.sourceDSN.User())
 	pgtest.Exec(t, f.source, "GRANT SELECT ON t TO "+role)
-	require.Empty(t, f.ask(t, "roles of the schema", copyMode, func(o *Options) { o.Scope.NoACL = true }))
-	require.Empty(t, f.ask(t, "roles of the schema", copyMode, func(o *Options) { o.PlatformRole = func(name string) bool { return name == role } }))
-	require.Empty(t, f.ask(t, "roles of the schema", copyMode, func(o *Options) { o.Scope.Taken = &Taken{} }), "the table is not taken along")
+	require.Empty(t, f.ask(t, "roles of the schema", copyMode, func(o *inquiry.Options) { o.Scope.NoACL = true }))
+	require.Empty(t, f.ask(t, "roles of the schema", copyMode, func(o *inquiry.Options) { o.PlatformRole = func(name string) bool { return name == role } }))
+	require.Empty(t, f.ask(t, "roles of the schema", copyMode, func(o *inquiry.Options) { o.Scope.Taken = &inquiry.Taken{} }), "the table is not taken along")
 	pgtest.Exec(t, f.source, "CREATE POLICY p ON t TO "+role+" USING (true)")
-	require.Equal(t, want, short(f.ask(t, "roles of the schema", copyMode, func(o *Options) { o.Scope.NoACL = true })), "a policy is no privilege")
+	require.Equal(t, want, short(f.ask(t, "roles of the schema", copyMode, func(o *inquiry.Options) { o.Scope.NoACL = true })), "a policy is no privilege")
 
-	make := func(o *Options) { o.Mode, o.Scope.MakeRoles = Copy, true }
+	make := func(o *inquiry.Options) { o.Mode, o.Scope.MakeRoles = inquiry.Copy, true }
 	pgtest.Exec(t, f.targetAdmin, "ALTER ROLE "+f.targetDSN.User()+" NOCREATEROLE")
 	require.Equal(t, []seen{{answer.Blocker, "no_createrole", f.targetDSN.User()}}, short(f.ask(t, "roles of the schema", copyMode, make)))
 	pgtest.Exec(t, f.targetAdmin, "ALTER ROLE "+f.targetDSN.User()+" CREATEROLE")
@@ -222,8 +223,8 @@ func TestRightsOnTablesOfExtensions(t *testing.T) {
 	t.Cleanup(func() {
 		pgtest.Exec(t, f.sourceAdmin, "UPDATE pg_extension SET extconfig = NULL, extcondition = NULL WHERE extname = 'pg_trgm'")
 	})
-	for _, mode := range []Mode{Copy, Run} {
-		in := func(o *Options) { o.Mode = mode }
+	for _, mode := range []inquiry.Mode{inquiry.Copy, inquiry.Run} {
+		in := func(o *inquiry.Options) { o.Mode = mode }
 		only := func() (found []answer.Finding) {
 			for _, x := range f.ask(t, "extensions", in) {
 				if x.Code != "extension_data" {
@@ -247,8 +248,8 @@ func TestRightsOnTablesOfExtensions(t *testing.T) {
 		require.Empty(t, only(), "the remedy helps")
 		pgtest.Exec(t, f.sourceAdmin, "ALTER ROLE "+f.sourceDSN.User()+" NOBYPASSRLS; ALTER TABLE kept.config DISABLE ROW LEVEL SECURITY; REVOKE ALL ON kept.config, kept.numbers FROM "+f.sourceDSN.User()+"; REVOKE ALL ON SCHEMA kept FROM "+f.sourceDSN.User())
 	}
-	require.Empty(t, f.ask(t, "extensions", func(o *Options) { o.Mode, o.Scope.SchemaOnly = Copy, true }), "no rows are read")
-	require.Empty(t, f.ask(t, "extensions", func(o *Options) { o.Mode, o.Scope.Taken = Copy, &Taken{Everything: true} }), "nor taken along")
+	require.Empty(t, f.ask(t, "extensions", func(o *inquiry.Options) { o.Mode, o.Scope.SchemaOnly = inquiry.Copy, true }), "no rows are read")
+	require.Empty(t, f.ask(t, "extensions", func(o *inquiry.Options) { o.Mode, o.Scope.Taken = inquiry.Copy, &inquiry.Taken{Everything: true} }), "nor taken along")
 }
 
 // encoded is a fresh database of the source's cluster in another encoding.
@@ -283,8 +284,8 @@ func TestBytesThatAreNoCharactersAreNamedWithTheirRow(t *testing.T) {
 	require.Equal(t, []seen{{answer.Warning, "encoding_converted", "source"}}, short(f.ask(t, "encoding", copyMode)), "whose bytes are valid")
 	pgtest.Exec(t, f.source, `UPDATE word SET w = convert_from('\x477266fc6e', 'SQL_ASCII') WHERE id IN (7, 200);
 		INSERT INTO keyless VALUES (ARRAY['a', convert_from('\xe9', 'SQL_ASCII')]); INSERT INTO left_out VALUES (convert_from('\xe9', 'SQL_ASCII'))`)
-	taken := func(o *Options) {
-		o.Mode, o.Scope.Taken = Copy, &Taken{Relations: oids(t, f.source, "public.word", "public.keyless", "public.left_out"), WithoutRows: oids(t, f.source, "public.left_out")}
+	taken := func(o *inquiry.Options) {
+		o.Mode, o.Scope.Taken = inquiry.Copy, &inquiry.Taken{Relations: oids(t, f.source, "public.word", "public.keyless", "public.left_out"), WithoutRows: oids(t, f.source, "public.left_out")}
 	}
 	found := f.ask(t, "encoding", taken)
 	require.ElementsMatch(t, []seen{{answer.Warning, "encoding_converted", "source"}, {answer.Blocker, "encoding_invalid", "public.word"}, {answer.Blocker, "encoding_invalid", "public.keyless"}}, short(found))

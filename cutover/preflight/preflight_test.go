@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -26,8 +27,8 @@ func TestAnOrdinaryPairIsReady(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	pgtest.Exec(t, f.source, ordinary)
-	for _, mode := range []Mode{Run, Copy} {
-		r := f.preflight(t, func(o *Options) { o.Mode = mode; o.LongTransaction = time.Hour }).Run(t.Context())
+	for _, mode := range []inquiry.Mode{inquiry.Run, inquiry.Copy} {
+		r := f.preflight(t, func(o *inquiry.Options) { o.Mode = mode; o.LongTransaction = time.Hour }).Run(t.Context())
 		require.Empty(t, r.Incomplete)
 		require.Empty(t, r.Of(answer.Blocker))
 		require.Empty(t, r.Of(answer.Warning))
@@ -52,7 +53,7 @@ func TestABrokenConnectionIsNeverAPass(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	p := f.preflight(t)
-	require.NoError(t, p.source.Close(context.Background()))
+	require.NoError(t, p.pair.Source.Close(context.Background()))
 	r := p.Run(t.Context())
 	require.False(t, r.Ready())
 	require.Equal(t, answer.ExitIncomplete, r.ExitCode())
@@ -74,13 +75,13 @@ func TestACheckIsBounded(t *testing.T) {
 
 func TestOptionsAreValidated(t *testing.T) {
 	t.Parallel()
-	for name, spoil := range map[string]func(*Options){
-		"mode":                      func(o *Options) { o.Mode = "walk" },
-		"no way to ask pg_dump":     func(o *Options) { o.PgDumpMajor = nil },
-		"no way to open a replicat": func(o *Options) { o.OpenReplication = nil },
-		"no way to open a session":  func(o *Options) { o.OpenSource = nil },
+	for name, spoil := range map[string]func(*inquiry.Options){
+		"mode":                      func(o *inquiry.Options) { o.Mode = "walk" },
+		"no way to ask pg_dump":     func(o *inquiry.Options) { o.PgDumpMajor = nil },
+		"no way to open a replicat": func(o *inquiry.Options) { o.OpenReplication = nil },
+		"no way to open a session":  func(o *inquiry.Options) { o.OpenSource = nil },
 	} {
-		o := Options{Mode: Run, OpenReplication: func(context.Context) error { return nil }, OpenSource: func(context.Context) (*pgx.Conn, error) { return nil, nil }, PgDumpMajor: func(context.Context) (int, error) { return 15, nil }}
+		o := inquiry.Options{Mode: inquiry.Run, OpenReplication: func(context.Context) error { return nil }, OpenSource: func(context.Context) (*pgx.Conn, error) { return nil, nil }, PgDumpMajor: func(context.Context) (int, error) { return 15, nil }}
 		require.NoError(t, o.Validate())
 		spoil(&o)
 		_, err := New(nil, nil, o)

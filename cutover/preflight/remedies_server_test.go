@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -36,12 +37,12 @@ func TestWhatIsToldOfADatabaseGoesWithItsRemedy(t *testing.T) {
 	}
 	for _, x := range []situation{
 		{code: "no_createrole", target: "ALTER ROLE " + target + " NOCREATEROLE"},
-		{code: "no_createrole", target: "ALTER ROLE " + target + " NOCREATEROLE", change: []func(*Options){copyMode, options["--roles"]}},
-		{code: "role_missing", source: own + "CREATE TABLE public.granted (id int PRIMARY KEY); GRANT SELECT ON public.granted TO " + name + "; RESET ROLE", change: []func(*Options){copyMode}},
+		{code: "no_createrole", target: "ALTER ROLE " + target + " NOCREATEROLE", change: []func(*inquiry.Options){copyMode, options["--roles"]}},
+		{code: "role_missing", source: own + "CREATE TABLE public.granted (id int PRIMARY KEY); GRANT SELECT ON public.granted TO " + name + "; RESET ROLE", change: []func(*inquiry.Options){copyMode}},
 		{code: "schema_not_writable", source: own + "CREATE SCHEMA app CREATE TABLE t (id int PRIMARY KEY); RESET ROLE", target: "CREATE SCHEMA app"},
 		{code: "schema_not_usable", source: "CREATE SCHEMA counts; CREATE SEQUENCE counts.a; CREATE SEQUENCE counts.b; GRANT SELECT ON ALL SEQUENCES IN SCHEMA counts TO " + source},
-		{code: "schema_not_usable", source: "CREATE SCHEMA closed; CREATE TABLE closed.a (id int PRIMARY KEY); CREATE TABLE closed.b (id int PRIMARY KEY); GRANT SELECT ON ALL TABLES IN SCHEMA closed TO " + source, change: []func(*Options){copyMode}},
-		{code: "table_not_readable", source: "CREATE TABLE public.unread (id int PRIMARY KEY)", change: []func(*Options){copyMode}},
+		{code: "schema_not_usable", source: "CREATE SCHEMA closed; CREATE TABLE closed.a (id int PRIMARY KEY); CREATE TABLE closed.b (id int PRIMARY KEY); GRANT SELECT ON ALL TABLES IN SCHEMA closed TO " + source, change: []func(*inquiry.Options){copyMode}},
+		{code: "table_not_readable", source: "CREATE TABLE public.unread (id int PRIMARY KEY)", change: []func(*inquiry.Options){copyMode}},
 		{code: "matview_not_compared", source: "CREATE SCHEMA other; CREATE MATERIALIZED VIEW other.hidden AS SELECT 1 AS one", left: []string{"matview"}},
 		{code: "row_security", source: own + "CREATE TABLE public.forced (id int PRIMARY KEY); ALTER TABLE public.forced ENABLE ROW LEVEL SECURITY; ALTER TABLE public.forced FORCE ROW LEVEL SECURITY; RESET ROLE",
 			target: "ALTER ROLE " + target + " BYPASSRLS", left: []string{"login_loses"}},
@@ -52,9 +53,9 @@ func TestWhatIsToldOfADatabaseGoesWithItsRemedy(t *testing.T) {
 		{code: "partition_unique", source: own + `ALTER TABLE public.tree_0 ADD CONSTRAINT "Only here" UNIQUE (id); RESET ROLE`, typed: typedIn(f.sourceAdmin, "on the source: (.*)")},
 		{code: "queue_not_followed", source: "ALTER EXTENSION pgmq ADD TABLE pgmq.q_mail", typed: typedIn(f.sourceAdmin, "ALTER EXTENSION .* DROP TABLE [^ ]*")},
 		{code: "role_setting_differs", source: "ALTER DATABASE " + f.sourceDSN.Database() + " SET log_min_messages = 'debug1'", typed: f.asked},
-		{code: "role_setting_differs", source: "ALTER ROLE " + source + " IN DATABASE " + f.sourceDSN.Database() + " SET app.tenant = 'it''s'", change: []func(*Options){copyMode}, typed: f.asked},
-		{code: "role_setting_differs", source: "ALTER ROLE " + source + ` SET search_path = 'a=b', public, "$user"`, target: "ALTER ROLE " + target + " SET search_path = other", change: []func(*Options){copyMode}, typed: f.asked},
-		{code: "target_not_empty", source: own + "CREATE TABLE public.here (id int PRIMARY KEY); RESET ROLE", target: "SET ROLE " + target + "; CREATE TABLE public.here (id int); RESET ROLE", change: []func(*Options){copyMode}, option: "--[a-z]+"},
+		{code: "role_setting_differs", source: "ALTER ROLE " + source + " IN DATABASE " + f.sourceDSN.Database() + " SET app.tenant = 'it''s'", change: []func(*inquiry.Options){copyMode}, typed: f.asked},
+		{code: "role_setting_differs", source: "ALTER ROLE " + source + ` SET search_path = 'a=b', public, "$user"`, target: "ALTER ROLE " + target + " SET search_path = other", change: []func(*inquiry.Options){copyMode}, typed: f.asked},
+		{code: "target_not_empty", source: own + "CREATE TABLE public.here (id int PRIMARY KEY); RESET ROLE", target: "SET ROLE " + target + "; CREATE TABLE public.here (id int); RESET ROLE", change: []func(*inquiry.Options){copyMode}, option: "--[a-z]+"},
 	} {
 		f.removes(t, x)
 	}
@@ -141,7 +142,7 @@ func TestWhatIsToldOfAServerGoesWithItsRemedy(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = taken.Close(context.Background()) })
 	}
-	fallback := []func(*Options){func(o *Options) { o.Fallback = true }}
+	fallback := []func(*inquiry.Options){func(o *inquiry.Options) { o.Fallback = true }}
 	rows := []situation{
 		{code: "wal_level", arise: set(answer.Source, "wal_level = replica"), typed: l.then(nil)},
 		{code: "slot_wal_limited", typed: l.then(nil), arise: func(t *testing.T) {
@@ -174,14 +175,14 @@ func TestWhatIsToldOfAServerGoesWithItsRemedy(t *testing.T) {
 		return conn
 	}
 	rows = append(rows,
-		situation{code: "long_transaction", change: []func(*Options){anyAge}, arise: func(t *testing.T) { billing(t, l.sourceDSN.Database(), "SELECT pg_current_xact_id()") }, typed: func(t *testing.T, found ...answer.Finding) {
+		situation{code: "long_transaction", change: []func(*inquiry.Options){anyAge}, arise: func(t *testing.T) { billing(t, l.sourceDSN.Database(), "SELECT pg_current_xact_id()") }, typed: func(t *testing.T, found ...answer.Finding) {
 			require.Contains(t, found[0].Detail, "the slot waits for it, and so would a pause")
 			typedIn(l.sourceAdmin, `SELECT pg_terminate_backend\(\d+\)`)(t, found...)
 			require.Eventually(t, func() bool {
 				return pgtest.Value(t, l.sourceAdmin, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'billing'") == "0"
 			}, pgtest.Timeout, 10*time.Millisecond)
 		}},
-		situation{code: "prepared_transaction", change: []func(*Options){anyAge}, arise: func(t *testing.T) {
+		situation{code: "prepared_transaction", change: []func(*inquiry.Options){anyAge}, arise: func(t *testing.T) {
 			pgtest.Exec(t, billing(t, l.sourceDSN.Database(), "SELECT pg_current_xact_id()"), "PREPARE TRANSACTION 'it''s mine'")
 		}, typed: func(t *testing.T, found ...answer.Finding) {
 			require.Contains(t, found[0].Detail, "holds its locks through a pause")
@@ -234,7 +235,7 @@ func TestWhatIsToldOfWhatIsGivenGoesWithItsRemedy(t *testing.T) {
 	f := newFixture(t)
 	own, target := major(t), f.targetDSN
 	dump, host := own, target.Host()
-	given := []func(*Options){func(o *Options) {
+	given := []func(*inquiry.Options){func(o *inquiry.Options) {
 		o.TargetHost = host
 		o.PgDumpMajor = func(context.Context) (int, error) {
 			if dump == 0 {
@@ -263,7 +264,7 @@ func TestWhatIsToldOfWhatIsGivenGoesWithItsRemedy(t *testing.T) {
 	} {
 		f.removes(t, x)
 	}
-	wanted := func(o *Options) { o.Fallback = true }
+	wanted := func(o *inquiry.Options) { o.Fallback = true }
 	require.Equal(t, []string{"no_fallback"}, slices.DeleteFunc(codesOf(f.whole(t)), func(c string) bool { return c != "no_fallback" }))
 	require.NotContains(t, codesOf(f.whole(t, wanted)), "no_fallback")
 	older := versionFindings(17, 15, 15)

@@ -5,14 +5,15 @@ import (
 	"fmt"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
-func (p *Preflight) checkWALLevel(ctx context.Context) ([]answer.Finding, error) {
-	state, err := one[struct {
+func WALLevel(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	state, err := inquiry.One[struct {
 		Level   string
 		Standby bool
-	}](ctx, p.source, "wal_level", `SELECT current_setting('wal_level'), pg_is_in_recovery()`)
+	}](ctx, p.Source, "wal_level", `SELECT current_setting('wal_level'), pg_is_in_recovery()`)
 	if err != nil {
 		return nil, err
 	}
@@ -39,14 +40,14 @@ func sourceFindings(level string, standby bool) []answer.Finding {
 	return found
 }
 
-// checkReplication opens a replication connection, since services grant the
+// Replication opens a replication connection, since services grant the
 // right in ways of their own that no attribute of the role shows.
-func (p *Preflight) checkReplication(ctx context.Context) ([]answer.Finding, error) {
-	err := p.opts.OpenReplication(ctx)
+func Replication(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	err := p.Options.OpenReplication(ctx)
 	if err == nil {
 		return nil, nil
 	}
-	role, roleErr := currentRole(ctx, p.source)
+	role, roleErr := inquiry.CurrentRole(ctx, p.Source)
 	if roleErr != nil {
 		return nil, roleErr
 	}
@@ -59,7 +60,7 @@ func (p *Preflight) checkReplication(ctx context.Context) ([]answer.Finding, err
 			On:     answer.Source, SQL: fmt.Sprintf("ALTER ROLE %s REPLICATION", pg.QuoteIdent(role.Name)),
 		}}, nil
 	case pg.CodeTooManyConnections:
-		return p.noneFree(ctx, err)
+		return noneFree(ctx, p, err)
 	case pg.CodeObjectNotInState:
 		// wal_level = minimal knows no walsenders; the check of wal_level says so.
 		return nil, nil
@@ -68,10 +69,10 @@ func (p *Preflight) checkReplication(ctx context.Context) ([]answer.Finding, err
 }
 
 // noneFree says why the source has no connection for replication: that all walsenders are
-// taken is checkCapacity's to say, where there is no slot of ours. No other limit counts
+// taken is Capacity's to say, where there is no slot of ours. No other limit counts
 // walsenders, so that anything else is of a moment.
-func (p *Preflight) noneFree(ctx context.Context, refused error) ([]answer.Finding, error) {
-	u, err := readUsage(ctx, p.source)
+func noneFree(ctx context.Context, p *inquiry.Pair, refused error) ([]answer.Finding, error) {
+	u, err := readUsage(ctx, p.Source)
 	switch {
 	case err != nil:
 		return nil, err
@@ -107,12 +108,12 @@ func noSlot(side answer.Side, u usage, why string) answer.Finding {
 	}
 }
 
-func (p *Preflight) checkRetention(ctx context.Context) ([]answer.Finding, error) {
-	keep, err := setting(ctx, p.source, "max_slot_wal_keep_size")
+func Retention(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	keep, err := inquiry.Setting(ctx, p.Source, "max_slot_wal_keep_size")
 	if err != nil {
 		return nil, err
 	}
-	idle, err := setting(ctx, p.source, "idle_replication_slot_timeout")
+	idle, err := inquiry.Setting(ctx, p.Source, "idle_replication_slot_timeout")
 	if err != nil {
 		return nil, err
 	}

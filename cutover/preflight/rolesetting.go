@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
@@ -24,7 +25,7 @@ type roleSetting struct {
 // roleSettings reads them, the one that wins of each: of the role in the database
 // before of the role, before of the database, before of all.
 func roleSettings(ctx context.Context, conn *pgx.Conn) ([]roleSetting, error) {
-	return list[roleSetting](ctx, conn, "settings of role and database", `
+	return inquiry.List[roleSetting](ctx, conn, "settings of role and database", `
 		SELECT DISTINCT ON (1) split_part(s, '=', 1), substr(s, strpos(s, '=') + 1),
 			r.setrole = 0 AND r.setdatabase = 0, r.setdatabase <> 0, r.setrole <> 0, r.setrole, r.setdatabase
 		FROM pg_db_role_setting r, unnest(r.setconfig) s
@@ -38,7 +39,7 @@ func roleSettings(ctx context.Context, conn *pgx.Conn) ([]roleSetting, error) {
 // server does not know.
 func refusedSettings(ctx context.Context, conn *pgx.Conn, names []string) (map[string]bool, error) {
 	type setting struct{ Name string }
-	refused, err := list[setting](ctx, conn, "settings that may be set", `
+	refused, err := inquiry.List[setting](ctx, conn, "settings that may be set", `
 		SELECT n FROM unnest($1::text[]) n LEFT JOIN pg_settings s ON lower(s.name) = lower(n)
 		WHERE NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
 			AND coalesce(s.context IN ('superuser', 'superuser-backend'),
@@ -53,18 +54,18 @@ func refusedSettings(ctx context.Context, conn *pgx.Conn, names []string) (map[s
 	return out, nil
 }
 
-// checkRoleSettings names what ALTER ROLE and ALTER DATABASE have set at the source
+// RoleSettings names what ALTER ROLE and ALTER DATABASE have set at the source
 // and what will not be set at the target. The rest is carried over.
-func (p *Preflight) checkRoleSettings(ctx context.Context) ([]answer.Finding, error) {
-	here, err := roleSettings(ctx, p.source)
+func RoleSettings(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	here, err := roleSettings(ctx, p.Source)
 	if err != nil || len(here) == 0 {
 		return nil, err
 	}
-	there, err := roleSettings(ctx, p.target)
+	there, err := roleSettings(ctx, p.Target)
 	if err != nil {
 		return nil, err
 	}
-	target, err := currentRole(ctx, p.target)
+	target, err := inquiry.CurrentRole(ctx, p.Target)
 	if err != nil {
 		return nil, err
 	}
@@ -72,11 +73,11 @@ func (p *Preflight) checkRoleSettings(ctx context.Context) ([]answer.Finding, er
 	for _, s := range here {
 		names = append(names, s.Name)
 	}
-	refused, err := refusedSettings(ctx, p.target, names)
+	refused, err := refusedSettings(ctx, p.Target, names)
 	if err != nil {
 		return nil, err
 	}
-	if p.opts.Mode == Run { // which compares roles: checkLogins
+	if p.Options.Mode == inquiry.Run { // which compares roles: CheckLogins
 		ofRole := func(s roleSetting) bool { return s.OfRole }
 		here, there = slices.DeleteFunc(here, ofRole), slices.DeleteFunc(there, ofRole)
 	}
@@ -96,19 +97,19 @@ func (p *Preflight) checkRoleSettings(ctx context.Context) ([]answer.Finding, er
 			why = "the target's role has a value of its own, which stays"
 		case s.Everybody:
 			why = "it is set for all roles, which is not carried over"
-		case s.InDatabase && !p.opts.Scope.everything():
+		case s.InDatabase && !p.Options.Scope.Everything():
 			why = "settings of the database are not carried over with a part of it"
 		}
 		if why == "" {
 			continue
 		}
 		detail := "ALTER ROLE or ALTER DATABASE sets it at the source and not so at the target: " + why
-		if p.opts.Mode == Run {
+		if p.Options.Mode == inquiry.Run {
 			detail += "; sessions of the proxy get it where it changes results, others do not"
 		}
 		found = append(found, answer.Finding{
 			Code: "role_setting_differs", Severity: answer.Warning, Object: s.Name, Detail: detail,
-			Remedy: "what this gives on the source, on the target by a role that may: " + p.settingLike(s, target),
+			Remedy: "what this gives on the source, on the target by a role that may: " + settingLike(p, s, target),
 		})
 	}
 	return found, nil
@@ -121,9 +122,9 @@ var listSettings = []string{"search_path", "temp_tablespaces", "session_preload_
 // settingLike is a query for the source that gives the statement for the target, so that the
 // value, which may be a secret, is in no report. In a copy it is set where nothing wins over it; a run
 // carries over what is of roles, and compares what is of databases here.
-func (p *Preflight) settingLike(s roleSetting, target roleRight) string {
+func settingLike(p *inquiry.Pair, s roleSetting, target inquiry.Role) string {
 	whose := fmt.Sprintf("ROLE %s IN DATABASE %s", pg.QuoteIdent(target.Name), pg.QuoteIdent(target.Database))
-	if p.opts.Mode == Run {
+	if p.Options.Mode == inquiry.Run {
 		whose = "DATABASE " + pg.QuoteIdent(target.Database)
 	}
 	value := "substr(s, strpos(s, '=') + 1)"

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
@@ -20,7 +21,7 @@ func TestSettingsOfRolesThatDiffer(t *testing.T) {
 	found := f.ask(t, "role settings", copyMode)
 	require.Equal(t, []seen{{answer.Warning, "role_setting_differs", "app.tenant"}}, short(found), "the others are carried over")
 	require.NotContains(t, found[0].String(), "geheim")
-	part := func(o *Options) { o.Mode, o.Scope.Taken = Copy, &Taken{} }
+	part := func(o *inquiry.Options) { o.Mode, o.Scope.Taken = inquiry.Copy, &inquiry.Taken{} }
 	require.Equal(t, []seen{{answer.Warning, "role_setting_differs", "app.tenant"}, {answer.Warning, "role_setting_differs", "search_path"}},
 		short(f.ask(t, "role settings", part)), "with a part of it, the database's are not")
 	target := pg.QuoteIdent(f.targetDSN.User())

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
@@ -15,10 +16,10 @@ import (
 // a server's disk has is told by nothing else.
 const probe = `CREATE TABLE crossfade_probe.room AS SELECT repeat('x', 1000) AS pages FROM generate_series(1, 100)`
 
-// checkRoom asks whether the target can take rows now, and whether a Neon project's limit
+// Room asks whether the target can take rows now, and whether a Neon project's limit
 // leaves room for what the source has.
-func (p *Preflight) checkRoom(ctx context.Context) ([]answer.Finding, error) {
-	err := p.probeRoom(ctx)
+func Room(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	err := probeRoom(ctx, p)
 	switch {
 	case pg.IsCode(err, pg.CodeDiskFull):
 		return []answer.Finding{{
@@ -29,15 +30,15 @@ func (p *Preflight) checkRoom(ctx context.Context) ([]answer.Finding, error) {
 	case err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege): // another check says so
 		return nil, fmt.Errorf("try to write to the target: %w", err)
 	}
-	return p.checkLimit(ctx)
+	return sizeLimit(ctx, p)
 }
 
 func fullDetail(err error) string {
 	return "takes no more rows: " + strings.TrimSuffix(strings.TrimPrefix(err.Error(), "ERROR: "), " (SQLSTATE "+pg.CodeDiskFull+")")
 }
 
-func (p *Preflight) probeRoom(ctx context.Context) error {
-	tx, err := p.target.Begin(ctx)
+func probeRoom(ctx context.Context, p *inquiry.Pair) error {
+	tx, err := p.Target.Begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -50,16 +51,16 @@ func (p *Preflight) probeRoom(ctx context.Context) error {
 	return nil
 }
 
-// checkLimit compares with neon.max_cluster_size, which a project's compute has.
-func (p *Preflight) checkLimit(ctx context.Context) ([]answer.Finding, error) {
-	target, err := one[struct{ Limit, Used int64 }](ctx, p.target, "size limit of the target", `
+// sizeLimit compares with neon.max_cluster_size, which a project's compute has.
+func sizeLimit(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	target, err := inquiry.One[struct{ Limit, Used int64 }](ctx, p.Target, "size limit of the target", `
 		SELECT CASE WHEN s !~ '^-|^0|^$' THEN pg_size_bytes(s) ELSE 0 END,
 			coalesce((SELECT sum(pg_database_size(oid)) FROM pg_database WHERE s <> '' AND has_database_privilege(oid, 'CONNECT')), 0)::bigint
 		FROM coalesce(current_setting('neon.max_cluster_size', true), '') s`)
 	if err != nil || target.Limit == 0 {
 		return nil, err
 	}
-	source, err := one[struct{ Size int64 }](ctx, p.source, "size of the source", `SELECT pg_database_size(current_database())`)
+	source, err := inquiry.One[struct{ Size int64 }](ctx, p.Source, "size of the source", `SELECT pg_database_size(current_database())`)
 	if err != nil || target.Used+source.Size <= target.Limit {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ func TestRoom(t *testing.T) {
 	require.NoError(t, err)
 	ask := func() []answer.Finding {
 		f.targetDSN = project.Owner
-		found, err := f.preflight(t).checkRoom(t.Context())
+		found, err := Room(t.Context(), f.pair(t))
 		require.NoError(t, err)
 		return found
 	}

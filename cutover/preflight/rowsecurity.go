@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
@@ -14,18 +15,18 @@ type protected struct {
 	Owned, Forced bool
 }
 
-func (p *Preflight) checkRowSecurity(ctx context.Context) ([]answer.Finding, error) {
-	tables, err := list[protected](ctx, p.source, "tables with row security", `
+func RowSecurity(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	tables, err := inquiry.List[protected](ctx, p.Source, "tables with row security", `
 		SELECT n.nspname::text, c.relname::text, pg_has_role(c.relowner, 'USAGE'), c.relforcerowsecurity`+
-		fromTakenRelations+`AND c.relkind IN ('r', 'p') AND c.relrowsecurity ORDER BY 1, 2`, p.opts.Scope.withRows())
+		inquiry.FromTakenRelations+`AND c.relkind IN ('r', 'p') AND c.relrowsecurity ORDER BY 1, 2`, p.Options.Scope.WithRows())
 	if err != nil || len(tables) == 0 {
 		return nil, err
 	}
-	source, err := currentRole(ctx, p.source)
+	source, err := inquiry.CurrentRole(ctx, p.Source)
 	if err != nil {
 		return nil, err
 	}
-	target, err := currentRole(ctx, p.target)
+	target, err := inquiry.CurrentRole(ctx, p.Target)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +46,7 @@ func (p *Preflight) checkRowSecurity(ctx context.Context) ([]answer.Finding, err
 // filtered tells whether policies apply to the role (PostgreSQL documentation
 // 5.9: not to superusers, to roles with BYPASSRLS, and to the owner unless
 // forced).
-func filtered(r roleRight, owned, forced bool) bool {
+func filtered(r inquiry.Role, owned, forced bool) bool {
 	return !r.Super && !r.BypassRLS && (!owned || forced)
 }
 

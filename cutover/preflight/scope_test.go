@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -45,9 +46,9 @@ func TestPatternsDecideWhatIsChecked(t *testing.T) {
 	for _, name := range checks {
 		require.NotEmpty(t, f.ask(t, name, copyMode), "of everything: %s", name)
 	}
-	mine := func(o *Options) {
-		o.Mode = Copy
-		o.Scope.Taken = &Taken{Schemas: oids(t, f.sourceAdmin), Relations: oids(t, f.sourceAdmin, "public.mine", "public.mine_id_seq")}
+	mine := func(o *inquiry.Options) {
+		o.Mode = inquiry.Copy
+		o.Scope.Taken = &inquiry.Taken{Schemas: oids(t, f.sourceAdmin), Relations: oids(t, f.sourceAdmin, "public.mine", "public.mine_id_seq")}
 	}
 	for _, name := range checks {
 		require.Empty(t, f.ask(t, name, mine), "of one table: %s", name)
@@ -72,10 +73,10 @@ func TestRowsThatAreNotCopiedAreNotChecked(t *testing.T) {
 	pgtest.Exec(t, f.sourceAdmin, `CREATE TABLE public.tenant (id serial PRIMARY KEY); ALTER TABLE public.tenant ENABLE ROW LEVEL SECURITY`)
 	pgtest.Exec(t, f.source, "SELECT 1")
 	all := oids(t, f.sourceAdmin, "public.tenant", "public.tenant_id_seq")
-	for _, without := range []func(o *Options){
-		func(o *Options) { o.Mode, o.Scope.SchemaOnly = Copy, true },
-		func(o *Options) {
-			o.Mode, o.Scope.Taken = Copy, &Taken{Everything: true, Relations: all, WithoutRows: all}
+	for _, without := range []func(o *inquiry.Options){
+		func(o *inquiry.Options) { o.Mode, o.Scope.SchemaOnly = inquiry.Copy, true },
+		func(o *inquiry.Options) {
+			o.Mode, o.Scope.Taken = inquiry.Copy, &inquiry.Taken{Everything: true, Relations: all, WithoutRows: all}
 		},
 	} {
 		require.NotEmpty(t, f.ask(t, "row security", copyMode))
@@ -92,8 +93,10 @@ func TestAnExtensionThatPatternsLeaveOut(t *testing.T) {
 	f := newFixture(t)
 	pgtest.Exec(t, f.source, `CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext; CREATE EXTENSION pg_trgm SCHEMA ext; CREATE EXTENSION hstore SCHEMA ext;
 		CREATE TABLE plain (id int); CREATE TABLE mail (address ext.citext[]); CREATE TABLE word (w text); CREATE INDEX ON word USING gin (w ext.gin_trgm_ops)`)
-	of := func(names ...string) func(o *Options) {
-		return func(o *Options) { o.Mode, o.Scope.Taken = Copy, &Taken{Relations: oids(t, f.source, names...)} }
+	of := func(names ...string) func(o *inquiry.Options) {
+		return func(o *inquiry.Options) {
+			o.Mode, o.Scope.Taken = inquiry.Copy, &inquiry.Taken{Relations: oids(t, f.source, names...)}
+		}
 	}
 	require.Empty(t, f.ask(t, "extensions", of("public.plain")))
 	for table, name := range map[string]string{"public.mail": "citext", "public.word": "pg_trgm"} {

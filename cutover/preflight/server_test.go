@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -22,10 +23,10 @@ func TestReplicationRight(t *testing.T) {
 	found := f.ask(t, "replication")
 	require.Equal(t, []seen{{answer.Blocker, "no_replication", f.sourceDSN.User()}}, short(found))
 
-	p := f.preflight(t, func(o *Options) {
+	p := f.pair(t, func(o *inquiry.Options) {
 		o.OpenReplication = func(context.Context) error { return errors.New("connection reset") }
 	})
-	_, err := p.checkReplication(t.Context())
+	_, err := Replication(t.Context(), p)
 	require.ErrorContains(t, err, "connection reset", "not knowing is no finding")
 }
 
@@ -88,7 +89,7 @@ func TestALimitedServer(t *testing.T) {
 	require.Empty(t, f.ask(t, "prepared transactions"))
 }
 
-func anyAge(o *Options) { o.LongTransaction = time.Nanosecond }
+func anyAge(o *inquiry.Options) { o.LongTransaction = time.Nanosecond }
 
 func major(t *testing.T) int {
 	t.Helper()
@@ -126,19 +127,19 @@ func TestLockFindings(t *testing.T) {
 	large, small := usage{Locks: 6400}, usage{Locks: 100}
 	warning, blocker := seen{answer.Warning, "lock_table_small", "max_locks_per_transaction"}, seen{answer.Blocker, "lock_table_small", "max_locks_per_transaction"}
 	for _, c := range []struct {
-		mode           Mode
+		mode           inquiry.Mode
 		source, target usage
 		tables         int
 		want           []seen
 	}{
-		{Run, large, large, 3200, []seen{}},
-		{Run, large, small, 50, []seen{}},
-		{Run, large, small, 51, []seen{warning}},
-		{Run, small, small, 60, []seen{warning, warning}},
-		{Run, small, large, 110, []seen{warning}},
-		{Run, small, large, 111, []seen{blocker}},
-		{Copy, small, small, 110, []seen{}},
-		{Copy, small, large, 111, []seen{blocker}},
+		{inquiry.Run, large, large, 3200, []seen{}},
+		{inquiry.Run, large, small, 50, []seen{}},
+		{inquiry.Run, large, small, 51, []seen{warning}},
+		{inquiry.Run, small, small, 60, []seen{warning, warning}},
+		{inquiry.Run, small, large, 110, []seen{warning}},
+		{inquiry.Run, small, large, 111, []seen{blocker}},
+		{inquiry.Copy, small, small, 110, []seen{}},
+		{inquiry.Copy, small, large, 111, []seen{blocker}},
 	} {
 		require.Equal(t, c.want, short(lockFindings(c.mode, c.source, c.target, c.tables)), "%+v", c)
 	}
@@ -172,7 +173,7 @@ func TestNeighbours(t *testing.T) {
 func TestWayBack(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	wanted := func(o *Options) { o.Fallback = true }
+	wanted := func(o *inquiry.Options) { o.Fallback = true }
 	require.Equal(t, []seen{{answer.Info, "no_fallback", ""}}, short(f.ask(t, "way back")), "its lack is told, and refuses nothing")
 	require.Equal(t, []seen{{answer.Blocker, "target_wal_level", "target"}}, short(f.ask(t, "way back", wanted)))
 

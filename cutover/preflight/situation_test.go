@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -17,7 +18,7 @@ type situation struct {
 	code           string
 	source, target string                                      // what makes it true, by superusers
 	arise          func(t *testing.T)                          // or that; nil for nothing more
-	change         []func(*Options)                            // what is asked for
+	change         []func(*inquiry.Options)                    // what is asked for
 	also           []string                                    // codes of other causes that the same brings along
 	typed          func(t *testing.T, found ...answer.Finding) // types the remedy as it is printed; nil for its statements
 	stays          bool                                        // nobody can type what is to be done
@@ -27,11 +28,11 @@ type situation struct {
 }
 
 // options are what options of a command ask for.
-var options = map[string]func(*Options){
-	"--roles":         func(o *Options) { o.Scope.MakeRoles = true },
-	"--no-acl":        func(o *Options) { o.Scope.NoACL = true },
-	"--clean":         func(o *Options) { o.Scope.Clean = true },
-	"--large-objects": func(o *Options) { o.LargeObjects = true },
+var options = map[string]func(*inquiry.Options){
+	"--roles":         func(o *inquiry.Options) { o.Scope.MakeRoles = true },
+	"--no-acl":        func(o *inquiry.Options) { o.Scope.NoACL = true },
+	"--clean":         func(o *inquiry.Options) { o.Scope.Clean = true },
+	"--large-objects": func(o *inquiry.Options) { o.LargeObjects = true },
 }
 
 // removes makes a situation and sees that it is told once, by one code and nothing else of
@@ -78,12 +79,12 @@ func (f *fixture) removes(t *testing.T, s situation) answer.Finding {
 }
 
 // whole asks everything, which must be completed.
-func (f *fixture) whole(t *testing.T, change ...func(*Options)) []answer.Finding {
+func (f *fixture) whole(t *testing.T, change ...func(*inquiry.Options)) []answer.Finding {
 	t.Helper()
 	p := f.preflight(t, change...)
 	r := p.Run(t.Context())
-	require.NoError(t, p.source.Close(t.Context())) // they count
-	require.NoError(t, p.target.Close(t.Context()))
+	require.NoError(t, p.pair.Source.Close(t.Context())) // they count
+	require.NoError(t, p.pair.Target.Close(t.Context()))
 	require.Empty(t, r.Incomplete)
 	for _, x := range r.Findings {
 		sound(t, x)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
@@ -14,39 +15,39 @@ type tableRight struct {
 	Owned, Readable      bool
 }
 
-func (p *Preflight) checkSourcePrivileges(ctx context.Context) ([]answer.Finding, error) {
-	role, err := currentRole(ctx, p.source)
+func OnSource(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	role, err := inquiry.CurrentRole(ctx, p.Source)
 	if err != nil {
 		return nil, err
 	}
-	tables, err := list[tableRight](ctx, p.source, "rights on tables", `
+	tables, err := inquiry.List[tableRight](ctx, p.Source, "rights on tables", `
 		SELECT n.nspname::text, c.relname::text, pg_get_userbyid(c.relowner)::text,
 			pg_has_role(c.relowner, 'USAGE'), has_table_privilege(c.oid, 'SELECT')`+
-		fromTakenRelations+`AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
-		ORDER BY 1, 2`, p.opts.Scope.relations())
+		inquiry.FromTakenRelations+`AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+		ORDER BY 1, 2`, p.Options.Scope.Relations())
 	if err != nil {
 		return nil, err
 	}
-	found, err := p.closedSources(ctx, role.Name)
+	found, err := closedSources(ctx, p, role.Name)
 	if err != nil {
 		return nil, err
 	}
 	for _, t := range tables {
-		found = append(found, tableFindings(p.opts.Mode, role.Name, t)...)
+		found = append(found, tableFindings(p.Options.Mode, role.Name, t)...)
 	}
-	if p.opts.Mode == Run {
-		found = append(found, role.findings()...)
+	if p.Options.Mode == inquiry.Run {
+		found = append(found, lacking(role)...)
 	}
 	return found, nil
 }
 
 // closedSources names the schemas that our role may not look into, each once, whatever is in
 // it. What membership of a table's owner will open, which is asked for, is not named.
-func (p *Preflight) closedSources(ctx context.Context, role string) ([]answer.Finding, error) {
-	closed, err := list[struct{ Name string }](ctx, p.source, "rights on schemas", `
-		SELECT n.nspname::text`+fromTakenRelations+`AND c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND NOT has_schema_privilege(n.oid, 'USAGE')
+func closedSources(ctx context.Context, p *inquiry.Pair, role string) ([]answer.Finding, error) {
+	closed, err := inquiry.List[struct{ Name string }](ctx, p.Source, "rights on schemas", `
+		SELECT n.nspname::text`+inquiry.FromTakenRelations+`AND c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND NOT has_schema_privilege(n.oid, 'USAGE')
 		GROUP BY 1 HAVING NOT bool_or($2 AND c.relkind <> 'S' AND NOT pg_has_role(c.relowner, 'USAGE') AND has_schema_privilege(c.relowner, n.oid, 'USAGE'))
-		ORDER BY 1`, p.opts.Scope.relations(), p.opts.Mode == Run)
+		ORDER BY 1`, p.Options.Scope.Relations(), p.Options.Mode == inquiry.Run)
 	if err != nil {
 		return nil, err
 	}
@@ -62,10 +63,10 @@ func (p *Preflight) closedSources(ctx context.Context, role string) ([]answer.Fi
 	return found, nil
 }
 
-func tableFindings(mode Mode, role string, t tableRight) []answer.Finding {
+func tableFindings(mode inquiry.Mode, role string, t tableRight) []answer.Finding {
 	name := pg.Name{Schema: t.Schema, Name: t.Table}
 	switch {
-	case mode == Run && !t.Owned:
+	case mode == inquiry.Run && !t.Owned:
 		return []answer.Finding{{
 			Code: "table_not_owned", Severity: answer.Blocker, Object: name.Display(),
 			Detail: fmt.Sprintf("belongs to %s; role %s can neither publish it nor fence it", t.Owner, role),
@@ -83,16 +84,16 @@ func tableFindings(mode Mode, role string, t tableRight) []answer.Finding {
 	return nil
 }
 
-func (p *Preflight) checkSequencePrivileges(ctx context.Context) ([]answer.Finding, error) {
-	role, err := currentRole(ctx, p.source)
+func OnSequences(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	role, err := inquiry.CurrentRole(ctx, p.Source)
 	if err != nil {
 		return nil, err
 	}
 	type sequence struct{ Schema, Name string }
-	unreadable, err := list[sequence](ctx, p.source, "rights on sequences", `
-		SELECT n.nspname::text, c.relname::text`+fromTakenRelations+`AND c.relkind = 'S' AND c.relpersistence <> 't'
+	unreadable, err := inquiry.List[sequence](ctx, p.Source, "rights on sequences", `
+		SELECT n.nspname::text, c.relname::text`+inquiry.FromTakenRelations+`AND c.relkind = 'S' AND c.relpersistence <> 't'
 			AND NOT CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE true END
-		ORDER BY 1, 2`, p.opts.Scope.withRows())
+		ORDER BY 1, 2`, p.Options.Scope.WithRows())
 	if err != nil {
 		return nil, err
 	}

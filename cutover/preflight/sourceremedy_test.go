@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -27,7 +28,7 @@ func TestWhatElseActsOnTheSourceIsRemovedAsItIsPrinted(t *testing.T) {
 		{code: "foreign_publication", source: "CREATE PUBLICATION " + name + " FOR TABLE t"},
 		{code: "foreign_slot", source: "SELECT pg_create_logical_replication_slot('other_" + own + "', 'pgoutput')"},
 		{code: "publication_of_all_tables", source: "CREATE PUBLICATION everything FOR ALL TABLES", also: []string{"foreign_publication"}, stays: true,
-			change: []func(*Options){func(o *Options) { o.OwnTables = "CREATE TABLE crossfade.run (id int)" }}},
+			change: []func(*inquiry.Options){func(o *inquiry.Options) { o.OwnTables = "CREATE TABLE crossfade.run (id int)" }}},
 		{code: "event_trigger_not_allowed", source: "CREATE EVENT TRIGGER " + name + " ON ddl_command_end EXECUTE FUNCTION public.watch()"},
 		{code: "backend_numbers", source: "CREATE FUNCTION public.kill(int) RETURNS bool LANGUAGE sql AS 'SELECT pg_terminate_backend($1)'", stays: true},
 		{code: "extension_acts", source: "CREATE EXTENSION hstore; UPDATE pg_extension SET extname = 'pg_partman' WHERE extname = 'hstore'", also: []string{"extension_missing"}, stays: true},
@@ -81,8 +82,8 @@ func TestLargeObjectsAreCopiedByTheOptionThatIsPrinted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	wanted := false
-	option := func(o *Options) { o.LargeObjects = wanted }
-	f.removes(t, situation{code: "large_objects", source: "SELECT lo_create(0)", change: []func(*Options){copyMode, option}, typed: func(t *testing.T, found ...answer.Finding) {
+	option := func(o *inquiry.Options) { o.LargeObjects = wanted }
+	f.removes(t, situation{code: "large_objects", source: "SELECT lo_create(0)", change: []func(*inquiry.Options){copyMode, option}, typed: func(t *testing.T, found ...answer.Finding) {
 		require.Contains(t, found[0].Remedy, "give --large-objects,")
 		wanted = true
 	}})
@@ -107,7 +108,7 @@ func (f *fixture) another(t *testing.T, found ...answer.Finding) {
 
 func TestAnotherEncodingIsRemovedAsItIsPrinted(t *testing.T) {
 	t.Parallel()
-	for code, change := range map[string][]func(*Options){"encoding_differs": nil, "encoding_converted": {copyMode}} {
+	for code, change := range map[string][]func(*inquiry.Options){"encoding_differs": nil, "encoding_converted": {copyMode}} {
 		f := newFixture(t)
 		f.drops(t, f.targetDSN.Database()+"_like_source")
 		f.removes(t, situation{code: code, change: change, typed: f.another, arise: func(t *testing.T) { f.encoded(t, "LATIN1") }})
@@ -119,16 +120,12 @@ func TestBytesOfAnotherEncodingAreCorrectedAsItIsPrinted(t *testing.T) {
 	f := newFixture(t)
 	f.encoded(t, "SQL_ASCII")
 	pgtest.Exec(t, f.source, "CREATE TABLE word (id int PRIMARY KEY, w text); CREATE TABLE larger (w text); INSERT INTO larger SELECT repeat('x', 100) FROM generate_series(1, 300)")
-	f.removes(t, situation{code: "encoding_invalid", change: []func(*Options){copyMode}, arise: func(t *testing.T) {
+	f.removes(t, situation{code: "encoding_invalid", change: []func(*inquiry.Options){copyMode}, arise: func(t *testing.T) {
 		pgtest.Exec(t, f.source, `INSERT INTO word VALUES (7, convert_from('\xe9', 'SQL_ASCII'))`)
 	}})
 
 	// What takes too long is told once, for the first table that is left and all that are larger.
-	p := f.preflight(t, copyMode)
-	p.convertFor = time.Nanosecond
-	r := p.Run(t.Context())
-	require.Empty(t, r.Incomplete)
-	found := beyond(r.Findings, f.whole(t, copyMode))
+	found := beyond(f.whole(t, copyMode, func(o *inquiry.Options) { o.ConvertFor = time.Nanosecond }), f.whole(t, copyMode))
 	require.Equal(t, []seen{{answer.Warning, "encoding_not_looked_at", "public.word"}}, short(found))
 	require.Contains(t, found[0].Detail, "nor those of 1 larger tables")
 }

@@ -5,13 +5,14 @@ import (
 	"fmt"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
-func (p *Preflight) checkUnlogged(ctx context.Context) ([]answer.Finding, error) {
+func UnloggedTables(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	type table struct{ Schema, Name string }
-	tables, err := list[table](ctx, p.source, "unlogged tables", `
-		SELECT n.nspname::text, c.relname::text`+fromTakenRelations+`AND c.relkind = 'r' AND c.relpersistence = 'u' ORDER BY 1, 2`, p.opts.Scope.relations())
+	tables, err := inquiry.List[table](ctx, p.Source, "unlogged tables", `
+		SELECT n.nspname::text, c.relname::text`+inquiry.FromTakenRelations+`AND c.relkind = 'r' AND c.relpersistence = 'u' ORDER BY 1, 2`, p.Options.Scope.Relations())
 	if err != nil {
 		return nil, err
 	}
@@ -19,7 +20,7 @@ func (p *Preflight) checkUnlogged(ctx context.Context) ([]answer.Finding, error)
 	for _, t := range tables {
 		name := pg.Name{Schema: t.Schema, Name: t.Name}
 		detail := "is unlogged: its changes are in no stream, so they are not followed"
-		if p.opts.Mode == Copy {
+		if p.Options.Mode == inquiry.Copy {
 			detail = "is unlogged: Neon empties it whenever the compute restarts"
 		}
 		found = append(found, answer.Finding{
@@ -32,24 +33,24 @@ func (p *Preflight) checkUnlogged(ctx context.Context) ([]answer.Finding, error)
 	return found, nil
 }
 
-func (p *Preflight) checkLargeObjects(ctx context.Context) ([]answer.Finding, error) {
-	objects, err := one[struct{ Count int64 }](ctx, p.source, "large objects", `SELECT count(*) FROM pg_largeobject_metadata`)
-	if err != nil || objects.Count == 0 || p.opts.Scope.SchemaOnly {
+func LargeObjects(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	objects, err := inquiry.One[struct{ Count int64 }](ctx, p.Source, "large objects", `SELECT count(*) FROM pg_largeobject_metadata`)
+	if err != nil || objects.Count == 0 || p.Options.Scope.SchemaOnly {
 		return nil, err
 	}
-	if !p.opts.LargeObjects && !p.opts.Scope.everything() { // pg_dump leaves them out as well
+	if !p.Options.LargeObjects && !p.Options.Scope.Everything() { // pg_dump leaves them out as well
 		return nil, nil
 	}
 	f := answer.Finding{Code: "large_objects", Severity: answer.Blocker, Object: "pg_largeobject"}
 	switch {
-	case !p.opts.LargeObjects:
+	case !p.Options.LargeObjects:
 		f.Detail = fmt.Sprintf("the source has %d large objects, which are copied only with --large-objects and never followed", objects.Count)
 		f.Remedy = "give --large-objects, move them into bytea columns, or remove those that nothing uses with vacuumlo"
-	case p.opts.Mode == Run:
+	case p.Options.Mode == inquiry.Run:
 		f.Severity = answer.Warning
 		f.Detail = fmt.Sprintf("the source has %d large objects, which are copied as they are then: no stream carries what changes in them, and a change refuses the cutover", objects.Count)
 		f.Remedy = "have the applications leave large objects alone until the cutover, or move them into bytea columns; so that every change is seen: GRANT SELECT ON pg_catalog.pg_largeobject TO " +
-			pg.QuoteIdent(p.source.Config().User) + " on the source"
+			pg.QuoteIdent(p.Source.Config().User) + " on the source"
 	default:
 		return nil, nil
 	}

@@ -5,10 +5,11 @@ import (
 	"fmt"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 )
 
 // takenSchema keeps n, a pg_namespace, to the schemas of $1, null for all of the user's.
-const takenSchema = userSchema + `AND ($1::oid[] IS NULL OR n.oid = ANY ($1)) `
+const takenSchema = inquiry.UserSchema + `AND ($1::oid[] IS NULL OR n.oid = ANY ($1)) `
 
 // needSuperuser lists what only a superuser can make, as kind and name. What
 // belongs to an extension is made by the extension's script. $2 is whether what is in
@@ -55,25 +56,25 @@ SELECT o.kind, o.name FROM (
 WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype IN ('e', 'i'))
 ORDER BY 1, 2`
 
-// checkSuperuserObjects names what the target's role cannot make. On Neon nobody
+// SuperuserObjects names what the target's role cannot make. On Neon nobody
 // can.
-func (p *Preflight) checkSuperuserObjects(ctx context.Context) ([]answer.Finding, error) {
-	if p.opts.Scope.DataOnly {
+func SuperuserObjects(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	if p.Options.Scope.DataOnly {
 		return nil, nil
 	}
-	role, err := currentRole(ctx, p.target)
+	role, err := inquiry.CurrentRole(ctx, p.Target)
 	if err != nil || role.Super {
 		return nil, err
 	}
 	type object struct{ Kind, Name string }
-	objects, err := list[object](ctx, p.source, "objects that need a superuser", needSuperuser, p.opts.Scope.schemas(), p.opts.Scope.everything())
+	objects, err := inquiry.List[object](ctx, p.Source, "objects that need a superuser", needSuperuser, p.Options.Scope.Schemas(), p.Options.Scope.Everything())
 	if err != nil {
 		return nil, err
 	}
 	var found []answer.Finding
 	for _, o := range objects {
 		remedy := "drop it on the source"
-		if p.opts.Mode == Copy {
+		if p.Options.Mode == inquiry.Copy {
 			remedy += ", or leave its schema out with --exclude-schema"
 		}
 		found = append(found, answer.Finding{

@@ -5,11 +5,12 @@ import (
 	"fmt"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
-func (p *Preflight) checkTargetPrivileges(ctx context.Context) ([]answer.Finding, error) {
-	role, err := currentRole(ctx, p.target)
+func OnTarget(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	role, err := inquiry.CurrentRole(ctx, p.Target)
 	if err != nil {
 		return nil, err
 	}
@@ -17,7 +18,7 @@ func (p *Preflight) checkTargetPrivileges(ctx context.Context) ([]answer.Finding
 	if !role.Create {
 		found = append(found, noCreate(answer.Target, role))
 	}
-	closed, err := p.closedSchemas(ctx)
+	closed, err := closedSchemas(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -34,9 +35,9 @@ func (p *Preflight) checkTargetPrivileges(ctx context.Context) ([]answer.Finding
 
 // closedSchemas returns the schemas with objects at the source that exist at
 // the target too, where our role may not create in them.
-func (p *Preflight) closedSchemas(ctx context.Context) ([]string, error) {
+func closedSchemas(ctx context.Context, p *inquiry.Pair) ([]string, error) {
 	type name struct{ Name string }
-	used, err := list[name](ctx, p.source, "schemas of the source", `SELECT DISTINCT n.nspname::text`+fromTakenRelations, p.opts.Scope.relations())
+	used, err := inquiry.List[name](ctx, p.Source, "schemas of the source", `SELECT DISTINCT n.nspname::text`+inquiry.FromTakenRelations, p.Options.Scope.Relations())
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +45,7 @@ func (p *Preflight) closedSchemas(ctx context.Context) ([]string, error) {
 	for i, u := range used {
 		names[i] = u.Name
 	}
-	closed, err := list[name](ctx, p.target, "schemas of the target", `
+	closed, err := inquiry.List[name](ctx, p.Target, "schemas of the target", `
 		SELECT nspname::text FROM pg_namespace
 		WHERE nspname = ANY ($1::text[]) AND NOT (has_schema_privilege(oid, 'CREATE') AND has_schema_privilege(oid, 'USAGE'))
 		ORDER BY 1`, names)

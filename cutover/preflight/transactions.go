@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
@@ -13,30 +14,30 @@ import (
 // about to end: what comes later waits for it. Where LongTransaction is less, that counts.
 const momentAgo = 5 * time.Second
 
-func (p *Preflight) checkPrepared(ctx context.Context) ([]answer.Finding, error) {
+func PreparedTransactions(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	type prepared struct {
 		GID, Database string
 		Age           float64 // seconds
 	}
-	left, err := list[prepared](ctx, p.source, "prepared transactions", `
+	left, err := inquiry.List[prepared](ctx, p.Source, "prepared transactions", `
 		SELECT gid, database::text, extract(epoch FROM clock_timestamp() - prepared)::float8 FROM pg_prepared_xacts ORDER BY prepared`)
 	if err != nil {
 		return nil, err
 	}
-	here := p.source.Config().Database
+	here := p.Source.Config().Database
 	var found []answer.Finding
 	for _, x := range left {
 		gid := pg.QuoteLiteral(x.GID)
 		severity, detail := answer.Blocker, "keeps the slot from being made"
 		switch {
-		case p.opts.Mode == Copy && x.Database != here:
+		case p.Options.Mode == inquiry.Copy && x.Database != here:
 			continue // neither its rows nor its locks are of what is copied
-		case p.opts.Mode == Copy:
+		case p.Options.Mode == inquiry.Copy:
 			severity, detail = answer.Warning, "is not in the copy, since it has not ended"
 		case x.Database == here:
 			detail += ", and holds its locks through a pause"
 		}
-		if age := time.Duration(x.Age * float64(time.Second)); severity == answer.Blocker && age < min(momentAgo, p.opts.LongTransaction) {
+		if age := time.Duration(x.Age * float64(time.Second)); severity == answer.Blocker && age < min(momentAgo, p.Options.LongTransaction) {
 			severity, detail = answer.Warning, detail+"; it is of a moment ago, and will be waited for"
 		}
 		found = append(found, answer.Finding{
@@ -48,25 +49,25 @@ func (p *Preflight) checkPrepared(ctx context.Context) ([]answer.Finding, error)
 	return found, nil
 }
 
-// checkLongTransactions looks at every database of the cluster: a slot is made
+// LongTransactions looks at every database of the cluster: a slot is made
 // only when all transactions that were open and have a number have ended, which they
 // get with their first change. Those of other databases that have none are nothing to
 // us. Statements are not shown, since they may hold secrets.
-func (p *Preflight) checkLongTransactions(ctx context.Context) ([]answer.Finding, error) {
+func LongTransactions(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	type transaction struct {
 		PID                   int32
 		User, Database, State string
 		Age                   int64 // seconds
 		Here, Changed         bool
 	}
-	open, err := list[transaction](ctx, p.source, "open transactions", `
+	open, err := inquiry.List[transaction](ctx, p.Source, "open transactions", `
 		SELECT pid, coalesce(usename, '')::text, coalesce(datname, '')::text, coalesce(state, ''),
 			extract(epoch FROM clock_timestamp() - xact_start)::bigint, datname = current_database(), backend_xid IS NOT NULL
 		FROM pg_stat_activity
 		WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name NOT LIKE 'crossfade%'
 			AND (datname = current_database() OR backend_xid IS NOT NULL)
 			AND xact_start < clock_timestamp() - $1::float8 * interval '1 second'
-		ORDER BY xact_start`, p.opts.LongTransaction.Seconds())
+		ORDER BY xact_start`, p.Options.LongTransaction.Seconds())
 	if err != nil {
 		return nil, err
 	}
@@ -89,8 +90,8 @@ func (p *Preflight) checkLongTransactions(ctx context.Context) ([]answer.Finding
 	return found, nil
 }
 
-func (p *Preflight) checkOldSnapshots(ctx context.Context) ([]answer.Finding, error) {
-	limit, err := setting(ctx, p.source, "old_snapshot_threshold")
+func OldSnapshots(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	limit, err := inquiry.Setting(ctx, p.Source, "old_snapshot_threshold")
 	if err != nil || limit == "" || limit == "-1" {
 		return nil, err
 	}

@@ -5,22 +5,23 @@ import (
 	"fmt"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 )
 
 // OldestSource is the first major version that the tests move from. Versions
 // before 13 name the functions for snapshots txid_ instead of pg_current_.
 const OldestSource = 12
 
-func (p *Preflight) checkVersions(ctx context.Context) ([]answer.Finding, error) {
-	source, err := version(ctx, p.source)
+func Versions(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	source, err := inquiry.Version(ctx, p.Source)
 	if err != nil {
 		return nil, err
 	}
-	target, err := version(ctx, p.target)
+	target, err := inquiry.Version(ctx, p.Target)
 	if err != nil {
 		return nil, err
 	}
-	dump, err := p.opts.PgDumpMajor(ctx)
+	dump, err := p.Options.PgDumpMajor(ctx)
 	if err != nil {
 		// The context's end says nothing about pg_dump.
 		if ctx.Err() != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
 )
 
@@ -34,11 +35,11 @@ var acting = map[string]struct{ what, remedy string }{
 var ownWorkers = []string{"client backend", "walsender", "autovacuum worker", "autovacuum launcher", "parallel worker", "logical replication worker", "logical replication launcher",
 	"logical replication apply worker", "logical replication tablesync worker", "logical replication parallel worker", "slotsync worker", "background worker", "startup", "walreceiver"}
 
-// checkWorkers names what acts in the source's database by itself: no session of it comes
+// Workers names what acts in the source's database by itself: no session of it comes
 // through the proxy, and what it is to do is written in rows or settings.
-func (p *Preflight) checkWorkers(ctx context.Context) ([]answer.Finding, error) {
+func Workers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	type name struct{ Name string }
-	extensions, err := list[name](ctx, p.source, "extensions", `SELECT extname::text FROM pg_extension ORDER BY 1`)
+	extensions, err := inquiry.List[name](ctx, p.Source, "extensions", `SELECT extname::text FROM pg_extension ORDER BY 1`)
 	if err != nil {
 		return nil, err
 	}
@@ -46,23 +47,23 @@ func (p *Preflight) checkWorkers(ctx context.Context) ([]answer.Finding, error) 
 	for _, e := range extensions {
 		a, ok := acting[e.Name]
 		if e.Name == "pg_cron" {
-			jobs, err := p.checkCron(ctx)
+			jobs, err := cronJobs(ctx, p)
 			if err != nil {
 				return nil, err
 			}
 			found = append(found, jobs...)
 		}
-		if ok && !(e.Name == "pgmq" && p.opts.Mode == Run) { // each queue is told below
+		if ok && !(e.Name == "pgmq" && p.Options.Mode == inquiry.Run) { // each queue is told below
 			found = append(found, answer.Finding{Code: "extension_acts", Severity: answer.Warning, Object: e.Name, Detail: a.what, Remedy: a.remedy})
 		}
 	}
-	elsewhere, err := p.cronElsewhere(ctx)
+	elsewhere, err := cronElsewhere(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	found = append(found, elsewhere...)
-	if p.opts.Mode == Run {
-		queues, err := list[struct{ Schema, Name, Extension string }](ctx, p.source, "queues", `
+	if p.Options.Mode == inquiry.Run {
+		queues, err := inquiry.List[struct{ Schema, Name, Extension string }](ctx, p.Source, "queues", `
 			SELECT n.nspname::text, c.relname::text, e.extname::text FROM pg_extension e
 			JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND d.classid = 'pg_class'::regclass
 			JOIN pg_class c ON c.oid = d.objid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -77,10 +78,10 @@ func (p *Preflight) checkWorkers(ctx context.Context) ([]answer.Finding, error) 
 				Remedy: fmt.Sprintf("let it run empty and drop it, or take it out of the extension so that it is followed: ALTER EXTENSION %s DROP TABLE %s on the source", pg.QuoteIdent(q.Extension), n)})
 		}
 	}
-	workers, err := list[struct {
+	workers, err := inquiry.List[struct {
 		Kind string
 		N    int
-	}](ctx, p.source, "background workers", `
+	}](ctx, p.Source, "background workers", `
 		SELECT backend_type, count(*)::int FROM pg_stat_activity
 		WHERE datname = current_database() AND backend_type <> ALL (coalesce($1::text[], '{}')) GROUP BY 1 ORDER BY 1`, ownWorkers)
 	if err != nil {
@@ -98,10 +99,10 @@ func (p *Preflight) checkWorkers(ctx context.Context) ([]answer.Finding, error) 
 	return found, nil
 }
 
-// checkCron asks whether the jobs of pg_cron can be moved.
-func (p *Preflight) checkCron(ctx context.Context) ([]answer.Finding, error) {
+// cronJobs asks whether the jobs of pg_cron can be moved.
+func cronJobs(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	// Without USAGE on the schema, which pg_cron gives nobody, the table's name means nothing.
-	seen, err := one[struct{ Rows, Update bool }](ctx, p.source, "rights on jobs of pg_cron", `
+	seen, err := inquiry.One[struct{ Rows, Update bool }](ctx, p.Source, "rights on jobs of pg_cron", `
 		SELECT coalesce(bool_and(r.may AND NOT row_security_active(r.job)), false), coalesce(bool_and(r.may AND has_table_privilege(r.job, 'UPDATE')), false)
 		FROM (SELECT c.oid AS job, has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS may
 			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'cron' AND c.relname = 'job') r`)
@@ -109,18 +110,18 @@ func (p *Preflight) checkCron(ctx context.Context) ([]answer.Finding, error) {
 		return nil, err
 	}
 	var found []answer.Finding
-	if !seen.Rows || p.opts.Mode == Run && !seen.Update {
-		role := pg.QuoteIdent(p.source.Config().User)
+	if !seen.Rows || p.Options.Mode == inquiry.Run && !seen.Update {
+		role := pg.QuoteIdent(p.Source.Config().User)
 		sql := "GRANT USAGE ON SCHEMA cron TO " + role + ";\nGRANT SELECT, UPDATE ON cron.job TO " + role + ";\nALTER ROLE " + role + " BYPASSRLS"
 		found = append(found, answer.Finding{Code: "jobs_not_moved", Severity: answer.Warning, Object: "cron.job", On: answer.Source, SQL: sql,
 			Detail: "jobs of pg_cron arrive inactive and change sides with the cutover; the role of --source may not see them all, or not have them rest, so that they stay on the source, or run on both sides after the switch",
 			Remedy: "on the source: " + answer.OneLine(sql) + "; or have the jobs rest in the cutover yourself"})
 	}
 	var database string
-	if database, err = setting(ctx, p.target, "cron.database_name"); err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege) {
+	if database, err = inquiry.Setting(ctx, p.Target, "cron.database_name"); err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege) {
 		return nil, err
 	}
-	here, err := one[struct{ Name string }](ctx, p.target, "the target's database", `SELECT current_database()::text`)
+	here, err := inquiry.One[struct{ Name string }](ctx, p.Target, "the target's database", `SELECT current_database()::text`)
 	if err != nil {
 		return nil, err
 	}
@@ -134,16 +135,16 @@ func (p *Preflight) checkCron(ctx context.Context) ([]answer.Finding, error) {
 }
 
 // cronElsewhere names jobs that another database keeps for this one.
-func (p *Preflight) cronElsewhere(ctx context.Context) ([]answer.Finding, error) {
-	database, err := setting(ctx, p.source, "cron.database_name")
+func cronElsewhere(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	database, err := inquiry.Setting(ctx, p.Source, "cron.database_name")
 	if err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege) {
 		return nil, err
 	}
-	here, err := one[struct{ Name string }](ctx, p.source, "the source's database", `SELECT current_database()::text`)
+	here, err := inquiry.One[struct{ Name string }](ctx, p.Source, "the source's database", `SELECT current_database()::text`)
 	if err != nil || database == "" || strings.EqualFold(database, here.Name) {
 		return nil, err
 	}
-	jobs, err := p.jobsFor(ctx, database, here.Name)
+	jobs, err := jobsFor(ctx, p, database, here.Name)
 	if err != nil || jobs == 0 {
 		return nil, err
 	}
@@ -161,15 +162,15 @@ const unknownJobs = -1
 
 // jobsFor counts the jobs that pg_cron keeps in another database of the source's server for the one that
 // is moved.
-func (p *Preflight) jobsFor(ctx context.Context, database, moved string) (int, error) {
-	config := p.source.Config()
+func jobsFor(ctx context.Context, p *inquiry.Pair, database, moved string) (int, error) {
+	config := p.Source.Config()
 	config.Database = database
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return unknownJobs, ctx.Err() // we may not, or there is no such database
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	may, err := list[struct{ Read bool }](ctx, conn, "rights on jobs of pg_cron", `
+	may, err := inquiry.List[struct{ Read bool }](ctx, conn, "rights on jobs of pg_cron", `
 		SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'cron' AND c.relname = 'job'`)
 	switch {
@@ -180,6 +181,6 @@ func (p *Preflight) jobsFor(ctx context.Context, database, moved string) (int, e
 	case !may[0].Read:
 		return unknownJobs, nil
 	}
-	jobs, err := one[struct{ N int }](ctx, conn, "jobs of pg_cron", `SELECT count(*)::int FROM cron.job WHERE database = $1`, moved)
+	jobs, err := inquiry.One[struct{ N int }](ctx, conn, "jobs of pg_cron", `SELECT count(*)::int FROM cron.job WHERE database = $1`, moved)
 	return jobs.N, err
 }

@@ -43,8 +43,9 @@ var Below = map[string][]string{
 	"cutover":                     {"cutover/machine"},
 	"cutover/machine":             nil,
 	"cutover/machine/machinetest": {"cutover/machine"},
-	"cutover/preflight":           {"cutover/preflight/answer"},
+	"cutover/preflight":           {"cutover/preflight/answer", "cutover/preflight/inquiry"},
 	"cutover/preflight/answer":    nil,
+	"cutover/preflight/inquiry":   nil,
 
 	"schema/catalog":     nil,
 	"schema/archive":     nil,

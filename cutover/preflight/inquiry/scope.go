@@ -1,4 +1,6 @@
-package preflight
+package inquiry
+
+import "slices"
 
 // Scope says what is taken along. The zero value is everything, into an empty
 // target; a run narrows down privileges and roles alone.
@@ -19,16 +21,16 @@ type Taken struct {
 	WithoutRows []uint32 // tables and sequences among them whose rows are not
 }
 
-// relations is the argument of onlyTaken: null for all of them.
-func (s Scope) relations() []uint32 {
+// Relations is the argument of OnlyTaken: null for all of them.
+func (s Scope) Relations() []uint32 {
 	if s.Taken == nil {
 		return nil
 	}
-	return notNull(s.Taken.Relations)
+	return NotNull(s.Taken.Relations)
 }
 
-// withRows are the relations whose rows are copied, as an argument like relations.
-func (s Scope) withRows() []uint32 {
+// WithRows are the relations whose rows are copied, as an argument like relations.
+func (s Scope) WithRows() []uint32 {
 	switch {
 	case s.SchemaOnly:
 		return []uint32{}
@@ -48,18 +50,24 @@ func (s Scope) withRows() []uint32 {
 	return rows
 }
 
-// schemas is the argument for schemas whose functions and types are taken.
-func (s Scope) schemas() []uint32 {
+// Schemas is the argument for schemas whose functions and types are taken.
+func (s Scope) Schemas() []uint32 {
 	if s.Taken == nil {
 		return nil
 	}
-	return notNull(s.Taken.Schemas)
+	return NotNull(s.Taken.Schemas)
 }
 
-// everything reports whether what is in no schema is taken along.
-func (s Scope) everything() bool { return s.Taken == nil || s.Taken.Everything }
+// Everything reports whether what is in no schema is taken along.
+func (s Scope) Everything() bool { return s.Taken == nil || s.Taken.Everything }
 
-func notNull(oids []uint32) []uint32 {
+// Takes reports whether a relation of the source is copied.
+func (s Scope) Takes(oid uint32) bool {
+	return s.Taken == nil || slices.Contains(s.Taken.Relations, oid)
+}
+
+// NotNull is a list that goes over as an empty one, and never as null, which is none.
+func NotNull(oids []uint32) []uint32 {
 	if oids == nil {
 		return []uint32{}
 	}

@@ -1,0 +1,72 @@
+package inquiry
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Parts of queries. Sessions of ours have pg_catalog alone in their search
+// path, so names need no qualification.
+const (
+	// UserSchema keeps n, a pg_namespace, to the user's schemas. The schemas of
+	// the Neon service are not copied in either direction.
+	UserSchema = ` n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'crossfade', 'neon', 'neon_migration') `
+
+	// NotOfExtension keeps c, a pg_class, to what no extension brings along.
+	NotOfExtension = ` NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') `
+
+	// OnlyTaken keeps c, a pg_class, to what is copied; the argument $1 is null for all of it.
+	OnlyTaken = ` ($1::oid[] IS NULL OR c.oid = ANY ($1)) `
+
+	// FromTakenRelations is FromUserRelations with OnlyTaken.
+	FromTakenRelations = FromUserRelations + ` AND` + OnlyTaken
+
+	// FromUserRelations joins the first two.
+	FromUserRelations = ` FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE` + UserSchema + `AND` + NotOfExtension
+)
+
+// MaxName is how many bytes of a name PostgreSQL keeps.
+const MaxName = 63
+
+// List runs a query and returns its rows as structs, by position. what names
+// the query in an error.
+func List[T any](ctx context.Context, conn *pgx.Conn, what, sql string, args ...any) ([]T, error) {
+	rows, err := conn.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", what, err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[T])
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", what, err)
+	}
+	return found, nil
+}
+
+// One runs a query for its only row.
+func One[T any](ctx context.Context, conn *pgx.Conn, what, sql string, args ...any) (T, error) {
+	var none T
+	rows, err := conn.Query(ctx, sql, args...)
+	if err != nil {
+		return none, fmt.Errorf("read %s: %w", what, err)
+	}
+	v, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[T])
+	if err != nil {
+		return none, fmt.Errorf("read %s: %w", what, err)
+	}
+	return v, nil
+}
+
+// Setting reads one server setting; "" where the server does not know it.
+func Setting(ctx context.Context, conn *pgx.Conn, name string) (string, error) {
+	v, err := One[struct{ Value string }](ctx, conn, "setting "+name, `SELECT coalesce(current_setting($1, true), '')`, name)
+	return v.Value, err
+}
+
+// Version reads server_version_num.
+func Version(ctx context.Context, conn *pgx.Conn) (int, error) {
+	v, err := One[struct{ Num int }](ctx, conn, "server version", `SELECT current_setting('server_version_num')::int`)
+	return v.Num, err
+}
