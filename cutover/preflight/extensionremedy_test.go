@@ -6,7 +6,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/extension"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/cutover/preflight/preflighttest"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -16,12 +18,12 @@ func TestAnExtensionsFindingIsRemovedAsItIsPrinted(t *testing.T) {
 	f := newFixture(t)
 	onSource := func(begins string) func(*testing.T, ...answer.Finding) {
 		return func(t *testing.T, found ...answer.Finding) {
-			pgtest.Exec(t, f.sourceAdmin, statement(t, found[0].Remedy, begins))
+			pgtest.Exec(t, f.SourceAdmin, statement(t, found[0].Remedy, begins))
 		}
 	}
 	const kept = `CREATE EXTENSION tablefunc; CREATE TABLE public.kept (id int); INSERT INTO public.kept VALUES (1); ALTER EXTENSION tablefunc ADD TABLE public.kept;
 		UPDATE pg_extension SET extconfig = ARRAY['public.kept'::regclass::oid], extcondition = ARRAY['WHERE id > 0'] WHERE extname = 'tablefunc'`
-	pgtest.Exec(t, f.sourceAdmin, "CREATE SCHEMA ext; GRANT USAGE ON SCHEMA ext TO PUBLIC")
+	pgtest.Exec(t, f.SourceAdmin, "CREATE SCHEMA ext; GRANT USAGE ON SCHEMA ext TO PUBLIC")
 	for _, x := range []situation{
 		{code: "extension_not_allowed", source: "CREATE EXTENSION pageinspect SCHEMA ext VERSION '1.9'"},
 		{code: "extension_missing", source: "CREATE EXTENSION tcn; UPDATE pg_extension SET extname = 'aws_s3' WHERE extname = 'tcn'", typed: onSource("DROP EXTENSION")},
@@ -44,11 +46,11 @@ func TestAnExtensionsFindingIsRemovedAsItIsPrinted(t *testing.T) {
 func TestRowsThatUsersAddedToAnExtensionAreTold(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	pgtest.Exec(t, f.sourceAdmin, `CREATE EXTENSION tablefunc; CREATE TABLE public.systems (id int, own bool); ALTER EXTENSION tablefunc ADD TABLE public.systems; GRANT SELECT ON public.systems TO PUBLIC;
+	pgtest.Exec(t, f.SourceAdmin, `CREATE EXTENSION tablefunc; CREATE TABLE public.systems (id int, own bool); ALTER EXTENSION tablefunc ADD TABLE public.systems; GRANT SELECT ON public.systems TO PUBLIC;
 		UPDATE pg_extension SET extconfig = ARRAY['public.systems'::regclass::oid], extcondition = ARRAY['WHERE NOT own'] WHERE extname = 'tablefunc'`)
-	pgtest.Exec(t, f.target, "CREATE EXTENSION tablefunc")
-	pgtest.Exec(t, f.sourceAdmin, "INSERT INTO public.systems VALUES (1, true)")
-	require.Empty(t, f.ask(t, "extensions"), "what the extension brings is no user's")
+	pgtest.Exec(t, f.Target, "CREATE EXTENSION tablefunc")
+	pgtest.Exec(t, f.SourceAdmin, "INSERT INTO public.systems VALUES (1, true)")
+	require.Empty(t, f.Ask(t, extension.Compare), "what the extension brings is no user's")
 	f.removes(t, situation{code: "extension_data", source: "INSERT INTO public.systems VALUES (2, false)", stays: true})
 }
 
@@ -56,9 +58,9 @@ func TestRowsThatUsersAddedToAnExtensionAreTold(t *testing.T) {
 func TestAnExtensionThatIsLeftOutIsMadeAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	pgtest.Exec(t, f.source, "CREATE TABLE mail (id int)")
+	pgtest.Exec(t, f.Source, "CREATE TABLE mail (id int)")
 	taken := func(o *inquiry.Options) {
-		o.Mode, o.Scope.Taken = inquiry.Copy, &inquiry.Taken{Relations: oids(t, f.source, "public.mail")}
+		o.Mode, o.Scope.Taken = inquiry.Copy, &inquiry.Taken{Relations: preflighttest.OIDs(t, f.Source, "public.mail")}
 	}
 	f.removes(t, situation{code: "extension_left_out", change: []func(*inquiry.Options){taken},
 		source: "CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext VERSION '1.5'; ALTER TABLE public.mail ADD address ext.citext[]"})

@@ -10,9 +10,13 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/cutover/preflight/preflighttest"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
+
+// keepsName is what is printed for a role that is to have its own name on the target.
+const keepsName = "leave it its own name, without --map-role and without a target role in the users file"
 
 // What a remedy says of options, as somebody copies it.
 var (
@@ -53,8 +57,8 @@ func statement(t *testing.T, remedy, begins string) string {
 func (h *hall) anyRole(l *inquiry.Logins) []func(*inquiry.Options) {
 	return []func(*inquiry.Options){func(o *inquiry.Options) {
 		o.Logins = *l
-		o.Logins.TargetRole = h.targetDSN.User()
-		o.Logins.LetsIn = func(role string) bool { return strings.HasPrefix(role, h.prefix) }
+		o.Logins.TargetRole = h.TargetDSN.User()
+		o.Logins.LetsIn = func(role string) bool { return strings.HasPrefix(role, h.roles.Prefix) }
 		if l.Enters == nil {
 			o.Logins.Enters = func(string) bool { return true }
 		}
@@ -65,9 +69,9 @@ func (h *hall) anyRole(l *inquiry.Logins) []func(*inquiry.Options) {
 func TestALoginsFindingIsRemovedAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	h := newHall(t)
-	pgtest.Exec(t, h.source, "CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t ENABLE ROW LEVEL SECURITY")
-	pgtest.Exec(t, h.targetAdmin, "SET TimeZone = 'Asia/Tokyo'") // where the one is who types
-	group, late := h.role(t, "group", "NOLOGIN", "NOLOGIN"), h.role(t, "late", "NOLOGIN", "")
+	pgtest.Exec(t, h.Source, "CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t ENABLE ROW LEVEL SECURITY")
+	pgtest.Exec(t, h.TargetAdmin, "SET TimeZone = 'Asia/Tokyo'") // where the one is who types
+	group, late := h.roles.Role(t, "group", "NOLOGIN", "NOLOGIN"), h.roles.Role(t, "late", "NOLOGIN", "")
 	for _, x := range []struct{ code, name, source, target, more string }{
 		{"login_gains", "console", "LOGIN", "LOGIN BYPASSRLS CREATEROLE CREATEDB REPLICATION", ""},
 		{"login_gains", "inherits", "LOGIN NOINHERIT IN ROLE " + group, "LOGIN IN ROLE " + group, ""},
@@ -85,10 +89,10 @@ func TestALoginsFindingIsRemovedAsItIsPrinted(t *testing.T) {
 		{"login_valid_until", "today", "LOGIN VALID UNTIL '2100-01-01 12:00:00+00'", "LOGIN VALID UNTIL '2100-01-01 11:00:00+00'", ""},
 	} {
 		told := h.removes(t, situation{code: x.code, change: h.anyRole(&inquiry.Logins{}), arise: func(t *testing.T) {
-			role := h.role(t, x.name, x.source, x.target)
-			pgtest.Exec(t, h.sourceAdmin, strings.ReplaceAll(x.more, "@", role))
+			role := h.roles.Role(t, x.name, x.source, x.target)
+			pgtest.Exec(t, h.SourceAdmin, strings.ReplaceAll(x.more, "@", role))
 		}})
-		require.Equal(t, h.prefix+x.name, told.Object)
+		require.Equal(t, h.roles.Prefix+x.name, told.Object)
 	}
 }
 
@@ -106,11 +110,11 @@ func TestAWordOfTheOperatorsAboutALoginIsTakenAsItIsPrinted(t *testing.T) {
 	}
 	typed := func(begins string) func(*testing.T, ...answer.Finding) {
 		return func(t *testing.T, found ...answer.Finding) {
-			pgtest.Exec(t, h.targetAdmin, statement(t, found[0].Remedy, begins))
+			pgtest.Exec(t, h.TargetAdmin, statement(t, found[0].Remedy, begins))
 		}
 	}
 	role := func(name, source, target string) func(*testing.T) {
-		return func(t *testing.T) { h.role(t, name, source, target) }
+		return func(t *testing.T) { h.roles.Role(t, name, source, target) }
 	}
 	all := h.anyRole(l)
 	h.removes(t, situation{code: "login_superuser", change: all, arise: role("boss", "LOGIN SUPERUSER", "LOGIN"), typed: option(saidMapRole)})
@@ -126,34 +130,34 @@ func TestAWordOfTheOperatorsAboutALoginIsTakenAsItIsPrinted(t *testing.T) {
 
 	// Another name, which is not there.
 	h.removes(t, situation{code: "login_missing", change: all, arise: func(t *testing.T) {
-		l.Mapped[h.role(t, "mapped", "LOGIN", "")] = h.prefix + "nobody"
+		l.Mapped[h.roles.Role(t, "mapped", "LOGIN", "")] = h.roles.Prefix + "nobody"
 	}})
-	pgtest.Exec(t, h.sourceAdmin, "ALTER ROLE "+h.prefix+"mapped NOLOGIN; ALTER ROLE "+h.prefix+"boss NOLOGIN; ALTER ROLE "+h.prefix+"boss2 NOLOGIN; ALTER ROLE "+h.prefix+"1_unknown NOLOGIN")
+	pgtest.Exec(t, h.SourceAdmin, "ALTER ROLE "+h.roles.Prefix+"mapped NOLOGIN; ALTER ROLE "+h.roles.Prefix+"boss NOLOGIN; ALTER ROLE "+h.roles.Prefix+"boss2 NOLOGIN; ALTER ROLE "+h.roles.Prefix+"1_unknown NOLOGIN")
 	l.Mapped = nil
 
 	// Another name, where the catalog asks for it.
-	pgtest.Exec(t, h.source, "CREATE TABLE t (id int PRIMARY KEY, owner text DEFAULT session_user)")
-	app, there := h.role(t, "app", "LOGIN", ""), h.role(t, "there", "", "LOGIN")
+	pgtest.Exec(t, h.Source, "CREATE TABLE t (id int PRIMARY KEY, owner text DEFAULT session_user)")
+	app, there := h.roles.Role(t, "app", "LOGIN", ""), h.roles.Role(t, "there", "", "LOGIN")
 	h.removes(t, situation{code: "login_identity", change: all, arise: func(*testing.T) { l.Mapped = map[string]string{app: there} },
 		typed: func(t *testing.T, found ...answer.Finding) {
-			require.Contains(t, found[0].Remedy, ownName)
+			require.Contains(t, found[0].Remedy, keepsName)
 			l.Mapped = nil
 		}})
 
 	// What is set for a role, with values that quoting could spoil. They are told by nobody.
 	settings := h.removes(t, situation{code: "login_settings", change: all, arise: func(t *testing.T) {
-		role := h.role(t, "Set's", "LOGIN", "LOGIN")
+		role := h.roles.Role(t, "Set's", "LOGIN", "LOGIN")
 		for name, value := range map[string]string{"search_path": `"$user", "a b", public`, "app.tenant": `'it''s "secret"'`, "work_mem": "'3MB'", "temp_tablespaces": "''"} {
-			pgtest.Exec(t, h.sourceAdmin, "ALTER ROLE "+pg.QuoteIdent(role)+" SET "+name+" TO "+value)
+			pgtest.Exec(t, h.SourceAdmin, "ALTER ROLE "+pg.QuoteIdent(role)+" SET "+name+" TO "+value)
 		}
 	}, typed: func(t *testing.T, found ...answer.Finding) {
-		rows, err := h.sourceAdmin.Query(t.Context(), statement(t, found[0].Remedy, "SELECT format("))
+		rows, err := h.SourceAdmin.Query(t.Context(), statement(t, found[0].Remedy, "SELECT format("))
 		require.NoError(t, err)
 		printed, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		require.NoError(t, err)
 		require.Len(t, printed, 4)
 		for _, sql := range printed {
-			pgtest.Exec(t, h.targetAdmin, sql)
+			pgtest.Exec(t, h.TargetAdmin, sql)
 		}
 	}})
 	require.NotContains(t, settings.String(), "secret")
@@ -163,7 +167,7 @@ func TestAWordOfTheOperatorsAboutALoginIsTakenAsItIsPrinted(t *testing.T) {
 func TestTheRoleOfTheTargetThatIsALoginIsTold(t *testing.T) {
 	t.Parallel()
 	h := newHall(t)
-	app := h.role(t, "app", "LOGIN", "LOGIN CREATEROLE")
+	app := h.roles.Role(t, "app", "LOGIN", "LOGIN CREATEROLE")
 	l := &inquiry.Logins{}
 	target := app
 	whose := func(o *inquiry.Options) { o.Logins.TargetRole = target }
@@ -176,36 +180,20 @@ func TestTheRoleOfTheTargetThatIsALoginIsTold(t *testing.T) {
 		return found
 	}
 	found := ask()
-	require.Equal(t, []seen{{answer.Blocker, "login_is_target_role", app}}, short(found))
+	require.Equal(t, []preflighttest.Seen{{answer.Blocker, "login_is_target_role", app}}, preflighttest.Short(found))
 	given(t, l, found[0].Remedy, saidMapRole)
 	given(t, l, found[0].Remedy, saidAccept)
 	found = ask()
-	require.Equal(t, []seen{{answer.Warning, "login_is_target_role", app}}, short(found), "it is the operator's word now")
+	require.Equal(t, []preflighttest.Seen{{answer.Warning, "login_is_target_role", app}}, preflighttest.Short(found), "it is the operator's word now")
 	require.Equal(t, "give --target another role that may make roles, and leave --map-role out for "+app, found[0].Remedy)
-	target, l.Mapped = h.targetDSN.User(), nil
+	target, l.Mapped = h.TargetDSN.User(), nil
 	require.Empty(t, ask(), "the remedy helps")
 
 	// Under another name it is by --map-role alone.
-	l.Mapped = map[string]string{app: h.targetDSN.User()}
+	l.Mapped = map[string]string{app: h.TargetDSN.User()}
 	found = ask()
-	require.Equal(t, []seen{{answer.Warning, "login_is_target_role", app}}, short(found))
-	require.Equal(t, ownName, found[0].Remedy)
+	require.Equal(t, []preflighttest.Seen{{answer.Warning, "login_is_target_role", app}}, preflighttest.Short(found))
+	require.Equal(t, keepsName, found[0].Remedy)
 	l.Mapped = nil
 	require.Empty(t, ask(), "the remedy helps")
-}
-
-// What is printed of a name is one word of a shell's.
-func TestNamesInOptionsAreWordsOfAShell(t *testing.T) {
-	t.Parallel()
-	require.Equal(t, "--map-role app=-", mapRole("app", inquiry.NoLogin))
-	require.Equal(t, "--accept-rights 'my app'", acceptRights("my app"))
-	require.Equal(t, `--map-role 'it'\''s=x'`, mapRole("it's", "x"))
-}
-
-// The name under which a role is kept fits, and is no other role's half.
-func TestAKeptRolesNameFits(t *testing.T) {
-	t.Parallel()
-	long := strings.Repeat("ä", 30) + "x"
-	f := (&comparison{}).without(answer.Finding{}, login{Name: long}, login{Name: long})
-	require.Contains(t, f.SQL, pg.QuoteIdent(strings.Repeat("ä", 28)+"_before"))
 }

@@ -1,8 +1,14 @@
 package preflight
 
 import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/database"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/cutover/preflight/loginrole"
 )
 
 // What the program says and reads of a preflight, by the names of the rooms that hold it.
@@ -33,3 +39,13 @@ const (
 	ExitReady      = answer.ExitReady
 	ExitIncomplete = answer.ExitIncomplete
 )
+
+// CompareLogins is loginrole.Compare, for a run that asks again while it follows.
+func CompareLogins(ctx context.Context, source, target *pgx.Conn, l Logins, platform func(string) bool) ([]Finding, error) {
+	return loginrole.Compare(ctx, source, target, l, platform)
+}
+
+// Objects is database.Objects.
+func Objects(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	return database.Objects(ctx, conn)
+}

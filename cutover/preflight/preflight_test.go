@@ -11,22 +11,14 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/cutover/preflight/preflighttest"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
-
-// ordinary is a schema that nothing is wrong with.
-const ordinary = `
-	CREATE TABLE customer (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL);
-	CREATE TABLE payment (id int, day date, amount numeric, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
-	CREATE TABLE payment_2026 PARTITION OF payment FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
-	CREATE VIEW names AS SELECT name FROM customer;
-	CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM customer;
-	CREATE EXTENSION pg_trgm`
 
 func TestAnOrdinaryPairIsReady(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	pgtest.Exec(t, f.source, ordinary)
+	pgtest.Exec(t, f.Source, preflighttest.Ordinary)
 	for _, mode := range []inquiry.Mode{inquiry.Run, inquiry.Copy} {
 		r := f.preflight(t, func(o *inquiry.Options) { o.Mode = mode; o.LongTransaction = time.Hour }).Run(t.Context())
 		require.Empty(t, r.Incomplete)
@@ -40,7 +32,7 @@ func TestCopyAsksLess(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	asked := map[string]bool{}
-	for _, c := range f.preflight(t, copyMode).Checks() {
+	for _, c := range f.preflight(t, preflighttest.CopyMode).Checks() {
 		asked[c.Name] = true
 	}
 	for _, name := range []string{"wal_level", "replication", "replica identity"} {

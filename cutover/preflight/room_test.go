@@ -7,6 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/preflighttest"
+	"crossfade/cutover/preflight/server"
 	"crossfade/internal/lab/neonlike"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
@@ -15,7 +17,7 @@ import (
 func TestRoom(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	require.Empty(t, f.ask(t, "room"))
+	require.Empty(t, f.Ask(t, server.Room))
 
 	project, err := neonlike.Start(t.Context(), false, neonlike.Options{})
 	require.NoError(t, err)
@@ -23,14 +25,14 @@ func TestRoom(t *testing.T) {
 	used, err := project.Size(t.Context())
 	require.NoError(t, err)
 	ask := func() []answer.Finding {
-		f.targetDSN = project.Owner
-		found, err := Room(t.Context(), f.pair(t))
+		f.TargetDSN = project.Owner
+		found, err := server.Room(t.Context(), f.Pair(t))
 		require.NoError(t, err)
 		return found
 	}
 	require.NoError(t, project.SetSizeLimit(t.Context(), int(used>>20)+3)) // a database takes more than that when it is made
 	found := ask()
-	require.Equal(t, []seen{{answer.Warning, "project_size_limit", "target"}}, short(found))
+	require.Equal(t, []preflighttest.Seen{{answer.Warning, "project_size_limit", "target"}}, preflighttest.Short(found))
 	require.Contains(t, found[0].Detail, "the project may take")
 	told := func() []string {
 		return slices.DeleteFunc(codesOf(f.whole(t)), func(c string) bool { return c != "project_size_limit" && c != "target_full" })
@@ -38,7 +40,7 @@ func TestRoom(t *testing.T) {
 	require.Equal(t, []string{"project_size_limit"}, told())
 	require.NoError(t, project.SetSizeLimit(t.Context(), 1))
 	found = ask()
-	require.Equal(t, []seen{{answer.Blocker, "target_full", "target"}}, short(found))
+	require.Equal(t, []preflighttest.Seen{{answer.Blocker, "target_full", "target"}}, preflighttest.Short(found))
 	require.Equal(t, "takes no more rows: could not extend file because project size limit (1 MB) has been exceeded", found[0].Detail)
 	require.Equal(t, []string{"target_full"}, told(), "and not what the limit is as well")
 	require.NoError(t, project.SetSizeLimit(t.Context(), 0))

@@ -10,6 +10,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/cutover/preflight/preflighttest"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
@@ -42,10 +43,10 @@ func (f *fixture) removes(t *testing.T, s situation) answer.Finding {
 	t.Helper()
 	before := f.whole(t, s.change...)
 	if s.source != "" {
-		pgtest.Exec(t, f.sourceAdmin, s.source)
+		pgtest.Exec(t, f.SourceAdmin, s.source)
 	}
 	if s.target != "" {
-		pgtest.Exec(t, f.targetAdmin, s.target)
+		pgtest.Exec(t, f.TargetAdmin, s.target)
 	}
 	if s.arise != nil {
 		s.arise(t)
@@ -68,7 +69,7 @@ func (f *fixture) removes(t *testing.T, s situation) answer.Finding {
 	case s.typed != nil:
 		s.typed(t, own)
 	default:
-		f.typed(t, own)
+		f.Typed(t, own)
 	}
 	still := beyond(f.whole(t, change...), before)
 	require.NotContains(t, codesOf(still), s.code, "%s: its remedy helps: %s", s.code, own.Remedy)
@@ -87,17 +88,17 @@ func (f *fixture) whole(t *testing.T, change ...func(*inquiry.Options)) []answer
 	require.NoError(t, p.pair.Target.Close(t.Context()))
 	require.Empty(t, r.Incomplete)
 	for _, x := range r.Findings {
-		sound(t, x)
+		preflighttest.Sound(t, x)
 	}
 	return r.Findings
 }
 
 // beyond returns the findings of a list that are not in another one.
 func beyond(list, other []answer.Finding) []answer.Finding {
-	left := short(other)
+	left := preflighttest.Short(other)
 	var out []answer.Finding
 	for _, x := range list {
-		if i := slices.Index(left, short([]answer.Finding{x})[0]); i >= 0 {
+		if i := slices.Index(left, preflighttest.Short([]answer.Finding{x})[0]); i >= 0 {
 			left = slices.Delete(left, i, i+1)
 			continue
 		}

@@ -9,7 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/database"
+	"crossfade/cutover/preflight/extension"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/cutover/preflight/preflighttest"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -19,10 +22,10 @@ import (
 func TestWhatElseActsOnTheSourceIsRemovedAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	name := `"It's ` + f.sourceDSN.Database() + `"`
-	own, role := strings.ToLower(f.sourceDSN.Database()), "SET ROLE "+f.sourceDSN.User()+"; "
-	pgtest.Exec(t, f.source, "CREATE TABLE t (id int PRIMARY KEY)")
-	pgtest.Exec(t, f.sourceAdmin, "CREATE FUNCTION public.watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'")
+	name := `"It's ` + f.SourceDSN.Database() + `"`
+	own, role := strings.ToLower(f.SourceDSN.Database()), "SET ROLE "+f.SourceDSN.User()+"; "
+	pgtest.Exec(t, f.Source, "CREATE TABLE t (id int PRIMARY KEY)")
+	pgtest.Exec(t, f.SourceAdmin, "CREATE FUNCTION public.watch() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'")
 	const neon = "ALTER DATABASE @ SET neon.endpoint_id = 'ep-x-1'"
 	for _, x := range []situation{
 		{code: "foreign_publication", source: "CREATE PUBLICATION " + name + " FOR TABLE t"},
@@ -38,13 +41,13 @@ func TestWhatElseActsOnTheSourceIsRemovedAsItIsPrinted(t *testing.T) {
 	} {
 		f.removes(t, x)
 	}
-	pgtest.Exec(t, f.targetAdmin, strings.ReplaceAll(neon, "@", f.targetDSN.Database()))
+	pgtest.Exec(t, f.TargetAdmin, strings.ReplaceAll(neon, "@", f.TargetDSN.Database()))
 	f.removes(t, situation{code: "event_trigger", source: "CREATE EVENT TRIGGER " + name + " ON ddl_command_end EXECUTE FUNCTION public.watch()"})
 
 	// Subscriptions. Both codes are told after each other of one, never at once.
-	pgtest.Exec(t, f.sourceAdmin, "CREATE SUBSCRIPTION "+name+" CONNECTION 'host=nowhere' PUBLICATION x WITH (connect = false, slot_name = 'nowhere', enabled = false, create_slot = false)")
+	pgtest.Exec(t, f.SourceAdmin, "CREATE SUBSCRIPTION "+name+" CONNECTION 'host=nowhere' PUBLICATION x WITH (connect = false, slot_name = 'nowhere', enabled = false, create_slot = false)")
 	t.Cleanup(func() {
-		conn := pgtest.Shared(t, pgtest.Source).AdminDSN(f.sourceDSN.Database())
+		conn := pgtest.Shared(t, pgtest.Source).AdminDSN(f.SourceDSN.Database())
 		admin, err := pg.Connect(context.Background(), conn)
 		require.NoError(t, err)
 		defer func() { _ = admin.Close(context.Background()) }()
@@ -66,14 +69,14 @@ func TestWhatElseActsOnTheSourceIsRemovedAsItIsPrinted(t *testing.T) {
 	}
 	found := neighbours()
 	require.Equal(t, []string{"foreign_subscription"}, codesOf(found))
-	pgtest.Exec(t, f.sourceAdmin, "ALTER SUBSCRIPTION "+name+" ENABLE")
+	pgtest.Exec(t, f.SourceAdmin, "ALTER SUBSCRIPTION "+name+" ENABLE")
 	found = neighbours()
 	require.Equal(t, []string{"active_subscription"}, codesOf(found), "once")
 	require.Equal(t, answer.Blocker, found[0].Severity)
-	f.typed(t, found...)
+	f.Typed(t, found...)
 	found = neighbours()
 	require.Equal(t, []string{"foreign_subscription"}, codesOf(found), "the remedy helps, and it is still there")
-	f.typed(t, found...)
+	f.Typed(t, found...)
 	require.Empty(t, neighbours(), "the remedy helps")
 }
 
@@ -83,14 +86,14 @@ func TestLargeObjectsAreCopiedByTheOptionThatIsPrinted(t *testing.T) {
 	f := newFixture(t)
 	wanted := false
 	option := func(o *inquiry.Options) { o.LargeObjects = wanted }
-	f.removes(t, situation{code: "large_objects", source: "SELECT lo_create(0)", change: []func(*inquiry.Options){copyMode, option}, typed: func(t *testing.T, found ...answer.Finding) {
+	f.removes(t, situation{code: "large_objects", source: "SELECT lo_create(0)", change: []func(*inquiry.Options){preflighttest.CopyMode, option}, typed: func(t *testing.T, found ...answer.Finding) {
 		require.Contains(t, found[0].Remedy, "give --large-objects,")
 		wanted = true
 	}})
-	found := f.ask(t, "large objects", option)
-	require.Equal(t, []seen{{answer.Warning, "large_objects", "pg_largeobject"}}, short(found))
-	pgtest.Exec(t, f.sourceAdmin, statement(t, found[0].Remedy, "GRANT SELECT"))
-	require.Equal(t, "true", pgtest.Value(t, f.source, "SELECT has_table_privilege('pg_largeobject', 'SELECT')"))
+	found := f.Ask(t, database.LargeObjects, option)
+	require.Equal(t, []preflighttest.Seen{{answer.Warning, "large_objects", "pg_largeobject"}}, preflighttest.Short(found))
+	pgtest.Exec(t, f.SourceAdmin, statement(t, found[0].Remedy, "GRANT SELECT"))
+	require.Equal(t, "true", pgtest.Value(t, f.Source, "SELECT has_table_privilege('pg_largeobject', 'SELECT')"))
 }
 
 // drops removes a database of the target's cluster when the test ends.
@@ -102,40 +105,40 @@ func (f *fixture) drops(t *testing.T, database string) {
 func (f *fixture) another(t *testing.T, found ...answer.Finding) {
 	t.Helper()
 	sql := statement(t, found[0].Remedy, "CREATE DATABASE")
-	pgtest.Exec(t, f.targetAdmin, sql)
-	f.targetDSN = f.targetDSN.WithDatabase(strings.Split(sql, `"`)[1])
+	pgtest.Exec(t, f.TargetAdmin, sql)
+	f.TargetDSN = f.TargetDSN.WithDatabase(strings.Split(sql, `"`)[1])
 }
 
 func TestAnotherEncodingIsRemovedAsItIsPrinted(t *testing.T) {
 	t.Parallel()
-	for code, change := range map[string][]func(*inquiry.Options){"encoding_differs": nil, "encoding_converted": {copyMode}} {
+	for code, change := range map[string][]func(*inquiry.Options){"encoding_differs": nil, "encoding_converted": {preflighttest.CopyMode}} {
 		f := newFixture(t)
-		f.drops(t, f.targetDSN.Database()+"_like_source")
-		f.removes(t, situation{code: code, change: change, typed: f.another, arise: func(t *testing.T) { f.encoded(t, "LATIN1") }})
+		f.drops(t, f.TargetDSN.Database()+"_like_source")
+		f.removes(t, situation{code: code, change: change, typed: f.another, arise: func(t *testing.T) { f.Encoded(t, "LATIN1") }})
 	}
 }
 
 func TestBytesOfAnotherEncodingAreCorrectedAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.encoded(t, "SQL_ASCII")
-	pgtest.Exec(t, f.source, "CREATE TABLE word (id int PRIMARY KEY, w text); CREATE TABLE larger (w text); INSERT INTO larger SELECT repeat('x', 100) FROM generate_series(1, 300)")
-	f.removes(t, situation{code: "encoding_invalid", change: []func(*inquiry.Options){copyMode}, arise: func(t *testing.T) {
-		pgtest.Exec(t, f.source, `INSERT INTO word VALUES (7, convert_from('\xe9', 'SQL_ASCII'))`)
+	f.Encoded(t, "SQL_ASCII")
+	pgtest.Exec(t, f.Source, "CREATE TABLE word (id int PRIMARY KEY, w text); CREATE TABLE larger (w text); INSERT INTO larger SELECT repeat('x', 100) FROM generate_series(1, 300)")
+	f.removes(t, situation{code: "encoding_invalid", change: []func(*inquiry.Options){preflighttest.CopyMode}, arise: func(t *testing.T) {
+		pgtest.Exec(t, f.Source, `INSERT INTO word VALUES (7, convert_from('\xe9', 'SQL_ASCII'))`)
 	}})
 
 	// What takes too long is told once, for the first table that is left and all that are larger.
-	found := beyond(f.whole(t, copyMode, func(o *inquiry.Options) { o.ConvertFor = time.Nanosecond }), f.whole(t, copyMode))
-	require.Equal(t, []seen{{answer.Warning, "encoding_not_looked_at", "public.word"}}, short(found))
+	found := beyond(f.whole(t, preflighttest.CopyMode, func(o *inquiry.Options) { o.ConvertFor = time.Nanosecond }), f.whole(t, preflighttest.CopyMode))
+	require.Equal(t, []preflighttest.Seen{{answer.Warning, "encoding_not_looked_at", "public.word"}}, preflighttest.Short(found))
 	require.Contains(t, found[0].Detail, "nor those of 1 larger tables")
 }
 
 func TestAnotherCollationIsRemovedAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	pgtest.Exec(t, f.source, `CREATE TABLE "Word" (id int PRIMARY KEY, "W" varchar(7) COLLATE "POSIX")`)
+	pgtest.Exec(t, f.Source, `CREATE TABLE "Word" (id int PRIMARY KEY, "W" varchar(7) COLLATE "POSIX")`)
 	f.removes(t, situation{code: "collation_missing", target: "SET allow_system_table_mods = on; DELETE FROM pg_collation WHERE collname = 'POSIX'"})
-	f.drops(t, f.targetDSN.Database()+"_like_source")
+	f.drops(t, f.TargetDSN.Database()+"_like_source")
 	f.removes(t, situation{code: "collation_differs", target: "UPDATE pg_database SET datcollate = 'C.UTF-8' WHERE datname = current_database()", typed: f.another})
 }
 
@@ -144,10 +147,10 @@ func TestAnotherCollationIsRemovedAsItIsPrinted(t *testing.T) {
 func TestOneDatabaseIsPrintedForEncodingAndCollation(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	pgtest.Exec(t, f.targetAdmin, "UPDATE pg_database SET datcollate = 'C.UTF-8', datctype = 'C.UTF-8' WHERE datname = current_database()")
+	pgtest.Exec(t, f.TargetAdmin, "UPDATE pg_database SET datcollate = 'C.UTF-8', datctype = 'C.UTF-8' WHERE datname = current_database()")
 	before := f.whole(t)
-	f.drops(t, f.targetDSN.Database()+"_like_source")
-	f.encoded(t, "LATIN1")
+	f.drops(t, f.TargetDSN.Database()+"_like_source")
+	f.Encoded(t, "LATIN1")
 	found := f.whole(t)
 	require.Contains(t, codesOf(found), "collation_differs")
 	var printed []answer.Finding
@@ -165,26 +168,6 @@ func TestOneDatabaseIsPrintedForEncodingAndCollation(t *testing.T) {
 	require.Contains(t, codesOf(before), "collation_differs")
 }
 
-func TestNamesOfLocalesAndCollations(t *testing.T) {
-	t.Parallel()
-	of := func(collate string) databaseLocale {
-		return databaseLocale{Encoding: unicode, Collate: collate, Ctype: collate, Provider: libc}
-	}
-	require.True(t, of("en_US.UTF-8").sortsAs(of("en_US.utf8")), "one locale has several names")
-	require.True(t, of("C").sortsAs(of("POSIX")))
-	require.False(t, of("C.UTF-8").sortsAs(of("en_US.UTF-8")))
-	german, english := databaseLocale{Collate: "C", Ctype: "C", Provider: "i", Locale: "de"}, databaseLocale{Collate: "C", Ctype: "C", Provider: "i", Locale: "en"}
-	require.False(t, german.sortsAs(english), "with ICU it is not the operating system's that counts")
-	require.Equal(t, "de of ICU", german.sorts())
-	require.Contains(t, anotherDatabase(german, english), "LOCALE_PROVIDER icu ICU_LOCALE 'de'")
-
-	both := map[string]bool{"de-AT-x-icu": true, "en-x-icu": true, "und-x-icu": true}
-	for collation, instead := range map[string]string{"de_AT.utf8": "de-AT-x-icu", "en_GB": "en-x-icu", "xx_YY": "und-x-icu", "POSIX": "C"} {
-		require.Equal(t, instead, standIn(collation, both), collation)
-	}
-	require.Equal(t, "C", standIn("de_DE", nil))
-}
-
 func TestALockTableIsEnlargedAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	c := pgtest.Own(t, pgtest.Source, func(c *pgcluster.Config) {
@@ -192,9 +175,9 @@ func TestALockTableIsEnlargedAsItIsPrinted(t *testing.T) {
 	})
 	f := fixtureOn(t, c, pgtest.Shared(t, pgtest.Target))
 	f.removes(t, situation{code: "lock_table_small", arise: func(t *testing.T) {
-		pgtest.Exec(t, f.source, "DO $$ BEGIN FOR i IN 1..160 LOOP EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY)', i); COMMIT; END LOOP; END $$")
+		pgtest.Exec(t, f.Source, "DO $$ BEGIN FOR i IN 1..160 LOOP EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY)', i); COMMIT; END LOOP; END $$")
 	}, typed: func(t *testing.T, found ...answer.Finding) {
-		f.typed(t, found...)
+		f.Typed(t, found...)
 		require.NoError(t, c.Restart(t.Context(), pgcluster.Fast))
 	}})
 }
@@ -204,7 +187,7 @@ func TestJobsFindingsAreRemovedAsTheyArePrinted(t *testing.T) {
 	t.Parallel()
 	c := pgtest.Cron(t, pgtest.Source)
 	f := fixtureOn(t, c, pgtest.Shared(t, pgtest.Target))
-	admin, role := pgtest.Conn(t, c.AdminDSN(pgtest.CronDatabase)), pg.QuoteIdent(f.sourceDSN.User())
+	admin, role := pgtest.Conn(t, c.AdminDSN(pgtest.CronDatabase)), pg.QuoteIdent(f.SourceDSN.User())
 	pgtest.Exec(t, admin, "GRANT USAGE ON SCHEMA cron TO "+role+"; GRANT SELECT, UPDATE ON cron.job TO "+role+"; ALTER ROLE "+role+" BYPASSRLS; GRANT CREATE ON DATABASE "+pgtest.CronDatabase+" TO "+role)
 	t.Cleanup(func() {
 		conn, err := pg.Connect(context.Background(), c.AdminDSN(pgtest.CronDatabase))
@@ -214,14 +197,14 @@ func TestJobsFindingsAreRemovedAsTheyArePrinted(t *testing.T) {
 		require.NoError(t, err)
 	})
 	told := f.removes(t, situation{code: "jobs_elsewhere", arise: func(t *testing.T) {
-		pgtest.Exec(t, admin, "SELECT cron.schedule_in_database('yearly', '0 0 1 1 *', 'SELECT 1', '"+f.sourceDSN.Database()+"')")
+		pgtest.Exec(t, admin, "SELECT cron.schedule_in_database('yearly', '0 0 1 1 *', 'SELECT 1', '"+f.SourceDSN.Database()+"')")
 	}, typed: func(t *testing.T, found ...answer.Finding) {
 		require.Contains(t, found[0].Remedy, "in database "+pgtest.CronDatabase+" of the source's server")
 		pgtest.Exec(t, admin, statement(t, found[0].Remedy, "SELECT cron.unschedule"))
 	}})
 	require.Contains(t, told.Detail, "1 of them")
 
-	f.sourceDSN, f.sourceAdmin = f.sourceDSN.WithDatabase(pgtest.CronDatabase), admin
+	f.SourceDSN, f.SourceAdmin = f.SourceDSN.WithDatabase(pgtest.CronDatabase), admin
 	f.removes(t, situation{code: "jobs_not_moved", arise: func(t *testing.T) {
 		pgtest.Exec(t, admin, "REVOKE UPDATE ON cron.job FROM "+role)
 	}})
@@ -233,21 +216,36 @@ func TestAPgCronOfAnotherDatabaseIsSetAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	l := &limited{sourceServer: pgtest.Shared(t, pgtest.Source), targetServer: pgtest.Cron(t, pgtest.Target)}
 	l.fixture = fixtureOn(t, l.sourceServer, l.targetServer)
-	pgtest.Exec(t, l.sourceAdmin, `CREATE EXTENSION hstore; UPDATE pg_extension SET extname = 'pg_cron' WHERE extname = 'hstore'; CREATE SCHEMA cron; CREATE TABLE cron.job (jobid int PRIMARY KEY, username text);
+	pgtest.Exec(t, l.SourceAdmin, `CREATE EXTENSION hstore; UPDATE pg_extension SET extname = 'pg_cron' WHERE extname = 'hstore'; CREATE SCHEMA cron; CREATE TABLE cron.job (jobid int PRIMARY KEY, username text);
 		GRANT USAGE ON SCHEMA cron TO PUBLIC; GRANT SELECT, UPDATE ON cron.job TO PUBLIC`)
-	pgtest.Exec(t, l.targetAdmin, "ALTER SYSTEM SET cron.database_name = "+pg.QuoteLiteral(l.targetDSN.Database()))
+	pgtest.Exec(t, l.TargetAdmin, "ALTER SYSTEM SET cron.database_name = "+pg.QuoteLiteral(l.TargetDSN.Database()))
 	l.again(t, answer.Target)
 	made := func() error {
-		_, err := l.targetAdmin.Exec(t.Context(), "BEGIN; CREATE EXTENSION pg_cron; ROLLBACK")
+		_, err := l.TargetAdmin.Exec(t.Context(), "BEGIN; CREATE EXTENSION pg_cron; ROLLBACK")
 		if err != nil {
-			pgtest.Exec(t, l.targetAdmin, "ROLLBACK")
+			pgtest.Exec(t, l.TargetAdmin, "ROLLBACK")
 		}
 		return err
 	}
 	l.removes(t, situation{code: "pg_cron_database", arise: func(t *testing.T) {
-		pgtest.Exec(t, l.targetAdmin, "ALTER SYSTEM RESET cron.database_name")
+		pgtest.Exec(t, l.TargetAdmin, "ALTER SYSTEM RESET cron.database_name")
 		l.again(t, answer.Target)
 		require.Error(t, made(), "it cannot")
 	}, typed: l.then(nil)})
 	require.NoError(t, made(), "now it can")
+}
+
+func TestABackgroundWorkerOfAnotherKindIsNamed(t *testing.T) {
+	t.Parallel()
+	c := pgtest.Cron(t, pgtest.Source)
+	f := fixtureOn(t, c, pgtest.Shared(t, pgtest.Target))
+	f.SourceDSN = c.AdminDSN(pgtest.CronDatabase)
+	admin := pgtest.Conn(t, f.SourceDSN)
+	require.Eventually(t, func() bool {
+		return pgtest.Value(t, admin, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'pg_cron launcher'`) == "1"
+	}, pgtest.Timeout, 50*time.Millisecond)
+	require.Empty(t, f.Ask(t, extension.Workers), "what pg_cron does is known")
+	before := f.whole(t)
+	pgtest.Exec(t, admin, "DROP EXTENSION pg_cron")
+	require.Equal(t, []preflighttest.Seen{{answer.Warning, "background_worker", "pg_cron launcher"}}, preflighttest.Short(beyond(f.whole(t), before)), "once, of the whole list")
 }

@@ -60,6 +60,7 @@ func Verdict(r Report) string {
 	}
 }
 
+// Count writes a number of things.
 func Count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
@@ -74,4 +75,5 @@ func dash(s string) string {
 	return s
 }
 
+// OneLine writes a text of several lines as one.
 func OneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

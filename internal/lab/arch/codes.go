@@ -12,7 +12,10 @@ import (
 
 // telling are the packages that tell an operator why something is refused, or what to
 // look at, under a code: findings, blockers and warnings.
-var telling = []string{"cutover/preflight", "internal/app/daemon", "internal/app/watch", "replicate/slot"}
+var telling = []string{
+	"cutover/preflight/database", "cutover/preflight/expression", "cutover/preflight/extension", "cutover/preflight/loginrole", "cutover/preflight/privilege", "cutover/preflight/server",
+	"internal/app/daemon", "internal/app/watch", "replicate/slot",
+}
 
 // code is what a code looks like; one that ends with an underscore is completed by the
 // program.

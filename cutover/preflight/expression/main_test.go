@@ -1,0 +1,9 @@
+package expression
+
+import (
+	"testing"
+
+	"crossfade/internal/lab/pgcluster/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }

@@ -1,0 +1,113 @@
+package extension
+
+import (
+	"context"
+
+	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
+)
+
+// extension is one that the source uses.
+type extension struct {
+	Name, Version, Schema string
+	Moves                 bool     // it can be given another schema
+	Updates               []string // versions that the source can bring it to
+}
+
+// ofSource are the columns of an extension.
+const ofSource = `e.extname::text, e.extversion, n.nspname::text, e.extrelocatable,
+	CASE WHEN EXISTS (SELECT FROM pg_available_extensions a WHERE a.name = e.extname)
+	THEN ARRAY(SELECT u.target FROM pg_extension_update_paths(e.extname) u WHERE u.source = e.extversion AND u.path IS NOT NULL) ELSE '{}' END`
+
+// neededExtensions are those that the relations $1 and the functions and types of the
+// schemas $2 use, or that have a configuration table among the relations.
+const neededExtensions = `
+WITH taken AS (
+	SELECT 'pg_class'::regclass AS classid, unnest($1::oid[]) AS objid
+	UNION SELECT 'pg_class'::regclass, indexrelid FROM pg_index WHERE indrelid = ANY ($1)
+	UNION SELECT 'pg_attrdef'::regclass, oid FROM pg_attrdef WHERE adrelid = ANY ($1)
+	UNION SELECT 'pg_constraint'::regclass, oid FROM pg_constraint WHERE conrelid = ANY ($1)
+	UNION SELECT 'pg_rewrite'::regclass, oid FROM pg_rewrite WHERE ev_class = ANY ($1)
+	UNION SELECT 'pg_proc'::regclass, oid FROM pg_proc WHERE pronamespace = ANY ($2::oid[])
+	UNION SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typnamespace = ANY ($2)
+), used AS (
+	SELECT d.refclassid, CASE WHEN d.refclassid = 'pg_type'::regclass
+		THEN coalesce((SELECT t.typelem FROM pg_type t WHERE t.oid = d.refobjid AND t.typelem <> 0 AND t.typlen = -1), d.refobjid) ELSE d.refobjid END AS refobjid
+	FROM pg_depend d JOIN taken USING (classid, objid) WHERE d.deptype <> 'e'
+	AND NOT EXISTS (SELECT FROM pg_depend o WHERE o.classid = d.classid AND o.objid = d.objid AND o.deptype = 'e') -- what an extension brings is not copied
+)
+SELECT ` + ofSource + ` FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE e.extname <> 'plpgsql' AND (e.extconfig && $1 OR EXISTS (
+	SELECT FROM used u JOIN pg_depend m ON m.classid = u.refclassid AND m.objid = u.refobjid
+	WHERE m.deptype = 'e' AND m.refclassid = 'pg_extension'::regclass AND m.refobjid = e.oid))
+ORDER BY 1`
+
+// usedExtensions are those that the target needs. With patterns that leave out what is
+// in no schema, they are made by nobody, and needed all the same.
+func usedExtensions(ctx context.Context, p *inquiry.Pair) ([]extension, error) {
+	if !p.Options.Scope.Everything() {
+		return inquiry.List[extension](ctx, p.Source, "extensions that are needed", neededExtensions, p.Options.Scope.Relations(), p.Options.Scope.Schemas())
+	}
+	return inquiry.List[extension](ctx, p.Source, "extensions of the source", `
+		SELECT `+ofSource+` FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+		WHERE e.extname <> 'plpgsql' ORDER BY 1`)
+}
+
+// Compare asks whether the target can have the extensions that the source uses, as the source has
+// them, and what becomes of the rows that users keep in them.
+func Compare(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	if p.Options.Scope.DataOnly {
+		return configurationRights(ctx, p)
+	}
+	used, err := usedExtensions(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	offers, err := inquiry.List[offer](ctx, p.Target, "extensions of the target", `
+		WITH versions AS MATERIALIZED (SELECT * FROM pg_available_extension_versions)
+		SELECT a.name::text, coalesce(a.default_version, ''), coalesce(a.installed_version, ''),
+			(SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+				OR NOT v.superuser OR coalesce((to_jsonb(v)->>'trusted')::bool, false),
+			ARRAY(SELECT x.version::text FROM versions x WHERE x.name = a.name),
+			coalesce(n.nspname::text, ''), coalesce(v.schema::text, ''), coalesce(e.extrelocatable, false),
+			CASE WHEN e.oid IS NULL THEN '{}' ELSE ARRAY(SELECT u.target FROM pg_extension_update_paths(a.name) u WHERE u.source = e.extversion AND u.path IS NOT NULL) END
+		FROM pg_available_extensions a
+		JOIN versions v ON v.name = a.name AND v.version = a.default_version
+		LEFT JOIN pg_extension e ON e.extname = a.name LEFT JOIN pg_namespace n ON n.oid = e.extnamespace`)
+	if err != nil {
+		return nil, err
+	}
+	offered := map[string]offer{}
+	for _, o := range offers {
+		offered[o.Name] = o
+	}
+	var found []answer.Finding
+	for _, u := range used {
+		o, ok := offered[u.Name]
+		switch {
+		case ok && o.Installed == "" && !p.Options.Scope.Everything():
+			found = append(found, answer.Finding{
+				Code: "extension_left_out", Severity: answer.Blocker, Object: u.Name,
+				Detail: "patterns leave extensions out, as with pg_dump, and what is copied needs this one, which the target's database does not have",
+				On:     answer.Target, SQL: o.made(u),
+			})
+			last := &found[len(found)-1]
+			last.Remedy = "in the target's database: " + answer.OneLine(last.SQL)
+		default:
+			found = append(found, extensionFindings(u, o, ok)...)
+		}
+		if f, wrong := schemaFinding(u, o); ok && wrong {
+			found = append(found, f)
+		}
+	}
+	rights, err := configurationRights(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, rights...)
+	if p.Options.Mode == inquiry.Copy {
+		return found, nil // their rows are copied, and a copy follows nothing
+	}
+	data, err := extensionData(ctx, p)
+	return append(found, data...), err
+}

@@ -1,0 +1,98 @@
+package extension
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/pg"
+)
+
+// acting are extensions whose rows or background workers do something by themselves: what
+// it is that acts, and what to do about it in a migration.
+var acting = map[string]struct{ what, remedy string }{
+	"pg_partman": {"makes and drops partitions when its background worker, or a job, runs its maintenance: DDL, which no stream carries, and on the target a worker that this server's settings name",
+		"take the database out of pg_partman_bgw.dbname, and keep others from calling run_maintenance, until the cutover; then set pg_partman_bgw.dbname on the target (Neon: schedule run_maintenance with pg_cron there)"},
+	"timescaledb": {"has jobs (policies, continuous aggregates) that its scheduler runs on either side as soon as their rows are there, and tables whose chunks it makes by itself",
+		"on the source before the run: SELECT alter_job(job_id, scheduled => false) FROM timescaledb_information.jobs WHERE job_id >= 1000; on the target after the switch the same with true"},
+	"pgmq":        {"has queues whose messages change all the time", "let the queues run empty before the cutover"},
+	"pgagent":     {"has jobs that a daemon runs in each database that it is connected to", "on the target until the switch: UPDATE pgagent.pga_job SET jobenabled = false; and stop the source's daemon for this database then"},
+	"pg_net":      {"has a background worker that sends the requests of its queue: one that is copied would be sent twice", "let the queue run empty before the run begins and before the cutover"},
+	"pg_squeeze":  {"has a background worker that rewrites tables at their time", "SELECT squeeze.stop_worker() until the cutover"},
+	"pglogical":   {"has background workers for its subscriptions", "end the subscriptions before the cutover; they are not carried over"},
+	"pgq":         {"has queues, and a ticker that is connected to the database", "connect the ticker to the target after the switch; events in queues are rows of the extension"},
+	"citus":       {"has a maintenance daemon, and tables whose rows are elsewhere", "a distributed table cannot be moved so; on the source first: SELECT undistribute_table(logicalrelid) FROM pg_dist_partition"},
+	"pg_dbms_job": {"has jobs that a daemon runs", "stop the daemon for this database at the cutover, and connect it to the target then"},
+	"pg_task":     {"has tasks that its background worker runs", "disable it for the target's database until the switch, and for the source's then"},
+}
+
+// ownWorkers are the background processes of PostgreSQL itself.
+var ownWorkers = []string{"client backend", "walsender", "autovacuum worker", "autovacuum launcher", "parallel worker", "logical replication worker", "logical replication launcher",
+	"logical replication apply worker", "logical replication tablesync worker", "logical replication parallel worker", "slotsync worker", "background worker", "startup", "walreceiver"}
+
+// Workers names what acts in the source's database by itself: no session of it comes
+// through the proxy, and what it is to do is written in rows or settings.
+func Workers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	type name struct{ Name string }
+	extensions, err := inquiry.List[name](ctx, p.Source, "extensions", `SELECT extname::text FROM pg_extension ORDER BY 1`)
+	if err != nil {
+		return nil, err
+	}
+	var found []answer.Finding
+	for _, e := range extensions {
+		a, ok := acting[e.Name]
+		if e.Name == "pg_cron" {
+			jobs, err := cronJobs(ctx, p)
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, jobs...)
+		}
+		if ok && !(e.Name == "pgmq" && p.Options.Mode == inquiry.Run) { // each queue is told below
+			found = append(found, answer.Finding{Code: "extension_acts", Severity: answer.Warning, Object: e.Name, Detail: a.what, Remedy: a.remedy})
+		}
+	}
+	elsewhere, err := cronElsewhere(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	found = append(found, elsewhere...)
+	if p.Options.Mode == inquiry.Run {
+		queues, err := inquiry.List[struct{ Schema, Name, Extension string }](ctx, p.Source, "queues", `
+			SELECT n.nspname::text, c.relname::text, e.extname::text FROM pg_extension e
+			JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND d.classid = 'pg_class'::regclass
+			JOIN pg_class c ON c.oid = d.objid JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE e.extname IN ('pgmq', 'pgq') AND c.relkind IN ('r', 'p') AND (c.relname LIKE 'q\_%' OR c.relname LIKE 'event\_%') ORDER BY 1, 2`)
+		if err != nil {
+			return nil, err
+		}
+		for _, q := range queues {
+			n := pg.Name{Schema: q.Schema, Name: q.Name}
+			found = append(found, answer.Finding{Code: "queue_not_followed", Severity: answer.Blocker, Object: n.Display(),
+				Detail: "is a queue that belongs to an extension, so that no publication may hold it: messages of the time between copy and cutover would be lost, and read ones come again",
+				Remedy: fmt.Sprintf("let it run empty and drop it, or take it out of the extension so that it is followed: ALTER EXTENSION %s DROP TABLE %s on the source", pg.QuoteIdent(q.Extension), n)})
+		}
+	}
+	workers, err := inquiry.List[struct {
+		Kind string
+		N    int
+	}](ctx, p.Source, "background workers", `
+		SELECT backend_type, count(*)::int FROM pg_stat_activity
+		WHERE datname = current_database() AND backend_type <> ALL (coalesce($1::text[], '{}')) GROUP BY 1 ORDER BY 1`, ownWorkers)
+	if err != nil {
+		return nil, err
+	}
+	cron := slices.Contains(extensions, name{"pg_cron"})
+	for _, w := range workers {
+		if cron && strings.HasPrefix(w.Kind, "pg_cron") {
+			continue
+		}
+		found = append(found, answer.Finding{Code: "background_worker", Severity: answer.Warning, Object: w.Kind,
+			Detail: fmt.Sprintf("%d background workers of this kind are connected to the source's database: they do not come through the proxy, and stay on the source", w.N),
+			Remedy: "see what it does: what it writes after the fence is refused, and what it is to do on the target has to be set there"})
+	}
+	return found, nil
+}

@@ -1,0 +1,142 @@
+package loginrole
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"crossfade/cutover/preflight/answer"
+	"crossfade/internal/base/pg"
+)
+
+// rights compares what two roles may do.
+func (c *comparison) rights(r, t login, lets bool) {
+	severity := answer.Warning
+	if lets {
+		severity = answer.Blocker
+	}
+	var gains, losses []string
+	grave := false // a loss that refuses
+	for _, a := range []struct {
+		name        string
+		here, there bool
+	}{{"SUPERUSER", r.Super, t.Super}, {"BYPASSRLS", r.BypassRLS, t.BypassRLS}, {"REPLICATION", r.Replication, t.Replication}, {"CREATEROLE", r.CreateRole, t.CreateRole}, {"CREATEDB", r.CreateDB, t.CreateDB}} {
+		switch {
+		case !a.here && a.there && !r.Super:
+			gains = append(gains, a.name)
+		case a.here && !a.there && a.name != "SUPERUSER" && !t.Super:
+			losses = append(losses, a.name)
+			grave = grave || a.name == "BYPASSRLS" && c.guarded > 0
+		}
+	}
+	if r.Super && !t.Super {
+		c.judge(c.superuser(r))
+	}
+	if !r.Super && !t.Super {
+		more, less := c.memberships(r, t)
+		for _, g := range more {
+			gains = append(gains, "membership in "+g)
+		}
+		for _, g := range less {
+			losses = append(losses, "membership in "+g)
+			grave = grave || !strings.HasPrefix(g, "pg_")
+		}
+	}
+	if len(gains) > 0 {
+		detail := "has on the target what it has not on the source: "
+		if t.Name != r.Name {
+			detail = fmt.Sprintf("is role %s on the target, which has what it has not on the source: ", t.Name)
+		}
+		if slices.Contains(gains, "BYPASSRLS") && c.guarded > 0 {
+			gains[slices.Index(gains, "BYPASSRLS")] = fmt.Sprintf("BYPASSRLS (it would see every row of %d tables whose policies hide some)", c.guarded)
+		}
+		f := answer.Finding{Code: "login_gains", Severity: severity, Object: r.Name, Detail: detail + strings.Join(gains, ", ")}
+		c.judge(c.without(f, r, t))
+	}
+	if len(losses) > 0 {
+		s := answer.Warning
+		switch {
+		case grave:
+			s = severity
+		case r.Name == c.mover && len(losses) == 1 && losses[0] == "REPLICATION":
+			s = answer.Info
+		}
+		f := answer.Finding{Code: "login_loses", Severity: s, Object: r.Name, On: answer.Target, SQL: c.given(r, t, losses),
+			Detail: "has on the source what it has not on the target: " + strings.Join(losses, ", ")}
+		f.Remedy = answer.OneLine(f.SQL) + " on the target, by a role that may; or accept it with " + acceptRights(r.Name)
+		c.judge(f)
+	}
+	c.limits(r, t, severity)
+}
+
+// databaseOwner has the owner of the database at hand as its only member, and came with
+// PostgreSQL 14: it says nothing that the ownership does not.
+const databaseOwner = "pg_database_owner"
+
+// memberships compares what the two are members of, by the names of the target.
+func (c *comparison) memberships(r, t login) (more, less []string) {
+	translated := func(names []string) []string {
+		var out []string
+		for _, n := range names {
+			if c.platform == nil || !c.platform(n) {
+				out = append(out, c.becomes(n))
+			}
+		}
+		return out
+	}
+	for _, x := range []struct {
+		here, there []string
+		how         string
+	}{{translated(r.Member), t.Member, ""}, {translated(r.Uses), t.Uses, inherited}} {
+		for _, n := range x.there {
+			if n != databaseOwner && n != r.Name && !slices.Contains(x.here, n) && !slices.Contains(more, n) {
+				more = append(more, n+x.how)
+			}
+		}
+		for _, n := range x.here {
+			if n != databaseOwner && n != t.Name && !slices.Contains(x.there, n) && !slices.Contains(less, n) {
+				less = append(less, n+x.how)
+			}
+		}
+	}
+	return more, less
+}
+
+// limits compares CONNECTION LIMIT, VALID UNTIL, CONNECT and settings.
+func (c *comparison) limits(r, t login, severity answer.Severity) {
+	role := pg.QuoteIdent(t.Name)
+	if r.Limit != t.Limit && !t.Super {
+		c.judge(answer.Finding{Code: "login_limit", Severity: severity, Object: r.Name,
+			Detail: fmt.Sprintf("has CONNECTION LIMIT %d on the source, and as role %s of the target %d", r.Limit, t.Name, t.Limit),
+			Remedy: fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d on the target, or accept it with %s", role, r.Limit, acceptRights(r.Name)),
+			On:     answer.Target, SQL: fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d", role, r.Limit)})
+	}
+	if t.ValidUntil != "" && (r.ValidUntil == "" || t.ValidUntil < r.ValidUntil) { // the source's own is kept by the proxy
+		until := "infinity"
+		if r.ValidUntil != "" {
+			until = r.ValidUntil + "+00" // wherever the one is who types it
+		}
+		c.judge(answer.Finding{Code: "login_valid_until", Severity: severity, Object: r.Name,
+			Detail: fmt.Sprintf("can log in to the source for longer than role %s of the target, whose password is valid until %s (UTC)", t.Name, t.ValidUntil),
+			Remedy: fmt.Sprintf("ALTER ROLE %s VALID UNTIL '%s' on the target", role, until),
+			On:     answer.Target, SQL: fmt.Sprintf("ALTER ROLE %s VALID UNTIL '%s'", role, until)})
+	}
+	if !t.Connect {
+		c.judge(answer.Finding{Code: "login_connect", Severity: severity, Object: r.Name,
+			Detail: fmt.Sprintf("may connect to the source's database, and role %s not to the target's", t.Name),
+			Remedy: "GRANT CONNECT ON DATABASE " + pg.QuoteIdent(c.database) + " TO " + role + " on the target",
+			On:     answer.Target, SQL: "GRANT CONNECT ON DATABASE " + pg.QuoteIdent(c.database) + " TO " + role})
+	}
+	var differ []string
+	for _, s := range r.Settings {
+		if !slices.Contains(t.Settings, s) {
+			name, _, _ := strings.Cut(s, "=")
+			differ = append(differ, name)
+		}
+	}
+	if len(differ) > 0 {
+		c.judge(answer.Finding{Code: "login_settings", Severity: answer.Warning, Object: r.Name,
+			Detail: fmt.Sprintf("ALTER ROLE sets for it at the source, and not so for role %s of the target: %s; sessions of the proxy get those that change results", t.Name, strings.Join(differ, ", ")),
+			Remedy: "type on the target what this prints on the source: " + settingsQuery(r.Name, t.Name, differ)})
+	}
+}
