@@ -1,6 +1,11 @@
 // Package preflight looks at a source and a target before anything is changed,
 // and says what would stop or harm a migration.
 //
+// It is the list of checks, and who asks them. The checks themselves stand in
+// rooms below it, by what they look at: server, database, extension,
+// expression, privilege, loginrole. These know inquiry, which is what is asked
+// of whom, and answer, which is what comes of it, and not each other.
+//
 // # Findings are not errors
 //
 // A Finding is something that was seen: a blocker refuses the migration, a
