@@ -12,8 +12,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/internal/app/check"
 	"crossfade/internal/app/control"
-	"crossfade/internal/app/daemon"
+	"crossfade/internal/app/options"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -234,7 +235,7 @@ func TestARunTakesNoMoreConnectionsThanCheckSays(t *testing.T) {
 	p.awaitWhole()
 	cancel()
 	sampling.Wait()
-	took := daemon.OwnSessions(daemon.DefaultJobs())
+	took := check.OwnSessions(options.DefaultJobs())
 	for i, side := range []string{"source", "target"} {
 		require.LessOrEqual(t, most[i], took[i], "%s: %s", side, names[i])
 		require.Greater(t, most[i], took[i]/2, "the figure is no guess: %s: %s", side, names[i])

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"crossfade/internal/app/control"
-	"crossfade/internal/app/daemon"
+	"crossfade/internal/app/options"
 )
 
 // askPatience bounds how long an answer is waited for. The sessions that the copy has
@@ -25,7 +25,7 @@ const askPatience = 5 * time.Minute
 var errInterrupted = errors.New("interrupted before an answer")
 
 // allowRemoval shows what is to be dropped, and asks on a terminal whether it may be.
-func allowRemoval(ctx context.Context, e *env, r daemon.Removal, yes bool) error {
+func allowRemoval(ctx context.Context, e *env, r options.Removal, yes bool) error {
 	for _, o := range r.Objects {
 		if e.lines != nil {
 			shown := e.lines.Level(zerolog.InfoLevel) // whatever else is left out

@@ -7,13 +7,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/app/daemon"
+	"crossfade/internal/app/options"
 )
 
 // Only a yes lets --clean drop what is in its way; another answer, and none, is told once with what was asked.
 func TestWhatCleanMayNotDropIsToldOnce(t *testing.T) {
 	t.Parallel()
-	r := daemon.Removal{Target: "bob@h:5432/shop", Objects: []daemon.Existing{{Kind: "TYPE", Name: "shop.mood"}}}
+	r := options.Removal{Target: "bob@h:5432/shop", Objects: []options.Existing{{Kind: "TYPE", Name: "shop.mood"}}}
 	for answer, says := range map[string]string{
 		"no\n":  "--clean may not drop 1 objects of bob@h:5432/shop; nothing was dropped",
 		"\x04":  "ask whether --clean may drop 1 objects of bob@h:5432/shop: EOF; nothing was dropped",

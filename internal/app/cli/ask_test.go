@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/internal/app/daemon"
+	"crossfade/internal/app/options"
 )
 
 func TestOnlyYesIsAYes(t *testing.T) {
@@ -35,7 +35,7 @@ func TestOnlyYesIsAYes(t *testing.T) {
 
 func TestNothingIsDroppedUnasked(t *testing.T) {
 	t.Parallel()
-	r := daemon.Removal{Target: "bob@h:5432/shop", Objects: []daemon.Existing{{Kind: "TABLE", Name: "shop.orders", Size: 3 << 30}, {Kind: "TYPE", Name: "shop.mood"}}}
+	r := options.Removal{Target: "bob@h:5432/shop", Objects: []options.Existing{{Kind: "TABLE", Name: "shop.orders", Size: 3 << 30}, {Kind: "TYPE", Name: "shop.mood"}}}
 	var out strings.Builder
 	e := &env{stdin: strings.NewReader("y\n"), stderr: &out}
 	err := allowRemoval(t.Context(), e, r, false)

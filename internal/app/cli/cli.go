@@ -15,8 +15,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"crossfade/cutover/preflight/answer"
+	"crossfade/internal/app/check"
 	"crossfade/internal/app/control"
-	"crossfade/internal/app/daemon"
+	"crossfade/internal/app/options"
 	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
 )
@@ -118,7 +119,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		kong.Description("Move a live PostgreSQL database to Neon while its applications keep running."),
 		kong.Writers(stdout, stderr),
 		kong.DefaultEnvars("CROSSFADE"),
-		kong.Vars{"socket": DefaultSocket(), "jobs": strconv.Itoa(daemon.DefaultJobs())},
+		kong.Vars{"socket": DefaultSocket(), "jobs": strconv.Itoa(options.DefaultJobs())},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Exit(func(c int) { code = c }),
 	)
@@ -154,7 +155,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 
 // report shows the error with which a command ended, and returns the exit code.
 func (e *env) report(err error) int {
-	refused := errors.As(err, new(*daemon.RefusedError)) && e.format != obs.FormatJSON // an answer for people, as that of check
+	refused := errors.As(err, new(*check.RefusedError)) && e.format != obs.FormatJSON // an answer for people, as that of check
 	if err == nil || errors.Is(err, errShown) || e.lines == nil || refused {
 		return report(err, e.stderr)
 	}
@@ -183,8 +184,8 @@ func asJSON(parsed *kong.Context) bool {
 }
 
 // refusedAlone returns the findings that refused a beginning, if err is about nothing else.
-func refusedAlone(err error) (*daemon.RefusedError, bool) {
-	var refused *daemon.RefusedError
+func refusedAlone(err error) (*check.RefusedError, bool) {
+	var refused *check.RefusedError
 	alone := errors.As(err, &refused) && err.Error() == refused.Error()
 	return refused, alone
 }

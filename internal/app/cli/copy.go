@@ -6,7 +6,8 @@ import (
 	"strconv"
 	"time"
 
-	"crossfade/internal/app/daemon"
+	"crossfade/internal/app/oneshot"
+	"crossfade/internal/app/options"
 )
 
 // copyCmd has the flags that people know from pg_dump and pg_restore, with the
@@ -56,9 +57,9 @@ func (f partFlags) given() string {
 }
 
 // options are the flags in the daemon's words.
-func (f partFlags) options() daemon.CopyOptions {
-	return daemon.CopyOptions{
-		Filter: daemon.Filter{IncludeSchemas: f.IncludeSchema, ExcludeSchemas: f.ExcludeSchema,
+func (f partFlags) options() options.Copy {
+	return options.Copy{
+		Filter: options.Filter{IncludeSchemas: f.IncludeSchema, ExcludeSchemas: f.ExcludeSchema,
 			IncludeTables: f.IncludeTable, ExcludeTables: f.ExcludeTable, ExcludeTablesData: f.ExcludeTableData},
 		SchemaOnly: f.SchemaOnly, DataOnly: f.DataOnly, Clean: f.Clean,
 	}
@@ -73,10 +74,8 @@ type schemaFlags struct {
 	LockWaitTimeout lockWait `help:"Longest wait for a lock on a table of the source while its schema is read, in milliseconds or with a unit, such as 20s." default:"10s"`
 }
 
-// apply adds the flags to options.
-func (f schemaFlags) apply(o daemon.CopyOptions) daemon.CopyOptions {
-	o.NoOwner, o.NoACL, o.NoComments, o.Roles, o.LockWaitTimeout = f.NoOwner, f.NoACL, f.NoComments, f.Roles, f.LockWaitTimeout.Duration
-	return o
+func (f schemaFlags) options() options.Schema {
+	return options.Schema{NoOwner: f.NoOwner, NoACL: f.NoACL, NoComments: f.NoComments, Roles: f.Roles, LockWaitTimeout: f.LockWaitTimeout.Duration}
 }
 
 // lockWait is a time as pg_dump takes it: a number of milliseconds, or a number
@@ -98,8 +97,9 @@ func (w *lockWait) UnmarshalText(text []byte) error {
 }
 
 // options are the flags in the daemon's words.
-func (c *copyCmd) options() daemon.CopyOptions {
-	o := c.schemaFlags.apply(c.partFlags.options())
+func (c *copyCmd) options() options.Copy {
+	o := c.partFlags.options()
+	o.Schema = c.schemaFlags.options()
 	o.Jobs, o.LargeObjects, o.KeepCopied, o.ExitOnError = c.Jobs, c.LargeObjects, c.KeepCopied, c.ExitOnError
 	o.MaxRate, o.Control, o.Version = int64(c.MaxRate), c.Control, Version
 	o.AllDatabases, o.RenameDatabase = c.AllDatabases, c.RenameDatabase
@@ -119,8 +119,8 @@ func (c *copyCmd) Run(e *env) error {
 	watch := newProgress(e)
 	defer watch.close()
 	opts := c.options()
-	opts.Allow = func(ctx context.Context, r daemon.Removal) error { return allowRemoval(ctx, e, r, c.Yes) }
-	report, err := daemon.CopyOnce(e.ctx, c.Source.DSN, c.Target.DSN, opts, log, watch.copying)
+	opts.Allow = func(ctx context.Context, r options.Removal) error { return allowRemoval(ctx, e, r, c.Yes) }
+	report, err := oneshot.Copy(e.ctx, c.Source.DSN, c.Target.DSN, opts, log, watch.copying)
 	watch.close()
 	printCopy(e.stdout, report)
 	return coded(err)

@@ -6,13 +6,13 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"crossfade/internal/app/daemon"
 	"crossfade/internal/app/exit"
+	"crossfade/internal/app/oneshot"
 )
 
 // printCopy prints what a copy did: a line for each database, and what was left
 // out beneath.
-func printCopy(w io.Writer, r daemon.CopyReport) {
+func printCopy(w io.Writer, r oneshot.Report) {
 	if len(r.Databases) == 0 || len(r.Databases) == 1 && r.Databases[0].Err != nil && len(r.Databases[0].Refused) == 0 {
 		return // the error says it all
 	}
@@ -35,7 +35,7 @@ func printCopy(w io.Writer, r daemon.CopyReport) {
 	}
 }
 
-func copyResult(d daemon.DatabaseReport) string {
+func copyResult(d oneshot.DatabaseReport) string {
 	switch {
 	case d.Skipped != "":
 		return d.Skipped

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/app/control"
-	"crossfade/internal/app/daemon"
+	"crossfade/internal/app/options"
 )
 
 // Everything that a command says to a pipe has one form: the log's.
@@ -27,7 +27,7 @@ func TestAPipedCommandWritesLinesOfOneForm(t *testing.T) {
 		log.Info().Msg("phase reached")
 		p.copying(control.Copy{TablesTotal: 2, TablesDone: 2, BytesTotal: 1 << 20, BytesDone: 1 << 20, RowsDone: 7})
 		p.close()
-		require.Error(t, allowRemoval(t.Context(), e, daemon.Removal{Target: "t", Objects: []daemon.Existing{{Kind: "TABLE", Name: "shop.orders"}}}, false))
+		require.Error(t, allowRemoval(t.Context(), e, options.Removal{Target: "t", Objects: []options.Existing{{Kind: "TABLE", Name: "shop.orders"}}}, false))
 		require.Equal(t, ExitNotComplete, e.report(&exitError{ExitNotComplete, errors.New("source: gone\nand \"more\"")}))
 		return strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 	}

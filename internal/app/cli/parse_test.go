@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/app/control"
-	"crossfade/internal/app/daemon"
+	"crossfade/internal/app/options"
 )
 
 func TestAnArgumentThatMayBeASecretIsNotShown(t *testing.T) {
@@ -49,7 +49,7 @@ func TestWrongUsageSaysWhatToWrite(t *testing.T) {
 		args []string
 		says string
 	}{
-		{append([]string{"copy", "--jobs", "-3"}, both...), "--jobs needs a value: write --jobs=" + strconv.Itoa(daemon.DefaultJobs())},
+		{append([]string{"copy", "--jobs", "-3"}, both...), "--jobs needs a value: write --jobs=" + strconv.Itoa(options.DefaultJobs())},
 		{append([]string{"copy", "--jobs=many"}, both...), `--jobs: "many" is no whole number: write one, such as --jobs=`},
 		{append([]string{"copy", "--rename-database=x"}, both...), "--rename-database: its value has no =: write --rename-database=OLD=NEW"},
 		{[]string{"copy", "--source"}, "--source needs a value: write --source=DSN"},

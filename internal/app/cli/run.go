@@ -9,8 +9,11 @@ import (
 	"syscall"
 	"time"
 
+	"crossfade/internal/app/check"
 	"crossfade/internal/app/daemon"
 	"crossfade/internal/app/exit"
+	"crossfade/internal/app/options"
+	"crossfade/internal/app/undo"
 )
 
 // loginFlags say who logs in as whom; a check and a run have them.
@@ -61,10 +64,10 @@ func (c *runCmd) Run(e *env) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	cfg := daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, MapRole: c.MapRole, AcceptRights: c.AcceptRights, Control: c.Control, HTTP: c.HTTP,
+	cfg := options.Run{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, MapRole: c.MapRole, AcceptRights: c.AcceptRights, Control: c.Control, HTTP: c.HTTP,
 		Jobs: c.Jobs, ChunkBytes: c.ChunkBytes, MaxRate: int64(c.MaxRate), WALBudget: int64(c.WALBudget), TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSClientCA: c.TLSClientCA, ClientAuth: c.ClientAuth, TrackSettings: c.TrackSettings, Reload: hangups,
 		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, LargeObjects: c.LargeObjects, Version: Version,
-		NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments, Roles: c.Roles, LockWaitTimeout: c.LockWaitTimeout.Duration}
+		Schema: c.schemaFlags.options()}
 	if err := cfg.Validate(); err != nil {
 		return &exitError{ExitUsage, err}
 	}
@@ -94,16 +97,17 @@ type checkCmd struct {
 }
 
 // once are the options of the copy that is checked for, nil for a run.
-func (c *checkCmd) once() (*daemon.CopyOptions, error) {
+func (c *checkCmd) once() (*options.Copy, error) {
 	if !c.Copy {
 		if flag := c.given(); flag != "" {
 			return nil, &exitError{ExitUsage, fmt.Errorf("%s: a run moves the whole database into an empty one: give --copy too, to check for crossfade copy with it", flag)}
 		}
 		return nil, nil
 	}
-	o := c.schemaFlags.apply(c.partFlags.options())
+	o := c.partFlags.options()
+	o.Schema = c.schemaFlags.options()
 	o.Jobs, o.LargeObjects = 1, c.LargeObjects
-	o.Allow = func(context.Context, daemon.Removal) error { return errors.New("a check drops nothing") }
+	o.Allow = func(context.Context, options.Removal) error { return errors.New("a check drops nothing") }
 	if err := o.Validate(); err != nil {
 		return nil, &exitError{ExitUsage, err}
 	}
@@ -119,8 +123,8 @@ func (c *checkCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	report, err := daemon.Check(e.ctx, daemon.Config{Source: c.Source.DSN, Target: c.Target.DSN, LargeObjects: c.LargeObjects, Users: c.Users, MapRole: c.MapRole, AcceptRights: c.AcceptRights,
-		NoOwner: c.NoOwner, NoACL: c.NoACL, NoComments: c.NoComments, Roles: c.Roles, LockWaitTimeout: c.LockWaitTimeout.Duration}, once)
+	report, err := check.Run(e.ctx, options.Run{Source: c.Source.DSN, Target: c.Target.DSN, LargeObjects: c.LargeObjects, Users: c.Users, MapRole: c.MapRole, AcceptRights: c.AcceptRights,
+		Schema: c.schemaFlags.options()}, once)
 	if err != nil && exit.Code(err) == ExitUsage {
 		return coded(err)
 	}
@@ -148,7 +152,7 @@ func (c *recoverCmd) Run(e *env) error {
 	if err := c.check(e); err != nil {
 		return err
 	}
-	sentence, err := daemon.Recover(e.ctx, c.Source.DSN, c.Target.DSN)
+	sentence, err := undo.Recover(e.ctx, c.Source.DSN, c.Target.DSN)
 	if sentence != "" {
 		fmt.Fprintln(e.stdout, sentence)
 	}
@@ -166,7 +170,7 @@ func (c *cleanCmd) Run(e *env) error {
 		return err
 	}
 	said := false
-	err := daemon.Clean(e.ctx, c.Source.DSN, c.Target.DSN, c.Force, func(line string) {
+	err := undo.Clean(e.ctx, c.Source.DSN, c.Target.DSN, c.Force, func(line string) {
 		said = true
 		fmt.Fprintln(e.stdout, line)
 	})

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"crossfade/internal/app/daemon"
+	"crossfade/internal/app/options"
 )
 
 // sizeFlag is a number of bytes: digits with an optional fraction and one of k, M,
@@ -26,7 +26,7 @@ type budgetFlag int64
 // UnmarshalText reads a budget.
 func (b *budgetFlag) UnmarshalText(text []byte) error {
 	if string(text) == "auto" {
-		*b = daemon.AutoBudget
+		*b = options.AutoBudget
 		return nil
 	}
 	n, err := parseSize(string(text))

@@ -92,3 +92,8 @@ func ExitCode(err error) int {
 		return ExitIncomplete
 	}
 }
+
+// Refused is the refusal of a request, and what to do about it.
+func Refused(message, remedy string) error {
+	return &Error{Code: CodeRefused, Message: message, Remedy: remedy}
+}

@@ -14,7 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/machine"
+	"crossfade/internal/app/apptest"
+	"crossfade/internal/app/check"
+	"crossfade/internal/app/oneshot"
+	"crossfade/internal/app/options"
 	"crossfade/internal/app/runs"
+	"crossfade/internal/app/undo"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -45,13 +50,13 @@ func (g *ground) command(line string) error {
 	force := len(words) > 2 && words[2] == "--force"
 	switch words[1] {
 	case "clean":
-		return Clean(ctx, g.source, g.target, force, func(string) {})
+		return undo.Clean(ctx, g.source, g.target, force, func(string) {})
 	case "copy":
-		o := CopyOptions{Jobs: 1}
+		o := options.Copy{Jobs: 1}
 		for _, flag := range words[2:] {
 			switch flag {
 			case "--no-acl":
-				o.NoACL = true
+				o.Schema.NoACL = true
 			case "--data-only":
 				o.DataOnly = true
 			case "--schema-only":
@@ -60,18 +65,18 @@ func (g *ground) command(line string) error {
 				g.t.Fatalf("a copy with %s", flag)
 			}
 		}
-		_, err := CopyOnce(ctx, g.source, g.target, o, zerolog.Nop(), nil)
+		_, err := oneshot.Copy(ctx, g.source, g.target, o, zerolog.Nop(), nil)
 		return err
 	case "run":
 		serving, end := context.WithCancel(ctx)
 		defer end()
 		err := Run(serving, runConfig(g.t, g.source, g.target), zerolog.New(servingEnds(end)), nil)
-		if errors.Is(err, context.Canceled) || errors.As(err, new(*RefusedError)) { // check is asked when nothing that was left refuses; it sees the roles of other tests
+		if errors.Is(err, context.Canceled) || errors.As(err, new(*check.RefusedError)) { // check is asked when nothing that was left refuses; it sees the roles of other tests
 			return nil
 		}
 		return err
 	case "recover":
-		_, err := Recover(ctx, g.source, g.target)
+		_, err := undo.Recover(ctx, g.source, g.target)
 		return err
 	}
 	g.t.Fatalf("there is no command %s", line)
@@ -198,7 +203,7 @@ func TestTablesThatDoNotFitAreMadeToFitAsItIsPrinted(t *testing.T) {
 			err := g.command("crossfade copy --data-only")
 			require.ErrorContains(t, err, x.says)
 			require.Equal(t, 1, strings.Count(err.Error(), "on the target: "))
-			typed(t, target, err.Error(), "target")
+			apptest.Typed(t, target, err.Error(), "target")
 			require.NoError(t, g.command("crossfade copy --data-only"))
 			require.Equal(t, "1", pgtest.Value(t, target, "SELECT string_agg(id::text, ' ') FROM public.a"))
 		})
@@ -251,7 +256,7 @@ func TestDatabasesOfDifferentRunsAreRefusedUntilThoseOfOneAreNamed(t *testing.T)
 // found is what a check tells of a run or copy that is there, "" for nothing.
 func (g *ground) found() string {
 	g.t.Helper()
-	report, err := Check(g.t.Context(), Config{Source: g.source, Target: g.target}, nil)
+	report, err := check.Run(g.t.Context(), options.Run{Source: g.source, Target: g.target}, nil)
 	require.NoError(g.t, err)
 	said := ""
 	for _, f := range report.Findings {
@@ -328,7 +333,7 @@ func TestWhatACheckTellsOfARunIsRemovedAsItIsPrinted(t *testing.T) {
 				require.ErrorContains(t, err, is, command)
 				require.Equal(t, 1, strings.Count(err.Error(), is), command)
 			}
-			typed(t, conn, said, side)
+			apptest.Typed(t, conn, said, side)
 			require.Empty(t, g.found())
 			pgtest.Exec(t, conn, fmt.Sprintf("ALTER SCHEMA another_name RENAME TO kept_%d", i))
 		}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,8 +17,12 @@ import (
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
+	"crossfade/internal/app/definitions"
 	"crossfade/internal/app/exit"
 	"crossfade/internal/app/logins"
+	"crossfade/internal/app/migration"
+	"crossfade/internal/app/options"
+	"crossfade/internal/app/ports"
 	"crossfade/internal/app/runs"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/obs"
@@ -31,68 +33,44 @@ import (
 	"crossfade/schema/plan"
 )
 
-// daemon is one run of `crossfade run`.
+// daemon is one run of `crossfade run`. Its parts share one lock, that of core.
 type daemon struct {
-	cfg         Config
-	log         zerolog.Logger
-	incarnation string // names this process in the journal
+	core     *core
+	sessions *sessions
+	watches  *watches
+	entry    *entry
+	follower *follower
+	finisher *finisher
+	answers  *answers
+}
 
-	users       *logins.Users
-	id          runs.Identity
-	plain       [2]pg.DSN // source and target as they were given, where cfg has them with the run's tag
-	lead        *runs.Leader
-	versions    [2]int  // server_version_num of source and target
-	lastEpoch   int64   // of a run that an earlier start has finished
-	missing     string  // the side that was away at the start, "" for none
-	joining     joining // what is to be done when it comes
-	proxy       *proxy.Proxy
-	migration   *migration
-	stream      *following
-	coordinator *cutover.Coordinator
-	verify      *verification
-	links       []*dbconn.Link
-	registrar   *registrar
-	source      *sourcePort
-	target      *targetPort
-	cover       *watch.Coverage
-	members     *watch.Members
-	guard       *watch.Guard
-	left        *completion
-	watchlist   *watch.List
-	gateClosed  atomic.Pointer[time.Time] // for the attempt under way
-	views       *matViews
-	strangers   watch.TargetWriters
-	definitions *definitions
-	pulse       *watch.Pulse
-	watching    *dbconn.Link // of the monitor
-	marking     *dbconn.Link // to the target, for what is kept there
-	looking     *dbconn.Link // to the source, for what its sessions do
-
-	mu            sync.Mutex
-	failed        error // why the migration stopped
-	stuck         error // why it waits
-	contention    *contention
-	away          error // why the side that was away at the start is not there yet
-	stopMigration context.CancelCauseFunc
+func newDaemon(cfg options.Run, log zerolog.Logger) *daemon {
+	c := &core{cfg: cfg, log: log, incarnation: rand.Text(), stream: ports.NewFollowing(), left: &ports.Completion{Log: obs.Component(log, "completion")}}
+	s := &sessions{}
+	w := &watches{cover: &watch.Coverage{}, members: &watch.Members{LockTimeout: cfg.SourceLockTimeout, Log: log},
+		guard: watch.NewGuard(watch.GuardConfig{Source: cfg.Source, MaxRate: cfg.MaxRate, WALBudget: cfg.WALBudget}, log)}
+	e := &entry{core: c, mu: &c.mu, plain: [2]pg.DSN{cfg.Source, cfg.Target}, lead: runs.NewLeader(cfg.Source, log), joining: newJoining()}
+	f := &follower{core: c, mu: &c.mu, sessions: s, watches: w, entry: e}
+	end := &finisher{core: c, sessions: s, watches: w, entry: e}
+	a := &answers{core: c, mu: &c.mu, sessions: s, watches: w, entry: e, follower: f, finisher: end}
+	return &daemon{core: c, sessions: s, watches: w, entry: e, follower: f, finisher: end, answers: a}
 }
 
 // Run serves the applications and moves the database, until ctx ends. onCopy, if
 // set, is called with the figures of the copy.
-func Run(ctx context.Context, cfg Config, log zerolog.Logger, onCopy func(control.Copy)) error {
+func Run(ctx context.Context, cfg options.Run, log zerolog.Logger, onCopy func(control.Copy)) error {
 	if err := cfg.Validate(); err != nil {
 		return exit.Usage(err)
 	}
 	if err := refuseHostLists(cfg); err != nil {
 		return exit.Usage(err)
 	}
-	d := &daemon{cfg: cfg, log: log, incarnation: rand.Text(), plain: [2]pg.DSN{cfg.Source, cfg.Target}, lead: runs.NewLeader(cfg.Source, log), joining: newJoining(),
-		stream: newFollowing(), cover: &watch.Coverage{}, members: &watch.Members{LockTimeout: cfg.SourceLockTimeout, Log: log}, guard: watch.NewGuard(watch.GuardConfig{Source: cfg.Source, MaxRate: cfg.MaxRate, WALBudget: cfg.WALBudget}, log),
-		left: &completion{log: obs.Component(log, "completion")}}
+	d := newDaemon(cfg, log)
 	var err error
-	if d.users, err = logins.Load(cfg.logins(), log); err != nil {
+	if d.core.users, err = logins.Load(cfg.Logins(), log); err != nil {
 		return err
 	}
-	d.users.Roles.Asking = d.link(cfg.Source, "logins")
+	d.core.users.Roles.Asking = d.sessions.link(cfg.Source, "logins")
 	var cert *tlsconf.Server
 	if cfg.TLSCert != "" {
 		if cert, err = tlsconf.LoadServerCA(cfg.TLSCert, cfg.TLSKey, cfg.TLSClientCA); err != nil {
@@ -104,11 +82,11 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, onCopy func(contro
 		return fmt.Errorf("listen for clients at %s: %w; choose another address with --listen", cfg.Listen, withoutNoise(err))
 	}
 	metrics := obs.NewRegistry()
-	server, err := control.Listen(control.Config{Socket: cfg.Control, HTTP: cfg.HTTP, Daemon: d, Metrics: obs.MetricsHandler(metrics), Log: log})
+	server, err := control.Listen(control.Config{Socket: cfg.Control, HTTP: cfg.HTTP, Daemon: requests{d.answers, d.finisher}, Metrics: obs.MetricsHandler(metrics), Log: log})
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	if err := d.open(ctx); err != nil {
+	if err := d.entry.open(ctx); err != nil {
 		d.close()
 		return errors.Join(err, listener.Close(), server.Close())
 	}
@@ -121,7 +99,7 @@ func Run(ctx context.Context, cfg Config, log zerolog.Logger, onCopy func(contro
 
 // refuseHostLists refuses a list of hosts: the slot, the fence and the sessions of a run are on one
 // server, and the next one of the list has none of them.
-func refuseHostLists(cfg Config) error {
+func refuseHostLists(cfg options.Run) error {
 	for flag, d := range map[string]pg.DSN{"--source": cfg.Source, "--target": cfg.Target} {
 		if n := d.Hosts(); n > 1 {
 			return fmt.Errorf("%s names %d hosts, and a run is between two servers: name the one that is written to", flag, n)
@@ -141,72 +119,72 @@ func withoutNoise(err error) error {
 
 // build makes the parts and connects them.
 func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prometheus.Registerer) error {
-	source, target := d.users.Endpoints()
-	pc := proxy.Config{Listener: listener, Auth: d.users, TLS: cert, RequireCertificate: d.cfg.ClientAuth == logins.ClientAuthCert, Source: source, Target: target, Closed: true, Metrics: metrics,
-		TrackSettings: d.cfg.trackSettings(), Limits: proxy.Limits{HoldLimit: d.cfg.HoldLimit, ShutdownTimeout: d.cfg.ShutdownTimeout},
-		User: d.cfg.Source.User(), Database: d.cfg.Source.Database(), Types: &typeStore{target: d.link(d.cfg.Target, "types", pg.WithKeyFrom(d.key))}, Log: obs.Component(d.log, "proxy")}
-	d.looking = d.link(d.cfg.Source, "look")
-	pc.Explain = d.explain
+	source, target := d.core.users.Endpoints()
+	pc := proxy.Config{Listener: listener, Auth: d.core.users, TLS: cert, RequireCertificate: d.core.cfg.ClientAuth == logins.ClientAuthCert, Source: source, Target: target, Closed: true, Metrics: metrics,
+		TrackSettings: d.core.cfg.ProxySettings(), Limits: proxy.Limits{HoldLimit: d.core.cfg.HoldLimit, ShutdownTimeout: d.core.cfg.ShutdownTimeout},
+		User: d.core.cfg.Source.User(), Database: d.core.cfg.Source.Database(), Types: &ports.TypeStore{Target: d.sessions.link(d.core.cfg.Target, "types", pg.WithKeyFrom(d.entry.key))}, Log: obs.Component(d.core.log, "proxy")}
+	d.sessions.looking = d.sessions.link(d.core.cfg.Source, "look")
+	pc.Explain = d.answers.explain
 	var err error
-	if d.proxy, err = proxy.New(pc); err != nil {
+	if d.core.proxy, err = proxy.New(pc); err != nil {
 		return err
 	}
-	key := pg.WithKeyFrom(d.key)
-	d.migration = &migration{source: d.cfg.Source, target: d.cfg.Target, id: d.id, jobs: d.cfg.Jobs, chunkBytes: d.cfg.ChunkBytes, lockTimeout: d.cfg.SourceLockTimeout, waits: true,
-		opts:  d.cfg.copyOptions(),
-		roles: d.cfg.logins().SchemaRoles(), log: obs.Component(d.log, "migration"), phase: d.id.Target.Phase, limit: d.guard.Limit, onBlocked: d.guard.Blocked}
-	d.definitions = newDefinitions(d.migration, d.link(d.cfg.Source, "definitions", pg.WithLockTimeout(d.cfg.SourceLockTimeout)), d.link(d.cfg.Target, "definitions", key),
-		[2]*dbconn.Link{d.link(d.cfg.Source, "definitions guard"), d.link(d.cfg.Target, "definitions guard", key)}, obs.Component(d.log, "definitions"))
-	d.verify = &verification{source: d.cfg.Source, target: d.cfg.Target, tables: d.compared, path: d.migration.searchPath, journal: d.link(d.cfg.Target, "proof"), log: obs.Component(d.log, "verify")}
-	d.registrar = &registrar{incarnation: d.incarnation, control: d.link(d.cfg.Source, "register"), pids: d.sourcePIDs}
+	key := pg.WithKeyFrom(d.entry.key)
+	d.core.migration = migration.New(migration.Config{Source: d.core.cfg.Source, Target: d.core.cfg.Target, Identity: d.entry.id, Jobs: d.core.cfg.Jobs, ChunkBytes: d.core.cfg.ChunkBytes, LockTimeout: d.core.cfg.SourceLockTimeout, Waits: true,
+		Options: d.core.cfg.CopyOptions(),
+		Roles:   d.core.cfg.Logins().SchemaRoles(), Log: obs.Component(d.core.log, "migration"), Phase: d.entry.id.Target.Phase, Limit: d.watches.guard.Limit, OnBlocked: d.watches.guard.Blocked})
+	d.watches.definitions = definitions.New(d.core.migration, d.sessions.link(d.core.cfg.Source, "definitions", pg.WithLockTimeout(d.core.cfg.SourceLockTimeout)), d.sessions.link(d.core.cfg.Target, "definitions", key),
+		[2]*dbconn.Link{d.sessions.link(d.core.cfg.Source, "definitions guard"), d.sessions.link(d.core.cfg.Target, "definitions guard", key)}, obs.Component(d.core.log, "definitions"))
+	d.core.verify = &ports.Verification{Source: d.core.cfg.Source, Target: d.core.cfg.Target, Tables: d.core.compared, Path: d.core.migration.Schema.SearchPath, Journal: d.sessions.link(d.core.cfg.Target, "proof"), Log: obs.Component(d.core.log, "verify")}
+	d.core.registrar = &ports.Registrar{Incarnation: d.core.incarnation, Control: d.sessions.link(d.core.cfg.Source, "register"), PIDs: d.sourcePIDs}
 
-	who := &owner{}
-	majors := [2]int{d.versions[0] / 10000, d.versions[1] / 10000}
-	short := pg.WithLockTimeout(d.cfg.SourceLockTimeout)
-	sourceControl := d.link(d.cfg.Source, "cutover")
-	src := &sourcePort{owner: who, incarnation: d.incarnation, lockTimeout: d.cfg.SourceLockTimeout, control: sourceControl,
-		census: d.link(d.cfg.Source, "census", short), reading: d.link(d.cfg.Source, "sequences", short), register: d.registrar.flush, quiet: d.quiet(), serverPIDs: d.proxy.ServerPIDs, roundTrips: d.roundTrips, expect: d.stream.expect, cover: d.cover, confirm: d.confirm,
-		version: d.versions[0], majors: majors, late: d.migration.lateChecks,
-		pre: &prelock{dsn: d.cfg.Source, opts: []pg.Option{pg.WithName("pre-lock")}, watch: d.link(d.cfg.Source, "guard"), spare: sourceControl}}
-	targetControl := d.link(d.cfg.Target, "cutover", key)
-	dst := &targetPort{dsn: d.cfg.Target, key: d.key(), control: targetControl, asking: d.link(d.cfg.Target, "register", key),
-		reading: d.link(d.cfg.Target, "fingerprint", key, pg.WithLockTimeout(decisionLockTimeout)),
-		plan:    func() (*plan.DecisionSQL, error) { return d.migration.decisionSQL() }, reached: d.stream.markerEnd,
-		after: d.switched, last: d.migration.last, unfinished: d.migration.unfinished, left: d.left, complete: d.migration.setValid, quiet: d.quiet(), fenced: src.fenced.Load, majors: majors, late: d.migration.lateChecks,
-		pre: &prelock{dsn: d.cfg.Target, opts: []pg.Option{pg.WithName("pre-lock"), key}, watch: d.link(d.cfg.Target, "guard"), spare: targetControl}}
-	d.views = newMatViews(d)
-	d.watchlist = watch.New(d.link(d.cfg.Source, "watch", short), d.link(d.cfg.Target, "watch", key, short),
-		obs.Component(d.log, "watch"), d.watchers()...)
-	d.watchlist.Besides = [2]*dbconn.Link{d.link(d.cfg.Source, "watch definitions", short), d.link(d.cfg.Target, "watch definitions", key, short)}
-	d.watchlist.Guards = [2]*dbconn.Link{src.pre.watch, dst.pre.watch}
-	d.source, d.target, d.watching, d.marking = src, dst, d.link(d.cfg.Source, "monitor"), d.link(d.cfg.Target, "settings")
-	d.pulse = &watch.Pulse{Links: map[machine.Side]*dbconn.Link{machine.SideSource: d.looking, machine.SideTarget: d.marking}, Failed: d.proxy.FailedDials,
+	who := &ports.Owner{}
+	majors := [2]int{d.entry.versions[0] / 10000, d.entry.versions[1] / 10000}
+	short := pg.WithLockTimeout(d.core.cfg.SourceLockTimeout)
+	sourceControl := d.sessions.link(d.core.cfg.Source, "cutover")
+	src := &ports.Source{Owner: who, Incarnation: d.core.incarnation, LockTimeout: d.core.cfg.SourceLockTimeout, Control: sourceControl,
+		Counting: d.sessions.link(d.core.cfg.Source, "census", short), Reading: d.sessions.link(d.core.cfg.Source, "sequences", short), Register: d.core.registrar.Flush, Quiet: d.core.quiet(), ServerPIDs: d.core.proxy.ServerPIDs, RoundTrips: d.answers.roundTrips, Expect: d.core.stream.Expect, Cover: d.watches.cover, Confirm: d.confirm,
+		Version: d.entry.versions[0], Majors: majors, Late: d.core.migration.Schema.LateChecks,
+		Lock: &ports.Prelock{DSN: d.core.cfg.Source, Options: []pg.Option{pg.WithName("pre-lock")}, Watch: d.sessions.link(d.core.cfg.Source, "guard"), Spare: sourceControl}}
+	targetControl := d.sessions.link(d.core.cfg.Target, "cutover", key)
+	dst := &ports.Target{DSN: d.core.cfg.Target, Key: d.entry.key(), Control: targetControl, Asking: d.sessions.link(d.core.cfg.Target, "register", key),
+		Reading: d.sessions.link(d.core.cfg.Target, "fingerprint", key, pg.WithLockTimeout(ports.DecisionLockTimeout)),
+		Plan:    func() (*plan.DecisionSQL, error) { return d.core.migration.Schema.DecisionSQL() }, Reached: d.core.stream.MarkerEnd,
+		After: d.switched, Last: d.core.migration.Last, Unfinished: d.core.migration.Keys.Unfinished, Left: d.core.left, Whole: d.core.migration.Task.SetValid, Quiet: d.core.quiet(), Fenced: src.Fenced.Load, Majors: majors, Late: d.core.migration.Schema.LateChecks,
+		Lock: &ports.Prelock{DSN: d.core.cfg.Target, Options: []pg.Option{pg.WithName("pre-lock"), key}, Watch: d.sessions.link(d.core.cfg.Target, "guard"), Spare: targetControl}}
+	d.watches.views = d.newViews()
+	d.watches.watchlist = watch.New(d.sessions.link(d.core.cfg.Source, "watch", short), d.sessions.link(d.core.cfg.Target, "watch", key, short),
+		obs.Component(d.core.log, "watch"), d.watchers()...)
+	d.watches.watchlist.Besides = [2]*dbconn.Link{d.sessions.link(d.core.cfg.Source, "watch definitions", short), d.sessions.link(d.core.cfg.Target, "watch definitions", key, short)}
+	d.watches.watchlist.Guards = [2]*dbconn.Link{src.Lock.Watch, dst.Lock.Watch}
+	d.core.source, d.core.target, d.sessions.watching, d.sessions.marking = src, dst, d.sessions.link(d.core.cfg.Source, "monitor"), d.sessions.link(d.core.cfg.Target, "settings")
+	d.watches.pulse = &watch.Pulse{Links: map[machine.Side]*dbconn.Link{machine.SideSource: d.sessions.looking, machine.SideTarget: d.sessions.marking}, Failed: d.core.proxy.FailedDials,
 		Active: func() (machine.Side, bool) {
-			c := d.coordinator.Status()
+			c := d.core.coordinator.Status()
 			return c.Active, c.State.Step == machine.Finished
 		}}
-	d.coordinator, err = cutover.New(cutover.Config{
-		Journal: &journalPort{control: sourceControl, owner: who, lead: d.mayTake, finished: d.finishedEpoch, gone: d.sourceJournalGone},
-		Traffic: &trafficPort{proxy: d.proxy, pin: d.pin, closing: func() { now := time.Now(); d.gateClosed.Store(&now) }, open: d.openProof, known: d.awaitServing},
-		Forward: cutover.Ports{Source: src, Target: dst, Replication: d.stream, Verification: d.verify},
+	d.core.coordinator, err = cutover.New(cutover.Config{
+		Journal: &ports.Journal{Control: sourceControl, Owner: who, Lead: d.entry.mayTake, Finished: d.entry.finishedEpoch, Gone: d.entry.sourceJournalGone},
+		Traffic: &ports.Traffic{Proxy: d.core.proxy, Pin: d.pin, Closing: func() { now := time.Now(); d.core.gateClosed.Store(&now) }, Open: d.entry.openProof, Known: d.entry.awaitServing},
+		Forward: cutover.Ports{Source: src, Target: dst, Replication: d.core.stream, Verification: d.core.verify},
 		Limits:  machine.DefaultLimits(),
-		Blocked: d.blocked,
-		Log:     obs.Component(d.log, "cutover"),
+		Blocked: d.answers.blocked,
+		Log:     obs.Component(d.core.log, "cutover"),
 	})
-	d.users.Roles.Active = func() bool { return d.coordinator.Status().Active == machine.SideSource }
+	d.core.users.Roles.Active = func() bool { return d.core.coordinator.Status().Active == machine.SideSource }
 	return err
 }
 
 // sourcePIDs are the proxy's server connections on the source, none while the
 // target is active.
 func (d *daemon) sourcePIDs() []int32 {
-	if d.coordinator.Status().Active != machine.SideSource {
+	if d.core.coordinator.Status().Active != machine.SideSource {
 		return nil
 	}
-	return d.proxy.ServerPIDs()
+	return d.core.proxy.ServerPIDs()
 }
 
-func (d *daemon) link(dsn pg.DSN, name string, opts ...pg.Option) *dbconn.Link {
+func (d *sessions) link(dsn pg.DSN, name string, opts ...pg.Option) *dbconn.Link {
 	l := dbconn.New(dsn, append(opts, pg.WithName(name))...)
 	d.links = append(d.links, l)
 	return l
@@ -215,33 +193,33 @@ func (d *daemon) link(dsn pg.DSN, name string, opts ...pg.Option) *dbconn.Link {
 // switched is called behind the switch: the applier ends, whose lane is closed,
 // and a start behind a decision reads the schema's archive again.
 func (d *daemon) switched(ctx context.Context) error {
-	if err := d.awaitServing(ctx); err != nil {
+	if err := d.entry.awaitServing(ctx); err != nil {
 		return err
 	}
-	d.stream.endApplier()
-	if d.migration.hasPlan() {
+	d.core.stream.EndApplier()
+	if d.core.migration.Schema.HasPlan() {
 		return nil
 	}
-	return d.migration.readPlan(ctx)
+	return d.core.migration.Schema.ReadPlan(ctx)
 }
 
 // decided reports whether the target is the active side for good and the run not finished.
-func (d *daemon) decided() bool { return d.coordinator.Status().State.Step == machine.Decided }
+func (d *core) decided() bool { return d.coordinator.Status().State.Step == machine.Decided }
 
 // compared are the tables that the proof covers. A start behind a decision reads the
 // schema's archive first.
-func (d *daemon) compared(ctx context.Context) ([]verify.Table, error) {
-	if !d.migration.hasPlan() {
-		if err := d.migration.readPlan(ctx); err != nil {
+func (d *core) compared(ctx context.Context) ([]verify.Table, error) {
+	if !d.migration.Schema.HasPlan() {
+		if err := d.migration.Schema.ReadPlan(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return d.migration.tables(), nil
+	return d.migration.Schema.Tables(), nil
 }
 
 // pin reads the source's settings again, which an ALTER ROLE may have changed.
 func (d *daemon) pin(ctx context.Context) error {
-	return d.marking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error { return d.users.Pin(ctx, conn, d.log) })
+	return d.sessions.marking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error { return d.core.users.Pin(ctx, conn, d.core.log) })
 }
 
 // serve runs the parts. The coordinator ends first, since it needs the others to
@@ -250,18 +228,18 @@ func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(
 	parts, stopParts := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopParts()
 	group, parts := errgroup.WithContext(parts)
-	group.Go(func() error { return d.proxy.Run(parts) })
+	group.Go(func() error { return d.core.proxy.Run(parts) })
 	group.Go(func() error { return server.Run(parts) })
-	group.Go(func() error { return d.join(parts) })
-	group.Go(func() error { return d.registrar.run(parts) })
-	group.Go(func() error { return d.monitor(parts) })
-	group.Go(func() error { return d.pulse.Run(parts) })
-	group.Go(func() error { return d.definitions.run(parts) })
-	group.Go(func() error { return d.views.run(parts) })
+	group.Go(func() error { return d.entry.join(parts) })
+	group.Go(func() error { return d.core.registrar.Run(parts) })
+	group.Go(func() error { return d.follower.monitor(parts) })
+	group.Go(func() error { return d.watches.pulse.Run(parts) })
+	group.Go(func() error { return d.watches.definitions.Run(parts) })
+	group.Go(func() error { return d.watches.views.Run(parts) })
 	group.Go(func() error { return d.reload(parts) })
-	group.Go(func() error { return d.target.keepCompleting(parts, d.decided) })
-	group.Go(func() error { return d.migrate(parts, onCopy) })
-	d.log.Info().Str("listen", d.proxy.Addr().String()).Str("run", d.id.Target.RunID).Msg("serving")
+	group.Go(func() error { return d.core.target.KeepCompleting(parts, d.core.decided) })
+	group.Go(func() error { return d.follower.migrate(parts, onCopy) })
+	d.core.log.Info().Str("listen", d.core.proxy.Addr().String()).Str("run", d.entry.id.Target.RunID).Msg("serving")
 
 	leading, stopLeading := context.WithCancel(ctx)
 	defer stopLeading()
@@ -272,7 +250,7 @@ func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(
 		case <-leading.Done():
 		}
 	}()
-	err := d.coordinator.Run(leading)
+	err := d.core.coordinator.Run(leading)
 	stopParts()
 	if perr := group.Wait(); perr != nil && !errors.Is(perr, context.Canceled) {
 		err = errors.Join(err, perr)
@@ -280,26 +258,26 @@ func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(
 	if err != nil {
 		return exit.NotComplete(err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.failed != nil {
-		return exit.NotComplete(d.explainedEnd(d.failed))
+	d.core.mu.Lock()
+	defer d.core.mu.Unlock()
+	if d.core.failed != nil {
+		return exit.NotComplete(d.core.explainedEnd(d.core.failed))
 	}
 	return nil
 }
 
 // close ends our sessions.
 func (d *daemon) close() {
-	if d.verify != nil {
-		d.verify.end()
+	if d.core.verify != nil {
+		d.core.verify.End()
 	}
-	for _, l := range d.links {
+	for _, l := range d.sessions.links {
 		l.Close()
 	}
-	d.lead.Close()
+	d.entry.lead.Close()
 }
 
-func (d *daemon) fail(err error) {
+func (d *core) fail(err error) {
 	d.mu.Lock()
 	d.failed = err
 	d.mu.Unlock()

@@ -13,6 +13,8 @@ import (
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
+	"crossfade/internal/app/options"
+	"crossfade/internal/app/undo"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/onedatabase"
@@ -22,16 +24,16 @@ import (
 // Finish implements control.Daemon: it ends the migration for good. What
 // Crossfade made is dropped on both sides, but for the fence of the source, unless
 // that is asked for; the proxy goes on serving the target.
-func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control.FinishReport, error) {
-	s := d.coordinator.Status()
-	if epoch, ok := d.finishedEpoch(); ok && epoch != 0 && !opt.OpenSource { // by an earlier start
+func (d *finisher) Finish(ctx context.Context, opt control.FinishOptions) (control.FinishReport, error) {
+	s := d.core.coordinator.Status()
+	if epoch, ok := d.entry.finishedEpoch(); ok && epoch != 0 && !opt.OpenSource { // by an earlier start
 		return control.FinishReport{Kept: []string{keptServing}, Notes: []string{goesOnServing}}, nil
 	}
-	if away := d.awayBlocker(); away != nil {
-		return control.FinishReport{}, refused(away.Detail, "make it reachable and run this again; meanwhile the active side is served")
+	if away := d.entry.awayBlocker(); away != nil {
+		return control.FinishReport{}, control.Refused(away.Detail, "make it reachable and run this again; meanwhile the active side is served")
 	}
 	if s.Active != machine.SideTarget {
-		return control.FinishReport{}, refused("the source is still active", "switch first, with crossfade cutover")
+		return control.FinishReport{}, control.Refused("the source is still active", "switch first, with crossfade cutover")
 	}
 	if err := d.refuseUnknownTables(ctx, s, opt.Accept); err != nil {
 		return control.FinishReport{}, err
@@ -43,19 +45,19 @@ func (d *daemon) Finish(ctx context.Context, opt control.FinishOptions) (control
 	if err != nil {
 		return control.FinishReport{}, err
 	}
-	if err := refuseOneDatabase(ctx, d.watchlist); err != nil {
+	if err := refuseOneDatabase(ctx, d.watches.watchlist); err != nil {
 		return control.FinishReport{}, err
 	}
 	if opt.Plan {
 		return d.finishPlan(opt), nil
 	}
 	if journalled && s.State.Step != machine.Finished {
-		if err := recordFinished(ctx, d.coordinator); err != nil {
+		if err := recordFinished(ctx, d.core.coordinator); err != nil {
 			return control.FinishReport{}, err
 		}
 	}
-	d.verify.end() // which goes on where the finish was refused
-	d.stream.end()
+	d.core.verify.End() // which goes on where the finish was refused
+	d.core.stream.End()
 	var r control.FinishReport
 	if err := d.drop(ctx, opt.OpenSource, &r); err != nil {
 		return r, &control.Error{Code: control.CodeIncomplete, Message: "not everything could be dropped: " + err.Error(), Remedy: "remove the cause and run crossfade finish again, or crossfade clean --force"}
@@ -79,31 +81,31 @@ func refuseOneDatabase(ctx context.Context, sides *watch.List) error {
 	if errors.As(err, &one) {
 		message, _ = one.Parts() // its remedy is that of a start, which may name another target
 	}
-	return refused(message, "look at what the two connection strings lead to now, then run this again")
+	return control.Refused(message, "look at what the two connection strings lead to now, then run this again")
 }
 
 // recordFinished records that the migration is finished.
 func recordFinished(ctx context.Context, c *cutover.Coordinator) error {
 	if err := c.Advance(ctx, machine.Finished); err != nil {
-		return refused(err.Error(), "look at crossfade status")
+		return control.Refused(err.Error(), "look at crossfade status")
 	}
 	return nil
 }
 
 // refuseUnknownTables refuses an --accept of a table that the comparison does not know: it would accept nothing.
-func (d *daemon) refuseUnknownTables(ctx context.Context, s cutover.Status, accept []string) error {
+func (d *finisher) refuseUnknownTables(ctx context.Context, s cutover.Status, accept []string) error {
 	if len(accept) == 0 || s.State.Step == machine.Finished {
 		return nil
 	}
-	tables, err := d.compared(ctx)
+	tables, err := d.core.compared(ctx)
 	if err != nil {
-		return refused("the tables that were moved cannot be read from the target: "+err.Error(), "make it reachable, then run this again")
+		return control.Refused("the tables that were moved cannot be read from the target: "+err.Error(), "make it reachable, then run this again")
 	}
 	known := map[string]bool{}
 	for _, t := range tables {
 		known[t.Name.Display()] = true
 	}
-	for _, p := range d.verify.unproved() {
+	for _, p := range d.core.verify.Unproved() {
 		known[p.Table.Display()] = true
 	}
 	for _, name := range accept {
@@ -116,7 +118,7 @@ func (d *daemon) refuseUnknownTables(ctx context.Context, s cutover.Status, acce
 }
 
 // refuseFinish refuses a finish for the reasons that there are against it.
-func (d *daemon) refuseFinish(s cutover.Status, opt control.FinishOptions) error {
+func (d *finisher) refuseFinish(s cutover.Status, opt control.FinishOptions) error {
 	if opt.Force || s.State.Step == machine.Finished {
 		return nil
 	}
@@ -128,21 +130,21 @@ func (d *daemon) refuseFinish(s cutover.Status, opt control.FinishOptions) error
 
 // finishBlockers are the reasons why a finish asked for now would be refused. Tables that
 // are named in accept, as Display writes them, need no proof.
-func (d *daemon) finishBlockers(s cutover.Status, accept []string) []control.Blocker {
+func (d *finisher) finishBlockers(s cutover.Status, accept []string) []control.Blocker {
 	var all []control.Blocker
-	if left := d.left.blockers(); len(left) > 0 {
+	if left := d.core.left.Blockers(); len(left) > 0 {
 		all = append(all, left...)
-	} else if s.Waiting != "" || !d.migration.reached(journal.PhaseValid) {
+	} else if s.Waiting != "" || !d.core.migration.Task.Reached(journal.PhaseValid) {
 		b := control.Blocker{Code: "target_not_whole", Detail: "the target is not whole yet: foreign keys are being validated, and what the decision left for later is done",
 			Remedy: "wait until that is done"}
-		if why := d.left.waiting(); why != "" {
+		if why := d.core.left.Waiting(); why != "" {
 			b.Detail += "; " + why
 			b.Remedy = "wait: it is tried again and again; it goes faster where the transactions that write to these tables end soon"
 		}
 		all = append(all, b)
 	}
 	different, unprovable := proofBlocker{}, proofBlocker{}
-	for _, p := range d.verify.unproved() {
+	for _, p := range d.core.verify.Unproved() {
 		switch {
 		case slices.Contains(accept, p.Table.Display()):
 		case p.Verdict == "different":
@@ -161,10 +163,10 @@ func (d *daemon) finishBlockers(s cutover.Status, accept []string) []control.Blo
 	}
 	if v := s.Verification; v.State == "running" {
 		b := control.Blocker{Code: "verify_running", Detail: fmt.Sprintf("the comparison of both sides is under way, %d of %d tables done", v.TablesDone, v.TablesTotal), Remedy: "wait until it has ended"}
-		if left, ok := d.verify.left(d.migration.sizes()); ok {
+		if left, ok := d.core.verify.Left(d.core.migration.Schema.Sizes()); ok {
 			b.Remedy = fmt.Sprintf("wait: at its pace it ends in about %v", left)
 		}
-		if why := d.verify.waiting(); why != "" {
+		if why := d.core.verify.Waiting(); why != "" {
 			b.Detail += ", and does not go on: " + why
 			b.Remedy = "remove the cause, and it goes on by itself"
 		}
@@ -225,19 +227,16 @@ func shellWord(s string) string {
 }
 
 // finishPlan says what a finish does.
-func (d *daemon) finishPlan(opt control.FinishOptions) control.FinishReport {
-	r := control.FinishReport{Dropped: []string{"source: replication slot " + d.identity().Target.Slot, "source: publication " + journal.Publication, "target: fence, and most of schema " + journal.Schema}, Kept: []string{keptServing}}
+func (d *finisher) finishPlan(opt control.FinishOptions) control.FinishReport {
+	r := control.FinishReport{Dropped: []string{"source: replication slot " + d.entry.identity().Target.Slot, "source: publication " + journal.Publication, "target: fence, and most of schema " + journal.Schema}, Kept: []string{keptServing}}
 	if opt.OpenSource {
 		r.Dropped = append(r.Dropped, "source: fence and schema "+journal.Schema)
 	} else {
-		r.Dropped = append(r.Dropped, droppedTables)
+		r.Dropped = append(r.Dropped, undo.DroppedTables)
 		r.Kept = append(r.Kept, keptClosed)
 	}
 	return r
 }
-
-// droppedTables says what goes of the schema of a source that stays closed.
-const droppedTables = "source: tables backend and marker of schema " + journal.Schema
 
 // keptClosed says what is left on the source, and how it is removed.
 const keptClosed = "source: its fence: the source takes no writes; crossfade finish --open-source opens it, and so does crossfade clean --force later"
@@ -251,32 +250,32 @@ const goesOnServing = "the proxy goes on serving the target; point the applicati
 // journalled reports whether the source still has the run's row, which a finish
 // that was cut short has dropped. It refuses a source that does not answer, and one of another run: after a finish a
 // start takes any source, and that one's fence is nobody's to open.
-func (d *daemon) journalled(ctx context.Context) (bool, error) {
+func (d *finisher) journalled(ctx context.Context) (bool, error) {
 	var run *journal.SourceRun
-	err := d.watching.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+	err := d.sessions.watching.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		run, err = journal.LoadSource(ctx, conn)
 		return err
 	})
 	switch {
 	case err != nil:
-		return false, refused("the source does not answer: "+err.Error(), "make it reachable and run this again; meanwhile the target is served")
-	case run != nil && run.RunID != d.identity().Target.RunID:
-		return false, refused(fmt.Sprintf("the database of --source belongs to run %s of Crossfade, and this one is %s", run.RunID, d.identity().Target.RunID),
+		return false, control.Refused("the source does not answer: "+err.Error(), "make it reachable and run this again; meanwhile the target is served")
+	case run != nil && run.RunID != d.entry.identity().Target.RunID:
+		return false, control.Refused(fmt.Sprintf("the database of --source belongs to run %s of Crossfade, and this one is %s", run.RunID, d.entry.identity().Target.RunID),
 			"start crossfade run with the source that this target was moved from, then run this again")
 	}
 	return run != nil, nil
 }
 
 // drop removes what Crossfade made, and tells it in the report.
-func (d *daemon) drop(ctx context.Context, openSource bool, r *control.FinishReport) error {
-	ctx, cancel := context.WithTimeout(ctx, cleanPatience)
+func (d *finisher) drop(ctx context.Context, openSource bool, r *control.FinishReport) error {
+	ctx, cancel := context.WithTimeout(ctx, undo.CleanPatience)
 	defer cancel()
-	source, err := pg.Connect(ctx, d.cfg.Source, pg.WithName("finish"))
+	source, err := pg.Connect(ctx, d.core.cfg.Source, pg.WithName("finish"))
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
 	defer dbconn.CloseNow(source)
-	target, err := pg.Connect(ctx, d.cfg.Target, pg.WithName("finish"))
+	target, err := pg.Connect(ctx, d.core.cfg.Target, pg.WithName("finish"))
 	if err != nil {
 		return fmt.Errorf("target: %w", err)
 	}
@@ -290,8 +289,8 @@ func (d *daemon) drop(ctx context.Context, openSource bool, r *control.FinishRep
 	}
 	tell := func(object string) { r.Dropped = append(r.Dropped, object) }
 	if openSource || sr == nil {
-		err = cleanSource(ctx, source, sr, d.identity().Target, true, tell)
-	} else if err = closeSource(ctx, source, d.identity().Target.Slot, tell); err == nil {
+		err = undo.CleanSource(ctx, source, sr, d.entry.identity().Target, true, tell)
+	} else if err = undo.CloseSource(ctx, source, d.entry.identity().Target.Slot, tell); err == nil {
 		r.Kept = append(r.Kept, keptClosed)
 	}
 	if err != nil {
@@ -303,7 +302,7 @@ func (d *daemon) drop(ctx context.Context, openSource bool, r *control.FinishRep
 	}
 	r.Kept = append(r.Kept, keptServing)
 	if run != nil && run.Phase != journal.PhaseFinished {
-		notes, err := d.users.Logins.HandOver(ctx, target)
+		notes, err := d.core.users.Logins.HandOver(ctx, target)
 		if err == nil {
 			err = d.conclude(ctx, target, tell)
 		}
@@ -312,13 +311,13 @@ func (d *daemon) drop(ctx context.Context, openSource bool, r *control.FinishRep
 		}
 		r.Notes = append(r.Notes, notes...)
 	}
-	d.migration.setPhase(journal.PhaseFinished)
+	d.core.migration.Task.SetPhase(journal.PhaseFinished)
 	return nil
 }
 
 // conclude drops the target's fence, and of its journal what serving it does not need.
-func (d *daemon) conclude(ctx context.Context, target *pgx.Conn, tell func(string)) error {
-	n, err := journal.DropFence(ctx, target, d.quiet().patience(d.marking, defaultLockTimeout))
+func (d *finisher) conclude(ctx context.Context, target *pgx.Conn, tell func(string)) error {
+	n, err := journal.DropFence(ctx, target, d.core.quiet().Patience(d.sessions.marking, options.DefaultLockTimeout))
 	if err != nil {
 		return err
 	}
@@ -330,8 +329,4 @@ func (d *daemon) conclude(ctx context.Context, target *pgx.Conn, tell func(strin
 	}
 	tell("target: schema " + journal.Schema + ", but for what crossfade run needs to serve the target when it is started again")
 	return nil
-}
-
-func refused(message, remedy string) error {
-	return &control.Error{Code: control.CodeRefused, Message: message, Remedy: remedy}
 }

@@ -9,8 +9,11 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/internal/app/apptest"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
+	"crossfade/internal/app/migration"
+	"crossfade/internal/app/ports"
 	"crossfade/internal/app/runs"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
@@ -23,31 +26,34 @@ import (
 // source must not open the fence of another migration.
 func TestAFinishLeavesTheSourceOfAnotherRunAlone(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
-	d := &daemon{watching: dbconn.New(b.sourceDSN), id: runs.Identity{Target: &journal.TargetRun{RunID: "other", Phase: journal.PhaseFinished}}}
-	t.Cleanup(d.watching.Close)
-	_, err := d.journalled(t.Context())
+	b := apptest.NewBench(t)
+	d := bare(func(d *daemon) {
+		d.sessions.watching = dbconn.New(b.SourceDSN)
+		d.entry.id = runs.Identity{Target: &journal.TargetRun{RunID: "other", Phase: journal.PhaseFinished}}
+	})
+	t.Cleanup(d.sessions.watching.Close)
+	_, err := d.finisher.journalled(t.Context())
 	var told *control.Error
 	require.ErrorAs(t, err, &told)
 	require.Equal(t, control.CodeRefused, told.Code)
 	require.Contains(t, told.Message, "belongs to run r of Crossfade, and this one is other")
 
-	d.id.Target.RunID = "r"
-	there, err := d.journalled(t.Context())
+	d.entry.id.Target.RunID = "r"
+	there, err := d.finisher.journalled(t.Context())
 	require.NoError(t, err)
 	require.True(t, there)
 
 	// A source that is away for a while is asked once more.
-	name := pg.QuoteIdent(b.sourceDSN.Database())
+	name := pg.QuoteIdent(b.SourceDSN.Database())
 	admin := pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN("postgres"))
-	d.watching.Close()
+	d.sessions.watching.Close()
 	pgtest.Exec(t, admin, "ALTER DATABASE "+name+" CONNECTION LIMIT 0")
-	_, err = d.journalled(t.Context())
+	_, err = d.finisher.journalled(t.Context())
 	require.ErrorAs(t, err, &told)
 	require.Contains(t, told.Message, "the source does not answer: ")
 	require.Equal(t, "make it reachable and run this again; meanwhile the target is served", told.Remedy)
 	pgtest.Exec(t, admin, "ALTER DATABASE "+name+" CONNECTION LIMIT -1")
-	there, err = d.journalled(t.Context())
+	there, err = d.finisher.journalled(t.Context())
 	require.NoError(t, err)
 	require.True(t, there)
 }
@@ -55,53 +61,53 @@ func TestAFinishLeavesTheSourceOfAnotherRunAlone(t *testing.T) {
 // Work after the switch may end when somebody has finished the migration without it.
 func TestWhatIsFinishedStaysFinished(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
-	_, err := journal.DropFence(t.Context(), b.target, testPatience)
+	b := apptest.NewBench(t)
+	_, err := journal.DropFence(t.Context(), b.Target, apptest.Patience)
 	require.NoError(t, err)
-	require.NoError(t, journal.Conclude(t.Context(), b.target))
-	require.NoError(t, journal.SetPhase(t.Context(), b.target, journal.PhaseValid))
-	run, err := journal.LoadTarget(t.Context(), b.target)
+	require.NoError(t, journal.Conclude(t.Context(), b.Target))
+	require.NoError(t, journal.SetPhase(t.Context(), b.Target, journal.PhaseValid))
+	run, err := journal.LoadTarget(t.Context(), b.Target)
 	require.NoError(t, err)
 	require.Equal(t, journal.PhaseFinished, run.Phase)
 
-	m := &migration{phase: journal.PhaseSwitched}
-	m.setValid()
-	require.Equal(t, journal.PhaseValid, m.phase)
-	m.setPhase(journal.PhaseFinished)
-	m.setValid()
-	require.Equal(t, journal.PhaseFinished, m.phase)
+	m := migration.New(migration.Config{Phase: journal.PhaseSwitched})
+	m.Task.SetValid()
+	require.Equal(t, journal.PhaseValid, m.Task.Phase)
+	m.Task.SetPhase(journal.PhaseFinished)
+	m.Task.SetValid()
+	require.Equal(t, journal.PhaseFinished, m.Task.Phase)
 }
 
 // PostgreSQL has writers wait for the validation of a domain's constraint. One that is not done in its time is not
 // tried again every few seconds.
 func TestAStatementThatHeldUpWritersIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
-	pgtest.Exec(t, b.target, `SET crossfade.key = 'k'; CREATE FUNCTION public.slow(int) RETURNS bool LANGUAGE sql AS 'SELECT pg_sleep(3600) IS NOT NULL';
+	b := apptest.NewBench(t)
+	pgtest.Exec(t, b.Target, `SET crossfade.key = 'k'; CREATE FUNCTION public.slow(int) RETURNS bool LANGUAGE sql AS 'SELECT pg_sleep(3600) IS NOT NULL';
 		CREATE DOMAIN public.d AS int; ALTER TABLE public.a ADD d public.d; INSERT INTO public.a VALUES (1, 'v', 1);
 		ALTER DOMAIN public.d ADD CONSTRAINT c CHECK (public.slow(VALUE)) NOT VALID`)
-	b.dst.plan = func() (*plan.DecisionSQL, error) {
+	b.TargetPort.Plan = func() (*plan.DecisionSQL, error) {
 		return &plan.DecisionSQL{After: []plan.Statement{{Kind: "VALIDATE", Schema: "public", Name: "d c", SQL: "ALTER DOMAIN public.d VALIDATE CONSTRAINT c"}}}, nil
 	}
-	b.dst.left = &completion{log: zerolog.Nop()}
-	b.dst.after = func(context.Context) error { return nil }
-	b.dst.last = func(context.Context, *pgx.Conn) ([]finding.Finding, error) { return nil, nil }
-	b.dst.unfinished = (&migration{}).unfinished
+	b.TargetPort.Left = &ports.Completion{Log: zerolog.Nop()}
+	b.TargetPort.After = func(context.Context) error { return nil }
+	b.TargetPort.Last = func(context.Context, *pgx.Conn) ([]finding.Finding, error) { return nil, nil }
+	b.TargetPort.Unfinished = (migration.New(migration.Config{})).Keys.Unfinished
 	whole := false
-	b.dst.complete = func() { whole = true }
-	overdue, err := b.dst.completeOnce(t.Context())
+	b.TargetPort.Whole = func() { whole = true }
+	overdue, err := b.TargetPort.CompleteOnce(t.Context())
 	require.NoError(t, err)
 	require.True(t, overdue)
 	require.False(t, whole)
-	require.Len(t, b.dst.left.blockers(), 1)
-	require.GreaterOrEqual(t, restCompletion(time.Second, overdue), 5*time.Minute)
+	require.Len(t, b.TargetPort.Left.Blockers(), 1)
+	require.GreaterOrEqual(t, ports.RestCompletion(time.Second, overdue), 5*time.Minute)
 
-	pgtest.Exec(t, b.target, `CREATE OR REPLACE FUNCTION public.slow(int) RETURNS bool LANGUAGE sql AS 'SELECT true'`)
-	overdue, err = b.dst.completeOnce(t.Context())
+	pgtest.Exec(t, b.Target, `CREATE OR REPLACE FUNCTION public.slow(int) RETURNS bool LANGUAGE sql AS 'SELECT true'`)
+	overdue, err = b.TargetPort.CompleteOnce(t.Context())
 	require.NoError(t, err)
 	require.False(t, overdue)
 	require.True(t, whole)
-	require.Empty(t, b.dst.left.blockers())
-	require.Equal(t, completionPause, restCompletion(time.Millisecond, false))
-	require.Equal(t, 5*time.Minute, restCompletion(time.Minute, false), "it has read the tables of the applications")
+	require.Empty(t, b.TargetPort.Left.Blockers())
+	require.Equal(t, ports.CompletionPause, ports.RestCompletion(time.Millisecond, false))
+	require.Equal(t, 5*time.Minute, ports.RestCompletion(time.Minute, false), "it has read the tables of the applications")
 }

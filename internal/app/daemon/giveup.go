@@ -36,10 +36,10 @@ func (e *givenUpError) tells(warning control.Blocker) bool {
 
 // guardSource has the guard look at the source, and does what it says. It drops a
 // slot that costs the source too much, and ends a migration that has lost its own.
-func (d *daemon) guardSource(ctx context.Context, conn *pgx.Conn) error {
-	name := d.identity().Target.Slot
-	made := d.migration.reached(journal.PhaseDumped) // asked before the look
-	v, err := d.guard.Weigh(ctx, conn, name, made, d.migration.copying(), d.migration.copied())
+func (d *follower) guardSource(ctx context.Context, conn *pgx.Conn) error {
+	name := d.entry.identity().Target.Slot
+	made := d.core.migration.Task.Reached(journal.PhaseDumped) // asked before the look
+	v, err := d.watches.guard.Weigh(ctx, conn, name, made, d.core.migration.Rows.Copying(), d.core.migration.Rows.Copied())
 	if err != nil || v.Level < slot.Spent || !d.mayGiveUp(v.Level) {
 		return err
 	}
@@ -51,12 +51,12 @@ func (d *daemon) guardSource(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // hasSlot is an error when a run that goes on has lost its slot meanwhile.
-func (d *daemon) hasSlot(ctx context.Context) error {
-	if !d.migration.reached(journal.PhaseDumped) {
+func (d *follower) hasSlot(ctx context.Context) error {
+	if !d.core.migration.Task.Reached(journal.PhaseDumped) {
 		return nil
 	}
-	return d.watching.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		v, err := d.guard.Weigh(ctx, conn, d.identity().Target.Slot, true, false, control.Copy{})
+	return d.sessions.watching.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		v, err := d.watches.guard.Weigh(ctx, conn, d.entry.identity().Target.Slot, true, false, control.Copy{})
 		if err == nil && v.Level == slot.Lost {
 			return &givenUpError{v.Worst()}
 		}
@@ -69,10 +69,10 @@ func (d *daemon) hasSlot(ctx context.Context) error {
 // the slot serves the watch over the closed source only, and may be dropped like
 // any other, but nothing is lost with it. Before the archive is kept, a slot that
 // is not there is one that is being made.
-func (d *daemon) mayGiveUp(l slot.Level) bool {
-	switch d.coordinator.Status().State.Step {
+func (d *follower) mayGiveUp(l slot.Level) bool {
+	switch d.core.coordinator.Status().State.Step {
 	case machine.Copying, machine.CatchingUp, machine.Following, machine.Idle:
-		return l == slot.Spent || d.migration.reached(journal.PhaseDumped)
+		return l == slot.Spent || d.core.migration.Task.Reached(journal.PhaseDumped)
 	case machine.Decided:
 		return l == slot.Spent
 	}
@@ -80,17 +80,17 @@ func (d *daemon) mayGiveUp(l slot.Level) bool {
 }
 
 // giveUp ends the migration, once; the applications are served on.
-func (d *daemon) giveUp(err *givenUpError) {
+func (d *follower) giveUp(err *givenUpError) {
 	d.mu.Lock()
-	stop, known := d.stopMigration, d.failed != nil
+	stop, known := d.stopMigration, d.core.failed != nil
 	d.mu.Unlock()
 	if known {
 		return
 	}
-	if d.coordinator.Status().Active == machine.SideTarget {
-		d.log.Warn().Str("detail", err.Detail).Msg("the source is not watched any more, to protect its disk; its fence stands")
+	if d.core.coordinator.Status().Active == machine.SideTarget {
+		d.core.log.Warn().Str("detail", err.Detail).Msg("the source is not watched any more, to protect its disk; its fence stands")
 	} else {
-		d.fail(err)
+		d.core.fail(err)
 	}
 	if stop != nil {
 		stop(err)

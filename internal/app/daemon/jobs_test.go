@@ -8,6 +8,10 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/internal/app/apptest"
+	"crossfade/internal/app/migration"
+	"crossfade/internal/app/ports"
+	"crossfade/internal/app/undo"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -18,42 +22,42 @@ import (
 func TestJobsThatRestRunAgainAfterRecoverAndClean(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	b := benchOf(t, pgtest.Cron(t, pgtest.Source).AdminDSN(pgtest.CronDatabase))
-	pgtest.Exec(t, b.source, `SELECT cron.schedule('nightly', '0 3 * * *', 'SELECT 1'), cron.schedule('off', '0 4 * * *', 'SELECT 2'), cron.schedule_in_database('other', '0 5 * * *', 'SELECT 3', 'postgres');
+	b := apptest.BenchOf(t, pgtest.Cron(t, pgtest.Source).AdminDSN(pgtest.CronDatabase))
+	pgtest.Exec(t, b.Source, `SELECT cron.schedule('nightly', '0 3 * * *', 'SELECT 1'), cron.schedule('off', '0 4 * * *', 'SELECT 2'), cron.schedule_in_database('other', '0 5 * * *', 'SELECT 3', 'postgres');
 		SELECT cron.alter_job(2, active := false)`)
 	active := func() string {
 		t.Helper()
-		return pgtest.Value(t, b.source, `SELECT coalesce(string_agg(jobname, ' ' ORDER BY jobid), '') FROM cron.job WHERE active`)
+		return pgtest.Value(t, b.Source, `SELECT coalesce(string_agg(jobname, ' ' ORDER BY jobid), '') FROM cron.job WHERE active`)
 	}
 	require.Equal(t, "nightly other", active())
 	fence := func(epoch int64) {
 		t.Helper()
-		b.pause(epoch)
-		_, err := b.src.Fence(ctx, epoch, "nonce")
+		b.Pause(epoch)
+		_, err := b.SourcePort.Fence(ctx, epoch, "nonce")
 		require.NoError(t, err)
 		require.Equal(t, "other", active(), "under the fence the jobs of the database rest")
 	}
 
 	fence(1)
-	says, err := Recover(ctx, b.sourceDSN, b.targetDSN)
+	says, err := undo.Recover(ctx, b.SourceDSN, b.TargetDSN)
 	require.NoError(t, err)
 	require.Contains(t, says, "The source is active")
 	require.Equal(t, "nightly other", active(), "after recover")
-	require.Equal(t, "0", pgtest.Value(t, b.source, `SELECT count(*) FROM crossfade.job`))
+	require.Equal(t, "0", pgtest.Value(t, b.Source, `SELECT count(*) FROM crossfade.job`))
 
 	fence(2)
 	var told []string
 	tell := func(s string) { told = append(told, s) }
-	require.NoError(t, endRest(ctx, b.source, true, tell))
+	require.NoError(t, ports.EndRest(ctx, b.Source, true, tell))
 	require.Equal(t, []string{"source: the list of 1 jobs of pg_cron that rest; they stay inactive"}, told)
 	require.Equal(t, "other", active(), "where it was decided they are the target's")
-	holder := pgtest.Conn(t, b.sourceDSN)
+	holder := pgtest.Conn(t, b.SourceDSN)
 	pgtest.Exec(t, holder, "BEGIN; SELECT * FROM cron.job FOR UPDATE")
-	err = Clean(ctx, b.sourceDSN, b.targetDSN, false, tell)
+	err = undo.Clean(ctx, b.SourceDSN, b.TargetDSN, false, tell)
 	require.ErrorContains(t, err, "source: let the jobs of pg_cron run again: ")
 	require.Equal(t, 1, strings.Count(err.Error(), "let the jobs"))
-	typed(t, b.source, err.Error(), "source")
-	require.NoError(t, Clean(ctx, b.sourceDSN, b.targetDSN, false, tell))
+	apptest.Typed(t, b.Source, err.Error(), "source")
+	require.NoError(t, undo.Clean(ctx, b.SourceDSN, b.TargetDSN, false, tell))
 	require.Equal(t, "nightly other", active(), "after clean")
 }
 
@@ -62,41 +66,41 @@ func TestJobsThatRestRunAgainAfterRecoverAndClean(t *testing.T) {
 func TestTheFenceOpensThoughARowOfAJobIsHeld(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	b := benchOf(t, pgtest.Cron(t, pgtest.Source).AdminDSN(pgtest.CronDatabase))
-	pgtest.Exec(t, b.source, `SELECT cron.schedule('nightly', '0 3 * * *', 'SELECT 1')`)
+	b := apptest.BenchOf(t, pgtest.Cron(t, pgtest.Source).AdminDSN(pgtest.CronDatabase))
+	pgtest.Exec(t, b.Source, `SELECT cron.schedule('nightly', '0 3 * * *', 'SELECT 1')`)
 	active := func() string {
 		t.Helper()
-		return pgtest.Value(t, b.source, `SELECT active::text FROM cron.job`)
+		return pgtest.Value(t, b.Source, `SELECT active::text FROM cron.job`)
 	}
-	b.pause(1)
-	_, err := b.src.Fence(ctx, 1, "nonce")
+	b.Pause(1)
+	_, err := b.SourcePort.Fence(ctx, 1, "nonce")
 	require.NoError(t, err)
 	require.Equal(t, "false", active())
-	holder := pgtest.Conn(t, b.sourceDSN)
+	holder := pgtest.Conn(t, b.SourceDSN)
 	pgtest.Exec(t, holder, "BEGIN; SELECT * FROM cron.job FOR UPDATE")
-	require.NoError(t, b.src.Unfence(ctx, 1))
-	pgtest.Exec(t, b.source, "INSERT INTO public.a VALUES (1, 'x')")
+	require.NoError(t, b.SourcePort.Unfence(ctx, 1))
+	pgtest.Exec(t, b.Source, "INSERT INTO public.a VALUES (1, 'x')")
 	require.Equal(t, "false", active())
-	m := &migration{}
-	found, err := m.askJobs(ctx, b.source, b.target)
+	m := migration.New(migration.Config{})
+	found, err := m.Extras.AskJobs(ctx, b.Source, b.Target)
 	require.NoError(t, err)
 	require.Len(t, found, 2)
 	require.Equal(t, "jobs_without_pg_cron", found[1].Code, "which is another matter")
-	rest := once(t, found[:1], "jobs_rest", "a row is held")
+	rest := apptest.Once(t, found[:1], "jobs_rest", "a row is held")
 	require.True(t, rest.Warns)
 	require.Contains(t, rest.Remedy, "role "+holder.Config().User)
-	typed(t, b.source, rest.Remedy, "source")
+	apptest.Typed(t, b.Source, rest.Remedy, "source")
 	require.Eventually(t, func() bool {
-		found, err = m.askJobs(ctx, b.source, b.target)
+		found, err = m.Extras.AskJobs(ctx, b.Source, b.Target)
 		return err == nil && len(found) == 1 && found[0].Code == "jobs_without_pg_cron"
 	}, pgtest.Timeout, 10*time.Millisecond)
 	require.Equal(t, "true", active())
 
 	// A fence that is shut keeps them at rest.
-	b.pause(2)
-	_, err = b.src.Fence(ctx, 2, "nonce2")
+	b.Pause(2)
+	_, err = b.SourcePort.Fence(ctx, 2, "nonce2")
 	require.NoError(t, err)
-	_, err = m.askJobs(ctx, b.source, b.target)
+	_, err = m.Extras.AskJobs(ctx, b.Source, b.Target)
 	require.NoError(t, err)
 	require.Equal(t, "false", active())
 }
@@ -116,11 +120,11 @@ func TestWhatKeepsJobsFromChangingSidesIsRemovedAsPrinted(t *testing.T) {
 	pgtest.Exec(t, admin["source"], extension.ReadRights("the mover"))
 	pgtest.Exec(t, admin["target"], extension.WriteRights("the mover"))
 	pgtest.Exec(t, admin["source"], `SELECT cron.schedule_in_database('nightly', '0 3 * * *', 'SELECT 1', 'app', 'app'), cron.schedule_in_database('own', '0 3 * * *', 'SELECT 1', 'app', 'the mover')`)
-	m := &migration{roles: map[string]string{"lonely": "lonely one"}}
+	m := migration.New(migration.Config{Roles: map[string]string{"lonely": "lonely one"}})
 	source, target := ours["source"], ours["target"]
 	ask := func() []watch.Notice {
 		t.Helper()
-		found, err := m.askJobs(t.Context(), source, target)
+		found, err := m.Extras.AskJobs(t.Context(), source, target)
 		require.NoError(t, err)
 		return found
 	}
@@ -145,10 +149,10 @@ func TestWhatKeepsJobsFromChangingSidesIsRemovedAsPrinted(t *testing.T) {
 		if x.code == "jobs_taken" {
 			pgtest.Exec(t, admin["source"], `SELECT cron.schedule_in_database('late', '0 3 * * *', 'SELECT 1', 'app', 'app')`)
 		}
-		n := once(t, ask(), x.code, x.name)
+		n := apptest.Once(t, ask(), x.code, x.name)
 		require.Equal(t, x.warns, n.Warns, x.name)
 		require.Contains(t, n.Detail, x.says, x.name)
-		typed(t, admin[x.typedAt], n.Remedy, x.typedAt)
+		apptest.Typed(t, admin[x.typedAt], n.Remedy, x.typedAt)
 		require.Empty(t, ask(), x.name)
 	}
 
@@ -156,9 +160,9 @@ func TestWhatKeepsJobsFromChangingSidesIsRemovedAsPrinted(t *testing.T) {
 	target = admin["target"]
 	for _, side := range []string{"target", "source"} {
 		pgtest.Exec(t, target, "DROP EXTENSION pg_cron")
-		n := once(t, ask(), "jobs_without_pg_cron", "no extension")
+		n := apptest.Once(t, ask(), "jobs_without_pg_cron", "no extension")
 		require.Contains(t, n.Detail, "3 jobs of pg_cron are scheduled on the source")
-		typed(t, admin[side], n.Remedy, side)
+		apptest.Typed(t, admin[side], n.Remedy, side)
 		require.Empty(t, ask(), "typed on the "+side)
 	}
 }

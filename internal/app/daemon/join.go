@@ -38,7 +38,7 @@ func newJoining() joining {
 }
 
 // joined reports whether both sides were there once.
-func (d *daemon) joined() bool {
+func (d *entry) joined() bool {
 	select {
 	case <-d.joining.done:
 		return true
@@ -49,23 +49,23 @@ func (d *daemon) joined() bool {
 
 // join waits for the side that was away at the start, and goes on with the run when it comes. What is
 // wrong with it then stops the migration, and no service.
-func (d *daemon) join(ctx context.Context) error {
+func (d *entry) join(ctx context.Context) error {
 	if d.missing != sideTarget {
 		close(d.joining.serving)
 	}
 	if d.missing != "" {
-		policy := retry.Policy{OnRetry: obs.Retrying(d.log, "the side that is away is waited for")}
+		policy := retry.Policy{OnRetry: obs.Retrying(d.core.log, "the side that is away is waited for")}
 		if err := retry.Do(ctx, policy, d.joinOnce); err != nil {
 			switch {
 			case ctx.Err() != nil:
 			case errors.Is(err, journal.ErrLed): // that one moves our clients' database without us
 				return err
 			default:
-				d.fail(err)
+				d.core.fail(err)
 			}
 			return nil
 		}
-		d.log.Info().Str("side", d.missing).Msg("the side that was away at the start is there; the run goes on")
+		d.core.log.Info().Str("side", d.missing).Msg("the side that was away at the start is there; the run goes on")
 	}
 	if d.missing == sideTarget {
 		close(d.joining.serving)
@@ -74,7 +74,7 @@ func (d *daemon) join(ctx context.Context) error {
 	return nil
 }
 
-func (d *daemon) joinOnce(ctx context.Context) error {
+func (d *entry) joinOnce(ctx context.Context) error {
 	id, err := d.tryJoin(ctx)
 	var held *journal.PredecessorError
 	switch {
@@ -102,12 +102,12 @@ func (d *daemon) joinOnce(ctx context.Context) error {
 // errAway says that a side did not let us in.
 var errAway = errors.New("it does not let us in")
 
-func (d *daemon) tryJoin(ctx context.Context) (runs.Identity, error) {
+func (d *entry) tryJoin(ctx context.Context) (runs.Identity, error) {
 	var conns [2]*pgx.Conn
 	for i, side := range []struct {
 		name string
 		dsn  pg.DSN
-	}{{sideSource, d.cfg.Source}, {sideTarget, d.cfg.Target}} {
+	}{{sideSource, d.core.cfg.Source}, {sideTarget, d.core.cfg.Target}} {
 		dialling, cancel := context.WithTimeout(ctx, joinDialTimeout)
 		conn, err := pg.Connect(dialling, side.dsn, pg.WithName("open"))
 		cancel()
@@ -136,26 +136,19 @@ func (e *awayError) Unwrap() error        { return e.cause }
 func (e *awayError) Is(target error) bool { return target == errAway }
 
 // adopt goes on with the run that both journals tell of.
-func (d *daemon) adopt(id runs.Identity) {
-	d.migration.adopt(id)
+func (d *entry) adopt(id runs.Identity) {
+	d.core.migration.Task.Adopt(id)
 	majors := [2]int{d.versions[0] / 10000, d.versions[1] / 10000}
-	d.source.version, d.source.majors = d.versions[0], majors
-	d.target.majors = majors
+	d.core.source.Version, d.core.source.Majors = d.versions[0], majors
+	d.core.target.Majors = majors
 	if d.missing == sideTarget { // else it is known, and may be in use
-		d.target.key = id.Target.Key
+		d.core.target.Key = id.Target.Key
 	}
 	d.found(id)
 }
 
-// adopt takes what the target's journal says of the run.
-func (m *migration) adopt(id runs.Identity) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.id, m.phase = id, id.Target.Phase
-}
-
 // awaitServing returns when what serving the target needs is known.
-func (d *daemon) awaitServing(ctx context.Context) error {
+func (d *entry) awaitServing(ctx context.Context) error {
 	select {
 	case <-d.joining.serving:
 		return nil
@@ -166,7 +159,7 @@ func (d *daemon) awaitServing(ctx context.Context) error {
 
 // mayTake is an error while this process may not act on the run's row: before it leads, and, without waiting for it
 // once more, while the source has been away since the start.
-func (d *daemon) mayTake(ctx context.Context) error {
+func (d *entry) mayTake(ctx context.Context) error {
 	if d.missing == sideSource && !d.joined() {
 		return d.awayNow()
 	}
@@ -175,23 +168,23 @@ func (d *daemon) mayTake(ctx context.Context) error {
 
 // openProof is called before applications reach the target. It waits for no source that is away since the start, nor
 // for one that is needed no more.
-func (d *daemon) openProof(ctx context.Context, epoch int64) {
+func (d *entry) openProof(ctx context.Context, epoch int64) {
 	_, finished := d.finishedEpoch()
-	d.verify.reopen(ctx, epoch, !finished && (d.missing != sideSource || d.joined()))
+	d.core.verify.Reopen(ctx, epoch, !finished && (d.missing != sideSource || d.joined()))
 }
 
 // sourceJournalGone reports whether the source has nothing of the run any more: a finish was cut short.
-func (d *daemon) sourceJournalGone() bool { return d.joined() && d.identity().Source == nil }
+func (d *entry) sourceJournalGone() bool { return d.joined() && d.identity().Source == nil }
 
 // awayNow says why a side that was away at the start is not there yet, nil where both are.
-func (d *daemon) awayNow() error {
+func (d *entry) awayNow() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.away
 }
 
 // awayBlocker tells of the side that is away since the start, nil where both were there.
-func (d *daemon) awayBlocker() *control.Blocker {
+func (d *entry) awayBlocker() *control.Blocker {
 	err := d.awayNow()
 	if err == nil || d.joined() {
 		return nil
@@ -200,7 +193,7 @@ func (d *daemon) awayBlocker() *control.Blocker {
 	if d.missing == sideTarget {
 		if refusedLogin(err) {
 			return &control.Blocker{Code: "target_away", Detail: "the target has let nobody in since this start: " + err.Error(),
-				Remedy: refusedRemedy(err, d.cfg.Target) + "; the run goes on by itself when it lets us in; or start crossfade run again with the right --target"}
+				Remedy: refusedRemedy(err, d.core.cfg.Target) + "; the run goes on by itself when it lets us in; or start crossfade run again with the right --target"}
 		}
 		return &control.Blocker{Code: "target_away", Detail: "the target has not been there since this start: " + err.Error(), Remedy: remedy}
 	}
@@ -220,3 +213,7 @@ func refusedRemedy(err error, target pg.DSN) string {
 	}
 	return "remove on the target what its server names"
 }
+
+// joinDialTimeout bounds each login to a side that was away at the start: longer than a compute needs to
+// wake, and so short that one that was lost on the way does not keep the run waiting.
+const joinDialTimeout = 10 * time.Second

@@ -12,6 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/machine"
+	"crossfade/internal/app/check"
+	"crossfade/internal/app/oneshot"
+	"crossfade/internal/app/options"
 	"crossfade/internal/app/runs"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
@@ -74,7 +77,7 @@ func TestACheckSaysWhatGoesOnWithARunThatIsThere(t *testing.T) {
 			if x.led {
 				require.NoError(t, journal.Lead(t.Context(), lead))
 			}
-			report, err := Check(t.Context(), Config{Source: source, Target: target}, nil)
+			report, err := check.Run(t.Context(), options.Run{Source: source, Target: target}, nil)
 			require.NoError(t, err)
 			require.Len(t, report.Findings, 1, "%v", report.Findings)
 			require.Empty(t, report.Incomplete)
@@ -97,7 +100,7 @@ func TestOneDatabaseIsToldAloneWhereItHoldsARun(t *testing.T) {
 	conn := pgtest.Conn(t, dsn)
 	pgtest.Exec(t, conn, "CREATE TABLE public.a (id int PRIMARY KEY)")
 	require.NoError(t, journal.InstallTarget(t.Context(), conn, journal.TargetRun{RunID: "r1", Key: "k", Mode: runs.ModeRun}))
-	report, err := Check(t.Context(), Config{Source: dsn, Target: secondName(t, dsn)}, nil)
+	report, err := check.Run(t.Context(), options.Run{Source: dsn, Target: secondName(t, dsn)}, nil)
 	require.NoError(t, err)
 	require.Len(t, report.Findings, 1, "%v", report.Findings)
 	require.Equal(t, "one_database", report.Findings[0].Code)
@@ -111,7 +114,7 @@ func TestAStartThatMeetsTheOtherKindSaysWhatGoesOnWithIt(t *testing.T) {
 	for mode, start := range map[string]func(context.Context) error{
 		runs.ModeCopy: func(ctx context.Context) error { return Run(ctx, runConfig(t, source, target), zerolog.Nop(), nil) },
 		runs.ModeRun: func(ctx context.Context) error {
-			_, err := CopyOnce(ctx, source, target, CopyOptions{Jobs: 1}, zerolog.Nop(), nil)
+			_, err := oneshot.Copy(ctx, source, target, options.Copy{Jobs: 1}, zerolog.Nop(), nil)
 			return err
 		},
 	} {

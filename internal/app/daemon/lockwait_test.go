@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/internal/app/apptest"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/watch"
@@ -26,7 +27,7 @@ var terminates = regexp.MustCompile(`SELECT pg_terminate_backend\(\d+\)(, pg_ter
 const seenLockTimeout = 3 * time.Second
 
 // lockWatching is a list of watchers of two databases, whose waits for locks are bounded.
-func lockWatching(t *testing.T, b *bench, watchers ...watch.Watcher) *watch.List {
+func lockWatching(t *testing.T, b *apptest.Bench, watchers ...watch.Watcher) *watch.List {
 	t.Helper()
 	linked := func(d pg.DSN, opts ...pg.Option) *dbconn.Link {
 		l := dbconn.New(d, opts...)
@@ -34,8 +35,8 @@ func lockWatching(t *testing.T, b *bench, watchers ...watch.Watcher) *watch.List
 		return l
 	}
 	short := pg.WithLockTimeout(seenLockTimeout)
-	w := watch.New(linked(b.sourceDSN, short), linked(b.targetDSN, pg.WithKey("k"), short), zerolog.Nop(), watchers...)
-	w.Guards = [2]*dbconn.Link{linked(b.sourceDSN), linked(b.targetDSN)}
+	w := watch.New(linked(b.SourceDSN, short), linked(b.TargetDSN, pg.WithKey("k"), short), zerolog.Nop(), watchers...)
+	w.Guards = [2]*dbconn.Link{linked(b.SourceDSN), linked(b.TargetDSN)}
 	return w
 }
 
@@ -56,11 +57,11 @@ func requireHolder(t *testing.T, b control.Blocker, side, table, user, statement
 func TestAWatcherThatWaitsForALockNamesItsHolder(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	b := newBench(t)
-	for _, conn := range []*pgx.Conn{b.source, b.target} {
+	b := apptest.NewBench(t)
+	for _, conn := range []*pgx.Conn{b.Source, b.Target} {
 		pgtest.Exec(t, conn, "CREATE TABLE public.u (id int PRIMARY KEY)")
 	}
-	for side, dsn := range map[string]pg.DSN{"source": b.sourceDSN, "target": b.targetDSN} {
+	for side, dsn := range map[string]pg.DSN{"source": b.SourceDSN, "target": b.TargetDSN} {
 		tables := watch.Watcher{Name: "rows", Ask: func(ctx context.Context, source, target *pgx.Conn) ([]watch.Notice, error) {
 			for _, conn := range []*pgx.Conn{source, target} {
 				if _, err := conn.Exec(ctx, "SELECT FROM public.u"); err != nil {
@@ -105,7 +106,7 @@ func TestAWatcherThatWaitsForALockNamesItsHolder(t *testing.T) {
 // transaction is prepared has no process that could be ended.
 func TestAWatcherNamesOnlyWhoHeldTheLockAtItsEnd(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := apptest.NewBench(t)
 	ask := func(ctx context.Context, source, target *pgx.Conn) ([]watch.Notice, error) {
 		if _, err := source.Exec(ctx, "SELECT FROM public.a"); err != nil {
 			return nil, err
@@ -114,15 +115,15 @@ func TestAWatcherNamesOnlyWhoHeldTheLockAtItsEnd(t *testing.T) {
 		return nil, err
 	}
 	w := lockWatching(t, b, watch.Watcher{Name: "rows", Ask: ask})
-	held, pid := nightly(t, b, "LOCK TABLE public.a IN ACCESS EXCLUSIVE MODE")
-	other := pgtest.Conn(t, b.targetDSN)
+	held, pid := apptest.Nightly(t, b, "LOCK TABLE public.a IN ACCESS EXCLUSIVE MODE")
+	other := pgtest.Conn(t, b.TargetDSN)
 	pgtest.Exec(t, other, "BEGIN; LOCK TABLE public.b IN ACCESS EXCLUSIVE MODE")
 	ended := make(chan error, 1)
 	go func() {
 		const waits = `SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))`
 		for tick := time.NewTicker(time.Millisecond); ; <-tick.C {
 			var n int
-			if err := b.source.QueryRow(context.Background(), waits, pid).Scan(&n); err != nil || n > 0 {
+			if err := b.Source.QueryRow(context.Background(), waits, pid).Scan(&n); err != nil || n > 0 {
 				_, err = held.Exec(context.Background(), "ROLLBACK")
 				ended <- err
 				return
@@ -146,22 +147,22 @@ func TestAWatcherNamesOnlyWhoHeldTheLockAtItsEnd(t *testing.T) {
 func TestAComparisonThatWaitsForALockNamesItsHolder(t *testing.T) {
 	t.Parallel()
 	for side := range dbconn.SideNames {
-		w := newWatched(t, watchedTables+`; CREATE TABLE public.z (id int PRIMARY KEY)`)
-		require.Empty(t, w.told(w.d.ask))
-		w.d.migration.opts.LockWaitTimeout = 3 * seenLockTimeout
-		dsn := []pg.DSN{w.sourceDSN, w.d.migration.target}[side]
-		pgtest.Exec(t, w.source, "ALTER TABLE public.a ENABLE ROW LEVEL SECURITY; ALTER TABLE public.a ADD x int")
+		w := apptest.NewWatched(t, apptest.WatchedTables+`; CREATE TABLE public.z (id int PRIMARY KEY)`)
+		require.Empty(t, w.Told(w.Comparer.Ask))
+		w.Comparer.Migration.Task.Options.Schema.LockWaitTimeout = 3 * seenLockTimeout
+		dsn := []pg.DSN{w.SourceDSN, w.Comparer.Migration.Task.Target}[side]
+		pgtest.Exec(t, w.Source, "ALTER TABLE public.a ENABLE ROW LEVEL SECURITY; ALTER TABLE public.a ADD x int")
 		holder := pgtest.Conn(t, dsn)
 		pgtest.Exec(t, holder, "SET application_name = 'nightly'")
 		pgtest.Exec(t, holder, "BEGIN")
 		pgtest.Exec(t, holder, "LOCK TABLE public.z IN ACCESS EXCLUSIVE MODE")
-		found, err := w.d.ask(t.Context(), w.source, w.target)
+		found, err := w.Comparer.Ask(t.Context(), w.Source, w.Target)
 		require.NoError(t, err)
 		require.Len(t, found, 1, "told once")
 		require.Equal(t, "definitions_compared", found[0].Code)
 		require.False(t, found[0].Warns)
 		requireHolder(t, found[0].Blocker, dbconn.SideNames[side], "public.z", dsn.User(), "LOCK TABLE public.z IN ACCESS EXCLUSIVE MODE")
 		pgtest.Exec(t, pgtest.Conn(t, dsn), terminates.FindString(found[0].Remedy)) // typed as printed
-		require.Contains(t, w.told(w.d.ask)[0], "definition_differs", "it has come to its end")
+		require.Contains(t, w.Told(w.Comparer.Ask)[0], "definition_differs", "it has come to its end")
 	}
 }

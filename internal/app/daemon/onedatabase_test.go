@@ -9,8 +9,14 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/internal/app/apptest"
+	"crossfade/internal/app/check"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
+	"crossfade/internal/app/migration"
+	"crossfade/internal/app/oneshot"
+	"crossfade/internal/app/options"
+	"crossfade/internal/app/undo"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/onedatabase"
 	"crossfade/internal/base/pg"
@@ -26,10 +32,10 @@ func secondName(t *testing.T, d pg.DSN) pg.DSN {
 	return other
 }
 
-func runConfig(t *testing.T, source, target pg.DSN) Config {
+func runConfig(t *testing.T, source, target pg.DSN) options.Run {
 	t.Helper()
-	return Config{Source: source, Target: target, Listen: "127.0.0.1:0", Control: filepath.Join(t.TempDir(), "c"), Jobs: 1,
-		SourceLockTimeout: testLockTimeout, HoldLimit: testLockTimeout, ShutdownTimeout: testLockTimeout}
+	return options.Run{Source: source, Target: target, Listen: "127.0.0.1:0", Control: filepath.Join(t.TempDir(), "c"), Jobs: 1,
+		SourceLockTimeout: apptest.LockTimeout, HoldLimit: apptest.LockTimeout, ShutdownTimeout: apptest.LockTimeout}
 }
 
 // Every command that writes refuses two names of one database before it writes.
@@ -42,25 +48,25 @@ func TestNoCommandWritesUnderTwoNamesOfOneDatabase(t *testing.T) {
 	for _, target := range []pg.DSN{other, dsn} {
 		for name, command := range map[string]func(ctx context.Context) error{
 			"copy": func(ctx context.Context) error {
-				_, err := CopyOnce(ctx, dsn, target, CopyOptions{Jobs: 1}, zerolog.Nop(), nil)
+				_, err := oneshot.Copy(ctx, dsn, target, options.Copy{Jobs: 1}, zerolog.Nop(), nil)
 				return err
 			},
 			"copy --clean": func(ctx context.Context) error {
-				_, err := CopyOnce(ctx, dsn, target, CopyOptions{Jobs: 1, Clean: true, Allow: func(context.Context, Removal) error { return nil }}, zerolog.Nop(), nil)
+				_, err := oneshot.Copy(ctx, dsn, target, options.Copy{Jobs: 1, Clean: true, Allow: func(context.Context, options.Removal) error { return nil }}, zerolog.Nop(), nil)
 				return err
 			},
 			"copy --data-only": func(ctx context.Context) error {
-				_, err := CopyOnce(ctx, dsn, target, CopyOptions{Jobs: 1, DataOnly: true}, zerolog.Nop(), nil)
+				_, err := oneshot.Copy(ctx, dsn, target, options.Copy{Jobs: 1, DataOnly: true}, zerolog.Nop(), nil)
 				return err
 			},
 			"run": func(ctx context.Context) error {
 				return Run(ctx, runConfig(t, dsn, target), zerolog.Nop(), nil)
 			},
-			"recover": func(ctx context.Context) error { _, err := Recover(ctx, dsn, target); return err },
-			"clean":   func(ctx context.Context) error { return Clean(ctx, dsn, target, true, func(string) {}) },
+			"recover": func(ctx context.Context) error { _, err := undo.Recover(ctx, dsn, target); return err },
+			"clean":   func(ctx context.Context) error { return undo.Clean(ctx, dsn, target, true, func(string) {}) },
 			"finish": func(ctx context.Context) error {
-				d := &daemon{cfg: Config{Source: dsn, Target: target}}
-				return d.drop(ctx, true, &control.FinishReport{})
+				d := bare(func(d *daemon) { d.core.cfg = options.Run{Source: dsn, Target: target} })
+				return d.finisher.drop(ctx, true, &control.FinishReport{})
 			},
 		} {
 			err := command(t.Context())
@@ -69,7 +75,7 @@ func TestNoCommandWritesUnderTwoNamesOfOneDatabase(t *testing.T) {
 			require.Equal(t, "1000", pgtest.Value(t, conn, `SELECT count(*) FROM public.kept`), name)
 			require.Equal(t, "0", pgtest.Value(t, conn, `SELECT count(*) FROM pg_namespace WHERE nspname = 'crossfade'`), name)
 		}
-		report, err := Check(t.Context(), Config{Source: dsn, Target: target}, nil)
+		report, err := check.Run(t.Context(), options.Run{Source: dsn, Target: target}, nil)
 		require.NoError(t, err)
 		require.Contains(t, report.Findings[0].Code, "one_database", "it comes first: %v", report.Findings)
 	}
@@ -83,7 +89,10 @@ func TestACutoverRefusesATargetThatHasBecomeTheSource(t *testing.T) {
 	source, target := dbconn.New(dsn), dbconn.New(secondName(t, dsn))
 	t.Cleanup(source.Close)
 	t.Cleanup(target.Close)
-	d := &daemon{cover: &watch.Coverage{}}
+	d := bare(func(d *daemon) {
+		d.watches.cover = &watch.Coverage{}
+		d.core.migration = migration.New(migration.Config{})
+	})
 	watchers := d.watchers()
 	require.Equal(t, "whether source and target are still two databases", watchers[0].Name, "it is asked first")
 	w := watch.New(source, target, zerolog.Nop(), watchers[:1]...)
@@ -107,13 +116,13 @@ func TestCopyDropsNothingThatWasNotListed(t *testing.T) {
 	pgtest.Exec(t, pgtest.Conn(t, source), `CREATE TABLE public.a (id int PRIMARY KEY); CREATE TABLE public.b (id int PRIMARY KEY)`)
 	conn := pgtest.Conn(t, target)
 	pgtest.Exec(t, conn, `CREATE TABLE public.a (mine int); INSERT INTO public.a SELECT generate_series(1, 1000)`)
-	var listed []Existing
-	opts := CopyOptions{Jobs: 1, Clean: true, NoOwner: true, Allow: func(_ context.Context, r Removal) error {
+	var listed []options.Existing
+	opts := options.Copy{Jobs: 1, Clean: true, Schema: options.Schema{NoOwner: true}, Allow: func(_ context.Context, r options.Removal) error {
 		listed = r.Objects
 		pgtest.Exec(t, conn, `CREATE TABLE public.b (mine int)`)
 		return nil
 	}}
-	_, err := CopyOnce(t.Context(), source, target, opts, zerolog.Nop(), nil)
+	_, err := oneshot.Copy(t.Context(), source, target, opts, zerolog.Nop(), nil)
 	require.ErrorContains(t, err, "TABLE public.b has come")
 	require.Len(t, listed, 1)
 	require.Equal(t, "public.a", listed[0].Name)
@@ -121,8 +130,8 @@ func TestCopyDropsNothingThatWasNotListed(t *testing.T) {
 	require.Equal(t, "1000", pgtest.Value(t, conn, `SELECT count(mine) FROM public.a`))
 	require.Equal(t, "0", pgtest.Value(t, conn, `SELECT count(*) FROM pg_namespace WHERE nspname = 'crossfade'`))
 
-	opts.Allow = func(context.Context, Removal) error { return nil }
-	_, err = CopyOnce(t.Context(), source, target, opts, zerolog.Nop(), nil)
+	opts.Allow = func(context.Context, options.Removal) error { return nil }
+	_, err = oneshot.Copy(t.Context(), source, target, opts, zerolog.Nop(), nil)
 	require.NoError(t, err)
 	require.Equal(t, "0", pgtest.Value(t, conn, `SELECT count(id) FROM public.a`))
 }

@@ -7,41 +7,24 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/rs/zerolog"
 
 	"crossfade/cutover/machine"
 	"crossfade/cutover/preflight"
+	"crossfade/internal/app/check"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/exit"
 	"crossfade/internal/app/logins"
 	"crossfade/internal/app/runs"
 	"crossfade/internal/base/journal"
-	"crossfade/internal/base/obs"
 	"crossfade/internal/base/onedatabase"
 	"crossfade/internal/base/pg"
-	"crossfade/internal/base/retry"
 )
-
-// whileAway repeats a beginning that a database cut short which had let it in: it
-// restarts, or its compute was suspended. What is wrong before that, such as an
-// address where nobody listens, ends the beginning at once.
-func whileAway(ctx context.Context, log zerolog.Logger, begin func(ctx context.Context, letIn func()) error) error {
-	in := false
-	policy := retry.Policy{MaxElapsed: openPatience, OnRetry: obs.Retrying(log, "a database went away in the beginning; it begins again")}
-	return retry.Do(ctx, policy, func(ctx context.Context) error {
-		err := begin(ctx, func() { in = true })
-		if err != nil && (!in || !pg.ConnectionLost(err)) {
-			return retry.Permanent(err)
-		}
-		return err
-	})
-}
 
 // open connects to both sides, becomes the leader of the source, and finds the
 // run or begins one. What a failed beginning made is removed again. A side that is away is
 // not waited for where the other one's journal holds the run: join does that.
-func (d *daemon) open(ctx context.Context) error {
-	return whileAway(ctx, d.log, func(ctx context.Context, letIn func()) error {
+func (d *entry) open(ctx context.Context) error {
+	return dbconn.WhileAway(ctx, d.core.log, func(ctx context.Context, letIn func()) error {
 		d.lead.Close()
 		d.id = runs.Identity{}
 		d.tag("")
@@ -50,13 +33,10 @@ func (d *daemon) open(ctx context.Context) error {
 }
 
 // tag has the sessions that are opened from now on say which run and start they belong to.
-func (d *daemon) tag(run string) {
-	t := journal.Tag(run, d.incarnation[:incarnationLetters])
-	d.cfg.Source, d.cfg.Target = d.plain[0].WithTag(t), d.plain[1].WithTag(t)
+func (d *entry) tag(run string) {
+	t := journal.Tag(run, d.core.incarnation[:runs.IncarnationLetters])
+	d.core.cfg.Source, d.core.cfg.Target = d.plain[0].WithTag(t), d.plain[1].WithTag(t)
 }
-
-// incarnationLetters of an incarnation tell two starts of a run apart, 30 bits of them.
-const incarnationLetters = 6
 
 // dialled is a side that was dialled.
 type dialled struct {
@@ -66,14 +46,14 @@ type dialled struct {
 
 // dial logs in to both sides at once. One that does not answer within awayPatience is taken to be away
 // where the other one holds a journal.
-func (d *daemon) dial(ctx context.Context) (source, target dialled) {
+func (d *entry) dial(ctx context.Context) (source, target dialled) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ends := [2]chan dialled{make(chan dialled, 1), make(chan dialled, 1)}
 	for i, end := range []struct {
 		dsn  pg.DSN
 		name string
-	}{{d.cfg.Source, runs.LeadName()}, {d.cfg.Target, "open"}} {
+	}{{d.core.cfg.Source, runs.LeadName()}, {d.core.cfg.Target, "open"}} {
 		go func() {
 			conn, err := pg.Connect(ctx, end.dsn, pg.WithName(end.name))
 			ends[i] <- dialled{conn, err}
@@ -100,7 +80,7 @@ func (d *daemon) dial(ctx context.Context) (source, target dialled) {
 			if late := <-ends[other]; late.conn != nil {
 				sides[other] = late
 			} else {
-				sides[other].err = fmt.Errorf("connect to %s: no answer within %v", [2]pg.DSN{d.cfg.Source, d.cfg.Target}[other].Redacted(), awayPatience)
+				sides[other].err = fmt.Errorf("connect to %s: no answer within %v", [2]pg.DSN{d.core.cfg.Source, d.core.cfg.Target}[other].Redacted(), awayPatience)
 			}
 			return sides[0], sides[1]
 		}
@@ -110,7 +90,7 @@ func (d *daemon) dial(ctx context.Context) (source, target dialled) {
 }
 
 // openOnce is one attempt; letIn is called when both sides have let us in.
-func (d *daemon) openOnce(ctx context.Context, letIn func()) error {
+func (d *entry) openOnce(ctx context.Context, letIn func()) error {
 	source, target := d.dial(ctx)
 	led := false // the source's session belongs to the leader
 	defer func() {
@@ -134,7 +114,7 @@ func (d *daemon) openOnce(ctx context.Context, letIn func()) error {
 	}
 	letIn()
 	id, err := d.joinSides(ctx, source.conn, target.conn, true, func() error {
-		if err := runs.LeadSoon(ctx, source.conn, d.log); err != nil {
+		if err := runs.LeadSoon(ctx, source.conn, d.core.log); err != nil {
 			return fmt.Errorf("source: %w", err)
 		}
 		d.lead.Take(source.conn)
@@ -150,26 +130,26 @@ func (d *daemon) openOnce(ctx context.Context, letIn func()) error {
 }
 
 // found takes the run that both journals tell of.
-func (d *daemon) found(id runs.Identity) {
+func (d *entry) found(id runs.Identity) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.id, d.away = id, nil
 }
 
 // identity returns the run as it is known now.
-func (d *daemon) identity() runs.Identity {
+func (d *entry) identity() runs.Identity {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.id
 }
 
 // key returns the run's key, "" while the target's journal has not been read.
-func (d *daemon) key() string { return d.identity().Target.Key }
+func (d *entry) key() string { return d.identity().Target.Key }
 
 // joinSides finds the run that both sides belong to, or begins one where that is allowed, and brings
 // logins and settings up to date. lead is called before anything is done, and makes this process the
 // leader.
-func (d *daemon) joinSides(ctx context.Context, source, target *pgx.Conn, mayBegin bool, lead func() error) (runs.Identity, error) {
+func (d *entry) joinSides(ctx context.Context, source, target *pgx.Conn, mayBegin bool, lead func() error) (runs.Identity, error) {
 	if err := onedatabase.Refuse(ctx, source, target); err != nil {
 		return runs.Identity{}, err
 	}
@@ -197,19 +177,19 @@ func (d *daemon) joinSides(ctx context.Context, source, target *pgx.Conn, mayBeg
 }
 
 // belonging reads both journals and refuses databases that are not those of one run.
-func (d *daemon) belonging(ctx context.Context, source, target *pgx.Conn) (runs.Identity, error) {
-	id, err := runs.Find(ctx, source, target, d.cfg.Source, d.cfg.Target)
+func (d *entry) belonging(ctx context.Context, source, target *pgx.Conn) (runs.Identity, error) {
+	id, err := runs.Find(ctx, source, target, d.core.cfg.Source, d.core.cfg.Target)
 	switch {
 	case err != nil || id.Target == nil:
 		return id, err
 	case id.Target.Mode != runs.ModeRun:
 		return id, runs.RefuseOtherKind(ctx, source, target)
 	}
-	return id, runs.CheckSystem(ctx, id, d.cfg.Source) // of a start that was cut short, the source may be another
+	return id, runs.CheckSystem(ctx, id, d.core.cfg.Source) // of a start that was cut short, the source may be another
 }
 
 // prepareRun begins the run where there is none, and brings logins and settings up to date.
-func (d *daemon) prepareRun(ctx context.Context, source, target *pgx.Conn, id runs.Identity, mayBegin bool) (runs.Identity, error) {
+func (d *entry) prepareRun(ctx context.Context, source, target *pgx.Conn, id runs.Identity, mayBegin bool) (runs.Identity, error) {
 	begin := id.Source == nil && !(id.Target != nil && id.Target.Phase.AtLeast(journal.PhaseSwitched))
 	if begin && !mayBegin {
 		return id, errors.New("the source holds nothing of the run that the target holds: remove what it left with crossfade clean, and start it again")
@@ -219,28 +199,28 @@ func (d *daemon) prepareRun(ctx context.Context, source, target *pgx.Conn, id ru
 	}
 	if begin {
 		if id.Target != nil { // the beginning before this one may have made roles
-			if err := d.users.Logins.Load(ctx, target); err != nil {
+			if err := d.core.users.Logins.Load(ctx, target); err != nil {
 				return id, err
 			}
 		}
-		if err := d.users.Logins.TryThere(ctx, source, target); err != nil {
+		if err := d.core.users.Logins.TryThere(ctx, source, target); err != nil {
 			return id, err
 		}
-		if err := refuseBlocked(ctx, d.cfg, preflight.Options{Mode: preflight.Run, Logins: d.users.Survey(), Resume: id.Target != nil, LargeObjects: d.cfg.LargeObjects}, d.cfg.copyOptions(), d.log); err != nil {
+		if err := check.Refuse(ctx, d.core.cfg, preflight.Options{Mode: preflight.Run, Logins: d.core.users.Survey(), Resume: id.Target != nil, LargeObjects: d.core.cfg.LargeObjects}, d.core.cfg.CopyOptions(), d.core.log); err != nil {
 			return id, err
 		}
-		if err := runs.Install(ctx, source, target, &id, d.cfg.Source, runs.ModeRun, ""); err != nil {
+		if err := runs.Install(ctx, source, target, &id, d.core.cfg.Source, runs.ModeRun, ""); err != nil {
 			return id, errors.Join(err, d.takeBack(ctx, source, target))
 		}
 	}
 	d.versions = [2]int{pg.ServerVersion(source), pg.ServerVersion(target)}
 	var err error
 	if !id.Target.Phase.AtLeast(journal.PhaseSwitched) {
-		if err = d.users.Logins.Ensure(ctx, source, target); err == nil {
-			err = d.users.Pin(ctx, target, d.log)
+		if err = d.core.users.Logins.Ensure(ctx, source, target); err == nil {
+			err = d.core.users.Pin(ctx, target, d.core.log)
 		}
 	} else {
-		err = d.users.Load(ctx, target)
+		err = d.core.users.Load(ctx, target)
 	}
 	if err != nil && begin {
 		return id, errors.Join(err, d.takeBack(ctx, source, target))
@@ -250,30 +230,30 @@ func (d *daemon) prepareRun(ctx context.Context, source, target *pgx.Conn, id ru
 
 // askUnknownRoles refuses to begin with roles that the source does not have. A run that goes on
 // outlives them.
-func (d *daemon) askUnknownRoles(ctx context.Context, source *pgx.Conn, begin bool) error {
-	if len(d.cfg.MapRole)+len(d.cfg.AcceptRights) == 0 {
+func (d *entry) askUnknownRoles(ctx context.Context, source *pgx.Conn, begin bool) error {
+	if len(d.core.cfg.MapRole)+len(d.core.cfg.AcceptRights) == 0 {
 		return nil
 	}
 	list, _, err := journal.ReadRoles(ctx, source)
 	if err != nil {
 		return err
 	}
-	unknown := d.cfg.logins().UnknownRoles(list)
+	unknown := d.core.cfg.Logins().UnknownRoles(list)
 	switch {
 	case unknown == nil:
 	case begin:
 		return exit.Usage(unknown)
 	default:
-		d.log.Warn().Err(unknown).Msg("a role that a flag names is none of the source's")
+		d.core.log.Warn().Err(unknown).Msg("a role that a flag names is none of the source's")
 	}
 	return nil
 }
 
 // openFinished takes from the target what serving it needs, behind finish.
-func (d *daemon) openFinished(ctx context.Context, source, target *pgx.Conn, run *journal.TargetRun) error {
+func (d *entry) openFinished(ctx context.Context, source, target *pgx.Conn, run *journal.TargetRun) error {
 	if source != nil {
-		if err := runs.CheckSystem(ctx, runs.Identity{Target: run}, d.cfg.Source); err != nil {
-			d.log.Warn().Err(err).Msg("the migration to this target is finished, and the target is served; this source is not moved")
+		if err := runs.CheckSystem(ctx, runs.Identity{Target: run}, d.core.cfg.Source); err != nil {
+			d.core.log.Warn().Err(err).Msg("the migration to this target is finished, and the target is served; this source is not moved")
 		}
 	}
 	d.versions[1] = pg.ServerVersion(target)
@@ -282,11 +262,11 @@ func (d *daemon) openFinished(ctx context.Context, source, target *pgx.Conn, run
 		return err
 	}
 	d.lastEpoch = epoch
-	return d.users.Load(ctx, target)
+	return d.core.users.Load(ctx, target)
 }
 
 // finishedEpoch returns the last epoch of a run that an earlier start has finished.
-func (d *daemon) finishedEpoch() (epoch int64, ok bool) {
+func (d *entry) finishedEpoch() (epoch int64, ok bool) {
 	if d.identity().Target.Phase != journal.PhaseFinished { // asked first: a side that comes late is read at any time
 		return 0, false
 	}
@@ -295,7 +275,7 @@ func (d *daemon) finishedEpoch() (epoch int64, ok bool) {
 
 // endPredecessors ends what an earlier start has left in both databases, before anything is looked
 // at. A nil session is of a side that is away.
-func (d *daemon) endPredecessors(ctx context.Context, id runs.Identity, source, target *pgx.Conn) error {
+func (d *entry) endPredecessors(ctx context.Context, id runs.Identity, source, target *pgx.Conn) error {
 	run := ""
 	switch {
 	case id.Source != nil:
@@ -303,24 +283,7 @@ func (d *daemon) endPredecessors(ctx context.Context, id runs.Identity, source, 
 	case id.Target != nil:
 		run = id.Target.RunID
 	}
-	return endPredecessors(ctx, d.log, run, d.incarnation[:incarnationLetters], source, target)
-}
-
-func endPredecessors(ctx context.Context, log zerolog.Logger, run, incarnation string, source, target *pgx.Conn) error {
-	for i, conn := range []*pgx.Conn{source, target} {
-		if conn == nil {
-			continue
-		}
-		side := [2]string{"source", "target"}[i]
-		n, err := journal.EndPredecessors(ctx, conn, run, incarnation, i == 1, predecessorPatience)
-		if n > 0 {
-			log.Info().Str("side", side).Int("sessions", n).Msg("sessions of an earlier start were ended")
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", side, err)
-		}
-	}
-	return nil
+	return runs.EndPredecessors(ctx, d.core.log, run, d.core.incarnation[:runs.IncarnationLetters], source, target)
 }
 
 // refusedLogin reports whether a server has refused a login in a way that does not pass by itself:
@@ -332,12 +295,12 @@ func refusedLogin(err error) bool {
 // openWithoutTarget goes on when the source holds the run, whatever its target has: the source says which side is
 // active, and is served if it is that. led says that the session belongs to the leader from now on.
 // A target that refuses the login is as one that is away: running needs it no more than it does then.
-func (d *daemon) openWithoutTarget(ctx context.Context, source *pgx.Conn, cause error) (led bool, err error) {
+func (d *entry) openWithoutTarget(ctx context.Context, source *pgx.Conn, cause error) (led bool, err error) {
 	run, err := journal.LoadSource(ctx, source)
 	if err != nil || run == nil {
 		return false, errors.Join(cause, err)
 	}
-	if err := runs.LeadSoon(ctx, source, d.log); err != nil {
+	if err := runs.LeadSoon(ctx, source, d.core.log); err != nil {
 		return false, fmt.Errorf("source: %w", err)
 	}
 	d.lead.Take(source)
@@ -356,14 +319,14 @@ func (d *daemon) openWithoutTarget(ctx context.Context, source *pgx.Conn, cause 
 	d.tag(run.RunID)
 	d.versions[0] = pg.ServerVersion(source)
 	d.missing, d.away = sideTarget, cause
-	d.log.Warn().Err(cause).Str("step", run.Step).Msg("the target does not answer; the run goes on when it comes, and the source is served where it is the active side")
+	d.core.log.Warn().Err(cause).Str("step", run.Step).Msg("the target does not answer; the run goes on when it comes, and the source is served where it is the active side")
 	return true, nil
 }
 
 // openWithoutSource goes on when the target holds the run. Where the target is the active side it is served; else
 // the clients wait for the source. A source that refuses the password is not away: applications log in with that
 // password, and none could any more.
-func (d *daemon) openWithoutSource(ctx context.Context, target *pgx.Conn, cause error) error {
+func (d *entry) openWithoutSource(ctx context.Context, target *pgx.Conn, cause error) error {
 	if refusedLogin(cause) {
 		return cause
 	}
@@ -381,16 +344,21 @@ func (d *daemon) openWithoutSource(ctx context.Context, target *pgx.Conn, cause 
 	d.versions[1] = pg.ServerVersion(target)
 	d.missing, d.away = sideSource, cause
 	if run.Phase.AtLeast(journal.PhaseSwitched) {
-		d.log.Warn().Err(cause).Msg("the source does not answer; the target is active, so the applications are served")
+		d.core.log.Warn().Err(cause).Msg("the source does not answer; the target is active, so the applications are served")
 	} else {
-		d.log.Warn().Err(cause).Msg("the source does not answer; the applications wait for it")
+		d.core.log.Warn().Err(cause).Msg("the source does not answer; the applications wait for it")
 	}
-	return d.users.Load(ctx, target)
+	return d.core.users.Load(ctx, target)
 }
 
 // takeBack removes what a failed beginning made.
-func (d *daemon) takeBack(ctx context.Context, source, target *pgx.Conn) error {
+func (d *entry) takeBack(ctx context.Context, source, target *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dbconn.CloseTimeout)
 	defer cancel()
 	return errors.Join(logins.DropLogins(ctx, target, func(string) {}), journal.Uninstall(ctx, source), journal.Uninstall(ctx, target))
 }
+
+// awayPatience is how long a start waits for one side to answer before it goes on by what the
+// other one's journal says: longer than most computes need to wake, and short for applications
+// that find nobody listening.
+const awayPatience = 3 * time.Second

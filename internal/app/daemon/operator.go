@@ -9,16 +9,13 @@ import (
 	"crossfade/cutover"
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/ports"
 	"crossfade/internal/app/watch"
-	"crossfade/internal/base/journal"
-	"crossfade/internal/base/pg"
-	"crossfade/replicate/verify"
-	"crossfade/schema/catalog"
 )
 
 // Cutover implements control.Daemon.
-func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions, show func(control.Event)) (control.CutoverReport, error) {
-	r, err := d.coordinator.Cutover(ctx, cutover.Options{Show: func(m cutover.Moment) { show(event(m)) }, DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass, Unmovable: machine.Unmovable(opt.Unmovable),
+func (d *answers) Cutover(ctx context.Context, opt control.CutoverOptions, show func(control.Event)) (control.CutoverReport, error) {
+	r, err := d.core.coordinator.Cutover(ctx, cutover.Options{Show: func(m cutover.Moment) { show(event(m)) }, DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass, Unmovable: machine.Unmovable(opt.Unmovable),
 		Limits: machine.Limits{DrainTimeout: opt.DrainTimeout(), Attempts: opt.Attempts, MaxPause: opt.MaxPause()}})
 	var no *cutover.RefusedError
 	switch {
@@ -27,7 +24,7 @@ func (d *daemon) Cutover(ctx context.Context, opt control.CutoverOptions, show f
 	case errors.Is(err, cutover.ErrUndecided):
 		return control.CutoverReport{}, &control.Error{Code: control.CodeIncomplete, Message: err.Error()}
 	case err != nil:
-		return control.CutoverReport{}, refused(err.Error(), "look at crossfade status and the daemon's log")
+		return control.CutoverReport{}, control.Refused(err.Error(), "look at crossfade status and the daemon's log")
 	}
 	out := control.CutoverReport{Outcome: string(r.Outcome), Reason: r.Reason, Epoch: r.Epoch, PauseMS: r.PauseMS,
 		Held:         control.Held{Sessions: r.Held.Sessions, P50MS: r.Held.P50MS, P99MS: r.Held.P99MS, MaxMS: r.Held.MaxMS},
@@ -91,14 +88,14 @@ func event(m cutover.Moment) control.Event {
 }
 
 // Limits implements control.Daemon.
-func (d *daemon) Limits(_ context.Context, c control.LimitsChange) (control.Limits, error) {
-	return d.guard.Change(c), nil
+func (d *answers) Limits(_ context.Context, c control.LimitsChange) (control.Limits, error) {
+	return d.watches.guard.Change(c), nil
 }
 
 // Sessions implements control.Daemon.
-func (d *daemon) Sessions(ctx context.Context) ([]control.Session, error) {
+func (d *answers) Sessions(ctx context.Context) ([]control.Session, error) {
 	var out []control.Session
-	for _, s := range d.proxy.Sessions(ctx, true) {
+	for _, s := range d.core.proxy.Sessions(ctx, true) {
 		c := control.Session{ID: s.Session, Client: s.Client, User: s.User, Database: s.Database, ApplicationName: s.ApplicationName,
 			Started: s.Began, State: s.State, Since: s.Since, Side: s.Side, ServerPID: s.ServerPID, Verdict: s.Verdict, Stale: s.Stale}
 		for _, why := range s.Reasons {
@@ -112,58 +109,10 @@ func (d *daemon) Sessions(ctx context.Context) ([]control.Session, error) {
 	return out, nil
 }
 
-// tables lists what a comparison covers.
-func (m *migration) tables() []verify.Table {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.catalog == nil {
+// quiet holds the sessions of the proxy, once there is one.
+func (d *core) quiet() ports.Quiet {
+	if d.proxy == nil {
 		return nil
 	}
-	var out []verify.Table
-	var oids []uint32
-	for _, r := range m.catalog.Relations {
-		if r.Kind != catalog.KindTable || r.Persistence != catalog.Permanent { // what is unlogged is in no stream
-			continue
-		}
-		t := verify.Table{Name: r.Name(), Key: r.Identity}
-		for _, c := range r.Columns {
-			if c.Generated != 'v' {
-				t.Columns = append(t.Columns, c.Name)
-			}
-		}
-		out, oids = append(out, t), append(oids, r.OID)
-	}
-	return m.together(out, oids)
-}
-
-// sizes are those that the tables had when the catalog was read.
-func (m *migration) sizes() map[pg.Name]int64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	sizes := map[pg.Name]int64{}
-	if m.catalog != nil {
-		for _, r := range m.catalog.Relations {
-			sizes[r.Name()] = r.Bytes
-		}
-	}
-	return sizes
-}
-
-// whole are the figures of a copy that an earlier start has ended.
-func (m *migration) whole() control.Copy {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var c control.Copy
-	if m.catalog == nil || !m.phase.AtLeast(journal.PhaseCopied) {
-		return c
-	}
-	for _, r := range m.catalog.Relations {
-		if r.Kind == 'r' {
-			c.TablesTotal++
-			c.BytesTotal += r.Bytes
-		}
-	}
-	c.TablesDone, c.BytesDone = c.TablesTotal, c.BytesTotal
-	c.TablesRestarted, c.TablesRepaired, c.KeysRepaired = m.past.TablesRestarted, m.past.TablesRepaired, m.past.KeysRepaired
-	return c
+	return d.proxy.Quiet
 }

@@ -20,22 +20,22 @@ func (d *daemon) reload(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-d.cfg.Reload:
+		case <-d.core.cfg.Reload:
 		}
-		n, err := d.users.Read()
+		n, err := d.core.users.Read()
 		if err != nil {
-			d.log.Error().Err(err).Msg("users file not taken over; the one before stays in force")
+			d.core.log.Error().Err(err).Msg("users file not taken over; the one before stays in force")
 			continue
 		}
-		d.log.Info().Int("users", n).Msg("users file taken over")
-		if d.coordinator.Status().Active == machine.SideSource {
+		d.core.log.Info().Int("users", n).Msg("users file taken over")
+		if d.core.coordinator.Status().Active == machine.SideSource {
 			continue // every cutover reads the settings of all, first of all
 		}
 		bounded, cancel := context.WithTimeout(ctx, reloadPatience)
-		err = d.marking.Do(bounded, func(ctx context.Context, conn *pgx.Conn) error { return d.users.PinMissing(ctx, conn, d.log) })
+		err = d.sessions.marking.Do(bounded, func(ctx context.Context, conn *pgx.Conn) error { return d.core.users.PinMissing(ctx, conn, d.core.log) })
 		cancel()
 		if err != nil && ctx.Err() == nil {
-			d.log.Warn().Err(err).Msg("settings of new users cannot be read from the source; their sessions have the target's own")
+			d.core.log.Warn().Err(err).Msg("settings of new users cannot be read from the source; their sessions have the target's own")
 		}
 	}
 }

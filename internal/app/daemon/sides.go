@@ -13,9 +13,9 @@ import (
 
 // explain says what server processes of the source do and wait for, for those whose
 // transactions keep a drain from ending.
-func (d *daemon) explain(ctx context.Context, pids []int32) map[int32]string {
+func (d *answers) explain(ctx context.Context, pids []int32) map[int32]string {
 	words := map[int32]string{}
-	err := d.looking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	err := d.sessions.looking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		found, err := dbconn.LockWaits(ctx, conn, pids)
 		for pid, w := range found {
 			words[pid] = w.Details()
@@ -26,14 +26,14 @@ func (d *daemon) explain(ctx context.Context, pids []int32) map[int32]string {
 		return err
 	})
 	if err != nil {
-		d.log.Debug().Err(err).Msg("sessions that keep the drain from ending could not be looked at")
+		d.core.log.Debug().Err(err).Msg("sessions that keep the drain from ending could not be looked at")
 	}
 	return words
 }
 
 // roundTrips measures how long each side takes to answer, 0 for one that does not.
-func (d *daemon) roundTrips(ctx context.Context) (took [2]time.Duration) {
-	for i, l := range []*dbconn.Link{d.looking, d.marking} {
+func (d *answers) roundTrips(ctx context.Context) (took [2]time.Duration) {
+	for i, l := range []*dbconn.Link{d.sessions.looking, d.sessions.marking} {
 		_ = l.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 			if err := conn.Ping(ctx); err != nil { // a session that has just been opened is slower
 				return err
@@ -50,19 +50,19 @@ func (d *daemon) roundTrips(ctx context.Context) (took [2]time.Duration) {
 }
 
 // activeAway says why the applications have no database now, "" where they have one.
-func (d *daemon) activeAway(active machine.Side) string {
-	if side, err := d.pulse.Away(); err != nil && side == active {
+func (d *answers) activeAway(active machine.Side) string {
+	if side, err := d.watches.pulse.Away(); err != nil && side == active {
 		return err.Error()
 	}
-	if b := d.awayBlocker(); b != nil && d.missing == string(active) {
+	if b := d.entry.awayBlocker(); b != nil && d.entry.missing == string(active) {
 		return b.Detail
 	}
 	return ""
 }
 
 // targetLost is a blocker of everything where the target serves and is not there.
-func (d *daemon) targetLost() *control.Blocker {
-	side, err := d.pulse.Away()
+func (d *answers) targetLost() *control.Blocker {
+	side, err := d.watches.pulse.Away()
 	if err == nil || side != machine.SideTarget {
 		return nil
 	}

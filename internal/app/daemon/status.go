@@ -9,22 +9,24 @@ import (
 	"crossfade/cutover"
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/migration"
+	"crossfade/internal/app/ports"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
 	"crossfade/replicate/apply"
 )
 
 // Status implements control.Daemon, from memory.
-func (d *daemon) Status(context.Context) (control.Status, error) {
-	c := d.coordinator.Status()
-	p := d.proxy.Status()
-	f, ferr := d.stream.status()
+func (d *answers) Status(context.Context) (control.Status, error) {
+	c := d.core.coordinator.Status()
+	p := d.core.proxy.Status()
+	f, ferr := d.core.stream.Status()
 	d.mu.Lock()
-	failed := d.failed
+	failed := d.core.failed
 	d.mu.Unlock()
 	s := control.Status{
-		Phase: c.Phase, Active: string(c.Active), Epoch: c.Epoch, RunID: d.identity().Target.RunID, Version: d.cfg.Version,
-		Copy:     d.migration.copied(),
+		Phase: c.Phase, Active: string(c.Active), Epoch: c.Epoch, RunID: d.entry.identity().Target.RunID, Version: d.core.cfg.Version,
+		Copy:     d.core.migration.Rows.Copied(),
 		Proxy:    control.Proxy{Sessions: p.Sessions, InTransaction: p.InTransaction, Parked: p.Parked},
 		Ready:    c.Ready,
 		Fallback: control.Fallback{State: "none"},
@@ -33,11 +35,11 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 	}
 	s.ActiveAway = d.activeAway(c.Active)
 	s.Replication = replicationOf(f, ferr, failed, s.Active)
-	if s.Copy.TablesTotal == 0 && d.migration.reached(journal.PhaseCopied) {
-		s.Copy = d.migration.whole()
+	if s.Copy.TablesTotal == 0 && d.core.migration.Task.Reached(journal.PhaseCopied) {
+		s.Copy = d.core.migration.Rows.Whole()
 	}
-	s.Verify.Waits, s.Verify.Tables = d.verify.waiting(), verifyTables(d.verify.unproved())
-	d.guard.Status(&s)
+	s.Verify.Waits, s.Verify.Tables = d.core.verify.Waiting(), verifyTables(d.core.verify.Unproved())
+	d.watches.guard.Status(&s)
 	if given := new(givenUpError); errors.As(failed, &given) { // it is a blocker by now
 		s.Warnings = slices.DeleteFunc(s.Warnings, given.tells)
 	}
@@ -46,7 +48,7 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 		if failed != nil {
 			s.Phase = control.PhaseStopped
 		}
-		d.watchlist.Status(&s)
+		d.watches.watchlist.Status(&s)
 		if c.Step.Code != "" && still == nil { // what stands still does not pass by waiting
 			s.Blockers = append(s.Blockers, control.Blocker(c.Step))
 		}
@@ -57,7 +59,7 @@ func (d *daemon) Status(context.Context) (control.Status, error) {
 		s.Blockers = append(s.Blockers, *still)
 	}
 	if s.Phase == "on_target" {
-		s.Blockers = append(s.Blockers, d.finishBlockers(c, nil)...)
+		s.Blockers = append(s.Blockers, d.finisher.finishBlockers(c, nil)...)
 	}
 	switch b := alarmOf(c); {
 	case b == nil:
@@ -94,7 +96,7 @@ func replicationOf(f apply.Status, ferr, failed error, active string) control.Re
 	switch {
 	case active == string(machine.SideTarget):
 		r.State = "ended"
-	case failed != nil || ferr != nil && !errors.Is(ferr, errNotFollowing):
+	case failed != nil || ferr != nil && !errors.Is(ferr, ports.ErrNotFollowing):
 		r.State = "stopped"
 	case ferr != nil:
 		r.State = "none"
@@ -130,16 +132,16 @@ func verifyState(s string) string {
 
 // standstill says what keeps the migration from going on, nil for nothing. With
 // onTarget nothing is followed any more.
-func (d *daemon) standstill(onTarget bool) *control.Blocker {
+func (d *answers) standstill(onTarget bool) *control.Blocker {
 	d.mu.Lock()
-	failed := d.failed
+	failed := d.core.failed
 	d.mu.Unlock()
 	var given *givenUpError
 	switch {
 	case errors.As(failed, &given):
 		return &control.Blocker{Code: given.Code, Detail: given.detail(), Remedy: given.Remedy}
 	case failed != nil:
-		what, goesOn := d.migration.remedy(failed)
+		what, goesOn := d.core.migration.Remedy(failed)
 		switch {
 		case what == "":
 			what = "remove the cause, then " + watch.GoOnRun
@@ -148,20 +150,20 @@ func (d *daemon) standstill(onTarget bool) *control.Blocker {
 		}
 		return &control.Blocker{Code: "migration_stopped", Detail: failed.Error(), Remedy: what}
 	}
-	switch away := d.awayBlocker(); {
+	switch away := d.entry.awayBlocker(); {
 	case away != nil:
 		return away
 	case onTarget:
 		return d.targetLost()
 	}
-	if waits := d.waiting(); waits != nil {
-		what, _ := d.migration.remedy(waits)
-		return &control.Blocker{Code: "migration_waits", Detail: waits.Error(), Remedy: what + "; " + byItself}
+	if waits := d.follower.waiting(); waits != nil {
+		what, _ := d.core.migration.Remedy(waits)
+		return &control.Blocker{Code: "migration_waits", Detail: waits.Error(), Remedy: what + "; " + migration.ByItself}
 	}
-	if waits := d.streamWaits(); waits != nil {
+	if waits := d.follower.streamWaits(); waits != nil {
 		return waits
 	}
-	if _, err := d.stream.status(); err != nil && err != errNotFollowing {
+	if _, err := d.core.stream.Status(); err != nil && err != ports.ErrNotFollowing {
 		return &control.Blocker{Code: "stream_stopped", Detail: err.Error(), Remedy: "remove the cause, then " + watch.GoOnRun}
 	}
 	return nil
@@ -169,31 +171,31 @@ func (d *daemon) standstill(onTarget bool) *control.Blocker {
 
 // blocked says why a cutover asked for now would be refused besides the step, none for
 // nothing. The coordinator asks: it must not be asked in turn.
-func (d *daemon) blocked(machine.Direction) []machine.Obstacle {
+func (d *answers) blocked(machine.Direction) []machine.Obstacle {
 	var found []control.Blocker
 	still := d.standstill(false)
 	if still != nil {
 		found = append(found, *still)
-	} else if !d.joined() {
+	} else if !d.entry.joined() {
 		found = append(found, control.Blocker{Code: "not_ready", Detail: "the journals of both sides are being read", Remedy: "wait: it takes a moment"})
 	}
-	whole := d.migration.reached(journal.PhaseIndexed)
+	whole := d.core.migration.Task.Reached(journal.PhaseIndexed)
 	standing := len(found) > 0 // with that, nobody is asked
 	var stream []control.Blocker
-	if s, err := d.stream.status(); still == nil && whole && d.joined() {
+	if s, err := d.core.stream.Status(); still == nil && whole && d.entry.joined() {
 		if err == nil {
-			err = cutOff(s)
+			err = ports.CutOff(s)
 		}
-		var apart *cutOffError
+		var apart *ports.CutOffError
 		switch {
 		case errors.As(err, &apart):
 			standing = true
-			stream = append(stream, control.Blocker{Code: "stream_cut_off", Detail: err.Error(), Remedy: apart.remedy()})
+			stream = append(stream, control.Blocker{Code: "stream_cut_off", Detail: err.Error(), Remedy: apart.Remedy()})
 		case err != nil:
 			stream = append(stream, control.Blocker{Code: "stream_begins", Detail: err.Error(), Remedy: "wait: it begins within seconds"})
 		}
 	}
-	found = append(append(found, d.watchlist.Blocked(whole && !standing)...), stream...)
+	found = append(append(found, d.watches.watchlist.Blocked(whole && !standing)...), stream...)
 	out := make([]machine.Obstacle, 0, len(found))
 	for _, b := range found {
 		out = append(out, machine.Obstacle(b))

@@ -6,7 +6,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/ports"
 	"crossfade/replicate/apply"
 )
 
@@ -34,12 +37,25 @@ func TestNoPositionIsShownThatNobodyKnows(t *testing.T) {
 		"connecting": {apply.Status{AppliedLSN: 0x100, LagBytes: 10, LagMS: 5}, nil, nil, "source", unknown("connecting", "")},
 		"connecting, for the first time, with the target reached first": {firstTime, nil, nil, "source", unknown("connecting", "0/100")},
 		"target away":      {noTarget, nil, nil, "source", unknown("target_away", "")},
-		"not started":      {apply.Status{}, errNotFollowing, nil, "source", unknown("none", "")},
+		"not started":      {apply.Status{}, ports.ErrNotFollowing, nil, "source", unknown("none", "")},
 		"stopped":          {here, boom, nil, "source", unknown("stopped", "")},
-		"migration failed": {apply.Status{}, errNotFollowing, boom, "source", unknown("stopped", "")},
-		"switched":         {apply.Status{}, errNotFollowing, nil, "target", unknown("ended", "")},
-		"nobody serves":    {apply.Status{}, errNotFollowing, nil, "", unknown("none", "")},
+		"migration failed": {apply.Status{}, ports.ErrNotFollowing, boom, "source", unknown("stopped", "")},
+		"switched":         {apply.Status{}, ports.ErrNotFollowing, nil, "target", unknown("ended", "")},
+		"nobody serves":    {apply.Status{}, ports.ErrNotFollowing, nil, "", unknown("none", "")},
 	} {
 		require.Equal(t, c.want, replicationOf(c.status, c.ferr, c.failed, c.active), name)
 	}
+}
+
+// An alarm says whether the target has what was written past the fence.
+func TestAnAlarmSaysWhatTheTargetHas(t *testing.T) {
+	t.Parallel()
+	const detail = "transaction 7 at 0/100 changed public.a"
+	for side, says := range map[machine.Side]string{machine.SideTarget: "the target does not have that", machine.SideSource: "the target gets that like any other change"} {
+		told := alarmOf(cutover.Status{Active: side, Alarm: detail})
+		require.Equal(t, "alarm", told.Code)
+		require.Contains(t, told.Detail, detail)
+		require.Contains(t, told.Detail, says)
+	}
+	require.Nil(t, alarmOf(cutover.Status{Active: machine.SideTarget}))
 }

@@ -9,8 +9,10 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/internal/app/apptest"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
+	"crossfade/internal/app/ports"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
@@ -41,22 +43,22 @@ func TestATableThatIsNotFollowedIsToldOnceWithTheRemedyThatHelps(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWatched(t, watchedTables)
+			w := apptest.NewWatched(t, apptest.WatchedTables)
 			cover := &watch.Coverage{}
 			var oid uint32
-			require.NoError(t, w.source.QueryRow(t.Context(), `SELECT 'public.a'::regclass::oid`).Scan(&oid))
+			require.NoError(t, w.Source.QueryRow(t.Context(), `SELECT 'public.a'::regclass::oid`).Scan(&oid))
 			cover.Set(map[uint32]watch.CoveredTable{oid: {Name: pg.Name{Schema: "public", Name: "a"}, Followed: true}})
-			source, target := dbconn.New(w.sourceDSN), dbconn.New(w.d.migration.target, pg.WithKey("k"))
+			source, target := dbconn.New(w.SourceDSN), dbconn.New(w.Comparer.Migration.Task.Target, pg.WithKey("k"))
 			t.Cleanup(source.Close)
 			t.Cleanup(target.Close)
 			var logged bytes.Buffer
 			list := watch.New(source, target, zerolog.New(&logged), watch.Watcher{Name: "tables", Fenced: true, Ask: cover.Ask},
-				watch.Watcher{Name: "definitions", Fenced: true, Every: 2, Ask: w.d.ask})
+				watch.Watcher{Name: "definitions", Fenced: true, Every: 2, Ask: w.Comparer.Ask})
 			shown, refused := standingAndConfirmed(t, list)
 			require.Empty(t, shown)
 			require.Empty(t, refused)
 
-			pgtest.Exec(t, w.source, c.sql)
+			pgtest.Exec(t, w.Source, c.sql)
 			shown, refused = standingAndConfirmed(t, list)
 			for _, found := range [][]control.Blocker{refused, shown} {
 				require.Len(t, found, 1, "%v", found)
@@ -67,13 +69,13 @@ func TestATableThatIsNotFollowedIsToldOnceWithTheRemedyThatHelps(t *testing.T) {
 			}
 			require.Equal(t, 1, strings.Count(logged.String(), "\n"), logged.String())
 			require.Contains(t, logged.String(), `"code":"not_followed"`)
-			typed(t, w.source, refused[0].Remedy, "source")
+			apptest.Typed(t, w.Source, refused[0].Remedy, "source")
 			shown, refused = standingAndConfirmed(t, list)
 			require.Empty(t, refused)
 			require.Empty(t, shown)
 
 			// Of a difference that has no other cause the log tells in the next round.
-			pgtest.Exec(t, w.source, "ALTER TABLE public.a ADD COLUMN more int")
+			pgtest.Exec(t, w.Source, "ALTER TABLE public.a ADD COLUMN more int")
 			for range 3 {
 				require.NoError(t, list.Look(t.Context(), false))
 			}
@@ -88,12 +90,12 @@ func TestALargeObjectThatWasMadeIsToldOnce(t *testing.T) {
 	t.Parallel()
 	b := newLobench(t)
 	b.readable()
-	pgtest.Exec(t, b.source, `SELECT lo_from_bytea(101, 'one')`)
-	require.NoError(t, b.m.extras(t.Context(), nil))
-	source, target := dbconn.New(b.sourceDSN), dbconn.New(b.targetDSN, pg.WithKey("k"))
+	pgtest.Exec(t, b.Source, `SELECT lo_from_bytea(101, 'one')`)
+	require.NoError(t, b.m.Extras.Extras(t.Context(), nil))
+	source, target := dbconn.New(b.SourceDSN), dbconn.New(b.TargetDSN, pg.WithKey("k"))
 	t.Cleanup(source.Close)
 	t.Cleanup(target.Close)
-	d := &daemon{cover: &watch.Coverage{}, migration: b.m}
+	d := bare(func(d *daemon) { d.watches.cover = &watch.Coverage{}; d.core.migration = b.m })
 	var both []watch.Watcher
 	for _, w := range d.watchers() {
 		if w.Name == "large objects" || w.Name == "bytes of large objects" {
@@ -106,16 +108,16 @@ func TestALargeObjectThatWasMadeIsToldOnce(t *testing.T) {
 	require.Empty(t, shown)
 	require.Empty(t, refused)
 
-	pgtest.Exec(t, b.source, `SELECT lo_from_bytea(102, 'two')`)
+	pgtest.Exec(t, b.Source, `SELECT lo_from_bytea(102, 'two')`)
 	shown, refused = standingAndConfirmed(t, list)
 	require.Len(t, shown, 1, "%v", shown)
 	require.Len(t, refused, 1, "%v", refused)
-	pgtest.Exec(t, b.source, `SELECT lo_unlink(102)`)
+	pgtest.Exec(t, b.Source, `SELECT lo_unlink(102)`)
 	shown, refused = standingAndConfirmed(t, list)
 	require.Empty(t, shown)
 	require.Empty(t, refused)
 
-	pgtest.Exec(t, b.source, `SELECT lo_put(101, 0, 'two')`)
+	pgtest.Exec(t, b.Source, `SELECT lo_put(101, 0, 'two')`)
 	shown, refused = standingAndConfirmed(t, list)
 	require.Len(t, shown, 1)
 	require.Contains(t, refused[0].Detail, "bytes of 1 large objects")
@@ -125,23 +127,23 @@ func TestALargeObjectThatWasMadeIsToldOnce(t *testing.T) {
 // would add it under its new name leaves rows that cannot be proved, and nothing helps then but to start over.
 func TestAnAddedColumnThatIsRenamedIsToldAsRenamed(t *testing.T) {
 	t.Parallel()
-	w := newWatched(t, watchedTables)
-	pgtest.Exec(t, w.source, "INSERT INTO public.a (id) VALUES (1)")
-	pgtest.Exec(t, w.target, "INSERT INTO public.a (id) VALUES (1)")
+	w := apptest.NewWatched(t, apptest.WatchedTables)
+	pgtest.Exec(t, w.Source, "INSERT INTO public.a (id) VALUES (1)")
+	pgtest.Exec(t, w.Target, "INSERT INTO public.a (id) VALUES (1)")
 	ask := func() []watch.Notice {
-		found, err := w.d.ask(t.Context(), w.source, w.target)
+		found, err := w.Comparer.Ask(t.Context(), w.Source, w.Target)
 		require.NoError(t, err)
 		return found
 	}
 	require.Empty(t, ask())
-	pgtest.Exec(t, w.source, "ALTER TABLE public.a ADD COLUMN extra text")
-	typed(t, w.target, once(t, ask(), "definition_differs", "an added column").Remedy, "target")
+	pgtest.Exec(t, w.Source, "ALTER TABLE public.a ADD COLUMN extra text")
+	apptest.Typed(t, w.Target, apptest.Once(t, ask(), "definition_differs", "an added column").Remedy, "target")
 	require.Empty(t, ask())
-	pgtest.Exec(t, w.source, "ALTER TABLE public.a ALTER COLUMN extra SET DEFAULT 'q'")
-	typed(t, w.target, once(t, ask(), "definition_differs", "its default").Remedy, "target")
+	pgtest.Exec(t, w.Source, "ALTER TABLE public.a ALTER COLUMN extra SET DEFAULT 'q'")
+	apptest.Typed(t, w.Target, apptest.Once(t, ask(), "definition_differs", "its default").Remedy, "target")
 	require.Empty(t, ask())
-	pgtest.Exec(t, w.source, "ALTER TABLE public.a RENAME COLUMN extra TO extra2")
-	typed(t, w.target, once(t, ask(), "definition_differs", "its name").Remedy, "target")
+	pgtest.Exec(t, w.Source, "ALTER TABLE public.a RENAME COLUMN extra TO extra2")
+	apptest.Typed(t, w.Target, apptest.Once(t, ask(), "definition_differs", "its name").Remedy, "target")
 	require.Empty(t, ask())
 }
 
@@ -149,38 +151,38 @@ func TestAnAddedColumnThatIsRenamedIsToldAsRenamed(t *testing.T) {
 // tried; it is none to the cutover either.
 func TestAnExtensionOfTheTargetAloneIsNoDifferenceToACutover(t *testing.T) {
 	t.Parallel()
-	w := newWatched(t, watchedTables)
-	admin := pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN(w.d.migration.target.Database()))
+	w := apptest.NewWatched(t, apptest.WatchedTables)
+	admin := pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN(w.Comparer.Migration.Task.Target.Database()))
 	pgtest.Exec(t, admin, "CREATE EXTENSION pg_trgm")
-	require.Empty(t, w.told(w.d.ask))
+	require.Empty(t, w.Told(w.Comparer.Ask))
 	sum := func(l, watch *dbconn.Link) string {
-		f, err := takeFingerprint(t.Context(), l, watch, [2]int{15, 15}, nil)
+		f, err := ports.TakeFingerprint(t.Context(), l, watch, [2]int{15, 15}, nil)
 		require.NoError(t, err)
 		return f.Sum
 	}
-	require.Equal(t, sum(w.d.source, w.d.waiting[0]), sum(w.d.target, w.d.waiting[1]))
-	pgtest.Exec(t, w.target, "CREATE INDEX ON public.a (v)")
-	require.NotEqual(t, sum(w.d.source, w.d.waiting[0]), sum(w.d.target, w.d.waiting[1]))
+	require.Equal(t, sum(w.Comparer.Source, w.Comparer.Waiting[0]), sum(w.Comparer.Target, w.Comparer.Waiting[1]))
+	pgtest.Exec(t, w.Target, "CREATE INDEX ON public.a (v)")
+	require.NotEqual(t, sum(w.Comparer.Source, w.Comparer.Waiting[0]), sum(w.Comparer.Target, w.Comparer.Waiting[1]))
 }
 
 // A table that was given to another role can no longer be read by that of --source: waiting does not help, a grant does.
 func TestATableThatWasGivenAwayIsToldWithTheGrantThatHelps(t *testing.T) {
 	t.Parallel()
-	w := newWatched(t, watchedTables)
-	require.Empty(t, w.told(w.d.ask))
+	w := apptest.NewWatched(t, apptest.WatchedTables)
+	require.Empty(t, w.Told(w.Comparer.Ask))
 	shared := pgtest.Shared(t, pgtest.Source)
 	other := pgtest.Database(t, shared).User()
-	super := pgtest.Conn(t, shared.AdminDSN(w.sourceDSN.Database()))
+	super := pgtest.Conn(t, shared.AdminDSN(w.SourceDSN.Database()))
 	t.Cleanup(func() {
-		admin := pgtest.Conn(t, shared.AdminDSN(w.sourceDSN.Database()))
-		pgtest.Exec(t, admin, "ALTER TABLE public.a OWNER TO "+pg.QuoteIdent(w.sourceDSN.User()))
-		pgtest.Exec(t, admin, "REVOKE "+pg.QuoteIdent(other)+" FROM "+pg.QuoteIdent(w.sourceDSN.User()))
+		admin := pgtest.Conn(t, shared.AdminDSN(w.SourceDSN.Database()))
+		pgtest.Exec(t, admin, "ALTER TABLE public.a OWNER TO "+pg.QuoteIdent(w.SourceDSN.User()))
+		pgtest.Exec(t, admin, "REVOKE "+pg.QuoteIdent(other)+" FROM "+pg.QuoteIdent(w.SourceDSN.User()))
 	})
 	pgtest.Exec(t, super, "ALTER TABLE public.a OWNER TO "+pg.QuoteIdent(other))
-	found, err := w.d.ask(t.Context(), w.source, w.target)
+	found, err := w.Comparer.Ask(t.Context(), w.Source, w.Target)
 	require.NoError(t, err)
-	typed(t, super, once(t, found, "definitions_compared", "it may not be read").Remedy, "source")
-	for _, said := range w.told(w.d.ask) {
+	apptest.Typed(t, super, apptest.Once(t, found, "definitions_compared", "it may not be read").Remedy, "source")
+	for _, said := range w.Told(w.Comparer.Ask) {
 		require.NotContains(t, said, "definitions_compared", "it is compared again")
 	}
 }

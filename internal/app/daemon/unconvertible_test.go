@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/internal/app/migration"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/replicate/copy"
@@ -23,12 +24,12 @@ func TestACopyThatStopsAtBytesNamesTheRow(t *testing.T) {
 	_, said := conn.PgConn().Exec(t.Context(), `COPY public.word TO STDOUT`).ReadAll()
 	require.True(t, pg.IsCode(said, pg.CodeInvalidBytes), "%v", said)
 
-	m := &migration{source: d}
+	m := migration.New(migration.Config{Source: d})
 	table := pg.Name{Schema: "public", Name: "word"}
-	err := m.explained(m.namingRow(t.Context(), &copy.TableError{Table: table, Err: fmt.Errorf("%w: %w", copy.ErrRead, said)}), goOnCopy)
+	err := m.Explained(m.NamingRow(t.Context(), &copy.TableError{Table: table, Err: fmt.Errorf("%w: %w", copy.ErrRead, said)}), migration.GoOnCopy)
 	require.ErrorContains(t, err, "the row with key (2), column w, and 1 rows of the table are so")
 	require.ErrorContains(t, err, `UPDATE "public"."word" SET "w" = `)
-	require.ErrorContains(t, err, goOnCopy)
+	require.ErrorContains(t, err, migration.GoOnCopy)
 	other := &copy.TableError{Table: table, Err: fmt.Errorf("%w: %w", copy.ErrRead, &pgconn.PgError{Code: pg.CodeDiskFull})}
-	require.Same(t, other, m.namingRow(t.Context(), other))
+	require.Same(t, other, m.NamingRow(t.Context(), other))
 }

@@ -11,7 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/cutover/machine"
+	"crossfade/internal/app/apptest"
 	"crossfade/internal/app/dbconn"
+	"crossfade/internal/app/migration"
+	"crossfade/internal/app/options"
 	"crossfade/internal/app/runs"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
@@ -21,66 +24,66 @@ import (
 
 // lobench is a bench with a migration, whose extras a test copies.
 type lobench struct {
-	*bench
-	m *migration
+	*apptest.Bench
+	m *migration.Migration
 }
 
 func newLobench(t *testing.T) *lobench {
 	t.Helper()
-	b := newBench(t)
-	run, err := journal.LoadTarget(t.Context(), b.target)
+	b := apptest.NewBench(t)
+	run, err := journal.LoadTarget(t.Context(), b.Target)
 	require.NoError(t, err)
-	return &lobench{bench: b, m: &migration{source: b.sourceDSN, target: b.targetDSN, id: runs.Identity{Target: run}, lockTimeout: testLockTimeout, log: zerolog.Nop(),
-		opts: CopyOptions{LargeObjects: true, NoOwner: true, NoACL: true}}}
+	return &lobench{Bench: b, m: migration.New(migration.Config{Source: b.SourceDSN, Target: b.TargetDSN, Identity: runs.Identity{Target: run}, LockTimeout: apptest.LockTimeout, Log: zerolog.Nop(),
+		Options: options.Copy{LargeObjects: true, Schema: options.Schema{NoOwner: true, NoACL: true}}})}
 }
 
 // ask puts one of the watchers' questions, on sessions as the watchers have them.
 func (b *lobench) ask(name string) []watch.Notice {
-	b.t.Helper()
-	d := &daemon{cover: &watch.Coverage{}, migration: b.m, views: nil}
-	source, err := pg.Connect(b.t.Context(), b.sourceDSN, pg.WithName("watch"), pg.WithLockTimeout(testLockTimeout))
-	require.NoError(b.t, err)
+	b.T.Helper()
+	d := bare(func(d *daemon) { d.watches.cover = &watch.Coverage{}; d.core.migration = b.m })
+	source, err := pg.Connect(b.T.Context(), b.SourceDSN, pg.WithName("watch"), pg.WithLockTimeout(apptest.LockTimeout))
+	require.NoError(b.T, err)
 	defer dbconn.CloseNow(source)
-	target, err := pg.Connect(b.t.Context(), b.targetDSN, pg.WithName("watch"), pg.WithKey("k"))
-	require.NoError(b.t, err)
+	target, err := pg.Connect(b.T.Context(), b.TargetDSN, pg.WithName("watch"), pg.WithKey("k"))
+	require.NoError(b.T, err)
 	defer dbconn.CloseNow(target)
 	for _, w := range d.watchers() {
 		if w.Name == name {
-			require.Equal(b.t, name != "unlogged tables", w.Fenced, "asked when the writers rest, for what may be lost by then")
-			found, err := w.Ask(b.t.Context(), source, target)
-			require.NoError(b.t, err)
+			require.Equal(b.T, name != "unlogged tables", w.Fenced, "asked when the writers rest, for what may be lost by then")
+			found, err := w.Ask(b.T.Context(), source, target)
+			require.NoError(b.T, err)
 			if w.Fenced && w.AskFenced != nil { // the last word is that under the fence
-				last, err := w.AskFenced(b.t.Context(), source, target)
-				require.NoError(b.t, err)
-				require.Equal(b.t, found, last, "under the fence")
-				armed, err := w.AskArming(b.t.Context(), source, target)
-				require.NoError(b.t, err)
-				require.Equal(b.t, found, armed, "while a cutover is armed")
+				last, err := w.AskFenced(b.T.Context(), source, target)
+				require.NoError(b.T, err)
+				require.Equal(b.T, found, last, "under the fence")
+				armed, err := w.AskArming(b.T.Context(), source, target)
+				require.NoError(b.T, err)
+				require.Equal(b.T, found, armed, "while a cutover is armed")
 			}
 			return found
 		}
 	}
-	b.t.Fatalf("there is no watcher %q", name)
+	b.T.Fatalf("there is no watcher %q", name)
 	return nil
 }
 
 func (b *lobench) readable() {
-	b.t.Helper()
-	pgtest.Exec(b.t, pgtest.Conn(b.t, pgtest.Shared(b.t, pgtest.Source).AdminDSN(b.sourceDSN.Database())), `GRANT SELECT ON pg_catalog.pg_largeobject TO `+b.sourceDSN.User())
+	b.T.Helper()
+	pgtest.Exec(b.T, pgtest.Conn(b.T, pgtest.Shared(b.T, pgtest.Source).AdminDSN(b.SourceDSN.Database())), `GRANT SELECT ON pg_catalog.pg_largeobject TO `+b.SourceDSN.User())
 }
 
 func TestLargeObjectsOfARunThatCopiesNoneStopACutover(t *testing.T) {
 	t.Parallel()
 	b := newLobench(t)
 	require.Empty(t, b.ask("large objects"))
-	pgtest.Exec(t, b.source, `SELECT lo_from_bytea(4711, 'written through the proxy')`)
+	pgtest.Exec(t, b.Source, `SELECT lo_from_bytea(4711, 'written through the proxy')`)
 	found := b.ask("large objects")
 	require.Len(t, found, 1)
 	require.False(t, found[0].Warns, "it stops a cutover")
 	require.Equal(t, "large_objects_changed", found[0].Code)
 	require.Contains(t, found[0].Detail, "1 large objects, the highest with number 4711")
 	require.Contains(t, found[0].Remedy, "bytea")
-	pgtest.Exec(t, b.source, `SELECT lo_unlink(4711)`)
+	pgtest.Exec(t, b.Source, `SELECT lo_unlink(4711)`)
 	require.Empty(t, b.ask("large objects"), "nothing would be lost")
 }
 
@@ -105,15 +108,15 @@ func TestChangesOfCopiedLargeObjectsAreNoticed(t *testing.T) {
 			t.Parallel()
 			b := newLobench(t)
 			b.readable()
-			pgtest.Exec(t, b.source, `SELECT lo_from_bytea(101, 'one'), lo_from_bytea(102, convert_to(repeat('x', 6144), 'UTF8'))`)
-			require.NoError(t, b.m.extras(t.Context(), nil))
-			require.Equal(t, "one", pgtest.Value(t, b.target, `SELECT convert_from(lo_get(101), 'UTF8')`))
+			pgtest.Exec(t, b.Source, `SELECT lo_from_bytea(101, 'one'), lo_from_bytea(102, convert_to(repeat('x', 6144), 'UTF8'))`)
+			require.NoError(t, b.m.Extras.Extras(t.Context(), nil))
+			require.Equal(t, "one", pgtest.Value(t, b.Target, `SELECT convert_from(lo_get(101), 'UTF8')`))
 			for _, w := range []string{"large objects", "bytes of large objects"} {
 				require.Empty(t, b.ask(w), w)
 			}
-			conn := b.source
+			conn := b.Source
 			if strings.HasPrefix(x.sql, "DELETE") {
-				conn = pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(b.sourceDSN.Database()))
+				conn = pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(b.SourceDSN.Database()))
 			}
 			pgtest.Exec(t, conn, x.sql)
 			seen := ""
@@ -136,12 +139,12 @@ func TestSubtransactionsThatRanAtTheCopyAreNoticed(t *testing.T) {
 	t.Parallel()
 	b := newLobench(t)
 	b.readable()
-	pgtest.Exec(t, b.source, `SELECT lo_from_bytea(101, 'one'), lo_from_bytea(102, 'one')`)
-	ran := pgtest.Conn(t, b.sourceDSN)
+	pgtest.Exec(t, b.Source, `SELECT lo_from_bytea(101, 'one'), lo_from_bytea(102, 'one')`)
+	ran := pgtest.Conn(t, b.SourceDSN)
 	pgtest.Exec(t, ran, `BEGIN; SELECT txid_current(); SAVEPOINT s; SELECT lo_put(101, 0, 'two'); GRANT SELECT ON LARGE OBJECT 101 TO PUBLIC; RELEASE s`)
-	pgtest.Exec(t, b.source, `SELECT lo_put(102, 0, 'two'); GRANT SELECT ON LARGE OBJECT 102 TO PUBLIC`)
-	require.NoError(t, b.m.extras(t.Context(), nil))
-	require.Equal(t, "one two", pgtest.Value(t, b.target, `SELECT convert_from(lo_get(101), 'UTF8') || ' ' || convert_from(lo_get(102), 'UTF8')`))
+	pgtest.Exec(t, b.Source, `SELECT lo_put(102, 0, 'two'); GRANT SELECT ON LARGE OBJECT 102 TO PUBLIC`)
+	require.NoError(t, b.m.Extras.Extras(t.Context(), nil))
+	require.Equal(t, "one two", pgtest.Value(t, b.Target, `SELECT convert_from(lo_get(101), 'UTF8') || ' ' || convert_from(lo_get(102), 'UTF8')`))
 	require.Empty(t, b.ask("large objects"), "what had ended was copied")
 	require.Empty(t, b.ask("bytes of large objects"))
 	pgtest.Exec(t, ran, `COMMIT`)
@@ -153,45 +156,45 @@ func TestSubtransactionsThatRanAtTheCopyAreNoticed(t *testing.T) {
 func TestWritesToLargeObjectsAreNamedWithoutTheRightToSeeThem(t *testing.T) {
 	t.Parallel()
 	b := newLobench(t)
-	pgtest.Exec(t, b.source, `SELECT lo_from_bytea(101, 'one')`)
-	ends := pgtest.Conn(t, b.sourceDSN)
+	pgtest.Exec(t, b.Source, `SELECT lo_from_bytea(101, 'one')`)
+	ends := pgtest.Conn(t, b.SourceDSN)
 	require.NoError(t, ends.Close(context.Background()))
-	require.NoError(t, b.source.Close(context.Background())) // a session that ends tells its statistics
-	require.NoError(t, b.m.extras(t.Context(), nil))
+	require.NoError(t, b.Source.Close(context.Background())) // a session that ends tells its statistics
+	require.NoError(t, b.m.Extras.Extras(t.Context(), nil))
 	found := b.ask("bytes of large objects")
 	require.Len(t, found, 1)
 	require.True(t, found[0].Warns)
 	require.Equal(t, "large_objects_unseen", found[0].Code)
-	super := pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(b.sourceDSN.Database()))
-	typed(t, super, found[0].Remedy, "source")
+	super := pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(b.SourceDSN.Database()))
+	apptest.Typed(t, super, found[0].Remedy, "source")
 	require.Empty(t, b.ask("bytes of large objects"))
-	pgtest.Exec(t, super, "REVOKE SELECT ON pg_catalog.pg_largeobject FROM "+pg.QuoteIdent(b.sourceDSN.User()))
+	pgtest.Exec(t, super, "REVOKE SELECT ON pg_catalog.pg_largeobject FROM "+pg.QuoteIdent(b.SourceDSN.User()))
 
-	writer := pgtest.Conn(t, b.sourceDSN)
+	writer := pgtest.Conn(t, b.SourceDSN)
 	pgtest.Exec(t, writer, `SELECT lo_put(101, 0, 'two')`)
 	require.NoError(t, writer.Close(context.Background()))
 	require.Eventually(t, func() bool { return b.ask("bytes of large objects")[0].Code == "large_objects_written" }, pgtest.Timeout, 50*time.Millisecond)
 	found = b.ask("bytes of large objects")
 	require.False(t, found[0].Warns, "a cutover would lose what was written")
-	typed(t, super, once(t, found, "large_objects_written", "told once").Remedy, "source")
-	require.Contains(t, once(t, b.ask("bytes of large objects"), "large_objects_changed", "now it is told exactly").Detail, "bytes of 1 large objects")
+	apptest.Typed(t, super, apptest.Once(t, found, "large_objects_written", "told once").Remedy, "source")
+	require.Contains(t, apptest.Once(t, b.ask("bytes of large objects"), "large_objects_changed", "now it is told exactly").Detail, "bytes of 1 large objects")
 }
 
 // cannotBeRead keeps a table from being read while f runs.
 func (b *lobench) cannotBeRead(table string, f func()) {
-	b.t.Helper()
-	holder := pgtest.Conn(b.t, pgtest.Shared(b.t, pgtest.Source).AdminDSN(b.sourceDSN.Database()))
-	pgtest.Exec(b.t, holder, "BEGIN; LOCK TABLE "+table+" IN ACCESS EXCLUSIVE MODE")
+	b.T.Helper()
+	holder := pgtest.Conn(b.T, pgtest.Shared(b.T, pgtest.Source).AdminDSN(b.SourceDSN.Database()))
+	pgtest.Exec(b.T, holder, "BEGIN; LOCK TABLE "+table+" IN ACCESS EXCLUSIVE MODE")
 	f()
-	pgtest.Exec(b.t, holder, "ROLLBACK")
+	pgtest.Exec(b.T, holder, "ROLLBACK")
 }
 
 // onSides puts a question with a bound, on sessions of its own.
 func (b *lobench) onSides(ask func(context.Context, *pgx.Conn, *pgx.Conn, watch.Scan) ([]watch.Notice, error), s watch.Scan) []watch.Notice {
-	b.t.Helper()
-	source, target := pgtest.Conn(b.t, b.sourceDSN), pgtest.Conn(b.t, b.targetDSN, pg.WithKey("k"))
-	found, err := ask(b.t.Context(), source, target, s)
-	require.NoError(b.t, err)
+	b.T.Helper()
+	source, target := pgtest.Conn(b.T, b.SourceDSN), pgtest.Conn(b.T, b.TargetDSN, pg.WithKey("k"))
+	found, err := ask(b.T.Context(), source, target, s)
+	require.NoError(b.T, err)
 	return found
 }
 
@@ -203,9 +206,9 @@ func TestWhatIsNotSeenOfLargeObjectsStopsACutover(t *testing.T) {
 	t.Parallel()
 	b := newLobench(t)
 	b.readable()
-	pgtest.Exec(t, b.source, `SELECT lo_from_bytea(101, 'one')`)
-	require.NoError(t, b.source.Close(context.Background()))
-	require.NoError(t, b.m.extras(t.Context(), nil))
+	pgtest.Exec(t, b.Source, `SELECT lo_from_bytea(101, 'one')`)
+	require.NoError(t, b.Source.Close(context.Background()))
+	require.NoError(t, b.m.Extras.Extras(t.Context(), nil))
 	short := watch.Scan{Limit: 50 * time.Millisecond, Armed: true, Of: tenSeconds}
 	b.cannotBeRead("pg_catalog.pg_largeobject", func() {
 		found := b.onSides(watch.FindLargeObjectBytes, short)
@@ -220,7 +223,7 @@ func TestWhatIsNotSeenOfLargeObjectsStopsACutover(t *testing.T) {
 	})
 	require.Empty(t, b.onSides(watch.FindLargeObjectBytes, watch.Scan{Limit: watch.ScanPatience, Armed: true, Of: tenSeconds}))
 
-	writer := pgtest.Conn(t, b.sourceDSN)
+	writer := pgtest.Conn(t, b.SourceDSN)
 	pgtest.Exec(t, writer, `SELECT lo_put(101, 0, 'two')`)
 	require.NoError(t, writer.Close(context.Background())) // tells its statistics
 	b.cannotBeRead("pg_catalog.pg_largeobject", func() {
@@ -244,11 +247,11 @@ func TestALookThatThePauseHasNoRoomForIsRefusedWhileACutoverIsArmed(t *testing.T
 	require.Equal(t, "give the pause more time: crossfade cutover --max-pause 18s", found[0].Remedy)
 	s.Room = (18*time.Second - tenSeconds.DrainTimeout) / 2
 	require.Empty(t, s.Fits("code", "pg_largeobject", 5*time.Second), "as the remedy says")
-	d := &daemon{}
+	d := bare(func(d *daemon) {})
 	require.Equal(t, 4*time.Second, d.scanArming().Room)
 	before := d.scanFenced().Limit
 	closed := time.Now().Add(-3 * time.Second)
-	d.gateClosed.Store(&closed)
+	d.core.gateClosed.Store(&closed)
 	require.Equal(t, 9*time.Second, before)
 	require.InDelta(t, 6, d.scanFenced().Limit.Seconds(), 1, "what is left of the pause")
 }
@@ -260,52 +263,52 @@ func TestALookThroughRowsOfExtensionsIsBounded(t *testing.T) {
 	const made = `CREATE EXTENSION hstore; CREATE TABLE public.conf (id int PRIMARY KEY, v text);
 		ALTER EXTENSION hstore ADD TABLE public.conf; GRANT ALL ON public.conf TO PUBLIC;
 		UPDATE pg_extension SET extconfig = ARRAY['public.conf'::regclass]::oid[], extcondition = ARRAY[''] WHERE extname = 'hstore'`
-	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(b.sourceDSN.Database())), made)
-	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN(b.targetDSN.Database())), made)
-	pgtest.Exec(t, b.source, `INSERT INTO public.conf VALUES (101, 'a')`)
-	require.NoError(t, b.m.extras(t.Context(), nil))
+	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(b.SourceDSN.Database())), made)
+	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN(b.TargetDSN.Database())), made)
+	pgtest.Exec(t, b.Source, `INSERT INTO public.conf VALUES (101, 'a')`)
+	require.NoError(t, b.m.Extras.Extras(t.Context(), nil))
 	b.cannotBeRead("public.conf", func() {
-		status := b.onSides(b.m.findExtensionRows, watch.Scan{Limit: 50 * time.Millisecond})
+		status := b.onSides(b.m.Extras.FindExtensionRows, watch.Scan{Limit: 50 * time.Millisecond})
 		require.Len(t, status, 1)
 		require.True(t, status[0].Warns)
-		found := b.onSides(b.m.findExtensionRows, watch.Scan{Limit: 50 * time.Millisecond, Armed: true, Of: tenSeconds})
+		found := b.onSides(b.m.Extras.FindExtensionRows, watch.Scan{Limit: 50 * time.Millisecond, Armed: true, Of: tenSeconds})
 		require.Len(t, found, 1)
 		require.False(t, found[0].Warns)
 		require.Equal(t, "extension_rows_unseen", found[0].Code)
 		require.Contains(t, found[0].Remedy, "crossfade cutover --max-pause 21s")
 		require.NotContains(t, found[0].Remedy, "…")
 	})
-	require.Empty(t, b.onSides(b.m.findExtensionRows, watch.Scan{Limit: watch.ScanPatience, Armed: true, Of: tenSeconds}))
+	require.Empty(t, b.onSides(b.m.Extras.FindExtensionRows, watch.Scan{Limit: watch.ScanPatience, Armed: true, Of: tenSeconds}))
 
 	// Rows that are slow to read: what a cutover says is typed, and what the status says is done.
-	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(b.sourceDSN.Database())),
+	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(b.SourceDSN.Database())),
 		`UPDATE pg_extension SET extcondition = ARRAY['WHERE pg_sleep(0.02) IS NOT NULL'] WHERE extname = 'hstore'`)
-	pgtest.Exec(t, b.source, `INSERT INTO public.conf SELECT n, 'unused' FROM generate_series(1000, 1020) n`)
+	pgtest.Exec(t, b.Source, `INSERT INTO public.conf SELECT n, 'unused' FROM generate_series(1000, 1020) n`)
 	short := machine.Limits{MaxPause: time.Second + 50*time.Millisecond, DrainTimeout: 10 * time.Millisecond}
-	d := &daemon{}
+	d := bare(func(d *daemon) {})
 	fenced := func(of machine.Limits) watch.Scan {
 		return watch.Scan{Limit: of.MaxPause - watch.PauseRest, Armed: true, Of: of}
 	}
 	require.Equal(t, d.scanFenced().Limit, fenced(d.limits()).Limit, "as under the fence")
-	said := once(t, b.onSides(b.m.findExtensionRows, fenced(short)), "extension_rows_unseen", "under the fence")
+	said := apptest.Once(t, b.onSides(b.m.Extras.FindExtensionRows, fenced(short)), "extension_rows_unseen", "under the fence")
 	for range 4 { // each time it takes longer, on a machine that is busy
 		_, pause, _ := strings.Cut(said.Remedy, "crossfade cutover --max-pause ")
 		longer, err := time.ParseDuration(pause)
 		require.NoError(t, err, said.Remedy)
 		require.Greater(t, longer, short.MaxPause)
 		short.MaxPause = longer
-		found := b.onSides(b.m.findExtensionRows, fenced(short))
+		found := b.onSides(b.m.Extras.FindExtensionRows, fenced(short))
 		if len(found) == 0 {
 			break
 		}
-		said = once(t, found, "extension_rows_unseen", "with what it said to do")
+		said = apptest.Once(t, found, "extension_rows_unseen", "with what it said to do")
 	}
-	require.Empty(t, b.onSides(b.m.findExtensionRows, fenced(short)), "as the remedy says")
+	require.Empty(t, b.onSides(b.m.Extras.FindExtensionRows, fenced(short)), "as the remedy says")
 	slow := watch.Scan{Limit: 200 * time.Millisecond}
-	require.Equal(t, "remove those that nothing uses", once(t, b.onSides(b.m.findExtensionRows, slow), "extension_rows_unseen", "for the status").Remedy)
-	pgtest.Exec(t, b.source, `DELETE FROM public.conf WHERE v = 'unused'`)
-	require.Empty(t, b.onSides(b.m.findExtensionRows, watch.Scan{Limit: watch.ScanPatience}), "the rows that are left are copied")
-	require.Empty(t, b.onSides(b.m.findExtensionRows, slow))
+	require.Equal(t, "remove those that nothing uses", apptest.Once(t, b.onSides(b.m.Extras.FindExtensionRows, slow), "extension_rows_unseen", "for the status").Remedy)
+	pgtest.Exec(t, b.Source, `DELETE FROM public.conf WHERE v = 'unused'`)
+	require.Empty(t, b.onSides(b.m.Extras.FindExtensionRows, watch.Scan{Limit: watch.ScanPatience}), "the rows that are left are copied")
+	require.Empty(t, b.onSides(b.m.Extras.FindExtensionRows, slow))
 }
 
 // Rows of the users' in tables of extensions are copied again, as often as they change.
@@ -315,13 +318,13 @@ func TestRowsOfExtensionsAreFollowed(t *testing.T) {
 	const made = `CREATE EXTENSION hstore; CREATE TABLE public.conf (id int PRIMARY KEY, v text); INSERT INTO public.conf VALUES (1, 'built in');
 		ALTER EXTENSION hstore ADD TABLE public.conf; GRANT ALL ON public.conf TO PUBLIC;
 		UPDATE pg_extension SET extconfig = ARRAY['public.conf'::regclass]::oid[], extcondition = ARRAY['WHERE id > 100'] WHERE extname = 'hstore'`
-	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(b.sourceDSN.Database())), made)
-	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN(b.targetDSN.Database())), made)
+	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN(b.SourceDSN.Database())), made)
+	pgtest.Exec(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN(b.TargetDSN.Database())), made)
 	rows := func() string {
-		return pgtest.Value(t, b.target, `SELECT coalesce(string_agg(id || ' ' || v, ',' ORDER BY id), '') FROM public.conf WHERE id > 1`)
+		return pgtest.Value(t, b.Target, `SELECT coalesce(string_agg(id || ' ' || v, ',' ORDER BY id), '') FROM public.conf WHERE id > 1`)
 	}
-	pgtest.Exec(t, b.source, `INSERT INTO public.conf VALUES (101, 'a')`)
-	require.NoError(t, b.m.extras(t.Context(), nil))
+	pgtest.Exec(t, b.Source, `INSERT INTO public.conf VALUES (101, 'a')`)
+	require.NoError(t, b.m.Extras.Extras(t.Context(), nil))
 	require.Equal(t, "101 a", rows())
 	for _, x := range []struct{ sql, want string }{
 		{`INSERT INTO public.conf VALUES (102, 'b')`, "101 a,102 b"},
@@ -330,14 +333,14 @@ func TestRowsOfExtensionsAreFollowed(t *testing.T) {
 		{`UPDATE public.conf SET v = 'the extension''s own' WHERE id = 1`, "102 a"},
 		{`TRUNCATE public.conf`, ""},
 	} {
-		pgtest.Exec(t, b.source, x.sql)
+		pgtest.Exec(t, b.Source, x.sql)
 		require.Empty(t, b.ask("rows of extensions"), x.sql)
 		require.Equal(t, x.want, rows(), x.sql)
 	}
 	// What cannot be copied again stops a cutover, and is tried again.
-	admin := pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN(b.targetDSN.Database()))
+	admin := pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN(b.TargetDSN.Database()))
 	pgtest.Exec(t, admin, `REVOKE ALL ON public.conf FROM PUBLIC`)
-	pgtest.Exec(t, b.source, `INSERT INTO public.conf VALUES (103, 'c')`)
+	pgtest.Exec(t, b.Source, `INSERT INTO public.conf VALUES (103, 'c')`)
 	for range 2 {
 		found := b.ask("rows of extensions")
 		require.Len(t, found, 1)
@@ -353,21 +356,21 @@ func TestRowsOfExtensionsAreFollowed(t *testing.T) {
 func TestChangesOfUnloggedTablesAreNamed(t *testing.T) {
 	t.Parallel()
 	b := newLobench(t)
-	pgtest.Exec(t, b.source, `CREATE UNLOGGED TABLE public.cache (id int PRIMARY KEY, v text); CREATE UNLOGGED TABLE public.still (id int); INSERT INTO public.cache SELECT n, 'v' FROM generate_series(1, 10) n`)
-	pgtest.Exec(t, b.target, `CREATE TABLE public.cache (id int PRIMARY KEY, v text); CREATE TABLE public.still (id int); INSERT INTO public.cache SELECT n, 'v' FROM generate_series(1, 10) n`)
-	snap := pgtest.Value(t, b.source, `SELECT pg_current_snapshot()`)
+	pgtest.Exec(t, b.Source, `CREATE UNLOGGED TABLE public.cache (id int PRIMARY KEY, v text); CREATE UNLOGGED TABLE public.still (id int); INSERT INTO public.cache SELECT n, 'v' FROM generate_series(1, 10) n`)
+	pgtest.Exec(t, b.Target, `CREATE TABLE public.cache (id int PRIMARY KEY, v text); CREATE TABLE public.still (id int); INSERT INTO public.cache SELECT n, 'v' FROM generate_series(1, 10) n`)
+	snap := pgtest.Value(t, b.Source, `SELECT pg_current_snapshot()`)
 	for _, name := range []string{"cache", "still"} {
-		pgtest.Exec(t, b.target, `INSERT INTO crossfade.relation (relid, nsp, rel, state, snapshot) VALUES (`+pgtest.Value(t, b.source, `SELECT 'public.`+name+`'::regclass::oid`)+`, 'public', '`+name+`', 'copied', '`+snap+`')`)
+		pgtest.Exec(t, b.Target, `INSERT INTO crossfade.relation (relid, nsp, rel, state, snapshot) VALUES (`+pgtest.Value(t, b.Source, `SELECT 'public.`+name+`'::regclass::oid`)+`, 'public', '`+name+`', 'copied', '`+snap+`')`)
 	}
 	require.Empty(t, b.ask("unlogged tables"))
 	for _, sql := range []string{`INSERT INTO public.cache VALUES (11)`, `UPDATE public.cache SET v = 'w' WHERE id = 1`, `DELETE FROM public.cache WHERE id = 2`} {
-		pgtest.Exec(t, b.source, `BEGIN; `+sql)
+		pgtest.Exec(t, b.Source, `BEGIN; `+sql)
 		require.Empty(t, b.ask("unlogged tables"), "not committed: %s", sql)
-		pgtest.Exec(t, b.source, `ROLLBACK`)
+		pgtest.Exec(t, b.Source, `ROLLBACK`)
 		require.Empty(t, b.ask("unlogged tables"), "rolled back: %s", sql)
 	}
 	for _, sql := range []string{`UPDATE public.cache SET v = 'w' WHERE id = 1`, `DELETE FROM public.cache WHERE id = 1`, `INSERT INTO public.cache VALUES (1, 'v')`, `TRUNCATE public.cache`} {
-		pgtest.Exec(t, b.source, sql)
+		pgtest.Exec(t, b.Source, sql)
 		found := b.ask("unlogged tables")
 		require.Len(t, found, 1, sql)
 		require.True(t, found[0].Warns, "check has named it as well")
@@ -375,9 +378,9 @@ func TestChangesOfUnloggedTablesAreNamed(t *testing.T) {
 		require.NotContains(t, found[0].Detail, "public.still")
 		require.Contains(t, found[0].Remedy, "SET LOGGED")
 	}
-	n := once(t, b.ask("unlogged tables"), "unlogged_changed", "told once")
+	n := apptest.Once(t, b.ask("unlogged tables"), "unlogged_changed", "told once")
 	require.Contains(t, n.Remedy, "; then "+watch.StartOver)
-	typed(t, b.source, n.Remedy, "source")
+	apptest.Typed(t, b.Source, n.Remedy, "source")
 	require.Empty(t, b.ask("unlogged tables"), "a table that is logged is another watcher's, until it is started over")
 }
 
@@ -385,21 +388,21 @@ func TestChangesOfUnloggedTablesAreNamed(t *testing.T) {
 func TestAnUnloggedTableThatIsNotReadInTimeIsNamed(t *testing.T) {
 	t.Parallel()
 	b := newLobench(t)
-	pgtest.Exec(t, b.source, `CREATE UNLOGGED TABLE public."big one" (id int)`)
-	pgtest.Exec(t, b.target, `CREATE TABLE public."big one" (id int)`)
-	pgtest.Exec(t, b.target, `INSERT INTO crossfade.relation (relid, nsp, rel, state, snapshot) VALUES ($1, 'public', 'big one', 'copied', $2)`,
-		pgtest.Value(t, b.source, `SELECT 'public."big one"'::regclass::oid`), pgtest.Value(t, b.source, `SELECT pg_current_snapshot()`))
-	source := pgtest.Conn(t, b.sourceDSN) // without a bound on lock waits of its own
+	pgtest.Exec(t, b.Source, `CREATE UNLOGGED TABLE public."big one" (id int)`)
+	pgtest.Exec(t, b.Target, `CREATE TABLE public."big one" (id int)`)
+	pgtest.Exec(t, b.Target, `INSERT INTO crossfade.relation (relid, nsp, rel, state, snapshot) VALUES ($1, 'public', 'big one', 'copied', $2)`,
+		pgtest.Value(t, b.Source, `SELECT 'public."big one"'::regclass::oid`), pgtest.Value(t, b.Source, `SELECT pg_current_snapshot()`))
+	source := pgtest.Conn(t, b.SourceDSN) // without a bound on lock waits of its own
 	var found []watch.Notice
 	b.cannotBeRead(`public."big one"`, func() {
 		var err error
-		found, err = watch.AskUnlogged(t.Context(), source, b.target)
+		found, err = watch.AskUnlogged(t.Context(), source, b.Target)
 		require.NoError(t, err)
 	})
-	n := once(t, found, "unlogged_unseen", "told once")
+	n := apptest.Once(t, found, "unlogged_unseen", "told once")
 	require.True(t, n.Warns)
 	require.Contains(t, n.Detail, "too large to be looked through within 2s")
 	require.Contains(t, n.Detail, "public.big one")
-	typed(t, b.source, n.Remedy, "source")
+	apptest.Typed(t, b.Source, n.Remedy, "source")
 	require.Empty(t, b.ask("unlogged tables"))
 }

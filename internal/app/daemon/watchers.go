@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"crossfade/cutover/machine"
+	"crossfade/internal/app/migration"
 	"crossfade/internal/app/watch"
 )
 
@@ -13,27 +14,27 @@ import (
 func (d *daemon) watchers() []watch.Watcher {
 	return []watch.Watcher{
 		{Name: "whether source and target are still two databases", Ask: watch.AskOneDatabase},
-		{Name: "which tables there are", Fenced: true, Ask: d.cover.Ask},
-		{Name: "materialised views", Fenced: true, Ask: d.views.ask},
-		{Name: "jobs of pg_cron", Fenced: true, Ask: d.migration.askJobs},
-		{Name: "who else writes to the target", Fenced: true, Early: true, Ask: d.strangers.Ask},
+		{Name: "which tables there are", Fenced: true, Ask: d.watches.cover.Ask},
+		{Name: "materialised views", Fenced: true, Ask: d.watches.views.Ask},
+		{Name: "jobs of pg_cron", Fenced: true, Ask: d.core.migration.Extras.AskJobs},
+		{Name: "who else writes to the target", Fenced: true, Early: true, Ask: d.watches.strangers.Ask},
 		{Name: "large objects", Fenced: true, Ask: watch.AskLargeObjects},
 		{Name: "bytes of large objects", Fenced: true, Every: 5, Rest: watch.RestScan, Ask: watch.WithScan(watch.FindLargeObjectBytes, watch.ScanForStatus),
 			AskArming: watch.WithScan(watch.FindLargeObjectBytes, d.scanArming), AskFenced: watch.WithScan(watch.FindLargeObjectBytes, d.scanFenced)},
-		{Name: "rows of extensions", Fenced: true, Every: 5, Rest: watch.RestScan, Ask: watch.WithScan(d.migration.findExtensionRows, watch.ScanForStatus),
-			AskArming: watch.WithScan(d.migration.findExtensionRows, d.scanArming), AskFenced: watch.WithScan(d.migration.findExtensionRows, d.scanFenced)},
+		{Name: "rows of extensions", Fenced: true, Every: 5, Rest: watch.RestScan, Ask: watch.WithScan(d.core.migration.Extras.FindExtensionRows, watch.ScanForStatus),
+			AskArming: watch.WithScan(d.core.migration.Extras.FindExtensionRows, d.scanArming), AskFenced: watch.WithScan(d.core.migration.Extras.FindExtensionRows, d.scanFenced)},
 		{Name: "unlogged tables", Every: 5, Rest: watch.RestScan, Ask: watch.AskUnlogged},
-		{Name: "foreign keys", Rest: func(time.Duration) time.Duration { return orphanRest }, Ask: d.migration.askForeignKeys},
-		{Name: "the publication on the source", Fenced: true, Early: true, Ask: d.members.Ask},
+		{Name: "foreign keys", Rest: func(time.Duration) time.Duration { return migration.OrphanRest }, Ask: d.core.migration.Keys.AskForeignKeys},
+		{Name: "the publication on the source", Fenced: true, Early: true, Ask: d.watches.members.Ask},
 		{Name: "the fence of the source", Fenced: true, Ask: watch.AskFence},
-		{Name: "roles of the applications", Every: 5, Ask: d.users.Ask},
-		{Name: "definitions of both sides", Fenced: true, Apart: true, Every: 2, Rest: func(time.Duration) time.Duration { return d.definitions.rest() }, Ask: d.definitions.ask, AskFenced: d.definitions.askFenced},
+		{Name: "roles of the applications", Every: 5, Ask: d.core.users.Ask},
+		{Name: "definitions of both sides", Fenced: true, Apart: true, Every: 2, Rest: func(time.Duration) time.Duration { return d.watches.definitions.Rest() }, Ask: d.watches.definitions.Ask, AskFenced: d.watches.definitions.AskFenced},
 	}
 }
 
 // confirm asks the watchers for a cutover.
 func (d *daemon) confirm(ctx context.Context, fenced bool) error {
-	return d.watchlist.Confirm(ctx, fenced)
+	return d.watches.watchlist.Confirm(ctx, fenced)
 }
 
 // scanArming leaves half of the pause, without the drain, to a look under the fence.
@@ -46,7 +47,7 @@ func (d *daemon) scanArming() watch.Scan {
 func (d *daemon) scanFenced() watch.Scan {
 	of := d.limits()
 	left := of.MaxPause - watch.PauseRest
-	if closed := d.gateClosed.Load(); closed != nil {
+	if closed := d.core.gateClosed.Load(); closed != nil {
 		left -= time.Since(*closed)
 	}
 	return watch.Scan{Limit: max(left, time.Millisecond), Armed: true, Of: of}
@@ -54,8 +55,8 @@ func (d *daemon) scanFenced() watch.Scan {
 
 // limits are those of the attempt under way.
 func (d *daemon) limits() machine.Limits {
-	if d.coordinator == nil { // it is made after the watchers
+	if d.core.coordinator == nil { // it is made after the watchers
 		return machine.DefaultLimits()
 	}
-	return d.coordinator.Status().State.Limits
+	return d.core.coordinator.Status().State.Limits
 }

@@ -21,7 +21,16 @@ var appRooms = []appRoom{
 	{name: "dbconn"},
 	{name: "runs", domains: true},
 	{name: "watch", domains: true},
+	{name: "ports", domains: true},
 	{name: "logins", domains: true},
+	{name: "options", domains: true, faces: true},
+	{name: "migration", domains: true},
+	{name: "definitions", domains: true},
+	{name: "matviews", domains: true},
+	{name: "apptest", domains: true},
+	{name: "check", domains: true, faces: true},
+	{name: "oneshot", domains: true, faces: true},
+	{name: "undo", domains: true, faces: true},
 	{name: "daemon", domains: true, faces: true},
 }
 

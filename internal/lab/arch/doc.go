@@ -24,8 +24,8 @@
 //	          its context can end
 //	name      no package is called util, common, types, models or the like
 //	size      no file is over MaxLines, the median is at most MedianLines
-//	files     a package has at most MaxFiles files, tests aside; those that are still to
-//	          be divided stand in overfull
+//	files     a package has at most MaxFiles files, tests aside, and one that puts rooms
+//	          together MaxFaceFiles
 //	type      a type has at most MaxFields fields and MaxMethods methods; those that are still to
 //	          be divided stand in overgrown, which only falls
 //	doc       each package has a package comment; a package that states a

@@ -14,7 +14,8 @@ import (
 
 // refusing are the packages whose errors a command ends with, or an answer at the control
 // socket is.
-var refusing = []string{"internal/app/daemon", "internal/app/dbconn", "internal/app/runs", "internal/app/watch", "internal/app/logins", "internal/app/cli", "internal/app/control", "internal/base/journal"}
+var refusing = []string{"internal/app/daemon", "internal/app/ports", "internal/app/logins", "internal/app/options", "internal/app/migration", "internal/app/definitions", "internal/app/matviews", "internal/app/check", "internal/app/oneshot", "internal/app/undo",
+	"internal/app/dbconn", "internal/app/runs", "internal/app/watch", "internal/app/cli", "internal/app/control", "internal/base/journal"}
 
 // Refusal is a text without a code by which an operator is refused something, as it stands in
 // the source: with its verbs, and a remedy that stands apart after " | ".
@@ -76,7 +77,7 @@ func (t *Tree) Refusals() []Refusal {
 				})
 			case *ast.CallExpr:
 				switch name := callee(n); {
-				case name == "refused" && len(n.Args) == 2:
+				case (name == "refused" || name == "Refused") && len(n.Args) == 2:
 					note(n, told(n.Args...))
 				case (name == "New" || name == "Errorf") && len(n.Args) > 0:
 					if sel, ok := n.Fun.(*ast.SelectorExpr); !ok || !slices.Contains([]string{"errors", "fmt"}, told(sel.X)) {

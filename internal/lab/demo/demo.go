@@ -15,6 +15,7 @@ import (
 
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/daemon"
+	"crossfade/internal/app/options"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster"
 	"crossfade/internal/lab/workload"
@@ -154,7 +155,7 @@ func startDaemon(ctx context.Context, cfg Config, c *clusters) (*running, error)
 	ctx, cancel := context.WithCancel(ctx)
 	r := &running{listen: listen, client: control.NewClient(socket), cancel: cancel, done: make(chan error, 1), dir: dir}
 	go func() {
-		r.done <- daemon.Run(ctx, daemon.Config{Source: c.sourceDSN, Target: c.targetDSN, Listen: listen, Control: socket, Jobs: 4, WALBudget: daemon.AutoBudget,
+		r.done <- daemon.Run(ctx, options.Run{Source: c.sourceDSN, Target: c.targetDSN, Listen: listen, Control: socket, Jobs: 4, WALBudget: options.AutoBudget,
 			SourceLockTimeout: sourceTimeout, HoldLimit: time.Minute, ShutdownTimeout: 5 * time.Second, Version: cfg.Version}, cfg.Log, cfg.OnCopy)
 	}()
 	if err := r.await(ctx, "answering", func(control.Status) bool { return true }); err != nil {

@@ -1,0 +1,141 @@
+// Package apptest gives tests of the rooms of the application the ports of a run over two databases, and
+// types remedies as they are printed.
+package apptest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"crossfade/cutover"
+	"crossfade/cutover/machine"
+	"crossfade/internal/app/dbconn"
+	"crossfade/internal/app/ports"
+	"crossfade/internal/app/runs"
+	"crossfade/internal/app/watch"
+	"crossfade/internal/base/journal"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/replicate/slot"
+	"crossfade/schema/plan"
+)
+
+// testLockTimeout bounds the wait for a lock.
+const LockTimeout = 200 * time.Millisecond
+
+// testPatience is that of statements of the bench.
+var Patience = journal.Patience{LockTimeout: LockTimeout}
+
+// Bench has the ports of both sides over real databases.
+type Bench struct {
+	T                    *testing.T
+	SourceDSN, TargetDSN pg.DSN
+	Source, Target       *pgx.Conn
+	JournalPort          *ports.Journal
+	SourcePort           *ports.Source
+	TargetPort           *ports.Target
+	Reached              pg.LSN
+}
+
+const benchTables = `CREATE TABLE public.a (id int PRIMARY KEY, v text); CREATE TABLE public.b (id int PRIMARY KEY, a_id int);
+	CREATE SEQUENCE public.s`
+
+// NewBench is a bench over two databases of the test's own.
+func NewBench(t *testing.T) *Bench {
+	t.Helper()
+	return BenchOf(t, pgtest.Database(t, pgtest.Shared(t, pgtest.Source)))
+}
+
+// BenchOf is a bench whose source is a database of the test's own.
+func BenchOf(t *testing.T, source pg.DSN) *Bench {
+	t.Helper()
+	ctx := context.Background()
+	b := &Bench{T: t, SourceDSN: source, TargetDSN: pgtest.Database(t, pgtest.Shared(t, pgtest.Target))}
+	b.Source, b.Target = pgtest.Conn(t, b.SourceDSN), pgtest.Conn(t, b.TargetDSN)
+	pgtest.Exec(t, b.Source, benchTables)
+	pgtest.Exec(t, b.Target, benchTables)
+	require.NoError(t, journal.InstallSource(ctx, b.Source, journal.SourceRun{RunID: "r", Key: "k"}))
+	require.NoError(t, journal.InstallTarget(ctx, b.Target, journal.TargetRun{RunID: "r", Key: "k", Mode: runs.ModeRun}))
+	require.NoError(t, journal.PrepareFence(ctx, b.Source, Patience, false))
+	require.NoError(t, journal.PrepareFence(ctx, b.Target, Patience, true))
+	pgtest.Exec(t, b.Target, `INSERT INTO crossfade.progress (lane, owner, end_lsn) VALUES (0, 1, '0/100')`)
+
+	link := func(d pg.DSN, opts ...pg.Option) *dbconn.Link {
+		l := dbconn.New(d, opts...)
+		t.Cleanup(l.Close)
+		return l
+	}
+	pre := func(d pg.DSN, opts ...pg.Option) *ports.Prelock {
+		p := &ports.Prelock{DSN: d, Options: opts, Watch: link(d)}
+		t.Cleanup(p.Release)
+		return p
+	}
+	who := &ports.Owner{}
+	control := link(b.SourceDSN)
+	b.JournalPort = &ports.Journal{Control: control, Owner: who, Lead: func(context.Context) error { return nil }, Finished: func() (int64, bool) { return 0, false }, Gone: func() bool { return false }}
+	b.SourcePort = &ports.Source{Owner: who, Incarnation: "me", LockTimeout: LockTimeout, Control: control, Counting: link(b.SourceDSN), Reading: link(b.SourceDSN), Lock: pre(b.SourceDSN),
+		Register: func(context.Context) error { return nil }, ServerPIDs: func() []int32 { return nil }, RoundTrips: func(context.Context) [2]time.Duration { return [2]time.Duration{} },
+		Expect: func(int64, string) error { return nil }, Cover: &watch.Coverage{}, Version: 150000, Majors: [2]int{15, 15}}
+	watching := watch.New(link(b.SourceDSN), link(b.TargetDSN, pg.WithKey("k")), zerolog.Nop(), watch.Watcher{Name: "tables", Fenced: true, Ask: b.SourcePort.Cover.Ask},
+		watch.Watcher{Name: "publication", Fenced: true, Ask: (&watch.Members{}).Ask}, watch.Watcher{Name: "fence", Fenced: true, Ask: watch.AskFence},
+		watch.Watcher{Name: "strangers at the target", Fenced: true, Ask: (&watch.TargetWriters{}).Ask})
+	b.SourcePort.Confirm = watching.Confirm
+	b.TargetPort = &ports.Target{DSN: b.TargetDSN, Key: "k", Control: link(b.TargetDSN, pg.WithKey("k")), Asking: link(b.TargetDSN, pg.WithKey("k")), Reading: link(b.TargetDSN, pg.WithKey("k")),
+		Lock: pre(b.TargetDSN, pg.WithKey("k")), Reached: func() pg.LSN { return b.Reached }, Majors: [2]int{15, 15},
+		Plan: func() (*plan.DecisionSQL, error) {
+			return &plan.DecisionSQL{Decide: []plan.Statement{{Kind: "FK CONSTRAINT", Name: "b_a", SQL: "ALTER TABLE public.b ADD CONSTRAINT b_a FOREIGN KEY (a_id) REFERENCES public.a (id) NOT VALID"}}}, nil
+		}}
+	require.NoError(t, slot.EnsurePublication(ctx, b.Source, slot.PublicationConfig{Name: journal.Publication,
+		Tables: []pg.Name{{Schema: "public", Name: "a"}, {Schema: "public", Name: "b"}}}))
+	pgtest.Exec(t, b.Target, `INSERT INTO crossfade.relation (relid, nsp, rel, state) VALUES (`+
+		pgtest.Value(t, b.Source, `SELECT 'public.a'::regclass::oid`)+`, 'public', 'a', 'copied'), (`+
+		pgtest.Value(t, b.Source, `SELECT 'public.b'::regclass::oid`)+`, 'public', 'b', 'copied')`)
+	was, err := watch.PublicationOf(ctx, b.Source)
+	require.NoError(t, err)
+	require.NoError(t, journal.SetPublished(ctx, b.Target, was))
+	require.NoError(t, b.SourcePort.Cover.Load(ctx, b.Target))
+	require.NoError(t, journal.Seal(ctx, b.Target))
+	return b
+}
+
+// Pause takes an epoch to the step pausing.
+func (b *Bench) Pause(epoch int64) {
+	b.T.Helper()
+	ctx := context.Background()
+	_, err := b.JournalPort.Take(ctx)
+	require.NoError(b.T, err)
+	require.NoError(b.T, b.JournalPort.Claim(ctx, cutover.Claim{Epoch: epoch, Direction: machine.Forward}))
+	require.NoError(b.T, b.JournalPort.Persist(ctx, cutover.Change{Epoch: epoch, Direction: machine.Forward, From: machine.Arming, To: machine.Pausing}))
+}
+
+// SourceState is what the journal of the source says.
+func (b *Bench) SourceState() (journal.FenceState, journal.SourceRun) {
+	b.T.Helper()
+	f, err := journal.ReadFence(context.Background(), b.Source)
+	require.NoError(b.T, err)
+	r, err := journal.LoadSource(context.Background(), b.Source)
+	require.NoError(b.T, err)
+	return f, *r
+}
+
+// Decide enters a decision for the first epoch.
+func (b *Bench) Decide() {
+	b.T.Helper()
+	pgtest.Exec(b.T, b.Target, "INSERT INTO crossfade.decision (epoch, decision) VALUES (1, 'commit')")
+}
+
+// Nightly is a session past the proxy that has an application's name.
+func Nightly(t *testing.T, b *Bench, sql string) (*pgx.Conn, int32) {
+	t.Helper()
+	conn := pgtest.Conn(t, b.SourceDSN)
+	pgtest.Exec(t, conn, "SET application_name = 'nightly'")
+	var pid int32
+	require.NoError(t, conn.QueryRow(context.Background(), "SELECT pg_backend_pid()").Scan(&pid))
+	pgtest.Exec(t, conn, "BEGIN")
+	pgtest.Exec(t, conn, sql)
+	return conn, pid
+}

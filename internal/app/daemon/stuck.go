@@ -1,0 +1,123 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/app/control"
+	"crossfade/internal/app/dbconn"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/sqltext"
+	"crossfade/replicate/apply"
+)
+
+// contentionLook is how long one look for a wait of the stream goes on: longer than its pause between two tries.
+const contentionLook = 500 * time.Millisecond
+
+// contention is whom the stream was last seen waiting for on the target.
+type contention struct {
+	since time.Time // of the apply.Contention
+	wait  dbconn.Wait
+}
+
+// lookAtContention sees, for the status, who holds the lock on the target that the stream waits for.
+func (d *follower) lookAtContention(ctx context.Context) {
+	tick := time.NewTicker(dbconn.LockPoll)
+	defer tick.Stop()
+	for end := time.Now().Add(contentionLook); time.Now().Before(end); {
+		s, err := d.core.stream.Status()
+		if err != nil || s.Contended == nil {
+			return
+		}
+		var w dbconn.Wait
+		looking, cancel := context.WithTimeout(ctx, dbconn.AskTimeout)
+		err = d.watches.watchlist.Guards[1].Do(looking, func(ctx context.Context, conn *pgx.Conn) (err error) {
+			w, err = dbconn.LockWaitOf(s.Contended.PID)(ctx, conn)
+			return err
+		})
+		cancel()
+		if err != nil {
+			d.core.log.Debug().Err(err).Msg("who holds a lock that the stream waits for could not be looked at")
+			return
+		}
+		if len(w.Holders) > 0 && w.Lock != "" {
+			d.mu.Lock()
+			d.contention = &contention{since: s.Contended.Since, wait: w}
+			d.mu.Unlock()
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// streamWaits tells of a lock on the target that the stream waits for, nil for none.
+func (d *follower) streamWaits() *control.Blocker {
+	s, err := d.core.stream.Status()
+	if err != nil || s.Contended == nil {
+		return nil
+	}
+	d.mu.Lock()
+	seen := d.contention
+	d.mu.Unlock()
+	return contended(s.Contended, seen)
+}
+
+// contended puts a wait of the stream into words. seen is whom it was last seen waiting for, nil for nobody.
+func contended(c *apply.Contention, seen *contention) *control.Blocker {
+	b := &control.Blocker{Code: "stream_waits", Detail: "the stream of changes has waited for a lock on the target since " + c.Since.UTC().Format("15:04:05 UTC") + ": "}
+	if seen == nil || !seen.since.Equal(c.Since) { // it has yet to be seen waiting
+		b.Detail += c.Err.Error()
+		b.Remedy = "wait: crossfade run looks who holds it, and names them within seconds"
+		return b
+	}
+	w := seen.wait
+	if w.Lock == dbconn.ARow && w.Query != "" { // of a transaction that has yet to end, which says nothing of its table
+		w.Lock += " for " + sqltext.Shape(w.Query, dbconn.ShownStatement)
+	}
+	b.Detail += w.String()
+	b.Remedy = w.Remedy("target") + "; the stream goes on by itself"
+	return b
+}
+
+// explainedEnd adds the remedy to the error with which the migration of `run` stopped.
+func (d *core) explainedEnd(err error) error {
+	var given *givenUpError
+	if errors.As(err, &given) { // it has words of its own
+		return err
+	}
+	return d.migration.Explained(err, "start crossfade run again to go on: what was copied stays")
+}
+
+// waiting is what the migration waits for somebody to mend, nil for nothing.
+func (d *follower) waiting() error {
+	d.mu.Lock()
+	stuck := d.stuck
+	d.mu.Unlock()
+	if stuck != nil {
+		return stuck
+	}
+	if err := d.core.migration.Rows.Waiting(); err != nil {
+		return err
+	}
+	s, err := d.core.stream.Status()
+	if err == nil && s.Waiting != nil {
+		return s.Waiting
+	}
+	return nil
+}
+
+// stuckAt notes why the migration was interrupted, where somebody has to mend it.
+func (d *follower) stuckAt(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stuck = nil; pg.IsCode(err, pg.CodeDiskFull) {
+		d.stuck = err
+	}
+}

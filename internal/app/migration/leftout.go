@@ -1,0 +1,56 @@
+package migration
+
+import (
+	"sync"
+
+	"crossfade/schema/catalog"
+	"crossfade/schema/finding"
+	"crossfade/schema/plan"
+)
+
+// Findings are what was left out, and what the target has refused.
+type Findings struct {
+	task *Task
+
+	mu       *sync.Mutex
+	findings []finding.Finding            // by this start
+	refused  map[string][]finding.Finding // by stage: what a copy that goes on could not make
+}
+
+// Notes says what is not on the target as it is on the source, although nobody refused it.
+func (m *Migration) Notes() (out []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, f := range m.Findings.findings {
+		out = append(out, f.String())
+	}
+	if m.Schema.catalog != nil && m.Schema.rewrite != nil {
+		out = append(out, leftOut(m.Schema.catalog, *m.Schema.rewrite)...)
+	}
+	return out
+}
+
+// leftOut names what of the source is not on the target, or is otherwise there,
+// although nobody refused it.
+func leftOut(db *catalog.Database, w plan.Rewrite) []string {
+	const byHand = ": is not copied; make it on the target when you need it there"
+	var out []string
+	for _, name := range db.Publications {
+		out = append(out, "PUBLICATION "+name+byHand)
+	}
+	for _, name := range db.Subscriptions {
+		out = append(out, "SUBSCRIPTION "+name+byHand)
+	}
+	for _, name := range db.InvalidIndexes {
+		out = append(out, "INDEX "+name.Display()+": is invalid on the source and not copied; REINDEX it there, or drop it")
+	}
+	for _, t := range db.Relations {
+		if t.Persistence == catalog.Unlogged && !w.KeepUnlogged {
+			out = append(out, "TABLE "+t.Name().Display()+": is unlogged on the source and logged on the target")
+		}
+		if t.Tablespace != "" {
+			out = append(out, "TABLE "+t.Name().Display()+": is in tablespace "+t.Tablespace+" on the source and in the default one on the target")
+		}
+	}
+	return out
+}

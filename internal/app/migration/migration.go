@@ -1,0 +1,215 @@
+package migration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"crossfade/internal/app/dbconn"
+	"crossfade/internal/app/options"
+	"crossfade/internal/app/runs"
+	"crossfade/internal/base/journal"
+	"crossfade/internal/base/pg"
+	"crossfade/replicate/copy"
+	"crossfade/replicate/copy/relay"
+	"crossfade/replicate/slot"
+	"crossfade/replicate/snapshot"
+	"crossfade/schema/archive"
+	"crossfade/schema/finding"
+	"crossfade/schema/plan"
+	"crossfade/schema/restore"
+)
+
+// migrationConfig says what is moved, and how.
+type Config struct {
+	Source, Target pg.DSN
+	Identity       runs.Identity
+	Phase          journal.Phase // what an earlier start has done
+	Options        options.Copy  // of a one-shot copy; in a run what it has as well
+	Jobs           int           // COPY streams at once
+	ChunkBytes     int64         // 0 for the copy's own choice
+	LockTimeout    time.Duration
+	Waits          bool                 // for what an operator can fix, instead of ending with it
+	Roles          map[string]string    // the source's role names to the target's
+	Limit          *relay.Limiter       // of the copy; nil for none
+	OnCopied       func(copy.Copied)    // told of each table that is copied; may be nil
+	OnBlocked      func([]slot.Blocker) // told while the slot's creation waits, and with none when it does not; may be nil
+	Log            zerolog.Logger
+}
+
+// Migration takes a run from its start to the stream: schema, copy, indexes. Each step is recorded on the target and
+// may be begun again. Its parts share one lock, since what one of them reads together is of several.
+type Migration struct {
+	onBlocked func([]slot.Blocker)
+
+	mu       *sync.Mutex
+	Task     *Task
+	Schema   *Schema
+	Findings *Findings
+	Keys     *Keys
+	Extras   *Extras
+	Rows     *Rows
+}
+
+func New(cfg Config) *Migration {
+	mu := &sync.Mutex{}
+	t := &Task{mu: mu, Source: cfg.Source, Target: cfg.Target, Identity: cfg.Identity, Phase: cfg.Phase, Options: cfg.Options, jobs: cfg.Jobs, lockTimeout: cfg.LockTimeout, Roles: cfg.Roles, Log: cfg.Log}
+	f := &Findings{mu: mu, task: t}
+	s := &Schema{mu: mu, task: t, findings: f}
+	k := &Keys{mu: mu, task: t, findings: f, schema: s}
+	e := &Extras{mu: mu, task: t, findings: f, schema: s}
+	r := &Rows{mu: mu, task: t, findings: f, schema: s, extras: e, chunkBytes: cfg.ChunkBytes, Limit: cfg.Limit, waits: cfg.Waits, onCopied: cfg.OnCopied}
+	return &Migration{onBlocked: cfg.OnBlocked, mu: mu, Task: t, Schema: s, Findings: f, Keys: k, Extras: e, Rows: r}
+}
+
+// Run brings the target to the phase indexed. With useSlot the copy begins at a
+// replication slot; without, at a plain snapshot (the one-shot copy).
+func (m *Migration) Run(ctx context.Context, useSlot bool) error {
+	err := m.steps(ctx, useSlot)
+	if table, ok := unbuildable(err); ok {
+		if also := m.Rows.copyAnew(ctx, table); also != nil {
+			err = fmt.Errorf("%w (%w)", err, also)
+		}
+	}
+	return err
+}
+
+func (m *Migration) steps(ctx context.Context, useSlot bool) error {
+	target, err := m.Task.ConnectTarget(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { dbconn.CloseNow(target) }()
+	var held *snapshot.Holder
+	defer func() {
+		if held != nil {
+			held.Close()
+		}
+	}()
+	if !m.Task.Reached(journal.PhaseDumped) {
+		if held, err = m.begin(ctx, target, useSlot); err != nil {
+			return err
+		}
+	}
+	if err := m.Schema.LoadPlan(ctx, target, held); err != nil {
+		return err
+	}
+	if !m.Task.Reached(journal.PhasePrepared) {
+		if err := m.preData(ctx, target); err != nil {
+			return err
+		}
+	}
+	if !m.Task.Reached(journal.PhaseIndexed) {
+		return m.Rows.load(ctx, held)
+	}
+	return nil
+}
+
+// begin makes the publication and the slot and keeps the schema's archive, all
+// seen by one snapshot, which it returns.
+func (m *Migration) begin(ctx context.Context, target *pgx.Conn, useSlot bool) (*snapshot.Holder, error) {
+	var held *snapshot.Holder
+	var err error
+	if useSlot {
+		held, err = m.MakeSlot(ctx, target)
+	} else {
+		held, err = snapshot.Export(ctx, m.Task.ConnectSource)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var dumped []byte
+	var kept journal.Definitions
+	var both errgroup.Group // one snapshot shows both the same
+	both.Go(func() (err error) {
+		dumped, err = archive.Dump(ctx, m.Schema.Dumping(m.Task.Source, held.ID()))
+		return err
+	})
+	both.Go(func() (err error) {
+		kept, err = m.Schema.DefinitionsAt(ctx, held)
+		return err
+	})
+	if err = both.Wait(); err != nil { // pg_dump's words do not say whether the source was away; its snapshot's session does
+		err = errors.Join(err, held.Check(ctx))
+	}
+	if err == nil {
+		kept.Archive = dumped
+		err = journal.KeepDefinitions(ctx, target, kept)
+	}
+	if err != nil {
+		held.Close()
+		return nil, err
+	}
+	m.Task.Identity.Target.Archive, m.Task.Identity.Target.ArchiveNow, m.Task.Identity.Target.Digest, m.Task.Identity.Target.Roles = dumped, nil, kept.Digest, kept.Roles
+	if err := m.Task.reach(ctx, target, journal.PhaseDumped); err != nil {
+		held.Close()
+		return nil, err
+	}
+	return held, nil
+}
+
+// preData restores what rows need, makes identity columns writable and closes
+// the target's fence.
+func (m *Migration) preData(ctx context.Context, target *pgx.Conn) error {
+	if m.Task.Options.DataOnly {
+		return m.Rows.openTables(ctx, target)
+	}
+	if err := m.makeRoom(ctx, target); err != nil {
+		return err
+	}
+	err := unhurried(ctx, target, func() error {
+		if err := m.structure(ctx, target); err != nil {
+			return err
+		}
+		m.Schema.withoutRefused()
+		if err := restore.Run(ctx, target, plan.IdentityByDefault(m.Schema.catalog)); err != nil {
+			return err
+		}
+		return m.Rows.shut(ctx, target)
+	})
+	if err != nil {
+		return err
+	}
+	return m.Task.reach(ctx, target, journal.PhasePrepared)
+}
+
+// entriesEach is how many entries of the pre-data make one more session worth its login.
+const entriesEach = 150
+
+// structure restores the pre-data, with more sessions than the given one where there is
+// much of it. Its commits are not waited for: those of all sessions come before the
+// given one's next.
+func (m *Migration) structure(ctx context.Context, target *pgx.Conn) error {
+	more, closeAll, err := m.Task.sessions(ctx, max(min(m.Task.jobs, len(m.Schema.Plan.PreData)/entriesEach)-1, 0))
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	for _, conn := range more {
+		if _, err := conn.Exec(ctx, "SET synchronous_commit = off"); err != nil {
+			return err
+		}
+	}
+	return m.Schema.Restore(ctx, plan.PreData, append([]*pgx.Conn{target}, more...))
+}
+
+// Last restores what follows the decision, and returns what the target refuses of it.
+func (m *Migration) Last(ctx context.Context, conn *pgx.Conn) (refused []finding.Finding, err error) {
+	r, err := m.Schema.restorePart(ctx, plan.Last, restore.Config{Conns: []*pgx.Conn{conn}, GoOn: true})
+	if err != nil {
+		return nil, err
+	}
+	source, err := m.Task.ConnectSource(ctx)
+	if err != nil { // the target is active: the source may be gone
+		m.Task.Log.Warn().Err(err).Msg("settings of roles are not carried over")
+		return r.Refused, nil
+	}
+	defer dbconn.CloseNow(source)
+	return r.Refused, m.roleSettings(ctx, source, conn)
+}

@@ -1,0 +1,161 @@
+package migration
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"crossfade/internal/app/dbconn"
+	"crossfade/internal/app/watch"
+	"crossfade/internal/base/journal"
+	"crossfade/internal/base/obs"
+	"crossfade/internal/base/pg"
+	"crossfade/replicate/slot"
+	"crossfade/replicate/snapshot"
+	"crossfade/schema/catalog"
+)
+
+// slotTries bounds how often the slot is made again because tables were made while
+// it waited for open transactions.
+const slotTries = 10
+
+// MakeSlot makes the publication, then the slot, and holds the slot's snapshot,
+// which must see exactly the tables that are published: one that was made in
+// between would be copied and never followed.
+func (m *Migration) MakeSlot(ctx context.Context, target *pgx.Conn) (*snapshot.Holder, error) {
+	for try := 1; ; try++ {
+		held, err := m.makeSlotOnce(ctx, target)
+		if err != nil {
+			return nil, err
+		}
+		missing, err := m.unpublished(ctx, held)
+		if err == nil && len(missing) == 0 {
+			if err = m.recordPublished(ctx, target, held); err == nil {
+				return held, nil
+			}
+		}
+		held.Close()
+		if err != nil {
+			return nil, err
+		}
+		if try == slotTries {
+			return nil, fmt.Errorf("table %s was made while the slot was made, %d times over: let the application make no tables for a moment", missing[0].Display(), try)
+		}
+		m.Task.Log.Info().Str(obs.KeyRelation, missing[0].Display()).Msg("a table was created meanwhile; the slot is recreated")
+	}
+}
+
+// unpublished lists the tables that the snapshot sees and the publication lacks,
+// and the other way round.
+func (m *Migration) unpublished(ctx context.Context, held *snapshot.Holder) ([]pg.Name, error) {
+	conn, err := m.Task.ConnectSource(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer dbconn.CloseNow(conn)
+	if err := held.Begin(ctx, conn, 0); err != nil {
+		return nil, err
+	}
+	db, err := catalog.Read(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	have, err := slot.PublishedTables(ctx, conn, journal.Publication)
+	if err != nil {
+		return nil, err
+	}
+	want := published(db)
+	var out []pg.Name
+	for _, n := range want {
+		if !slices.Contains(have, n) {
+			out = append(out, n)
+		}
+	}
+	for _, n := range have {
+		if !slices.Contains(want, n) {
+			out = append(out, n)
+		}
+	}
+	return out, nil
+}
+
+// recordPublished keeps what the publication is, as the slot's snapshot sees it: what
+// is otherwise later was changed since, also where it looks the same again.
+func (m *Migration) recordPublished(ctx context.Context, target *pgx.Conn, held *snapshot.Holder) error {
+	conn, err := m.Task.ConnectSource(ctx)
+	if err != nil {
+		return err
+	}
+	defer dbconn.CloseNow(conn)
+	if err := held.Begin(ctx, conn, 0); err != nil {
+		return err
+	}
+	p, err := watch.PublicationOf(ctx, conn)
+	if err != nil {
+		return err
+	}
+	return journal.SetPublished(ctx, target, p)
+}
+
+// makeSlotOnce makes both. A slot of an earlier start, whose snapshot is gone, is
+// dropped first: nothing has been copied under it.
+func (m *Migration) makeSlotOnce(ctx context.Context, target *pgx.Conn) (*snapshot.Holder, error) {
+	conn, err := m.Task.ConnectSource(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer dbconn.CloseNow(conn)
+	db, err := catalog.Read(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	if err := slot.EnsurePublication(ctx, conn, slot.PublicationConfig{Name: journal.Publication, Tables: published(db), LockTimeout: m.Task.lockTimeout}); err != nil {
+		return nil, err
+	}
+	if err := slot.Drop(ctx, conn, m.Task.Identity.Target.Slot, slot.TerminateHolder); err != nil {
+		return nil, err
+	}
+	s, err := slot.Create(ctx, slot.Config{
+		Name: m.Task.Identity.Target.Slot,
+		Replication: func(ctx context.Context) (*pgconn.PgConn, error) {
+			return pg.ConnectReplication(ctx, m.Task.Source, pg.WithName("slot"))
+		},
+		Connect:   m.Task.ConnectSource,
+		OnBlocked: m.onBlocked,
+	})
+	if m.onBlocked != nil {
+		m.onBlocked(nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer s.Release()
+	held, err := snapshot.Import(ctx, m.Task.ConnectSource, s.Snapshot)
+	if err != nil {
+		return nil, err
+	}
+	if err := journal.SetSlot(ctx, target, s.Name, s.ConsistentPoint, held.Text()); err != nil {
+		held.Close()
+		return nil, err
+	}
+	m.Task.Log.Info().Str("slot", s.Name).Stringer("consistent_point", s.ConsistentPoint).Str("snapshot", held.Text()).Msg("slot made")
+	m.mu.Lock()
+	m.Task.Identity.Target.Consistent, m.Task.Identity.Target.SlotSnapshot = s.ConsistentPoint, held.Text()
+	m.Task.Phase = journal.PhaseSlotted
+	m.mu.Unlock()
+	return held, nil
+}
+
+// published lists what the publication holds: the tables with rows of their own.
+func published(db *catalog.Database) []pg.Name {
+	names := []pg.Name{{Schema: journal.Schema, Name: "marker"}}
+	for _, r := range db.Relations {
+		if r.Kind == catalog.KindTable && r.Persistence == catalog.Permanent {
+			names = append(names, r.Name())
+		}
+	}
+	return names
+}

@@ -1,0 +1,129 @@
+package ports
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover"
+	"crossfade/internal/app/dbconn"
+	"crossfade/internal/base/failpoint"
+	"crossfade/internal/base/journal"
+	"crossfade/internal/base/pg"
+	"crossfade/replicate/extras/extension"
+	"crossfade/replicate/extras/sequence"
+	"crossfade/replicate/progress"
+	"crossfade/schema/plan"
+	"crossfade/schema/restore"
+)
+
+// Lane is the one lane of the forward stream.
+const Lane = 0
+
+func states(in []cutover.Sequence) []sequence.State {
+	out := make([]sequence.State, len(in))
+	for i, s := range in {
+		out[i] = sequence.State{Name: pg.Name{Schema: s.Schema, Name: s.Name}, Last: s.LastValue, Called: s.IsCalled}
+	}
+	return out
+}
+
+// RehearseDecision implements cutover.Target: the whole of the decision, rolled
+// back. Statements go one by one, so that the one that fails is named.
+func (t *Target) RehearseDecision(ctx context.Context, in cutover.DecisionInput) error {
+	sql, err := t.Plan()
+	if err != nil {
+		return err
+	}
+	conn, err := pg.Connect(ctx, t.DSN, pg.WithName("rehearsal"), pg.WithKey(t.Key))
+	if err != nil {
+		return err
+	}
+	defer dbconn.CloseNow(conn) // which rolls back
+	err = func() error {
+		if err := pg.Exec(ctx, conn, "BEGIN;"+journal.SetLocalLockTimeout(DecisionLockTimeout)); err != nil {
+			return err
+		}
+		var pid int32
+		if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_backend_pid()`).Scan(&pid); err != nil {
+			return err
+		}
+		// The lane is closed for the rehearsal alone: its position does not matter.
+		if _, err := progress.Close(ctx, conn, Lane, 0); err != nil {
+			if pg.IsCode(err, pg.CodeLockNotAvailable) { // the applier has its place locked until its transaction ends
+				return fmt.Errorf("the stream lags: it has been applying one transaction for more than %v: wait until crossfade status shows less lag (%w)", DecisionLockTimeout, err)
+			}
+			return err
+		}
+		return dbconn.NameHolder(ctx, t.Lock.Watch, pid, func() error {
+			if err := sequence.SetExactly(ctx, conn, states(in.Sequences)); err != nil {
+				return err
+			}
+			if err := restore.Run(ctx, conn, sql.Decide); err != nil {
+				return err
+			}
+			return pg.Exec(ctx, conn, extension.ActivateJobs+journal.OpenFence)
+		})
+	}()
+	if err != nil {
+		return portError(fmt.Errorf("rehearse the decision: %w", err), false)
+	}
+	return nil
+}
+
+// Decide implements cutover.Target: the one transaction that opens the target
+// (C16), in the pre-lock's session where there is one.
+func (t *Target) Decide(ctx context.Context, in cutover.DecisionInput) error {
+	defer t.Lock.Release()
+	sql, err := t.Plan()
+	if err != nil {
+		return err
+	}
+	err = t.Lock.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		if err := t.Lock.looked(ctx, func() error { return t.decideIn(ctx, conn, in, sql) }); err != nil {
+			return err
+		}
+		failpoint.Here(cutover.PointBeforeDecisionCommit)
+		_, err := conn.Exec(ctx, "COMMIT")
+		failpoint.Here("cutover.after_decision_commit")
+		if err == nil || pg.Code(err) != "" && !pg.ConnectionLost(err) {
+			return err
+		}
+		return fmt.Errorf("%w: %w", errDecisionUnknown, err)
+	})
+	if errors.Is(err, errDecisionUnknown) {
+		return fmt.Errorf("%w: %w", cutover.ErrOutcomeUnknown, err)
+	}
+	if err != nil {
+		return portError(fmt.Errorf("decide: %w", err), false)
+	}
+	return nil
+}
+
+func (t *Target) decideIn(ctx context.Context, conn *pgx.Conn, in cutover.DecisionInput, sql *plan.DecisionSQL) error {
+	begin := journal.SetLocalLockTimeout(DecisionLockTimeout) + unattended + "SET LOCAL synchronous_commit = on;"
+	if err := pg.Exec(ctx, conn, begin); err != nil {
+		return err
+	}
+	if _, err := conn.Exec(ctx, `INSERT INTO crossfade.decision (epoch, decision, nonce) VALUES ($1, 'commit', $2)`, in.Epoch, in.Nonce); err != nil {
+		return err
+	}
+	if _, err := progress.Close(ctx, conn, Lane, t.Reached()); err != nil {
+		return err
+	}
+	if err := sequence.SetExactly(ctx, conn, states(in.Sequences)); err != nil {
+		return err
+	}
+	// One round trip for all that was rehearsed statement by statement.
+	var b strings.Builder
+	for _, s := range sql.Decide {
+		b.WriteString(s.SQL + "\n;\n")
+	}
+	b.WriteString(extension.ActivateJobs + journal.OpenFence)
+	b.WriteString("UPDATE crossfade.run SET phase = '" + string(journal.PhaseSwitched) + "', changed_at = pg_catalog.clock_timestamp();")
+	b.WriteString("SELECT pg_catalog.pg_logical_emit_message(true, '" + journal.MarkerPrefix + "', " + pg.QuoteLiteral(in.Nonce) + ");")
+	return pg.Exec(ctx, conn, b.String())
+}

@@ -1,0 +1,72 @@
+package ports
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/app/dbconn"
+	"crossfade/internal/base/journal"
+	"crossfade/internal/base/pg"
+)
+
+const (
+	// QuietLimit is how long applications are held, besides the wait for the locks, for a statement on the target
+	// whose locks they leave no moment for.
+	QuietLimit = 400 * time.Millisecond
+	// quietAge is how long the transactions that hold its tables may be open, in seconds: one that is open for longer
+	// will hardly end in the time.
+	quietAge = 5
+)
+
+// Quiet holds the proxy's sessions between two transactions while do runs: Proxy.Quiet. Where it is nil,
+// nobody is held. Sessions past the proxy never are.
+type Quiet func(ctx context.Context, limit time.Duration, do func(context.Context) error) error
+
+// run calls do, which takes locks of tables, while applications are held, unless that would not help: the
+// transactions that hold the tables are not about to end.
+func (q Quiet) run(ctx context.Context, holders func() []dbconn.Process, do func(context.Context) error) (held bool, err error) {
+	if q == nil || !soonGone(holders()) {
+		return false, do(ctx)
+	}
+	return true, q(ctx, QuietLimit, do)
+}
+
+// soonGone reports whether transactions are about to end, as far as their age tells.
+func soonGone(holders []dbconn.Process) bool {
+	return !slices.ContainsFunc(holders, func(p dbconn.Process) bool { return p.Age > quietAge })
+}
+
+// Patience is that of statements that lock tables on the active side. Where applications are held for one, the hold
+// and the wait for the lock share the bound, so that nobody waits for longer than lockTimeout (C13). The table's
+// writers are asked for over a link that the statement does not use.
+func (q Quiet) Patience(side *dbconn.Link, lockTimeout time.Duration) journal.Patience {
+	how := journal.Patience{LockTimeout: lockTimeout}
+	if q == nil {
+		return how
+	}
+	how.Quiet = func(ctx context.Context, table pg.Name, do func(context.Context, time.Duration) error) error {
+		if !soonGone(writersOf(ctx, side, table)) {
+			return do(ctx, lockTimeout)
+		}
+		half := lockTimeout / 2
+		return q(ctx, half, func(ctx context.Context) error { return do(ctx, half) })
+	}
+	return how
+}
+
+// writersOf are the transactions that hold tables against a statement that waits for their locks, the longest first;
+// none where that cannot be asked.
+func writersOf(ctx context.Context, side *dbconn.Link, tables ...pg.Name) (found []dbconn.Process) {
+	names := make([]string, len(tables))
+	for i, t := range tables {
+		names[i] = t.String()
+	}
+	_ = side.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		found, err = dbconn.TableWriters(ctx, conn, names)
+		return err
+	})
+	return found
+}

@@ -1,0 +1,278 @@
+package ports
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover"
+	"crossfade/cutover/machine"
+	"crossfade/internal/app/dbconn"
+	"crossfade/internal/app/watch"
+	"crossfade/internal/base/journal"
+	"crossfade/internal/base/pg"
+	"crossfade/replicate/extras/sequence"
+)
+
+// sourcePort is cutover.Source: the closing side of a forward cutover.
+type Source struct {
+	Owner       *Owner
+	Incarnation string
+	LockTimeout time.Duration
+	Control     *dbconn.Link // short statements
+	Counting    *dbconn.Link // statements that may be asked beside them, with a bound on lock waits
+	Reading     *dbconn.Link // the same for the sequences
+	Lock        *Prelock
+	Register    func(ctx context.Context) error // makes our proxy's server connections known
+	ServerPIDs  func() []int32
+	RoundTrips  func(ctx context.Context) [2]time.Duration // to source and target
+	Cover       *watch.Coverage
+	Confirm     func(ctx context.Context, fenced bool) error // asks the watchers
+	Quiet       Quiet                                        // of the proxy
+	Expect      func(epoch int64, nonce string) error        // announces the marker to the stream
+	armed       atomic.Pointer[machine.Fingerprint]          // as it was read last, while arming
+	Fenced      atomic.Bool                                  // the fence was asked for, and has not been opened again
+	Version     int                                          // server_version_num
+	Majors      [2]int
+	Late        func() []string // names of check constraints that come with the decision; nil for none
+}
+
+// Census implements cutover.Source.
+func (s *Source) Census(ctx context.Context) (cutover.Census, error) {
+	var c cutover.Census
+	s.Fenced.Store(false)
+	stops := portError(s.Confirm(ctx, false), false)
+	c.RoundTrips = s.RoundTrips(ctx)
+	err := s.Counting.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		tables, err := journal.Tables(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if err := journal.AwaitPrepared(ctx, conn, preparedPatience); err != nil {
+			return err
+		}
+		ours := s.ServerPIDs()
+		writers, err := journal.Census(ctx, conn, ours)
+		if err != nil {
+			return err
+		}
+		c.Tables = len(tables)
+		for _, w := range writers {
+			c.Bypass = append(c.Bypass, cutover.Writer{PID: w.PID, User: w.User, Application: w.Application, Address: w.Address})
+		}
+		open, err := dbconn.OpenTransactions(ctx, conn, ours, mostTransactions)
+		if err != nil {
+			return err
+		}
+		for _, p := range open {
+			c.Transactions = append(c.Transactions, p.String())
+		}
+		return journal.RefusePrepared(ctx, conn)
+	})
+	if stops != nil {
+		err = stops
+	}
+	return c, err
+}
+
+// mostTransactions is how many open transactions a census tells of.
+const mostTransactions = 5
+
+// PrepareFence implements cutover.Source.
+func (s *Source) PrepareFence(ctx context.Context) (cutover.FencePlan, error) {
+	var plan cutover.FencePlan
+	err := s.Counting.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		bounded, cancel := context.WithTimeout(ctx, prepareTimeout)
+		defer cancel()
+		err := s.Counting.NameHolder(ctx, s.Lock.Watch, func() error {
+			return journal.PrepareFence(bounded, conn, s.Quiet.Patience(s.Reading, s.LockTimeout), false)
+		})
+		if err != nil {
+			return err
+		}
+		state, err := journal.ReadFence(ctx, conn)
+		plan.Tables = state.Ready
+		return err
+	})
+	return plan, portError(err, false)
+}
+
+// Tables lists what the fence covers, and refuses when a table is behind none or
+// not followed.
+func (s *Source) Tables(ctx context.Context) ([]pg.Name, error) {
+	var tables []pg.Name
+	err := s.Control.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		missing, err := journal.MissingFence(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if len(missing) > 0 {
+			return fmt.Errorf("table %s has no fence: it was made a moment ago; try again", missing[0].Display())
+		}
+		if err := s.Cover.Check(ctx, conn); err != nil {
+			return err
+		}
+		tables, err = journal.Tables(ctx, conn)
+		return err
+	})
+	return tables, err
+}
+
+// Prelock implements cutover.Source.
+func (s *Source) Prelock(ctx context.Context, _ int64, lost func(string)) error {
+	tables, err := s.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.Lock.take(ctx, tables, lost); err != nil {
+		return portError(err, false)
+	}
+	return s.awaitWriters(ctx)
+}
+
+// awaitWriters waits for the transactions past the proxy that write: the fence would wait
+// for them with the gate closed. It takes as long as the fence would, with the gate open.
+// Who begins later is not waited for; writers whose transactions are short harm nobody.
+func (s *Source) awaitWriters(ctx context.Context) error {
+	patience := time.NewTimer(fenceTries * s.LockTimeout)
+	defer patience.Stop()
+	tick := time.NewTicker(dbconn.LockPoll)
+	defer tick.Stop()
+	key := func(w dbconn.Writer) string { return fmt.Sprint(w.PID, " ", w.Began) }
+	var met map[string]bool
+	for {
+		var left []dbconn.Writer
+		err := s.Counting.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+			left, err = dbconn.WritersPast(ctx, conn, s.ServerPIDs())
+			return err
+		})
+		if err != nil {
+			return portError(err, false)
+		}
+		if met != nil {
+			left = slices.DeleteFunc(left, func(w dbconn.Writer) bool { return !met[key(w)] })
+		}
+		if len(left) == 0 {
+			return nil
+		}
+		met = map[string]bool{}
+		for _, w := range left {
+			met[key(w)] = true
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		case <-patience.C:
+			w := left[0]
+			return fmt.Errorf("%w: table %s is locked by %s: the fence would wait for it with the gate closed; let that transaction end, or end it on the source with SELECT pg_terminate_backend(%d)",
+				cutover.ErrLockTimeout, w.Table, w, w.PID)
+		}
+	}
+}
+
+// ReleasePrelock implements cutover.Source.
+func (s *Source) ReleasePrelock(context.Context) error {
+	s.Lock.Release()
+	return nil
+}
+
+// expelPoll is how often the end of an expelled session is looked for.
+const expelPoll = 10 * time.Millisecond
+
+// Expel implements cutover.Source.
+func (s *Source) Expel(ctx context.Context, _ int64) (int, error) {
+	if err := s.Register(ctx); err != nil {
+		return 0, err
+	}
+	n := 0
+	err := s.Control.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		if n, err = journal.Expel(ctx, conn, s.Incarnation); err != nil || n == 0 {
+			return err
+		}
+		tick := time.NewTicker(expelPoll)
+		defer tick.Stop()
+		for {
+			left, err := journal.Strangers(ctx, conn, s.Incarnation)
+			if err != nil || len(left) == 0 {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("%d server connections of another incarnation do not end: %w", len(left), ctx.Err())
+			case <-tick.C:
+			}
+		}
+	})
+	return n, err
+}
+
+// Unfence implements cutover.Source.
+func (s *Source) Unfence(ctx context.Context, epoch int64) error {
+	s.Fenced.Store(false)
+	return portError(s.Control.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		err := Unfence(ctx, conn, epoch, s.Owner.get(), []string{string(machine.Fenced), string(machine.Draining), string(machine.Deciding)})
+		if err == nil && !conn.PgConn().IsClosed() {
+			_ = WakeJobs(ctx, conn) // the watcher of jobs tries again, and says why it has to
+		}
+		return err
+	}), true)
+}
+
+// Unfence opens the fence and records the step idle in one transaction. It needs
+// no lock on a table, so that no vacuum can keep the applications waiting.
+func Unfence(ctx context.Context, conn *pgx.Conn, epoch int64, token string, from []string) error {
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if err := journal.AdvanceFrom(ctx, tx, epoch, token, from, string(machine.Idle)); err != nil {
+			return err
+		}
+		if err := pg.Exec(ctx, conn, "SET LOCAL synchronous_commit = on;"+journal.OpenFence); err != nil {
+			return fmt.Errorf("open the fence: %w", err)
+		}
+		return nil
+	})
+}
+
+// Sequences implements cutover.Source.
+func (s *Source) Sequences(ctx context.Context) ([]cutover.Sequence, error) {
+	var out []cutover.Sequence
+	err := s.Reading.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		var states []sequence.State
+		err := s.Reading.NameHolder(ctx, s.Lock.Watch, func() (err error) {
+			states, err = sequence.Read(ctx, conn)
+			return err
+		})
+		for _, q := range states {
+			out = append(out, cutover.Sequence{Schema: q.Name.Schema, Name: q.Name.Name, LastValue: q.Last, IsCalled: q.Called})
+		}
+		return err
+	})
+	return out, portError(err, false)
+}
+
+// Fingerprint implements cutover.Source. What the stream does not cover is no
+// schema that could be moved, however equal it looks: before the fence the census asks, which
+// is taken at the same time.
+func (s *Source) Fingerprint(ctx context.Context) (machine.Fingerprint, error) {
+	if s.Fenced.Load() {
+		if err := s.Confirm(ctx, true); err != nil {
+			return machine.Fingerprint{}, portError(err, false)
+		}
+		if known := s.armed.Load(); known != nil { // the watchers have proved that no definition was changed since
+			return *known, nil
+		}
+	}
+	f, err := TakeFingerprint(ctx, s.Counting, s.Lock.Watch, s.Majors, s.Late)
+	if err == nil {
+		s.armed.Store(&f)
+	}
+	return f, err
+}
+
+// errFenceUnknown says that the commit of the fence got no answer.
+var errFenceUnknown = errors.New("the fence's commit got no answer")

@@ -1,0 +1,232 @@
+package ports
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover"
+	"crossfade/cutover/machine"
+	"crossfade/internal/app/control"
+	"crossfade/internal/app/dbconn"
+	"crossfade/internal/base/journal"
+	"crossfade/internal/base/pg"
+	"crossfade/schema/finding"
+	"crossfade/schema/plan"
+	"crossfade/schema/restore"
+)
+
+// targetPort is cutover.Target: the opening side of a forward cutover and its
+// register.
+type Target struct {
+	DSN     pg.DSN
+	Key     string
+	Control *dbconn.Link
+	Asking  *dbconn.Link // statements that may be asked beside them
+	Reading *dbconn.Link // the same for the fingerprint, with a bound on lock waits
+	Lock    *Prelock
+	Plan    func() (*plan.DecisionSQL, error)
+	Reached func() pg.LSN                   // end of the marker's transaction
+	After   func(ctx context.Context) error // what the migration does first after a decision
+	Last    func(ctx context.Context, conn *pgx.Conn) (refused []finding.Finding, err error)
+	// Unfinished puts what the target refused into words, and left keeps it.
+	Unfinished func(ctx context.Context, conn *pgx.Conn, refused []*restore.Error) []control.Blocker
+	Left       *Completion
+	Quiet      Quiet                               // of the proxy
+	completing sync.Mutex                          // held by who does the work after the decision
+	Whole      func()                              // told when the target is whole
+	Fenced     func() bool                         // the source is fenced, or about to be
+	armed      atomic.Pointer[machine.Fingerprint] // as it was read last, while arming
+	Majors     [2]int
+	Late       func() []string // as the source's
+}
+
+func (t *Target) tables(ctx context.Context) (tables []pg.Name, err error) {
+	err = t.Control.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		tables, err = journal.Tables(ctx, conn)
+		return err
+	})
+	return tables, err
+}
+
+// Prelock implements cutover.Target.
+func (t *Target) Prelock(ctx context.Context, _ int64, lost func(string)) error {
+	tables, err := t.tables(ctx)
+	if err != nil {
+		return err
+	}
+	return portError(t.Lock.take(ctx, tables, lost), false)
+}
+
+// ReleasePrelock implements cutover.Target.
+func (t *Target) ReleasePrelock(context.Context) error {
+	t.Lock.Release()
+	return nil
+}
+
+// Decision implements cutover.Target.
+func (t *Target) Decision(ctx context.Context, epoch int64) (cutover.Decision, error) {
+	out := cutover.Decision{Epoch: epoch, Verdict: machine.VerdictAbsent}
+	err := t.Asking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		if epoch == 0 {
+			last, err := journal.LastCommit(ctx, conn)
+			if err == nil && last > 0 {
+				out = cutover.Decision{Epoch: last, Verdict: machine.VerdictCommit}
+			}
+			return err
+		}
+		d, err := journal.ReadDecision(ctx, conn, epoch)
+		out.Verdict = verdict(d)
+		return err
+	})
+	return out, err
+}
+
+// Reject implements cutover.Target.
+func (t *Target) Reject(ctx context.Context, epoch int64) (cutover.Decision, error) {
+	out := cutover.Decision{Epoch: epoch}
+	err := t.Asking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		d, err := journal.Reject(ctx, conn, epoch)
+		out.Verdict = verdict(d)
+		return err
+	})
+	return out, portError(err, true)
+}
+
+func verdict(d journal.Decision) machine.Verdict {
+	switch d {
+	case journal.Commit:
+		return machine.VerdictCommit
+	case journal.Abort:
+		return machine.VerdictAbort
+	}
+	return machine.VerdictAbsent
+}
+
+// Fingerprint implements cutover.Target. Under the fence it is the one that was read last:
+// the source's, which is asked for at the same time, fails where the watchers do not prove that no
+// definition was changed since, on either side.
+func (t *Target) Fingerprint(ctx context.Context) (machine.Fingerprint, error) {
+	if known := t.armed.Load(); known != nil && t.Fenced() {
+		return *known, nil
+	}
+	f, err := TakeFingerprint(ctx, t.Reading, t.Lock.Watch, t.Majors, t.Late)
+	if err == nil {
+		t.armed.Store(&f)
+	}
+	return f, err
+}
+
+// Complete implements cutover.Target: it validates the foreign keys and
+// restores the last part, while applications write. What the target refuses of that is no
+// error: it is told, and tried again by keepCompleting.
+func (t *Target) Complete(ctx context.Context, _ int64) error {
+	_, err := t.CompleteOnce(ctx)
+	return err
+}
+
+// CompleteOnce is Complete, and reports that a statement for which writers wait was not done in its time.
+func (t *Target) CompleteOnce(ctx context.Context) (overdue bool, err error) {
+	t.completing.Lock()
+	defer t.completing.Unlock()
+	if err := t.After(ctx); err != nil {
+		return false, err
+	}
+	sql, err := t.Plan()
+	if err != nil {
+		return false, err
+	}
+	conn, err := pg.Connect(ctx, t.DSN, pg.WithName("complete"), pg.WithKey(t.Key))
+	if err != nil {
+		return false, err
+	}
+	defer dbconn.CloseNow(conn)
+	refused, err := restore.RunAfter(ctx, conn, sql.After, restore.AfterConfig{
+		Waits: func(s plan.Statement) { t.Left.Wait(s, t.holders(ctx, s.Locks)) },
+		Quiet: t.InQuiet,
+	})
+	if err != nil {
+		return false, fmt.Errorf("complete the target: %w", err)
+	}
+	overdue = slices.ContainsFunc(refused, func(r *restore.Error) bool { return pg.IsCode(r.Err, pg.CodeQueryCanceled) })
+	more, err := t.Last(ctx, conn)
+	if err != nil {
+		return overdue, fmt.Errorf("complete the target: %w", err)
+	}
+	left := t.Unfinished(ctx, conn, append(refused, asRefusals(more)...))
+	t.Left.Set(left)
+	if len(left) > 0 {
+		return overdue, nil
+	}
+	if err := journal.SetPhase(ctx, conn, journal.PhaseValid); err != nil {
+		return overdue, err
+	}
+	t.Whole()
+	return overdue, nil
+}
+
+// holders are the transactions that hold tables against a statement that waits for its turn, the longest first;
+// none where that cannot be asked.
+func (t *Target) holders(ctx context.Context, tables []pg.Name) (found []dbconn.Process) {
+	if len(tables) == 0 {
+		return nil
+	}
+	return writersOf(ctx, t.Asking, tables...)
+}
+
+// InQuiet takes the locks of a statement while applications are held between two transactions.
+func (t *Target) InQuiet(ctx context.Context, s plan.Statement, lock func(context.Context) error) (held bool, err error) {
+	return t.Quiet.run(ctx, func() []dbconn.Process { return t.holders(ctx, s.Locks) }, lock)
+}
+
+const (
+	// CompletionPause is how long work that the target has refused is left alone at least.
+	CompletionPause = 5 * time.Second
+	// completionRest is how many times as long as a try took the next one is left: each reads tables that the
+	// applications use.
+	completionRest = 5
+	// overdueRest is how long it is left alone at most, and where applications have waited for a statement that
+	// was not done in its time: hardly anything but an operator changes that.
+	overdueRest = 10 * time.Minute
+)
+
+// RestCompletion is how long the work is left alone after a try that took so long.
+func RestCompletion(took time.Duration, overdue bool) time.Duration {
+	if overdue {
+		return overdueRest
+	}
+	return min(max(CompletionPause, completionRest*took), overdueRest)
+}
+
+// KeepCompleting does again what the target has refused after the decision, while still
+// reports that it is to be done, until ctx ends.
+func (t *Target) KeepCompleting(ctx context.Context, still func() bool) error {
+	tick := time.NewTicker(CompletionPause)
+	defer tick.Stop()
+	var rests time.Time // until when it is left alone
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if len(t.Left.Blockers()) == 0 || !still() || time.Now().Before(rests) {
+			continue
+		}
+		begin := time.Now()
+		overdue, err := t.CompleteOnce(ctx)
+		if err != nil && ctx.Err() == nil {
+			t.Left.Log.Warn().Err(err).Msg("work after the switch is tried again")
+		}
+		rests = time.Now().Add(RestCompletion(time.Since(begin), overdue) - CompletionPause)
+	}
+}
+
+// errDecisionUnknown says that the decision's commit got no answer.
+var errDecisionUnknown = errors.New("the decision's commit got no answer")

@@ -1,0 +1,132 @@
+package ports
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"crossfade/cutover"
+	"crossfade/cutover/machine"
+	"crossfade/proxy"
+	"crossfade/proxy/state"
+)
+
+// trafficPort is cutover.Traffic over the proxy.
+type Traffic struct {
+	Proxy *proxy.Proxy
+	Pin   func(ctx context.Context) error // reads the source's settings of every role again
+	// Closing is called when the gate is about to be closed.
+	Closing func()
+	// Open is called before applications reach the target.
+	Open  func(ctx context.Context, epoch int64)
+	Known func(ctx context.Context) error // returns when what logins to the target go by is known
+}
+
+// Stage implements cutover.Traffic.
+func (t *Traffic) Stage(ctx context.Context, epoch int64, policy machine.StagePolicy) (cutover.StageReport, error) {
+	if err := t.Pin(ctx); err != nil {
+		return cutover.StageReport{}, err
+	}
+	if err := t.Proxy.Attempt(ctx, epoch, proxy.Unmovable(policy.Unmovable), policy.Wait); err != nil {
+		return cutover.StageReport{}, err
+	}
+	r, err := t.Proxy.Stage(ctx, epoch)
+	return stageReport(r), held(err)
+}
+
+func stageReport(r proxy.StageReport) cutover.StageReport {
+	out := cutover.StageReport{Sessions: r.Sessions, Disconnected: r.Disconnected}
+	for _, n := range r.Unmovable {
+		out.Unmovable = append(out.Unmovable, n.String())
+	}
+	return out
+}
+
+// held marks the error that may pass.
+func held(err error) error {
+	var yet *proxy.HeldError
+	if errors.As(err, &yet) {
+		return heldError{err}
+	}
+	return err
+}
+
+// heldError is a cutover.ErrHeld in the words of what it holds.
+type heldError struct{ err error }
+
+func (e heldError) Error() string   { return e.err.Error() }
+func (e heldError) Unwrap() []error { return []error{cutover.ErrHeld, e.err} }
+
+// Pause implements cutover.Traffic.
+func (t *Traffic) Pause(ctx context.Context, epoch int64, drain time.Duration) (cutover.PauseReport, error) {
+	t.Closing()
+	r, err := t.Proxy.Pause(ctx, epoch, drain)
+	var late *proxy.DrainTimeoutError
+	if errors.As(err, &late) {
+		err = fmt.Errorf("%w: %w", cutover.ErrDrainTimeout, err)
+	}
+	return cutover.PauseReport{Sessions: r.Sessions}, held(err)
+}
+
+// Restage implements cutover.Traffic.
+func (t *Traffic) Restage(ctx context.Context, epoch int64) (cutover.StageReport, error) {
+	r, err := t.Proxy.Restage(ctx, epoch)
+	return stageReport(r), err
+}
+
+// Resume implements cutover.Traffic.
+func (t *Traffic) Resume(ctx context.Context, epoch int64) (cutover.ResumeReport, error) {
+	if err := t.Proxy.Resume(ctx, epoch); err != nil {
+		return cutover.ResumeReport{}, err
+	}
+	return cutover.ResumeReport{Held: waits(t.Proxy.TakeHeld(ctx))}, nil
+}
+
+// waits puts what the proxy measured into the cutover's terms.
+func waits(h proxy.Held) cutover.Waits {
+	ms := func(x float64) time.Duration { return time.Duration(x * float64(time.Millisecond)) }
+	return cutover.Waits{Sessions: h.Sessions, P50: ms(h.P50), P99: ms(h.P99), Max: ms(h.Max)}
+}
+
+// Switch implements cutover.Traffic.
+func (t *Traffic) Switch(ctx context.Context, epoch int64, to machine.Side) (cutover.SwitchReport, error) {
+	if to == machine.SideTarget {
+		if err := t.Known(ctx); err != nil {
+			return cutover.SwitchReport{}, err
+		}
+		t.Open(ctx, epoch)
+	}
+	r, err := t.Proxy.Switch(ctx, epoch, string(to))
+	return cutover.SwitchReport{Moved: r.Moved, ClientErrors: r.ClientErrors, Held: waits(r.Held)}, err
+}
+
+// Look implements cutover.Traffic.
+func (t *Traffic) Look(ctx context.Context) (cutover.SessionsReport, error) {
+	var r cutover.SessionsReport
+	for _, s := range t.Proxy.Sessions(ctx, true) {
+		r.Sessions++
+		switch s.Verdict {
+		case state.Red.String():
+			r.Red = append(r.Red, s.String())
+		case state.Hold.String():
+			r.Holding = append(r.Holding, s.String())
+		}
+	}
+	return r, nil
+}
+
+// Discard implements cutover.Traffic.
+func (t *Traffic) Discard(ctx context.Context) error {
+	t.Proxy.Discard(ctx)
+	return nil
+}
+
+// Ended implements cutover.Traffic.
+func (t *Traffic) Ended() (total int, latest []string) {
+	total, notes := t.Proxy.Ended()
+	for _, n := range notes {
+		latest = append(latest, n.String())
+	}
+	return total, latest
+}
