@@ -11,7 +11,7 @@ type Database struct {
 	Schemas        []string
 	Relations      []*Relation  // tables of the application, by schema and name
 	Disordered     []Disordered // children of table inheritance, foreign tables too, by schema and name
-	Config         []*Relation  // configuration tables of extensions, whose rows are to be copied where Condition holds
+	Config         []*Relation  // configuration tables of extensions, whose rows are to be copied where Configuration.Condition holds
 	Sequences      []Sequence
 	Extensions     []Extension
 	ForeignKeys    []ForeignKey

@@ -41,15 +41,15 @@ func (r *reader) relations(ctx context.Context) error {
 		var rel Relation
 		var kind, persistence, identity string
 		var block int64
-		err := row.Scan(&rel.OID, &rel.Schema, &rel.Rel, &kind, &persistence, &rel.AccessMethod, &rel.FileNode, &rel.Partition,
-			&rel.Children, &identity, &rel.Bytes, &block, &rel.Rows, &rel.RowSecurity, &rel.ForceRLS, &rel.Extension, &rel.Condition,
-			&rel.Tablespace)
+		err := row.Scan(&rel.OID, &rel.Schema, &rel.Rel, &kind, &persistence, &rel.Storage.AccessMethod, &rel.Storage.FileNode, &rel.Partition,
+			&rel.Children, &identity, &rel.Bytes, &block, &rel.Rows, &rel.RowSecurity.Enabled, &rel.RowSecurity.Forced,
+			&rel.Configuration.Extension, &rel.Configuration.Condition, &rel.Storage.Tablespace)
 		if err != nil {
 			return err
 		}
 		rel.Kind, rel.Persistence, rel.ReplicaIdentity = first(kind), first(persistence), first(identity)
 		rel.Pages = rel.Bytes / max(1, block)
-		if rel.Extension != "" {
+		if rel.Configuration.Extension != "" {
 			r.db.Config = append(r.db.Config, &rel)
 		} else {
 			r.db.Relations = append(r.db.Relations, &rel)

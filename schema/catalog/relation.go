@@ -30,9 +30,7 @@ type Relation struct {
 	Schema, Rel     string
 	Kind            byte // KindTable or KindPartitioned
 	Persistence     byte
-	Tablespace      string // "" for the database's own
-	AccessMethod    string // "" for a partitioned table
-	FileNode        uint32 // pg_relation_filenode, 0 for a partitioned table
+	Storage         Storage
 	Partition       bool   // it is a partition of Parent
 	Parent          uint32 // partitioned table that it belongs to, 0 for none
 	Strategy        byte   // of a partitioned table: ByHash, ByList or ByRange
@@ -47,12 +45,29 @@ type Relation struct {
 	Pages           int64         // blocks of the main fork now
 	Bytes           int64         // of the main fork now
 	Rows            float64       // pg_class.reltuples: an estimate, -1 for unknown
-	RowSecurity     bool
-	ForceRLS        bool
-	Extension       string   // of a configuration table
-	Condition       string   // of a configuration table: which rows are the user's
-	BinarySafe      bool     // every column that COPY moves may travel in binary
-	BinaryUnsafe    []string // names of the columns that may not
+	RowSecurity     RowSecurity
+	Configuration   Configuration // zero but for those of Database.Config
+	BinarySafe      bool          // every column that COPY moves may travel in binary
+	BinaryUnsafe    []string      // names of the columns that may not
+}
+
+// Storage is where a table keeps its rows, and in what form.
+type Storage struct {
+	Tablespace   string // "" for the database's own
+	AccessMethod string // "" for a partitioned table
+	FileNode     uint32 // pg_relation_filenode, 0 for a partitioned table
+}
+
+// RowSecurity says whether policies decide which rows a role sees.
+type RowSecurity struct {
+	Enabled bool
+	Forced  bool // for the table's owner as well
+}
+
+// Configuration says whose configuration a table holds, and which of its rows users made.
+type Configuration struct {
+	Extension string // "" where the table holds none
+	Condition string // "WHERE …" that finds the users' rows, "" for all of them
 }
 
 // Name returns the table's qualified name.

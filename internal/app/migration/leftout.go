@@ -48,8 +48,8 @@ func leftOut(db *catalog.Database, w plan.Rewrite) []string {
 		if t.Persistence == catalog.Unlogged && !w.KeepUnlogged {
 			out = append(out, "TABLE "+t.Name().Display()+": is unlogged on the source and logged on the target")
 		}
-		if t.Tablespace != "" {
-			out = append(out, "TABLE "+t.Name().Display()+": is in tablespace "+t.Tablespace+" on the source and in the default one on the target")
+		if t.Storage.Tablespace != "" {
+			out = append(out, "TABLE "+t.Name().Display()+": is in tablespace "+t.Storage.Tablespace+" on the source and in the default one on the target")
 		}
 	}
 	return out
