@@ -11,7 +11,7 @@ func (t *Tracker) ClientLimit(p []byte) int {
 	d := drain{
 		unit:     t.unit,
 		skipping: t.skipping,
-		copying:  (t.copy == copyIn || t.copy == copyBoth) && !t.copyEnded,
+		copying:  t.copy.open(),
 		waiting:  t.queue.n > 0 || t.doubt.least > 0,
 		inside:   t.Status() != 'I' || t.doubt.most > 0,
 	}

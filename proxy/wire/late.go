@@ -14,7 +14,7 @@ func (t *Tracker) LateAlone() bool {
 }
 
 func (t *Tracker) canInsert() bool {
-	return !t.lost && !t.closed && !t.skipping && t.copy == copyNone && t.doubt.most == 0
+	return !t.lost && !t.closed && !t.skipping && t.copy.state == copyNone && t.doubt.most == 0
 }
 
 // Hides reports whether the next frame of the server, of that type, answers what the

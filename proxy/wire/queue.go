@@ -77,6 +77,14 @@ func (q *queue) pop() kind {
 	return k
 }
 
+// answered removes the head and, behind it, ends of COPY data that no COPY was there for: the server ignores these.
+func (q *queue) answered() {
+	q.pop()
+	for q.head() == kindCopyEnd {
+		q.pop()
+	}
+}
+
 func (q *queue) reset() {
 	q.from, q.n = 0, 0
 	if len(q.buf) > keepQueue {

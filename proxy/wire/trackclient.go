@@ -122,8 +122,8 @@ func (t *Tracker) admit(k kind) bool {
 		if t.skipping || t.queue.n == 0 {
 			return false
 		}
-		if t.copy == copyIn || t.copy == copyBoth {
-			t.copyEnded = true
+		if t.copy.open() {
+			t.copy.ended = true
 		}
 		return t.push(k)
 	case t.skipping:
@@ -141,8 +141,8 @@ func (t *Tracker) admit(k kind) bool {
 			t.lose() // executed or discarded, depending on which Syncs were swallowed
 			return false
 		}
-	case k == kindSync && t.copy == copyIn && !t.copyEnded:
-		t.swallowed++
+	case k == kindSync && t.copy.state == copyIn && !t.copy.ended:
+		t.copy.swallowed++
 		return false
 	}
 	t.unit = k.extended()

@@ -31,15 +31,6 @@ const (
 	ReasonTerminated  = "client terminated"
 )
 
-type copyState uint8
-
-const (
-	copyNone copyState = iota
-	copyIn
-	copyOut
-	copyBoth
-)
-
 // Tracker counts the requests and replies of one session (see the package comment). The zero value is a session that has
 // just logged in: idle, nothing outstanding. It is shown the bytes of both directions before they are written, in any
 // cut. It reads no socket and allocates nothing in the steady state. Not safe for concurrent use.
@@ -55,10 +46,7 @@ type Tracker struct {
 	skipping bool // the server discards until a Sync that has not been sent
 	closed   bool // Terminate was sent
 
-	copy      copyState
-	copyEnded bool // the end of the running COPY's data is in the queue
-	swallowed int  // Syncs sent into the running COPY: ignored unless an error comes before they are read
-
+	copy  copying
 	doubt doubt
 	lost  bool // the count was given up; only Settle restores it
 
@@ -86,7 +74,7 @@ func (t *Tracker) Reason() string {
 		return ReasonTerminated
 	case t.lost:
 		return ReasonUncertain
-	case t.copy != copyNone:
+	case t.copy.state != copyNone:
 		return ReasonCopy
 	case t.client.partial() || t.server.partial():
 		return ReasonPartial
@@ -108,7 +96,7 @@ func (t *Tracker) Working() bool {
 	if t.lost || t.queue.n == 0 {
 		return false
 	}
-	return t.copyEnded || t.copy != copyIn && t.copy != copyBoth
+	return !t.copy.open()
 }
 
 // Owes reports that one of these answers is a ReadyForQuery, which the server gives in any case.
@@ -150,8 +138,8 @@ func (t *Tracker) lose() {
 
 func (t *Tracker) forget() {
 	t.queue.reset()
-	t.unit, t.skipping, t.copyEnded, t.swallowed = false, false, false, 0
-	t.copy = copyNone
+	t.unit, t.skipping = false, false
+	t.copy = copying{}
 	t.doubt = doubt{}
 	if t.recording {
 		t.recording = false

@@ -113,11 +113,11 @@ func (t *Tracker) match(typ byte) bool {
 		if !head.ready() {
 			return false
 		}
-		t.copy, t.copyEnded = copyNone, false
+		t.copy = copying{}
 		if head == kindQuery && t.Observer != nil {
 			t.Observer.Simple()
 		}
-		t.pop()
+		t.queue.answered()
 		return true
 	case '1':
 		return t.parsed(head)
@@ -137,18 +137,21 @@ func (t *Tracker) match(typ byte) bool {
 		if head != kindQuery && head != kindExecute {
 			return false
 		}
-		if !t.endCopy() {
+		if !t.copy.end(&t.queue) {
 			return false
 		}
 		if head == kindExecute {
-			t.pop()
+			t.queue.answered()
 		}
 		return true
 	case 'G', 'H', 'W':
 		if head != kindQuery && head != kindExecute {
 			return false
 		}
-		t.beginCopy(typ, head)
+		t.copy.begin(typ, &t.queue)
+		if typ == 'G' && head == kindExecute && !t.queue.any(kind.ready) {
+			t.unit = true
+		}
 		return true
 	case 'E':
 		return t.refused(head)
@@ -158,7 +161,7 @@ func (t *Tracker) match(typ byte) bool {
 
 func (t *Tracker) expect(ok bool) bool {
 	if ok {
-		t.pop()
+		t.queue.answered()
 	}
 	return ok
 }
@@ -176,23 +179,15 @@ func (t *Tracker) parsed(head kind) bool {
 	return t.expect(head >= kindParse && head <= kindParseHidden)
 }
 
-// pop removes the head and, behind it, ends of COPY data that no COPY was there for: the server ignores these.
-func (t *Tracker) pop() {
-	t.queue.pop()
-	for t.queue.head() == kindCopyEnd {
-		t.queue.pop()
-	}
-}
-
 // refused is an ErrorResponse.
 func (t *Tracker) refused(head kind) bool {
 	if head == kindNone {
 		return false // a session that dies, or a timeout between the messages of a unit
 	}
-	if t.copy == copyIn && t.swallowed > 0 {
+	if t.copy.state == copyIn && t.copy.swallowed > 0 {
 		return t.copyError(head)
 	}
-	t.copy, t.copyEnded = copyNone, false
+	t.copy = copying{}
 	if !head.extended() {
 		return true // its ReadyForQuery follows
 	}

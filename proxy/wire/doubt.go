@@ -24,53 +24,6 @@ func (d *doubt) ready() {
 	d.skipping = false
 }
 
-// beginCopy is a CopyInResponse, CopyOutResponse or CopyBothResponse.
-func (t *Tracker) beginCopy(typ byte, head kind) {
-	t.copyEnded, t.swallowed = false, 0
-	switch typ {
-	case 'H':
-		t.copy = copyOut
-		return
-	case 'W':
-		t.copy = copyBoth
-		return
-	}
-	t.copy = copyIn
-	// What was pipelined behind the COPY: Syncs ahead of the end of the data are ignored by the server.
-	t.queue.filter(func(k kind) bool {
-		if k == kindCopyEnd {
-			t.copyEnded = true
-		}
-		if k == kindSync && !t.copyEnded {
-			t.swallowed++
-			return false
-		}
-		return true
-	})
-	if head == kindExecute && !t.queue.any(kind.ready) {
-		t.unit = true
-	}
-}
-
-// endCopy is the CommandComplete of whatever ran; it reports false where that cannot be.
-func (t *Tracker) endCopy() bool {
-	if t.copy == copyIn {
-		if !t.copyEnded {
-			return false
-		}
-		removed := false
-		t.queue.filter(func(k kind) bool {
-			if k == kindCopyEnd && !removed {
-				removed = true
-				return false
-			}
-			return true
-		})
-	}
-	t.copy, t.copyEnded, t.swallowed = copyNone, false, 0
-	return true
-}
-
 // copyError is an ErrorResponse in a COPY FROM STDIN that Syncs were sent into.
 func (t *Tracker) copyError(head kind) bool {
 	if t.queue.any(func(k kind) bool { return k != kindSync && k != kindCopyEnd }) {
@@ -90,11 +43,11 @@ func (t *Tracker) copyError(head kind) bool {
 	}
 	t.doubt = doubt{
 		least:    certain,
-		most:     certain + t.swallowed,
+		most:     certain + t.copy.swallowed,
 		skipping: head != kindQuery && certain == 0,
 	}
 	t.queue.reset()
-	t.unit, t.copyEnded, t.swallowed = false, false, 0
-	t.copy = copyNone
+	t.unit = false
+	t.copy = copying{}
 	return true
 }
