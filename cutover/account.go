@@ -119,7 +119,7 @@ func (a *account) closed() attempt {
 
 // observe reads times off the state's changes.
 func (a *account) observe(before, after machine.State, e machine.Event) {
-	if after.Attempt > a.number() && after.Mode != machine.ModeDryRun {
+	if after.Attempt > a.number() && after.Request.Mode != machine.ModeDryRun {
 		a.attempts = append(a.attempts, attempt{number: after.Attempt})
 	}
 	if after.Phase != before.Phase {
@@ -142,7 +142,7 @@ func (a *account) observe(before, after machine.State, e machine.Event) {
 		if e.Class == machine.ClassDrainTimeout {
 			a.opened(before, e.Gen)
 		}
-		if before.Mode == machine.ModeDryRun && e.Gen == before.Gen {
+		if before.Request.Mode == machine.ModeDryRun && e.Gen == before.Gen {
 			a.findings = append(a.findings, e.Op.String()+": "+e.Reason)
 		}
 	}
@@ -192,10 +192,10 @@ func (a *account) blockers(s machine.State) []string {
 		found = append(found, why)
 	}
 	stay := a.look.Red
-	if s.Unmovable != machine.UnmovableWait {
+	if s.Request.Unmovable != machine.UnmovableWait {
 		stay = a.unmoved()
 	}
-	if n := len(stay); n > 0 && s.Unmovable != machine.UnmovableDisconnect {
+	if n := len(stay); n > 0 && s.Request.Unmovable != machine.UnmovableDisconnect {
 		found = append(found, fmt.Sprintf("%d sessions cannot be moved (see --unmovable): %s", n, joined(stay[:min(n, mostNamed)])))
 	}
 	return found

@@ -60,14 +60,14 @@ func (t *transition) next() {
 		t.survey()
 	case st.Phase == PhasePause:
 		t.ask(st.Phase, st.Calls)
-		t.PauseGen = t.Gen
-		t.emit(StartTimer{Timer: TimerPause, Gen: t.PauseGen, After: t.Limits.MaxPause})
+		t.GenOf.Pause = t.Gen
+		t.emit(StartTimer{Timer: TimerPause, Gen: t.GenOf.Pause, After: t.Limits.MaxPause})
 	case st.Phase == PhaseProve:
 		calls := st.Calls
 		if t.Held&HeldTargetLock == 0 {
 			calls = calls.with(OpPrelockTarget) // it was given to TRUNCATE, or lost: the stream no longer needs it
 		}
-		t.SourceSum, t.TargetSum = "", ""
+		t.Survey.SourceSum, t.Survey.TargetSum = "", ""
 		t.ask(st.Phase, calls)
 	default:
 		t.ask(st.Phase, st.Calls)
@@ -77,13 +77,13 @@ func (t *transition) next() {
 // surveyed judges what was found before anything is touched.
 func (t *transition) surveyed() {
 	switch {
-	case t.Mode == ModeDryRun:
+	case t.Request.Mode == ModeDryRun:
 		t.answer(OutcomePlanned, "") // what was found is the asker's to tell
 		t.rest()
-	case t.SourceSum != t.TargetSum:
+	case t.Survey.SourceSum != t.Survey.TargetSum:
 		t.unwind(EndAbort, t.differ("the catalogs of source and target differ"))
-	case t.Mode == ModeRehearse && t.Bypass > 0 && !t.AllowBypass:
-		t.unwind(EndAbort, strconv.Itoa(t.Bypass)+" sessions write past the proxy and a rehearsal would make them fail: "+
+	case t.Request.Mode == ModeRehearse && t.Survey.Bypass > 0 && !t.Request.AllowBypass:
+		t.unwind(EndAbort, strconv.Itoa(t.Survey.Bypass)+" sessions write past the proxy and a rehearsal would make them fail: "+
 			"let them connect to the proxy, or use --allow-bypass")
 	case t.Lags() != "":
 		t.retry(t.Lags())
@@ -97,11 +97,11 @@ func (t *transition) surveyed() {
 func (s State) Lags() string {
 	const wait = ": wait until crossfade status shows less lag"
 	switch {
-	case s.LagBytes > s.Limits.MaxLagBytes:
-		return "the stream is " + strconv.FormatInt(s.LagBytes, 10) + " bytes behind, at most " + strconv.FormatInt(s.Limits.MaxLagBytes, 10) +
+	case s.Survey.LagBytes > s.Limits.MaxLagBytes:
+		return "the stream is " + strconv.FormatInt(s.Survey.LagBytes, 10) + " bytes behind, at most " + strconv.FormatInt(s.Limits.MaxLagBytes, 10) +
 			" are caught up with in a pause" + wait
-	case s.LagDelay > LagDelayMost:
-		return "the stream is " + s.LagDelay.Round(time.Millisecond).String() + " behind, at most " + LagDelayMost.String() +
+	case s.Survey.LagDelay > LagDelayMost:
+		return "the stream is " + s.Survey.LagDelay.Round(time.Millisecond).String() + " behind, at most " + LagDelayMost.String() +
 			" are caught up with in a pause" + wait
 	}
 	return ""
@@ -110,9 +110,9 @@ func (s State) Lags() string {
 // proved judges what was found after the fence.
 func (t *transition) proved() {
 	switch {
-	case t.SourceSum != t.TargetSum:
+	case t.Survey.SourceSum != t.Survey.TargetSum:
 		t.unwind(EndAbort, t.differ("a catalog has changed since it was surveyed"))
-	case t.Mode == ModeRehearse:
+	case t.Request.Mode == ModeRehearse:
 		t.unwind(EndRehearsed, "")
 	default:
 		t.next()
@@ -149,7 +149,7 @@ func (t *transition) failed(e Failed) {
 		}
 		t.unlocked(e, why)
 	case PhaseSurvey:
-		if t.Mode == ModeDryRun {
+		if t.Request.Mode == ModeDryRun {
 			t.settle() // a finding
 			return
 		}

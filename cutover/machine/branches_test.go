@@ -40,13 +40,13 @@ func branches(n node) []branch {
 	if n.w.PauseTimer {
 		w := n.w
 		w.Lose(s, s.Pending)
-		add(w, machine.TimerFired{Timer: machine.TimerPause, Gen: s.PauseGen}, "pause timer")
+		add(w, machine.TimerFired{Timer: machine.TimerPause, Gen: s.GenOf.Pause}, "pause timer")
 	}
-	if s.SourceLockGen != 0 {
-		add(n.w, machine.LockLost{Side: machine.SideSource, Gen: s.SourceLockGen}, "source lock lost")
+	if s.GenOf.SourceLock != 0 {
+		add(n.w, machine.LockLost{Side: machine.SideSource, Gen: s.GenOf.SourceLock}, "source lock lost")
 	}
-	if s.TargetLockGen != 0 {
-		add(n.w, machine.LockLost{Side: machine.SideTarget, Gen: s.TargetLockGen}, "target lock lost")
+	if s.GenOf.TargetLock != 0 {
+		add(n.w, machine.LockLost{Side: machine.SideTarget, Gen: s.GenOf.TargetLock}, "target lock lost")
 	}
 	if !n.w.Wanted && s.Phase != machine.PhaseRest {
 		w := n.w
@@ -57,8 +57,8 @@ func branches(n node) []branch {
 	if !s.Stopping {
 		add(n.w, machine.Stopped{}, "stop")
 	}
-	if s.Request != 0 {
-		add(n.w, machine.Withdrawn{ID: s.Request}, "withdrawn")
+	if s.Request.ID != 0 {
+		add(n.w, machine.Withdrawn{ID: s.Request.ID}, "withdrawn")
 	}
 	return out
 }

@@ -12,8 +12,8 @@ func (s State) String() string {
 	if s.Attempt != 0 {
 		fmt.Fprintf(&b, " attempt=%d", s.Attempt)
 	}
-	if s.Mode != ModeCutover {
-		fmt.Fprintf(&b, " mode=%v", s.Mode)
+	if s.Request.Mode != ModeCutover {
+		fmt.Fprintf(&b, " mode=%v", s.Request.Mode)
 	}
 	if s.Ending != EndNone {
 		fmt.Fprintf(&b, " ending=%v", s.Ending)

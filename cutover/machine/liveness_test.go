@@ -75,11 +75,11 @@ func (k *walker) waysOut(n node) error {
 	if err != nil {
 		return fmt.Errorf("with everything working: %w", err)
 	}
-	for what, e := range map[string]machine.Event{"told to stop": machine.Stopped{}, "withdrawn": machine.Withdrawn{ID: max(n.s.Request, 1)}} {
+	for what, e := range map[string]machine.Event{"told to stop": machine.Stopped{}, "withdrawn": machine.Withdrawn{ID: max(n.s.Request.ID, 1)}} {
 		if end, err = k.abort(n, e, what); err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
-		ends := n.s.Phase.Abortable() && (n.s.Request != 0 || e == machine.Stopped{})
+		ends := n.s.Phase.Abortable() && (n.s.Request.ID != 0 || e == machine.Stopped{})
 		if end.s.Epoch == n.s.Epoch && ends && end.s.Step == machine.Decided {
 			return fmt.Errorf("%s in phase %v: decided nevertheless", what, n.s.Phase)
 		}

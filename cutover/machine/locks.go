@@ -4,10 +4,10 @@ package machine
 func (t *transition) lockLost(e LockLost) {
 	switch {
 	case e.Gen == 0:
-	case e.Side == SideSource && e.Gen == t.SourceLockGen && t.Held&HeldSourceLock != 0:
+	case e.Side == SideSource && e.Gen == t.GenOf.SourceLock && t.Held&HeldSourceLock != 0:
 		t.Held &^= HeldSourceLock
 		t.note("prelock_source", "let go: "+e.Reason)
-	case e.Side == SideTarget && e.Gen == t.TargetLockGen && t.Held&HeldTargetLock != 0:
+	case e.Side == SideTarget && e.Gen == t.GenOf.TargetLock && t.Held&HeldTargetLock != 0:
 		t.Held &^= HeldTargetLock
 		t.note("prelock_target", "let go: "+e.Reason)
 	}

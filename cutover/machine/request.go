@@ -43,10 +43,10 @@ func (t *transition) requested(e Requested) {
 		t.emit(Refuse{ID: e.ID, Obstacle: *why})
 		return
 	}
-	t.Request, t.Mode, t.AllowBypass, t.Unmovable = e.ID, e.Mode, e.AllowBypass, e.Unmovable
+	t.Request = Request{ID: e.ID, Mode: e.Mode, AllowBypass: e.AllowBypass, Unmovable: e.Unmovable}
 	t.Limits = e.Limits.Or(t.Limits)
 	t.Attempt, t.Ending, t.Reason, t.Verdict, t.Recorded = 1, EndNone, "", VerdictUnknown, false
-	if t.Mode == ModeDryRun {
+	if t.Request.Mode == ModeDryRun {
 		t.survey()
 		return
 	}
@@ -65,7 +65,7 @@ func (t *transition) advanced(e Advanced) {
 	case !canAdvance(t.Step, e.To):
 		t.emit(Refuse{ID: e.ID, Obstacle: *notReady("step "+string(t.Step)+" is not followed by "+string(e.To), "wait: crossfade status shows the phase")})
 	default:
-		t.Request, t.Ending, t.Reason = e.ID, EndNone, ""
+		t.Request.ID, t.Ending, t.Reason = e.ID, EndNone, ""
 		t.record(PhaseAdvance, e.To)
 	}
 }
@@ -85,7 +85,7 @@ func (t *transition) stopped() {
 // not tried again; what may be decided goes on.
 func (t *transition) withdrawn(e Withdrawn) {
 	switch {
-	case e.ID == 0 || e.ID != t.Request: // it has its answer
+	case e.ID == 0 || e.ID != t.Request.ID: // it has its answer
 	case t.Phase.Abortable():
 		t.unwind(EndAbort, e.Reason)
 	case t.Ending == EndRetry:
@@ -104,9 +104,9 @@ func (t *transition) attempt() {
 
 func (t *transition) survey() {
 	st, _ := t.script.find(PhaseSurvey)
-	t.SourceSum, t.TargetSum = "", ""
+	t.Survey.SourceSum, t.Survey.TargetSum = "", ""
 	calls := st.Calls
-	if t.Mode == ModeDryRun {
+	if t.Request.Mode == ModeDryRun {
 		calls = calls.with(OpLook) // an attempt stages the sessions instead
 	}
 	t.ask(PhaseSurvey, calls)
@@ -114,15 +114,15 @@ func (t *transition) survey() {
 
 // answer tells the one who asked, once.
 func (t *transition) answer(o Outcome, reason string) {
-	if t.Request != 0 {
-		t.emit(Answer{ID: t.Request, Outcome: o, Reason: reason})
+	if t.Request.ID != 0 {
+		t.emit(Answer{ID: t.Request.ID, Outcome: o, Reason: reason})
 	}
-	t.Request = 0
+	t.Request.ID = 0
 }
 
 // rest ends everything.
 func (t *transition) rest() {
 	t.turn(PhaseRest)
-	t.Attempt, t.Ending, t.Mode = 0, EndNone, ModeCutover
+	t.Attempt, t.Ending, t.Request.Mode = 0, EndNone, ModeCutover
 	t.Settled = true
 }

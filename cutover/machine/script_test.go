@@ -73,9 +73,9 @@ func (p *player) run(t *testing.T, d *datadriven.TestData) string {
 	case "lost":
 		var side string
 		d.ScanArgs(t, "side", &side)
-		gen := p.s.SourceLockGen
+		gen := p.s.GenOf.SourceLock
 		if machine.Side(side) == machine.SideTarget {
-			gen = p.s.TargetLockGen
+			gen = p.s.GenOf.TargetLock
 		}
 		p.event(machine.LockLost{Side: machine.Side(side), Gen: gen, Reason: "a session waited 200ms on it"})
 	case "wanted":
@@ -228,7 +228,7 @@ func (p *player) answer(t *testing.T, d *datadriven.TestData) {
 func (p *player) timer(d *datadriven.TestData) {
 	e := machine.TimerFired{Timer: machine.TimerPhase, Gen: p.s.Gen}
 	if d.HasArg("pause") {
-		e = machine.TimerFired{Timer: machine.TimerPause, Gen: p.s.PauseGen}
+		e = machine.TimerFired{Timer: machine.TimerPause, Gen: p.s.GenOf.Pause}
 	}
 	if d.HasArg("late") {
 		e.Gen--

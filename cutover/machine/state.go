@@ -9,36 +9,50 @@ type State struct {
 	Phase     Phase
 	Epoch     int64 // of the attempt under way, or of the last one
 	Attempt   int   // from 1; 0 outside of an attempt
-	Mode      Mode
 	Limits    Limits
 	WayBack   bool // a reverse stream exists, so that a fallback may be asked for
+	Request   Request
+	Survey    Survey
 
-	Held    Held  // what an abort has to give back
-	Pending OpSet // calls outstanding in this phase
-	Todo    OpSet // calls to be repeated when the back-off has passed
-	Backoff bool  // the timer of this phase is a back-off
-	Tries   int   // consecutive failures in this phase, up to maxTries
+	Held    Held   // what an abort has to give back
+	Pending OpSet  // calls outstanding in this phase
+	Todo    OpSet  // calls to be repeated when the back-off has passed
+	Backoff bool   // the timer of this phase is a back-off
+	Tries   int    // consecutive failures in this phase, up to maxTries
+	Gen     uint64 // generation of this phase: results and timers of any other are late
+	GenOf   Generations
 
-	Gen           uint64 // generation of this phase: results and timers of any other are late
-	PauseGen      uint64 // generation of the --max-pause timer
-	SourceLockGen uint64 // generation of the call that took the pre-lock
-	TargetLockGen uint64
+	Recording StepName // what PhaseUndo, PhaseAdvance and the record phases are recording
+	Recorded  bool     // "decided" is on record at the closing side
+	Verdict   Verdict  // what the register is known to say about Epoch
+	Ending    Ending   // why the attempt is being undone
+	Reason    string   // the same in words
+	Stopping  bool     // Run has been asked to end
+	Settled   bool     // the journal was read and what it said was done: Active means something
+}
 
-	Request     uint64    // who waits for the answer; 0 for nobody
-	AllowBypass bool      // of the request: rehearse although writers bypass the proxy
-	Unmovable   Unmovable // of the request: what becomes of sessions that cannot be moved
-	Recording   StepName  // what PhaseUndo, PhaseAdvance and the record phases are recording
-	Recorded    bool      // "decided" is on record at the closing side
-	Verdict     Verdict   // what the register is known to say about Epoch
-	Ending      Ending    // why the attempt is being undone
-	Reason      string    // the same in words
-	SourceSum   string    // fingerprints of the closing and the opening side
-	TargetSum   string
-	Bypass      int   // writers that bypass the proxy
-	LagBytes    int64 // how far the stream was behind when surveyed
-	LagDelay    time.Duration
-	Stopping    bool // Run has been asked to end
-	Settled     bool // the journal was read and what it said was done: Active means something
+// Request is what is being served, and for whom.
+type Request struct {
+	ID          uint64 // who waits for the answer; 0 for nobody
+	Mode        Mode
+	AllowBypass bool      // rehearse although writers bypass the proxy
+	Unmovable   Unmovable // what becomes of sessions that cannot be moved
+}
+
+// Survey is what was found before anything is touched; the fingerprints are taken again after the fence.
+type Survey struct {
+	SourceSum string // fingerprints of the closing and the opening side
+	TargetSum string
+	Bypass    int   // writers that bypass the proxy
+	LagBytes  int64 // how far the stream was behind
+	LagDelay  time.Duration
+}
+
+// Generations are those in which something was asked for that outlives its phase.
+type Generations struct {
+	Pause      uint64 // the --max-pause timer
+	SourceLock uint64 // the pre-lock of each side
+	TargetLock uint64
 }
 
 // Begin is the state before the journal was read. The gate is taken to be closed: only the word of the journal opens it.

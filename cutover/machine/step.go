@@ -65,10 +65,10 @@ func (t *transition) result(e Result) {
 		t.Held &^= op.releases()
 		t.note(t.name(op), e.Detail)
 	case CensusTaken:
-		t.Bypass = e.Bypass
+		t.Survey.Bypass = e.Bypass
 		t.note(op.String(), e.Detail)
 	case LagRead:
-		t.LagBytes, t.LagDelay = e.Bytes, e.Delay
+		t.Survey.LagBytes, t.Survey.LagDelay = e.Bytes, e.Delay
 		t.note(op.String(), e.Detail)
 	case Fingerprinted:
 		t.fingerprinted(e)
@@ -101,9 +101,9 @@ func (t *transition) name(o Op) string {
 
 func (t *transition) fingerprinted(e Fingerprinted) {
 	if e.Side == SideTarget {
-		t.TargetSum = e.Sum
+		t.Survey.TargetSum = e.Sum
 	} else {
-		t.SourceSum = e.Sum
+		t.Survey.SourceSum = e.Sum
 	}
 	if e.Detail != "" {
 		t.Reason = e.Detail
@@ -132,30 +132,30 @@ func (t *transition) ask(p Phase, calls OpSet) {
 		t.Held |= o.acquires()
 		switch o {
 		case OpPrelockSource:
-			t.SourceLockGen = t.Gen
+			t.GenOf.SourceLock = t.Gen
 		case OpPrelockTarget:
-			t.TargetLockGen = t.Gen
+			t.GenOf.TargetLock = t.Gen
 		}
 		if o == OpRecord {
 			t.emit(PersistStep{Gen: t.Gen, Epoch: t.Epoch, Direction: t.Direction, From: t.RecordedBefore(), To: t.Recording, Bound: b})
 			return
 		}
-		Call := Call{Op: o, Gen: t.Gen, Epoch: t.Epoch, Direction: t.Direction, Bound: b}
+		call := Call{Op: o, Gen: t.Gen, Epoch: t.Epoch, Direction: t.Direction, Bound: b}
 		switch o {
 		case OpSwitch:
-			Call.To = t.Active()
+			call.To = t.Active()
 		case OpPause:
-			Call.Drain = t.Limits.DrainTimeout
+			call.Drain = t.Limits.DrainTimeout
 		case OpStage:
-			if Call.Unmovable = t.Unmovable.in(t.Mode); Call.Unmovable == UnmovableWait {
-				Call.Drain = t.Limits.DrainTimeout
+			if call.Unmovable = t.Request.Unmovable.in(t.Request.Mode); call.Unmovable == UnmovableWait {
+				call.Drain = t.Limits.DrainTimeout
 			}
 		case OpDecision:
 			if p == PhaseNewest {
-				Call.Epoch = 0
+				call.Epoch = 0
 			}
 		}
-		t.emit(Call)
+		t.emit(call)
 	})
 	t.emit(StartTimer{Timer: TimerPhase, Gen: t.Gen, After: longest + timerSlack})
 }
@@ -192,7 +192,7 @@ func (t *transition) again(calls OpSet) {
 
 func (t *transition) timer(e TimerFired) {
 	switch {
-	case e.Timer == TimerPause && e.Gen == t.PauseGen && t.Phase.Paused():
+	case e.Timer == TimerPause && e.Gen == t.GenOf.Pause && t.Phase.Paused():
 		t.unwind(EndAbort, "the gate was closed for "+t.Limits.MaxPause.String()+" (--max-pause) without a decision; while waiting for "+waiting[t.Phase])
 	case e.Timer != TimerPhase || e.Gen != t.Gen:
 		// late

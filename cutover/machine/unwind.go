@@ -7,7 +7,7 @@ import "strconv"
 
 // unwind leaves the attempt for an end without a decision.
 func (t *transition) unwind(end Ending, reason string) {
-	if t.Mode == ModeDryRun {
+	if t.Request.Mode == ModeDryRun {
 		t.answer(OutcomePlanned, reason)
 		t.rest()
 		return
@@ -126,7 +126,7 @@ func (t *transition) reopen() {
 }
 
 func (t *transition) reopened() {
-	t.SourceLockGen, t.TargetLockGen = 0, 0
+	t.GenOf.SourceLock, t.GenOf.TargetLock = 0, 0
 	if t.Held&HeldStaged != 0 && t.Ending != EndRetry {
 		t.ask(PhaseDiscard, Ops(OpDiscardStaged))
 		return

@@ -49,19 +49,19 @@ const (
 // rename gives equal states equal names.
 func rename(s machine.State) machine.State {
 	s.Gen, s.Tries, s.Reason = genNow, 0, ""
-	if s.PauseGen != 0 {
-		s.PauseGen = genStop
+	if s.GenOf.Pause != 0 {
+		s.GenOf.Pause = genStop
 	}
-	if s.SourceLockGen != 0 {
-		s.SourceLockGen = genLock
+	if s.GenOf.SourceLock != 0 {
+		s.GenOf.SourceLock = genLock
 	}
-	if s.TargetLockGen != 0 {
-		s.TargetLockGen = genLock
+	if s.GenOf.TargetLock != 0 {
+		s.GenOf.TargetLock = genLock
 	}
 	if s.Phase != machine.PhaseSurvey {
-		s.LagBytes, s.LagDelay, s.Bypass = 0, 0, 0
+		s.Survey.LagBytes, s.Survey.LagDelay, s.Survey.Bypass = 0, 0, 0
 		if s.Phase != machine.PhaseProve {
-			s.SourceSum, s.TargetSum = "", ""
+			s.Survey.SourceSum, s.Survey.TargetSum = "", ""
 		}
 	}
 	return s
@@ -88,7 +88,7 @@ func (k *walker) take(n node, w machinetest.World, e machine.Event, what string)
 			if eff.Timer == machine.TimerPhase {
 				w.PhaseTimer = eff.Gen == s.Gen
 			} else {
-				w.PauseTimer = eff.Gen == s.PauseGen
+				w.PauseTimer = eff.Gen == s.GenOf.Pause
 			}
 		case machine.StopCalls:
 			w.Lose(before, before.Pending) // those answered by this very event have no write left that matters
@@ -174,7 +174,7 @@ func (k *walker) late(n node) {
 		machine.LockLost{Side: machine.SideSource, Gen: genLate}, machine.LockLost{Side: machine.SideTarget, Gen: genLate},
 		machine.Loaded{Gen: genLate, Record: machine.Record{Step: machine.Fenced}},
 		machine.RegisterRead{Op: machine.OpDecision, Gen: genLate, Epoch: n.s.Epoch, Verdict: machine.VerdictCommit},
-		machine.Withdrawn{ID: n.s.Request + 1}, machine.Withdrawn{},
+		machine.Withdrawn{ID: n.s.Request.ID + 1}, machine.Withdrawn{},
 	}
 	for o := machine.Op(0); o < machine.OpCount; o++ {
 		events = append(events, machine.Done{Op: o, Gen: genLate}, machine.Failed{Op: o, Gen: genLate})

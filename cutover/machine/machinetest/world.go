@@ -255,7 +255,7 @@ func (w World) Broken(s machine.State) error {
 		return fmt.Errorf("at rest in step %s, the journal says %s", s.Step, w.Step)
 	case s.Epoch == w.Claimed && (s.Step == machine.Decided || s.Step == machine.Finished) != (w.Register == machine.VerdictCommit):
 		return fmt.Errorf("at rest in step %s, the register says %s", s.Step, w.Register)
-	case s.Request != 0:
+	case s.Request.ID != 0:
 		return fmt.Errorf("at rest with a request not answered")
 	}
 	return nil
