@@ -38,91 +38,68 @@ func (s State) RefuseCutover(d Direction) *Obstacle {
 	return nil
 }
 
-func (t *transition) requested(e Requested) {
-	if why := t.RefuseCutover(e.Direction); why != nil {
-		t.emit(Refuse{ID: e.ID, Obstacle: *why})
-		return
-	}
-	t.Request = Request{ID: e.ID, Mode: e.Mode, AllowBypass: e.AllowBypass, Unmovable: e.Unmovable}
-	t.Limits = e.Limits.Or(t.Limits)
-	t.Attempt, t.Ending, t.Reason, t.Verdict, t.Recorded = 1, EndNone, "", VerdictUnknown, false
-	if t.Request.Mode == ModeDryRun {
-		t.survey()
-		return
-	}
-	t.Direction = e.Direction
-	t.Epoch++
-	t.Step = Idle // of the new epoch, until the claim says arming; a claim in doubt is settled by taking the journal
-	t.ask(PhaseClaim, Ops(OpClaim))
+// operator takes what is asked for from outside: an attempt, a step, an end to either.
+type operator struct {
+	*transition
+	undo    undoing
+	attempt attempt
 }
 
-func (t *transition) advanced(e Advanced) {
+// requested begins what an operator asks for, or says why it does not.
+func (o operator) requested(e Requested) {
+	if why := o.RefuseCutover(e.Direction); why != nil {
+		o.emit(Refuse{ID: e.ID, Obstacle: *why})
+		return
+	}
+	o.Request = Request{ID: e.ID, Mode: e.Mode, AllowBypass: e.AllowBypass, Unmovable: e.Unmovable}
+	o.Limits = e.Limits.Or(o.Limits)
+	o.Attempt, o.Ending, o.Reason, o.Verdict, o.Recorded = 1, EndNone, "", VerdictUnknown, false
+	if o.Request.Mode == ModeDryRun {
+		o.attempt.survey()
+		return
+	}
+	o.Direction = e.Direction
+	o.Epoch++
+	o.Step = Idle // of the new epoch, until the claim says arming; a claim in doubt is settled by taking the journal
+	o.ask(PhaseClaim, Ops(OpClaim))
+}
+
+// advanced records a step outside of an attempt, or says why it does not.
+func (o operator) advanced(e Advanced) {
 	switch {
-	case t.Phase != PhaseRest || t.Stopping:
-		t.emit(Refuse{ID: e.ID, Obstacle: *notReady("not now: waiting for "+t.Waiting(), "wait: crossfade status shows the phase")})
-	case t.Step == e.To:
-		t.emit(Answer{ID: e.ID, Outcome: OutcomeRecorded})
-	case !canAdvance(t.Step, e.To):
-		t.emit(Refuse{ID: e.ID, Obstacle: *notReady("step "+string(t.Step)+" is not followed by "+string(e.To), "wait: crossfade status shows the phase")})
+	case o.Phase != PhaseRest || o.Stopping:
+		o.emit(Refuse{ID: e.ID, Obstacle: *notReady("not now: waiting for "+o.Waiting(), "wait: crossfade status shows the phase")})
+	case o.Step == e.To:
+		o.emit(Answer{ID: e.ID, Outcome: OutcomeRecorded})
+	case !canAdvance(o.Step, e.To):
+		o.emit(Refuse{ID: e.ID, Obstacle: *notReady("step "+string(o.Step)+" is not followed by "+string(e.To), "wait: crossfade status shows the phase")})
 	default:
-		t.Request.ID, t.Ending, t.Reason = e.ID, EndNone, ""
-		t.record(PhaseAdvance, e.To)
+		o.Request.ID, o.Ending, o.Reason = e.ID, EndNone, ""
+		o.record(PhaseAdvance, e.To)
 	}
 }
 
 // stopped ends an attempt that may be ended. What is being undone goes on being undone, and what may be decided goes on.
-func (t *transition) stopped() {
-	t.Stopping = true
+func (o operator) stopped() {
+	o.Stopping = true
 	switch {
-	case t.Phase.Abortable():
-		t.unwind(EndAbort, "crossfade is being stopped")
-	case t.Ending == EndRetry:
-		t.Ending, t.Reason = EndAbort, "crossfade is being stopped"
+	case o.Phase.Abortable():
+		o.undo.unwind(EndAbort, "crossfade is being stopped")
+	case o.Ending == EndRetry:
+		o.Ending, o.Reason = EndAbort, "crossfade is being stopped"
 	}
 }
 
 // withdrawn ends the attempt of a request as long as it may be ended. What is being undone goes on being undone, and is
 // not tried again; what may be decided goes on.
-func (t *transition) withdrawn(e Withdrawn) {
+func (o operator) withdrawn(e Withdrawn) {
 	switch {
-	case e.ID == 0 || e.ID != t.Request.ID: // it has its answer
-	case t.Phase.Abortable():
-		t.unwind(EndAbort, e.Reason)
-	case t.Ending == EndRetry:
-		t.Ending, t.Reason = EndAbort, e.Reason
-	case t.Ending == EndNone:
-		t.note("withdraw", "too late, the decision may have been taken: "+e.Reason)
+	case e.ID == 0 || e.ID != o.Request.ID: // it has its answer
+	case o.Phase.Abortable():
+		o.undo.unwind(EndAbort, e.Reason)
+	case o.Ending == EndRetry:
+		o.Ending, o.Reason = EndAbort, e.Reason
+	case o.Ending == EndNone:
+		o.note("withdraw", "too late, the decision may have been taken: "+e.Reason)
 	}
-}
-
-// attempt begins an attempt after its claim.
-func (t *transition) attempt() {
-	t.Attempt++
-	t.Ending, t.Reason = EndNone, ""
-	t.survey()
-}
-
-func (t *transition) survey() {
-	st, _ := t.script.find(PhaseSurvey)
-	t.Survey.SourceSum, t.Survey.TargetSum = "", ""
-	calls := st.Calls
-	if t.Request.Mode == ModeDryRun {
-		calls = calls.with(OpLook) // an attempt stages the sessions instead
-	}
-	t.ask(PhaseSurvey, calls)
-}
-
-// answer tells the one who asked, once.
-func (t *transition) answer(o Outcome, reason string) {
-	if t.Request.ID != 0 {
-		t.emit(Answer{ID: t.Request.ID, Outcome: o, Reason: reason})
-	}
-	t.Request.ID = 0
-}
-
-// rest ends everything.
-func (t *transition) rest() {
-	t.turn(PhaseRest)
-	t.Attempt, t.Ending, t.Request.Mode = 0, EndNone, ModeCutover
-	t.Settled = true
 }

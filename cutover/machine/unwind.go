@@ -2,108 +2,130 @@ package machine
 
 import "strconv"
 
-// Undoing an attempt and recovering from a restart are the same walk: take the journal's row, which makes every write
-// of an earlier owner miss its compare-and-set; do what the row says; only then open the gate.
+// undoing leads out of an attempt without a decision, and out of a restart. The two are the same walk: take the
+// journal's row, which makes every write of an earlier owner miss its compare-and-set; do what the row says; only then
+// open the gate.
+type undoing struct{ *transition }
+
+// started begins a recovery.
+func (u undoing) started() {
+	if u.Phase == PhaseStart {
+		u.ask(PhaseTake, Ops(OpTake))
+	}
+}
 
 // unwind leaves the attempt for an end without a decision.
-func (t *transition) unwind(end Ending, reason string) {
-	if t.Request.Mode == ModeDryRun {
-		t.answer(OutcomePlanned, reason)
-		t.rest()
+func (u undoing) unwind(end Ending, reason string) {
+	if u.Request.Mode == ModeDryRun {
+		u.answer(OutcomePlanned, reason)
+		u.rest()
 		return
 	}
-	t.Ending, t.Reason = end, reason
-	t.note("abort", reason)
-	t.ask(PhaseTake, Ops(OpTake))
+	u.Ending, u.Reason = end, reason
+	u.note("abort", reason)
+	u.ask(PhaseTake, Ops(OpTake))
 }
 
 // retry unwinds and tries again, while attempts are left.
-func (t *transition) retry(reason string) {
-	if t.Attempt >= t.Limits.Attempts || t.Stopping {
-		t.unwind(EndAbort, reason+"; tried "+strconv.Itoa(t.Attempt)+" times")
+func (u undoing) retry(reason string) {
+	if u.Attempt >= u.Limits.Attempts || u.Stopping {
+		u.unwind(EndAbort, reason+"; tried "+strconv.Itoa(u.Attempt)+" times")
 		return
 	}
-	t.unwind(EndRetry, reason)
+	u.unwind(EndRetry, reason)
 }
 
-func (t *transition) endingOr(e Ending) Ending {
-	if t.Ending == EndNone {
+// endingOr is why the attempt is being undone, or e where it was not yet.
+func (u undoing) endingOr(e Ending) Ending {
+	if u.Ending == EndNone {
 		return e
 	}
-	return t.Ending
+	return u.Ending
 }
 
 // unread: the journal did not answer, or did not take what was to be recorded. Its row is read again until it does;
 // nothing is opened before. At a start the target may know better: a commit there stands whatever the source says, unless
 // there is a way back, where a fence that an earlier process has sent to the target might still arrive.
-func (t *transition) unread() {
-	if t.Phase == PhaseTake && t.Ending == EndRecover && !t.WayBack {
-		t.ask(PhaseNewest, Ops(OpDecision))
+func (u undoing) unread() {
+	if u.Phase == PhaseTake && u.Ending == EndRecover && !u.WayBack {
+		u.ask(PhaseNewest, Ops(OpDecision))
 		return
 	}
-	t.Phase = PhaseTake
-	t.again(Ops(OpTake))
+	u.Phase = PhaseTake
+	u.again(Ops(OpTake))
+}
+
+// newest is what a target says whose source is away at the start.
+func (u undoing) newest(e RegisterRead) {
+	if e.Verdict != VerdictCommit {
+		u.Phase = PhaseTake
+		u.again(Ops(OpTake))
+		return
+	}
+	u.Epoch, u.Direction, u.Step, u.Verdict = e.Epoch, Forward, Decided, VerdictCommit
+	u.enterSwitch()
 }
 
 // loaded does what the journal's row says.
-func (t *transition) loaded(r Record) {
+func (u undoing) loaded(r Record) {
 	if !r.Step.Known() || r.Direction != Forward && r.Direction != Reverse {
-		t.emit(Alarm{Detail: "the journal says step \"" + string(r.Step) + "\", direction \"" + string(r.Direction) +
+		u.emit(Alarm{Detail: "the journal says step \"" + string(r.Step) + "\", direction \"" + string(r.Direction) +
 			"\", which this release does not know: nothing is done; use the release that wrote it"})
-		t.unread()
+		u.unread()
 		return
 	}
-	if t.Ending == EndRetry && (r.Epoch != t.Epoch || r.Step != Arming && r.Step != Pausing) {
-		t.Ending = EndAbort
+	if u.Ending == EndRetry && (r.Epoch != u.Epoch || r.Step != Arming && r.Step != Pausing) {
+		u.Ending = EndAbort
 	}
-	if r.Epoch != t.Epoch {
-		t.Verdict = VerdictUnknown
+	if r.Epoch != u.Epoch {
+		u.Verdict = VerdictUnknown
 	}
-	t.Epoch, t.Direction, t.Step = r.Epoch, r.Direction, r.Step
-	t.note(OpTake.String(), "epoch "+strconv.FormatInt(r.Epoch, 10)+" "+string(r.Step))
+	u.Epoch, u.Direction, u.Step = r.Epoch, r.Direction, r.Step
+	u.note(OpTake.String(), "epoch "+strconv.FormatInt(r.Epoch, 10)+" "+string(r.Step))
 	switch r.Step {
 	case Arming, Pausing:
-		t.Held &^= HeldFence // the fence records itself: it cannot be there
+		u.Held &^= HeldFence // the fence records itself: it cannot be there
 		to := Idle
-		if t.Ending == EndRetry {
+		if u.Ending == EndRetry {
 			to = Arming
 		}
-		t.record(PhaseUndo, to)
+		u.record(PhaseUndo, to)
 	case Fenced, Draining:
-		t.unfence()
+		u.unfence()
 	case Deciding:
-		if t.Verdict == VerdictAbort {
-			t.unfence()
+		if u.Verdict == VerdictAbort {
+			u.unfence()
 			return
 		}
-		t.Held |= HeldFence | HeldStream
-		t.ask(PhaseRegister, Ops(OpDecision))
+		u.Held |= HeldFence | HeldStream
+		u.ask(PhaseRegister, Ops(OpDecision))
 	case Decided:
-		t.Recorded, t.Verdict = true, VerdictCommit
-		t.enterSwitch()
+		u.Recorded, u.Verdict = true, VerdictCommit
+		u.enterSwitch()
 	default:
-		t.Held &^= HeldFence
-		t.reopen()
+		u.Held &^= HeldFence
+		u.reopen()
 	}
 }
 
 // unfence removes the fence and records the abort, in one transaction of the port.
-func (t *transition) unfence() {
-	t.Held |= HeldFence | HeldStream
-	t.Recording = Idle
-	t.ask(PhaseUndo, Ops(OpUnfence))
+func (u undoing) unfence() {
+	u.Held |= HeldFence | HeldStream
+	u.Recording = Idle
+	u.ask(PhaseUndo, Ops(OpUnfence))
 }
 
-func (t *transition) undone() {
-	t.Step = t.Recording
-	t.reopen()
+// undone: the abort is on record.
+func (u undoing) undone() {
+	u.Step = u.Recording
+	u.reopen()
 }
 
 // reopen gives back everything but the staged servers. The journal has said that the closing side is active.
-func (t *transition) reopen() {
+func (u undoing) reopen() {
 	var calls OpSet
-	if t.Held&HeldGate != 0 {
-		if t.Ending == EndRecover && t.Active() != SideSource {
+	if u.Held&HeldGate != 0 {
+		if u.Ending == EndRecover && u.Active() != SideSource {
 			calls = calls.with(OpSwitch) // a proxy that has just been started routes to the source
 		} else {
 			calls = calls.with(OpResume)
@@ -113,42 +135,48 @@ func (t *transition) reopen() {
 		held Held
 		op   Op
 	}{{HeldSourceLock, OpReleaseSource}, {HeldTargetLock, OpReleaseTarget}, {HeldStream, OpContinue}, {HeldSnapshots, OpDiscardSnapshots}} {
-		if t.Held&give.held != 0 {
+		if u.Held&give.held != 0 {
 			calls = calls.with(give.op)
 		}
 	}
 	if calls == 0 {
-		t.turn(PhaseReopen)
-		t.reopened()
+		u.turn(PhaseReopen)
+		u.reopened()
 		return
 	}
-	t.ask(PhaseReopen, calls)
+	u.ask(PhaseReopen, calls)
 }
 
-func (t *transition) reopened() {
-	t.GenOf.SourceLock, t.GenOf.TargetLock = 0, 0
-	if t.Held&HeldStaged != 0 && t.Ending != EndRetry {
-		t.ask(PhaseDiscard, Ops(OpDiscardStaged))
+// reopened: all has been given back but the staged servers, which another attempt takes over.
+func (u undoing) reopened() {
+	u.GenOf.SourceLock, u.GenOf.TargetLock = 0, 0
+	if u.Held&HeldStaged != 0 && u.Ending != EndRetry {
+		u.ask(PhaseDiscard, Ops(OpDiscardStaged))
 		return
 	}
-	t.ended()
+	u.ended()
 }
 
 // ended is the end of an attempt without a decision, or of a recovery.
-func (t *transition) ended() {
+func (u undoing) ended() {
 	switch {
-	case t.Ending == EndRetry && t.Step == Arming:
-		after := doubled(attemptFirst, attemptMost, t.Attempt-1)
-		t.turn(PhaseBackoff)
-		t.note("backoff", "attempt "+strconv.Itoa(t.Attempt)+" of "+strconv.Itoa(t.Limits.Attempts)+": "+t.Reason)
-		t.emit(StartTimer{Timer: TimerPhase, Gen: t.Gen, After: after})
-	case !t.Step.Resting():
-		t.ask(PhaseTake, Ops(OpTake)) // a retry that was stopped on its way: its record still says arming
-	case t.Ending == EndRehearsed:
-		t.answer(OutcomeRehearsed, "")
-		t.rest()
+	case u.Ending == EndRetry && u.Step == Arming:
+		after := doubled(attemptFirst, attemptMost, u.Attempt-1)
+		u.turn(PhaseBackoff)
+		u.note("backoff", "attempt "+strconv.Itoa(u.Attempt)+" of "+strconv.Itoa(u.Limits.Attempts)+": "+u.Reason)
+		u.emit(StartTimer{Timer: TimerPhase, Gen: u.Gen, After: after})
+	case !u.Step.Resting():
+		u.ask(PhaseTake, Ops(OpTake)) // a retry that was stopped on its way: its record still says arming
+	case u.Ending == EndRehearsed:
+		u.answer(OutcomeRehearsed, "")
+		u.rest()
 	default:
-		t.answer(OutcomeAborted, t.Reason)
-		t.rest()
+		u.answer(OutcomeAborted, u.Reason)
+		u.rest()
 	}
+}
+
+// enterSwitch changes the route. It is entered with a decision only.
+func (u undoing) enterSwitch() {
+	u.ask(PhaseSwitch, Ops(OpSwitch))
 }
