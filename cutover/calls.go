@@ -22,14 +22,15 @@ const (
 	PointUnfenced             = "cutover.unfenced"
 )
 
-func (c *Coordinator) ports(d machine.Direction) Ports {
-	if d == machine.Reverse && c.cfg.Reverse != nil {
-		return *c.cfg.Reverse
-	}
-	return c.cfg.Forward
+// calls prepares the calls of ports that the machine asks for: each gives an outcome, which is an event and what is to be
+// kept in the account. What a call needs of the account is read when it is prepared, on Run's goroutine.
+type calls struct {
+	cfg   *Config
+	inbox *inbox // for what a port says by itself
 }
 
-func (c *Coordinator) recordCall(e machine.PersistStep) func(context.Context) outcome {
+// record is the call that writes a step.
+func (c calls) record(e machine.PersistStep) func(context.Context) outcome {
 	return func(ctx context.Context) outcome {
 		err := c.cfg.Journal.Persist(ctx, Change{Epoch: e.Epoch, Direction: e.Direction, From: e.From, To: e.To})
 		if err == nil {
@@ -47,24 +48,24 @@ func plain(ctx context.Context, op machine.Op, gen uint64, detail string, err er
 	return outcome{event: machine.Done{Op: op, Gen: gen, Detail: detail}}
 }
 
-// portCall prepares a call. What it needs of the account is read here, on Run's goroutine.
-func (c *Coordinator) portCall(e machine.Call) func(context.Context) outcome {
-	p := c.ports(e.Direction)
+// port is the call of the port that an effect names.
+func (c calls) port(e machine.Call, a *account) func(context.Context) outcome {
+	p := c.cfg.ports(e.Direction)
 	switch e.Op {
 	case machine.OpTake, machine.OpClaim:
-		return c.journalCall(e)
+		return c.journal(e)
 	case machine.OpStage, machine.OpPause, machine.OpRestage, machine.OpResume, machine.OpSwitch, machine.OpDiscardStaged, machine.OpLook:
-		return c.trafficCall(e)
+		return c.traffic(e)
 	case machine.OpCensus, machine.OpSequences, machine.OpPrepareFence, machine.OpPrelockSource, machine.OpReleaseSource, machine.OpExpel, machine.OpFence, machine.OpUnfence, machine.OpFingerprintSource:
-		return c.sourceCall(e, p.Source)
+		return c.source(e, p.Source, a)
 	case machine.OpPrelockTarget, machine.OpReleaseTarget, machine.OpYieldTarget, machine.OpRehearseDecision, machine.OpDecide, machine.OpDecision, machine.OpReject, machine.OpComplete, machine.OpFingerprintTarget:
-		return c.targetCall(e, p.Target)
+		return c.target(e, p.Target, a)
 	default:
-		return c.streamCall(e, p)
+		return stream(e, p, a.marker)
 	}
 }
 
-func (c *Coordinator) journalCall(e machine.Call) func(context.Context) outcome {
+func (c calls) journal(e machine.Call) func(context.Context) outcome {
 	return func(ctx context.Context) outcome {
 		if e.Op == machine.OpClaim {
 			err := c.cfg.Journal.Claim(ctx, Claim{Epoch: e.Epoch, Direction: e.Direction})
@@ -115,7 +116,7 @@ func staged(ctx context.Context, e machine.Call, t Traffic) outcome {
 	return out
 }
 
-func (c *Coordinator) trafficCall(e machine.Call) func(context.Context) outcome {
+func (c calls) traffic(e machine.Call) func(context.Context) outcome {
 	t := c.cfg.Traffic
 	return func(ctx context.Context) outcome {
 		switch e.Op {

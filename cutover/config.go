@@ -52,6 +52,22 @@ func (c Config) Validate() error {
 	return c.Limits.Validate()
 }
 
+// ports are those of a direction.
+func (c *Config) ports(d machine.Direction) Ports {
+	if d == machine.Reverse && c.Reverse != nil {
+		return *c.Reverse
+	}
+	return c.Forward
+}
+
+// blocked says what refuses a cutover that the step allows.
+func (c *Config) blocked(d machine.Direction) []machine.Obstacle {
+	if c.Blocked == nil {
+		return nil
+	}
+	return c.Blocked(d)
+}
+
 func (p Ports) validate() error {
 	if p.Source == nil || p.Target == nil || p.Replication == nil || p.Verification == nil {
 		return errors.New("a port is missing")

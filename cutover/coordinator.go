@@ -32,10 +32,8 @@ type Coordinator struct {
 	yields   []chan error // appliers that wait for the pre-lock of the target
 	yielding bool
 	timers   [2]*time.Timer
-	live     []*liveCall
-	lanes    [laneCount]chan struct{} // closed when the last call of the lane has returned
-	base     context.Context          // of all calls: does not end with Run's
-	calls    sync.WaitGroup
+	calls    calls
+	lanes    lanes
 
 	mu struct {
 		sync.Mutex
@@ -57,6 +55,7 @@ func New(cfg Config) (*Coordinator, error) {
 		state: machine.Begin(cfg.Limits, cfg.Reverse != nil), account: newAccount(),
 		replies: map[uint64]chan answer{},
 	}
+	c.calls, c.lanes.inbox = calls{cfg: &c.cfg, inbox: c.inbox}, c.inbox
 	c.publish()
 	return c, nil
 }
@@ -73,7 +72,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 		return errors.New("run the coordinator a second time")
 	}
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	c.base = base
+	c.lanes.base = base
 	defer c.end(cancel)
 
 	c.handle(message{event: machine.Started{}})
@@ -129,9 +128,9 @@ func (c *Coordinator) end(cancel context.CancelFunc) {
 			t.Stop()
 		}
 	}
-	c.calls.Wait()
+	c.lanes.calls.Wait()
 	for _, reply := range c.replies {
-		reply <- answer{report: c.report("", "stopped while waiting for "+c.state.Waiting()), err: ErrUndecided}
+		reply <- answer{report: c.reporter().report("", "stopped while waiting for "+c.state.Waiting()), err: ErrUndecided}
 	}
 	for _, y := range c.yields {
 		y <- ErrStopped
@@ -145,10 +144,15 @@ func (c *Coordinator) tripped(d machine.Direction, t Trip) {
 	}
 }
 
+// reporter tells what is known now.
+func (c *Coordinator) reporter() reporter {
+	return reporter{state: c.state, account: c.account, traffic: c.cfg.Traffic, wayBack: c.cfg.Reverse != nil}
+}
+
 // handle takes one message through the machine and performs what comes of it.
 func (c *Coordinator) handle(m message) {
 	if m.Call != nil {
-		c.forget(m.Call)
+		c.lanes.forget(m.Call)
 	}
 	if m.reply != nil && !c.admit(m) {
 		return

@@ -6,6 +6,6 @@
 // events. The ports (Journal, Traffic, Source, Target, Replication, Verification) are declared here by what the machine
 // needs, and filled by the program; this package imports no other domain.
 //
-// One goroutine, Run's, owns the state. Ports are called from others: those of one lane (perform.go) one at a time, and
+// One goroutine, Run's, owns the state. Ports are called from others: those of one lane (lane.go) one at a time, and
 // the rest side by side.
 package cutover

@@ -133,7 +133,7 @@ func (c *Coordinator) admit(m message) bool {
 	switch e := m.event.(type) {
 	case machine.Requested:
 		if c.state.RefuseCutover(e.Direction) == nil { // the phase is reason enough
-			found := c.blocked(e.Direction)
+			found := c.cfg.blocked(e.Direction)
 			if len(found) > 0 && e.Mode != machine.ModeDryRun { // which tells everything else as well
 				m.reply <- answer{err: &RefusedError{Obstacles: found}}
 				return false
@@ -150,18 +150,11 @@ func (c *Coordinator) admit(m message) bool {
 	return true
 }
 
-func (c *Coordinator) blocked(d machine.Direction) []machine.Obstacle {
-	if c.cfg.Blocked == nil {
-		return nil
-	}
-	return c.cfg.Blocked(d)
-}
-
 func (c *Coordinator) answer(e machine.Answer) {
 	var r Report
 	switch e.Outcome {
 	case machine.OutcomePlanned:
-		c.account.show, r = nil, c.plan()
+		c.account.show, r = nil, c.reporter().plan()
 		if e.Reason != "" {
 			c.reply(e.ID, answer{report: r, err: fmt.Errorf("survey: %s", e.Reason)})
 			return
@@ -169,7 +162,7 @@ func (c *Coordinator) answer(e machine.Answer) {
 	case machine.OutcomeRecorded:
 		r = Report{Outcome: e.Outcome, Epoch: c.state.Epoch}
 	default:
-		r = c.report(e.Outcome, e.Reason)
+		r = c.reporter().report(e.Outcome, e.Reason)
 		c.account.last = &r
 	}
 	c.account.show = nil // what goes on in the background is no step of the request
@@ -194,9 +187,7 @@ func (c *Coordinator) sendReplies() {
 
 // serveYield tells appliers that the pre-lock is gone: at once where it is not held, else when its release has ended.
 func (c *Coordinator) serveYield(m message) {
-	for _, l := range c.live {
-		c.yielding = c.yielding || l.op == machine.OpYieldTarget
-	}
+	c.yielding = c.yielding || c.lanes.running(machine.OpYieldTarget)
 	if m.yield != nil {
 		c.yields = append(c.yields, m.yield)
 	}

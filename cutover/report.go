@@ -69,18 +69,26 @@ const mostNamed = 5
 // NoWayBack is the note of every plan and report while there is no reverse stream.
 const NoWayBack = "there is no way back: after the switch nothing flows from the target to the source"
 
+// reporter tells what has become of a request, from what the coordinator knows at one moment.
+type reporter struct {
+	state   machine.State
+	account *account
+	traffic Traffic
+	wayBack bool
+}
+
 // report tells what has become of a request.
-func (c *Coordinator) report(o machine.Outcome, reason string) Report {
-	a := c.account
+func (t reporter) report(o machine.Outcome, reason string) Report {
+	a := t.account
 	last := a.closed()
-	total, ended := c.cfg.Traffic.Ended()
+	total, ended := t.traffic.Ended()
 	r := Report{
-		Outcome: o, Reason: reason, Epoch: c.state.Epoch, PauseMS: millis(last.pause()), Held: heldReport(last.held),
+		Outcome: o, Reason: reason, Epoch: t.state.Epoch, PauseMS: millis(last.pause()), Held: heldReport(last.held),
 		ClientErrors: total - a.ended, Tables: a.tables, Sequences: len(a.sequences),
-		Timeline: a.times(), Incomplete: o == "", Notes: c.notes(o), Disconnected: a.disconnected, Unmovable: a.expelled,
+		Timeline: a.times(), Incomplete: o == "", Notes: t.notes(o), Disconnected: a.disconnected, Unmovable: a.expelled,
 	}
-	for _, t := range a.attempts {
-		r.Attempts = append(r.Attempts, AttemptReport{Attempt: t.number, ClosedAt: t.closedAt, PauseMS: millis(t.pause()), Held: heldReport(t.held), Reason: t.reason})
+	for _, one := range a.attempts {
+		r.Attempts = append(r.Attempts, AttemptReport{Attempt: one.number, ClosedAt: one.closedAt, PauseMS: millis(one.pause()), Held: heldReport(one.held), Reason: one.reason})
 	}
 	if len(r.Unmovable) == 0 {
 		r.Unmovable = a.unmovable
@@ -91,34 +99,35 @@ func (c *Coordinator) report(o machine.Outcome, reason string) Report {
 	return r
 }
 
-func (c *Coordinator) notes(o machine.Outcome) []string {
+// notes are what an operator should know beside the outcome.
+func (t reporter) notes(o machine.Outcome) []string {
 	var notes []string
-	if c.cfg.Reverse == nil {
+	if !t.wayBack {
 		notes = append(notes, NoWayBack)
 	}
-	if n := len(c.account.census.Bypass); n > 0 {
-		notes = append(notes, fmt.Sprintf("%d sessions bypass the proxy and meet the fence, one of them %v", n, c.account.census.Bypass[0]))
+	if n := len(t.account.census.Bypass); n > 0 {
+		notes = append(notes, fmt.Sprintf("%d sessions bypass the proxy and meet the fence, one of them %v", n, t.account.census.Bypass[0]))
 	}
-	if n := c.account.disconnected; n > 0 {
+	if n := t.account.disconnected; n > 0 {
 		notes = append(notes, fmt.Sprintf("%d sessions could not be moved and were DISCONNECTED with 57P01, as --unmovable=disconnect asks: %s",
-			n, joined(c.account.expelled[:min(len(c.account.expelled), mostNamed)])))
-	} else if n := len(c.account.unmovable); n > 0 && o == machine.OutcomeRehearsed {
+			n, joined(t.account.expelled[:min(len(t.account.expelled), mostNamed)])))
+	} else if n := len(t.account.unmovable); n > 0 && o == machine.OutcomeRehearsed {
 		notes = append(notes, fmt.Sprintf("%d sessions would be disconnected by a cutover with --unmovable=disconnect: %s",
-			n, joined(c.account.unmovable[:min(n, mostNamed)])))
+			n, joined(t.account.unmovable[:min(n, mostNamed)])))
 	}
-	if total, ended := c.cfg.Traffic.Ended(); total > c.account.ended && len(ended) > 0 {
-		notes = append(notes, fmt.Sprintf("%d clients were ended in an attempt: %s", total-c.account.ended, joined(ended[:min(len(ended), mostNamed)])))
+	if total, ended := t.traffic.Ended(); total > t.account.ended && len(ended) > 0 {
+		notes = append(notes, fmt.Sprintf("%d clients were ended in an attempt: %s", total-t.account.ended, joined(ended[:min(len(ended), mostNamed)])))
 	}
-	if c.account.alarm != "" {
-		notes = append(notes, "alarm: "+c.account.alarm)
+	if t.account.alarm != "" {
+		notes = append(notes, "alarm: "+t.account.alarm)
 	}
 	return notes
 }
 
 // plan tells what a cutover would do: the steps of the protocol with the bound of each, and what it would meet.
-func (c *Coordinator) plan() Report {
-	a := c.account
-	r := c.report(machine.OutcomePlanned, joined(a.blockers(c.state)))
+func (t reporter) plan() Report {
+	a := t.account
+	r := t.report(machine.OutcomePlanned, joined(a.blockers(t.state)))
 	r.Blockers, r.Unmovable, r.Transactions = a.obstacles, a.unmoved(), a.census.Transactions
 	least, most := a.estimate()
 	r.EstimateLeastMS, r.EstimateMostMS = millis(least), millis(most)
@@ -135,16 +144,16 @@ func (c *Coordinator) plan() Report {
 		var longest machine.Op
 		most := -1
 		calls.Each(func(o machine.Op) {
-			if b := int(machine.PhaseBound(st.Phase, o, c.state.Limits)); b > most {
+			if b := int(machine.PhaseBound(st.Phase, o, t.state.Limits)); b > most {
 				longest, most = o, b
 			}
 		})
-		r.Timeline = append(r.Timeline, Moment{Step: st.Phase.String(), Detail: fmt.Sprintf("%s; at most %v", purposes[st.Phase], machine.PhaseBound(st.Phase, longest, c.state.Limits))})
+		r.Timeline = append(r.Timeline, Moment{Step: st.Phase.String(), Detail: fmt.Sprintf("%s; at most %v", purposes[st.Phase], machine.PhaseBound(st.Phase, longest, t.state.Limits))})
 	}
 	if a.lag != nil {
 		r.Notes = append(r.Notes, fmt.Sprintf("the stream is %d bytes behind", a.lag.Bytes))
 	}
-	r.Notes = append(r.Notes, a.forecast(c.state.Limits))
+	r.Notes = append(r.Notes, a.forecast(t.state.Limits))
 	return r
 }
 

@@ -8,11 +8,12 @@ import (
 	"crossfade/internal/base/failpoint"
 )
 
-func (c *Coordinator) sourceCall(e machine.Call, s Source) func(context.Context) outcome {
+// source calls the side that closes.
+func (c calls) source(e machine.Call, s Source, a *account) func(context.Context) outcome {
 	nonce := ""
 	if e.Op == machine.OpFence {
 		nonce = c.cfg.Nonce()
-		c.account.marker = Marker{Epoch: e.Epoch, Nonce: nonce}
+		a.marker = Marker{Epoch: e.Epoch, Nonce: nonce}
 	}
 	return func(ctx context.Context) outcome {
 		switch e.Op {
@@ -63,10 +64,11 @@ func (c *Coordinator) sourceCall(e machine.Call, s Source) func(context.Context)
 	}
 }
 
-func (c *Coordinator) targetCall(e machine.Call, t Target) func(context.Context) outcome {
-	in := DecisionInput{Epoch: e.Epoch, Direction: e.Direction, Sequences: c.account.sequences}
+// target calls the side that opens.
+func (c calls) target(e machine.Call, t Target, a *account) func(context.Context) outcome {
+	in := DecisionInput{Epoch: e.Epoch, Direction: e.Direction, Sequences: a.sequences}
 	if e.Op == machine.OpDecide {
-		in.Nonce = c.account.marker.Nonce
+		in.Nonce = a.marker.Nonce
 	}
 	return func(ctx context.Context) outcome {
 		switch e.Op {
@@ -104,9 +106,8 @@ func (c *Coordinator) targetCall(e machine.Call, t Target) func(context.Context)
 	}
 }
 
-// streamCall calls replication and verification.
-func (c *Coordinator) streamCall(e machine.Call, p Ports) func(context.Context) outcome {
-	marker := c.account.marker
+// stream calls replication and verification.
+func stream(e machine.Call, p Ports, marker Marker) func(context.Context) outcome {
 	return func(ctx context.Context) outcome {
 		switch e.Op {
 		case machine.OpLag:
@@ -154,7 +155,7 @@ func fingerprintOf(ctx context.Context, e machine.Call, side machine.Side, read 
 }
 
 // lockLost is what a port calls when it has let a pre-lock go by itself.
-func (c *Coordinator) lockLost(side machine.Side, gen uint64) func(string) {
+func (c calls) lockLost(side machine.Side, gen uint64) func(string) {
 	return func(reason string) {
 		c.inbox.post(message{event: machine.LockLost{Side: side, Gen: gen, Reason: reason}})
 	}

@@ -28,8 +28,8 @@ func (c *Coordinator) Status() Status {
 	c.mu.Lock()
 	s := c.mu.status
 	c.mu.Unlock()
-	s.Verification = c.ports(s.State.Direction).Verification.Status()
-	s.Blocked = c.blocked(machine.Forward)
+	s.Verification = c.cfg.ports(s.State.Direction).Verification.Status()
+	s.Blocked = c.cfg.blocked(machine.Forward)
 	s.Ready = s.Ready && len(s.Blocked) == 0
 	return s
 }
@@ -38,7 +38,7 @@ func (c *Coordinator) Status() Status {
 func (c *Coordinator) publish() {
 	s := Status{
 		State: c.state, Phase: string(c.state.Step), Epoch: c.state.Epoch, Waiting: c.state.Waiting(), Reason: c.state.Reason,
-		Alarm: c.account.alarm, WayBack: c.state.WayBack, Notes: c.notes(""), Timeline: c.account.times(), Last: c.account.last,
+		Alarm: c.account.alarm, WayBack: c.state.WayBack, Notes: c.reporter().notes(""), Timeline: c.account.times(), Last: c.account.last,
 	}
 	s.Ready, s.Step = c.state.Ready()
 	if c.state.Settled && c.state.Step == machine.Idle { // of no interest to anybody: an attempt has come to nothing, and the stream goes on
