@@ -9,8 +9,9 @@ import (
 	"crossfade/internal/base/failpoint"
 )
 
-// Failpoints. Each step's own is "cutover." and its name, passed right after its record: cutover.arming, cutover.pausing,
-// cutover.fenced, cutover.draining, cutover.deciding, cutover.decided, cutover.idle.
+// Failpoints. Each step's own is "cutover." and its name, passed right after its record:
+// cutover.arming, cutover.pausing, cutover.fenced, cutover.draining, cutover.deciding,
+// cutover.decided, cutover.idle.
 const (
 	PointBeforeFence          = "cutover.before_fence"           // with the gate closed and sessions drained
 	PointBeforeFenceCommit    = "cutover.before_fence_commit"    // passed by the port, inside of its transaction
@@ -22,8 +23,9 @@ const (
 	PointUnfenced             = "cutover.unfenced"
 )
 
-// calls prepares the calls of ports that the machine asks for: each gives an outcome, which is an event and what is to be
-// kept in the account. What a call needs of the account is read when it is prepared, on Run's goroutine.
+// calls prepares the calls of ports that the machine asks for: each gives an outcome, which is an
+// event and what is to be kept in the account. What a call needs of the account is read when it is
+// prepared, on Run's goroutine.
 type calls struct {
 	cfg   *Config
 	inbox *inbox // for what a port says by itself

@@ -53,8 +53,8 @@ func laneOf(o machine.Op) lane {
 	}
 }
 
-// lanes runs calls, each in a goroutine of its own and within its bound, and those of one lane one at a time. Run's
-// goroutine owns it.
+// lanes runs calls, each in a goroutine of its own and within its bound, and those of one lane one
+// at a time. Run's goroutine owns it.
 type lanes struct {
 	inbox *inbox          // takes what comes of a call
 	base  context.Context // of all calls: does not end with Run's
@@ -63,8 +63,8 @@ type lanes struct {
 	calls sync.WaitGroup
 }
 
-// start runs a call in its own goroutine, after the call before it in its lane, and posts what comes of it. Should the
-// port not return at its bound, the machine's timer speaks in its place.
+// start runs a call in its own goroutine, after the call before it in its lane, and posts what
+// comes of it. Should the port not return at its bound, the machine's timer speaks in its place.
 func (l *lanes) start(op machine.Op, gen uint64, bound time.Duration, run func(context.Context) outcome) {
 	ctx, cancel := context.WithTimeout(l.base, bound)
 	call := &liveCall{op: op, gen: gen, cancel: cancel}

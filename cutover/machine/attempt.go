@@ -98,8 +98,8 @@ func (a attempt) unlocked(e Failed, why string) {
 	a.undo.unwind(EndAbort, why)
 }
 
-// Lags says that the stream is too far behind for the gate to be closed, "" where it is not: what it has to catch up
-// with is a part of the pause.
+// Lags says that the stream is too far behind for the gate to be closed, "" where it is not: what
+// it has to catch up with is a part of the pause.
 func (s State) Lags() string {
 	const wait = ": wait until crossfade status shows less lag"
 	switch {

@@ -2,14 +2,15 @@ package machine
 
 import "strconv"
 
-// decision follows the register, from the asking for a commit to the changed route, and watches the closed side
-// meanwhile.
+// decision follows the register, from asking for a commit to the changed route, and watches the
+// closed side meanwhile.
 type decision struct {
 	*transition
 	undo undoing
 }
 
-// decided is reached when the register is known to hold a commit for this epoch. From here on there is no way back.
+// decided is reached when the register is known to hold a commit for this epoch. From here on there
+// is no way back.
 func (d decision) decided() {
 	d.Step, d.Verdict, d.Ending, d.Reason, d.Tries = Decided, VerdictCommit, EndNone, "", 0
 	d.note(string(Decided), "epoch "+strconv.FormatInt(d.Epoch, 10)+" opens the "+string(d.Active()))

@@ -3,7 +3,8 @@ package machine
 // locks takes note of pre-locks that end before they are released.
 type locks struct{ *transition }
 
-// lost: a pre-lock is gone. The attempt goes on; fence and decision take their locks themselves, bounded.
+// lost: a pre-lock is gone. The attempt goes on; fence and decision take their locks themselves,
+// bounded.
 func (l locks) lost(e LockLost) {
 	switch {
 	case e.Gen == 0:
@@ -16,8 +17,9 @@ func (l locks) lost(e LockLost) {
 	}
 }
 
-// wanted: the applier meets TRUNCATE or DDL and gets the pre-lock. It is taken again after the marker. Once the
-// marker has been applied nobody can want it: the lock is then part of the decision.
+// wanted: the applier meets TRUNCATE or DDL and gets the pre-lock. It is taken again after the
+// marker. Once the marker has been applied nobody can want it: the lock is then part of the
+// decision.
 func (l locks) wanted() {
 	if l.Held&HeldTargetLock == 0 || l.Phase < PhasePrelock || l.Phase > PhaseMarker {
 		return

@@ -1,7 +1,7 @@
 package machine
 
-// results takes what has come of the calls of a phase, or that nothing has in time, and tells the part that goes on
-// from there.
+// results takes what has come of the calls of a phase, or that nothing has in time, and tells the
+// part that goes on from there.
 type results struct {
 	*transition
 	undo     undoing
@@ -41,7 +41,8 @@ func (r results) result(e Result) {
 	r.settle()
 }
 
-// name is what the timeline calls the end of a call: the step that begins with it, where there is one.
+// name is what the timeline calls the end of a call: the step that begins with it, where there is
+// one.
 func (r results) name(o Op) string {
 	switch o {
 	case OpClaim:

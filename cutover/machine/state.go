@@ -2,7 +2,8 @@ package machine
 
 import "time"
 
-// State is everything the machine knows. It is a comparable value without pointers: a copy is a snapshot.
+// State is everything the machine knows. It is a comparable value without pointers: a copy is a
+// snapshot.
 type State struct {
 	Direction Direction
 	Step      StepName // as journalled, or as the register says
@@ -39,7 +40,8 @@ type Request struct {
 	Unmovable   Unmovable // what becomes of sessions that cannot be moved
 }
 
-// Survey is what was found before anything is touched; the fingerprints are taken again after the fence.
+// Survey is what was found before anything is touched; the fingerprints are taken again after the
+// fence.
 type Survey struct {
 	SourceSum string // fingerprints of the closing and the opening side
 	TargetSum string
@@ -55,7 +57,8 @@ type Generations struct {
 	TargetLock uint64
 }
 
-// Begin is the state before the journal was read. The gate is taken to be closed: only the word of the journal opens it.
+// Begin is the state before the journal was read. The gate is taken to be closed: only the word of
+// the journal opens it.
 func Begin(limits Limits, wayBack bool) State {
 	return State{
 		Direction: Forward, Step: Idle, Phase: PhaseStart, Limits: limits, WayBack: wayBack,
@@ -63,8 +66,8 @@ func Begin(limits Limits, wayBack bool) State {
 	}
 }
 
-// RecordedBefore is the step that the journal's row must show for Recording to be recorded. "decided" follows from the
-// register and is entered before it is recorded.
+// RecordedBefore is the step that the journal's row must show for Recording to be recorded.
+// "decided" follows from the register and is entered before it is recorded.
 func (s State) RecordedBefore() StepName {
 	if s.Recording == Decided {
 		return Deciding

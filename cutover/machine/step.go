@@ -1,14 +1,15 @@
 package machine
 
-// Step is the machine: what has happened goes in, what is to be done comes out. It is a pure function: no clock, no
-// goroutine, no input or output, and the same arguments always give the same results. Events that do not belong to the
-// state, late ones above all, change nothing.
+// Step is the machine: what has happened goes in, what is to be done comes out. It is a pure
+// function: no clock, no goroutine, no input or output, and the same arguments always give the same
+// results. Events that do not belong to the state, late ones above all, change nothing.
 func Step(state State, event Event) (State, []Effect) {
 	return Protocol.Step(state, event)
 }
 
-// Step is the machine with another order of an attempt. It hands the event to the part that knows what it means; all
-// parts write to one transition, and call only those that stand before them here.
+// Step is the machine with another order of an attempt. It hands the event to the part that knows
+// what it means; all parts write to one transition, and call only those that stand before them
+// here.
 func (sc Script) Step(s State, event Event) (State, []Effect) {
 	t := &transition{State: s, script: sc}
 	undo := undoing{t}

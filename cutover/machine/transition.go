@@ -2,9 +2,9 @@ package machine
 
 import "time"
 
-// transition is one call of Step in the making: the state as it becomes, and the effects so far. Its methods are the
-// steps of which undoing, attempt, decision and the others are made; they keep generations, timers and answers in order,
-// and know of no event.
+// transition is one call of Step in the making: the state as it becomes, and the effects so far.
+// Its methods are the steps of which undoing, attempt, decision and the others are made; they keep
+// generations, timers and answers in order, and know of no event.
 type transition struct {
 	State
 	script Script
@@ -24,7 +24,8 @@ func (t *transition) turn(p Phase) {
 	t.Phase, t.Pending, t.Todo, t.Backoff = p, 0, 0, false
 }
 
-// ask enters a phase (again) and issues its calls. Whatever an earlier generation still has outstanding is cancelled.
+// ask enters a phase (again) and issues its calls. Whatever an earlier generation still has
+// outstanding is cancelled.
 func (t *transition) ask(p Phase, calls OpSet) {
 	t.turn(p)
 	t.Pending = calls

@@ -2,9 +2,9 @@ package machine
 
 import "strconv"
 
-// undoing leads out of an attempt without a decision, and out of a restart. The two are the same walk: take the
-// journal's row, which makes every write of an earlier owner miss its compare-and-set; do what the row says; only then
-// open the gate.
+// undoing leads out of an attempt without a decision, and out of a restart. The two are the same
+// walk: take the journal's row, which makes every write of an earlier owner miss its
+// compare-and-set; do what the row says; only then open the gate.
 type undoing struct{ *transition }
 
 // started begins a recovery.
@@ -43,9 +43,10 @@ func (u undoing) endingOr(e Ending) Ending {
 	return u.Ending
 }
 
-// unread: the journal did not answer, or did not take what was to be recorded. Its row is read again until it does;
-// nothing is opened before. At a start the target may know better: a commit there stands whatever the source says, unless
-// there is a way back, where a fence that an earlier process has sent to the target might still arrive.
+// unread: the journal did not answer, or did not take what was to be recorded. Its row is read
+// again until it does; nothing is opened before. At a start the target may know better: a commit
+// there stands whatever the source says, unless there is a way back, where a fence that an earlier
+// process has sent to the target might still arrive.
 func (u undoing) unread() {
 	if u.Phase == PhaseTake && u.Ending == EndRecover && !u.WayBack {
 		u.ask(PhaseNewest, Ops(OpDecision))
@@ -121,7 +122,8 @@ func (u undoing) undone() {
 	u.reopen()
 }
 
-// reopen gives back everything but the staged servers. The journal has said that the closing side is active.
+// reopen gives back everything but the staged servers. The journal has said that the closing side
+// is active.
 func (u undoing) reopen() {
 	var calls OpSet
 	if u.Held&HeldGate != 0 {

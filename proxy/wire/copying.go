@@ -30,7 +30,8 @@ func (c *copying) begin(typ byte, q *queue) {
 		return
 	}
 	*c = copying{state: copyIn}
-	// What was pipelined behind the COPY: Syncs ahead of the end of the data are ignored by the server.
+	// What was pipelined behind the COPY: Syncs ahead of the end of the data are ignored by the
+	// server.
 	q.filter(func(k kind) bool {
 		if k == kindCopyEnd {
 			c.ended = true

@@ -28,8 +28,9 @@ func (k kind) extended() bool { return k >= kindParse && k <= kindCloseUnnamed }
 func (k kind) ready() bool { return k >= kindSync && k <= kindCall }
 
 const (
-	// maxQueue bounds the memory of one session: no client has a million requests unanswered, since the server
-	// stops reading when its replies are not read. Beyond it the count is given up, not the session.
+	// maxQueue bounds the memory of one session: no client has a million requests unanswered, since
+	// the server stops reading when its replies are not read. Beyond it the count is given up, not
+	// the session.
 	maxQueue = 1 << 20
 	// keepQueue is what an idle session may go on holding.
 	keepQueue = 256
@@ -77,7 +78,8 @@ func (q *queue) pop() kind {
 	return k
 }
 
-// answered removes the head and, behind it, ends of COPY data that no COPY was there for: the server ignores these.
+// answered removes the head and, behind it, ends of COPY data that no COPY was there for: the
+// server ignores these.
 func (q *queue) answered() {
 	q.pop()
 	for q.head() == kindCopyEnd {

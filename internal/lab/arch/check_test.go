@@ -41,7 +41,8 @@ func TestACleanTreeHasNoViolation(t *testing.T) {
 	require.Empty(t, check(t, nil))
 }
 
-// The list of exceptions may become empty; its rule is tried with a type that no tree but the test's has.
+// The list of exceptions may become empty; its rule is tried with a type that no tree but the
+// test's has.
 func init() { overgrown["proxy/wire.small"] = struct{ fields, methods int }{MaxFields + 1, 0} }
 
 func TestEachRuleCanFail(t *testing.T) {
