@@ -10,6 +10,25 @@ type doubt struct {
 
 func (d *doubt) open() bool { return d.least != d.most }
 
+// begin is an ErrorResponse to the head, in a COPY into which that many Syncs were sent. It reports
+// false where what runs of the rest depends on which Sync ended the discarding.
+func (d *doubt) begin(head kind, q *queue, swallowed int) bool {
+	if q.any(func(k kind) bool { return k != kindSync && k != kindCopyEnd }) {
+		return false
+	}
+	certain := 0
+	for i := 1; i < q.n; i++ {
+		if q.at(i) == kindSync {
+			certain++
+		}
+	}
+	if head == kindQuery {
+		certain++ // the query's own
+	}
+	*d = doubt{least: certain, most: certain + swallowed, skipping: head != kindQuery && certain == 0}
+	return true
+}
+
 // sync: one more Sync that is answered for certain.
 func (d *doubt) sync() {
 	d.least++
@@ -22,32 +41,4 @@ func (d *doubt) ready() {
 	d.most--
 	d.least = max(d.least-1, 0)
 	d.skipping = false
-}
-
-// copyError is an ErrorResponse in a COPY FROM STDIN that Syncs were sent into.
-func (t *Tracker) copyError(head kind) bool {
-	if t.queue.any(func(k kind) bool { return k != kindSync && k != kindCopyEnd }) {
-		return false // what runs of the rest depends on which Sync ended the discarding
-	}
-	certain := 0
-	for i := 1; i < t.queue.n; i++ {
-		if t.queue.at(i) == kindSync {
-			certain++
-		}
-	}
-	if head == kindQuery {
-		certain++ // the query's own
-		if t.Observer != nil {
-			t.Observer.Simple()
-		}
-	}
-	t.doubt = doubt{
-		least:    certain,
-		most:     certain + t.copy.swallowed,
-		skipping: head != kindQuery && certain == 0,
-	}
-	t.queue.reset()
-	t.unit = false
-	t.copy = copying{}
-	return true
 }

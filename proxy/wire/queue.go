@@ -28,9 +28,8 @@ func (k kind) extended() bool { return k >= kindParse && k <= kindCloseUnnamed }
 func (k kind) ready() bool { return k >= kindSync && k <= kindCall }
 
 const (
-	// maxQueue bounds the memory of one session: no client has a million requests unanswered, since
-	// the server stops reading when its replies are not read. Beyond it the count is given up, not
-	// the session.
+	// maxQueue bounds the memory of one session: no client has a million requests unanswered, since the server
+	// stops reading when its replies are not read. Beyond it the count is given up, not the session.
 	maxQueue = 1 << 20
 	// keepQueue is what an idle session may go on holding.
 	keepQueue = 256
@@ -76,15 +75,6 @@ func (q *queue) pop() kind {
 		q.reset()
 	}
 	return k
-}
-
-// answered removes the head and, behind it, ends of COPY data that no COPY was there for: the
-// server ignores these.
-func (q *queue) answered() {
-	q.pop()
-	for q.head() == kindCopyEnd {
-		q.pop()
-	}
 }
 
 func (q *queue) reset() {

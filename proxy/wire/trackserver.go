@@ -117,7 +117,7 @@ func (t *Tracker) match(typ byte) bool {
 		if head == kindQuery && t.Observer != nil {
 			t.Observer.Simple()
 		}
-		t.queue.answered()
+		t.pop()
 		return true
 	case '1':
 		return t.parsed(head)
@@ -141,7 +141,7 @@ func (t *Tracker) match(typ byte) bool {
 			return false
 		}
 		if head == kindExecute {
-			t.queue.answered()
+			t.pop()
 		}
 		return true
 	case 'G', 'H', 'W':
@@ -161,7 +161,7 @@ func (t *Tracker) match(typ byte) bool {
 
 func (t *Tracker) expect(ok bool) bool {
 	if ok {
-		t.queue.answered()
+		t.pop()
 	}
 	return ok
 }
@@ -179,13 +179,30 @@ func (t *Tracker) parsed(head kind) bool {
 	return t.expect(head >= kindParse && head <= kindParseHidden)
 }
 
+// pop removes the head and, behind it, ends of COPY data that no COPY was there for: the server
+// ignores these.
+func (t *Tracker) pop() {
+	t.queue.pop()
+	for t.queue.head() == kindCopyEnd {
+		t.queue.pop()
+	}
+}
+
 // refused is an ErrorResponse.
 func (t *Tracker) refused(head kind) bool {
 	if head == kindNone {
 		return false // a session that dies, or a timeout between the messages of a unit
 	}
 	if t.copy.state == copyIn && t.copy.swallowed > 0 {
-		return t.copyError(head)
+		if !t.doubt.begin(head, &t.queue, t.copy.swallowed) {
+			return false
+		}
+		if head == kindQuery && t.Observer != nil {
+			t.Observer.Simple()
+		}
+		t.queue.reset()
+		t.unit, t.copy = false, copying{}
+		return true
 	}
 	t.copy = copying{}
 	if !head.extended() {
