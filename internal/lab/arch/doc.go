@@ -26,8 +26,7 @@
 //	size      no file is over MaxLines, the median is at most MedianLines
 //	files     a package has at most MaxFiles files, tests aside, and one that puts rooms
 //	          together MaxFaceFiles
-//	type      a type has at most MaxFields fields and MaxMethods methods; those that are still to
-//	          be divided stand in overgrown, which only falls
+//	type      a type has at most MaxFields fields and MaxMethods methods
 //	doc       each package has a package comment; a package that states a
 //	          protocol or an invariant (Protocols) has it in doc.go
 //	leak      each package with tests has a TestMain that checks for leaked
