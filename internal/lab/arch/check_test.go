@@ -2,6 +2,7 @@ package arch
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -41,10 +42,6 @@ func TestACleanTreeHasNoViolation(t *testing.T) {
 	require.Empty(t, check(t, nil))
 }
 
-// The list of exceptions may become empty; its rule is tried with a type that no tree but the
-// test's has.
-func init() { overgrown["proxy/wire.small"] = struct{ fields, methods int }{MaxFields + 1, 0} }
-
 func TestEachRuleCanFail(t *testing.T) {
 	t.Parallel()
 	const guard = "package proxy\n\nimport (\n\t\"testing\"\n\n\t\"go.uber.org/goleak\"\n)\n\nfunc TestMain(m *testing.M) { goleak.VerifyTestMain(m) }\n"
@@ -81,7 +78,6 @@ func TestEachRuleCanFail(t *testing.T) {
 		{"a login knows the move", map[string]string{"proxy/login/doc.go": protocolDoc("login"), "proxy/login/x.go": imports("login", "crossfade/proxy/move")}, "imports", "proxy/login imports only"},
 		{"too many fields", map[string]string{"proxy/x.go": "package proxy\n\ntype big struct {\n\tin struct {\n\t\t" + strings.Repeat("a, ", 24) + "b int\n\t}\n\tc int\n}\n"}, "type", "26 fields"},
 		{"too many methods", map[string]string{"proxy/x.go": "package proxy\n\ntype big int\n" + strings.Repeat("\nfunc (b *big) f() {}\n", 31)}, "type", "31 methods"},
-		{"an exception for a small type", map[string]string{"proxy/wire/doc.go": protocolDoc("wire"), "proxy/wire/x.go": "package wire\n\ntype small int\n"}, "type", "strike it out"},
 		{"pgproto3 outside wire", map[string]string{"proxy/x.go": imports("proxy", "github.com/jackc/pgproto3/v2")}, "fenced", "only proxy/wire may"},
 		{"pgproto3 in a test outside wire", map[string]string{"proxy/main_test.go": guard, "proxy/x_test.go": imports("proxy", "github.com/jackc/pgproto3/v2")}, "fenced", "only proxy/wire may"},
 		{"production imports a test library", map[string]string{"proxy/x.go": imports("proxy", "github.com/stretchr/testify/require")}, "testonly", "test library"},
@@ -126,6 +122,13 @@ func TestFilesOfAPackageAreBounded(t *testing.T) {
 	require.Len(t, got, 1)
 	require.Equal(t, "files", got[0].Rule)
 	require.Contains(t, got[0].Detail, "26 files, at most 25")
+
+	files = map[string]string{}
+	for n := range MaxFaceFiles + 1 {
+		files[fmt.Sprintf("internal/app/daemon/x%d.go", n)] = "// Package daemon composes.\npackage daemon\n"
+	}
+	got = check(t, files)
+	require.True(t, slices.ContainsFunc(got, func(v Violation) bool { return v.Rule == "files" && strings.Contains(v.Detail, "at most 15") }), "%v", got)
 }
 
 func TestTheMedianIsBounded(t *testing.T) {
