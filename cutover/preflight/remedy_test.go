@@ -15,7 +15,7 @@ func TestAStatementAsItIsPrintedRemovesItsFinding(t *testing.T) {
 		{code: "sequence_not_readable", source: "CREATE SEQUENCE public.numbers"},
 		{code: "no_replication", source: "ALTER ROLE " + f.SourceDSN.User() + " NOREPLICATION"},
 		{code: "target_event_trigger", target: "CREATE FUNCTION public.look() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE EVENT TRIGGER looks ON ddl_command_end EXECUTE FUNCTION public.look()", also: []string{"target_not_empty"}},
-		{code: "table_not_owned", source: "CREATE TABLE public.theirs (id int PRIMARY KEY)"}, // last: it gives the role much
+		{code: "table_not_owned", source: "CREATE TABLE public.theirs (id int PRIMARY KEY)"},
 	} {
 		f.removes(t, x)
 	}

@@ -87,7 +87,7 @@ func extensionFindings(u extension, o offer, offered bool) []answer.Finding {
 	case o.Installed == "" && !o.Allowed:
 		f := answer.Finding{
 			Code: "extension_not_allowed", Severity: answer.Blocker, Object: u.Name,
-			Detail: "the target has the extension, but only a superuser may create it",
+			Detail: "the target's server offers the extension, but only a superuser may create it",
 			On:     answer.Target, SQL: o.made(u),
 		}
 		f.Remedy = "let a superuser say in the target's database first: " + answer.OneLine(f.SQL)

@@ -146,9 +146,13 @@ func (c *comparison) compare(r login) (missing bool) {
 			Remedy: "ALTER ROLE " + pg.QuoteIdent(to) + " LOGIN on the target, or " + mapRole(r.Name, inquiry.NoLogin) + " if it is not to log in there",
 			On:     answer.Target, SQL: "ALTER ROLE " + pg.QuoteIdent(to) + " LOGIN"})
 	} else if lets && (c.l.Enters == nil || !c.l.Enters(r.Name)) {
+		again := "; or DROP ROLE " + pg.QuoteIdent(to) + " on the target, so that crossfade run makes it"
+		if t.Super {
+			again = "" // such as the one that a server begins with
+		}
 		c.add(answer.Finding{Code: "login_unknown", Severity: answer.Blocker, Object: r.Name,
 			Detail: fmt.Sprintf("logs in to the source, and the password of role %s of the target is not known: after the switch it would be refused", to),
-			Remedy: "write it into the users file (--users), after ALTER ROLE " + pg.QuoteIdent(to) + " PASSWORD if nobody knows it; or " + mapRole(r.Name, inquiry.NoLogin) + " if it is not to log in there; or DROP ROLE " + pg.QuoteIdent(to) + " on the target, so that crossfade run makes it"})
+			Remedy: "write it into the users file (--users), after ALTER ROLE " + pg.QuoteIdent(to) + " PASSWORD if nobody knows it; or " + mapRole(r.Name, inquiry.NoLogin) + " if it is not to log in there" + again})
 	}
 	if f, full := c.full(r, t); full && lets {
 		c.add(f)

@@ -93,14 +93,21 @@ func TestALoginWithoutCredentialsAtTheTargetIsNamed(t *testing.T) {
 	h := preflighttest.NewHall(t)
 	app := h.Role(t, "app", "LOGIN", "LOGIN")
 	unknown := func(l *inquiry.Logins) { l.Enters = func(string) bool { return false } }
-	require.Equal(t, []preflighttest.Seen{{answer.Blocker, "login_unknown", app}}, preflighttest.Short(names(t, h, unknown)))
+	found := names(t, h, unknown)
+	require.Equal(t, []preflighttest.Seen{{answer.Blocker, "login_unknown", app}}, preflighttest.Short(found))
+	require.Contains(t, found[0].Remedy, "DROP ROLE")
+	pgtest.Exec(t, h.TargetAdmin, "ALTER ROLE "+app+" SUPERUSER")
+	for _, x := range names(t, h, unknown) {
+		require.NotContains(t, x.Remedy, "DROP ROLE", "a superuser is not dropped for its password")
+	}
+	pgtest.Exec(t, h.TargetAdmin, "ALTER ROLE "+app+" NOSUPERUSER")
 	none := func(l *inquiry.Logins) { l.Mapped = map[string]string{app: inquiry.NoLogin} }
 	require.Empty(t, names(t, h, unknown, none), "it is not to log in there")
 	require.Equal(t, []preflighttest.Seen{{answer.Blocker, "login_missing", app}}, preflighttest.Short(names(t, h, func(l *inquiry.Logins) { l.Mapped = map[string]string{app: h.Prefix + "nobody"} })))
 
 	require.Equal(t, []preflighttest.Seen{{answer.Blocker, "login_is_target_role", app}}, preflighttest.Short(names(t, h, func(l *inquiry.Logins) { l.TargetRole = app })))
 	mapped := func(l *inquiry.Logins) { l.Mapped = map[string]string{app: h.TargetDSN.User()} }
-	found := names(t, h, mapped)
+	found = names(t, h, mapped)
 	require.Equal(t, preflighttest.Seen{answer.Warning, "login_is_target_role", app}, preflighttest.Short(found)[0])
 	require.Contains(t, found[0].Detail, "read and drop what Crossfade keeps")
 

@@ -22,13 +22,22 @@ func TestSourcePrivilegesOnTables(t *testing.T) {
 		CREATE SCHEMA hidden; CREATE TABLE hidden.secret (id int PRIMARY KEY);
 		CREATE TABLE public.other (id int PRIMARY KEY);
 		CREATE TABLE public."Read only" (id int PRIMARY KEY); GRANT SELECT ON public."Read only" TO `+role)
+	owner := "owner_" + role
+	pgtest.Exec(t, f.SourceAdmin, "CREATE ROLE "+owner+"; ALTER TABLE hidden.secret OWNER TO "+owner+"; GRANT USAGE ON SCHEMA hidden TO "+owner)
+	t.Cleanup(func() { pgtest.DropRole(t, pgtest.Shared(t, pgtest.Source), f.SourceDSN.Database(), owner) })
+	found := f.Ask(t, OnSource)
 	require.Equal(t, []preflighttest.Seen{
 		{answer.Blocker, "table_not_owned", "hidden.secret"},
 		{answer.Blocker, "table_not_owned", "public.Read only"},
 		{answer.Blocker, "table_not_owned", "public.other"},
-	}, preflighttest.Short(f.Ask(t, OnSource)), "a member of its owner may look into the schema too")
+	}, preflighttest.Short(found), "a member of its owner may look into the schema too")
+	require.Equal(t, `GRANT "`+owner+`" TO "`+role+`"`, found[0].Remedy)
+	require.Equal(t, `ALTER TABLE "public"."other" OWNER TO "`+role+`"`, found[2].Remedy, "nobody is made a member of a superuser")
+	pgtest.Exec(t, f.SourceAdmin, "ALTER TABLE hidden.secret OWNER TO CURRENT_USER")
+	require.Equal(t, []preflighttest.Seen{{answer.Blocker, "schema_not_usable", "hidden"}, {answer.Blocker, "table_not_owned", "hidden.secret"}},
+		preflighttest.Short(f.Ask(t, OnSource))[:2], "who becomes the owner of a table does not see its schema for that")
 
-	found := f.Ask(t, OnSource, preflighttest.CopyMode)
+	found = f.Ask(t, OnSource, preflighttest.CopyMode)
 	require.Equal(t, []preflighttest.Seen{
 		{answer.Blocker, "schema_not_usable", "hidden"},
 		{answer.Blocker, "table_not_readable", "hidden.secret"},
