@@ -81,6 +81,7 @@ func TestADatabaseThatCannotBeDroppedAgainIsTold(t *testing.T) {
 	t.Parallel()
 	own := pgtest.Own(t, pgtest.Target)
 	source := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))
+	pgtest.Exec(t, pgtest.Conn(t, source), "CREATE TABLE public.t (id int PRIMARY KEY)") // which the target lacks
 	made := source.Database()
 	admin := pgtest.Conn(t, own.AdminDSN("postgres"))
 	one := copyOneOfAll(t.Context(), admin, sourceDatabase{Name: made}, source, own.AdminDSN("postgres"), options.Copy{Jobs: 1, DataOnly: true}, &copyControl{limit: relay.NewLimiter(0)},
