@@ -26,6 +26,8 @@ type Statement struct {
 	Key    uint32 // oid on the source of the foreign key that it validates or adds, 0 for none
 	// Locks are the tables whose writers it keeps waiting, where RunAfter takes their locks first.
 	Locks []pg.Name
+	// Exclusive are those of Locks whose readers it keeps waiting as well.
+	Exclusive []pg.Name
 }
 
 // DecisionConfig says what the statements are for.
@@ -141,8 +143,15 @@ func (d *decision) foreignKey(e *archive.Entry) (late bool, err error) {
 		d.validate = append(d.validate, validation(leaf.Name(), name, key.OID))
 	}
 	own.Locks = []pg.Name{table.Name()}
-	if other := d.cfg.Source.Relation(key.Referenced); other != nil && other.OID != table.OID {
-		own.Locks = append(own.Locks, other.Name())
+	if other := d.cfg.Source.Relation(key.Referenced); other != nil {
+		if other.OID != table.OID {
+			own.Locks = append(own.Locks, other.Name())
+		}
+		// The keys of the leaves become part of this one, which removes their triggers of the table that
+		// they refer to under an ACCESS EXCLUSIVE lock (RemoveTriggerById). To ask for that lock
+		// while holding a weaker one would close a deadlock with every session that has read the
+		// table and writes it next, and PostgreSQL would end that session at once.
+		own.Exclusive = []pg.Name{other.Name()}
 	}
 	d.sql.After = append(d.sql.After, own)
 	return true, nil

@@ -155,11 +155,7 @@ func (r *restorer) step(ctx context.Context, conn *pgx.Conn, s *step) (done []sc
 // analyze gives the planner statistics of tables. That a table cannot be analysed,
 // such as one with a foreign table as a partition, becomes a finding.
 func (r *restorer) analyze(ctx context.Context, conn *pgx.Conn, tables []pg.Name) error {
-	names := make([]string, len(tables))
-	for i, t := range tables {
-		names[i] = t.String()
-	}
-	sql := "ANALYZE " + strings.Join(names, ", ")
+	sql := "ANALYZE " + strings.Join(pg.Strings(tables), ", ")
 	if r.cfg.Path != "" { // it evaluates the expressions of indexes
 		sql = "SET LOCAL search_path = " + r.cfg.Path + "; " + sql
 	}

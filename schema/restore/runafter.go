@@ -143,13 +143,12 @@ func try(ctx context.Context, s plan.Statement, conn *pgx.Conn, n int, wait time
 	if locksWriters(s) { // who waits meanwhile is the application
 		begin += fmt.Sprintf(";\nSET LOCAL statement_timeout = %d", domainTimeout.Milliseconds())
 	}
-	if len(s.Locks) > 0 { // lock_timeout bounds the wait for one table, and a partitioned one has many
-		begin += fmt.Sprintf(";\nSET LOCAL statement_timeout = %d", wait.Milliseconds())
+	if len(s.Locks) > 0 {
 		run = "SET LOCAL statement_timeout = 0;\n" + run
 	}
 	err = pg.Exec(ctx, conn, begin)
 	if err == nil && len(s.Locks) > 0 {
-		err = take(ctx, func(ctx context.Context) error { return pg.Exec(ctx, conn, lockSQL(s, n%2 == 0)) })
+		err = take(ctx, func(ctx context.Context) error { return takeLocks(ctx, conn, lockSQL(s, n%2 == 0), wait) })
 		locked = pg.IsCode(err, pg.CodeQueryCanceled)
 	}
 	if err == nil {
@@ -163,14 +162,32 @@ func try(ctx context.Context, s plan.Statement, conn *pgx.Conn, n int, wait time
 	return locked, err
 }
 
-// lockSQL takes the statement's locks, those of partitions with their table's.
-func lockSQL(s plan.Statement, reverse bool) string {
-	var names []string
+// takeLocks takes locks, all of them within wait: lock_timeout bounds the wait for one table, and a
+// partitioned one has many.
+func takeLocks(ctx context.Context, conn *pgx.Conn, locks []string, wait time.Duration) error {
+	end := time.Now().Add(wait)
+	for _, sql := range locks {
+		left := max(time.Until(end), time.Millisecond)
+		if err := pg.Exec(ctx, conn, fmt.Sprintf("SET LOCAL statement_timeout = %d;\n%s", left.Milliseconds(), sql)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lockSQL are the statements that take a statement's locks, those of partitions with their table's, and each at once
+// in the mode that the statement needs: see plan.Statement.Exclusive.
+func lockSQL(s plan.Statement, reverse bool) []string {
+	var locks []string
 	for _, t := range s.Locks {
-		names = append(names, t.String())
+		mode := "SHARE ROW EXCLUSIVE"
+		if slices.Contains(s.Exclusive, t) {
+			mode = "ACCESS EXCLUSIVE"
+		}
+		locks = append(locks, "LOCK TABLE "+t.String()+" IN "+mode+" MODE")
 	}
 	if reverse {
-		slices.Reverse(names)
+		slices.Reverse(locks)
 	}
-	return "LOCK TABLE " + strings.Join(names, ", ") + " IN SHARE ROW EXCLUSIVE MODE"
+	return locks
 }

@@ -107,6 +107,32 @@ func TestAKeyOfAPartitionedTableIsAddedWhileWritersAreBusy(t *testing.T) {
 	t.Logf("%d tries had to be made again", waited)
 }
 
+// To add the key of a partitioned table, PostgreSQL before 18 removes triggers of the table that it refers to, for which it
+// takes an ACCESS EXCLUSIVE lock there. A session that has a lock on that table, such as a check of the key takes, and asks for
+// a stronger one meanwhile is not ended as the one that closes a deadlock.
+func TestAWriterWhoseKeysAreCheckedIsNoVictimOfAKeyThatIsAdded(t *testing.T) {
+	t.Parallel()
+	p, target, after := decided(t)
+	ctx, cancel := context.WithTimeout(t.Context(), pgtest.Timeout)
+	defer cancel()
+	writer, watching := pgtest.Conn(t, p.Target), pgtest.Conn(t, p.Target)
+	pgtest.Exec(t, writer, `BEGIN; SELECT FROM busy.reader FOR KEY SHARE`)
+	ended := make(chan error, 1)
+	go func() {
+		refused, err := restore.RunAfter(ctx, target, after, restore.AfterConfig{})
+		if len(refused) > 0 {
+			err = refused[0]
+		}
+		ended <- err
+	}()
+	waits := `SELECT count(*) FROM pg_locks WHERE relation = 'busy.reader'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted`
+	require.Eventually(t, func() bool { return pgtest.Value(t, watching, waits) == "1" }, pgtest.Timeout, time.Millisecond)
+	require.NoError(t, pg.Exec(ctx, writer, `UPDATE busy.reader SET id = id WHERE id = 1`))
+	pgtest.Exec(t, writer, `COMMIT`)
+	require.NoError(t, <-ended)
+	requireKeyOfFee(t, target)
+}
+
 // The locks are taken in either order in turn, all of them in one wait's time, which does not bound what is done under them.
 func TestTheLocksOfAStatementAreWaitedForTogether(t *testing.T) {
 	t.Parallel()
@@ -115,17 +141,21 @@ func TestTheLocksOfAStatementAreWaitedForTogether(t *testing.T) {
 	s := plan.Statement{SQL: "INSERT INTO public.seen VALUES (current_setting('statement_timeout'))", Locks: []pg.Name{{Schema: "public", Name: "one"}, {Schema: "public", Name: "two"}}}
 	for n := 1; n <= 2; n++ {
 		locked, err := restore.Try(t.Context(), s, target, n, 1234*time.Millisecond, func(ctx context.Context, lock func(context.Context) error) error {
-			for _, name := range []string{"lock_timeout", "statement_timeout"} {
-				require.Equal(t, "1234ms", pgtest.Value(t, target, "current_setting('"+name+"')"), name)
-			}
-			return lock(ctx)
+			require.Equal(t, "1234ms", pgtest.Value(t, target, "current_setting('lock_timeout')"))
+			err := lock(ctx)
+			left := pgtest.Value(t, target, "SELECT setting::int BETWEEN 1 AND 1234 FROM pg_settings WHERE name = 'statement_timeout'")
+			require.Equal(t, "true", left, "the last one has what the others have left")
+			return err
 		})
 		require.NoError(t, err)
 		require.False(t, locked)
 	}
 	require.Equal(t, "0 0", pgtest.Value(t, target, "SELECT string_agg(statement_timeout, ' ') FROM public.seen"))
-	require.Equal(t, `LOCK TABLE "public"."one", "public"."two" IN SHARE ROW EXCLUSIVE MODE`, restore.LockSQL(s, false))
-	require.Equal(t, `LOCK TABLE "public"."two", "public"."one" IN SHARE ROW EXCLUSIVE MODE`, restore.LockSQL(s, true))
+	one, two := `LOCK TABLE "public"."one" IN SHARE ROW EXCLUSIVE MODE`, `LOCK TABLE "public"."two" IN SHARE ROW EXCLUSIVE MODE`
+	require.Equal(t, []string{one, two}, restore.LockSQL(s, false))
+	require.Equal(t, []string{two, one}, restore.LockSQL(s, true))
+	s.Exclusive = s.Locks[1:]
+	require.Equal(t, []string{one, `LOCK TABLE "public"."two" IN ACCESS EXCLUSIVE MODE`}, restore.LockSQL(s, false))
 }
 
 // A wait for locks ends before a session of the application is ended for a deadlock that it closes, and is short in any case.

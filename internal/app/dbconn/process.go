@@ -166,16 +166,17 @@ func processes(rows pgx.Rows, proxied []int32) ([]Process, error) {
 	})
 }
 
-// TableWriters are the transactions that hold locks of writers on tables or their partitions, the longest first.
-func TableWriters(ctx context.Context, conn *pgx.Conn, tables []string) ([]Process, error) {
+// TableHolders are the transactions that hold locks of writers on tables or their partitions, and any lock
+// on those that are exclusive, the longest first.
+func TableHolders(ctx context.Context, conn *pgx.Conn, tables, exclusive []string) ([]Process, error) {
 	rows, err := conn.Query(ctx, `SELECT `+fmt.Sprintf(processColumns, "a")+` FROM pg_catalog.pg_stat_activity a
 		WHERE a.pid <> pg_catalog.pg_backend_pid() AND a.pid IN (
-			WITH RECURSIVE t(oid) AS (SELECT pg_catalog.to_regclass(n)::oid FROM pg_catalog.unnest($1::text[]) n
-				UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN t ON t.oid = i.inhparent)
+			WITH RECURSIVE t(oid, exclusive) AS (SELECT pg_catalog.to_regclass(n)::oid, n = ANY (coalesce($3::text[], '{}')) FROM pg_catalog.unnest($1::text[]) n
+				UNION SELECT i.inhrelid, t.exclusive FROM pg_catalog.pg_inherits i JOIN t ON t.oid = i.inhparent)
 			SELECT l.pid FROM pg_catalog.pg_locks l JOIN t ON t.oid = l.relation
-			WHERE l.granted AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+			WHERE l.granted AND (t.exclusive OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
 			  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
-		ORDER BY a.xact_start LIMIT $2`, tables, mostHolders)
+		ORDER BY a.xact_start LIMIT $2`, tables, mostHolders, exclusive)
 	if err != nil {
 		return nil, err
 	}

@@ -59,13 +59,15 @@ func (q Quiet) Patience(side *dbconn.Link, lockTimeout time.Duration) journal.Pa
 
 // writersOf are the transactions that hold tables against a statement that waits for their locks, the longest first;
 // none where that cannot be asked.
-func writersOf(ctx context.Context, side *dbconn.Link, tables ...pg.Name) (found []dbconn.Process) {
-	names := make([]string, len(tables))
-	for i, t := range tables {
-		names[i] = t.String()
-	}
+func writersOf(ctx context.Context, side *dbconn.Link, tables ...pg.Name) []dbconn.Process {
+	return holdersOf(ctx, side, tables, nil)
+}
+
+// holdersOf are those, and the readers of tables that are exclusive.
+func holdersOf(ctx context.Context, side *dbconn.Link, tables, exclusive []pg.Name) (found []dbconn.Process) {
+	names, alone := pg.Strings(tables), pg.Strings(exclusive)
 	_ = side.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		found, err = dbconn.TableWriters(ctx, conn, names)
+		found, err = dbconn.TableHolders(ctx, conn, names, alone)
 		return err
 	})
 	return found

@@ -148,7 +148,7 @@ func (t *Target) CompleteOnce(ctx context.Context) (overdue bool, err error) {
 	}
 	defer dbconn.CloseNow(conn)
 	refused, err := restore.RunAfter(ctx, conn, sql.After, restore.AfterConfig{
-		Waits: func(s plan.Statement) { t.Left.Wait(s, t.holders(ctx, s.Locks)) },
+		Waits: func(s plan.Statement) { t.Left.Wait(s, t.holders(ctx, s)) },
 		Quiet: t.InQuiet,
 	})
 	if err != nil {
@@ -173,16 +173,16 @@ func (t *Target) CompleteOnce(ctx context.Context) (overdue bool, err error) {
 
 // holders are the transactions that hold tables against a statement that waits for its turn, the longest first;
 // none where that cannot be asked.
-func (t *Target) holders(ctx context.Context, tables []pg.Name) (found []dbconn.Process) {
-	if len(tables) == 0 {
+func (t *Target) holders(ctx context.Context, s plan.Statement) (found []dbconn.Process) {
+	if len(s.Locks) == 0 {
 		return nil
 	}
-	return writersOf(ctx, t.Asking, tables...)
+	return holdersOf(ctx, t.Asking, s.Locks, s.Exclusive)
 }
 
 // InQuiet takes the locks of a statement while applications are held between two transactions.
 func (t *Target) InQuiet(ctx context.Context, s plan.Statement, lock func(context.Context) error) (held bool, err error) {
-	return t.Quiet.run(ctx, func() []dbconn.Process { return t.holders(ctx, s.Locks) }, lock)
+	return t.Quiet.run(ctx, func() []dbconn.Process { return t.holders(ctx, s) }, lock)
 }
 
 const (
