@@ -19,7 +19,7 @@ type account struct {
 	told     map[machine.Note]time.Time
 
 	census    Census
-	look      SessionsReport
+	sessions  SessionsReport
 	obstacles []machine.Obstacle // of a dry run: what would refuse the cutover before it is begun
 	lag       *Lag               // nil while the stream has not answered
 	tables    int
@@ -191,7 +191,7 @@ func (a *account) blockers(s machine.State) []string {
 	if why := s.Lags(); why != "" {
 		found = append(found, why)
 	}
-	stay := a.look.Red
+	stay := a.sessions.Red
 	if s.Request.Unmovable != machine.UnmovableWait {
 		stay = a.unmoved()
 	}
@@ -202,6 +202,6 @@ func (a *account) blockers(s machine.State) []string {
 }
 
 // unmoved are the sessions that a look has found to be unmovable at present.
-func (a *account) unmoved() []string { return slices.Concat(a.look.Red, a.look.Holding) }
+func (a *account) unmoved() []string { return slices.Concat(a.sessions.Red, a.sessions.Holding) }
 
 func joined(list []string) string { return strings.Join(list, "; ") }

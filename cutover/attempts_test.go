@@ -38,7 +38,7 @@ func TestAReportCountsAllAttempts(t *testing.T) {
 			}
 			return nil
 		}
-	}, func(b *bench) {
+	}, func(b *coordinatorFixture) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
@@ -69,7 +69,7 @@ func TestAnAbortedRequestTellsWhatClientsWereHeld(t *testing.T) {
 	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		f.held = Waits{Sessions: 1, P50: time.Second, P99: time.Second, Max: time.Second}
 		f.hooks["restage"] = func(context.Context) error { return context.Canceled }
-	}, func(b *bench) {
+	}, func(b *coordinatorFixture) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)

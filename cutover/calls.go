@@ -56,7 +56,7 @@ func (c calls) port(e machine.Call, a *account) func(context.Context) outcome {
 	switch e.Op {
 	case machine.OpTake, machine.OpClaim:
 		return c.journal(e)
-	case machine.OpStage, machine.OpPause, machine.OpRestage, machine.OpResume, machine.OpSwitch, machine.OpDiscardStaged, machine.OpLook:
+	case machine.OpStage, machine.OpPause, machine.OpRestage, machine.OpResume, machine.OpSwitch, machine.OpDiscardStaged, machine.OpInspectSessions:
 		return c.traffic(e)
 	case machine.OpCensus, machine.OpSequences, machine.OpPrepareFence, machine.OpPrelockSource, machine.OpReleaseSource, machine.OpExpel, machine.OpFence, machine.OpUnfence, machine.OpFingerprintSource:
 		return c.source(e, p.Source, a)
@@ -127,10 +127,10 @@ func (c calls) traffic(e machine.Call) func(context.Context) outcome {
 		case machine.OpPause:
 			r, err := t.Pause(ctx, e.Epoch, e.Drain)
 			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions parked", r.Sessions), err)
-		case machine.OpLook:
-			r, err := t.Look(ctx)
+		case machine.OpInspectSessions:
+			r, err := t.InspectSessions(ctx)
 			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions", r.Sessions), err)
-			out.keep = func(a *account) { a.look = r }
+			out.keep = func(a *account) { a.sessions = r }
 			return out
 		case machine.OpResume:
 			r, err := t.Resume(ctx, e.Epoch)

@@ -19,7 +19,7 @@ func TestAnAmbiguousDecisionFollowsTheRegister(t *testing.T) {
 	lost := func(context.Context) error { return fmt.Errorf("commit: %w", ErrOutcomeUnknown) }
 	t.Run("committed", func(t *testing.T) {
 		t.Parallel()
-		inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.after["decide"] = lost }, func(b *bench) {
+		inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.after["decide"] = lost }, func(b *coordinatorFixture) {
 			b.settled()
 			r, err := b.c.Cutover(b.t.Context(), Options{})
 			require.NoError(b.t, err)
@@ -29,7 +29,7 @@ func TestAnAmbiguousDecisionFollowsTheRegister(t *testing.T) {
 	})
 	t.Run("not committed", func(t *testing.T) {
 		t.Parallel()
-		inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks["decide"] = lost }, func(b *bench) {
+		inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks["decide"] = lost }, func(b *coordinatorFixture) {
 			b.settled()
 			r, err := b.c.Cutover(b.t.Context(), Options{})
 			require.NoError(b.t, err)
@@ -44,7 +44,7 @@ func TestAnAmbiguousDecisionFollowsTheRegister(t *testing.T) {
 		inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 			f.after["decide"] = lost
 			f.hooks["decision"] = func(context.Context) error { return errors.New("connection refused") }
-		}, func(b *bench) {
+		}, func(b *coordinatorFixture) {
 			b.settled()
 			reply := b.ask(Options{})
 			b.eventually("decision")
@@ -95,7 +95,7 @@ func TestAStartEndsWhatAnEarlierProcessBegan(t *testing.T) {
 			w := machinetest.Following()
 			w.Epoch, w.Step, w.Register = 1, c.step, c.register
 			w.Source, w.Target = !c.fenced, c.register == machine.VerdictCommit
-			inBubble(t, w, machine.DefaultLimits(), nil, func(b *bench) {
+			inBubble(t, w, machine.DefaultLimits(), nil, func(b *coordinatorFixture) {
 				b.settled()
 				synctest.Wait()
 				end := b.f.world()
@@ -113,11 +113,11 @@ func TestAStartWithoutTheSourceAsksTheTarget(t *testing.T) {
 	away := func(context.Context) error { return errors.New("connection refused") }
 	w := machinetest.Following()
 	w.Epoch, w.Step, w.Register, w.Source, w.Target = 1, machine.Decided, machine.VerdictCommit, false, true
-	inBubble(t, w, machine.DefaultLimits(), func(f *fake) { f.hooks["take"] = away }, func(b *bench) {
+	inBubble(t, w, machine.DefaultLimits(), func(f *fake) { f.hooks["take"] = away }, func(b *coordinatorFixture) {
 		b.settled()
 		require.Equal(b.t, machine.SideTarget, b.f.world().Gate)
 	})
-	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks["take"] = away }, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks["take"] = away }, func(b *coordinatorFixture) {
 		b.eventually("decision")
 		timer := time.NewTimer(time.Minute)
 		<-timer.C
@@ -130,7 +130,7 @@ func TestAStartWithoutTheSourceAsksTheTarget(t *testing.T) {
 
 func TestATripAborts(t *testing.T) {
 	t.Parallel()
-	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks["restage"] = hang }, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks["restage"] = hang }, func(b *coordinatorFixture) {
 		b.settled()
 		reply := b.ask(Options{})
 		b.eventually("restage")

@@ -17,7 +17,7 @@ import (
 
 func TestARehearsalIsUndone(t *testing.T) {
 	t.Parallel()
-	inBubble(t, machinetest.Following(), machine.DefaultLimits(), nil, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), nil, func(b *coordinatorFixture) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{Rehearse: true})
 		require.NoError(b.t, err)
@@ -28,7 +28,7 @@ func TestARehearsalIsUndone(t *testing.T) {
 		require.Equal(b.t, machine.Idle, w.Step)
 		require.Equal(b.t, machine.SideSource, w.Gate)
 	})
-	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.census.Bypass = []Writer{{PID: 1}} }, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.census.Bypass = []Writer{{PID: 1}} }, func(b *coordinatorFixture) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{Rehearse: true})
 		require.NoError(b.t, err)
@@ -45,7 +45,7 @@ func TestADryRunChangesNothing(t *testing.T) {
 		f.prints[0] = machine.Fingerprint{Sum: "a", Objects: []machine.Object{{Name: "table public.a", Sum: "1"}, {Name: "table public.b", Sum: "1"}}}
 		f.prints[1] = machine.Fingerprint{Sum: "b", Objects: []machine.Object{{Name: "table public.b", Sum: "2"}, {Name: "table public.c", Sum: "1"}}}
 		f.hooks["census"] = func(context.Context) error { return context.Canceled }
-	}, func(b *bench) {
+	}, func(b *coordinatorFixture) {
 		b.settled()
 		before := b.f.world()
 		r, err := b.c.Plan(b.t.Context(), Options{})
@@ -71,7 +71,7 @@ func TestAFingerprintThatDiffersNamesTheObject(t *testing.T) {
 			f.mu.Unlock()
 			return nil
 		}
-	}, func(b *bench) {
+	}, func(b *coordinatorFixture) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
@@ -89,7 +89,7 @@ func TestTruncateGetsTheTargetLock(t *testing.T) {
 			<-timer.C
 			return nil
 		}
-	}, func(b *bench) {
+	}, func(b *coordinatorFixture) {
 		b.settled()
 		require.NoError(b.t, b.c.YieldTargetLock(b.t.Context()))
 		require.Zero(b.t, b.f.called("release target"), "nothing is held")
@@ -114,7 +114,7 @@ func TestALostPrelockIsNoReasonToStop(t *testing.T) {
 			lost("someone waited 200ms on it")
 			return nil
 		}
-	}, func(b *bench) {
+	}, func(b *coordinatorFixture) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
@@ -131,7 +131,7 @@ func TestStepsOutsideOfAnAttemptAreRecorded(t *testing.T) {
 	t.Parallel()
 	w := machinetest.Following()
 	w.Step = machine.Copying
-	inBubble(t, w, machine.DefaultLimits(), nil, func(b *bench) {
+	inBubble(t, w, machine.DefaultLimits(), nil, func(b *coordinatorFixture) {
 		b.settled()
 		_, err := b.c.Cutover(b.t.Context(), Options{})
 		refused := &RefusedError{}
@@ -201,7 +201,7 @@ func TestAPlanSaysWhatEachStepIsForAndNothingThatWasNotMeasured(t *testing.T) {
 			if away {
 				f.hooks["lag"] = func(context.Context) error { return context.Canceled }
 			}
-		}, func(b *bench) {
+		}, func(b *coordinatorFixture) {
 			b.settled()
 			r, err := b.c.Plan(b.t.Context(), Options{})
 			require.NoError(b.t, err)
@@ -216,7 +216,7 @@ func TestAPlanSaysWhatEachStepIsForAndNothingThatWasNotMeasured(t *testing.T) {
 
 func TestASwitchSaysHowManySessionsMoved(t *testing.T) {
 	t.Parallel()
-	inBubble(t, machinetest.Following(), machine.DefaultLimits(), nil, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), nil, func(b *coordinatorFixture) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)

@@ -15,8 +15,8 @@ import (
 	"crossfade/cutover/machine/machinetest"
 )
 
-// bench is a coordinator that runs over a fake, inside of a synctest bubble: time passes by itself when all wait.
-type bench struct {
+// coordinatorFixture is a coordinator that runs over a fake, inside of a synctest bubble: time passes by itself when all wait.
+type coordinatorFixture struct {
 	t    *testing.T
 	f    *fake
 	c    *Coordinator
@@ -25,7 +25,7 @@ type bench struct {
 }
 
 // inBubble runs a test with a coordinator. Whatever the test does, both sides are never open.
-func inBubble(t *testing.T, w machinetest.World, limits machine.Limits, prepare func(*fake), test func(*bench)) {
+func inBubble(t *testing.T, w machinetest.World, limits machine.Limits, prepare func(*fake), test func(*coordinatorFixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(w)
@@ -35,7 +35,7 @@ func inBubble(t *testing.T, w machinetest.World, limits machine.Limits, prepare 
 		c, err := New(Config{Journal: f, Traffic: f, Forward: f.ports(), Limits: limits, Log: zerolog.Nop()})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
-		b := &bench{t: t, f: f, c: c, stop: cancel, ran: make(chan error, 1)}
+		b := &coordinatorFixture{t: t, f: f, c: c, stop: cancel, ran: make(chan error, 1)}
 		go func() { b.ran <- c.Run(ctx) }()
 		defer func() {
 			cancel()
@@ -46,10 +46,10 @@ func inBubble(t *testing.T, w machinetest.World, limits machine.Limits, prepare 
 	})
 }
 
-func (b *bench) settled() { <-b.c.Settled() }
+func (b *coordinatorFixture) settled() { <-b.c.Settled() }
 
 // eventually waits for a call to be under way.
-func (b *bench) eventually(name string) {
+func (b *coordinatorFixture) eventually(name string) {
 	b.t.Helper()
 	for range 10000 {
 		synctest.Wait()
@@ -63,7 +63,7 @@ func (b *bench) eventually(name string) {
 }
 
 // ask requests in the background.
-func (b *bench) ask(o Options) chan answer {
+func (b *coordinatorFixture) ask(o Options) chan answer {
 	reply := make(chan answer, 1)
 	go func() {
 		r, err := b.c.Cutover(context.Background(), o)
@@ -86,7 +86,7 @@ func TestCutoverSwitches(t *testing.T) {
 			return nil
 		}
 		f.census.Bypass = []Writer{{PID: 42, User: "app", Application: "cron"}}
-	}, func(b *bench) {
+	}, func(b *coordinatorFixture) {
 		b.settled()
 		require.Equal(b.t, machine.SideSource, b.c.Status().Active)
 		r, err := b.c.Cutover(b.t.Context(), Options{})
@@ -143,7 +143,7 @@ func TestEveryPortThatHangsIsLeftAtItsBound(t *testing.T) {
 						}
 						return hang(ctx)
 					}
-				}, func(b *bench) {
+				}, func(b *coordinatorFixture) {
 					b.settled()
 					r, err := b.c.Cutover(b.t.Context(), Options{})
 					require.NoError(b.t, err)
@@ -166,7 +166,7 @@ func TestStopUndoesAnAttempt(t *testing.T) {
 	for _, name := range []string{"stage", "pause", "fence", "wait_marker", "restage"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks[name] = hang }, func(b *bench) {
+			inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks[name] = hang }, func(b *coordinatorFixture) {
 				b.settled()
 				reply := b.ask(Options{})
 				b.eventually(name)
@@ -193,7 +193,7 @@ func TestASecondRequestIsRefused(t *testing.T) {
 	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		release = make(chan struct{})
 		f.hooks["stage"] = func(context.Context) error { <-release; return nil }
-	}, func(b *bench) {
+	}, func(b *coordinatorFixture) {
 		b.settled()
 		first := b.ask(Options{})
 		b.eventually("stage")
@@ -218,7 +218,7 @@ func TestADrainTimeoutIsTriedAgain(t *testing.T) {
 			}
 			return nil
 		}
-	}, func(b *bench) {
+	}, func(b *coordinatorFixture) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
@@ -230,7 +230,7 @@ func TestADrainTimeoutIsTriedAgain(t *testing.T) {
 		f.hooks["pause"] = func(context.Context) error {
 			return fmt.Errorf("session 7 of app is in a transaction: %w", ErrDrainTimeout)
 		}
-	}, func(b *bench) {
+	}, func(b *coordinatorFixture) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)

@@ -19,15 +19,15 @@ type fake struct {
 	// hooks run before the method does its work, without the lock. An error is returned instead of doing it.
 	hooks map[string]func(ctx context.Context) error
 	// after run when the work is done; an error is returned although it was.
-	after  map[string]func(ctx context.Context) error
-	trips  chan Trip
-	lost   map[machine.Side]func(string)
-	prints [2]machine.Fingerprint
-	census Census
-	lag    Lag
-	look   SessionsReport
-	held   Waits // in a pause that came to nothing
-	broken string
+	after          map[string]func(ctx context.Context) error
+	trips          chan Trip
+	lost           map[machine.Side]func(string)
+	prints         [2]machine.Fingerprint
+	census         Census
+	lag            Lag
+	sessionsReport SessionsReport
+	held           Waits // in a pause that came to nothing
+	broken         string
 
 	policies  []machine.StagePolicy // of each Stage
 	unmovable []string
@@ -159,8 +159,8 @@ func (f *fake) Switch(ctx context.Context, _ int64, to machine.Side) (SwitchRepo
 		f.do(ctx, "switch", func(w *machinetest.World) error { w.Gate = to; return nil })
 }
 
-func (f *fake) Look(ctx context.Context) (SessionsReport, error) {
-	return f.look, f.do(ctx, "look", nil)
+func (f *fake) InspectSessions(ctx context.Context) (SessionsReport, error) {
+	return f.sessionsReport, f.do(ctx, "look", nil)
 }
 
 func (f *fake) Discard(ctx context.Context) error { return f.do(ctx, "discard", nil) }

@@ -40,7 +40,7 @@ func laneOf(o machine.Op) lane {
 	switch o {
 	case machine.OpTake, machine.OpClaim, machine.OpRecord:
 		return laneJournal
-	case machine.OpStage, machine.OpPause, machine.OpRestage, machine.OpResume, machine.OpSwitch, machine.OpDiscardStaged, machine.OpLook:
+	case machine.OpStage, machine.OpPause, machine.OpRestage, machine.OpResume, machine.OpSwitch, machine.OpDiscardStaged, machine.OpInspectSessions:
 		return laneTraffic
 	case machine.OpPrelockSource, machine.OpReleaseSource, machine.OpExpel, machine.OpFence, machine.OpUnfence:
 		return laneSource

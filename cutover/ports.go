@@ -69,8 +69,8 @@ type Traffic interface {
 	// which the target is active.
 	Switch(ctx context.Context, epoch int64, to machine.Side) (SwitchReport, error)
 
-	// Look finds out, without staging anything, which sessions would not move.
-	Look(ctx context.Context) (SessionsReport, error)
+	// InspectSessions finds out, without staging anything, which sessions would not move.
+	InspectSessions(ctx context.Context) (SessionsReport, error)
 
 	// Discard drops the warm servers.
 	Discard(ctx context.Context) error

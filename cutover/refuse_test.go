@@ -13,15 +13,15 @@ import (
 	"crossfade/cutover/machine/machinetest"
 )
 
-// blockedBench is a bench that is blocked from outside.
-func blockedBench(t *testing.T, w machinetest.World, found []machine.Obstacle, test func(*bench)) {
+// blockedCoordinator runs a test with a coordinator that obstacles from outside block.
+func blockedCoordinator(t *testing.T, w machinetest.World, found []machine.Obstacle, test func(*coordinatorFixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(w)
 		c, err := New(Config{Journal: f, Traffic: f, Forward: f.ports(), Limits: machine.DefaultLimits(), Log: zerolog.Nop(), Blocked: func(machine.Direction) []machine.Obstacle { return found }})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
-		b := &bench{t: t, f: f, c: c, stop: cancel, ran: make(chan error, 1)}
+		b := &coordinatorFixture{t: t, f: f, c: c, stop: cancel, ran: make(chan error, 1)}
 		go func() { b.ran <- c.Run(ctx) }()
 		defer func() {
 			cancel()
@@ -46,7 +46,7 @@ func TestARefusalSaysThePhaseFirst(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			blockedBench(t, c.w, inTheWay, func(b *bench) {
+			blockedCoordinator(t, c.w, inTheWay, func(b *coordinatorFixture) {
 				for _, dry := range []bool{false, true} {
 					_, err := b.c.Cutover(b.t.Context(), Options{DryRun: dry})
 					var no *RefusedError
@@ -58,7 +58,7 @@ func TestARefusalSaysThePhaseFirst(t *testing.T) {
 			})
 		})
 	}
-	blockedBench(t, machinetest.Following(), inTheWay, func(b *bench) {
+	blockedCoordinator(t, machinetest.Following(), inTheWay, func(b *coordinatorFixture) {
 		_, err := b.c.Cutover(b.t.Context(), Options{})
 		var no *RefusedError
 		require.ErrorAs(b.t, err, &no)
@@ -68,7 +68,7 @@ func TestARefusalSaysThePhaseFirst(t *testing.T) {
 
 func TestAnAttemptThatCameToNothingLeavesTheRunFollowing(t *testing.T) {
 	t.Parallel()
-	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks["stage"] = func(context.Context) error { return context.Canceled } }, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks["stage"] = func(context.Context) error { return context.Canceled } }, func(b *coordinatorFixture) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{})
 		require.NoError(b.t, err)
@@ -81,8 +81,8 @@ func TestAnAttemptThatCameToNothingLeavesTheRunFollowing(t *testing.T) {
 
 func TestADryRunTellsAllThatTheCutoverWouldMeet(t *testing.T) {
 	t.Parallel()
-	blockedBench(t, machinetest.Following(), inTheWay, func(b *bench) {
-		b.f.look = SessionsReport{Sessions: 3, Red: []string{"session 1: red"}, Holding: []string{"session 2: temporary table"}}
+	blockedCoordinator(t, machinetest.Following(), inTheWay, func(b *coordinatorFixture) {
+		b.f.sessionsReport = SessionsReport{Sessions: 3, Red: []string{"session 1: red"}, Holding: []string{"session 2: temporary table"}}
 		b.f.census = Census{Tables: 1000, Bypass: []Writer{{PID: 7, User: "cron", Application: "nightly", Address: "local"}}, Transactions: []string{"process 8"},
 			RoundTrips: [2]time.Duration{time.Millisecond, 10 * time.Millisecond}}
 		r, err := b.c.Plan(b.t.Context(), Options{})
@@ -97,8 +97,8 @@ func TestADryRunTellsAllThatTheCutoverWouldMeet(t *testing.T) {
 		require.InDelta(b.t, 1000+3*(13+70+40+60)+b.f.lag.Delay.Seconds()*1000, r.EstimateMostMS, 1, "what is not known is in the range")
 		require.Empty(b.t, r.Attempts)
 	})
-	blockedBench(t, machinetest.Following(), nil, func(b *bench) {
-		b.f.look = SessionsReport{Holding: []string{"session 2: temporary table"}}
+	blockedCoordinator(t, machinetest.Following(), nil, func(b *coordinatorFixture) {
+		b.f.sessionsReport = SessionsReport{Holding: []string{"session 2: temporary table"}}
 		for policy, refuses := range map[machine.Unmovable]bool{machine.UnmovableAbort: true, machine.UnmovableWait: false, machine.UnmovableDisconnect: false} {
 			r, err := b.c.Plan(b.t.Context(), Options{Unmovable: policy})
 			require.NoError(b.t, err)
@@ -113,7 +113,7 @@ func TestACutoverWhileTheStreamLagsSaysSo(t *testing.T) {
 	for name, lag := range map[string]Lag{"bytes": {Bytes: 1 << 30}, "time": {Bytes: 10, Delay: time.Minute}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.lag = lag }, func(b *bench) {
+			inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.lag = lag }, func(b *coordinatorFixture) {
 				b.settled()
 				r, err := b.c.Cutover(b.t.Context(), Options{Limits: machine.Limits{Attempts: 2}})
 				require.NoError(b.t, err)

@@ -21,7 +21,7 @@ func TestHeldSessionsAreWaitedForInNewAttempts(t *testing.T) {
 			}
 			return nil
 		}
-	}, func(b *bench) {
+	}, func(b *coordinatorFixture) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{Unmovable: machine.UnmovableWait})
 		require.NoError(b.t, err)
@@ -46,7 +46,7 @@ func TestHeldSessionsAreNotWaitedForWithoutEnd(t *testing.T) {
 	t.Parallel()
 	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		f.hooks["pause"] = func(context.Context) error { return fmt.Errorf("%w: session 7", ErrHeld) }
-	}, func(b *bench) {
+	}, func(b *coordinatorFixture) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{Unmovable: machine.UnmovableWait, Limits: machine.Limits{Attempts: 2}})
 		require.NoError(b.t, err)
@@ -59,7 +59,7 @@ func TestHeldSessionsAreNotWaitedForWithoutEnd(t *testing.T) {
 
 func TestDisconnectedSessionsAreReported(t *testing.T) {
 	t.Parallel()
-	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.unmovable = []string{"session 7: temporary objects"} }, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.unmovable = []string{"session 7: temporary objects"} }, func(b *coordinatorFixture) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{Rehearse: true, Unmovable: machine.UnmovableDisconnect})
 		require.NoError(b.t, err)
@@ -82,7 +82,7 @@ func TestDisconnectedSessionsAreReported(t *testing.T) {
 
 func TestAPolicyThatNobodyKnowsIsRefused(t *testing.T) {
 	t.Parallel()
-	inBubble(t, machinetest.Following(), machine.DefaultLimits(), nil, func(b *bench) {
+	inBubble(t, machinetest.Following(), machine.DefaultLimits(), nil, func(b *coordinatorFixture) {
 		b.settled()
 		for _, u := range []machine.Unmovable{"other", machine.UnmovableName} {
 			_, err := b.c.Cutover(b.t.Context(), Options{Unmovable: u})
@@ -110,7 +110,7 @@ func TestClientsThatWereEndedAreCountedInWhateverAttempt(t *testing.T) {
 			ends(f, "in a pause")
 			return fmt.Errorf("%w: session 7", ErrDrainTimeout)
 		}
-	}, func(b *bench) {
+	}, func(b *coordinatorFixture) {
 		b.settled()
 		r, err := b.c.Cutover(b.t.Context(), Options{Limits: machine.Limits{Attempts: 2}})
 		require.NoError(b.t, err)

@@ -15,7 +15,7 @@ import (
 var errUnwanted = errors.New("withdrawn by the test")
 
 // askToLeave requests in the background, and returns what withdraws the request.
-func (b *bench) askToLeave(o Options) (chan answer, func()) {
+func (b *coordinatorFixture) askToLeave(o Options) (chan answer, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	reply := make(chan answer, 1)
 	go func() {
@@ -32,7 +32,7 @@ func TestARequestIsWithdrawnBeforeTheDecision(t *testing.T) {
 	for _, name := range []string{"claim", "census", "rehearse", "stage", "prelock source", "pause", "fence", "wait_marker", "restage", "persist deciding"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks[name] = hang }, func(b *bench) {
+			inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks[name] = hang }, func(b *coordinatorFixture) {
 				b.settled()
 				reply, leave := b.askToLeave(Options{})
 				b.eventually(name)
@@ -57,7 +57,7 @@ func TestARequestThatWaitsForItsNextAttemptIsWithdrawn(t *testing.T) {
 	t.Parallel()
 	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 		f.hooks["fence"] = func(context.Context) error { return ErrLockTimeout }
-	}, func(b *bench) {
+	}, func(b *coordinatorFixture) {
 		b.settled()
 		reply, leave := b.askToLeave(Options{})
 		b.eventually("persist arming") // recorded to be tried again
@@ -80,7 +80,7 @@ func TestARequestThatMayBeDecidedIsNotWithdrawn(t *testing.T) {
 			inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {
 				left = make(chan struct{})
 				f.hooks[name] = func(context.Context) error { <-left; return nil }
-			}, func(b *bench) {
+			}, func(b *coordinatorFixture) {
 				b.settled()
 				reply, leave := b.askToLeave(Options{})
 				b.eventually(name)
@@ -118,7 +118,7 @@ func TestStepsAreShownAsTheyHappenWithAttemptAndTime(t *testing.T) {
 			}
 			return nil
 		}
-	}, func(b *bench) {
+	}, func(b *coordinatorFixture) {
 		b.settled()
 		shown := make(chan Moment, longestTimeline)
 		began := time.Now()

@@ -256,7 +256,7 @@ func TestRunServesTheTargetWithoutTheSource(t *testing.T) {
 }
 
 // A password that the source refuses would lock every client out.
-func TestAWrongPasswordIsRefusedBehindTheSwitchToo(t *testing.T) {
+func TestAWrongPasswordIsRefusedAfterTheSwitchToo(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)
 	loadShop(t, s)

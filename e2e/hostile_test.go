@@ -56,11 +56,11 @@ type trouble struct {
 	own  bool // it is of a whole cluster
 	// harm is done while the first chunk of public.big waits to be recorded, or, where that is
 	// of no matter, before the copy begins.
-	before, harm, mend func(t *testing.T, s *sides)
-	says               []string
-	waits              bool   // run goes on by itself when it is mended
-	anew               bool   // only a copy that begins anew mends it
-	rest               string // copy does the rest, and has this done on the target
+	before, harm, repair func(t *testing.T, s *sides)
+	says                 []string
+	waits                bool   // run goes on by itself when it is mended
+	recopies             bool   // only a copy that begins anew mends it
+	rest                 string // copy does the rest, and has this done on the target
 }
 
 func troubles() []trouble {
@@ -70,19 +70,19 @@ func troubles() []trouble {
 		}
 	}
 	return []trouble{
-		{name: "revoked privilege", harm: source(`REVOKE SELECT ON public.small FROM ME`), mend: source(`GRANT SELECT ON public.small TO ME`),
+		{name: "revoked privilege", harm: source(`REVOKE SELECT ON public.small FROM ME`), repair: source(`GRANT SELECT ON public.small TO ME`),
 			says: []string{"copy public.small: ", "permission denied for table small", "GRANT SELECT ON public.small TO"}, waits: true},
-		{name: "dropped table", harm: source(`DROP TABLE public.small`), mend: func(t *testing.T, s *sides) {
+		{name: "dropped table", harm: source(`DROP TABLE public.small`), repair: func(t *testing.T, s *sides) {
 			out, code := s.say(t, nil, "clean")
 			require.Equal(t, 0, code, out)
-		}, says: []string{"copy public.small: ", "dropped", "start over: crossfade clean"}, anew: true},
-		{name: "unique index", before: doubled, harm: func(*testing.T, *sides) {}, mend: func(t *testing.T, s *sides) {
+		}, says: []string{"copy public.small: ", "dropped", "start over: crossfade clean"}, recopies: true},
+		{name: "unique index", before: doubled, harm: func(*testing.T, *sides) {}, repair: func(t *testing.T, s *sides) {
 			pgtest.Exec(t, adminOf(t, s.sourceCluster, s.source.Database()), `SET enable_indexscan = off; SET enable_bitmapscan = off;
 				DELETE FROM public.small WHERE id = 101; REINDEX INDEX public.small_n`)
 		}, says: []string{"public.small_n", "could not create unique index", "REINDEX"}, rest: `DELETE FROM public.small WHERE id = 101`},
-		{name: "project size limit", own: true, before: limited(3), harm: func(*testing.T, *sides) {}, mend: limited(0),
+		{name: "project size limit", own: true, before: limited(3), harm: func(*testing.T, *sides) {}, repair: limited(0),
 			says: []string{"copy public.big: ", "could not extend file because project size limit (", "raise the limit"}, waits: true},
-		{name: "full disk", own: true, before: onSmallDisk, harm: func(*testing.T, *sides) {}, mend: biggerDisk,
+		{name: "full disk", own: true, before: onSmallDisk, harm: func(*testing.T, *sides) {}, repair: biggerDisk,
 			says: []string{"copy public.big: ", "No space left on device", "make room"}, waits: true},
 	}
 }
@@ -197,13 +197,13 @@ func TestTroubleWithinACopy(t *testing.T) {
 			oneLine(t, out, x.says...)
 			switch {
 			case x.rest != "":
-			case x.anew:
+			case x.recopies:
 				require.NotContains(t, out, "go on")
 				require.Equal(t, []string{"clean"}, printed(t, out, "clean"), "which is what it takes")
 			default:
 				require.Contains(t, out, "run the same command again to go on")
 			}
-			x.mend(t, s)
+			x.repair(t, s)
 			out, code = s.say(t, nil, "copy", "--log-level=error")
 			require.Equal(t, 0, code, out)
 			requireSameRows(t, s)
@@ -275,7 +275,7 @@ func TestTroubleWithinARun(t *testing.T) {
 					require.Contains(t, said, w)
 				}
 			}
-			x.mend(t, s)
+			x.repair(t, s)
 			if !x.waits {
 				p.start()
 			}

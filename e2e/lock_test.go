@@ -246,9 +246,9 @@ func vacuum(t *testing.T, s *sides) <-chan error {
 	return done
 }
 
-// TestTheFenceIsPreparedBesideOthers lets tables get their fence while others hold
+// TestTheFenceIsPreparedWhileOthersWork lets tables get their fence while others hold
 // locks against it: whoever queues behind our request waits a moment only.
-func TestTheFenceIsPreparedBesideOthers(t *testing.T) {
+func TestTheFenceIsPreparedWhileOthersWork(t *testing.T) {
 	t.Parallel()
 	var holder, watcher *pgx.Conn
 	var vacuumed <-chan error

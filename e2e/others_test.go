@@ -13,7 +13,7 @@ import (
 
 // A role of its own migrates, and the owner's tools go on at the source: the nightly dump,
 // psql's \d, and what lists an application's objects by its schema.
-func TestTheOwnersToolsGoOnBesideARun(t *testing.T) {
+func TestTheOwnersToolsWorkDuringARun(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)
 	loadShop(t, s)

@@ -10,9 +10,9 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// orphaned are tables with rows that their foreign keys forbid, as sessions with
+// makeOrphanRows makes tables with rows that their foreign keys forbid, as sessions with
 // session_replication_role = replica leave them; other keys, a view and comments come after.
-func (s *sides) orphaned(t *testing.T) {
+func (s *sides) makeOrphanRows(t *testing.T) {
 	t.Helper()
 	pgtest.Exec(t, pgtest.Conn(t, s.source), `CREATE TABLE public.parent (id int PRIMARY KEY); INSERT INTO public.parent SELECT generate_series(1, 10);
 		CREATE TABLE public.child (id int PRIMARY KEY, parent int, CONSTRAINT a_bad FOREIGN KEY (parent) REFERENCES public.parent);
@@ -32,7 +32,7 @@ const validKeys = `SELECT string_agg(conrelid::regclass::text || ' ' || conname 
 func TestCopyDoesTheRestAfterARefusal(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)
-	s.orphaned(t)
+	s.makeOrphanRows(t)
 	out, code := s.say(t, nil, "copy")
 	require.Equal(t, 3, code, out)
 	require.Contains(t, out, "refused: ")
@@ -89,7 +89,7 @@ func TestCopyDoesTheRestWhereRowsIndexesAndViewsAreRefused(t *testing.T) {
 func TestCopyExitsOnErrorWhereItIsAskedTo(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)
-	s.orphaned(t)
+	s.makeOrphanRows(t)
 	out, code := s.say(t, nil, "copy", "--exit-on-error")
 	require.Equal(t, 3, code, out)
 	require.Contains(t, out, "violates foreign key constraint")
@@ -101,7 +101,7 @@ func TestCopyExitsOnErrorWhereItIsAskedTo(t *testing.T) {
 func TestARefusalAfterTheSwitchKeepsNothingElseFromBeingDone(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)
-	s.orphaned(t)
+	s.makeOrphanRows(t)
 	p := newProcess(t, s)
 	p.start()
 	p.awaitFollowing()
@@ -143,7 +143,7 @@ func TestARefusalAfterTheSwitchKeepsNothingElseFromBeingDone(t *testing.T) {
 func TestFinishByForceLeavesWhatTheTargetRefused(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)
-	s.orphaned(t)
+	s.makeOrphanRows(t)
 	p := newProcess(t, s)
 	p.start()
 	p.awaitFollowing()
@@ -162,7 +162,7 @@ func TestFinishByForceLeavesWhatTheTargetRefused(t *testing.T) {
 func TestRowsThatForeignKeysForbidAreNamedWhileFollowing(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)
-	s.orphaned(t)
+	s.makeOrphanRows(t)
 	p := newProcess(t, s)
 	p.start()
 	p.awaitFollowing()

@@ -13,9 +13,9 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// behind puts a relay in front of a database and changes the connection string to
+// throughRelay puts a relay in front of a database and changes the connection string to
 // lead through it.
-func behind(t *testing.T, d *pg.DSN) *netfault.Relay {
+func throughRelay(t *testing.T, d *pg.DSN) *netfault.Relay {
 	t.Helper()
 	r, err := netfault.Listen(netfault.Config{Target: d.Address()})
 	require.NoError(t, err)
@@ -49,7 +49,7 @@ func TestACommitWithoutAnAnswer(t *testing.T) {
 			if at.side == "target" {
 				side = &s.target
 			}
-			relay := behind(t, side)
+			relay := throughRelay(t, side)
 			p := newProcess(t, s)
 			p.start()
 			p.awaitServing()
@@ -108,7 +108,7 @@ func TestASideFallsSilent(t *testing.T) {
 			if side == "target" {
 				of = &s.target
 			}
-			relay := behind(t, of)
+			relay := throughRelay(t, of)
 			p := newProcess(t, s)
 			p.start()
 			p.awaitServing()

@@ -238,7 +238,7 @@ func TestStartedAgainWithASideAway(t *testing.T) {
 				if side == "target" {
 					of = &s.target
 				}
-				relay := behind(t, of)
+				relay := throughRelay(t, of)
 				p := newProcess(t, s)
 				onTarget := state == "switched" || state == "finished"
 				for i, kind := range kinds {

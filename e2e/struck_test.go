@@ -141,9 +141,9 @@ func struckWriters(t *testing.T, s *sides, seed uint64) (stop func() int) {
 // chunkLog remembers which transaction recorded each chunk.
 type chunkLog map[string]string
 
-// look adds what is recorded now, and fails if a chunk that was recorded before is
+// update adds what is recorded now, and fails if a chunk that was recorded before is
 // recorded by another transaction: it was copied twice.
-func (l chunkLog) look(t *testing.T, dsn pg.DSN) {
+func (l chunkLog) update(t *testing.T, dsn pg.DSN) {
 	t.Helper()
 	var now []string
 	eventually(t, "the journal can be read", func() bool {
@@ -216,7 +216,7 @@ func struck(t *testing.T, seed uint64, times int) {
 			return landed >= instants[i]
 		})
 		<-time.After(time.Duration(r.IntN(200)) * time.Millisecond) // any instant, not that of a commit
-		log.look(t, target)
+		log.update(t, target)
 		t.Logf("after %d of about %d chunks: %s", landed, total, strikes[which].name)
 		strikes[which].do(t, s, p)
 		if p.cmd == nil {
@@ -224,7 +224,7 @@ func struck(t *testing.T, seed uint64, times int) {
 		}
 	}
 	p.awaitFollowing()
-	log.look(t, target)
+	log.update(t, target)
 	var anew string
 	require.NoError(t, ask(target, `SELECT coalesce(string_agg(rel || ' ' || restarts, ', '), '') FROM crossfade.relation WHERE restarts > 0`, &anew))
 	require.Empty(t, anew, "tables were begun anew")
@@ -253,13 +253,13 @@ func TestKilledInTheMiddleOfARepair(t *testing.T) {
 		stop := struckWriters(t, s, uint64(n))
 		require.Equal(t, -1, p.wait(), "the program is killed at %s: %s", point, p.log.tail())
 		stop()
-		log.look(t, target)
+		log.update(t, target)
 	}
 	p.start()
 	stop := struckWriters(t, s, 4)
 	st := p.awaitFollowing()
 	require.Positive(t, stop())
-	log.look(t, target)
+	log.update(t, target)
 	require.Zero(t, st.Copy.TablesRestarted)
 	require.Positive(t, st.Copy.TablesRepaired)
 	require.Positive(t, st.Copy.KeysRepaired)

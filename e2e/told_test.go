@@ -120,8 +120,8 @@ func TestACutoverWhileTheStreamLagsSaysSo(t *testing.T) {
 	}
 	s := newSides(t)
 	p := following(t, s)
-	stranger := adminOf(t, s.targetCluster, s.target.Database())
-	pgtest.Exec(t, stranger, "BEGIN; LOCK TABLE public.kept IN EXCLUSIVE MODE")
+	writer := adminOf(t, s.targetCluster, s.target.Database())
+	pgtest.Exec(t, writer, "BEGIN; LOCK TABLE public.kept IN EXCLUSIVE MODE")
 	pgtest.Exec(t, pgtest.Conn(t, s.source), "INSERT INTO public.kept VALUES (2, 'late')")
 	p.await("the stream lags", func(st control.Status) bool { return st.Replication.LagMS > 5000 })
 	for outcome, args := range map[string][]string{control.OutcomePlanned: {"cutover", "--dry-run", "--json"}, control.OutcomeAborted: {"cutover", "--attempts=1", "--json"}} {
@@ -134,7 +134,7 @@ func TestACutoverWhileTheStreamLagsSaysSo(t *testing.T) {
 			require.Nil(t, a.ClosedAt)
 		}
 	}
-	pgtest.Exec(t, stranger, "COMMIT")
+	pgtest.Exec(t, writer, "COMMIT")
 	p.awaitFollowing()
 	require.Equal(t, 0, p.stop())
 }

@@ -100,7 +100,7 @@ func TestUsersProveThemselvesByTheSource(t *testing.T) {
 
 	require.Zero(t, p.cutover().ClientErrors)
 	require.Equal(t, there, pgtest.Value(t, moving, "SELECT session_user"))
-	behind := func() {
+	throughRelay := func() {
 		fresh := as(kept)
 		require.Equal(t, there, pgtest.Value(t, fresh, "SELECT session_user"))
 		require.Equal(t, "German, DMY", pgtest.Value(t, fresh, "SELECT pg_catalog.current_setting('DateStyle')"), "the source's setting for the role")
@@ -109,12 +109,12 @@ func TestUsersProveThemselvesByTheSource(t *testing.T) {
 		refused(pg.CodeInvalidPassword, over, "pw-"+over)
 		refused(pg.CodeInvalidAuthorization, alone, "pw-"+alone)
 	}
-	behind()
+	throughRelay()
 	p.kill()
 	pgtest.Exec(t, admin, "ALTER ROLE "+kept+" PASSWORD 'changed'") // what was kept counts from here on
 	p.start()
 	p.awaitServing()
-	behind()
+	throughRelay()
 	require.Equal(t, 0, p.stop())
 	for _, secret := range []string{"pw-" + kept, "pw-there", "wr0ng", "s3cret", "SCRAM-SHA-256$"} {
 		require.NotContains(t, p.log.String(), secret)

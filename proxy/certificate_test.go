@@ -54,7 +54,7 @@ func (g *rig) attempt(ctx context.Context, change ...func(*pgx.ConnConfig)) (str
 // TestClientCertificates has psql log in with certificates, good ones and others.
 func TestClientCertificates(t *testing.T) {
 	t.Parallel()
-	ca, stranger := tlstest.NewAuthority(t, false), tlstest.NewAuthority(t, false)
+	ca, untrusted := tlstest.NewAuthority(t, false), tlstest.NewAuthority(t, false)
 	certFile, keyFile := ca.Issue(t, "127.0.0.1").Write(t, t.TempDir())
 	server, err := tlsconf.LoadServerCA(certFile, keyFile, ca.RootFile)
 	require.NoError(t, err)
@@ -80,7 +80,7 @@ func TestClientCertificates(t *testing.T) {
 		"another's certificate, password":   {either, with(ca, "somebody") + password, "in\n"},
 		"another's certificate":             {either, with(ca, "somebody") + " password=wrong", "password authentication failed"},
 		"two names":                         {either, with(ca, "somebody", user) + " password=wrong", "password authentication failed"},
-		"of a stranger":                     {either, with(stranger, user) + password, "SSL"},
+		"of a stranger":                     {either, with(untrusted, user) + password, "SSL"},
 		"another's certificate, required":   {only, with(ca, "somebody") + password, "FATAL:  certificate authentication failed for user"},
 		"password, required":                {only, plain + password, "FATAL:  connection requires a valid client certificate"},
 		"password without TLS, required":    {only, "sslmode=disable" + password, "FATAL:  connection requires a valid client certificate"},
@@ -136,8 +136,8 @@ func TestDirectTLS(t *testing.T) {
 	require.False(t, poll.TimedOut(err))
 }
 
-// TestNothingBehindAFailedHandshake: what TLS has refused gets no message in plain text on top.
-func TestNothingBehindAFailedHandshake(t *testing.T) {
+// TestNothingIsReadAfterAFailedHandshake: what TLS has refused gets no message in plain text on top.
+func TestNothingIsReadAfterAFailedHandshake(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.TLS = certificate(t) })
 	raw, err := net.Dial("tcp", g.Addr().String())

@@ -21,7 +21,7 @@ import (
 
 // Bounds, where the configuration says nothing else.
 const (
-	// DefaultLoginTimeout bounds a stranger from accept to a proved identity.
+	// DefaultLoginTimeout bounds a login from accept to a proved identity.
 	DefaultLoginTimeout = 15 * time.Second
 	// DefaultHoldLimit is below the 60 s after which HTTP servers and pools give up.
 	DefaultHoldLimit = 30 * time.Second

@@ -94,8 +94,8 @@ func TestInAMoment(t *testing.T) {
 	}
 }
 
-// TestExpiredBehindTheSwitch: what was known of the source's roles counts at the target, whose own role has no end.
-func TestExpiredBehindTheSwitch(t *testing.T) {
+// TestPasswordExpiredAfterTheSwitch: what was known of the source's roles counts at the target, whose own role has no end.
+func TestPasswordExpiredAfterTheSwitch(t *testing.T) {
 	t.Parallel()
 	var secret atomic.Pointer[auth.Secret]
 	g := newRig(t, func(c *Config) { c.Auth = storeFunc(func() auth.Secret { return *secret.Load() }) })

@@ -42,8 +42,8 @@ type (
 	HeldError = move.HeldError
 	// EpochError says that a call belongs to an attempt that is over, or comes out of turn.
 	EpochError = move.EpochError
-	// RoomError says that the other side does not take as many connections as the sessions need.
-	RoomError = move.RoomError
+	// ConnLimitError says that the other side does not take as many connections as the sessions need.
+	ConnLimitError = move.ConnLimitError
 
 	// Unmovable says what a move does with sessions that cannot be moved.
 	Unmovable = move.Unmovable

@@ -61,7 +61,7 @@ func TestHalfOpenConnections(t *testing.T) {
 			}
 		}
 		require.NoError(t, err, "login %d", logins)
-		require.LessOrEqual(t, g.Status().Strangers, 1000)
+		require.LessOrEqual(t, g.Status().Unauthenticated, 1000)
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
@@ -72,7 +72,7 @@ func TestHalfOpenConnections(t *testing.T) {
 	for conn := range open {
 		_ = conn.Close()
 	}
-	eventually(t, "none is left", func() bool { return g.Status().Strangers == 0 })
+	eventually(t, "none is left", func() bool { return g.Status().Unauthenticated == 0 })
 }
 
 // TestThoseThatGiveWayAreTold: the connection that is pushed out hears why.
@@ -82,7 +82,7 @@ func TestThoseThatGiveWayAreTold(t *testing.T) {
 	first, err := net.Dial("tcp", g.Addr().String())
 	require.NoError(t, err)
 	defer first.Close()
-	eventually(t, "it is there", func() bool { return g.Status().Strangers == 1 })
+	eventually(t, "it is there", func() bool { return g.Status().Unauthenticated == 1 })
 	conn := g.dial(t)
 	require.NoError(t, first.SetReadDeadline(time.Now().Add(30*time.Second)))
 	require.Equal(t, pg.CodeTooManyConnections, lastError(t, first))
@@ -131,5 +131,5 @@ func TestLoginDeadline(t *testing.T) {
 			require.Equal(t, c.code, lastError(t, conn))
 		})
 	}
-	t.Cleanup(func() { eventually(t, "none is left", func() bool { return g.Status().Strangers == 0 }) })
+	t.Cleanup(func() { eventually(t, "none is left", func() bool { return g.Status().Unauthenticated == 0 }) })
 }

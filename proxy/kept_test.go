@@ -102,9 +102,9 @@ func TestAKeptSessionGoesOnWhereTheAttemptIsGivenUp(t *testing.T) {
 	require.Equal(t, g.target.Database(), one(t, whole.answer("SELECT current_database()")))
 }
 
-// TestWhoeverIsEndedInAnAttemptIsCounted: by a server that went away before the last
+// TestEveryClientEndedInAnAttemptIsCounted: by a server that went away before the last
 // capture, by the hold limit; not who leaves.
-func TestWhoeverIsEndedInAnAttemptIsCounted(t *testing.T) {
+func TestEveryClientEndedInAnAttemptIsCounted(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth, c.HoldLimit = trustAll{}, 300*time.Millisecond })
 	struck, held, leaves, stays := g.rawDial(t), g.rawDial(t), g.rawDial(t), g.rawDial(t)

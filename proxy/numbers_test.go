@@ -29,13 +29,13 @@ func TestNumbersFromBeforeASwitchHitNobodyElse(t *testing.T) {
 
 	// Somebody beside the proxy has, on the target, the number that a client knows as its own.
 	bystander := pgtest.Conn(t, g.target)
-	stranger := bystander.PgConn().PID()
+	directPID := bystander.PgConn().PID()
 	known := func(c *raw, pid uint32) { // as if that was what it was told at its login
 		session.DoorOf(g.sessions.Find(c.pid)).Renumber(pid)
 	}
-	known(other, stranger)
+	known(other, directPID)
 	server := other.sql("SELECT pg_backend_pid()")
-	number := fmt.Sprint(stranger)
+	number := fmt.Sprint(directPID)
 	require.NotEqual(t, number, server)
 
 	simple := func(call string) string { return c.sql(strings.ReplaceAll(call, "$1", number)) }
@@ -60,7 +60,7 @@ func TestNumbersFromBeforeASwitchHitNobodyElse(t *testing.T) {
 
 	// Binary, and in single bytes.
 	c.ask(parsed("b", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1"))
-	frame := wire.AppendBind(nil, "", "b", []int16{1}, [][]byte{binary.BigEndian.AppendUint32(nil, stranger)}, nil)
+	frame := wire.AppendBind(nil, "", "b", []int16{1}, [][]byte{binary.BigEndian.AppendUint32(nil, directPID)}, nil)
 	for _, b := range wire.AppendSync(wire.AppendExecute(frame, "", 0)) {
 		c.send([]byte{b})
 	}
@@ -68,11 +68,11 @@ func TestNumbersFromBeforeASwitchHitNobodyElse(t *testing.T) {
 	require.Equal(t, "1", value(t, bystander, "1"), "the one that has the number goes on")
 
 	// A session that has ended is nobody.
-	known(gone, stranger+1)
+	known(gone, directPID+1)
 	_ = gone.conn.Close()
-	eventually(t, "it has left", func() bool { now, _ := g.sessions.Pids.BackendOf(stranger + 1); return now == 1<<31-1 })
-	require.Equal(t, "f", c.sql(fmt.Sprintf("SELECT pg_terminate_backend(%d)", stranger+1)))
-	require.True(t, g.sessions.Misleads(stranger+1), "no server of ours is to have such a number")
+	eventually(t, "it has left", func() bool { now, _ := g.sessions.Pids.BackendOf(directPID + 1); return now == 1<<31-1 })
+	require.Equal(t, "f", c.sql(fmt.Sprintf("SELECT pg_terminate_backend(%d)", directPID+1)))
+	require.True(t, g.sessions.Misleads(directPID+1), "no server of ours is to have such a number")
 }
 
 // What a statement that was prepared before a switch is given is translated as in one that was prepared after

@@ -84,7 +84,7 @@ func TestAnIdleSessionOutlivesItsServer(t *testing.T) {
 	require.Zero(t, g.Status().ClientErrors)
 }
 
-func TestASessionIsRevivedBehindItsInsert(t *testing.T) {
+func TestASessionIsRevivedAfterItsInsert(t *testing.T) {
 	t.Parallel()
 	g := onTarget(t)
 	run(t, pgtest.Conn(t, g.target), "CREATE TABLE public.serials (id serial)")
@@ -130,7 +130,7 @@ func TestAtTheSourceNobodyIsRevived(t *testing.T) {
 // server refuse for a while, as a compute does that wakes.
 func TestTheNextRequestWaitsForTheRevival(t *testing.T) {
 	t.Parallel()
-	g, relay := behindRelay(t)
+	g, relay := throughRelay(t)
 	run(t, pgtest.Conn(t, g.target), "CREATE TABLE public.t (id int)")
 	asks, waits, quits, leaves := g.rawDial(t), g.rawDial(t), g.rawDial(t), g.rawDial(t)
 	g.known(t, asks.pid, waits.pid, quits.pid, leaves.pid)
@@ -160,7 +160,7 @@ func TestTheNextRequestWaitsForTheRevival(t *testing.T) {
 
 func TestARevivalIsBounded(t *testing.T) {
 	t.Parallel()
-	g, relay := behindRelay(t, func(c *Config) { c.ReviveTimeout = 500 * time.Millisecond })
+	g, relay := throughRelay(t, func(c *Config) { c.ReviveTimeout = 500 * time.Millisecond })
 	told, cut := g.rawDial(t), g.rawDial(t)
 	g.known(t, told.pid, cut.pid)
 	relay.Refuse(true)
@@ -173,8 +173,8 @@ func TestARevivalIsBounded(t *testing.T) {
 	require.Zero(t, g.Status().Revived)
 }
 
-// behindRelay is a rig on its target, which is reached through a relay with faults.
-func behindRelay(t testing.TB, change ...func(*Config)) (*rig, *netfault.Relay) {
+// throughRelay is a rig on its target, which is reached through a relay with faults.
+func throughRelay(t testing.TB, change ...func(*Config)) (*rig, *netfault.Relay) {
 	t.Helper()
 	var relay *netfault.Relay
 	g := onTarget(t, append(change, func(c *Config) {
@@ -190,8 +190,8 @@ func behindRelay(t testing.TB, change ...func(*Config)) (*rig, *netfault.Relay) 
 	return g, relay
 }
 
-// TestARestartIsSurvived restarts a cluster of its own under many sessions.
-func TestARestartIsSurvived(t *testing.T) {
+// TestSessionsAreRevivedAfterARestart restarts a cluster of its own under many sessions.
+func TestSessionsAreRevivedAfterARestart(t *testing.T) {
 	t.Parallel()
 	own := pgtest.Own(t, pgtest.Target)
 	g := &rig{source: pgtestDatabase(t, string(pgtest.Source)), target: pgtest.Database(t, own)}

@@ -84,7 +84,7 @@ func TestAdvisoryLocksMove(t *testing.T) {
 	g.moveTo(t, g.sides.Other().Name)
 	require.Equal(t, "false", value(t, holder, "pg_try_advisory_lock(42)"))
 
-	// Taken by a stranger on the other side: the attempt is given up.
+	// Taken by another session on the other side: the attempt is given up.
 	there := map[string]pg.DSN{Source: g.source, Target: g.target}[g.sides.Other().Name]
 	run(t, pgtest.Conn(t, there), "SELECT pg_advisory_lock(42)")
 	g.epoch++

@@ -14,7 +14,7 @@ func (p *Proxy) Attempt(ctx context.Context, epoch int64, policy Unmovable, wait
 
 // Stage makes a warm server on the other side for every session, while sessions go on where they are.
 // Sessions that cannot be moved make an *UnmovableError, or what the policy of the Attempt says; where the other
-// side takes fewer connections than the sessions need, the error is a *RoomError. Staging again brings warm servers
+// side takes fewer connections than the sessions need, the error is a *ConnLimitError. Staging again brings warm servers
 // up to date.
 func (p *Proxy) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	return p.mover.Stage(ctx, epoch)

@@ -24,7 +24,7 @@ func (a attempt) survey() {
 	a.Survey.SourceSum, a.Survey.TargetSum = "", ""
 	calls := st.Calls
 	if a.Request.Mode == ModeDryRun {
-		calls = calls.with(OpLook) // an attempt stages the sessions instead
+		calls = calls.with(OpInspectSessions) // an attempt stages the sessions instead
 	}
 	a.ask(PhaseSurvey, calls)
 }

@@ -40,7 +40,7 @@ const (
 	OpContinue
 	OpDiscardStaged
 	OpYieldTarget
-	OpLook
+	OpInspectSessions
 	OpCount
 )
 
@@ -54,7 +54,7 @@ var opNames = [OpCount]string{
 	OpDecide: "decide", OpDecision: "decision", OpReject: "reject", OpSwitch: "switch", OpComplete: "complete",
 	OpStartVerification: "start_verification", OpUnfence: "unfence", OpResume: "resume",
 	OpReleaseSource: "release_source", OpReleaseTarget: "release_target", OpContinue: "continue",
-	OpDiscardStaged: "discard_staged", OpYieldTarget: "yield_target", OpLook: "look",
+	OpDiscardStaged: "discard_staged", OpYieldTarget: "yield_target", OpInspectSessions: "look",
 }
 
 func (o Op) String() string {

@@ -58,7 +58,7 @@ func (sc Script) after(p Phase) (Stage, bool) {
 // bound is how long a call may take. Records and calls of the journal have journalBound.
 func bound(o Op, l Limits) time.Duration {
 	switch o {
-	case OpCensus, OpLag, OpSequences, OpFingerprintSource, OpFingerprintTarget, OpLook:
+	case OpCensus, OpLag, OpSequences, OpFingerprintSource, OpFingerprintTarget, OpInspectSessions:
 		return surveyBound
 	case OpPrepareFence, OpPrepareSnapshots, OpDiscardSnapshots:
 		return prepareBound

@@ -50,14 +50,14 @@ func (f *fixture) ask(t *testing.T, name string, change ...func(*inquiry.Options
 	return nil
 }
 
-// hall is a fixture with roles of its own on both sides.
-type hall struct {
+// roleFixture is a fixture with roles of its own on both sides.
+type roleFixture struct {
 	*fixture
-	roles *preflighttest.Hall
+	roles *preflighttest.RoleFixture
 }
 
-func newHall(t *testing.T) *hall {
+func newRoleFixture(t *testing.T) *roleFixture {
 	t.Helper()
-	h := preflighttest.NewHall(t)
-	return &hall{&fixture{h.Fixture}, h}
+	h := preflighttest.NewRoleFixture(t)
+	return &roleFixture{&fixture{h.Fixture}, h}
 }

@@ -34,7 +34,7 @@ var ofBoth = []question{
 	{name: "role settings", ask: privilege.RoleSettings},
 	{name: "target privileges", ask: privilege.OnTarget},
 	{name: "target empty", ask: database.TargetEmpty},
-	{name: "room", ask: server.Room},
+	{name: "room", ask: server.DiskSpace},
 	{name: "extensions", ask: extension.Compare},
 	{name: "roles of the schema", ask: privilege.Grantees},
 	{name: "objects for superusers", ask: privilege.SuperuserObjects},

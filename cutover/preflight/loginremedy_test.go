@@ -53,8 +53,8 @@ func statement(t *testing.T, remedy, begins string) string {
 	return sql
 }
 
-// anyRole returns the options of a run whose logins are l, for roles of the hall.
-func (h *hall) anyRole(l *inquiry.Logins) []func(*inquiry.Options) {
+// anyRole returns the options of a run whose logins are l, for roles of the fixture.
+func (h *roleFixture) anyRole(l *inquiry.Logins) []func(*inquiry.Options) {
 	return []func(*inquiry.Options){func(o *inquiry.Options) {
 		o.Logins = *l
 		o.Logins.TargetRole = h.TargetDSN.User()
@@ -68,7 +68,7 @@ func (h *hall) anyRole(l *inquiry.Logins) []func(*inquiry.Options) {
 // Each thing that is wrong with a login is told once, and what is printed of it, typed, removes it.
 func TestALoginsFindingIsRemovedAsItIsPrinted(t *testing.T) {
 	t.Parallel()
-	h := newHall(t)
+	h := newRoleFixture(t)
 	pgtest.Exec(t, h.Source, "CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t ENABLE ROW LEVEL SECURITY")
 	pgtest.Exec(t, h.TargetAdmin, "SET TimeZone = 'Asia/Tokyo'") // where the one is who types
 	group, late := h.roles.Role(t, "group", "NOLOGIN", "NOLOGIN"), h.roles.Role(t, "late", "NOLOGIN", "")
@@ -99,7 +99,7 @@ func TestALoginsFindingIsRemovedAsItIsPrinted(t *testing.T) {
 // Where there is a choice, or no statement, what is printed helps all the same.
 func TestAWordOfTheOperatorsAboutALoginIsTakenAsItIsPrinted(t *testing.T) {
 	t.Parallel()
-	h := newHall(t)
+	h := newRoleFixture(t)
 	l := &inquiry.Logins{}
 	option := func(options ...*regexp.Regexp) func(*testing.T, ...answer.Finding) {
 		return func(t *testing.T, found ...answer.Finding) {
@@ -166,7 +166,7 @@ func TestAWordOfTheOperatorsAboutALoginIsTakenAsItIsPrinted(t *testing.T) {
 // The role of --target is the application's too: another one for --target, or the operator's word.
 func TestTheRoleOfTheTargetThatIsALoginIsTold(t *testing.T) {
 	t.Parallel()
-	h := newHall(t)
+	h := newRoleFixture(t)
 	app := h.roles.Role(t, "app", "LOGIN", "LOGIN CREATEROLE")
 	l := &inquiry.Logins{}
 	target := app

@@ -109,9 +109,9 @@ func TestNoDriverNoticesAMove(t *testing.T) {
 	}
 }
 
-// TestNoDriverNoticesThatItComesBehindASwitch: what it learns of types then is the
+// TestNoDriverNoticesThatItConnectsAfterASwitch: what it learns of types then is the
 // source's numbers too, and true when it is moved back.
-func TestNoDriverNoticesThatItComesBehindASwitch(t *testing.T) {
+func TestNoDriverNoticesThatItConnectsAfterASwitch(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("all drivers again")

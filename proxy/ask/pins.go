@@ -17,7 +17,7 @@ func ReadPins(ctx context.Context, l *state.Link, login string) ([]wire.Param, e
 	if err != nil {
 		return nil, err
 	}
-	now, err := l.Capture(ctx, state.Look{Login: login, Names: catalog.Names})
+	now, err := l.Capture(ctx, state.CaptureSpec{Login: login, Names: catalog.Names})
 	if err != nil {
 		return nil, err
 	}

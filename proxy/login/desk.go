@@ -21,7 +21,7 @@ type Desk struct {
 	*session.Registry
 	gate    *route.Gate
 	cfg     Config
-	logins  strangers
+	logins  unauthenticated
 	serving *sync.WaitGroup // one for each accepted connection
 
 	closing context.Context // ends when nobody is let in any more
@@ -50,13 +50,13 @@ func (p *Desk) Count() (now int, refused int64) { return p.logins.count() }
 // New makes one that nobody waits at.
 func New(cfg Config, sessions *session.Registry, gate *route.Gate, serving *sync.WaitGroup) *Desk {
 	p := &Desk{Registry: sessions, gate: gate, cfg: cfg, serving: serving,
-		logins: strangers{total: cfg.MaxLogins, perAddress: cfg.MaxLoginsPerAddress, crowds: map[netip.Prefix]*crowd{}}}
+		logins: unauthenticated{total: cfg.MaxLogins, perAddress: cfg.MaxLoginsPerAddress, crowds: map[netip.Prefix]*crowd{}}}
 	p.closing, p.Close = context.WithCancel(context.Background())
 	return p
 }
 
 // stranger is a connection whose client is not known yet.
-type stranger struct {
+type pendingLogin struct {
 	p        *Desk
 	base     context.Context // ends with the proxy
 	conn     net.Conn
@@ -94,7 +94,7 @@ func (p *Desk) meet(ctx context.Context, conn net.Conn) (r *session.Session, s *
 	base := ctx
 	ctx, cancel := context.WithCancelCause(base)
 	defer cancel(nil)
-	x := &stranger{p: p, base: base, conn: conn, place: p.logins.admit(conn.RemoteAddr(), cancel)}
+	x := &pendingLogin{p: p, base: base, conn: conn, place: p.logins.admit(conn.RemoteAddr(), cancel)}
 	defer x.place.known()
 	_ = conn.SetDeadline(time.Now().Add(p.cfg.LoginTimeout))
 	stopped := make(chan struct{})
@@ -130,7 +130,7 @@ func (p *Desk) meet(ctx context.Context, conn net.Conn) (r *session.Session, s *
 
 // prove finds out who the client is, within LoginTimeout of its first byte. It returns nil where the
 // connection was for something else, and has done that.
-func (x *stranger) prove(ctx context.Context) (*login, error) {
+func (x *pendingLogin) prove(ctx context.Context) (*login, error) {
 	ctx, cancel := context.WithTimeout(ctx, x.p.cfg.LoginTimeout)
 	defer cancel()
 	start, err := x.startup(ctx)
@@ -142,7 +142,7 @@ func (x *stranger) prove(ctx context.Context) (*login, error) {
 	}
 	x.spoke = true
 	x.place.spoke()
-	l := &login{stranger: x, version: wire.Version30}
+	l := &login{pendingLogin: x, version: wire.Version30}
 	if err := l.identify(ctx, start); err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (x *stranger) prove(ctx context.Context) (*login, error) {
 
 // startup reads packets until the start-up packet. It returns nil where the
 // connection was for something else, and has done that.
-func (x *stranger) startup(ctx context.Context) (*wire.Startup, error) {
+func (x *pendingLogin) startup(ctx context.Context) (*wire.Startup, error) {
 	for {
 		s, err := wire.ReadStartup(x.conn)
 		if err != nil {

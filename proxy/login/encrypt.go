@@ -16,7 +16,7 @@ import (
 
 // encrypt answers a request for TLS and begins it; peeked means that the client has
 // begun already.
-func (x *stranger) encrypt(ctx context.Context, peeked []byte) error {
+func (x *pendingLogin) encrypt(ctx context.Context, peeked []byte) error {
 	if x.tls || x.ssl {
 		return ending.Fatal(pg.CodeProtocolViolation, "encryption was asked for twice")
 	}
@@ -46,7 +46,7 @@ func (x *stranger) encrypt(ctx context.Context, peeked []byte) error {
 var errHandshake = errors.New("TLS handshake")
 
 // refuse tells the client why, where it can be told. TLS has told it itself what was wrong in the handshake.
-func (x *stranger) refuse(err error) {
+func (x *pendingLogin) refuse(err error) {
 	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, errHandshake) {
 		return
 	}
@@ -68,7 +68,7 @@ func (x *stranger) refuse(err error) {
 }
 
 // dismiss tells a client that had to give way, without waiting for anything: there are many of them.
-func (x *stranger) dismiss(words *wire.ServerError) {
+func (x *pendingLogin) dismiss(words *wire.ServerError) {
 	if x.p.cfg.TLS != nil && !x.tls {
 		return // perhaps in the middle of a handshake
 	}

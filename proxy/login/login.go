@@ -19,7 +19,7 @@ import (
 
 // login is a client from its start-up packet to its session.
 type login struct {
-	*stranger
+	*pendingLogin
 	version  uint32
 	user     string
 	database string

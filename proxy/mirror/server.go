@@ -48,7 +48,7 @@ func New(at *side.Endpoint, conn *backend.Conn, login string, types, known *type
 func (w *Server) Stage(ctx context.Context, want *state.State, role func(string) string, names []string) error {
 	ctx, cancel := context.WithTimeout(ctx, side.ReplayTimeout)
 	defer cancel()
-	look := want.Look(w.Login, names)
+	look := want.CaptureSpec(w.Login, names)
 	calm := want.Calm()
 	if w.Have == nil {
 		fresh, err := w.Link.Capture(ctx, look)

@@ -68,7 +68,7 @@ func (d *drain) run(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err != nil && !d.blind:
-			d.look(ctx)
+			d.yieldToWaiters(ctx)
 		}
 	}
 }
@@ -93,9 +93,9 @@ func (d *drain) hold(which func(*session.Session) bool) {
 	}
 }
 
-// look asks who waits for whom, lets parked sessions go on that others wait for, and
+// yieldToWaiters asks who waits for whom, lets parked sessions go on that others wait for, and
 // holds those again that nobody waits for any more.
-func (d *drain) look(ctx context.Context) {
+func (d *drain) yieldToWaiters(ctx context.Context) {
 	byPID := map[int32]*session.Session{}
 	var waiters []int32
 	for _, r := range d.list {
@@ -144,15 +144,15 @@ func (d *drain) ask(ctx context.Context, pids []int32) (map[int32][]int32, error
 	if len(pids) == 0 || r == nil {
 		return nil, nil
 	}
-	link, err := d.beside(ctx, r)
+	link, err := d.sideConn(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	return ask.Blocking(ctx, link, pids)
 }
 
-// beside returns the drain's own connection to the database of a session.
-func (d *drain) beside(ctx context.Context, r *session.Session) (*state.Link, error) {
+// sideConn returns the drain's own connection to the database of a session.
+func (d *drain) sideConn(ctx context.Context, r *session.Session) (*state.Link, error) {
 	if d.link != nil {
 		return d.link, nil
 	}
@@ -203,7 +203,7 @@ func (d *drain) twoPhase(ctx context.Context) (left bool, err error) {
 
 // preparedNow names a prepared transaction that there is, "" for none.
 func (d *drain) preparedNow(ctx context.Context) (string, error) {
-	link, err := d.beside(ctx, d.list[0])
+	link, err := d.sideConn(ctx, d.list[0])
 	if err != nil {
 		return "", err
 	}

@@ -159,7 +159,7 @@ func (p *Mover) Watch(ctx context.Context) {
 			return
 		case now := <-t.C:
 			for _, r := range p.List() {
-				r.View.Look(now)
+				r.View.Sample(now)
 			}
 			p.sweep(ctx, now)
 		}

@@ -107,7 +107,7 @@ func (p *Mover) catalogsOf(ctx context.Context, list []*session.Session) (map[st
 		}
 		a.asked = time.Now()
 		var catalog *state.Catalog
-		err := p.Sides.BesideAmong(ctx, r.Database, p.Sides.Callers(r.Database, session.CallersOf(list)), func(ctx context.Context, l *state.Link) (err error) {
+		err := p.Sides.WithSideConnAmong(ctx, r.Database, p.Sides.Callers(r.Database, session.CallersOf(list)), func(ctx context.Context, l *state.Link) (err error) {
 			catalog, err = l.ReadCatalog(ctx)
 			return err
 		})

@@ -15,7 +15,7 @@ import (
 // done beside it. A session that comes to no boundary in time is left to the pause
 // (StageReport.Unstaged). Sessions that cannot be moved make an *UnmovableError, or
 // what the policy of the Attempt says; the report is filled in then too. Staging again brings warm servers up to date.
-// Where the other side takes fewer connections than the sessions need, nothing is made there and the error is a *RoomError.
+// Where the other side takes fewer connections than the sessions need, nothing is made there and the error is a *ConnLimitError.
 func (p *Mover) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	end, err := p.begin(ctx, epoch, "stage")
 	if err != nil {
@@ -36,7 +36,7 @@ func (p *Mover) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	}
 	f := findings{policy: p.attempt.policy}
 	to := p.Sides.Other()
-	if err := p.room(ctx, list, to); err != nil {
+	if err := p.checkConnLimits(ctx, list, to); err != nil {
 		return StageReport{}, err
 	}
 	f.judgeStreams(p.Streams())

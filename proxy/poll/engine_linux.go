@@ -23,23 +23,23 @@ type Engine struct {
 	file *os.File // the epoll instance
 	fd   int
 	raw  syscall.RawConn
-	try  func(fd uintptr) bool // look, made once: a method value allocates
+	try  func(fd uintptr) bool // pollNow, made once: a method value allocates
 
-	events  [maxEvents]syscall.EpollEvent
-	ready   int
-	spins   [2]spin       // by what the last look brought: a client's socket, a server's
-	last    uint64        // the seat that had the last turn
-	alone   int           // turns that it has had since another one had one
-	looking chan struct{} // has a place for each engine that may look on
+	events    [maxEvents]syscall.EpollEvent
+	ready     int
+	spins     [2]spin       // one for each kind of socket that the last poll brought: a client's, a server's
+	last      uint64        // the key that had the last turn
+	alone     int           // turns that it has had since another one had one
+	spinSlots chan struct{} // has a place for each engine that may busy-poll
 
 	mu struct {
 		sync.Mutex
-		seats map[uint64]Turner
-		next  uint64
+		attached map[uint64]Turner
+		next     uint64
 	}
 }
 
-func newEngine(looking chan struct{}) (*Engine, error) {
+func newEngine(spinSlots chan struct{}) (*Engine, error) {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("make an epoll instance: %w", err)
@@ -48,9 +48,9 @@ func newEngine(looking chan struct{}) (*Engine, error) {
 		_ = syscall.Close(fd)
 		return nil, fmt.Errorf("make an epoll instance: %w", err)
 	}
-	e := &Engine{fd: fd, file: os.NewFile(uintptr(fd), "epoll"), looking: looking}
-	e.try = e.look
-	e.mu.seats = map[uint64]Turner{}
+	e := &Engine{fd: fd, file: os.NewFile(uintptr(fd), "epoll"), spinSlots: spinSlots}
+	e.try = e.pollNow
+	e.mu.attached = map[uint64]Turner{}
 	if e.raw, err = e.file.SyscallConn(); err == nil {
 		err = e.file.SetReadDeadline(time.Time{}) // refused for what the runtime cannot poll
 	}
@@ -65,12 +65,12 @@ func newEngine(looking chan struct{}) (*Engine, error) {
 // seat. A key is never used again, so a late event finds nobody.
 const serverBit = 1
 
-// Add watches two sockets and returns the key of the session's seat, 0 for none.
+// Add watches two sockets and returns the key by which the engine knows the session, 0 for none.
 func (e *Engine) Add(r Turner, client, server int) uint64 {
 	e.mu.Lock()
 	e.mu.next++
 	key := e.mu.next
-	e.mu.seats[key] = r
+	e.mu.attached[key] = r
 	e.mu.Unlock()
 	if e.watch(client, key<<1) != nil {
 		e.forget(key)
@@ -91,7 +91,7 @@ func (e *Engine) watch(fd int, data uint64) error {
 
 func (e *Engine) forget(key uint64) {
 	e.mu.Lock()
-	delete(e.mu.seats, key)
+	delete(e.mu.attached, key)
 	e.mu.Unlock()
 }
 
@@ -99,7 +99,7 @@ func (e *Engine) forget(key uint64) {
 func (e *Engine) sessions() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.mu.seats)
+	return len(e.mu.attached)
 }
 
 func (e *Engine) Remove(key uint64, client, server int) {
@@ -118,7 +118,7 @@ func (e *Engine) run() {
 				e.last, e.alone = data>>1, 0
 			}
 			e.mu.Lock()
-			r := e.mu.seats[data>>1]
+			r := e.mu.attached[data>>1]
 			e.mu.Unlock()
 			if r != nil {
 				r.Turn(data>>1, data&serverBit != 0)
@@ -139,41 +139,41 @@ func (e *Engine) run() {
 func (e *Engine) await() bool {
 	switch {
 	case e.ready > 1:
-		if e.look(uintptr(e.fd)) {
+		if e.pollNow(uintptr(e.fd)) {
 			return true
 		}
 		_, _, _ = syscall.RawSyscall(syscall.SYS_SCHED_YIELD, 0, 0, 0)
-	case e.ready == 1 && e.alone >= lonely:
-		if s := &e.spins[e.events[0].Fd&serverBit]; s.worth() && e.lookOn(s) {
+	case e.ready == 1 && e.alone >= soloTurns:
+		if s := &e.spins[e.events[0].Fd&serverBit]; s.worth() && e.busyPoll(s) {
 			return true
 		}
 	}
 	return e.raw.Read(e.try) == nil
 }
 
-// lookOn looks for spinTime, unless as many others do as may.
-func (e *Engine) lookOn(s *spin) bool {
+// busyPoll polls for spinTime, unless as many engines as may are doing so already.
+func (e *Engine) busyPoll(s *spin) bool {
 	select {
-	case e.looking <- struct{}{}:
-		defer func() { <-e.looking }()
-		return s.note(e.lookFor(spinTime))
+	case e.spinSlots <- struct{}{}:
+		defer func() { <-e.spinSlots }()
+		return s.note(e.pollFor(spinTime))
 	default:
 		return false
 	}
 }
 
-// lookFor looks again and again.
-func (e *Engine) lookFor(d time.Duration) bool {
+// pollFor polls without waiting until d is over.
+func (e *Engine) pollFor(d time.Duration) bool {
 	for began := time.Now(); time.Since(began) < d; {
-		if e.look(uintptr(e.fd)) {
+		if e.pollNow(uintptr(e.fd)) {
 			return true
 		}
 	}
 	return false
 }
 
-// look takes the list of sockets with something to read, without waiting.
-func (e *Engine) look(fd uintptr) bool {
+// pollNow takes the list of sockets with something to read, without waiting.
+func (e *Engine) pollNow(fd uintptr) bool {
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&e.events[0])), maxEvents, 0, 0, 0)
 	e.ready = 0
 	if errno == 0 {
@@ -182,5 +182,5 @@ func (e *Engine) look(fd uintptr) bool {
 	return e.ready > 0
 }
 
-// close ends run. No session may be seated any more.
+// close ends run. No session may be attached any more.
 func (e *Engine) close() { _ = e.file.Close() }

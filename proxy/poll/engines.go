@@ -18,10 +18,10 @@ const maxEngines = 4
 // and their servers run on the same machine, each engine is one thread among many that
 // want a core, and waits for its turn most of the time: with two of them the proxy
 // waits half as long.
-const FullHouse = 8
+const CrowdedAt = 8
 
 // Turner is whoever an engine serves: a session with two sockets. Turn is called by the engine's
-// goroutine when one of them has something to read, with the key of its seat, and must not wait.
+// goroutine when one of them has something to read, with the key that Add returned, and must not wait.
 type Turner interface {
 	Turn(key uint64, server bool)
 }
@@ -38,10 +38,10 @@ type Engines struct {
 func (g *Engines) Start(log zerolog.Logger) {
 	cores := runtime.GOMAXPROCS(0)
 	usual := min(maxEngines, cores/2)
-	looking := make(chan struct{}, usual) // their servers need cores too
+	spinSlots := make(chan struct{}, usual) // their servers need cores too
 	var list []*Engine
 	for range min(maxEngines, cores) {
-		e, err := newEngine(looking)
+		e, err := newEngine(spinSlots)
 		if err != nil {
 			if !errors.Is(err, errors.ErrUnsupported) {
 				log.Warn().Err(err).Msg("sessions are served by goroutines")
@@ -71,7 +71,7 @@ func (g *Engines) Stop() {
 func (g *Engines) Any() bool { return g.running.Load() != nil }
 
 // Seats returns how many sessions each engine has.
-func (g *Engines) Seats() []int {
+func (g *Engines) SessionCounts() []int {
 	list := g.running.Load()
 	if list == nil {
 		return nil
@@ -97,7 +97,7 @@ func (g *Engines) Pick(id uint64) *Engine {
 func choose[E interface{ sessions() int }](list []E, usual int) E {
 	best := list[usual]
 	least := best.sessions()
-	if least < FullHouse {
+	if least < CrowdedAt {
 		return best
 	}
 	for _, e := range list {

@@ -7,7 +7,7 @@ const (
 	// long as a server takes for a query by key, unprepared, and a client for its next one.
 	spinTime = 150 * time.Microsecond
 	// lonely is how many turns a session has in a row where it is the only one.
-	lonely = 8
+	soloTurns = 8
 	// spinLuck is how many looks that paid are remembered.
 	spinLuck = 4
 	// spinRetry is how many waits are between two tries where it does not pay.

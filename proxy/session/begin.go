@@ -34,16 +34,16 @@ type ServedBy struct {
 // New makes a session and enters it into the registry. It does not run before begin.
 func New(ctx context.Context, p *Registry, who Identity, client net.Conn, by ServedBy) *Session {
 	r := newRelay(ctx, p, who, client)
-	r.mu.memory.params = maps.Clone(by.Conn.Params)
+	r.mu.observed.params = maps.Clone(by.Conn.Params)
 	r.mu.server = &server{conn: by.Conn, in: poll.NewReader(by.Conn.Conn, by.Conn.Leftover()), endpoint: by.At, login: by.Name}
 	r.mu.server.pid.Store(int32(by.Conn.PID))
 	if by.Moved {
 		r.mu.server.rewrite, r.mu.server.numbers = rewrite.NewPIDs(p.Pids.ClientPID), rewrite.NewBackends(p.Pids.BackendOf, nil)
 	}
 	r.mu.server.translated(by.Types, nil)
-	r.Startup.Names(&r.mu.memory.sniffer.Names)
-	if r.mu.memory.params["session_authorization"] == by.Name {
-		r.mu.memory.params["session_authorization"] = r.User
+	r.Startup.Names(&r.mu.observed.sniffer.Names)
+	if r.mu.observed.params["session_authorization"] == by.Name {
+		r.mu.observed.params["session_authorization"] = r.User
 	}
 	p.enter(r, by.Conn.PID)
 	r.Log = p.Log.With().Uint64(obs.KeySession, r.Id).Logger()
@@ -54,7 +54,7 @@ func New(ctx context.Context, p *Registry, who Identity, client net.Conn, by Ser
 // Hello is what a server says behind AuthenticationOk.
 func (r *Session) Hello() []byte {
 	r.mu.Lock()
-	params := maps.Clone(r.mu.memory.params)
+	params := maps.Clone(r.mu.observed.params)
 	r.mu.Unlock()
 	var b []byte
 	for _, name := range slices.Sorted(maps.Keys(params)) {

@@ -26,29 +26,29 @@ func (r *owner) Capture(ctx context.Context, catalog *state.Catalog, stop time.D
 		return err
 	}
 	defer r.unseize()
-	return r.look(ctx, s, catalog)
+	return r.captureSeized(ctx, s, catalog)
 }
 
-// look is capture on a server that was seized. catalog may be nil.
-func (r *owner) look(ctx context.Context, s *server, catalog *state.Catalog) error {
+// captureSeized is capture on a server that was seized. catalog may be nil.
+func (r *owner) captureSeized(ctx context.Context, s *server, catalog *state.Catalog) error {
 	r.mu.Lock()
 	frames := r.mu.tracker.ClientFrames()
-	look := state.Look{Login: s.login, Names: r.mu.memory.sniffer.Names.List(), Opaque: r.mu.memory.sniffer.Names.OpaqueReason(), Declared: r.p.Tracked != nil}
-	look.Inserted, look.Backends = r.mu.memory.inserted, r.mu.memory.sniffer.Backends
-	look.Unnamed, look.UnnamedLost = r.mu.memory.unnamedStatement()
-	look.Unnamed = s.known(look.Unnamed)
-	params := r.mu.memory.params
+	captureSeized := state.CaptureSpec{Login: s.login, Names: r.mu.observed.sniffer.Names.List(), Opaque: r.mu.observed.sniffer.Names.OpaqueReason(), Declared: r.p.Tracked != nil}
+	captureSeized.Inserted, captureSeized.Backends = r.mu.observed.inserted, r.mu.observed.sniffer.Backends
+	captureSeized.Unnamed, captureSeized.UnnamedLost = r.mu.observed.unnamedStatement()
+	captureSeized.Unnamed = s.known(captureSeized.Unnamed)
+	params := r.mu.observed.params
 	r.mu.Unlock()
-	look.Names = append(look.Names, r.p.Tracked...)
+	captureSeized.Names = append(captureSeized.Names, r.p.Tracked...)
 	if catalog != nil {
-		look.Names = append(look.Names, catalog.Names...)
-		look.Dblink, look.FDW = catalog.Dblink, catalog.FDW
-		look.Opaque = cmp.Or(look.Opaque, catalog.Computed)
+		captureSeized.Names = append(captureSeized.Names, catalog.Names...)
+		captureSeized.Dblink, captureSeized.FDW = catalog.Dblink, catalog.FDW
+		captureSeized.Opaque = cmp.Or(captureSeized.Opaque, catalog.Computed)
 	}
 
 	var captured *state.State
 	err := r.probe(ctx, s, params, func(ctx context.Context, link *state.Link) (err error) {
-		if captured, err = link.Capture(ctx, look); err != nil {
+		if captured, err = link.Capture(ctx, captureSeized); err != nil {
 			return err
 		}
 		s.late.Add(captured)
@@ -60,7 +60,7 @@ func (r *owner) look(ctx context.Context, s *server, catalog *state.Catalog) err
 	if old := s.pid.Swap(captured.BackendPID); old != captured.BackendPID {
 		r.p.moved(r.Session, uint32(old), uint32(captured.BackendPID)) // a proxy in front of the server made up the key's
 	}
-	r.captured, r.frames, r.names = captured, frames, look.Names
+	r.captured, r.frames, r.names = captured, frames, captureSeized.Names
 	r.mu.Lock()
 	r.View.judge(r.captured, frames)
 	r.mu.Unlock()
@@ -78,10 +78,10 @@ type surveyKey struct {
 // captured there, but for those that it was asked about before in this attempt.
 func (r *owner) survey(ctx context.Context, link *state.Link, s *state.State) error {
 	key := func(st state.Statement) surveyKey {
-		return surveyKey{st.Name, st.Text, st.FromSQL, r.mu.memory.sniffer.Contexts.Times(st.Name)}
+		return surveyKey{st.Name, st.Text, st.FromSQL, r.mu.observed.sniffer.Contexts.Times(st.Name)}
 	}
 	r.mu.Lock()
-	r.mu.memory.sniffer.Contexts.Actual(s)
+	r.mu.observed.sniffer.Contexts.Actual(s)
 	for name, st := range s.Statements {
 		if known, ok := r.surveyed[key(st)]; ok {
 			st.Under, st.Shape = known.Under, known.Shape
@@ -92,7 +92,7 @@ func (r *owner) survey(ctx context.Context, link *state.Link, s *state.State) er
 	err := link.Survey(ctx, s, func(st state.Statement) []*state.Context {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return r.mu.memory.sniffer.Contexts.Candidates(st)
+		return r.mu.observed.sniffer.Contexts.Candidates(st)
 	})
 	if err != nil {
 		return err

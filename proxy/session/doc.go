@@ -44,7 +44,7 @@
 //     request of a held client ends the unit that is held, and only that.
 //   - A parked session that is kept lives by its state (kept.go): a server that goes away under it is not missed.
 //   - A session whose client is gone stays in the registry until its server has answered
-//     (orphan.go): what nobody waits for is cancelled, and a drain can name it.
+//     (abandoned.go): what nobody waits for is cancelled, and a drain can name it.
 //   - Every client that is ended in an attempt is counted, whoever ended it (struck.go).
 //   - A panic is recovered at the session's boundary (Recovered), logged as a bug and counted.
 //

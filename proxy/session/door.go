@@ -58,14 +58,14 @@ func (d Door) Context() context.Context { return d.ctx }
 func (d Door) Told(name, value string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.mu.memory.params[name] = value
+	d.mu.observed.params[name] = value
 }
 
 // Break makes the session panic with the next setting that is reported to its client.
 func (d Door) Break() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.mu.memory.params = nil
+	d.mu.observed.params = nil
 }
 
 // LoseCount makes the session see an answer too many.

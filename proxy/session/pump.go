@@ -37,7 +37,7 @@ func (r *clientPump) pumpClient() error {
 		r.mu.Lock()
 		r.awake()
 		dead := r.mu.end.dead
-		left := !dead && r.mu.seat.clientLeaves()
+		left := !dead && r.mu.attachment.clientLeaves()
 		r.mu.Unlock()
 		if dead {
 			return r.seeOut(ending.ErrClientGone)
@@ -51,7 +51,7 @@ func (r *clientPump) pumpClient() error {
 // restToServer writes what the engine could not.
 func (r *clientPump) restToServer() error {
 	r.mu.Lock()
-	st, s := &r.mu.seat, r.mu.server
+	st, s := &r.mu.attachment, r.mu.server
 	rest, held := st.toServerRest, st.toServerHeld
 	st.toServerRest, st.toServerHeld = nil, false
 	r.mu.Unlock()
@@ -113,10 +113,10 @@ func (r *clientPump) send(p []byte) (n int, out []byte, s *server, err error) {
 // fromClient observes p and makes of it what the server is to get: every byte of a
 // client passes here once. Called with mu locked.
 func (r *Session) fromClient(s *server, p []byte) ([]byte, error) {
-	if r.mu.memory.sniffer.Contexts.Dirty() && r.mu.tracker.Boundary() {
-		r.mu.memory.sniffer.Contexts.Settle()
+	if r.mu.observed.sniffer.Contexts.Dirty() && r.mu.tracker.Boundary() {
+		r.mu.observed.sniffer.Contexts.Settle()
 	}
-	r.mu.memory.sniffer.Client(p)
+	r.mu.observed.sniffer.Client(p)
 	if s.late != nil {
 		var err error
 		if p, err = s.late.Client(&r.mu.tracker, p); err != nil {
@@ -185,7 +185,7 @@ func (r *serverPump) pumpServer() error {
 		}
 		p, err := s.in.Read()
 		if fatal := saysFatal(p); fatal || gone(err) && !told {
-			left, alive, err := r.survive(s, p)
+			left, alive, err := r.tryRevive(s, p)
 			if err != nil {
 				return err
 			}
@@ -239,7 +239,7 @@ func (r *serverPump) serverTurn() (*server, []byte, error) {
 			return nil, nil, err
 		}
 	}
-	if r.mu.seat.serverLeaves() {
+	if r.mu.attachment.serverLeaves() {
 		return nil, nil, errToFast
 	}
 	inject := r.mu.first.inject
@@ -252,7 +252,7 @@ func (r *serverPump) restToClient() error {
 	r.cw.Lock()
 	defer r.cw.Unlock()
 	r.mu.Lock()
-	st := &r.mu.seat
+	st := &r.mu.attachment
 	rest, held := st.toClientRest, st.toClientHeld
 	st.toClientRest, st.toClientHeld = nil, false
 	r.mu.Unlock()
@@ -307,10 +307,10 @@ func (r *serverPump) receive(s *server, p []byte) (out, greeting []byte, err err
 		out, greeting = nil, nil
 	}
 	r.toClient.Store(true)
-	if st := &r.mu.seat; st.leaving && !st.clientPumps {
-		r.mu.seat.handOver() // the write may wait, and somebody must read the client
+	if st := &r.mu.attachment; st.leaving && !st.clientPumps {
+		r.mu.attachment.handOver() // the write may wait, and somebody must read the client
 	}
-	r.mu.seat.offer()
+	r.mu.attachment.offer()
 	return out, greeting, nil
 }
 

@@ -169,7 +169,7 @@ func TestSessionsAllocateNothing(t *testing.T) {
 			allowed = 4
 		}
 		require.Less(t, testing.AllocsPerRun(2000, once), allowed, "%+v", how)
-		require.Equal(t, !how.pumps && engineHere, r.seated())
+		require.Equal(t, !how.pumps && engineHere, r.attached())
 	}
 }
 

@@ -53,11 +53,11 @@ type Limits struct {
 
 // counts are what has become of sessions since the start.
 type counts struct {
-	Panics   atomic.Int64
-	Revived  atomic.Int64 // sessions that got a new server in the place of one that was gone
-	Expelled atomic.Int64 // sessions that could not be moved and were ended
-	Orphans  atomic.Int64 // statements that were cancelled because their client was gone
-	Prepared atomic.Int64 // transactions that clients have prepared and not ended, as far as was seen
+	Panics    atomic.Int64
+	Revived   atomic.Int64 // sessions that got a new server in the place of one that was gone
+	Expelled  atomic.Int64 // sessions that could not be moved and were ended
+	Abandoned atomic.Int64 // statements that were cancelled because their client was gone
+	Prepared  atomic.Int64 // transactions that clients have prepared and not ended, as far as was seen
 }
 
 // NewRegistry makes one without sessions.

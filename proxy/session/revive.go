@@ -54,7 +54,7 @@ func wholeAgain(s *state.State) bool {
 // in p, its last bytes, that it will. It makes the session whole on another server
 // and reports that, or returns what is left of p for the client. The client waits
 // meanwhile: what it sends is held, and sent once, to the new server.
-func (r *serverPump) survive(s *server, p []byte) (left []byte, alive bool, err error) {
+func (r *serverPump) tryRevive(s *server, p []byte) (left []byte, alive bool, err error) {
 	at, code, ok := lastFrames(p)
 	if !ok || !s.in.Whole() {
 		return p, false, nil
@@ -188,7 +188,7 @@ func (r *owner) revive(ctx context.Context, gone *server) error {
 	}
 	pause := reviveFirst
 	for {
-		w, err := r.renascent(owned, gone)
+		w, err := r.rebuildServer(owned, gone)
 		if err == nil {
 			r.replace(gone, w)
 			r.Log.Info().Str(obs.KeyEndpoint, gone.endpoint.Name).Dur("took", time.Since(start)).Msg("session revived on a new server")
@@ -209,7 +209,7 @@ func (r *owner) revive(ctx context.Context, gone *server) error {
 }
 
 // renascent makes a server that is as the one that is gone was. The caller has the turn.
-func (r *owner) renascent(ctx context.Context, gone *server) (*mirror.Server, error) {
+func (r *owner) rebuildServer(ctx context.Context, gone *server) (*mirror.Server, error) {
 	same := func(name string) string { return name } // the state is of this side
 	w, err := r.warmUpAs(ctx, gone.endpoint, side.Roles(r.User, gone.login, gone.endpoint), same)
 	if err != nil {

@@ -17,9 +17,9 @@ func (r *Session) Begin(over func()) {
 	r.stopInterrupt = context.AfterFunc(r.ctx, r.interrupt)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mu.seat.begun = true
-	if !r.mu.seat.sit() {
-		r.mu.seat.handOver()
+	r.mu.attachment.begun = true
+	if !r.mu.attachment.attach() {
+		r.mu.attachment.handOver()
 	}
 }
 
@@ -30,7 +30,7 @@ func (r *Session) guard(pump func() error, running *bool) {
 		return
 	}
 	r.mu.Lock()
-	st := &r.mu.seat
+	st := &r.mu.attachment
 	*running = false
 	last := !st.clientPumps && !st.serverPumps && !st.over
 	st.over = st.over || last
@@ -64,7 +64,7 @@ func (r *Session) interrupt() {
 	_ = r.client.SetWriteDeadline(time.Now().Add(side.GoodbyeTimeout))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mu.seat.handOver()
+	r.mu.attachment.handOver()
 	_ = r.mu.server.conn.SetDeadline(LongAgo)
 	r.step()
 }

@@ -71,7 +71,7 @@ type life struct {
 
 	over          func() // called when nothing of the session is left
 	stopInterrupt func() bool
-	orphan        bool // its server was asked to cancel what nobody waits for; the client's pump's, then close's
+	abandoned     bool // its server was asked to cancel what nobody waits for; the client's pump's, then close's
 }
 
 // shared is what all who have to do with the session see of it, under its mutex.
@@ -81,13 +81,13 @@ type shared struct {
 	server  *server
 	changed chan struct{} // closed and replaced at every step, while attention is set
 
-	hold    hold
-	serving serving
-	end     clientEnd
-	parking parking
-	first   first
-	memory  memory
-	seat    seat // in the engine
+	hold       hold
+	serving    serving
+	end        clientEnd
+	parking    parking
+	first      first
+	observed   observed
+	attachment attachment // in the engine
 
 	judged judged // by the last capture
 	seen   seen
@@ -157,8 +157,8 @@ func newRelay(ctx context.Context, p *Registry, who Identity, client net.Conn) *
 	r.up.Session, r.down.Session, r.View.Session, r.work.Session = r, r, r, r
 	r.Owner.Session, r.Owner.turn = r, make(chan struct{}, 1)
 	r.mu.changed = make(chan struct{})
-	r.mu.seat.r, r.mu.memory.r = r, r
-	r.mu.tracker.Observer = &r.mu.memory
+	r.mu.attachment.r, r.mu.observed.r = r, r
+	r.mu.tracker.Observer = &r.mu.observed
 	return r
 }
 
@@ -176,7 +176,7 @@ func (r *Session) attend() {
 	r.mu.serving.kept = r.mu.serving.kept && r.mu.hold.gate
 	r.attention.Store(r.mu.hold.gate || r.mu.hold.wanted || r.mu.hold.settling || r.mu.serving.reviving || r.mu.end.half)
 	if r.attention.Load() {
-		r.mu.seat.handOver() // to those who can wait
+		r.mu.attachment.handOver() // to those who can wait
 	}
 	r.step()
 }
@@ -237,7 +237,7 @@ func (r *Session) Note(code, detail string) Note {
 // noted is note, called with mu locked.
 func (r *Session) noted(code, detail string) Note {
 	return Note{Session: r.Id, PID: r.pid, User: r.User, Database: r.Database, Client: r.client.RemoteAddr().String(), Code: code, Detail: detail,
-		Application: r.mu.memory.params["application_name"], ServerPID: r.mu.server.pid.Load()}
+		Application: r.mu.observed.params["application_name"], ServerPID: r.mu.server.pid.Load()}
 }
 
 // Hold has the gate hold the session, or lets it go.

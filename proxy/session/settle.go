@@ -41,7 +41,7 @@ func (r *owner) Settle(ctx context.Context) {
 		return
 	}
 	var idle bool
-	err := r.p.Sides.Beside(ctx, r.caller(), func(ctx context.Context, l *state.Link) (err error) {
+	err := r.p.Sides.WithSideConn(ctx, r.caller(), func(ctx context.Context, l *state.Link) (err error) {
 		idle, err = ask.Idle(ctx, l, pid)
 		return err
 	})

@@ -88,7 +88,7 @@ func (r *owner) ready(ctx context.Context, s *server, to *side.Endpoint, catalog
 		w.Close()
 	}
 	if r.ChangedSince() {
-		if err := r.look(ctx, s, catalog); err != nil {
+		if err := r.captureSeized(ctx, s, catalog); err != nil {
 			return nil, err
 		}
 	}
@@ -141,9 +141,9 @@ func (r *owner) greet(w *mirror.Server) []byte {
 		if name == "session_authorization" && value == w.Login {
 			value = r.User
 		}
-		if old, ok := r.mu.memory.params[name]; !ok || old != value {
+		if old, ok := r.mu.observed.params[name]; !ok || old != value {
 			b = wire.AppendParameterStatus(b, name, value)
-			r.mu.memory.params[name] = value
+			r.mu.observed.params[name] = value
 		}
 	}
 	return b

@@ -14,7 +14,7 @@ import (
 // prepared transaction go on, and the drain waits until none is left.
 
 // twoPhase counts the prepared transactions of the clients. Called with mu locked.
-func (m *memory) twoPhase(tag []byte) {
+func (m *observed) twoPhase(tag []byte) {
 	switch string(tag) {
 	case "PREPARE TRANSACTION":
 		m.r.p.Counts.Prepared.Add(1)

@@ -103,7 +103,7 @@ func (r *View) info() Info {
 	defer r.mu.Unlock()
 	r.observe(time.Now())
 	s := Info{Session: r.Id, PID: r.pid, Client: r.client.RemoteAddr().String(), User: r.User, Database: r.Database,
-		ApplicationName: r.mu.memory.params["application_name"], Side: r.mu.server.endpoint.Name, ServerPID: r.mu.server.pid.Load(),
+		ApplicationName: r.mu.observed.params["application_name"], Side: r.mu.server.endpoint.Name, ServerPID: r.mu.server.pid.Load(),
 		Began: r.began, State: r.mu.seen.state, Since: r.mu.seen.since, Verdict: VerdictUnknown}
 	if j := r.mu.judged; !j.at.IsZero() {
 		s.Verdict, s.Reasons, s.Checked = j.verdict.String(), j.reasons, j.at
@@ -206,8 +206,8 @@ func (r *View) KnownUnmovable() bool {
 	return !j.at.IsZero() && !j.verdict.Movable() && j.frames == r.mu.tracker.ClientFrames()
 }
 
-// Look notes the session's state.
-func (r *View) Look(now time.Time) {
+// Sample records the state that the session is in now.
+func (r *View) Sample(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.observe(now)

@@ -71,9 +71,9 @@ func personal(err error) bool {
 	return errors.As(err, &said) && backend.Classify(err) != backend.Retry && backend.Classify(err) != backend.BackOff
 }
 
-// BesideAmong runs do on a connection of its own to the active side, on behalf of the first
+// WithSideConnAmong runs do on a connection of its own to the active side, on behalf of the first
 // of the callers that is let in.
-func (s *Sides) BesideAmong(ctx context.Context, database string, callers []Caller, do func(context.Context, *state.Link) error) error {
+func (s *Sides) WithSideConnAmong(ctx context.Context, database string, callers []Caller, do func(context.Context, *state.Link) error) error {
 	at, err := s.Endpoint(s.Router.Current().Endpoint)
 	if err != nil {
 		return err
@@ -81,7 +81,7 @@ func (s *Sides) BesideAmong(ctx context.Context, database string, callers []Call
 	return s.AskAmong(ctx, at, database, callers, do)
 }
 
-// AskAmong is BesideAmong for either side.
+// AskAmong is WithSideConnAmong for either side.
 func (s *Sides) AskAmong(ctx context.Context, at *Endpoint, database string, callers []Caller, do func(context.Context, *state.Link) error) error {
 	conn, err := s.DialAmong(ctx, at, database, callers)
 	if err != nil {
@@ -93,15 +93,15 @@ func (s *Sides) AskAmong(ctx context.Context, at *Endpoint, database string, cal
 	return do(ctx, state.NewLink(conn.Conn, conn.Leftover(), conn.Params))
 }
 
-// beside is BesideAmong for what a session's own role may ask before any other.
-func (s *Sides) Beside(ctx context.Context, own Caller, do func(context.Context, *state.Link) error) error {
+// WithSideConn is WithSideConnAmong for what a session's own role may ask before any other.
+func (s *Sides) WithSideConn(ctx context.Context, own Caller, do func(context.Context, *state.Link) error) error {
 	who := []Caller{own}
 	for _, other := range s.CallersWith(own) {
 		if other.User != own.User {
 			who = append(who, other)
 		}
 	}
-	return s.BesideAmong(ctx, own.Database, who, do)
+	return s.WithSideConnAmong(ctx, own.Database, who, do)
 }
 
 // Caller is a client, as either side needs it for a connection on its behalf.

@@ -6,7 +6,7 @@
 // configuration knows or the proof that the client itself has given. At most so many connections as Limit says
 // are made at once (Place). A server that says "in a moment" is asked again for a few seconds (dialPolicy).
 //
-// What must be known of a database itself is asked beside the sessions (Ask, Beside), on a connection that lasts
+// What must be known of a database itself is asked outside the sessions (Ask, WithSideConn), on a connection that lasts
 // as long as the question, in the name of whoever is let in: first the role of the configuration, then those of
 // the sessions. A refusal that is about the role alone lets the next one ask.
 //

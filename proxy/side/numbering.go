@@ -17,11 +17,11 @@ type TypeStore interface {
 	KeepTypes(ctx context.Context, database string, types []typemap.Type) error
 }
 
-// memoryTypes is the TypeStore of a proxy that has no other: it keeps nothing.
-type memoryTypes struct{}
+// discardTypes is the TypeStore of a proxy that has no other: it keeps nothing.
+type discardTypes struct{}
 
-func (memoryTypes) LoadTypes(context.Context, string) ([]typemap.Type, error) { return nil, nil }
-func (memoryTypes) KeepTypes(context.Context, string, []typemap.Type) error   { return nil }
+func (discardTypes) LoadTypes(context.Context, string) ([]typemap.Type, error) { return nil, nil }
+func (discardTypes) KeepTypes(context.Context, string, []typemap.Type) error   { return nil }
 
 // MatchTypes reads the types at the endpoint and remembers how they translate.
 func (s *Sides) MatchTypes(ctx context.Context, at *Endpoint, database string, callers []Caller, client []typemap.Type) (*typemap.Map, error) {

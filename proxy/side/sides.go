@@ -48,7 +48,7 @@ type Sides struct {
 func (s *Sides) Limit(dials int) *Sides {
 	s.dials = make(chan struct{}, dials)
 	if s.Types == nil {
-		s.Types = memoryTypes{}
+		s.Types = discardTypes{}
 	}
 	s.mu.types = map[string]*typemap.Map{}
 	return s

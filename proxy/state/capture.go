@@ -13,8 +13,8 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// Look says what a capture is to look at, beyond what the server lists by itself.
-type Look struct {
+// CaptureSpec says what a capture reads, beyond what the server lists by itself.
+type CaptureSpec struct {
 	Login string   // role that the proxy logged in as
 	Names []string // custom settings, ASCII
 	// Known are settings to be returned whatever their origin, where this server knows them.
@@ -37,7 +37,7 @@ type Look struct {
 
 // Capture returns what the server's session carries, and leaves it as it was. It
 // is one round trip: Parse of a named statement, Bind, Execute, Close, Sync.
-func (l *Link) Capture(ctx context.Context, look Look) (*State, error) {
+func (l *Link) Capture(ctx context.Context, look CaptureSpec) (*State, error) {
 	b := stateBuilder{
 		state: &State{
 			Login: look.Login, Opaque: look.Opaque, Declared: look.Declared, Inserted: look.Inserted, Backends: look.Backends, UnknownPS: look.UnnamedLost,
@@ -63,10 +63,10 @@ func (l *Link) Capture(ctx context.Context, look Look) (*State, error) {
 	return b.finish(look)
 }
 
-// Look says what a capture of the state's mirror is to look at: also the settings of
+// CaptureSpec says what a capture of the state's mirror reads: also the settings of
 // libraries, which a server that has not loaded the library holds as custom ones.
-func (s *State) Look(login string, names []string) Look {
-	look := Look{Login: login, Names: slices.Clone(names)}
+func (s *State) CaptureSpec(login string, names []string) CaptureSpec {
+	look := CaptureSpec{Login: login, Names: slices.Clone(names)}
 	for name := range s.Settings {
 		look.Known = append(look.Known, name)
 		if custom(name) {
@@ -103,7 +103,7 @@ func (l *Link) forget(ctx context.Context, name string) error {
 	return l.Flush(ctx)
 }
 
-func (look Look) params(reported map[string]string) [][]byte {
+func (look CaptureSpec) params(reported map[string]string) [][]byte {
 	var oids []string
 	var text, encoding []byte
 	if look.Unnamed != nil {
@@ -211,7 +211,7 @@ func (b *stateBuilder) lock(d string) error {
 	return nil
 }
 
-func (b *stateBuilder) finish(look Look) (*State, error) {
+func (b *stateBuilder) finish(look CaptureSpec) (*State, error) {
 	s := b.state
 	if s.ServerEncoding == "" {
 		return nil, errors.New("capture returned nothing")

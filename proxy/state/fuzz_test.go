@@ -39,7 +39,7 @@ func FuzzCapture(f *testing.F) {
 					return nil, err
 				}
 			}
-			return b.finish(Look{Unnamed: &wire.Parse{Query: a, OIDs: []uint32{23, 20000}}})
+			return b.finish(CaptureSpec{Unnamed: &wire.Parse{Query: a, OIDs: []uint32{23, 20000}}})
 		}
 		s, err := build()
 		if err != nil {

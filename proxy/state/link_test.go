@@ -58,7 +58,7 @@ func closeServer(c net.Conn) {
 
 func (s *server) capture(t *testing.T, names ...string) *State {
 	t.Helper()
-	st, err := s.Capture(within(t), Look{Login: s.dsn.User(), Names: names})
+	st, err := s.Capture(within(t), CaptureSpec{Login: s.dsn.User(), Names: names})
 	require.NoError(t, err)
 	return st
 }

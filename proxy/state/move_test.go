@@ -66,7 +66,7 @@ func TestMirrorOfEveryKindOfState(t *testing.T) {
 	require.NoError(t, s.Flush(within(t)))
 
 	names := []string{"app.tenant_id", "app.start", "app.never", "app.x-y", "1.2.3"}
-	look := Look{Login: source.User(), Names: names, Unnamed: &wire.Parse{Query: "SELECT '\xe4', $1"}}
+	look := CaptureSpec{Login: source.User(), Names: names, Unnamed: &wire.Parse{Query: "SELECT '\xe4', $1"}}
 	want, err := s.Capture(within(t), look)
 	require.NoError(t, err)
 	verdict, reasons := want.Judge()
@@ -85,7 +85,7 @@ func TestMirrorOfEveryKindOfState(t *testing.T) {
 
 	roles := mapRole(source, target)
 	w := connect(t, target, NewStartup(client).Moved(nil, want, roles))
-	fresh, err := w.Capture(within(t), Look{Login: target.User(), Names: names})
+	fresh, err := w.Capture(within(t), CaptureSpec{Login: target.User(), Names: names})
 	require.NoError(t, err)
 	require.NotEmpty(t, Compare(want, fresh, Everything, roles))
 
@@ -205,7 +205,7 @@ func TestVerdicts(t *testing.T) {
 	require.Equal(t, Red, verdict)
 
 	s := connect(t, source, nil)
-	opaque, err := s.Capture(within(t), Look{Login: source.User(), Opaque: "set_config with a name that is bound"})
+	opaque, err := s.Capture(within(t), CaptureSpec{Login: source.User(), Opaque: "set_config with a name that is bound"})
 	require.NoError(t, err)
 	verdict, _ = opaque.Judge()
 	require.Equal(t, Red, verdict)

@@ -44,7 +44,7 @@ func TestStartupMovesIntoOptions(t *testing.T) {
 	require.Equal(t, []wire.Param{{Name: "options", Value: "-c TimeZone=Europe/Paris -c work_mem=4096"}}, moved)
 }
 
-func TestOptionsSurviveTheRoundTrip(t *testing.T) {
+func TestOptionsAreUnchangedByARoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		var in []wire.Param

@@ -24,7 +24,7 @@ func TestSettingsOfOtherVersions(t *testing.T) {
 	}
 	mirror := func(want *State, params []wire.Param) error {
 		w := connect(t, target, params)
-		look := want.Look(target.User(), nil)
+		look := want.CaptureSpec(target.User(), nil)
 		have, err := w.Capture(within(t), look)
 		require.NoError(t, err)
 		if err := w.Replay(within(t), Diff(want, have, Everything, roles)); err != nil {
@@ -52,7 +52,7 @@ func TestSettingsOfOtherVersions(t *testing.T) {
 	escape := with("escape_string_warning", Setting{Value: "off", Reset: "off", Source: "session", Context: "user"})
 	require.NoError(t, mirror(escape, nil))
 	w := connect(t, target, nil)
-	have, err := w.Capture(within(t), escape.Look(target.User(), nil))
+	have, err := w.Capture(within(t), escape.CaptureSpec(target.User(), nil))
 	require.NoError(t, err)
 	require.NotEmpty(t, Compare(escape, have, Everything, roles))
 }

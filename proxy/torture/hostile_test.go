@@ -87,10 +87,10 @@ func packet(code uint32, body string) []byte {
 	return append(binary.BigEndian.AppendUint32(b, code), body...)
 }
 
-// TestStrangersWhoBreakTheProtocol compares the proxy with PostgreSQL ahead of the
+// TestUnauthenticatedClientsThatBreakTheProtocol compares the proxy with PostgreSQL ahead of the
 // log-in: where the server says why it closes, the proxy gives the same SQLSTATE, and it may
 // say so too where the server only closes. A good client is served all the while.
-func TestStrangersWhoBreakTheProtocol(t *testing.T) {
+func TestUnauthenticatedClientsThatBreakTheProtocol(t *testing.T) {
 	t.Parallel()
 	// A server that waits no longer than the proxy for what does not come.
 	c := pgtest.Own(t, pgtest.Source, func(c *pgcluster.Config) {
@@ -174,10 +174,10 @@ func TestStrangersWhoBreakTheProtocol(t *testing.T) {
 	t.Cleanup(func() { well("a client from before") })
 }
 
-// TestStrangersOverTLS: what is read as plain text behind an SSLRequest is no TLS, and
+// TestUnauthenticatedClientsOverTLS: what is read as plain text behind an SSLRequest is no TLS, and
 // is never taken for a start-up packet. PostgreSQL closes without a word, as it must to
 // a client that expects TLS, and so does the proxy.
-func TestStrangersOverTLS(t *testing.T) {
+func TestUnauthenticatedClientsOverTLS(t *testing.T) {
 	t.Parallel()
 	certFile, keyFile := tlstest.NewAuthority(t, false).Issue(t, "127.0.0.1").Write(t, t.TempDir())
 	certificate, err := tlsconf.LoadServer(certFile, keyFile)

@@ -271,25 +271,25 @@ func TestTheLimitOfOpenFilesIsRaised(t *testing.T) {
 	}
 }
 
-// TestTenThousandHalfOpenConnections: strangers who say nothing neither take the memory
+// TestTenThousandHalfOpenConnections: clients that send nothing neither take the memory
 // nor the place of a client who logs in, from another address or from theirs.
 func TestTenThousandHalfOpenConnections(t *testing.T) {
 	t.Parallel()
-	const strangers, most = 10_000, 200 << 10 // KiB
-	files(t, strangers+2000)
+	const unauthenticated, most = 10_000, 200 << 10 // KiB
+	files(t, unauthenticated+2000)
 	p := startProcess(t, standIn(t), 0)
 	before, err := p.login("127.0.0.1")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = before.Close() })
 	for _, says := range []string{"", "\x00\x00", "\x00\x00\x27\x10\x00\x03\x00\x00user"} {
-		list := many(t, strangers/3+1, func(int) (net.Conn, error) {
+		list := many(t, unauthenticated/3+1, func(int) (net.Conn, error) {
 			c, err := p.dial("127.0.0.1")
 			if err == nil {
 				_, _ = io.WriteString(c, says)
 			}
 			return c, err
 		})
-		require.Len(t, list, strangers/3+1)
+		require.Len(t, list, unauthenticated/3+1)
 		for _, from := range []string{"127.0.0.2", "127.0.0.1"} {
 			c, err := p.login(from)
 			require.NoError(t, err, "a good client from %s is kept out", from)
@@ -299,7 +299,7 @@ func TestTenThousandHalfOpenConnections(t *testing.T) {
 	}
 	require.NoError(t, ask(before), "a session from before is served")
 	rss := p.rss()
-	t.Logf("%d KiB with %d strangers", rss, strangers)
+	t.Logf("%d KiB with %d strangers", rss, unauthenticated)
 	if !raceDetector {
 		require.Less(t, rss, most, "KiB")
 	}

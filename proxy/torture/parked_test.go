@@ -47,7 +47,7 @@ func code(t testing.TB, frames []wire.Frame) string {
 }
 
 // beside opens a session at a side without the proxy.
-func (g *rig) beside(side string) func(sql string, args ...any) {
+func (g *rig) sideConn(side string) func(sql string, args ...any) {
 	dsn := g.source
 	if side == proxy.Target {
 		dsn = g.target
@@ -159,7 +159,7 @@ func TestServerFatalWhileParked(t *testing.T) {
 		victim.send(query("LISTEN c"))
 		victim.mark(0, "listens")
 		from, plainFrom := victim.count(), plain.count()
-		admin := g.beside(g.Status().Active)
+		admin := g.sideConn(g.Status().Active)
 		alive := g.Status().Active == proxy.Target
 		kill := func(when string) {
 			if !strings.HasPrefix(during, when+",") {
@@ -223,7 +223,7 @@ func TestWarmServerFatal(t *testing.T) {
 	from := l.count()
 	want := l.mark(from, "ready")
 	kill := func() {
-		admin := g.beside(g.other())
+		admin := g.sideConn(g.other())
 		admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'victim' AND datname = current_database()")
 		gone := pgtest.Conn(t, map[string]pg.DSN{proxy.Source: g.source, proxy.Target: g.target}[g.other()])
 		eventually(t, "it has ended", func() bool {
@@ -272,7 +272,7 @@ func TestAsynchronousMessagesInThePause(t *testing.T) {
 	l.mark(l.count(), "listens")
 	for range 4 {
 		from := l.count()
-		speak := g.beside(g.Status().Active)
+		speak := g.sideConn(g.Status().Active)
 		require.NoError(t, g.pause(within(t), true))
 		speak("NOTIFY c, 'one'")
 		speak("NOTIFY c, 'two'")
@@ -283,7 +283,7 @@ func TestAsynchronousMessagesInThePause(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "AATDCZ", types(l.marked(from, "held")))
 		from = l.count()
-		g.beside(g.Status().Active)("NOTIFY c, 'three'")
+		g.sideConn(g.Status().Active)("NOTIFY c, 'three'")
 		l.await(from, "a notification of the new server", func(f []wire.Frame) bool { return len(f) == 1 && f[0].Type == 'A' })
 	}
 
@@ -379,7 +379,7 @@ func TestServersThatEndAheadOfTheSwitch(t *testing.T) {
 		require.NoError(t, g.pause(within(t), true))
 		_, err := g.Restage(within(t), g.epoch)
 		require.NoError(t, err)
-		g.beside(proxy.Target)("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'plain' AND datname = current_database()")
+		g.sideConn(proxy.Target)("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'plain' AND datname = current_database()")
 		report, err := g.Switch(within(t), g.epoch, proxy.Source)
 		require.NoError(t, err)
 		require.Empty(t, report.Failed)

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	beginSQL   = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
-	syncSQL    = "SET LOCAL synchronous_commit TO on"
-	contendFor = 100 * time.Millisecond // pause before a batch is tried again that met a lock
+	beginSQL       = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+	syncSQL        = "SET LOCAL synchronous_commit TO on"
+	lockRetryPause = 100 * time.Millisecond // pause before a batch is tried again that met a lock
 )
 
 var advanceStatement = &statement{sql: progress.AdvanceSQL}
@@ -118,7 +118,7 @@ func (s *session) apply(ctx context.Context, b *batch) error {
 		}
 	}
 	plan.flushAll()
-	err := s.contend(ctx, b.truncates, func() error {
+	err := s.retryOnLock(ctx, b.truncates, func() error {
 		return s.transact(ctx, plan.steps, to, at, sync, false)
 	})
 	switch {
@@ -148,8 +148,8 @@ func (s *session) finish(b *batch) {
 	}
 }
 
-// contend tries again and again while others hold locks that the batch needs.
-func (s *session) contend(ctx context.Context, truncates bool, try func() error) error {
+// retryOnLock repeats try while others hold locks that the batch needs.
+func (s *session) retryOnLock(ctx context.Context, truncates bool, try func() error) error {
 	defer s.contended(nil)
 	begun := time.Now()
 	for n := 1; ; n++ {
@@ -159,7 +159,7 @@ func (s *session) contend(ctx context.Context, truncates bool, try func() error)
 			}
 		}
 		err := try()
-		if err == nil || !contention(err) || ctx.Err() != nil {
+		if err == nil || !lockConflict(err) || ctx.Err() != nil {
 			return err
 		}
 		if pg.IsCode(err, pg.CodeLockNotAvailable) {
@@ -168,7 +168,7 @@ func (s *session) contend(ctx context.Context, truncates bool, try func() error)
 		if n == 1 || n%30 == 0 {
 			s.log.Warn().Err(err).Int(obs.KeyAttempt, n).Msg("batch waits for a lock on the target")
 		}
-		pause := time.NewTimer(contendFor)
+		pause := time.NewTimer(lockRetryPause)
 		select {
 		case <-ctx.Done():
 			pause.Stop()

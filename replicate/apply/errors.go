@@ -86,15 +86,15 @@ func (e *countError) Error() string {
 // codeDivisionByZero is what our own assertions fail with: SQLSTATE 22012.
 const codeDivisionByZero = "22012"
 
-// contention reports whether the same statements may succeed in a moment on the
+// lockConflict reports whether the same statements may succeed in a moment on the
 // same connection.
-func contention(err error) bool {
+func lockConflict(err error) bool {
 	return pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected, pg.CodeSerializationFailure)
 }
 
 // transient reports whether a new connection to the target is worth a try.
 func transient(err error) bool {
-	if pg.ConnectionLost(err) || contention(err) || errors.Is(err, progress.ErrMoved) ||
+	if pg.ConnectionLost(err) || lockConflict(err) || errors.Is(err, progress.ErrMoved) ||
 		errors.Is(err, errBatchLimit) || errors.Is(err, context.DeadlineExceeded) {
 		return true
 	}

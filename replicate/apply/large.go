@@ -74,7 +74,7 @@ func (s *session) part(ctx context.Context, p *stream.Part) error {
 			return err
 		}
 		plan.flushAll()
-		return s.contend(ctx, truncates(p), func() error {
+		return s.retryOnLock(ctx, truncates(p), func() error {
 			steps := append([]step{control("SAVEPOINT part")}, plan.steps...)
 			err := s.x.run(ctx, append(steps, control("RELEASE SAVEPOINT part")))
 			if err == nil || s.x.conn.IsClosed() {

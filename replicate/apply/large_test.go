@@ -33,7 +33,7 @@ func TestALargeTransactionIsAppliedWhole(t *testing.T) {
 	require.Equal(t, uint64(1), r.Status().Transactions)
 }
 
-func TestALargeTransactionSurvivesCutsOnBothSides(t *testing.T) {
+func TestALargeTransactionIsAppliedDespiteCutsOnBothSides(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, people, fillPeople)
 	r := w.follow(inParts)

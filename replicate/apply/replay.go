@@ -16,7 +16,7 @@ func (s *session) replay(ctx context.Context, b *batch, sync bool) error {
 		if err := s.plan(ctx, plan, p); err != nil {
 			return err
 		}
-		err := s.contend(ctx, b.truncates, func() error {
+		err := s.retryOnLock(ctx, b.truncates, func() error {
 			return s.transact(ctx, plan.steps, p.EndLSN, p.Time, sync, true)
 		})
 		if err != nil {

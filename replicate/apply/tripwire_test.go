@@ -12,7 +12,7 @@ import (
 	"crossfade/replicate/apply"
 )
 
-func TestATripwireNamesStrangersAndConfirmsEverything(t *testing.T) {
+func TestATripwireNamesOtherWritersAndConfirmsEverything(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, people, fillPeople)
 	cfg := w.config()

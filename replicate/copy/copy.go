@@ -148,7 +148,7 @@ func (r *run) oids() []uint32 {
 }
 
 func passing(err error) error {
-	if err == nil || snapshot.Passing(err) || errors.Is(err, snapshot.ErrLost) || errors.Is(err, errBehind) {
+	if err == nil || snapshot.Passing(err) || errors.Is(err, snapshot.ErrLost) || errors.Is(err, errCommitNotVisible) {
 		return err
 	}
 	return retry.Permanent(err)

@@ -133,7 +133,7 @@ func TestErrorOfTheTargetNamesTableAndReason(t *testing.T) {
 	require.ErrorContains(t, err, "violates check constraint")
 }
 
-func TestLostSnapshotBeginsUnfinishedRelationsAnew(t *testing.T) {
+func TestLostSnapshotRestartsUnfinishedRelations(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, bigDDL+`; CREATE TABLE small (id int)`)
 	f.fillBig(30_000)

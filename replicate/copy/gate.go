@@ -68,8 +68,8 @@ func (g *gate) changed() {
 	g.wake = make(chan struct{})
 }
 
-// hungry says that a job found no work.
-func (g *gate) hungry() {
+// starved records that a job found no work.
+func (g *gate) starved() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.idle = true

@@ -132,7 +132,7 @@ func (f *fixture) slotAt(cfg Config) string {
 }
 
 // startsOver are the reasons for which nothing of a relation is kept.
-func TestWhatCannotBeRepairedIsCopiedAnew(t *testing.T) {
+func TestWhatCannotBeRepairedIsCopiedAgain(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]shape{
 		"no key":          {ddl: `CREATE TABLE t (id int, v text); ALTER TABLE t REPLICA IDENTITY FULL`, change: `UPDATE t SET v = 'x' WHERE id = 1`},

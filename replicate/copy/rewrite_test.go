@@ -35,7 +35,7 @@ func (f *fixture) awaitGate() {
 	})
 }
 
-func TestRewriteBetweenChunksBeginsTheRelationAnew(t *testing.T) {
+func TestRewriteBetweenChunksRestartsTheRelation(t *testing.T) {
 	t.Parallel()
 	for name, sql := range map[string]string{
 		"truncate":    "TRUNCATE big; INSERT INTO big SELECT i, 'after' FROM generate_series(1, 1000) i",

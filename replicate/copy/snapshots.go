@@ -20,7 +20,7 @@ type snapshots struct {
 
 	mu      sync.Mutex
 	current *snapshot.Holder // for relations that have no reason for another one
-	lent    *snapshot.Holder // the caller's: never closed here
+	callers *snapshot.Holder // the caller's: never closed here
 	users   map[*snapshot.Holder]int
 	lost    map[*snapshot.Holder]bool   // were current once
 	marks   map[*snapshot.Holder]pg.LSN // see mark
@@ -28,12 +28,12 @@ type snapshots struct {
 
 // newSnapshots takes the caller's holder, if it still lives, or makes one.
 func newSnapshots(ctx context.Context, cfg *Config) (*snapshots, error) {
-	s := &snapshots{connect: cfg.Source, follow: cfg.Stream, lent: cfg.Snapshot, current: cfg.Snapshot,
+	s := &snapshots{connect: cfg.Source, follow: cfg.Stream, callers: cfg.Snapshot, current: cfg.Snapshot,
 		users: map[*snapshot.Holder]int{}, marks: map[*snapshot.Holder]pg.LSN{}, lost: map[*snapshot.Holder]bool{}}
-	if s.lent != nil {
-		err := s.lent.Check(ctx)
+	if s.callers != nil {
+		err := s.callers.Check(ctx)
 		if err == nil {
-			_ = s.lent.Double(ctx) // one session will do
+			_ = s.callers.Double(ctx) // one session will do
 		}
 		if err == nil || !errors.Is(err, snapshot.ErrLost) {
 			return s, err
@@ -69,13 +69,13 @@ func (s *snapshots) export(ctx context.Context) (*snapshot.Holder, error) {
 			}
 		}
 		h.Close()
-		if err == nil && try == behindTries {
-			err = errBehind
+		if err == nil && try == commitVisibleTries {
+			err = errCommitNotVisible
 		}
 		if err != nil {
 			return nil, err
 		}
-		pause := time.NewTimer(behindPause)
+		pause := time.NewTimer(commitVisiblePause)
 		select {
 		case <-ctx.Done():
 			pause.Stop()
@@ -178,7 +178,7 @@ func (s *snapshots) release(h *snapshot.Holder) {
 	}
 	delete(s.users, h)
 	delete(s.marks, h)
-	if h != s.lent {
+	if h != s.callers {
 		h.Close()
 	}
 }
@@ -191,7 +191,7 @@ func (s *snapshots) close() {
 		s.users[s.current]++
 	}
 	for h := range s.users {
-		if h != s.lent {
+		if h != s.callers {
 			h.Close()
 		}
 	}

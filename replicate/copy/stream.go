@@ -40,15 +40,15 @@ const (
 	markPrefix = "crossfade.copy"
 	// markTimeout bounds the writing of one message, with the login.
 	markTimeout = 45 * time.Second
-	// behindPause and behindTries bound the wait for a commit that decoding has
+	// commitVisiblePause and commitVisibleTries bound the wait for a commit that decoding has
 	// seen and sessions do not see yet. It takes microseconds, unless the commit
 	// waits for a synchronous standby.
-	behindPause = 20 * time.Millisecond
-	behindTries = 250
+	commitVisiblePause = 20 * time.Millisecond
+	commitVisibleTries = 250
 )
 
-// errBehind says that a fresh snapshot does not see what the slot's snapshot sees.
-var errBehind = errors.New("a transaction that was committed before the slot was made is still not seen on the source: is a synchronous standby missing?")
+// errCommitNotVisible says that a fresh snapshot does not see what the slot's snapshot sees.
+var errCommitNotVisible = errors.New("a transaction that was committed before the slot was made is still not seen on the source: is a synchronous standby missing?")
 
 // mark writes a message into the source's log and returns its position. Every
 // transaction that was seen by a snapshot taken before has its commit before that

@@ -51,7 +51,7 @@ func (w *worker) work(ctx context.Context) error {
 		since := time.Now()
 		t := w.queue.next(ctx)
 		if time.Since(since) > hunger {
-			w.gate.hungry()
+			w.gate.starved()
 		}
 		if t == nil {
 			w.gate.leave()
@@ -113,7 +113,7 @@ func (w *worker) step(ctx context.Context, t *task) error {
 	case errors.Is(err, errRewritten), errors.Is(err, snapshot.ErrLost), startsOver(err):
 		w.restart(t, err)
 		return nil
-	case snapshot.Passing(err), errors.Is(err, errBehind), errors.Is(err, relay.ErrReaderGone), errors.Is(err, relay.ErrYielded), recordExists(err), w.gate.refused(err):
+	case snapshot.Passing(err), errors.Is(err, errCommitNotVisible), errors.Is(err, relay.ErrReaderGone), errors.Is(err, relay.ErrYielded), recordExists(err), w.gate.refused(err):
 		return w.again(t, err)
 	case w.cfg.Wait && pg.Fixable(err):
 		w.wait(t, err)

@@ -101,7 +101,7 @@ func (y *Yielder) Run(ctx context.Context) error {
 		case <-now:
 		}
 		err := retry.Do(ctx, retry.Policy{MaxElapsed: yieldPatience}, func(ctx context.Context) error {
-			return y.look(ctx, &conn)
+			return y.yieldOnce(ctx, &conn)
 		})
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("watch for sessions that wait for a table being read: %w", err)
@@ -114,7 +114,7 @@ const yieldQuery = `SELECT coalesce(pg_catalog.array_agg(h.pid) FILTER (WHERE pg
 	JOIN pg_catalog.pg_locks h ON h.locktype = 'relation' AND h.granted AND h.database = w.database AND h.relation = w.relation
 	WHERE w.locktype = 'relation' AND NOT w.granted AND w.mode = 'AccessExclusiveLock' AND h.pid = ANY ($1) AND h.pid <> w.pid) h`
 
-func (y *Yielder) look(ctx context.Context, conn **pgx.Conn) error {
+func (y *Yielder) yieldOnce(ctx context.Context, conn **pgx.Conn) error {
 	if *conn == nil || (*conn).IsClosed() {
 		c, err := y.connect(ctx)
 		if err != nil {

@@ -52,12 +52,12 @@ type relation struct {
 	floats        map[string]string // column → "float4" or "float8"
 }
 
-// look reads what the snapshot sees of the tables. Their sizes are those of now,
+// readRelations reads what the snapshot sees of the tables. Their sizes are those of now,
 // or where the application has one locked, those of the last VACUUM.
-func (s *side) look(ctx context.Context, conn *pgx.Conn, tables []Table) (map[pg.Name]relation, error) {
-	found, err := s.lookBy(ctx, conn, tables, "pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::bigint")
+func (s *side) readRelations(ctx context.Context, conn *pgx.Conn, tables []Table) (map[pg.Name]relation, error) {
+	found, err := s.readRelationsBy(ctx, conn, tables, "pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::bigint")
 	if pg.IsCode(err, pg.CodeLockNotAvailable) {
-		found, err = s.lookBy(ctx, conn, tables, "greatest(c.relpages, 0)")
+		found, err = s.readRelationsBy(ctx, conn, tables, "greatest(c.relpages, 0)")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look at the tables of the %s: %w", s.name, err)
@@ -65,7 +65,7 @@ func (s *side) look(ctx context.Context, conn *pgx.Conn, tables []Table) (map[pg
 	return found, nil
 }
 
-func (s *side) lookBy(ctx context.Context, conn *pgx.Conn, tables []Table, blocks string) (map[pg.Name]relation, error) {
+func (s *side) readRelationsBy(ctx context.Context, conn *pgx.Conn, tables []Table, blocks string) (map[pg.Name]relation, error) {
 	if err := s.holder.Begin(ctx, conn, s.lock); err != nil {
 		return nil, err
 	}

@@ -131,7 +131,7 @@ func (v *Verifier) plan(ctx context.Context, sides [2]*side) ([]*comparison, err
 		err := w.persist(ctx, func() (err error) {
 			s.ranges = snapshot.BlockRanges(w.conn)
 			old = old || pg.ServerVersion(w.conn) < 120000
-			found, err = s.look(ctx, w.conn, v.cfg.Tables)
+			found, err = s.readRelations(ctx, w.conn, v.cfg.Tables)
 			return err
 		})
 		snapshot.Close(w.conn)

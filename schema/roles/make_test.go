@@ -106,21 +106,21 @@ func TestOwnersAreKeptWhereTheTargetAllows(t *testing.T) {
 	p := pairtest.New(t)
 	dst := pgtest.Shared(t, pgtest.Target)
 	admin := pgtest.Conn(t, p.Admin)
-	keeper, stranger := "keeper_"+p.Reader, "stranger_"+p.Reader
-	for _, role := range []string{keeper, stranger} {
+	keeper, other := "keeper_"+p.Reader, "stranger_"+p.Reader
+	for _, role := range []string{keeper, other} {
 		pairtest.MakeRole(t, pgtest.Shared(t, pgtest.Source), role)
 	}
-	pairtest.MakeRole(t, dst, "other_"+stranger)
+	pairtest.MakeRole(t, dst, "other_"+other)
 	pgtest.Exec(t, admin, `CREATE SCHEMA app; ALTER SCHEMA app OWNER TO `+p.Source.User()+`; CREATE SCHEMA theirs AUTHORIZATION `+keeper+`;
 		CREATE TABLE app.t (id serial PRIMARY KEY, v text); ALTER TABLE app.t OWNER TO `+keeper+`;
 		CREATE TABLE theirs.t (id integer PRIMARY KEY REFERENCES app.t); ALTER TABLE theirs.t OWNER TO `+keeper+`;
 		CREATE STATISTICS app.s ON id, v FROM app.t; ALTER STATISTICS app.s OWNER TO `+keeper+`;
 		CREATE VIEW app.v AS SELECT * FROM app.t; ALTER VIEW app.v OWNER TO `+p.Reader+`;
-		CREATE TABLE app.u (); ALTER TABLE app.u OWNER TO `+stranger+`;
+		CREATE TABLE app.u (); ALTER TABLE app.u OWNER TO `+other+`;
 		CREATE TABLE app.mine (); ALTER TABLE app.mine OWNER TO `+p.Source.User()+`;
 		REVOKE ALL ON app.t FROM `+keeper+`; GRANT SELECT ON app.t TO `+keeper)
 	t.Cleanup(func() {
-		pgtest.Exec(t, pgtest.Conn(t, p.Admin), "DROP OWNED BY "+keeper+", "+p.Reader+", "+stranger+" CASCADE")
+		pgtest.Exec(t, pgtest.Conn(t, p.Admin), "DROP OWNED BY "+keeper+", "+p.Reader+", "+other+" CASCADE")
 	})
 	// The source's roles of these names are others on the target, where p.reader's is
 	// a superuser, whom nobody can become, and the stranger's does not exist.

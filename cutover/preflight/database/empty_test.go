@@ -11,7 +11,7 @@ import (
 )
 
 // Who has exchanged the two sides is not told to use another database alone.
-func TestSidesThatLookExchangedAreSaidToBe(t *testing.T) {
+func TestSidesThatAreProbablySwappedAreReported(t *testing.T) {
 	t.Parallel()
 	f := preflighttest.New(t)
 	pgtest.Exec(t, f.Target, "CREATE TABLE a (id int PRIMARY KEY)")

@@ -72,7 +72,7 @@ func converted(ctx context.Context, p *inquiry.Pair, source, target databaseLoca
 	end := time.Now().Add(p.Options.ConvertFor)
 	for i, t := range tables {
 		name := pg.Name{Schema: t.Schema, Name: t.Name}
-		u, err := lookForUnconvertible(ctx, p, name, end)
+		u, err := findUnconvertible(ctx, p, name, end)
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			found = append(found, answer.Finding{
 				Code: "encoding_not_looked_at", Severity: answer.Warning, Object: name.Display(),
@@ -93,7 +93,7 @@ func converted(ctx context.Context, p *inquiry.Pair, source, target databaseLoca
 
 // lookForUnconvertible looks at one table until end. The session is lost where that comes first,
 // so the look has one of its own.
-func lookForUnconvertible(ctx context.Context, p *inquiry.Pair, name pg.Name, end time.Time) (*unconvertible.Rows, error) {
+func findUnconvertible(ctx context.Context, p *inquiry.Pair, name pg.Name, end time.Time) (*unconvertible.Rows, error) {
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	if err := ctx.Err(); err != nil {

@@ -135,8 +135,8 @@ func (in containers) contains(t, inner uint32, known []uint32) bool {
 	})
 }
 
-// lookAtDomain has the values of some columns read again from their text, which asks the domain's constraints.
-func (c *expressionCheck) lookAtDomain(ctx context.Context, d domainUse) error {
+// tryDomain reads the values of some columns again from their text, which evaluates the constraints of the domain.
+func (c *expressionCheck) tryDomain(ctx context.Context, d domainUse) error {
 	switch {
 	case !d.Valid:
 		return nil

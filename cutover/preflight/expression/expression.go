@@ -52,12 +52,12 @@ func tryFor(ctx context.Context, p *inquiry.Pair, target int) ([]answer.Finding,
 		return nil, err
 	}
 	for _, e := range all {
-		if err := c.look(ctx, e); err != nil {
+		if err := c.tryOne(ctx, e); err != nil {
 			return nil, err
 		}
 	}
 	for _, d := range domains {
-		if err := c.lookAtDomain(ctx, d); err != nil {
+		if err := c.tryDomain(ctx, d); err != nil {
 			return nil, err
 		}
 	}
@@ -99,8 +99,8 @@ func (c *expressionCheck) learn(ctx context.Context, all []evaluated, domains []
 	return err
 }
 
-// look tries one expression.
-func (c *expressionCheck) look(ctx context.Context, e evaluated) error {
+// tryOne tries one expression.
+func (c *expressionCheck) tryOne(ctx context.Context, e evaluated) error {
 	if !e.Trusted {
 		c.notTrusted(e.Kind+" "+e.Name, e.Owner)
 		return nil

@@ -14,8 +14,8 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// names asks who could not log in or would be somebody else, of the roles of the hall.
-func names(t *testing.T, h *preflighttest.Hall, change ...func(*inquiry.Logins)) []answer.Finding {
+// names asks who could not log in or would be somebody else, of the roles of the fixture.
+func names(t *testing.T, h *preflighttest.RoleFixture, change ...func(*inquiry.Logins)) []answer.Finding {
 	t.Helper()
 	l := inquiry.Logins{TargetRole: h.TargetDSN.User(), LetsIn: func(string) bool { return true }, Enters: func(string) bool { return true }}
 	for _, c := range change {
@@ -29,7 +29,7 @@ func names(t *testing.T, h *preflighttest.Hall, change ...func(*inquiry.Logins))
 // Who may not connect to the target's database is told once, with the statement that helps.
 func TestALoginThatMayNotConnectIsNamed(t *testing.T) {
 	t.Parallel()
-	h := preflighttest.NewHall(t)
+	h := preflighttest.NewRoleFixture(t)
 	pgtest.Exec(t, h.TargetAdmin, "REVOKE CONNECT ON DATABASE "+h.TargetDSN.Database()+" FROM PUBLIC; GRANT CONNECT ON DATABASE "+h.TargetDSN.Database()+" TO "+h.TargetDSN.User())
 	role := h.Role(t, "outside", "LOGIN", "LOGIN")
 	found := names(t, h)
@@ -41,7 +41,7 @@ func TestALoginThatMayNotConnectIsNamed(t *testing.T) {
 // Whoever has more, or less that matters, on the target is named before anybody moves.
 func TestALoginWithOtherRightsOnTheTargetIsNamed(t *testing.T) {
 	t.Parallel()
-	h := preflighttest.NewHall(t)
+	h := preflighttest.NewRoleFixture(t)
 	pgtest.Exec(t, h.Source, "CREATE TABLE t (id int); ALTER TABLE t ENABLE ROW LEVEL SECURITY")
 	group := h.Role(t, "group", "NOLOGIN", "NOLOGIN")
 	for _, c := range []struct {
@@ -90,7 +90,7 @@ func TestALoginWithOtherRightsOnTheTargetIsNamed(t *testing.T) {
 // Without a password for the target, and as the role of --target, a login is named.
 func TestALoginWithoutCredentialsAtTheTargetIsNamed(t *testing.T) {
 	t.Parallel()
-	h := preflighttest.NewHall(t)
+	h := preflighttest.NewRoleFixture(t)
 	app := h.Role(t, "app", "LOGIN", "LOGIN")
 	unknown := func(l *inquiry.Logins) { l.Enters = func(string) bool { return false } }
 	found := names(t, h, unknown)
@@ -130,7 +130,7 @@ func TestALoginWithoutCredentialsAtTheTargetIsNamed(t *testing.T) {
 // Where the catalog decides by a role's name, another name is another result.
 func TestALoginUnderAnotherNameIsNamedWhereTheCatalogAsksForIt(t *testing.T) {
 	t.Parallel()
-	h := preflighttest.NewHall(t)
+	h := preflighttest.NewRoleFixture(t)
 	app, there := h.Role(t, "app", "LOGIN", ""), h.Role(t, "there", "", "LOGIN")
 	mapped := func(l *inquiry.Logins) { l.Mapped = map[string]string{app: there} }
 	pgtest.Exec(t, h.Source, "CREATE TABLE t (id int, owner text)")

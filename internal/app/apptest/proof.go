@@ -16,17 +16,17 @@ import (
 	"crossfade/replicate/verify"
 )
 
-// NewProofs makes a bench whose tables have equal rows.
-func NewProofs(t *testing.T) *Bench {
+// NewProofs makes a fixture whose tables have equal rows.
+func NewProofs(t *testing.T) *PortsFixture {
 	t.Helper()
-	b := NewBench(t)
+	b := NewPortsFixture(t)
 	pgtest.Exec(t, b.Source, "INSERT INTO public.a SELECT i, 'v' || i FROM generate_series(1, 500) i; INSERT INTO public.b SELECT i, i FROM generate_series(1, 500) i")
 	pgtest.Exec(t, b.Target, "SET crossfade.key = 'k'; INSERT INTO public.a SELECT i, 'v' || i FROM generate_series(1, 500) i; INSERT INTO public.b SELECT i, i FROM generate_series(1, 500) i")
 	return b
 }
 
 // VerificationOf is one as a start of the program has it.
-func VerificationOf(b *Bench, source pg.DSN) *ports.Verification {
+func VerificationOf(b *PortsFixture, source pg.DSN) *ports.Verification {
 	link := dbconn.New(b.TargetDSN)
 	v := &ports.Verification{Source: source, Target: b.TargetDSN, Journal: link, Log: zerolog.Nop(), Tables: func(context.Context) ([]verify.Table, error) {
 		return []verify.Table{{Name: pg.Name{Schema: "public", Name: "a"}, Columns: []string{"id", "v"}, Key: []string{"id"}},

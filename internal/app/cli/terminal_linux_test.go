@@ -103,9 +103,9 @@ func finishCommand(t *testing.T, socket string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// sit runs the command on a terminal, with somebody who types the answer once the question is
+// runOnTerminal runs the command on a terminal and types the answer once the question is
 // there and hangs up where it is empty. It returns what the terminal has shown.
-func sit(t *testing.T, cmd *exec.Cmd, answer string) (shown string, code int) {
+func runOnTerminal(t *testing.T, cmd *exec.Cmd, answer string) (shown string, code int) {
 	t.Helper()
 	master, slave := pseudoTerminal(t)
 	require.NoError(t, master.SetDeadline(time.Now().Add(patience)))
@@ -162,7 +162,7 @@ func TestOnlyAYesOnATerminalFinishes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := &finishing{}
-			shown, code := sit(t, finishCommand(t, serveFinishing(t, f), "--accept=shop.orders"), c.answer)
+			shown, code := runOnTerminal(t, finishCommand(t, serveFinishing(t, f), "--accept=shop.orders"), c.answer)
 			if c.code >= 0 || code != ExitRefused {
 				require.Equal(t, c.code, code, shown)
 			}

@@ -25,8 +25,8 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// ground are two databases in which something was left, and a command that meets it.
-type ground struct {
+// leftoverFixture is two databases in which something was left, and a command that finds it.
+type leftoverFixture struct {
 	t              *testing.T
 	source, target pg.DSN
 }
@@ -42,7 +42,7 @@ func (end servingEnds) Write(p []byte) (int, error) {
 }
 
 // command types a command of the program; a run ends when it serves.
-func (g *ground) command(line string) error {
+func (g *leftoverFixture) command(line string) error {
 	g.t.Helper()
 	words := strings.Fields(line)
 	ctx, cancel := context.WithTimeout(g.t.Context(), time.Minute)
@@ -99,7 +99,7 @@ func commandOf(t *testing.T, said, begins string) string {
 }
 
 // hold makes the journals of a run that was left; "" is none.
-func (g *ground) hold(source, step, target string, phase journal.Phase, mode, options string) {
+func (g *leftoverFixture) hold(source, step, target string, phase journal.Phase, mode, options string) {
 	g.t.Helper()
 	s, t := pgtest.Conn(g.t, g.source), pgtest.Conn(g.t, g.target)
 	if source != "" {
@@ -115,9 +115,9 @@ func (g *ground) hold(source, step, target string, phase journal.Phase, mode, op
 	}
 }
 
-func newGround(t *testing.T) *ground {
+func newLeftoverFixture(t *testing.T) *leftoverFixture {
 	t.Helper()
-	g := &ground{t: t, source: pgtest.Database(t, pgtest.Shared(t, pgtest.Source)), target: pgtest.Database(t, pgtest.Shared(t, pgtest.Target))}
+	g := &leftoverFixture{t: t, source: pgtest.Database(t, pgtest.Shared(t, pgtest.Source)), target: pgtest.Database(t, pgtest.Shared(t, pgtest.Target))}
 	pgtest.Exec(t, pgtest.Conn(t, g.source), "CREATE TABLE public.a (id int PRIMARY KEY); INSERT INTO public.a VALUES (1)")
 	return g
 }
@@ -127,48 +127,48 @@ func newGround(t *testing.T) *ground {
 func TestWhatIsLeftInTheDatabasesIsRemovedAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	idle, decided, finished := string(machine.Idle), string(machine.Decided), string(machine.Finished)
-	none := func(*ground) {}
+	none := func(*leftoverFixture) {}
 	for name, x := range map[string]struct {
-		left    func(*ground)
+		left    func(*leftoverFixture)
 		command string
 		says    string
 		typed   []string // how what is typed begins
 		then    string   // the command that is not refused then; the same one unless given
 	}{
-		"the target holds nothing of the source's run": {func(g *ground) { g.hold("r1", idle, "", "", "", "") }, "crossfade run",
+		"the target holds nothing of the source's run": {func(g *leftoverFixture) { g.hold("r1", idle, "", "", "", "") }, "crossfade run",
 			"name the target of that run, or remove what it left with: crossfade clean", []string{"crossfade clean"}, ""},
-		"the source holds nothing of the target's run": {func(g *ground) { g.hold("", "", "r1", journal.PhaseIndexed, runs.ModeRun, "") }, "crossfade run",
+		"the source holds nothing of the target's run": {func(g *leftoverFixture) { g.hold("", "", "r1", journal.PhaseIndexed, runs.ModeRun, "") }, "crossfade run",
 			"or, where that is gone or holds nothing of it any more, remove what it left", []string{"crossfade clean"}, ""},
-		"the run began with another source": {func(g *ground) {
+		"the run began with another source": {func(g *leftoverFixture) {
 			g.hold("", "", "r1", journal.PhaseIndexed, runs.ModeRun, "")
 			pgtest.Exec(g.t, pgtest.Conn(g.t, g.target), "UPDATE crossfade.run SET source_system = '1'")
 		}, "crossfade clean", "is not the database that this run began with", []string{"crossfade clean --force", "crossfade run"}, ""},
-		"the run began with another source, and is switched": {func(g *ground) {
+		"the run began with another source, and is switched": {func(g *leftoverFixture) {
 			g.hold("", "", "r1", journal.PhaseSwitched, runs.ModeRun, "")
 			pgtest.Exec(g.t, pgtest.Conn(g.t, g.target), "UPDATE crossfade.run SET source_system = '1'")
 		}, "crossfade clean", "and the applications go to the target by themselves", []string{"crossfade clean --force"}, ""},
-		"a clean of a run that was switched": {func(g *ground) { g.hold("r1", decided, "r1", journal.PhaseSwitched, runs.ModeRun, "") }, "crossfade clean",
+		"a clean of a run that was switched": {func(g *leftoverFixture) { g.hold("r1", decided, "r1", journal.PhaseSwitched, runs.ModeRun, "") }, "crossfade clean",
 			"the target is the active side of this run", []string{"crossfade clean --force"}, ""},
-		"a clean of a run that was switched to another target": {func(g *ground) { g.hold("r1", decided, "", "", "", "") }, "crossfade clean",
+		"a clean of a run that was switched to another target": {func(g *leftoverFixture) { g.hold("r1", decided, "", "", "", "") }, "crossfade clean",
 			"was switched to another target than this", []string{"crossfade clean --force"}, ""},
-		"a clean of a run that was finished": {func(g *ground) { g.hold("r1", finished, "", "", "", "") }, "crossfade clean",
+		"a clean of a run that was finished": {func(g *leftoverFixture) { g.hold("r1", finished, "", "", "", "") }, "crossfade clean",
 			"its source is kept closed so that nobody writes there by mistake", []string{"crossfade clean --force"}, ""},
-		"a copy where a run is": {func(g *ground) { g.hold("r1", idle, "r1", journal.PhaseIndexed, runs.ModeRun, "") }, "crossfade copy",
+		"a copy where a run is": {func(g *leftoverFixture) { g.hold("r1", idle, "r1", journal.PhaseIndexed, runs.ModeRun, "") }, "crossfade copy",
 			"keeps what was copied; or to give it up", []string{"crossfade clean"}, ""},
-		"a run where a copy is": {func(g *ground) { g.hold("", "", "r1", journal.PhaseStarted, runs.ModeCopy, "--no-acl") }, "crossfade run",
+		"a run where a copy is": {func(g *leftoverFixture) { g.hold("", "", "r1", journal.PhaseStarted, runs.ModeCopy, "--no-acl") }, "crossfade run",
 			"keeps what was copied; or to give it up", []string{"crossfade clean"}, ""},
-		"a run where a copy is that goes on": {func(g *ground) { g.hold("", "", "r1", journal.PhaseStarted, runs.ModeCopy, "--no-acl") }, "crossfade run",
+		"a run where a copy is that goes on": {func(g *leftoverFixture) { g.hold("", "", "r1", journal.PhaseStarted, runs.ModeCopy, "--no-acl") }, "crossfade run",
 			"goes on with it, and keeps what was copied", []string{"crossfade copy --no-acl"}, "crossfade recover"},
-		"a copy with other flags": {func(g *ground) { g.hold("", "", "r1", journal.PhaseStarted, runs.ModeCopy, "--no-acl") }, "crossfade copy",
+		"a copy with other flags": {func(g *leftoverFixture) { g.hold("", "", "r1", journal.PhaseStarted, runs.ModeCopy, "--no-acl") }, "crossfade copy",
 			"a copy with other flags was broken off here", []string{"crossfade copy --no-acl"}, "crossfade recover"},
-		"a copy with other flags that is given up": {func(g *ground) { g.hold("", "", "r1", journal.PhaseStarted, runs.ModeCopy, "--no-acl") }, "crossfade copy",
+		"a copy with other flags that is given up": {func(g *leftoverFixture) { g.hold("", "", "r1", journal.PhaseStarted, runs.ModeCopy, "--no-acl") }, "crossfade copy",
 			"a copy with other flags was broken off here", []string{"crossfade clean"}, ""},
 		"a copy of rows where no schema is": {none, "crossfade copy --data-only",
 			"table public.a is not on the target", []string{"crossfade copy --schema-only"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGround(t)
+			g := newLeftoverFixture(t)
 			x.left(g)
 			err := g.command(x.command)
 			require.ErrorContains(t, err, x.says)
@@ -196,7 +196,7 @@ func TestTablesThatDoNotFitAreMadeToFitAsItIsPrinted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGround(t)
+			g := newLeftoverFixture(t)
 			pgtest.Exec(t, pgtest.Conn(t, g.source), `ALTER TABLE public.a ADD COLUMN "B b" numeric(5,2)`)
 			target := pgtest.Conn(t, g.target)
 			pgtest.Exec(t, target, x.made)
@@ -213,7 +213,7 @@ func TestTablesThatDoNotFitAreMadeToFitAsItIsPrinted(t *testing.T) {
 // A command that meets another process says which, and goes on when that has ended.
 func TestACommandThatMeetsAnotherProcessGoesOnWhenThatHasEnded(t *testing.T) {
 	t.Parallel()
-	g := newGround(t)
+	g := newLeftoverFixture(t)
 	g.hold("r1", string(machine.Idle), "r1", journal.PhaseStarted, runs.ModeRun, "")
 	other := pgtest.Conn(t, g.source)
 	require.NoError(t, journal.Lead(t.Context(), other))
@@ -229,24 +229,24 @@ func TestACommandThatMeetsAnotherProcessGoesOnWhenThatHasEnded(t *testing.T) {
 // Two databases that are no pair are refused by each command, which is content with those of one run.
 func TestDatabasesOfDifferentRunsAreRefusedUntilThoseOfOneAreNamed(t *testing.T) {
 	t.Parallel()
-	g, other := newGround(t), newGround(t)
+	g, other := newLeftoverFixture(t), newLeftoverFixture(t)
 	g.hold("r1", string(machine.Idle), "r1", journal.PhaseStarted, runs.ModeRun, "")
 	other.hold("r2", string(machine.Idle), "r2", journal.PhaseStarted, runs.ModeRun, "")
-	mixed := &ground{t: t, source: g.source, target: other.target}
+	mixed := &leftoverFixture{t: t, source: g.source, target: other.target}
 	for _, command := range []string{"crossfade run", "crossfade copy", "crossfade recover", "crossfade clean"} {
 		err := mixed.command(command)
 		require.ErrorContains(t, err, "hold different runs of Crossfade: name the two databases of one run", command)
 		require.Equal(t, 1, strings.Count(err.Error(), "name the two databases"), command)
 	}
-	bare := &ground{t: t, source: g.source, target: pgtest.Database(t, pgtest.Shared(t, pgtest.Target))}
+	bare := &leftoverFixture{t: t, source: g.source, target: pgtest.Database(t, pgtest.Shared(t, pgtest.Target))}
 	require.ErrorContains(t, bare.command("crossfade recover"), "does not: name the two databases of one run")
-	exchanged := &ground{t: t, source: g.target, target: g.source}
+	exchanged := &leftoverFixture{t: t, source: g.target, target: g.source}
 	for _, command := range []string{"crossfade run", "crossfade copy", "crossfade recover", "crossfade clean"} {
 		err := exchanged.command(command)
 		require.ErrorContains(t, err, "--source and --target are exchanged", command)
 		require.Equal(t, 1, strings.Count(err.Error(), "exchanged"), command)
 	}
-	for _, x := range []*ground{g, other} { // those of one run, each where it belongs
+	for _, x := range []*leftoverFixture{g, other} { // those of one run, each where it belongs
 		require.NoError(t, x.command("crossfade recover"))
 		require.NoError(t, x.command("crossfade run"))
 		require.NoError(t, x.command("crossfade clean"))
@@ -254,7 +254,7 @@ func TestDatabasesOfDifferentRunsAreRefusedUntilThoseOfOneAreNamed(t *testing.T)
 }
 
 // found is what a check tells of a run or copy that is there, "" for nothing.
-func (g *ground) found() string {
+func (g *leftoverFixture) found() string {
 	g.t.Helper()
 	report, err := check.Run(g.t.Context(), options.Run{Source: g.source, Target: g.target}, nil)
 	require.NoError(g.t, err)
@@ -273,23 +273,23 @@ func TestWhatACheckTellsOfARunIsRemovedAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	idle, fenced, decided, finished := string(machine.Idle), string(machine.Fenced), string(machine.Decided), string(machine.Finished)
 	for name, x := range map[string]struct {
-		left  func(*ground)
+		left  func(*leftoverFixture)
 		led   string // the side whose lock another process has
 		says  string
 		typed string
 	}{
-		"a run that can go on":  {func(g *ground) { g.hold("r1", idle, "r1", journal.PhaseIndexed, runs.ModeRun, "") }, "", "keeps what was copied; or to give it up", "crossfade clean"},
-		"a run that is led":     {func(g *ground) { g.hold("r1", idle, "r1", journal.PhaseIndexed, runs.ModeRun, "") }, "source", "and it needs nothing more; to give it up stop it, then: ", "crossfade clean"},
-		"a copy that is led":    {func(g *ground) { g.hold("", "", "r1", journal.PhaseStarted, runs.ModeCopy, "") }, "target", "wait for its end; or to give it up stop it, then: ", "crossfade clean"},
-		"an attempt to switch":  {func(g *ground) { g.hold("r1", fenced, "r1", journal.PhaseIndexed, runs.ModeRun, "") }, "", "ends the attempt alone; or to give it up: ", "crossfade clean"},
-		"another target":        {func(g *ground) { g.hold("r1", idle, "", "", "", "") }, "", "or remove what it left on the source, so that it cannot go on: ", "crossfade clean"},
-		"nothing on the source": {func(g *ground) { g.hold("", "", "r1", journal.PhaseIndexed, runs.ModeRun, "") }, "", "where that holds nothing of it any more: ", "crossfade clean"},
-		"kept closed":           {func(g *ground) { g.hold("r1", finished, "", "", "", "") }, "", "name another source; or open this one: ", "crossfade clean --force"},
-		"finished":              {func(g *ground) { g.hold("r1", finished, "r1", journal.PhaseFinished, runs.ModeRun, "") }, "", "what serving it needs after run r1", "crossfade clean"},
+		"a run that can go on":  {func(g *leftoverFixture) { g.hold("r1", idle, "r1", journal.PhaseIndexed, runs.ModeRun, "") }, "", "keeps what was copied; or to give it up", "crossfade clean"},
+		"a run that is led":     {func(g *leftoverFixture) { g.hold("r1", idle, "r1", journal.PhaseIndexed, runs.ModeRun, "") }, "source", "and it needs nothing more; to give it up stop it, then: ", "crossfade clean"},
+		"a copy that is led":    {func(g *leftoverFixture) { g.hold("", "", "r1", journal.PhaseStarted, runs.ModeCopy, "") }, "target", "wait for its end; or to give it up stop it, then: ", "crossfade clean"},
+		"an attempt to switch":  {func(g *leftoverFixture) { g.hold("r1", fenced, "r1", journal.PhaseIndexed, runs.ModeRun, "") }, "", "ends the attempt alone; or to give it up: ", "crossfade clean"},
+		"another target":        {func(g *leftoverFixture) { g.hold("r1", idle, "", "", "", "") }, "", "or remove what it left on the source, so that it cannot go on: ", "crossfade clean"},
+		"nothing on the source": {func(g *leftoverFixture) { g.hold("", "", "r1", journal.PhaseIndexed, runs.ModeRun, "") }, "", "where that holds nothing of it any more: ", "crossfade clean"},
+		"kept closed":           {func(g *leftoverFixture) { g.hold("r1", finished, "", "", "", "") }, "", "name another source; or open this one: ", "crossfade clean --force"},
+		"finished":              {func(g *leftoverFixture) { g.hold("r1", finished, "r1", journal.PhaseFinished, runs.ModeRun, "") }, "", "what serving it needs after run r1", "crossfade clean"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGround(t)
+			g := newLeftoverFixture(t)
 			x.left(g)
 			var other *pgx.Conn
 			if x.led != "" {
@@ -306,7 +306,7 @@ func TestWhatACheckTellsOfARunIsRemovedAsItIsPrinted(t *testing.T) {
 		})
 	}
 
-	g, right := newGround(t), newGround(t)
+	g, right := newLeftoverFixture(t), newLeftoverFixture(t)
 	g.hold("r1", decided, "", "", "", "")
 	said := g.found()
 	require.Contains(t, said, "which was switched to another target than this")
@@ -318,7 +318,7 @@ func TestWhatACheckTellsOfARunIsRemovedAsItIsPrinted(t *testing.T) {
 	require.NotContains(t, right.found(), "name the target of that run")
 
 	for _, side := range []string{"source", "target"} {
-		g := newGround(t)
+		g := newLeftoverFixture(t)
 		conn := pgtest.Conn(t, map[string]pg.DSN{"source": g.source, "target": g.target}[side])
 		for i, sql := range []string{"CREATE SCHEMA crossfade; CREATE TABLE crossfade.run (id int)", "CREATE SCHEMA crossfade; CREATE TABLE crossfade.orders (id int)"} {
 			pgtest.Exec(t, conn, sql)

@@ -26,7 +26,7 @@ import (
 // transaction that will hardly end in that time.
 func TestAFinishNamesWhoKeepsTheWorkAfterTheSwitchWaiting(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	holder := pgtest.Conn(t, b.TargetDSN, pg.WithKey("k"))
 	pgtest.Exec(t, holder, "SET application_name = 'nightly'")
 	pid := pgtest.Value(t, holder, "SELECT pg_backend_pid()")

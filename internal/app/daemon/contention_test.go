@@ -27,7 +27,7 @@ import (
 // A session of somebody on the target that holds a lock against the stream is told, with its table and since when.
 func TestAStreamThatWaitsForALockNamesItsHolder(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	pgtest.Exec(t, b.Target, `DELETE FROM crossfade.progress`)
 	name := "s_" + b.SourceDSN.Database()
 	s, err := slot.Create(t.Context(), slot.Config{Name: name, Connect: func(ctx context.Context) (*pgx.Conn, error) { return pg.Connect(ctx, b.SourceDSN) },
@@ -68,7 +68,7 @@ func TestAStreamThatWaitsForALockNamesItsHolder(t *testing.T) {
 		pgtest.Exec(t, b.Source, x.do)
 		var told []machine.Obstacle
 		require.Eventually(t, func() bool {
-			d.follower.lookAtContention(ctx)
+			d.follower.watchContention(ctx)
 			told = blocked()
 			return len(told) > 0 && terminates.MatchString(told[0].Remedy)
 		}, pgtest.Timeout, time.Millisecond)
@@ -91,5 +91,5 @@ func TestAStreamThatWaitsForALockNamesItsHolder(t *testing.T) {
 	// Whoever held a lock before is not who holds the one of now.
 	c := &apply.Contention{Since: time.Now(), Err: errors.New("lock timeout")}
 	require.Equal(t, &control.Blocker{Code: "stream_waits", Detail: "the stream of changes has waited for a lock on the target since " + c.Since.UTC().Format("15:04:05 UTC") + ": lock timeout",
-		Remedy: "wait: crossfade run looks who holds it, and names them within seconds"}, contended(c, &contention{since: c.Since.Add(-time.Second), wait: dbconn.Wait{Lock: "table public.a", Holders: []dbconn.Process{{PID: 1}}}}))
+		Remedy: "wait: crossfade run looks who holds it, and names them within seconds"}, contentionBlocker(c, &contention{since: c.Since.Add(-time.Second), wait: dbconn.Wait{Lock: "table public.a", Holders: []dbconn.Process{{PID: 1}}}}))
 }

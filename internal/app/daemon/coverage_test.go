@@ -14,7 +14,7 @@ import (
 // be logged, or is made, is followed by nobody.
 func TestUnloggedTablesAreCoveredByTheirCopy(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	pgtest.Exec(t, b.Source, `CREATE UNLOGGED TABLE public.cache (id int PRIMARY KEY)`)
 	pgtest.Exec(t, b.Target, `INSERT INTO crossfade.relation (relid, nsp, rel, state) VALUES (`+
 		pgtest.Value(t, b.Source, `SELECT 'public.cache'::regclass::oid`)+`, 'public', 'cache', 'copied')`)

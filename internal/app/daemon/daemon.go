@@ -123,7 +123,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prom
 	pc := proxy.Config{Listener: listener, Auth: d.core.users, TLS: cert, RequireCertificate: d.core.cfg.ClientAuth == logins.ClientAuthCert, Source: source, Target: target, Closed: true, Metrics: metrics,
 		TrackSettings: d.core.cfg.ProxySettings(), Limits: proxy.Limits{HoldLimit: d.core.cfg.HoldLimit, ShutdownTimeout: d.core.cfg.ShutdownTimeout},
 		User: d.core.cfg.Source.User(), Database: d.core.cfg.Source.Database(), Types: &ports.TypeStore{Target: d.sessions.link(d.core.cfg.Target, "types", pg.WithKeyFrom(d.entry.key))}, Log: obs.Component(d.core.log, "proxy")}
-	d.sessions.looking = d.sessions.link(d.core.cfg.Source, "look")
+	d.sessions.sourceActivity = d.sessions.link(d.core.cfg.Source, "look")
 	pc.Explain = d.answers.explain
 	var err error
 	if d.core.proxy, err = proxy.New(pc); err != nil {
@@ -155,10 +155,10 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prom
 	d.watches.views = d.newViews()
 	d.watches.watchlist = watch.New(d.sessions.link(d.core.cfg.Source, "watch", short), d.sessions.link(d.core.cfg.Target, "watch", key, short),
 		obs.Component(d.core.log, "watch"), d.watchers()...)
-	d.watches.watchlist.Besides = [2]*dbconn.Link{d.sessions.link(d.core.cfg.Source, "watch definitions", short), d.sessions.link(d.core.cfg.Target, "watch definitions", key, short)}
+	d.watches.watchlist.Parallel = [2]*dbconn.Link{d.sessions.link(d.core.cfg.Source, "watch definitions", short), d.sessions.link(d.core.cfg.Target, "watch definitions", key, short)}
 	d.watches.watchlist.Guards = [2]*dbconn.Link{src.Lock.Watch, dst.Lock.Watch}
 	d.core.source, d.core.target, d.sessions.watching, d.sessions.marking = src, dst, d.sessions.link(d.core.cfg.Source, "monitor"), d.sessions.link(d.core.cfg.Target, "settings")
-	d.watches.pulse = &watch.Pulse{Links: map[machine.Side]*dbconn.Link{machine.SideSource: d.sessions.looking, machine.SideTarget: d.sessions.marking}, Failed: d.core.proxy.FailedDials,
+	d.watches.pulse = &watch.Pulse{Links: map[machine.Side]*dbconn.Link{machine.SideSource: d.sessions.sourceActivity, machine.SideTarget: d.sessions.marking}, Failed: d.core.proxy.FailedDials,
 		Active: func() (machine.Side, bool) {
 			c := d.core.coordinator.Status()
 			return c.Active, c.State.Step == machine.Finished

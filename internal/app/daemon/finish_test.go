@@ -26,7 +26,7 @@ import (
 // source must not open the fence of another migration.
 func TestAFinishLeavesTheSourceOfAnotherRunAlone(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	d := bare(func(d *daemon) {
 		d.sessions.watching = dbconn.New(b.SourceDSN)
 		d.entry.id = runs.Identity{Target: &journal.TargetRun{RunID: "other", Phase: journal.PhaseFinished}}
@@ -61,7 +61,7 @@ func TestAFinishLeavesTheSourceOfAnotherRunAlone(t *testing.T) {
 // Work after the switch may end when somebody has finished the migration without it.
 func TestWhatIsFinishedStaysFinished(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	_, err := journal.DropFence(t.Context(), b.Target, apptest.Patience)
 	require.NoError(t, err)
 	require.NoError(t, journal.Conclude(t.Context(), b.Target))
@@ -82,7 +82,7 @@ func TestWhatIsFinishedStaysFinished(t *testing.T) {
 // tried again every few seconds.
 func TestAStatementThatHeldUpWritersIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	pgtest.Exec(t, b.Target, `SET crossfade.key = 'k'; CREATE FUNCTION public.slow(int) RETURNS bool LANGUAGE sql AS 'SELECT pg_sleep(3600) IS NOT NULL';
 		CREATE DOMAIN public.d AS int; ALTER TABLE public.a ADD d public.d; INSERT INTO public.a VALUES (1, 'v', 1);
 		ALTER DOMAIN public.d ADD CONSTRAINT c CHECK (public.slow(VALUE)) NOT VALID`)

@@ -22,7 +22,7 @@ import (
 func TestJobsThatRestRunAgainAfterRecoverAndClean(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	b := apptest.BenchOf(t, pgtest.Cron(t, pgtest.Source).AdminDSN(pgtest.CronDatabase))
+	b := apptest.PortsFixtureOn(t, pgtest.Cron(t, pgtest.Source).AdminDSN(pgtest.CronDatabase))
 	pgtest.Exec(t, b.Source, `SELECT cron.schedule('nightly', '0 3 * * *', 'SELECT 1'), cron.schedule('off', '0 4 * * *', 'SELECT 2'), cron.schedule_in_database('other', '0 5 * * *', 'SELECT 3', 'postgres');
 		SELECT cron.alter_job(2, active := false)`)
 	active := func() string {
@@ -66,7 +66,7 @@ func TestJobsThatRestRunAgainAfterRecoverAndClean(t *testing.T) {
 func TestTheFenceOpensThoughARowOfAJobIsHeld(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	b := apptest.BenchOf(t, pgtest.Cron(t, pgtest.Source).AdminDSN(pgtest.CronDatabase))
+	b := apptest.PortsFixtureOn(t, pgtest.Cron(t, pgtest.Source).AdminDSN(pgtest.CronDatabase))
 	pgtest.Exec(t, b.Source, `SELECT cron.schedule('nightly', '0 3 * * *', 'SELECT 1')`)
 	active := func() string {
 		t.Helper()

@@ -27,7 +27,7 @@ var terminates = regexp.MustCompile(`SELECT pg_terminate_backend\(\d+\)(, pg_ter
 const seenLockTimeout = 3 * time.Second
 
 // lockWatching is a list of watchers of two databases, whose waits for locks are bounded.
-func lockWatching(t *testing.T, b *apptest.Bench, watchers ...watch.Watcher) *watch.List {
+func lockWatching(t *testing.T, b *apptest.PortsFixture, watchers ...watch.Watcher) *watch.List {
 	t.Helper()
 	linked := func(d pg.DSN, opts ...pg.Option) *dbconn.Link {
 		l := dbconn.New(d, opts...)
@@ -57,7 +57,7 @@ func requireHolder(t *testing.T, b control.Blocker, side, table, user, statement
 func TestAWatcherThatWaitsForALockNamesItsHolder(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	for _, conn := range []*pgx.Conn{b.Source, b.Target} {
 		pgtest.Exec(t, conn, "CREATE TABLE public.u (id int PRIMARY KEY)")
 	}
@@ -71,7 +71,7 @@ func TestAWatcherThatWaitsForALockNamesItsHolder(t *testing.T) {
 			return nil, nil
 		}}
 		w := lockWatching(t, b, tables)
-		require.NoError(t, w.Look(ctx, false))
+		require.NoError(t, w.Poll(ctx, false))
 		require.Empty(t, w.Blocked(true))
 		holder := pgtest.Conn(t, dsn, pg.WithKey("k"))
 		pgtest.Exec(t, holder, "SET application_name = 'nightly'")
@@ -81,7 +81,7 @@ func TestAWatcherThatWaitsForALockNamesItsHolder(t *testing.T) {
 		require.ErrorContains(t, w.Confirm(ctx, false), "table public.u is locked by process ", "a cutover that asks is told")
 		told := []control.Blocker(nil)
 		require.Eventually(t, func() bool {
-			err := w.Look(ctx, false)
+			err := w.Poll(ctx, false)
 			told = w.Blocked(true)
 			return err != nil && strings.Contains(err.Error(), "table public.u is locked by process ") && len(told) > 0
 		}, pgtest.Timeout, time.Millisecond, "the last answer gets too old")
@@ -90,14 +90,14 @@ func TestAWatcherThatWaitsForALockNamesItsHolder(t *testing.T) {
 		require.Contains(t, told[0].Detail, "rows: ")
 		requireHolder(t, told[0], side, "public.u", dsn.User(), statement)
 		w = lockWatching(t, b, tables) // as after a start
-		require.ErrorContains(t, w.Look(ctx, false), "table public.u is locked by process ")
+		require.ErrorContains(t, w.Poll(ctx, false), "table public.u is locked by process ")
 		told = w.Blocked(true)
 		require.Len(t, told, 1, "told once")
 		require.Equal(t, "not_watched_yet", told[0].Code)
 		requireHolder(t, told[0], side, "public.u", dsn.User(), statement)
 
 		pgtest.Exec(t, pgtest.Conn(t, dsn), terminates.FindString(told[0].Remedy)) // typed as printed
-		require.NoError(t, w.Look(ctx, false))
+		require.NoError(t, w.Poll(ctx, false))
 		require.Empty(t, w.Blocked(true))
 	}
 }
@@ -106,7 +106,7 @@ func TestAWatcherThatWaitsForALockNamesItsHolder(t *testing.T) {
 // transaction is prepared has no process that could be ended.
 func TestAWatcherNamesOnlyWhoHeldTheLockAtItsEnd(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	ask := func(ctx context.Context, source, target *pgx.Conn) ([]watch.Notice, error) {
 		if _, err := source.Exec(ctx, "SELECT FROM public.a"); err != nil {
 			return nil, err
@@ -130,7 +130,7 @@ func TestAWatcherNamesOnlyWhoHeldTheLockAtItsEnd(t *testing.T) {
 			}
 		}
 	}()
-	err := w.Look(t.Context(), false)
+	err := w.Poll(t.Context(), false)
 	require.NoError(t, <-ended)
 	require.ErrorContains(t, err, "on the target table public.b is locked by process "+fmt.Sprint(other.PgConn().PID()))
 	require.NotContains(t, err.Error(), "public.a")

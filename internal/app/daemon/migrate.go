@@ -166,10 +166,10 @@ func (d *follower) monitor(ctx context.Context) error {
 			continue
 		}
 		if d.core.coordinator.Status().Active == machine.SideTarget {
-			d.lookBehind(ctx)
+			d.checkClosedSource(ctx)
 			continue
 		}
-		if err := d.look(ctx); err != nil && ctx.Err() == nil {
+		if err := d.checkSource(ctx); err != nil && ctx.Err() == nil {
 			d.core.log.Debug().Err(err).Msg("source could not be looked at")
 		}
 		if err := d.keepLead(ctx); err != nil {
@@ -178,8 +178,8 @@ func (d *follower) monitor(ctx context.Context) error {
 		if !d.entry.joined() {
 			continue
 		}
-		d.lookAtContention(ctx)
-		if err := d.lookAround(ctx); err != nil && ctx.Err() == nil {
+		d.watchContention(ctx)
+		if err := d.askWatchers(ctx); err != nil && ctx.Err() == nil {
 			d.core.log.Debug().Err(err).Msg("the databases could not be watched")
 		}
 		d.advance(ctx)
@@ -195,7 +195,7 @@ func (d *follower) keepLead(ctx context.Context) error {
 	return d.entry.lead.Keep(ctx)
 }
 
-func (d *follower) look(ctx context.Context) error {
+func (d *follower) checkSource(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*watch.PollInterval)
 	defer cancel()
 	return d.sessions.watching.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
@@ -203,9 +203,9 @@ func (d *follower) look(ctx context.Context) error {
 	})
 }
 
-// lookAround protects the applications from the publication and asks the watchers: most
+// askWatchers protects the applications from the publication and asks the watchers: most
 // of them once the target has everything that it gets before the decision. Between the steps of a cutover the coordinator asks them itself.
-func (d *follower) lookAround(ctx context.Context) error {
+func (d *follower) askWatchers(ctx context.Context) error {
 	switch d.core.coordinator.Status().State.Step {
 	case machine.Copying, machine.CatchingUp, machine.Following, machine.Idle:
 	default:
@@ -219,7 +219,7 @@ func (d *follower) lookAround(ctx context.Context) error {
 	err := d.sessions.watching.Do(protecting, func(ctx context.Context, conn *pgx.Conn) error {
 		return d.watches.members.Protect(ctx, conn, d.keepTakenOut)
 	})
-	return errors.Join(err, d.watches.watchlist.Look(ctx, !d.core.migration.Task.Reached(journal.PhaseIndexed)))
+	return errors.Join(err, d.watches.watchlist.Poll(ctx, !d.core.migration.Task.Reached(journal.PhaseIndexed)))
 }
 
 // keepTakenOut records on the target why a table is in the publication no more.
@@ -227,9 +227,9 @@ func (d *follower) keepTakenOut(ctx context.Context, oid uint32, why string) err
 	return d.sessions.marking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error { return journal.SetTakenOut(ctx, conn, oid, why) })
 }
 
-// lookBehind guards a source that is closed: other databases of its server may
+// checkClosedSource guards a source that is closed: other databases of its server may
 // write on. That it cannot be reached any more is no harm.
-func (d *follower) lookBehind(ctx context.Context) {
+func (d *follower) checkClosedSource(ctx context.Context) {
 	if d.core.coordinator.Status().State.Step != machine.Decided {
 		return
 	}
@@ -266,7 +266,7 @@ func (d *follower) prepare(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*watch.PollInterval)
 	defer cancel()
 	err := d.sessions.watching.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return journal.PrepareFence(ctx, conn, d.core.quiet().Patience(d.sessions.looking, d.core.cfg.SourceLockTimeout), false)
+		return journal.PrepareFence(ctx, conn, d.core.quiet().Patience(d.sessions.sourceActivity, d.core.cfg.SourceLockTimeout), false)
 	})
 	if err != nil && ctx.Err() == nil {
 		d.core.log.Debug().Err(err).Msg("the fence could not be prepared yet")

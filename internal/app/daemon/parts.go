@@ -46,22 +46,22 @@ type core struct {
 
 // sessions are the run's own to both databases.
 type sessions struct {
-	links    []*dbconn.Link
-	watching *dbconn.Link // of the monitor
-	marking  *dbconn.Link // to the target, for what is kept there
-	looking  *dbconn.Link // to the source, for what its sessions do
+	links          []*dbconn.Link
+	watching       *dbconn.Link // of the monitor
+	marking        *dbconn.Link // to the target, for what is kept there
+	sourceActivity *dbconn.Link // to the source, for what its sessions do
 }
 
 // watches are what is asked while a run follows.
 type watches struct {
-	cover       *watch.Coverage
-	members     *watch.Members
-	guard       *watch.Guard
-	watchlist   *watch.List
-	views       *matviews.Keeper
-	strangers   watch.TargetWriters
-	definitions *definitions.Comparer
-	pulse       *watch.Pulse
+	cover         *watch.Coverage
+	members       *watch.Members
+	guard         *watch.Guard
+	watchlist     *watch.List
+	views         *matviews.Keeper
+	targetWriters watch.TargetWriters
+	definitions   *definitions.Comparer
+	pulse         *watch.Pulse
 }
 
 // entry finds the run of two databases or begins one, and waits for a side that was away.

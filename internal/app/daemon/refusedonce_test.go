@@ -29,7 +29,7 @@ import (
 // A finish whose names lead to one database would drop there what serves the applications.
 func TestAFinishOfTwoNamesOfOneDatabaseIsRefused(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	source := dbconn.New(b.SourceDSN)
 	t.Cleanup(source.Close)
 	finish := func(target pg.DSN) error {
@@ -77,7 +77,7 @@ func (blank) Status() cutover.VerificationStatus { return cutover.VerificationSt
 // A coordinator that has ended answers nothing: that is told once, with the place that says more.
 func TestWhatACoordinatorThatEndedRefusesIsToldOnce(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	c, err := cutover.New(cutover.Config{Journal: unended{}, Traffic: still{}, Forward: cutover.Ports{Source: b.SourcePort, Target: b.TargetPort, Replication: silent{}, Verification: blank{}},
 		Limits: machine.DefaultLimits(), Log: zerolog.Nop()})
 	require.NoError(t, err)
@@ -104,7 +104,7 @@ func TestAnErrorWithoutARemedySaysHowToGoOn(t *testing.T) {
 // A table that was made after the fence was prepared has none, until an attempt prepares it once more.
 func TestATableWithoutAFenceIsToldOnceUntilTheNextAttempt(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	pgtest.Exec(t, b.Source, "CREATE TABLE public.made (id int PRIMARY KEY)")
 	_, err := b.SourcePort.Tables(t.Context())
 	require.Contains(t, apptest.ToldAlone(t, err, "table public.made has no fence: it was made a moment ago"), "try again")
@@ -121,7 +121,7 @@ func TestATableWithoutAFenceIsToldOnceUntilTheNextAttempt(t *testing.T) {
 func TestTablesThatAreMadeWithTheSlotAreToldOnce(t *testing.T) {
 	t.Parallel()
 	own := pgtest.Own(t, pgtest.Source) // each slot waits for all transactions of its server
-	b := apptest.BenchOf(t, pgtest.Database(t, own))
+	b := apptest.PortsFixtureOn(t, pgtest.Database(t, own))
 	require.NoError(t, slot.DropPublication(t.Context(), b.Source, journal.Publication))
 	admin := pgtest.Conn(t, own.AdminDSN(b.SourceDSN.Database()))
 	pgtest.Exec(t, admin, `CREATE SEQUENCE public.n; GRANT USAGE ON SEQUENCE public.n TO PUBLIC; CREATE FUNCTION public.makes() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -145,7 +145,7 @@ func TestTablesThatAreMadeWithTheSlotAreToldOnce(t *testing.T) {
 // A start whose source was away and, when it comes, holds nothing of the run, does not begin the run once more.
 func TestASourceThatComesLateAndHoldsNothingIsRefused(t *testing.T) {
 	t.Parallel()
-	g := newGround(t)
+	g := newLeftoverFixture(t)
 	g.hold("", "", "r1", journal.PhaseStarted, runs.ModeRun, "")
 	s, target := pgtest.Conn(t, g.source), pgtest.Conn(t, g.target)
 	id, err := runs.Find(t.Context(), s, target, g.source, g.target)
@@ -159,7 +159,7 @@ func TestASourceThatComesLateAndHoldsNothingIsRefused(t *testing.T) {
 // A side that takes connections and answers none is told to be away, once, when the other side holds a run.
 func TestASideThatDoesNotAnswerInTimeIsToldOnce(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	mute, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = mute.Close() })
@@ -188,7 +188,7 @@ func TestASideThatDoesNotAnswerInTimeIsToldOnce(t *testing.T) {
 // What acts on a run that another process has taken since is told so once.
 func TestARunThatHasMovedOnIsToldOnce(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	b.Pause(1)
 	_, err := journal.Take(t.Context(), b.Source, "another")
 	require.NoError(t, err)

@@ -15,7 +15,7 @@ import (
 // transactions keep a drain from ending.
 func (d *answers) explain(ctx context.Context, pids []int32) map[int32]string {
 	words := map[int32]string{}
-	err := d.sessions.looking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	err := d.sessions.sourceActivity.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		found, err := dbconn.LockWaits(ctx, conn, pids)
 		for pid, w := range found {
 			words[pid] = w.Details()
@@ -33,7 +33,7 @@ func (d *answers) explain(ctx context.Context, pids []int32) map[int32]string {
 
 // roundTrips measures how long each side takes to answer, 0 for one that does not.
 func (d *answers) roundTrips(ctx context.Context) (took [2]time.Duration) {
-	for i, l := range []*dbconn.Link{d.sessions.looking, d.sessions.marking} {
+	for i, l := range []*dbconn.Link{d.sessions.sourceActivity, d.sessions.marking} {
 		_ = l.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 			if err := conn.Ping(ctx); err != nil { // a session that has just been opened is slower
 				return err

@@ -25,7 +25,7 @@ import (
 // A stream that has yet to begin, or that has ended, refuses a cutover by one code, until it runs.
 func TestAStreamThatDoesNotRunIsToldOnceAndUntilItDoes(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	pgtest.Exec(t, b.Target, `DELETE FROM crossfade.progress`)
 	name := "s_" + b.SourceDSN.Database()
 	s, err := slot.Create(t.Context(), slot.Config{Name: name, Connect: func(ctx context.Context) (*pgx.Conn, error) { return pg.Connect(ctx, b.SourceDSN) },

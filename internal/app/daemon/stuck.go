@@ -14,8 +14,8 @@ import (
 	"crossfade/replicate/apply"
 )
 
-// contentionLook is how long one look for a wait of the stream goes on: longer than its pause between two tries.
-const contentionLook = 500 * time.Millisecond
+// contentionWatchTime is how long one check for a wait of the stream takes: longer than its pause between two tries.
+const contentionWatchTime = 500 * time.Millisecond
 
 // contention is whom the stream was last seen waiting for on the target.
 type contention struct {
@@ -23,18 +23,18 @@ type contention struct {
 	wait  dbconn.Wait
 }
 
-// lookAtContention sees, for the status, who holds the lock on the target that the stream waits for.
-func (d *follower) lookAtContention(ctx context.Context) {
+// watchContention finds out, for the status, who holds the lock on the target that the stream waits for.
+func (d *follower) watchContention(ctx context.Context) {
 	tick := time.NewTicker(dbconn.LockPoll)
 	defer tick.Stop()
-	for end := time.Now().Add(contentionLook); time.Now().Before(end); {
+	for end := time.Now().Add(contentionWatchTime); time.Now().Before(end); {
 		s, err := d.core.stream.Status()
 		if err != nil || s.Contended == nil {
 			return
 		}
 		var w dbconn.Wait
-		looking, cancel := context.WithTimeout(ctx, dbconn.AskTimeout)
-		err = d.watches.watchlist.Guards[1].Do(looking, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		asking, cancel := context.WithTimeout(ctx, dbconn.AskTimeout)
+		err = d.watches.watchlist.Guards[1].Do(asking, func(ctx context.Context, conn *pgx.Conn) (err error) {
 			w, err = dbconn.LockWaitOf(s.Contended.PID)(ctx, conn)
 			return err
 		})
@@ -66,11 +66,11 @@ func (d *follower) streamWaits() *control.Blocker {
 	d.mu.Lock()
 	seen := d.contention
 	d.mu.Unlock()
-	return contended(s.Contended, seen)
+	return contentionBlocker(s.Contended, seen)
 }
 
-// contended puts a wait of the stream into words. seen is whom it was last seen waiting for, nil for nobody.
-func contended(c *apply.Contention, seen *contention) *control.Blocker {
+// contentionBlocker puts a wait of the stream into words. seen is whom it was last seen waiting for, nil for nobody.
+func contentionBlocker(c *apply.Contention, seen *contention) *control.Blocker {
 	b := &control.Blocker{Code: "stream_waits", Detail: "the stream of changes has waited for a lock on the target since " + c.Since.UTC().Format("15:04:05 UTC") + ": "}
 	if seen == nil || !seen.since.Equal(c.Since) { // it has yet to be seen waiting
 		b.Detail += c.Err.Error()

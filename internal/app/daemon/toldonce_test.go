@@ -65,7 +65,7 @@ func TestATableThatIsNotFollowedIsToldOnceWithTheRemedyThatHelps(t *testing.T) {
 				require.Equal(t, "not_followed", found[0].Code)
 			}
 			for range 2 {
-				require.NoError(t, list.Look(t.Context(), false))
+				require.NoError(t, list.Poll(t.Context(), false))
 			}
 			require.Equal(t, 1, strings.Count(logged.String(), "\n"), logged.String())
 			require.Contains(t, logged.String(), `"code":"not_followed"`)
@@ -77,7 +77,7 @@ func TestATableThatIsNotFollowedIsToldOnceWithTheRemedyThatHelps(t *testing.T) {
 			// Of a difference that has no other cause the log tells in the next round.
 			pgtest.Exec(t, w.Source, "ALTER TABLE public.a ADD COLUMN more int")
 			for range 3 {
-				require.NoError(t, list.Look(t.Context(), false))
+				require.NoError(t, list.Poll(t.Context(), false))
 			}
 			require.Equal(t, 2, strings.Count(logged.String(), "\n"), logged.String())
 			require.Contains(t, logged.String(), `"code":"definition_differs"`)
@@ -88,7 +88,7 @@ func TestATableThatIsNotFollowedIsToldOnceWithTheRemedyThatHelps(t *testing.T) {
 // A large object that was made has bytes that were written: one cause, told once.
 func TestALargeObjectThatWasMadeIsToldOnce(t *testing.T) {
 	t.Parallel()
-	b := newLobench(t)
+	b := newExtrasFixture(t)
 	b.readable()
 	pgtest.Exec(t, b.Source, `SELECT lo_from_bytea(101, 'one')`)
 	require.NoError(t, b.m.Extras.Extras(t.Context(), nil))

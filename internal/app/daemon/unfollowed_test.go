@@ -22,23 +22,23 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// lobench is a bench with a migration, whose extras a test copies.
-type lobench struct {
-	*apptest.Bench
+// extrasFixture is a PortsFixture with a migration, whose extras a test copies.
+type extrasFixture struct {
+	*apptest.PortsFixture
 	m *migration.Migration
 }
 
-func newLobench(t *testing.T) *lobench {
+func newExtrasFixture(t *testing.T) *extrasFixture {
 	t.Helper()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	run, err := journal.LoadTarget(t.Context(), b.Target)
 	require.NoError(t, err)
-	return &lobench{Bench: b, m: migration.New(migration.Config{Source: b.SourceDSN, Target: b.TargetDSN, Identity: runs.Identity{Target: run}, LockTimeout: apptest.LockTimeout, Log: zerolog.Nop(),
+	return &extrasFixture{PortsFixture: b, m: migration.New(migration.Config{Source: b.SourceDSN, Target: b.TargetDSN, Identity: runs.Identity{Target: run}, LockTimeout: apptest.LockTimeout, Log: zerolog.Nop(),
 		Options: options.Copy{LargeObjects: true, Schema: options.Schema{NoOwner: true, NoACL: true}}})}
 }
 
 // ask puts one of the watchers' questions, on sessions as the watchers have them.
-func (b *lobench) ask(name string) []watch.Notice {
+func (b *extrasFixture) ask(name string) []watch.Notice {
 	b.T.Helper()
 	d := bare(func(d *daemon) { d.watches.cover = &watch.Coverage{}; d.core.migration = b.m })
 	source, err := pg.Connect(b.T.Context(), b.SourceDSN, pg.WithName("watch"), pg.WithLockTimeout(apptest.LockTimeout))
@@ -67,14 +67,14 @@ func (b *lobench) ask(name string) []watch.Notice {
 	return nil
 }
 
-func (b *lobench) readable() {
+func (b *extrasFixture) readable() {
 	b.T.Helper()
 	pgtest.Exec(b.T, pgtest.Conn(b.T, pgtest.Shared(b.T, pgtest.Source).AdminDSN(b.SourceDSN.Database())), `GRANT SELECT ON pg_catalog.pg_largeobject TO `+b.SourceDSN.User())
 }
 
 func TestLargeObjectsOfARunThatCopiesNoneStopACutover(t *testing.T) {
 	t.Parallel()
-	b := newLobench(t)
+	b := newExtrasFixture(t)
 	require.Empty(t, b.ask("large objects"))
 	pgtest.Exec(t, b.Source, `SELECT lo_from_bytea(4711, 'written through the proxy')`)
 	found := b.ask("large objects")
@@ -106,7 +106,7 @@ func TestChangesOfCopiedLargeObjectsAreNoticed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newLobench(t)
+			b := newExtrasFixture(t)
 			b.readable()
 			pgtest.Exec(t, b.Source, `SELECT lo_from_bytea(101, 'one'), lo_from_bytea(102, convert_to(repeat('x', 6144), 'UTF8'))`)
 			require.NoError(t, b.m.Extras.Extras(t.Context(), nil))
@@ -137,7 +137,7 @@ func TestChangesOfCopiedLargeObjectsAreNoticed(t *testing.T) {
 // A snapshot names the transactions that ran, and not their subtransactions, which wrote.
 func TestSubtransactionsThatRanAtTheCopyAreNoticed(t *testing.T) {
 	t.Parallel()
-	b := newLobench(t)
+	b := newExtrasFixture(t)
 	b.readable()
 	pgtest.Exec(t, b.Source, `SELECT lo_from_bytea(101, 'one'), lo_from_bytea(102, 'one')`)
 	ran := pgtest.Conn(t, b.SourceDSN)
@@ -155,7 +155,7 @@ func TestSubtransactionsThatRanAtTheCopyAreNoticed(t *testing.T) {
 // Where the role may not read the bytes, the server's statistics are all there is, and that is said.
 func TestWritesToLargeObjectsAreNamedWithoutTheRightToSeeThem(t *testing.T) {
 	t.Parallel()
-	b := newLobench(t)
+	b := newExtrasFixture(t)
 	pgtest.Exec(t, b.Source, `SELECT lo_from_bytea(101, 'one')`)
 	ends := pgtest.Conn(t, b.SourceDSN)
 	require.NoError(t, ends.Close(context.Background()))
@@ -181,7 +181,7 @@ func TestWritesToLargeObjectsAreNamedWithoutTheRightToSeeThem(t *testing.T) {
 }
 
 // cannotBeRead keeps a table from being read while f runs.
-func (b *lobench) cannotBeRead(table string, f func()) {
+func (b *extrasFixture) cannotBeRead(table string, f func()) {
 	b.T.Helper()
 	holder := pgtest.Conn(b.T, pgtest.Shared(b.T, pgtest.Source).AdminDSN(b.SourceDSN.Database()))
 	pgtest.Exec(b.T, holder, "BEGIN; LOCK TABLE "+table+" IN ACCESS EXCLUSIVE MODE")
@@ -190,7 +190,7 @@ func (b *lobench) cannotBeRead(table string, f func()) {
 }
 
 // onSides puts a question with a bound, on sessions of its own.
-func (b *lobench) onSides(ask func(context.Context, *pgx.Conn, *pgx.Conn, watch.Scan) ([]watch.Notice, error), s watch.Scan) []watch.Notice {
+func (b *extrasFixture) onSides(ask func(context.Context, *pgx.Conn, *pgx.Conn, watch.Scan) ([]watch.Notice, error), s watch.Scan) []watch.Notice {
 	b.T.Helper()
 	source, target := pgtest.Conn(b.T, b.SourceDSN), pgtest.Conn(b.T, b.TargetDSN, pg.WithKey("k"))
 	found, err := ask(b.T.Context(), source, target, s)
@@ -204,7 +204,7 @@ var tenSeconds = machine.Limits{MaxPause: 10 * time.Second, DrainTimeout: 2 * ti
 // arming and the fence is seen by nothing else.
 func TestWhatIsNotSeenOfLargeObjectsStopsACutover(t *testing.T) {
 	t.Parallel()
-	b := newLobench(t)
+	b := newExtrasFixture(t)
 	b.readable()
 	pgtest.Exec(t, b.Source, `SELECT lo_from_bytea(101, 'one')`)
 	require.NoError(t, b.Source.Close(context.Background()))
@@ -236,19 +236,19 @@ func TestWhatIsNotSeenOfLargeObjectsStopsACutover(t *testing.T) {
 }
 
 // What takes longer than the pause has room for is refused before there is a pause, with one that has.
-func TestALookThatThePauseHasNoRoomForIsRefusedWhileACutoverIsArmed(t *testing.T) {
+func TestAScanThatIsTooLongForThePauseIsRefusedWhileArming(t *testing.T) {
 	t.Parallel()
-	s := watch.Scan{Limit: watch.ArmingScanPatience, Armed: true, Room: 4 * time.Second, Of: tenSeconds}
+	s := watch.Scan{Limit: watch.ArmingScanPatience, Armed: true, PauseBudget: 4 * time.Second, Of: tenSeconds}
 	require.Empty(t, s.Fits("code", "pg_largeobject", 4*time.Second))
 	found := s.Fits("code", "pg_largeobject", 5*time.Second)
 	require.Len(t, found, 1)
 	require.False(t, found[0].Warns)
 	require.Contains(t, found[0].Detail, "took 5s")
 	require.Equal(t, "give the pause more time: crossfade cutover --max-pause 18s", found[0].Remedy)
-	s.Room = (18*time.Second - tenSeconds.DrainTimeout) / 2
+	s.PauseBudget = (18*time.Second - tenSeconds.DrainTimeout) / 2
 	require.Empty(t, s.Fits("code", "pg_largeobject", 5*time.Second), "as the remedy says")
 	d := bare(func(d *daemon) {})
-	require.Equal(t, 4*time.Second, d.scanArming().Room)
+	require.Equal(t, 4*time.Second, d.scanArming().PauseBudget)
 	before := d.scanFenced().Limit
 	closed := time.Now().Add(-3 * time.Second)
 	d.core.gateClosed.Store(&closed)
@@ -257,9 +257,9 @@ func TestALookThatThePauseHasNoRoomForIsRefusedWhileACutoverIsArmed(t *testing.T
 }
 
 // The rows of extensions are read for as long as is bounded, too.
-func TestALookThroughRowsOfExtensionsIsBounded(t *testing.T) {
+func TestAScanOfRowsOfExtensionsIsBounded(t *testing.T) {
 	t.Parallel()
-	b := newLobench(t)
+	b := newExtrasFixture(t)
 	const made = `CREATE EXTENSION hstore; CREATE TABLE public.conf (id int PRIMARY KEY, v text);
 		ALTER EXTENSION hstore ADD TABLE public.conf; GRANT ALL ON public.conf TO PUBLIC;
 		UPDATE pg_extension SET extconfig = ARRAY['public.conf'::regclass]::oid[], extcondition = ARRAY[''] WHERE extname = 'hstore'`
@@ -314,7 +314,7 @@ func TestALookThroughRowsOfExtensionsIsBounded(t *testing.T) {
 // Rows of the users' in tables of extensions are copied again, as often as they change.
 func TestRowsOfExtensionsAreFollowed(t *testing.T) {
 	t.Parallel()
-	b := newLobench(t)
+	b := newExtrasFixture(t)
 	const made = `CREATE EXTENSION hstore; CREATE TABLE public.conf (id int PRIMARY KEY, v text); INSERT INTO public.conf VALUES (1, 'built in');
 		ALTER EXTENSION hstore ADD TABLE public.conf; GRANT ALL ON public.conf TO PUBLIC;
 		UPDATE pg_extension SET extconfig = ARRAY['public.conf'::regclass]::oid[], extcondition = ARRAY['WHERE id > 100'] WHERE extname = 'hstore'`
@@ -355,7 +355,7 @@ func TestRowsOfExtensionsAreFollowed(t *testing.T) {
 
 func TestChangesOfUnloggedTablesAreNamed(t *testing.T) {
 	t.Parallel()
-	b := newLobench(t)
+	b := newExtrasFixture(t)
 	pgtest.Exec(t, b.Source, `CREATE UNLOGGED TABLE public.cache (id int PRIMARY KEY, v text); CREATE UNLOGGED TABLE public.still (id int); INSERT INTO public.cache SELECT n, 'v' FROM generate_series(1, 10) n`)
 	pgtest.Exec(t, b.Target, `CREATE TABLE public.cache (id int PRIMARY KEY, v text); CREATE TABLE public.still (id int); INSERT INTO public.cache SELECT n, 'v' FROM generate_series(1, 10) n`)
 	snap := pgtest.Value(t, b.Source, `SELECT pg_current_snapshot()`)
@@ -387,7 +387,7 @@ func TestChangesOfUnloggedTablesAreNamed(t *testing.T) {
 // A table that nobody can read through in time is not known, which is said, and no more than that.
 func TestAnUnloggedTableThatIsNotReadInTimeIsNamed(t *testing.T) {
 	t.Parallel()
-	b := newLobench(t)
+	b := newExtrasFixture(t)
 	pgtest.Exec(t, b.Source, `CREATE UNLOGGED TABLE public."big one" (id int)`)
 	pgtest.Exec(t, b.Target, `CREATE TABLE public."big one" (id int)`)
 	pgtest.Exec(t, b.Target, `INSERT INTO crossfade.relation (relid, nsp, rel, state, snapshot) VALUES ($1, 'public', 'big one', 'copied', $2)`,

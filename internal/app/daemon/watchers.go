@@ -17,7 +17,7 @@ func (d *daemon) watchers() []watch.Watcher {
 		{Name: "which tables there are", Fenced: true, Ask: d.watches.cover.Ask},
 		{Name: "materialised views", Fenced: true, Ask: d.watches.views.Ask},
 		{Name: "jobs of pg_cron", Fenced: true, Ask: d.core.migration.Extras.AskJobs},
-		{Name: "who else writes to the target", Fenced: true, Early: true, Ask: d.watches.strangers.Ask},
+		{Name: "who else writes to the target", Fenced: true, Early: true, Ask: d.watches.targetWriters.Ask},
 		{Name: "large objects", Fenced: true, Ask: watch.AskLargeObjects},
 		{Name: "bytes of large objects", Fenced: true, Every: 5, Rest: watch.RestScan, Ask: watch.WithScan(watch.FindLargeObjectBytes, watch.ScanForStatus),
 			AskArming: watch.WithScan(watch.FindLargeObjectBytes, d.scanArming), AskFenced: watch.WithScan(watch.FindLargeObjectBytes, d.scanFenced)},
@@ -40,7 +40,7 @@ func (d *daemon) confirm(ctx context.Context, fenced bool) error {
 // scanArming leaves half of the pause, without the drain, to a look under the fence.
 func (d *daemon) scanArming() watch.Scan {
 	of := d.limits()
-	return watch.Scan{Limit: watch.ArmingScanPatience, Armed: true, Room: (of.MaxPause - of.DrainTimeout) / 2, Of: of}
+	return watch.Scan{Limit: watch.ArmingScanPatience, Armed: true, PauseBudget: (of.MaxPause - of.DrainTimeout) / 2, Of: of}
 }
 
 // scanFenced has what is left of the pause.

@@ -128,9 +128,9 @@ func WatchLock(ctx context.Context, l *Link, side string, ask func(context.Conte
 			case <-tick.C:
 			}
 			// A question is not broken off, which would end the session that the guard looks with too.
-			looking, cancel := context.WithTimeout(context.WithoutCancel(ctx), AskTimeout)
-			_ = l.Do(looking, func(looking context.Context, conn *pgx.Conn) error {
-				w, err := ask(looking, conn)
+			asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), AskTimeout)
+			_ = l.Do(asking, func(asking context.Context, conn *pgx.Conn) error {
+				w, err := ask(asking, conn)
 				if err == nil {
 					o.note(w, ctx.Err() != nil)
 				}

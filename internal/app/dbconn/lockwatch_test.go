@@ -18,7 +18,7 @@ import (
 
 // A server far away has not answered the last question when what was looked out for is over. The session that asks is
 // the guard's as well, and there may be no room for another one.
-func TestALookOutLeavesItsSessionAlone(t *testing.T) {
+func TestALockWatchLeavesItsSessionAlone(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))
 	relay, err := netfault.Listen(netfault.Config{Target: net.JoinHostPort(dsn.Host(), strconv.Itoa(dsn.Port()))})

@@ -21,11 +21,11 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// newLoginLodge is a lodge whose target is like Neon, and whose source lets in nobody but its
+// newNeonLoginFixture is a loginFixture whose target is like Neon, and whose source lets in only its
 // own roles.
-func newLoginLodge(t *testing.T) *lodge {
+func newNeonLoginFixture(t *testing.T) *loginFixture {
 	t.Helper()
-	l := newLodge(t)
+	l := newLoginFixture(t)
 	l.target = neontest.Database(t, neontest.Endpoint(t, neontest.Shared(t)))
 	l.journal = pgtest.Conn(t, l.target)
 	require.NoError(t, journal.InstallTarget(t.Context(), l.journal, journal.TargetRun{RunID: "r", Key: "k", Mode: "run"}))
@@ -34,7 +34,7 @@ func newLoginLodge(t *testing.T) *lodge {
 }
 
 // app makes a role of the source that may connect, and goes from the target at the end.
-func (l *lodge) app(t *testing.T, name, options string) string {
+func (l *loginFixture) app(t *testing.T, name, options string) string {
 	t.Helper()
 	name = l.role(t, name, options)
 	pgtest.Exec(t, l.super, "GRANT CONNECT ON DATABASE "+l.source.Database()+" TO "+name)
@@ -54,7 +54,7 @@ func roleOf(t *testing.T, conn *pgx.Conn, role string) string {
 func TestLoginsAreMadeAndFollowTheSource(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	l := newLoginLodge(t)
+	l := newNeonLoginFixture(t)
 	group, second := l.role(t, "group", "NOLOGIN"), l.role(t, "second", "NOLOGIN")
 	app := l.app(t, "app", "LOGIN PASSWORD 'pw' CONNECTION LIMIT 3 VALID UNTIL '2100-01-01'")
 	pgtest.Exec(t, l.super, "GRANT "+group+" TO "+app+"; ALTER ROLE "+app+" SET work_mem = '3MB'; ALTER ROLE "+app+" SET role = '"+group+"'")
@@ -111,7 +111,7 @@ func TestLoginsAreMadeAndFollowTheSource(t *testing.T) {
 func TestLoginsAreHandedOver(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	l := newLoginLodge(t)
+	l := newNeonLoginFixture(t)
 	good, weak, unknown := l.app(t, "good", "LOGIN"), l.app(t, "weak", "LOGIN"), l.app(t, "unknown", "LOGIN PASSWORD 'pw'")
 	u := l.users(t, usersFile(t, "%s Long-enough-password-1\n%s short\n", good, weak), zerolog.Nop())
 	require.NoError(t, u.Logins.Ensure(ctx, l.super, l.journal))
@@ -135,7 +135,7 @@ func TestLoginsAreHandedOver(t *testing.T) {
 }
 
 // standing makes a role of the target that no run has made.
-func (l *lodge) standing(t *testing.T, name, options string) {
+func (l *loginFixture) standing(t *testing.T, name, options string) {
 	t.Helper()
 	c := neontest.Shared(t)
 	pgtest.Exec(t, pgtest.Conn(t, c.AdminDSN("postgres")), "CREATE ROLE "+name+" "+options)
@@ -147,7 +147,7 @@ func (l *lodge) standing(t *testing.T, name, options string) {
 func TestRolesThatWereThereAreLoggedInAfterARestart(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	l := newLoginLodge(t)
+	l := newNeonLoginFixture(t)
 	app, mapped, wrong, late := l.app(t, "app", "LOGIN PASSWORD 'pw-app'"), l.app(t, "mapped", "LOGIN PASSWORD 'pw-mapped'"), l.app(t, "wrong", "LOGIN PASSWORD 'pw'"), l.app(t, "late", "LOGIN PASSWORD 'pw'")
 	bare, group := l.app(t, "bare", "LOGIN PASSWORD 'pw'"), l.role(t, "group", "NOLOGIN")
 	pgtest.Exec(t, l.super, "GRANT "+group+" TO "+app)
@@ -200,7 +200,7 @@ func TestRolesThatWereThereAreLoggedInAfterARestart(t *testing.T) {
 func TestARoleThatTheTargetHasNoSessionForIsNamed(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	l := newLoginLodge(t)
+	l := newNeonLoginFixture(t)
 	off, busy, app := l.app(t, "off", "LOGIN PASSWORD 'pw'"), l.app(t, "busy", "LOGIN PASSWORD 'pw' CONNECTION LIMIT 1"), l.app(t, "app", "LOGIN PASSWORD 'pw'")
 	l.standing(t, off, "LOGIN PASSWORD 'pw' CONNECTION LIMIT 0")
 	l.standing(t, busy, "LOGIN PASSWORD 'pw' CONNECTION LIMIT 1")
@@ -247,7 +247,7 @@ func TestARoleThatTheTargetHasNoSessionForIsNamed(t *testing.T) {
 func TestARefusedPasswordIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	l := newLoginLodge(t)
+	l := newNeonLoginFixture(t)
 	app := l.app(t, "app", "LOGIN PASSWORD 'pw-of-more-than-60-bits-1'")
 	l.standing(t, app, "LOGIN PASSWORD 'another-of-more-than-60-bits-1'")
 	u := l.users(t, usersFile(t, "%s pw-of-more-than-60-bits-1\n", app), zerolog.Nop())
@@ -272,7 +272,7 @@ func TestARefusedPasswordIsTriedAgain(t *testing.T) {
 func TestAMappedGroupIsTranslated(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	l := newLoginLodge(t)
+	l := newNeonLoginFixture(t)
 	group, app := l.role(t, "group", "NOLOGIN"), l.app(t, "app", "LOGIN PASSWORD 'pw'")
 	there := l.base + "there"
 	l.standing(t, there, "NOLOGIN")
@@ -299,7 +299,7 @@ func TestAMappedGroupIsTranslated(t *testing.T) {
 func TestARefusedChangeOfARoleRests(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	l := newLoginLodge(t)
+	l := newNeonLoginFixture(t)
 	app := l.app(t, "app", "LOGIN PASSWORD 'pw'")
 	outside := l.role(t, "outside", "NOLOGIN")
 	l.standing(t, outside, "NOLOGIN SUPERUSER") // which a role with CREATEROLE may not grant
@@ -339,7 +339,7 @@ func TestARefusedChangeOfARoleRests(t *testing.T) {
 func TestConnectOnTheTargetCountsAfterTheSwitch(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	l := newLoginLodge(t)
+	l := newNeonLoginFixture(t)
 	unknown := l.role(t, "unknown", "LOGIN PASSWORD 'pw'")
 	outside, renamed, other := l.role(t, "outside", "LOGIN PASSWORD 'pw'"), l.role(t, "renamed", "LOGIN PASSWORD 'pw'"), l.base+"other"
 	l.standing(t, outside, "LOGIN PASSWORD 'pw'")
@@ -376,7 +376,7 @@ func TestConnectOnTheTargetCountsAfterTheSwitch(t *testing.T) {
 // Who connects, and who is mapped or shut out, is the operator's and the source's word.
 func TestMappedRolesAreNotMade(t *testing.T) {
 	t.Parallel()
-	l := newLoginLodge(t)
+	l := newNeonLoginFixture(t)
 	app, none, outside := l.app(t, "app", "LOGIN PASSWORD 'pw'"), l.app(t, "none", "LOGIN PASSWORD 'pw'"), l.role(t, "outside", "LOGIN PASSWORD 'pw'")
 	u := l.users(t, "", zerolog.Nop())
 	u.cfg.MapRole = map[string]string{app: l.target.User(), none: NoRole}

@@ -36,7 +36,7 @@ func TestARefusalRestsTwiceAsLongEachTime(t *testing.T) {
 // once, and tried again when the role of --target may.
 func TestARoleThatCannotBeMadeIsNotTriedInEachRound(t *testing.T) {
 	t.Parallel()
-	l := newLoginLodge(t)
+	l := newNeonLoginFixture(t)
 	app := l.app(t, "app", "LOGIN PASSWORD 'pw'")
 	admin := pgtest.Conn(t, neontest.Shared(t).AdminDSN("postgres"))
 	mine := pg.QuoteIdent(l.target.User())

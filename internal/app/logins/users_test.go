@@ -24,17 +24,17 @@ import (
 	"crossfade/proxy/tlsconf"
 )
 
-// lodge is a source whose secrets may be read, with roles of its own, and a target with a journal.
-type lodge struct {
+// loginFixture is a source whose secrets may be read, with roles of its own, and a target with a journal.
+type loginFixture struct {
 	source, target pg.DSN
 	super, journal *pgx.Conn
 	base           string // of the roles' names
 	cluster        *pgcluster.Cluster
 }
 
-func newLodge(t *testing.T) *lodge {
+func newLoginFixture(t *testing.T) *loginFixture {
 	t.Helper()
-	l := &lodge{cluster: pgtest.Shared(t, pgtest.Source), base: "r" + strings.ToLower(rand.Text()[:8]) + "_"}
+	l := &loginFixture{cluster: pgtest.Shared(t, pgtest.Source), base: "r" + strings.ToLower(rand.Text()[:8]) + "_"}
 	db := pgtest.Database(t, l.cluster)
 	l.source, l.target = l.cluster.AdminDSN(db.Database()), pgtest.Database(t, pgtest.Shared(t, pgtest.Target))
 	l.super, l.journal = pgtest.Conn(t, l.source), pgtest.Conn(t, l.target)
@@ -42,7 +42,7 @@ func newLodge(t *testing.T) *lodge {
 	return l
 }
 
-func (l *lodge) role(t *testing.T, name, options string) string {
+func (l *loginFixture) role(t *testing.T, name, options string) string {
 	t.Helper()
 	name = l.base + name
 	pgtest.Exec(t, l.super, "CREATE ROLE "+name+" "+options)
@@ -51,7 +51,7 @@ func (l *lodge) role(t *testing.T, name, options string) string {
 }
 
 // users loads them as a start does.
-func (l *lodge) users(t *testing.T, file string, log zerolog.Logger) *Users {
+func (l *loginFixture) users(t *testing.T, file string, log zerolog.Logger) *Users {
 	t.Helper()
 	u, err := Load(Config{Source: l.source, Target: l.target, Users: file}, log)
 	require.NoError(t, err)
@@ -73,7 +73,7 @@ func usersFile(t *testing.T, format string, args ...any) string {
 func TestRolesOfTheSource(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	l := newLodge(t)
+	l := newLoginFixture(t)
 	app := l.role(t, "app", "LOGIN PASSWORD 'pw' VALID UNTIL '2100-01-01'")
 	group := l.role(t, "group", "NOLOGIN")
 	mapped := l.role(t, "mapped", "LOGIN PASSWORD 'pw'")
@@ -125,7 +125,7 @@ func TestRolesOfTheSource(t *testing.T) {
 // TestSourceAway: a source that does not answer costs a login little, and what was read before counts.
 func TestSourceAway(t *testing.T) {
 	t.Parallel()
-	l := newLodge(t)
+	l := newLoginFixture(t)
 	app := l.role(t, "app", "LOGIN PASSWORD 'pw'")
 	u := l.users(t, "", zerolog.Nop())
 	_, ok, err := u.Secret(t.Context(), app)
@@ -144,7 +144,7 @@ func TestSourceAway(t *testing.T) {
 // TestUsersFileIsReadAgain: a good file counts at once, a broken one leaves what was, and says line and reason only.
 func TestUsersFileIsReadAgain(t *testing.T) {
 	t.Parallel()
-	l := newLodge(t)
+	l := newLoginFixture(t)
 	file := usersFile(t, "a first\nb second\n")
 	u := l.users(t, file, zerolog.Nop())
 	has := func(name, password string) bool {
@@ -209,7 +209,7 @@ func TestTheProxyDialsAsTheConnectionStringSays(t *testing.T) {
 // TestSettingsWithoutThePassword: what a role's sessions are told is found out without its password as with it.
 func TestSettingsWithoutThePassword(t *testing.T) {
 	t.Parallel()
-	l := newLodge(t)
+	l := newLoginFixture(t)
 	role := l.role(t, "app", "LOGIN PASSWORD 'pw'")
 	for _, sql := range []string{
 		"GRANT CONNECT ON DATABASE " + l.source.Database() + " TO PUBLIC",
@@ -256,7 +256,7 @@ func asOthers(t *testing.T, dsn pg.DSN) *pgx.Conn {
 // every attempt, in a session of their own where that can be had.
 func TestARoleThatIsNotLetInKeepsNobodyFromMoving(t *testing.T) {
 	t.Parallel()
-	l := newLodge(t)
+	l := newLoginFixture(t)
 	settings := " SET DateStyle = 'German'"
 	broken := map[string]string{
 		"locked": "NOLOGIN PASSWORD 'pw'", "full": "LOGIN PASSWORD 'pw' CONNECTION LIMIT 0", "wrong": "LOGIN PASSWORD 'another'", "odd": "LOGIN PASSWORD 'pw'",

@@ -57,9 +57,9 @@ func (m *Schema) takesRows() func(oid uint32) bool {
 	return func(oid uint32) bool { return takes[oid] }
 }
 
-// makeRoom makes the roles that the schema names and drops what is in its way,
+// prepareTarget makes the roles that the schema names and drops what is in its way,
 // where the copy was asked to.
-func (m *Migration) makeRoom(ctx context.Context, target *pgx.Conn) error {
+func (m *Migration) prepareTarget(ctx context.Context, target *pgx.Conn) error {
 	existing, err := m.inTheWay(ctx, target)
 	if err != nil {
 		return &Refusal{err}

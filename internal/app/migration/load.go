@@ -98,9 +98,9 @@ func (m *Schema) toAnalyze() (out []*catalog.Relation) {
 	return out
 }
 
-// unhurried has the commits that f makes on conn not waited for. The next commit on
+// withAsyncCommit runs f with synchronous_commit off on conn: its commits are not waited for. The next commit on
 // conn makes them durable, or finds that the server, and they, are gone.
-func unhurried(ctx context.Context, conn *pgx.Conn, f func() error) error {
+func withAsyncCommit(ctx context.Context, conn *pgx.Conn, f func() error) error {
 	if _, err := conn.Exec(ctx, "SET synchronous_commit = off"); err != nil {
 		return err
 	}

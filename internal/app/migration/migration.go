@@ -73,7 +73,7 @@ func New(cfg Config) *Migration {
 func (m *Migration) Run(ctx context.Context, useSlot bool) error {
 	err := m.steps(ctx, useSlot)
 	if table, ok := unbuildable(err); ok {
-		if also := m.Rows.copyAnew(ctx, table); also != nil {
+		if also := m.Rows.recopyTable(ctx, table); also != nil {
 			err = fmt.Errorf("%w (%w)", err, also)
 		}
 	}
@@ -160,10 +160,10 @@ func (m *Migration) preData(ctx context.Context, target *pgx.Conn) error {
 	if m.Task.Options.DataOnly {
 		return m.Rows.openTables(ctx, target)
 	}
-	if err := m.makeRoom(ctx, target); err != nil {
+	if err := m.prepareTarget(ctx, target); err != nil {
 		return err
 	}
-	err := unhurried(ctx, target, func() error {
+	err := withAsyncCommit(ctx, target, func() error {
 		if err := m.structure(ctx, target); err != nil {
 			return err
 		}

@@ -83,15 +83,15 @@ func unbuildable(err error) (table pg.Name, ok bool) {
 	return pg.Name{Schema: said.SchemaName, Name: said.TableName}, pg.IsCode(err, pg.CodeUniqueViolation, pg.CodeExclusionViolation)
 }
 
-// copyAnew has the next start copy one table again: what is done to its rows on the source
+// recopyTable makes the next start copy one table again: what is done to its rows on the source
 // reaches the target in no other way before the indexes are there.
-func (m *Rows) copyAnew(ctx context.Context, table pg.Name) error {
+func (m *Rows) recopyTable(ctx context.Context, table pg.Name) error {
 	conn, err := m.task.ConnectTarget(ctx)
 	if err != nil {
 		return err
 	}
 	defer dbconn.CloseNow(conn)
-	if err := journal.CopyAnew(ctx, conn, table.Schema, table.Name); err != nil {
+	if err := journal.RecopyTable(ctx, conn, table.Schema, table.Name); err != nil {
 		return err
 	}
 	m.task.SetPhase(journal.PhasePrepared)

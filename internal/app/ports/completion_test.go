@@ -20,7 +20,7 @@ import (
 // a proxy that holds them.
 func TestApplicationsAreHeldForAStatementWhoseWritersAreShort(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	s := plan.Statement{Locks: []pg.Name{{Schema: "public", Name: "a"}}}
 	locked := 0
 	lock := func(context.Context) error {

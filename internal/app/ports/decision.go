@@ -83,7 +83,7 @@ func (t *Target) Decide(ctx context.Context, in cutover.DecisionInput) error {
 		return err
 	}
 	err = t.Lock.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		if err := t.Lock.looked(ctx, func() error { return t.decideIn(ctx, conn, in, sql) }); err != nil {
+		if err := t.Lock.namingHolder(ctx, func() error { return t.decideIn(ctx, conn, in, sql) }); err != nil {
 			return err
 		}
 		failpoint.Here(cutover.PointBeforeDecisionCommit)

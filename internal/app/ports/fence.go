@@ -49,7 +49,7 @@ func (s *Source) Fence(ctx context.Context, epoch int64, nonce string) (cutover.
 
 func (s *Source) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.Name, epoch int64, nonce string, lsn *string) error {
 	sql := journal.SetLocalLockTimeout(s.LockTimeout) + unattended + "SET LOCAL synchronous_commit = on;" + journal.CloseFence(tables) + extension.RestJobs
-	err := s.Lock.looked(ctx, func() error {
+	err := s.Lock.namingHolder(ctx, func() error {
 		return pg.Exec(ctx, conn, sql)
 	})
 	if err != nil {

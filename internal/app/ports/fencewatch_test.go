@@ -29,7 +29,7 @@ func TestAFenceThatWasOpenForAMomentStopsTheCutover(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := context.Background()
-			b := apptest.NewBench(t)
+			b := apptest.NewPortsFixture(t)
 			b.Pause(1)
 			// Before the fence is closed its triggers are nobody's business.
 			pgtest.Exec(t, b.Source, off+on+off)
@@ -80,7 +80,7 @@ func TestATargetWhoseFenceWasOpenForAMomentStopsTheCutover(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ctx := context.Background()
-			b := apptest.NewBench(t)
+			b := apptest.NewPortsFixture(t)
 			require.NoError(t, journal.Seal(ctx, b.Target), "as a start that was cut short")
 			require.NoError(t, b.SourcePort.Confirm(ctx, true))
 			pgtest.Exec(t, b.Target, c.sql)
@@ -95,7 +95,7 @@ func TestATargetWhoseFenceWasOpenForAMomentStopsTheCutover(t *testing.T) {
 func TestASubscriptionThatWasDisabledStopsTheCutoverWhileItsWorkerWrites(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	cluster := pgtest.Shared(t, pgtest.Source)
 	feed := pgtest.Database(t, cluster)
 	from := pgtest.Conn(t, cluster.AdminDSN(feed.Database()))

@@ -16,7 +16,7 @@ import (
 func TestTheFenceDoesWithTheConnectionsThatThereAre(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	b.Pause(1)
 	b.SourcePort.Lock.Spare = b.SourcePort.Control
 	require.NoError(t, b.SourcePort.Confirm(ctx, false)) // which has its own

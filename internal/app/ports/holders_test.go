@@ -29,7 +29,7 @@ func requireNamed(t *testing.T, err error, table, user, statement string) {
 
 func TestThePrelockNamesWhoHoldsTheTable(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	apptest.Nightly(t, b, "LOCK TABLE public.b IN SHARE UPDATE EXCLUSIVE MODE")
 	requireNamed(t, b.SourcePort.Prelock(context.Background(), 1, func(string) {}), "public.b", b.SourceDSN.User(), "LOCK TABLE public.b IN SHARE UPDATE EXCLUSIVE MODE")
 }
@@ -37,7 +37,7 @@ func TestThePrelockNamesWhoHoldsTheTable(t *testing.T) {
 func TestTheFenceNamesWhoHoldsTheTable(t *testing.T) {
 	t.Parallel()
 	for _, locked := range []bool{false, true} { // with the pre-lock, and without one
-		b := apptest.NewBench(t)
+		b := apptest.NewPortsFixture(t)
 		b.Pause(1)
 		if locked {
 			require.NoError(t, b.SourcePort.Prelock(context.Background(), 1, func(string) {}))
@@ -48,10 +48,10 @@ func TestTheFenceNamesWhoHoldsTheTable(t *testing.T) {
 	}
 }
 
-// TestAWriterPastTheProxyIsLookedForBeforeTheGateCloses asks for the last step before the gate is closed.
-func TestAWriterPastTheProxyIsLookedForBeforeTheGateCloses(t *testing.T) {
+// TestBypassingWritersAreSearchedBeforeTheGateCloses asks for the last step before the gate is closed.
+func TestBypassingWritersAreSearchedBeforeTheGateCloses(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	ctx := context.Background()
 	conn, pid := apptest.Nightly(t, b, "UPDATE public.b SET a_id = 4711")
 	err := b.SourcePort.Prelock(ctx, 1, func(string) {})
@@ -87,7 +87,7 @@ func TestAWriterPastTheProxyIsLookedForBeforeTheGateCloses(t *testing.T) {
 // TestWhateverWaitsForALockWhileArmingNamesItsHolder asks for the rest of what takes locks.
 func TestWhateverWaitsForALockWhileArmingNamesItsHolder(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	b.SourcePort.Counting, b.SourcePort.Reading = dbconn.New(b.SourceDSN, pg.WithLockTimeout(apptest.LockTimeout)), dbconn.New(b.SourceDSN, pg.WithLockTimeout(apptest.LockTimeout))
 	t.Cleanup(b.SourcePort.Counting.Close)
 	t.Cleanup(b.SourcePort.Reading.Close)
@@ -104,8 +104,8 @@ func TestWhateverWaitsForALockWhileArmingNamesItsHolder(t *testing.T) {
 	require.ErrorContains(t, err, by)
 	pgtest.Exec(t, held, "ROLLBACK")
 
-	stranger := pgtest.Conn(t, b.TargetDSN)
-	pgtest.Exec(t, stranger, "SET application_name = 'nightly'; BEGIN; LOCK TABLE public.a IN ACCESS EXCLUSIVE MODE")
+	writer := pgtest.Conn(t, b.TargetDSN)
+	pgtest.Exec(t, writer, "SET application_name = 'nightly'; BEGIN; LOCK TABLE public.a IN ACCESS EXCLUSIVE MODE")
 	err = b.TargetPort.RehearseDecision(context.Background(), cutover.DecisionInput{Epoch: 1, Direction: machine.Forward})
 	requireNamed(t, err, "public.a", b.TargetDSN.User(), "SET application_name = ?; BEGIN; LOCK TABLE public.a IN ACCESS EXCLUSIVE MODE")
 	b.Pause(1)
@@ -115,7 +115,7 @@ func TestWhateverWaitsForALockWhileArmingNamesItsHolder(t *testing.T) {
 
 func TestWhoWaitsForThePrelockIsNamed(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	lost := make(chan string, 1)
 	require.NoError(t, b.SourcePort.Prelock(context.Background(), 1, func(why string) { lost <- why }))
 	conn := pgtest.Conn(t, b.SourceDSN)
@@ -129,7 +129,7 @@ func TestWhoWaitsForThePrelockIsNamed(t *testing.T) {
 
 func TestACensusTellsTheLongestTransactions(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	_, pid := apptest.Nightly(t, b, "INSERT INTO public.a VALUES (1, 's3cret')")
 	through, _ := apptest.Nightly(t, b, "SELECT 1")
 	b.SourcePort.ServerPIDs = func() []int32 { return []int32{int32(through.PgConn().PID())} }
@@ -144,7 +144,7 @@ func TestACensusTellsTheLongestTransactions(t *testing.T) {
 
 func TestTheRehearsalSaysThatTheStreamLags(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	applier := pgtest.Conn(t, b.TargetDSN)
 	pgtest.Exec(t, applier, "BEGIN; UPDATE crossfade.progress SET end_lsn = '0/200'")
 	err := b.TargetPort.RehearseDecision(context.Background(), cutover.DecisionInput{Epoch: 1, Direction: machine.Forward})

@@ -21,7 +21,7 @@ import (
 func TestFenceCommitsTriggersStepAndNonceTogether(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	b.Pause(1)
 	require.NoError(t, b.SourcePort.Prelock(ctx, 1, func(string) {}))
 	r, err := b.SourcePort.Fence(ctx, 1, "nonce")
@@ -44,7 +44,7 @@ func TestFenceCommitsTriggersStepAndNonceTogether(t *testing.T) {
 func TestALateFenceOfAnotherOwnerChangesNothing(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	b.Pause(1)
 	require.NoError(t, b.SourcePort.Prelock(ctx, 1, func(string) {}))
 	pgtest.Exec(t, b.Source, `UPDATE crossfade.run SET coordinator = 'somebody else'`)
@@ -58,7 +58,7 @@ func TestALateFenceOfAnotherOwnerChangesNothing(t *testing.T) {
 func TestAWriterInFlightKeepsTheFenceOpenAndIsNotHeldUp(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	b.Pause(1)
 	writer := pgtest.Conn(t, b.SourceDSN)
 	pgtest.Exec(t, writer, "BEGIN; INSERT INTO public.a VALUES (1, 'x')")
@@ -75,7 +75,7 @@ func TestAWriterInFlightKeepsTheFenceOpenAndIsNotHeldUp(t *testing.T) {
 
 func TestATableWithoutFenceStopsTheFence(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	b.Pause(1)
 	pgtest.Exec(t, b.Source, "CREATE TABLE public.late (id int)")
 	_, err := b.SourcePort.Fence(context.Background(), 1, "nonce")
@@ -100,7 +100,7 @@ func TestWhatIsNotFollowedStopsTheCutover(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := apptest.NewBench(t)
+			b := apptest.NewPortsFixture(t)
 			require.NoError(t, b.SourcePort.Control.Do(ctx, b.SourcePort.Cover.Check))
 			if c.sql != "" {
 				pgtest.Exec(t, b.Source, c.sql)
@@ -144,10 +144,10 @@ func TestWhatIsNotFollowedStopsTheCutover(t *testing.T) {
 	}
 }
 
-func TestTheGuardLetsThePreLockGoForWhoeverWaits(t *testing.T) {
+func TestTheGuardReleasesThePreLockForAnyWaiter(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	lost := make(chan string, 1)
 	require.NoError(t, b.SourcePort.Prelock(ctx, 1, func(reason string) { lost <- reason }))
 	app := pgtest.Conn(t, b.SourceDSN)
@@ -164,7 +164,7 @@ func TestTheGuardLetsThePreLockGoForWhoeverWaits(t *testing.T) {
 // The server ends the pre-lock of a process that says nothing any more, and only of such a one.
 func TestThePreLockOfAStoppedProcessEnds(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	p := b.SourcePort.Lock
 	p.Beat = 100 * time.Millisecond
 	require.NoError(t, b.SourcePort.Prelock(context.Background(), 1, func(string) {}))
@@ -185,7 +185,7 @@ func TestThePreLockOfAStoppedProcessEnds(t *testing.T) {
 func TestTheDecisionOpensTheTargetOnceAndWhole(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	in := cutover.DecisionInput{Epoch: 1, Direction: machine.Forward, Nonce: "n", Sequences: []cutover.Sequence{{Schema: "public", Name: "s", LastValue: 41, IsCalled: true}}}
 	app := pgtest.Conn(t, b.TargetDSN)
 	closed := func() {

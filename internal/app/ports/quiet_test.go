@@ -16,7 +16,7 @@ import (
 // A table that always some writer holds is fenced, and loses its fence, while the writers are held.
 func TestATableWhoseWritersOverlapIsFencedInQuiet(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	pgtest.Exec(t, b.Source, `DROP TRIGGER `+journal.FenceTrigger+` ON public.a`)

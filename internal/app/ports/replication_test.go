@@ -24,7 +24,7 @@ import (
 
 func TestOnlyTheAppliedMarkerEndsTheDrain(t *testing.T) {
 	t.Parallel()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	pgtest.Exec(t, b.Target, `DELETE FROM crossfade.progress`)
@@ -58,7 +58,7 @@ func TestOnlyTheAppliedMarkerEndsTheDrain(t *testing.T) {
 	require.NotZero(t, f.MarkerEnd())
 	require.Equal(t, "before the marker", pgtest.Value(t, b.Target, "SELECT v FROM public.a"))
 
-	// Behind the marker nothing is applied, and a stranger is an alarm of the epoch.
+	// After the marker nothing is applied, and a write by another session raises an alarm for the epoch.
 	pgtest.Exec(t, b.Source, "INSERT INTO public.a VALUES (2, 'behind it')")
 	trip := <-f.Tripped()
 	require.EqualValues(t, 3, trip.Epoch)
@@ -84,7 +84,7 @@ func TestOnlyTheAppliedMarkerEndsTheDrain(t *testing.T) {
 func TestACrashOfTheClosedSourceIsNoAlarm(t *testing.T) {
 	t.Parallel()
 	own := pgtest.Own(t, pgtest.Source)
-	b := apptest.BenchOf(t, pgtest.Database(t, own))
+	b := apptest.PortsFixtureOn(t, pgtest.Database(t, own))
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	pgtest.Exec(t, b.Target, `DELETE FROM crossfade.progress`)

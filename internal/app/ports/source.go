@@ -198,7 +198,7 @@ func (s *Source) Expel(ctx context.Context, _ int64) (int, error) {
 		tick := time.NewTicker(expelPoll)
 		defer tick.Stop()
 		for {
-			left, err := journal.Strangers(ctx, conn, s.Incarnation)
+			left, err := journal.OtherIncarnations(ctx, conn, s.Incarnation)
 			if err != nil || len(left) == 0 {
 				return err
 			}

@@ -101,8 +101,8 @@ func (t *Traffic) Switch(ctx context.Context, epoch int64, to machine.Side) (cut
 	return cutover.SwitchReport{Moved: r.Moved, ClientErrors: r.ClientErrors, Held: waits(r.Held)}, err
 }
 
-// Look implements cutover.Traffic.
-func (t *Traffic) Look(ctx context.Context) (cutover.SessionsReport, error) {
+// InspectSessions implements cutover.Traffic.
+func (t *Traffic) InspectSessions(ctx context.Context) (cutover.SessionsReport, error) {
 	var r cutover.SessionsReport
 	for _, s := range t.Proxy.Sessions(ctx, true) {
 		r.Sessions++

@@ -159,12 +159,12 @@ func cleanFinished(ctx context.Context, t *pgx.Conn, tell func(string)) error {
 	return nil
 }
 
-// sourceLook is how long a source may take that is only asked whether it is still closed.
-const sourceLook = 3 * time.Second
+// sourceCheckTimeout is how long a source may take that is only asked whether it is still closed.
+const sourceCheckTimeout = 3 * time.Second
 
 // keptShut reports whether the source is there and has still what a finish leaves on it.
 func keptShut(ctx context.Context, source pg.DSN) bool {
-	ctx, cancel := context.WithTimeout(ctx, sourceLook)
+	ctx, cancel := context.WithTimeout(ctx, sourceCheckTimeout)
 	defer cancel()
 	s, err := pg.Connect(ctx, source, pg.WithName("clean"))
 	if err != nil {

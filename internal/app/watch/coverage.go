@@ -90,12 +90,12 @@ func (e *UncoveredError) Error() string {
 // changes are in no stream, published whole, and whether somebody writes past the
 // triggers. It returns an *UncoveredError when not (C20).
 func (c *Coverage) Check(ctx context.Context, source *pgx.Conn) error {
-	return c.look(ctx, source, true)
+	return c.uncovered(ctx, source, true)
 }
 
-// look is check; without unpublished it leaves out copied tables that have left the
+// uncovered is Check; without unpublished it leaves out copied tables that have left the
 // publication, or are not published whole any more.
-func (c *Coverage) look(ctx context.Context, source *pgx.Conn, unpublished bool) error {
+func (c *Coverage) uncovered(ctx context.Context, source *pgx.Conn, unpublished bool) error {
 	c.mu.Lock()
 	copied := c.copied
 	c.mu.Unlock()
@@ -210,7 +210,7 @@ func (c *Coverage) Ask(ctx context.Context, source, _ *pgx.Conn) ([]Notice, erro
 	if !c.known() { // every table would look as if it was made since
 		return nil, fmt.Errorf("what was copied has not been read yet: %w", context.DeadlineExceeded)
 	}
-	err := c.look(ctx, source, false)
+	err := c.uncovered(ctx, source, false)
 	var uncovered *UncoveredError
 	if errors.As(err, &uncovered) {
 		return uncovered.notices(), nil

@@ -26,10 +26,10 @@ const (
 
 // Scan is how a look through rows that no stream carries is bounded.
 type Scan struct {
-	Limit time.Duration
-	Armed bool           // for a cutover: what is not seen refuses it
-	Room  time.Duration  // what the pause has for it when it comes to that; 0 for no matter
-	Of    machine.Limits // those of the attempt
+	Limit       time.Duration
+	Armed       bool           // for a cutover: what is not seen refuses it
+	PauseBudget time.Duration  // what the pause has for it when it comes to that; 0 for no matter
+	Of          machine.Limits // those of the attempt
 }
 
 // WithScan is a watcher's question with a bound that is found when it is asked.
@@ -48,18 +48,18 @@ func ScanForStatus() Scan { return Scan{Limit: ScanPatience} }
 
 // Fits refuses, while a cutover is armed, what took longer than the pause has room for.
 func (s Scan) Fits(code, what string, took time.Duration) []Notice {
-	if s.Room == 0 || took <= s.Room {
+	if s.PauseBudget == 0 || took <= s.PauseBudget {
 		return nil
 	}
 	return []Notice{{Blocker: control.Blocker{Code: code,
-		Detail: fmt.Sprintf("to read %s took %v, and it is read once more in the pause, where --max-pause %v has no more than %v for it", what, took.Round(100*time.Millisecond), s.Of.MaxPause, s.Room),
+		Detail: fmt.Sprintf("to read %s took %v, and it is read once more in the pause, where --max-pause %v has no more than %v for it", what, took.Round(100*time.Millisecond), s.Of.MaxPause, s.PauseBudget),
 		Remedy: s.longer(s.Of.DrainTimeout + 3*took)}}}
 }
 
 // Unseen refuses what could not be read in time.
 func (s Scan) Unseen(code, what, unknown string) []Notice {
 	b := control.Blocker{Code: code, Detail: fmt.Sprintf("%s could not be read within %v: it is not known %s", what, s.Limit.Round(time.Millisecond), unknown), Remedy: s.longer(2 * s.Of.MaxPause)}
-	if s.Room > 0 {
+	if s.PauseBudget > 0 {
 		b.Remedy = "remove what nothing uses (large objects: vacuumlo) until it is read faster, or move it into ordinary tables, large objects into bytea columns; then start over: stop crossfade run, crossfade clean, crossfade run"
 	}
 	return []Notice{{Blocker: b}}

@@ -28,7 +28,7 @@ type TargetWriters struct {
 
 // Ask is a watcher's question.
 func (s *TargetWriters) Ask(ctx context.Context, _, target *pgx.Conn) ([]Notice, error) {
-	g, err := journal.LookAtTarget(ctx, target)
+	g, err := journal.ReadTargetGuard(ctx, target)
 	if err != nil {
 		return nil, err
 	}

@@ -80,9 +80,9 @@ func (x Watcher) confirms(fenced bool) question {
 // concurrent use; its links serialise the questions.
 type List struct {
 	source, target *dbconn.Link
-	// Besides are further sessions, of source and target, for the questions that are asked
+	// Parallel are further sessions, of source and target, for the questions that are asked
 	// at the same time as the others while a cutover waits for them; none for no such.
-	Besides [2]*dbconn.Link
+	Parallel [2]*dbconn.Link
 	// Guards are sessions that see who holds a lock that a question waits for; none for no such.
 	Guards   [2]*dbconn.Link
 	watchers []Watcher
@@ -120,10 +120,10 @@ func (e *WatchedError) Error() string {
 	return strings.Join(reasons, "; ")
 }
 
-// Look asks the watchers whose turn it is, for the status; with copying, those that are
+// Poll asks the watchers whose turn it is, for the status; with copying, those that are
 // asked before the target is whole. A question without an answer leaves what was found before, and
 // the others have their turn; one for which there is no session ends the round.
-func (w *List) Look(ctx context.Context, copying bool) error {
+func (w *List) Poll(ctx context.Context, copying bool) error {
 	defer w.tell()
 	var misses []error
 	round, due := w.turn(copying)
@@ -161,14 +161,14 @@ func (w *List) Confirm(ctx context.Context, fenced bool) error {
 	defer w.tell()
 	var found, more []Notice
 	group, ctx := errgroup.WithContext(ctx)
-	apart := func(x Watcher) bool { return x.Apart && w.Besides[0] != nil }
+	apart := func(x Watcher) bool { return x.Apart && w.Parallel[0] != nil }
 	group.Go(func() (err error) {
 		found, err = w.askThose(ctx, w.source, w.target, func(x Watcher) bool { return (x.Fenced || !fenced) && !apart(x) }, fenced)
 		return err
 	})
-	if w.Besides[0] != nil {
+	if w.Parallel[0] != nil {
 		group.Go(func() (err error) {
-			more, err = w.askThose(ctx, w.Besides[0], w.Besides[1], func(x Watcher) bool { return (x.Fenced || !fenced) && apart(x) }, fenced)
+			more, err = w.askThose(ctx, w.Parallel[0], w.Parallel[1], func(x Watcher) bool { return (x.Fenced || !fenced) && apart(x) }, fenced)
 			return err
 		})
 	}

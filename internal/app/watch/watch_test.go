@@ -41,11 +41,11 @@ func TestAWatcherStopsACutoverOrWarns(t *testing.T) {
 	require.Len(t, unseen, 1, "nobody knows yet")
 	require.Equal(t, "not_watched_yet", unseen[0].Code)
 	require.Empty(t, w.Blocked(false), "while rows are copied the phase says why")
-	require.NoError(t, w.Look(ctx, false))
-	require.NoError(t, w.Look(ctx, false))
+	require.NoError(t, w.Poll(ctx, false))
+	require.NoError(t, w.Poll(ctx, false))
 	require.Empty(t, w.Blocked(true))
 	require.Equal(t, map[string]int{"quick": 2, "slow": 2, "seldom": 1}, asked)
-	require.NoError(t, w.Look(ctx, true))
+	require.NoError(t, w.Poll(ctx, true))
 	require.Equal(t, map[string]int{"quick": 2, "slow": 2, "seldom": 1}, asked, "nobody is asked early who did not ask for it")
 	require.NoError(t, w.Confirm(ctx, true))
 	require.Equal(t, map[string]int{"quick": 3, "slow": 2, "seldom": 1}, asked, "under the fence only what is quick is asked")
@@ -61,7 +61,7 @@ func TestAWatcherStopsACutoverOrWarns(t *testing.T) {
 	require.Equal(t, []control.Blocker{{Code: "a", Detail: "it differs"}}, w.Blocked(true))
 
 	answer["slow"] = nil
-	require.NoError(t, w.Look(ctx, false))
+	require.NoError(t, w.Poll(ctx, false))
 	require.Empty(t, w.Blocked(true), "what is gone blocks no more")
 
 	unanswered = errors.New("permission denied")
@@ -110,17 +110,17 @@ func TestAWatcherThatTakesTooLongKeepsNoOtherFromItsAnswer(t *testing.T) {
 	}}
 	w := watching(t, quick("before", 1), waits, quick("after", 5))
 	w.standing("waits").patience = 20 * time.Millisecond
-	require.Error(t, w.Look(ctx, false))
+	require.Error(t, w.Poll(ctx, false))
 	require.Equal(t, map[string]int{"before": 1, "waits": 1, "after": 1}, asked, "its session was lost, and the next one has another")
 	why := w.Blocked(true)
 	require.Len(t, why, 1)
 	require.Contains(t, why[0].Detail, "waits: ")
 	require.NotContains(t, why[0].Detail, "after")
-	require.Error(t, w.Look(ctx, false))
+	require.Error(t, w.Poll(ctx, false))
 	require.Equal(t, map[string]int{"before": 2, "waits": 2, "after": 1}, asked, "who had no answer is asked in the next round")
 	require.Equal(t, 80*time.Millisecond, w.standing("waits").patience)
 	w.standing("waits").patience = time.Hour
-	require.NoError(t, w.Look(ctx, false))
+	require.NoError(t, w.Poll(ctx, false))
 	require.Empty(t, w.Blocked(true))
 }
 
@@ -156,8 +156,8 @@ func TestAScanRestsByWhatItTook(t *testing.T) {
 	}}
 	w := watching(t, scan)
 	begin := time.Now()
-	require.NoError(t, w.Look(t.Context(), false))
-	require.NoError(t, w.Look(t.Context(), false))
+	require.NoError(t, w.Poll(t.Context(), false))
+	require.NoError(t, w.Poll(t.Context(), false))
 	require.Equal(t, 1, asked)
 	require.Greater(t, w.standing("scan").rests.Sub(begin), restAfterScan*100*time.Millisecond)
 	require.NoError(t, w.Confirm(t.Context(), false))
@@ -172,16 +172,16 @@ func TestAnAnswerThatIsTooOldIsNone(t *testing.T) {
 	var fails error
 	w := watching(t, Watcher{Name: "first", Ask: func(context.Context, *pgx.Conn, *pgx.Conn) ([]Notice, error) { return nil, fails }},
 		Watcher{Name: "last", Ask: func(context.Context, *pgx.Conn, *pgx.Conn) ([]Notice, error) { return nil, nil }})
-	require.NoError(t, w.Look(ctx, false))
+	require.NoError(t, w.Poll(ctx, false))
 	old := func() { w.standing("first").answered = time.Now().Add(-2 * staleAge) }
 	old()
 	require.Empty(t, w.Blocked(true), "nobody has asked since: a cutover was under way")
 	fails = &pgconn.PgError{Code: pg.CodeLockNotAvailable, Message: "lock timeout"}
 	for range staleMisses - 1 {
-		require.Error(t, w.Look(ctx, false))
+		require.Error(t, w.Poll(ctx, false))
 	}
 	require.Empty(t, w.Blocked(true), "that may happen under load")
-	require.Error(t, w.Look(ctx, false))
+	require.Error(t, w.Poll(ctx, false))
 	why := w.Blocked(true)
 	require.Len(t, why, 1)
 	require.Equal(t, "not_watched_yet", why[0].Code)
@@ -192,7 +192,7 @@ func TestAnAnswerThatIsTooOldIsNone(t *testing.T) {
 	require.Empty(t, w.Blocked(true), "a moment ago it was answered")
 	old()
 	fails = nil
-	require.NoError(t, w.Look(ctx, false))
+	require.NoError(t, w.Poll(ctx, false))
 	require.Empty(t, w.Blocked(true))
 
 	// Where there is no session, nobody is asked, the last one neither.
@@ -200,7 +200,7 @@ func TestAnAnswerThatIsTooOldIsNone(t *testing.T) {
 	require.NoError(t, err)
 	w.source = dbconn.New(away)
 	for range staleMisses {
-		require.Error(t, w.Look(ctx, false))
+		require.Error(t, w.Poll(ctx, false))
 	}
 	w.standing("last").answered = time.Now().Add(-2 * staleAge)
 	require.Contains(t, w.Blocked(true)[0].Code, "not_watched_yet")
@@ -209,7 +209,7 @@ func TestAnAnswerThatIsTooOldIsNone(t *testing.T) {
 			w.source, w.target = w.target, w.source
 		}
 		for range staleMisses {
-			require.Error(t, w.Look(ctx, false))
+			require.Error(t, w.Poll(ctx, false))
 		}
 		require.Contains(t, w.Blocked(true)[0].Detail, ": the "+side+" cannot be asked: ")
 	}

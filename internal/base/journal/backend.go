@@ -30,8 +30,8 @@ type Writer struct {
 	User, Application, Address, Age string
 }
 
-// Strangers lists the live server connections of other incarnations (C23).
-func Strangers(ctx context.Context, conn *pgx.Conn, incarnation string) ([]int32, error) {
+// OtherIncarnations lists the live server connections of other incarnations (C23).
+func OtherIncarnations(ctx context.Context, conn *pgx.Conn, incarnation string) ([]int32, error) {
 	rows, err := conn.Query(ctx, `SELECT b.pid FROM crossfade.backend b
 		JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid AND a.backend_start = b.backend_start
 		WHERE b.incarnation <> $1`, incarnation)
@@ -48,7 +48,7 @@ func Strangers(ctx context.Context, conn *pgx.Conn, incarnation string) ([]int32
 // Expel terminates the server connections of other incarnations and returns how
 // many it met.
 func Expel(ctx context.Context, conn *pgx.Conn, incarnation string) (int, error) {
-	pids, err := Strangers(ctx, conn, incarnation)
+	pids, err := OtherIncarnations(ctx, conn, incarnation)
 	if err != nil || len(pids) == 0 {
 		return 0, err
 	}

@@ -218,7 +218,7 @@ func TestTheRegisterDecidesOnce(t *testing.T) {
 	require.False(t, r.Phase.AtLeast(journal.PhaseIndexed))
 }
 
-func TestCensusKnowsOursAndExpelsStrangers(t *testing.T) {
+func TestCensusKnowsOursAndExpelsOtherIncarnations(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	dsn, conn := source(t)

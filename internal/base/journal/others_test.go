@@ -40,7 +40,7 @@ func dumped(t *testing.T, d pg.DSN) string {
 }
 
 // The nightly dump by the owner locks and reads every table there is.
-func TestADumpByTheOwnerGoesOnBesideAMigratingRole(t *testing.T) {
+func TestADumpByTheOwnerWorksNextToAMigratingRole(t *testing.T) {
 	t.Parallel()
 	c := pgtest.Shared(t, pgtest.Source)
 	d := pgtest.Database(t, c)

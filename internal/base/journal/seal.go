@@ -33,8 +33,8 @@ type Guarded struct {
 	Writing []Writer  // sessions in a transaction that has written, which are not Crossfade's
 }
 
-// LookAtTarget reads how the target is guarded, in one round trip.
-func LookAtTarget(ctx context.Context, conn *pgx.Conn) (Guarded, error) {
+// ReadTargetGuard reads how the target is guarded, in one round trip.
+func ReadTargetGuard(ctx context.Context, conn *pgx.Conn) (Guarded, error) {
 	var g Guarded
 	b := &pgx.Batch{}
 	b.Queue(`SELECT coalesce(pg_catalog.bool_or(p.prosrc LIKE '%RAISE EXCEPTION%' AND NOT EXISTS (

@@ -100,9 +100,9 @@ func SetPhase(ctx context.Context, conn *pgx.Conn, p Phase) error {
 	return nil
 }
 
-// CopyAnew takes the run back to the phase PhasePrepared, and one table to where the copy
+// RecopyTable takes the run back to the phase PhasePrepared, and one table to where the copy
 // begins it again. The others stay copied.
-func CopyAnew(ctx context.Context, conn *pgx.Conn, schema, table string) error {
+func RecopyTable(ctx context.Context, conn *pgx.Conn, schema, table string) error {
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `DELETE FROM crossfade.chunk c USING crossfade.relation r WHERE c.relid = r.relid AND r.nsp = $1 AND r.rel = $2`, schema, table); err != nil {
 			return err

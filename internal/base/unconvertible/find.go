@@ -63,7 +63,7 @@ func Find(ctx context.Context, conn *pgx.Conn, table pg.Name, encoding string) (
 		return nil, err
 	}
 	if err := convert(ctx, conn, table, columns, encoding, "true"); !unconvertible(err) {
-		return nil, wrapLook(table, err)
+		return nil, wrapSearch(table, err)
 	}
 	body := `DECLARE
 	r record;
@@ -86,12 +86,12 @@ END`
 	_, err = conn.PgConn().Exec(ctx, "DO "+pg.QuoteLiteral(body)).ReadAll()
 	var said *pgconn.PgError
 	if err == nil || !errors.As(err, &said) || said.Code != foundUnconvertible {
-		return nil, wrapLook(table, err) // without an error: somebody has corrected them meanwhile
+		return nil, wrapSearch(table, err) // without an error: somebody has corrected them meanwhile
 	}
 	n, at, _ := strings.Cut(said.Message, " ")
 	u := &Rows{Table: table, At: at}
 	if u.Count, err = strconv.ParseInt(n, 10, 64); err != nil {
-		return nil, wrapLook(table, err)
+		return nil, wrapSearch(table, err)
 	}
 	here := "t.ctid = " + pg.QuoteLiteral(at) + "::pg_catalog.tid"
 	for _, c := range columns {
@@ -101,7 +101,7 @@ END`
 		}
 	}
 	if err := conn.QueryRow(ctx, `SELECT pg_catalog.getdatabaseencoding()::pg_catalog.text`).Scan(&u.From); err != nil {
-		return nil, wrapLook(table, err)
+		return nil, wrapSearch(table, err)
 	}
 	if len(key) > 0 && convert(ctx, conn, table, key, encoding, here) == nil {
 		err = conn.QueryRow(ctx, "SELECT "+rowText(key)+" FROM ONLY "+table.String()+" t WHERE "+here).Scan(&u.Key)
@@ -109,10 +109,10 @@ END`
 			err = nil
 		}
 	}
-	return u, wrapLook(table, err)
+	return u, wrapSearch(table, err)
 }
 
-func wrapLook(table pg.Name, err error) error {
+func wrapSearch(table pg.Name, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -146,5 +146,5 @@ func columnsOf(ctx context.Context, conn *pgx.Conn, table pg.Name) (columns, key
 			coalesce(pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY a.attnum) FILTER (WHERE a.attnum = ANY (i.indkey::pg_catalog.int2[])), '{}')
 		FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
 		WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped`, table.String()).Scan(&columns, &key)
-	return columns, key, wrapLook(table, err)
+	return columns, key, wrapSearch(table, err)
 }

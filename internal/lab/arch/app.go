@@ -7,7 +7,7 @@ import (
 )
 
 // appRoom is a package of internal/app.
-type appRoom struct {
+type appPackage struct {
 	name    string
 	domains bool // puts domains together, so that it may import all of them
 	faces   bool // the command line and the demo may import it
@@ -15,7 +15,7 @@ type appRoom struct {
 
 // appRooms are the rooms of internal/app below the command line, from the bottom up: each imports those that stand
 // before it, and none that stands after it.
-var appRooms = []appRoom{
+var appPackages = []appPackage{
 	{name: "control", faces: true},
 	{name: "exit", faces: true},
 	{name: "dbconn"},
@@ -35,20 +35,20 @@ var appRooms = []appRoom{
 }
 
 // appRoomOf returns the place of a directory in appRooms, or -1.
-func appRoomOf(dir string) int {
-	return slices.IndexFunc(appRooms, func(r appRoom) bool { return within(dir, app+"/"+r.name) })
+func appPackageOf(dir string) int {
+	return slices.IndexFunc(appPackages, func(r appPackage) bool { return within(dir, app+"/"+r.name) })
 }
 
 // putsTogether reports whether a directory may import every domain.
 func putsTogether(dir string) bool {
-	i := appRoomOf(dir)
-	return i >= 0 && appRooms[i].domains
+	i := appPackageOf(dir)
+	return i >= 0 && appPackages[i].domains
 }
 
 // puttingTogether names the rooms that may import every domain.
 func puttingTogether() string {
 	var names []string
-	for _, r := range appRooms {
+	for _, r := range appPackages {
 		if r.domains {
 			names = append(names, app+"/"+r.name)
 		}
@@ -58,18 +58,18 @@ func puttingTogether() string {
 
 // refusedOfApp says why a room of internal/app, or one of its faces, may not import another room of it, or "".
 func refusedOfApp(dir, target string, face bool) string {
-	from, to := appRoomOf(dir), appRoomOf(target)
+	from, to := appPackageOf(dir), appPackageOf(target)
 	switch {
 	case to < 0:
 		return fmt.Sprintf("%s has no place among the rooms of %s: give it one in appRooms", target, app)
-	case face && !appRooms[to].faces:
+	case face && !appPackages[to].faces:
 		return dir + " reaches it through " + daemon
 	case face:
 		return ""
 	case from < 0:
 		return fmt.Sprintf("%s has no place among the rooms of %s: give it one in appRooms", dir, app)
 	case to > from:
-		return fmt.Sprintf("%s stands above %s in %s, where imports go down only", appRooms[to].name, appRooms[from].name, app)
+		return fmt.Sprintf("%s stands above %s in %s, where imports go down only", appPackages[to].name, appPackages[from].name, app)
 	}
 	return ""
 }

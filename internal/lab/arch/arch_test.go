@@ -22,7 +22,7 @@ func module(t *testing.T, root string) string {
 	return ""
 }
 
-func TestTheHouseKeepsItsRules(t *testing.T) {
+func TestTheCodeKeepsItsRules(t *testing.T) {
 	t.Parallel()
 	const root = "../../.."
 	tree, err := Load(os.DirFS(root), module(t, root))

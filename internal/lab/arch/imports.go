@@ -106,7 +106,7 @@ func refusedOfDomain(dir, target string) string {
 	from, to := domainOf(dir), domainOf(target)
 	switch {
 	case to == from:
-		return refusedOfRoom(dir, target)
+		return refusedWithinDomain(dir, target)
 	case target == Catalog, slices.Contains(Shared, target):
 		return ""
 	case to != "":

@@ -65,14 +65,14 @@ var Below = map[string][]string{
 }
 
 // refusedOfRoom says why a package of a divided domain may not import another of it, or "".
-func refusedOfRoom(dir, target string) string {
+func refusedWithinDomain(dir, target string) string {
 	below, known := Below[dir]
 	if slices.Contains(below, target) || known && target == Catalog {
 		return ""
 	}
 	if !known {
-		for room := range Below {
-			if domainOf(room) == domainOf(dir) {
+		for inner := range Below {
+			if domainOf(inner) == domainOf(dir) {
 				return dir + " has no place among the rooms of its domain yet: give it one in Below"
 			}
 		}

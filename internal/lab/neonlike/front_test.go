@@ -213,10 +213,10 @@ func TestTwoEndpointsOfOneFront(t *testing.T) {
 			"?sslmode=require&channel_binding=require&hostaddr=127.0.0.1&sslrootcert=" + f.RootFile())
 		require.NoError(t, err)
 		require.Equal(t, name, pgtest.Value(t, pgtest.Conn(t, shown), "SELECT current_database()"))
-		stranger, err := pg.ParseDSN("postgresql://" + plain.User() + ":" + plain.Password() + "@" + e.Host() + ":" + strconv.Itoa(f.Port()) + "/" + name +
+		other, err := pg.ParseDSN("postgresql://" + plain.User() + ":" + plain.Password() + "@" + e.Host() + ":" + strconv.Itoa(f.Port()) + "/" + name +
 			"?sslmode=require&hostaddr=127.0.0.1")
 		require.NoError(t, err)
-		_, err = pg.Connect(context.Background(), stranger)
+		_, err = pg.Connect(context.Background(), other)
 		require.ErrorContains(t, err, "TLS handshake")
 	}
 }

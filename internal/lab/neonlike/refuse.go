@@ -39,24 +39,24 @@ func (g *guard) statement(ctx context.Context, typ byte, body []byte) *pgError {
 	if !ok {
 		return nil
 	}
-	sql, needsRoom := "", false
+	sql, needsDisk := "", false
 	g.credit, g.failed, g.simple = 0, false, typ == 'Q'
 	switch typ {
 	case 'Q':
 		sql = first
-		needsRoom = makesBigger.MatchString(sql)
+		needsDisk = makesBigger.MatchString(sql)
 	case 'P':
 		if sql, _, ok = cutZero(rest); !ok {
 			return nil
 		}
-		needsRoom = makesBigger.MatchString(sql)
+		needsDisk = makesBigger.MatchString(sql)
 		if g.bigger == nil {
 			g.bigger = map[string]bool{}
 		}
-		g.bigger[first] = needsRoom
+		g.bigger[first] = needsDisk
 	case 'B':
 		name, _, _ := cutZero(rest)
-		needsRoom = g.bigger[name]
+		needsDisk = g.bigger[name]
 	case 'C':
 		if strings.HasPrefix(first, "S") {
 			delete(g.bigger, first[1:])
@@ -68,7 +68,7 @@ func (g *guard) statement(ctx context.Context, typ byte, body []byte) *pgError {
 			return said
 		}
 	}
-	if needsRoom {
+	if needsDisk {
 		return g.session.endpoint.full(ctx)
 	}
 	return nil
@@ -109,8 +109,8 @@ func entropy(password string) float64 {
 	return float64(len([]rune(password))) * math.Log2(float64(kinds))
 }
 
-// lookEvery is how many bytes of COPY go by between two looks at a disk that may be full.
-const lookEvery = 256 << 10
+// checkDiskEvery is how many bytes of COPY pass between two checks of a disk that may be full.
+const checkDiskEvery = 256 << 10
 
 // data says that a COPY has no room for a CopyData of that size.
 func (g *guard) data(ctx context.Context, size int64) *pgError {
@@ -120,7 +120,7 @@ func (g *guard) data(ctx context.Context, size int64) *pgError {
 	if g.credit -= size; g.credit > 0 {
 		return nil
 	}
-	g.credit = lookEvery
+	g.credit = checkDiskEvery
 	said := g.session.endpoint.full(ctx)
 	g.failed = said != nil
 	return said

@@ -16,9 +16,9 @@ const (
 	// relayBuffer is the size of a direction's buffer, in bytes: some frames of a
 	// COPY, and little beside what TLS keeps.
 	relayBuffer = 128 << 10
-	// lookedAt is the size up to which a statement is looked at, in bytes. What
+	// maxInspected is the size up to which a statement is inspected, in bytes. What
 	// Neon refuses is short.
-	lookedAt = 1 << 20
+	maxInspected = 1 << 20
 	// lingerTimeout bounds the wait for a client to take note that its session has
 	// ended.
 	lingerTimeout = 2 * time.Second
@@ -81,7 +81,7 @@ func (p *pipe) pass(size int64) error {
 
 // take reads the frame to come.
 func (p *pipe) take() ([]byte, error) {
-	_, body, err := readFrame(p.r, lookedAt)
+	_, body, err := readFrame(p.r, maxInspected)
 	return body, err
 }
 
@@ -110,7 +110,7 @@ func (s *session) toCompute(ctx context.Context) error {
 				}
 			}
 			err = p.pass(size) // a server that has ended its COPY passes over the rest
-		case (typ == 'Q' || typ == 'P' || typ == 'B' || typ == 'C') && size <= lookedAt:
+		case (typ == 'Q' || typ == 'P' || typ == 'B' || typ == 'C') && size <= maxInspected:
 			var body []byte
 			if body, err = p.take(); err == nil {
 				if said = g.statement(ctx, typ, body); said != nil {
@@ -147,7 +147,7 @@ func (s *session) toClient() error {
 		case 'Z':
 			s.spoilt.answered()
 		}
-		if said == nil || size > lookedAt {
+		if said == nil || size > maxInspected {
 			err = p.pass(size)
 		} else if _, err = p.take(); err == nil {
 			err = p.put(said.inSession())

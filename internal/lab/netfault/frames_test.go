@@ -83,7 +83,7 @@ func TestTrapCutsAtTheNthFrame(t *testing.T) {
 	}
 }
 
-func TestTrapSeesBehindARefusedEncryption(t *testing.T) {
+func TestTrapSeesFramesAfterARefusedEncryption(t *testing.T) {
 	t.Parallel()
 	r, c, s := pair(t)
 	fired := r.Arm(netfault.Trap{Direction: netfault.ToClient, Type: 'Z', Within: netfault.WholeFrame})

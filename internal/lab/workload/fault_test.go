@@ -19,7 +19,7 @@ func TestLostAnswerIsUnknown(t *testing.T) {
 		t.Run(string(d), func(t *testing.T) {
 			t.Parallel()
 			dsn := shop(t)
-			relay, moved := behind(t, dsn)
+			relay, moved := throughRelay(t, dsn)
 			w := begin(t, Config{DSN: moved, Scenario: onlyTransfers{small}, Clients: 1, Drivers: []Driver{d}})
 			require.NoError(t, w.AwaitEach(bounded(t), 3))
 			// A transfer has five answers, the last is that to COMMIT; readings of
@@ -57,7 +57,7 @@ func (s onlyTransfers) steps(rng *rand.Rand) []step { return s.Shop.steps(rng)[:
 func TestCutsUnderLoad(t *testing.T) {
 	t.Parallel()
 	dsn := shop(t)
-	relay, moved := behind(t, dsn)
+	relay, moved := throughRelay(t, dsn)
 	w := begin(t, Config{DSN: moved, Scenario: small, Clients: len(Drivers())})
 	for range 4 {
 		require.NoError(t, w.AwaitEach(bounded(t), 5))
@@ -74,7 +74,7 @@ func TestCutsUnderLoad(t *testing.T) {
 // A pause of the network is felt by every client, and by none as an error.
 func TestStallIsFeltAndMeasured(t *testing.T) {
 	t.Parallel()
-	relay, moved := behind(t, shop(t))
+	relay, moved := throughRelay(t, shop(t))
 	w := begin(t, Config{DSN: moved, Scenario: small, Clients: len(Drivers())})
 	require.NoError(t, w.AwaitEach(bounded(t), 5))
 	const pause = 300 * time.Millisecond
@@ -143,7 +143,7 @@ func TestAnswerTimeout(t *testing.T) {
 		t.Run(string(d), func(t *testing.T) {
 			t.Parallel()
 			dsn := shop(t)
-			relay, moved := behind(t, dsn)
+			relay, moved := throughRelay(t, dsn)
 			w := begin(t, Config{DSN: moved, Scenario: small, Clients: 1, Drivers: []Driver{d}, AnswerTimeout: 500 * time.Millisecond})
 			require.NoError(t, w.AwaitEach(bounded(t), 3))
 			relay.Cut(netfault.Silence)

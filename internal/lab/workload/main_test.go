@@ -40,8 +40,8 @@ func shop(t *testing.T) pg.DSN {
 	return dsn
 }
 
-// behind puts a relay in front of dsn.
-func behind(t *testing.T, dsn pg.DSN) (*netfault.Relay, pg.DSN) {
+// throughRelay puts a relay in front of dsn.
+func throughRelay(t *testing.T, dsn pg.DSN) (*netfault.Relay, pg.DSN) {
 	t.Helper()
 	r, err := netfault.Listen(netfault.Config{Target: net.JoinHostPort(dsn.Host(), strconv.Itoa(dsn.Port()))})
 	require.NoError(t, err)

@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// memory is where Linux mounts a file system that lives in memory.
-const memory = "/dev/shm"
+// shmDir is where Linux mounts a file system that is kept in RAM.
+const shmDir = "/dev/shm"
 
-// roomNeeded is what must be free of it, and of the machine's memory, in bytes: the
+// shmNeeded is how many bytes must be free in it and in RAM: enough for the
 // clusters of two test binaries with the largest tables that tests make, twice over.
-const roomNeeded = 6 << 30
+const shmNeeded = 6 << 30
 
 // clusterDir returns the directory to make clusters in: in memory where there is room,
 // since tests make and drop hundreds of databases of 300 files each, at which ext4 is slow;
@@ -20,14 +20,14 @@ const roomNeeded = 6 << 30
 func clusterDir() string {
 	var fs syscall.Statfs_t
 	const tmpfs = 0x01021994 // TMPFS_MAGIC of linux/magic.h
-	if err := syscall.Statfs(memory, &fs); err != nil || fs.Type != tmpfs || fs.Bavail*uint64(fs.Bsize) < roomNeeded {
+	if err := syscall.Statfs(shmDir, &fs); err != nil || fs.Type != tmpfs || fs.Bavail*uint64(fs.Bsize) < shmNeeded {
 		return ""
 	}
 	info, err := os.ReadFile("/proc/meminfo")
-	if err != nil || available(string(info)) < roomNeeded {
+	if err != nil || available(string(info)) < shmNeeded {
 		return ""
 	}
-	return memory
+	return shmDir
 }
 
 // available reads MemAvailable of /proc/meminfo (see proc(5)), in bytes; 0 where it is not there.

@@ -8,9 +8,9 @@ import (
 	"crossfade/proxy/state"
 )
 
-// Room is one of a server's limits on connections.
-type Room struct {
-	Kind  string // RoomRole, RoomDatabase or RoomServer
+// ConnLimit is one of a server's limits on connections.
+type ConnLimit struct {
+	Kind  string // LimitOfRole, LimitOfDatabase or LimitOfServer
 	Name  string // of the role or the database
 	Limit int64  // negative for none
 	Used  int64
@@ -18,14 +18,14 @@ type Room struct {
 
 // Kinds of limits.
 const (
-	RoomRole     = "role"
-	RoomDatabase = "database"
-	RoomServer   = "server"
+	LimitOfRole     = "role"
+	LimitOfDatabase = "database"
+	LimitOfServer   = "server"
 )
 
-// roomQuery returns the limits of some roles, of the database and of the server. What kind
+// connLimitsQuery returns the limits of some roles, of the database and of the server. What kind
 // of session another role's is, not everybody may see: then it counts.
-const roomQuery = `SELECT 'role'::pg_catalog.text, r.rolname::pg_catalog.text, CASE WHEN r.rolsuper THEN (-1)::pg_catalog.int8 ELSE r.rolconnlimit::pg_catalog.int8 END,` +
+const connLimitsQuery = `SELECT 'role'::pg_catalog.text, r.rolname::pg_catalog.text, CASE WHEN r.rolsuper THEN (-1)::pg_catalog.int8 ELSE r.rolconnlimit::pg_catalog.int8 END,` +
 	` (SELECT pg_catalog.count(*) FROM ` + clientsNow + ` WHERE a.usesysid OPERATOR(pg_catalog.=) r.oid)` +
 	` FROM pg_catalog.pg_roles AS r WHERE r.rolname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[])` +
 	` UNION ALL SELECT 'database', d.datname::pg_catalog.text, d.datconnlimit::pg_catalog.int8,` +
@@ -39,15 +39,15 @@ const roomQuery = `SELECT 'role'::pg_catalog.text, r.rolname::pg_catalog.text, C
 const clientsNow = `(SELECT usesysid, datid FROM pg_catalog.pg_stat_activity WHERE usesysid IS NOT NULL AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()` +
 	` AND (backend_type IS NULL OR backend_type OPERATOR(pg_catalog.=) 'client backend')) AS a`
 
-// Rooms returns the limits on connections of some roles, of the database and of the server,
+// ConnLimits returns the limits on connections of some roles, of the database and of the server,
 // with how much of each is used now, but for this connection.
-func Rooms(ctx context.Context, l *state.Link, roles []string) ([]Room, error) {
-	var list []Room
-	l.Command("look for room for connections", roomQuery, [][]byte{state.ArrayLiteral(roles)}, func(cols [][]byte) error {
+func ConnLimits(ctx context.Context, l *state.Link, roles []string) ([]ConnLimit, error) {
+	var list []ConnLimit
+	l.Command("look for room for connections", connLimitsQuery, [][]byte{state.ArrayLiteral(roles)}, func(cols [][]byte) error {
 		if len(cols) != 4 || len(cols[2]) != 8 || len(cols[3]) != 8 {
 			return errors.New("rows of another form")
 		}
-		list = append(list, Room{Kind: string(cols[0]), Name: string(cols[1]),
+		list = append(list, ConnLimit{Kind: string(cols[0]), Name: string(cols[1]),
 			Limit: int64(binary.BigEndian.Uint64(cols[2])), Used: int64(binary.BigEndian.Uint64(cols[3]))})
 		return nil
 	})

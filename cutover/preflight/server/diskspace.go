@@ -16,10 +16,10 @@ import (
 // a server's disk has is told by nothing else.
 const probe = `CREATE TABLE crossfade_probe.room AS SELECT repeat('x', 1000) AS pages FROM generate_series(1, 100)`
 
-// Room asks whether the target can take rows now, and whether a Neon project's limit
+// DiskSpace asks whether the target can take rows now, and whether a Neon project's limit
 // leaves room for what the source has.
-func Room(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
-	err := probeRoom(ctx, p)
+func DiskSpace(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	err := probeDiskSpace(ctx, p)
 	switch {
 	case pg.IsCode(err, pg.CodeDiskFull):
 		return []answer.Finding{{
@@ -37,7 +37,7 @@ func fullDetail(err error) string {
 	return "takes no more rows: " + strings.TrimSuffix(strings.TrimPrefix(err.Error(), "ERROR: "), " (SQLSTATE "+pg.CodeDiskFull+")")
 }
 
-func probeRoom(ctx context.Context, p *inquiry.Pair) error {
+func probeDiskSpace(ctx context.Context, p *inquiry.Pair) error {
 	tx, err := p.Target.Begin(ctx)
 	if err != nil {
 		return err

@@ -18,21 +18,21 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// engineHere says that sessions of this system can be in an engine.
+// engineHere says that sessions of this system can be attached to an engine.
 const engineHere = runtime.GOOS == "linux"
 
-// seated reports that the session is in the engine.
-func (r *Session) seated() bool {
+// attached reports that the session is in the engine.
+func (r *Session) attached() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.mu.seat.key != 0
+	return r.mu.attachment.key != 0
 }
 
 // pumping reports that the session has both its pumps.
 func (r *Session) pumping() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.mu.seat.clientPumps && r.mu.seat.serverPumps
+	return r.mu.attachment.clientPumps && r.mu.attachment.serverPumps
 }
 
 func needEngine(t *testing.T) {
@@ -60,17 +60,17 @@ func TestEngineGivesUpItsSession(t *testing.T) {
 	for _, how := range []played{{}, {tls: true}} {
 		near, r := echo(t, answer, how)
 		roundTrip(t, near, answer)
-		require.True(t, r.seated())
+		require.True(t, r.attached())
 		require.False(t, r.pumping())
 		for range 3 {
 			_, err := r.Owner.seize(inTime(t))
 			require.NoError(t, err)
-			require.False(t, r.seated())
+			require.False(t, r.attached())
 			require.True(t, r.pumping())
 			r.Owner.unseize()
 			becomes(t, "back in the engine", func() bool {
 				roundTrip(t, near, answer)
-				return r.seated()
+				return r.attached()
 			})
 			require.False(t, r.pumping())
 		}
@@ -89,7 +89,7 @@ func TestSeizedUnderLoad(t *testing.T) {
 		owner.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				// Half of the time out of the engine, else on the way to it or in the pumps.
-				for i%2 == 0 && !how.pumps && engineHere && !r.seated() && ctx.Err() == nil {
+				for i%2 == 0 && !how.pumps && engineHere && !r.attached() && ctx.Err() == nil {
 					runtime.Gosched()
 				}
 				s, err := r.Owner.seize(ctx)
@@ -97,7 +97,7 @@ func TestSeizedUnderLoad(t *testing.T) {
 					continue
 				}
 				r.mu.Lock()
-				still := r.still() && s.in.Whole() && r.mu.seat.key == 0
+				still := r.still() && s.in.Whole() && r.mu.attachment.key == 0
 				r.mu.Unlock()
 				if !still {
 					t.Error("seized, and not still")
@@ -137,7 +137,7 @@ func TestEngineDoesNotWait(t *testing.T) {
 			t.Parallel()
 			p := bare(t, false)
 			near, r, far := between(t, played{tls: direction.tls, in: p})
-			require.True(t, r.seated())
+			require.True(t, r.attached())
 			from, to := far, near
 			if direction.up {
 				from, to = near, far
@@ -152,7 +152,7 @@ func TestEngineDoesNotWait(t *testing.T) {
 			var writer sync.WaitGroup
 			defer writer.Wait()
 			writer.Go(func() { _, _ = from.Write(sent) })
-			becomes(t, "handed over", func() bool { return !r.seated() })
+			becomes(t, "handed over", func() bool { return !r.attached() })
 			again, _ := echo(t, answer, played{in: p})
 			roundTrip(t, again, answer)
 			got := make([]byte, len(sent))
@@ -178,7 +178,7 @@ func TestEngineMeetsTheEnd(t *testing.T) {
 		"proxy ends":      {func(r *Session, _, _ net.Conn) { r.End(ending.ErrShutdown) }, "57P01"},
 		"bug": {func(r *Session, _, far net.Conn) {
 			r.mu.Lock()
-			r.mu.memory.params = nil // a setting that is reported cannot be remembered
+			r.mu.observed.params = nil // a setting that is reported cannot be remembered
 			r.mu.Unlock()
 			_, _ = far.Write(wire.AppendParameterStatus(nil, "TimeZone", "UTC"))
 		}, ""}, // within a message nothing can be said
@@ -235,7 +235,7 @@ func TestEngineWaitsForWholeRecords(t *testing.T) {
 				require.NoError(t, err)
 				require.True(t, bytes.Equal(answer, got))
 			}
-			require.True(t, r.seated())
+			require.True(t, r.attached())
 		})
 	}
 }
@@ -245,7 +245,7 @@ func TestEnginesShare(t *testing.T) {
 	needEngine(t)
 	p := bare(t, false)
 	near, r := echo(t, rowAnswer(), played{in: p})
-	require.True(t, r.seated())
+	require.True(t, r.attached())
 	var g sync.WaitGroup
 	for i := range 20 {
 		answer := wire.AppendReadyForQuery(wire.AppendFrame(nil, 'C', bytes.Repeat([]byte{'a' + byte(i), 0}, i+1)), 'I')
@@ -263,7 +263,7 @@ func TestEnginesShare(t *testing.T) {
 				}
 			}
 		})
-		require.True(t, other.seated())
+		require.True(t, other.attached())
 	}
 	roundTrip(t, near, rowAnswer())
 	g.Wait()
@@ -274,29 +274,29 @@ func TestEnginesShare(t *testing.T) {
 func TestManySessionsShareTheEngines(t *testing.T) {
 	needEngine(t)
 	p, answer := bare(t, false), rowAnswer()
-	if len(p.Engines.Seats()) == 1 {
+	if len(p.Engines.SessionCounts()) == 1 {
 		t.Skip("a machine with one core has one engine")
 	}
 	all := func() (n int) {
-		for _, has := range p.Engines.Seats() {
+		for _, has := range p.Engines.SessionCounts() {
 			n += has
 		}
 		return n
 	}
-	nears := make([]net.Conn, poll.FullHouse+1)
+	nears := make([]net.Conn, poll.CrowdedAt+1)
 	for i := range nears {
 		near, r := echo(t, answer, played{in: p})
 		nears[i] = near
 		roundTrip(t, near, answer)
-		require.True(t, r.seated())
+		require.True(t, r.attached())
 		require.Equal(t, i+1, all())
 	}
-	require.Equal(t, poll.FullHouse, p.Engines.Seats()[0])
+	require.Equal(t, poll.CrowdedAt, p.Engines.SessionCounts()[0])
 	for _, near := range nears {
 		roundTrip(t, near, answer)
 	}
 	_, r := echo(t, answer, played{in: p})
-	require.Equal(t, poll.FullHouse, p.Engines.Seats()[0], "it is with another one")
+	require.Equal(t, poll.CrowdedAt, p.Engines.SessionCounts()[0], "it is with another one")
 	_, err := r.Owner.seize(inTime(t))
 	require.NoError(t, err)
 	require.Equal(t, len(nears), all(), "a session that is handed over counts no longer")

@@ -24,14 +24,14 @@ import (
 	"crossfade/schema/plan"
 )
 
-// testLockTimeout bounds the wait for a lock.
+// LockTimeout bounds the wait for a lock.
 const LockTimeout = 200 * time.Millisecond
 
-// testPatience is that of statements of the bench.
+// Patience bounds the statements of the fixture.
 var Patience = journal.Patience{LockTimeout: LockTimeout}
 
-// Bench has the ports of both sides over real databases.
-type Bench struct {
+// PortsFixture has the ports of both sides over real databases.
+type PortsFixture struct {
 	T                    *testing.T
 	SourceDSN, TargetDSN pg.DSN
 	Source, Target       *pgx.Conn
@@ -41,23 +41,23 @@ type Bench struct {
 	Reached              pg.LSN
 }
 
-const benchTables = `CREATE TABLE public.a (id int PRIMARY KEY, v text); CREATE TABLE public.b (id int PRIMARY KEY, a_id int);
+const fixtureTables = `CREATE TABLE public.a (id int PRIMARY KEY, v text); CREATE TABLE public.b (id int PRIMARY KEY, a_id int);
 	CREATE SEQUENCE public.s`
 
-// NewBench is a bench over two databases of the test's own.
-func NewBench(t *testing.T) *Bench {
+// NewPortsFixture is a fixture over two databases of the test's own.
+func NewPortsFixture(t *testing.T) *PortsFixture {
 	t.Helper()
-	return BenchOf(t, pgtest.Database(t, pgtest.Shared(t, pgtest.Source)))
+	return PortsFixtureOn(t, pgtest.Database(t, pgtest.Shared(t, pgtest.Source)))
 }
 
-// BenchOf is a bench whose source is a database of the test's own.
-func BenchOf(t *testing.T, source pg.DSN) *Bench {
+// PortsFixtureOn is a fixture whose source is a database of the test's own.
+func PortsFixtureOn(t *testing.T, source pg.DSN) *PortsFixture {
 	t.Helper()
 	ctx := context.Background()
-	b := &Bench{T: t, SourceDSN: source, TargetDSN: pgtest.Database(t, pgtest.Shared(t, pgtest.Target))}
+	b := &PortsFixture{T: t, SourceDSN: source, TargetDSN: pgtest.Database(t, pgtest.Shared(t, pgtest.Target))}
 	b.Source, b.Target = pgtest.Conn(t, b.SourceDSN), pgtest.Conn(t, b.TargetDSN)
-	pgtest.Exec(t, b.Source, benchTables)
-	pgtest.Exec(t, b.Target, benchTables)
+	pgtest.Exec(t, b.Source, fixtureTables)
+	pgtest.Exec(t, b.Target, fixtureTables)
 	require.NoError(t, journal.InstallSource(ctx, b.Source, journal.SourceRun{RunID: "r", Key: "k"}))
 	require.NoError(t, journal.InstallTarget(ctx, b.Target, journal.TargetRun{RunID: "r", Key: "k", Mode: runs.ModeRun}))
 	require.NoError(t, journal.PrepareFence(ctx, b.Source, Patience, false))
@@ -103,7 +103,7 @@ func BenchOf(t *testing.T, source pg.DSN) *Bench {
 }
 
 // Pause takes an epoch to the step pausing.
-func (b *Bench) Pause(epoch int64) {
+func (b *PortsFixture) Pause(epoch int64) {
 	b.T.Helper()
 	ctx := context.Background()
 	_, err := b.JournalPort.Take(ctx)
@@ -113,7 +113,7 @@ func (b *Bench) Pause(epoch int64) {
 }
 
 // SourceState is what the journal of the source says.
-func (b *Bench) SourceState() (journal.FenceState, journal.SourceRun) {
+func (b *PortsFixture) SourceState() (journal.FenceState, journal.SourceRun) {
 	b.T.Helper()
 	f, err := journal.ReadFence(context.Background(), b.Source)
 	require.NoError(b.T, err)
@@ -123,13 +123,13 @@ func (b *Bench) SourceState() (journal.FenceState, journal.SourceRun) {
 }
 
 // Decide enters a decision for the first epoch.
-func (b *Bench) Decide() {
+func (b *PortsFixture) Decide() {
 	b.T.Helper()
 	pgtest.Exec(b.T, b.Target, "INSERT INTO crossfade.decision (epoch, decision) VALUES (1, 'commit')")
 }
 
 // Nightly is a session past the proxy that has an application's name.
-func Nightly(t *testing.T, b *Bench, sql string) (*pgx.Conn, int32) {
+func Nightly(t *testing.T, b *PortsFixture, sql string) (*pgx.Conn, int32) {
 	t.Helper()
 	conn := pgtest.Conn(t, b.SourceDSN)
 	pgtest.Exec(t, conn, "SET application_name = 'nightly'")

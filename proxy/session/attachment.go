@@ -20,7 +20,7 @@ const calmBursts = 4
 var errToFast = errors.New("session goes on in the engine")
 
 // seat is the place of a session in an engine. It is guarded by Session.mu.
-type seat struct {
+type attachment struct {
 	r *Session
 
 	engine *poll.Engine
@@ -41,7 +41,7 @@ type seat struct {
 
 // sit gives the session to the engine, where it may be there. Called with mu locked,
 // while there are no pumps.
-func (st *seat) sit() bool {
+func (st *attachment) attach() bool {
 	r := st.r
 	e, s := r.p.Engines.Pick(r.Id), r.mu.server
 	if e == nil || st.over || st.key != 0 || r.attention.Load() || r.ctx.Err() != nil {
@@ -66,7 +66,7 @@ func (st *seat) sit() bool {
 
 // handOver gives the session to its pumps, if they do not have it. When it returns, the
 // engine does not touch the session any more. Called with mu locked.
-func (st *seat) handOver() {
+func (st *attachment) handOver() {
 	r := st.r
 	if !st.begun || st.over {
 		return
@@ -95,7 +95,7 @@ func (st *seat) handOver() {
 
 // offer has the pumps give the session to the engine, if it has been calm for long
 // enough. Called with mu locked, by the server's pump.
-func (st *seat) offer() {
+func (st *attachment) offer() {
 	r := st.r
 	if st.leaving || r.attention.Load() || !r.mu.tracker.Boundary() || !r.p.Engines.Any() ||
 		!r.in.Fast() || !r.mu.server.in.Fast() {
@@ -111,7 +111,7 @@ func (st *seat) offer() {
 // clientLeaves ends the client's pump if the session goes to the engine. The server's
 // pump follows: until it has, nobody reads the client, so it must not be in a write.
 // Called with mu locked, by the client's pump, which has nothing in hand.
-func (st *seat) clientLeaves() bool {
+func (st *attachment) clientLeaves() bool {
 	r := st.r
 	if !st.leaving || r.ctx.Err() != nil {
 		return false
@@ -129,14 +129,14 @@ func (st *seat) clientLeaves() bool {
 // serverLeaves ends the server's pump behind the client's. Where the engine cannot have
 // the session after all, there are two pumps again. Called with mu locked, by the
 // server's pump, which has nothing in hand.
-func (st *seat) serverLeaves() bool {
+func (st *attachment) serverLeaves() bool {
 	r := st.r
 	if !st.leaving || st.clientPumps {
 		return false
 	}
 	r.readOn(r.mu.server)
 	st.serverPumps = false
-	if st.sit() {
+	if st.attach() {
 		return true
 	}
 	st.serverPumps = true
@@ -145,7 +145,7 @@ func (st *seat) serverLeaves() bool {
 }
 
 // listen ends the interruption of the client's pump. Called with mu locked.
-func (st *seat) listen() {
+func (st *attachment) listen() {
 	r := st.r
 	_ = r.client.SetReadDeadline(noDeadline)
 	if r.ctx.Err() != nil { // its interruption may have come just before
@@ -154,7 +154,7 @@ func (st *seat) listen() {
 }
 
 // Turn handles one event of one of the session's two sockets. Called by the engine.
-func (st *seat) Turn(key uint64, ofServer bool) {
+func (st *attachment) Turn(key uint64, ofServer bool) {
 	defer st.r.p.Recovered(st.r)
 	if ofServer {
 		st.serverTurnNow(key)
@@ -164,7 +164,7 @@ func (st *seat) Turn(key uint64, ofServer bool) {
 }
 
 // clientTurnNow is what pumpClient does with what the client's socket tells of.
-func (st *seat) clientTurnNow(key uint64) {
+func (st *attachment) clientTurnNow(key uint64) {
 	r := st.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -174,7 +174,7 @@ func (st *seat) clientTurnNow(key uint64) {
 
 // clientStep is one turn of pumpClient. It reports whether there may be more of which the
 // socket does not tell. Called with mu locked, while the engine has the session.
-func (st *seat) clientStep() bool {
+func (st *attachment) clientStep() bool {
 	r, s := st.r, st.r.mu.server
 	p, err := r.in.Now(st.client)
 	defer r.in.Release()
@@ -203,7 +203,7 @@ func (st *seat) clientStep() bool {
 }
 
 // serverTurnNow is what pumpServer does with what the server's socket tells of.
-func (st *seat) serverTurnNow(key uint64) {
+func (st *attachment) serverTurnNow(key uint64) {
 	r := st.r
 	if !r.cw.TryLock() {
 		return // a pump has it: handed over since the event
@@ -217,7 +217,7 @@ func (st *seat) serverTurnNow(key uint64) {
 
 // serverStep is one turn of pumpServer, as clientStep is one of pumpClient. Called with cw and
 // mu locked, while the engine has the session.
-func (st *seat) serverStep() bool {
+func (st *attachment) serverStep() bool {
 	r, s := st.r, st.r.mu.server
 	p, err := s.in.Now(st.server)
 	defer s.in.Release()

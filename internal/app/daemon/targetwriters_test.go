@@ -18,7 +18,7 @@ import (
 func TestWhoWritesToTheTargetBeforeTheSwitchIsNoticed(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	b := apptest.NewBench(t)
+	b := apptest.NewPortsFixture(t)
 	require.NoError(t, journal.Seal(ctx, b.Target))
 	s := &watch.TargetWriters{}
 	codes := func() string {
@@ -37,8 +37,8 @@ func TestWhoWritesToTheTargetBeforeTheSwitchIsNoticed(t *testing.T) {
 	pgtest.Exec(t, ours, "BEGIN; INSERT INTO public.a VALUES (100, 0)")
 	require.Empty(t, codes(), "what Crossfade writes is no stranger's")
 
-	stranger := pgtest.Conn(t, b.TargetDSN, pg.WithParam("application_name", "psql"))
-	pgtest.Exec(t, stranger, "BEGIN; CREATE TABLE public.mine (id int)")
+	writer := pgtest.Conn(t, b.TargetDSN, pg.WithParam("application_name", "psql"))
+	pgtest.Exec(t, writer, "BEGIN; CREATE TABLE public.mine (id int)")
 	require.Equal(t, "target_writer", codes())
 	found, err := s.Ask(ctx, b.Source, b.Target)
 	require.NoError(t, err)
@@ -51,17 +51,17 @@ func TestWhoWritesToTheTargetBeforeTheSwitchIsNoticed(t *testing.T) {
 		return codes() == ""
 	}, pgtest.Timeout, 10*time.Millisecond)
 	pgtest.Exec(t, ours, "ROLLBACK")
-	stranger = pgtest.Conn(t, b.TargetDSN, pg.WithParam("application_name", "psql"))
+	writer = pgtest.Conn(t, b.TargetDSN, pg.WithParam("application_name", "psql"))
 
 	// Taken away and put back as it was, in between of two looks.
-	pgtest.Exec(t, stranger, "ALTER TABLE public.a DISABLE TRIGGER "+journal.FenceTrigger+"; INSERT INTO public.a VALUES (101, 0); ALTER TABLE public.a ENABLE ALWAYS TRIGGER "+journal.FenceTrigger)
+	pgtest.Exec(t, writer, "ALTER TABLE public.a DISABLE TRIGGER "+journal.FenceTrigger+"; INSERT INTO public.a VALUES (101, 0); ALTER TABLE public.a ENABLE ALWAYS TRIGGER "+journal.FenceTrigger)
 	require.Equal(t, "target_fence_touched", codes())
 	pgtest.Exec(t, b.Target, `UPDATE crossfade.seal s SET version = t.xmin::text FROM pg_trigger t WHERE t.oid = s.trigger`)
 	require.Empty(t, codes())
-	pgtest.Exec(t, stranger, "DROP TRIGGER "+journal.FenceTrigger+" ON public.b")
+	pgtest.Exec(t, writer, "DROP TRIGGER "+journal.FenceTrigger+" ON public.b")
 	require.NoError(t, journal.PrepareFence(ctx, b.Target, apptest.Patience, true))
 	require.Equal(t, "target_fence_touched", codes(), "another one is not the one that was there")
 	pgtest.Exec(t, b.Target, `DELETE FROM crossfade.seal`)
-	pgtest.Exec(t, stranger, journal.OpenFence)
+	pgtest.Exec(t, writer, journal.OpenFence)
 	require.Equal(t, "target_fence_open", codes())
 }

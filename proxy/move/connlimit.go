@@ -17,20 +17,20 @@ import (
 	"crossfade/proxy/state"
 )
 
-// RoomError says that the other side does not take as many connections as the sessions
+// ConnLimitError says that the other side does not take as many connections as the sessions
 // need that are to be moved.
-type RoomError struct {
+type ConnLimitError struct {
 	Endpoint string
 	Lacks    []Lack
 }
 
 // Lack is a limit that would be exceeded.
 type Lack struct {
-	ask.Room
+	ask.ConnLimit
 	Need int64 // connections more than there are
 }
 
-func (e *RoomError) Error() string {
+func (e *ConnLimitError) Error() string {
 	var parts []string
 	for _, l := range e.Lacks {
 		parts = append(parts, l.String())
@@ -42,10 +42,10 @@ func (e *RoomError) Error() string {
 func (l Lack) String() string {
 	most := l.Used + l.Need
 	switch l.Kind {
-	case ask.RoomRole:
+	case ask.LimitOfRole:
 		return fmt.Sprintf("role %s may have %d connections there and has %d, and %d more are needed: ALTER ROLE %s CONNECTION LIMIT %d there",
 			l.Name, l.Limit, l.Used, l.Need, pg.QuoteIdent(l.Name), most)
-	case ask.RoomDatabase:
+	case ask.LimitOfDatabase:
 		return fmt.Sprintf("database %s may have %d connections there and has %d, and %d more are needed: ALTER DATABASE %s CONNECTION LIMIT %d there",
 			l.Name, l.Limit, l.Used, l.Need, pg.QuoteIdent(l.Name), most)
 	}
@@ -55,18 +55,18 @@ func (l Lack) String() string {
 
 // Bounds of counting: a connection that was closed a moment ago may count still.
 const (
-	roomLooks = 5
-	roomPause = 50 * time.Millisecond
+	connLimitTries = 5
+	connLimitPause = 50 * time.Millisecond
 )
 
-// room counts what the sessions need at the other side before anything is made there.
-func (p *Mover) room(ctx context.Context, list []*session.Session, to *side.Endpoint) error {
-	t := time.NewTicker(roomPause)
+// checkConnLimits counts the connections that the sessions need on the other side, before anything is made there.
+func (p *Mover) checkConnLimits(ctx context.Context, list []*session.Session, to *side.Endpoint) error {
+	t := time.NewTicker(connLimitPause)
 	defer t.Stop()
 	for look := 1; ; look++ {
-		err := p.roomOnce(ctx, list, to)
-		var lacks *RoomError
-		if !errors.As(err, &lacks) || look == roomLooks {
+		err := p.checkConnLimitsOnce(ctx, list, to)
+		var lacks *ConnLimitError
+		if !errors.As(err, &lacks) || look == connLimitTries {
 			return err
 		}
 		select {
@@ -77,7 +77,7 @@ func (p *Mover) room(ctx context.Context, list []*session.Session, to *side.Endp
 	}
 }
 
-func (p *Mover) roomOnce(ctx context.Context, list []*session.Session, to *side.Endpoint) error {
+func (p *Mover) checkConnLimitsOnce(ctx context.Context, list []*session.Session, to *side.Endpoint) error {
 	var mu sync.Mutex
 	need := map[string]map[string]int64{} // by the client's name of the database, and the role there
 	p.each(ctx, list, 0, func(_ context.Context, r *session.Session) {
@@ -92,12 +92,12 @@ func (p *Mover) roomOnce(ctx context.Context, list []*session.Session, to *side.
 		}
 		need[r.Database][as.Name]++
 	})
-	lacks := &RoomError{Endpoint: to.Name}
+	lacks := &ConnLimitError{Endpoint: to.Name}
 	for _, database := range slices.Sorted(maps.Keys(need)) {
 		roles := need[database]
-		var rooms []ask.Room
+		var limits []ask.ConnLimit
 		err := p.Sides.AskAmong(ctx, to, database, p.Sides.Callers(database, session.CallersOf(list)), func(ctx context.Context, l *state.Link) (err error) {
-			rooms, err = ask.Rooms(ctx, l, slices.Sorted(maps.Keys(roles)))
+			limits, err = ask.ConnLimits(ctx, l, slices.Sorted(maps.Keys(roles)))
 			return err
 		})
 		if err != nil {
@@ -107,12 +107,12 @@ func (p *Mover) roomOnce(ctx context.Context, list []*session.Session, to *side.
 		for _, n := range roles {
 			all += n
 		}
-		for _, room := range rooms {
-			l := Lack{Room: room, Need: all}
-			if room.Kind == ask.RoomRole {
-				l.Need = roles[room.Name]
+		for _, limit := range limits {
+			l := Lack{ConnLimit: limit, Need: all}
+			if limit.Kind == ask.LimitOfRole {
+				l.Need = roles[limit.Name]
 			}
-			if room.Limit >= 0 && l.Used+l.Need > room.Limit {
+			if limit.Limit >= 0 && l.Used+l.Need > limit.Limit {
 				lacks.Lacks = append(lacks.Lacks, l)
 			}
 		}

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func newStrangers(total, perAddress int) *strangers {
-	return &strangers{total: total, perAddress: perAddress, crowds: map[netip.Prefix]*crowd{}}
+func newUnauthenticated(total, perAddress int) *unauthenticated {
+	return &unauthenticated{total: total, perAddress: perAddress, crowds: map[netip.Prefix]*crowd{}}
 }
 
 func from(ip string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: 1} }
@@ -17,7 +17,7 @@ func from(ip string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: 1
 func TestWhoGivesWay(t *testing.T) {
 	t.Parallel()
 	var gone []string
-	s := newStrangers(4, 3)
+	s := newUnauthenticated(4, 3)
 	come := func(name, ip string) *place {
 		return s.admit(from(ip), func(err error) {
 			require.ErrorIs(t, err, errCrowded)
@@ -30,7 +30,7 @@ func TestWhoGivesWay(t *testing.T) {
 	come("b1", "2001:db8::1")
 	come("b2", "2001:db8::2") // of the same /64
 	require.Empty(t, gone)
-	come("c1", "192.0.2.3") // four are there: of the two crowds of two the one with the older stranger that is silent
+	come("c1", "192.0.2.3") // four are there: of the two crowds of two the one with the older connection that has sent nothing
 	require.Equal(t, []string{"a2"}, gone)
 	b3 := come("b3", "2001:db8::3")
 	require.Equal(t, []string{"a2", "b1"}, gone)
@@ -48,7 +48,7 @@ func TestWhoGivesWay(t *testing.T) {
 	for range 5 {
 		s.shed()
 	}
-	wide := newStrangers(10, 2)
+	wide := newUnauthenticated(10, 2)
 	for range 5 {
 		wide.admit(from("192.0.2.1"), func(error) {})
 	}

@@ -14,16 +14,16 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// Hall is a pair of databases with roles of its own on both sides, whose names begin with Prefix.
-type Hall struct {
+// RoleFixture is a pair of databases with roles of its own on both sides, whose names begin with Prefix.
+type RoleFixture struct {
 	*Fixture
 	Prefix string
 }
 
-// NewHall makes both databases, with no roles yet.
-func NewHall(t *testing.T) *Hall {
+// NewRoleFixture makes both databases, with no roles yet.
+func NewRoleFixture(t *testing.T) *RoleFixture {
 	t.Helper()
-	h := &Hall{Fixture: New(t), Prefix: "l" + strings.ToLower(rand.Text()[:8]) + "_"}
+	h := &RoleFixture{Fixture: New(t), Prefix: "l" + strings.ToLower(rand.Text()[:8]) + "_"}
 	pgtest.Exec(t, h.TargetAdmin, "GRANT CONNECT ON DATABASE "+h.TargetDSN.Database()+" TO PUBLIC")
 	t.Cleanup(func() {
 		h.sweep(t, pgtest.Shared(t, pgtest.Source), h.SourceDSN)
@@ -32,8 +32,8 @@ func NewHall(t *testing.T) *Hall {
 	return h
 }
 
-// sweep drops the roles of the hall, also those that a remedy has made or named otherwise.
-func (h *Hall) sweep(t *testing.T, c *pgcluster.Cluster, dsn pg.DSN) {
+// sweep drops the roles of the fixture, also those that a remedy has made or named otherwise.
+func (h *RoleFixture) sweep(t *testing.T, c *pgcluster.Cluster, dsn pg.DSN) {
 	t.Helper()
 	ctx := context.Background()
 	conn, err := pg.Connect(ctx, c.AdminDSN("postgres"))
@@ -48,8 +48,8 @@ func (h *Hall) sweep(t *testing.T, c *pgcluster.Cluster, dsn pg.DSN) {
 	}
 }
 
-// Role makes a role of the hall on a side, on the source with the right to connect.
-func (h *Hall) Role(t *testing.T, name, onSource, onTarget string) string {
+// Role makes a role of the fixture on a side, on the source with the right to connect.
+func (h *RoleFixture) Role(t *testing.T, name, onSource, onTarget string) string {
 	t.Helper()
 	name = h.Prefix + name
 	if onSource != "" {

@@ -103,7 +103,7 @@ func TestWhatAMoveNeedsIsCountedBeforeItIsTried(t *testing.T) {
 	app := "app_" + g.source.Database()
 	admin := pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN(g.target.Database()))
 	_, err := g.Stage(within(t), 1)
-	var lacks *RoomError
+	var lacks *ConnLimitError
 	require.ErrorAs(t, err, &lacks)
 	require.Len(t, lacks.Lacks, 1)
 	remedy := `ALTER ROLE "` + app + `" CONNECTION LIMIT 5`
@@ -123,9 +123,9 @@ func TestWhatAMoveNeedsIsCountedBeforeItIsTried(t *testing.T) {
 	}
 }
 
-// TestTheRoomOfARoleIsItsOwn: sessions of another role use up nothing of its limit, whether they are to be moved or are
+// TestTheConnectionLimitOfARoleIsItsOwn: sessions of another role use up nothing of its limit, whether they are to be moved or are
 // there already. The database has room for all.
-func TestTheRoomOfARoleIsItsOwn(t *testing.T) {
+func TestTheConnectionLimitOfARoleIsItsOwn(t *testing.T) {
 	t.Parallel()
 	g, dial := limited(t, "-1", "2")
 	pool := []*raw{dial(), dial()}
@@ -140,7 +140,7 @@ func TestTheRoomOfARoleIsItsOwn(t *testing.T) {
 
 	pool = append(pool, dial())
 	_, err = g.Stage(ctx, 2)
-	var lacks *RoomError
+	var lacks *ConnLimitError
 	require.ErrorAs(t, err, &lacks)
 	require.Len(t, lacks.Lacks, 1)
 	require.Equal(t, "app_"+g.source.Database(), lacks.Lacks[0].Name)
@@ -165,7 +165,7 @@ func TestASessionThatCannotMoveNeedsNoConnection(t *testing.T) {
 	require.Equal(t, "CZ", pool[0].query("CREATE TEMP TABLE mine (id int)"))
 	ctx := within(t)
 	require.NoError(t, g.Attempt(ctx, 1, UnmovableDisconnect, 0))
-	var lacks *RoomError
+	var lacks *ConnLimitError
 	_, err := g.Stage(ctx, 1)
 	require.ErrorAs(t, err, &lacks, "nobody has looked at it yet")
 	g.Sessions(ctx, true)

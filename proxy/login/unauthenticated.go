@@ -16,11 +16,11 @@ import (
 // address. A new one is let in all the same: the oldest of the address that holds most gives way, first of those that have
 // said nothing. So a crowd of half-open connections pushes out itself, and not a client that has just come. Safe for
 // concurrent use.
-type strangers struct {
+type unauthenticated struct {
 	total, perAddress int
 
 	mu      sync.Mutex
-	room    chan struct{} // closed when somebody leaves; nil while nobody waits for it
+	freed   chan struct{} // closed when somebody leaves; nil while nobody waits for it
 	n       int
 	next    uint64 // numbers them in the order of their coming
 	crowds  map[netip.Prefix]*crowd
@@ -55,7 +55,7 @@ func (p *place) stay() time.Duration { return minStay - time.Since(p.since) }
 
 // place is one stranger's. Its fields are guarded by strangers.mu.
 type place struct {
-	all    *strangers
+	all    *unauthenticated
 	from   netip.Prefix
 	number uint64
 	since  time.Time
@@ -84,7 +84,7 @@ func origin(addr net.Addr) netip.Prefix {
 }
 
 // admit takes a stranger in. leave is called, with errCrowded, when it has to give way.
-func (s *strangers) admit(addr net.Addr, leave context.CancelCauseFunc) *place {
+func (s *unauthenticated) admit(addr net.Addr, leave context.CancelCauseFunc) *place {
 	from := origin(addr)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +104,7 @@ func (s *strangers) admit(addr net.Addr, leave context.CancelCauseFunc) *place {
 }
 
 // shed has one stranger give way, so that its file descriptor becomes free.
-func (s *strangers) shed() {
+func (s *unauthenticated) shed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v := s.ofMost(); v != nil {
@@ -113,7 +113,7 @@ func (s *strangers) shed() {
 }
 
 // await waits until whoever has to give way to a stranger from that address has had its time, or there is room.
-func (s *strangers) await(ctx context.Context, addr net.Addr) {
+func (s *unauthenticated) await(ctx context.Context, addr net.Addr) {
 	from := origin(addr)
 	for {
 		s.mu.Lock()
@@ -122,13 +122,13 @@ func (s *strangers) await(ctx context.Context, addr net.Addr) {
 			s.mu.Unlock()
 			return
 		}
-		if s.room == nil {
-			s.room = make(chan struct{})
+		if s.freed == nil {
+			s.freed = make(chan struct{})
 		}
-		room, t := s.room, time.NewTimer(v.stay())
+		freed, t := s.freed, time.NewTimer(v.stay())
 		s.mu.Unlock()
 		select {
-		case <-room:
+		case <-freed:
 		case <-t.C:
 		case <-ctx.Done():
 		}
@@ -139,7 +139,7 @@ func (s *strangers) await(ctx context.Context, addr net.Addr) {
 }
 
 // victim is who has to give way to a stranger from there, nil for nobody. Called with mu locked.
-func (s *strangers) victim(from netip.Prefix) *place {
+func (s *unauthenticated) victim(from netip.Prefix) *place {
 	c := s.crowds[from]
 	switch {
 	case c != nil && c.len() >= s.perAddress:
@@ -151,7 +151,7 @@ func (s *strangers) victim(from netip.Prefix) *place {
 }
 
 // ofMost is the oldest of the largest crowd. Called with mu locked.
-func (s *strangers) ofMost() *place {
+func (s *unauthenticated) ofMost() *place {
 	var victim *place
 	most := 0
 	for _, c := range s.crowds {
@@ -162,19 +162,19 @@ func (s *strangers) ofMost() *place {
 	return victim
 }
 
-func (s *strangers) expel(p *place) {
+func (s *unauthenticated) expel(p *place) {
 	s.remove(p)
 	s.refused++
 	p.leave(errCrowded)
 }
 
-func (s *strangers) remove(p *place) {
+func (s *unauthenticated) remove(p *place) {
 	p.in.Remove(p.at)
 	p.in = nil
 	s.n--
-	if s.room != nil {
-		close(s.room)
-		s.room = nil
+	if s.freed != nil {
+		close(s.freed)
+		s.freed = nil
 	}
 	if c := s.crowds[p.from]; c.len() == 0 {
 		delete(s.crowds, p.from)
@@ -205,7 +205,7 @@ func (p *place) known() bool {
 }
 
 // count returns how many strangers there are, and how many had to give way since the start.
-func (s *strangers) count() (now int, refused int64) {
+func (s *unauthenticated) count() (now int, refused int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.n, s.refused

@@ -45,7 +45,7 @@ func TestAServerIsAskedToCancelFiveTimes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, _, logged := uncancelled(t)
-		o := orphan{r: r}
+		o := abandoned{r: r}
 		begin, asked, named := time.Now(), []time.Duration(nil), []time.Duration(nil)
 		for time.Since(begin) <= 3*time.Minute {
 			o.cancel()
@@ -68,7 +68,7 @@ func TestAServerIsAskedToCancelFiveTimes(t *testing.T) {
 		require.Equal(t, 5, logged(logAsked))
 		require.Equal(t, 3, logged(logStays))
 		require.Equal(t, 1, logged(logGone))
-		require.EqualValues(t, 1, r.p.Counts.Orphans.Load())
+		require.EqualValues(t, 1, r.p.Counts.Abandoned.Load())
 	})
 }
 
@@ -81,7 +81,7 @@ func TestAServerThatIsLetGoIsAskedToCancelThreeTimes(t *testing.T) {
 		r.work.leaveNothingAtWork(errors.New("shutdown"))
 		require.Equal(t, 3, logged(logAsked))
 		require.Equal(t, 1750*time.Millisecond, time.Since(begin))
-		require.EqualValues(t, 1, r.p.Counts.Orphans.Load())
+		require.EqualValues(t, 1, r.p.Counts.Abandoned.Load())
 	})
 	synctest.Test(t, func(t *testing.T) {
 		r, far, logged := uncancelled(t)

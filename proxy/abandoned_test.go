@@ -69,7 +69,7 @@ func TestTheStatementOfAClientThatDiedIsCancelled(t *testing.T) {
 			die(c)
 			eventually(t, "it is gone", func() bool { return g.Status().Sessions == 0 })
 			eventually(t, "nothing is at work", func() bool { return atWork(t, g, locker) == "0" })
-			require.EqualValues(t, 1, g.Status().Orphans)
+			require.EqualValues(t, 1, g.Status().Abandoned)
 			// Whoever closes a fence gets the lock of the table that it wrote.
 			other := pgtest.Conn(t, g.source)
 			run(t, other, "SET lock_timeout = '10s'")
@@ -94,7 +94,7 @@ func TestAHalfClosedClientGetsItsAnswer(t *testing.T) {
 	}
 	require.Equal(t, "CZTDCZ", got)
 	require.Nil(t, c.gone())
-	require.Zero(t, g.Status().Orphans)
+	require.Zero(t, g.Status().Abandoned)
 	require.Equal(t, "1", value(t, pgtest.Conn(t, g.source), "SELECT count(*) FROM public.t"))
 }
 
@@ -129,7 +129,7 @@ func TestAHalfClosedClientThatReadsSlowlyGetsItsAnswer(t *testing.T) {
 	}
 	require.Greater(t, got, size)
 	require.Nil(t, c.gone())
-	require.Zero(t, g.Status().Orphans)
+	require.Zero(t, g.Status().Abandoned)
 }
 
 // TestAHalfClosedClientIsHeldAndMoved: its request waits at the gate as any other does, and
@@ -172,7 +172,7 @@ func TestWhatAClientAskedForBeforeItsGoodByeIsDone(t *testing.T) {
 	run(t, locker, "COMMIT")
 	eventually(t, "it is done", func() bool { return g.Status().Sessions == 1 })
 	require.Equal(t, "1", value(t, locker, "SELECT count(*) FROM public.t"))
-	require.Zero(t, g.Status().Orphans)
+	require.Zero(t, g.Status().Abandoned)
 
 	run(t, locker, "BEGIN")
 	run(t, locker, "LOCK TABLE public.t IN EXCLUSIVE MODE")
@@ -181,13 +181,13 @@ func TestWhatAClientAskedForBeforeItsGoodByeIsDone(t *testing.T) {
 	require.NoError(t, cancelled.conn.Close())
 	_, err := g.Pause(within(t), 1, 20*time.Second)
 	require.NoError(t, err)
-	require.EqualValues(t, 1, g.Status().Orphans)
+	require.EqualValues(t, 1, g.Status().Abandoned)
 	require.NoError(t, g.Resume(within(t), 1))
 }
 
-// TestAnOrphanThatDoesNotEndIsNamed: a server that heeds no cancel request keeps the session
+// TestAnAbandonedStatementThatDoesNotEndIsNamed: a server that heeds no cancel request keeps the session
 // in the registry, so that the drain can say what it waits for.
-func TestAnOrphanThatDoesNotEndIsNamed(t *testing.T) {
+func TestAnAbandonedStatementThatDoesNotEndIsNamed(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
 	g.both(t, `CREATE FUNCTION public.stubborn() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
@@ -200,7 +200,7 @@ func TestAnOrphanThatDoesNotEndIsNamed(t *testing.T) {
 		return value(t, admin, fmt.Sprintf("SELECT count(*) FROM pg_stat_activity WHERE pid = %d AND wait_event = 'PgSleep'", g.ServerPIDs()[0])) == "1"
 	})
 	require.NoError(t, c.conn.Close())
-	eventually(t, "it is cancelled", func() bool { return g.Status().Orphans == 1 })
+	eventually(t, "it is cancelled", func() bool { return g.Status().Abandoned == 1 })
 	require.Equal(t, session.StateLeft, g.Sessions(within(t), false)[0].State)
 	_, err := g.Pause(within(t), 1, 300*time.Millisecond)
 	var late *DrainTimeoutError

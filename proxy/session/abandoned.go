@@ -29,18 +29,18 @@ const (
 	probeMost  = 2 * time.Second
 	// maxOrphanCancels bounds how often a server is asked to cancel. A request may come
 	// between two statements, and one that is not heeded five times will not be.
-	maxOrphanCancels = 5
+	maxCancels = 5
 	// maxLastCancels is the same for a server that is about to be let go.
 	maxLastCancels = 3
 	// orphanFirst is how long a server has to heed the first request, each later one has
 	// twice as long as the one before it.
-	orphanFirst = 250 * time.Millisecond
+	cancelWaitFirst = 250 * time.Millisecond
 	// lookFirst and lookMost are the first and the longest pause between two looks at what
 	// the server does.
-	lookFirst = 200 * time.Millisecond
-	lookMost  = time.Minute
+	activityFirst = 200 * time.Millisecond
+	activityMost  = time.Minute
 	// orphanPatience bounds one request, and one look at what the server does.
-	orphanPatience = 2 * time.Second
+	sideQuestionTimeout = 2 * time.Second
 )
 
 // seeOut is what is left for the client's pump to do when nothing more comes from the
@@ -58,7 +58,7 @@ func (r *clientPump) seeOut(err error) error {
 	r.attend()
 	r.mu.Unlock()
 
-	o := orphan{r: r.Session, pause: probeFirst}
+	o := abandoned{r: r.Session, pause: probeFirst}
 	defer o.stop()
 	for due := true; ; {
 		if due && !r.unread() {
@@ -87,21 +87,21 @@ func (r *clientPump) seeOut(err error) error {
 }
 
 // orphan is a session that its client has left. It belongs to the client's pump.
-type orphan struct {
-	r       *Session
-	pause   time.Duration // until the next probe
-	due     *time.Timer   // of it
-	cancels int
-	next    time.Time // of the next cancel request
-	gated   bool
-	look    time.Time // when the server is looked at next
-	looks   int
-	idle    int    // looks in a row that found it idle
-	taken   uint64 // bytes that had come from it at the last look
+type abandoned struct {
+	r         *Session
+	pause     time.Duration // until the next probe
+	due       *time.Timer   // of it
+	cancels   int
+	next      time.Time // of the next cancel request
+	gated     bool
+	nextCheck time.Time // when the server is looked at next
+	checks    int
+	idle      int    // looks in a row that found it idle
+	taken     uint64 // bytes that had come from it at the last look
 }
 
 // wait waits for a step of the session, or until the next probe is due, and reports that.
-func (o *orphan) wait(changed <-chan struct{}) (due bool) {
+func (o *abandoned) wait(changed <-chan struct{}) (due bool) {
 	if o.due == nil {
 		o.due = time.NewTimer(o.pause)
 	}
@@ -116,48 +116,48 @@ func (o *orphan) wait(changed <-chan struct{}) (due bool) {
 	return false
 }
 
-func (o *orphan) stop() {
+func (o *abandoned) stop() {
 	if o.due != nil {
 		o.due.Stop()
 	}
 }
 
 // cancel asks the server to cancel what it does, if it is time to.
-func (o *orphan) cancel() {
+func (o *abandoned) cancel() {
 	r := o.r
 	if time.Now().Before(o.next) {
 		return
 	}
-	if o.cancels == maxOrphanCancels {
+	if o.cancels == maxCancels {
 		o.next = time.Now().Add(time.Minute)
 		r.Log.Warn().Int32(obs.KeyPID, r.ServerPID()).Msg("a statement of a client that is gone does not end: pg_terminate_backend ends it")
 		return
 	}
-	if r.work.countOrphan() {
+	if r.work.countAbandoned() {
 		r.Log.Info().Int32(obs.KeyPID, r.ServerPID()).Str(obs.KeyUser, r.User).Msg("client is gone: what its server is doing is cancelled")
 	}
-	r.work.cancelOrphan(r.ctx)
-	o.next = time.Now().Add(orphanFirst << o.cancels)
+	r.work.cancelAbandoned(r.ctx)
+	o.next = time.Now().Add(cancelWaitFirst << o.cancels)
 	o.cancels++
 }
 
 // answered looks, less and less often, whether the server does anything. One that twice does
 // nothing, while nothing of it is on its way to the client, has given the answer that is
 // awaited, or never will: its connection is broken, or it does not speak the protocol.
-func (o *orphan) answered() bool {
+func (o *abandoned) answered() bool {
 	now := time.Now()
 	switch {
-	case o.look.IsZero():
-		o.look = now.Add(lookFirst)
+	case o.nextCheck.IsZero():
+		o.nextCheck = now.Add(activityFirst)
 		return false
-	case now.Before(o.look):
+	case now.Before(o.nextCheck):
 		return false
 	case o.delivering():
 		o.idle = 0
 		return false
 	case o.r.work.serverBusy():
-		o.idle, o.looks = 0, o.looks+1
-		o.look = now.Add(min(lookFirst<<min(o.looks, 10), lookMost))
+		o.idle, o.checks = 0, o.checks+1
+		o.nextCheck = now.Add(min(activityFirst<<min(o.checks, 10), activityMost))
 		return false
 	}
 	o.idle++
@@ -167,7 +167,7 @@ func (o *orphan) answered() bool {
 // delivering reports that the client takes what the server has said, or is waited for to do so,
 // or that it did since the last look: a client may take longer than its server, which has no
 // part in that.
-func (o *orphan) delivering() bool {
+func (o *abandoned) delivering() bool {
 	r := o.r
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -179,10 +179,10 @@ func (o *orphan) delivering() bool {
 // serverBusy asks beside the session whether its server does anything. Where that cannot be
 // found out, it may.
 func (r *work) serverBusy() bool {
-	ctx, cancel := context.WithTimeout(r.ctx, orphanPatience)
+	ctx, cancel := context.WithTimeout(r.ctx, sideQuestionTimeout)
 	defer cancel()
 	busy := true
-	err := r.p.Sides.Beside(ctx, r.caller(), func(ctx context.Context, l *state.Link) (err error) {
+	err := r.p.Sides.WithSideConn(ctx, r.caller(), func(ctx context.Context, l *state.Link) (err error) {
 		busy, err = ask.Busy(ctx, l, r.ServerPID())
 		return err
 	})
@@ -190,8 +190,8 @@ func (r *work) serverBusy() bool {
 }
 
 // cancelOrphan makes one request, within a bound; not many are made at once.
-func (r *work) cancelOrphan(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, orphanPatience)
+func (r *work) cancelAbandoned(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, sideQuestionTimeout)
 	defer cancel()
 	done, err := r.p.Sides.Place(ctx)
 	if err != nil {
@@ -210,10 +210,10 @@ func (r *work) leaveNothingAtWork(cause error) {
 	if !working || errors.Is(cause, ending.ErrServerGone) || errors.As(cause, new(*ending.ToldError)) {
 		return
 	}
-	r.countOrphan()
+	r.countAbandoned()
 	for n := range maxLastCancels {
-		r.cancelOrphan(context.Background())
-		if r.restsWithin(orphanFirst << n) {
+		r.cancelAbandoned(context.Background())
+		if r.restsWithin(cancelWaitFirst << n) {
 			return
 		}
 	}
@@ -242,12 +242,12 @@ func (r *work) restsWithin(d time.Duration) bool {
 
 // countOrphan counts the session among those whose server was asked to cancel, once, and
 // reports that.
-func (r *work) countOrphan() bool {
-	if r.orphan {
+func (r *work) countAbandoned() bool {
+	if r.abandoned {
 		return false
 	}
-	r.orphan = true
-	r.p.Counts.Orphans.Add(1)
+	r.abandoned = true
+	r.p.Counts.Abandoned.Add(1)
 	return true
 }
 
@@ -268,7 +268,7 @@ func (r *clientPump) ping() bool {
 	defer r.cw.Unlock()
 	r.mu.Lock()
 	between := !r.mu.tracker.ServerPartial() && !r.toClient.Load()
-	version := r.mu.memory.params["server_version"]
+	version := r.mu.observed.params["server_version"]
 	r.mu.Unlock()
 	if !between {
 		return true

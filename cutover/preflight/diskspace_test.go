@@ -13,11 +13,11 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// TestRoom looks at a project before and behind its limit.
-func TestRoom(t *testing.T) {
+// TestDiskSpace checks a project below and above its limit.
+func TestDiskSpace(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	require.Empty(t, f.Ask(t, server.Room))
+	require.Empty(t, f.Ask(t, server.DiskSpace))
 
 	project, err := neonlike.Start(t.Context(), false, neonlike.Options{})
 	require.NoError(t, err)
@@ -26,7 +26,7 @@ func TestRoom(t *testing.T) {
 	require.NoError(t, err)
 	ask := func() []answer.Finding {
 		f.TargetDSN = project.Owner
-		found, err := server.Room(t.Context(), f.Pair(t))
+		found, err := server.DiskSpace(t.Context(), f.Pair(t))
 		require.NoError(t, err)
 		return found
 	}

@@ -9,7 +9,7 @@ import (
 
 // memory is what a session must remember because no server tells it. It is its
 // Tracker's Observer, and guarded by Session.mu.
-type memory struct {
+type observed struct {
 	r *Session
 
 	sniffer  state.Sniffer
@@ -33,7 +33,7 @@ const (
 const keepUnnamed = 4 << 10
 
 // Parse: the client has an unnamed statement.
-func (m *memory) Parse(body []byte) {
+func (m *observed) Parse(body []byte) {
 	if m.has = unnamedKnown; body == nil {
 		m.has = unnamedLost
 	}
@@ -45,14 +45,14 @@ func (m *memory) Parse(body []byte) {
 }
 
 // current has the sniffer forget unnamed statements of before.
-func (m *memory) current(parse []byte) {
+func (m *observed) current(parse []byte) {
 	if !m.r.mu.tracker.ParsesPending() {
 		m.sniffer.Names.Current(parse)
 	}
 }
 
 // Simple: it has none.
-func (m *memory) Simple() {
+func (m *observed) Simple() {
 	m.has = unnamedNone
 	m.r.mu.server.late.Forget("")
 	m.current(nil)
@@ -63,7 +63,7 @@ func (m *memory) Simple() {
 }
 
 // ParameterStatus: the client has been told the value of a setting.
-func (m *memory) ParameterStatus(name, value []byte) {
+func (m *observed) ParameterStatus(name, value []byte) {
 	if old, ok := m.params[string(name)]; !ok || old != string(value) {
 		m.params[string(name)] = string(value)
 		m.sniffer.Contexts.Reported(string(name), string(value))
@@ -72,7 +72,7 @@ func (m *memory) ParameterStatus(name, value []byte) {
 
 // CommandComplete: an INSERT may have left a lastval, which a client asks for in a
 // SELECT of its own.
-func (m *memory) CommandComplete(tag []byte) {
+func (m *observed) CommandComplete(tag []byte) {
 	switch {
 	case bytes.HasSuffix(tag, []byte("PREPARED")) || bytes.HasSuffix(tag, []byte("PREPARE TRANSACTION")):
 		m.twoPhase(tag)
@@ -89,11 +89,11 @@ func (m *memory) CommandComplete(tag []byte) {
 }
 
 // Refused: what the client was setting may not have been set.
-func (m *memory) Refused() { m.sniffer.Contexts.Refused() }
+func (m *observed) Refused() { m.sniffer.Contexts.Refused() }
 
 // unnamedStatement returns the unnamed statement in memory of its own; lost says
 // that there is one whose text is not known. Called with mu locked.
-func (m *memory) unnamedStatement() (parse *wire.Parse, lost bool) {
+func (m *observed) unnamedStatement() (parse *wire.Parse, lost bool) {
 	if m.has != unnamedKnown {
 		return nil, m.has == unnamedLost
 	}
