@@ -43,7 +43,7 @@ type attempt struct {
 	number             int
 	closedAt, openedAt time.Time // of the gate; zero where it was not
 	held               Waits     // of the clients while it was closed
-	reason             string    // why it came to nothing
+	reason             string    // why it failed
 }
 
 // pause is how long the gate was closed; 0 where it was not, or still is.
@@ -174,7 +174,7 @@ func (a *account) times() []Moment {
 // millis is a duration as the reports have it: to the microsecond.
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// blockers says why the cutover that a dry run stands for would come to nothing.
+// blockers says why the cutover that a dry run stands for would fail.
 func (a *account) blockers(s machine.State) []string {
 	var found []string
 	for _, o := range a.obstacles {

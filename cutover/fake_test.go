@@ -26,7 +26,7 @@ type fake struct {
 	census         Census
 	lag            Lag
 	sessionsReport SessionsReport
-	held           Waits // in a pause that came to nothing
+	held           Waits // in a pause that failed
 	broken         string
 
 	policies  []machine.StagePolicy // of each Stage

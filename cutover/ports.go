@@ -75,8 +75,8 @@ type Traffic interface {
 	// Discard drops the warm servers.
 	Discard(ctx context.Context) error
 
-	// Ended returns how many clients were ended in attempts since the process began, whoever ended them, and names
-	// those of the latest attempt. It does not wait.
+	// Ended returns how many clients were ended in attempts since the process began, no matter who
+	// ended them, and names those of the latest attempt. It does not wait.
 	Ended() (total int, latest []string)
 }
 
@@ -97,7 +97,7 @@ type StageReport struct {
 // PauseReport says how many sessions are parked.
 type PauseReport struct{ Sessions int }
 
-// ResumeReport says what a pause that came to nothing was like for the clients.
+// ResumeReport says what a pause that failed was like for the clients.
 type ResumeReport struct{ Held Waits }
 
 // SwitchReport says what the move was like for the clients.

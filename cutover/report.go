@@ -14,13 +14,13 @@ type Report struct {
 	Epoch        int64
 	PauseMS      float64    // gate closed to gate open, in the last attempt that closed it
 	Held         HeldReport // in the last attempt that closed the gate
-	ClientErrors int        // clients that were ended in an attempt, whoever ended them
+	ClientErrors int        // clients that were ended in an attempt, no matter who ended them
 	Ended        []string   // those of the last attempt, each with its reason
 	Disconnected int        // sessions that were closed because they could not be moved
 	Unmovable    []string   // those, and in a rehearsal those that would be, each with its reason
 	Tables       int
 	Sequences    int
-	Attempts     []AttemptReport // all of them, those too that came to nothing
+	Attempts     []AttemptReport // all of them, those too that failed
 	Timeline     []Moment        // of a dry run: the steps to come
 	// Of a dry run: what would refuse the cutover before it is begun, the longest open transactions, the sessions that bypass
 	// the proxy, and how long the gate would be closed once the last transaction has ended.
@@ -39,7 +39,7 @@ type AttemptReport struct {
 	ClosedAt time.Time // when the gate was asked to close; zero where it never was: then nobody was held
 	PauseMS  float64   // gate closed to gate open; 0 while it is closed
 	Held     HeldReport
-	Reason   string // why it came to nothing; empty for the one that has not
+	Reason   string // why it failed; empty for the one that has not
 }
 
 func heldReport(w Waits) HeldReport {

@@ -5,7 +5,7 @@ import "crossfade/cutover/machine"
 // Status is a snapshot of the coordinator, for `crossfade status`.
 type Status struct {
 	State   machine.State
-	Phase   string       // the step, "following" after an attempt that came to nothing, "on_target" once the switch was made
+	Phase   string       // the step, "following" after an attempt that failed, "on_target" once the switch was made
 	Active  machine.Side // empty until the journal has been read
 	Epoch   int64
 	Waiting string // what it waits for, in words; empty for nothing
@@ -41,7 +41,7 @@ func (c *Coordinator) publish() {
 		Alarm: c.account.alarm, WayBack: c.state.WayBack, Notes: c.reporter().notes(""), Timeline: c.account.times(), Last: c.account.last,
 	}
 	s.Ready, s.Step = c.state.Ready()
-	if c.state.Settled && c.state.Step == machine.Idle { // of no interest to anybody: an attempt has come to nothing, and the stream goes on
+	if c.state.Settled && c.state.Step == machine.Idle { // of no interest to anybody: an attempt has fail, and the stream goes on
 		s.Phase = string(machine.Following)
 	}
 	if c.state.Settled {

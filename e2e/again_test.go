@@ -208,8 +208,8 @@ func TestABadCertificateLeavesNothing(t *testing.T) {
 	s.requireNothingLeft(t)
 }
 
-// Behind the switch the source is not needed: a start without it serves the
-// target. What needs it waits for it.
+// After the switch the source is not needed: a start without it serves the target. What needs it
+// waits for it.
 func TestRunServesTheTargetWithoutTheSource(t *testing.T) {
 	t.Parallel()
 	s := ownSides(t)

@@ -76,7 +76,7 @@ func TestAFinishIsGrantedAsItsRefusalsPrint(t *testing.T) {
 	require.Equal(t, 0, code, out)
 	require.Equal(t, 0, p.stop())
 
-	// The source stays closed until somebody opens it with what is printed.
+	// The source stays closed until someone opens it with what is printed.
 	_, err := pgtest.Conn(t, s.source).Exec(t.Context(), "UPDATE public.kept SET v = v")
 	require.Error(t, err)
 	out, code = s.say(t, nil, "clean")

@@ -63,7 +63,7 @@ func TestACopyThatIsInterruptedSaysHowToGoOn(t *testing.T) {
 	s.requireBig(t)
 }
 
-// Whoever reads what a copy says may leave: the copy goes on.
+// Anyone who reads what a copy says may leave: the copy goes on.
 func TestACopyOutlivesItsReader(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)

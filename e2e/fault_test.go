@@ -92,7 +92,7 @@ func (s *sides) begin(t *testing.T, side string) {
 	require.NoError(t, c.StartServer(ctx))
 }
 
-// hold is a point in a side's database at which whoever passes stands still.
+// hold is a point in a side's database at which anyone who passes stands still.
 type hold struct {
 	t   *testing.T
 	dsn pg.DSN
@@ -144,7 +144,7 @@ func (h *hold) connect() *pgx.Conn {
 	return conn
 }
 
-// met waits until somebody stands at the point.
+// met waits until someone stands at the point.
 func (h *hold) met() {
 	h.t.Helper()
 	conn := h.connect()

@@ -59,7 +59,7 @@ type trouble struct {
 	before, harm, repair func(t *testing.T, s *sides)
 	says                 []string
 	waits                bool   // run goes on by itself when it is mended
-	recopies             bool   // only a copy that begins anew mends it
+	recopies             bool   // only a copy that begins again mends it
 	rest                 string // copy does the rest, and has this done on the target
 }
 

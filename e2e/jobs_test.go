@@ -23,8 +23,8 @@ func cronSides(t *testing.T) *sides {
 	return s
 }
 
-// A job runs on one side at a time: on the source until the fence, and again after an
-// attempt that came to nothing; on the target from the decision on.
+// A job runs on one side at a time: on the source until the fence, and again after an attempt that
+// failed; on the target from the decision on.
 func TestJobsOfPgCronChangeSides(t *testing.T) {
 	t.Parallel()
 	s := cronSides(t)

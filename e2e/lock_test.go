@@ -246,8 +246,8 @@ func vacuum(t *testing.T, s *sides) <-chan error {
 	return done
 }
 
-// TestTheFenceIsPreparedWhileOthersWork lets tables get their fence while others hold
-// locks against it: whoever queues behind our request waits a moment only.
+// TestTheFenceIsPreparedWhileOthersWork lets tables get their fence while others hold locks against
+// it: anyone who queues behind our request waits a moment only.
 func TestTheFenceIsPreparedWhileOthersWork(t *testing.T) {
 	t.Parallel()
 	var holder, watcher *pgx.Conn
@@ -282,6 +282,6 @@ func TestCutoverWhileTheApplicationTruncates(t *testing.T) {
 	patientCutover(t, p)
 	truncate.end(t)
 	require.EqualValues(t, n%5, number(t, pgtest.Conn(t, s.target), "SELECT count(*) FROM public.scratch"))
-	// A table that was truncated behind the switch too has no rows of then to compare.
+	// A table that was truncated after the switch too has no rows of then to compare.
 	endLocked(t, s, p, b, "not_provable")
 }

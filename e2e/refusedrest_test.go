@@ -139,7 +139,7 @@ func TestARefusalAfterTheSwitchKeepsNothingElseFromBeingDone(t *testing.T) {
 	require.Equal(t, 0, p.stop())
 }
 
-// Whoever accepts what the target has refused may finish.
+// Anyone who accepts what the target has refused may finish.
 func TestFinishByForceLeavesWhatTheTargetRefused(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)

@@ -121,7 +121,7 @@ type knock struct {
 	took time.Duration
 }
 
-// knock asks at the proxy as soon as somebody listens there.
+// knock asks at the proxy as soon as someone listens there.
 func (p *process) knock() *knock {
 	k := &knock{done: make(chan struct{})}
 	dsn := p.proxied()

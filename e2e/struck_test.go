@@ -238,7 +238,7 @@ func struck(t *testing.T, seed uint64, times int) {
 	require.Equal(t, 0, p.stop())
 }
 
-// The repair itself is cut off, behind its deletion and behind some of its keys.
+// The repair itself is cut off, after its deletion and behind some of its keys.
 func TestKilledInTheMiddleOfARepair(t *testing.T) {
 	t.Parallel()
 	sampleOnly(t)

@@ -20,10 +20,11 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// TestUsersProveThemselvesByTheSource serves roles whose passwords nobody has told us: their clients prove themselves by the
-// source's verifiers before and behind the switch and behind a restart, the users file says only who they are at the target.
-// One that is on the target already, with a password that nobody has told us, holds the cutover up before anybody asks for it,
-// by name. The file is read again without a session noticing.
+// TestUsersProveThemselvesByTheSource serves roles whose passwords nobody has told us: their
+// clients prove themselves by the source's verifiers before and after the switch and after a
+// restart, the users file says only who they are at the target. One that is on the target already,
+// with a password that nobody has told us, holds the cutover up before anybody asks for it, by
+// name. The file is read again without a session noticing.
 func TestUsersProveThemselvesByTheSource(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)

@@ -70,7 +70,7 @@ func TestTheStatementOfAClientThatDiedIsCancelled(t *testing.T) {
 			eventually(t, "it is gone", func() bool { return g.Status().Sessions == 0 })
 			eventually(t, "nothing is at work", func() bool { return atWork(t, g, locker) == "0" })
 			require.EqualValues(t, 1, g.Status().Abandoned)
-			// Whoever closes a fence gets the lock of the table that it wrote.
+			// Anyone who closes a fence gets the lock of the table that it wrote.
 			other := pgtest.Conn(t, g.source)
 			run(t, other, "SET lock_timeout = '10s'")
 			run(t, other, "BEGIN")

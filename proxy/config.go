@@ -41,8 +41,8 @@ const (
 type Limits struct {
 	LoginTimeout time.Duration // DefaultLoginTimeout when 0
 	HoldLimit    time.Duration // DefaultHoldLimit when 0; longer, and a held client gets 57P03
-	// ReviveTimeout bounds how long a client waits for a new server in the place of one
-	// that went away while idle behind the switch; DefaultReviveTimeout when 0.
+	// ReviveTimeout bounds how long a client waits for a new server in the place of one that went
+	// away while idle after the switch; DefaultReviveTimeout when 0.
 	ReviveTimeout time.Duration
 	// ShutdownTimeout bounds how long open transactions may take to end when Run's context
 	// does; DefaultShutdownTimeout when 0.

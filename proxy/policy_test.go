@@ -109,7 +109,7 @@ func TestWaitLetsThemLetGo(t *testing.T) {
 	require.NoError(t, <-staged)
 	require.Greater(t, session.DoorOf(r).Frames(), before)
 
-	// Behind its staging it holds something again: the pause finds it, and ends.
+	// After its staging it holds something again: the pause finds it, and ends.
 	run(t, temp, "CREATE TEMP TABLE again (id int)")
 	_, err = g.Pause(ctx, 1, 5*time.Second)
 	require.ErrorAs(t, err, &held)

@@ -90,8 +90,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	return err
 }
 
-// maxAcceptPause bounds the pause behind an accept that failed, such as for want
-// of file descriptors: closing sessions make room again.
+// maxAcceptPause bounds the pause after an accept that failed, such as for want of file
+// descriptors: closing sessions make room again.
 const maxAcceptPause = time.Second
 
 func (p *Proxy) accept(ctx context.Context) error {

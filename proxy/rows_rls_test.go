@@ -139,7 +139,7 @@ func TestEveryTenantSeesItsOwnRowsThroughTwentyMoves(t *testing.T) {
 		to := g.sides.Other().Name
 		_, err := g.Stage(ctx, g.epoch)
 		require.NoError(t, err)
-		for i, c := range clients { // some become another tenant behind the staging
+		for i, c := range clients { // some become another tenant after the staging
 			if i%5 == move%5 && c.set != nil {
 				c.tenant = fmt.Sprintf("t%d", 30+(i+move)%30)
 				if c.name == "prepared statement, run by SQL" {

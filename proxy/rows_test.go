@@ -22,8 +22,8 @@ func (g *rig) apart(t testing.TB) {
 	differ(t, pgtest.Conn(t, g.source), pgtest.Conn(t, g.target), mood)
 }
 
-// differ makes the type mood anew on the target until it has another number than on the
-// source: the servers count for all tests, and may meet.
+// differ makes the type mood again on the target until it has another number than on the source:
+// the servers count for all tests, and may meet.
 func differ(t testing.TB, source, target *pgx.Conn, create string) {
 	t.Helper()
 	oid := func(c *pgx.Conn) string { return value(t, c, "SELECT oid FROM pg_type WHERE typname = 'mood'") }

@@ -99,7 +99,7 @@ func TestLogicalReplicationPasses(t *testing.T) {
 	require.Equal(t, "pg_recvlogical", list[0].ApplicationName)
 	require.Contains(t, g.ServerPIDs(), list[0].ServerPID)
 
-	// It makes an attempt abort, whoever waits.
+	// It makes an attempt abort, no matter who waits.
 	for i, policy := range []Unmovable{UnmovableAbort, UnmovableWait} {
 		require.NoError(t, g.Attempt(ctx, int64(i+1), policy, time.Minute))
 		_, err := g.Stage(ctx, int64(i+1))

@@ -144,8 +144,8 @@ func (k *keptTypes) KeepTypes(_ context.Context, database string, types []typema
 	return nil
 }
 
-// TestNumbersOfTypesAreKept: a proxy that is started behind the switch, with the
-// source gone, tells the source's numbers.
+// TestNumbersOfTypesAreKept: a proxy that is started after the switch, with the source gone, tells
+// the source's numbers.
 func TestNumbersOfTypesAreKept(t *testing.T) {
 	t.Parallel()
 	kept := &keptTypes{types: map[string][]typemap.Type{}}

@@ -58,8 +58,8 @@ func (p *Proxy) Quiet(ctx context.Context, limit time.Duration, do func(context.
 // go have gone on. It tells each pause once.
 func (p *Proxy) TakeHeld(ctx context.Context) Held { return p.mover.TakeHeld(ctx) }
 
-// Ended returns how many clients were ended in attempts since the start, whoever ended
-// them, and names those of the latest attempt.
+// Ended returns how many clients were ended in attempts since the start, no matter who ended them,
+// and names those of the latest attempt.
 func (p *Proxy) Ended() (total int, latest []SessionNote) { return p.mover.Ended() }
 
 // Sessions lists the sessions, oldest first. With inspect, those at a boundary of which the present verdict is not

@@ -104,7 +104,7 @@ func TestProtocolVersions(t *testing.T) {
 	}
 }
 
-// TestKeysOf32Move cancels by a long key behind a move: the key is the session's own.
+// TestKeysOf32Move cancels by a long key after a move: the key is the session's own.
 func TestKeysOf32Move(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })

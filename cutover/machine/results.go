@@ -171,7 +171,7 @@ func (r results) failed(e Failed) {
 func (r results) repeat(e Failed) {
 	switch {
 	case e.Op == OpRecord && e.Class == ClassConflict:
-		// the row is another's by now, or was never ours: whoever has it reads the same register
+		// the row is another's by now, or was never ours: anyone who has it reads the same register
 	case e.Op.essential():
 		r.Todo = r.Todo.with(e.Op)
 	default:

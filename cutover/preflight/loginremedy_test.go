@@ -18,7 +18,7 @@ import (
 // keepsName is what is printed for a role that is to have its own name on the target.
 const keepsName = "leave it its own name, without --map-role and without a target role in the users file"
 
-// What a remedy says of options, as somebody copies it.
+// What a remedy says of options, as someone copies it.
 var (
 	saidMapRole = regexp.MustCompile(`--map-role ([^\s=]+)=([^\s=;,]+)`)
 	saidAccept  = regexp.MustCompile(`--accept-rights ([^\s;,]+)`)

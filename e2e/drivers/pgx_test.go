@@ -58,7 +58,7 @@ type pgxClient struct {
 	*pgx.Conn
 	name       string
 	home       string // the database on the side where the loop began
-	late       bool   // it has met the types that it is to meet behind a switch
+	late       bool   // it has met the types that it is to meet after a switch
 	operations int
 }
 
@@ -249,7 +249,7 @@ func (c *pgxClient) tenants(ctx context.Context) error {
 	return nil
 }
 
-// meet uses types that the loop meets for the first time behind a switch.
+// meet uses types that the loop meets for the first time after a switch.
 func (c *pgxClient) meet(ctx context.Context) error {
 	if !c.late {
 		var here string

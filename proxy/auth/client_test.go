@@ -64,7 +64,8 @@ func answer(conn net.Conn, user, password string) {
 	}
 }
 
-// TestTimeAndRight: a password behind its time fits no more, and NOLOGIN is told to whoever has proved himself.
+// TestTimeAndRight: a password behind its time fits no more, and NOLOGIN is told to anyone who has
+// proved himself.
 func TestTimeAndRight(t *testing.T) {
 	t.Parallel()
 	base := store(t)

@@ -10,7 +10,7 @@ import (
 // User is one role of the application and what is known of it on both sides.
 type User struct {
 	Name   string
-	Secret Secret // checked against the client; in plain text it also logs in to the source. None: somebody else knows it
+	Secret Secret // checked against the client; in plain text it also logs in to the source. None: someone else knows it
 
 	// TargetName and TargetPassword log in to the target; both empty mean that the user keeps the name.
 	TargetName, TargetPassword string

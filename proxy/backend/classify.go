@@ -20,7 +20,7 @@ const (
 	Stop    Class = iota // another try brings the same: something has to be mended
 	Retry                // soon: the server starts, moves or was cut off
 	BackOff              // later: the server is asked too often
-	Wait                 // when somebody has made room or the operator has acted
+	Wait                 // when someone has made room or the operator has acted
 )
 
 func (c Class) String() string { return [...]string{"stop", "retry", "back off", "wait"}[c] }
@@ -34,8 +34,8 @@ var codes = map[string]Class{
 	"57P01": Retry, "57P02": Retry, "57P03": Retry, "53300": Wait,
 }
 
-// Classify says what to do about an error of Dial. It goes by the SQLSTATE, and by the words where the server gave XX000,
-// 08P01 or none. What is not known stops: whoever retries for ever hides a fault.
+// Classify says what to do about an error of Dial. It goes by the SQLSTATE, and by the words where
+// the server gave XX000, 08P01 or none. What is not known stops: retrying for ever hides a fault.
 func Classify(err error) Class {
 	var said *wire.ServerError
 	if errors.As(err, &said) {

@@ -38,7 +38,7 @@ type Config struct {
 	MaxLogins, MaxLoginsPerAddress int
 }
 
-// Await waits until there is room for one more from that address, or somebody who has to make it.
+// Await waits until there is room for one more from that address, or someone who has to make it.
 func (p *Desk) Await(ctx context.Context, addr net.Addr) { p.logins.await(ctx, addr) }
 
 // Shed has one connection give way, so that its file descriptor becomes free.
@@ -55,7 +55,7 @@ func New(cfg Config, sessions *session.Registry, gate *route.Gate, serving *sync
 	return p
 }
 
-// stranger is a connection whose client is not known yet.
+// pendingLogin is a connection whose client has not authenticated yet.
 type pendingLogin struct {
 	p        *Desk
 	base     context.Context // ends with the proxy

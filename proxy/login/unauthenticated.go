@@ -12,22 +12,22 @@ import (
 	"crossfade/proxy/ending"
 )
 
-// strangers are the connections whose client has not proved who it is. They are bounded in number, in all and for each
-// address. A new one is let in all the same: the oldest of the address that holds most gives way, first of those that have
-// said nothing. So a crowd of half-open connections pushes out itself, and not a client that has just come. Safe for
-// concurrent use.
+// unauthenticated holds the connections whose client has not proved who it is. They are bounded in
+// number, in all and for each address. A new one is let in all the same: the oldest of the address
+// that holds most gives way, first of those that have said nothing. So a crowd of half-open
+// connections pushes out itself, and not a client that has just come. Safe for concurrent use.
 type unauthenticated struct {
 	total, perAddress int
 
 	mu      sync.Mutex
-	freed   chan struct{} // closed when somebody leaves; nil while nobody waits for it
+	freed   chan struct{} // closed when someone leaves; nil while nobody waits for it
 	n       int
 	next    uint64 // numbers them in the order of their coming
 	crowds  map[netip.Prefix]*crowd
 	refused int64 // those that had to give way
 }
 
-// crowd are the strangers from one address, oldest first.
+// crowd is the unauthenticated connections from one address, oldest first.
 type crowd struct {
 	silent list.List // without a start-up packet yet
 	spoken list.List
@@ -46,14 +46,16 @@ func (c *crowd) oldest() *place {
 	return silent.Value.(*place)
 }
 
-// minStay is what a stranger has to itself before it may have to give way. In a burst the connections come faster than
-// their first bytes can be read; from then on they come as fast as those that had their time leave.
+// minStay is what an unauthenticated connection has to itself before it may have to give way. In a
+// burst the connections come faster than their first bytes can be read; from then on they come as
+// fast as those that had their time leave.
 const minStay = 100 * time.Millisecond
 
 // stay is how much of minStay is left.
 func (p *place) stay() time.Duration { return minStay - time.Since(p.since) }
 
-// place is one stranger's. Its fields are guarded by strangers.mu.
+// place is the entry of one unauthenticated connection. Its fields are guarded by
+// unauthenticated.mu.
 type place struct {
 	all    *unauthenticated
 	from   netip.Prefix
@@ -64,7 +66,7 @@ type place struct {
 	leave  context.CancelCauseFunc
 }
 
-// errCrowded ends a stranger that gave way.
+// errCrowded ends an unauthenticated connection that gave way.
 var errCrowded = ending.Fatal(pg.CodeTooManyConnections, "too many connections that have not authenticated")
 
 // origin is what counts as one address: an IPv4 address, and the /64 of an IPv6 one, all of which one host may use. The
@@ -83,7 +85,8 @@ func origin(addr net.Addr) netip.Prefix {
 	return p
 }
 
-// admit takes a stranger in. leave is called, with errCrowded, when it has to give way.
+// admit takes an unauthenticated connection in. leave is called, with errCrowded, when it has to
+// give way.
 func (s *unauthenticated) admit(addr net.Addr, leave context.CancelCauseFunc) *place {
 	from := origin(addr)
 	s.mu.Lock()
@@ -103,7 +106,7 @@ func (s *unauthenticated) admit(addr net.Addr, leave context.CancelCauseFunc) *p
 	return p
 }
 
-// shed has one stranger give way, so that its file descriptor becomes free.
+// shed has one unauthenticated connection give way, so that its file descriptor becomes free.
 func (s *unauthenticated) shed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,7 +115,8 @@ func (s *unauthenticated) shed() {
 	}
 }
 
-// await waits until whoever has to give way to a stranger from that address has had its time, or there is room.
+// await waits until the connection that has to give way to a new one from that address has had its
+// time, or there is room.
 func (s *unauthenticated) await(ctx context.Context, addr net.Addr) {
 	from := origin(addr)
 	for {
@@ -138,7 +142,8 @@ func (s *unauthenticated) await(ctx context.Context, addr net.Addr) {
 	}
 }
 
-// victim is who has to give way to a stranger from there, nil for nobody. Called with mu locked.
+// victim is who has to give way to an unauthenticated connection from there, nil for nobody. Called
+// with mu locked.
 func (s *unauthenticated) victim(from netip.Prefix) *place {
 	c := s.crowds[from]
 	switch {
@@ -193,7 +198,8 @@ func (p *place) spoke() {
 	p.at = p.in.PushBack(p)
 }
 
-// known gives the place back. It reports false where the stranger had to give way before. Calling it again does nothing.
+// known gives the place back. It reports false where the connection had to give way before. Calling
+// it again does nothing.
 func (p *place) known() bool {
 	p.all.mu.Lock()
 	defer p.all.mu.Unlock()
@@ -204,7 +210,8 @@ func (p *place) known() bool {
 	return true
 }
 
-// count returns how many strangers there are, and how many had to give way since the start.
+// count returns how many unauthenticated connections there are, and how many had to give way since
+// the start.
 func (s *unauthenticated) count() (now int, refused int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

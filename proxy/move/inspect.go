@@ -31,9 +31,9 @@ const (
 	// watchPeriod is how often the states of sessions are looked at: what Since tells is
 	// as coarse, and forwarding need not read a clock.
 	watchPeriod = time.Second
-	// reviveIdle is how long a session must have been idle behind the switch for its
-	// state to be captured, once in each idle period. Computes that are about to be
-	// suspended are idle for longer, and a client that works never meets a capture.
+	// reviveIdle is how long a session must have been idle after the switch for its state to be
+	// captured, once in each idle period. Computes that are about to be suspended are idle for
+	// longer, and a client that works never meets a capture.
 	reviveIdle = 2 * time.Second
 	// maxReviveCaptures bounds these captures: nobody waits for them.
 	maxReviveCaptures = 4
@@ -114,7 +114,7 @@ func (p *Mover) captureThose(ctx context.Context, list []*session.Session, limit
 
 var errVerbRuns = errors.New("a step of a move is under way")
 
-// tryCatalogs is catalogsOf for whoever is no verb. It does not wait for one, and asks
+// tryCatalogs is catalogsOf for callers other than the verbs. It does not wait for one, and asks
 // again for what is old.
 func (p *Mover) tryCatalogs(ctx context.Context, list []*session.Session) (map[string]*state.Catalog, error) {
 	patience := time.NewTimer(verbPatience)

@@ -150,8 +150,8 @@ func (p *Mover) TakeHeld(ctx context.Context) session.Held {
 	return p.Held.Take()
 }
 
-// Ended returns how many clients were ended in attempts since the start, whoever ended
-// them, and names those of the latest attempt.
+// Ended returns how many clients were ended in attempts since the start, no matter who ended them,
+// and names those of the latest attempt.
 func (p *Mover) Ended() (total int, latest []session.Note) {
 	_, latest = p.Struck.OfAttempt()
 	return int(p.Struck.Sum()), latest

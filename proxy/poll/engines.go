@@ -20,8 +20,9 @@ const maxEngines = 4
 // waits half as long.
 const CrowdedAt = 8
 
-// Turner is whoever an engine serves: a session with two sockets. Turn is called by the engine's
-// goroutine when one of them has something to read, with the key that Add returned, and must not wait.
+// Turner is what an engine serves: a session with two sockets. Turn is called by the engine's
+// goroutine when one of them has something to read, with the key that Add returned, and must not
+// wait.
 type Turner interface {
 	Turn(key uint64, server bool)
 }
@@ -34,7 +35,7 @@ type Engines struct {
 	usual   uint64 // how many there are before they are crowded
 }
 
-// Start makes the engines. Whoever has none serves its sockets otherwise, so that is no error.
+// Start makes the engines. Anyone who has none serves its sockets otherwise, so that is no error.
 func (g *Engines) Start(log zerolog.Logger) {
 	cores := runtime.GOMAXPROCS(0)
 	usual := min(maxEngines, cores/2)

@@ -31,7 +31,7 @@ type Reader struct {
 	step *Conn // under TLS; nil for none
 	left bool  // crypto/tls may have more than now has returned
 
-	pre   []byte // read earlier by somebody else; own memory
+	pre   []byte // read earlier by someone else; own memory
 	carry [maxCarry]byte
 	held  int // bytes in carry
 
@@ -182,8 +182,8 @@ func (r *Reader) Push(p []byte) error {
 // Fast reports that the connection is one that an engine can serve.
 func (r *Reader) Fast() bool { return r.raw != nil || r.step != nil }
 
-// Ready reports that now may be called, and that the socket tells of all that comes: nothing
-// was read earlier by somebody else, crypto/tls included.
+// Ready reports that now may be called, and that the socket tells of all that comes: nothing was
+// read earlier by someone else, crypto/tls included.
 func (r *Reader) Ready() bool {
 	if len(r.pre) > 0 || !r.Fast() {
 		return false
@@ -270,8 +270,8 @@ func (r *Reader) tryRead(fd uintptr) bool {
 	return true
 }
 
-// TimedOut reports that a deadline ended a wait: somebody wants the goroutine's
-// attention, or a bound is reached.
+// TimedOut reports that a deadline ended a wait: someone wants the goroutine's attention, or a
+// bound is reached.
 func TimedOut(err error) bool {
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()

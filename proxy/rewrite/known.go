@@ -19,8 +19,8 @@ func NewNumbers() *Numbers { return &Numbers{m: map[uint32]uint32{}, now: map[ui
 // nobody is a number that no backend has: operating systems give smaller ones.
 const nobody = 1<<31 - 1
 
-// maxOutlived is how many sessions that have ended have their numbers kept from
-// meaning somebody else.
+// maxOutlived is how many sessions that have ended have their numbers kept from meaning someone
+// else.
 const maxOutlived = 1 << 16
 
 // Outlive keeps the number of a session that has ended from being that of a server.

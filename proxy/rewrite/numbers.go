@@ -9,11 +9,11 @@ import (
 	"crossfade/proxy/state"
 )
 
-// Backends translates, on the way to a server behind a switch, the numbers of backends
-// that clients know from before: a client of a moved session keeps the pid that it was
-// told at its login, and on the other side that is nobody's number, or somebody else's.
-// In a text about backends (state.FindBackends) and in what is bound to its parameters
-// the pid of a session of ours stands for the server that serves it now. Called with the session's lock held.
+// Backends translates, on the way to a server after a switch, the numbers of backends that clients
+// know from before: a client of a moved session keeps the pid that it was told at its login, and on
+// the other side that is nobody's number, or someone else's. In a text about backends
+// (state.FindBackends) and in what is bound to its parameters the pid of a session of ours stands
+// for the server that serves it now. Called with the session's lock held.
 type Backends struct {
 	now        func(pid uint32) (now uint32, other bool) // the server's for a client's
 	statements map[string][]int                          // parameters that are numbers of backends, by prepared statement

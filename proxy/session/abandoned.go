@@ -73,7 +73,7 @@ func (r *clientPump) seeOut(err error) error {
 			return ending.ErrClientGone
 		}
 		if gated && !o.gated {
-			o.cancels, o.next = 0, time.Time{} // once more, for whoever waits for it now
+			o.cancels, o.next = 0, time.Time{} // once more, for anyone who waits for it now
 		}
 		o.gated = gated
 		if dead && (gated || !polite) {
@@ -201,8 +201,8 @@ func (r *work) cancelAbandoned(ctx context.Context) {
 	r.cancelServer(ctx)
 }
 
-// leaveNothingAtWork is called before the server is let go: what it still does is for a
-// session that somebody has ended, and that nobody can name any more.
+// leaveNothingAtWork is called before the server is let go: what it still does is for a session
+// that someone has ended, and that nobody can name any more.
 func (r *work) leaveNothingAtWork(cause error) {
 	r.mu.Lock()
 	working := r.mu.tracker.Working()

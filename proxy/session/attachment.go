@@ -6,12 +6,12 @@ import (
 	"crossfade/proxy/poll"
 )
 
-// The engine serves sessions without a goroutine of their own, in plaintext and under TLS. It is the
-// fast path and nothing else: one read that does not wait, the tracker, one write
-// that does not wait, all of it under the session's mutex. Whatever is more than
-// that (a write that would block, the end of a connection, a server's last words,
-// somebody who wants the session) hands the session over to its pumps, which are the
-// reference; they give it back when it is calm again. See docs/design/proxy-speed.md.
+// The engine serves sessions without a goroutine of their own, in plaintext and under TLS. It is
+// the fast path and nothing else: one read that does not wait, the tracker, one write that does not
+// wait, all of it under the session's mutex. Whatever is more than that (a write that would block,
+// the end of a connection, a server's last words, someone who wants the session) hands the session
+// over to its pumps, which are the reference; they give it back when it is calm again. See
+// docs/design/proxy-speed.md.
 
 // calmBursts is how many answers the pumps deliver at a boundary before they give a
 // session back: one that is handed over again and again pays for two goroutines each time.

@@ -190,8 +190,8 @@ func (l *listener) silent(ended <-chan struct{}, limit time.Time) bool {
 	}
 }
 
-// quiet tells when somebody has been silent from one look to the next, or has talked
-// until the limit.
+// quiet tells when someone has been silent from one look to the next, or has talked until the
+// limit.
 type quiet struct {
 	last  int64 // heard by the last look
 	limit time.Time

@@ -29,10 +29,9 @@ func (r *Session) keptAt(s *server) bool {
 	return r.mu.serving.kept && r.mu.hold.gate && r.mu.server == s && r.reason() == ""
 }
 
-// awaitMove waits for what becomes of a kept session whose server s is gone: another one has
-// taken the place of s (moved), or the session is to go on at that side, and then there is to
-// be a revival. It answers meanwhile whoever wants the pump to stop. Called by the server's
-// pump.
+// awaitMove waits for what becomes of a kept session whose server s is gone: another one has taken
+// the place of s (moved), or the session is to go on at that side, and then there is to be a
+// revival. It answers meanwhile anyone who wants the pump to stop. Called by the server's pump.
 func (r *serverPump) awaitMove(s *server) (moved bool, err error) {
 	r.Log.Info().Str(obs.KeyEndpoint, s.endpoint.Name).Msg("server of a parked session is gone; the session waits for the move")
 	for {

@@ -11,8 +11,8 @@ import (
 	"crossfade/proxy/state"
 )
 
-// owner is the session as whoever has its turn sees it, with what is known of it from one turn to the next: only who
-// has the turn touches what follows it.
+// owner is the session as anyone who has its turn sees it, with what is known of it from one turn
+// to the next: only who has the turn touches what follows it.
 type owner struct {
 	*Session
 	turn     chan struct{}
@@ -23,8 +23,8 @@ type owner struct {
 	warm     *mirror.Server
 }
 
-// Own takes the session's turn: whoever has it is the one owner of its move. The
-// context that it returns ends with the session too.
+// Own takes the session's turn: anyone who has it is the one owner of its move. The context that it
+// returns ends with the session too.
 func (r *owner) Own(ctx context.Context) (owned context.Context, release func(), err error) {
 	select {
 	case r.turn <- struct{}{}:

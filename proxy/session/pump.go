@@ -72,8 +72,8 @@ func (r *clientPump) push(s *server, p []byte) error {
 	return nil
 }
 
-// forward sends p to the server: as it is, or while somebody wants the session to
-// stop, unit by unit to the next boundary, where it waits.
+// forward sends p to the server: as it is, or while someone wants the session to stop, unit by unit
+// to the next boundary, where it waits.
 func (r *clientPump) forward(p []byte) error {
 	for len(p) > 0 {
 		n, out, s, err := r.send(p)
@@ -145,7 +145,7 @@ func (r *clientPump) allowed(p []byte) int {
 	return len(p)
 }
 
-// progress tells whoever waits that a pump has made a step.
+// progress tells anyone who waits that a pump has made a step.
 func (r *Session) progress() {
 	if r.attention.Load() {
 		r.mu.Lock()
@@ -308,7 +308,7 @@ func (r *serverPump) receive(s *server, p []byte) (out, greeting []byte, err err
 	}
 	r.toClient.Store(true)
 	if st := &r.mu.attachment; st.leaving && !st.clientPumps {
-		r.mu.attachment.handOver() // the write may wait, and somebody must read the client
+		r.mu.attachment.handOver() // the write may wait, and someone must read the client
 	}
 	r.mu.attachment.offer()
 	return out, greeting, nil

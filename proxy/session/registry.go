@@ -69,9 +69,9 @@ func NewRegistry(log zerolog.Logger, sides *side.Sides, bounds Limits) *Registry
 	return p
 }
 
-// enter gives a session its number and its pid, and has the gate hold it if the
-// gate is closed. The session's login holds a lease meanwhile, so that whoever
-// closed the gate sees this session or is seen by it.
+// enter gives a session its number and its pid, and has the gate hold it if the gate is closed. The
+// session's login holds a lease meanwhile, so that anyone who closed the gate sees this session or
+// is seen by it.
 func (p *Registry) enter(r *Session, serverPID uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

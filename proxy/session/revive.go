@@ -35,7 +35,7 @@ const (
 // Called with mu locked.
 func (r *Session) revivable(s *server) bool {
 	j := &r.mu.judged
-	// A session that the gate still holds behind a switch back waits for its move.
+	// A session that the gate still holds after a switch back waits for its move.
 	here := r.p.Sides.Router.Current().Endpoint == side.Target || r.mu.hold.gate
 	return s.endpoint.Name == side.Target && here && r.mu.server == s &&
 		r.reason() == "" && !j.at.IsZero() && j.whole && j.frames == r.mu.tracker.ClientFrames()
@@ -138,8 +138,8 @@ func (r *Session) revivalOver(s *server) (moved bool) {
 	return r.mu.server != s
 }
 
-// awaitRevival has another goroutine revive the session, as its owner, and answers
-// meanwhile whoever wants the pump to stop.
+// awaitRevival has another goroutine revive the session, as its owner, and answers meanwhile anyone
+// who wants the pump to stop.
 func (r *serverPump) awaitRevival(s *server) error {
 	ctx, cancel := context.WithTimeout(r.ctx, r.p.ReviveTimeout)
 	defer cancel()

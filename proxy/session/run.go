@@ -9,9 +9,8 @@ import (
 	"crossfade/proxy/side"
 )
 
-// Begin lets the session go: it is served until client or server is gone or somebody
-// ends it. Then it says the last words and closes everything. over is called when
-// nothing of the session is left.
+// Begin lets the session go: it is served until client or server is gone or someone ends it. Then
+// it says the last words and closes everything. over is called when nothing of the session is left.
 func (r *Session) Begin(over func()) {
 	r.over = over
 	r.stopInterrupt = context.AfterFunc(r.ctx, r.interrupt)

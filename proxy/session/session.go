@@ -32,14 +32,14 @@ type Session struct {
 
 	client net.Conn
 	in     *poll.Reader // of the client; its pump's
-	// cw is held over a write to the client, and over the observation of what is
-	// written: whoever holds it knows whether the client stands between two frames.
+	// cw is held over a write to the client, and over the observation of what is written: anyone
+	// who holds it knows whether the client stands between two frames.
 	cw sync.Mutex
 
 	// Set while a pump has bytes that are observed and not written yet.
 	toServer, toClient atomic.Bool
-	// attention says that somebody waits for this session to stop, so that the
-	// pumps must tell of every step. It mirrors gate, wanted, settling, reviving and half.
+	// attention says that someone waits for this session to stop, so that the pumps must tell of
+	// every step. It mirrors gate, wanted, settling, reviving and half.
 	attention atomic.Bool
 
 	mu shared
@@ -144,10 +144,10 @@ type clientPump struct{ *Session }
 // serverPump is the session as its server's pump serves it: from the server to the client.
 type serverPump struct{ *Session }
 
-// work is what the server does for the session, as whoever asks for it or stops it sees it.
+// work is what the server does for the session, as anyone who asks for it or stops it sees it.
 type work struct{ *Session }
 
-// View is the session as whoever asks about it sees it.
+// View is the session as anyone who asks about it sees it.
 type View struct{ *Session }
 
 // newRelay makes a session, which does not run.
@@ -162,7 +162,7 @@ func newRelay(ctx context.Context, p *Registry, who Identity, client net.Conn) *
 	return r
 }
 
-// step tells whoever waits for a change. Called with mu locked.
+// step tells anyone who waits for a change. Called with mu locked.
 func (r *Session) step() {
 	close(r.mu.changed)
 	r.mu.changed = make(chan struct{})

@@ -46,7 +46,7 @@ type Stream struct {
 var StreamReason = state.Reason{Verdict: state.Red, Code: "replication",
 	Detail: "replication connection: it reads the source's WAL, and slots do not move"}
 
-// Run passes bytes on until one of the two is gone or somebody ends the stream.
+// Run passes bytes on until one of the two is gone or someone ends the stream.
 func (s *Stream) Run() {
 	stop := context.AfterFunc(s.ctx, func() {
 		_ = s.client.SetReadDeadline(LongAgo)

@@ -81,12 +81,12 @@ type seen struct {
 	since  time.Time
 }
 
-// Known is info, with the verdict of whoever could not be logged in on the other side: that
+// Known is info, with the verdict of anyone who could not be logged in on the other side: that
 // needs no capture.
 func (r *View) Known() Info {
 	s := r.info()
 	if s.Side != side.Source {
-		return s // behind the switch nobody is to move
+		return s // after the switch nobody is to move
 	}
 	if _, err := r.p.Sides.Target.Account(r.User, r.Proof); err != nil {
 		s.Verdict, s.Stale = state.Red.String(), false

@@ -11,12 +11,11 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// ReadPins logs in at the endpoint as a client's role would, asking for nothing at
-// start-up, and returns what every setting that changes results (Link.ReadPins)
-// is there, whatever made it so. It is what Endpoint.Pins of the other side returns,
-// so that new sessions there find the same; whoever serves Pins must have read it
-// before the switch, since the endpoint may be gone behind it. Sessions that move
-// bring their own values. user and database are the client's names.
+// ReadPins logs in at the endpoint as a client's role would, asking for nothing at start-up, and
+// returns what every setting that changes results (Link.ReadPins) is there, whatever made it so. It
+// is what Endpoint.Pins of the other side returns, so that new sessions there find the same; anyone
+// who serves Pins must have read it before the switch, since the endpoint may be gone behind it.
+// Sessions that move bring their own values. user and database are the client's names.
 func ReadPins(ctx context.Context, at Endpoint, user, database string) ([]wire.Param, error) {
 	as, err := at.Account(user, auth.Proof{})
 	if err != nil {

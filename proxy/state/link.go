@@ -92,8 +92,8 @@ func (l *Link) Conn() net.Conn { return l.conn }
 // Broken returns why the connection can no longer be used, nil while it can.
 func (l *Link) Broken() error { return l.broken }
 
-// Leftover returns bytes that were read behind the last reply: the beginning of
-// what whoever reads next has to see first. Own memory.
+// Leftover returns bytes that were read behind the last reply: the beginning of what anyone who
+// reads next has to see first. Own memory.
 func (l *Link) Leftover() []byte { return append([]byte(nil), l.reader.Buffered()...) }
 
 // add queues a unit; frames must end in exactly one Sync.

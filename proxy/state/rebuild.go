@@ -111,7 +111,7 @@ func findPrepare(text, name string, escapes bool) (foundPrepare, error) {
 	return found, nil
 }
 
-// skipParens returns the token behind the closing parenthesis.
+// skipParens returns the token after the closing parenthesis.
 func skipParens(l *sqltext.Scanner) sqltext.Token {
 	for depth := 1; ; {
 		t := l.Next()

@@ -205,9 +205,9 @@ func (l *Link) made(label string, s Statement, locals []assignment, frames func(
 	})
 }
 
-// describeUnder queues a Describe of a prepared statement under settings that end with
-// it. It locks the tables of the statement, and the client waits meanwhile: so it does
-// not wait for a lock that somebody else has or wants.
+// describeUnder queues a Describe of a prepared statement under settings that end with it. It locks
+// the tables of the statement, and the client waits meanwhile: so it does not wait for a lock that
+// someone else has or wants.
 func (l *Link) describeUnder(label string, locals []assignment, a *attempt) {
 	locals = append([]assignment{{name: "lock_timeout", value: surveyLockTimeout}}, locals...)
 	l.add(unit{labels: append(labels(locals), label), described: a.shape.note, refused: a.refuse}, func(dst []byte) []byte {

@@ -213,8 +213,8 @@ func TestServerFatalWhileParked(t *testing.T) {
 	}
 }
 
-// TestWarmServerFatal: the server on the other side, which nobody talks to yet, goes
-// away. It is made anew, and the client notices nothing.
+// TestWarmServerFatal: the server on the other side, which nobody talks to yet, goes away. It is
+// made again, and the client notices nothing.
 func TestWarmServerFatal(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, tortureSchema)
@@ -361,9 +361,9 @@ func TestAServerThatDoesNotRead(t *testing.T) {
 	require.Len(t, l.marked(from, "end"), 4*302)
 }
 
-// TestServersThatEndAheadOfTheSwitch: behind the switch, servers end in the pause, and the
-// next switch comes while others are made in their place. These are not needed: the
-// sessions are staged on the other side already.
+// TestServersThatEndAheadOfTheSwitch: after the switch, servers end in the pause, and the next
+// switch comes while others are made in their place. These are not needed: the sessions are staged
+// on the other side already.
 func TestServersThatEndAheadOfTheSwitch(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, tortureSchema)

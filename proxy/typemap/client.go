@@ -75,7 +75,7 @@ func (c *clientSide) push(e expect) {
 	}
 }
 
-// add is push for what the server passes over behind an error.
+// add is push for what the server passes over after an error.
 func (c *clientSide) add(e expect) bool {
 	if c.failed {
 		return false

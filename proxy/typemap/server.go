@@ -160,8 +160,8 @@ func (s *serverSide) completed() {
 	}
 }
 
-// refused: behind an error the server passes over everything up to the next Sync, and
-// what that would have made was not made.
+// refused: after an error the server passes over everything up to the next Sync, and what that
+// would have made was not made.
 func (s *serverSide) refused() {
 	s.copying = false
 	s.rows = nil

@@ -42,7 +42,7 @@ func (e *ServerError) Error() string {
 	return b.String()
 }
 
-// Fatal reports that the server closes the connection behind this error.
+// Fatal reports that the server closes the connection after this error.
 func (e *ServerError) Fatal() bool { return e.Severity == "FATAL" || e.Severity == "PANIC" }
 
 // SQLState returns the code, so that it can be asked for through an interface.

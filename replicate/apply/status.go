@@ -28,7 +28,7 @@ type Status struct {
 	Tripped         bool
 	Alarm           *Alarm      // the last one
 	LastError       string      // of the last interruption; "" if there was none since the last commit
-	Waiting         error       // the same, where somebody has to make room on the target; nil for nothing
+	Waiting         error       // the same, where someone has to make room on the target; nil for nothing
 	Contended       *Contention // nil while no lock is waited for
 }
 

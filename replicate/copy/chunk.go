@@ -123,11 +123,10 @@ func (w *worker) relay(ctx context.Context, t *task, out string, freeze bool, fl
 	return took[0], nil
 }
 
-// file is the expression that gives the table's file, or NULL where its name leads to
-// another table at the moment, or its columns have not the names, in their order, that
-// they had when the copy was planned. The rows were read by names; whoever changes one
-// waits for the lock of the reading. Identities are those of the moment, whatever the
-// transaction's snapshot sees.
+// file is the expression that gives the table's file, or NULL where its name leads to another table
+// at the moment, or its columns have not the names, in their order, that they had when the copy was
+// planned. The rows were read by names; anyone who changes one waits for the lock of the reading.
+// Identities are those of the moment, whatever the transaction's snapshot sees.
 func (t *Table) file() string {
 	columns := make([]string, 0, len(t.Columns))
 	for _, c := range t.Columns {

@@ -21,9 +21,9 @@ const (
 	DefaultBufferBytes = 64 << 10
 	// DefaultSourceLockTimeout is below deadlock_timeout; see DESIGN C13.
 	DefaultSourceLockTimeout = 200 * time.Millisecond
-	// DefaultPatience bounds how long one chunk may fail for passing reasons:
-	// servers that are restarted or failed over are back before, and an
-	// application does not lock a table that long without somebody knowing.
+	// DefaultPatience bounds how long one chunk may fail for passing reasons: servers that are
+	// restarted or failed over are back before, and an application does not lock a table that long
+	// without someone knowing.
 	DefaultPatience = 15 * time.Minute
 	// DefaultMaxRestarts bounds how often one relation begins again. A table
 	// that is truncated every few minutes must not be copied for ever.

@@ -14,7 +14,7 @@ type Progress struct {
 	Repaired                int   // relations whose changed rows were fetched again; earlier Runs count too
 	RepairedKeys            int64 // of these
 	Retries                 int   // chunks and logins that were tried again
-	Waiting                 error // *TableError of a table that waits for somebody to fix it, nil for none
+	Waiting                 error // *TableError of a table that waits for someone to fix it, nil for none
 }
 
 type counters struct {

@@ -28,8 +28,8 @@ const (
 	// firstPause and longestPause are between the attempts at one chunk.
 	firstPause   = 100 * time.Millisecond
 	longestPause = 5 * time.Second
-	// fixPause is the longest one where somebody has to fix something: a chunk
-	// that is tried leaves its dead rows on a disk that is full.
+	// fixPause is the longest one where someone has to fix something: a chunk that is tried leaves
+	// its dead rows on a disk that is full.
 	fixPause = 30 * time.Second
 )
 
@@ -125,8 +125,8 @@ func (w *worker) step(ctx context.Context, t *task) error {
 	return gone(err)
 }
 
-// wait leaves a task until somebody has fixed what is in its way. The snapshot is
-// kept; whoever must not let it grow old ends the Run.
+// wait leaves a task until someone has fixed what is in its way. The snapshot is kept; anyone who
+// must not let it grow old ends the Run.
 func (w *worker) wait(t *task, cause error) {
 	t.tries++
 	t.since = time.Now() // what passes by itself has its whole patience behind it

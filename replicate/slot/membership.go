@@ -71,8 +71,8 @@ type Harm struct {
 	Reason string // completes "table t …"
 }
 
-// HarmPartial is the reason of a table that has its replica identity, and would be followed if somebody
-// had not changed its entry in the publication.
+// HarmPartial is the reason of a table that has its replica identity, and would be followed if
+// someone had not changed its entry in the publication.
 const HarmPartial = "was given a row filter or a list of columns in the publication"
 
 // Harmed lists the tables of the publication that applications cannot update any
@@ -116,7 +116,7 @@ func TakeOut(ctx context.Context, conn *pgx.Conn, publication string, table pg.N
 	if err == nil {
 		err = locked[table]
 	}
-	if err != nil && !pg.IsCode(err, pg.CodeUndefinedObject, pg.CodeUndefinedTable) { // somebody else did
+	if err != nil && !pg.IsCode(err, pg.CodeUndefinedObject, pg.CodeUndefinedTable) { // someone else did
 		return fmt.Errorf("take table %s out of publication %s: %w", table.Display(), publication, err)
 	}
 	return nil

@@ -92,7 +92,7 @@ func TestImportOfASnapshotThatIsGone(t *testing.T) {
 	require.ErrorIs(t, err, snapshot.ErrLost)
 }
 
-// The sessions are ended one after the other, each by somebody else.
+// The sessions are ended one after the other, each by someone else.
 func TestADoubledSnapshotOutlivesEachOfItsSessions(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))

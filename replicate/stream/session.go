@@ -13,9 +13,8 @@ import (
 	"crossfade/internal/base/retry"
 )
 
-// SlotAdvancedError says that the slot's position is beyond what we reported:
-// somebody else read from it, or dropped it and made another one of its name, and
-// what lies between is lost to us.
+// SlotAdvancedError says that the slot's position is beyond what we reported: someone else read
+// from it, or dropped it and made another one of its name, and what lies between is lost to us.
 type SlotAdvancedError struct {
 	Slot                string
 	Confirmed, Reported pg.LSN

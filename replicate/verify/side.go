@@ -123,9 +123,8 @@ func hash(text string) string {
 	return "pg_catalog.hashtextextended(" + text + ` COLLATE pg_catalog."C", 0)`
 }
 
-// written is the text that the output function of a number's type gives. A cast to
-// text would be one that somebody may have defined. It costs more than a cast, which
-// is why rows do without.
+// written is the text that the output function of a number's type gives. A cast to text would be
+// one that someone may have defined. It costs more than a cast, which is why rows do without.
 func written(expr string) string { return "pg_catalog.format('%s', " + expr + ")" }
 
 // read runs one query over a table within a transaction of its own, and reports

@@ -250,8 +250,7 @@ func TestATableWhoseIndexNeedsTheSearchPathIsCompared(t *testing.T) {
 	require.Len(t, r.Keys, 1)
 }
 
-// Casts to text that somebody defined for numbers do not tell differences away, nor
-// make any.
+// Casts to text that someone defined for numbers do not tell differences away, nor make any.
 func TestCastsOfUsersAreNotUsed(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

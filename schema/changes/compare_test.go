@@ -115,7 +115,7 @@ func takenLater() []string {
 		"COMMENT ON TRIGGER touch ON app.customer IS 'other'"}
 }
 
-// toldChange is a change that somebody has to make on the target too.
+// toldChange is a change that someone has to make on the target too.
 type toldChange struct {
 	sql, says string
 	byHand    string // where no statement is given: what does it

@@ -5,6 +5,6 @@
 // Invariants:
 //
 //   - An entry keeps its number in every newer archive, so that crossfade.item stays true.
-//   - What the target has as the source has it is no change, whoever made it so.
+//   - What the target has as the source has it is no change, no matter who made it so.
 //   - What depends on others is dropped before them, and made after them.
 package changes

@@ -67,8 +67,8 @@ func TestRowsKeptTellsWhatThePictureHides(t *testing.T) {
 	}
 }
 
-// A column that was altered, and a table that was rewritten later, are no harm
-// where somebody has looked in between.
+// A column that was altered, and a table that was rewritten later, are no harm where someone has
+// looked in between.
 func TestRowsKeptGoesOnFromWhatWasSeen(t *testing.T) {
 	t.Parallel()
 	p := pairtest.New(t)

@@ -87,7 +87,7 @@ func Drop(ctx context.Context, conn *pgx.Conn, entries []*archive.Entry, tell fu
 			continue
 		}
 		if !slices.ContainsFunc(left, func(e *archive.Entry) bool { return e.Kind != "SCHEMA" }) {
-			return nil // somebody else uses them
+			return nil // someone else uses them
 		}
 		return &DependentsError{Dependents: others(depends, left), Err: first}
 	}

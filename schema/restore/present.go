@@ -28,8 +28,8 @@ type presence struct {
 	drop    string // what makes room, if it is not what drops the entry's object
 }
 
-// present looks whether the target has already what a script makes, which somebody else has
-// made: an index or a constraint with the same definition is no error.
+// present looks whether the target has already what a script makes, which someone else has made: an
+// index or a constraint with the same definition is no error.
 func (r *restorer) present(ctx context.Context, conn *pgx.Conn, s script, refused *pgconn.PgError) (presence, error) {
 	statements := sqltext.Split(s.sql)
 	if !slices.Contains(codesOfPresence, refused.Code) || len(statements) == 0 {

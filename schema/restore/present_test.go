@@ -22,7 +22,7 @@ const presentObjects = `CREATE SCHEMA there; CREATE EXTENSION pg_trgm SCHEMA the
 	COMMENT ON INDEX there.t_b IS 'an index'; COMMENT ON CONSTRAINT t_a ON there.t IS 'a constraint';
 	CREATE TABLE there.parts (id int) PARTITION BY RANGE (id); CREATE TABLE there.part PARTITION OF there.parts DEFAULT; CREATE INDEX parts_id ON there.parts (id)`
 
-// What somebody else has made on the target exactly as the source has it is no error, and is
+// What someone else has made on the target exactly as the source has it is no error, and is
 // recorded with what belongs to it.
 func TestWhatIsThereAsItShouldBeIsNoError(t *testing.T) {
 	t.Parallel()

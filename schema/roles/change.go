@@ -103,8 +103,8 @@ func Changes(kept, now, target Roles, mapped map[string]string) []finding.Change
 	return append(slices.CompactFunc(out, func(a, b finding.Change) bool { return a == b }), membershipChanges(kept, now, target, counts, name)...)
 }
 
-// reachable are the roles that are Here, and all that these are or were members of, in as
-// many steps as it takes: somebody in this database has, had or can take their rights.
+// reachable are the roles that are Here, and all that these are or were members of, in as many
+// steps as it takes: someone in this database has, had or can take their rights.
 func (r Roles) reachable(kept Roles) map[string]bool {
 	in := map[string]bool{}
 	for _, role := range slices.Concat(r.Roles, kept.Roles) {

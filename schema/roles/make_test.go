@@ -122,8 +122,8 @@ func TestOwnersAreKeptWhereTheTargetAllows(t *testing.T) {
 	t.Cleanup(func() {
 		pgtest.Exec(t, pgtest.Conn(t, p.Admin), "DROP OWNED BY "+keeper+", "+p.Reader+", "+other+" CASCADE")
 	})
-	// The source's roles of these names are others on the target, where p.reader's is
-	// a superuser, whom nobody can become, and the stranger's does not exist.
+	// The source's roles of these names are others on the target, where p.reader's is a superuser,
+	// whom nobody can become, and the other session's does not exist.
 	target := pgtest.Conn(t, p.Target)
 	pgtest.Exec(t, pgtest.Conn(t, dst.AdminDSN("postgres")), "ALTER ROLE "+p.Target.User()+" CREATEROLE; ALTER ROLE other_"+p.Reader+" SUPERUSER")
 	pgtest.Exec(t, target, "CREATE ROLE "+keeper)

@@ -3,6 +3,6 @@
 //
 // A finding is something that was seen, and an Incomplete a question that was left without an
 // answer: a report that has one of the latter is never ready. Codes and the fields of the JSON form
-// are a contract, since scripts rely on them. Nothing here asks a database; whoever prints or
+// are a contract, since scripts rely on them. Nothing here asks a database; anyone who prints or
 // judges a report needs this package alone.
 package answer

@@ -70,7 +70,7 @@ type expressionCheck struct {
 	source, target int // versions
 	known          map[uint32]called
 	domains        []domainUse
-	paths          []string // that somebody has set on the source
+	paths          []string // that someone has set on the source
 
 	functions []answer.Finding
 	at        map[uint32]int // function → its finding

@@ -14,7 +14,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// names asks who could not log in or would be somebody else, of the roles of the fixture.
+// names asks who could not log in or would be someone else, of the roles of the fixture.
 func names(t *testing.T, h *preflighttest.RoleFixture, change ...func(*inquiry.Logins)) []answer.Finding {
 	t.Helper()
 	l := inquiry.Logins{TargetRole: h.TargetDSN.User(), LetsIn: func(string) bool { return true }, Enters: func(string) bool { return true }}
@@ -38,7 +38,7 @@ func TestALoginThatMayNotConnectIsNamed(t *testing.T) {
 	require.Empty(t, names(t, h))
 }
 
-// Whoever has more, or less that matters, on the target is named before anybody moves.
+// Anyone who has more, or less that matters, on the target is named before anybody moves.
 func TestALoginWithOtherRightsOnTheTargetIsNamed(t *testing.T) {
 	t.Parallel()
 	h := preflighttest.NewRoleFixture(t)

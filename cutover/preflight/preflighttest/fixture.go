@@ -109,7 +109,7 @@ func (f *Fixture) Ask(t *testing.T, check Check, change ...func(*inquiry.Options
 	return found
 }
 
-// Typed runs the statements of remedies as they are printed, as somebody who may.
+// Typed runs the statements of remedies as they are printed, as someone who may.
 func (f *Fixture) Typed(t *testing.T, found ...answer.Finding) {
 	t.Helper()
 	for _, x := range found {

@@ -20,7 +20,7 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 1 { // somebody asks whether it is there
+	if len(os.Args) > 1 { // someone asks whether it is there
 		fmt.Println(version())
 		return
 	}

@@ -76,7 +76,7 @@ func allowFinish(ctx context.Context, e *env, plan control.FinishReport) error {
 	return nil
 }
 
-// terminal reports whether somebody sits at the other end.
+// terminal reports whether someone sits at the other end.
 func terminal(x any) bool {
 	f, ok := x.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

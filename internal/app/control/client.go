@@ -83,9 +83,8 @@ func (c *Client) CutoverShown(ctx context.Context, opt CutoverOptions, show func
 	}
 }
 
-// CancelCutover withdraws the cutover that runs, whoever asked for it, and returns its
-// report: one that may have been decided goes on. It is an error of code refused where
-// none runs.
+// CancelCutover withdraws the cutover that runs, no matter who asked for it, and returns its
+// report: one that may have been decided goes on. It is an error of code refused where none runs.
 func (c *Client) CancelCutover(ctx context.Context, opt CancelOptions) (CutoverReport, error) {
 	return call[CutoverReport](ctx, c, http.MethodPost, "/cutover/cancel", opt)
 }

@@ -73,7 +73,7 @@ type CutoverReport struct {
 	Epoch   int64   `json:"epoch"`
 	PauseMS float64 `json:"pause_ms"` // gate closed to gate open, in the last attempt that closed it; 0 where none did
 	Held    Held    `json:"held"`     // of the same attempt
-	// ClientErrors counts the clients that were ended in an attempt, whoever ended them: the
+	// ClientErrors counts the clients that were ended in an attempt, no matter who ended them: the
 	// move, a server that went away, the hold limit.
 	ClientErrors int `json:"client_errors"`
 	// Ended names those of the last attempt, each with its reason.
@@ -86,7 +86,7 @@ type CutoverReport struct {
 	Tables    int      `json:"tables"`
 	Sequences int      `json:"sequences"`
 	Timeline  []Event  `json:"timeline"` // never null; of a dry run: the steps to come
-	// Attempts are all of them, those too that came to nothing.
+	// Attempts are all of them, those too that failed.
 	Attempts []Attempt `json:"attempts,omitempty"`
 	// Incomplete says that something was changed and not undone, and that the
 	// daemon cannot end it by itself.
@@ -110,7 +110,7 @@ type Attempt struct {
 	ClosedAt *time.Time `json:"closed_at,omitempty"` // when the gate was asked to close
 	PauseMS  *float64   `json:"pause_ms,omitempty"`  // gate closed to gate open
 	Held     *Held      `json:"held,omitempty"`
-	Reason   string     `json:"reason,omitempty"` // why it came to nothing
+	Reason   string     `json:"reason,omitempty"` // why it failed
 }
 
 // Held says how long sessions were held: from the first byte held to the first byte
@@ -156,7 +156,7 @@ func (r CutoverReport) ExitCode(asked CutoverOptions) int {
 	switch {
 	case r.Incomplete:
 		return ExitIncomplete
-	case r.Outcome == OutcomePlanned && r.Reason != "": // the cutover would come to nothing
+	case r.Outcome == OutcomePlanned && r.Reason != "": // the cutover would fail
 		return ExitRefused
 	case r.Outcome == asked.wants():
 		return ExitDone

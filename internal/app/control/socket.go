@@ -16,8 +16,8 @@ const (
 	// maxSocketPath is the longest path that fits sockaddr_un on Linux (108
 	// bytes with the final zero) and on the BSDs (104).
 	maxSocketPath = 103
-	// probeTimeout bounds the question whether somebody answers at a socket: the
-	// kernel answers for a listening process, so any wait means that one is there.
+	// probeTimeout bounds the question whether someone answers at a socket: the kernel answers for
+	// a listening process, so any wait means that one is there.
 	probeTimeout = time.Second
 )
 

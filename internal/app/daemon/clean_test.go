@@ -32,7 +32,8 @@ func TestCleanRemovesWhatWasTypedAsItWasPrinted(t *testing.T) {
 	clean := func() error {
 		return undo.Clean(t.Context(), w.SourceDSN, w.Comparer.Migration.Task.Target, true, func(line string) { lines = append(lines, line) })
 	}
-	// What somebody made in addition is his, and so is a schema that he uses: that is said, where it is in the way too.
+	// What someone made in addition is his, and so is a schema that he uses: that is said, where it
+	// is in the way too.
 	pgtest.Exec(t, w.Target, "CREATE TABLE app.mine (id int); CREATE VIEW app.his AS SELECT id FROM public.a")
 	err := clean()
 	require.ErrorContains(t, err, "somebody has made on the target: view app.his depends on ")

@@ -24,7 +24,8 @@ import (
 	"crossfade/replicate/slot"
 )
 
-// A session of somebody on the target that holds a lock against the stream is told, with its table and since when.
+// A session of someone on the target that holds a lock against the stream is told, with its table
+// and since when.
 func TestAStreamThatWaitsForALockNamesItsHolder(t *testing.T) {
 	t.Parallel()
 	b := apptest.NewPortsFixture(t)
@@ -88,7 +89,7 @@ func TestAStreamThatWaitsForALockNamesItsHolder(t *testing.T) {
 		require.Eventually(t, follows, pgtest.Timeout, time.Millisecond, "it goes on by itself")
 	}
 
-	// Whoever held a lock before is not who holds the one of now.
+	// Anyone who held a lock before is not who holds the one of now.
 	c := &apply.Contention{Since: time.Now(), Err: errors.New("lock timeout")}
 	require.Equal(t, &control.Blocker{Code: "stream_waits", Detail: "the stream of changes has waited for a lock on the target since " + c.Since.UTC().Format("15:04:05 UTC") + ": lock timeout",
 		Remedy: "wait: crossfade run looks who holds it, and names them within seconds"}, contentionBlocker(c, &contention{since: c.Since.Add(-time.Second), wait: dbconn.Wait{Lock: "table public.a", Holders: []dbconn.Process{{PID: 1}}}}))

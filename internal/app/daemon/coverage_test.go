@@ -10,8 +10,8 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// What the stream leaves out on purpose is no table that somebody dropped; what comes to
-// be logged, or is made, is followed by nobody.
+// What the stream leaves out on purpose is no table that someone dropped; what comes to be logged,
+// or is made, is followed by nobody.
 func TestUnloggedTablesAreCoveredByTheirCopy(t *testing.T) {
 	t.Parallel()
 	b := apptest.NewPortsFixture(t)

@@ -190,8 +190,8 @@ func (d *sessions) link(dsn pg.DSN, name string, opts ...pg.Option) *dbconn.Link
 	return l
 }
 
-// switched is called behind the switch: the applier ends, whose lane is closed,
-// and a start behind a decision reads the schema's archive again.
+// switched is called after the switch: the applier ends, whose lane is closed, and a start after a
+// decision reads the schema's archive again.
 func (d *daemon) switched(ctx context.Context) error {
 	if err := d.entry.awaitServing(ctx); err != nil {
 		return err
@@ -206,8 +206,8 @@ func (d *daemon) switched(ctx context.Context) error {
 // decided reports whether the target is the active side for good and the run not finished.
 func (d *core) decided() bool { return d.coordinator.Status().State.Step == machine.Decided }
 
-// compared are the tables that the proof covers. A start behind a decision reads the
-// schema's archive first.
+// compared are the tables that the proof covers. A start after a decision reads the schema's
+// archive first.
 func (d *core) compared(ctx context.Context) ([]verify.Table, error) {
 	if !d.migration.Schema.HasPlan() {
 		if err := d.migration.Schema.ReadPlan(ctx); err != nil {

@@ -58,7 +58,7 @@ func TestAFinishLeavesTheSourceOfAnotherRunAlone(t *testing.T) {
 	require.True(t, there)
 }
 
-// Work after the switch may end when somebody has finished the migration without it.
+// Work after the switch may end when someone has finished the migration without it.
 func TestWhatIsFinishedStaysFinished(t *testing.T) {
 	t.Parallel()
 	b := apptest.NewPortsFixture(t)

@@ -64,11 +64,10 @@ func (d *follower) hasSlot(ctx context.Context) error {
 	})
 }
 
-// mayGiveUp reports whether the migration can be ended now. An attempt at a
-// cutover takes seconds, and ends by itself; it is not disturbed. Behind the switch
-// the slot serves the watch over the closed source only, and may be dropped like
-// any other, but nothing is lost with it. Before the archive is kept, a slot that
-// is not there is one that is being made.
+// mayGiveUp reports whether the migration can be ended now. An attempt at a cutover takes seconds,
+// and ends by itself; it is not disturbed. After the switch the slot serves the watch over the
+// closed source only, and may be dropped like any other, but nothing is lost with it. Before the
+// archive is kept, a slot that is not there is one that is being made.
 func (d *follower) mayGiveUp(l slot.Level) bool {
 	switch d.core.coordinator.Status().State.Step {
 	case machine.Copying, machine.CatchingUp, machine.Following, machine.Idle:

@@ -61,7 +61,7 @@ func TestJobsThatRestRunAgainAfterRecoverAndClean(t *testing.T) {
 	require.Equal(t, "nightly other", active(), "after clean")
 }
 
-// Somebody who holds a row of pg_cron's keeps no application waiting: the fence opens, and the jobs
+// Someone who holds a row of pg_cron's keeps no application waiting: the fence opens, and the jobs
 // run again as soon as they can.
 func TestTheFenceOpensThoughARowOfAJobIsHeld(t *testing.T) {
 	t.Parallel()

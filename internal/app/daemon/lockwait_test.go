@@ -20,7 +20,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// terminates is the statement with which a remedy ends whoever holds a lock.
+// terminates is the statement with which a remedy ends anyone who holds a lock.
 var terminates = regexp.MustCompile(`SELECT pg_terminate_backend\(\d+\)(, pg_terminate_backend\(\d+\))*`)
 
 // seenLockTimeout is long enough for a look at who holds the lock, on a busy machine as well.

@@ -109,7 +109,7 @@ func TestACutoverRefusesATargetThatHasBecomeTheSource(t *testing.T) {
 	require.Empty(t, w.Blocked(true))
 }
 
-// What comes to the target while somebody reads the list was not agreed to.
+// What comes to the target while someone reads the list was not agreed to.
 func TestCopyDropsNothingThatWasNotListed(t *testing.T) {
 	t.Parallel()
 	source, target := pgtest.Database(t, pgtest.Shared(t, pgtest.Source)), pgtest.Database(t, pgtest.Shared(t, pgtest.Target))

@@ -95,7 +95,7 @@ func (d *core) explainedEnd(err error) error {
 	return d.migration.Explained(err, "start crossfade run again to go on: what was copied stays")
 }
 
-// waiting is what the migration waits for somebody to mend, nil for nothing.
+// waiting is what the migration waits for someone to mend, nil for nothing.
 func (d *follower) waiting() error {
 	d.mu.Lock()
 	stuck := d.stuck
@@ -113,7 +113,7 @@ func (d *follower) waiting() error {
 	return nil
 }
 
-// stuckAt notes why the migration was interrupted, where somebody has to mend it.
+// stuckAt notes why the migration was interrupted, where someone has to mend it.
 func (d *follower) stuckAt(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

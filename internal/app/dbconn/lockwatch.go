@@ -29,7 +29,7 @@ const (
 
 // LockedError is an error about a lock, or about time that was up, that tells who held the lock.
 type LockedError struct {
-	Side string // "source" or "target"; "" where whoever asked says it
+	Side string // "source" or "target"; "" where anyone who asked says it
 	Wait Wait
 	Err  error
 }

@@ -46,7 +46,7 @@ func (d *Comparer) changes(ctx context.Context, source, target *pgx.Conn) ([]wat
 	if len(out) > 0 {
 		return out, nil
 	}
-	// Whoever changed the target alone is found in its catalog.
+	// Anyone who changed the target alone is found in its catalog.
 	opts := fingerprint.Options{Deferred: true, Checks: m.Schema.LateChecks()}
 	a, err := fingerprint.Take(ctx, source, opts)
 	if err != nil {

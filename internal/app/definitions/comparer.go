@@ -29,9 +29,9 @@ const (
 	// much, up to compareMost.
 	compareTimeout = time.Minute
 	compareMost    = time.Hour
-	// compareTries bounds how often it begins again since somebody changes definitions meanwhile.
+	// compareTries bounds how often it begins again since someone changes definitions meanwhile.
 	compareTries = 3
-	// compareSlack is left of the time of whoever asks, for the answer that there is none yet.
+	// compareSlack is left of the time of anyone who asks, for the answer that there is none yet.
 	compareSlack = time.Second
 )
 

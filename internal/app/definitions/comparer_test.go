@@ -105,7 +105,7 @@ func TestTheStatementForAnAddedColumnKeepsTheRowsEqual(t *testing.T) {
 	require.Empty(t, w.Told(w.Comparer.Ask))
 }
 
-// pg_dump of a schema that is followed gives way to whoever waits for its locks.
+// pg_dump of a schema that is followed gives way to any session that waits for its locks.
 func TestADumpWhileFollowingGivesWay(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -264,7 +264,7 @@ func TestWhatCouldNotBeComparedIsNotReady(t *testing.T) {
 	}
 }
 
-// What somebody changed on the target alone is told once, with the statement that takes it back.
+// What someone changed on the target alone is told once, with the statement that takes it back.
 func TestWhatWasChangedOnTheTargetAloneIsTakenBackAsPrinted(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWatched(t, apptest.WatchedTables+`; CREATE TABLE public."O dd" (id int PRIMARY KEY, v text CONSTRAINT "u ""q" UNIQUE); CREATE INDEX "my idx" ON public."O dd" (v);

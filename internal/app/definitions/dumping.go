@@ -19,7 +19,7 @@ import (
 // errGaveWay says that pg_dump was stopped for another session.
 var errGaveWay = errors.New("another session waited for a lock of pg_dump, which was stopped")
 
-// dump runs pg_dump on a side and stops it as soon as somebody waits for one of its locks: an
+// dump runs pg_dump on a side and stops it as soon as someone waits for one of its locks: an
 // application on the source (C13), what is followed on the target. waiting is a session there.
 func (d *Comparer) dump(ctx context.Context, side pg.DSN, waiting *dbconn.Link) ([]byte, error) {
 	cfg := d.Migration.Schema.Dumping(side, "")
@@ -62,7 +62,7 @@ func (d *Comparer) dump(ctx context.Context, side pg.DSN, waiting *dbconn.Link) 
 	return archive, err
 }
 
-// waitedFor reports whether somebody waits for a session that does what name says.
+// waitedFor reports whether someone waits for a session that does what name says.
 func waitedFor(ctx context.Context, waiting *dbconn.Link, name string) bool {
 	waits := false
 	_ = waiting.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error { // the next look asks again

@@ -11,7 +11,7 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// ErrGaveWay says that a comparison gave way to somebody who waits.
+// ErrGaveWay says that a comparison gave way to someone who waits.
 var ErrGaveWay = errGaveWay
 
 // Another is one of the same databases, whose comparisons the test makes.

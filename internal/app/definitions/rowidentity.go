@@ -88,7 +88,7 @@ func (r *rowIdentities) check(ctx context.Context, source, target *pgx.Conn) ([]
 	onSource := fingerprint.IdentityNames(now[journal.SideSource])
 	for oid, was := range r.kept[journal.SideTarget] {
 		if _, copied := onSource[was.Key()]; !copied {
-			continue // somebody's own, which is told as such
+			continue // someone's own, which is told as such
 		}
 		if again, there := names[was.Key()]; there && again != oid && was.IsTable() {
 			tell(was, "it was dropped and made again on the target")

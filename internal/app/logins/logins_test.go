@@ -50,7 +50,7 @@ func roleOf(t *testing.T, conn *pgx.Conn, role string) string {
 }
 
 // The source's roles are made under their names, follow what becomes of them there, keep their
-// passwords behind a restart, and go again.
+// passwords after a restart, and go again.
 func TestLoginsAreMadeAndFollowTheSource(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

@@ -15,18 +15,17 @@ import (
 )
 
 const (
-	// rolesFresh is how long what was read of the source's roles counts: whoever
-	// changes a password waits no longer to use it, and a flood of logins makes one
-	// query a second.
+	// rolesFresh is how long what was read of the source's roles counts: anyone who changes a
+	// password waits no longer to use it, and a flood of logins makes one query a second.
 	rolesFresh = time.Second
 	// rolesPatience bounds how long a login waits for that query. Behind it the login
 	// goes by what was known before.
 	rolesPatience = 2 * time.Second
 )
 
-// roleCache is what the source has on its roles for logins: read from it while it is
-// the active side, kept on the target for the time behind the switch. Safe for
-// concurrent use; nobody waits for the source under mu.
+// roleCache is what the source has on its roles for logins: read from it while it is the active
+// side, kept on the target for the time after the switch. Safe for concurrent use; nobody waits for
+// the source under mu.
 type roleCache struct {
 	Asking *dbconn.Link // to the source
 	Active func() bool  // whether the source is the side to be asked
@@ -109,7 +108,7 @@ func (r *roleCache) renew(ctx context.Context, age time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if r.young(age) { // somebody else has read them
+	if r.young(age) { // someone else has read them
 		return nil
 	}
 	var list []journal.Role

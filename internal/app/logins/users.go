@@ -218,8 +218,8 @@ func (u *Users) readPins(ctx context.Context, here *pgx.Conn, name string) (pins
 			return pins, nil, err
 		}
 		// The source does not let the role in: the users file is wrong about it, it may not
-		// connect, a setting of it is refused, or it has as many sessions as it may. That is
-		// told to whoever logs in, and no reason to move nobody.
+		// connect, a setting of it is refused, or it has as many sessions as it may. That is told
+		// to anyone who logs in, and no reason to move nobody.
 	}
 	return readRolePins(ctx, here, name)
 }
@@ -308,14 +308,14 @@ func (u *Users) Endpoints() (source, target proxy.Endpoint) {
 func dialed(d pg.DSN) backend.Config {
 	cfg := d.Config()
 	t := tlsconf.FromPgx(cfg)
-	if t.Mode == tlsconf.VerifyCA && d.SSLMode() == tlsconf.VerifyFull.String() { // both are verified by what the driver calls behind the handshake
+	if t.Mode == tlsconf.VerifyCA && d.SSLMode() == tlsconf.VerifyFull.String() { // both are verified by what the driver calls after the handshake
 		t.Mode = tlsconf.VerifyFull
 	}
 	return backend.Config{Address: d.Address(), TLS: t, ConnectTimeout: cfg.ConnectTimeout, Dialer: d.Dialer(), AllowsAuth: d.AllowsAuth}
 }
 
-// served translates the name of the one database that is moved. Others of the
-// source's server are not served: behind a switch there is nothing to lead to.
+// served translates the name of the one database that is moved. Others of the source's server are
+// not served: after a switch there is nothing to lead to.
 func (u *Users) served(here string) func(string) string {
 	return func(name string) string {
 		if name != u.cfg.Source.Database() {

@@ -68,8 +68,8 @@ func usersFile(t *testing.T, format string, args ...any) string {
 	return file
 }
 
-// TestRolesOfTheSource: users whom the file does not know are known by what the source has, at once where it changes, and
-// behind a restart without the source by what was kept.
+// TestRolesOfTheSource: users whom the file does not know are known by what the source has, at once
+// where it changes, and after a restart without the source by what was kept.
 func TestRolesOfTheSource(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

@@ -12,8 +12,8 @@ import (
 )
 
 // Ask makes the roles that the source got meanwhile, has those that the run made follow the
-// source's, and names who could not log in after the switch or would be somebody else: a
-// watcher's question.
+// source's, and names who could not log in after the switch or would be someone else: a watcher's
+// question.
 func (u *Users) Ask(ctx context.Context, source, target *pgx.Conn) ([]watch.Notice, error) {
 	if err := u.Logins.Ensure(ctx, source, target); err != nil {
 		return nil, err

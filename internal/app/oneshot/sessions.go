@@ -104,7 +104,7 @@ func (c *copySessions) close() {
 	c.s, c.t = nil, nil
 }
 
-// stopped says of an error that came of the end of ctx that somebody asked for that, and what stays.
+// stopped says of an error that came of the end of ctx that someone asked for that, and what stays.
 func stopped(ctx context.Context, err error, what string) error {
 	if ctx.Err() == nil {
 		return err

@@ -11,9 +11,9 @@ const (
 	// silent between two of its statements: they follow each other at once, and a pre-lock
 	// is used every prelockBeat.
 	unattended = "SET LOCAL idle_in_transaction_session_timeout = '20s';"
-	// prelockPatience is how long the pre-lock waits for one table: longer than
-	// deadlock_timeout, after which PostgreSQL makes an autovacuum give way. Writers
-	// pass a waiting request of this mode, and the guard lets go for whoever does not.
+	// prelockPatience is how long the pre-lock waits for one table: longer than deadlock_timeout,
+	// after which PostgreSQL makes an autovacuum give way. Writers pass a waiting request of this
+	// mode, and the guard lets go for anyone who does not.
 	prelockPatience = 3 * time.Second
 	// prelockBeat is how often the session of a pre-lock says something.
 	prelockBeat = 4 * time.Second

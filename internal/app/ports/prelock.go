@@ -35,8 +35,8 @@ type Prelock struct {
 	lost   func(reason string)     // told when the guard let go
 }
 
-// take locks the tables. Somebody may wait for a table that it has while it waits
-// for the next: then it gives up, and the caller may try again.
+// take locks the tables. Someone may wait for a table that it has while it waits for the next: then
+// it gives up, and the caller may try again.
 func (p *Prelock) take(ctx context.Context, tables []pg.Name, lost func(reason string)) error {
 	p.Release()
 	conn, err := pg.Connect(ctx, p.DSN, p.Options...)
@@ -89,8 +89,8 @@ func (p *Prelock) take(ctx context.Context, tables []pg.Name, lost func(reason s
 // errWaitedFor says that an application's session waited for the pre-lock.
 var errWaitedFor = errors.New("an application waits for it")
 
-// guard releases the lock as soon as somebody waits for it, and shows the server that
-// this process runs: the lock of one that was stopped ends with the transaction.
+// guard releases the lock as soon as someone waits for it, and shows the server that this process
+// runs: the lock of one that was stopped ends with the transaction.
 func (p *Prelock) guard(ctx context.Context, pid int32, done chan struct{}) {
 	defer close(done)
 	tick, beat := time.NewTicker(dbconn.LockPoll), time.NewTicker(cmp.Or(p.Beat, prelockBeat))
@@ -163,8 +163,8 @@ func (p *Prelock) waiter(ctx context.Context, pid int32) (string, error) {
 	return who, err
 }
 
-// letGo closes the session, unless somebody is using it for the fence right now:
-// that transaction is short and bounded itself. It reports whether there was one.
+// letGo closes the session, unless someone is using it for the fence right now: that transaction is
+// short and bounded itself. It reports whether there was one.
 func (p *Prelock) letGo() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -80,9 +80,8 @@ func (f *Following) Run(ctx context.Context, cfg apply.Config) error {
 	return err
 }
 
-// Watch reads the stream of a source that a decision has closed, as a tripwire
-// for writers behind the fence (C17), until ctx ends or end is called. marker is where
-// the marker's transaction ended.
+// Watch reads the stream of a source that a decision has closed, as a tripwire for writers after
+// the fence (C17), until ctx ends or end is called. marker is where the marker's transaction ended.
 func (f *Following) Watch(ctx context.Context, cfg apply.Config, epoch int64, start, marker pg.LSN) error {
 	cfg.OnAlarm = f.alarm
 	wire, err := apply.NewTripwire(cfg)

@@ -86,9 +86,9 @@ func (e *UncoveredError) Error() string {
 	return strings.Join(list, "; ")
 }
 
-// Check asks the source whether every table is copied and, but for unlogged ones, whose
-// changes are in no stream, published whole, and whether somebody writes past the
-// triggers. It returns an *UncoveredError when not (C20).
+// Check asks the source whether every table is copied and, but for unlogged ones, whose changes are
+// in no stream, published whole, and whether someone writes past the triggers. It returns an
+// *UncoveredError when not (C20).
 func (c *Coverage) Check(ctx context.Context, source *pgx.Conn) error {
 	return c.uncovered(ctx, source, true)
 }

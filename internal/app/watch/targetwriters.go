@@ -16,11 +16,11 @@ import (
 // writersKept is how many sessions that wrote to the target are remembered.
 const writersKept = 5
 
-// TargetWriters notices who writes to the target before it is decided, other than
-// Crossfade. Its fence refuses rows of tables, so that only who takes the fence away can
-// change one; that is proved by the triggers' identities. Whatever else somebody may
-// write (objects, sequences, tables of extensions) makes his transaction one that
-// has written, and he is remembered when he is seen in it. It is safe for concurrent use.
+// TargetWriters notices who writes to the target before it is decided, other than Crossfade. Its
+// fence refuses rows of tables, so that only who takes the fence away can change one; that is
+// proved by the triggers' identities. Whatever else someone may write (objects, sequences, tables
+// of extensions) makes his transaction one that has written, and he is remembered when he is seen
+// in it. It is safe for concurrent use.
 type TargetWriters struct {
 	mu   sync.Mutex
 	seen []journal.Writer

@@ -94,8 +94,8 @@ type List struct {
 	heard map[Notice]hearsay   // what stands
 }
 
-// New returns a list that asks through these links. Whoever asks while a cutover waits may be given further ones, in
-// Besides and Guards.
+// New returns a list that asks through these links. Anyone who asks while a cutover waits may be
+// given further ones, in Besides and Guards.
 func New(source, target *dbconn.Link, log zerolog.Logger, watchers ...Watcher) *List {
 	return &List{source: source, target: target, watchers: watchers, log: log, state: map[string]*standing{}, heard: map[Notice]hearsay{}}
 }

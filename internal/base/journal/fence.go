@@ -217,9 +217,9 @@ func (how Patience) each(ctx context.Context, conn *pgx.Conn, tables []pg.Name, 
 	return pg.Name{}, nil
 }
 
-// A patient statement stays out of the lock queue for a while after each try, so
-// that the application gets its turn: longer each time, since whoever holds the
-// lock may hold it for hours.
+// A patient statement stays out of the lock queue for a while after each try, so that the
+// application gets its turn: longer each time, since anyone who holds the lock may hold it for
+// hours.
 const (
 	lockRetryFirst = 100 * time.Millisecond
 	lockRetryMost  = 10 * time.Second

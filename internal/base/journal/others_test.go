@@ -75,7 +75,7 @@ func TestADumpByTheOwnerWorksNextToAMigratingRole(t *testing.T) {
 	require.Contains(t, dumped(t, d), "COPY own.t", "after the fence is shut too")
 }
 
-// Whoever meets something of ours in the catalog reads there what it is.
+// Anyone who meets something of ours in the catalog reads there what it is.
 func TestWhatIsOursExplainsItself(t *testing.T) {
 	t.Parallel()
 	_, conn := source(t)

@@ -14,8 +14,8 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// TestRolesAreReadAndKept reads roles as a superuser and as somebody who may not see secrets, and keeps them where the
-// default privileges would let everybody read.
+// TestRolesAreReadAndKept reads roles as a superuser and as someone who may not see secrets, and
+// keeps them where the default privileges would let everybody read.
 func TestRolesAreReadAndKept(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

@@ -10,8 +10,8 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// ErrMoved says that a compare-and-set found another epoch, step or
-// coordinator: somebody else acts on this run.
+// ErrMoved says that a compare-and-set found another epoch, step or coordinator: someone else acts
+// on this run.
 var ErrMoved = errors.New("the run has moved on without us: another Crossfade process acts on it")
 
 // ErrExchanged says that a database holds the journal of the other side.

@@ -19,7 +19,7 @@ const (
 	NeonStop    NeonAdvice = iota // another try brings the same: something has to be fixed
 	NeonRetry                     // soon: the compute starts or moves
 	NeonBackOff                   // later: it is asked too often
-	NeonWait                      // when somebody has made room or the operator has acted
+	NeonWait                      // when someone has made room or the operator has acted
 )
 
 // neonSayings are the words of Neon's proxy and of a compute behind it (source: the

@@ -31,9 +31,9 @@ var textSettings = map[string]string{
 	"transform_null_equals":       "off",
 }
 
-// sessionSettings are what else every session of ours has: no limits of time that
-// somebody else chose, no rows that are left out without a word, and an end that the
-// server notices when we are gone.
+// sessionSettings are what else every session of ours has: no limits of time that someone else
+// chose, no rows that are left out without a word, and an end that the server notices when we are
+// gone.
 var sessionSettings = map[string]string{
 	"statement_timeout":                   "0",
 	"lock_timeout":                        "0",

@@ -5,8 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// Shape returns a statement as messages may show it: without its constants, which may be secrets or somebody's data, and
-// without comments, on one line of at most most characters. Names stay. It takes any text, also one that was cut off.
+// Shape returns a statement as messages may show it: without its constants, which may be secrets or
+// someone's data, and without comments, on one line of at most most characters. Names stay. It
+// takes any text, also one that was cut off.
 func Shape(sql string, most int) string {
 	var out strings.Builder
 	s := Scanner{Src: sql}

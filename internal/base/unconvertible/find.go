@@ -86,7 +86,7 @@ END`
 	_, err = conn.PgConn().Exec(ctx, "DO "+pg.QuoteLiteral(body)).ReadAll()
 	var said *pgconn.PgError
 	if err == nil || !errors.As(err, &said) || said.Code != foundUnconvertible {
-		return nil, wrapSearch(table, err) // without an error: somebody has corrected them meanwhile
+		return nil, wrapSearch(table, err) // without an error: someone has corrected them meanwhile
 	}
 	n, at, _ := strings.Cut(said.Message, " ")
 	u := &Rows{Table: table, At: at}

@@ -13,7 +13,7 @@ import (
 //go:embed codes.txt
 var shown string
 
-// Whoever tells an operator something new says which test sees that it is true.
+// Anyone who tells an operator something new says which test sees that it is true.
 func TestEveryCodeIsShownByATest(t *testing.T) {
 	t.Parallel()
 	const root = "../../.."

@@ -31,8 +31,8 @@ var (
 	wordsOfIt = regexp.MustCompile(`[a-z]{2,}`)
 )
 
-// refuses reports whether a text of an error says more than what failed: something after a
-// colon or a semicolon that is not the error of somebody else.
+// refuses reports whether a text of an error says more than what failed: something after a colon or
+// a semicolon that is not the error of someone else.
 func refuses(text string) bool {
 	if askedFor.MatchString(text) && !strings.HasSuffix(text, ": %w") {
 		return true

@@ -12,7 +12,8 @@ import (
 //go:embed refusals.txt
 var refusals string
 
-// Whoever refuses an operator something says which test sees that it is true, told once, and removed as it is printed.
+// Anyone who refuses an operator something says which test sees that it is true, told once, and
+// removed as it is printed.
 func TestEveryRefusalIsShownByATest(t *testing.T) {
 	t.Parallel()
 	const root = "../../.."

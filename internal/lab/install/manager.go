@@ -56,8 +56,8 @@ func (g manager) byHand() string {
 	return "sudo " + strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "-q" }), " ")
 }
 
-// install runs the package manager as root, through sudo where the caller is
-// somebody else and sudo asks for no password.
+// install runs the package manager as root, through sudo where the caller is someone else and sudo
+// asks for no password.
 func (g manager) install(ctx context.Context, m machine) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, installTimeout)
 	defer cancel()

@@ -27,7 +27,7 @@ type Endpoint struct {
 	socket  string // of the compute, where no password is asked for
 	faults  faults
 
-	power chan struct{} // held by whoever puts the compute to sleep or wakes it
+	power chan struct{} // held by anyone who puts the compute to sleep or wakes it
 
 	mu      sync.Mutex // guards what follows, and the admin's session while it is used
 	admin   *pgx.Conn

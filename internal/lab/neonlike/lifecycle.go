@@ -86,7 +86,7 @@ func (e *Endpoint) wake(ctx context.Context) (woken bool, err error) {
 	asleep, delay := e.asleep, e.delay
 	e.mu.Unlock()
 	if !asleep && !e.cluster.Crashed() {
-		return true, nil // by somebody else
+		return true, nil // by someone else
 	}
 	e.mu.Lock()
 	e.asleep = true // until it takes logins, crashed or suspended

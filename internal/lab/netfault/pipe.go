@@ -160,7 +160,7 @@ func (p *pipe) send(data []byte) bool {
 		if p.link.isSilent() {
 			return true
 		}
-		p.shape.passed[p.dir].Add(int64(n)) // before whoever gets them can look
+		p.shape.passed[p.dir].Add(int64(n)) // before anyone who gets them can look
 		if _, err := dst.Write(data[:n]); err != nil {
 			if p.link.isSilent() {
 				return true

@@ -18,8 +18,8 @@ type ClientConfig struct {
 	// Plus: SCRAM-SHA-256-PLUS was chosen, with Binding the hash of the server's certificate.
 	Plus    bool
 	Binding []byte
-	// CouldBind: the channel could be bound, but the server did not offer -PLUS. It tells the server so, which then
-	// notices if somebody removed its offer.
+	// CouldBind: the channel could be bound, but the server did not offer -PLUS. It tells the
+	// server so, which then notices if someone removed its offer.
 	CouldBind bool
 }
 

@@ -66,7 +66,7 @@ func (d *Deriver) Derive(ctx context.Context, owner, password string, salt []byt
 		return Keys{}, fmt.Errorf("wait for a SCRAM derivation: %w", err)
 	}
 	defer d.turns.give()
-	if k, ok := d.cached(id); ok { // somebody else was computing the same
+	if k, ok := d.cached(id); ok { // someone else was computing the same
 		return k, nil
 	}
 	salted, err := pbkdf2.Key(sha256.New, password, salt, iterations, sha256.Size)

@@ -36,7 +36,7 @@ func (t *turns) take(ctx context.Context, owner string) error {
 	t.mu.Lock()
 	waiting := t.leave(owner, turn)
 	t.mu.Unlock()
-	if !waiting { // the turn came all the same: it is somebody else's
+	if !waiting { // the turn came all the same: it is someone else's
 		t.give()
 	}
 	return ctx.Err()

@@ -86,8 +86,8 @@ func (c *copier) begin(ctx context.Context) error {
 	return err
 }
 
-// pending leaves out what is on the target as of an earlier call, and refuses what
-// is there by somebody else.
+// pending leaves out what is on the target as of an earlier call, and refuses what is there by
+// someone else.
 func (c *copier) pending(ctx context.Context, objects []object) ([]object, error) {
 	oids := make([]uint32, len(objects))
 	for i, o := range objects {
