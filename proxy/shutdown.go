@@ -13,9 +13,9 @@ import (
 // transactions of an application.
 const DefaultShutdownTimeout = 20 * time.Second
 
-// retire ends the sessions, each at its next boundary, and returns when it has told
-// all of them, or with the end of ctx. New logins are refused from here on; one that
-// has its server already ends as soon as it is a session.
+// retire ends the sessions, each at its next boundary, and returns when it has told all of them, or
+// when ctx ends. New logins are refused from here on; one that has its server already ends as soon
+// as it is a session.
 func (p *Proxy) retire(ctx context.Context) {
 	p.logins.Close()
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.ShutdownTimeout)

@@ -15,7 +15,7 @@ type Status struct {
 	ClientErrors    int64  `json:"client_errors"` // clients that were ended in attempts, since the start
 	Revived         int64  `json:"revived"`       // sessions whose idle server went away and that go on with another
 	Disconnected    int64  `json:"disconnected"`  // sessions that could not be moved and were ended
-	Abandoned       int64  `json:"orphans"`       // statements that were cancelled because nobody was there any more to take their answer
+	Abandoned       int64  `json:"orphans"`       // statements that were cancelled because their client was gone
 	Panics          int64  `json:"panics"`
 }
 

@@ -54,17 +54,17 @@ func (p *Proxy) Quiet(ctx context.Context, limit time.Duration, do func(context.
 	return p.mover.Quiet(ctx, limit, do)
 }
 
-// TakeHeld tells how long clients were held in the last pause, once those that were let
-// go have gone on. It tells each pause once.
+// TakeHeld reports how long clients were held in the last pause, once the released ones have
+// continued. It reports each pause once.
 func (p *Proxy) TakeHeld(ctx context.Context) Held { return p.mover.TakeHeld(ctx) }
 
-// Ended returns how many clients were ended in attempts since the start, no matter who ended them,
+// Ended returns how many clients were ended in attempts since the start, no matter what ended them,
 // and names those of the latest attempt.
 func (p *Proxy) Ended() (total int, latest []SessionNote) { return p.mover.Ended() }
 
-// Sessions lists the sessions, oldest first. With inspect, those at a boundary of which the present verdict is not
-// known are captured first, a few at a time, and none while the gate is closed. An error of the dry run itself is
-// no error: then the verdicts are as old as they are.
+// Sessions lists the sessions, oldest first. With inspect, those at a boundary whose present
+// verdict is not known are captured first, a few at a time, and none while the gate is closed. An
+// error of the dry run itself is not reported: the verdicts are then the last known ones.
 func (p *Proxy) Sessions(ctx context.Context, inspect bool) []SessionInfo {
 	return p.mover.Sessions(ctx, inspect)
 }

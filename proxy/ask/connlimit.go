@@ -40,7 +40,7 @@ const clientsNow = `(SELECT usesysid, datid FROM pg_catalog.pg_stat_activity WHE
 	` AND (backend_type IS NULL OR backend_type OPERATOR(pg_catalog.=) 'client backend')) AS a`
 
 // ConnLimits returns the limits on connections of some roles, of the database and of the server,
-// with how much of each is used now, but for this connection.
+// with how much of each is used now, not counting this connection.
 func ConnLimits(ctx context.Context, l *state.Link, roles []string) ([]ConnLimit, error) {
 	var list []ConnLimit
 	l.Command("look for room for connections", connLimitsQuery, [][]byte{state.ArrayLiteral(roles)}, func(cols [][]byte) error {

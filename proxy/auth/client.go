@@ -10,7 +10,7 @@ import (
 // Client is who asks to be let in, and what its connection has shown already.
 type Client struct {
 	User    string
-	Address string // whose turn a derivation is; clients behind one address share it
+	Address string // held during a derivation; clients from one address take turns
 	Binding []byte // channel-binding hash of the certificate that the client was shown, nil without TLS
 
 	// Certificate is the common name of the client's certificate, "" where it showed none that was verified.

@@ -11,8 +11,8 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// MaxPassword is the largest password or SASL message of a client, in bytes. PostgreSQL's own limits are of this size; a
-// unauthenticated client gets no more memory than that.
+// MaxPassword is the largest password or SASL message of a client, in bytes. PostgreSQL's own
+// limits are of this size; an unauthenticated client gets no more memory than that.
 const MaxPassword = 8 << 10
 
 // Store knows the secrets of users. An unknown user is (Secret{}, false, nil). It is called concurrently.

@@ -33,7 +33,7 @@ func NewUsers(users ...User) *Users {
 	return u
 }
 
-// With returns a set that has these users besides; those that are already there count.
+// With returns a set with these users added; users that are in the set already take precedence.
 func (u *Users) With(users ...User) *Users {
 	all := make([]User, 0, len(u.byName)+len(users))
 	for _, one := range u.byName {
@@ -94,7 +94,8 @@ type field struct {
 	quoted bool
 }
 
-// fields splits a line at blanks. A field in double quotes may contain blanks; a doubled quote stands for one.
+// fields splits a line at blanks. A field in double quotes may contain blanks; a doubled quote
+// means one.
 func fields(line string) ([]field, error) {
 	var out []field
 	for {

@@ -10,14 +10,16 @@ import (
 // maxUsersLine bounds one line of a users file, in bytes: four values of the size of a password message.
 const maxUsersLine = 4*MaxPassword + 64
 
-// ReadUsers reads a users file. It refuses one that anybody but its owner may read or write. Each line is
+// ReadUsers reads a users file. It refuses a file that anyone other than its owner may read or
+// write. Each line is
 //
 //	user secret [target_user target_password]
 //
-// with values in double quotes where they have blanks, begin with # or are empty. secret is the password, or what
-// pg_authid has for it: a SCRAM verifier or an md5 hash. With these the target's credentials are needed, and the source is
-// logged in to with the client's own proof, as long as the source has the same. A bare - stands for what the source itself
-// has. Errors name the line and never quote a value.
+// with values in double quotes if they contain blanks, begin with # or are empty. secret is the
+// password, or what pg_authid stores for it: a SCRAM verifier or an md5 hash. These need the
+// target's credentials too, and the login to the source uses the client's own proof, as long as the
+// source stores the same secret. A bare - means the secret that the source itself stores. Errors
+// name the line and never quote a value.
 func ReadUsers(file string) (*Users, error) {
 	f, err := os.Open(file)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 type Class int
 
 const (
-	Stop    Class = iota // another try brings the same: something has to be mended
+	Stop    Class = iota // another attempt would fail in the same way: something has to be fixed
 	Retry                // soon: the server starts, moves or was cut off
 	BackOff              // later: the server is asked too often
 	Wait                 // when someone has made room or the operator has acted
@@ -34,8 +34,9 @@ var codes = map[string]Class{
 	"57P01": Retry, "57P02": Retry, "57P03": Retry, "53300": Wait,
 }
 
-// Classify says what to do about an error of Dial. It goes by the SQLSTATE, and by the words where
-// the server gave XX000, 08P01 or none. What is not known stops: retrying for ever hides a fault.
+// Classify says what to do about an error of Dial. It decides by the SQLSTATE, and by the message
+// if the server sent XX000, 08P01 or no SQLSTATE. Unknown errors are not retried: retrying for ever
+// hides a fault.
 func Classify(err error) Class {
 	var said *wire.ServerError
 	if errors.As(err, &said) {

@@ -26,7 +26,7 @@ type Conn struct {
 	cfg      Config
 }
 
-// Leftover returns what was read behind ReadyForQuery: it comes ahead of what the connection yields.
+// Leftover returns what was read after ReadyForQuery: it comes before what the connection yields.
 func (c *Conn) Leftover() []byte { return c.leftover }
 
 // TLS reports whether the connection is encrypted.
@@ -131,7 +131,8 @@ func login(ctx context.Context, raw net.Conn, c Config, encrypt bool) (*Conn, er
 	return out, nil
 }
 
-// encrypted asks for TLS and begins it. Prefer goes on in plain text if the server declines.
+// encrypted asks for TLS and starts it. With Prefer it continues in plain text if the server
+// declines.
 func encrypted(ctx context.Context, raw net.Conn, t tlsconf.Client, host string) (net.Conn, error) {
 	if !t.Direct {
 		if _, err := raw.Write(wire.AppendSSLRequest(nil)); err != nil {

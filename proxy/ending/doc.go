@@ -2,8 +2,9 @@
 //
 // # Invariants
 //
-//   - LastWords makes of each reason the one message that the client gets, or none where the client has left or its
-//     server has said it all.
-//   - Farewell waits for a moment until the client has closed the connection, within bounds in time and in bytes: what
-//     the client sent and nobody has read would destroy the words on their way.
+//   - LastWords returns, for each reason, the one message that the client gets, or none if the
+//     client is gone or its server has already told it.
+//   - Farewell waits a moment for the client to close the connection, within bounds of time and
+//     bytes: unread bytes of the client would reset the connection and destroy the message on its
+//     way.
 package ending

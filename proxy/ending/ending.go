@@ -29,8 +29,8 @@ func Fatal(code, format string, args ...any) *wire.ServerError {
 	return wire.NewFatal(code, fmt.Sprintf(format, args...))
 }
 
-// LastWords returns what a client is told when its session ends for that reason,
-// nil for nothing.
+// LastWords returns what a client is told when its session ends for that reason, nil for nothing at
+// all.
 func LastWords(err error) *wire.ServerError {
 	var said *wire.ServerError
 	var told *ToldError
@@ -63,9 +63,9 @@ const (
 	maxLinger     = 1 << 20
 )
 
-// Farewell says why the connection is closed, and waits a moment for the client to
-// close it: bytes of the client that nobody has read would reset the connection,
-// and with it destroy the words.
+// Farewell tells the client why the connection is closed, and waits a moment for the client to
+// close it: unread bytes of the client would reset the connection and destroy the message on its
+// way.
 func Farewell(client net.Conn, words *wire.ServerError) {
 	_ = client.SetWriteDeadline(time.Now().Add(side.GoodbyeTimeout))
 	if _, err := client.Write(wire.AppendError(nil, words)); err != nil {
@@ -78,7 +78,7 @@ func Farewell(client net.Conn, words *wire.ServerError) {
 	_, _ = io.CopyN(io.Discard, client, maxLinger)
 }
 
-// InWords says in words why a session was ended.
+// InWords puts into words why a session was ended.
 func InWords(cause error) string {
 	var told *ToldError
 	if errors.As(cause, &told) {

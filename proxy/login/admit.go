@@ -9,7 +9,7 @@ import (
 	"crossfade/proxy/session"
 )
 
-// isClosing reports whether the proxy is about to end: nobody is let in any more.
+// isClosing reports whether the proxy is shutting down and admits no more clients.
 func (p *Desk) isClosing() bool {
 	return p.closing.Err() != nil
 }

@@ -24,30 +24,32 @@ type Desk struct {
 	logins  unauthenticated
 	serving *sync.WaitGroup // one for each accepted connection
 
-	closing context.Context // ends when nobody is let in any more
+	closing context.Context // ends when no more clients are admitted
 	Close   context.CancelFunc
 }
 
-// Config says what a desk goes by.
+// Config is the configuration of a Desk.
 type Config struct {
 	TLS                *tlsconf.Server
 	Auth               auth.Store
 	LoginTimeout       time.Duration // bounds a client from accept to a proved identity
-	RequireCertificate bool          // lets nobody in without a certificate of TLS's authority for clients
+	RequireCertificate bool          // refuses clients without a certificate from TLS's authority for clients
 
 	MaxLogins, MaxLoginsPerAddress int
 }
 
-// Await waits until there is room for one more from that address, or someone who has to make it.
+// Await waits until there is room for one more connection from that address, or one that may be
+// made to give way.
 func (p *Desk) Await(ctx context.Context, addr net.Addr) { p.logins.await(ctx, addr) }
 
-// Shed has one connection give way, so that its file descriptor becomes free.
+// Shed closes one unauthenticated connection, so that its file descriptor becomes free.
 func (p *Desk) Shed() { p.logins.shed() }
 
-// Count returns how many connections there are whose client is not known, and how many had to give way since the start.
+// Count returns how many connections have not authenticated, and how many were closed to make room
+// since the start.
 func (p *Desk) Count() (now int, refused int64) { return p.logins.count() }
 
-// New makes one that nobody waits at.
+// New makes a desk that serves no connection yet.
 func New(cfg Config, sessions *session.Registry, gate *route.Gate, serving *sync.WaitGroup) *Desk {
 	p := &Desk{Registry: sessions, gate: gate, cfg: cfg, serving: serving,
 		logins: unauthenticated{total: cfg.MaxLogins, perAddress: cfg.MaxLoginsPerAddress, crowds: map[netip.Prefix]*crowd{}}}
@@ -69,7 +71,7 @@ type pendingLogin struct {
 	commonName string // of the client's certificate, "" for none
 }
 
-// Serve is the life of one accepted connection.
+// Serve serves one accepted connection to its end.
 func (p *Desk) Serve(ctx context.Context, conn net.Conn) {
 	defer p.Recovered(nil)
 	r, s := p.meet(ctx, conn)
@@ -88,8 +90,8 @@ func (p *Desk) Serve(ctx context.Context, conn net.Conn) {
 	}
 }
 
-// meet brings a connection from its first byte to a session, or a replication
-// connection, that is ready, or closes it and returns neither.
+// meet takes a connection from its first byte to a session, or a replication connection, that is
+// ready; or closes it and returns neither.
 func (p *Desk) meet(ctx context.Context, conn net.Conn) (r *session.Session, s *session.Stream) {
 	base := ctx
 	ctx, cancel := context.WithCancelCause(base)
@@ -115,10 +117,10 @@ func (p *Desk) meet(ctx context.Context, conn net.Conn) (r *session.Session, s *
 	if r != nil || s != nil {
 		return r, s
 	}
-	prevented := stop() // its deadline would cut our words short
+	prevented := stop() // its deadline would cut off our last message
 	if cause := context.Cause(ctx); cause == errCrowded {
 		if !prevented { // by a stop that came before the function of a ctx that had ended already
-			<-stopped // lest its deadline come after that of the last words
+			<-stopped // so that its deadline does not come after that of the last message
 		}
 		x.dismiss(errCrowded)
 	} else {
@@ -128,8 +130,8 @@ func (p *Desk) meet(ctx context.Context, conn net.Conn) (r *session.Session, s *
 	return nil, nil
 }
 
-// prove finds out who the client is, within LoginTimeout of its first byte. It returns nil where the
-// connection was for something else, and has done that.
+// prove finds out who the client is, within LoginTimeout of its first byte. It returns nil for a
+// connection that had another purpose, which is then served.
 func (x *pendingLogin) prove(ctx context.Context) (*login, error) {
 	ctx, cancel := context.WithTimeout(ctx, x.p.cfg.LoginTimeout)
 	defer cancel()
@@ -152,8 +154,8 @@ func (x *pendingLogin) prove(ctx context.Context) (*login, error) {
 	return l, nil
 }
 
-// startup reads packets until the start-up packet. It returns nil where the
-// connection was for something else, and has done that.
+// startup reads packets until the start-up packet. It returns nil for a connection that had another
+// purpose, which is then served.
 func (x *pendingLogin) startup(ctx context.Context) (*wire.Startup, error) {
 	for {
 		s, err := wire.ReadStartup(x.conn)

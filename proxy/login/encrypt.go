@@ -26,7 +26,7 @@ func (x *pendingLogin) encrypt(ctx context.Context, peeked []byte) error {
 		answer = 'N'
 	}
 	if peeked == nil {
-		// Nothing was read behind the request: what follows is read through TLS.
+		// Nothing was read after the request: everything that follows is read through TLS.
 		if _, err := x.conn.Write([]byte{answer}); err != nil {
 			return err
 		}
@@ -45,7 +45,8 @@ func (x *pendingLogin) encrypt(ctx context.Context, peeked []byte) error {
 // errHandshake is a TLS handshake that failed: TLS has told the client so, and nothing else would be understood.
 var errHandshake = errors.New("TLS handshake")
 
-// refuse tells the client why, where it can be told. TLS has told it itself what was wrong in the handshake.
+// refuse tells the client why, if it can be told. After a failed handshake TLS has already told it
+// what was wrong.
 func (x *pendingLogin) refuse(err error) {
 	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, errHandshake) {
 		return
@@ -67,7 +68,8 @@ func (x *pendingLogin) refuse(err error) {
 	ending.Farewell(x.conn, words)
 }
 
-// dismiss tells a client that had to give way, without waiting for anything: there are many of them.
+// dismiss tells a client that its connection is closed to make room. It does not wait: there may be
+// many of them.
 func (x *pendingLogin) dismiss(words *wire.ServerError) {
 	if x.p.cfg.TLS != nil && !x.tls {
 		return // perhaps in the middle of a handshake

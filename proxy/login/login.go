@@ -47,7 +47,7 @@ func (l *login) identify(ctx context.Context, s *wire.Startup) error {
 	return err
 }
 
-// negotiate tells a client that asks for more what is spoken here.
+// negotiate answers a client that asks for a newer version with the one that is spoken here.
 func (l *login) negotiate(s *wire.Startup) error {
 	if s.Version >= wire.Version32 {
 		l.version = wire.Version32
@@ -99,7 +99,7 @@ func (l *login) enter(ctx context.Context) (*session.Session, error) {
 	return r, nil
 }
 
-// dial logs in at the endpoint as the client would, and returns the name there.
+// dial logs in at the endpoint as the client would, and returns the name of the role there.
 func (l *login) dial(ctx context.Context, at *side.Endpoint) (string, *backend.Conn, error) {
 	if at.ShutOut != nil && at.ShutOut(l.user) { // in the words of a server
 		refused := ending.Fatal(pg.CodeInsufficientPrivilege, "permission denied for database %q", l.database)
@@ -129,8 +129,9 @@ func (l *login) dial(ctx context.Context, at *side.Endpoint) (string, *backend.C
 	return "", nil, l.unreached(at, as, err)
 }
 
-// unreached puts into words for the client why its server could not be had. The client has proved who it is, so that a
-// password which the server refuses is not its mistake, unless it proved itself by what the server had before.
+// unreached words for the client why its server could not be reached. The client has authenticated,
+// so a password that the server refuses is not its mistake, unless the client authenticated with
+// what the server had before.
 func (l *login) unreached(at *side.Endpoint, as side.Account, err error) *wire.ServerError {
 	var refused *wire.ServerError
 	switch {

@@ -32,7 +32,7 @@ func (l *login) stream(ctx context.Context) (*session.Stream, error) {
 	if !l.startup.ReplicationDatabase() {
 		at.Database = nil // a physical one is connected to no database, and the name means nothing
 	}
-	at.Pins = nil // nothing of it shows results
+	at.Pins = nil // nothing that it sends depends on these settings
 	name, conn, err := l.dial(ctx, &at)
 	if err != nil {
 		return nil, err

@@ -12,19 +12,20 @@ import (
 	"crossfade/proxy/ending"
 )
 
-// unauthenticated holds the connections whose client has not proved who it is. They are bounded in
-// number, in all and for each address. A new one is let in all the same: the oldest of the address
-// that holds most gives way, first of those that have said nothing. So a crowd of half-open
-// connections pushes out itself, and not a client that has just come. Safe for concurrent use.
+// unauthenticated holds the connections whose client has not authenticated. Their number is
+// bounded, in total and for each address. A new one is always admitted: to make room, the oldest
+// connection of the address that holds most is closed, preferring those that have sent nothing. So
+// a flood of half-open connections displaces its own connections, and not a client that has just
+// connected. Safe for concurrent use.
 type unauthenticated struct {
 	total, perAddress int
 
 	mu      sync.Mutex
-	freed   chan struct{} // closed when someone leaves; nil while nobody waits for it
+	freed   chan struct{} // closed when a connection leaves; nil while nothing waits for that
 	n       int
-	next    uint64 // numbers them in the order of their coming
+	next    uint64 // numbers them in the order of arrival
 	crowds  map[netip.Prefix]*crowd
-	refused int64 // those that had to give way
+	refused int64 // those that were closed to make room
 }
 
 // crowd is the unauthenticated connections from one address, oldest first.
@@ -35,8 +36,8 @@ type crowd struct {
 
 func (c *crowd) len() int { return c.silent.Len() + c.spoken.Len() }
 
-// oldest is the one that gives way: of those that have had their time, the oldest that has said nothing, else the oldest
-// that has.
+// oldest is the connection that is closed to make room: of those past minStay, the oldest that has
+// sent nothing, else the oldest that has.
 func (c *crowd) oldest() *place {
 	silent, spoken := c.silent.Front(), c.spoken.Front()
 	switch {
@@ -46,9 +47,9 @@ func (c *crowd) oldest() *place {
 	return silent.Value.(*place)
 }
 
-// minStay is what an unauthenticated connection has to itself before it may have to give way. In a
-// burst the connections come faster than their first bytes can be read; from then on they come as
-// fast as those that had their time leave.
+// minStay is how long an unauthenticated connection is kept before it may be closed to make room.
+// In a burst, connections arrive faster than their first bytes can be read; from then on they are
+// admitted as fast as those past minStay leave.
 const minStay = 100 * time.Millisecond
 
 // stay is how much of minStay is left.
@@ -66,7 +67,7 @@ type place struct {
 	leave  context.CancelCauseFunc
 }
 
-// errCrowded ends an unauthenticated connection that gave way.
+// errCrowded ends an unauthenticated connection that was closed to make room.
 var errCrowded = ending.Fatal(pg.CodeTooManyConnections, "too many connections that have not authenticated")
 
 // origin is what counts as one address: an IPv4 address, and the /64 of an IPv6 one, all of which one host may use. The
@@ -85,8 +86,8 @@ func origin(addr net.Addr) netip.Prefix {
 	return p
 }
 
-// admit takes an unauthenticated connection in. leave is called, with errCrowded, when it has to
-// give way.
+// admit adds an unauthenticated connection. leave is called with errCrowded when it has to make
+// room.
 func (s *unauthenticated) admit(addr net.Addr, leave context.CancelCauseFunc) *place {
 	from := origin(addr)
 	s.mu.Lock()
@@ -106,7 +107,7 @@ func (s *unauthenticated) admit(addr net.Addr, leave context.CancelCauseFunc) *p
 	return p
 }
 
-// shed has one unauthenticated connection give way, so that its file descriptor becomes free.
+// shed closes one unauthenticated connection, so that its file descriptor becomes free.
 func (s *unauthenticated) shed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,8 +116,8 @@ func (s *unauthenticated) shed() {
 	}
 }
 
-// await waits until the connection that has to give way to a new one from that address has had its
-// time, or there is room.
+// await waits until the connection that has to make room for a new one from that address is past
+// minStay, or there is room.
 func (s *unauthenticated) await(ctx context.Context, addr net.Addr) {
 	from := origin(addr)
 	for {
@@ -142,8 +143,8 @@ func (s *unauthenticated) await(ctx context.Context, addr net.Addr) {
 	}
 }
 
-// victim is who has to give way to an unauthenticated connection from there, nil for nobody. Called
-// with mu locked.
+// victim is the connection that has to make room for a new one from that address, nil if none has
+// to. Called with mu locked.
 func (s *unauthenticated) victim(from netip.Prefix) *place {
 	c := s.crowds[from]
 	switch {
@@ -155,7 +156,7 @@ func (s *unauthenticated) victim(from netip.Prefix) *place {
 	return nil
 }
 
-// ofMost is the oldest of the largest crowd. Called with mu locked.
+// ofMost is the oldest connection of the address that holds most. Called with mu locked.
 func (s *unauthenticated) ofMost() *place {
 	var victim *place
 	most := 0
@@ -186,7 +187,7 @@ func (s *unauthenticated) remove(p *place) {
 	}
 }
 
-// spoke notes that the start-up packet has come.
+// spoke records that the start-up packet has come.
 func (p *place) spoke() {
 	p.all.mu.Lock()
 	defer p.all.mu.Unlock()
@@ -198,8 +199,8 @@ func (p *place) spoke() {
 	p.at = p.in.PushBack(p)
 }
 
-// known gives the place back. It reports false where the connection had to give way before. Calling
-// it again does nothing.
+// known removes the connection. It reports false if the connection was closed before to make room.
+// Calling it again does nothing.
 func (p *place) known() bool {
 	p.all.mu.Lock()
 	defer p.all.mu.Unlock()
@@ -210,8 +211,8 @@ func (p *place) known() bool {
 	return true
 }
 
-// count returns how many unauthenticated connections there are, and how many had to give way since
-// the start.
+// count returns how many unauthenticated connections there are, and how many were closed to make
+// room since the start.
 func (s *unauthenticated) count() (now int, refused int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

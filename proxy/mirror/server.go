@@ -21,7 +21,7 @@ type Server struct {
 	Link     *state.Link
 	Login    string
 	Have     *state.State // what it carries
-	Want     *state.State // what it is to carry in the end
+	Want     *state.State // the state that it must have in the end
 	plan     *state.Plan  // what is left to be done after the switch
 	Types    *typemap.Map // nil where its side numbers types as the client knows them
 	client   *typemap.Map // of the server that the state was captured at
@@ -43,8 +43,8 @@ func New(at *side.Endpoint, conn *backend.Conn, login string, types, known *type
 	return w
 }
 
-// Stage makes the server a mirror of want in all that belongs to the session
-// alone, but for what would disturb it while it waits.
+// Stage makes the server a mirror of want in everything that belongs to the session alone, except
+// for what would disturb it while it waits.
 func (w *Server) Stage(ctx context.Context, want *state.State, role func(string) string, names []string) error {
 	ctx, cancel := context.WithTimeout(ctx, side.ReplayTimeout)
 	defer cancel()
@@ -112,8 +112,8 @@ func (e *DiffersError) Error() string {
 	return fmt.Sprintf("its server on the other side is no mirror of it: %v", e.differs)
 }
 
-// Alive makes one round trip, so that a server that is gone is found before the
-// decision and not behind it.
+// Alive makes one round trip, so that a server that is gone is found before the decision and not
+// after it.
 func (w *Server) Alive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, side.ProbeTimeout)
 	defer cancel()

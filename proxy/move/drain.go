@@ -15,28 +15,27 @@ import (
 
 // Bounds of looking for locks while sessions drain.
 const (
-	// blockedPoll is how long a session may stay busy before it is looked at whether it
-	// waits for a parked one, and how often that is looked at again.
+	// blockedPoll is how long a session may stay busy before it is checked whether it waits for a
+	// parked one, and how often that check is repeated.
 	blockedPoll = 100 * time.Millisecond
 	// maxWaiters bounds for how many sessions one look asks: the server stops its lock
 	// table for each.
 	maxWaiters = 32
 )
 
-// drain waits until all sessions of list stand parked. A session that is parked and
-// holds a lock for which another one waits (a session-level advisory lock: there are no
-// others at a boundary) is let go on as long as that is so: only its client can give
-// the lock back.
+// drain waits until all sessions of list are parked. A parked session that holds a lock for which
+// another one waits (a session-level advisory lock: there are no others at a boundary) is allowed
+// to continue as long as that is so: only its client can release the lock.
 type drain struct {
 	p     *Mover
 	list  []*session.Session
-	loose map[*session.Session]bool   // let go on
+	loose map[*session.Session]bool   // allowed to continue
 	waits map[*session.Session]string // what a session waits for, by the last look
 	conn  *backend.Conn               // to look with
 	link  *state.Link
 	blind bool // looking has failed: go on without
 
-	prepared string // what the last look for prepared transactions has found, in words
+	prepared string // what the last check for prepared transactions found, in words
 }
 
 func (d *drain) run(ctx context.Context) error {
@@ -58,7 +57,7 @@ func (d *drain) run(ctx context.Context) error {
 				}
 				continue
 			}
-			d.hold(func(*session.Session) bool { return true }) // nobody waits for them any more
+			d.hold(func(*session.Session) bool { return true }) // no session waits for them any more
 			continue
 		}
 		moment, cancel := context.WithTimeout(ctx, blockedPoll)
@@ -93,8 +92,8 @@ func (d *drain) hold(which func(*session.Session) bool) {
 	}
 }
 
-// yieldToWaiters asks who waits for whom, lets parked sessions go on that others wait for, and
-// holds those again that nobody waits for any more.
+// yieldToWaiters asks which session waits for which, lets parked sessions continue that others wait
+// for, and holds them again once no session waits for them.
 func (d *drain) yieldToWaiters(ctx context.Context) {
 	byPID := map[int32]*session.Session{}
 	var waiters []int32

@@ -28,7 +28,7 @@ type DrainTimeoutError struct {
 	After    time.Duration
 	Sessions []session.Note
 	Logins   int    // logins that were being made
-	Prepared string // a prepared transaction that was not ended, in words with what to do; "" for none
+	Prepared string // a prepared transaction that is still open, with what to do about it; "" for none
 }
 
 func (e *DrainTimeoutError) Error() string {
@@ -54,7 +54,8 @@ func (e *UnmovableError) Error() string {
 	return fmt.Sprintf("%d sessions cannot be moved: %s", len(e.Sessions), names(e.Sessions))
 }
 
-// HeldError says which sessions cannot be moved yet, and why: they may let go of it.
+// HeldError says which sessions cannot be moved yet, and why: they hold state that they may
+// release.
 type HeldError struct {
 	Sessions []session.Note
 }

@@ -24,12 +24,12 @@ const (
 	inspectWait = 50 * time.Millisecond
 	// maxInspections keeps a dry run from competing with the application.
 	maxInspections = 8
-	// verbPatience is how long a look waits for a verb of a move: it can do without.
+	// verbPatience is how long an inspection waits for a verb of a move: it can do without.
 	verbPatience = 100 * time.Millisecond
 	// namesAge is how old the names of custom settings may be outside of an attempt.
 	namesAge = time.Minute
-	// watchPeriod is how often the states of sessions are looked at: what Since tells is
-	// as coarse, and forwarding need not read a clock.
+	// watchPeriod is how often the states of sessions are sampled: Since has this precision, and
+	// forwarding need not read a clock.
 	watchPeriod = time.Second
 	// reviveIdle is how long a session must have been idle after the switch for its state to be
 	// captured, once in each idle period. Computes that are about to be suspended are idle for
@@ -39,12 +39,11 @@ const (
 	maxReviveCaptures = 4
 )
 
-// Sessions lists the sessions, oldest first. With inspect, those at a boundary of
-// which the present verdict is not known are captured first, and busy ones of which
-// nothing is known at their next boundary, a few at a time: each
-// client is stopped for one capture at most, and none while the gate is closed. The
-// verdict on any other is the last one known. An error of the dry run itself is no
-// error: then the verdicts are as old as they are.
+// Sessions lists the sessions, oldest first. With inspect, sessions at a boundary whose present
+// verdict is not known are captured first, a few at a time, and busy ones about which nothing is
+// known at their next boundary. Each client is stopped for one capture at most, and none while the
+// gate is closed. The verdict on any other is the last one known. An error of the dry run itself is
+// not reported: the verdicts are then the last known ones.
 func (p *Mover) Sessions(ctx context.Context, inspect bool) []session.Info {
 	if inspect {
 		p.inspect(ctx)
@@ -61,8 +60,8 @@ func (p *Mover) Sessions(ctx context.Context, inspect bool) []session.Info {
 	return infos
 }
 
-// inspect captures the sessions that can be captured at once, and those of which nothing
-// is known as soon as they come to a boundary: a busy one does so every few milliseconds.
+// inspect captures the sessions that can be captured at once, and those about which nothing is
+// known as soon as they reach a boundary: a busy one does so every few milliseconds.
 func (p *Mover) inspect(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
@@ -148,8 +147,8 @@ func (p *Mover) tryCatalogs(ctx context.Context, list []*session.Session) (map[s
 	return maps.Clone(catalogs), nil
 }
 
-// Watch looks at the states of the sessions from time to time, and captures those
-// that may have to be revived, until ctx ends.
+// Watch samples the states of the sessions from time to time, and captures those that may have to
+// be revived, until ctx ends.
 func (p *Mover) Watch(ctx context.Context) {
 	t := time.NewTicker(watchPeriod)
 	defer t.Stop()

@@ -81,7 +81,7 @@ func (p *Mover) Pause(ctx context.Context, epoch int64, drainTimeout time.Durati
 		err = ctx.Err()
 	}
 	if err == nil && p.attempt.policy == UnmovableWait && len(f.left()) > 0 {
-		err = &HeldError{Sessions: f.left()} // before the fence: behind it the attempt could not be repeated
+		err = &HeldError{Sessions: f.left()} // before the fence: after it the attempt could not be repeated
 	}
 	if err != nil {
 		p.open()
@@ -136,11 +136,11 @@ func (p *Mover) Resume(ctx context.Context, epoch int64) error {
 	return nil
 }
 
-// heldSettle is how long TakeHeld waits for clients that were let go to go on.
+// heldSettle is how long TakeHeld waits for released clients to continue.
 const heldSettle = 200 * time.Millisecond
 
-// TakeHeld tells how long clients were held in the last pause, once those that were let
-// go have gone on. It tells each pause once.
+// TakeHeld reports how long clients were held in the last pause, once the released ones have
+// continued. It reports each pause once.
 func (p *Mover) TakeHeld(ctx context.Context) session.Held {
 	settling, cancel := context.WithTimeout(ctx, heldSettle)
 	defer cancel()
@@ -150,7 +150,7 @@ func (p *Mover) TakeHeld(ctx context.Context) session.Held {
 	return p.Held.Take()
 }
 
-// Ended returns how many clients were ended in attempts since the start, no matter who ended them,
+// Ended returns how many clients were ended in attempts since the start, no matter what ended them,
 // and names those of the latest attempt.
 func (p *Mover) Ended() (total int, latest []session.Note) {
 	_, latest = p.Struck.OfAttempt()

@@ -19,12 +19,12 @@ type Unmovable string
 const (
 	// UnmovableAbort: Stage and Restage return an *UnmovableError. The default.
 	UnmovableAbort Unmovable = "abort"
-	// UnmovableWait: Stage waits for those that hold what they may let go of, and Pause
-	// looks again. What is left then is a *HeldError.
+	// UnmovableWait: Stage waits for sessions that hold state which they may release, and Pause
+	// checks again. What is left then is a *HeldError.
 	UnmovableWait Unmovable = "wait"
 	// UnmovableDisconnect: Restage ends them with 57P01 and names them.
 	UnmovableDisconnect Unmovable = "disconnect"
-	// UnmovableName: they are named and left alone; there must be no Switch behind it.
+	// UnmovableName: they are named and left alone; no Switch may follow.
 	UnmovableName Unmovable = "name"
 )
 
@@ -65,8 +65,8 @@ func (u Unmovable) lenient(v state.Verdict) bool {
 	return false
 }
 
-// awaitHeld waits for sessions that hold what cannot be moved, and stages those that
-// let go of it. What is left at the end of the attempt's wait stays in f.
+// awaitHeld waits for sessions that hold what cannot be moved, and stages those that release it.
+// What is left when the attempt's wait is over stays in f.
 func (p *Mover) awaitHeld(ctx context.Context, f *findings, catalogs map[string]*state.Catalog, to *side.Endpoint) {
 	if p.attempt.policy != UnmovableWait {
 		return

@@ -9,7 +9,7 @@ import (
 // StageReport is the outcome of Stage and Restage.
 type StageReport struct {
 	Sessions int            `json:"sessions"`
-	Captured int            `json:"captured"` // looked at in this call
+	Captured int            `json:"captured"` // inspected in this call
 	Staged   int            `json:"staged"`   // that have a warm server which is their mirror
 	Unstaged []session.Note `json:"unstaged"` // without a boundary in time; left to the pause
 	Amber    []session.Note `json:"amber"`    // that move with a loss

@@ -10,12 +10,13 @@ import (
 	"crossfade/proxy/session"
 )
 
-// Stage makes a warm server on the other side for every session, while sessions go
-// on where they are: each is stopped at a boundary for one capture, the rest is
-// done beside it. A session that comes to no boundary in time is left to the pause
-// (StageReport.Unstaged). Sessions that cannot be moved make an *UnmovableError, or
-// what the policy of the Attempt says; the report is filled in then too. Staging again brings warm servers up to date.
-// Where the other side takes fewer connections than the sessions need, nothing is made there and the error is a *ConnLimitError.
+// Stage makes a warm server on the other side for every session, while sessions continue where they
+// are: each is stopped at a boundary for one capture, the rest is done while it runs. A session
+// that reaches no boundary in time is left to the pause (StageReport.Unstaged). Sessions that
+// cannot be moved cause an *UnmovableError, or what the policy of the Attempt asks for; the report
+// is filled in even then. Staging again brings warm servers up to date. If the other side takes
+// fewer connections than the sessions need, nothing is made there and the error is a
+// *ConnLimitError.
 func (p *Mover) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	end, err := p.begin(ctx, epoch, "stage")
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"unsafe"
 )
 
-// maxEvents is how many sockets one look at the kernel's list brings. Each gets one
-// read and one write of at most BufferSize before the next look, so that no session
-// keeps another waiting for longer than that.
+// maxEvents is how many sockets one poll of the kernel's list returns. Each gets one read and one
+// write of at most BufferSize before the next poll, so that no session keeps another waiting for
+// longer than that.
 const maxEvents = 128
 
 // Engine is one epoll instance and the goroutine that serves its sessions. The
@@ -23,13 +23,13 @@ type Engine struct {
 	file *os.File // the epoll instance
 	fd   int
 	raw  syscall.RawConn
-	try  func(fd uintptr) bool // pollNow, made once: a method value allocates
+	try  func(fd uintptr) bool // pollNow, bound once: a method value allocates
 
 	events    [maxEvents]syscall.EpollEvent
 	ready     int
 	spins     [2]spin       // one for each kind of socket that the last poll brought: a client's, a server's
 	last      uint64        // the key that had the last turn
-	alone     int           // turns that it has had since another one had one
+	alone     int           // consecutive turns of that session
 	spinSlots chan struct{} // has a place for each engine that may busy-poll
 
 	mu struct {
@@ -61,8 +61,8 @@ func newEngine(spinSlots chan struct{}) (*Engine, error) {
 	return e, nil
 }
 
-// The low bit of an event's data says whose socket it is, the rest is the key of the
-// seat. A key is never used again, so a late event finds nobody.
+// The low bit of an event's data says whether it is the server's socket, the rest is the session's
+// key. A key is never used again by the same engine, so a late event finds no session.
 const serverBit = 1
 
 // Add watches two sockets and returns the key by which the engine knows the session, 0 for none.
@@ -108,7 +108,7 @@ func (e *Engine) Remove(key uint64, client, server int) {
 	e.forget(key)
 }
 
-// run serves until close.
+// run serves events until close.
 func (e *Engine) run() {
 	for e.await() {
 		for i := range e.ready {
@@ -129,13 +129,13 @@ func (e *Engine) run() {
 
 // await waits for sockets with something to read; false says that the engine is closed.
 //
-// One that has just served several sockets lets the other processes of its core run
-// before it looks for the last time: where the machine is busy, they have the next
-// requests and answers ready by then, and nobody has to be put to sleep and woken.
+// An engine that has just served several sockets lets the other processes of its core run before it
+// polls for the last time: on a busy machine these have the next requests and answers ready by
+// then, and nothing has to be put to sleep and woken.
 //
-// One that serves a single session looks on for a moment, as long as that is mostly
-// worth it: for a client that is alone, being put to sleep and woken is half of what a
-// proxy costs. Where there are several, their servers need the core.
+// An engine that serves a single session busy-polls for a moment, as long as that mostly pays off:
+// with one client, sleeping and waking up is half of what a proxy costs. With several sessions,
+// their servers need the core.
 func (e *Engine) await() bool {
 	switch {
 	case e.ready > 1:

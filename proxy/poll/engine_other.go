@@ -4,7 +4,7 @@ package poll
 
 import "errors"
 
-// Engine is for Linux; elsewhere the owner of a socket waits for it itself.
+// Engine exists on Linux only; elsewhere the owner of a socket waits for it itself.
 type Engine struct{ looking chan struct{} }
 
 func newEngine(chan struct{}) (*Engine, error) { return nil, errors.ErrUnsupported }

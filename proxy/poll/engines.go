@@ -9,15 +9,14 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// maxEngines bounds the engines: one does what PgBouncer does with one thread, and
-// the server behind it needs cores too.
+// maxEngines bounds the engines: one does what PgBouncer does with one thread, and the servers need
+// cores too.
 const maxEngines = 4
 
-// FullHouse is how many sessions an engine has before further ones are shared out among
-// all engines. Few clients are served best by half of the cores. Where there are more,
-// and their servers run on the same machine, each engine is one thread among many that
-// want a core, and waits for its turn most of the time: with two of them the proxy
-// waits half as long.
+// CrowdedAt is how many sessions an engine has before further ones are shared out among all
+// engines. A few clients are served best by half of the cores. With more of them, and their servers
+// on the same machine, each engine is one of many threads that want a core, and waits for it most
+// of the time: with two engines the proxy waits half as long.
 const CrowdedAt = 8
 
 // Turner is what an engine serves: a session with two sockets. Turn is called by the engine's
@@ -27,15 +26,16 @@ type Turner interface {
 	Turn(key uint64, server bool)
 }
 
-// Engines are those that run; none before start and after stop, and none on other systems
-// than Linux.
+// Engines are the running engines; there are none before Start and after Stop, and none on systems
+// other than Linux.
 type Engines struct {
 	running atomic.Pointer[[]*Engine]
 	wait    sync.WaitGroup
-	usual   uint64 // how many there are before they are crowded
+	usual   uint64 // how many are used before they are crowded
 }
 
-// Start makes the engines. Anyone who has none serves its sockets otherwise, so that is no error.
+// Start makes the engines. Without an engine, sessions are served by goroutines, so that is no
+// error.
 func (g *Engines) Start(log zerolog.Logger) {
 	cores := runtime.GOMAXPROCS(0)
 	usual := min(maxEngines, cores/2)
@@ -58,7 +58,7 @@ func (g *Engines) Start(log zerolog.Logger) {
 	}
 }
 
-// Stop ends the engines. No session is left.
+// Stop ends the engines. They serve no session any more.
 func (g *Engines) Stop() {
 	if list := g.running.Swap(nil); list != nil {
 		for _, e := range *list {
@@ -71,7 +71,7 @@ func (g *Engines) Stop() {
 // Any reports whether there are engines.
 func (g *Engines) Any() bool { return g.running.Load() != nil }
 
-// Seats returns how many sessions each engine has.
+// SessionCounts returns how many sessions each engine has.
 func (g *Engines) SessionCounts() []int {
 	list := g.running.Load()
 	if list == nil {
@@ -84,7 +84,7 @@ func (g *Engines) SessionCounts() []int {
 	return n
 }
 
-// Pick returns the engine that a session is to be in, nil for none.
+// Pick returns the engine for a session, nil if there is none.
 func (g *Engines) Pick(id uint64) *Engine {
 	list := g.running.Load()
 	if list == nil {
@@ -93,8 +93,7 @@ func (g *Engines) Pick(id uint64) *Engine {
 	return choose(*list, int(id%g.usual))
 }
 
-// choose takes the engine at place usual or, where that is crowded, the one with the
-// fewest sessions.
+// choose takes the engine at index usual or, if that is crowded, the one with the fewest sessions.
 func choose[E interface{ sessions() int }](list []E, usual int) E {
 	best := list[usual]
 	least := best.sessions()

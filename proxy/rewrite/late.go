@@ -19,7 +19,7 @@ type Late struct {
 	sent    []string // names of those whose Parse is not answered, in order
 
 	up, down Spot
-	head     []byte // the frame of the client under way, until it is known what it is about
+	head     []byte // the client's frame under way, until it is known which statement it concerns
 	passing  bool   // it is
 	hide     bool   // the frame of the server under way is not for the client
 	out, in  []byte // what the last calls returned
@@ -103,8 +103,8 @@ func (l *Late) Client(t *wire.Tracker, p []byte) ([]byte, error) {
 	return l.out, nil
 }
 
-// about decides about the frame whose beginning is in head, and reports whether it has:
-// then head has gone to out, behind what must go ahead of it.
+// about decides about the frame whose beginning is in head, and reports whether it could: head has
+// then been appended to out, after what must precede it.
 func (l *Late) about(t *wire.Tracker, whole bool) bool {
 	done := whole || len(l.head) >= maxLateHead
 	switch l.head[0] {

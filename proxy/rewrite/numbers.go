@@ -11,16 +11,16 @@ import (
 
 // Backends translates, on the way to a server after a switch, the numbers of backends that clients
 // know from before: a client of a moved session keeps the pid that it was told at its login, and on
-// the other side that is nobody's number, or someone else's. In a text about backends
-// (state.FindBackends) and in what is bound to its parameters the pid of a session of ours stands
-// for the server that serves it now. Called with the session's lock held.
+// the other side no backend has that number, or another one does. In a text about backends
+// (state.FindBackends) and in its bound parameters, the pid of one of our sessions is replaced by
+// that of the server that serves it now. Called with the session's lock held.
 type Backends struct {
 	now        func(pid uint32) (now uint32, other bool) // the server's for a client's
 	statements map[string][]int                          // parameters that are numbers of backends, by prepared statement
 
 	at      Spot
 	head    []byte // the frame under way, where it came in parts
-	passing bool   // the frame under way is not looked at
+	passing bool   // the frame under way is not inspected
 	out     []byte
 }
 
@@ -31,8 +31,8 @@ func NewBackends(now func(pid uint32) (uint32, bool), statements map[string][]in
 	return &Backends{now: now, statements: statements}
 }
 
-// maxNumbersHead is how large a frame may be that came in parts and is looked at, in
-// bytes. A text about backends is short.
+// maxNumbersHead is how many bytes a frame may have that arrives in parts and is still inspected. A
+// text about backends is short.
 const maxNumbersHead = 64 << 10
 
 // Client returns what the server is to get of p. The result is valid until the next call.
@@ -114,8 +114,8 @@ func (n *Backends) remember(name string, params []int) {
 	n.statements[name] = params
 }
 
-// simple returns the edits of a simple query. Of one that prepares a statement the parameters
-// are those of the statement.
+// simple returns the edits of a simple query. If it prepares a statement, the parameters are those
+// of the statement.
 func (n *Backends) simple(body []byte) []edit {
 	var params []int
 	edits := n.text(body, HeadLen, &params)

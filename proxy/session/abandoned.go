@@ -14,12 +14,12 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// A client whose connection has ended may have left its server at work. Two things may be
-// the reason, and look the same: it has closed its half of the connection and waits for its
-// answer, or nobody is there any more. So the session goes on until its server has answered,
-// and stays in the registry, where a drain finds it and names it. Meanwhile it is found out
-// whether anybody is there; where nobody is, the server is asked to cancel what nobody waits
-// for, as a server does by itself that has client_connection_check_interval set.
+// A client whose connection has ended may leave its server working. There are two possible reasons,
+// which look the same: the client has closed its half of the connection and waits for its answer,
+// or the client no longer exists. So the session continues until its server has answered, and stays
+// in the registry, where a drain finds it and names it. Meanwhile the proxy finds out whether the
+// client still exists. If it does not, the server is asked to cancel the statement, as a server
+// with client_connection_check_interval set does by itself.
 
 // Bounds of a session without a client.
 const (
@@ -27,24 +27,24 @@ const (
 	// client's end: the first is a round trip on one machine.
 	probeFirst = 20 * time.Millisecond
 	probeMost  = 2 * time.Second
-	// maxOrphanCancels bounds how often a server is asked to cancel. A request may come
-	// between two statements, and one that is not heeded five times will not be.
+	// maxCancels bounds how often a server is asked to cancel. A request may arrive between two
+	// statements, and one that is ignored five times will be ignored again.
 	maxCancels = 5
-	// maxLastCancels is the same for a server that is about to be let go.
+	// maxLastCancels is the same for a server that is about to be closed.
 	maxLastCancels = 3
-	// orphanFirst is how long a server has to heed the first request, each later one has
-	// twice as long as the one before it.
+	// cancelWaitFirst is how long a server has to obey the first request; each later one gets twice
+	// as long as the one before it.
 	cancelWaitFirst = 250 * time.Millisecond
-	// lookFirst and lookMost are the first and the longest pause between two looks at what
+	// activityFirst and activityMost are the first and the longest pause between two checks of what
 	// the server does.
 	activityFirst = 200 * time.Millisecond
 	activityMost  = time.Minute
-	// orphanPatience bounds one request, and one look at what the server does.
+	// sideQuestionTimeout bounds one request to cancel, and one check of what the server does.
 	sideQuestionTimeout = 2 * time.Second
 )
 
-// seeOut is what is left for the client's pump to do when nothing more comes from the
-// client: it returns when the server owes no answer any more. err says how the client ended.
+// seeOut is what the client's pump does once nothing more comes from the client: it returns when
+// the server owes no more answers. err says how the client ended.
 func (r *clientPump) seeOut(err error) error {
 	r.mu.Lock()
 	if r.ctx.Err() != nil || !r.mu.tracker.Owes() {
@@ -73,7 +73,7 @@ func (r *clientPump) seeOut(err error) error {
 			return ending.ErrClientGone
 		}
 		if gated && !o.gated {
-			o.cancels, o.next = 0, time.Time{} // once more, for anyone who waits for it now
+			o.cancels, o.next = 0, time.Time{} // once more, for the pause that waits for it now
 		}
 		o.gated = gated
 		if dead && (gated || !polite) {
@@ -86,7 +86,7 @@ func (r *clientPump) seeOut(err error) error {
 	}
 }
 
-// orphan is a session that its client has left. It belongs to the client's pump.
+// abandoned is a session whose client is gone. It belongs to the client's pump.
 type abandoned struct {
 	r         *Session
 	pause     time.Duration // until the next probe
@@ -94,7 +94,7 @@ type abandoned struct {
 	cancels   int
 	next      time.Time // of the next cancel request
 	gated     bool
-	nextCheck time.Time // when the server is looked at next
+	nextCheck time.Time // when the server is checked next
 	checks    int
 	idle      int    // looks in a row that found it idle
 	taken     uint64 // bytes that had come from it at the last look
@@ -176,8 +176,8 @@ func (o *abandoned) delivering() bool {
 	return r.toClient.Load() || o.taken != before
 }
 
-// serverBusy asks beside the session whether its server does anything. Where that cannot be
-// found out, it may.
+// serverBusy asks, on another connection, whether the session's server does anything. If that
+// cannot be found out, it returns true.
 func (r *work) serverBusy() bool {
 	ctx, cancel := context.WithTimeout(r.ctx, sideQuestionTimeout)
 	defer cancel()
@@ -189,7 +189,8 @@ func (r *work) serverBusy() bool {
 	return busy || err != nil
 }
 
-// cancelOrphan makes one request, within a bound; not many are made at once.
+// cancelAbandoned makes one request, within a bound; the number of concurrent requests is bounded
+// too.
 func (r *work) cancelAbandoned(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, sideQuestionTimeout)
 	defer cancel()
@@ -201,8 +202,8 @@ func (r *work) cancelAbandoned(ctx context.Context) {
 	r.cancelServer(ctx)
 }
 
-// leaveNothingAtWork is called before the server is let go: what it still does is for a session
-// that someone has ended, and that nobody can name any more.
+// leaveNothingAtWork is called before the server is closed: what it still does is for a session
+// that has been ended and that no report can name any more.
 func (r *work) leaveNothingAtWork(cause error) {
 	r.mu.Lock()
 	working := r.mu.tracker.Working()
@@ -219,8 +220,9 @@ func (r *work) leaveNothingAtWork(cause error) {
 	}
 }
 
-// restsWithin reads what the server says, for so long at most, and reports that it has no more to do. A request to
-// cancel that reached it before the statement did has cancelled nothing. Called when both pumps have ended.
+// restsWithin reads what the server sends, for at most d, and reports whether it has nothing left
+// to do. A request to cancel that arrived before the statement did has cancelled nothing. Called
+// when both pumps have ended.
 func (r *work) restsWithin(d time.Duration) bool {
 	conn := r.mu.server.conn
 	_ = conn.SetReadDeadline(time.Now().Add(d))
@@ -240,8 +242,8 @@ func (r *work) restsWithin(d time.Duration) bool {
 	}
 }
 
-// countOrphan counts the session among those whose server was asked to cancel, once, and
-// reports that.
+// countAbandoned counts the session, once, among those whose server was asked to cancel, and
+// reports whether it did.
 func (r *work) countAbandoned() bool {
 	if r.abandoned {
 		return false
@@ -257,10 +259,9 @@ func (r *Session) ServerPID() int32 {
 	return r.mu.server.pid.Load()
 }
 
-// ping finds out whether anybody is at the client's end, and reports false where nobody is
-// for certain: a socket that was closed answers with a reset to what it gets, so that the
-// next write fails. What is sent says once more what the client knows already; it may come
-// at any time.
+// ping finds out whether the client still exists, and reports false if it certainly does not: a
+// socket that was closed answers the bytes it gets with a reset, so that the next write fails. What
+// is sent repeats what the client knows already; it may be sent at any time.
 func (r *clientPump) ping() bool {
 	if !r.cw.TryLock() {
 		return true // something is on its way to it, which tells as much
@@ -282,8 +283,8 @@ func (r *clientPump) ping() bool {
 	return false
 }
 
-// outlives is asked when the client does not take what it gets, and reports whether the
-// session goes on without it for a while. Its pump finds out.
+// outlives is called when the client does not read, and reports whether the session continues
+// without it for a while. Its pump then finds out whether the client still exists.
 func (r *serverPump) outlives() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -297,14 +298,14 @@ func (r *serverPump) outlives() bool {
 	return true
 }
 
-// unread reports that nobody takes what the client gets.
+// unread reports that the client does not read what it is sent.
 func (r *clientPump) unread() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.mu.end.dead
 }
 
-// parting says of a session that is busy that its client has gone. Called with mu locked.
+// parting says, of a busy session, that its client is gone. Called with mu locked.
 func (r *Session) parting() string {
 	switch {
 	case r.mu.end.dead:

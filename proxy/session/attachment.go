@@ -6,41 +6,41 @@ import (
 	"crossfade/proxy/poll"
 )
 
-// The engine serves sessions without a goroutine of their own, in plaintext and under TLS. It is
-// the fast path and nothing else: one read that does not wait, the tracker, one write that does not
-// wait, all of it under the session's mutex. Whatever is more than that (a write that would block,
-// the end of a connection, a server's last words, someone who wants the session) hands the session
-// over to its pumps, which are the reference; they give it back when it is calm again. See
-// docs/design/proxy-speed.md.
+// The engine serves sessions without a goroutine for each, in plaintext and under TLS. It is the
+// fast path only: one read that does not wait, the tracker, one write that does not wait, all under
+// the session's mutex. Anything else (a write that would block, the end of a connection, a server's
+// last message before it ends, a caller that wants the session) hands the session over to its
+// pumps, which are the reference implementation. The pumps give the session back when nothing of
+// that kind is left. See docs/design/proxy-speed.md.
 
-// calmBursts is how many answers the pumps deliver at a boundary before they give a
-// session back: one that is handed over again and again pays for two goroutines each time.
+// calmBursts is how many answers the pumps deliver at a boundary before they give the session back
+// to the engine: each hand-over costs two goroutines.
 const calmBursts = 4
 
 var errToFast = errors.New("session goes on in the engine")
 
-// seat is the place of a session in an engine. It is guarded by Session.mu.
+// attachment is what a session keeps for its engine. It is guarded by Session.mu.
 type attachment struct {
 	r *Session
 
 	engine *poll.Engine
-	key    uint64 // what the engine knows the session by; 0 while the pumps have it
+	key    uint64 // the key by which the engine knows the session; 0 while the pumps have it
 	client int    // file descriptors; they stay open while key is not 0
 	server int
 
 	begun, over bool
-	clientPumps bool // the goroutines that there are
+	clientPumps bool // which of the pumps' goroutines exist
 	serverPumps bool
 	leaving     bool // the pumps are to end, the engine takes over
-	calm        int  // answers delivered at a boundary since the engine gave up
-	// What is observed and not written: first of all what the pumps write. Under TLS the
-	// connection below holds a part of it, or all.
+	calm        int  // answers delivered at a boundary since the pumps took over
+	// Bytes that were observed and not written: the pumps write them before anything else. Under
+	// TLS the connection below holds some or all of them.
 	toServerRest, toClientRest []byte
 	toServerHeld, toClientHeld bool
 }
 
-// sit gives the session to the engine, where it may be there. Called with mu locked,
-// while there are no pumps.
+// attach gives the session to the engine, unless something keeps it with the pumps. Called with mu
+// locked, while there are no pumps.
 func (st *attachment) attach() bool {
 	r := st.r
 	e, s := r.p.Engines.Pick(r.Id), r.mu.server
@@ -93,8 +93,8 @@ func (st *attachment) handOver() {
 	}
 }
 
-// offer has the pumps give the session to the engine, if it has been calm for long
-// enough. Called with mu locked, by the server's pump.
+// offer asks the pumps to give the session to the engine, once it has been calm for long enough.
+// Called with mu locked, by the server's pump.
 func (st *attachment) offer() {
 	r := st.r
 	if st.leaving || r.attention.Load() || !r.mu.tracker.Boundary() || !r.p.Engines.Any() ||
@@ -108,9 +108,9 @@ func (st *attachment) offer() {
 	_ = r.client.SetReadDeadline(LongAgo)
 }
 
-// clientLeaves ends the client's pump if the session goes to the engine. The server's
-// pump follows: until it has, nobody reads the client, so it must not be in a write.
-// Called with mu locked, by the client's pump, which has nothing in hand.
+// clientLeaves ends the client's pump if the session goes to the engine. The server's pump ends
+// next: until it has, nothing reads the client, so it must not be in a write. Called with mu
+// locked, by the client's pump, which holds no bytes.
 func (st *attachment) clientLeaves() bool {
 	r := st.r
 	if !st.leaving || r.ctx.Err() != nil {
@@ -126,9 +126,9 @@ func (st *attachment) clientLeaves() bool {
 	return true
 }
 
-// serverLeaves ends the server's pump behind the client's. Where the engine cannot have
-// the session after all, there are two pumps again. Called with mu locked, by the
-// server's pump, which has nothing in hand.
+// serverLeaves ends the server's pump after the client's. If the engine cannot take the session
+// after all, both pumps are started again. Called with mu locked, by the server's pump, which holds
+// no bytes.
 func (st *attachment) serverLeaves() bool {
 	r := st.r
 	if !st.leaving || st.clientPumps {
@@ -144,11 +144,11 @@ func (st *attachment) serverLeaves() bool {
 	return false
 }
 
-// listen ends the interruption of the client's pump. Called with mu locked.
+// listen removes the deadline that interrupted the client's pump. Called with mu locked.
 func (st *attachment) listen() {
 	r := st.r
 	_ = r.client.SetReadDeadline(noDeadline)
-	if r.ctx.Err() != nil { // its interruption may have come just before
+	if r.ctx.Err() != nil { // the end of the session may have set its deadline just before
 		_ = r.client.SetReadDeadline(LongAgo)
 	}
 }
@@ -163,7 +163,8 @@ func (st *attachment) Turn(key uint64, ofServer bool) {
 	st.clientTurnNow(key)
 }
 
-// clientTurnNow is what pumpClient does with what the client's socket tells of.
+// clientTurnNow does for the engine what pumpClient does: it serves an event of the client's
+// socket.
 func (st *attachment) clientTurnNow(key uint64) {
 	r := st.r
 	r.mu.Lock()
@@ -172,8 +173,8 @@ func (st *attachment) clientTurnNow(key uint64) {
 	}
 }
 
-// clientStep is one turn of pumpClient. It reports whether there may be more of which the
-// socket does not tell. Called with mu locked, while the engine has the session.
+// clientStep is one turn of pumpClient. It reports whether there may be more bytes that no event of
+// the socket announces. Called with mu locked, while the engine has the session.
 func (st *attachment) clientStep() bool {
 	r, s := st.r, st.r.mu.server
 	p, err := r.in.Now(st.client)
@@ -186,7 +187,7 @@ func (st *attachment) clientStep() bool {
 	case err == poll.ErrWouldBlock:
 		return false
 	case err != nil:
-		st.handOver() // its pump meets the same
+		st.handOver() // its pump will get the same error
 		return false
 	}
 	if p, err = r.fromClient(s, p); err != nil {
@@ -202,11 +203,12 @@ func (st *attachment) clientStep() bool {
 	return r.in.Again()
 }
 
-// serverTurnNow is what pumpServer does with what the server's socket tells of.
+// serverTurnNow does for the engine what pumpServer does: it serves an event of the server's
+// socket.
 func (st *attachment) serverTurnNow(key uint64) {
 	r := st.r
 	if !r.cw.TryLock() {
-		return // a pump has it: handed over since the event
+		return // a pump has it: the session was handed over after the event
 	}
 	defer r.cw.Unlock()
 	r.mu.Lock()
@@ -232,7 +234,7 @@ func (st *attachment) serverStep() bool {
 		st.handOver()
 		return false
 	case saysFatal(p):
-		s.in.Unread(append([]byte(nil), p...)) // what its pump does with last words is its matter
+		s.in.Unread(append([]byte(nil), p...)) // the server's pump decides what to do with a last message
 		st.handOver()
 		return false
 	}

@@ -51,7 +51,7 @@ func New(ctx context.Context, p *Registry, who Identity, client net.Conn, by Ser
 	return r
 }
 
-// Hello is what a server says behind AuthenticationOk.
+// Hello is what a server sends after AuthenticationOk.
 func (r *Session) Hello() []byte {
 	r.mu.Lock()
 	params := maps.Clone(r.mu.observed.params)

@@ -39,8 +39,7 @@ func (p *Registry) Cancel(ctx context.Context, pid uint32, key []byte) {
 	r.work.cancelServer(ctx)
 }
 
-// cancelServer has the session's server cancel what it runs, unless an owner has that
-// server.
+// cancelServer asks the session's server to cancel what it runs, unless an owner has that server.
 func (r *work) cancelServer(ctx context.Context) {
 	r.mu.Lock()
 	if r.mu.hold.pump != pumpRuns || r.mu.serving.reviving {

@@ -16,8 +16,8 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// Capture looks at the session on its server and remembers what it saw and when.
-// The caller has the turn. stop bounds the wait for a boundary.
+// Capture captures the session's state on its server and remembers the result and the time. The
+// caller has the turn. stop bounds the wait for a boundary.
 func (r *owner) Capture(ctx context.Context, catalog *state.Catalog, stop time.Duration) error {
 	waiting, cancel := context.WithTimeout(ctx, stop)
 	s, err := r.seize(waiting)
@@ -74,8 +74,8 @@ type surveyKey struct {
 	made       int // which of those that had the name
 }
 
-// survey asks the session's server about the prepared statements of a state that was
-// captured there, but for those that it was asked about before in this attempt.
+// survey asks the session's server about the prepared statements of a state that was captured
+// there, except those that it was asked about before in this attempt.
 func (r *owner) survey(ctx context.Context, link *state.Link, s *state.State) error {
 	key := func(st state.Statement) surveyKey {
 		return surveyKey{st.Name, st.Text, st.FromSQL, r.mu.observed.sniffer.Contexts.Times(st.Name)}
@@ -106,9 +106,9 @@ func (r *owner) survey(ctx context.Context, link *state.Link, s *state.State) er
 	return nil
 }
 
-// probe runs do on a server that was seized. What takes too long is cancelled, which
-// leaves the session as it was; the server is given as long again to say so. What
-// the server says of itself meanwhile is delivered to the client once it is let go.
+// probe runs do on a server that was seized. If it takes too long it is cancelled, which leaves the
+// session as it was; the server gets the same time again to report that. What the server reports of
+// itself meanwhile is delivered to the client once the server is released.
 func (r *owner) probe(ctx context.Context, s *server, params map[string]string, do func(context.Context, *state.Link) error) error {
 	heard := &listener{Conn: s.conn.Conn}
 	link := state.NewLink(heard, nil, params)

@@ -8,11 +8,11 @@ import (
 	"crossfade/proxy/ending"
 )
 
-// From the end of Restage on a parked session needs its server no more: all that it is was
-// captured, and stands ready on the other side. Should that server go away (the source is
-// down while the target decides, an administrator ends its sessions, a limit on idle ones
-// is reached), the client is not told: Switch gives it the other one. Only where the attempt
-// is given up is the server missed, and another one is made in its place, if that can be.
+// From the end of Restage on a parked session no longer needs its server: its whole state was
+// captured, and a mirror is ready on the other side. If that server goes away (the source is down
+// while the target decides, an administrator ends its sessions, a limit on idle ones is reached),
+// the client is not told: Switch gives it the other one. Only if the attempt is aborted is the
+// server needed, and then another one is made in its place if possible.
 
 // Keep has the session live by its state. The caller has the turn.
 func (r *owner) Keep() {
@@ -24,14 +24,15 @@ func (r *owner) Keep() {
 	r.mu.serving.kept = r.mu.hold.gate
 }
 
-// keptAt reports whether the session goes on without s. Called with mu locked.
+// keptAt reports whether the session continues without s. Called with mu locked.
 func (r *Session) keptAt(s *server) bool {
 	return r.mu.serving.kept && r.mu.hold.gate && r.mu.server == s && r.reason() == ""
 }
 
-// awaitMove waits for what becomes of a kept session whose server s is gone: another one has taken
-// the place of s (moved), or the session is to go on at that side, and then there is to be a
-// revival. It answers meanwhile anyone who wants the pump to stop. Called by the server's pump.
+// awaitMove waits until it is known what becomes of a kept session whose server s is gone: either
+// another server has taken the place of s (moved), or the session is to continue on that side and
+// has to be revived. Meanwhile it answers any caller that wants the pump to stop. Called by the
+// server's pump.
 func (r *serverPump) awaitMove(s *server) (moved bool, err error) {
 	r.Log.Info().Str(obs.KeyEndpoint, s.endpoint.Name).Msg("server of a parked session is gone; the session waits for the move")
 	for {

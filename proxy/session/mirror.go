@@ -29,7 +29,8 @@ func (r *owner) MakeWarm(ctx context.Context, to *side.Endpoint) (err error) {
 	return err
 }
 
-// Answers reports that the session has a warm server that is there; one that is not is closed.
+// Answers reports whether the session has a warm server that still answers; one that does not is
+// closed.
 func (r *owner) Answers(ctx context.Context, to *side.Endpoint) bool {
 	if r.warm != nil && r.warm.Endpoint == to && r.warm.Alive(ctx) == nil {
 		return true

@@ -7,8 +7,8 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// memory is what a session must remember because no server tells it. It is its
-// Tracker's Observer, and guarded by Session.mu.
+// observed is what the proxy has seen of a session and no server can be asked for. It is the
+// Observer of the session's Tracker, and guarded by Session.mu.
 type observed struct {
 	r *Session
 
@@ -16,7 +16,7 @@ type observed struct {
 	params   map[string]string // ParameterStatus as the client has seen it
 	unnamed  []byte            // body of the Parse of the unnamed statement
 	has      unnamed
-	inserted bool // the last command but for COMMIT and the like was an INSERT
+	inserted bool // the last command, leaving out COMMIT and the like, was an INSERT
 }
 
 // unnamed says what is known of a client's unnamed statement.
@@ -24,12 +24,12 @@ type unnamed uint8
 
 const (
 	unnamedNone  unnamed = iota
-	unnamedKnown         // its text is in memory
+	unnamedKnown         // its text is kept in unnamed
 	unnamedLost          // there is one, and its text was too long to be kept
 )
 
-// keepUnnamed is how much an idle session may hold for an unnamed statement that
-// is gone, in bytes.
+// keepUnnamed is how many bytes an idle session may keep allocated for an unnamed statement that no
+// longer exists.
 const keepUnnamed = 4 << 10
 
 // Parse: the client has an unnamed statement.
@@ -44,7 +44,7 @@ func (m *observed) Parse(body []byte) {
 	}
 }
 
-// current has the sniffer forget unnamed statements of before.
+// current makes the sniffer forget earlier unnamed statements.
 func (m *observed) current(parse []byte) {
 	if !m.r.mu.tracker.ParsesPending() {
 		m.sniffer.Names.Current(parse)
@@ -91,8 +91,8 @@ func (m *observed) CommandComplete(tag []byte) {
 // Refused: what the client was setting may not have been set.
 func (m *observed) Refused() { m.sniffer.Contexts.Refused() }
 
-// unnamedStatement returns the unnamed statement in memory of its own; lost says
-// that there is one whose text is not known. Called with mu locked.
+// unnamedStatement returns a copy of the unnamed statement; lost says that there is one whose text
+// is not known. Called with mu locked.
 func (m *observed) unnamedStatement() (parse *wire.Parse, lost bool) {
 	if m.has != unnamedKnown {
 		return nil, m.has == unnamedLost

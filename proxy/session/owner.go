@@ -11,20 +11,20 @@ import (
 	"crossfade/proxy/state"
 )
 
-// owner is the session as anyone who has its turn sees it, with what is known of it from one turn
-// to the next: only who has the turn touches what follows it.
+// owner is the session as the holder of its turn sees it, with what is known of it from one turn to
+// the next: only the holder of the turn touches the fields after it.
 type owner struct {
 	*Session
 	turn     chan struct{}
 	captured *state.State
 	frames   uint64                        // client frames at that capture
-	names    []string                      // custom settings that it looked at
+	names    []string                      // custom settings that the capture asked for
 	surveyed map[surveyKey]state.Statement // prepared statements that its server was asked about
 	warm     *mirror.Server
 }
 
-// Own takes the session's turn: anyone who has it is the one owner of its move. The context that it
-// returns ends with the session too.
+// Own takes the session's turn: its holder is the one owner of the session's move. The context that
+// it returns ends with the session too.
 func (r *owner) Own(ctx context.Context) (owned context.Context, release func(), err error) {
 	select {
 	case r.turn <- struct{}{}:
@@ -139,7 +139,7 @@ func (e *BusyError) Error() string {
 
 func (e *BusyError) Unwrap() error { return e.err }
 
-// ForgetShapes has the next capture ask the server about every prepared statement again.
+// ForgetShapes makes the next capture ask the server about every prepared statement again.
 func (r *owner) ForgetShapes() { r.surveyed = nil }
 
 // State is what the last capture has found; nil for none.

@@ -104,8 +104,8 @@ func (r *clientPump) park(p []byte) (left []byte, err error) {
 	}
 }
 
-// sleep waits for a change, without a look at the client, until bound if there is one, and
-// until probe, which may be nil.
+// sleep waits for a change, without checking the client, until bound if there is one, and until
+// probe, which may be nil.
 func (r *clientPump) sleep(changed <-chan struct{}, bound time.Time, probe <-chan time.Time) error {
 	var limit <-chan time.Time
 	if !bound.IsZero() {

@@ -145,7 +145,7 @@ func (r *clientPump) allowed(p []byte) int {
 	return len(p)
 }
 
-// progress tells anyone who waits that a pump has made a step.
+// progress tells waiters that a pump has made a step.
 func (r *Session) progress() {
 	if r.attention.Load() {
 		r.mu.Lock()
@@ -154,8 +154,8 @@ func (r *Session) progress() {
 	}
 }
 
-// serverLeft waits for the server's pump to bring its last words, after a write
-// to it was refused.
+// serverLeft waits for the server's pump to deliver the server's last message, after a write to the
+// server failed.
 func (r *clientPump) serverLeft() error {
 	t := time.NewTimer(side.GoodbyeTimeout)
 	defer t.Stop()
@@ -292,8 +292,7 @@ func (r *serverPump) deliver(s *server, p []byte) error {
 	return nil
 }
 
-// receive observes p and returns what the caller must write to the client, behind
-// greeting.
+// receive observes p and returns what the caller must write to the client, after greeting.
 func (r *serverPump) receive(s *server, p []byte) (out, greeting []byte, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -337,8 +336,8 @@ func (r *Session) broken(err error) error {
 	return ending.ErrServerGone
 }
 
-// maxWords is how much of the end of a read is searched for a server's last words,
-// in bytes. They are one line.
+// maxWords is how many bytes at the end of a read are searched for a server's last message. It is
+// one line.
 const maxWords = 1 << 10
 
 // saysFatal reports that p ends with an ErrorResponse that ends the connection. It

@@ -69,9 +69,9 @@ func NewRegistry(log zerolog.Logger, sides *side.Sides, bounds Limits) *Registry
 	return p
 }
 
-// enter gives a session its number and its pid, and has the gate hold it if the gate is closed. The
-// session's login holds a lease meanwhile, so that anyone who closed the gate sees this session or
-// is seen by it.
+// enter gives a session its number and its pid, and makes the gate hold it if the gate is closed.
+// The session's login holds a lease meanwhile, so that a caller that closes the gate sees this
+// session, or this session sees the closed gate.
 func (p *Registry) enter(r *Session, serverPID uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -138,7 +138,7 @@ func (p *Registry) CloseAll() {
 	p.mu.closed = true
 }
 
-// OpenToNew has the gate let the sessions to come go on.
+// OpenToNew makes the gate let new sessions pass.
 func (p *Registry) OpenToNew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

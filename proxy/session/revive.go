@@ -21,18 +21,17 @@ import (
 
 // Bounds of a revival.
 const (
-	// DefaultReviveTimeout bounds a revival: a suspended Neon compute is back within some
-	// seconds, and most pools give a request 30.
+	// DefaultReviveTimeout bounds a revival: a suspended Neon compute is available again within
+	// seconds, and most connection pools give a request 30 s.
 	DefaultReviveTimeout = 30 * time.Second
-	// reviveFirst and reviveMost are the first and the longest pause between two tries.
+	// reviveFirst and reviveMost are the first and the longest pause between two attempts.
 	reviveFirst = 100 * time.Millisecond
 	reviveMost  = 2 * time.Second
 )
 
-// revivable reports whether the session, should its server go now, can be made whole
-// on another one: it is at a boundary on the target, nothing was sent since its state
-// was captured, and there is nothing in that state which was lost with the server.
-// Called with mu locked.
+// revivable reports whether the session could be restored on another server if its server ended
+// now: it is at a boundary on the target, nothing was sent since its state was captured, and
+// nothing in that state is lost with the server. Called with mu locked.
 func (r *Session) revivable(s *server) bool {
 	j := &r.mu.judged
 	// A session that the gate still holds after a switch back waits for its move.
@@ -41,19 +40,18 @@ func (r *Session) revivable(s *server) bool {
 		r.reason() == "" && !j.at.IsZero() && j.whole && j.frames == r.mu.tracker.ClientFrames()
 }
 
-// wholeAgain reports whether a state can be made again when its server is gone. A
-// notification that nobody was there to hear cannot be known, and an advisory lock
-// that went with the server may have been another's since. What else is amber is lost
-// to a move as well.
+// wholeAgain reports whether a state can be restored after its server has ended. Notifications that
+// arrived meanwhile are lost without a trace, and another session may have held an advisory lock
+// that ended with the server. Everything else that is amber is lost in a move as well.
 func wholeAgain(s *state.State) bool {
 	verdict, _ := s.Judge()
 	return verdict.Movable() && len(s.Channels) == 0 && len(s.Locks) == 0
 }
 
-// survive is called by the server's pump when s has closed its connection, or says
-// in p, its last bytes, that it will. It makes the session whole on another server
-// and reports that, or returns what is left of p for the client. The client waits
-// meanwhile: what it sends is held, and sent once, to the new server.
+// tryRevive is called by the server's pump when s has closed its connection, or announces in p, its
+// last bytes, that it will. It restores the session on another server and reports that, or returns
+// what is left of p for the client. The client waits meanwhile: what it sends is held, and sent
+// once, to the new server.
 func (r *serverPump) tryRevive(s *server, p []byte) (left []byte, alive bool, err error) {
 	at, code, ok := lastFrames(p)
 	if !ok || !s.in.Whole() {
@@ -92,8 +90,8 @@ func (r *serverPump) tryRevive(s *server, p []byte) (left []byte, alive bool, er
 	return words, false, nil
 }
 
-// dyingWords reports that p, what a server has just said, is the warning of a crash or of an
-// immediate shutdown, and that the session outlives that: its client need not hear it.
+// dyingWords reports whether p, what a server has just sent, is the warning of a crash or of an
+// immediate shutdown that the session will outlive, so that its client need not see it.
 func (r *serverPump) dyingWords(s *server, p []byte) bool {
 	if p[0] != 'N' || !s.in.Whole() {
 		return false
@@ -126,8 +124,8 @@ func notice(p []byte) (int, *wire.ServerError) {
 	return int(n), e
 }
 
-// revivalOver lets owners find the session's server again, and reports whether that
-// is another one than s.
+// revivalOver makes the session's server available to owners again, and reports whether it is
+// another one than s.
 func (r *Session) revivalOver(s *server) (moved bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -138,8 +136,8 @@ func (r *Session) revivalOver(s *server) (moved bool) {
 	return r.mu.server != s
 }
 
-// awaitRevival has another goroutine revive the session, as its owner, and answers meanwhile anyone
-// who wants the pump to stop.
+// awaitRevival revives the session in another goroutine, as its owner. Meanwhile it answers any
+// caller that wants the pump to stop.
 func (r *serverPump) awaitRevival(s *server) error {
 	ctx, cancel := context.WithTimeout(r.ctx, r.p.ReviveTimeout)
 	defer cancel()
@@ -166,7 +164,7 @@ func (r *serverPump) awaitRevival(s *server) error {
 	}
 }
 
-// revive puts a new server with the captured state in the place of one that is gone.
+// revive replaces a server that has ended by a new one with the captured state.
 func (r *owner) revive(ctx context.Context, gone *server) error {
 	start := time.Now()
 	owned, release, err := r.Own(ctx)
@@ -174,13 +172,13 @@ func (r *owner) revive(ctx context.Context, gone *server) error {
 		return err
 	}
 	defer release()
-	// Before the turn is given back: the next owner must not take the pump for one that
-	// stands still, as it does while it waits for us.
+	// Before the turn is given back: the next owner must not believe that the pump is stopped, as
+	// it seems to be while it waits for us.
 	defer r.revivalOver(gone)
 	r.mu.Lock()
 	served := r.mu.server != gone
 	r.mu.Unlock()
-	if served { // a move has put the other side's in its place
+	if served { // a move has replaced it by a server of the other side
 		return nil
 	}
 	if r.captured == nil || r.ChangedSince() || !wholeAgain(r.captured) {
@@ -208,7 +206,7 @@ func (r *owner) revive(ctx context.Context, gone *server) error {
 	}
 }
 
-// renascent makes a server that is as the one that is gone was. The caller has the turn.
+// rebuildServer makes a server with the state of the one that has ended. The caller has the turn.
 func (r *owner) rebuildServer(ctx context.Context, gone *server) (*mirror.Server, error) {
 	same := func(name string) string { return name } // the state is of this side
 	w, err := r.warmUpAs(ctx, gone.endpoint, side.Roles(r.User, gone.login, gone.endpoint), same)
@@ -222,7 +220,7 @@ func (r *owner) rebuildServer(ctx context.Context, gone *server) (*mirror.Server
 	return w, nil
 }
 
-// hopeless reports whether another try would come to the same: the server is there and
+// hopeless reports whether another attempt would fail in the same way: the server is reachable and
 // refuses the role, the database or the state (backend.Classify).
 func hopeless(err error) bool {
 	var step *state.StepError
@@ -237,9 +235,9 @@ func hopeless(err error) bool {
 	return backend.Classify(err) == backend.Stop
 }
 
-// lastFrames walks the last bytes of a server and returns where its FATAL stands, and its
-// SQLSTATE. ok says that they are whole frames and that nothing in them answers a request.
-// No bytes are a socket that was closed.
+// lastFrames walks the last bytes of a server and returns the position of its FATAL, and its
+// SQLSTATE. ok says that they are whole frames and that none of them answers a request. No bytes
+// mean that the socket was closed.
 func lastFrames(p []byte) (at int, code string, ok bool) {
 	if len(p) == 0 {
 		return 0, "", true

@@ -9,8 +9,8 @@ import (
 	"crossfade/proxy/side"
 )
 
-// Begin lets the session go: it is served until client or server is gone or someone ends it. Then
-// it says the last words and closes everything. over is called when nothing of the session is left.
+// Begin starts the session: it is served until client or server is gone or someone ends it. Then it
+// sends the last message and closes everything. over is called when nothing of the session is left.
 func (r *Session) Begin(over func()) {
 	r.over = over
 	r.stopInterrupt = context.AfterFunc(r.ctx, r.interrupt)
@@ -55,8 +55,8 @@ func (r *Session) pumped(pump func() error) (left bool) {
 	return false
 }
 
-// interrupt gets both pumps out of their waits. A client that does not read has a
-// little time to take what is on its way.
+// interrupt ends the waits of both pumps. A client that does not read has a little time to take
+// what is on its way.
 func (r *Session) interrupt() {
 	r.Strike()
 	_ = r.client.SetReadDeadline(LongAgo)

@@ -32,8 +32,8 @@ type Session struct {
 
 	client net.Conn
 	in     *poll.Reader // of the client; its pump's
-	// cw is held over a write to the client, and over the observation of what is written: anyone
-	// who holds it knows whether the client stands between two frames.
+	// cw is held over a write to the client, and over the observation of what is written: its
+	// holder knows whether the client is between two frames.
 	cw sync.Mutex
 
 	// Set while a pump has bytes that are observed and not written yet.
@@ -114,15 +114,15 @@ const (
 // serving is how the server fares.
 type serving struct {
 	reviving bool   // it is gone, and another one is being made
-	kept     bool   // the session goes on by what was captured of it, whatever becomes of its server
+	kept     bool   // the session continues from what was captured of it, whatever happens to its server
 	lacks    bool   // it does: its server is gone
 	taken    uint64 // bytes of the servers that the pump has taken
 }
 
 // clientEnd is what is known of the client's end of its connection.
 type clientEnd struct {
-	half bool // the client sends no more, and has answers to come
-	dead bool // nobody is there: what the server says is dropped
+	half bool // the client sends no more, and still has answers to come
+	dead bool // the client no longer exists: what the server sends is dropped
 }
 
 // parking is what the client's pump does while it may not forward.
@@ -144,10 +144,10 @@ type clientPump struct{ *Session }
 // serverPump is the session as its server's pump serves it: from the server to the client.
 type serverPump struct{ *Session }
 
-// work is what the server does for the session, as anyone who asks for it or stops it sees it.
+// work is what the server does for the session, for callers that ask about it or stop it.
 type work struct{ *Session }
 
-// View is the session as anyone who asks about it sees it.
+// View is the session for callers that only ask about it.
 type View struct{ *Session }
 
 // newRelay makes a session, which does not run.
@@ -162,7 +162,7 @@ func newRelay(ctx context.Context, p *Registry, who Identity, client net.Conn) *
 	return r
 }
 
-// step tells anyone who waits for a change. Called with mu locked.
+// step tells waiters that something has changed. Called with mu locked.
 func (r *Session) step() {
 	close(r.mu.changed)
 	r.mu.changed = make(chan struct{})

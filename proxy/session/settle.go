@@ -10,14 +10,14 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// quietTime is how long nothing must have been sent to a server before its word that
-// it is idle counts: what was sent before has been read by then, or shows as active.
+// quietTime is how long nothing must have been sent to a server before its report that it is idle
+// counts: what was sent before has been read by then, or the report says active.
 const quietTime = 50 * time.Millisecond
 
-// Settle tries to restore the count of a session that was lost, on the word of the
-// server: it stops the client for a moment and asks pg_stat_activity beside the
-// session. A server that is idle has answered everything. Where it is not, or
-// cannot be asked, the session goes on as it was. The caller has the turn.
+// Settle tries to restore a count that was lost by asking the server: it stops the client for a
+// moment and asks pg_stat_activity on another connection. A server that is idle has answered
+// everything. If it is not idle, or cannot be asked, the session continues unchanged. The caller
+// has the turn.
 func (r *owner) Settle(ctx context.Context) {
 	r.mu.Lock()
 	lost := r.mu.tracker.Reason() == wire.ReasonUncertain

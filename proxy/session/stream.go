@@ -113,7 +113,7 @@ func (s *Stream) down() (between bool) {
 		}
 		break
 	}
-	// The rest of the frame that is under way, so that words of ours fit behind it.
+	// The rest of the frame under way, so that a message of ours can follow it.
 	_ = s.server.SetReadDeadline(time.Now().Add(side.GoodbyeTimeout))
 	for !at.Between() {
 		n, err := s.server.Read(buf[:min(at.Missing(), len(buf))])
@@ -133,7 +133,8 @@ func NewStream(ctx context.Context, p *Registry, who Identity, client net.Conn, 
 	return s
 }
 
-// Hello is what a server says behind AuthenticationOk; login is the role that the proxy logged in as.
+// Hello is what a server sends after AuthenticationOk; login is the role that the proxy logged in
+// as.
 func (s *Stream) Hello(login string) []byte {
 	params := maps.Clone(s.server.Params)
 	if params["session_authorization"] == login {

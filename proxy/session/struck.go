@@ -11,9 +11,9 @@ import (
 // maxStruckNotes bounds how many of the clients that were ended in an attempt are named.
 const maxStruckNotes = 1000
 
-// struck are the clients that were ended while an attempt was under way, no matter who ended them:
-// the move, a server that went away, the hold limit. Clients that left themselves are not among
-// them, nor those that an operator's policy disconnects. Safe for concurrent use.
+// struck is the clients that were ended during an attempt, no matter what ended them: the move, a
+// server that went away, the hold limit. Clients that closed their connections are not among them,
+// nor those that the operator's policy disconnects. Safe for concurrent use.
 type struck struct {
 	mu    sync.Mutex
 	on    bool

@@ -22,9 +22,8 @@ func (r *owner) Move(ctx context.Context, to *side.Endpoint, catalog *state.Cata
 	s, err := r.seize(stopping)
 	cancel()
 	if errors.Is(err, errReviving) {
-		// The revival waits for the turn, which is ours. Both pumps stand still until it
-		// has had it, and then it finds the session served: what it would make is not
-		// needed any more.
+		// The revival waits for the turn, which we hold. Both pumps stand still until it has had
+		// the turn; then it finds that the session has a server and makes none.
 		r.mu.Lock()
 		s, err = r.mu.server, nil
 		r.mu.Unlock()
@@ -62,7 +61,7 @@ func (r *owner) swap(old *server, w *mirror.Server) {
 	r.attend()
 }
 
-// released has the gate let the session go.
+// released makes the gate let the session continue.
 func (r *owner) released() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

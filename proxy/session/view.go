@@ -22,7 +22,7 @@ const (
 	StateReplication = "replication"    // a stream of its own kind
 )
 
-// VerdictUnknown is the verdict on a session that was never at rest when it was looked at.
+// VerdictUnknown is the verdict on a session that was never captured.
 const VerdictUnknown = "unknown"
 
 // Info is one session as status shows it. It holds names, no values and no
@@ -74,14 +74,14 @@ const noFrames = math.MaxUint64
 // which nothing else rests.
 func (j *judged) past() { j.frames, j.whole = noFrames, false }
 
-// seen is a session's state when it was last looked at.
+// seen is a session's state when it was last sampled.
 type seen struct {
 	state  string
 	frames uint64
 	since  time.Time
 }
 
-// Known is info, with the verdict of anyone who could not be logged in on the other side: that
+// Known is info, with the verdict on sessions whose role cannot log in on the other side: that
 // needs no capture.
 func (r *View) Known() Info {
 	s := r.info()
@@ -213,7 +213,7 @@ func (r *View) Sample(now time.Time) {
 	r.observe(now)
 }
 
-// IdleSince reports that the session was idle when it was last looked at, and had been since then.
+// IdleSince reports whether the session was idle when it was last sampled, and had been since then.
 func (r *View) IdleSince(then time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -13,17 +13,17 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// What a move must know of a database itself is asked beside the sessions, on a connection
-// of its own that lasts as long as the question.
+// Questions that a move has about a database itself are asked outside the sessions, on a connection
+// that lasts as long as the question.
 
-// Callers are those on whose behalf a database may be asked what any of them may ask:
-// first the one of the configuration, whose connections no pool of an application uses
-// up, then those of the list that are of this database, each role once.
+// Callers are the logins that may be used for a question that any of them may ask: first the one of
+// the configuration, whose connections no application's pool uses up, then those of the list that
+// belong to this database, each role once.
 func (s *Sides) Callers(database string, list []Caller) []Caller {
 	return s.CallersWith(slices.DeleteFunc(slices.Clone(list), func(c Caller) bool { return c.Database != database })...)
 }
 
-// CallersWith are those of one database.
+// CallersWith are the callers of one database.
 func (s *Sides) CallersWith(some ...Caller) []Caller {
 	var out []Caller
 	if s.User != "" && (len(some) == 0 || some[0].Database == s.Database) {
@@ -37,9 +37,8 @@ func (s *Sides) CallersWith(some ...Caller) []Caller {
 	return out
 }
 
-// DialAmong makes a server connection on behalf of the first of the callers that the server
-// lets in. One whose connections are used up, or that may not connect any more, is no
-// reason to ask nobody.
+// DialAmong makes a server connection as the first caller that the server accepts. A caller whose
+// connections are used up, or that may no longer connect, is skipped.
 func (s *Sides) DialAmong(ctx context.Context, at *Endpoint, database string, callers []Caller) (*backend.Conn, error) {
 	var refused []error
 	for _, who := range callers {

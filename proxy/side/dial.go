@@ -17,10 +17,11 @@ func Terminate(conn *backend.Conn) {
 	_ = conn.Close()
 }
 
-// Dial makes a server connection. Where the server itself says that it will be there in a moment, which Neon's proxy
-// does in words of its own, it is asked again for a while.
+// Dial makes a server connection. If the server says that it will be available in a moment, for
+// which Neon's proxy has messages of its own, it is asked again for a while.
 //
-// On the other side than the clients' own a server whose number clients know as another's is put back for one more.
+// On the side that is not the clients' own, a server whose pid clients know as that of another
+// session is closed and replaced.
 func (s *Sides) Dial(ctx context.Context, to *Endpoint, as Account, database string, params []wire.Param) (*backend.Conn, error) {
 	conn, err := s.dialAny(ctx, to, as, database, params)
 	if err != nil {
@@ -28,7 +29,7 @@ func (s *Sides) Dial(ctx context.Context, to *Endpoint, as Account, database str
 	}
 	for try := 0; err == nil && to.Name == Target && try < maxMisleading && s.Misleads(conn.PID); try++ {
 		other, again := s.dialAny(ctx, to, as, database, params)
-		Terminate(conn) // behind it, lest it be the same again
+		Terminate(conn) // closed after the new one is made, so that the new one has another number
 		conn, err = other, again
 	}
 	return conn, err
@@ -54,8 +55,8 @@ func (s *Sides) dialAny(ctx context.Context, to *Endpoint, as Account, database 
 	return conn, err
 }
 
-// dialPolicy bounds how long a login goes on with a server that says "in a moment". It holds a lease meanwhile, so a
-// pause that begins then waits for it, or gives up and is tried again.
+// dialPolicy bounds how long a login retries a server that says "in a moment". It holds a lease
+// meanwhile, so a pause that begins then waits for it, or is given up and tried again.
 var dialPolicy = retry.Policy{Initial: 200 * time.Millisecond, Max: time.Second, MaxElapsed: 5 * time.Second}
 
 // dialOnce makes one try; at most MaxDials are made at once.

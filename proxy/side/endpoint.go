@@ -34,8 +34,8 @@ type Endpoint struct {
 	// Database translates the name that a client asks for, "" to refuse it; nil
 	// keeps it.
 	Database func(name string) string
-	// Pins returns settings that sessions of this side get at start-up, behind the
-	// client's own; nil for none. user and database are the client's names.
+	// Pins returns settings that sessions of this side get at start-up, after the client's own; nil
+	// for none. user and database are the client's names.
 	Pins func(ctx context.Context, user, database string) ([]wire.Param, error)
 }
 

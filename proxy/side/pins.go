@@ -11,11 +11,11 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// ReadPins logs in at the endpoint as a client's role would, asking for nothing at start-up, and
-// returns what every setting that changes results (Link.ReadPins) is there, whatever made it so. It
-// is what Endpoint.Pins of the other side returns, so that new sessions there find the same; anyone
-// who serves Pins must have read it before the switch, since the endpoint may be gone behind it.
-// Sessions that move bring their own values. user and database are the client's names.
+// ReadPins logs in at the endpoint as a client's role would, requesting no settings at start-up,
+// and returns the values there of every setting that changes results (Link.ReadPins), whatever set
+// them. Endpoint.Pins of the other side returns them, so that new sessions there find the same
+// values. They must be read before the switch, since the endpoint may be gone after it. Sessions
+// that move bring their own values. user and database are the client's names.
 func ReadPins(ctx context.Context, at Endpoint, user, database string) ([]wire.Param, error) {
 	as, err := at.Account(user, auth.Proof{})
 	if err != nil {

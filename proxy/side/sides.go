@@ -20,7 +20,7 @@ const (
 	// ReplayTimeout bounds the replay of one session: hundreds of statements at
 	// the round trip of another continent.
 	ReplayTimeout = 15 * time.Second
-	// GoodbyeTimeout bounds the last words to a client and the wait for a server's.
+	// GoodbyeTimeout bounds the last message to a client and the wait for that of a server.
 	GoodbyeTimeout = 2 * time.Second
 )
 

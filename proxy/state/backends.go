@@ -13,8 +13,8 @@ type Backends struct {
 	Params   []int    // parameters, from 0
 }
 
-// backendWords are what a text that is about backends has in it: functions that take the
-// number of one, and views that list numbers. The name of a view may go on.
+// backendWords are the words of a text that concerns backends: functions that take the number of
+// one, and views that list numbers. The name of a view may be longer.
 var backendWords = []string{"pg_cancel_backend", "pg_terminate_backend", "pg_log_backend_memory_contexts", "pg_blocking_pids", "pg_stat_get_", "pg_stat_", "pg_locks"}
 
 // takesBackend are the functions among these.
@@ -158,7 +158,7 @@ func Prepares(text string) (name string, ok bool) {
 			continue
 		}
 		if ok {
-			return "", false // of which of them a parameter is, is not looked into
+			return "", false // which of them a parameter belongs to is not examined
 		}
 		name, ok = t.Text, true
 	}

@@ -6,9 +6,8 @@ import (
 	"slices"
 )
 
-// Bind learns from the body of a Bind, of which the end may be missing: the
-// parameters that its statement takes as names of settings. In both formats the
-// value of a text is its bytes.
+// Bind learns, from the body of a Bind whose end may be missing, the parameters that its statement
+// uses as names of settings. In both formats the value of a text is its bytes.
 func (n *Names) Bind(body []byte) {
 	_, rest, ok := bytes.Cut(body, []byte{0}) // the portal
 	if !ok {

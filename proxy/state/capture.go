@@ -76,8 +76,8 @@ func (s *State) CaptureSpec(login string, names []string) CaptureSpec {
 	return look
 }
 
-// count queues a look at how many rows a function of an extension returns, where
-// there is one. A role that may not call it has nothing that it lists.
+// count queues a query for how many rows a function of an extension returns, if that exists. A role
+// that may not call it has nothing that it lists.
 func (l *Link) count(what, function, rows string, n *int64) {
 	if function == "" {
 		return
@@ -92,7 +92,7 @@ func (l *Link) count(what, function, rows string, n *int64) {
 	l.units[len(l.units)-1].refused = func(*wire.ServerError) error { return nil }
 }
 
-// forget closes a statement of ours that an error may have left behind.
+// forget closes a statement of ours that an error may have left open.
 func (l *Link) forget(ctx context.Context, name string) error {
 	if l.broken != nil {
 		return nil
@@ -254,11 +254,10 @@ const captureName = "_crossfade_capture"
 //	$6 name    encoding of $5
 var captureTypes = []uint32{1009, 25, 1028, 1009, 17, 19}
 
-// captureQuery returns everything that a session carries and its server knows,
-// as rows (kind, a, b, c, d, n). Names and texts are in the database's own
-// encoding (raw), so that no client_encoding can bend or refuse them. Whatever
-// is named is named with its schema, operators and types too: the client owns
-// the search_path. It sets nothing, locks nothing and leaves nothing behind.
+// captureQuery returns everything that a session carries and its server knows, as rows (kind, a, b,
+// c, d, n). Names and texts are in the database's own encoding (raw), so that no client_encoding
+// can change or refuse them. Every name is qualified with its schema, operators and types too: the
+// client owns the search_path. It sets nothing, locks nothing and leaves nothing behind.
 var captureQuery = buildCapture()
 
 func buildCapture() string {

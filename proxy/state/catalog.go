@@ -10,11 +10,10 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// catalogQuery returns every text of the database in which a custom setting can
-// be named: functions, views, policies, defaults, triggers, rules, constraints,
-// and settings of roles and databases. The second column says what it is
-// where the application has made it, NULL where an extension has: what that does
-// within its functions is its own.
+// catalogQuery returns every text of the database in which a custom setting can be named:
+// functions, views, policies, defaults, triggers, rules, constraints, and settings of roles and
+// databases. The second column says what the object is if the application made it, and is NULL if
+// it belongs to an extension: what an extension does in its functions concerns only the extension.
 const catalogQuery = `
 SELECT pg_catalog.pg_get_functiondef(p.oid), CASE WHEN n.nspname::pg_catalog.text OPERATOR(pg_catalog.<>) 'crossfade' AND NOT EXISTS (
     SELECT FROM pg_catalog.pg_depend AS d WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass

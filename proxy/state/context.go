@@ -9,11 +9,10 @@ import (
 	"crossfade/internal/base/sqltext"
 )
 
-// parsing are the settings that the parsing of a statement reads, and with it how it
-// goes on: names are looked up by search_path and the role, constants of dates, money,
-// arrays and the like become values, strings end where backslashes say so (PostgreSQL
-// source, scan.l, gram.y, parse_expr.c and the input functions of types). The text of a
-// statement says the same under the same values only.
+// parsing are the settings that affect how a statement is parsed: names are looked up by
+// search_path and the role, constants of dates, money, arrays and the like become values, strings
+// end where backslashes say so (PostgreSQL source, scan.l, gram.y, parse_expr.c and the input
+// functions of types). The text of a statement means the same only under the same values.
 var parsing = []string{
 	"array_nulls",
 	"backslash_quote",
@@ -87,7 +86,7 @@ const (
 	// maxMade and maxSeen bound what a client can make the proxy remember.
 	maxMade = 10_000
 	maxSeen = 32
-	// maxMadeOfName: one that was refused is kept beside the one before it.
+	// maxMadeOfName: a name that was refused is kept together with the one before it.
 	maxMadeOfName = 4
 )
 

@@ -42,7 +42,7 @@ func (c *Contexts) parse(name, text []byte, set bool) {
 // binds reports whether any statement sets anything that matters.
 func (c *Contexts) binds() bool { return len(c.sets) > 0 }
 
-// bind learns from the body of a Bind, of which the end may be missing.
+// bind learns from the body of a Bind whose end may be missing.
 func (c *Contexts) bind(body []byte) {
 	_, rest, ok := bytes.Cut(body, []byte{0})
 	if !ok {
@@ -137,7 +137,7 @@ func (s *contextScan) statements() {
 	}
 }
 
-// set reads what is behind SET, and returns the token behind that.
+// set reads what follows SET, and returns the token after that.
 func (s *contextScan) set() sqltext.Token {
 	op := setOp{param: -1}
 	t := s.Next()
@@ -207,7 +207,7 @@ func plainName(s string) bool {
 	return s != ""
 }
 
-// reset reads what is behind RESET.
+// reset reads what follows RESET.
 func (s *contextScan) reset() sqltext.Token {
 	t := s.Next()
 	name := t.Text
@@ -224,7 +224,7 @@ func (s *contextScan) reset() sqltext.Token {
 	return s.Next()
 }
 
-// call reads a call of set_config whose name is behind it.
+// call reads a call of set_config; its name has been read already.
 func (s *contextScan) call() {
 	at := s.Scanner
 	if !s.Next().Punct('(') {

@@ -21,8 +21,8 @@ type Plan struct {
 	lock     []Lock
 
 	locals       map[string][]assignment // under which a statement is prepared, by its name
-	unnamed      *Statement              // the unnamed statement to leave behind
-	clearUnnamed bool                    // leave none behind
+	unnamed      *Statement              // the unnamed statement that the replay ends with
+	clearUnnamed bool                    // the replay ends with no unnamed statement
 
 	encoding string // to be set ahead of everything, "" where all text is ASCII
 }

@@ -60,8 +60,8 @@ type unit struct {
 	done      func()
 }
 
-// NewLink returns a link over a connection of which leftover has been read
-// already. params are copied.
+// NewLink returns a link over a connection. leftover is what was read from it already. params are
+// copied.
 func NewLink(conn net.Conn, leftover []byte, params map[string]string) *Link {
 	var r io.Reader = conn
 	if len(leftover) > 0 {
@@ -92,8 +92,8 @@ func (l *Link) Conn() net.Conn { return l.conn }
 // Broken returns why the connection can no longer be used, nil while it can.
 func (l *Link) Broken() error { return l.broken }
 
-// Leftover returns bytes that were read behind the last reply: the beginning of what anyone who
-// reads next has to see first. Own memory.
+// Leftover returns bytes that were read after the last reply: the next reader of the connection
+// must see them first. Own memory.
 func (l *Link) Leftover() []byte { return append([]byte(nil), l.reader.Buffered()...) }
 
 // add queues a unit; frames must end in exactly one Sync.

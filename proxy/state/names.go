@@ -80,7 +80,7 @@ func (n *Names) List() []string {
 // contains neither "set" nor, where that matters, "execute", in any case.
 func (n *Names) Statement(text []byte) { n.statement(text, containsSet(text)) }
 
-// statement is Statement of a text of which it is known whether it contains "set".
+// statement is Statement for a text of which the caller knows whether it contains "set".
 func (n *Names) statement(text []byte, set bool) {
 	if set || n.executes(text) {
 		n.learn(string(text), nil)
@@ -186,8 +186,8 @@ func cutParse(body []byte) (name, text []byte, ok bool) {
 	return name, text, true
 }
 
-// containsSet looks for "set" in any case. Every statement passes here, so it looks at
-// each third byte where that is none of the three letters.
+// containsSet searches for "set" in any case. Every statement passes here, so it examines only each
+// third byte if that is none of the three letters.
 func containsSet(text []byte) bool {
 	for i := 2; i < len(text); {
 		switch text[i] | 0x20 {

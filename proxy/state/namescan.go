@@ -8,8 +8,8 @@ import (
 	"crossfade/internal/base/sqltext"
 )
 
-// maxNesting bounds how deep names are looked for in strings within strings. A
-// DO body with a dynamic statement that calls set_config needs two levels.
+// maxNesting bounds how deep strings within strings are searched for names. A DO body with a
+// dynamic statement that calls set_config needs two levels.
 const maxNesting = 4
 
 // how says what a text is to the session that sends it.
@@ -32,7 +32,7 @@ type scan struct {
 	params   *[]int // parameters that are names; nil where there is no statement to bind them
 	prepared string // statement that is being made by PREPARE
 	computed string // why not all names are known
-	budget   int    // bytes that may still be looked at ahead
+	budget   int    // bytes that may still be read ahead
 }
 
 // peekBudget bounds the time that calls within calls can cost: without it, it
@@ -104,8 +104,8 @@ func (s *scan) compute(why string) {
 	}
 }
 
-// assignment reads [SESSION|LOCAL] a.b ... and returns the token behind it. In a
-// part of a statement that is put together, the name may be cut off.
+// assignment reads [SESSION|LOCAL] a.b ... and returns the token after it. In a part of a
+// concatenated statement the name may be cut off.
 func (s *scan) assignment(t sqltext.Token, begins bool) sqltext.Token {
 	local := t.Is("local")
 	if t.Is("session") || local {
@@ -128,7 +128,7 @@ func (s *scan) assignment(t sqltext.Token, begins bool) sqltext.Token {
 	return t
 }
 
-// setConfig takes note of a call whose opening parenthesis is behind it.
+// setConfig records a call whose opening parenthesis has been read.
 func (s *scan) setConfig() {
 	args := s.peek()
 	if len(args) == 0 {
@@ -155,7 +155,7 @@ func (s *scan) setConfig() {
 
 const computedCall = "set_config with a name that is computed"
 
-// execute takes note of an EXECUTE of a prepared statement: its name is behind it.
+// execute records an EXECUTE of a prepared statement whose name has been read.
 func (s *scan) execute(statement string) {
 	params := s.names.named[statement]
 	if len(params) == 0 || s.how == data {
@@ -184,8 +184,8 @@ func (s *scan) execute(statement string) {
 // cast to a type with a schema, and one that shows that there is more.
 const maxPeek = 8
 
-// peek returns the arguments of a call whose opening parenthesis is behind the
-// lexer, without moving it; nothing where the text or the budget ends before the call.
+// peek returns the arguments of a call whose opening parenthesis has been read, without moving the
+// lexer; nothing if the text or the budget ends before the call does.
 func (s *scan) peek() [][]sqltext.Token {
 	l := s.Scanner
 	defer func() { s.budget -= l.Pos - s.Pos }()
@@ -213,8 +213,8 @@ func (s *scan) peek() [][]sqltext.Token {
 	}
 }
 
-// maxArgs is how many arguments are kept. An EXECUTE that gives the name of a
-// setting further behind counts as one that computes it.
+// maxArgs is how many arguments are kept. An EXECUTE that gives the name of a setting in a later
+// one counts as one that computes it.
 const maxArgs = 64
 
 // constant returns the value of an expression that is one string constant,

@@ -27,15 +27,14 @@ func (o *optionList) set(name, value string) {
 	o.list = append(o.list, wire.Param{Name: name, Value: value})
 }
 
-// parseOptions returns the settings that the start-up parameter "options" makes, as a
-// backend reads them (PostgreSQL source, postinit.c and postgres.c; the documentation of
-// "postgres" has the letters): words are options of getopt, whose letters can stand
-// together and whose arguments can stand in the same word or in the next. What only the
-// server's own start can have does nothing in a client's options, or has the server
-// refuse the login: neither is carried on.
+// parseOptions returns the settings that the start-up parameter "options" makes, as a backend reads
+// them (PostgreSQL source, postinit.c and postgres.c; the documentation of "postgres" has the
+// letters): words are options of getopt, whose letters can be combined and whose arguments can be
+// in the same word or in the next. Options that only the start of the server itself can have do
+// nothing in a client's options, or make the server refuse the login: neither is carried over.
 //
-// Words of a proxy that stands before the server (endpoint=..., neon_...) are
-// left out: what they mean is between the client and another server.
+// Words for a proxy in front of the server (endpoint=..., neon_...) are left out: they concern
+// another server than the one that is dialled.
 func parseOptions(s string) (settings []wire.Param) {
 	words := splitWords(s)
 	for len(words) > 0 {

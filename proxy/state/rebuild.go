@@ -66,7 +66,7 @@ func (s Statement) find() (foundPrepare, error) {
 // foundPrepare is a PREPARE in a text.
 type foundPrepare struct {
 	start, end int    // where it stands
-	body       string // what stands behind AS
+	body       string // what follows AS
 }
 
 // findPrepare finds the one PREPARE of this name.

@@ -17,10 +17,10 @@ const settingLabel = "setting "
 
 func isSetting(step string) bool { return strings.HasPrefix(step, settingLabel) }
 
-// Replay does what the plan says, pipelined: settings in one unit, each prepared
-// statement in a unit of its own, since the server skips everything behind one
-// that it refuses up to the next Sync. The error names the step. What was done
-// ahead of the error stays done, so the connection should be dropped then.
+// Replay executes the plan, pipelined: settings in one unit, each prepared statement in a unit of
+// its own, since after a refused one the server skips everything up to the next Sync. The error
+// names the step. What was done before the error stays done, so the connection should be dropped
+// then.
 func (l *Link) Replay(ctx context.Context, p *Plan) error {
 	if p.encoding != "" {
 		l.assign([]assignment{{name: "client_encoding", value: p.encoding}})
@@ -116,8 +116,8 @@ func appendSettings(dst []byte, list []assignment, local string) []byte {
 	return wire.AppendClose(dst, 'S', stepName)
 }
 
-// Command queues one statement as a unit, through a named statement so that the
-// unnamed one survives.
+// Command queues one statement as a unit, through a named statement so that the unnamed one is
+// kept.
 func (l *Link) Command(label, sql string, params [][]byte, row func([][]byte) error) {
 	l.add(unit{labels: []string{label}, row: row}, func(dst []byte) []byte {
 		dst = wire.AppendClose(dst, 'S', stepName)

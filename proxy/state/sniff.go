@@ -17,7 +17,7 @@ const (
 	seam = 64
 )
 
-// hidden is what must not stand behind the first maxSniff bytes of a statement.
+// hidden is what must not occur after the first maxSniff bytes of a statement.
 var hidden = regexp.MustCompile(`(?i)set_config|;\s*(?:set|do)\s`)
 
 // Sniffer picks the text of Query and Parse out of the client's bytes, and the
@@ -35,10 +35,10 @@ type Sniffer struct {
 	take bool   // the body is of use
 	part []byte // beginning of a body that came in parts
 	over bool   // more than maxSniff came
-	edge []byte // what came behind that and has not been searched
+	edge []byte // what came after that and has not been searched
 }
 
-// Client looks at bytes from the client.
+// Client observes bytes from the client.
 func (s *Sniffer) Client(p []byte) {
 	for len(p) > 0 {
 		if s.seen < len(s.head) {
@@ -90,7 +90,7 @@ func (s *Sniffer) body(b []byte) {
 	s.part = append(s.part, b...)
 }
 
-// beyond looks through what comes behind the first maxSniff bytes of a statement.
+// beyond searches what comes after the first maxSniff bytes of a statement.
 func (s *Sniffer) beyond(b []byte) {
 	if s.head[0] != 'Q' && s.head[0] != 'P' {
 		return

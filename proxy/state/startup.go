@@ -148,6 +148,6 @@ var retired = map[string]bool{
 	"vacuum_cleanup_index_scale_factor": true, // gone in 14
 }
 
-// custom reports whether a setting has a name that a session may make up: it stands
-// for itself until a library is loaded that knows it.
+// custom reports whether a setting has a name that a session may make up: it exists under that name
+// until a library is loaded that defines it.
 func custom(name string) bool { return strings.Contains(name, ".") }

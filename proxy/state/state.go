@@ -61,7 +61,7 @@ type Statement struct {
 // Type is a data type, by the name that means the same on both sides.
 type Type struct {
 	OID          uint32 // on the server that the statement was captured at
-	Schema, Name string // both empty when it exists no more
+	Schema, Name string // both empty when it no longer exists
 }
 
 // firstUserOID is where OIDs begin that differ from server to server

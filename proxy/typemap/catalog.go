@@ -28,8 +28,7 @@ func (q catalogQuery) compares(i int) bool {
 	return false
 }
 
-// maxScan is how much of a statement is looked at, in bytes. Queries of the catalog
-// are a page at most.
+// maxScan is how many bytes of a statement are scanned. Queries of the catalog are a page at most.
 const maxScan = 64 << 10
 
 // columnsOfTypes are columns of the catalogs that hold numbers of types, whatever the
@@ -43,8 +42,7 @@ var catalogs = [][]byte{[]byte("pg_type"), []byte("pg_enum"), []byte("pg_range")
 
 var regtype = []byte("regtype")
 
-// scan looks at a statement's text. It is liberal: what it does not understand passes
-// as it is.
+// scan reads a statement's text. It is lenient: what it does not understand passes unchanged.
 func scan(text []byte) catalogQuery {
 	var q catalogQuery
 	if len(text) > maxScan {
@@ -93,8 +91,9 @@ func containsFold(text, lower []byte) bool {
 	return false
 }
 
-// split cuts a statement into words, numbers, $n, names without their quotes (so that one may be empty) and
-// single bytes of punctuation; a string is a pair of quotes. It returns where each stands, too.
+// split cuts a statement into words, numbers, $n, names without their quotes (so that one may be
+// empty) and single bytes of punctuation; a string is a pair of quotes. It also returns the
+// position of each.
 func split(text []byte) (words []string, spans []span) {
 	for _, t := range sqltext.All(string(text)) {
 		word := t.Text
@@ -114,7 +113,7 @@ func wordByte(b byte) bool {
 	return b == '_' || b == '$' || b >= 0x80 || b >= '0' && b <= '9' || b|0x20 >= 'a' && b|0x20 <= 'z'
 }
 
-// notAlias are words that may stand after a table without being a name for it.
+// notAlias are words that may follow a table without being a name for it.
 var notAlias = map[string]bool{
 	"on": true, "where": true, "join": true, "left": true, "right": true, "inner": true, "outer": true, "full": true, "cross": true,
 	"natural": true, "group": true, "order": true, "limit": true, "union": true, "using": true, "for": true, "having": true, "offset": true,

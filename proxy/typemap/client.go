@@ -17,7 +17,7 @@ func (c *clientSide) holds(typ byte) bool {
 	return false
 }
 
-// passing takes a frame of which nothing is looked at, or that was too large to be.
+// passing takes a frame that is not translated, or that was too large to be.
 func (c *clientSide) passing(typ byte) {
 	switch typ {
 	case 'S':
@@ -32,7 +32,7 @@ func (c *clientSide) passing(typ byte) {
 		c.push(expect{kind: 'c'})
 	case 'Q':
 		c.query(nil, nil)
-	case 'P': // too large: what it is about nobody knows
+	case 'P': // too large: which statement it concerns is not known
 		c.add(expect{kind: 'P', st: &statement{}})
 	case 'B':
 		c.add(expect{kind: 'B', p: &portal{unknown: true}})

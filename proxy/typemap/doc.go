@@ -1,10 +1,9 @@
 // Package typemap keeps the numbers of users' types true that a client knows.
 //
-// The OID of a type that a user made (an enum, a domain, a composite, an array of
-// these) differs from one database to the other, drivers remember it, and nobody
-// but a superuser may choose it. So the numbers of one side, the source's, are those
-// that every client sees for as long as the proxy lives; a session that is served by
-// the other side is translated by name, in both directions.
+// The OID of a type that a user made (an enum, a domain, a composite, an array of these) differs
+// from one database to the other, drivers remember it, and only a superuser may choose it. So the
+// numbers of one side, the source's, are those that every client sees for as long as the proxy
+// lives; a session that is served by the other side is translated by name, in both directions.
 //
 // # What is translated
 //
@@ -19,27 +18,25 @@
 //
 // # How
 //
-// A Session is fed what the client sends and what the server sends, in any cut, and
-// returns what is to be sent on. It keeps a queue of the answers that the server
-// owes, as the extended query protocol has them (PostgreSQL documentation 55.2.3), so
-// that it knows which columns a row has that comes without its description. A frame
-// that may have to be changed is held back until it is whole; all others pass as they
-// come. Numbers in frames have a fixed width, so but for the text of catalog queries
-// nothing changes its length.
+// A Session is fed what the client sends and what the server sends, in any cut, and returns what is
+// to be sent on. It keeps a queue of the answers that the server owes, as the extended query
+// protocol has them (PostgreSQL documentation 55.2.3), so that it knows the columns of a row that
+// comes without its description. A frame that may have to be changed is held back until it is
+// whole; all others pass as they come. Numbers in frames have a fixed width, so nothing changes its
+// length except the text of catalog queries.
 //
 // # Invariants
 //
-//   - A number that no side lists passes unchanged, unless it is the number that the
-//     clients know for another type: then it is set aside by one high bit, and back.
-//   - A value is changed only where its type is known. Where the type of a binary
-//     parameter is not known, the server refuses a wrong number (42804), silently
-//     nothing is changed.
-//   - An answer that the queue does not expect makes the session lost: from then on
+//   - A number that neither side lists passes unchanged, unless it is the number that the clients
+//     know for another type: then one high bit marks it, and the way back removes the bit.
+//   - A value is changed only where its type is known. Where the type of a binary parameter is not
+//     known, the server refuses a wrong number (42804); nothing is changed silently.
+//   - After an answer that the queue does not expect the session counts as lost: from then on
 //     descriptions are translated and rows are not.
 //   - Nothing that a peer sends makes it panic, or hold more than maxHeld bytes.
 //
 // # Not translated
 //
-// Numbers in the text of prepared statements; COPY BINARY; the numbers of tables, functions
-// and large objects; a frame of more than maxHeld bytes.
+// Numbers in the text of prepared statements; COPY BINARY; the numbers of tables, functions and
+// large objects; a frame of more than maxHeld bytes.
 package typemap

@@ -25,7 +25,7 @@ type framer struct {
 	out []byte // what run returned, where that was not in place
 }
 
-// actor is what a framer asks and tells. A frame is its head and its body.
+// actor decides about frames and is told of them. A frame is its head and its body.
 type actor interface {
 	holds(typ byte) bool       // whether frames of the type are wanted whole
 	passing(typ byte)          // the head of a frame has passed that was not
@@ -108,8 +108,7 @@ func (f *framer) collect(p []byte, o *output, a actor) int {
 	return taken
 }
 
-// output is what goes on of p: a run of p itself, as long as nothing else comes in
-// between.
+// output is what is passed on of p: a run of p itself, as long as nothing has to be inserted.
 type output struct {
 	p        []byte
 	from, to int
@@ -143,7 +142,7 @@ func (o *output) add(b []byte) {
 	o.buf = append(o.buf, b...)
 }
 
-// frame has a frame looked at that is whole in p.
+// frame passes to the actor a frame that is whole in p.
 func (o *output) frame(from, to int, a actor) {
 	b := o.p[from:to:to]
 	r := a.whole(b)

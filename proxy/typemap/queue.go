@@ -2,7 +2,7 @@ package typemap
 
 // expect is an answer that the server owes, or the end of COPY data from the client.
 type expect struct {
-	kind byte // 'P' 'B' 'D' 'E' 'C' 'S' 'Q' 'F', as the client's frame; 'c' behind COPY data
+	kind byte // 'P' 'B' 'D' 'E' 'C' 'S' 'Q' 'F', as the client's frame; 'c' after COPY data
 	sub  byte // of 'D' and 'C': 'S' or 'P'
 	name string
 	st   *statement // that 'P' made, that 'D' is about, or that 'Q' runs

@@ -17,7 +17,8 @@ func (s *serverSide) translates() bool {
 	return len(s.rows) > 0
 }
 
-// next returns what the server answers to now. Ends of COPY data are behind it then.
+// next returns the request that the server answers now. Ends of COPY data before it have been
+// removed then.
 func (s *serverSide) next() *expect {
 	for {
 		e := s.queue.first()

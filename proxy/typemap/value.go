@@ -22,10 +22,9 @@ func (m *Map) number(b []byte, to direction) uint32 {
 	return server
 }
 
-// value translates in place the numbers that a binary value of a type, by the
-// server's number, holds. The formats are those of array_send, record_send and
-// range_send (arrayfuncs.c, rowtypes.c, rangetypes.c). What has another form is left
-// as it is from there on.
+// value translates in place the numbers that a binary value of a type, by the server's number,
+// holds. The formats are those of array_send, record_send and range_send (arrayfuncs.c, rowtypes.c,
+// rangetypes.c). From the first byte of another form on, the value is left unchanged.
 func (m *Map) value(typ uint32, v []byte, to direction, depth int) {
 	if depth > maxDepth {
 		return

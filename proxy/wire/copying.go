@@ -30,8 +30,7 @@ func (c *copying) begin(typ byte, q *queue) {
 		return
 	}
 	*c = copying{state: copyIn}
-	// What was pipelined behind the COPY: Syncs ahead of the end of the data are ignored by the
-	// server.
+	// What was pipelined after the COPY: the server ignores Syncs before the end of the data.
 	q.filter(func(k kind) bool {
 		if k == kindCopyEnd {
 			c.ended = true

@@ -1,9 +1,10 @@
 package wire
 
-// ClientLimit says how many bytes of p, which has not been observed yet, may go in drain mode, so that the session stops
-// at the earliest boundary. The rest of a frame of which a part has gone always may. At a boundary, or while replies are
-// awaited for units that are complete, nothing more may; else everything up to the end of the frame that ends the
-// unit: Query, FunctionCall, Sync, or the end of COPY data. To be asked again whenever the server's bytes have been observed.
+// ClientLimit says how many bytes of p, which has not been observed yet, may be forwarded in drain
+// mode, so that the session stops at the earliest boundary. The rest of a partly forwarded frame
+// always may. At a boundary, or while replies to complete units are awaited, nothing more may;
+// otherwise everything up to the end of the frame that ends the unit: Query, FunctionCall, Sync, or
+// the end of COPY data. Call it again whenever the server's bytes have been observed.
 func (t *Tracker) ClientLimit(p []byte) int {
 	if t.lost || t.closed {
 		return len(p)

@@ -57,7 +57,8 @@ func (r *Reader) Next() (Frame, error) {
 	return Frame{Type: typ, Body: body}, nil
 }
 
-// Buffered returns the bytes that were read behind the last frame. They are valid until the next call of Next.
+// Buffered returns the bytes that were read after the last frame. They are valid until the next
+// call of Next.
 func (r *Reader) Buffered() []byte { return r.buf[r.from:r.to] }
 
 func (r *Reader) fill(n int) error {

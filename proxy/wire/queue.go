@@ -15,7 +15,7 @@ const (
 	kindClose
 	kindCloseUnnamed
 	kindSync
-	kindSyncHidden // behind kindParseHidden
+	kindSyncHidden // follows kindParseHidden
 	kindQuery
 	kindCall
 	kindCopyEnd // CopyDone or CopyFail
@@ -84,7 +84,7 @@ func (q *queue) reset() {
 	}
 }
 
-// filter keeps the entries behind the head for which keep is true.
+// filter keeps the entries after the head for which keep is true.
 func (q *queue) filter(keep func(kind) bool) {
 	n := min(q.n, 1)
 	for i := 1; i < q.n; i++ {
@@ -96,7 +96,7 @@ func (q *queue) filter(keep func(kind) bool) {
 	q.n = n
 }
 
-// any reports whether an entry behind the head is of that sort.
+// any reports whether an entry after the head is of that sort.
 func (q *queue) any(is func(kind) bool) bool {
 	for i := 1; i < q.n; i++ {
 		if is(q.at(i)) {

@@ -93,7 +93,8 @@ func (t *Tracker) answer(typ byte, body []byte, first byte) {
 			t.doubt.ready()
 			return
 		}
-		// Syncs are answered by ReadyForQuery alone: this reply proves that all of them are behind.
+		// Syncs are answered by ReadyForQuery alone: this reply proves that all of them have been
+		// handled.
 		t.doubt = doubt{}
 		if t.queue.n == 0 {
 			t.lose()
@@ -179,7 +180,7 @@ func (t *Tracker) parsed(head kind) bool {
 	return t.expect(head >= kindParse && head <= kindParseHidden)
 }
 
-// pop removes the head and, behind it, ends of COPY data that no COPY was there for: the server
+// pop removes the head and, after it, ends of COPY data for which there was no COPY: the server
 // ignores these.
 func (t *Tracker) pop() {
 	t.queue.pop()
@@ -209,7 +210,7 @@ func (t *Tracker) refused(head kind) bool {
 		return true // its ReadyForQuery follows
 	}
 	if head == kindParseUnnamed && t.Observer != nil {
-		t.Observer.Simple() // the old one is dropped before the new one is looked at
+		t.Observer.Simple() // the old one is dropped before the new one is checked
 	}
 	for t.queue.n > 0 && t.queue.head() != kindSync && t.queue.head() != kindSyncHidden {
 		if t.queue.pop() == kindParseUnnamed {

@@ -54,7 +54,7 @@ type Proven struct {
 	iterations int
 }
 
-// Derive hands out the keys where salt and count are those of the verifier.
+// Derive returns the keys if salt and count are those of the verifier.
 func (p *Proven) Derive(_ context.Context, salt []byte, iterations int) (Keys, error) {
 	if iterations != p.iterations || string(salt) != string(p.salt) {
 		return Keys{}, ErrOtherVerifier

@@ -20,8 +20,8 @@
 //   - A client accepts the server only after Verify. It refuses iteration counts above
 //     MaxIterations before it computes.
 //   - Proofs and signatures are compared in constant time. No secret is part of an error.
-//   - PBKDF2 runs only in a Deriver, which bounds how many run at once and lets those for whom it
-//     works take turns.
-//   - What a proof reveals (Proven) serves for the identical verifier only, and is kept in memory
+//   - PBKDF2 runs only in a Deriver, which bounds how many run at once and serves its callers in
+//     turn.
+//   - What a proof reveals (Proven) is good for the identical verifier only, and is kept in memory
 //     only.
 package scram

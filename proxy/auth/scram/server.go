@@ -64,7 +64,7 @@ func (s *Server) First(clientFirst []byte) ([]byte, error) {
 	return []byte(s.serverFirst), nil
 }
 
-// gs2 checks the header and returns what is behind it.
+// gs2 checks the header and returns what follows it.
 func (s *Server) gs2(msg string) (bare string, err error) {
 	flag, rest, ok := strings.Cut(msg, ",")
 	authzid, bare, ok2 := strings.Cut(rest, ",")
