@@ -9,8 +9,9 @@ import (
 	"crossfade/cutover/machine"
 )
 
-// account is what the coordinator keeps of an attempt beside the machine's state: the values that flow from one call to
-// the next, and what the report tells. Run's goroutine owns it.
+// account is what the coordinator keeps of an attempt in addition to the machine's state: the
+// values that one call produces and another needs, and the contents of the report. It is owned by
+// the goroutine of Run.
 type account struct {
 	begun    time.Time
 	attempts []attempt // of this request, in their order
@@ -41,7 +42,7 @@ type account struct {
 // attempt is what is kept of one attempt.
 type attempt struct {
 	number             int
-	closedAt, openedAt time.Time // of the gate; zero where it was not
+	closedAt, openedAt time.Time // of the gate; zero if it was never closed
 	held               Waits     // of the clients while it was closed
 	reason             string    // why it failed
 }
@@ -66,10 +67,12 @@ const longestTimeline = 2000
 
 func newAccount() *account { return &account{begun: time.Now(), told: map[machine.Note]time.Time{}} }
 
-// repeatEvery is how often a note that repeats itself is told: a database that is away would fill log and timeline.
+// repeatEvery is how often a repeated note is recorded: a database that is away would fill log and
+// timeline.
 const repeatEvery = time.Minute
 
-// note adds to the timeline. While calls are being repeated, false if the same was told less than repeatEvery ago.
+// note adds to the timeline. While calls are being repeated it returns false if the same note was
+// added less than repeatEvery ago.
 func (a *account) note(n machine.Note, repeating bool) bool {
 	now := time.Now()
 	if at, ok := a.told[n]; ok && repeating && now.Sub(at) < repeatEvery {
@@ -99,7 +102,8 @@ func (a *account) number() int {
 	return 0
 }
 
-// now is the last attempt; a start recovers in none, and has one that nobody reports.
+// now is the last attempt. A start recovers outside any attempt, and gets one that is never
+// reported.
 func (a *account) now() *attempt {
 	if len(a.attempts) == 0 {
 		return &attempt{}
@@ -154,7 +158,7 @@ func (a *account) opened(before machine.State, gen uint64) {
 	}
 }
 
-// zero is what the offsets of the timeline count from.
+// zero is the moment from which the offsets of the timeline count.
 func (a *account) zero() time.Time {
 	if t := a.closed(); !t.closedAt.IsZero() {
 		return t.closedAt
@@ -174,7 +178,7 @@ func (a *account) times() []Moment {
 // millis is a duration as the reports have it: to the microsecond.
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// blockers says why the cutover that a dry run stands for would fail.
+// blockers says why the cutover that a dry run examines would fail.
 func (a *account) blockers(s machine.State) []string {
 	var found []string
 	for _, o := range a.obstacles {
@@ -201,7 +205,7 @@ func (a *account) blockers(s machine.State) []string {
 	return found
 }
 
-// unmoved are the sessions that a look has found to be unmovable at present.
+// unmoved is the sessions that an inspection found to be unmovable at present.
 func (a *account) unmoved() []string { return slices.Concat(a.sessions.Red, a.sessions.Holding) }
 
 func joined(list []string) string { return strings.Join(list, "; ") }

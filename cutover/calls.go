@@ -23,12 +23,12 @@ const (
 	PointUnfenced             = "cutover.unfenced"
 )
 
-// calls prepares the calls of ports that the machine asks for: each gives an outcome, which is an
-// event and what is to be kept in the account. What a call needs of the account is read when it is
+// calls prepares the calls of ports that the machine asks for: each returns an outcome: an event
+// and what has to be kept in the account. What a call needs from the account is read when it is
 // prepared, on Run's goroutine.
 type calls struct {
 	cfg   *Config
-	inbox *inbox // for what a port says by itself
+	inbox *inbox // for what a port reports by itself
 }
 
 // record is the call that writes a step.
@@ -42,7 +42,7 @@ func (c calls) record(e machine.PersistStep) func(context.Context) outcome {
 	}
 }
 
-// plain is the outcome of a call that gives nothing but success.
+// plain is the outcome of a call that reports nothing but success.
 func plain(ctx context.Context, op machine.Op, gen uint64, detail string, err error) outcome {
 	if err != nil {
 		return outcome{event: machine.Failed{Op: op, Gen: gen, Class: classify(ctx, err), Reason: err.Error()}}

@@ -11,8 +11,8 @@ import (
 	"crossfade/cutover/machine"
 )
 
-// Ports are the two sides of one direction, and what lies between them. For a fallback the roles are exchanged: Source
-// is then the port of the target database.
+// Ports are the two sides of one direction, and what connects them. For a fallback the roles are
+// exchanged: Source is then the port of the target database.
 type Ports struct {
 	Source       Source
 	Target       Target
@@ -25,11 +25,12 @@ type Config struct {
 	Journal Journal
 	Traffic Traffic
 	Forward Ports
-	// Reverse is nil while there is no reverse stream: then there is no way back, and plan and report say so.
+	// Reverse is nil while there is no reverse stream: then there is no way back, and the plan and
+	// the report say so.
 	Reverse *Ports
 	Limits  machine.Limits
-	// Blocked is asked when a request arrives that the step allows; what it returns refuses it. Nil blocks nothing. It must
-	// not block itself.
+	// Blocked is called when a request arrives that the step allows; what it returns refuses the
+	// request. Nil blocks nothing. It must not block itself.
 	Blocked func(machine.Direction) []machine.Obstacle
 	// Nonce makes the nonce of a marker. Nil makes random ones.
 	Nonce func() string
@@ -52,7 +53,7 @@ func (c Config) Validate() error {
 	return c.Limits.Validate()
 }
 
-// ports are those of a direction.
+// ports returns the ports of a direction.
 func (c *Config) ports(d machine.Direction) Ports {
 	if d == machine.Reverse && c.Reverse != nil {
 		return *c.Reverse
@@ -80,8 +81,9 @@ const (
 	// laneGrace is how long a call waits for the one before it on the same port, which was cancelled. A port that ignores
 	// the end of its context must not keep the gate closed.
 	laneGrace = time.Second
-	// shutdownBound is how long Run goes on after its context ended, to undo an attempt or to end a switch. Longer, and a
-	// service manager would kill us; what is left is done by the next start.
+	// shutdownBound is how long Run continues after its context has ended, to undo an attempt or to
+	// complete a switch. A service manager would kill a process that took longer; the next start
+	// does what is left.
 	shutdownBound = 30 * time.Second
 )
 

@@ -13,15 +13,16 @@ import (
 	"crossfade/cutover/machine"
 )
 
-// Coordinator drives the machine: it performs effects through the ports, and gives what comes of them back as events.
-// One goroutine, that of Run, owns the state; calls of ports run in goroutines of their own, each with its bound.
+// Coordinator drives the machine: it performs effects through the ports, and returns their results
+// to it as events. One goroutine, that of Run, owns the state; calls of ports run in goroutines of
+// their own, each within its bound.
 type Coordinator struct {
 	cfg     Config
 	log     zerolog.Logger
 	inbox   *inbox
 	ids     atomic.Uint64
 	running atomic.Bool
-	settled chan struct{} // closed when the journal was read and done as it says
+	settled chan struct{} // closed when the journal has been read and what it asks for was done
 	ended   chan struct{} // closed when Run has returned
 
 	// Owned by Run's goroutine.
@@ -60,13 +61,15 @@ func New(cfg Config) (*Coordinator, error) {
 	return c, nil
 }
 
-// Settled is closed when the journal has been read and what it says was done: from then on the gate is open to the
-// active side, and Status().Active means something. Clients should not be accepted before.
+// Settled is closed when the journal has been read and what it asks for was done: from then on the
+// gate is open to the active side, and Status().Active means something. Clients should not be
+// accepted before.
 func (c *Coordinator) Settled() <-chan struct{} { return c.settled }
 
-// Run recovers from what the journal says, and then serves requests until ctx ends. An attempt under way is undone then,
-// or ended if it may have been decided, within shutdownBound; Run returns nil if nothing was left to do. It may be
-// called once. Ports must return when the context of a call ends: Run waits for them.
+// Run recovers according to the journal, and then serves requests until ctx ends. An attempt under
+// way is undone then, or completed if it may have been decided, within shutdownBound; Run returns
+// nil if nothing was left to do. It may be called once. Ports must return when the context of a
+// call ends: Run waits for them.
 func (c *Coordinator) Run(ctx context.Context) error {
 	if !c.running.CompareAndSwap(false, true) {
 		return errors.New("run the coordinator a second time")
@@ -108,7 +111,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	}
 }
 
-// quiet reports whether Run may end: nothing is left that only this process could do.
+// quiet reports whether Run may end: nothing is left that only this process can do.
 func (c *Coordinator) quiet() bool {
 	switch c.state.Phase {
 	case machine.PhaseRest, machine.PhaseComplete:
@@ -120,7 +123,7 @@ func (c *Coordinator) quiet() bool {
 	}
 }
 
-// end cancels what is outstanding, waits for it, and tells those who wait.
+// end cancels what is outstanding, waits for it, and answers those who wait.
 func (c *Coordinator) end(cancel context.CancelFunc) {
 	cancel()
 	for _, t := range c.timers {
@@ -144,12 +147,12 @@ func (c *Coordinator) tripped(d machine.Direction, t Trip) {
 	}
 }
 
-// reporter tells what is known now.
+// reporter reports what is known now.
 func (c *Coordinator) reporter() reporter {
 	return reporter{state: c.state, account: c.account, traffic: c.cfg.Traffic, wayBack: c.cfg.Reverse != nil}
 }
 
-// handle takes one message through the machine and performs what comes of it.
+// handle passes one message through the machine and performs the resulting effects.
 func (c *Coordinator) handle(m message) {
 	if m.Call != nil {
 		c.lanes.forget(m.Call)
@@ -180,8 +183,8 @@ func (c *Coordinator) handle(m message) {
 	}
 }
 
-// keep stores what a call gave beside its event, unless it is late, and completes the event by what only both sides
-// together say.
+// keep stores what a call returned in addition to its event, unless it is late, and completes the
+// event with what depends on both sides together.
 func (c *Coordinator) keep(m message) machine.Event {
 	r, ok := m.event.(machine.Result)
 	if !ok {

@@ -8,19 +8,20 @@ import (
 	"crossfade/cutover/machine"
 )
 
-// Errors that ports return, wrapped, where the machine must know more than that a call failed. Any other error means
-// that the call had no effect that matters.
+// Errors that ports return, wrapped, if the machine must know more than that a call failed. Any
+// other error means that the call had no effect that matters.
 var (
 	// ErrConflict says that a compare-and-set found another epoch, step or owner than ours.
 	ErrConflict = errors.New("the run has moved on without us")
 
-	// ErrOutcomeUnknown says that the connection was lost while a commit was on its way: it may stand.
+	// ErrOutcomeUnknown says that the connection was lost during a commit: it may have succeeded.
 	ErrOutcomeUnknown = errors.New("it is not known whether the transaction was committed")
 
 	// ErrLockTimeout says that a lock was not granted within the bound; the transaction was rolled back.
 	ErrLockTimeout = errors.New("a lock was not granted in time")
 
-	// ErrHeld says that sessions hold what cannot be moved and that they may let go of it; the gate is open.
+	// ErrHeld says that sessions hold what cannot be moved and that they may release it; the gate
+	// is open.
 	ErrHeld = errors.New("sessions cannot be moved yet")
 
 	// ErrDrainTimeout says that transactions stayed open past the drain timeout; the gate is open again.
@@ -29,8 +30,8 @@ var (
 
 // Errors of the coordinator.
 var (
-	// ErrUndecided says that the coordinator ended, or the caller stopped waiting, before a request had an end. What
-	// became of it is in the journal and the register.
+	// ErrUndecided says that the coordinator ended, or the caller stopped waiting, before a request
+	// was completed. Its outcome is in the journal and the register.
 	ErrUndecided = errors.New("the request has no outcome yet: \"crossfade status\" says where it is; after a stop, \"crossfade run\" or " +
 		"\"crossfade recover\" ends it")
 
@@ -56,7 +57,8 @@ func misused(reason string) error {
 	return &RefusedError{Obstacles: []machine.Obstacle{{Code: codeUsage, Detail: reason, Remedy: "see crossfade cutover --help"}}}
 }
 
-// classify says what the machine may conclude from an error. callCtx is the call's own context, which its bound ends.
+// classify says what the machine may conclude from an error. callCtx is the call's own context,
+// which ends at the call's bound.
 func classify(callCtx context.Context, err error) machine.Class {
 	switch {
 	case errors.Is(err, ErrConflict):

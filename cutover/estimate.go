@@ -7,27 +7,31 @@ import (
 	"crossfade/cutover/machine"
 )
 
-// What a pause is made of, beside the wait for open transactions. The numbers of round trips are those of the ports: a
-// statement each, one after the other, from the closed gate to the open one.
+// The parts of a pause, in addition to the wait for open transactions. The numbers of round trips
+// are those of the ports: a statement each, one after the other, from the closed gate to the open
+// one.
 const (
 	closingTrips = 13 // expel, fence, two records, the marker on its way
 	openingTrips = 7  // the marker applied, the decision
-	eitherTrips  = 4  // sequences, catalogs, changed sessions and snapshots, side by side
+	eitherTrips  = 4  // sequences, catalogs, changed sessions and snapshots, concurrently
 	perTable     = 60 * time.Microsecond
 	perSequence  = 45 * time.Microsecond
 
-	// A dry run writes nothing, so that it measures no commit: the two records, the fence, the marker on the target and
-	// the decision. Idle servers with a disk of their own take the first, busy ones the second.
+	// A dry run writes nothing, so it measures no commit: the two records, the fence, the marker on
+	// the target and the decision. Idle servers with a disk of their own need the first value, busy
+	// ones the second.
 	commits    = 5
 	idleCommit = 4 * time.Millisecond
 	busyCommit = 200 * time.Millisecond
-	// busyTimes is by how much a round trip and the work for an object take longer on a busy server than they do now.
+	// busyTimes is how many times longer a round trip and the work for an object take on a busy
+	// server than they do now.
 	busyTimes = 3
 )
 
-// estimate is how long the gate would be closed after the last open transaction has ended, from the round trips that
-// were measured just now and the numbers of tables and sequences: least with servers that are idle, and most with busy
-// ones and a stream that is as late as it is now. Both are 0 where a side was not measured.
+// estimate is how long the gate would be closed after the last open transaction has ended, from the
+// round trips that were measured just now and the numbers of tables and sequences: least with idle
+// servers, and most with busy ones and a stream that lags as it does now. Both are 0 if a side was
+// not measured.
 func (a *account) estimate() (least, most time.Duration) {
 	closing, opening := a.census.RoundTrips[0], a.census.RoundTrips[1]
 	if closing == 0 || opening == 0 {
@@ -42,7 +46,7 @@ func (a *account) estimate() (least, most time.Duration) {
 	return least, most
 }
 
-// forecast says how long the pause would be, in words.
+// forecast puts into words how long the pause would be.
 func (a *account) forecast(l machine.Limits) string {
 	text := "the pause cannot be estimated: a side did not answer"
 	if least, most := a.estimate(); least > 0 {

@@ -9,15 +9,15 @@ import (
 // message is one entry of the coordinator's inbox.
 type message struct {
 	event machine.Event
-	keep  func(*account) // stores what a call gave beside its event; called only if the call is not late
+	keep  func(*account) // stores what a call returned in addition to its event; called only if the call is not late
 	reply chan answer    // of a request
 	show  func(Moment)   // of a request
 	yield chan error     // of a LockWanted
 	Call  *liveCall      // the call that has ended
 }
 
-// inbox is a queue without a bound: what posts into it are our own calls and timers, and operators. Posting never blocks,
-// so that ports may post from their own goroutines.
+// inbox is an unbounded queue: only our own calls and timers, and operators, post into it. Posting
+// never blocks, so that ports may post from their own goroutines.
 type inbox struct {
 	ready chan struct{} // has a token when the queue is not empty
 

@@ -9,7 +9,7 @@ import (
 	"crossfade/cutover/machine"
 )
 
-// outcome is what a call of a port comes to.
+// outcome is the result of a call of a port.
 type outcome struct {
 	event machine.Event
 	keep  func(*account)
@@ -26,7 +26,7 @@ type liveCall struct {
 type lane uint8
 
 const (
-	laneNone lane = iota // calls of this lane run side by side
+	laneNone lane = iota // calls of this lane run concurrently
 	laneJournal
 	laneTraffic
 	laneSource
@@ -56,15 +56,15 @@ func laneOf(o machine.Op) lane {
 // lanes runs calls, each in a goroutine of its own and within its bound, and those of one lane one
 // at a time. Run's goroutine owns it.
 type lanes struct {
-	inbox *inbox          // takes what comes of a call
+	inbox *inbox          // receives the outcome of a call
 	base  context.Context // of all calls: does not end with Run's
 	live  []*liveCall
 	last  [laneCount]chan struct{} // closed when the last call of the lane has returned
 	calls sync.WaitGroup
 }
 
-// start runs a call in its own goroutine, after the call before it in its lane, and posts what
-// comes of it. Should the port not return at its bound, the machine's timer speaks in its place.
+// start runs a call in its own goroutine, after the previous call in its lane, and posts the
+// outcome. If the port does not return at its bound, the machine's timer reports that.
 func (l *lanes) start(op machine.Op, gen uint64, bound time.Duration, run func(context.Context) outcome) {
 	ctx, cancel := context.WithTimeout(l.base, bound)
 	call := &liveCall{op: op, gen: gen, cancel: cancel}
@@ -109,12 +109,12 @@ func awaitTurn(ctx context.Context, before chan struct{}) bool {
 	}
 }
 
-// forget strikes a call that has returned.
+// forget removes a call that has returned.
 func (l *lanes) forget(call *liveCall) {
 	l.live = slices.DeleteFunc(l.live, func(other *liveCall) bool { return other == call })
 }
 
-// stop cancels the calls of earlier generations, but for the release that an applier waits for.
+// stop cancels the calls of earlier generations, except for the release that an applier waits for.
 func (l *lanes) stop(before uint64) {
 	for _, call := range l.live {
 		if call.gen < before && call.op != machine.OpYieldTarget {

@@ -27,10 +27,10 @@ type answer struct {
 	err    error
 }
 
-// Cutover asks for a cutover, a rehearsal or a dry run and waits for its end. A *RefusedError says that nothing was begun.
-// The end of ctx withdraws the request, with ctx's cause as the reason: before the decision the attempt is undone, and from
-// there on it goes on. Either way Cutover waits for the end, and the report says what became of it. It may be called from
-// any goroutine.
+// Cutover asks for a cutover, a rehearsal or a dry run and waits for its end. A *RefusedError says
+// that nothing was begun. The end of ctx withdraws the request, with ctx's cause as the reason:
+// before the decision the attempt is undone, after it the attempt continues. Either way Cutover
+// waits for the end, and the report gives the outcome. It may be called from any goroutine.
 func (c *Coordinator) Cutover(ctx context.Context, o Options) (Report, error) {
 	if o.Direction == "" {
 		o.Direction = machine.Forward
@@ -66,7 +66,7 @@ func (c *Coordinator) Cutover(ctx context.Context, o Options) (Report, error) {
 	}
 }
 
-// withdrawal says why a request is wanted no more.
+// withdrawal says why a request is no longer wanted.
 func withdrawal(ctx context.Context) string {
 	if cause := context.Cause(ctx); cause != ctx.Err() {
 		return cause.Error()
@@ -90,8 +90,9 @@ func (c *Coordinator) Advance(ctx context.Context, to machine.StepName) error {
 	return err
 }
 
-// YieldTargetLock is called by the applier when it meets TRUNCATE or DDL, which the pre-lock on the target would block. It
-// returns when that is not held any more; it is taken again after the marker. It may be called from any goroutine.
+// YieldTargetLock is called by the applier when it meets TRUNCATE or DDL, which the pre-lock on the
+// target would block. It returns when the pre-lock has been released; it is taken again after the
+// marker. It may be called from any goroutine.
 func (c *Coordinator) YieldTargetLock(ctx context.Context) error {
 	y := make(chan error, 1)
 	c.inbox.post(message{event: machine.LockWanted{}, yield: y})
@@ -165,7 +166,7 @@ func (c *Coordinator) answer(e machine.Answer) {
 		r = c.reporter().report(e.Outcome, e.Reason)
 		c.account.last = &r
 	}
-	c.account.show = nil // what goes on in the background is no step of the request
+	c.account.show = nil // work in the background is no step of the request
 	c.reply(e.ID, answer{report: r})
 }
 

@@ -8,7 +8,8 @@ import (
 	"crossfade/cutover/machine"
 )
 
-// The interfaces that the coordinator needs, and what their methods tell: the composition root fills them.
+// The interfaces that the coordinator needs, and the values that their methods return; the
+// composition root implements them.
 
 // Claim is the beginning of an epoch.
 type Claim struct {
@@ -28,27 +29,28 @@ type Change struct {
 // The row has an owner token. Every write of this port, and the compare-and-sets inside of Source.Fence and
 // Source.Unfence, carry the token of the last Take and miss (ErrConflict) when the row holds another one.
 type Journal interface {
-	// Take puts a fresh owner token into the row and returns what the row says. It waits for writers of the row that are
-	// in flight. After it returned, no write begun before it can succeed any more: that is what makes it safe to act
-	// on what it returned.
+	// Take puts a fresh owner token into the row and returns what the row says. It waits for
+	// writers of the row that are in flight. After it has returned, no write begun before it can
+	// still succeed: this makes it safe to act on what it returned.
 	Take(ctx context.Context) (machine.Record, error)
 
-	// Claim sets epoch, direction and step "arming" where the epoch is the one before and the step is one at rest.
-	// ErrConflict if not; ErrOutcomeUnknown where the commit is in doubt.
+	// Claim sets epoch, direction and step "arming" if the row has the previous epoch and a step at
+	// rest. ErrConflict if not; ErrOutcomeUnknown if the commit is in doubt.
 	Claim(ctx context.Context, c Claim) error
 
-	// Persist sets the step where epoch and step are as given. ErrConflict if not; ErrOutcomeUnknown where the commit is
-	// in doubt.
+	// Persist sets the step if epoch and step are as given. ErrConflict if not; ErrOutcomeUnknown
+	// if the commit is in doubt.
 	Persist(ctx context.Context, c Change) error
 }
 
-// Traffic is the proxy. Its methods are called one at a time; a call is begun before the one before it has returned only
-// if that one ignored the end of its context for laneGrace.
+// Traffic is the proxy. Its methods are called one at a time; a call is started before the previous
+// one has returned only if that one ignored the end of its context for laneGrace.
 type Traffic interface {
-	// Stage captures every session at a boundary, replays it on its own warm server of the opening side, captures it
-	// there and compares (C4). Sessions go on where they are. It may be called again and then does what is missing.
-	// An error names the session that cannot move, with the reason; ErrHeld, wrapped, when that may pass. The policy holds
-	// for Pause and Restage of the same epoch too.
+	// Stage captures every session at a boundary, replays it on its own warm server of the opening
+	// side, captures it there and compares (C4). Sessions continue where they are. A further call
+	// does what is still missing. An error names the session that cannot move, with the reason;
+	// ErrHeld, wrapped, when that may pass. The policy holds for Pause and Restage of the same
+	// epoch too.
 	Stage(ctx context.Context, epoch int64, policy machine.StagePolicy) (StageReport, error)
 
 	// Pause closes the gate and returns when every session is parked, no login is under way and no COMMIT is without its
@@ -60,8 +62,9 @@ type Traffic interface {
 	// LISTEN and takes every advisory lock of the difference. Under UnmovableDisconnect it closes what cannot be moved.
 	Restage(ctx context.Context, epoch int64) (StageReport, error)
 
-	// Resume opens the gate towards the side that was active, and says how long clients were held since it was closed. It is
-	// called on the word of the journal only (C18), also when the gate is open already, and at the start.
+	// Resume opens the gate towards the side that was active, and says how long clients were held
+	// since it was closed. It is called only according to the journal (C18), also when the gate is
+	// open already, and at the start.
 	Resume(ctx context.Context, epoch int64) (ResumeReport, error)
 
 	// Switch changes the route and opens the gate towards a side. Differences are replayed by each session's owner before
@@ -75,13 +78,13 @@ type Traffic interface {
 	// Discard drops the warm servers.
 	Discard(ctx context.Context) error
 
-	// Ended returns how many clients were ended in attempts since the process began, no matter who
+	// Ended returns how many clients were ended in attempts since the process began, no matter what
 	// ended them, and names those of the latest attempt. It does not wait.
 	Ended() (total int, latest []string)
 }
 
-// SessionsReport says which sessions a cutover would meet. Holding are those that cannot be moved now and may become
-// movable, Red those that never can, each with its reason.
+// SessionsReport says which sessions a cutover would find. Holding are those that cannot be moved
+// now and may become movable, Red those that never can, each with its reason.
 type SessionsReport struct {
 	Sessions     int
 	Holding, Red []string
@@ -116,19 +119,22 @@ type Waits struct {
 
 // Source is the side that an epoch closes: the source of a forward cutover.
 //
-// Prelock, ReleasePrelock, Expel, Fence and Unfence are called one at a time; the other methods beside them. Every lock
-// that a method asks for is bounded by --source-lock-timeout (C13).
+// Prelock, ReleasePrelock, Expel, Fence and Unfence are called one at a time; the other methods
+// concurrently with them. Every lock that a method asks for is bounded by --source-lock-timeout
+// (C13).
 type Source interface {
-	// Census lists who writes without the proxy, and counts the tables. It gives what it has found beside an error too.
+	// Census lists the sessions that write without the proxy, and counts the tables. With an error
+	// it still returns what it has found.
 	Census(ctx context.Context) (Census, error)
 
 	// PrepareFence makes the disabled fence triggers on every table, root and leaf, that has none. It may be called
 	// again.
 	PrepareFence(ctx context.Context) (FencePlan, error)
 
-	// Prelock locks every table in SHARE UPDATE EXCLUSIVE in one session of its own. When someone has waited on that
-	// longer than --source-lock-timeout, or when the session is lost, the port lets the locks go by itself and calls
-	// lost once, from any goroutine. A lock that is not granted in time gives ErrLockTimeout.
+	// Prelock locks every table in SHARE UPDATE EXCLUSIVE in one session of its own. When someone
+	// has waited on that longer than --source-lock-timeout, or when the session is lost, the port
+	// releases the locks by itself and calls lost once, from any goroutine. A lock that is not
+	// granted in time gives ErrLockTimeout.
 	Prelock(ctx context.Context, epoch int64, lost func(reason string)) error
 
 	// ReleasePrelock ends the pre-lock's transaction. Without one it does nothing. When the rollback fails it closes
@@ -194,14 +200,17 @@ type Sequence struct {
 	IsCalled     bool // false: LastValue is the next one handed out
 }
 
-// Target is the side that an epoch opens: the target of a forward cutover. It holds the decision register of its epochs.
+// Target is the side that an epoch opens: the target of a forward cutover. It holds the decision
+// register of its epochs.
 //
-// Prelock, ReleasePrelock, RehearseDecision and Decide are called one at a time; the other methods beside them.
+// Prelock, ReleasePrelock, RehearseDecision and Decide are called one at a time; the other methods
+// concurrently with them.
 type Target interface {
-	// Prelock is that of Source. The applier's writes go on under it.
+	// Prelock is that of Source. The applier continues to write under it.
 	Prelock(ctx context.Context, epoch int64, lost func(reason string)) error
 
-	// ReleasePrelock is that of Source. The stream also has it called when it meets TRUNCATE or DDL (C21).
+	// ReleasePrelock is that of Source. It is also called when the stream meets TRUNCATE or DDL
+	// (C21).
 	ReleasePrelock(ctx context.Context) error
 
 	// RehearseDecision runs the whole of Decide and rolls it back (C16).
@@ -244,9 +253,10 @@ type Decision struct {
 	Verdict machine.Verdict // VerdictAbsent, VerdictCommit or VerdictAbort
 }
 
-// Replication is the stream from the closing to the opening side. Its methods may be called side by side.
+// Replication is the stream from the closing to the opening side. Its methods may be called
+// concurrently.
 type Replication interface {
-	// Lag says how far the stream is behind.
+	// Lag says how far the stream lags.
 	Lag(ctx context.Context) (Lag, error)
 
 	// WaitMarker returns when the transaction of the marker, and so everything before it, is committed on the opening
@@ -268,7 +278,7 @@ type Marker struct {
 	LSN   string // a hint: where the fence said it is, or empty
 }
 
-// Lag is how far the stream is behind.
+// Lag is how far the stream lags.
 type Lag struct {
 	Bytes int64
 	Delay time.Duration
@@ -280,20 +290,24 @@ type Trip struct {
 	Detail string // transaction, LSN and table
 }
 
-// Verification is the proof that follows the switch (C19). Its methods are called one at a time, but for Status.
+// Verification is the proof that follows the switch (C19). Its methods are called one at a time,
+// except for Status.
 type Verification interface {
-	// Prepare lets go of what an earlier attempt left, as Discard does, and opens the sessions that Open needs, while
-	// nobody waits. After an error of it, or without it, Open opens them.
+	// Prepare releases what an earlier attempt left, as Discard does, and opens the sessions that
+	// Open needs, at a time when nothing waits for them. If it failed or was not called, Open opens
+	// them.
 	Prepare(ctx context.Context) error
 
 	// Open opens a snapshot on each side, after the applied marker: two frozen equals.
 	Open(ctx context.Context, epoch int64) error
 
-	// Start begins to compare every table from the open snapshots, in the background, and returns at once. Where there are
-	// none, since a restart has lost them, it takes the comparison up where the journal says that it was.
+	// Start begins to compare every table from the open snapshots, in the background, and returns
+	// at once. If there are none, because a restart has lost them, it resumes the comparison where
+	// the journal says that it was.
 	Start(ctx context.Context, epoch int64) error
 
-	// Discard lets go of snapshots and of a comparison that is under way. Without either it does nothing.
+	// Discard releases the snapshots and ends a comparison that is under way. Without either it
+	// does nothing.
 	Discard(ctx context.Context) error
 
 	// Status says how far the comparison is. It may be called at any time and does not block.

@@ -14,7 +14,7 @@ type Report struct {
 	Epoch        int64
 	PauseMS      float64    // gate closed to gate open, in the last attempt that closed it
 	Held         HeldReport // in the last attempt that closed the gate
-	ClientErrors int        // clients that were ended in an attempt, no matter who ended them
+	ClientErrors int        // clients that were ended in an attempt, no matter what ended them
 	Ended        []string   // those of the last attempt, each with its reason
 	Disconnected int        // sessions that were closed because they could not be moved
 	Unmovable    []string   // those, and in a rehearsal those that would be, each with its reason
@@ -99,7 +99,7 @@ func (t reporter) report(o machine.Outcome, reason string) Report {
 	return r
 }
 
-// notes are what an operator should know beside the outcome.
+// notes are what an operator should know in addition to the outcome.
 func (t reporter) notes(o machine.Outcome) []string {
 	var notes []string
 	if !t.wayBack {

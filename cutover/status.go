@@ -8,7 +8,7 @@ type Status struct {
 	Phase   string       // the step, "following" after an attempt that failed, "on_target" once the switch was made
 	Active  machine.Side // empty until the journal has been read
 	Epoch   int64
-	Waiting string // what it waits for, in words; empty for nothing
+	Waiting string // what it waits for; empty for nothing
 	Reason  string // why an attempt is being undone or repeated
 	Alarm   string
 	Ready   bool // a cutover asked for now would be tried
@@ -41,7 +41,7 @@ func (c *Coordinator) publish() {
 		Alarm: c.account.alarm, WayBack: c.state.WayBack, Notes: c.reporter().notes(""), Timeline: c.account.times(), Last: c.account.last,
 	}
 	s.Ready, s.Step = c.state.Ready()
-	if c.state.Settled && c.state.Step == machine.Idle { // of no interest to anybody: an attempt has fail, and the stream goes on
+	if c.state.Settled && c.state.Step == machine.Idle { // of no interest: an attempt has failed, and the stream continues
 		s.Phase = string(machine.Following)
 	}
 	if c.state.Settled {

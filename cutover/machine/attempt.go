@@ -18,7 +18,7 @@ func (a attempt) begin() {
 	a.survey()
 }
 
-// survey looks at both sides, before anything is touched.
+// survey inspects both sides before anything is changed.
 func (a attempt) survey() {
 	st, _ := a.script.find(PhaseSurvey)
 	a.Survey.SourceSum, a.Survey.TargetSum = "", ""
@@ -57,12 +57,11 @@ func (a attempt) next() {
 	}
 }
 
-// surveyed judges what was found before anything is touched.
-// survey looks at both sides, before anything is touched.
+// surveyed judges what the survey found, before anything is changed.
 func (a attempt) surveyed() {
 	switch {
 	case a.Request.Mode == ModeDryRun:
-		a.answer(OutcomePlanned, "") // what was found is the asker's to tell
+		a.answer(OutcomePlanned, "") // the asker reports what was found
 		a.rest()
 	case a.Survey.SourceSum != a.Survey.TargetSum:
 		a.undo.unwind(EndAbort, a.differ("the catalogs of source and target differ"))
@@ -88,8 +87,8 @@ func (a attempt) proved() {
 	}
 }
 
-// unlocked ends the attempt: with another one when it was a lock, a transaction or
-// a session's state of an application that stood in the way.
+// unlocked ends the attempt. It is repeated if a lock, a transaction or a session's state of an
+// application was in the way.
 func (a attempt) unlocked(e Failed, why string) {
 	if e.Class == ClassLockTimeout || e.Class == ClassDrainTimeout || e.Class == ClassHeld {
 		a.undo.retry(why)
@@ -98,8 +97,8 @@ func (a attempt) unlocked(e Failed, why string) {
 	a.undo.unwind(EndAbort, why)
 }
 
-// Lags says that the stream is too far behind for the gate to be closed, "" where it is not: what
-// it has to catch up with is a part of the pause.
+// Lags says that the stream lags too far for the gate to be closed, "" if it does not: catching up
+// is a part of the pause.
 func (s State) Lags() string {
 	const wait = ": wait until crossfade status shows less lag"
 	switch {

@@ -19,7 +19,7 @@ const (
 	fenceBound      = 5 * time.Second        // about 60 ms for 1 000 tables, and lock waits of --source-lock-timeout
 	markerBound     = 8 * time.Second        // apply latency; the lag was checked before the pause
 	proveBound      = 8 * time.Second        // sequences, catalogs, changed sessions, all at once
-	relockBound     = 2 * time.Second        // the pre-lock that was given to TRUNCATE; the decision can do without it
+	relockBound     = 2 * time.Second        // the pre-lock that was released for TRUNCATE; the decision can do without it
 	DecideBound     = 15 * time.Second       // foreign keys, triggers and sequences in one transaction over a WAN
 	registerBound   = 5 * time.Second        // one row by primary key on the target, or a connect that fails
 	switchBound     = 10 * time.Second       // in-process: a route change and the differences of the sessions
@@ -49,16 +49,16 @@ type Limits struct {
 	Attempts int `name:"attempts" default:"5" help:"How often to try when transactions or locks are in the way."`
 	// MaxPause bounds the time from closing the gate to recording "deciding".
 	MaxPause time.Duration `name:"max-pause" default:"10s" help:"How long the gate may be closed before the decision."`
-	// MaxLagBytes is how far the stream may be behind when the gate is about to be closed.
+	// MaxLagBytes is how far the stream may lag when the gate is about to be closed.
 	MaxLagBytes int64 `name:"max-lag" default:"4194304" help:"How many bytes the stream may lag when a cutover begins."`
 }
 
-// DefaultLimits are those of DESIGN section 8.
+// DefaultLimits are the limits if the operator sets none.
 func DefaultLimits() Limits {
 	return Limits{DrainTimeout: defaultDrain, Attempts: defaultAttempts, MaxPause: DefaultPause, MaxLagBytes: defaultLag}
 }
 
-// Validate says what is wrong with the limits, in the words of the flags.
+// Validate says what is wrong with the limits, by the names of the flags.
 func (l Limits) Validate() error {
 	switch {
 	case l.DrainTimeout <= 0:

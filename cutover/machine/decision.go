@@ -46,7 +46,7 @@ func (d decision) registerRead(e RegisterRead) {
 	}
 }
 
-// switched answers the operator and goes on in the background.
+// switched answers the operator and continues in the background.
 func (d decision) switched() {
 	d.answer(OutcomeSwitched, "")
 	d.Ending, d.Reason, d.Settled = EndNone, "", true

@@ -62,8 +62,8 @@ type (
 	// Stopped says that the coordinator is to end.
 	Stopped struct{}
 
-	// Withdrawn says that anyone who asked wants the request no more. It is answered when the
-	// attempt has been undone, or as the decision says where that may have been taken.
+	// Withdrawn says that the request is no longer wanted. It is answered when the attempt has been
+	// undone or, if the decision may have been taken, according to the decision.
 	Withdrawn struct {
 		ID     uint64
 		Reason string

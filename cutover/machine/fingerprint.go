@@ -8,7 +8,7 @@ import (
 // Fingerprint is a catalog in short. Two catalogs are the same for a cutover if their sums are.
 type Fingerprint struct {
 	Sum     string
-	Objects []Object // sorted by Name, for the words in which a difference is told
+	Objects []Object // sorted by Name, for the text that describes a difference
 }
 
 // Object is one object of a catalog.

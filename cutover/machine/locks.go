@@ -3,7 +3,7 @@ package machine
 // locks takes note of pre-locks that end before they are released.
 type locks struct{ *transition }
 
-// lost: a pre-lock is gone. The attempt goes on; fence and decision take their locks themselves,
+// lost: a pre-lock is gone. The attempt continues; fence and decision take their locks themselves,
 // bounded.
 func (l locks) lost(e LockLost) {
 	switch {

@@ -10,7 +10,7 @@ const (
 	PhaseAdvance                     // a step outside of an attempt is being recorded
 	PhaseClaim                       // the epoch is being claimed
 	PhaseSurvey                      // census, lag, sequences, fingerprints
-	PhasePrepare                     // fence triggers are made, comparisons let go
+	PhasePrepare                     // fence triggers are made, comparisons stopped
 	PhaseRehearse                    // the decision is tried and rolled back
 	PhaseStage                       // sessions are staged on their warm servers
 	PhasePrelock                     // pre-locks on both sides
@@ -31,7 +31,7 @@ const (
 	PhaseTake                        // the journal is taken and read: recovery, and the beginning of every abort
 	PhaseNewest                      // the source is away at the start: the target is asked for its newest decision
 	PhaseUndo                        // the abort is recorded, with the fence removed
-	PhaseReopen                      // gate opened, locks and snapshots let go
+	PhaseReopen                      // gate opened, locks and snapshots released
 	PhaseDiscard                     // staged servers are dropped
 	PhaseBackoff                     // the next attempt is awaited
 	PhaseCount
@@ -67,7 +67,7 @@ func (p Phase) unwinding() bool {
 	return p == PhaseTake || p == PhaseNewest || p == PhaseUndo || p == PhaseReopen || p == PhaseDiscard
 }
 
-// waiting says in words what each phase waits for; the words go to status.
+// waiting says what each phase waits for; the text is shown by status.
 var waiting = [PhaseCount]string{
 	PhaseStart:          "the journal to be read",
 	PhaseAdvance:        "the step to be recorded on the source",

@@ -79,8 +79,8 @@ func (o operator) advanced(e Advanced) {
 	}
 }
 
-// stopped ends an attempt that may be ended. What is being undone goes on being undone, and what
-// may be decided goes on.
+// stopped ends an attempt that may be ended. Undoing continues, and so does an attempt that may be
+// decided.
 func (o operator) stopped() {
 	o.Stopping = true
 	switch {
@@ -91,8 +91,8 @@ func (o operator) stopped() {
 	}
 }
 
-// withdrawn ends the attempt of a request as long as it may be ended. What is being undone goes on
-// being undone, and is not tried again; what may be decided goes on.
+// withdrawn ends the attempt of a request as long as it may be ended. Undoing continues, without a
+// further attempt; an attempt that may be decided continues.
 func (o operator) withdrawn(e Withdrawn) {
 	switch {
 	case e.ID == 0 || e.ID != o.Request.ID: // it has its answer

@@ -1,7 +1,7 @@
 package machine
 
-// results takes what has come of the calls of a phase, or that nothing has in time, and tells the
-// part that goes on from there.
+// results collects the outcomes of the calls of a phase, or that some did not arrive in time, and
+// calls the part that continues from there.
 type results struct {
 	*transition
 	undo     undoing
@@ -68,7 +68,7 @@ func (r results) fingerprinted(e Fingerprinted) {
 	}
 }
 
-// settle goes on when nothing of the phase is outstanding any more.
+// settle continues when nothing of the phase is outstanding any more.
 func (r results) settle() {
 	switch {
 	case r.Pending != 0:
@@ -79,7 +79,7 @@ func (r results) settle() {
 	}
 }
 
-// complete goes on from a phase of which every call has ended well.
+// complete continues from a phase whose calls have all succeeded.
 func (r results) complete() {
 	r.Tries = 0
 	switch r.Phase {
@@ -157,7 +157,7 @@ func (r results) failed(e Failed) {
 	case PhasePrelock, PhaseFence, PhasePause, PhaseStage, PhaseRehearse:
 		r.attempt.unlocked(e, why)
 	case PhaseMarker:
-		if e.Class == ClassTimeout { // the stream was slower than it looked
+		if e.Class == ClassTimeout { // the stream was slower than it seemed
 			r.undo.retry(why)
 			return
 		}
@@ -167,11 +167,12 @@ func (r results) failed(e Failed) {
 	}
 }
 
-// repeat has a call that must succeed made again, and forgets one that need not.
+// repeat makes a call that must succeed once more, and forgets one that need not.
 func (r results) repeat(e Failed) {
 	switch {
 	case e.Op == OpRecord && e.Class == ClassConflict:
-		// the row is another's by now, or was never ours: anyone who has it reads the same register
+		// another process has the row by now, or it was never ours: its owner reads the same
+		// register
 	case e.Op.essential():
 		r.Todo = r.Todo.with(e.Op)
 	default:

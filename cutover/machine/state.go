@@ -46,11 +46,11 @@ type Survey struct {
 	SourceSum string // fingerprints of the closing and the opening side
 	TargetSum string
 	Bypass    int   // writers that bypass the proxy
-	LagBytes  int64 // how far the stream was behind
+	LagBytes  int64 // how far the stream lagged
 	LagDelay  time.Duration
 }
 
-// Generations are those in which something was asked for that outlives its phase.
+// Generations are those in which something was requested that outlives its phase.
 type Generations struct {
 	Pause      uint64 // the --max-pause timer
 	SourceLock uint64 // the pre-lock of each side
@@ -91,7 +91,7 @@ func (s State) Ready() (bool, Obstacle) {
 	return true, Obstacle{}
 }
 
-// Waiting says in words what the machine waits for; empty when for nothing.
+// Waiting says what the machine waits for; empty for nothing.
 func (s State) Waiting() string { return waiting[s.Phase] }
 
 // Outcome of a request. The first three are the faces of `crossfade cutover --json`.

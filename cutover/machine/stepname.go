@@ -6,7 +6,7 @@ type StepName string
 
 const (
 	Copying    StepName = "copying"     // relations are being copied
-	CatchingUp StepName = "catching_up" // the copy has ended, the stream is behind
+	CatchingUp StepName = "catching_up" // the copy has ended, the stream still lags
 	Following  StepName = "following"   // the stream keeps up; no cutover was tried yet
 	Idle       StepName = "idle"        // an attempt has ended without a decision
 	Arming     StepName = "arming"      // an epoch is claimed; applications notice nothing
@@ -18,7 +18,8 @@ const (
 	Finished   StepName = "finished"    // our objects are gone
 )
 
-// Resting reports whether nothing of an attempt is left behind at this step: a restart finds nothing to undo.
+// Resting reports whether nothing of an attempt remains at this step: a restart finds nothing to
+// undo.
 func (n StepName) Resting() bool {
 	switch n {
 	case Copying, CatchingUp, Following, Idle, Decided, Finished:

@@ -2,9 +2,9 @@ package machine
 
 import "time"
 
-// transition is one call of Step in the making: the state as it becomes, and the effects so far.
-// Its methods are the steps of which undoing, attempt, decision and the others are made; they keep
-// generations, timers and answers in order, and know of no event.
+// transition is one call of Step while it runs: the new state and the effects so far. Its methods
+// are the building blocks of undoing, attempt, decision and the others; they keep generations,
+// timers and answers in order, and know nothing about events.
 type transition struct {
 	State
 	script Script

@@ -1,4 +1,5 @@
-// Package machinetest models what lies outside of the machine, for tests of the machine and of the coordinator.
+// Package machinetest models what is outside the machine, for tests of the machine and of the
+// coordinator.
 package machinetest
 
 import (
@@ -28,7 +29,7 @@ type World struct {
 	stolen     bool // the row's owner token is not the one that the process knows
 }
 
-// lost holds the writes in flight that nobody waits for any more.
+// lost holds the writes in flight whose result is no longer waited for.
 type lost struct {
 	take, claim, fence, unfence, decide, reject bool
 	from, to                                    machine.StepName

@@ -49,8 +49,7 @@ func (f Finding) Do() string {
 	return "on the " + string(f.On) + ": " + f.Remedy
 }
 
-// String returns the finding as one line: its code, what it is about, what is
-// wrong, and what to do.
+// String returns the finding as one line: its code, its object, what is wrong, and what to do.
 func (f Finding) String() string {
 	var b strings.Builder
 	b.WriteString(f.Code)

@@ -69,7 +69,7 @@ func WriteSQL(w, notes io.Writer, r Report, side Side) error {
 	return errors.Join(out.err, said.err)
 }
 
-// statements are those of the blockers for a side, each once.
+// statements returns the statements of the blockers for a side, each once.
 func statements(r Report, on Side) []string {
 	var list []string
 	for _, f := range r.Of(Blocker) {

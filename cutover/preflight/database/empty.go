@@ -23,7 +23,7 @@ func TargetEmpty(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error)
 	if err != nil {
 		return nil, err
 	}
-	if !p.Options.Scope.Everything() { // a part goes beside what is there under other names
+	if !p.Options.Scope.Everything() { // a copy of a part is possible next to objects with other names
 		if there, err = inTheWay(ctx, p, there); err != nil {
 			return nil, err
 		}
@@ -75,8 +75,8 @@ func inTheWay(ctx context.Context, p *inquiry.Pair, there []string) ([]string, e
 	return both, nil
 }
 
-// notOurs leaves of the target's objects those that the source does not have:
-// the run that goes on cannot have made them.
+// notOurs returns the objects of the target that the source does not have: the run that is
+// continued cannot have made them.
 func notOurs(ctx context.Context, p *inquiry.Pair, there []string) ([]string, error) {
 	source, err := userObjects(ctx, p.Source, inquiry.Scope{})
 	if err != nil {

@@ -91,8 +91,8 @@ func converted(ctx context.Context, p *inquiry.Pair, source, target databaseLoca
 	return found, nil
 }
 
-// lookForUnconvertible looks at one table until end. The session is lost where that comes first,
-// so the look has one of its own.
+// findUnconvertible scans one table until end. Reaching that ends the session, so the scan has a
+// session of its own.
 func findUnconvertible(ctx context.Context, p *inquiry.Pair, name pg.Name, end time.Time) (*unconvertible.Rows, error) {
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()

@@ -51,7 +51,7 @@ func EventTriggers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, erro
 	}
 	for _, e := range target {
 		if p.Options.Resume {
-			break // the run that goes on may have made them
+			break // the run that is continued may have made them
 		}
 		if e.Disabled {
 			continue

@@ -7,7 +7,8 @@ import (
 	"crossfade/cutover/preflight/inquiry"
 )
 
-// LeftOver tells of a run or copy that is there. What it has made would be told as what is in the way.
+// LeftOver reports a run or copy that exists already. Otherwise the objects that it has made would
+// be reported as being in the way.
 func LeftOver(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	if p.Options.Resume || p.Options.LeftOver == nil {
 		return nil, nil

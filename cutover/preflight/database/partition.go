@@ -10,9 +10,9 @@ import (
 	"crossfade/schema/catalog"
 )
 
-// Partitions looks at trees of partitions whose rows the target routes otherwise
-// than the source, since what they hash or sort by is each server's own. Their rows
-// are put through a partitioned table; what that cannot do is named.
+// Partitions checks trees of partitions whose rows the target routes differently, since each server
+// hashes or sorts their keys in its own way. Their rows are written through a partitioned table;
+// trees for which that is impossible are named.
 func Partitions(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	source, err := catalog.ReadTrees(ctx, p.Source)
 	if err != nil || len(source.Relations) == 0 {

@@ -75,7 +75,7 @@ func readDomains(ctx context.Context, p *inquiry.Pair) ([]domainUse, error) {
 
 // container says that values of one type may hold some of another.
 type container struct {
-	Holder, Inner          uint32 // types; of an array the inner one is its element's
+	Holder, Inner          uint32 // types; for an array, the inner type is that of its elements
 	Kind                   string
 	Array                  bool
 	Rows, Children         bool // of a relation: it has rows that are moved, others inherit from it

@@ -11,9 +11,9 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// Try evaluates expressions that call functions for some rows of the source, as the
-// target will: it names functions that do not find their names there, and values that depend on the rows of
-// other tables, which come in any order. A run that goes on has been asked before.
+// Try evaluates expressions that call functions for some rows of the source, as the target will: it
+// names functions that do not find their names there, and values that depend on the rows of other
+// tables, which arrive in any order. A run that is continued was checked before.
 func Try(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	if p.Options.Resume || p.Options.Scope.SchemaOnly {
 		return nil, nil
@@ -202,7 +202,7 @@ func (c *expressionCheck) name(e evaluated, o outcome, path, why string) {
 		}
 		found := answer.Finding{Code: "function_search_path", Severity: answer.Blocker, Object: f.Signature, Detail: why,
 			Remedy: "let its body name what it uses with its schema"}
-		if c.p.Options.Mode == inquiry.Copy { // which goes on with all else, and tells it at its end
+		if c.p.Options.Mode == inquiry.Copy { // which continues with everything else, and reports it at the end
 			found.Severity = answer.Warning
 		}
 		if path != "" {

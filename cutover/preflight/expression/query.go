@@ -62,9 +62,9 @@ WITH RECURSIVE named AS (
 		JOIN pg_class v ON v.oid = d.refobjid AND v.relkind = 'v' JOIN pg_rewrite r ON r.ev_class = v.oid
 )`
 
-// trusts is whether an owner's functions may be executed by the role at hand: it is the owner
-// itself, who executes them with each write, or the owner may do everything anyhow. Anyone who else
-// would lend the owner the rights of that role.
+// trusts says whether the present role may execute an owner's functions: the role is the owner
+// itself, which executes them with each write, or the owner has all rights anyway. Executing
+// functions of any other owner would give that owner the rights of the present role.
 func trusts(owner string) string {
 	return "EXISTS (SELECT FROM pg_roles o WHERE o.oid = " + owner + " AND (o.rolname = current_user OR o.rolsuper))"
 }

@@ -78,7 +78,7 @@ func (t *trials) close(ctx context.Context) { _ = t.conn.Close(context.WithoutCa
 type tried struct {
 	own        outcome // under the source's search_path
 	restricted outcome
-	others     []pg.Name // tables besides its own that it has read
+	others     []pg.Name // other tables that it has read
 }
 
 // try evaluates one expression under the source's path and, where that matters, under the restricted one.
@@ -90,7 +90,7 @@ func (t *trials) try(ctx context.Context, e evaluated, restricted bool) (tried, 
 	}
 	err := within(ctx, t.conn, func(tx pgx.Tx) error { return t.both(ctx, tx, e, restricted, &out) })
 	if err == nil && len(out.others) == 0 && e.Nulls != "" && !out.own.Unseen {
-		// The planner may have looked into the function for any query of the table.
+		// The planner may have inlined the function for any query of the table.
 		err = within(ctx, t.conn, func(tx pgx.Tx) (err error) {
 			alone := e
 			alone.Relation, alone.Partitioned = e.Nulls, true
@@ -163,7 +163,7 @@ func (e evaluated) rows() string {
 	return e.Relation
 }
 
-// locked lists the tables that the transaction has locked: all that it has looked at.
+// locked lists the tables that the transaction has locked: all tables that it has read.
 func (t *trials) locked(ctx context.Context, tx pgx.Tx) ([]pg.Name, error) {
 	rows, err := tx.Query(ctx, `SELECT DISTINCT n.nspname::text, c.relname::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())

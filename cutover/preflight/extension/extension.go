@@ -42,8 +42,8 @@ WHERE e.extname <> 'plpgsql' AND (e.extconfig && $1 OR EXISTS (
 	WHERE m.deptype = 'e' AND m.refclassid = 'pg_extension'::regclass AND m.refobjid = e.oid))
 ORDER BY 1`
 
-// usedExtensions are those that the target needs. With patterns that leave out what is
-// in no schema, they are made by nobody, and needed all the same.
+// usedExtensions are the extensions that the target needs. With patterns that leave out objects
+// outside any schema, the copy does not make them, and they are needed all the same.
 func usedExtensions(ctx context.Context, p *inquiry.Pair) ([]extension, error) {
 	if !p.Options.Scope.Everything() {
 		return inquiry.List[extension](ctx, p.Source, "extensions that are needed", neededExtensions, p.Options.Scope.Relations(), p.Options.Scope.Schemas())

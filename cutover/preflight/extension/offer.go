@@ -19,8 +19,8 @@ type offer struct {
 	Versions      []string // that can be made
 	Schema        string   // that it is in on the target, "" where it is not there yet
 	Only          string   // the one schema that the default version can be made in, "" for any
-	Moves         bool     // the one that is there can be given another schema
-	Updates       []string // versions that the one that is there can be brought to
+	Moves         bool     // the installed one can be given another schema
+	Updates       []string // versions to which the installed one can be updated
 }
 
 // made are the statements that make an extension on the target as the source has it, as far as the

@@ -11,8 +11,8 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// acting are extensions whose rows or background workers do something by themselves: what
-// it is that acts, and what to do about it in a migration.
+// acting are extensions whose rows or background workers act by themselves: what acts, and what to
+// do about it in a migration.
 var acting = map[string]struct{ what, remedy string }{
 	"pg_partman": {"makes and drops partitions when its background worker, or a job, runs its maintenance: DDL, which no stream carries, and on the target a worker that this server's settings name",
 		"take the database out of pg_partman_bgw.dbname, and keep others from calling run_maintenance, until the cutover; then set pg_partman_bgw.dbname on the target (Neon: schedule run_maintenance with pg_cron there)"},
@@ -33,8 +33,8 @@ var acting = map[string]struct{ what, remedy string }{
 var ownWorkers = []string{"client backend", "walsender", "autovacuum worker", "autovacuum launcher", "parallel worker", "logical replication worker", "logical replication launcher",
 	"logical replication apply worker", "logical replication tablesync worker", "logical replication parallel worker", "slotsync worker", "background worker", "startup", "walreceiver"}
 
-// Workers names what acts in the source's database by itself: no session of it comes
-// through the proxy, and what it is to do is written in rows or settings.
+// Workers names what acts in the source's database by itself: none of its sessions comes through
+// the proxy, and its tasks are kept in rows or settings.
 func Workers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	type name struct{ Name string }
 	extensions, err := inquiry.List[name](ctx, p.Source, "extensions", `SELECT extname::text FROM pg_extension ORDER BY 1`)

@@ -1,9 +1,9 @@
-// Package inquiry is what every check of a preflight stands on: the two sessions, what is asked
-// for, and how a question is put to a side.
+// Package inquiry is the base of every check of a preflight: the two sessions, the options, and the
+// queries that checks share.
 //
-// Pair holds all that a check may look at. It has no checks itself, so that the rooms of checks
-// share nothing but what stands here: the options, what patterns take along (Scope), the rights of
-// a session's role, and the parts of queries that keep to what is the user's own. Queries are read
-// only, and name nothing that is not in pg_catalog, which our sessions have alone in their search
-// path.
+// Pair holds everything that a check may use. The package has no checks itself, so that the
+// packages of checks share nothing but this: the options, what patterns include (Scope), the rights
+// of a session's role, and the parts of queries that select the user's own objects. Queries are
+// read only, and name nothing outside pg_catalog, which is the only schema in the search path of
+// our sessions.
 package inquiry

@@ -13,8 +13,8 @@ const (
 	// DefaultLongTransaction is how old a transaction is when it is named: as
 	// old as that it may keep a slot from being made, or a pause from ending.
 	DefaultLongTransaction = time.Minute
-	// DefaultConvertFor bounds how long rows are looked through that are to be converted, well
-	// below the bound of a check. It is enough for some gigabytes.
+	// DefaultConvertFor bounds how long rows are scanned that have to be converted, well below the
+	// bound of a check. It is enough for some gigabytes.
 	DefaultConvertFor = 15 * time.Second
 )
 
@@ -32,8 +32,8 @@ type Options struct {
 	Mode Mode
 	// Fallback says that a way back is wanted, which the target must allow.
 	Fallback bool
-	// Resume says that the target's journal belongs to this source: the tables
-	// on the target are those of a run that goes on.
+	// Resume says that the target's journal belongs to this source: the tables on the target are
+	// those of a run that is continued.
 	Resume bool
 	// LargeObjects says that large objects are to be copied.
 	LargeObjects bool
@@ -54,8 +54,8 @@ type Options struct {
 	PgDumpMajor func(ctx context.Context) (int, error)
 	// Logins say who logs in as whom after the switch; for Run.
 	Logins Logins
-	// LeftOver says what run or copy of Crossfade the two databases hold, and what to do with it; a
-	// detail of "" is nothing. nil is not asked, and neither where a run goes on.
+	// LeftOver says which run or copy of Crossfade the two databases hold, and what to do with it;
+	// an empty detail means none. It is not called if it is nil, or if a run is continued.
 	LeftOver func(ctx context.Context) (detail, remedy string, err error)
 	// OwnTables makes the tables of Crossfade's own that a run has on the source, in an
 	// existing schema crossfade.

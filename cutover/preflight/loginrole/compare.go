@@ -13,14 +13,14 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// Check asks who could log in no more after the switch, or would be someone else.
+// Check finds roles that could no longer log in after the switch, or would be another role.
 func Check(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	return Compare(ctx, p.Source, p.Target, p.Options.Logins, p.Options.PlatformRole)
 }
 
-// Compare compares the roles that log in to the source with those that they are at the target, and
-// names anyone who cannot log in there, would have other rights, or would be someone else to what
-// the catalog says. platform tells the roles of hosting platforms. What is still to be made counts
+// Compare compares the roles that log in to the source with those that they become on the target,
+// and names those that cannot log in there, would have other rights, or would be another role to
+// the catalog. platform holds the roles of hosting platforms. Roles that have yet to be made count
 // as made.
 func Compare(ctx context.Context, source, target *pgx.Conn, l inquiry.Logins, platform func(string) bool) ([]answer.Finding, error) {
 	here, err := readLogins(ctx, source)

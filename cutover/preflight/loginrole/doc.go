@@ -1,9 +1,9 @@
-// Package loginrole compares the roles that log in to the source with those that they are on the
-// target: who could not log in there, would have other rights, or would be someone else to what the
-// catalog says.
+// Package loginrole compares the roles that log in to the source with those that they become on the
+// target: which could not log in there, would have other rights, or would be another role to the
+// catalog.
 //
-// Check asks it in a preflight, and Compare again while a run follows, since roles change. Both
-// judge what the catalogs say, and the operator's word (inquiry.Logins): accepted rights make a
-// warning of a blocker, and nothing makes it silent. No password and no value of a setting is read
-// into a finding.
+// Check does this in a preflight, and Compare again while a run follows, since roles change. Both
+// judge the catalogs and the operator's options (inquiry.Logins): accepted rights turn a blocker
+// into a warning, and nothing makes it silent. No password and no value of a setting becomes part
+// of a finding.
 package loginrole

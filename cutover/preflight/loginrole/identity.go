@@ -12,9 +12,9 @@ import (
 	"crossfade/cutover/preflight/inquiry"
 )
 
-// byIdentity lists what in a catalog decides by the name of the role that asks: where the
-// name is another one, so is the result. What belongs to extensions is theirs. Of functions the text is looked at, of the rest
-// what the server prints.
+// byIdentity lists what in a catalog depends on the name of the current role: with another name the
+// result is another one. What belongs to extensions is left out. For functions the source text is
+// searched, for everything else what the server prints.
 const byIdentity = `
 SELECT o.kind, o.name FROM (
 	SELECT 'policy' AS kind, n.nspname || '.' || c.relname || ' ' || p.polname AS name,

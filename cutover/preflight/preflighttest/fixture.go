@@ -40,7 +40,7 @@ func On(t *testing.T, source, target *pgcluster.Cluster) *Fixture {
 	return f
 }
 
-// Options are those of a run from the one to the other.
+// Options are those of a run from one to the other.
 func (f *Fixture) Options() inquiry.Options {
 	return inquiry.Options{
 		Mode:       inquiry.Run,
@@ -86,7 +86,7 @@ func (f *Fixture) Open(t *testing.T) (source, target *pgx.Conn) {
 	return conns[0], conns[1]
 }
 
-// Pair is what a check looks at, over sessions of its own.
+// Pair is what a check gets, with sessions of its own.
 func (f *Fixture) Pair(t *testing.T, change ...func(*inquiry.Options)) *inquiry.Pair {
 	t.Helper()
 	source, target := f.Open(t)

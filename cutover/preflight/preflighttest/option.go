@@ -9,7 +9,7 @@ import (
 // CopyMode asks for a copy.
 func CopyMode(o *inquiry.Options) { o.Mode = inquiry.Copy }
 
-// Resume asks for a run that goes on.
+// Resume asks for the checks of a run that is continued.
 func Resume(o *inquiry.Options) { o.Resume = true }
 
 // AnyAge has each transaction be a long one.

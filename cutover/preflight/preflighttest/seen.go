@@ -9,10 +9,10 @@ import (
 	"crossfade/cutover/preflight/answer"
 )
 
-// Seen is a finding without its words: its severity, its code and its object.
+// Seen is a finding without its text: its severity, its code and its object.
 type Seen [3]any
 
-// Short takes the words off findings.
+// Short reduces findings to severity, code and object.
 func Short(found []answer.Finding) []Seen {
 	out := []Seen{}
 	for _, f := range found {

@@ -34,9 +34,8 @@ func roleSettings(ctx context.Context, conn *pgx.Conn) ([]roleSetting, error) {
 		ORDER BY 1, r.setrole = 0, r.setdatabase = 0`)
 }
 
-// refusedSettings are those of the names that our role may not set for a role or a
-// database of the target: settings of superusers, and since 15 settings that the
-// server does not know.
+// refusedSettings returns which of the settings our role may not set for a role or a database of
+// the target: settings of superusers, and since 15 settings that the server does not know.
 func refusedSettings(ctx context.Context, conn *pgx.Conn, names []string) (map[string]bool, error) {
 	type setting struct{ Name string }
 	refused, err := inquiry.List[setting](ctx, conn, "settings that may be set", `

@@ -125,8 +125,8 @@ func noWALSender(u usage) answer.Finding {
 	}
 }
 
-// spare is by how much a remedy raises a limit: what a migration takes, and one for anyone who
-// comes meanwhile.
+// spare is by how much a remedy raises a limit: what a migration takes, and one for a session that
+// connects meanwhile.
 const spare = 3
 
 func noSlot(side answer.Side, u usage, why string) answer.Finding {

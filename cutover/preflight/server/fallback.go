@@ -8,8 +8,7 @@ import (
 	"crossfade/cutover/preflight/inquiry"
 )
 
-// Fallback looks at what a way back would need of the target, or says
-// that there is none.
+// Fallback checks what a way back would need on the target, or says that there is none.
 func Fallback(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	if !p.Options.Fallback {
 		return []answer.Finding{{

@@ -8,7 +8,7 @@ import (
 	"crossfade/cutover/preflight/inquiry"
 )
 
-// Retention looks at settings that have the source give up a slot.
+// Retention checks settings that make the source give up a slot.
 func Retention(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	keep, err := inquiry.Setting(ctx, p.Source, "max_slot_wal_keep_size")
 	if err != nil {

@@ -51,10 +51,10 @@ func PreparedTransactions(ctx context.Context, p *inquiry.Pair) ([]answer.Findin
 	return found, nil
 }
 
-// LongTransactions looks at every database of the cluster: a slot is made
-// only when all transactions that were open and have a number have ended, which they
-// get with their first change. Those of other databases that have none are nothing to
-// us. Statements are not shown, since they may hold secrets.
+// LongTransactions checks every database of the cluster: a slot is created only after all
+// transactions have ended that were open and have a number, which they get with their first change.
+// Transactions of other databases without a number do not matter. Statements are not shown, since
+// they may hold secrets.
 func LongTransactions(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	type transaction struct {
 		PID                   int32
@@ -92,7 +92,8 @@ func LongTransactions(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, e
 	return found, nil
 }
 
-// OldSnapshots looks at the setting that has the source break snapshots that are held for long.
+// OldSnapshots checks the setting that makes the source break snapshots that are held for a long
+// time.
 func OldSnapshots(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	limit, err := inquiry.Setting(ctx, p.Source, "old_snapshot_threshold")
 	if err != nil || limit == "" || limit == "-1" {
