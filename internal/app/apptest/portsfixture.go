@@ -1,5 +1,5 @@
-// Package apptest gives tests of the rooms of the application the ports of a run over two databases, and
-// types remedies as they are printed.
+// Package apptest gives tests of internal/app the ports of a run over two databases, and types
+// remedies as they are printed.
 package apptest
 
 import (

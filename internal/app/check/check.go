@@ -52,8 +52,9 @@ func Run(ctx context.Context, cfg options.Run, once *options.Copy) (preflight.Re
 	return ask(ctx, s, t, cfg, preflight.Options{Mode: preflight.Run, LargeObjects: cfg.LargeObjects, Logins: u.Survey()}, cfg.CopyOptions())
 }
 
-// What a run takes on each side at most, besides a session for each COPY stream: its links, the stream and the applier,
-// the locks, the rehearsal and the comparison of a cutover. A test counts them.
+// What a run takes on each side at most, in addition to a session for each COPY stream: its links,
+// the stream and the applier, the locks, the rehearsal and the comparison of a cutover. A test
+// counts them.
 const sourceSessions, targetSessions = 20, 18
 
 // OwnSessions is how many connections a run takes for itself on source and target.
@@ -81,8 +82,8 @@ func refusedHosts(source, target pg.DSN) (preflight.Report, bool) {
 	return r, len(r.Findings) > 0
 }
 
-// ask asks; o needs no more than what the migration is to be, and opts say what it takes
-// along.
+// ask runs the checks; o needs only the options that define the migration, and opts say what it
+// includes.
 func ask(ctx context.Context, s, t *pgx.Conn, cfg options.Run, o preflight.Options, opts options.Copy) (preflight.Report, error) {
 	var err error
 	if o.Scope, err = scopeOf(ctx, opts, cfg.Source); err != nil {
@@ -113,7 +114,7 @@ func ask(ctx context.Context, s, t *pgx.Conn, cfg options.Run, o preflight.Optio
 
 // RefusedError says that nothing was begun, and why.
 type RefusedError struct {
-	// Report has what refuses and what could not be asked, no warnings.
+	// Report contains the blockers and the checks that could not be completed, no warnings.
 	Report preflight.Report
 }
 

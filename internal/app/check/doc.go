@@ -1,3 +1,3 @@
-// Package check asks both databases, before anything is made, whether a run or a copy can move the one to the other. It
-// changes nothing.
+// Package check asks both databases, before anything is made, whether a run or a copy can move one
+// to the other. It changes nothing.
 package check

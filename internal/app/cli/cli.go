@@ -199,7 +199,7 @@ func report(err error, stderr io.Writer) int {
 	case errors.Is(err, errShown):
 	case alone:
 		fmt.Fprintln(stderr, "crossfade: not begun")
-		_ = printReport(stderr, refused.Report, false) // anyone who does not read it has the exit code
+		_ = printReport(stderr, refused.Report, false) // a caller that does not read the report has the exit code
 	default:
 		fmt.Fprintln(stderr, "crossfade:", toldError(err))
 		var told *control.Error

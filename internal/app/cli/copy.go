@@ -56,7 +56,7 @@ func (f partFlags) given() string {
 	return ""
 }
 
-// options are the flags in the daemon's words.
+// options returns the flags as the daemon's options.
 func (f partFlags) options() options.Copy {
 	return options.Copy{
 		Filter: options.Filter{IncludeSchemas: f.IncludeSchema, ExcludeSchemas: f.ExcludeSchema,
@@ -65,7 +65,7 @@ func (f partFlags) options() options.Copy {
 	}
 }
 
-// schemaFlags are those of copy that a run and a check have as well.
+// schemaFlags are the flags of copy that run and check have as well.
 type schemaFlags struct {
 	NoOwner         bool     `help:"Leave every object to the role of --target."`
 	NoACL           bool     `help:"Leave privileges out." name:"no-acl"`
@@ -96,7 +96,7 @@ func (w *lockWait) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// options are the flags in the daemon's words.
+// options returns the flags as the daemon's options.
 func (c *copyCmd) options() options.Copy {
 	o := c.partFlags.options()
 	o.Schema = c.schemaFlags.options()

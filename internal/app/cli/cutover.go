@@ -137,7 +137,7 @@ const (
 	sameReason = "as said"
 )
 
-// reasons are those that a command has printed.
+// reasons are the reasons that a command has printed.
 type reasons struct{ told []string }
 
 // once returns a text without what was told before, and remembers it.

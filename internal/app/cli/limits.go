@@ -33,7 +33,7 @@ func (c *limitsCmd) Run(e *env) error {
 	return err
 }
 
-// boundText writes a bound in bytes, of which 0 is none.
+// boundText writes a bound in bytes; 0 means none.
 func boundText(n int64, unit string) string {
 	if n == 0 {
 		return "none"

@@ -37,8 +37,8 @@ func untilSignal() (ctx context.Context, stop func()) {
 	}
 }
 
-// outliveReader has writes to a pipe that nobody reads any more fail, instead of ending the
-// process: for commands whose work matters more than what they say. stop takes it back.
+// outliveReader makes writes to a pipe fail that is no longer read, instead of ending the process:
+// for commands whose work matters more than their output. stop undoes that.
 func outliveReader() (stop func()) {
 	signals := make(chan os.Signal, 1) // ignoring the signal instead would be inherited by pg_dump
 	signal.Notify(signals, syscall.SIGPIPE)

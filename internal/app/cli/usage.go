@@ -26,9 +26,9 @@ var (
 	fromVariable = regexp.MustCompile(`\(from envar ([A-Z_]+)=`)
 )
 
-// unparsed is the parser's error in words that say what is wrong and what to write. A value, and an
-// argument that no flag belongs to, is shown only where it cannot be a secret: most often such
-// a one is a connection string.
+// unparsed rewrites the parser's error so that it says what is wrong and what to write. A value, or
+// an argument that belongs to no flag, is shown only if it cannot be a secret: most often it is a
+// connection string.
 func unparsed(err error, args []string, model *kong.Application) error {
 	said := err.Error()
 	where := ""
@@ -72,7 +72,7 @@ func unparsed(err error, args []string, model *kong.Application) error {
 	return errors.New(withheld(said))
 }
 
-// plainWord is what no password is looked for in: a command or a number that was mistyped.
+// plainWord is a text that is certainly no password: a command or a number that was mistyped.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_-]{1,40}$`)
 
 // quoted is a value as it stands in an error.

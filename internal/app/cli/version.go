@@ -24,7 +24,7 @@ func (versionCmd) Run(e *env) error {
 // versionFlag prints what the command of that name does.
 type versionFlag bool
 
-// BeforeReset prints the version and ends the program, before any other flag is looked at.
+// BeforeReset prints the version and ends the program, before any other flag is checked.
 func (versionFlag) BeforeReset(app *kong.Kong) error {
 	fmt.Fprintln(app.Stdout, versionLine())
 	app.Exit(ExitDone)

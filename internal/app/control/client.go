@@ -49,8 +49,8 @@ func (c *Client) Sessions(ctx context.Context) ([]Session, error) {
 	return call[[]Session](ctx, c, http.MethodGet, "/sessions", nil)
 }
 
-// Cutover starts a cutover and waits for its end. When ctx ends, or the connection is
-// lost, the cutover is withdrawn: it goes on only where it may have been decided.
+// Cutover starts a cutover and waits for its end. When ctx ends, or the connection is lost, the
+// cutover is withdrawn: it continues only if it may have been decided.
 func (c *Client) Cutover(ctx context.Context, opt CutoverOptions) (CutoverReport, error) {
 	return c.CutoverShown(ctx, opt, func(Event) {})
 }
@@ -83,8 +83,8 @@ func (c *Client) CutoverShown(ctx context.Context, opt CutoverOptions, show func
 	}
 }
 
-// CancelCutover withdraws the cutover that runs, no matter who asked for it, and returns its
-// report: one that may have been decided goes on. It is an error of code refused where none runs.
+// CancelCutover withdraws the running cutover, no matter who asked for it, and returns its report:
+// one that may have been decided continues. If none runs it returns an error with the code refused.
 func (c *Client) CancelCutover(ctx context.Context, opt CancelOptions) (CutoverReport, error) {
 	return call[CutoverReport](ctx, c, http.MethodPost, "/cutover/cancel", opt)
 }

@@ -73,7 +73,7 @@ type CutoverReport struct {
 	Epoch   int64   `json:"epoch"`
 	PauseMS float64 `json:"pause_ms"` // gate closed to gate open, in the last attempt that closed it; 0 where none did
 	Held    Held    `json:"held"`     // of the same attempt
-	// ClientErrors counts the clients that were ended in an attempt, no matter who ended them: the
+	// ClientErrors counts the clients that were ended in an attempt, no matter what ended them: the
 	// move, a server that went away, the hold limit.
 	ClientErrors int `json:"client_errors"`
 	// Ended names those of the last attempt, each with its reason.

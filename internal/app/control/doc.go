@@ -1,5 +1,5 @@
-// Package control is how commands talk to the running daemon: HTTP over a Unix
-// socket, the server's half and the client's half, and the JSON that both speak.
+// Package control connects commands with the running daemon: HTTP over a Unix socket, both server
+// and client, and the JSON that they exchange.
 //
 // # Paths
 //
@@ -17,20 +17,19 @@
 //	POST /v1/limits          LimitsChange to Limits
 //	GET  /metrics            Prometheus text
 //
-// An optional TCP listener serves the same but for sessions, cutover, finish and limits: it
-// reads, and never changes anything. It asks for no credentials.
+// An optional TCP listener serves the same except for sessions, cutover, finish and limits: it only
+// reads. It asks for no credentials.
 //
 // # Rules
 //
-//   - The JSON of Status, CutoverReport and Error is a contract: fields may be
-//     added, none is renamed, removed or changed in its meaning.
-//   - Every refusal is an Error with a code, what is wrong, and what to do. The
-//     client maps it to the program's exit status (ExitCode).
-//   - Operations (cutover, finish) run one at a time. A second one is refused
-//     with HTTP 409 and the name of the running one. A cutover is withdrawn when the
-//     client that asked for it goes away: it is undone, unless it may have been decided. A
-//     finish goes on. Either way the report of a cutover stays to be read.
-//   - The socket is private to the user (0600, made so before it can be reached).
-//     Something that is no socket is never removed; a socket is replaced only
-//     when nobody answers at it.
+//   - The JSON of Status, CutoverReport and Error is a contract: fields may be added, none is
+//     renamed, removed or changed in its meaning.
+//   - Every refusal is an Error with a code, what is wrong, and what to do. The client maps it to
+//     the program's exit status (ExitCode).
+//   - Operations (cutover, finish) run one at a time. A second one is refused with HTTP 409 and the
+//     name of the running one. A cutover is withdrawn when the client that asked for it goes away:
+//     it is undone, unless it may have been decided. A finish continues. Either way the report of a
+//     cutover can still be read.
+//   - The socket is private to the user (0600, set before it can be reached). A file that is not a
+//     socket is never removed; a socket is replaced only when no process answers on it.
 package control

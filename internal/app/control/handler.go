@@ -37,7 +37,7 @@ func (s *Server) handler() http.Handler {
 	return mux
 }
 
-// readOnlyHandler serves the TCP port: what may be seen by anyone who reaches it.
+// readOnlyHandler serves the TCP port: what anyone who can reach it may see.
 func (s *Server) readOnlyHandler() http.Handler {
 	mux := http.NewServeMux()
 	s.reading(mux)
@@ -266,7 +266,7 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 	d.DisallowUnknownFields()
 	err := d.Decode(v)
 	if err == nil {
-		_, err = d.Token() // and nothing behind it; also reads to the end, so that the client's leaving is seen
+		_, err = d.Token() // and nothing after it; also reads to the end, so that the client's leaving is noticed
 		if err == nil {
 			err = errors.New("more than one value")
 		}

@@ -35,7 +35,7 @@ type operation struct {
 	}
 }
 
-// remedy is for anyone who asks for another one.
+// remedy is for a caller that asks for another one.
 func (o *operation) remedy() string {
 	if o.cancel != nil {
 		return "wait for its end, which crossfade status shows, or take it back with crossfade cutover --cancel"

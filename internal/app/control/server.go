@@ -21,7 +21,7 @@ const (
 	shutdownTimeout = 5 * time.Second
 )
 
-// Config says where the server listens and what stands behind it.
+// Config says where the server listens and what it serves.
 type Config struct {
 	Socket  string       // path of the Unix socket; required
 	HTTP    string       // host:port of the read-only listener; empty for none

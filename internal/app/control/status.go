@@ -72,9 +72,9 @@ type Copy struct {
 	// it is held by the budget of retained WAL.
 	MaxRateBytes int64 `json:"max_rate_bytes"`
 	Held         bool  `json:"held"`
-	// TablesRestarted are those that began again, with nothing kept of what had
-	// landed; TablesRepaired those whose changed rows, by KeysRepaired keys, were
-	// fetched again because the snapshot of their first chunks was lost.
+	// TablesRestarted are the tables that were started again without keeping any rows;
+	// TablesRepaired those whose changed rows, identified by KeysRepaired keys, were fetched again
+	// because the snapshot of their first chunks was lost.
 	TablesRestarted int   `json:"tables_restarted"`
 	TablesRepaired  int   `json:"tables_repaired"`
 	KeysRepaired    int64 `json:"keys_repaired"`
@@ -186,8 +186,8 @@ type Session struct {
 	Since     time.Time `json:"since"`                // of the state, to the second
 	Side      string    `json:"side"`                 // source or target
 	ServerPID int32     `json:"server_pid,omitempty"` // of pg_backend_pid()
-	// Verdict says whether it would move in a cutover: green, amber (with a loss), hold
-	// (not now), red (never), unknown (it was never at rest when it was looked at).
+	// Verdict says whether it would move in a cutover: green, amber (with a loss), hold (not now),
+	// red (never), unknown (it was never at rest when it was inspected).
 	Verdict string          `json:"verdict"`
 	Reasons []SessionReason `json:"reasons,omitempty"` // for any other than green and unknown
 	// Checked is when the verdict was found; Stale says that the client has sent

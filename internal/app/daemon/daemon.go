@@ -108,7 +108,7 @@ func refuseHostLists(cfg options.Run) error {
 	return nil
 }
 
-// withoutNoise keeps the words of a listener's error that say why.
+// withoutNoise keeps the part of a listener's error that gives the reason.
 func withoutNoise(err error) error {
 	var oe *net.OpError
 	if errors.As(err, &oe) {

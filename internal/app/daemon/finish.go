@@ -21,9 +21,9 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// Finish implements control.Daemon: it ends the migration for good. What
-// Crossfade made is dropped on both sides, but for the fence of the source, unless
-// that is asked for; the proxy goes on serving the target.
+// Finish implements control.Daemon: it ends the migration permanently. What Crossfade made is
+// dropped on both sides, except for the fence of the source, which is dropped only on request; the
+// proxy continues to serve the target.
 func (d *finisher) Finish(ctx context.Context, opt control.FinishOptions) (control.FinishReport, error) {
 	s := d.core.coordinator.Status()
 	if epoch, ok := d.entry.finishedEpoch(); ok && epoch != 0 && !opt.OpenSource { // by an earlier start
@@ -56,7 +56,7 @@ func (d *finisher) Finish(ctx context.Context, opt control.FinishOptions) (contr
 			return control.FinishReport{}, err
 		}
 	}
-	d.core.verify.End() // which goes on where the finish was refused
+	d.core.verify.End() // which continues if the finish was refused
 	d.core.stream.End()
 	var r control.FinishReport
 	if err := d.drop(ctx, opt.OpenSource, &r); err != nil {
@@ -247,9 +247,9 @@ const keptServing = "target: in schema " + journal.Schema + " what crossfade run
 // goesOnServing says what is still to be done.
 const goesOnServing = "the proxy goes on serving the target; point the applications at the target, then stop it"
 
-// journalled reports whether the source still has the run's row, which a finish
-// that was cut short has dropped. It refuses a source that does not answer, and one of another run: after a finish a
-// start takes any source, and that one's fence is nobody's to open.
+// journalled reports whether the source still has the run's row; an interrupted finish has dropped
+// it. It refuses a source that does not answer, and one of another run: after a finish a start
+// accepts any source, and the fence of another one must not be opened.
 func (d *finisher) journalled(ctx context.Context) (bool, error) {
 	var run *journal.SourceRun
 	err := d.sessions.watching.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {

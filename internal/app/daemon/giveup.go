@@ -28,8 +28,8 @@ func (e *givenUpError) detail() string {
 		"; the source is unharmed and serves on, but what was written since cannot be followed any more"
 }
 
-// tells reports whether a warning says nothing that a migration that was given up does not: why it
-// was, and that the slot which was dropped is not there any more.
+// tells reports whether a warning only repeats what a migration that was given up reports itself:
+// the reason, and that its slot has been dropped.
 func (e *givenUpError) tells(warning control.Blocker) bool {
 	return warning.Code == e.Code || warning.Code == "slot_lost"
 }
@@ -50,7 +50,7 @@ func (d *follower) guardSource(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// hasSlot is an error when a run that goes on has lost its slot meanwhile.
+// hasSlot returns an error if a run that is continued has lost its slot meanwhile.
 func (d *follower) hasSlot(ctx context.Context) error {
 	if !d.core.migration.Task.Reached(journal.PhaseDumped) {
 		return nil

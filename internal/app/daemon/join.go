@@ -47,8 +47,8 @@ func (d *entry) joined() bool {
 	}
 }
 
-// join waits for the side that was away at the start, and goes on with the run when it comes. What is
-// wrong with it then stops the migration, and no service.
+// join waits for the side that was away at the start, and continues the run when it comes. An error
+// then stops the migration, but not the service.
 func (d *entry) join(ctx context.Context) error {
 	if d.missing != sideTarget {
 		close(d.joining.serving)
@@ -135,7 +135,7 @@ func (e *awayError) Error() string        { return e.side + ": " + e.cause.Error
 func (e *awayError) Unwrap() error        { return e.cause }
 func (e *awayError) Is(target error) bool { return target == errAway }
 
-// adopt goes on with the run that both journals tell of.
+// adopt continues the run that both journals describe.
 func (d *entry) adopt(id runs.Identity) {
 	d.core.migration.Task.Adopt(id)
 	majors := [2]int{d.versions[0] / 10000, d.versions[1] / 10000}
@@ -166,14 +166,15 @@ func (d *entry) mayTake(ctx context.Context) error {
 	return d.lead.Begin(ctx)
 }
 
-// openProof is called before applications reach the target. It waits for no source that is away since the start, nor
-// for one that is needed no more.
+// openProof is called before applications reach the target. It does not wait for a source that has
+// been away since the start, nor for one that is no longer needed.
 func (d *entry) openProof(ctx context.Context, epoch int64) {
 	_, finished := d.finishedEpoch()
 	d.core.verify.Reopen(ctx, epoch, !finished && (d.missing != sideSource || d.joined()))
 }
 
-// sourceJournalGone reports whether the source has nothing of the run any more: a finish was cut short.
+// sourceJournalGone reports whether the source has nothing of the run any more, because a finish
+// was interrupted.
 func (d *entry) sourceJournalGone() bool { return d.joined() && d.identity().Source == nil }
 
 // awayNow says why a side that was away at the start is not there yet, nil where both are.

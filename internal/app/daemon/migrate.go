@@ -69,8 +69,8 @@ func (d *follower) migrate(ctx context.Context, onCopy func(control.Copy)) error
 	return nil
 }
 
-// watch keeps an eye on the closed source until the run is finished. That the
-// source cannot be watched any more harms nobody: its fence stands.
+// watch watches the closed source until the run is finished. It does no harm if the source cannot
+// be watched any more: its fence remains closed.
 func (d *follower) watch(ctx context.Context) {
 	if ctx.Err() != nil || d.entry.identity().Source == nil || d.core.coordinator.Status().State.Step == machine.Finished {
 		return
@@ -109,7 +109,7 @@ func (d *follower) applyConfig() apply.Config {
 	}
 }
 
-// catchUp records that the copy is behind us and returns what the stream needs.
+// catchUp records that the copy is complete and returns what the stream needs.
 func (d *follower) catchUp(ctx context.Context) (apply.Config, error) {
 	conn, err := d.core.migration.Task.ConnectTarget(ctx)
 	if err != nil {
@@ -152,7 +152,7 @@ func (d *follower) catchUp(ctx context.Context) (apply.Config, error) {
 // finds out by itself what became of it.
 var errNotRecorded = errors.New("the end of the copy could not be recorded")
 
-// monitor looks at what changes by itself: the slot, the lag, the leader's lock.
+// monitor checks what changes by itself: the slot, the lag, the leader's lock.
 func (d *follower) monitor(ctx context.Context) error {
 	tick := time.NewTicker(watch.PollInterval)
 	defer tick.Stop()
@@ -222,13 +222,13 @@ func (d *follower) askWatchers(ctx context.Context) error {
 	return errors.Join(err, d.watches.watchlist.Poll(ctx, !d.core.migration.Task.Reached(journal.PhaseIndexed)))
 }
 
-// keepTakenOut records on the target why a table is in the publication no more.
+// keepTakenOut records on the target why a table is no longer in the publication.
 func (d *follower) keepTakenOut(ctx context.Context, oid uint32, why string) error {
 	return d.sessions.marking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error { return journal.SetTakenOut(ctx, conn, oid, why) })
 }
 
-// checkClosedSource guards a source that is closed: other databases of its server may
-// write on. That it cannot be reached any more is no harm.
+// checkClosedSource guards a source that is closed: other databases of its server may still be
+// written. It does no harm if the source cannot be reached any more.
 func (d *follower) checkClosedSource(ctx context.Context) {
 	if d.core.coordinator.Status().State.Step != machine.Decided {
 		return

@@ -32,7 +32,7 @@ func (d *entry) open(ctx context.Context) error {
 	})
 }
 
-// tag has the sessions that are opened from now on say which run and start they belong to.
+// tag makes the sessions that are opened from now on say which run and start they belong to.
 func (d *entry) tag(run string) {
 	t := journal.Tag(run, d.core.incarnation[:runs.IncarnationLetters])
 	d.core.cfg.Source, d.core.cfg.Target = d.plain[0].WithTag(t), d.plain[1].WithTag(t)
@@ -157,7 +157,7 @@ func (d *entry) joinSides(ctx context.Context, source, target *pgx.Conn, mayBegi
 	if err != nil {
 		return runs.Identity{}, fmt.Errorf("target: %w", err)
 	}
-	if tr != nil && tr.Phase == journal.PhaseFinished { // the source does not matter any more
+	if tr != nil && tr.Phase == journal.PhaseFinished { // the source is not needed any more
 		return runs.Identity{Target: tr}, d.openFinished(ctx, source, target, tr)
 	}
 	if err := lead(); err != nil {
@@ -228,8 +228,8 @@ func (d *entry) prepareRun(ctx context.Context, source, target *pgx.Conn, id run
 	return id, err
 }
 
-// askUnknownRoles refuses to begin with roles that the source does not have. A run that goes on
-// outlives them.
+// askUnknownRoles refuses to begin with roles that the source does not have. A run that is
+// continued works without them.
 func (d *entry) askUnknownRoles(ctx context.Context, source *pgx.Conn, begin bool) error {
 	if len(d.core.cfg.MapRole)+len(d.core.cfg.AcceptRights) == 0 {
 		return nil
@@ -249,7 +249,7 @@ func (d *entry) askUnknownRoles(ctx context.Context, source *pgx.Conn, begin boo
 	return nil
 }
 
-// openFinished takes from the target what serving it needs, behind finish.
+// openFinished reads from the target what serving it needs after a finish.
 func (d *entry) openFinished(ctx context.Context, source, target *pgx.Conn, run *journal.TargetRun) error {
 	if source != nil {
 		if err := runs.CheckSystem(ctx, runs.Identity{Target: run}, d.core.cfg.Source); err != nil {
@@ -273,8 +273,8 @@ func (d *entry) finishedEpoch() (epoch int64, ok bool) {
 	return d.lastEpoch, true
 }
 
-// endPredecessors ends what an earlier start has left in both databases, before anything is looked
-// at. A nil session is of a side that is away.
+// endPredecessors ends what an earlier start has left in both databases, before anything else is
+// checked. A nil session belongs to a side that is away.
 func (d *entry) endPredecessors(ctx context.Context, id runs.Identity, source, target *pgx.Conn) error {
 	run := ""
 	switch {
@@ -292,9 +292,10 @@ func refusedLogin(err error) bool {
 	return pg.IsCode(err, pg.CodeInvalidPassword, pg.CodeInvalidAuthorization, pg.CodeInvalidCatalog) || pg.NeonRefusesLogin(err)
 }
 
-// openWithoutTarget goes on when the source holds the run, whatever its target has: the source says which side is
-// active, and is served if it is that. led says that the session belongs to the leader from now on.
-// A target that refuses the login is as one that is away: running needs it no more than it does then.
+// openWithoutTarget continues when the source holds the run and the target is away: the source says
+// which side is active, and is served if it is the source itself. led says that the session belongs
+// to the leader from now on. A target that refuses the login is treated as away: a running daemon
+// does not need it either.
 func (d *entry) openWithoutTarget(ctx context.Context, source *pgx.Conn, cause error) (led bool, err error) {
 	run, err := journal.LoadSource(ctx, source)
 	if err != nil || run == nil {
@@ -323,9 +324,9 @@ func (d *entry) openWithoutTarget(ctx context.Context, source *pgx.Conn, cause e
 	return true, nil
 }
 
-// openWithoutSource goes on when the target holds the run. Where the target is the active side it is served; else
-// the clients wait for the source. A source that refuses the password is not away: applications log in with that
-// password, and none could any more.
+// openWithoutSource continues when the target holds the run. If the target is the active side it is
+// served; otherwise the clients wait for the source. A source that refuses the password does not
+// count as away: applications log in with that password, and none of them could.
 func (d *entry) openWithoutSource(ctx context.Context, target *pgx.Conn, cause error) error {
 	if refusedLogin(cause) {
 		return cause
@@ -358,7 +359,7 @@ func (d *entry) takeBack(ctx context.Context, source, target *pgx.Conn) error {
 	return errors.Join(logins.DropLogins(ctx, target, func(string) {}), journal.Uninstall(ctx, source), journal.Uninstall(ctx, target))
 }
 
-// awayPatience is how long a start waits for one side to answer before it goes on by what the
-// other one's journal says: longer than most computes need to wake, and short for applications
-// that find nobody listening.
+// awayPatience is how long a start waits for one side to answer before it continues with the
+// journal of the other: longer than most computes need to wake, and short for applications that
+// find the port closed.
 const awayPatience = 3 * time.Second

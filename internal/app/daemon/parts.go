@@ -111,7 +111,7 @@ type answers struct {
 	finisher *finisher
 }
 
-// requests are those of the control socket.
+// requests implements what the control socket asks for.
 type requests struct {
 	*answers
 	*finisher

@@ -71,7 +71,7 @@ func (d *answers) Status(context.Context) (control.Status, error) {
 	return s, nil
 }
 
-// alarmOf puts what must not be into an operator's words, nil for nothing.
+// alarmOf words for an operator what must not happen; nil for nothing.
 func alarmOf(c cutover.Status) *control.Blocker {
 	switch {
 	case c.Alarm == "":
@@ -86,8 +86,8 @@ func alarmOf(c cutover.Status) *control.Blocker {
 	return &control.Blocker{Code: "alarm", Detail: c.Alarm, Remedy: "start crossfade run of the release that wrote the journal"}
 }
 
-// replicationOf puts the stream's position into the faces' words. What it was when a side
-// was lost, or when the stream ended, is not what it is.
+// replicationOf returns the stream's position for the status. A position from before a side was
+// lost, or before the stream ended, is not shown as the present one.
 func replicationOf(f apply.Status, ferr, failed error, active string) control.Replication {
 	r := control.Replication{State: "running", LagBytes: f.LagBytes, LagMS: f.LagMS}
 	if f.AppliedLSN != 0 {
@@ -130,8 +130,8 @@ func verifyState(s string) string {
 	return s
 }
 
-// standstill says what keeps the migration from going on, nil for nothing. With
-// onTarget nothing is followed any more.
+// standstill says what keeps the migration from continuing, nil for nothing. With onTarget nothing
+// is followed any more.
 func (d *answers) standstill(onTarget bool) *control.Blocker {
 	d.mu.Lock()
 	failed := d.core.failed
@@ -169,8 +169,8 @@ func (d *answers) standstill(onTarget bool) *control.Blocker {
 	return nil
 }
 
-// blocked says why a cutover asked for now would be refused besides the step, none for
-// nothing. The coordinator asks: it must not be asked in turn.
+// blocked says why a cutover asked for now would be refused, other than because of its step; none
+// for nothing. The coordinator calls it, so it must not call the coordinator.
 func (d *answers) blocked(machine.Direction) []machine.Obstacle {
 	var found []control.Blocker
 	still := d.standstill(false)

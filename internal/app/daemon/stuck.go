@@ -69,7 +69,8 @@ func (d *follower) streamWaits() *control.Blocker {
 	return contentionBlocker(s.Contended, seen)
 }
 
-// contentionBlocker puts a wait of the stream into words. seen is whom it was last seen waiting for, nil for nobody.
+// contentionBlocker words a wait of the stream. seen is the session that it was last seen waiting
+// for, nil for none.
 func contentionBlocker(c *apply.Contention, seen *contention) *control.Blocker {
 	b := &control.Blocker{Code: "stream_waits", Detail: "the stream of changes has waited for a lock on the target since " + c.Since.UTC().Format("15:04:05 UTC") + ": "}
 	if seen == nil || !seen.since.Equal(c.Since) { // it has yet to be seen waiting
@@ -89,13 +90,13 @@ func contentionBlocker(c *apply.Contention, seen *contention) *control.Blocker {
 // explainedEnd adds the remedy to the error with which the migration of `run` stopped.
 func (d *core) explainedEnd(err error) error {
 	var given *givenUpError
-	if errors.As(err, &given) { // it has words of its own
+	if errors.As(err, &given) { // it has its own message
 		return err
 	}
 	return d.migration.Explained(err, "start crossfade run again to go on: what was copied stays")
 }
 
-// waiting is what the migration waits for someone to mend, nil for nothing.
+// waiting is what the operator has to fix before the migration continues, nil for nothing.
 func (d *follower) waiting() error {
 	d.mu.Lock()
 	stuck := d.stuck
@@ -113,7 +114,7 @@ func (d *follower) waiting() error {
 	return nil
 }
 
-// stuckAt notes why the migration was interrupted, where someone has to mend it.
+// stuckAt records why the migration was interrupted, if the operator has to fix the cause.
 func (d *follower) stuckAt(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

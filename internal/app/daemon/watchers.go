@@ -37,7 +37,7 @@ func (d *daemon) confirm(ctx context.Context, fenced bool) error {
 	return d.watches.watchlist.Confirm(ctx, fenced)
 }
 
-// scanArming leaves half of the pause, without the drain, to a look under the fence.
+// scanArming leaves half of the pause, without the drain, for a scan under the fence.
 func (d *daemon) scanArming() watch.Scan {
 	of := d.limits()
 	return watch.Scan{Limit: watch.ArmingScanPatience, Armed: true, PauseBudget: (of.MaxPause - of.DrainTimeout) / 2, Of: of}
@@ -53,7 +53,7 @@ func (d *daemon) scanFenced() watch.Scan {
 	return watch.Scan{Limit: max(left, time.Millisecond), Armed: true, Of: of}
 }
 
-// limits are those of the attempt under way.
+// limits returns the limits of the attempt under way.
 func (d *daemon) limits() machine.Limits {
 	if d.core.coordinator == nil { // it is made after the watchers
 		return machine.DefaultLimits()

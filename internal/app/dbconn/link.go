@@ -21,7 +21,7 @@ type Link struct {
 	conn *pgx.Conn
 	used time.Time // when conn was last known to live
 
-	asked *pgx.Conn // the session of which pid is the server process
+	asked *pgx.Conn // the session whose server process has this pid
 	pid   int32
 }
 
@@ -40,11 +40,10 @@ func New(dsn pg.DSN, opts ...pg.Option) *Link {
 	return l
 }
 
-// Do runs f with the session. One that was idle, or on whose socket something has
-// come in between, is asked for a sign of life first, so that the first call behind
-// a server's restart or a cut does not fail. A session on which f lost the
-// connection, or in whose transaction it failed, is closed, so that the next caller
-// gets a sound one.
+// Do runs f with the session. A session that was idle, or on whose socket something has arrived
+// meanwhile, is tested first, so that the first call after a restart of the server or a cut does
+// not fail. A session on which f lost the connection, or in whose transaction it failed, is closed,
+// so that the next caller gets a working one.
 func (l *Link) Do(ctx context.Context, f func(ctx context.Context, conn *pgx.Conn) error) error {
 	select {
 	case <-l.turn:

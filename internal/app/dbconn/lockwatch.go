@@ -14,22 +14,21 @@ import (
 )
 
 const (
-	// LockPoll is how often the sessions that wait for a lock are looked
-	// for. PostgreSQL gives no event for it. A waiter is noticed well within
-	// the 200 ms that it may be made to wait.
+	// LockPoll is how often sessions that wait for a lock are searched for. PostgreSQL has no event
+	// for that. A waiter is noticed well within the 200 ms that it may have to wait.
 	LockPoll = 40 * time.Millisecond
 	// AskTimeout bounds one look at who holds a lock.
 	AskTimeout = 2 * time.Second
 	// lastAnswer is how long the last look is waited for where there is something to add to an error.
 	lastAnswer = 300 * time.Millisecond
-	// asksWithout is how many looks, one after another, that find nobody tell that a lock was got. One alone may be
-	// the look after the server gave up, of which we do not know yet.
+	// asksWithout is how many polls in a row must find no waiter before the lock counts as granted.
+	// A single one may have been made after the server gave up, which we do not know yet.
 	asksWithout = 2
 )
 
 // LockedError is an error about a lock, or about time that was up, that tells who held the lock.
 type LockedError struct {
-	Side string // "source" or "target"; "" where anyone who asked says it
+	Side string // "source" or "target"; "" if the caller says it
 	Wait Wait
 	Err  error
 }
@@ -142,7 +141,7 @@ func WatchLock(ctx context.Context, l *Link, side string, ask func(context.Conte
 	return o
 }
 
-// note keeps what a look has seen. One after the end tells only who there was.
+// note keeps the result of a poll. A result after the end only tells which holder there was.
 func (o *LockWatch) note(w Wait, ended bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -184,7 +183,7 @@ func (l *Link) process(ctx context.Context) (int32, error) {
 	return l.pid, nil
 }
 
-// SideNames are those of links to source and target, by their place.
+// SideNames are the names of the links to source and target, by their index.
 var SideNames = [2]string{"source", "target"}
 
 // NameHolders is NameHolder for sessions on source and target, within the Do of both links, and says on which side the

@@ -28,7 +28,7 @@ type Process struct {
 	Proxied                       bool
 }
 
-// processColumns are those of process, of a row of pg_stat_activity.
+// processColumns are the columns of a process, from a row of pg_stat_activity.
 const processColumns = `%[1]s.pid, coalesce(%[1]s.backend_type, ''), coalesce(%[1]s.usename, ''), coalesce(%[1]s.application_name, ''), coalesce(pg_catalog.host(%[1]s.client_addr), 'local'),
 	coalesce(%[1]s.state, ''), coalesce(%[1]s.query, ''), coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - %[1]s.xact_start)::float8, -1)`
 
@@ -107,8 +107,8 @@ func (w Wait) String() string {
 	return w.Lock + " is locked by " + strings.Join(list, " and ")
 }
 
-// ARow is the lock of a row whose table the server does not tell: one that waits to change a row has a lock of the row's
-// place, and one that waits to add a row beside it has none.
+// ARow is the lock of a row whose table the server does not report: a session that waits to change
+// a row has a lock on the row's place, and one that waits to add a row next to it has none.
 const ARow = "a row"
 
 // LockWaits tells what server processes do, and what locks they wait for, by their pid.

@@ -46,7 +46,7 @@ func (d *Comparer) changes(ctx context.Context, source, target *pgx.Conn) ([]wat
 	if len(out) > 0 {
 		return out, nil
 	}
-	// Anyone who changed the target alone is found in its catalog.
+	// A change of the target alone is found in its catalog.
 	opts := fingerprint.Options{Deferred: true, Checks: m.Schema.LateChecks()}
 	a, err := fingerprint.Take(ctx, source, opts)
 	if err != nil {
@@ -69,7 +69,7 @@ func (d *Comparer) changes(ctx context.Context, source, target *pgx.Conn) ([]wat
 	return out, nil
 }
 
-// changeNotices puts changes into words.
+// changeNotices words changes as notices.
 func changeNotices(code string, all []finding.Change) []watch.Notice {
 	var out []watch.Notice
 	for i, c := range all {

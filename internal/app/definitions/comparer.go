@@ -31,7 +31,8 @@ const (
 	compareMost    = time.Hour
 	// compareTries bounds how often it begins again since someone changes definitions meanwhile.
 	compareTries = 3
-	// compareSlack is left of the time of anyone who asks, for the answer that there is none yet.
+	// compareSlack is the part of the caller's time that is left for the answer that there is no
+	// result yet.
 	compareSlack = time.Second
 )
 
@@ -213,14 +214,14 @@ func beingCompared(why error) []watch.Notice {
 	return []watch.Notice{{Usual: why == nil, Blocker: control.Blocker{Code: "definitions_compared", Detail: detail, Remedy: remedy}}}
 }
 
-// nameOwners has a comparison that may not read the source tell what to grant: what belongs to roles of
-// which that of --source is no member was given to them since the run began.
+// nameOwners makes a comparison that may not read the source say what to grant: since the run
+// began, objects were given to roles of which the role of --source is not a member.
 func nameOwners(ctx context.Context, source *pgx.Conn, found []watch.Notice) {
 	rows, err := source.Query(ctx, `SELECT DISTINCT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(c.relowner)) FROM pg_catalog.pg_class c
 		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE') AND `+catalog.UserSchema+` ORDER BY 1`)
 	if err != nil {
-		return // the server's own words have to do
+		return // the server's own message has to do
 	}
 	owners, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil || len(owners) == 0 {
@@ -232,8 +233,8 @@ func nameOwners(ctx context.Context, source *pgx.Conn, found []watch.Notice) {
 	}
 }
 
-// restFactor is how many times as long as the digests took the status waits until it takes
-// them again: a catalog of a hundred thousand tables costs no more than a part of a core.
+// restFactor is how many times as long as the digests took the status waits before it takes them
+// again: a catalog of a hundred thousand tables costs only a part of a core.
 const restFactor = 5
 
 func (d *Comparer) Rest() time.Duration {
@@ -332,8 +333,8 @@ func (d *Comparer) compareOnce(ctx context.Context, source, target *pgx.Conn) (s
 	return true, nil
 }
 
-// renew dumps the source's definitions again, and has what is still to come on the
-// target made from them. It reports false where they changed meanwhile.
+// renew dumps the source's definitions again, and what has yet to be made on the target is then
+// made from these. It returns false if they changed meanwhile.
 func (d *Comparer) renew(ctx context.Context, source, target *pgx.Conn, digest string) (settled bool, err error) {
 	begin := time.Now()
 	archive, err := d.dump(ctx, d.Migration.Task.Source, d.Waiting[0])

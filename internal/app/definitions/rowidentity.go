@@ -16,9 +16,9 @@ import (
 	"crossfade/schema/fingerprint"
 )
 
-// rowIdentities are those of both sides that were last found to have done the rows no
-// harm: of the source since its snapshot, of the target since its schema was whole. One
-// goroutine uses it at a time.
+// rowIdentities are the identities of both sides that were last found to be harmless for the rows:
+// of the source since its snapshot, of the target since its schema was complete. One goroutine uses
+// it at a time.
 type rowIdentities struct {
 	kept map[string]map[uint32]fingerprint.RowIdentity // by side; nil before they are loaded
 }

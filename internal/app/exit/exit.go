@@ -1,5 +1,5 @@
-// Package exit says with which exit code an error ends the program. An error that says nothing of it was refused with
-// nothing changed.
+// Package exit says with which exit code an error ends the program. An error without a code was
+// refused with nothing changed.
 package exit
 
 import "errors"

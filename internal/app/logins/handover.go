@@ -13,9 +13,9 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// HandOver gives roles that the run has made the passwords that their applications use, where
-// these are known, and says in notes which roles need one from the operator. The proxy logs
-// them in with the new ones from here on.
+// HandOver gives roles that the run has made the passwords that their applications use, if these
+// are known, and lists in notes the roles whose password the operator has to set. The proxy uses
+// the new passwords from here on.
 func (l *logins) HandOver(ctx context.Context, target *pgx.Conn) (notes []string, err error) {
 	neon, err := dbconn.IsNeon(ctx, target)
 	if err != nil {

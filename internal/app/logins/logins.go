@@ -23,9 +23,8 @@ import (
 	"crossfade/schema/roles"
 )
 
-// logins are the roles of the target that applications log in as: those of the source's
-// own names, which a run makes with passwords that nobody else knows. Safe for concurrent
-// use.
+// logins are the roles of the target that applications log in as: roles with the source's names,
+// which a run makes with passwords that only it knows. Safe for concurrent use.
 type logins struct {
 	cfg Config
 	log zerolog.Logger
@@ -174,9 +173,9 @@ func (l *logins) TryThere(ctx context.Context, source, target *pgx.Conn) error {
 	return l.try(ctx, known, there.Names())
 }
 
-// try logs in to the target as roles that were there before, with the passwords that they
-// have on the source, where these are known: each password until it is accepted, one that was
-// refused once a minute. A role that the target has no session for keeps nobody from going on.
+// try logs in to the target as roles that were there before, with the passwords that they have on
+// the source, where these are known: each password until it is accepted, a refused one once a
+// minute. A role for which the target has no free session delays nothing else.
 func (l *logins) try(ctx context.Context, roles roles.Roles, there []string) error {
 	stands := slices.Collect(maps.Values(l.cfg.MapRole)) // for another one
 	for _, r := range roles.Roles {
@@ -223,8 +222,8 @@ func (l *logins) admit(ctx context.Context, target *pgx.Conn, there []string) er
 	return nil
 }
 
-// Load takes the logins that were made, and gives new passwords to those that the
-// journal has under another key: the password of --target was changed.
+// Load reads the logins that were made, and gives new passwords to those that the journal has under
+// another key: the password of --target was changed.
 func (l *logins) Load(ctx context.Context, target *pgx.Conn) error {
 	list, err := journal.LoadLogins(ctx, target, l.key)
 	if err != nil {
@@ -310,7 +309,7 @@ func (l *logins) isMade(role string) bool {
 	return ok
 }
 
-// passwords are schema.Passwords that are kept in the journal.
+// passwords are the schema.Passwords that are kept in the journal.
 type passwords struct {
 	key  journal.PasswordKey
 	neon bool

@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// rolesFresh is how long what was read of the source's roles counts: anyone who changes a
-	// password waits no longer to use it, and a flood of logins makes one query a second.
+	// rolesFresh is how long what was read of the source's roles counts: a changed password can be
+	// used after that time at the latest, and a flood of logins makes one query a second.
 	rolesFresh = time.Second
-	// rolesPatience bounds how long a login waits for that query. Behind it the login
-	// goes by what was known before.
+	// rolesPatience bounds how long a login waits for that query. After it the login uses what was
+	// known before.
 	rolesPatience = 2 * time.Second
 )
 

@@ -217,9 +217,9 @@ func (u *Users) readPins(ctx context.Context, here *pgx.Conn, name string) (pins
 		if err == nil || pg.Code(err) == "" {
 			return pins, nil, err
 		}
-		// The source does not let the role in: the users file is wrong about it, it may not
-		// connect, a setting of it is refused, or it has as many sessions as it may. That is told
-		// to anyone who logs in, and no reason to move nobody.
+		// The source refuses the role: the users file is wrong about it, it may not connect, one of
+		// its settings is refused, or it has as many sessions as it may. Clients that log in are
+		// told that; it is no reason to move no session at all.
 	}
 	return readRolePins(ctx, here, name)
 }
@@ -341,10 +341,11 @@ func (u *Users) targetCredentials(user string) (name, password string, ok bool) 
 	return user, password, ok
 }
 
-// shutOut reports whether a role is kept from the database. While the source is active that is its
-// word. After the switch CONNECT on the target decides, where a GRANT must count; but what another role may
-// connect to is no word about this one, so that for those that have another name there the source's last word stays;
-// and so it does for those that nothing is known to log in with there.
+// shutOut reports whether a role is kept from the database. While the source is active it decides
+// that. After the switch CONNECT on the target decides, since a GRANT there must take effect. But
+// the rights of another role say nothing about this one: for roles that have another name on the
+// target the source's last answer remains valid, and also for roles for which no credentials are
+// known there.
 func (u *Users) shutOut(user string) bool {
 	if !u.Roles.shutOut(user) {
 		return false

@@ -164,8 +164,8 @@ func (m *Keeper) pending(v catalog.MatView, state matViewState) (known, again bo
 	return known, s.version != state.version && time.Now().After(m.failed[v.OID].until)
 }
 
-// settle makes a view of the target what it is on the source. The first time its rows
-// are compared before anything is done: an earlier start, or the copy, has filled it.
+// settle gives a view of the target the contents that it has on the source. The first time its rows
+// are compared before anything is done: an earlier start, or the copy, may have filled it.
 func (m *Keeper) settle(ctx context.Context, yielder *snapshot.Yielder, v catalog.MatView, state matViewState, known bool) error {
 	conn, err := m.OnSide(ctx)
 	if err != nil {

@@ -2,8 +2,8 @@ package migration
 
 import "sync"
 
-// arrivals tells of tables as they are copied. Anyone who begins to listen late, or again, hears of
-// all. Safe for concurrent use.
+// arrivals announces tables as they are copied. A listener that begins late, or again, gets all of
+// them. Safe for concurrent use.
 type arrivals struct {
 	mu     sync.Mutex
 	oids   []uint32

@@ -175,8 +175,8 @@ func EmptyAgain(ctx context.Context, target *pgx.Conn, tell func(string)) error 
 	return err
 }
 
-// putBack brings back what was set aside. It may be begun again. With goOn it goes on after
-// what the target refuses, and returns that.
+// putBack restores what was set aside. It may be repeated. With goOn it continues after what the
+// target refuses, and returns that.
 func putBack(ctx context.Context, target *pgx.Conn, goOn bool) (refused []finding.Finding, err error) {
 	rows, err := target.Query(ctx, `SELECT id, name, sql FROM crossfade.aside ORDER BY id`)
 	if err != nil {

@@ -12,9 +12,9 @@ import (
 	"crossfade/replicate/snapshot"
 )
 
-// momentTries bounds how often a one-shot copy begins again by itself because its snapshot was
-// lost, or a table rewritten behind it. A copy that loses three times would lose a fourth time, and
-// anyone who started it should hear of it.
+// momentTries bounds how often a one-shot copy starts again by itself because its snapshot was
+// lost, or a table rewritten after it. A copy that loses three times would lose a fourth time, and
+// the operator should know.
 const momentTries = 3
 
 // copyOnce copies every relation under one snapshot: held, or one of now. Without a

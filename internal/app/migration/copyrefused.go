@@ -19,7 +19,7 @@ import (
 	"crossfade/schema/restore"
 )
 
-// Stages of a one-shot copy that may be refused in part, besides the parts of the schema.
+// Stages of a one-shot copy that may be refused in part, in addition to the parts of the schema.
 const (
 	stageRows     = "rows"
 	stageViews    = "materialised views"
@@ -96,8 +96,8 @@ func (m *Schema) withoutRefused() {
 	db.Index()
 }
 
-// leaveRows empties a table whose rows the target refuses, and reports whether the copy
-// goes on with the other tables.
+// leaveRows empties a table whose rows the target refuses, and reports whether the copy continues
+// with the other tables.
 func (m *Rows) leaveRows(ctx context.Context, tables []copy.Table, cause error) (rest []copy.Table, goesOn bool) {
 	var failed *copy.TableError
 	if !m.task.goesOn() || !errors.As(cause, &failed) || !errors.Is(cause, copy.ErrWrite) || !restore.RefusedForGood(cause) || ctx.Err() != nil {

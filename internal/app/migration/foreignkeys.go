@@ -24,13 +24,12 @@ type Keys struct {
 	mu       *sync.Mutex
 }
 
-// OrphanRest is how long the status leaves the foreign keys alone after it has looked for
-// rows that they forbid.
+// OrphanRest is the pause of the status after it has searched for rows that violate foreign keys.
 const OrphanRest = 20 * time.Second
 
-// AskForeignKeys looks on the target, which nobody else reads yet, for rows that valid foreign
-// keys of the source forbid: the validation after a switch would fail. That stops no cutover,
-// since the source lives with such rows. Keys whose tables are too large to be looked through
+// AskForeignKeys searches the target, which no application reads yet, for rows that violate valid
+// foreign keys of the source: the validation after a switch would fail. That does not stop a
+// cutover, since the source works with such rows. Keys whose tables are too large to be scanned
 // within the limit are left to the validation.
 func (m *Keys) AskForeignKeys(ctx context.Context, _, target *pgx.Conn) ([]watch.Notice, error) {
 	m.mu.Lock()
@@ -89,8 +88,8 @@ func (m *Keys) AskForeignKeys(ctx context.Context, _, target *pgx.Conn) ([]watch
 
 const againAfter = "crossfade run tries again by itself; or crossfade finish --force leaves it as it is"
 
-// Unfinished puts refusals into words. One foreign key of a partitioned table may be
-// refused several times, and is told once.
+// Unfinished words refusals. One foreign key of a partitioned table may be refused several times,
+// and is reported once.
 func (m *Keys) Unfinished(ctx context.Context, conn *pgx.Conn, refused []*restore.Error) []control.Blocker {
 	var out []control.Blocker
 	told := map[uint32]bool{}
@@ -116,7 +115,7 @@ func (m *Keys) Unfinished(ctx context.Context, conn *pgx.Conn, refused []*restor
 	return out
 }
 
-// orphansOf looks for rows that a key forbids. ok is false where none are found.
+// orphansOf searches for rows that violate a key. ok is false if none are found.
 func (m *Keys) orphansOf(ctx context.Context, conn *pgx.Conn, key uint32) (o restore.Orphans, ok bool) {
 	db, k := m.schema.foreignKey(key)
 	if k == nil {
@@ -146,6 +145,6 @@ func (m *Schema) foreignKey(oid uint32) (*catalog.Database, *catalog.ForeignKey)
 }
 
 const (
-	// orphanPatience bounds one look for rows that a foreign key forbids.
+	// orphanPatience bounds one search for rows that violate a foreign key.
 	orphanPatience = time.Minute
 )

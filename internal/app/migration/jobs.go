@@ -79,7 +79,7 @@ func (m *Extras) AskJobs(ctx context.Context, source, target *pgx.Conn) ([]watch
 	return found, nil
 }
 
-// targetRole is the role at the target that stands for one of the source.
+// targetRole is the role on the target that replaces one of the source.
 func (m *Task) targetRole(name string) string {
 	return cmp.Or(m.Roles[name], name)
 }

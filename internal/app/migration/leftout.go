@@ -14,7 +14,7 @@ type Findings struct {
 
 	mu       *sync.Mutex
 	findings []finding.Finding            // by this start
-	refused  map[string][]finding.Finding // by stage: what a copy that goes on could not make
+	refused  map[string][]finding.Finding // by stage: what a copy that continued could not make
 }
 
 // Notes says what is not on the target as it is on the source, although nobody refused it.

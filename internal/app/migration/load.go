@@ -67,8 +67,8 @@ func (m *Rows) load(ctx context.Context, held *snapshot.Holder) error {
 	return m.task.reach(ctx, target, journal.PhaseIndexed)
 }
 
-// build restores what comes behind the rows. While there is a copy that must not
-// be ended, sessions that are lost are opened again.
+// build restores what follows the rows. While there is a copy that must not be ended, sessions that
+// are lost are opened again.
 func (m *Rows) build(ctx context.Context, copied *arrivals, relations []*catalog.Relation) error {
 	policy := retry.Policy{MaxElapsed: copy.DefaultPatience, OnRetry: obs.Retrying(m.task.Log, "the building of indexes goes on")}
 	return retry.Do(ctx, policy, func(ctx context.Context) error {
@@ -221,7 +221,7 @@ func (m *Keys) foreignKeys(ctx context.Context) error {
 // kindForeignKey is pg_dump's word for a foreign key.
 const kindForeignKey = "FK CONSTRAINT"
 
-// withOrphans names rows that contradict foreign keys.
+// withOrphans names rows that violate foreign keys.
 func (m *Keys) withOrphans(ctx context.Context, target *pgx.Conn, refused []finding.Finding) []finding.Finding {
 	for i, f := range refused {
 		if f.SQLSTATE != pg.CodeForeignKeyViolation {
@@ -256,8 +256,7 @@ func asErrors(refused []*restore.Error) (out []error) {
 	return out
 }
 
-// MatViews are those of the source that are on the target, each after those that it
-// reads.
+// MatViews are the source's views that exist on the target, each after those that it reads.
 func (m *Schema) MatViews() []catalog.MatView {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -135,7 +135,7 @@ func (m *Migration) begin(ctx context.Context, target *pgx.Conn, useSlot bool) (
 		kept, err = m.Schema.DefinitionsAt(ctx, held)
 		return err
 	})
-	if err = both.Wait(); err != nil { // pg_dump's words do not say whether the source was away; its snapshot's session does
+	if err = both.Wait(); err != nil { // pg_dump's message does not say whether the source was away; its snapshot's session does
 		err = errors.Join(err, held.Check(ctx))
 	}
 	if err == nil {

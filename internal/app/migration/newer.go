@@ -25,8 +25,8 @@ func (m *Schema) Dumping(d pg.DSN, snapshot string) archive.DumpConfig {
 	return archive.DumpConfig{DSN: d, Snapshot: snapshot, LockTimeout: m.task.Options.Schema.LockWaitTimeout, Filter: m.task.Options.Filter, NoACL: m.task.Options.Schema.NoACL, NoComments: m.task.Options.Schema.NoComments}
 }
 
-// DefinitionsAt reads what is kept with the first archive, but for the archive,
-// under its snapshot: no table is copied under an older one.
+// DefinitionsAt reads, under its snapshot, what is kept with the first archive, except for the
+// archive itself: no table is copied under an older one.
 func (m *Schema) DefinitionsAt(ctx context.Context, held *snapshot.Holder) (journal.Definitions, error) {
 	var d journal.Definitions
 	conn, err := m.task.ConnectSource(ctx)
@@ -75,8 +75,8 @@ func (m *Schema) Digest() string {
 	return m.task.Identity.Target.Digest
 }
 
-// TakeNewer has what is still to come on the target made from a newer archive, and
-// keeps it. The catalog is as old as the archive.
+// TakeNewer keeps a newer archive; what has yet to be made on the target is then made from it. The
+// catalog is as old as the archive.
 func (m *Schema) TakeNewer(ctx context.Context, target *pgx.Conn, raw []byte, digest string, db *catalog.Database) error {
 	now, err := plan.ParseArchive(raw)
 	if err != nil {
@@ -101,7 +101,7 @@ func (m *Schema) LateChecks() []string {
 	return m.Newest().LateChecks()
 }
 
-// IdentityRows are those of a side as the journal keeps them.
+// IdentityRows are the identities of a side as the journal keeps them.
 func IdentityRows(side string, all map[uint32]fingerprint.RowIdentity) ([]journal.Identity, error) {
 	out := make([]journal.Identity, 0, len(all))
 	for oid, r := range all {

@@ -35,7 +35,7 @@ func (m *Schema) Tables() []verify.Table {
 	return m.together(out, oids)
 }
 
-// Sizes are those that the tables had when the catalog was read.
+// Sizes are the sizes that the tables had when the catalog was read.
 func (m *Schema) Sizes() map[pg.Name]int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()

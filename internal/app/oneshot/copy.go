@@ -27,13 +27,12 @@ import (
 	"crossfade/replicate/extras/largeobject"
 )
 
-// Copy copies a database whose source goes on as it is: schema, data, and
-// sequences as one snapshot shows them, without a slot and without a trace on
-// the source. It can be called again after a failure; what was copied then stays
-// if the source has not moved on, or with KeepCopied. Writes that come behind the
-// snapshot are not on the target.
+// Copy copies a database whose source stays in use: schema, data, and sequences as one snapshot
+// shows them, without a slot and without a trace on the source. It can be called again after a
+// failure; what was copied then is kept if the source has not changed since, or with KeepCopied.
+// Writes after the snapshot are not on the target.
 //
-// The report is of what was done, with an error too.
+// The report says what was done, with an error too.
 func Copy(ctx context.Context, source, target pg.DSN, opts options.Copy, log zerolog.Logger, onCopy func(control.Copy)) (Report, error) {
 	if err := opts.Validate(); err != nil {
 		return Report{}, exit.Usage(err)
@@ -97,7 +96,7 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts options.Copy, show
 	if err != nil && ctx.Err() != nil {
 		return m, stopped(ctx, err, m.Stays())
 	}
-	if errors.As(err, new(*migration.RefusedError)) { // it has words of its own
+	if errors.As(err, new(*migration.RefusedError)) { // it has its own message
 		return m, exit.NotComplete(err)
 	}
 	if err != nil {
@@ -107,14 +106,14 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts options.Copy, show
 }
 
 // copyWhole takes the copy to its end. A database that goes away for a while, such as a compute
-// that is suspended, is waited for: the copy itself does so, and what comes behind it is
-// begun again. Before, the copy's snapshot would be lost.
+// that is suspended, is waited for: the copy itself does so, and what follows it is repeated.
+// Before the copy that is impossible: its snapshot would be lost.
 func copyWhole(ctx context.Context, m *migration.Migration, c *copySessions) error {
 	policy := retry.Policy{MaxElapsed: copy.DefaultPatience, OnRetry: obs.Retrying(m.Task.Log, "copy goes on")}
 	return retry.Do(ctx, policy, func(ctx context.Context) error {
 		err := m.Run(ctx, false)
 		if err == nil {
-			err = c.alive(ctx) // of which a long copy may have cost one
+			err = c.alive(ctx) // a long copy may have cost one of them
 		}
 		if err == nil {
 			err = m.EndCopy(ctx, c.s, c.t)

@@ -26,14 +26,14 @@ type copySessions struct {
 	s, t           *pgx.Conn
 }
 
-// tag has the sessions that are opened from now on say which run and start they belong to.
+// tag makes the sessions that are opened from now on say which run and start they belong to.
 func (c *copySessions) tag(run string) {
 	tag := journal.Tag(run, c.incarnation)
 	c.tagged = [2]pg.DSN{c.source.WithTag(tag), c.target.WithTag(tag)}
 }
 
-// open opens both, becomes the leader of the target, and ends what an earlier start has left in both
-// databases, before anything is looked at.
+// open opens both sessions, becomes the leader of the target, and ends what an earlier start has
+// left in both databases, before anything else is checked.
 func (c *copySessions) open(ctx context.Context) (err error) {
 	if c.s, err = pg.Connect(ctx, c.tagged[0], pg.WithName("control")); err != nil {
 		return fmt.Errorf("source: %w", err)

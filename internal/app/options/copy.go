@@ -31,7 +31,7 @@ type Copy struct {
 	// KeepCopied has tables stay that an earlier attempt has copied whole, though they
 	// are of an older moment than the others.
 	KeepCopied bool
-	// ExitOnError has the copy end at the first statement that the target refuses, instead of
+	// ExitOnError makes the copy end at the first statement that the target refuses, instead of
 	// doing the rest.
 	ExitOnError bool
 	// LargeObjects has large objects copied too.
@@ -85,8 +85,8 @@ func (o Copy) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Kept is what decides on the result, in the words of the command line. A copy that
-// was broken off is gone on with only under the same.
+// Kept is the options that affect the result, as they are written on the command line. An
+// interrupted copy is continued only under the same ones.
 func (o Copy) Kept() string {
 	words := o.Filter.Flags()
 	for _, x := range []struct {

@@ -1,2 +1,3 @@
-// Package options says what a run, or a one-shot copy, is asked to do, and refuses options that contradict each other.
+// Package options holds the options of a run or a one-shot copy, and refuses options that
+// contradict each other.
 package options

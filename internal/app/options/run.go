@@ -34,7 +34,7 @@ type Run struct {
 	TLSKey       string
 	TLSClientCA  string           // who signs clients' certificates, "" to ask for none
 	ClientAuth   string           // "scram-sha-256", "cert" or "trust"
-	Reload       <-chan os.Signal // has the users file read again; nil for never
+	Reload       <-chan os.Signal // makes the users file be read again; nil for never
 	// TrackSettings are custom settings that statements or functions compute the names
 	// of; not nil, it is the operator's word that these are all. NoSettings says that
 	// there is none.
@@ -151,8 +151,8 @@ func (c Run) ProxySettings() []string {
 	return names
 }
 
-// RefusePooler refuses a host that is Neon's pooler: neither sessions nor
-// replication survive a pooler in transaction mode.
+// RefusePooler refuses a host that is Neon's pooler: neither sessions nor replication work through
+// a pooler in transaction mode.
 func RefusePooler(flag string, d pg.DSN) error {
 	first, rest, _ := strings.Cut(d.Host(), ".")
 	if !strings.HasSuffix(first, "-pooler") {
@@ -162,7 +162,7 @@ func RefusePooler(flag string, d pg.DSN) error {
 		flag, d.Host(), strings.TrimSuffix(first, "-pooler"), rest)
 }
 
-// CopyOptions are those that a run has as well.
+// CopyOptions are the options of a run that a copy has as well.
 func (c Run) CopyOptions() Copy {
 	schema := c.Schema
 	schema.Roles = false // a run makes those that its logins need

@@ -12,8 +12,8 @@ const (
 	// is used every prelockBeat.
 	unattended = "SET LOCAL idle_in_transaction_session_timeout = '20s';"
 	// prelockPatience is how long the pre-lock waits for one table: longer than deadlock_timeout,
-	// after which PostgreSQL makes an autovacuum give way. Writers pass a waiting request of this
-	// mode, and the guard lets go for anyone who does not.
+	// after which PostgreSQL cancels an autovacuum that is in the way. Writers pass a waiting
+	// request of this mode, and the guard releases the lock for sessions that do not.
 	prelockPatience = 3 * time.Second
 	// prelockBeat is how often the session of a pre-lock says something.
 	prelockBeat = 4 * time.Second
@@ -22,8 +22,8 @@ const (
 	// DecisionLockTimeout bounds each lock of the decision. Only our own
 	// applier writes the target then, a batch at a time.
 	DecisionLockTimeout = 2 * time.Second
-	// lagPatience is how long an attempt waits for the stream to catch up before it
-	// looks at its limit.
+	// lagPatience is how long an attempt waits for the stream to catch up before its limit is
+	// checked.
 	lagPatience = 10 * time.Second
 	// preparedPatience is how old a prepared transaction may be to count as one that its
 	// application is about to end: longer than the other databases of a distributed

@@ -53,7 +53,7 @@ func (t *Target) RehearseDecision(ctx context.Context, in cutover.DecisionInput)
 		}
 		// The lane is closed for the rehearsal alone: its position does not matter.
 		if _, err := progress.Close(ctx, conn, Lane, 0); err != nil {
-			if pg.IsCode(err, pg.CodeLockNotAvailable) { // the applier has its place locked until its transaction ends
+			if pg.IsCode(err, pg.CodeLockNotAvailable) { // the applier has locked its row until its transaction ends
 				return fmt.Errorf("the stream lags: it has been applying one transaction for more than %v: wait until crossfade status shows less lag (%w)", DecisionLockTimeout, err)
 			}
 			return err

@@ -9,9 +9,8 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// portError puts what the cutover must know of an error into its own words.
-// commit says that a commit was on its way, so that a lost connection leaves
-// its outcome open.
+// portError translates an error into what the cutover must know of it. commit says that a commit
+// was on its way, so that a lost connection leaves its outcome open.
 func portError(err error, commit bool) error {
 	switch {
 	case err == nil:
@@ -26,7 +25,8 @@ func portError(err error, commit bool) error {
 	return err
 }
 
-// conflict is a cutover.ErrConflict in the words of its cause, which are the same and say who acts on the run.
+// conflict is a cutover.ErrConflict with the message of its cause, which says the same and names
+// the process that acts on the run.
 type conflict struct{ error }
 
 func (c conflict) Unwrap() []error { return []error{cutover.ErrConflict, c.error} }

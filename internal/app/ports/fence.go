@@ -79,8 +79,8 @@ func (s *Source) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.Name
 	return fmt.Errorf("%w: %w", errFenceUnknown, err)
 }
 
-// passingPrepared marks the error about a prepared transaction of a moment ago: anyone who prepared
-// it ends it, and another attempt will find it gone.
+// passingPrepared marks the error about a prepared transaction of a moment ago: its application
+// ends it, and another attempt will find it gone.
 func passingPrepared(err error) error {
 	var there *journal.PreparedError
 	if errors.As(err, &there) && there.Age < preparedPatience {

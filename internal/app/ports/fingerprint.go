@@ -14,11 +14,11 @@ import (
 	"crossfade/schema/fingerprint"
 )
 
-// TakeFingerprint reads a side's schema in the cutover's terms. What a server
-// prints of an expression counts only where both sides are of one major version. Check
-// constraints that late names come with the decision, and are left out. So are extensions, which the
-// watch over the definitions compares: one that the target alone has is no difference to it. Who holds a lock
-// against it is looked for through watch.
+// TakeFingerprint reads a side's schema for the cutover. What a server prints of an expression
+// counts only if both sides have the same major version. Check constraints that late names come
+// with the decision, and are left out. So are extensions: the comparison of definitions covers
+// them, and does not count one that only the target has as a difference. The holder of a lock that
+// it waits for is found through watch.
 func TakeFingerprint(ctx context.Context, l, watch *dbconn.Link, majors [2]int, late func() []string) (machine.Fingerprint, error) {
 	opts := fingerprint.Options{Deferred: true, NoExtensions: true}
 	if late != nil {

@@ -15,10 +15,10 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// Prelock holds SHARE UPDATE EXCLUSIVE on a side's tables in a session of its
-// own: writers pass, DDL and vacuum do not (C14). A guard watches for sessions
-// that wait for it and lets go at once when there is one (C21). The lock is a
-// help, not a need: the fence and the decision take what they need themselves.
+// Prelock holds SHARE UPDATE EXCLUSIVE on a side's tables in a session of its own: writers pass,
+// DDL and vacuum do not (C14). A guard watches for sessions that wait for it and releases it at
+// once when there is one (C21). The lock helps but is not required: the fence and the decision take
+// the locks that they need themselves.
 type Prelock struct {
 	DSN     pg.DSN
 	Options []pg.Option
@@ -32,7 +32,7 @@ type Prelock struct {
 	taking context.CancelCauseFunc // gives up a lock that is being taken, or nil
 	stop   context.CancelFunc      // ends the guard
 	done   chan struct{}           // closed when the guard has ended
-	lost   func(reason string)     // told when the guard let go
+	lost   func(reason string)     // called when the guard has released the lock
 }
 
 // take locks the tables. Someone may wait for a table that it has while it waits for the next: then
@@ -198,10 +198,9 @@ func (p *Prelock) namingHolder(ctx context.Context, f func() error) error {
 	return dbconn.NameHolder(ctx, p.Watch, pid, f)
 }
 
-// use hands out the session whose transaction holds the lock, or, when it was
-// let go, a new one in a fresh transaction; where that cannot be had, because the
-// connections are used up, the spare one. f must end the transaction; the session is closed
-// after it.
+// use passes to f the session whose transaction holds the lock or, if that was released, a new one
+// in a fresh transaction; if no new one can be opened because the connections are used up, the
+// spare one. f must end the transaction; the session is closed after it.
 func (p *Prelock) use(ctx context.Context, f func(ctx context.Context, conn *pgx.Conn) error) error {
 	p.mu.Lock()
 	stop, done := p.stop, p.done

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// QuietLimit is how long applications are held, besides the wait for the locks, for a statement on the target
-	// whose locks they leave no moment for.
+	// QuietLimit is how long applications are held, in addition to the wait for the locks, for a
+	// statement on the target that needs locks for which they leave no moment.
 	QuietLimit = 400 * time.Millisecond
 	// quietAge is how long the transactions that hold its tables may be open, in seconds: one that is open for longer
 	// will hardly end in the time.

@@ -34,8 +34,8 @@ const tripQueue = 16
 
 func NewFollowing() *Following { return &Following{trips: make(chan cutover.Trip, tripQueue)} }
 
-// FollowingLag is how many bytes the stream may be behind to count as following
-// rather than catching up: less than a second's worth of a busy source.
+// FollowingLag is how many bytes the stream may lag and still count as following rather than
+// catching up: less than a second's worth of a busy source.
 const FollowingLag = 1 << 20
 
 // followingDelay is how old the newest applied heartbeat may be for the same; they
@@ -198,9 +198,8 @@ func CutOff(s apply.Status) error {
 	return &CutOffError{}
 }
 
-// Lag implements cutover.Replication. It gives a stream that is behind for a
-// moment, or cut off, the time to catch up, since what is behind now is a longer
-// pause later.
+// Lag implements cutover.Replication. It gives a stream that lags for a moment, or is cut off, the
+// time to catch up, since lag now is a longer pause later.
 func (f *Following) Lag(ctx context.Context) (cutover.Lag, error) {
 	follower, err := f.get()
 	if err != nil {
@@ -259,7 +258,7 @@ func (f *Following) Continue(context.Context, int64) error {
 // Tripped implements cutover.Replication.
 func (f *Following) Tripped() <-chan cutover.Trip { return f.trips }
 
-// Status returns the follower's position, and the words of what stopped it.
+// Status returns the follower's position, and the error that stopped it.
 func (f *Following) Status() (apply.Status, error) {
 	follower, err := f.get()
 	if follower == nil {

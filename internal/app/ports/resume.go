@@ -25,9 +25,9 @@ func ClosedAt(ctx context.Context, target *pgx.Conn) (pg.LSN, error) {
 	return row.EndLSN, err
 }
 
-// RestFrom returns where reading goes on behind the applier: what the slot has
-// confirmed, once the walsender of the applier has heard its last report and gone.
-// After a crash of the source that is what it had on disk, which may be long ago.
+// RestFrom returns where reading continues after the applier: what the slot has confirmed, once the
+// walsender of the applier has received its last report and has ended. After a crash of the source
+// that is the position that it had on disk, which may be old.
 func RestFrom(ctx context.Context, conn *pgx.Conn, name string) (pg.LSN, error) {
 	late := time.NewTimer(senderPatience)
 	defer late.Stop()

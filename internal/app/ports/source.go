@@ -25,7 +25,7 @@ type Source struct {
 	Incarnation string
 	LockTimeout time.Duration
 	Control     *dbconn.Link // short statements
-	Counting    *dbconn.Link // statements that may be asked beside them, with a bound on lock waits
+	Counting    *dbconn.Link // statements that may be asked at the same time, with a bound on lock waits
 	Reading     *dbconn.Link // the same for the sequences
 	Lock        *Prelock
 	Register    func(ctx context.Context) error // makes our proxy's server connections known
@@ -102,8 +102,7 @@ func (s *Source) PrepareFence(ctx context.Context) (cutover.FencePlan, error) {
 	return plan, portError(err, false)
 }
 
-// Tables lists what the fence covers, and refuses when a table is behind none or
-// not followed.
+// Tables lists what the fence covers, and refuses if a table is not covered or not followed.
 func (s *Source) Tables(ctx context.Context) ([]pg.Name, error) {
 	var tables []pg.Name
 	err := s.Control.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
@@ -182,7 +181,7 @@ func (s *Source) ReleasePrelock(context.Context) error {
 	return nil
 }
 
-// expelPoll is how often the end of an expelled session is looked for.
+// expelPoll is how often it is checked whether an expelled session has ended.
 const expelPoll = 10 * time.Millisecond
 
 // Expel implements cutover.Source.

@@ -28,14 +28,14 @@ type Target struct {
 	DSN     pg.DSN
 	Key     string
 	Control *dbconn.Link
-	Asking  *dbconn.Link // statements that may be asked beside them
+	Asking  *dbconn.Link // statements that may be asked at the same time
 	Reading *dbconn.Link // the same for the fingerprint, with a bound on lock waits
 	Lock    *Prelock
 	Plan    func() (*plan.DecisionSQL, error)
 	Reached func() pg.LSN                   // end of the marker's transaction
 	After   func(ctx context.Context) error // what the migration does first after a decision
 	Last    func(ctx context.Context, conn *pgx.Conn) (refused []finding.Finding, err error)
-	// Unfinished puts what the target refused into words, and left keeps it.
+	// Unfinished words what the target refused, and left keeps it.
 	Unfinished func(ctx context.Context, conn *pgx.Conn, refused []*restore.Error) []control.Blocker
 	Left       *Completion
 	Quiet      Quiet                               // of the proxy

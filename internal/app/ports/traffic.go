@@ -52,7 +52,7 @@ func held(err error) error {
 	return err
 }
 
-// heldError is a cutover.ErrHeld in the words of what it holds.
+// heldError is a cutover.ErrHeld with the message of the error that it wraps.
 type heldError struct{ err error }
 
 func (e heldError) Error() string   { return e.err.Error() }

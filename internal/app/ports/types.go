@@ -15,7 +15,7 @@ import (
 // so its name is not kept. It implements proxy.TypeStore.
 type TypeStore struct{ Target *dbconn.Link }
 
-// LoadTypes implements proxy.TypeStore. Behind finish there are none.
+// LoadTypes implements proxy.TypeStore. After a finish there are none.
 func (s *TypeStore) LoadTypes(ctx context.Context, _ string) (types []typemap.Type, err error) {
 	err = s.Target.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		var there bool

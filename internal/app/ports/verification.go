@@ -26,8 +26,8 @@ const (
 	reopenPatience = 2 * time.Second
 	// proofPatience bounds one question to the journal of what was proved.
 	proofPatience = 10 * time.Second
-	// proofRetry is the longest pause before a comparison that was interrupted goes on: it
-	// is not urgent, and what interrupts it may last.
+	// proofRetry is the longest pause before an interrupted comparison continues: it is not urgent,
+	// and the interruption may last.
 	proofRetry = 15 * time.Second
 )
 
@@ -293,8 +293,8 @@ const (
 	paceShare = 50
 )
 
-// Left is how long the comparison under way still takes at its pace so far; false where that is not
-// known. sizes are those of the tables.
+// Left is how long the comparison under way will still take at its present pace; false if that is
+// not known. sizes are the sizes of the tables.
 func (v *Verification) Left(sizes map[pg.Name]int64) (time.Duration, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -18,8 +18,8 @@ const (
 	goClean   = "crossfade clean" + bothSides
 )
 
-// LeftOver says which run or copy the databases hold, how far it is, and what goes on with it or removes it. detail is
-// "" where they hold nothing.
+// LeftOver says which run or copy the databases hold, how far it is, and which command continues or
+// removes it. detail is "" if they hold nothing.
 func LeftOver(ctx context.Context, s, t *pgx.Conn) (detail, remedy string, err error) {
 	sr, err := journal.LoadSource(ctx, s)
 	var tr *journal.TargetRun
@@ -142,7 +142,7 @@ func thereAlready(sr *journal.SourceRun, tr *journal.TargetRun, led *journal.Led
 // onTarget is the phase of a run whose target is the active side, as status calls it.
 const onTarget = "on_target"
 
-// phaseOf puts what the journals say into the words of status.
+// phaseOf names the phase of the journals as status does.
 func phaseOf(sr *journal.SourceRun, tr *journal.TargetRun) string {
 	step := machine.Idle
 	if sr != nil {

@@ -181,8 +181,8 @@ var errActive = errors.New("the target is the active side of this run: start cro
 // errFinished refuses to open a source whose migration has been finished.
 var errFinished = errors.New("this run was finished, and its source is kept closed so that nobody writes there by mistake; to open it: crossfade clean --force")
 
-// belong refuses databases that do not belong together, before anything is
-// changed: what is restored on the target may be another run's, which goes on.
+// belong refuses databases that do not belong together, before anything is changed: what is
+// restored on the target may belong to another run, which continues.
 func belong(ctx context.Context, sr *journal.SourceRun, tr *journal.TargetRun, source pg.DSN, force bool) error {
 	switch {
 	case sr != nil && tr != nil && sr.RunID != tr.RunID:
@@ -199,9 +199,8 @@ func belong(ctx context.Context, sr *journal.SourceRun, tr *journal.TargetRun, s
 	return nil
 }
 
-// settle reports whether the run was decided. It takes the run first and rejects an
-// epoch that is under way, so that a process that still acts on it can decide no
-// more.
+// settle reports whether the run was decided. It takes the run first and rejects an epoch that is
+// under way, so that a process that still works on it cannot decide any more.
 func settle(ctx context.Context, s, t *pgx.Conn, run *journal.TargetRun) (decided bool, err error) {
 	sr, err := journal.LoadSource(ctx, s)
 	if err != nil || run == nil {
@@ -222,8 +221,8 @@ func settle(ctx context.Context, s, t *pgx.Conn, run *journal.TargetRun) (decide
 	return last > 0 || run.Phase.AtLeast(journal.PhaseSwitched), err
 }
 
-// CloseSource removes from the source what a finished migration needs no more, and leaves
-// its tables closed.
+// CloseSource removes from the source what a finished migration no longer needs, and leaves its
+// tables closed.
 func CloseSource(ctx context.Context, s *pgx.Conn, slotName string, tell func(string)) error {
 	if err := dropSlot(ctx, s, slotName, tell); err != nil {
 		return err
@@ -238,7 +237,7 @@ func CloseSource(ctx context.Context, s *pgx.Conn, slotName string, tell func(st
 	return err
 }
 
-// dropSlot removes a replication slot that is there.
+// dropSlot removes a replication slot if it exists.
 func dropSlot(ctx context.Context, s *pgx.Conn, name string, tell func(string)) error {
 	_, there, err := slot.Get(ctx, s, name)
 	if err != nil || !there {
@@ -352,8 +351,9 @@ func cleanTarget(ctx context.Context, t *pgx.Conn, run *journal.TargetRun, decid
 	return dropOurs(ctx, t, "target", tell)
 }
 
-// dropRestored drops what crossfade.item says we restored, the last first, with
-// pg_dump's own words; and what the source has got since, which was made on the target by hand as it was printed.
+// dropRestored drops the objects that we restored according to crossfade.item, the last first, with
+// pg_dump's own statements; and the objects that the source has got since and that were made on the
+// target by hand from printed statements.
 func dropRestored(ctx context.Context, t *pgx.Conn, run *journal.TargetRun, tell func(string)) error {
 	dumped, err := plan.ParseArchive(run.Archive)
 	if err != nil {

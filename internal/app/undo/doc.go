@@ -1,6 +1,5 @@
 // Package undo takes back what a run or a copy has made, without a daemon: Clean removes it from
 // both databases, and Recover opens a source that an attempt has left closed.
 //
-// Invariant: a source whose target was decided to be the active side is opened only where someone
-// asks for that (--force).
+// Invariant: a source whose target was decided to be the active side is opened only with --force.
 package undo

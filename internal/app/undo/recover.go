@@ -18,9 +18,9 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// Recover says in one sentence which side is active and does the only safe
-// thing: it ends an attempt that nobody leads any more. It refuses while a
-// daemon leads the run, which does the same by itself.
+// Recover says in one sentence which side is active and does the only safe thing: it ends an
+// attempt that no process leads any more. It refuses while a daemon leads the run, since that does
+// the same by itself.
 func Recover(ctx context.Context, source, target pg.DSN) (sentence string, err error) {
 	t, terr := pg.Connect(ctx, target, pg.WithName("recover"))
 	if terr == nil {
@@ -112,8 +112,8 @@ func sameRun(ctx context.Context, t *pgx.Conn, run *journal.SourceRun, target pg
 	return nil
 }
 
-// recoverWithoutRun is for a source that holds no run: before a first start,
-// behind a finish, or behind one that was cut short.
+// recoverWithoutRun is for a source that holds no run: before a first start, after a finish, or
+// after an interrupted one.
 func recoverWithoutRun(ctx context.Context, t *pgx.Conn, terr error) (string, error) {
 	if terr == nil {
 		tr, err := journal.LoadTarget(ctx, t)

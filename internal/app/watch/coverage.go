@@ -86,15 +86,15 @@ func (e *UncoveredError) Error() string {
 	return strings.Join(list, "; ")
 }
 
-// Check asks the source whether every table is copied and, but for unlogged ones, whose changes are
-// in no stream, published whole, and whether someone writes past the triggers. It returns an
-// *UncoveredError when not (C20).
+// Check asks the source whether every table is copied and is published in full (except for unlogged
+// tables, whose changes are in no stream), and whether anything writes without firing the triggers.
+// It returns an *UncoveredError if not (C20).
 func (c *Coverage) Check(ctx context.Context, source *pgx.Conn) error {
 	return c.uncovered(ctx, source, true)
 }
 
-// uncovered is Check; without unpublished it leaves out copied tables that have left the
-// publication, or are not published whole any more.
+// uncovered is Check; without unpublished it leaves out copied tables that are no longer in the
+// publication, or no longer published in full.
 func (c *Coverage) uncovered(ctx context.Context, source *pgx.Conn, unpublished bool) error {
 	c.mu.Lock()
 	copied := c.copied
@@ -136,7 +136,7 @@ func (c *Coverage) uncovered(ctx context.Context, source *pgx.Conn, unpublished 
 	if err != nil {
 		return fmt.Errorf("compare tables and publication: %w", err)
 	}
-	var gone []string // in an order of their own, so that the same is told in the same words
+	var gone []string // in a fixed order, so that the same reasons give the same text
 	for oid, t := range copied {
 		if !there[oid] {
 			gone = append(gone, t.Name.Display())

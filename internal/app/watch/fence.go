@@ -9,9 +9,8 @@ import (
 	"crossfade/internal/base/journal"
 )
 
-// AskFence asks whether the source's fence, once it is closed, was open again for a
-// while. What is done to its triggers before does not matter: closing it makes them
-// what they must be.
+// AskFence asks whether the source's fence, after it was closed, was open again for a while. What
+// is done to its triggers before does not matter: closing the fence makes them what they must be.
 func AskFence(ctx context.Context, source, _ *pgx.Conn) ([]Notice, error) {
 	what, err := journal.FenceChanged(ctx, source)
 	if err != nil || what == "" {

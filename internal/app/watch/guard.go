@@ -38,7 +38,7 @@ type Guard struct {
 
 	mu      sync.Mutex // guards what follows
 	asked   int64      // the budget that the operator wants: AutoBudget, 0 for none, or bytes
-	chosen  int64      // what AutoBudget stands for; 0 until that is known
+	chosen  int64      // the value that AutoBudget means; 0 until that is known
 	dir     string     // the source's data directory; "" until that is known
 	budget  slot.Budget
 	figures slot.Figures
@@ -68,9 +68,9 @@ func freeBytes(dir string) (int64, error) {
 	return int64(st.Bavail) * int64(st.Bsize), nil
 }
 
-// Weigh looks at the source, and returns what is to be done. The copy's figures
-// are those of now; copying says that it runs. made says that the slot was made before
-// now: one that is being made is not lost.
+// Weigh checks the source, and returns what has to be done. The copy's figures are the present
+// ones; copying says that it runs. made says that the slot existed before now: one that is being
+// created is not lost.
 func (g *Guard) Weigh(ctx context.Context, conn *pgx.Conn, name string, made, copying bool, c control.Copy) (slot.Verdict, error) {
 	f, err := slot.Weigh(ctx, conn, name)
 	if err != nil {
@@ -122,7 +122,7 @@ func (g *Guard) free(ctx context.Context, conn *pgx.Conn) (int64, error) {
 	return n, nil
 }
 
-// choose finds out what AutoBudget stands for, once.
+// choose determines once the value that AutoBudget means.
 func (g *Guard) choose(ctx context.Context, conn *pgx.Conn, free int64) error {
 	g.mu.Lock()
 	known := g.chosen != 0
@@ -164,8 +164,8 @@ func (g *Guard) tell(before slot.Verdict) {
 	}
 }
 
-// Blocked takes those that the creation of the slot waits for, none when it waits
-// no more, and logs those that are new.
+// Blocked receives the transactions that the creation of the slot waits for, none when it no longer
+// waits, and logs the new ones.
 func (g *Guard) Blocked(b []slot.Blocker) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -218,7 +218,7 @@ func (g *Guard) Status(s *control.Status) {
 			break
 		}
 		if s.Active == string(machine.SideTarget) {
-			break // nothing hangs on the slot any more
+			break // nothing depends on the slot any more
 		}
 		s.Warnings = append(s.Warnings, control.Blocker{Code: x.Code, Detail: x.Detail, Remedy: x.Remedy})
 	}

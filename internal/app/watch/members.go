@@ -17,10 +17,10 @@ import (
 	"crossfade/replicate/slot"
 )
 
-// Members holds the source's publication against what it was when the slot was made,
-// by the catalog's rows: what was changed and changed back is another row (C26). It
-// also takes tables out that applications cannot update any more because they are
-// published (C13). It is safe for concurrent use.
+// Members compares the source's publication with what it was when the slot was made, by the
+// catalog's rows: what was changed and changed back is another row (C26). It also removes tables
+// that applications cannot update any more because they are published (C13). It is safe for
+// concurrent use.
 type Members struct {
 	LockTimeout time.Duration
 	Log         zerolog.Logger
@@ -29,7 +29,7 @@ type Members struct {
 	was     *journal.Published // as recorded; nil before it was read
 	harmed  map[uint32]bool    // tables that the last look found harmed
 	unkept  map[uint32]string  // why a table was taken out, where that is not recorded yet
-	trouble map[uint32]string  // why a harmed table is still in the publication, besides that it was found a moment ago
+	trouble map[uint32]string  // why a harmed table is still in the publication, if not because it was found only a moment ago
 }
 
 // recorded is the publication as it was when the slot was made. The caller holds the
@@ -212,7 +212,7 @@ func (m *Members) Protect(ctx context.Context, source *pgx.Conn, keep func(ctx c
 	return nil
 }
 
-// tables are those recorded, none before they were read. The caller holds the lock.
+// tables returns the recorded tables, none before they were read. The caller holds the lock.
 func (m *Members) tables() []journal.PublishedTable {
 	if m.was == nil {
 		return nil

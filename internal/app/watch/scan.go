@@ -18,17 +18,18 @@ const (
 	// ArmingScanPatience is the same while a cutover is armed, when the applications work on: it finds
 	// out how long the look takes that is repeated under the fence.
 	ArmingScanPatience = 20 * time.Second
-	// PauseRest is what a look under the fence leaves of --max-pause for the rest until the decision.
+	// PauseRest is what a scan under the fence leaves of --max-pause for the rest until the
+	// decision.
 	PauseRest = time.Second
 	// scanSlack is left of the caller's time for an answer.
 	scanSlack = 500 * time.Millisecond
 )
 
-// Scan is how a look through rows that no stream carries is bounded.
+// Scan says how a scan of rows that no stream carries is bounded.
 type Scan struct {
 	Limit       time.Duration
 	Armed       bool           // for a cutover: what is not seen refuses it
-	PauseBudget time.Duration  // what the pause has for it when it comes to that; 0 for no matter
+	PauseBudget time.Duration  // how much of the pause it may take; 0 for no limit
 	Of          machine.Limits // those of the attempt
 }
 

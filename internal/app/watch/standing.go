@@ -14,8 +14,8 @@ import (
 const (
 	// PollInterval is how often the state of databases is read for status.
 	PollInterval = time.Second
-	// roundPatience is how long a round of the status goes on to the next watcher. Those that it does
-	// not come to are the first of the next round.
+	// roundPatience is how long a round of the status may start further watchers. Those that it
+	// does not reach are the first of the next round.
 	roundPatience = 5 * PollInterval
 	// questionPatience bounds one question of the status at first, and mostQuestionPatience in the
 	// end: one that was not answered in time gets twice as much, since there are long lines and slow
@@ -27,8 +27,8 @@ const (
 	// server that restarts, or a machine under load, misses a few.
 	staleMisses = 3
 	staleAge    = 10 * time.Second
-	// restAfterScan is how many times as long as a look through rows took it is not repeated
-	// for the status: it costs the source no more than a twentieth of a core (C13).
+	// restAfterScan is how many times as long as a scan of rows took the status waits before the
+	// next one: it costs the source no more than a twentieth of a core (C13).
 	restAfterScan = 20
 )
 
@@ -172,7 +172,7 @@ func (w *List) askedSince(before []Watcher, moment time.Time) bool {
 	})
 }
 
-// notices are those of the last answers, in the watchers' order, each cause once.
+// notices returns those of the last answers, in the watchers' order, each cause once.
 func (w *List) notices() []Notice {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -94,8 +94,8 @@ type List struct {
 	heard map[Notice]hearsay   // what stands
 }
 
-// New returns a list that asks through these links. Anyone who asks while a cutover waits may be
-// given further ones, in Besides and Guards.
+// New returns a list that asks through these links. Callers that ask while a cutover waits may give
+// it further ones, in Parallel and Guards.
 func New(source, target *dbconn.Link, log zerolog.Logger, watchers ...Watcher) *List {
 	return &List{source: source, target: target, watchers: watchers, log: log, state: map[string]*standing{}, heard: map[Notice]hearsay{}}
 }
@@ -260,8 +260,8 @@ func (w *List) Status(s *control.Status) {
 	}
 }
 
-// Blocked is why a cutover asked for now would be refused, none for nothing. Before the
-// target is whole, that nobody has looked yet is no reason: the phase is.
+// Blocked says why a cutover asked for now would be refused, none for nothing. Before the target is
+// complete, that a question has not been asked yet is no reason: the phase is.
 func (w *List) Blocked(whole bool) []control.Blocker {
 	var found []control.Blocker
 	if b, none := w.unanswered(); none && whole {
