@@ -137,7 +137,7 @@ func (s *session) apply(ctx context.Context, b *batch) error {
 	return nil
 }
 
-// finish lets go of an applied batch and tells who waits for it.
+// finish releases an applied batch and informs those that wait for it.
 func (s *session) finish(b *batch) {
 	for _, p := range b.parts {
 		s.notePart(p)
@@ -221,10 +221,9 @@ func (s *session) copied(rel *stream.Relation, xid uint32) bool {
 	return ok && snap.Visible(s.xids.widen(xid))
 }
 
-// xids gives the 32-bit transaction numbers of the stream their upper half. The
-// copy's snapshots cannot do that: two thousand million transactions later the
-// same low halves come again. The source itself never lets transactions that the
-// slot still needs fall so far behind.
+// xids completes the 32-bit transaction numbers of the stream. Snapshots of the copy cannot do
+// that: two thousand million transactions later the same low halves occur again. The source never
+// lets transactions that the slot still needs become that old.
 type xids struct{ newest uint64 } // one that the source had reached when the stream began, or in the stream since
 
 func (x *xids) widen(xid uint32) uint64 {

@@ -25,9 +25,8 @@ const (
 	// DefaultBatchLimit bounds one batch on the target. A batch takes
 	// milliseconds; a connection that is dead without saying so is found by it.
 	DefaultBatchLimit = 5 * time.Minute
-	// DefaultLockTimeout bounds each wait for a lock on the target; the batch is
-	// rolled back then and tried again, so that nobody queues behind us for
-	// longer.
+	// DefaultLockTimeout bounds each wait for a lock on the target; the batch is rolled back then
+	// and tried again, so that no session queues behind us for longer.
 	DefaultLockTimeout = 2 * time.Second
 	// DefaultDurableInterval is how often a commit waits for the target's disk,
 	// after which the source may forget what was applied.
@@ -67,17 +66,16 @@ type Config struct {
 	// transactions its copy has seen. Relations that are not in it were not
 	// copied: every change of them is applied. It is not changed by anyone.
 	Snapshots map[uint32]pg.Snapshot
-	// Copied says, for each copied relation by its oid on the source, what it was when
-	// it was copied: its changes go to the target's table of that name, whatever the
-	// source calls it by then. Relations that are not in it are taken as they come. It
-	// is not changed by anyone.
+	// Copied describes each copied relation, by its oid on the source, as it was when it was
+	// copied: its changes go to the target's table of that name, whatever its name on the source is
+	// by then. Relations that are not in it keep their names. It must not be changed.
 	Copied map[uint32]Copied
 	// Routes says, by the oid on the source, which relations are written through a
 	// partitioned table on the target, since it may route their rows otherwise. It is
 	// not changed by anyone.
 	Routes map[uint32]pg.Name
-	// BeforeTruncate, if set, is called before a TRUNCATE is applied, each time
-	// that it is tried. It lets go of locks of ours that would stop it.
+	// BeforeTruncate, if set, is called before each attempt to apply a TRUNCATE. It releases locks
+	// of ours that would stop it.
 	BeforeTruncate func(ctx context.Context) error
 	// OnAlarm, if set, is called for each transaction that comes after an
 	// awaited marker, has changes and does not begin with a message of ours. It

@@ -7,9 +7,9 @@ import (
 	"crossfade/replicate/stream"
 )
 
-// Copied is a relation of the source as the copy found it. Changes name tables and
-// columns by the names that these had at that moment; only here can it be seen that
-// one had the name of another, also when it was given back before anybody looked.
+// Copied is a relation of the source as the copy found it. Changes identify tables and columns by
+// the names that these had at that moment; only here can it be seen that one had the name of
+// another, even if it was renamed back before anything checked.
 type Copied struct {
 	Name    pg.Name
 	Columns []string // in the order of the table

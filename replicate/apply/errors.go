@@ -60,8 +60,8 @@ func (e *RowError) Error() string {
 	return fmt.Sprintf("apply %s%s%s, transaction %d committed at %s: %v; %s", e.Change, row, in, e.XID, e.LSN, e.Err, e.remedy())
 }
 
-// remedy says what to do. That someone else has changed the target is said only where rows show it:
-// one that is not there, or one that is there already.
+// remedy says what to do. It says that another session has changed the target only if rows show
+// that: one is missing, or one exists already.
 func (e *RowError) remedy() string {
 	var count *countError
 	if errors.As(e.Err, &count) || pg.IsCode(e.Err, pg.CodeUniqueViolation, pg.CodeExclusionViolation) {

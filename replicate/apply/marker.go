@@ -16,8 +16,8 @@ import (
 // late.
 const keptMarkers = 64
 
-// tripwire is what follows the marker: whether anything may be applied. Its
-// mutex is its own and nothing is called under it.
+// tripwire is the state after the marker: whether anything may be applied. Its mutex is its own and
+// nothing is called under it.
 type tripwire struct {
 	mu       sync.Mutex
 	expected map[string]bool   // nonces that trip
@@ -164,8 +164,8 @@ func (f *Follower) alarm(a *Alarm) {
 	}
 }
 
-// noteAfterMarker looks at a part that was applied, since a marker that nobody
-// expected may have come before it.
+// noteAfterMarker checks a part that was applied, since a marker that was not expected may precede
+// it.
 func (f *Follower) noteAfterMarker(p *stream.Part) {
 	w := &f.trip
 	w.mu.Lock()

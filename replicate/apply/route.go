@@ -46,10 +46,10 @@ type target struct {
 	places []int // of the table's columns in the relation's tuples; nil where they are alike
 }
 
-// target returns where changes of a relation go, looked up once for each description
-// that the source sends. Leaves that are written through one partitioned table share
-// the target, if their descriptions allow it: then changes of one row are found to
-// be of one row, whichever leaf they come from.
+// target returns where changes of a relation go, looked up once for each description that the
+// source sends. Leaves that are written through one partitioned table share the target, if their
+// descriptions allow it: changes of one row are then recognised as such, whichever leaf they come
+// from.
 func (s *session) target(ctx context.Context, rel *stream.Relation) (target, error) {
 	if t, ok := s.tables[rel]; ok {
 		return t, nil

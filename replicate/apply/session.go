@@ -20,7 +20,7 @@ type session struct {
 	roots   map[pg.Name]*table // that leaves are written through, by the last description that came
 	held    []*stream.Part     // received while tripped
 	applied pg.LSN             // committed on the target
-	durable pg.LSN             // known to survive a crash of the target
+	durable pg.LSN             // known to be still there after a crash of the target
 	synced  time.Time          // when durable was last brought up
 }
 

@@ -15,7 +15,7 @@ type Status struct {
 	TargetConnected bool
 	Away            string // SideSource or SideTarget: the one whose loss ended the last session; "" while there is one
 	AppliedLSN      pg.LSN // end of the last transaction committed on the target
-	DurableLSN      pg.LSN // the part of it that survives a crash, and that the slot is told
+	DurableLSN      pg.LSN // the part of it that a crash does not undo, and that the slot is told
 	SourceLSN       pg.LSN // the source's end of WAL as last heard; 0 if not yet
 	LagBytes        int64  // from AppliedLSN to SourceLSN
 	LagMS           int64  // age of what is applied, by heartbeats and our own clock; -1 if not yet known
@@ -32,8 +32,8 @@ type Status struct {
 	Contended       *Contention // nil while no lock is waited for
 }
 
-// Contention is a wait for a lock that others hold on the target, which has come to its bound at least once and goes on.
-// Who they are is for others to see, by the server process that waits.
+// Contention is a wait for a lock that other sessions hold on the target. It has reached its bound
+// at least once and continues. The holders can be found by the server process that waits.
 type Contention struct {
 	PID   int32     // of the server process on the target that asks for the lock
 	Since time.Time // when it began to
@@ -116,7 +116,7 @@ func (f *Follower) interrupted(err error) {
 	}
 }
 
-// contended notes a wait for a lock that goes on, or with nil that it has ended.
+// contended records a wait for a lock that continues or, with nil, that it has ended.
 func (f *Follower) contended(c *Contention) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -16,8 +16,7 @@ import (
 // the source keeps no WAL for it and can be shut down.
 type Tripwire struct{ cfg Config }
 
-// NewTripwire takes the Config of a Follower, of which it uses what concerns the
-// source, and OnAlarm.
+// NewTripwire takes the Config of a Follower, and uses only what concerns the source, and OnAlarm.
 func NewTripwire(cfg Config) (*Tripwire, error) {
 	if cfg.OnAlarm == nil {
 		return nil, errors.New("apply: a tripwire without an alarm")
@@ -28,11 +27,10 @@ func NewTripwire(cfg Config) (*Tripwire, error) {
 	return &Tripwire{cfg: cfg}, nil
 }
 
-// Run reads from start, which is no earlier than what the slot has confirmed,
-// until ctx ends or the slot cannot be read any more. marker is where the marker's
-// transaction ended. What the slot sends of the time before it is no alarm: a source
-// that has crashed remembers an older position of the slot than it was told, and sends
-// again what was applied long ago. OnAlarm is called on Run's goroutine.
+// Run reads from start, which is no earlier than what the slot has confirmed, until ctx ends or the
+// slot cannot be read any more. marker is where the marker's transaction ended. Transactions before
+// it raise no alarm: after a crash the source has an older position of the slot than the one it was
+// told, and sends again what was applied long ago. OnAlarm is called on Run's goroutine.
 func (t *Tripwire) Run(ctx context.Context, start, marker pg.LSN) error {
 	reader, err := stream.NewReader(t.cfg.stream(max(start, marker)))
 	if err != nil {

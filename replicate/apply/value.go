@@ -7,10 +7,9 @@ import (
 	"crossfade/replicate/stream"
 )
 
-// travel is how the values of a column, which are what an output function wrote,
-// reach the input function of their type. It never is a cast that is looked up: the
-// owner of a type may define what a cast from text does, the input function is the
-// type's own.
+// travel is how the values of a column, as an output function wrote them, reach the input function
+// of their type. It is never a cast that has to be looked up: the owner of a type may define what a
+// cast from text does, the input function is the type's own.
 type travel byte
 
 const (

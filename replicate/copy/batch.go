@@ -20,8 +20,8 @@ const (
 	sharedTables = 32
 )
 
-// batches takes the small relations of which nothing was begun together, so that
-// they share transactions and round trips. Each job gets some batches.
+// batches groups the small relations that have not been begun, so that they share transactions and
+// round trips. Each job gets some batches.
 func batches(rels []*relation, cfg *Config) (alone []*relation, all [][]*relation) {
 	var small []*relation
 	for _, r := range rels {
@@ -130,9 +130,9 @@ func batchOut(rels []*relation) string {
 	return b.String()
 }
 
-// batchIn locks the records and the tables, divides by zero unless every record
-// is that of a relation of which nothing was begun and every table never held a
-// row, empties the tables, which allows FREEZE, and fills them.
+// batchIn locks the records and the tables, divides by zero unless every record is that of a
+// relation that has not been begun and every table never held a row, empties the tables, which
+// allows FREEZE, and fills them.
 func batchIn(rels []*relation) string {
 	var oids, names, sizes []string
 	for _, r := range rels {

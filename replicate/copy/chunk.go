@@ -123,10 +123,10 @@ func (w *worker) relay(ctx context.Context, t *task, out string, freeze bool, fl
 	return took[0], nil
 }
 
-// file is the expression that gives the table's file, or NULL where its name leads to another table
-// at the moment, or its columns have not the names, in their order, that they had when the copy was
-// planned. The rows were read by names; anyone who changes one waits for the lock of the reading.
-// Identities are those of the moment, whatever the transaction's snapshot sees.
+// file is the expression that returns the table's file, or NULL if its name now leads to another
+// table, or its columns do not have, in order, the names that they had when the copy was planned.
+// The rows were read by names; a session that changes one waits for the lock of the reading.
+// Identities are the present ones, whatever the transaction's snapshot sees.
 func (t *Table) file() string {
 	columns := make([]string, 0, len(t.Columns))
 	for _, c := range t.Columns {

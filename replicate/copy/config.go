@@ -82,7 +82,7 @@ type Config struct {
 // Copied describes a relation whose rows are all on the target.
 type Copied struct {
 	Table    Table
-	Snapshot string // text of the snapshot that its rows are those of
+	Snapshot string // text of the snapshot that its rows belong to
 	Rows     int64
 	Repaired int64 // keys whose rows were fetched again by this Run
 	Earlier  bool  // it was copied before this Run

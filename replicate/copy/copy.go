@@ -46,11 +46,10 @@ type run struct {
 	trees     trees
 }
 
-// Run copies every table that is not recorded as copied and returns when all
-// are, when ctx ends, or at the first error that another attempt cannot fix.
-// It may be called again, here or in a new process, and goes on where it was.
-// It must not be called twice at the same time. The schema crossfade must be on
-// the target.
+// Run copies every table that is not recorded as copied and returns when all are, when ctx ends, or
+// at the first error that another attempt cannot fix. It may be called again, here or in a new
+// process, and continues where it was. It must not be called twice at the same time. The schema
+// crossfade must be on the target.
 func (c *Copier) Run(ctx context.Context) error {
 	renewed := map[pg.Name]bool{} // trees that take a snapshot of their own
 	for again := 1; ; again++ {

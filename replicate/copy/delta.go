@@ -26,8 +26,8 @@ func startsOver(err error) bool {
 	return errors.Is(err, errNoKey) || errors.Is(err, errManyChanges) || errors.Is(err, errTruncated) || errors.Is(err, errKeyless)
 }
 
-// changes collects the keys of one relation that changed between the snapshots of
-// its kept chunks and the one that it goes on under.
+// changes collects the keys of one relation that changed between the snapshots of its kept chunks
+// and the one under which it continues.
 type changes struct {
 	table   Table
 	attempt int32

@@ -11,8 +11,8 @@ var (
 	// ErrRead and ErrWrite say on which side a chunk met its error.
 	ErrRead  = errors.New("read from source")
 	ErrWrite = errors.New("write to target")
-	// ErrGone says that a table, or a column of it, is not there any more on the
-	// source. Only a copy that begins again fixes that.
+	// ErrGone says that a table, or one of its columns, no longer exists on the source. Only a copy
+	// that starts again fixes that.
 	ErrGone = errors.New("the table was dropped or altered on the source during the copy")
 	// ErrMoment says that a snapshot was lost, or a table rewritten after it, where
 	// every table must be of one moment.

@@ -20,8 +20,8 @@ type facts struct {
 	heap     bool   // block ranges mean something
 }
 
-// factsTimeout bounds one reading of the facts. The sizes of a hundred thousand
-// tables are read in seconds; a server that needs longer does not answer any more.
+// factsTimeout bounds one reading of the facts. The sizes of a hundred thousand tables are read in
+// seconds; a server that needs longer has stopped answering.
 const factsTimeout = 5 * time.Minute
 
 // factsQuery takes the measures of relations. Its two gaps are for the sizes.

@@ -23,10 +23,10 @@ type keyColumn struct {
 	eqType string // quoted name of the type that it takes; "" for the base type
 }
 
-// What makes a value of a text. None is a cast that is looked up, whose meaning the
-// owner of a type may define: the casts from text to these three types are the
-// server's own, the input functions of built-in types are called by their names,
-// and the others are called for the field of a JSON record.
+// How a value is made from a text. It is never a cast that has to be looked up, whose meaning the
+// owner of a type may define: the casts from text to these three types are the server's own, the
+// input functions of built-in types are called by their names, and the others are called for the
+// field of a JSON record.
 const (
 	inputText     = "(%%s)::%s"
 	inputFunction = "%s(pg_catalog.textout(%%s))"
@@ -48,7 +48,7 @@ func inputOf(typ, function pg.Name, args int, element uint32) string {
 	return fmt.Sprintf(inputRecord, typ)
 }
 
-// value is an expression for the value that a text stands for.
+// value is an expression for the value that a text represents.
 func (c *keyColumn) value(text string) string { return fmt.Sprintf(c.input, text) }
 
 // of is the column of a table as the type that its operator takes, so that no other

@@ -14,7 +14,7 @@ const (
 	// probeBytes of a table, by its size on disk, tell how fast a stream is: enough
 	// to be more than round trips, little enough to cost nothing.
 	probeBytes = 8 << 20
-	// probeTime bounds the probe. What has come by then tells enough.
+	// probeTime bounds the probe. What has arrived by then is enough to measure.
 	probeTime = 5 * time.Second
 	// probedTable is the size from which it matters for a table.
 	probedTable = 96 << 20

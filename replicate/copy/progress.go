@@ -2,9 +2,9 @@ package copy
 
 import "sync"
 
-// Progress is how far a Run has come. Bytes are those of the tables on the
-// source's disk, TOAST included, so that done reaches total; a relation that
-// begins again is taken back out of them. Relayed counts what went over the wire.
+// Progress is how far a Run has come. Bytes are those of the tables on the source's disk, TOAST
+// included, so that done reaches total; the bytes of a relation that restarts are subtracted again.
+// Relayed counts what was sent over the network.
 type Progress struct {
 	TablesDone, TablesTotal int
 	BytesDone, BytesTotal   int64

@@ -11,7 +11,7 @@ import (
 type kind byte
 
 const (
-	taskBegin  kind = iota // record under what it is copied, and cut it
+	taskBegin  kind = iota // record the snapshot under which it is copied, and cut it
 	taskChunk              // copy one span of it
 	taskRepair             // fetch again what changed since kept chunks landed
 	taskBatch              // copy several small relations
@@ -150,9 +150,8 @@ func (q *queue) chunk(r *relation) *task {
 	return t
 }
 
-// begun has chunks made of the spans of a relation that have not landed. more is
-// what must happen besides, such as the collection of changed keys, before the
-// relation is complete.
+// begun queues chunks for the spans of a relation that have not landed. more is what must happen in
+// addition, such as the collection of changed keys, before the relation is complete.
 func (q *queue) begun(t *task, p *pass, spans []span, more int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

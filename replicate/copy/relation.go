@@ -84,7 +84,7 @@ func gaps(done []span) []span {
 	return append(open, span{at, toEnd})
 }
 
-// share returns how many of the relation's bytes the span stands for.
+// share returns how many of the relation's bytes are in the span.
 func (f facts) share(s span) int64 {
 	hi := s.hi
 	if hi < 0 || hi > f.blocks {

@@ -69,9 +69,9 @@ const (
 	// wholeChunks is how many chunks' time and bytes a whole table may take: its rows can
 	// be frozen then, which spares the target a second look at each of them.
 	wholeChunks = 2
-	// wholeRate is from where a stream, in bytes a second, is bound by the table's file and
-	// the log, which several streams of one table have to share. Below, it waits for the
-	// link or for the work on each row, of which two streams do twice as much.
+	// wholeRate is the rate, in bytes a second, above which a stream is limited by the table's file
+	// and the log, which several streams of one table have to share. Below it, a stream waits for
+	// the network or for the work on each row, of which two streams do twice as much.
 	wholeRate = 64 << 20
 )
 
@@ -82,10 +82,9 @@ func (z *sizer) fast() bool {
 	return z.sure && z.rate >= wholeRate
 }
 
-// chunk returns the bytes of the next chunk of a relation of which left bytes are
-// not cut yet, all of it if whole is set, while others bytes of other relations have
-// not been begun. Near the end of everything chunks get smaller, so that the jobs
-// end together.
+// chunk returns the bytes of the next chunk of a relation with left bytes not yet cut, all of it if
+// whole is set, while others bytes of other relations have not been begun. Near the end of the copy
+// chunks get smaller, so that the jobs end together.
 func (z *sizer) chunk(left, others int64, whole bool) int64 {
 	if z.fixed > 0 {
 		return z.fixed

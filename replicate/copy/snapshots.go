@@ -12,8 +12,8 @@ import (
 	"crossfade/replicate/snapshot"
 )
 
-// snapshots hands out the holders that relations are copied under. Those that it
-// made itself are closed when the last relation lets go of them.
+// snapshots hands out the holders that relations are copied under. Those that it made itself are
+// closed when the last relation has released them.
 type snapshots struct {
 	connect snapshot.Connect
 	follow  *Stream // nil without a slot
@@ -183,7 +183,7 @@ func (s *snapshots) release(h *snapshot.Holder) {
 	}
 }
 
-// close lets go of everything but the caller's holder.
+// close releases everything except the caller's holder.
 func (s *snapshots) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

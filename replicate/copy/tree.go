@@ -14,11 +14,10 @@ import (
 	"crossfade/replicate/snapshot"
 )
 
-// tree is the leaves of a partitioned table through which their rows are put, since
-// the target may route them otherwise than the source did. Which rows of the target
-// came from which leaf cannot be told any more. So a tree is copied under one
-// snapshot, no leaf of it is emptied by itself, and none is announced before all are
-// copied: what would need otherwise begins the whole tree again.
+// tree is the leaves of a partitioned table through which their rows are put, since the target may
+// route them otherwise than the source did. It is no longer known which rows of the target came
+// from which leaf. So a tree is copied under one snapshot, no leaf of it is emptied by itself, and
+// none is announced before all are copied: if that is impossible the whole tree is started again.
 type tree struct {
 	left   int      // leaves that are not copied yet
 	copied []Copied // leaves that nobody has been told of yet
@@ -108,8 +107,8 @@ func (r *run) announce(list []Copied) {
 	}
 }
 
-// fit looks whether what an earlier Run has copied of each tree can stay: all of it
-// is copied, or all that was begun is of the snapshot that the Run goes on under.
+// fit decides whether what an earlier Run has copied of each tree can be kept: all of it is copied,
+// or all that was begun belongs to the snapshot under which the Run continues.
 func (r *run) fit(tables []Table, records map[uint32]record, under string) error {
 	type seen struct{ begun, finished, leaves, other int }
 	found := map[pg.Name]*seen{}
@@ -163,8 +162,8 @@ func lockTree(ctx context.Context, tx pgx.Tx, t Table, under string) error {
 	return nil
 }
 
-// renew takes a snapshot for each tree that is to have one of its own and of which
-// nothing is begun, and puts what it sees of the leaves into known.
+// renew takes a snapshot for each tree that needs one of its own and has not been begun, and puts
+// what it sees of the leaves into known.
 func (r *run) renew(ctx context.Context, source *pgx.Conn, tables []Table, records map[uint32]record, renewed map[pg.Name]bool, known map[uint32]facts) (own map[pg.Name]*snapshot.Holder, err error) {
 	own = map[pg.Name]*snapshot.Holder{}
 	defer func() {
@@ -204,7 +203,7 @@ func (r *run) renew(ctx context.Context, source *pgx.Conn, tables []Table, recor
 // choosing: it spells "cfTr".
 const treeLock int32 = 0x63665472
 
-// emptyTree has all leaves of a tree begin again. It waits for chunks under way.
+// emptyTree restarts all leaves of a tree. It waits for chunks under way.
 func emptyTree(ctx context.Context, conn *pgx.Conn, through pg.Name) error {
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `SELECT relid, nsp, rel FROM crossfade.relation WHERE via_nsp = $1 AND via_rel = $2 ORDER BY relid FOR UPDATE`,

@@ -125,11 +125,11 @@ func (w *worker) step(ctx context.Context, t *task) error {
 	return gone(err)
 }
 
-// wait leaves a task until someone has fixed what is in its way. The snapshot is kept; anyone who
-// must not let it grow old ends the Run.
+// wait leaves a task until someone has fixed what is in its way. The snapshot is kept; a caller
+// that must not let it grow old ends the Run.
 func (w *worker) wait(t *task, cause error) {
 	t.tries++
-	t.since = time.Now() // what passes by itself has its whole patience behind it
+	t.since = time.Now() // a temporary error has already been retried for its whole patience
 	err := &TableError{Table: t.rel.table.Name, Err: cause}
 	if w.counters.waits(t.rel, err) {
 		w.cfg.Log.Warn().AnErr("error", err).Msg("wait until it is fixed")

@@ -72,12 +72,11 @@ func Explain(ctx context.Context, q Querier, lane int32, owner int64) error {
 	}
 }
 
-// CloseSQL closes a lane within the transaction of the decision: $1 is the lane,
-// $2 the position, as text, that it must have reached. It waits for a batch in
-// flight, and returns the position of the lane and whether it is still open,
-// which is so if it is behind; no row if it is closed already or missing. The
-// condition stands in SET and not in WHERE, since only there it is judged by the
-// row as the batch in flight leaves it.
+// CloseSQL closes a lane within the transaction of the decision: $1 is the lane, $2 the position,
+// as text, that it must have reached. It waits for a batch in flight, and returns the position of
+// the lane and whether it is still open, which is the case if it has not reached $2; no row if it
+// is closed already or missing. The condition is in SET and not in WHERE, since only there is it
+// evaluated on the row as the batch in flight leaves it.
 const CloseSQL = `UPDATE crossfade.progress SET open = end_lsn < $2::pg_catalog.pg_lsn
 	WHERE lane = $1 AND open
 	RETURNING end_lsn::text, open`

@@ -22,8 +22,7 @@ type Blocker struct {
 	Open        time.Duration
 }
 
-// String names the blocker in the words of an operator; it holds no query text,
-// which could hold data.
+// String names the blocker for an operator; it contains no query text, which could contain data.
 func (b Blocker) String() string {
 	if b.PID == 0 {
 		return fmt.Sprintf("prepared transaction %q of %s, open for %s", b.Application, b.User, b.Open.Round(time.Second))

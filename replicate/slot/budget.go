@@ -14,7 +14,7 @@ const (
 	Warned       // tell the operator
 	Paused       // hold the copy: it would not end within the budget
 	Spent        // drop the slot, rather than fill the source's disk
-	Lost         // the slot is of no use any more
+	Lost         // the slot can no longer be used
 )
 
 // String returns the level as status shows it.
@@ -42,8 +42,8 @@ const (
 	// and end. forecastLeast is the least that one is made from.
 	forecastSpan  = 2 * time.Minute
 	forecastLeast = 30 * time.Second
-	// hopeless is by how much a copy must miss the budget to be held: a forecast
-	// is no better than that. With hope again it goes on.
+	// hopeless is by how much a copy must miss the budget to be stopped: a forecast is no better
+	// than that. When the forecast improves it continues.
 	hopeless = 2.0
 	hopeful  = 1.5
 )
@@ -159,7 +159,7 @@ func (b *Budget) judgeWAL(f Figures, again string, add func(Level, string, strin
 	}
 }
 
-// keepMore is what has the source keep twice as much for a slot.
+// keepMore is the remedy that makes the source keep twice as much for a slot.
 func keepMore(n int64) string {
 	return fmt.Sprintf("if the source's disk has more: ALTER SYSTEM SET max_slot_wal_keep_size = '%dMB' on the source, then SELECT pg_reload_conf()", megabytes(2*n))
 }

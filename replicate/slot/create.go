@@ -23,7 +23,7 @@ const (
 	// DefaultWait bounds the creation of a slot, which waits for every
 	// transaction that is open when it starts.
 	DefaultWait = 5 * time.Minute
-	// blockersEvery is how often those that are waited for are looked up.
+	// blockersEvery is how often the blockers are looked up.
 	blockersEvery = 2 * time.Second
 	// cleanupTimeout bounds what is done after a creation that did not come
 	// about: ending the walsender and looking for a slot that it left.
@@ -91,8 +91,8 @@ type Slot struct {
 	horizon *snapshot.Holder
 }
 
-// Release ends the connections, and with them the slot's own export of the snapshot; anyone who
-// imported it before keeps it. The slot stays.
+// Release ends the connections, and with them the slot's own export of the snapshot; sessions that
+// imported it before keep it. The slot stays.
 func (s *Slot) Release() {
 	if s.conn != nil {
 		closeReplication(s.conn)
@@ -120,12 +120,12 @@ func Create(ctx context.Context, cfg Config) (*Slot, error) {
 	} else if exists {
 		return nil, fmt.Errorf("create slot %s: %w", cfg.Name, ErrExists)
 	}
-	// A snapshot of our own keeps each row version that the slot's can see. PostgreSQL does not
-	// keep them for an instant: ReplicationSlotRelease (slot.c) ends the slot's xmin before the
-	// walsender counts again among the sessions whose snapshots hold the horizon
-	// (PROC_IN_LOGICAL_DECODING, ComputeXidHorizons in procarray.c). Anyone who computes the
-	// horizon in between removes, from then on, what only the exported snapshot sees: rows would be
-	// missing in the copy (ADR 31).
+	// A snapshot of our own keeps each row version that the slot's snapshot can see. There is an
+	// instant in which PostgreSQL does not keep them: ReplicationSlotRelease (slot.c) ends the
+	// slot's xmin before the walsender counts again among the sessions whose snapshots hold the
+	// horizon (PROC_IN_LOGICAL_DECODING, ComputeXidHorizons in procarray.c). A backend that
+	// computes the horizon in between removes, from then on, what only the exported snapshot sees:
+	// rows would be missing in the copy (ADR 31).
 	horizon, err := snapshot.Export(ctx, cfg.Connect)
 	if err != nil {
 		return nil, fmt.Errorf("create slot %s: keep row versions: %w", cfg.Name, err)

@@ -1,5 +1,5 @@
-// Package slot makes and drops what the source must keep for the stream of
-// changes: the publication and the logical replication slot.
+// Package slot makes and drops what the source must keep for the stream of changes: the publication
+// and the logical replication slot.
 //
 // Protocol:
 //
@@ -13,12 +13,10 @@
 //
 // Invariants:
 //
-//   - Each lock is asked for with lock_timeout, 200 ms unless configured, and
-//     asked for again. A statement of the application never waits longer than
-//     that for one of ours.
-//   - Nothing here waits without a bound; the error of a wait that reached its
-//     bound names the sessions in the way.
-//   - Every function may be repeated after a crash: what is already as wanted
-//     is left alone. Create never adopts a slot that exists (ErrExists), since
-//     its snapshot is gone.
+//   - Each lock is requested with lock_timeout, 200 ms unless configured, and requested again. A
+//     statement of the application never waits longer than that for one of ours.
+//   - Nothing here waits without a bound; the error of a wait that reached its bound names the
+//     sessions in the way.
+//   - Every function may be repeated after a crash: what is already as wanted is left alone. Create
+//     never adopts a slot that exists (ErrExists), since its snapshot is gone.
 package slot

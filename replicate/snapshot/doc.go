@@ -9,12 +9,12 @@
 //
 // Invariants:
 //
-//   - A Holder never changes its snapshot. It may keep it by two sessions, of which each may be
-//     lost and is then replaced from the other. When no session is left, the snapshot is lost:
-//     Begin returns ErrLost, and anyone who needs to go on does so under another Holder. No reader
-//     ever reads without one.
-//   - Every transaction begun by Begin is REPEATABLE READ and READ ONLY, and asks for locks with
-//     the bound that the caller names.
+//   - A Holder never changes its snapshot. It may keep it with two sessions; if one is lost it is
+//     replaced from the other. When no session is left, the snapshot is lost: Begin returns
+//     ErrLost, and a caller that has to continue does so under another Holder. No reader ever reads
+//     without one.
+//   - Every transaction begun by Begin is REPEATABLE READ and READ ONLY, and requests locks with
+//     the bound that the caller sets.
 //   - Whether a streamed transaction is already contained in what was read is answered by
 //     Holder.Snapshot, never by comparing LSNs.
 //   - A reader that is registered with a Yielder is cancelled when another session waits for an

@@ -24,7 +24,7 @@ type Holder struct {
 	text    string
 	snap    pg.Snapshot
 
-	asking  sync.Mutex // held by anyone who uses the sessions
+	asking  sync.Mutex // held while the sessions are used
 	doubled bool       // guarded by asking
 
 	mu   sync.Mutex // guards what follows

@@ -14,8 +14,8 @@ import (
 // Connect opens one more session at a database. The caller owns it.
 type Connect func(ctx context.Context) (*pgx.Conn, error)
 
-// ErrLost says that the transaction that exported a snapshot has ended, so
-// that nobody can import the snapshot any more.
+// ErrLost says that the transaction that exported a snapshot has ended, so that the snapshot can no
+// longer be imported.
 var ErrLost = errors.New("snapshot is gone")
 
 // readSettings make the server read block ranges by a TID range scan, whatever

@@ -13,9 +13,9 @@ import (
 
 const (
 	// settleWait bounds the wait for transactions whose commit is in the log and which have not
-	// ended yet: a matter of microseconds, unless the server's process gets no processor.
+	// ended yet: it takes microseconds, unless the server's process gets no processor.
 	settleWait = time.Minute
-	// settlePause is how often they are looked at.
+	// settlePause is how often they are checked.
 	settlePause = 5 * time.Millisecond
 )
 

@@ -39,10 +39,10 @@ func NewYielder(connect Connect) *Yielder {
 	return &Yielder{connect: connect, readers: map[int32]func(){}, wake: make(chan struct{}, 1)}
 }
 
-// Reading registers the session as one that may be cancelled, until the
-// returned function is called. onYield, if not nil, is called after each cancel,
-// unless the read has ended by then: a server that waits for its client to take rows notices the cancel only when
-// these are taken. Safe for concurrent use.
+// Reading registers the session as one that may be cancelled, until the returned function is
+// called. onYield, if not nil, is called after each cancel, unless the read has ended by then: a
+// server that waits for its client to take rows notices the cancel only when these are read. Safe
+// for concurrent use.
 func (y *Yielder) Reading(conn *pgx.Conn, onYield func()) (done func()) {
 	return y.ReadingAs(int32(conn.PgConn().PID()), onYield)
 }

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// DefaultMaxBytes is how much may be handed out and not released before the
-	// Reader stops reading: several batches of the applier, and little beside
-	// what the daemon needs anyway.
+	// DefaultMaxBytes is how much may be handed out and not released before the Reader stops
+	// reading: several batches of the applier, and little compared with what the daemon needs
+	// anyway.
 	DefaultMaxBytes = 64 << 20
 	// DefaultPartBytes is when a transaction is handed out in parts: one batch.
 	DefaultPartBytes = 4 << 20
@@ -24,8 +24,8 @@ const (
 	// DefaultIdleInterval is how often a quiet source's position is handed out,
 	// which costs one write on the target each time.
 	DefaultIdleInterval = 10 * time.Second
-	// DefaultSilenceLimit is when a source that says nothing, though asked, is
-	// taken for gone: two answers of a slow network were lost by then.
+	// DefaultSilenceLimit is when a source that sends nothing, even when asked, is considered gone:
+	// two answers of a slow network were lost by then.
 	DefaultSilenceLimit = 60 * time.Second
 	// writeLimit bounds the sending of one status update of 39 bytes.
 	writeLimit = 30 * time.Second

@@ -6,31 +6,32 @@
 // One walsender session (replication=database). IDENTIFY_SYSTEM must name the server that the
 // migration began on. START_REPLICATION asks for protocol version 1, and for logical messages where
 // the source knows the option (PostgreSQL 14 and later). From then on one goroutine receives and
-// another sends standby status updates, at an interval and at once when the source asks; so a
-// receiver that waits for the applier never lets the source believe that we are gone.
+// another sends standby status updates, at an interval and at once when the source asks; so the
+// source does not believe that we are gone while the receiver waits for the applier.
 //
 // # Invariants
 //
 //   - Parts come in commit order. Every transaction that ends after Config.Start is handed out
-//     exactly once by one Reader, over all its connections, but that a Void part takes back the
+//     exactly once by one Reader, over all its connections, except that a Void part revokes the
 //     parts of one that was interrupted.
 //   - A transaction of more than Config.PartBytes is handed out in several parts while it is still
 //     being received, so memory does not grow with its size. The position where it ends is known
 //     with its last part only.
-//   - The bytes of parts that are handed out and not released stay below Config.MaxBytes, but for a
-//     single larger part. Beyond it the Reader stops reading, and TCP holds the source back; status
-//     updates go on.
-//   - The source hears of no position as flushed that Confirm was not called with (or Start).
-//     Write, flush and apply are always all given.
+//   - The bytes of parts that are handed out and not released stay below Config.MaxBytes, except
+//     for a single larger part. Beyond it the Reader stops reading, and TCP slows the source down;
+//     status updates continue.
+//   - No position is reported to the source as flushed other than those that Confirm was called
+//     with (or Start). Write, flush and apply are always all given.
 //   - The positions are ends of commit records, never their starts. The position of a keepalive
 //     counts only outside of a transaction, and is handed out as an Idle part, so that the applier
 //     makes it durable before it confirms it.
-//   - A slot whose confirmed position is beyond what Confirm said was moved by someone else, or
-//     made again: Run ends, since changes are lost. That is asked in each session once our
-//     walsender has the slot, so that nobody moves it after.
-//   - A source whose WAL ends before what it has sent already was set back: Run ends.
-//   - The decoder takes any bytes and gives a message or an error. No length is believed before it
-//     was compared with what there is.
+//   - A slot whose confirmed position is beyond what Confirm said was moved or created again by
+//     someone else: Run ends, since changes are lost. That is checked in each session once our
+//     walsender has the slot, so that it cannot be moved after the check.
+//   - A source whose WAL ends before what it has sent already was restored to an earlier state: Run
+//     ends.
+//   - The decoder takes any bytes and gives a message or an error. No length is used before it was
+//     compared with the bytes that there are.
 //
 // # Memory
 //
@@ -40,7 +41,7 @@
 //
 // # Failure
 //
-// A lost connection is opened again with growing pauses for as long as the context lives. Errors
+// After a lost connection a new one is opened, with growing pauses, until the context ends. Errors
 // that no new connection fixes end Run: the slot is gone or invalidated, WAL was removed, a right
 // is missing, the source is another server, or it sent something that is no message.
 package stream

@@ -126,7 +126,7 @@ func (s *receiver) message(ctx context.Context, p []byte) error {
 	if err := s.dec.Decode(own, &s.msg); err != nil {
 		return err
 	}
-	// START_REPLICATION begins at the slot's position, which may be behind ours.
+	// START_REPLICATION begins at the slot's position, which may be earlier than ours.
 	if s.msg.Kind == KindBegin && s.msg.LSN < s.emitted {
 		s.skipping = true
 	}

@@ -25,7 +25,7 @@ func (e *SlotAdvancedError) Error() string {
 		e.Slot, e.Confirmed, e.Reported)
 }
 
-// SlotGoneError says that the slot is not on the source any more.
+// SlotGoneError says that the slot no longer exists on the source.
 type SlotGoneError struct {
 	Slot string
 	Err  error
@@ -115,9 +115,9 @@ func (r *Reader) start(ctx context.Context, conn *pgconn.PgConn) (*pgconn.Hijack
 	}
 }
 
-// proveSlot proves that nobody else moved the slot, or dropped it and made another one
-// of its name. It is asked while our walsender has the slot, so that nobody can any
-// more, and before the source hears anything of us.
+// proveSlot proves that the slot was not moved by someone else, or dropped and created again under
+// its name. It runs while our walsender has the slot, so that this is impossible from then on, and
+// before anything is reported to the source.
 func (r *Reader) proveSlot(ctx context.Context) error {
 	conn, err := pg.Connect(ctx, r.cfg.DSN, r.cfg.Options...)
 	if err != nil {

@@ -1,33 +1,31 @@
-// Package verify compares the rows of two databases that are frozen at the same
-// logical state.
+// Package verify compares the rows of two databases that are frozen at the same logical state.
 //
-// Protocol: Freeze opens a REPEATABLE READ snapshot on each side at a moment at
-// which the caller knows both to be equal (writers fenced, the marker applied).
-// That is all that has to happen in a pause. Verifier.Run then reads both
-// snapshots in the background, in short transactions, and compares for each
-// table the number of rows and a sum of 64-bit hashes of the rows' text, which
-// does not depend on their order and can be added up over ranges of blocks; the
-// two sides need not be cut alike.
+// Protocol: Freeze opens a REPEATABLE READ snapshot on each side at a moment at which the caller
+// knows both to be equal (writers fenced, the marker applied). Nothing else has to happen in a
+// pause. Verifier.Run then reads both snapshots in the background, in short transactions, and
+// compares for each table the number of rows and a sum of 64-bit hashes of the rows' text, which
+// does not depend on their order and can be added up over ranges of blocks; the two sides need not
+// use the same ranges.
 //
 // Invariants:
 //
-//   - Every row of every table is read on both sides. Nothing is sampled but the
-//     keys that are named after a difference was found.
-//   - A table is "different" only if both snapshots still read the files that
-//     they saw when they were taken. A table that was truncated, rewritten or
-//     dropped since, on either side, reads as empty and is "not provable".
-//   - Snapshots that were lost, with the process that held them or with their server, are
-//     taken once more (Config.Since): the source still has what it had, and of the
-//     target it is known what it saw when both were equal. Every row of the target
-//     that nobody wrote since must be in the source as it is. A table of which all rows of the
-//     source are found so is equal; where some were changed or deleted since, what
-//     they were cannot be read any more, and the table is "not provable".
-//   - Rows are compared as text, made by both servers under the same settings,
-//     which Run sets itself. Floating-point columns are compared by their bytes
-//     where a server is older than PostgreSQL 12, whose text rounds them.
-//   - The leaves of a tree whose rows may be in other leaves of the other side are
-//     compared as one table.
+//   - Every row of every table is read on both sides. Only the keys that are named after a
+//     difference was found are sampled.
+//   - A table is "different" only if both snapshots still read the files that they saw when they
+//     were taken. A table that was truncated, rewritten or dropped since, on either side, reads as
+//     empty and is "not provable".
+//   - Snapshots that were lost, with the process that held them or with their server, are taken
+//     once more (Config.Since): the source still has its rows, and it is known which transactions
+//     the target's snapshot saw when both were equal. Every row of the target that was not written
+//     since must be in the source unchanged. A table is equal if all rows of the source are found
+//     in this way; if some were changed or deleted since, their old values cannot be read any more,
+//     and the table is "not provable".
+//   - Rows are compared as text, made by both servers under the same settings, which Run sets
+//     itself. Floating-point columns are compared by their bytes where a server is older than
+//     PostgreSQL 12, whose text rounds them.
+//   - Leaves of a tree whose rows may be in other leaves on the other side are compared as one
+//     table.
 //   - Reads yield to sessions that wait for a table (snapshot.Yielder).
-//   - What is reported about a difference is its key, or its place in a table
-//     without one, and no other column.
+//   - What is reported about a difference is its key, or its place in a table without one, and no
+//     other column.
 package verify

@@ -21,7 +21,7 @@ type Result struct {
 	Name             pg.Name
 	Verdict          Verdict
 	FromRows, ToRows int64
-	Reason           string // why it is different or not provable, in words
+	Reason           string // why it is different or not provable
 	Keys             []Difference
 }
 
@@ -31,7 +31,7 @@ type Difference struct {
 	Kind string // "missing", "extra", "changed" or "repeated", seen from the side that should be equal; "gone" where it may have been deleted since
 }
 
-// String names the difference in words.
+// String describes the difference.
 func (d Difference) String() string { return fmt.Sprintf("%s %s", d.Kind, d.Key) }
 
 // Status is how far a comparison has come.
@@ -40,7 +40,7 @@ type Status struct {
 	TablesDone  int
 	TablesTotal int
 	Differences int // tables that differ
-	NotProvable int // tables of which nothing can be said
+	NotProvable int // tables about which nothing can be said
 	RowsDone    int64
 }
 

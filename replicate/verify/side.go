@@ -52,8 +52,8 @@ type relation struct {
 	floats        map[string]string // column → "float4" or "float8"
 }
 
-// readRelations reads what the snapshot sees of the tables. Their sizes are those of now,
-// or where the application has one locked, those of the last VACUUM.
+// readRelations reads what the snapshot sees of the tables. Their sizes are the present ones or, if
+// the application has a table locked, those of the last VACUUM.
 func (s *side) readRelations(ctx context.Context, conn *pgx.Conn, tables []Table) (map[pg.Name]relation, error) {
 	found, err := s.readRelationsBy(ctx, conn, tables, "pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::bigint")
 	if pg.IsCode(err, pg.CodeLockNotAvailable) {
@@ -105,9 +105,8 @@ func (s *side) readRelationsBy(ctx context.Context, conn *pgx.Conn, tables []Tab
 	return found, err
 }
 
-// row returns the SQL of a row's text, and of a key's. Nobody can define a cast of a
-// row without a type of its own: this one is its output function, and those of the
-// columns' types.
+// row returns the SQL for a row's text, and for a key's. No user can define a cast of a row that
+// has no named type: this cast is the row's output function, and those of the columns' types.
 func (s *side) row(columns []string, r relation) string {
 	parts := make([]string, len(columns))
 	for i, c := range columns {

@@ -41,7 +41,7 @@ func (s *side) unwritten() string {
 
 // count is what became of the source's rows at a target that was written since.
 type count struct {
-	changed, gone int64 // since, or before: what they were cannot be read any more
+	changed, gone int64 // since, or before: their old values cannot be read any more
 	wrong         int64 // rows of the target that nobody wrote since and that the source does not have
 	keys          []Difference
 }

@@ -45,10 +45,10 @@ func (v *Verifier) update(f func(*Status)) {
 	f(&v.status)
 }
 
-// Run compares every table from the two snapshots, which it does not close. It
-// returns when all are compared, when ctx ends, or when one of the snapshots is
-// lost: then the error is snapshot.ErrLost, and nothing can be said any more.
-// Differences are in the report and are no error.
+// Run compares every table from the two snapshots, which it does not close. It returns when all are
+// compared, when ctx ends, or when one of the snapshots is lost: then the error is
+// snapshot.ErrLost, and nothing more can be compared. Differences are in the report and are not an
+// error.
 func (v *Verifier) Run(ctx context.Context, f *Frozen) (Report, error) {
 	report, err := v.run(ctx, f)
 	v.update(func(s *Status) {
@@ -116,8 +116,8 @@ func (v *Verifier) run(ctx context.Context, f *Frozen) (Report, error) {
 	return report, err
 }
 
-// plan looks at both sides and makes the comparisons, with those settled that
-// need no reading.
+// plan inspects both sides and makes the comparisons; those that need no reading are settled at
+// once.
 func (v *Verifier) plan(ctx context.Context, sides [2]*side) ([]*comparison, error) {
 	work := make([]*comparison, len(v.cfg.Tables))
 	for i, t := range v.cfg.Tables {
@@ -172,7 +172,7 @@ func (v *Verifier) read(ctx context.Context, sides [2]*side, work []*comparison)
 	serve, stop := context.WithCancel(ctx)
 	defer stop()
 	var queues [2][]part
-	// The small ones first: what is known of them soon is lost no more.
+	// The small ones first: a result that is known early cannot be lost any more.
 	for _, c := range slices.SortedStableFunc(slices.Values(work), func(a, b *comparison) int { return cmp.Compare(a.blocks(), b.blocks()) }) {
 		if !v.settleUnread(c) {
 			for at, s := range sides {
@@ -251,8 +251,8 @@ func (v *Verifier) settle(c *comparison, verdict Verdict, reason string) {
 	}
 }
 
-// worker is a session at one side, and one at the other when keys of a
-// difference are looked for.
+// worker is a session on one side, and one on the other when the keys of a difference are searched
+// for.
 type worker struct {
 	*side
 	v         *Verifier

@@ -20,7 +20,7 @@ const (
 	// maxArchive bounds the memory that a schema may take; an archive is kept in
 	// one bytea value, which holds less than 1 GiB.
 	maxArchive = 256 << 20
-	// maxStderr is how much of pg_dump's words goes into an error.
+	// maxStderr is how much of pg_dump's messages becomes part of an error.
 	maxStderr = 4 << 10
 	// dumpStopDelay is how long pg_dump may take to end after it was told to.
 	dumpStopDelay = 5 * time.Second

@@ -20,7 +20,7 @@ type Filter struct {
 	ExcludeTablesData []string // pg_dump --exclude-table-data: the table without its rows
 }
 
-// filterFlag is one list of a Filter with the flags that stand for it.
+// filterFlag is one list of a Filter with its flags.
 type filterFlag struct {
 	ours, dump string
 	patterns   []string

@@ -10,13 +10,12 @@ type pattern struct {
 	open  bool // a double quote is not closed
 }
 
-// regexSpecial are the characters that stand for themselves only after a
-// backslash.
+// regexSpecial are the characters that need a backslash to be taken literally.
 const regexSpecial = `|*+?()[]{}.^$\`
 
-// parsePattern reads a pattern: letters outside of double quotes are folded to
-// lower case, * is any text and ? any character, a dot parts the names; other
-// characters outside of quotes may be a regular expression, but for $.
+// parsePattern reads a pattern: letters outside of double quotes are folded to lower case, * is any
+// text and ? any character, a dot separates the names; other characters outside of quotes, except
+// $, may be a regular expression.
 func parsePattern(text string) pattern {
 	var p pattern
 	var b strings.Builder

@@ -15,7 +15,7 @@ import (
 // BinDirVariable names the environment variable that says where pg_dump is.
 const BinDirVariable = "CROSSFADE_PG_BINDIR"
 
-// packagedDumps is where distributions put one pg_dump per major version.
+// packagedDumps is where distributions install one pg_dump per major version.
 const packagedDumps = "/usr/lib/postgresql/*/bin/pg_dump"
 
 // ErrNoDump says that no pg_dump is there that can dump the source.

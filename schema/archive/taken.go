@@ -19,8 +19,8 @@ type Taken struct {
 	WithoutRows []uint32 // tables and sequences among them whose rows are not; never nil
 }
 
-// takenSchemas are the schemas by pg_dump's switches -n and -N, of which a pattern is
-// for the schema's name, or for database and schema.
+// takenSchemas are the schemas selected by pg_dump's switches -n and -N, whose patterns match the
+// schema's name, or database and schema.
 const takenSchemas = `
 SELECT n.oid FROM pg_catalog.pg_namespace n
 WHERE n.nspname OPERATOR(pg_catalog.!~) '^pg_' AND n.nspname OPERATOR(pg_catalog.<>) 'information_schema' AND n.nspname OPERATOR(pg_catalog.<>) '` + catalog.OwnSchema + `'
@@ -34,9 +34,9 @@ WHERE n.nspname OPERATOR(pg_catalog.!~) '^pg_' AND n.nspname OPERATOR(pg_catalog
 			AND (p.db OPERATOR(pg_catalog.=) '' OR pg_catalog.current_database()::pg_catalog.text OPERATOR(pg_catalog.~) p.db COLLATE pg_catalog."default"))
 ORDER BY 1`
 
-// takenRelations are those of the schemas $1, or where $2 is not null those, but for
-// $3. A sequence that a taken table owns comes along; one of an identity column only
-// with its table.
+// takenRelations are those of the schemas $1 or, if $2 is not null, the relations $2; without those
+// in $3. A sequence that a selected table owns is included; one of an identity column only with its
+// table.
 const takenRelations = `
 WITH picked AS (
 	SELECT c.oid FROM pg_catalog.pg_class c

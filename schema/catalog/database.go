@@ -53,8 +53,8 @@ func (d *Database) Leaves(r *Relation) []*Relation {
 	return out
 }
 
-// Index fills the look-ups behind Relation and Lookup. Read calls it; who makes
-// a Database by hand calls it once the relations are in.
+// Index fills the maps that Relation and Lookup use. Read calls it; code that makes a Database by
+// hand calls it once the relations are in.
 func (d *Database) Index() {
 	d.byOID = make(map[uint32]*Relation, len(d.Relations)+len(d.Config))
 	d.byName = make(map[pg.Name]*Relation, len(d.Relations)+len(d.Config))
@@ -116,7 +116,7 @@ type ForeignKey struct {
 	Definition          string   // FOREIGN KEY (…) REFERENCES …
 }
 
-// Trigger is a trigger of the application; those behind constraints are not listed.
+// Trigger is a trigger of the application; those that implement constraints are not listed.
 type Trigger struct {
 	OID        uint32
 	Table      uint32

@@ -9,10 +9,9 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// Disordered is a child of table inheritance whose columns stand otherwise than
-// CREATE TABLE … INHERITS would put them: the parents' columns first, in the parents'
-// order, then its own. It comes of a parent that got a column later, of ALTER TABLE …
-// INHERIT, or of two parents.
+// Disordered is a child of table inheritance whose columns are in another order than CREATE TABLE …
+// INHERITS would give them: the parents' columns first, in the parents' order, then its own. It
+// results from a parent that got a column later, from ALTER TABLE … INHERIT, or from two parents.
 type Disordered struct {
 	OID     uint32
 	Name    pg.Name

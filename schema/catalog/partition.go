@@ -63,10 +63,10 @@ func orderOf(version int) string {
 	) v WHERE d.datname = pg_catalog.current_database()`
 }
 
-// partitionsQuery reads the keys of partitioned tables. An expression counts as
-// depending on the place unless it reads columns without a collation by built-in
-// functions only; what it reads and calls is in pg_depend, built-in things are not.
-// The numbers behind regclass and its like are each server's own.
+// partitionsQuery reads the keys of partitioned tables. An expression counts as depending on the
+// place unless it reads columns without a collation by built-in functions only; what it reads and
+// calls is in pg_depend, built-in things are not. The numbers that regclass and the like represent
+// are each server's own.
 func partitionsQuery(version int) string {
 	return `
 SELECT p.partrelid, p.partstrat::text, coalesce(a.attname::text, ''), tn.nspname::text, t.typname::text,

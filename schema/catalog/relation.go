@@ -46,7 +46,7 @@ type Relation struct {
 	Bytes           int64         // of the main fork now
 	Rows            float64       // pg_class.reltuples: an estimate, -1 for unknown
 	RowSecurity     RowSecurity
-	Configuration   Configuration // zero but for those of Database.Config
+	Configuration   Configuration // zero, except for those of Database.Config
 	BinarySafe      bool          // every column that COPY moves may travel in binary
 	BinaryUnsafe    []string      // names of the columns that may not
 }
@@ -109,7 +109,7 @@ type Column struct {
 	Default   bool // it has a default
 }
 
-// UniqueIndex is a unique index, or what is behind a unique constraint.
+// UniqueIndex is a unique index, or the index of a unique constraint.
 type UniqueIndex struct {
 	OID              uint32
 	Name             string

@@ -13,9 +13,9 @@ import (
 // that has one: what is of a column that was dropped, indexes of partitions, columns of partitions. What
 // is taken for such by mistake is told once the other statement has been executed.
 type along struct {
-	gone  map[int]bool     // entries that the source has no more, by number
+	gone  map[int]bool     // entries that the source no longer has, by number
 	goes  map[int]bool     // of those, the ones that something else takes with it
-	drops map[int][]string // columns that the target still has and the source has no more, by the table's number
+	drops map[int][]string // columns that the target still has and the source no longer has, by the table's number
 	with  map[int][]string // facts of a partition that its root has as well, by the partition's number
 }
 

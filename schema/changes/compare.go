@@ -255,8 +255,8 @@ func inFull(e *archive.Entry) string {
 	return e.Schema + "." + e.Tag
 }
 
-// factsOf are those of an entry of the source in the target's names, with the
-// owner that the object has or should have there.
+// factsOf returns the facts of an entry of the source under the target's names, with the owner that
+// the object has or should have there.
 func (c *Comparison) factsOf(e *archive.Entry, cfg Config) []fact {
 	out := facts(e, cfg.Rewrite)
 	if _, owned := plan.OwnerEntry(e); owned && !cfg.NoOwners {

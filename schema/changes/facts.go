@@ -10,8 +10,8 @@ import (
 	"crossfade/schema/roles"
 )
 
-// fact is one property of an entry as its definition has it: what is compared,
-// and what it is called.
+// fact is one property of an entry according to its definition: the value that is compared, and its
+// name.
 type fact struct {
 	name  string // "column v", "definition", or a statement without its last word
 	value string // as it is compared

@@ -11,8 +11,8 @@ import (
 	"crossfade/schema/plan"
 )
 
-// replaceable are the words by which a definition of pg_dump begins that may be
-// executed over what is there.
+// replaceable are the words with which a definition of pg_dump begins if it may be executed when
+// the object exists already.
 var replaceable = map[string]string{"FUNCTION": "CREATE FUNCTION ", "PROCEDURE": "CREATE PROCEDURE ", "VIEW": "CREATE VIEW ", "AGGREGATE": "CREATE AGGREGATE ", "TRANSFORM": "CREATE TRANSFORM "}
 
 // remade are kinds that are dropped and made again: nothing but themselves depends

@@ -41,7 +41,7 @@ func tableSQL(e *archive.Entry, name string, want, have fact) string {
 	return ""
 }
 
-// clauses are those of a column's definition.
+// clauses are the clauses of a column's definition.
 type clauses struct {
 	typ, collate, byDefault, generated string
 	notNull                            bool

@@ -41,7 +41,7 @@ func (c Change) String() string {
 func (c Change) Object() string {
 	kind, name := c.Kind, c.Name
 	switch kind {
-	case "COMMENT", "ACL", "SECURITY LABEL": // whose tag begins with the words for what they are of
+	case "COMMENT", "ACL", "SECURITY LABEL": // whose tag begins with the kind of the object that they belong to
 		of := ""
 		for word, rest, ok := strings.Cut(name, " "); ok && strings.ToUpper(word) == word && !strings.HasPrefix(word, `"`); word, rest, ok = strings.Cut(rest, " ") {
 			of, name = of+" "+word, rest

@@ -11,9 +11,9 @@ type Finding struct {
 	Kind     string // pg_dump's word: TABLE, COMMENT …
 	Schema   string
 	Name     string
-	Message  string // the server's words
+	Message  string // the server's message
 	SQLSTATE string // "" where no server spoke
-	Harmless bool   // the run goes on without it
+	Harmless bool   // the run continues without it
 	Remedy   string // what to do, "" where nothing can be
 }
 

@@ -20,8 +20,8 @@ type Digest struct {
 	// Storage is of the files that tables are in: TRUNCATE, VACUUM FULL, CLUSTER and
 	// every rewriting ALTER TABLE change it.
 	Storage string
-	// Roles is of the attributes, memberships and settings of all roles of the
-	// cluster, without passwords.
+	// Roles covers the attributes, memberships and settings of all roles of the cluster, without
+	// passwords.
 	Roles string
 }
 
@@ -49,8 +49,8 @@ func inRelation(column string) string { return column + " IN (SELECT oid FROM re
 // inSchema keeps rows whose schema is neither temporary nor ours.
 func inSchema(column string) string { return column + " NOT IN (SELECT oid FROM skipped)" }
 
-// versionedCatalogs are those that pg_dump reads, and what of them counts. Indexes are rebuilt, and
-// temporary tables come and go, without a change of a definition.
+// versionedCatalogs are the catalogs that pg_dump reads, and which of their rows and columns count.
+// Indexes are rebuilt, and temporary tables come and go, without a change of a definition.
 var versionedCatalogs = []versioned{
 	{"pg_namespace", "oid", inSchema("x.oid")},
 	{"pg_attribute", "attrelid", "x.attnum > 0 AND " + inRelation("x.attrelid")},

@@ -111,11 +111,11 @@ func unquoted(s string) (n pg.Name, ok bool) {
 	return pg.Name{Schema: parts[0], Name: parts[1]}, true
 }
 
-// Drift lists what b lacks of a, has in addition, or has otherwise, by kind and
-// name. Expressions as the server prints them are compared only between servers
-// of the same major version. Extensions that only b has are no difference: a
-// platform brings its own. What is told with another object is not listed: the parts of
-// a table that is there on one side only, and the index of a constraint that is.
+// Drift lists what b lacks of a, has in addition, or has otherwise, by kind and name. Expressions
+// as the server prints them are compared only between servers of the same major version. Extensions
+// that only b has are no difference: a platform brings its own. What is reported with another
+// object is not listed: the parts of a table that exists on one side only, and the index of such a
+// constraint.
 func Drift(a, b Fingerprint) []Difference {
 	printed := a.Major == b.Major
 	other := make(map[[2]string]Object, len(b.Objects))

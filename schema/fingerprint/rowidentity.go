@@ -37,7 +37,7 @@ type PartIdentity struct {
 	Num     int64  `json:"i"`           // attnum; oid of a label
 	Name    string `json:"n"`           // "" for a dropped column
 	Version string `json:"x"`           // the transaction that wrote the entry
-	Content string `json:"c"`           // digest of what the entry says but for its name
+	Content string `json:"c"`           // digest of the entry without its name
 	Filled  bool   `json:"d,omitempty"` // the server fills it in: a default or an identity, not generated
 	// Missing is the value that rows have which are older than the column; nil for
 	// NULL, and for a column whose value stands in every row.

@@ -53,9 +53,9 @@ const indexesFingerprint = `SELECT ` + relationName + `,
 	JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 	WHERE (i.indisvalid AND i.indisready OR tc.relkind = 'p')` + userRelation
 
-// What primary keys and unique constraints consist of is said of their indexes.
-// Inherited foreign keys are left out: until its root has one, a partition's
-// key is its own. NOT NULL constraints, rows of their own since 18, are columns'.
+// The columns of primary keys and unique constraints are compared with their indexes. Inherited
+// foreign keys are left out: until its root has one, a partition's key is its own. NOT NULL
+// constraints, which have rows of their own since 18, are compared with the columns.
 func constraintsFingerprint(kinds string) string {
 	return `SELECT ` + relationName + ` || '` + partSeparator + `' || pg_catalog.quote_ident(k.conname),
 		pg_catalog.concat_ws(' ', k.contype, k.convalidated::text, k.condeferrable::text, k.condeferred::text,

@@ -1,5 +1,5 @@
-// Package pairtest gives tests of the schema plane a source and a target, and takes a schema
-// from one to the other by the plane's own means.
+// Package pairtest gives tests of the schema plane a source and a target, and moves a schema from
+// one to the other with the plane's own code.
 package pairtest
 
 import (
@@ -89,7 +89,7 @@ func (p *Pair) Plan(t *testing.T) (*plan.Plan, *catalog.Database) {
 	return plan.New(a), db
 }
 
-// Restore restores a part of a plan with as many sessions, of which nothing may fail.
+// Restore restores a part of a plan with the given number of sessions; nothing may fail.
 func (p *Pair) Restore(t *testing.T, planned *plan.Plan, part plan.Part, conns int) restore.Report {
 	t.Helper()
 	cfg := restore.Config{Rewrite: plan.Rewrite{Roles: p.Roles, Disordered: p.Disordered, Major: 15}, Log: zerolog.Nop()}
@@ -134,7 +134,7 @@ func InTx(t *testing.T, conn *pgx.Conn, f func() error) {
 	require.NoError(t, pgx.BeginFunc(context.Background(), conn, func(pgx.Tx) error { return f() }))
 }
 
-// RunAfter executes what follows a decision, of which nothing may be refused.
+// RunAfter executes what follows a decision; nothing may be refused.
 func RunAfter(t *testing.T, conn *pgx.Conn, statements []plan.Statement) {
 	t.Helper()
 	refused, err := restore.RunAfter(t.Context(), conn, statements, restore.AfterConfig{})

@@ -14,8 +14,8 @@ import (
 // partitioned table to be NOT VALID.
 const PartitionedNotValid = 18
 
-// Statement is one SQL text that the target shall execute. It may hold several
-// statements, none of which ends the transaction.
+// Statement is one SQL text that the target has to execute. It may contain several statements, none
+// of which ends the transaction.
 type Statement struct {
 	ID     int    // dump id of the entry that it comes from, 0 for none
 	Kind   string // pg_dump's word, or IDENTITY, SETTING, VALIDATE, ITEM

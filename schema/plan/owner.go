@@ -127,9 +127,8 @@ func (p *Plan) owned() map[string]int {
 // NoSuchRole is what MayOwn says of a role that the target does not have.
 const NoSuchRole = "the target has no such role"
 
-// MayOwn says why a role cannot become the owner of what conn's role made, "" if
-// it can. conn's role must keep the owner's rights by inheritance, since it goes
-// on working with the object.
+// MayOwn says why a role cannot become the owner of what conn's role made, "" if it can. conn's
+// role must keep the owner's rights by inheritance, since it continues to work with the object.
 func MayOwn(ctx context.Context, conn *pgx.Conn, role string) (why string, err error) {
 	quoted := pg.QuoteIdent(role)
 	for try := 1; ; try++ {

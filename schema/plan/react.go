@@ -26,12 +26,12 @@ func ParseArchive(data []byte) (*archive.Archive, error) {
 	return a, nil
 }
 
-// separate gives each check constraint of a table or a domain that may answer otherwise
-// for the same row an entry of its own, as pg_dump does with those that are not valid:
-// one that calls functions of the database, which may read other tables, or that depends
-// on the time, the role or a setting. The rows of the source have passed it at another
-// moment, under other settings and beside other rows. The same archive gives the same
-// entries, with the same numbers; those of children come before their parents'.
+// separate gives an entry of its own to each check constraint of a table or a domain whose result
+// for the same row may change, as pg_dump does with those that are not valid: one that calls
+// functions of the database, which may read other tables, or that depends on the time, the role or
+// a setting. The rows of the source have passed it at another moment, under other settings and next
+// to other rows. The same archive gives the same entries, with the same numbers; those of children
+// come before their parents'.
 func separate(a *archive.Archive) {
 	o := ownObjects(a)
 	var made []archive.Entry
@@ -256,8 +256,8 @@ func isTimed(text string) bool {
 }
 
 var (
-	// Words and functions of PostgreSQL whose value is of the moment, the session or the
-	// role. Others that are not immutable take a type with a time zone.
+	// Words and functions of PostgreSQL whose value depends on the moment, the session or the role.
+	// Others that are not immutable take a type with a time zone.
 	momentaryWords = words("current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "current_user", "current_role",
 		"session_user", "system_user", "user", "current_catalog", "current_schema")
 	momentaryFunctions = words("now", "clock_timestamp", "statement_timestamp", "transaction_timestamp", "timeofday", "random", "gen_random_uuid",
@@ -311,7 +311,7 @@ func (o objects) reacts(c check, t times) bool {
 	return zoned && (plain || calls) // by the session's time zone
 }
 
-// notCalled are words that parentheses follow and that call nothing.
+// notCalled are words that are followed by parentheses and call nothing.
 var notCalled = words("and", "or", "not", "any", "all", "in", "check", "array", "case", "when", "then", "else", "is", "coalesce", "inherit")
 
 // calls reports whether a call of something that the archive has stands at token i.

@@ -50,7 +50,7 @@ func Droppable(p *plan.Plan, of func(*archive.Entry) bool) (entries []*archive.E
 
 // DependentsError says that entries could not be dropped, since something depends on them that none of them is.
 type DependentsError struct {
-	Dependents []string // in PostgreSQL's words, such as "view mine depends on table public.t"
+	Dependents []string // in PostgreSQL's form, such as "view mine depends on table public.t"
 	Err        error    // PostgreSQL's error of the first entry
 }
 

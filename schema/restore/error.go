@@ -16,7 +16,7 @@ type Error struct {
 	Statement plan.Statement // of Run and RunAfter; zero where an entry was restored
 }
 
-// Error names the object and the server's words.
+// Error names the object and contains the server's message.
 func (e *Error) Error() string {
 	return "restore " + e.Finding.String()
 }

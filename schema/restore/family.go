@@ -11,8 +11,8 @@ import (
 	"crossfade/schema/finding"
 )
 
-// familyKinds are those entries of the pre-data that make a table or a sequence,
-// or say something of one.
+// familyKinds are the entries of the pre-data that make a table or a sequence, or set a property of
+// one.
 var familyKinds = map[string]bool{"TABLE": true, "TABLE ATTACH": true, "SEQUENCE": true, "SEQUENCE OWNED BY": true, "DEFAULT": true, "COMMENT": true}
 
 // families splits entries in the archive's order into those that come before all

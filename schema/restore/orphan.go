@@ -15,8 +15,8 @@ import (
 // mostOrphans bounds how many keys are given as examples.
 const mostOrphans = 5
 
-// Orphans are rows that a foreign key forbids, and that are there because nobody was
-// asked: triggers were disabled, or a session was a replica's.
+// Orphans are rows that violate a foreign key. They exist because the key was not checked: triggers
+// were disabled, or session_replication_role was replica.
 type Orphans struct {
 	Key               string  // name of the constraint
 	Table, Referenced pg.Name // the rows are of Table and have none in Referenced
@@ -32,10 +32,9 @@ func (o Orphans) String() string {
 		strings.Join(o.Columns, ", "), strings.Join(o.Examples, "), ("))
 }
 
-// FindOrphans looks for rows that a key of the source forbids, in the database that conn
-// leads to, whether or not that has the constraint. There are none where the result has
-// no examples. It reads both tables, and holds ACCESS SHARE on them meanwhile; the caller bounds
-// its time.
+// FindOrphans searches for rows that violate a key of the source, in the database of conn, whether
+// or not that has the constraint. The result has no examples if there are none. It reads both
+// tables, and holds ACCESS SHARE on them meanwhile; the caller bounds its time.
 func FindOrphans(ctx context.Context, conn *pgx.Conn, db *catalog.Database, key *catalog.ForeignKey) (Orphans, error) {
 	table, referenced := db.Relation(key.Table), db.Relation(key.Referenced)
 	if table == nil || referenced == nil || len(key.Operators) != len(key.Columns) || len(key.RefColumns) != len(key.Columns) {

@@ -283,8 +283,8 @@ func (q *queue) takeAnalyze() *step {
 	return q.begin(s)
 }
 
-// release lets go of the tables of a step that has ended. An entry of which only
-// the index was built goes back.
+// release releases the tables of a step that has ended. An entry of which only the index was built
+// is queued again.
 func (q *queue) release(s *step) {
 	q.running--
 	for table := range s.tables {

@@ -15,8 +15,8 @@ import (
 	"crossfade/schema/plan"
 )
 
-// refusals are the entries that a restore which goes on could not make: those that the
-// target has refused, and those that need them. It is safe for concurrent use.
+// refusals are the entries that a restore with GoOn could not make: those that the target has
+// refused, and those that need them. It is safe for concurrent use.
 type refusals struct {
 	mu   sync.Mutex
 	ids  map[int]*archive.Entry // what was refused, by whatever lacks for it

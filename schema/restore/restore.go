@@ -21,9 +21,9 @@ import (
 )
 
 const (
-	// batchEntries is how many entries, other than indexes and their like, share a round trip and a
-	// transaction: the distance to the target then does not matter, and little is
-	// done again after a failure.
+	// batchEntries is how many entries, other than indexes and the like, share a round trip and a
+	// transaction: the network distance to the target then does not matter, and little is repeated
+	// after a failure.
 	batchEntries = 64
 	// deadlockAttempts bounds how often an entry is tried that the target gave up
 	// to resolve a deadlock with another of ours or with its own vacuum.
@@ -54,12 +54,12 @@ type Config struct {
 	// closed when all are; the sender never waits if it has room for all. Entries
 	// of a table begin when it is copied. With nil everything is copied.
 	Copied <-chan uint32
-	// Analyze are the tables to analyse, each when its entries are done; a
-	// partitioned one stands for its partitions.
+	// Analyze are the tables to analyse, each when its entries are done; a partitioned one includes
+	// its partitions.
 	Analyze []*catalog.Relation
-	// GoOn has the restore go on after a statement that the target refuses.
-	// Report.Refused names it, and what needs its object is not tried. None of them is recorded
-	// as restored, so that a later call tries them again.
+	// GoOn makes the restore continue after a statement that the target refuses. Report.Refused
+	// names it, and entries that need its object are not tried. None of them is recorded as
+	// restored, so that a later call tries them again.
 	GoOn bool
 	// Recorded says that whatever is there was restored and recorded: with GoOn, what needs an
 	// entry of an earlier part that is not recorded is not tried.
@@ -84,15 +84,13 @@ type Report struct {
 	Refused  []finding.Finding // with GoOn: what could not be made, in the archive's order
 }
 
-// Restore executes the entries of one part on the target, each together with
-// its row in crossfade.item, and so goes on after the last one when it is
-// called again with the same archive. The first statement that the target
-// refuses, and that is not harmless, stops it with a *Error, unless it is to go
-// on; entries that other sessions are working on are finished first.
+// Restore executes the entries of one part on the target, each together with its row in
+// crossfade.item, and so continues after the last one when it is called again with the same
+// archive. The first statement that the target refuses, and that is not harmless, stops it with a
+// *Error, unless GoOn is set; entries that other sessions are working on are finished first.
 //
-// The part Decision may be restored so as well, where nothing writes to the
-// target; its foreign keys are then validated at once, and in parallel with more
-// than one session.
+// The part Decision may be restored in the same way if nothing writes to the target; its foreign
+// keys are then validated at once, and in parallel with more than one session.
 func Restore(ctx context.Context, p *plan.Plan, part plan.Part, cfg Config) (Report, error) {
 	if err := cfg.Validate(); err != nil {
 		return Report{}, fmt.Errorf("restore %s: %w", part, err)
@@ -197,7 +195,7 @@ func (r *restorer) inOrder(ctx context.Context, conn *pgx.Conn, entries []*archi
 	return nil
 }
 
-// possible are those entries that lack nothing.
+// possible returns the entries for which nothing is missing.
 func (r *restorer) possible(entries []*archive.Entry) []*archive.Entry {
 	if !r.refused.any() {
 		return entries
@@ -267,7 +265,7 @@ func (r *restorer) finding(e *archive.Entry, refused *pgconn.PgError) finding.Fi
 		message += " (" + refused.Detail + ")"
 	}
 	if e.Kind == plan.KindProperties && refused.Code == pg.CodeInvalidParameter {
-		message = "the target does not take the value" // which the server's words hold
+		message = "the target does not take the value" // which the server's message contains
 	}
 	missing := r.cfg.SkipMissingRoles && refused.Code == pg.CodeUndefinedObject && plan.MentionsRoles(e.Kind)
 	return finding.Finding{ID: e.ID, Kind: e.Kind, Schema: e.Schema, Name: e.Tag, Message: message, SQLSTATE: refused.Code,

@@ -43,11 +43,11 @@ type AfterConfig struct {
 	Quiet func(ctx context.Context, s plan.Statement, lock func(context.Context) error) (held bool, err error)
 }
 
-// RunAfter executes the statements that follow a decision while applications
-// write to the target: each in a transaction of its own, with a short wait for
-// locks that is repeated. What was done by an earlier call is passed over. It goes on after a statement that the
-// target refuses, and returns the refusals, in the statements' order. The error is what kept it from going on: a
-// lost connection, say.
+// RunAfter executes the statements that follow a decision while applications write to the target:
+// each in a transaction of its own, with a short wait for locks that is repeated. What an earlier
+// call has done is skipped. It continues after a statement that the target refuses, and returns the
+// refusals, in the order of the statements. The error is what kept it from continuing, such as a
+// lost connection.
 func RunAfter(ctx context.Context, conn *pgx.Conn, statements []plan.Statement, cfg AfterConfig) (refused []*Error, err error) {
 	for _, s := range statements {
 		err := runPatiently(ctx, conn, s, cfg)

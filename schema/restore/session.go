@@ -11,8 +11,8 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// sessionSettings are those in which pg_restore executes an archive. Names are
-// qualified in it, so that nothing may be found by way of the search_path.
+// sessionSettings are the settings under which pg_restore executes an archive. Names in an archive
+// are qualified, so nothing may be found through the search_path.
 var sessionSettings = map[string]string{
 	"search_path":                 "",
 	"check_function_bodies":       "off",

@@ -14,10 +14,9 @@ type parted struct {
 	rest  string // what follows it, "" for nothing
 }
 
-// partIndex takes a plain index apart from the statements after it, and makes
-// an index and a constraint on it of a primary key or unique constraint. ok is
-// false for everything else: partitioned tables and constraints WITHOUT OVERLAPS
-// cannot take an index that is there.
+// partIndex separates a plain index from the statements after it, and splits a primary key or
+// unique constraint into an index and a constraint that uses it. ok is false for everything else:
+// partitioned tables and constraints WITHOUT OVERLAPS cannot use an existing index.
 func partIndex(e *archive.Entry) (p parted, ok bool) {
 	statements := sqltext.Split(e.Definition)
 	if len(statements) == 0 {

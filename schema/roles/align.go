@@ -14,11 +14,11 @@ import (
 	"crossfade/schema/finding"
 )
 
-// Align gives roles of the target that made tells, which a migration has made itself,
-// what has changed since for the source's roles of the same names: attributes, limits,
-// memberships, settings. there is what the target has. Passwords are nobody's business here.
-// What the target does not let us change is a finding, and is not tried again while refused
-// holds it and the role of the session may do no more than it might.
+// Align applies to the roles of the target that made selects, which a migration has made itself,
+// what has changed since for the source's roles of the same names: attributes, limits, memberships,
+// settings. there is the present state of the target. Passwords are not compared. What the target
+// does not let us change is a finding, and is not tried again while refused contains it and the
+// role of the session has no further rights.
 func Align(ctx context.Context, target *pgx.Conn, source, there Roles, mapped map[string]string, made func(name string) bool, refused Refused, log zerolog.Logger) ([]finding.Finding, error) {
 	m := &roleMaker{conn: target, mapped: mapped}
 	changes := alignment(source, there, m.target, made)

@@ -48,11 +48,11 @@ func (r Roles) setting(role, name string) string {
 	return r.Settings[i].Value
 }
 
-// Changes lists what the source's roles have become since kept was read and the
-// roles of their names on the target are not. Of roles that another role stands for
-// on the target only memberships count: what that one may do is not the source's, and
-// settings are copied to it. Passwords, LOGIN and VALID UNTIL hold at the proxy. Roles of the
-// server that nobody can become in this database do not count. All are WithoutValues.
+// Changes lists how the source's roles differ from what they were when kept was read, unless the
+// roles of their names on the target have changed too. For roles that another role replaces on the
+// target only memberships count: that role has rights of its own, and settings are copied to it.
+// Passwords, LOGIN and VALID UNTIL take effect at the proxy. Roles of the server that no role of
+// this database can become do not count. All are WithoutValues.
 func Changes(kept, now, target Roles, mapped map[string]string) []finding.Change {
 	name := func(role string) string {
 		if to := mapped[role]; to != "" {

@@ -4,7 +4,8 @@
 // Invariants:
 //
 //   - Align changes only roles that a migration has made itself.
-//   - A role that is made has no more rights than it has on the source. What the target refuses is a finding, and stops nothing.
+//   - A role that is made has no more rights than it has on the source. What the target refuses is
+//     a finding, and stops nothing.
 //   - Roles of a hosting platform are neither made nor granted anything.
-//   - Of a statement nothing but the names of roles is changed.
+//   - In a statement only the names of roles are changed.
 package roles

@@ -23,7 +23,7 @@ type Report struct {
 	Findings []finding.Finding // what the target does not let us give them, all harmless
 }
 
-// Passwords hands out the passwords of roles that are made, and keeps them.
+// Passwords provides the passwords of roles that are made, and keeps them.
 type Passwords interface {
 	// Make returns a password for a role as it is written after PASSWORD, quotes
 	// included, "" for none. tx is the transaction that makes the role; r.Login says
@@ -31,10 +31,10 @@ type Passwords interface {
 	Make(ctx context.Context, tx pgx.Tx, r Role) (literal string, err error)
 }
 
-// Make makes on the target those of the source's roles that it lacks, with
-// their attributes, comments, memberships and settings, and without passwords where
-// passwords is nil. Roles that are there are left as they are. mapped are the roles
-// that stand for another one on the target and are not made. It may be begun again.
+// Make makes on the target those of the source's roles that it lacks, with their attributes,
+// comments, memberships and settings, and without passwords if passwords is nil. Existing roles are
+// not changed. mapped are the roles that are replaced by another one on the target and are not
+// made. It may be repeated.
 func Make(ctx context.Context, target *pgx.Conn, source Roles, mapped map[string]string, passwords Passwords, log zerolog.Logger) (Report, error) {
 	m := &roleMaker{conn: target, mapped: mapped, passwords: passwords}
 	err := m.make(ctx, source)
@@ -215,7 +215,7 @@ func (m *roleMaker) refused(role, what string, err error) (done bool, _ error) {
 	}
 	message := refused.Message
 	if strings.HasPrefix(what, "setting ") && refused.Code == pg.CodeInvalidParameter {
-		message = "the target does not take the value" // which the server's words hold
+		message = "the target does not take the value" // which the server's message contains
 	}
 	if what != "" {
 		message = what + " is left out: " + message

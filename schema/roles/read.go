@@ -51,9 +51,9 @@ var powers = []struct{ attribute, column string }{
 	{"SUPERUSER", "rolsuper"}, {"CREATEDB", "rolcreatedb"}, {"CREATEROLE", "rolcreaterole"}, {"REPLICATION", "rolreplication"}, {"BYPASSRLS", "rolbypassrls"},
 }
 
-// involved are the roles that have to do with the database: who may log in to it, but
-// for superusers; who owns something in it, or is named by a privilege or a policy; and
-// what these are members of. Roles of other databases of the server are not among them.
+// involved are the roles that are connected with the database: those that may log in to it, except
+// superusers; those that own something in it, or are named by a privilege or a policy; and the
+// roles that these are members of. Roles of other databases of the server are not among them.
 const involved = `WITH RECURSIVE involved (oid) AS (
 		SELECT r.oid FROM pg_catalog.pg_roles r
 		WHERE r.rolcanlogin AND NOT r.rolsuper AND pg_catalog.has_database_privilege(r.oid, d.oid, 'CONNECT')

@@ -1,5 +1,5 @@
-// Package schematest fills databases of tests with one object of every kind that
-// pg_dump knows, and with tables and values that are easily lost on the way.
+// Package schematest fills test databases with one object of every kind that pg_dump knows, and
+// with tables and values that are easily lost in a migration.
 package schematest
 
 import (

@@ -18,9 +18,9 @@ const fenceHead = `CREATE OR REPLACE FUNCTION crossfade.fence() RETURNS trigger
 BEGIN
 `
 
-// OpenFence opens a fence: its triggers, in whatever state they are, do nothing
-// any more. It locks no table, so that nothing can hold it up, and like every
-// change of the catalog it holds for sessions with an old snapshot too.
+// OpenFence opens a fence: its triggers, in whatever state they are, do nothing any more. It locks
+// no table, so that no lock can delay it, and like every change of the catalog it applies to
+// sessions with an old snapshot too.
 const OpenFence = fenceHead + `	RETURN NULL; -- open
 END
 $fence$;
@@ -71,8 +71,8 @@ COMMENT ON TABLE crossfade.marker IS 'Crossfade: rows whose arrival on the targe
 COMMENT ON TABLE crossfade.job IS 'Crossfade: jobs of pg_cron that rest since the cutover.';
 `
 
-// ownRights leave the schema crossfade and what is in it to its owner, whatever the
-// default privileges of the database hand out: it has verifiers and passwords.
+// ownRights reserve the schema crossfade and what is in it for its owner, whatever the default
+// privileges of the database grant: it contains verifiers and passwords.
 const ownRights = `
 DO $rights$
 DECLARE

@@ -17,12 +17,12 @@
 //   - The row of crossfade.decision, whose primary key is the epoch, is the one decision of that
 //     epoch: 'commit' or 'abort', whichever is first.
 //   - A fence is in the catalog (C14): triggers on every table, enabled as ALWAYS, and the body of
-//     their function, which shuts or opens them all at once. Rows only carry the key by which our
+//     their function, which closes or opens them all at once. Rows only hold the key with which our
 //     own sessions pass.
-//   - The source's tables may be read by everybody, so that dumps of the database by others go on,
-//     and hold no secret: of the key a digest. The target's are their owner's alone.
-//   - crossfade.role has verifiers of passwords: nobody but its owner has a right on it, and no
-//     error or log shows what is in it.
+//   - Every role may read the source's tables, so that other roles can still dump the database, and
+//     they hold no secret: only a digest of the key. Only their owner may read the target's.
+//   - crossfade.role has verifiers of passwords: only its owner has rights on it, and no error or
+//     log shows what is in it.
 //   - Both run rows carry the same run_id; two databases whose rows differ belong to different runs
 //     and are never touched together.
 package journal

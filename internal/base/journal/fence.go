@@ -107,7 +107,8 @@ const Together = 50
 
 // Patience says how statements that lock tables are tried while applications work.
 type Patience struct {
-	// LockTimeout bounds each wait for a lock, and with it the wait of a statement of the application behind it.
+	// LockTimeout bounds each wait for a lock, and with it the wait of an application's statement
+	// that queues behind it.
 	LockTimeout time.Duration
 	// Together is how many tables are tried in one transaction before each is tried in its own; 0 is as 1.
 	Together int
@@ -217,9 +218,8 @@ func (how Patience) each(ctx context.Context, conn *pgx.Conn, tables []pg.Name, 
 	return pg.Name{}, nil
 }
 
-// A patient statement stays out of the lock queue for a while after each try, so that the
-// application gets its turn: longer each time, since anyone who holds the lock may hold it for
-// hours.
+// A patient statement stays out of the lock queue for a while after each attempt, so that the
+// application gets its turn: longer each time, since the holder may keep the lock for hours.
 const (
 	lockRetryFirst = 100 * time.Millisecond
 	lockRetryMost  = 10 * time.Second

@@ -20,7 +20,7 @@ var ErrLed = errors.New("another Crossfade process works on this database")
 
 // LedError says which session holds the leader's lock.
 type LedError struct {
-	PID         int32  // of the server's process; 0 where the session ended while it was looked for
+	PID         int32  // of the server's process; 0 if the session ended before it was found
 	User        string // "" for each of the following where the role may not see it
 	Application string
 	Address     string        // of the client; "" for a Unix socket too
@@ -34,7 +34,7 @@ func (e *LedError) Error() string {
 // Unwrap returns ErrLed.
 func (e *LedError) Unwrap() error { return ErrLed }
 
-// Who names the session in words.
+// Who describes the session.
 func (e *LedError) Who() string {
 	if e.PID == 0 {
 		return "its session has just ended"

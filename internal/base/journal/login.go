@@ -27,9 +27,9 @@ type Login struct {
 // Format keeps the password out of logs and error texts.
 func (l Login) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "login %q", l.Name) }
 
-// PasswordKey keeps passwords in the journal from anyone who can read its tables, such as a member
-// of pg_read_all_data, and from dumps. It may be copied and used concurrently. The zero value opens
-// none.
+// PasswordKey protects passwords in the journal from roles that can read its tables, such as a
+// member of pg_read_all_data, and from dumps. It may be copied and used concurrently. The zero
+// value decrypts none.
 type PasswordKey struct{ aead cipher.AEAD }
 
 // NewPasswordKey derives a key from the password of --target, which no application

@@ -12,7 +12,7 @@ import (
 // Sessions of ours say in application_name which start of the program they belong to
 // (Tag), so that the next start knows those of the one before it.
 
-// openTag stands for the run while that is not known.
+// openTag is used in place of the run while that is not known.
 const openTag = "start"
 
 // Tag is what sessions of a start carry in application_name, in parentheses after what they do:
@@ -33,7 +33,7 @@ type Predecessor struct {
 	Application string
 }
 
-// predecessorPoll is how often the end of such a session is looked for. PostgreSQL gives no
+// predecessorPoll is how often it is checked whether such a session has ended. PostgreSQL has no
 // event for it.
 const predecessorPoll = 20 * time.Millisecond
 

@@ -55,7 +55,7 @@ func refusePrepared(ctx context.Context, conn *pgx.Conn, before *time.Time) erro
 	return &e
 }
 
-// preparedPoll is how often it is looked whether a prepared transaction has ended.
+// preparedPoll is how often it is checked whether a prepared transaction has ended.
 const preparedPoll = 20 * time.Millisecond
 
 // AwaitPrepared waits for the prepared transactions of this database that are there now:

@@ -15,7 +15,7 @@ import (
 type Proof struct {
 	Table                  pg.Name
 	Verdict                string
-	Reason                 string // in words, empty for a table that is equal
+	Reason                 string // the reason; empty for a table that is equal
 	SourceRows, TargetRows int64
 	Keys                   []string // some that differ, each with what is wrong with it
 }

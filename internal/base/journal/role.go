@@ -27,7 +27,7 @@ type Role struct {
 func (r Role) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "role %q", r.Name) }
 
 // ReadRoles reads the roles of the source. readable says whether their secrets could be read: a
-// superuser may, and anyone who was granted it.
+// superuser may, and a role that was granted it.
 func ReadRoles(ctx context.Context, conn *pgx.Conn) (roles []Role, readable bool, err error) {
 	err = conn.QueryRow(ctx, `SELECT pg_catalog.has_column_privilege('pg_catalog.pg_authid', 'rolpassword', 'SELECT')
 		AND pg_catalog.has_column_privilege('pg_catalog.pg_authid', 'oid', 'SELECT')`).Scan(&readable)

@@ -28,8 +28,8 @@ func Seal(ctx context.Context, conn *pgx.Conn) error {
 
 // Guarded is how the fence of the target stands, and who writes there.
 type Guarded struct {
-	Shut    bool      // and it was so since it was sealed, as far as that is its function's doing
-	Touched []pg.Name // tables whose trigger is not the one that was sealed any more, dropped and remade ones too, by their names then
+	Shut    bool      // and it was so all the time since it was sealed, as far as its function is concerned
+	Touched []pg.Name // tables whose trigger is no longer the one that was sealed, also because it was dropped and made again, by their names then
 	Writing []Writer  // sessions in a transaction that has written, which are not Crossfade's
 }
 

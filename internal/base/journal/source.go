@@ -17,7 +17,7 @@ var ErrMoved = errors.New("the run has moved on without us: another Crossfade pr
 // ErrExchanged says that a database holds the journal of the other side.
 var ErrExchanged = errors.New("its schema crossfade is that of the other side of a run: --source and --target are exchanged")
 
-// StrangeError says that a database has a schema with the name of ours that holds no run.
+// StrangeError says that a database has a schema with the name of ours that contains no run.
 type StrangeError struct {
 	Side string // "source" or "target"
 }
@@ -34,8 +34,8 @@ func (e *StrangeError) Remedy() string {
 	return "on the " + e.Side + ": ALTER SCHEMA " + Schema + " RENAME TO another_name; or drop it, where nobody needs it"
 }
 
-// unfit puts the error of a read of crossfade.run that does not fit into words. has is a
-// table that only the other side's journal has.
+// unfit explains a failed read of crossfade.run. has is a table that only the other side's journal
+// has.
 func unfit(ctx context.Context, q Querier, side, has string, err error) error {
 	if !pg.IsCode(err, pg.CodeUndefinedColumn, pg.CodeUndefinedTable) {
 		return err
@@ -151,9 +151,8 @@ func Advance(ctx context.Context, q Querier, epoch int64, owner, from, to string
 		WHERE epoch = $1 AND coordinator = $2 AND step = $3 RETURNING one`, epoch, owner, from, to)
 }
 
-// AdvanceFenced is Advance for the fence transaction: the nonce of the marker
-// stands in the row from then on, so that a commit in doubt can be looked up, and with
-// it what the fence is, for FenceChanged.
+// AdvanceFenced is Advance for the fence transaction: the row has the nonce of the marker from then
+// on, so that a commit in doubt can be looked up, and the state of the fence, for FenceChanged.
 func AdvanceFenced(ctx context.Context, q Querier, epoch int64, owner, from, to, nonce string) error {
 	return compareAndSet(ctx, q, fmt.Sprintf("record step %s of epoch %d", to, epoch),
 		`UPDATE crossfade.run SET step = $4, nonce = $5, fence = `+fenceMark+`, changed_at = pg_catalog.clock_timestamp()

@@ -26,8 +26,7 @@ func LoadMark(ctx context.Context, target *pgx.Conn, what string) (mark string, 
 	return mark, nil
 }
 
-// Forget has the journal know nothing of a table any more: neither that it is copied nor
-// what of it is.
+// Forget removes a table from the journal: both that it is copied and which parts of it are.
 func Forget(ctx context.Context, target *pgx.Conn, relid uint32) error {
 	err := pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `DELETE FROM crossfade.chunk WHERE relid = $1`, relid); err != nil {

@@ -46,17 +46,17 @@ func (e *StandbyError) Error() string { return e.Detail + "; " + e.Remedy }
 // target has written. One that streams takes milliseconds.
 const ReplayPatience = 10 * time.Second
 
-// Refuse returns an *Error when the sessions are in one database,
-// whatever their connection strings say, and a *StandbyError when target is a standby, or
-// when source is one that may be target's. Neither session may be within a transaction.
+// Refuse returns an *Error when the sessions are in one database, whatever their connection strings
+// say, and a *StandbyError when target is a standby, or when source is one that may be target's.
+// Neither session may be within a transaction.
 //
-// What counts is what the servers do, not what they are called: a lock that one session
-// takes under a random number is held for the other one, or is not (PostgreSQL documentation
-// 13.3.5: advisory locks are of one database of one running server). System identifiers do not tell:
-// a copy of a cluster's files has the same one, and so has a branch. Advisory locks need no
-// rights and do not pass to standbys. So where source is in recovery, and its cluster and
-// database may be target's, a mark is put into target's catalog for a moment and looked for
-// in what source has replayed.
+// What counts is what the servers do, not what they are called: a lock that one session takes under
+// a random number is held as seen by the other one, or is not (PostgreSQL documentation 13.3.5:
+// advisory locks belong to one database of one running server). System identifiers do not tell: a
+// copy of a cluster's files has the same one, and so has a branch. Advisory locks need no rights
+// and are not replicated to standbys. So if source is in recovery, and its cluster and database may
+// be target's, a mark is put into target's catalog for a moment and searched for in what source has
+// replayed.
 func Refuse(ctx context.Context, source, target *pgx.Conn) error {
 	same, err := sameServer(ctx, source, target)
 	if err != nil {
@@ -93,8 +93,8 @@ func place(c *pgx.Conn) string {
 	return fmt.Sprintf("%s@%s/%s", cfg.User, net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port))), cfg.Database)
 }
 
-// sameServer takes a lock in the one session and looks for it in the other. It is of a
-// transaction, so that a pooler between cannot leave it behind.
+// sameServer takes a lock in one session and looks for it in the other. The lock belongs to a
+// transaction, so that a pooler in between cannot leave it held.
 func sameServer(ctx context.Context, a, b *pgx.Conn) (bool, error) {
 	var token [8]byte
 	_, _ = rand.Read(token[:]) // never fails
@@ -155,7 +155,7 @@ func refuseStandby(ctx context.Context, source, target *pgx.Conn, s, t origin) e
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		// The position first: a mark that is looked for after it has been replayed is there.
+		// The position first: a mark that is searched for after it has been replayed is found.
 		var replayed, marked bool
 		err := source.QueryRow(ctx, `SELECT coalesce(pg_catalog.pg_last_wal_replay_lsn() >= $1::pg_catalog.pg_lsn, false)`, written).Scan(&replayed)
 		if err == nil {

@@ -35,8 +35,8 @@ func checkAuthMethods(v string) error {
 }
 
 // AllowsAuth reports whether the connection string lets a server ask for a method of
-// authentication, in libpq's words: password, md5, scram-sha-256, or none where the server asks
-// for nothing.
+// authentication, by libpq's names: password, md5, scram-sha-256, or none if the server asks for
+// nothing.
 func (d DSN) AllowsAuth(method string) bool {
 	v := d.cfg.RequireAuth
 	if v == "" {

@@ -45,8 +45,8 @@ func WithKeyFrom(key func() string) Option {
 	}
 }
 
-// WithLockTimeout bounds each wait of the session for a lock. Anyone who queues behind such a wait,
-// or behind a lock that is held meanwhile, waits as long.
+// WithLockTimeout bounds each wait of the session for a lock. Sessions that queue behind such a
+// wait, or behind a lock that is held meanwhile, wait as long.
 func WithLockTimeout(d time.Duration) Option {
 	return WithParam("lock_timeout", strconv.FormatInt(max(1, d.Milliseconds()), 10))
 }

@@ -69,7 +69,7 @@ func explainConnect(d DSN, err error) string {
 	return lastPart(msg)
 }
 
-// explainNeon adds the remedy to what Neon's proxy says in words only.
+// explainNeon adds the remedy to an error that Neon's proxy describes only by its message.
 func explainNeon(said string) string {
 	advice, known := NeonSays(said)
 	switch {
@@ -93,7 +93,7 @@ func explainNeon(said string) string {
 	return fmt.Sprintf("%s (SQLSTATE %s)", said, CodeInternal)
 }
 
-// lastPart keeps the innermost words of a chain, which name no secret.
+// lastPart keeps the innermost message of a chain, which names no secret.
 func lastPart(msg string) string {
 	if i := strings.LastIndex(msg, "\n"); i >= 0 {
 		msg = msg[i+1:]

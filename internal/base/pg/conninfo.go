@@ -33,9 +33,9 @@ func joinPairs(pairs []pair, leaveOut map[string]bool) string {
 	return b.String()
 }
 
-// conninfoPairs splits a connection string, URI or key=value, into its parameters in order,
-// by libpq's rules (PostgreSQL documentation 34.1.1). What libpq refuses is refused, with
-// words that hold no part of the string that could be a secret.
+// conninfoPairs splits a connection string, URI or key=value, into its parameters in order, by
+// libpq's rules (PostgreSQL documentation 34.1.1). What libpq refuses is refused, with a message
+// that contains no part of the string that could be a secret.
 func conninfoPairs(s string) ([]pair, error) {
 	if strings.IndexByte(s, 0) >= 0 {
 		return nil, errors.New("it holds a NUL byte")
@@ -202,8 +202,8 @@ func cutAny(s, ends string) (before, rest string) {
 	return s, ""
 }
 
-// queryPairs reads the parameters of a URI. As with libpq, ssl=true stands for
-// sslmode=require, as it does for JDBC.
+// queryPairs reads the parameters of a URI. As with libpq, ssl=true means sslmode=require, as it
+// does for JDBC.
 func queryPairs(s string) ([]pair, error) {
 	var pairs []pair
 	for s != "" {

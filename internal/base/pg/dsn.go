@@ -205,8 +205,8 @@ func (d DSN) Password() string { return d.cfg.Password }
 // Database returns the database's name.
 func (d DSN) Database() string { return d.cfg.Database }
 
-// Address returns host:port, or the path of the Unix socket. The host is the
-// numeric address where the DSN has one (hostaddr); Host still is its name.
+// Address returns host:port, or the path of the Unix socket. The host is the numeric address if the
+// DSN has one (hostaddr); Host still returns its name.
 func (d DSN) Address() string {
 	if d.addr != "" {
 		return net.JoinHostPort(d.addr, strconv.Itoa(int(d.cfg.Port)))

@@ -184,7 +184,8 @@ func (s *settings) addService(env environment) error {
 	return fmt.Errorf("definition of service %q not found; it is looked for in %s", name, strings.Join(files, ", "))
 }
 
-// defaultConfigDir is where Debian's libpq looks for pg_service.conf, behind the variable PGSYSCONFDIR.
+// defaultConfigDir is where Debian's libpq looks for pg_service.conf, after the variable
+// PGSYSCONFDIR.
 const defaultConfigDir = "/etc/postgresql-common"
 
 // readService reads a service's lines, as far as there are any.

@@ -46,8 +46,7 @@ func (n Name) Display() string {
 // end of the string).
 const maxName = 63
 
-// ExtendName adds an ending to a name, of which the last characters give way where the whole
-// would be too long.
+// ExtendName adds an ending to a name, and shortens the name if the whole would be too long.
 func ExtendName(name, ending string) string {
 	for len(name)+len(ending) > maxName && name != "" {
 		_, last := utf8.DecodeLastRuneInString(name)

@@ -22,9 +22,9 @@ const (
 	NeonWait                      // when someone has made room or the operator has acted
 )
 
-// neonSayings are the words of Neon's proxy and of a compute behind it (source: the
-// proxy's code, and its error texts as users met them). The first row whose words
-// are in the message counts.
+// neonSayings are the messages of Neon's proxy and of the computes that it serves (source: the
+// proxy's code, and its error texts as users met them). The first row whose text is in the message
+// counts.
 var neonSayings = []struct {
 	words  string
 	advice NeonAdvice
@@ -66,8 +66,8 @@ var neonSayings = []struct {
 	{"connection is insecure", NeonStop},
 }
 
-// NeonSays reads the message of an error that Neon's proxy gave at a login. known
-// is false for words that are not in the catalogue.
+// NeonSays reads the message of an error that Neon's proxy returned at a login. known is false for
+// messages that are not in the catalogue.
 func NeonSays(message string) (advice NeonAdvice, known bool) {
 	for _, s := range neonSayings {
 		if strings.Contains(message, s.words) {
@@ -77,8 +77,8 @@ func NeonSays(message string) (advice NeonAdvice, known bool) {
 	return NeonStop, false
 }
 
-// neonRefusals are those of the sayings, and of a compute's at a login, that say that the role, its password,
-// the database or the endpoint's name is wrong: what is given has to be changed.
+// neonRefusals are the messages, also of a compute at a login, that say that the role, its
+// password, the database or the endpoint's name is wrong: the input has to be changed.
 var neonRefusals = []string{"password authentication failed", "Endpoint ID is not specified", "Inconsistent project name", "unsupported startup parameter",
 	"connection is insecure", "endpoint cannot be found", "is not permitted to log in", "permission denied for database"}
 
@@ -93,8 +93,8 @@ func NeonRefusesLogin(err error) bool {
 		strings.HasPrefix(pe.Message, "database ") && strings.HasSuffix(pe.Message, " does not exist")
 }
 
-// computeSayings are words of PostgreSQL at a login which Neon's proxy passes on without
-// their SQLSTATE, that applications go by.
+// computeSayings are messages of PostgreSQL at a login which Neon's proxy passes on without the
+// SQLSTATE on which applications rely.
 var computeSayings = []struct{ words, code string }{
 	{"too many connections for role", CodeTooManyConnections},
 	{"too many connections for database", CodeTooManyConnections},

@@ -9,10 +9,10 @@ import (
 )
 
 // parameter is one that libpq knows (PostgreSQL documentation 34.1.2, up to version 18). Each is
-// either honoured or refused with words, never passed over.
+// either honoured or refused with a message, never ignored.
 type parameter struct {
 	name string
-	env  string // the variable that stands for it, "" for none
+	env  string // its environment variable, "" for none
 	// check refuses values: those that libpq refuses, and those that ask for what we do not do. nil
 	// for any value.
 	check func(value string) error

@@ -5,8 +5,8 @@ import (
 	"syscall"
 )
 
-// Quiet reports that nothing has come on a connection: no message, and no end. It
-// takes no round trip and no byte. Below TLS it looks at the socket.
+// Quiet reports that nothing has arrived on a connection: no message, and no end. It takes no round
+// trip and no byte. Below TLS it checks the socket.
 func Quiet(conn net.Conn) bool {
 	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = t.NetConn()

@@ -13,7 +13,7 @@ import (
 // CertificateError says why a server's certificate was not believed.
 type CertificateError struct {
 	Host   string // the name that the connection string gives
-	Roots  string // the file with authorities, or words for the system's
+	Roots  string // the file with authorities, or a phrase for the system's
 	Issuer string // of the certificate
 	Names  []string
 	Cause  error // nil where only the name does not fit
@@ -55,7 +55,7 @@ type verifier struct {
 	host     string
 	roots    *x509.CertPool // nil for the system's
 	rootFile string         // for errors
-	name     bool           // the name is looked at too
+	name     bool           // the name is verified too
 }
 
 func (v verifier) verify(s tls.ConnectionState) error {
@@ -107,7 +107,7 @@ func namesOf(c *x509.Certificate, host string, names *[]string) bool {
 }
 
 // nameMatches compares a certificate's name with a host's: without regard to case, and "*." at the
-// beginning stands for one label.
+// beginning matches one label.
 func nameMatches(pattern, host string) bool {
 	if strings.IndexByte(pattern, 0) >= 0 {
 		return false
@@ -156,7 +156,7 @@ func (s *settings) readRoots(env environment) (file string, roots *x509.CertPool
 
 var tlsVersions = map[string]uint16{"tlsv1": tls.VersionTLS10, "tlsv1.1": tls.VersionTLS11, "tlsv1.2": tls.VersionTLS12, "tlsv1.3": tls.VersionTLS13}
 
-// tlsVersion reads a version of TLS in libpq's words, in any case.
+// tlsVersion reads a version of TLS as libpq writes it, in any case.
 func tlsVersion(s string) (version uint16, ok bool) {
 	version, ok = tlsVersions[strings.ToLower(s)]
 	return version, ok

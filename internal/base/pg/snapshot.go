@@ -15,10 +15,9 @@ type Snapshot struct {
 	Xip        []uint64 // in progress, Xmin <= x < Xmax, ascending
 }
 
-// ParseSnapshot reads the text form xmin:xmax:xip,xip,… In the snapshot that a
-// replication slot exports, xmax may lag behind xmin: logical decoding moves it at
-// commits that change the catalog only (snapbuild.c), and xmin counts. Xmax is
-// raised to Xmin then.
+// ParseSnapshot reads the text form xmin:xmax:xip,xip,… In the snapshot that a replication slot
+// exports, xmax may be lower than xmin: logical decoding moves it at commits that change the
+// catalog only (snapbuild.c), and xmin counts. Xmax is raised to Xmin then.
 func ParseSnapshot(s string) (Snapshot, error) {
 	bad := func(why string) (Snapshot, error) {
 		return Snapshot{}, fmt.Errorf("parse snapshot %q: %s", s, why)

@@ -78,7 +78,7 @@ func IsCode(err error, codes ...string) bool {
 func Fixable(err error) bool { return IsCode(err, CodeDiskFull, CodeInsufficientPrivilege) }
 
 // TooManyConnections reports whether err says that there is no session left for the role, in the
-// database or on the server, also in the words of Neon's proxy.
+// database or on the server; it knows the messages of Neon's proxy too.
 func TooManyConnections(err error) bool {
 	var pe *pgconn.PgError
 	if !errors.As(err, &pe) {
@@ -87,10 +87,10 @@ func TooManyConnections(err error) bool {
 	return pe.Code == CodeTooManyConnections || pe.Code == CodeInternal && ComputeMeant(pe.Message) == CodeTooManyConnections
 }
 
-// ConnectionLost reports whether err says that the connection is gone or the
-// server is going away, so that a new connection is worth a try. What became of
-// a transaction whose COMMIT was on its way is unknown then. Neon's proxy says it in
-// words (NeonSays). The end of a context is no lost connection.
+// ConnectionLost reports whether err says that the connection is gone or the server is going away,
+// so that a new connection is worth a try. The outcome of a transaction whose COMMIT was on its way
+// is unknown then. Neon's proxy says it by its message (NeonSays). The end of a context is no lost
+// connection.
 func ConnectionLost(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return false

@@ -7,7 +7,7 @@ type Kind uint8
 
 // Kinds of tokens.
 const (
-	End    Kind = iota // the text has no more of them
+	End    Kind = iota // the text has no more tokens
 	Word               // identifier without quotes, or keyword
 	Quoted             // "identifier", U&"identifier"
 	String             // '...', E'...', B'...', X'...', N'...', U&'...', $tag$...$tag$
@@ -20,7 +20,8 @@ const (
 type Token struct {
 	Kind Kind
 	// Text is a Word in lower case (ASCII letters only, as PostgreSQL folds keywords), a Quoted
-	// without its quotes, the body of a String, the number of a Param, and what stands there otherwise.
+	// without its quotes, the body of a String, the number of a Param, and the text itself for all
+	// others.
 	Text       string
 	Plain      bool // String: the body is the value, with no escapes in it
 	Dollar     bool // String: quoted by dollars
@@ -37,11 +38,11 @@ func (t Token) Punct(c byte) bool { return t.Kind == Punct && t.Text[0] == c }
 // Name reports whether the token is an identifier, quoted or not; a keyword counts as one.
 func (t Token) Name() bool { return t.Kind == Word || t.Kind == Quoted }
 
-// Scanner goes through a text. The zero value with Src is ready; a copy of one goes on from where that one
-// stands. It is not safe for concurrent use.
+// Scanner scans a text. The zero value with Src is ready; a copy of one continues from where that
+// one is. It is not safe for concurrent use.
 type Scanner struct {
 	Src string
-	Pos int // where the next token is looked for
+	Pos int // where the next token is searched for
 	// Escapes says that backslashes in '...' are escapes: standard_conforming_strings is off.
 	Escapes bool
 

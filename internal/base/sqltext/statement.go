@@ -69,8 +69,8 @@ func (s Statement) Closed() bool {
 	return s.Tokens[last].Depth == 0 && !s.Punct(last, '(') && !s.Punct(last, '[')
 }
 
-// Find returns the index of the first token from i on that stands outside of
-// parentheses and is one of these unquoted words, or -1.
+// Find returns the index of the first token from i on that is outside parentheses and is one of
+// these unquoted words, or -1.
 func (s Statement) Find(i int, ws ...string) int {
 	for ; i < len(s.Tokens); i++ {
 		if s.Tokens[i].Depth != 0 {

@@ -41,7 +41,7 @@ func (u Rows) Statement() string {
 	return fmt.Sprintf("UPDATE %s SET %s = convert_from(convert(convert_to(%s, 'SQL_ASCII'), 'LATIN1', 'UTF8'), 'SQL_ASCII') WHERE ctid = %s", u.Table, column, column, pg.QuoteLiteral(u.At))
 }
 
-// Row names the first of the rows in words.
+// Row describes the first of the rows.
 func (u Rows) Row() string {
 	where := "the row at ctid " + u.At
 	if u.Key != "" {

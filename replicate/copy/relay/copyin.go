@@ -65,9 +65,9 @@ var (
 	copyFail = &pgproto3.CopyFail{Message: "crossfade: the source's COPY did not end well"}
 )
 
-// feed sends what the relay gives, and how it ended. It writes to the socket
-// itself: the connection's own send buffer belongs to the goroutine that reads,
-// which may close the connection at any time. Its errors are those of the socket.
+// feed sends what the relay gives, and how it ended. It writes to the socket directly: the
+// connection's own send buffer belongs to the goroutine that reads, which may close the connection
+// at any time. Its errors are those of the socket.
 func feed(ctx context.Context, conn net.Conn, r *Relay, each bool) error {
 	for {
 		buf, err := r.Next()
@@ -121,7 +121,7 @@ func copyReply(conn *pgconn.PgConn) (rows []int64, err error) {
 	}
 }
 
-// broken closes a connection whose protocol state is not known any more.
+// broken closes a connection whose protocol state is unknown.
 func broken(conn *pgconn.PgConn, err error) error {
 	_ = conn.Conn().Close()
 	return err

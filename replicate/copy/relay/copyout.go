@@ -13,15 +13,13 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// CopyOut runs one query string with one COPY … TO STDOUT or more, and after
-// them a query for one value, and writes the rows of the COPYs to r. All of it is
-// sent at once, so that the server lets go of its locks when it has handed over
-// the last row, however slowly the rows are taken. With each set, the end of each
-// COPY is passed on too; else only the end of the whole is told.
+// CopyOut runs one query string with one COPY … TO STDOUT or more, and after them a query for one
+// value, and writes the rows of the COPYs to r. All of it is sent at once, so that the server
+// releases its locks when it has sent the last row, however slowly the rows are read. If each is
+// set, the end of each COPY is passed on too; otherwise only the end of the whole.
 //
-// It tells r how the stream ended. The server's error is returned as
-// *pgconn.PgError and leaves conn usable; after any other error, and after the
-// end of ctx, conn is closed.
+// It tells r how the stream ended. The server's error is returned as *pgconn.PgError and leaves
+// conn usable; after any other error, and after the end of ctx, conn is closed.
 func CopyOut(ctx context.Context, conn *pgconn.PgConn, sql string, r *Relay, each bool) (rows []int64, value string, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Conn().Close() })
 	defer func() {

@@ -45,7 +45,7 @@ type Relay struct {
 	rows  int           // bytes of rows in cur
 	total int64         // bytes of rows taken
 	Ends  []int64       // total at the end of each table
-	hole  []byte        // what is read into once nothing is passed on any more
+	hole  []byte        // the target of reads once nothing is passed on any more
 	ended chan struct{} // closed by closeWith; err is set before
 	err   error
 	gone  chan struct{} // closed by readerGone
@@ -221,5 +221,5 @@ func (r *Relay) Next() ([]byte, error) {
 
 func (r *Relay) recycle(b []byte) { r.free <- b[:0] }
 
-// readerGone releases the writing goroutine when nobody reads any more.
+// readerGone releases the writing goroutine when there is no reader any more.
 func (r *Relay) readerGone() { r.drop.Do(func() { close(r.gone) }) }

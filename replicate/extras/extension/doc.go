@@ -7,16 +7,17 @@
 //
 // # Invariants
 //
-//   - All tables are written in one transaction of the target, the rows that fit the condition
-//     being removed first; so a copy may be repeated and never leaves a part of the rows.
+//   - All tables are written in one transaction of the target, after the rows that fit the
+//     condition have been removed; so a copy may be repeated and never leaves only a part of the
+//     rows.
 //   - Rows are read under the copy's snapshot, referenced tables are written before those that
 //     refer to them.
-//   - Jobs of pg_cron are rows that act. They are not copied as they are: SyncJobs writes them
-//     inactive, with the target's role and database, for as long as nothing is decided;
-//     ActivateJobs, in the decision, makes active what was so on the source, and RestJobs, in the
-//     fence, has the source's rest, which WakeJobs takes back. Anyone who writes comes before the
-//     decision, or meets its mark in crossfade.job.
-//   - No row is decoded: COPY's text goes from one side to the other.
-//   - No publication holds these tables: a Digest tells whether something was written to them
+//   - Jobs of pg_cron are rows that act by themselves. They are not copied unchanged: SyncJobs
+//     writes them inactive, with the target's role and database, until the decision; ActivateJobs,
+//     in the decision, activates those that were active on the source, and RestJobs, in the fence,
+//     suspends the source's, which WakeJobs undoes. A writer commits before the decision, or finds
+//     its mark in crossfade.job.
+//   - No row is decoded: the text of COPY is passed from one side to the other.
+//   - No publication holds these tables: a Digest shows whether something was written to them
 //     since, and Copy is repeated then.
 package extension

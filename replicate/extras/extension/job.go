@@ -200,8 +200,8 @@ func ours(ctx context.Context, target *pgx.Conn) ([]Job, error) {
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[Job])
 }
 
-// ownNode and ownPort are where pg_cron has a job of the server itself run. The setting is
-// for those who may read all settings; the view does not show it to others.
+// ownNode and ownPort are the address at which pg_cron runs a job of the server itself. Only roles
+// that may read all settings may read the setting; the view does not show it to others.
 const (
 	cronHost = `(SELECT s.setting FROM pg_catalog.pg_settings s WHERE s.name = 'cron.host')`
 	ownNode  = `coalesce(nullif(` + cronHost + `, ''), 'localhost')`

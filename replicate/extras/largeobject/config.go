@@ -36,7 +36,7 @@ type Config struct {
 	PieceBytes  int           // DefaultPieceBytes if 0
 	LockTimeout time.Duration // for locks on the source; zero means without a bound
 
-	// Progress, if set, is called behind each commit on the target.
+	// Progress, if set, is called after each commit on the target.
 	Progress func(objects, bytes int64)
 }
 

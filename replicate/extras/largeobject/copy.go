@@ -16,10 +16,10 @@ import (
 // the source uses.
 var ErrTaken = errors.New("the target has a large object of that number already")
 
-// Copy copies every large object that is not recorded as copied. It can be called
-// again after an error or in a new process and goes on where it was; it must not
-// be called twice at the same time. The schema crossfade must be on the target.
-// Errors of lost connections are returned as they are: the caller tries again.
+// Copy copies every large object that is not recorded as copied. It can be called again after an
+// error or in a new process and continues where it was; it must not be called twice at the same
+// time. The schema crossfade must be on the target. Errors of lost connections are returned as they
+// are: the caller tries again.
 func Copy(ctx context.Context, cfg Config) (Report, error) {
 	if err := cfg.validate(); err != nil {
 		return Report{}, err
@@ -56,8 +56,8 @@ type copier struct {
 	report         Report
 }
 
-// page copies the next page of objects and returns the last one's OID, behind if
-// there is none.
+// page copies the next page of objects and returns the last one's OID; if there is none, the OID
+// that it began after.
 func (c *copier) page(ctx context.Context, behind uint32) (last uint32, err error) {
 	if err := c.begin(ctx); err != nil {
 		return 0, err

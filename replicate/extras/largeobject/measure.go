@@ -73,7 +73,7 @@ func Newer(snapshot string) (string, error) {
 	return w.newer, err
 }
 
-// count measures without a look at the objects' bytes: Pages is -1. It costs one pass over
+// count measures without reading the objects' bytes: Pages is -1. It costs one pass over
 // pg_largeobject_metadata, which any role may read. since counts what is newer than the window.
 func count(ctx context.Context, conn *pgx.Conn, w window) (m Measure, since int64, err error) {
 	m.Pages = -1
@@ -98,8 +98,8 @@ func countPages(ctx context.Context, conn *pgx.Conn, w window) (pages, between, 
 	return pages, between, objects, nil
 }
 
-// Compare measures again, without a look at the bytes, and reports whether objects were made or
-// removed since m was taken, or given another owner or other privileges. A zero m is of a
+// Compare measures again, without reading the bytes, and reports whether objects were made or
+// removed since m was taken, or given another owner or other privileges. A zero m belongs to a
 // database that had none.
 func (m Measure) Compare(ctx context.Context, conn *pgx.Conn) (is Measure, differs bool, err error) {
 	w := window{newer: "true", between: "false"}

@@ -33,7 +33,7 @@ const pageQuery = `SELECT m.oid, pg_catalog.pg_get_userbyid(m.lomowner), m.lomac
 		FROM pg_catalog.aclexplode(m.lomacl) e) a ON true
 	WHERE m.oid > $1 ORDER BY m.oid LIMIT $2`
 
-// readPage returns the objects behind an OID, in order.
+// readPage returns the objects after an OID, in order.
 func readPage(ctx context.Context, conn *pgx.Conn, behind uint32) ([]object, error) {
 	rows, err := conn.Query(ctx, pageQuery, behind, pageSize)
 	if err != nil {
@@ -49,10 +49,9 @@ func readPage(ctx context.Context, conn *pgx.Conn, behind uint32) ([]object, err
 	return objects, nil
 }
 
-// properties returns the statements that give the object on the target what it
-// has on the source but for its bytes. Privileges come before the owner, since
-// they are the owner's to give; ALTER … OWNER then hands them on in the new
-// owner's name.
+// properties returns the statements that give the object on the target the properties that it has
+// on the source, except its bytes. Privileges come before the owner, since only the owner may grant
+// them; ALTER … OWNER then transfers them to the new owner.
 func (o *object) properties(cfg *Config, have roles, r *Report) []string {
 	var sql []string
 	name := fmt.Sprintf("LARGE OBJECT %d", o.oid)

@@ -63,7 +63,7 @@ func Read(ctx context.Context, q Querier) ([]State, error) {
 	return ReadOf(ctx, q, func(pg.Name) bool { return true })
 }
 
-// ReadOf is Read for those sequences that takes tells. Rights on others do not matter.
+// ReadOf is Read for the sequences that takes selects. Rights on others do not matter.
 func ReadOf(ctx context.Context, q Querier, takes func(pg.Name) bool) ([]State, error) {
 	rows, err := q.Query(ctx, listQuery)
 	if err != nil {
