@@ -16,8 +16,8 @@ type Options struct {
 	AllowBypass bool              // rehearse although writers bypass the proxy
 	Unmovable   machine.Unmovable // empty is UnmovableAbort
 	Limits      machine.Limits
-	// Show, if set, is called with each entry of the timeline as it is made, by the goroutine of Run: it must not block.
-	// AtMS is that of the moment, and becomes another one should the gate be closed later.
+	// Show, if set, is called with each entry of the timeline as it is made, by the goroutine of
+	// Run: it must not block. AtMS is the present offset, and changes if the gate is closed later.
 	Show func(Moment)
 }
 

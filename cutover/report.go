@@ -36,7 +36,7 @@ type Report struct {
 // AttemptReport is one attempt of a request.
 type AttemptReport struct {
 	Attempt  int
-	ClosedAt time.Time // when the gate was asked to close; zero where it never was: then nobody was held
+	ClosedAt time.Time // when the gate was asked to close; zero if it never was: then no client was held
 	PauseMS  float64   // gate closed to gate open; 0 while it is closed
 	Held     HeldReport
 	Reason   string // why it failed; empty for the one that has not

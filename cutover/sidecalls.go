@@ -43,7 +43,7 @@ func (c calls) source(e machine.Call, s Source, a *account) func(context.Context
 			return plain(ctx, e.Op, e.Gen, "", s.ReleasePrelock(ctx))
 		case machine.OpExpel:
 			n, err := s.Expel(ctx, e.Epoch)
-			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d strangers", n), err)
+			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d other incarnations", n), err)
 		case machine.OpFence:
 			failpoint.Here(PointBeforeFence)
 			r, err := s.Fence(ctx, e.Epoch, nonce)

@@ -119,7 +119,7 @@ func TestCopyOfDataAlone(t *testing.T) {
 	s.requireNothingLeft(t)
 }
 
-// lastLine is what the program says behind the lines of its log.
+// lastLine is what the program prints after the lines of its log.
 func TestCopyCleansWhatIsInItsWay(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)

@@ -9,8 +9,8 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// platformSchemas are what a platform has put beside the application's schema, for
-// others than its role.
+// platformSchemas are what a platform has added to the application's schema, for roles other than
+// the application's.
 const platformSchemas = `
 	CREATE SCHEMA vault; CREATE TABLE vault.secret (id serial PRIMARY KEY, word text); INSERT INTO vault.secret (word) VALUES ('x');
 	CREATE TABLE vault.tenant (id int); ALTER TABLE vault.tenant ENABLE ROW LEVEL SECURITY;

@@ -63,7 +63,7 @@ func TestACopyThatIsInterruptedSaysHowToGoOn(t *testing.T) {
 	s.requireBig(t)
 }
 
-// Anyone who reads what a copy says may leave: the copy goes on.
+// The reader of a copy's output may leave: the copy continues.
 func TestACopyOutlivesItsReader(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)

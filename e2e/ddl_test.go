@@ -147,8 +147,8 @@ func carriedOver(t *testing.T, p *process, conn *pgx.Conn, names *strings.Replac
 	requireSameContent(t, p.s.source, p.s.target)
 }
 
-// After each kind of change while following, a cutover either refuses and names object
-// and property, or both sides are the same behind it, schema and rows.
+// After each kind of change while following, a cutover either refuses and names object and
+// property, or both sides are the same after it, schema and rows.
 func TestEveryDDLWhileFollowing(t *testing.T) {
 	t.Parallel()
 	t.Run("every statement is tried", func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestEveryDDLWhileFollowing(t *testing.T) {
 				pgtest.Exec(t, conn, c.undo)
 			}
 		}
-		if cases[0].undo != "" { // what was taken back leaves nothing behind
+		if cases[0].undo != "" { // what was reverted leaves no trace
 			p.awaitFollowing()
 			carriedOver(t, p, conn, names, nil)
 		}

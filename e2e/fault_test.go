@@ -92,7 +92,7 @@ func (s *sides) begin(t *testing.T, side string) {
 	require.NoError(t, c.StartServer(ctx))
 }
 
-// hold is a point in a side's database at which anyone who passes stands still.
+// hold is a point in a side's database at which every session that passes stops.
 type hold struct {
 	t   *testing.T
 	dsn pg.DSN

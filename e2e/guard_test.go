@@ -55,7 +55,7 @@ func TestTheSourcesDiskComesFirst(t *testing.T) {
 	pgtest.Exec(t, stuck, "ROLLBACK")
 	require.Equal(t, 3, p.stop(), "it could not complete")
 
-	// A new start says the same, and cannot mend it.
+	// A new start says the same, and cannot fix it.
 	p.start()
 	st = p.await("it knows", func(st control.Status) bool { return len(st.Blockers) > 0 && st.Blockers[0].Code == "slot_lost" })
 	require.Contains(t, st.Blockers[0].Detail, "is not on the source any more")

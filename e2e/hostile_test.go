@@ -58,8 +58,8 @@ type trouble struct {
 	// of no matter, before the copy begins.
 	before, harm, repair func(t *testing.T, s *sides)
 	says                 []string
-	waits                bool   // run goes on by itself when it is mended
-	recopies             bool   // only a copy that begins again mends it
+	waits                bool   // run continues by itself when it is fixed
+	recopies             bool   // only a copy that begins again fixes it
 	rest                 string // copy does the rest, and has this done on the target
 }
 
@@ -111,7 +111,8 @@ func limited(mb int) func(*testing.T, *sides) {
 	}
 }
 
-// diskBefore is what a small disk holds beside an empty database, in MB; the rows take more.
+// diskBefore is what a small disk holds in addition to an empty database, in MB; the rows take
+// more.
 const diskBefore = 15
 
 // onSmallDisk moves the target's database to a disk that is soon full: a real one where we may
@@ -309,8 +310,8 @@ func (p *process) awaitBlocker(code string) control.Blocker {
 	return found
 }
 
-// TestAProjectFillsUp has check name the limit before it is reached and behind it, and reaches it behind the
-// copy. The run waits and goes on.
+// TestAProjectFillsUp makes check name the limit before it is reached and after it, and reaches it
+// after the copy. The run waits and continues.
 func TestAProjectFillsUp(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

@@ -246,8 +246,8 @@ func vacuum(t *testing.T, s *sides) <-chan error {
 	return done
 }
 
-// TestTheFenceIsPreparedWhileOthersWork lets tables get their fence while others hold locks against
-// it: anyone who queues behind our request waits a moment only.
+// TestTheFenceIsPreparedWhileOthersWork: tables get their fence while others hold locks against it;
+// a session that queues behind our request waits only a moment.
 func TestTheFenceIsPreparedWhileOthersWork(t *testing.T) {
 	t.Parallel()
 	var holder, watcher *pgx.Conn

@@ -124,8 +124,8 @@ func TestCutoverIsRefusedBeforeItsTimeAndTwice(t *testing.T) {
 	oneLine(t, out, "no daemon")
 }
 
-// TestWritersThatBypassTheProxyMeetTheFence writes to the source directly before,
-// within and behind a cutover: what was acknowledged is on the target.
+// TestWritersThatBypassTheProxyMeetTheFence writes to the source directly before, within and after
+// a cutover: what was acknowledged is on the target.
 func TestWritersThatBypassTheProxyMeetTheFence(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)

@@ -139,7 +139,7 @@ func TestARefusalAfterTheSwitchKeepsNothingElseFromBeingDone(t *testing.T) {
 	require.Equal(t, 0, p.stop())
 }
 
-// Anyone who accepts what the target has refused may finish.
+// An operator who accepts what the target has refused may finish.
 func TestFinishByForceLeavesWhatTheTargetRefused(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)

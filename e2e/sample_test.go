@@ -44,7 +44,7 @@ var library = &sample{schema: "library", scenario: workload.Library{},
 	rights: "GRANT SELECT ON library.book, library.fee TO ROLE; GRANT SELECT (first_name), UPDATE (last_name) ON library.author TO ROLE",
 }
 
-// pagila is the sample database of that name, which may be beside the repository.
+// pagila is the sample database of that name, which may be next to the repository.
 var pagila = &sample{schema: "pagila", scenario: workload.Pagila{}, dir: "../../shared/testdata/pagila",
 	load: func(ctx context.Context, c *pgcluster.Cluster, owner pg.DSN) error {
 		return workload.LoadPagila(ctx, c.Binaries().Path("psql"), "../../shared/testdata/pagila", owner)
@@ -231,7 +231,7 @@ func TestASampleMovesUnderLoadAndNobodyNotices(t *testing.T) {
 	}
 }
 
-// TestTheLibraryIsAmongTheSamples: a clone without anything beside it tries at least this one.
+// TestTheLibraryIsAmongTheSamples: a clone with nothing next to it tries at least this one.
 func TestTheLibraryIsAmongTheSamples(t *testing.T) {
 	t.Parallel()
 	require.Contains(t, samples(), library)

@@ -13,9 +13,9 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// TestCustomSettingsAndPreparedTransactions has the whole program move a session whose
-// custom settings come from its role, from a function that computes their names, and
-// from itself; and has it refuse to leave a prepared transaction behind.
+// TestCustomSettingsAndPreparedTransactions moves, with the whole program, a session whose custom
+// settings come from its role, from a function that computes their names, and from itself; and
+// checks that it refuses while a prepared transaction is open.
 func TestCustomSettingsAndPreparedTransactions(t *testing.T) {
 	t.Parallel()
 	s := newSides(t)

@@ -68,8 +68,8 @@ var strikes = []strike{
 	}},
 }
 
-// killBackend ends a server process of the copy, or of what comes behind it, as the
-// machine's lack of memory would: its server ends all others and recovers.
+// killBackend ends a server process of the copy, or of what follows it, as a lack of memory on the
+// machine would: its server ends all others and recovers.
 func killBackend(t *testing.T, s *sides, side string) {
 	t.Helper()
 	_, dsn := s.cluster(side)
@@ -238,7 +238,7 @@ func struck(t *testing.T, seed uint64, times int) {
 	require.Equal(t, 0, p.stop())
 }
 
-// The repair itself is cut off, after its deletion and behind some of its keys.
+// The repair itself is cut off, after its deletion and after some of its keys.
 func TestKilledInTheMiddleOfARepair(t *testing.T) {
 	t.Parallel()
 	sampleOnly(t)

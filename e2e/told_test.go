@@ -26,7 +26,7 @@ func readJSON[T any](t *testing.T, p *process, args ...string) (into T, code int
 	c := p.begin(args...)
 	code = c.wait()
 	out := c.out.String()
-	require.NoError(t, json.Unmarshal([]byte(out[max(0, strings.LastIndex(strings.TrimSpace(out), "\n")):]), &into), out) // behind the steps, which go to stderr
+	require.NoError(t, json.Unmarshal([]byte(out[max(0, strings.LastIndex(strings.TrimSpace(out), "\n")):]), &into), out) // after the steps, which go to stderr
 	return into, code
 }
 

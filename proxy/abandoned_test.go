@@ -17,7 +17,7 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// blocked is a rig with a table that a session beside the proxy has locked.
+// blocked is a rig with a table that a session outside the proxy has locked.
 func blocked(t *testing.T, change ...func(*Config)) (*rig, *pgx.Conn) {
 	t.Helper()
 	g := newRig(t, append([]func(*Config){func(c *Config) { c.Auth = trustAll{} }}, change...)...)
@@ -70,7 +70,7 @@ func TestTheStatementOfAClientThatDiedIsCancelled(t *testing.T) {
 			eventually(t, "it is gone", func() bool { return g.Status().Sessions == 0 })
 			eventually(t, "nothing is at work", func() bool { return atWork(t, g, locker) == "0" })
 			require.EqualValues(t, 1, g.Status().Abandoned)
-			// Anyone who closes a fence gets the lock of the table that it wrote.
+			// The session that closes a fence gets the lock of the table that the client wrote.
 			other := pgtest.Conn(t, g.source)
 			run(t, other, "SET lock_timeout = '10s'")
 			run(t, other, "BEGIN")

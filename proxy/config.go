@@ -67,9 +67,9 @@ type Config struct {
 	Epoch  int64  // epoch that made it active
 	Closed bool   // begin with the gate closed, until Resume or Switch
 
-	// TrackSettings are custom settings that every session is asked for. Not nil, it
-	// is the operator's word that whatever name a statement or a function computes is
-	// one of these; then sessions that compute names move (amber). Nil, they do not.
+	// TrackSettings are custom settings that every session is asked for. If not nil, the operator
+	// guarantees that every name that a statement or a function computes is one of these; then
+	// sessions that compute names move (amber). If nil, they do not.
 	TrackSettings []string
 
 	// Explain, where it is set, says what server processes of the source do, by their
@@ -89,7 +89,7 @@ type Config struct {
 
 	Limits
 
-	// RequireCertificate lets nobody in without a certificate of TLS's authority for clients.
+	// RequireCertificate refuses clients without a certificate of TLS's authority for clients.
 	RequireCertificate bool
 
 	Log     zerolog.Logger
@@ -126,7 +126,7 @@ func (c *Config) Validate() error {
 	case c.Listen == "" && c.Listener == nil:
 		return errors.New("proxy: no address to listen on")
 	case c.Auth == nil:
-		return errors.New("proxy: nobody to ask for the secrets of users")
+		return errors.New("proxy: no store for the secrets of users")
 	case slices.ContainsFunc(c.TrackSettings, func(name string) bool {
 		return !strings.Contains(name, ".") || strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf || r < ' ' })
 	}):

@@ -45,8 +45,8 @@ func limited(t *testing.T, source, target string) (*rig, func() *raw) {
 	return g, func() *raw { return g.rawDial(t, wire.Param{Name: "user", Value: app}) }
 }
 
-// TestAPoolThatUsesUpItsConnectionsMoves: what is asked beside the sessions is asked by a
-// role that has a connection left.
+// TestAPoolThatUsesUpItsConnectionsMoves: questions outside the sessions are asked by a role that
+// has a connection left.
 func TestAPoolThatUsesUpItsConnectionsMoves(t *testing.T) {
 	t.Parallel()
 	g, dial := limited(t, "3", "3")

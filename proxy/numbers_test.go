@@ -27,7 +27,7 @@ func TestNumbersFromBeforeASwitchHitNobodyElse(t *testing.T) {
 	g.toTarget(t)
 	require.Equal(t, other.sql("SELECT pg_backend_pid()"), c.sql(fmt.Sprintf("SELECT pid FROM pg_stat_activity WHERE pid = %d", other.pid)))
 
-	// Someone beside the proxy has, on the target, the number that a client knows as its own.
+	// A session outside the proxy has, on the target, the number that a client knows as its own.
 	bystander := pgtest.Conn(t, g.target)
 	directPID := bystander.PgConn().PID()
 	known := func(c *raw, pid uint32) { // as if that was what it was told at its login

@@ -14,7 +14,7 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// pgxAdmin is a superuser's session at the source, beside the proxy and in another database.
+// pgxAdmin is a superuser's session at the source, outside the proxy and in another database.
 func pgxAdmin(t *testing.T, g *rig) *pgx.Conn {
 	t.Helper()
 	return pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN("postgres"))

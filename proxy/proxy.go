@@ -63,9 +63,9 @@ func New(cfg Config) (*Proxy, error) {
 // Addr returns the address that clients connect to.
 func (p *Proxy) Addr() net.Addr { return p.listener.Addr() }
 
-// Run serves until ctx ends. Then logins are refused with 57P03, and every session is
-// told 57P01 at its next boundary; open transactions have ShutdownTimeout to end. Run
-// returns nil when all sessions have ended, within a few seconds of that.
+// Run serves until ctx ends. Then logins are refused with 57P03, and every session gets 57P01 at
+// its next boundary; open transactions have ShutdownTimeout to end. Run returns nil when all
+// sessions have ended, within a few seconds of that.
 func (p *Proxy) Run(ctx context.Context) error {
 	serving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(ending.ErrShutdown)

@@ -73,8 +73,8 @@ func TestAMomentOfQuietIsBounded(t *testing.T) {
 	require.NoError(t, tx.Commit(within(t)))
 }
 
-// Who asks for a moment of quiet while a move is in its pause has it at once. The gate stays closed behind it, with
-// everybody held, and the steps that are left go through.
+// A caller that asks for a moment of quiet while a move is in its pause has it at once. The gate
+// stays closed after it, with every session held, and the remaining steps go through.
 func TestAMomentOfQuietInAPauseDisturbsNoStep(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)

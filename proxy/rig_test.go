@@ -99,7 +99,7 @@ func pgtestDatabase(t testing.TB, side string) pg.DSN {
 	return pgtest.Database(t, pgtest.Shared(t, pgtest.Kind(side)))
 }
 
-// both runs statements on both sides, beside the proxy.
+// both runs statements on both sides, without the proxy.
 func (g *rig) both(t testing.TB, statements ...string) {
 	t.Helper()
 	for _, dsn := range []pg.DSN{g.source, g.target} {

@@ -33,8 +33,8 @@ func differ(t testing.TB, source, target *pgx.Conn, create string) {
 	}
 }
 
-// simply has a client use simple queries alone, so that nothing of a driver's stands
-// beside the state that a test makes.
+// simply makes a client use simple queries alone, so that a driver adds nothing to the state that a
+// test makes.
 func simply(c *pgx.ConnConfig) { c.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol }
 
 // says runs a statement and returns the first value that it gives.

@@ -146,7 +146,7 @@ func TestAnUncertainCountIsSettledByTheServersWord(t *testing.T) {
 	require.Equal(t, wire.ReasonUncertain, lost())
 	g.toTarget(t)
 	require.Empty(t, lost())
-	// Behind a Sync that both sides saw, the answers fit again.
+	// After a Sync that both sides saw, the answers fit again.
 	c.send(wire.AppendQuery(nil, "SELECT 'mark'"))
 	for {
 		f := c.next()

@@ -92,7 +92,7 @@ func TestAStateThatCannotBeMadeWholeEndsItsSession(t *testing.T) {
 	require.NoError(t, err)
 	_, err = g.Restage(ctx, 1)
 	require.NoError(t, err)
-	pgtest.Exec(t, pgtest.Conn(t, g.target), "DROP TABLE public.t") // behind everything that was tried
+	pgtest.Exec(t, pgtest.Conn(t, g.target), "DROP TABLE public.t") // after everything that was tried
 	bad.send(wire.AppendQuery(nil, "INSERT INTO public.t VALUES (1)"))
 	report, err := g.Switch(ctx, 1, Target)
 	require.NoError(t, err)

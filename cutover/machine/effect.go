@@ -2,8 +2,8 @@ package machine
 
 import "time"
 
-// Effect is what the machine asks for. The set is closed. Effects are performed in the order in which they stand; calls
-// and records run side by side after that, and end in a Result.
+// Effect is what the machine asks for. The set is closed. Effects are performed in their order;
+// calls and records then run concurrently, and end in a Result.
 type Effect interface{ effect() }
 
 // Timer names a timer. One of each runs at a time; a new one replaces it.

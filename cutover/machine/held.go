@@ -11,7 +11,7 @@ const (
 	HeldSourceLock                  // the pre-lock on the closing side
 	HeldTargetLock                  // the pre-lock on the opening side
 	HeldFence                       // the fence; the journal's row has the truth
-	HeldStream                      // the stream stands at the marker
+	HeldStream                      // the stream waits at the marker
 	HeldStaged                      // warm servers with replayed sessions
 	HeldSnapshots                   // verification snapshots on both sides
 )

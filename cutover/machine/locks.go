@@ -18,7 +18,7 @@ func (l locks) lost(e LockLost) {
 }
 
 // wanted: the applier meets TRUNCATE or DDL and gets the pre-lock. It is taken again after the
-// marker. Once the marker has been applied nobody can want it: the lock is then part of the
+// marker. Once the marker has been applied the applier cannot need it: the lock is then part of the
 // decision.
 func (l locks) wanted() {
 	if l.Held&HeldTargetLock == 0 || l.Phase < PhasePrelock || l.Phase > PhaseMarker {

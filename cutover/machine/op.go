@@ -64,7 +64,7 @@ func (o Op) String() string {
 	return "unknown"
 }
 
-// acquires says what is to be undone once an op has been asked for, whatever becomes of it.
+// acquires says what has to be undone once an op has been requested, whatever its result.
 func (o Op) acquires() Held {
 	switch o {
 	case OpStage:
@@ -84,7 +84,8 @@ func (o Op) acquires() Held {
 	}
 }
 
-// releases says what an op gives back. Fence and Decide end the pre-lock of their side whatever their outcome.
+// releases says what an op releases. Fence and Decide end the pre-lock of their side whatever their
+// outcome.
 func (o Op) releases() Held {
 	switch o {
 	case OpUnfence:

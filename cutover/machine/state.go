@@ -34,7 +34,7 @@ type State struct {
 
 // Request is what is being served, and for whom.
 type Request struct {
-	ID          uint64 // who waits for the answer; 0 for nobody
+	ID          uint64 // the request that waits for the answer; 0 for none
 	Mode        Mode
 	AllowBypass bool      // rehearse although writers bypass the proxy
 	Unmovable   Unmovable // what becomes of sessions that cannot be moved
@@ -123,7 +123,7 @@ type Ending uint8
 
 const (
 	EndNone      Ending = iota
-	EndRecover          // a restart: nobody waits for an answer
+	EndRecover          // a restart: no request waits for an answer
 	EndAbort            // for good
 	EndRetry            // to be tried again after a back-off
 	EndRehearsed        // as asked

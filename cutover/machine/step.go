@@ -8,8 +8,7 @@ func Step(state State, event Event) (State, []Effect) {
 }
 
 // Step is the machine with another order of an attempt. It hands the event to the part that knows
-// what it means; all parts write to one transition, and call only those that stand before them
-// here.
+// what it means; all parts write to one transition, and call only those listed before them here.
 func (sc Script) Step(s State, event Event) (State, []Effect) {
 	t := &transition{State: s, script: sc}
 	undo := undoing{t}

@@ -44,9 +44,9 @@ func (u undoing) endingOr(e Ending) Ending {
 }
 
 // unread: the journal did not answer, or did not take what was to be recorded. Its row is read
-// again until it does; nothing is opened before. At a start the target may know better: a commit
-// there stands whatever the source says, unless there is a way back, where a fence that an earlier
-// process has sent to the target might still arrive.
+// again until it does; nothing is opened before. At a start the target may have the answer: a
+// commit there is valid whatever the source says, unless there is a way back: then a fence that an
+// earlier process has sent to the target might still arrive.
 func (u undoing) unread() {
 	if u.Phase == PhaseTake && u.Ending == EndRecover && !u.WayBack {
 		u.ask(PhaseNewest, Ops(OpDecision))

@@ -13,7 +13,7 @@ import (
 	"crossfade/cutover/preflight/server"
 )
 
-// question is a check of a room, by the name that it has in a report.
+// question is a check of a package, by the name that it has in a report.
 type question struct {
 	name  string
 	ask   func(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error)

@@ -11,7 +11,7 @@ import (
 	"crossfade/cutover/preflight/loginrole"
 )
 
-// What the program says and reads of a preflight, by the names of the rooms that hold it.
+// What the program says and reads of a preflight, by the names of the packages that hold it.
 type (
 	// Report is answer.Report.
 	Report = answer.Report

@@ -15,7 +15,7 @@ type Client struct {
 
 	// Certificate is the common name of the client's certificate, "" where it showed none that was verified.
 	Certificate string
-	// CertificateOnly asks for a certificate: nobody gets in by a password.
+	// CertificateOnly asks for a certificate: no password is accepted.
 	CertificateOnly bool
 }
 
@@ -32,7 +32,7 @@ func (p Proof) SCRAM() *scram.Proven { return p.scram }
 // MD5 returns the hash of the client's password, "" where it proved itself otherwise.
 func (p Proof) MD5() string { return p.md5 }
 
-// IsZero reports whether nobody can log in with the proof.
+// IsZero reports whether no login is possible with the proof.
 func (p Proof) IsZero() bool { return p.scram == nil && p.md5 == "" }
 
 // Format keeps the proof out of logs and error texts.

@@ -64,8 +64,8 @@ func answer(conn net.Conn, user, password string) {
 	}
 }
 
-// TestTimeAndRight: a password behind its time fits no more, and NOLOGIN is told to anyone who has
-// proved himself.
+// TestTimeAndRight: an expired password is refused, and NOLOGIN is reported to a client that has
+// authenticated.
 func TestTimeAndRight(t *testing.T) {
 	t.Parallel()
 	base := store(t)

@@ -15,7 +15,8 @@ import (
 	"crossfade/proxy/tlsconf/tlstest"
 )
 
-// TestLibpq: psql logs in as its users do, channel binding required. It hangs up on its own, since there is no server behind the door.
+// TestLibpq: psql logs in as its users do, channel binding required. It hangs up on its own, since
+// there is no server to pass it to.
 func TestLibpq(t *testing.T) {
 	t.Parallel()
 	bin, err := pgcluster.Find()

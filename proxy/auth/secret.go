@@ -85,7 +85,8 @@ func (s Secret) NoLogin() Secret { s.noLogin = true; return s }
 // expired reports whether the password's time is over, by the clock of this machine.
 func (s Secret) expired() bool { return !s.until.IsZero() && !time.Now().Before(s.until) }
 
-// Plaintext returns the password where it is known: without it nobody can log in elsewhere as this user.
+// Plaintext returns the password if it is known: without it the proxy cannot log in elsewhere as
+// this user.
 func (s Secret) Plaintext() (string, bool) { return s.plain, s.kind == secretPlain }
 
 // Format keeps the secret out of logs and error texts, with every verb.

@@ -13,8 +13,8 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// Server is a server on the other side that stands ready for a session: logged in
-// and made a mirror of what was captured. It belongs to the owner of the moment.
+// Server is a server on the other side that is ready for a session: logged in and made a mirror of
+// what was captured. It belongs to the present owner of the session.
 type Server struct {
 	Endpoint *side.Endpoint
 	Conn     *backend.Conn

@@ -18,8 +18,8 @@ const (
 	// blockedPoll is how long a session may stay busy before it is checked whether it waits for a
 	// parked one, and how often that check is repeated.
 	blockedPoll = 100 * time.Millisecond
-	// maxWaiters bounds for how many sessions one look asks: the server stops its lock
-	// table for each.
+	// maxWaiters bounds for how many sessions one query asks: the server stops its lock table for
+	// each.
 	maxWaiters = 32
 )
 
@@ -30,10 +30,10 @@ type drain struct {
 	p     *Mover
 	list  []*session.Session
 	loose map[*session.Session]bool   // allowed to continue
-	waits map[*session.Session]string // what a session waits for, by the last look
-	conn  *backend.Conn               // to look with
+	waits map[*session.Session]string // what a session waits for, by the last query
+	conn  *backend.Conn               // for the queries
 	link  *state.Link
-	blind bool // looking has failed: go on without
+	blind bool // the queries have failed: continue without them
 
 	prepared string // what the last check for prepared transactions found, in words
 }
@@ -52,7 +52,7 @@ func (d *drain) run(ctx context.Context) error {
 					continue
 				}
 				d.p.Draining.Store(false)
-				if d.busy() == nil { // nobody has slipped through before
+				if d.busy() == nil { // no session has passed unnoticed before
 					return nil
 				}
 				continue
@@ -108,7 +108,7 @@ func (d *drain) yieldToWaiters(ctx context.Context) {
 	if err != nil {
 		if ctx.Err() == nil {
 			d.blind = true
-			d.p.Log.Warn().Err(err).Msg("sessions that wait for locks not looked for")
+			d.p.Log.Warn().Err(err).Msg("sessions that wait for locks could not be found out")
 		}
 		return
 	}
@@ -130,7 +130,7 @@ func (d *drain) yieldToWaiters(ctx context.Context) {
 	for r := range needed {
 		if !d.loose[r] {
 			d.loose[r] = true
-			d.p.Log.Info().Uint64(obs.KeySession, r.Id).Msg("parked session goes on: another one waits for a lock of it")
+			d.p.Log.Info().Uint64(obs.KeySession, r.Id).Msg("parked session continues: another one waits for a lock that it holds")
 			r.Hold(false)
 		}
 	}
@@ -214,5 +214,5 @@ func (d *drain) preparedNow(ctx context.Context) (string, error) {
 	return found, err
 }
 
-// preparedPoll is how often a drain looks whether a prepared transaction has ended.
+// preparedPoll is how often a drain checks whether a prepared transaction has ended.
 const preparedPoll = 20 * time.Millisecond

@@ -17,7 +17,7 @@ import (
 
 // Bounds of a dry run.
 const (
-	// inspectTimeout bounds one look at all sessions, below what a control client waits.
+	// inspectTimeout bounds one inspection of all sessions, below what a control client waits.
 	inspectTimeout = 3 * time.Second
 	// inspectWait bounds the wait for the boundary of one session that was at one a
 	// moment ago; one that has gone on shows what was known of it.
@@ -35,7 +35,7 @@ const (
 	// captured, once in each idle period. Computes that are about to be suspended are idle for
 	// longer, and a client that works never meets a capture.
 	reviveIdle = 2 * time.Second
-	// maxReviveCaptures bounds these captures: nobody waits for them.
+	// maxReviveCaptures bounds these captures: no caller waits for them.
 	maxReviveCaptures = 4
 )
 
@@ -75,8 +75,8 @@ func (p *Mover) inspect(ctx context.Context) {
 	p.captureThose(ctx, list, maxInspections, wanted)
 }
 
-// captureThose captures those of the sessions that are still wanted, that come to a boundary
-// soon and that nobody else has the turn of, at most limit at a time.
+// captureThose captures those of the sessions that are still wanted, that reach a boundary soon and
+// whose turn is free, at most limit at a time.
 func (p *Mover) captureThose(ctx context.Context, list []*session.Session, limit int, wanted func(*session.View) bool) {
 	if len(list) == 0 {
 		return

@@ -9,14 +9,11 @@ import (
 	"crossfade/proxy/side"
 )
 
-// Pause closes the gate and returns when every session stands at a boundary and
-// no login is being made. Until then sessions go on, unit by unit, to the next
-// boundary each. After drainTimeout it opens the gate again and returns a
-// *DrainTimeoutError; under UnmovableWait a *HeldError where a session has come to
-// hold what cannot be moved; on any other error the gate is open again too.
-//
-// Once it has returned nil the gate stays closed until Resume or Switch: no timer
-// opens it.
+// Pause closes the gate and returns when every session is parked at a boundary and no login is
+// under way. Until then each session continues, unit by unit, to its next boundary. After
+// drainTimeout it opens the gate again and returns a *DrainTimeoutError; under UnmovableWait a
+// *HeldError if a session has come to hold what cannot be moved; on any other error the gate is
+// open again too.
 func (p *Mover) Pause(ctx context.Context, epoch int64, drainTimeout time.Duration) (PauseReport, error) {
 	end, err := p.begin(ctx, epoch, "pause")
 	if err != nil {
@@ -96,8 +93,8 @@ func (p *Mover) pauseReport(start time.Time) PauseReport {
 	return PauseReport{Sessions: len(p.List()), Waiting: p.gate.State().Waiting, Took: time.Since(start)}
 }
 
-// explainTimeout bounds the look at the server processes that were in the way: the gate
-// is still closed.
+// explainTimeout bounds the inspection of the server processes that were in the way: the gate is
+// still closed.
 const explainTimeout = 300 * time.Millisecond
 
 // explain adds what the active side's server says of the sessions that an error names.

@@ -28,8 +28,8 @@ const (
 	UnmovableName Unmovable = "name"
 )
 
-// holdPoll is how often Stage looks whether a session that it waits for has sent
-// anything: only then is it captured again.
+// holdPoll is how often Stage checks whether a session that it waits for has sent anything: only
+// then is it captured again.
 const holdPoll = 50 * time.Millisecond
 
 // Attempt begins an attempt and says what becomes of sessions that cannot be moved.

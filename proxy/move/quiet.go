@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// Quiet holds every session between two transactions while do runs, so that it meets no locks of theirs. It waits
-// for at most limit until all stand there and calls do then, whether they do or not; do has to be short. The gate is
-// open again when Quiet returns, with the error of do. In a pause it calls do at once, and leaves the gate closed.
+// Quiet holds every session between two transactions while do runs, so that it meets no locks of
+// theirs. It waits for at most limit until all are held and then calls do, whether they are or not;
+// do has to be short. The gate is open again when Quiet returns, with the error of do. In a pause
+// it calls do at once, and leaves the gate closed.
 func (p *Mover) Quiet(ctx context.Context, limit time.Duration, do func(context.Context) error) error {
 	select {
 	case p.verb <- struct{}{}:

@@ -24,7 +24,7 @@ type StageReport struct {
 type PauseReport struct {
 	Sessions int           `json:"sessions"`
 	Waiting  int           `json:"waiting"` // logins that wait at the gate
-	Took     time.Duration `json:"-"`       // from the gate's closing until all stood still
+	Took     time.Duration `json:"-"`       // from the gate's closing until all were parked
 }
 
 // SwitchReport is the outcome of Switch.

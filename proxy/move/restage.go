@@ -42,8 +42,8 @@ func (p *Mover) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 	to := p.Sides.Other()
 	f.judgeStreams(p.Streams())
 	p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *session.Session) {
-		// Notifications that were sent before all stood still are there no later than
-		// the answer to a capture: a session that listens is captured in any case.
+		// Notifications that were sent before all were parked arrive no later than the answer to a
+		// capture: a session that listens is captured in any case.
 		if r.Owner.ChangedSince() || len(r.Owner.State().Channels) > 0 {
 			if err := r.Owner.Capture(ctx, catalogs[r.Database], stageTimeout); err != nil {
 				f.refuse(r, "capture", err)

@@ -88,7 +88,7 @@ func (r *Reader) Descriptor() (fd int, ok bool) {
 }
 
 // Now is read for a caller that does not wait: ErrWouldBlock says that there is nothing. After it,
-// left says that there may be more, of which the socket tells nothing: it is to be called again.
+// left says that there may be more that no event of the socket announces: it must be called again.
 func (r *Reader) Now(fd int) ([]byte, error) {
 	if r.step != nil {
 		budget := BufferSize
@@ -182,8 +182,8 @@ func (r *Reader) Push(p []byte) error {
 // Fast reports that the connection is one that an engine can serve.
 func (r *Reader) Fast() bool { return r.raw != nil || r.step != nil }
 
-// Ready reports that now may be called, and that the socket tells of all that comes: nothing was
-// read earlier by someone else, crypto/tls included.
+// Ready reports that Now may be called, and that events of the socket announce everything that
+// arrives: nothing was read earlier by other code, crypto/tls included.
 func (r *Reader) Ready() bool {
 	if len(r.pre) > 0 || !r.Fast() {
 		return false
@@ -199,7 +199,7 @@ func (r *Reader) Ready() bool {
 	return err == ErrWouldBlock
 }
 
-// More keeps p, the tail of what read returned, and reads behind it.
+// More keeps p, the tail of what read returned, and reads after it.
 func (r *Reader) More(p []byte) ([]byte, error) {
 	if r.buf == nil {
 		r.buf = buffers.Get().(*buffer)
@@ -212,13 +212,14 @@ func (r *Reader) More(p []byte) ([]byte, error) {
 // Unread has p read again, before all that comes.
 func (r *Reader) Unread(p []byte) { r.pre = p }
 
-// Again reports that crypto/tls may have more than now has returned, of which the socket does not tell.
+// Again reports that crypto/tls may have more than Now has returned, which no event of the socket
+// announces.
 func (r *Reader) Again() bool { return r.left }
 
 // HasBuffer reports that the reader has a buffer.
 func (r *Reader) HasBuffer() bool { return r.buf != nil }
 
-// Full reports that more has no room behind p.
+// Full reports that there is no room after p.
 func (r *Reader) Full(p []byte) bool { return len(p) >= BufferSize }
 
 // Keep holds tail, at most maxCarry bytes, back for the next read.

@@ -86,7 +86,7 @@ func TestAServerThatIsLetGoIsAskedToCancelThreeTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, far, logged := uncancelled(t)
 		go func() {
-			time.Sleep(300 * time.Millisecond) // behind the second request
+			time.Sleep(300 * time.Millisecond) // after the second request
 			_, _ = far.Write([]byte("C\x00\x00\x00\x0dSELECT 1\x00Z\x00\x00\x00\x05I"))
 		}()
 		r.work.leaveNothingAtWork(errors.New("shutdown"))

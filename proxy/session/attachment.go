@@ -17,7 +17,7 @@ import (
 // to the engine: each hand-over costs two goroutines.
 const calmBursts = 4
 
-var errToFast = errors.New("session goes on in the engine")
+var errToFast = errors.New("session continues in the engine")
 
 // attachment is what a session keeps for its engine. It is guarded by Session.mu.
 type attachment struct {

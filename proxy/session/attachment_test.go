@@ -53,7 +53,7 @@ func roundTrip(t *testing.T, near net.Conn, answer []byte) {
 	require.Equal(t, answer, got)
 }
 
-// TestEngineGivesUpItsSession to anyone who wants it, and gets it back when it is calm.
+// TestEngineGivesUpItsSession to a caller that wants it, and gets it back when it is calm.
 func TestEngineGivesUpItsSession(t *testing.T) {
 	needEngine(t)
 	answer := rowAnswer()

@@ -132,7 +132,7 @@ func TestCancelInEveryState(t *testing.T) {
 		for range 5 {
 			g.cancel(l.pid, l.key)
 		}
-		// Parked, with a queued unit, and one behind it that must be whole.
+		// Parked, with a queued unit, and one after it that must be complete.
 		for _, held := range [][]byte{query("CREATE TABLE public.never (id int)"), join(unit("CREATE TABLE public.never (id int)"), syncNow)} {
 			from = l.count()
 			l.send(held)

@@ -105,7 +105,7 @@ func TestUnauthenticatedClientsThatBreakTheProtocol(t *testing.T) {
 	const gss = 1234<<16 | 5680
 	// Where the proxy does not do as PostgreSQL does, and why.
 	ours := map[string]outcome{
-		"GSSENCRequest twice":             {"N", "08P01"}, // a server with GSSAPI says yes, or refuses what stands behind
+		"GSSENCRequest twice":             {"N", "08P01"}, // a server with GSSAPI says yes, or refuses what follows
 		"protocol 2":                      {"", "0A000"},  // PostgreSQL answers in the old form, without a code
 		"SSLRequest with bytes in it":     {"", "08P01"},  // PostgreSQL passes over them; nobody sends them
 		"10,001 bytes":                    {"", "08P01"},  // PostgreSQL does not count the length word
@@ -174,9 +174,9 @@ func TestUnauthenticatedClientsThatBreakTheProtocol(t *testing.T) {
 	t.Cleanup(func() { well("a client from before") })
 }
 
-// TestUnauthenticatedClientsOverTLS: what is read as plain text behind an SSLRequest is no TLS, and
-// is never taken for a start-up packet. PostgreSQL closes without a word, as it must to
-// a client that expects TLS, and so does the proxy.
+// TestUnauthenticatedClientsOverTLS: what is read as plain text after an SSLRequest is no TLS, and
+// is never taken for a start-up packet. PostgreSQL closes without a word, as it must to a client
+// that expects TLS, and so does the proxy.
 func TestUnauthenticatedClientsOverTLS(t *testing.T) {
 	t.Parallel()
 	certFile, keyFile := tlstest.NewAuthority(t, false).Issue(t, "127.0.0.1").Write(t, t.TempDir())
@@ -271,7 +271,7 @@ func provokeTLS(t testing.TB, address string, sends []byte) string {
 	return string(all)
 }
 
-// TestClientsWhoBreakTheProtocol compares the proxy with PostgreSQL behind the log-in.
+// TestClientsWhoBreakTheProtocol compares the proxy with PostgreSQL after the log-in.
 func TestClientsWhoBreakTheProtocol(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, tortureSchema)

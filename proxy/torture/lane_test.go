@@ -215,7 +215,7 @@ func (l *lane) marked(from int, name string) []wire.Frame {
 	l.t.Helper()
 	row := wire.AppendFrame(nil, 'D', append(binary.BigEndian.AppendUint32([]byte{0, 1}, uint32(len(name))), name...))
 	return l.await(from, "row "+name, func(frames []wire.Frame) bool {
-		for i := len(frames) - 3; i >= max(0, len(frames)-10); i-- { // little can come behind it
+		for i := len(frames) - 3; i >= max(0, len(frames)-10); i-- { // little can come after it
 			if frames[i].Type == 'D' && bytes.Equal(wire.AppendFrame(nil, 'D', frames[i].Body), row) {
 				return true
 			}

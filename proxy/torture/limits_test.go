@@ -299,7 +299,7 @@ func TestTenThousandHalfOpenConnections(t *testing.T) {
 	}
 	require.NoError(t, ask(before), "a session from before is served")
 	rss := p.rss()
-	t.Logf("%d KiB with %d strangers", rss, unauthenticated)
+	t.Logf("%d KiB with %d unauthenticated connections", rss, unauthenticated)
 	if !raceDetector {
 		require.Less(t, rss, most, "KiB")
 	}

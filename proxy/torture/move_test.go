@@ -11,8 +11,8 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// play runs a script; before(k) comes ahead of step k, and behind the last step. It
-// returns all that was sent to the client.
+// play runs a script; before(k) is called before step k, and after the last step. It returns all
+// that was sent to the client.
 func play(l *lane, s script, before func(k int)) []wire.Frame {
 	l.t.Helper()
 	from := l.count()

@@ -46,7 +46,7 @@ func code(t testing.TB, frames []wire.Frame) string {
 	return last
 }
 
-// beside opens a session at a side without the proxy.
+// sideConn opens a session on a side without the proxy.
 func (g *rig) sideConn(side string) func(sql string, args ...any) {
 	dsn := g.source
 	if side == proxy.Target {
@@ -111,7 +111,8 @@ func TestTerminateInEveryState(t *testing.T) {
 				early[i].send(query("CREATE TABLE public.never (id int)")[9:])
 			}
 			if how == "terminate" && b != nil {
-				// Good-bye stands behind what is held: the proxy sees it once it is let go, as a server would.
+				// Terminate comes after what is held: the proxy sees it once that is released, as a
+				// server would.
 				_ = early[i].conn.Close()
 			} else {
 				do(early[i])

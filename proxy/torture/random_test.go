@@ -13,8 +13,8 @@ import (
 	"crossfade/proxy"
 )
 
-// blocks are what random sequences are made of. Each ends its unit, so that they
-// can stand in any order; transactions may stay open behind one.
+// blocks are what random sequences are made of. Each ends its unit, so that they can be in any
+// order; transactions may stay open after one.
 var blocks = map[string][]byte{
 	"query":        query("SELECT 1"),
 	"two queries":  join(query("SELECT 1"), query("SELECT 2; SELECT 3")),

@@ -9,8 +9,8 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// script is what a client does, in steps: a write, and what it waits for behind it.
-// It begins and ends at a boundary.
+// script is what a client does, in steps: a write, and what it waits for after it. It begins and
+// ends at a boundary.
 type script struct {
 	name  string
 	steps []step

@@ -174,7 +174,7 @@ var scripts = map[string][]step{
 	"copy": {
 		same(true, 'Q', "COPY t FROM STDIN"), s(frame('G', []byte{0}, 0), frame('G', []byte{0}, 0)),
 		same(true, 'd', []byte("1\n")), c(syncs, syncs), same(true, 'c'), s(done, done), s(ready, ready),
-		// A Sync behind an extended COPY is swallowed.
+		// A Sync after an extended COPY is swallowed.
 		same(true, 'P', "", "COPY t FROM STDIN", 0), c(bindFrame("", nil, 0, 0), bindFrame("", nil, 0, 0)), c(exec, exec), c(syncs, syncs),
 		s(p1, p1), s(b2, b2), s(frame('G', []byte{0}, 0), frame('G', []byte{0}, 0)), same(true, 'c'), c(syncs, syncs), s(done, done), s(ready, ready),
 		same(true, 'Q', "SELECT 1"), s(columns(16600), columns(16500)), s(done, done), s(ready, ready),

@@ -9,7 +9,7 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// TestClientLimit: behind the script the words of next arrive; the ones ahead of "|" may go.
+// TestClientLimit: after the script the words of next arrive; the ones before "|" may go.
 func TestClientLimit(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ script, next string }{

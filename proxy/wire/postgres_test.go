@@ -87,7 +87,7 @@ func (l *live) settle() {
 	l.mark()
 }
 
-// mark asks a question and checks that nothing comes ahead of the answer, and nothing behind it.
+// mark asks a question and checks that nothing comes before the answer, and nothing after it.
 func (l *live) mark() {
 	l.t.Helper()
 	l.marks++

@@ -71,7 +71,7 @@ func (w *worker) begin(ctx context.Context, t *task) error {
 func (w *worker) tellBegin(t *task, b beginning) error {
 	table := t.rel.table.Name.Display()
 	if len(b.kept) > 0 {
-		w.cfg.Log.Info().Str("table", table).Int("chunks", len(b.kept)).Bool("older_snapshot", len(b.older) > 0).Msg("table goes on with what is copied")
+		w.cfg.Log.Info().Str("table", table).Int("chunks", len(b.kept)).Bool("older_snapshot", len(b.older) > 0).Msg("table continues with what is copied")
 		return nil
 	}
 	if t.gen == 0 && !b.emptied {

@@ -101,7 +101,7 @@ func (b *Budget) Judge(f Figures) Verdict {
 	}
 	again := "start over: stop crossfade run, crossfade clean, crossfade run"
 	if f.Gone || f.Status == "lost" {
-		detail := "the replication slot is not on the source any more: somebody dropped it, or Crossfade did when the budget of --wal-budget was spent"
+		detail := "the replication slot is not on the source any more: someone dropped it, or Crossfade did when the budget of --wal-budget was spent"
 		if !f.Gone {
 			detail = "the source has removed WAL that the replication slot needed (wal_status is lost): max_slot_wal_keep_size is too small for this migration"
 		}

@@ -21,7 +21,7 @@ type SlotAdvancedError struct {
 }
 
 func (e *SlotAdvancedError) Error() string {
-	return fmt.Sprintf("slot %s was advanced to %s, or dropped and made again, by somebody else; the target has the changes up to %s: those between are lost",
+	return fmt.Sprintf("slot %s was advanced to %s, or dropped and made again, by someone else; the target has the changes up to %s: those between are lost",
 		e.Slot, e.Confirmed, e.Reported)
 }
 

@@ -10,7 +10,7 @@ import (
 	"crossfade/schema/archive"
 )
 
-// ownArchive has a table or a domain beside things that it may call.
+// ownArchive has a table or a domain together with things that it may call.
 func ownArchive(e archive.Entry) *archive.Archive {
 	return &archive.Archive{Entries: []archive.Entry{
 		{ID: 1, Kind: "FUNCTION", Schema: "app", Tag: "known(integer)", Section: archive.SectionPreData, Definition: "CREATE FUNCTION app.known(integer) RETURNS boolean ..."},

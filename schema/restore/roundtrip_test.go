@@ -95,7 +95,7 @@ func TestRoundTripPagila(t *testing.T) {
 	noDrift(t, p, fingerprint.Options{})
 }
 
-// pagila is the sample database's directory, beside the repository.
+// pagila is the sample database's directory, next to the repository.
 const pagila = "../../../shared/testdata/pagila"
 
 func loadPagila(t *testing.T, p *pairtest.Pair) {

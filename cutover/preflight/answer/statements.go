@@ -11,8 +11,8 @@ import (
 // Both, for WriteSQL, asks for the statements of both sides.
 const Both Side = "both"
 
-// BothSidesError says that there are statements for both sides, and that nobody has said
-// which are asked for.
+// BothSidesError says that there are statements for both sides, and that the caller has not chosen
+// one.
 type BothSidesError struct{ Source, Target int }
 
 func (e *BothSidesError) Error() string {

@@ -24,7 +24,7 @@ func Collations(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) 
 	var found []answer.Finding
 	if !source.sortsAs(target) {
 		another := "or " + anotherDatabase(source, target)
-		if source.Encoding != target.Encoding { // which is told with the same statement
+		if source.Encoding != target.Encoding { // which is reported with the same statement
 			another = "or take the database that is to be made for the encoding of the source, which sorts as that does too"
 		}
 		found = append(found, answer.Finding{

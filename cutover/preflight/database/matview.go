@@ -10,9 +10,8 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// MaterialisedViews says what becomes of the contents of materialised views, which are
-// the results of their queries: no stream carries rows of theirs, and nobody can write
-// rows into one.
+// MaterialisedViews reports what happens to the contents of materialised views, which are the
+// results of their queries: no stream carries their rows, and no rows can be written into one.
 func MaterialisedViews(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	if p.Options.Scope.SchemaOnly || p.Options.Scope.DataOnly {
 		return nil, nil

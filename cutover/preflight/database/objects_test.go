@@ -132,7 +132,7 @@ func TestGeneratedColumnsInTheIdentity(t *testing.T) {
 	f, _ = identityFinding(180000, whole)
 	require.Equal(t, `ALTER TABLE "public"."t" REPLICA IDENTITY USING INDEX "t_a"`, f.Remedy)
 
-	// The query behind it, on the version at hand.
+	// The view's query, on the version at hand.
 	fx := preflighttest.New(t)
 	pgtest.Exec(t, fx.Source, `CREATE TABLE g (a int NOT NULL, b int NOT NULL GENERATED ALWAYS AS (a + 1) STORED, PRIMARY KEY (b));
 		CREATE UNIQUE INDEX g_a ON g (a)`)

@@ -9,7 +9,7 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// identity is a table and how its rows are told apart in the stream.
+// identity is a table and how the stream identifies its rows.
 type identity struct {
 	Schema, Table string
 	Setting       string // pg_class.relreplident: d, n, f, i

@@ -13,7 +13,7 @@ import (
 // domainUse is a constraint of a domain that calls functions which are not PostgreSQL's own.
 type domainUse struct {
 	OID                uint32
-	Domain, Constraint string // as they stand in SQL
+	Domain, Constraint string // as they are written in SQL
 	Definition         string // CHECK (…)
 	Expr, Base         string // of VALUE, and the type below all domains
 	Valid              bool   // it is asked of no row that is moved otherwise
@@ -27,7 +27,7 @@ type domainUse struct {
 }
 
 type column struct {
-	Relation, Name, Type string // as they stand in SQL
+	Relation, Name, Type string // as they are written in SQL
 }
 
 // readDomains lists the constraints.

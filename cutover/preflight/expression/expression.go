@@ -163,8 +163,8 @@ func (c *expressionCheck) pathless(ctx context.Context, e evaluated, o outcome) 
 	return nil
 }
 
-// guilty are the functions of an expression that a failed look may be laid on: those that the
-// server's word names where it names some.
+// guilty are the functions of an expression that may have caused a failed attempt: those that the
+// server's message names, if it names some.
 func (c *expressionCheck) guilty(functions []uint32, o outcome) (out []called) {
 	var may []called
 	for _, oid := range functions {
@@ -264,7 +264,7 @@ func plainColumn(e evaluated) string {
 		e.Relation, column, name, strings.TrimSpace(pg.QuoteLiteral(body)), pg.QuoteIdent(pg.ExtendName("zz_"+table+"_"+e.Column, "_filled")), e.Relation, name)
 }
 
-// splitName takes a qualified name, as it stands in SQL, apart.
+// splitName splits a qualified name, as it is written in SQL.
 func splitName(name string) (schema, rel string) {
 	var parts [2]strings.Builder
 	at, quoted := 0, false

@@ -13,9 +13,9 @@ import (
 // own, and that the target evaluates over rows while these are moved.
 type evaluated struct {
 	Kind        string // index, statistics, generated column, partition key, constraint or materialised view
-	Name        string // of the object, as it stands in SQL
+	Name        string // of the object, as it is written in SQL
 	Table       uint32 // its relation
-	Relation    string // as it stands in FROM
+	Relation    string // as it is written in FROM
 	Expr        string // over a row of Relation; of a materialised view its query
 	Column      string // of a generated column
 	Functions   []uint32

@@ -63,10 +63,10 @@ func (t configuration) finding(role string) (answer.Finding, bool) {
 	return f, true
 }
 
-// extensionData names the tables in which extensions keep what the user told
-// them: they belong to the extension, so they are in no publication. Rows that the extension
-// brings along, which its condition leaves out, are none. Those that our role may not read are
-// told by configurationRights.
+// extensionData names the tables in which extensions keep data of the user: they belong to the
+// extension, so they are in no publication. Rows that the extension itself brings, which its
+// condition leaves out, do not count. Tables that our role may not read are reported by
+// configurationRights.
 func extensionData(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	type table struct{ Extension, Schema, Name, Condition string }
 	tables, err := inquiry.List[table](ctx, p.Source, "tables of extensions", `

@@ -14,7 +14,7 @@ import (
 
 // cronJobs asks whether the jobs of pg_cron can be moved.
 func cronJobs(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
-	// Without USAGE on the schema, which pg_cron gives nobody, the table's name means nothing.
+	// Without USAGE on the schema, which pg_cron grants to no role, the table's name means nothing.
 	seen, err := inquiry.One[struct{ Rows, Update bool }](ctx, p.Source, "rights on jobs of pg_cron", `
 		SELECT coalesce(bool_and(r.may AND NOT row_security_active(r.job)), false), coalesce(bool_and(r.may AND has_table_privilege(r.job, 'UPDATE')), false)
 		FROM (SELECT c.oid AS job, has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS may

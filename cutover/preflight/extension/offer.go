@@ -38,8 +38,8 @@ func (o offer) made(u extension) string {
 	return sql
 }
 
-// inSchema makes a schema for an extension where it may be missing: those of the server's own
-// are always there, and nobody may make one.
+// inSchema makes a schema for an extension if it may be missing: the server's own schemas always
+// exist, and no role may create them.
 func inSchema(quoted string) string {
 	if strings.HasPrefix(quoted, `"pg_`) {
 		return ""

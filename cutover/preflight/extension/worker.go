@@ -51,7 +51,7 @@ func Workers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 			}
 			found = append(found, jobs...)
 		}
-		if ok && !(e.Name == "pgmq" && p.Options.Mode == inquiry.Run) { // each queue is told below
+		if ok && !(e.Name == "pgmq" && p.Options.Mode == inquiry.Run) { // each queue is reported below
 			found = append(found, answer.Finding{Code: "extension_acts", Severity: answer.Warning, Object: e.Name, Detail: a.what, Remedy: a.remedy})
 		}
 	}

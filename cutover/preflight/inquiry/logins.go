@@ -1,9 +1,10 @@
 package inquiry
 
-// Logins say who logs in as whom after the switch. Functions that are nil tell of nobody.
+// Logins say which roles log in, and as which role after the switch. Functions that are nil mean
+// that there are none.
 type Logins struct {
-	// TargetRole is the role of --target, as which nobody else should log in: it owns what
-	// the migration keeps.
+	// TargetRole is the role of --target. No other role should log in as it: it owns what the
+	// migration keeps.
 	TargetRole string
 	// Mapped are roles of the source that log in as another one of the target, by the
 	// operator's word; NoLogin for those that do not log in there.
@@ -18,5 +19,5 @@ type Logins struct {
 	Full func(role string) string
 }
 
-// NoLogin stands in Mapped for a role that is not to log in at the target.
+// NoLogin is the value in Mapped of a role that may not log in on the target.
 const NoLogin = "-"

@@ -119,7 +119,7 @@ func (c *comparison) compare(r login) (missing bool) {
 	case to == inquiry.NoLogin:
 		return false
 	case r.Super && !lets:
-		return false // nobody comes through the proxy as that one
+		return false // no client comes through the proxy as that role
 	case to == c.l.TargetRole && !mapped:
 		c.add(answer.Finding{Code: "login_is_target_role", Severity: answer.Blocker, Object: r.Name,
 			Detail: "is the role of --target as well, which can read and drop what Crossfade keeps on the target, and has more rights than the application's role on the source",

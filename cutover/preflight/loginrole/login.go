@@ -8,7 +8,7 @@ import (
 	"crossfade/cutover/preflight/inquiry"
 )
 
-// login is one role of a side: what it may do whatever the database holds.
+// login is one role of a side: its rights, whatever the database contains.
 type login struct {
 	Name                                                                string
 	Login, Inherit, Super, BypassRLS, Replication, CreateRole, CreateDB bool

@@ -38,7 +38,8 @@ func TestALoginThatMayNotConnectIsNamed(t *testing.T) {
 	require.Empty(t, names(t, h))
 }
 
-// Anyone who has more, or less that matters, on the target is named before anybody moves.
+// Roles that have more rights on the target, or lack ones that matter, are named before any session
+// moves.
 func TestALoginWithOtherRightsOnTheTargetIsNamed(t *testing.T) {
 	t.Parallel()
 	h := preflighttest.NewRoleFixture(t)

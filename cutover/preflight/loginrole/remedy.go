@@ -11,13 +11,13 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// inherited follows a membership that is told for its rights.
+// inherited follows a membership that is reported for its rights.
 const inherited = ", whose rights it has without SET ROLE"
 
 // ownName says how a role keeps its name.
 const ownName = "leave it its own name, without --map-role and without a target role in the users file"
 
-// plainWord is what a shell takes as it stands.
+// plainWord is what a shell takes literally.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
 // word writes a name as a word of a shell's command.
@@ -102,8 +102,8 @@ func (c *comparison) ofItsOwn(r, t login) string {
 	return ownName
 }
 
-// settingsQuery prints the statements that set for a role of the target what is set for one of
-// the source. The values, which may be secrets, pass by nobody but who asks.
+// settingsQuery prints the statements that set for a role of the target what is set for one of the
+// source. Only the caller sees the values, which may be secrets.
 func settingsQuery(from, to string, names []string) string {
 	quoted := make([]string, len(names))
 	for i, n := range names {

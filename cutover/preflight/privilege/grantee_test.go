@@ -28,7 +28,7 @@ func TestRolesThatTheSchemaNames(t *testing.T) {
 		pgtest.Exec(t, f.SourceAdmin, "REVOKE "+right+" FROM "+role)
 		require.Empty(t, f.Ask(t, Grantees, preflighttest.CopyMode), right)
 	}
-	// An owner's own rights, which stand beside those of others, are no grant.
+	// An owner's own rights, which are listed with those of others, are no grant.
 	pgtest.Exec(t, f.SourceAdmin, "CREATE TABLE owned (id int); ALTER TABLE owned OWNER TO "+role+"; GRANT SELECT ON owned TO "+f.SourceDSN.User())
 	pgtest.Exec(t, f.SourceAdmin, "ALTER SCHEMA public OWNER TO "+role)
 	require.Empty(t, f.Ask(t, Grantees, preflighttest.CopyMode))

@@ -114,8 +114,8 @@ func RoleSettings(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error
 	return found, nil
 }
 
-// listSettings are lists of names, which ALTER ROLE takes as they are kept; other values
-// are literals.
+// listSettings are lists of names, which ALTER ROLE takes in the form in which they are kept; other
+// values are literals.
 var listSettings = []string{"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"}
 
 // settingLike is a query for the source that gives the statement for the target, so that the

@@ -56,8 +56,7 @@ SELECT o.kind, o.name FROM (
 WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype IN ('e', 'i'))
 ORDER BY 1, 2`
 
-// SuperuserObjects names what the target's role cannot make. On Neon nobody
-// can.
+// SuperuserObjects names what the target's role cannot make. On Neon no role can.
 func SuperuserObjects(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	if p.Options.Scope.DataOnly {
 		return nil, nil

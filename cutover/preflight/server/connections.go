@@ -61,7 +61,7 @@ func (a allowance) findings(side answer.Side, need int) []answer.Finding {
 			return
 		}
 		f := answer.Finding{Code: "own_connections", Severity: answer.Blocker, Object: object,
-			Detail: fmt.Sprintf("a run takes up to %d connections of its own on the %s beside those of the applications; %s may have %d, and %d are in use", need, side, whose, limit, used)}
+			Detail: fmt.Sprintf("a run takes up to %d connections of its own on the %s in addition to those of the applications; %s may have %d, and %d are in use", need, side, whose, limit, used)}
 		if alter != "" {
 			f.SQL, f.On = fmt.Sprintf("%s CONNECTION LIMIT %d", alter, used+need), side
 			f.Remedy = f.SQL + " on the " + string(side)

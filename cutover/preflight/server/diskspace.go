@@ -12,8 +12,8 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// probe writes some pages to the target, in a transaction that is rolled back: how much room
-// a server's disk has is told by nothing else.
+// probe writes some pages to the target, in a transaction that is rolled back: there is no other
+// way to learn how much space a server's disk has.
 const probe = `CREATE TABLE crossfade_probe.room AS SELECT repeat('x', 1000) AS pages FROM generate_series(1, 100)`
 
 // DiskSpace asks whether the target can take rows now, and whether a Neon project's limit

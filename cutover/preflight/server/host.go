@@ -33,7 +33,7 @@ func Hosts(_ context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	return found, nil
 }
 
-// directHost tells whether host names a pooler, and what it stands before.
+// directHost says whether host names a pooler, and for which host.
 func directHost(host string) (direct string, pooled bool) {
 	label, rest, dotted := strings.Cut(host, ".")
 	if !dotted || !strings.HasSuffix(strings.ToLower(label), poolerSuffix) {

@@ -9,8 +9,8 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// Neighbours names what else replicates from or into the source: after the
-// cutover the source stands still, and they would go stale without a word.
+// Neighbours names what else replicates from or into the source: after the cutover the source no
+// longer changes, and their data would silently become stale.
 func Neighbours(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	there, err := inquiry.List[neighbour](ctx, p.Source, "replication of others", `
 		SELECT 'publication', pubname::text, '', puballtables FROM pg_publication WHERE pubname <> 'crossfade'

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// QuietCalls counts the moments of quiet that are asked for, and holds nobody.
+// QuietCalls counts the requests for a moment of quiet, and holds no session.
 type QuietCalls struct {
 	N     atomic.Int64
 	Limit time.Duration

@@ -59,7 +59,7 @@ const sourceSessions, targetSessions = 20, 18
 
 // OwnSessions is how many connections a run takes for itself on source and target.
 func OwnSessions(jobs int) [2]int {
-	if jobs == 0 { // where nobody says, as in a check
+	if jobs == 0 { // if the caller does not say, as in a check
 		jobs = options.DefaultJobs()
 	}
 	return [2]int{sourceSessions + jobs, targetSessions + jobs}

@@ -55,9 +55,8 @@ type databases struct {
 	Target dsnFlag `help:"The database to move it to." required:"" placeholder:"DSN"`
 }
 
-// dsnFlag is a connection string whose password is never printed. What is wrong
-// with it is told by databases.check and not by the parser, which would show
-// the value.
+// dsnFlag is a connection string whose password is never printed. Its errors are reported by
+// databases.check and not by the parser, which would show the value.
 type dsnFlag struct {
 	pg.DSN
 	err error
@@ -260,8 +259,8 @@ type env struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	level, format  string
-	// lines is the log of a command that has one and that nobody watches at a terminal: whatever
-	// else it says to stderr goes there too, so that all lines have one form. Else nil.
+	// lines is the log of a command that has one and does not run at a terminal: everything else
+	// that it prints to stderr goes there too, so that all lines have one form. Otherwise nil.
 	lines *zerolog.Logger
 }
 

@@ -30,7 +30,7 @@ func TestTimesThatWereNotMeasuredAreNotPrinted(t *testing.T) {
 	}
 }
 
-// A session, or a blocker, that the reason names is in no list beside it.
+// A session, or a blocker, that the reason names is in no other list.
 func TestWhatAPlanIsRefusedForIsNotListedOnceMore(t *testing.T) {
 	t.Parallel()
 	out := printed(control.CutoverReport{Outcome: control.OutcomePlanned, Reason: "2 sessions cannot be moved: session 1 has a cursor; it lags (wait)", Unmovable: []string{"session 1 has a cursor", "session 2 has another"},

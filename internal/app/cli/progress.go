@@ -27,7 +27,7 @@ type progress struct {
 	mu   sync.Mutex
 	last time.Time
 	done bool
-	open bool // a bar stands on the last line of the terminal
+	open bool // the last line of the terminal shows a bar
 }
 
 func newProgress(e *env) *progress { return &progress{w: e.stderr, lines: e.lines} }

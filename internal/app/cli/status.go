@@ -17,8 +17,8 @@ type socketFlag struct {
 	Control string `help:"Path of the daemon's control socket." default:"${socket}" placeholder:"SOCKET"`
 }
 
-// DefaultSocket is where the daemon listens unless it is told otherwise: a place
-// that belongs to the user.
+// DefaultSocket is where the daemon listens unless configured otherwise: a place that belongs to
+// the user.
 func DefaultSocket() string {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		return filepath.Join(dir, "crossfade.sock")

@@ -157,7 +157,7 @@ func TestOnlyAYesOnATerminalFinishes(t *testing.T) {
 		"Ctrl-D":       {"\x04", false, ExitRefused, unchanged},
 		"Ctrl-C":       {"\x03", false, ExitRefused, unchanged},
 		"yes, Ctrl-C":  {"yes\x03", false, ExitRefused, unchanged},
-		"hung up":      {"", false, -1, "[y/N] "}, // SIGHUP ends it, or the end of the input where anyone who runs the tests ignores that signal
+		"hung up":      {"", false, -1, "[y/N] "}, // SIGHUP ends it, or the end of the input if the tests run with that signal ignored
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

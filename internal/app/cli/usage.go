@@ -75,7 +75,7 @@ func unparsed(err error, args []string, model *kong.Application) error {
 // plainWord is a text that is certainly no password: a command or a number that was mistyped.
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_-]{1,40}$`)
 
-// quoted is a value as it stands in an error.
+// quoted is a value as it is written in an error.
 var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 
 // withheld leaves out of an error the values that look like a connection string.

@@ -208,7 +208,7 @@ func (c *Client) failed(method string, err error) error {
 		Remedy: "start one with crossfade run, or name its socket with --control"}
 }
 
-// lost is for an answer that did not come. What was asked for by POST may go on.
+// lost is for an answer that did not arrive. What was requested by POST may continue.
 func (c *Client) lost(method string, err error) error {
 	e := &Error{Code: CodeLost, Message: fmt.Sprintf("the daemon at %s gave no answer: %v", c.socket, err),
 		Remedy: "look at crossfade status and at the daemon's log"}

@@ -80,8 +80,8 @@ func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, Health{Phase: st.Phase, Version: st.Version})
 }
 
-// livez says that the process lives and serves, whatever became of the migration: to
-// start it again would cut the applications off.
+// livez says that the process lives and serves, whatever the state of the migration: restarting it
+// would cut the applications off.
 func (s *Server) livez(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, struct{}{})
 }
@@ -207,7 +207,7 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request) {
 	s.conclude(w, r, op)
 }
 
-// limits is no operation: it holds at once, whatever runs.
+// limits is no operation: it takes effect at once, whatever runs.
 func (s *Server) limits(w http.ResponseWriter, r *http.Request) {
 	var c LimitsChange
 	if r.Method == http.MethodPost {
@@ -253,14 +253,14 @@ func (s *Server) result(w http.ResponseWriter, op *operation) {
 // left withdraws the operation of a client that went away, where it can be withdrawn.
 func (s *Server) left(op *operation) {
 	if op.cancel == nil {
-		s.cfg.Log.Info().Str("operation", op.Name).Msg("client left; the operation goes on")
+		s.cfg.Log.Info().Str("operation", op.Name).Msg("client left; the operation continues")
 		return
 	}
 	s.cfg.Log.Warn().Str("operation", op.Name).Msg("client left; the operation is withdrawn")
 	op.cancel(errLeft)
 }
 
-// decode reads a request's JSON; an empty body leaves v as it is.
+// decode reads a request's JSON; an empty body leaves v unchanged.
 func decode(w http.ResponseWriter, r *http.Request, v any) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	d.DisallowUnknownFields()

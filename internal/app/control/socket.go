@@ -29,9 +29,9 @@ type socket struct {
 	file fs.FileInfo
 }
 
-// listenSocket listens at path. The socket is made in a private directory and
-// moved to its place when its mode is right, so that nobody else can reach it in
-// between; the move replaces a stale socket.
+// listenSocket listens at path. The socket is made in a private directory and moved to its place
+// when its mode is right, so that no other user can reach it in between; the move replaces a stale
+// socket.
 func listenSocket(path string) (*socket, error) {
 	if err := free(path); err != nil {
 		return nil, err
@@ -64,8 +64,8 @@ func listenSocket(path string) (*socket, error) {
 	return s, nil
 }
 
-// free returns nil when path may be taken: nothing is there, or a socket at which
-// nobody answers.
+// free returns nil when path may be taken: there is nothing, or a socket on which no process
+// answers.
 func free(path string) error {
 	st, err := os.Lstat(path)
 	switch {

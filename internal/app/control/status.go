@@ -80,8 +80,8 @@ type Copy struct {
 	KeysRepaired    int64 `json:"keys_repaired"`
 }
 
-// Replication is how far the other side follows the active one. A figure that nobody
-// knows now is -1, or empty: that of a side which does not answer is not shown as it was.
+// Replication is how far the other side follows the active one. A figure that is not known now is
+// -1, or empty: that of a side which does not answer is not shown as it was.
 type Replication struct {
 	// State is none before the stream starts, connecting, running, source_away or target_away while it
 	// has lost a side, stopped where it has ended with an error, and ended after a switch.
@@ -128,7 +128,7 @@ type Verify struct {
 	TablesDone  int    `json:"tables_done"`
 	TablesTotal int    `json:"tables_total"`
 	Differences int64  `json:"differences"`
-	// Waits says why a comparison that is running does not go on.
+	// Waits says why a running comparison does not continue.
 	Waits string `json:"waits,omitempty"`
 	// Tables are those that are known to differ or that cannot be compared.
 	Tables []VerifyTable `json:"tables,omitempty"`
@@ -142,7 +142,7 @@ type VerifyTable struct {
 	Keys    []string `json:"keys,omitempty"` // some of those that differ
 }
 
-// What a Replication says where nobody knows.
+// The values of a Replication that are not known.
 const Unknown = -1
 
 // PhaseStopped is the phase of a migration that has ended with an error.

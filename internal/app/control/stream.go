@@ -82,7 +82,7 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, op *operation) {
 	}
 }
 
-// state is the part of a status whose change is told at once.
+// state is the part of a status whose change is sent at once.
 type state struct {
 	phase, active string
 	stream        string

@@ -36,7 +36,7 @@ func TestCleanRemovesWhatWasTypedAsItWasPrinted(t *testing.T) {
 	// is in the way too.
 	pgtest.Exec(t, w.Target, "CREATE TABLE app.mine (id int); CREATE VIEW app.his AS SELECT id FROM public.a")
 	err := clean()
-	require.ErrorContains(t, err, "somebody has made on the target: view app.his depends on ")
+	require.ErrorContains(t, err, "someone has made on the target: view app.his depends on ")
 	require.ErrorContains(t, err, "drop that there, then run crossfade clean again")
 	pgtest.Exec(t, w.Target, "DROP VIEW app.his")
 	require.NoError(t, clean())

@@ -89,8 +89,8 @@ func TestAStreamThatWaitsForALockNamesItsHolder(t *testing.T) {
 		require.Eventually(t, follows, pgtest.Timeout, time.Millisecond, "it goes on by itself")
 	}
 
-	// Anyone who held a lock before is not who holds the one of now.
+	// The holder of an earlier lock is not the holder of the present one.
 	c := &apply.Contention{Since: time.Now(), Err: errors.New("lock timeout")}
 	require.Equal(t, &control.Blocker{Code: "stream_waits", Detail: "the stream of changes has waited for a lock on the target since " + c.Since.UTC().Format("15:04:05 UTC") + ": lock timeout",
-		Remedy: "wait: crossfade run looks who holds it, and names them within seconds"}, contentionBlocker(c, &contention{since: c.Since.Add(-time.Second), wait: dbconn.Wait{Lock: "table public.a", Holders: []dbconn.Process{{PID: 1}}}}))
+		Remedy: "wait: crossfade run finds out who holds it, and names them within seconds"}, contentionBlocker(c, &contention{since: c.Since.Add(-time.Second), wait: dbconn.Wait{Lock: "table public.a", Holders: []dbconn.Process{{PID: 1}}}}))
 }

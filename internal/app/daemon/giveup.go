@@ -34,11 +34,11 @@ func (e *givenUpError) tells(warning control.Blocker) bool {
 	return warning.Code == e.Code || warning.Code == "slot_lost"
 }
 
-// guardSource has the guard look at the source, and does what it says. It drops a
-// slot that costs the source too much, and ends a migration that has lost its own.
+// guardSource lets the guard check the source, and does what it says. It drops a slot that costs
+// the source too much, and ends a migration that has lost its own.
 func (d *follower) guardSource(ctx context.Context, conn *pgx.Conn) error {
 	name := d.entry.identity().Target.Slot
-	made := d.core.migration.Task.Reached(journal.PhaseDumped) // asked before the look
+	made := d.core.migration.Task.Reached(journal.PhaseDumped) // read before the check
 	v, err := d.watches.guard.Weigh(ctx, conn, name, made, d.core.migration.Rows.Copying(), d.core.migration.Rows.Copied())
 	if err != nil || v.Level < slot.Spent || !d.mayGiveUp(v.Level) {
 		return err

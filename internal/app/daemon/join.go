@@ -65,7 +65,7 @@ func (d *entry) join(ctx context.Context) error {
 			}
 			return nil
 		}
-		d.core.log.Info().Str("side", d.missing).Msg("the side that was away at the start is there; the run goes on")
+		d.core.log.Info().Str("side", d.missing).Msg("the side that was away at the start is there; the run continues")
 	}
 	if d.missing == sideTarget {
 		close(d.joining.serving)
@@ -184,7 +184,7 @@ func (d *entry) awayNow() error {
 	return d.away
 }
 
-// awayBlocker tells of the side that is away since the start, nil where both were there.
+// awayBlocker reports the side that has been away since the start, nil if both were reachable.
 func (d *entry) awayBlocker() *control.Blocker {
 	err := d.awayNow()
 	if err == nil || d.joined() {

@@ -20,10 +20,10 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// terminates is the statement with which a remedy ends anyone who holds a lock.
+// terminates is the statement with which a remedy ends the holder of a lock.
 var terminates = regexp.MustCompile(`SELECT pg_terminate_backend\(\d+\)(, pg_terminate_backend\(\d+\))*`)
 
-// seenLockTimeout is long enough for a look at who holds the lock, on a busy machine as well.
+// seenLockTimeout is long enough to find the holder of the lock, on a busy machine as well.
 const seenLockTimeout = 3 * time.Second
 
 // lockWatching is a list of watchers of two databases, whose waits for locks are bounded.

@@ -170,7 +170,7 @@ func (d *follower) monitor(ctx context.Context) error {
 			continue
 		}
 		if err := d.checkSource(ctx); err != nil && ctx.Err() == nil {
-			d.core.log.Debug().Err(err).Msg("source could not be looked at")
+			d.core.log.Debug().Err(err).Msg("source could not be checked")
 		}
 		if err := d.keepLead(ctx); err != nil {
 			return err
@@ -236,7 +236,7 @@ func (d *follower) checkClosedSource(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*watch.PollInterval)
 	defer cancel()
 	if err := d.sessions.watching.Do(ctx, d.guardSource); err != nil && ctx.Err() == nil {
-		d.core.log.Debug().Err(err).Msg("closed source could not be looked at")
+		d.core.log.Debug().Err(err).Msg("closed source could not be checked")
 	}
 }
 

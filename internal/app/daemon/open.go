@@ -129,7 +129,7 @@ func (d *entry) openOnce(ctx context.Context, letIn func()) error {
 	return nil
 }
 
-// found takes the run that both journals tell of.
+// found takes the run that both journals describe.
 func (d *entry) found(id runs.Identity) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -163,7 +163,7 @@ func (d *entry) joinSides(ctx context.Context, source, target *pgx.Conn, mayBegi
 	if err := lead(); err != nil {
 		return runs.Identity{}, err
 	}
-	id, err := d.belonging(ctx, source, target) // nobody else's sessions are ended
+	id, err := d.belonging(ctx, source, target) // no sessions of others are ended
 	if err != nil {
 		return id, err
 	}

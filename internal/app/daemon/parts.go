@@ -100,7 +100,7 @@ type finisher struct {
 	entry    *entry
 }
 
-// answers tell operators how the run stands, and take what they ask for.
+// answers report the state of the run to operators, and take their requests.
 type answers struct {
 	core     *core
 	mu       *sync.Mutex

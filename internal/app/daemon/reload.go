@@ -13,8 +13,8 @@ import (
 // new users file.
 const reloadPatience = 30 * time.Second
 
-// reload reads the users file again whenever the operator asks for it. Sessions go
-// on; a file that cannot be used leaves the one before in force.
+// reload reads the users file again whenever the operator asks for it. Sessions continue; if a file
+// cannot be used, the one before remains in force.
 func (d *daemon) reload(ctx context.Context) error {
 	for {
 		select {

@@ -26,7 +26,7 @@ func (d *answers) explain(ctx context.Context, pids []int32) map[int32]string {
 		return err
 	})
 	if err != nil {
-		d.core.log.Debug().Err(err).Msg("sessions that keep the drain from ending could not be looked at")
+		d.core.log.Debug().Err(err).Msg("sessions that keep the drain from ending could not be inspected")
 	}
 	return words
 }

@@ -40,7 +40,7 @@ func (d *follower) watchContention(ctx context.Context) {
 		})
 		cancel()
 		if err != nil {
-			d.core.log.Debug().Err(err).Msg("who holds a lock that the stream waits for could not be looked at")
+			d.core.log.Debug().Err(err).Msg("the holder of a lock that the stream waits for could not be found out")
 			return
 		}
 		if len(w.Holders) > 0 && w.Lock != "" {
@@ -57,7 +57,7 @@ func (d *follower) watchContention(ctx context.Context) {
 	}
 }
 
-// streamWaits tells of a lock on the target that the stream waits for, nil for none.
+// streamWaits reports a lock on the target that the stream waits for, nil for none.
 func (d *follower) streamWaits() *control.Blocker {
 	s, err := d.core.stream.Status()
 	if err != nil || s.Contended == nil {
@@ -75,7 +75,7 @@ func contentionBlocker(c *apply.Contention, seen *contention) *control.Blocker {
 	b := &control.Blocker{Code: "stream_waits", Detail: "the stream of changes has waited for a lock on the target since " + c.Since.UTC().Format("15:04:05 UTC") + ": "}
 	if seen == nil || !seen.since.Equal(c.Since) { // it has yet to be seen waiting
 		b.Detail += c.Err.Error()
-		b.Remedy = "wait: crossfade run looks who holds it, and names them within seconds"
+		b.Remedy = "wait: crossfade run finds out who holds it, and names them within seconds"
 		return b
 	}
 	w := seen.wait

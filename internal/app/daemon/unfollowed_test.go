@@ -235,7 +235,8 @@ func TestWhatIsNotSeenOfLargeObjectsStopsACutover(t *testing.T) {
 	})
 }
 
-// What takes longer than the pause has room for is refused before there is a pause, with one that has.
+// A scan that takes longer than the pause allows is refused before there is a pause, and accepted
+// with one that allows it.
 func TestAScanThatIsTooLongForThePauseIsRefusedWhileArming(t *testing.T) {
 	t.Parallel()
 	s := watch.Scan{Limit: watch.ArmingScanPatience, Armed: true, PauseBudget: 4 * time.Second, Of: tenSeconds}

@@ -25,9 +25,9 @@ func (d *daemon) newViews() *matviews.Keeper {
 	return m
 }
 
-// mayFill reports whether views of the target may be filled: the stream has caught up,
-// and nobody reads them there. In an attempt that has come further than to arm that is
-// done only for a watcher that waits for it, so that no lock is in the decision's way.
+// mayFill reports whether views of the target may be filled: the stream has caught up, and no
+// application reads them there. In an attempt that is past arming that is done only for a watcher
+// that waits for it, so that no lock is in the way of the decision.
 func (d *daemon) mayFill(asked bool) bool {
 	c := d.core.coordinator.Status()
 	if c.Active != machine.SideSource || !d.core.migration.Task.Reached(journal.PhaseIndexed) {

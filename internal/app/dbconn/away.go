@@ -15,9 +15,9 @@ import (
 // and went away: longer than a compute needs to wake, or a server to restart.
 const openPatience = time.Minute
 
-// WhileAway repeats a beginning that a database cut short which had let it in: it
-// restarts, or its compute was suspended. What is wrong before that, such as an
-// address where nobody listens, ends the beginning at once.
+// WhileAway repeats a start that a database interrupted after it had accepted the login: it
+// restarts, or its compute was suspended. An error before that, such as an address where no server
+// listens, ends the start at once.
 func WhileAway(ctx context.Context, log zerolog.Logger, begin func(ctx context.Context, letIn func()) error) error {
 	in := false
 	policy := retry.Policy{MaxElapsed: openPatience, OnRetry: obs.Retrying(log, "a database went away in the beginning; it begins again")}

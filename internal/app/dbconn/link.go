@@ -71,7 +71,7 @@ func (l *Link) Do(ctx context.Context, f func(ctx context.Context, conn *pgx.Con
 	return err
 }
 
-// Close ends the session once nobody uses it.
+// Close ends the session once it is no longer used.
 func (l *Link) Close() {
 	l.once.Do(func() {
 		<-l.turn

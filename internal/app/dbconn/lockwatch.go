@@ -17,9 +17,9 @@ const (
 	// LockPoll is how often sessions that wait for a lock are searched for. PostgreSQL has no event
 	// for that. A waiter is noticed well within the 200 ms that it may have to wait.
 	LockPoll = 40 * time.Millisecond
-	// AskTimeout bounds one look at who holds a lock.
+	// AskTimeout bounds one query for the holder of a lock.
 	AskTimeout = 2 * time.Second
-	// lastAnswer is how long the last look is waited for where there is something to add to an error.
+	// lastAnswer is how long the last query is waited for if there is something to add to an error.
 	lastAnswer = 300 * time.Millisecond
 	// asksWithout is how many polls in a row must find no waiter before the lock counts as granted.
 	// A single one may have been made after the server gave up, which we do not know yet.
@@ -43,7 +43,7 @@ func (e *LockedError) Error() string {
 
 func (e *LockedError) Unwrap() error { return e.Err }
 
-// LockRemedy is what ends the wait that an error tells of, "" for none.
+// LockRemedy is what ends the wait that an error reports, "" for none.
 func LockRemedy(err error) string {
 	var locked *LockedError
 	if !errors.As(err, &locked) || locked.Side == "" {
@@ -82,11 +82,11 @@ type LockWatch struct {
 
 	mu      sync.Mutex
 	Last    Wait
-	seen    time.Time // when last was seen; zero where the session waits for nobody
-	without int       // looks since then
+	seen    time.Time // when last was seen; zero if the session waits for no other
+	without int       // queries since then
 }
 
-// watchLockOf begins to look. end must be called.
+// watchLockOf starts the queries. end must be called.
 func watchLockOf(ctx context.Context, l *Link, pid int32) *LockWatch {
 	return WatchLock(ctx, l, "", LockWaitOf(pid))
 }
@@ -126,7 +126,7 @@ func WatchLock(ctx context.Context, l *Link, side string, ask func(context.Conte
 				return
 			case <-tick.C:
 			}
-			// A question is not broken off, which would end the session that the guard looks with too.
+			// A query is not cancelled, since that would end the session that the guard uses too.
 			asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), AskTimeout)
 			_ = l.Do(asking, func(asking context.Context, conn *pgx.Conn) error {
 				w, err := ask(asking, conn)
@@ -162,7 +162,8 @@ func NameHolder(ctx context.Context, l *Link, pid int32, f func() error) error {
 	return o.end(f())
 }
 
-// NameHolder is the function NameHolder for the session of a link, within its Do. watch is the link to look with.
+// NameHolder is the function NameHolder for the session of a link, within its Do. watch is the link
+// for the queries.
 func (l *Link) NameHolder(ctx context.Context, watch *Link, f func() error) error {
 	pid, err := l.process(ctx)
 	if err != nil {
@@ -171,8 +172,8 @@ func (l *Link) NameHolder(ctx context.Context, watch *Link, f func() error) erro
 	return NameHolder(ctx, watch, pid, f)
 }
 
-// process is the server process of a link's session, within its Do. It is asked for once a session: its key data does not
-// say it where a proxy stands before the server.
+// process is the server process of a link's session, within its Do. It is asked for once a session:
+// the key data of the session is not reliable if a proxy is in front of the server.
 func (l *Link) process(ctx context.Context) (int32, error) {
 	if l.asked != l.conn {
 		if err := l.conn.QueryRow(ctx, `SELECT pg_catalog.pg_backend_pid()`).Scan(&l.pid); err != nil {
@@ -186,8 +187,8 @@ func (l *Link) process(ctx context.Context) (int32, error) {
 // SideNames are the names of the links to source and target, by their index.
 var SideNames = [2]string{"source", "target"}
 
-// NameHolders is NameHolder for sessions on source and target, within the Do of both links, and says on which side the
-// lock is. Where guards has none, nobody looks there.
+// NameHolders is NameHolder for sessions on source and target, within the Do of both links, and
+// says on which side the lock is. If guards has none, that side is not checked.
 func NameHolders(ctx context.Context, sessions, guards [2]*Link, f func() error) error {
 	var outs []*LockWatch
 	for i, l := range sessions {
@@ -221,7 +222,7 @@ func endLockWatches(err error, outs ...*LockWatch) error {
 	return err
 }
 
-// LastSeen waits for the last looks, and returns the one that saw a wait last, nil for none.
+// LastSeen waits for the last queries, and returns the one that saw a wait last, nil for none.
 func LastSeen(outs ...*LockWatch) *LockWatch {
 	bound := time.NewTimer(lastAnswer)
 	defer bound.Stop()

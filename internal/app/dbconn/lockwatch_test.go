@@ -16,8 +16,8 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// A server far away has not answered the last question when what was looked out for is over. The session that asks is
-// the guard's as well, and there may be no room for another one.
+// A server far away has not answered the last query when the wait that it is about is over. The
+// session that asks is also the guard's, and there may be no connection left for another one.
 func TestALockWatchLeavesItsSessionAlone(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))

@@ -167,9 +167,9 @@ func (d *Comparer) Ask(ctx context.Context, source, target *pgx.Conn) ([]watch.N
 	}
 }
 
-// answer returns what was found in both sides as they are now or, where that has not been
-// compared, a comparison to wait for: one that was under way already (joined), which may have
-// read the sides before they were so, or one that has yet to begin.
+// answer returns what was found in both sides as they are now or, where that has not been compared,
+// a comparison to wait for: one that was under way already (joined), which may have read the sides
+// before their present state, or one that has yet to begin.
 func (d *Comparer) answer(now [2]fingerprint.Digest) (found []watch.Notice, c *comparison, joined bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

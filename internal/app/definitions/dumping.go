@@ -65,7 +65,7 @@ func (d *Comparer) dump(ctx context.Context, side pg.DSN, waiting *dbconn.Link) 
 // waitedFor reports whether someone waits for a session that does what name says.
 func waitedFor(ctx context.Context, waiting *dbconn.Link, name string) bool {
 	waits := false
-	_ = waiting.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error { // the next look asks again
+	_ = waiting.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error { // the next comparison asks again
 		return conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a, pg_catalog.pg_stat_activity d
 			WHERE pg_catalog.strpos(d.application_name, $1) = 1 AND a.wait_event_type = 'Lock' AND a.backend_type <> 'autovacuum worker'
 				AND d.pid = ANY (pg_catalog.pg_blocking_pids(a.pid)))`, name).Scan(&waits)

@@ -58,7 +58,7 @@ func (r *rowIdentities) check(ctx context.Context, source, target *pgx.Conn) ([]
 	}
 	names := fingerprint.IdentityNames(now[journal.SideTarget])
 	var found []watch.Notice
-	bad := map[string]bool{} // what is told already
+	bad := map[string]bool{} // what is reported already
 	tell := func(r fingerprint.RowIdentity, format string, args ...any) {
 		if bad[r.Key()] {
 			return
@@ -72,7 +72,7 @@ func (r *rowIdentities) check(ctx context.Context, source, target *pgx.Conn) ([]
 		for oid, is := range now[side] {
 			was, known := r.kept[side][oid]
 			if _, there := names[is.Key()]; !there {
-				continue // it is told elsewhere that the target has it not
+				continue // that the target lacks it is reported elsewhere
 			}
 			if !known {
 				next[side][oid] = is
@@ -88,7 +88,7 @@ func (r *rowIdentities) check(ctx context.Context, source, target *pgx.Conn) ([]
 	onSource := fingerprint.IdentityNames(now[journal.SideSource])
 	for oid, was := range r.kept[journal.SideTarget] {
 		if _, copied := onSource[was.Key()]; !copied {
-			continue // someone's own, which is told as such
+			continue // an object of someone else, which is reported as such
 		}
 		if again, there := names[was.Key()]; there && again != oid && was.IsTable() {
 			tell(was, "it was dropped and made again on the target")

@@ -25,8 +25,8 @@ type Config struct {
 	TLSClientCA    string            // who signs clients' certificates, "" to ask for none
 }
 
-// SchemaRoles are the roles of the source for which others stand on the target, in the
-// schema as well as for logins.
+// SchemaRoles are the roles of the source that others replace on the target, in the schema as well
+// as for logins.
 func (c Config) SchemaRoles() map[string]string {
 	out := map[string]string{}
 	for from, to := range c.MapRole {

@@ -45,7 +45,7 @@ type logins struct {
 	mu    sync.Mutex
 	made  map[string]string // passwords of the roles that the run has made, by name
 	tried map[string]trial  // of roles that were there before, by name
-	found []finding.Finding // what could not be made as it is on the source
+	found []finding.Finding // what could not be made as on the source
 }
 
 // trial is what became of logging in to the target with a password of the source.
@@ -274,9 +274,9 @@ func withoutStatement(err error) error {
 	return err
 }
 
-// credentials returns what logs a role of the target in: the password that the run has made,
-// or the source's where the target did not refuse it. After the switch nothing is tried ahead of
-// a login, so that a password that nobody has tried counts.
+// credentials returns the credentials of a role of the target: the password that the run has made,
+// or the source's if the target did not refuse it. After the switch nothing is tried before a
+// login, so that an untried password counts.
 func (l *logins) credentials(role string) (password string, ok bool) {
 	plain, known := l.plain(role)
 	l.mu.Lock()

@@ -52,8 +52,8 @@ func readPins(ctx context.Context, dsn pg.DSN) (Pins, error) {
 	return pins, nil
 }
 
-// pinTimeout bounds the look at one role's settings: a scan of the catalog, for names
-// of custom settings, of a database with very many functions.
+// pinTimeout bounds the reading of one role's settings: a scan of the catalog, for names of custom
+// settings, of a database with very many functions.
 const pinTimeout = 30 * time.Second
 
 // readRolePins works out the effective values for a role whose password is not
@@ -164,7 +164,7 @@ func (t *taker) acceptable(ctx context.Context, pins Pins) (Pins, []string, erro
 		took, asked := t.known[[2]string{name, value}]
 		if !asked {
 			there := value
-			if name == "role" { // kept as it is: the proxy translates it when it is used
+			if name == "role" { // kept unchanged: the proxy translates it when it is used
 				there = t.role(value)
 			}
 			if took, err = takes(ctx, t.conn, name, there); err != nil {

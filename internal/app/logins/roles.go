@@ -23,9 +23,9 @@ const (
 	rolesPatience = 2 * time.Second
 )
 
-// roleCache is what the source has on its roles for logins: read from it while it is the active
-// side, kept on the target for the time after the switch. Safe for concurrent use; nobody waits for
-// the source under mu.
+// roleCache is what the source stores about its roles for logins: read from it while it is the
+// active side, kept on the target for the time after the switch. Safe for concurrent use; no caller
+// waits for the source under mu.
 type roleCache struct {
 	Asking *dbconn.Link // to the source
 	Active func() bool  // whether the source is the side to be asked
@@ -34,7 +34,7 @@ type roleCache struct {
 	turn chan struct{} // held by the one that reads
 
 	mu    sync.Mutex
-	at    time.Time // of the last reading, whatever came of it
+	at    time.Time // of the last reading, whatever its result
 	known map[string]role
 	list  []journal.Role // the same as it was read
 	kept  []journal.Role // what the target has

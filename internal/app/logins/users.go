@@ -23,9 +23,9 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// Users are the roles that may log in at the proxy, and what the target's
-// servers are told for each. The users file has the say over the role of --source,
-// and both over what the source has on its roles. It is the proxy's auth.Store.
+// Users are the roles that may log in at the proxy, and what the target's servers are told for
+// each. The users file takes precedence over the role of --source, and both over what the source
+// stores about its roles. It is the proxy's auth.Store.
 type Users struct {
 	cfg    Config
 	file   atomic.Pointer[auth.Users] // the users file and the role of --source
@@ -85,8 +85,8 @@ func Surveyed(ctx context.Context, source, target *pgx.Conn, cfg Config) (*Users
 	return u, u.Logins.TryThere(ctx, source, target)
 }
 
-// Read puts the users file as it is now in force, and returns how many users it
-// has. One that cannot be used leaves in force what was.
+// Read puts the present users file in force, and returns how many users it has. If it cannot be
+// used the one before remains in force.
 func (u *Users) Read() (int, error) {
 	main := auth.User{Name: u.cfg.Source.User()}
 	switch {
@@ -197,8 +197,8 @@ func (u *Users) pinEach(ctx context.Context, target *pgx.Conn, names []string, l
 	return nil
 }
 
-// asKnown returns nil where the settings of all these roles are known from an earlier look,
-// and a connection for another one is not to be had: the applications use up what there is.
+// asKnown returns nil if the settings of all these roles are known from an earlier reading, and no
+// connection for another one is available: the applications use up what there is.
 func (u *Users) asKnown(names []string, cause error, log zerolog.Logger) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -79,7 +79,7 @@ func New(log zerolog.Logger) *Keeper {
 const matViewVersions = `SELECT c.oid, pg_catalog.concat_ws(' ', c.xmin, c.relfilenode), c.relispopulated
 	FROM pg_catalog.pg_class c WHERE c.relkind = 'm'`
 
-// readMatViews reads how a side's views stand, by their oid there.
+// readMatViews reads the state of a side's views, by their oid there.
 func readMatViews(ctx context.Context, conn *pgx.Conn) (map[uint32]matViewState, error) {
 	rows, err := conn.Query(ctx, matViewVersions)
 	if err != nil {
@@ -97,8 +97,8 @@ func readMatViews(ctx context.Context, conn *pgx.Conn) (map[uint32]matViewState,
 	return states, nil
 }
 
-// Run follows the source's views until ctx ends. An error of one view is told by the
-// watcher and tried again.
+// Run follows the source's views until ctx ends. An error of one view is reported by the watcher
+// and tried again.
 func (m *Keeper) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	yielder := snapshot.NewYielder(m.OnSide)
@@ -120,7 +120,7 @@ func (m *Keeper) Run(ctx context.Context) error {
 				}
 			}
 			if err := m.round(ctx, yielder); err != nil && ctx.Err() == nil {
-				m.log.Debug().Err(err).Msg("the materialised views could not be looked at")
+				m.log.Debug().Err(err).Msg("materialised views could not be checked")
 			}
 		}
 	})
@@ -253,7 +253,7 @@ func (m *Keeper) Ask(ctx context.Context, source, _ *pgx.Conn) ([]watch.Notice, 
 			return nil, err
 		}
 		found, wait := m.notices(states, arming)
-		if !wait || !m.May(true) { // while the stream catches up no view is filled, and nobody asks for a cutover
+		if !wait || !m.May(true) { // while the stream catches up no view is filled, and no cutover is possible
 			return found, nil
 		}
 		select {
@@ -282,9 +282,8 @@ func (m *Keeper) waitedFor(states map[uint32]matViewState) {
 	}
 }
 
-// notices says what stands in the way of a cutover and what the operator should know,
-// and whether it pays to wait for better: for a view that was waited for already only
-// while a cutover is armed.
+// notices says what is in the way of a cutover and what the operator should know, and whether
+// waiting may improve it: for a view that was waited for already only while a cutover is armed.
 func (m *Keeper) notices(states map[uint32]matViewState, arming bool) (found []watch.Notice, wait bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -91,7 +91,7 @@ func (m *Migration) roleSettings(ctx context.Context, source, target *pgx.Conn) 
 	return err
 }
 
-// Stays says what of a copy that was stopped is on the target, and how to go on.
+// Stays says what a stopped copy has left on the target, and how to continue.
 func (m *Migration) Stays() string {
 	c := m.Rows.Copied()
 	text := "the schema crossfade and what was made so far stay on the target"

@@ -170,8 +170,7 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("the target has refused %s, and all else is there; the first: %s; %s", things, strings.TrimSuffix(e.Refused[0].String(), "; "), e.remedy)
 }
 
-// RefuseMarked refuses to go on with a copy that lacks tables or rows which only another
-// copy brings.
+// RefuseMarked refuses to continue a copy that lacks tables or rows which only another copy brings.
 func RefuseMarked(ctx context.Context, target *pgx.Conn) error {
 	mark, err := journal.LoadMark(ctx, target, markRefused)
 	if err != nil || mark == "" {

@@ -17,7 +17,7 @@ type Findings struct {
 	refused  map[string][]finding.Finding // by stage: what a copy that continued could not make
 }
 
-// Notes says what is not on the target as it is on the source, although nobody refused it.
+// Notes says what on the target differs from the source, although nothing was refused.
 func (m *Migration) Notes() (out []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -30,8 +30,8 @@ func (m *Migration) Notes() (out []string) {
 	return out
 }
 
-// leftOut names what of the source is not on the target, or is otherwise there,
-// although nobody refused it.
+// leftOut names what of the source is missing on the target, or differs there, although nothing was
+// refused.
 func leftOut(db *catalog.Database, w plan.Rewrite) []string {
 	const byHand = ": is not copied; make it on the target when you need it there"
 	var out []string

@@ -23,12 +23,12 @@ import (
 	"crossfade/schema/restore"
 )
 
-// load copies every relation that is not copied yet, and builds the indexes and
-// constraints of each as soon as it is. Then it fills the materialised views. Both
-// sides of it know what an earlier start has done.
+// load copies every relation that is not copied yet, and builds the indexes and constraints of each
+// as soon as it is. Then it fills the materialised views. Both parts continue after what an earlier
+// start has done.
 //
-// An index that cannot be built does not end the copy, whose snapshot would be
-// lost; it is told afterwards.
+// An index that cannot be built does not end the copy, whose snapshot would be lost; it is told
+// afterwards.
 func (m *Rows) load(ctx context.Context, held *snapshot.Holder) error {
 	relations := m.schema.toAnalyze()
 	copied := newArrivals(len(relations))

@@ -16,8 +16,8 @@ import (
 	"crossfade/replicate/snapshot"
 )
 
-// measure asks the source how something stands: under the copy's snapshot or, where that is gone, now,
-// before the copy, so that what is written meanwhile counts as written since.
+// measure asks the source for the state of something: under the copy's snapshot or, if that is
+// gone, now, before the copy, so that what is written meanwhile counts as written since.
 func (m *Extras) measure(ctx context.Context, held *snapshot.Holder, take func(context.Context, *pgx.Conn) (string, error)) (string, error) {
 	source, err := m.task.ConnectSource(ctx)
 	if err != nil {
@@ -42,8 +42,8 @@ func (m *Extras) withTarget(ctx context.Context, f func(*pgx.Conn) error) error 
 	return f(target)
 }
 
-// markLargeObjects keeps how the large objects stand that are about to be copied. What an earlier
-// attempt has copied is of an earlier moment, so that its mark stays.
+// markLargeObjects records the state of the large objects that are about to be copied. What an
+// earlier attempt has copied is from an earlier moment, so its mark stays.
 func (m *Extras) markLargeObjects(ctx context.Context, held *snapshot.Holder) error {
 	if m.task.oneShot() {
 		return nil
@@ -80,9 +80,9 @@ func (m *Extras) markedExtensionRows(ctx context.Context, held *snapshot.Holder,
 	return m.withTarget(ctx, func(target *pgx.Conn) error { return journal.SaveMark(ctx, target, watch.MarkExtensionRows, mark) })
 }
 
-// FindExtensionRows copies the users' rows in tables of extensions again where they have changed: no stream
-// carries them, but they are few. Under the fence the applications rest, so that what is copied then is the
-// last. The scan's limit bounds the look and, for a cutover, the copy too.
+// FindExtensionRows copies the users' rows in tables of extensions again where they have changed:
+// no stream carries them, but they are few. Under the fence the applications cannot write, so what
+// is copied then is final. The scan's limit bounds the scan and, for a cutover, the copy too.
 func (m *Extras) FindExtensionRows(ctx context.Context, source, target *pgx.Conn, s watch.Scan) ([]watch.Notice, error) {
 	was, err := journal.LoadMark(ctx, target, watch.MarkExtensionRows)
 	if err != nil || was == "" {

@@ -22,8 +22,8 @@ const (
 	ByItself = "it is tried again by itself"
 )
 
-// Remedy says what an operator can do about an error of the migration, and whether it can then go
-// on where it was; "" where nothing particular is known.
+// Remedy says what an operator can do about an error of the migration, and whether it can then
+// continue where it was; "" if nothing particular is known.
 func (m *Migration) Remedy(err error) (remedy string, goesOn bool) {
 	var table *copy.TableError
 	name := "the table"

@@ -82,8 +82,8 @@ func (m *Migration) unpublished(ctx context.Context, held *snapshot.Holder) ([]p
 	return out, nil
 }
 
-// recordPublished keeps what the publication is, as the slot's snapshot sees it: what
-// is otherwise later was changed since, also where it looks the same again.
+// recordPublished records the publication as the slot's snapshot sees it: anything that differs
+// later was changed since, even if it looks the same again.
 func (m *Migration) recordPublished(ctx context.Context, target *pgx.Conn, held *snapshot.Holder) error {
 	conn, err := m.Task.ConnectSource(ctx)
 	if err != nil {

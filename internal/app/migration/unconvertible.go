@@ -12,8 +12,8 @@ import (
 	"crossfade/replicate/copy"
 )
 
-// namingTimeout bounds the look for the row at which a copy stopped: the whole table
-// may have to be read.
+// namingTimeout bounds the search for the row at which a copy stopped: the whole table may have to
+// be read.
 const namingTimeout = 5 * time.Minute
 
 // unconvertibleError is a copy's error that says which row it is about.

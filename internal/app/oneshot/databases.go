@@ -155,7 +155,7 @@ func isEmpty(ctx context.Context, d pg.DSN) (bool, error) {
 		AND NOT EXISTS (SELECT FROM pg_type WHERE oid >= 16384) AND NOT EXISTS (SELECT FROM pg_namespace WHERE oid >= 16384 AND nspname !~ '^pg_')
 		AND NOT EXISTS (SELECT FROM pg_largeobject_metadata)`).Scan(&empty)
 	if err != nil {
-		return false, fmt.Errorf("look whether database %s is empty: %w", d.Database(), err)
+		return false, fmt.Errorf("check whether database %s is empty: %w", d.Database(), err)
 	}
 	return empty, nil
 }

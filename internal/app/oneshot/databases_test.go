@@ -76,8 +76,8 @@ func (f connects) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A database that was made for a copy that is refused stays where someone uses it, which is told
-// beside the refusal.
+// A database that was made for a copy that is refused stays if someone uses it, which is reported
+// with the refusal.
 func TestADatabaseThatCannotBeDroppedAgainIsTold(t *testing.T) {
 	t.Parallel()
 	own := pgtest.Own(t, pgtest.Target)

@@ -71,7 +71,7 @@ func (o Copy) Validate() error {
 		}
 	}
 	if o.Clean && o.Allow == nil {
-		errs = append(errs, errors.New("nobody can be asked what --clean may drop"))
+		errs = append(errs, errors.New("there is no terminal on which to ask what --clean may drop"))
 	}
 	if o.MaxRate < 0 {
 		errs = append(errs, errors.New("--max-rate must not be negative: write a size such as 20M, or none"))

@@ -67,9 +67,8 @@ func (c Run) Logins() logins.Config {
 		ClientAuth: c.ClientAuth, TLSClientCA: c.TLSClientCA}
 }
 
-// DefaultJobs is how many COPY streams there are where nobody says: with four a
-// stream that waits leaves no core idle, and with more than sixteen a target
-// seldom gains.
+// DefaultJobs is the number of COPY streams if none is given: with four, a stream that waits leaves
+// no core idle, and with more than sixteen a target seldom gains.
 func DefaultJobs() int { return min(max(runtime.NumCPU(), 4), 16) }
 
 // Limits and their reasons.

@@ -37,7 +37,7 @@ func (c *Completion) Set(left []control.Blocker) {
 	c.left, c.waits, c.tries = left, "", 0
 }
 
-// ToldWaits is after how many tries a statement that waits for its locks is told again in the log.
+// ToldWaits is after how many attempts a statement that waits for its locks is logged again.
 const ToldWaits = 10
 
 // Wait keeps what a statement waits for, and whom.
@@ -75,7 +75,7 @@ func (c *Completion) Tries() int {
 	return c.tries
 }
 
-// Blockers are what stands in the way of `finish`.
+// Blockers are what is in the way of `finish`.
 func (c *Completion) Blockers() []control.Blocker {
 	c.mu.Lock()
 	defer c.mu.Unlock()

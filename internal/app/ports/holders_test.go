@@ -66,7 +66,7 @@ func TestBypassingWritersAreSearchedBeforeTheGateCloses(t *testing.T) {
 	pgtest.Exec(t, conn, "COMMIT; BEGIN; SELECT * FROM public.b FOR SHARE")
 	require.NoError(t, b.SourcePort.Prelock(ctx, 1, func(string) {}))
 
-	// Anyone who writes again and again, in short transactions, keeps nobody.
+	// A session that writes again and again, in short transactions, delays nothing.
 	pgtest.Exec(t, conn, "UPDATE public.b SET a_id = 1")
 	taken := make(chan error, 1)
 	go func() { taken <- b.SourcePort.Prelock(ctx, 1, func(string) {}) }()

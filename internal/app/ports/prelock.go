@@ -22,7 +22,7 @@ import (
 type Prelock struct {
 	DSN     pg.DSN
 	Options []pg.Option
-	Watch   *dbconn.Link  // where the guard looks for waiters
+	Watch   *dbconn.Link  // where the guard searches for waiters
 	Beat    time.Duration // how often the idle session is used, or 0 for prelockBeat
 	Spare   *dbconn.Link  // what is used where no further session is to be had; nil for none
 
@@ -110,7 +110,7 @@ func (p *Prelock) guard(ctx context.Context, pid int32, done chan struct{}) {
 			return
 		}
 		if err != nil {
-			who = "nobody can be asked who waits: " + err.Error()
+			who = "it could not be found out who waits: " + err.Error()
 		}
 		if who == "" {
 			continue

@@ -21,8 +21,8 @@ const (
 	quietAge = 5
 )
 
-// Quiet holds the proxy's sessions between two transactions while do runs: Proxy.Quiet. Where it is nil,
-// nobody is held. Sessions past the proxy never are.
+// Quiet holds the proxy's sessions between two transactions while do runs: Proxy.Quiet. If it is
+// nil, no session is held. Sessions that bypass the proxy never are.
 type Quiet func(ctx context.Context, limit time.Duration, do func(context.Context) error) error
 
 // run calls do, which takes locks of tables, while applications are held, unless that would not help: the
@@ -39,9 +39,10 @@ func soonGone(holders []dbconn.Process) bool {
 	return !slices.ContainsFunc(holders, func(p dbconn.Process) bool { return p.Age > quietAge })
 }
 
-// Patience is that of statements that lock tables on the active side. Where applications are held for one, the hold
-// and the wait for the lock share the bound, so that nobody waits for longer than lockTimeout (C13). The table's
-// writers are asked for over a link that the statement does not use.
+// Patience is the bound for statements that lock tables on the active side. If applications are
+// held for one, the hold and the wait for the lock share the bound, so that no application waits
+// longer than lockTimeout (C13). The table's writers are looked up over a link that the statement
+// does not use.
 func (q Quiet) Patience(side *dbconn.Link, lockTimeout time.Duration) journal.Patience {
 	how := journal.Patience{LockTimeout: lockTimeout}
 	if q == nil {

@@ -66,7 +66,7 @@ func TestOnlyTheAppliedMarkerEndsTheDrain(t *testing.T) {
 	require.Equal(t, "1", pgtest.Value(t, b.Target, "SELECT count(*) FROM public.a"))
 	require.NoError(t, f.Continue(ctx, 3)) // after an abort nothing is missing
 	require.Eventually(t, func() bool { return pgtest.Value(t, b.Target, "SELECT count(*) FROM public.a") == "2" }, pgtest.Timeout, time.Millisecond)
-	// Anyone who reads on waits until the applier's walsender has gone.
+	// The next reader waits until the applier's walsender has gone.
 	_, err = ports.RestFrom(ctx, b.Source, name)
 	require.ErrorContains(t, err, "still streams")
 	reached := f.MarkerEnd()

@@ -80,7 +80,7 @@ func (s *Source) Census(ctx context.Context) (cutover.Census, error) {
 	return c, err
 }
 
-// mostTransactions is how many open transactions a census tells of.
+// mostTransactions is how many open transactions a census names.
 const mostTransactions = 5
 
 // PrepareFence implements cutover.Source.
@@ -134,9 +134,9 @@ func (s *Source) Prelock(ctx context.Context, _ int64, lost func(string)) error 
 	return s.awaitWriters(ctx)
 }
 
-// awaitWriters waits for the transactions past the proxy that write: the fence would wait
-// for them with the gate closed. It takes as long as the fence would, with the gate open.
-// Who begins later is not waited for; writers whose transactions are short harm nobody.
+// awaitWriters waits for the transactions that write and bypass the proxy: the fence would wait for
+// them with the gate closed. It takes as long as the fence would, with the gate open. Transactions
+// that begin later are not waited for; writers whose transactions are short do no harm.
 func (s *Source) awaitWriters(ctx context.Context) error {
 	patience := time.NewTimer(fenceTries * s.LockTimeout)
 	defer patience.Stop()
@@ -254,9 +254,9 @@ func (s *Source) Sequences(ctx context.Context) ([]cutover.Sequence, error) {
 	return out, portError(err, false)
 }
 
-// Fingerprint implements cutover.Source. What the stream does not cover is no
-// schema that could be moved, however equal it looks: before the fence the census asks, which
-// is taken at the same time.
+// Fingerprint implements cutover.Source. A schema that the stream does not cover cannot be moved,
+// however equal the fingerprints are: before the fence the census checks that, which is taken at
+// the same time.
 func (s *Source) Fingerprint(ctx context.Context) (machine.Fingerprint, error) {
 	if s.Fenced.Load() {
 		if err := s.Confirm(ctx, true); err != nil {

@@ -123,9 +123,9 @@ func (t *Target) Fingerprint(ctx context.Context) (machine.Fingerprint, error) {
 	return f, err
 }
 
-// Complete implements cutover.Target: it validates the foreign keys and
-// restores the last part, while applications write. What the target refuses of that is no
-// error: it is told, and tried again by keepCompleting.
+// Complete implements cutover.Target: it validates the foreign keys and restores the last part,
+// while applications write. What the target refuses of that is no error: it is reported, and tried
+// again by KeepCompleting.
 func (t *Target) Complete(ctx context.Context, _ int64) error {
 	_, err := t.CompleteOnce(ctx)
 	return err

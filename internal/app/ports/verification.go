@@ -31,11 +31,11 @@ const (
 	proofRetry = 15 * time.Second
 )
 
-// Verification is cutover.Verification: a comparison of two frozen equals in the
-// background of the switched traffic (C19). What it finds of a table is in the journal at
-// once (C27). A start that comes after the decision remembers that, and takes up the rest
-// with new snapshots: the source has what it had, since its fence stands, and of the
-// target the decision has recorded what it saw.
+// Verification is cutover.Verification: a comparison of two frozen equals in the background of the
+// switched traffic (C19). The result for a table is written to the journal at once (C27). A start
+// after the decision reads that, and continues the rest with new snapshots: the source is
+// unchanged, since its fence is closed, and the decision has recorded what the target's snapshot
+// saw.
 type Verification struct {
 	Source, Target pg.DSN
 	Tables         func(context.Context) ([]verify.Table, error)
@@ -52,7 +52,7 @@ type Verification struct {
 	state   cutover.VerificationStatus
 	begun   time.Time                 // when the comparison under way began
 	rest    []pg.Name                 // tables that it covers
-	waits   string                    // why a comparison under way does not go on
+	waits   string                    // why a comparison under way does not continue
 	found   map[pg.Name]journal.Proof // of this epoch
 	unsaved []journal.Proof
 }
@@ -313,7 +313,7 @@ func (v *Verification) Left(sizes map[pg.Name]int64) (time.Duration, bool) {
 	return max(time.Duration(float64(passed)*float64(rest)/float64(done)).Round(time.Second), time.Second), true
 }
 
-// Waiting says why a comparison under way does not go on, "" where it does.
+// Waiting says why a comparison under way does not continue, "" if it does.
 func (v *Verification) Waiting() string {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -91,7 +91,8 @@ func sourceAlone(sr *journal.SourceRun) (detail, remedy string) {
 		"name the target of that run, with which crossfade run goes on; or remove what it left on the source, so that it cannot go on: " + goClean
 }
 
-// leaderOf returns who works on the run now, nil for nobody: a run is led on its source, a copy on its target.
+// leaderOf returns the process that works on the run now, nil for none: a run is led on its source,
+// a copy on its target.
 func leaderOf(ctx context.Context, s, t *pgx.Conn, mode string) (*journal.LedError, error) {
 	if mode == ModeCopy {
 		return journal.Leader(ctx, t)

@@ -117,7 +117,8 @@ func Clean(ctx context.Context, source, target pg.DSN, force bool, say func(line
 	return nil
 }
 
-// mostToBeRemoved is how many tables are named before they are dropped; each is told when it was.
+// mostToBeRemoved is how many tables are named before they are dropped; each is printed once it
+// was.
 const mostToBeRemoved = 10
 
 // toBeRemoved says what a clean is about to remove, none where there is nothing.
@@ -378,7 +379,7 @@ func dropRestored(ctx context.Context, t *pgx.Conn, run *journal.TargetRun, tell
 	err = restore.Drop(ctx, t, entries, func(object string) { tell("target: " + object) })
 	var depends *restore.DependentsError
 	if errors.As(err, &depends) {
-		return fmt.Errorf("%w: somebody has made on the target: %s; drop that there, then run crossfade clean again", depends.Err, strings.Join(depends.Dependents, ", "))
+		return fmt.Errorf("%w: someone has made on the target: %s; drop that there, then run crossfade clean again", depends.Err, strings.Join(depends.Dependents, ", "))
 	}
 	return err
 }

@@ -72,7 +72,7 @@ type UncoveredError struct{ Reasons []Uncovered }
 // Uncovered is one of the reasons, and what an operator can do about it.
 type Uncovered struct {
 	Detail, Remedy string
-	Table          string // as it is shown, when the run began; "" where it is of no table
+	Table          string // as it is shown, when the run began; "" if it belongs to no table
 }
 
 func (e *UncoveredError) Error() string {
@@ -119,7 +119,7 @@ func (c *Coverage) uncovered(ctx context.Context, source *pgx.Conn, unpublished 
 			made[n.Display()] = n
 		case old.Name != n:
 			add(old.Name.Display(), "on the source: "+renameBack(n, old.Name)+"; or "+StartOver, "table %s was renamed to %s since the migration began", old.Name.Display(), n.Display())
-		case unlogged: // what changes in it is told by another watcher
+		case unlogged: // what changes in it is reported by another watcher
 		case !old.Followed:
 			add(n.Display(), fmt.Sprintf("on the source: ALTER TABLE %s SET UNLOGGED; or %s", n, StartOver), "table %s was unlogged when the migration began and is logged now: what is written to it does not reach the target", n.Display())
 		case !published:
@@ -207,7 +207,7 @@ func tablesQuery(conn *pgx.Conn) string {
 
 // Ask is check as a watcher's question. What has left the publication is the members'.
 func (c *Coverage) Ask(ctx context.Context, source, _ *pgx.Conn) ([]Notice, error) {
-	if !c.known() { // every table would look as if it was made since
+	if !c.known() { // every table would seem to have been made since
 		return nil, fmt.Errorf("what was copied has not been read yet: %w", context.DeadlineExceeded)
 	}
 	err := c.uncovered(ctx, source, false)

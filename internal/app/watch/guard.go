@@ -160,7 +160,7 @@ func (g *Guard) tell(before slot.Verdict) {
 		g.log.Warn().Str("code", r.Code).Str("detail", r.Detail).Str("remedy", r.Remedy).Msg("the source is burdened")
 	}
 	if before.Level == slot.Paused && g.verdict.Level != slot.Paused {
-		g.log.Info().Msg("the copy goes on")
+		g.log.Info().Msg("the copy continues")
 	}
 }
 

@@ -27,7 +27,7 @@ type Members struct {
 
 	mu      sync.Mutex
 	was     *journal.Published // as recorded; nil before it was read
-	harmed  map[uint32]bool    // tables that the last look found harmed
+	harmed  map[uint32]bool    // tables that the last check found harmed
 	unkept  map[uint32]string  // why a table was taken out, where that is not recorded yet
 	trouble map[uint32]string  // why a harmed table is still in the publication, if not because it was found only a moment ago
 }
@@ -134,8 +134,8 @@ func some(kind string, names []string) string {
 	return kind + " " + strings.Join(names, ", ")
 }
 
-// existing keeps the names of those tables that were not dropped, which is told as
-// such by the coverage.
+// existing keeps the names of those tables that were not dropped; the coverage reports dropped
+// ones.
 func existing(ctx context.Context, source *pgx.Conn, tables []journal.PublishedTable, names []string) ([]string, error) {
 	if len(names) == 0 {
 		return nil, nil

@@ -37,8 +37,8 @@ type Pulse struct {
 	known int64 // of failed, when it was asked last; run's own
 }
 
-// Run asks every PollInterval until ctx ends. After a finish it asks only where a login of an application
-// has failed, until it is answered: a compute that nobody uses may sleep then.
+// Run asks every PollInterval until ctx ends. After a finish it asks only once a login of an
+// application has failed, until it is answered: an unused compute may sleep then.
 func (p *Pulse) Run(ctx context.Context) error {
 	tick := time.NewTicker(PollInterval)
 	defer tick.Stop()

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// ScanPatience bounds one look for the status through rows that no stream carries. It is for the
-	// source's sake, and below what a question may take.
+	// ScanPatience bounds one scan for the status of rows that no stream carries. It protects the
+	// source, and is below what a question may take.
 	ScanPatience = 2 * time.Second
-	// ArmingScanPatience is the same while a cutover is armed, when the applications work on: it finds
-	// out how long the look takes that is repeated under the fence.
+	// ArmingScanPatience is the same while a cutover is armed and the applications still work: it
+	// finds out how long the scan takes that is repeated under the fence.
 	ArmingScanPatience = 20 * time.Second
 	// PauseRest is what a scan under the fence leaves of --max-pause for the rest until the
 	// decision.
@@ -44,7 +44,7 @@ func WithScan(ask func(context.Context, *pgx.Conn, *pgx.Conn, Scan) ([]Notice, e
 	}
 }
 
-// ScanForStatus is how long the status looks.
+// ScanForStatus is how long a scan for the status may take.
 func ScanForStatus() Scan { return Scan{Limit: ScanPatience} }
 
 // Fits refuses, while a cutover is armed, what took longer than the pause has room for.

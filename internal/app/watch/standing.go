@@ -32,7 +32,7 @@ const (
 	restAfterScan = 20
 )
 
-// standing is how a watcher's question stands.
+// standing is the state of a watcher's question.
 type standing struct {
 	found    []Notice
 	answered time.Time // of the last answer, zero for none yet
@@ -115,7 +115,7 @@ func (w *List) letRest(x Watcher, took time.Duration) {
 	w.standing(x.Name).rests = time.Now().Add(x.Rest(took))
 }
 
-// hearsay is what became of a notice that stands.
+// hearsay is the reporting state of a notice that is still valid.
 type hearsay struct {
 	since  time.Time
 	logged bool
@@ -134,7 +134,7 @@ func (w *List) keep(name string, found []Notice) {
 	s.found, s.answered, s.misses, s.why = found, now, 0, nil
 }
 
-// tell logs what stands and was not logged since it does, each cause once.
+// tell logs notices that are valid and have not been logged since they are, each cause once.
 func (w *List) tell() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -183,8 +183,8 @@ func (w *List) notices() []Notice {
 	return toldOnce(all)
 }
 
-// unanswered tells of the first watcher that has no answer yet, or none that still counts: until then
-// nobody knows whether a cutover would be refused.
+// unanswered returns the first watcher that has no answer yet, or none that still counts: until
+// then it is not known whether a cutover would be refused.
 func (w *List) unanswered() (b control.Blocker, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -16,11 +16,11 @@ import (
 // writersKept is how many sessions that wrote to the target are remembered.
 const writersKept = 5
 
-// TargetWriters notices who writes to the target before it is decided, other than Crossfade. Its
-// fence refuses rows of tables, so that only who takes the fence away can change one; that is
-// proved by the triggers' identities. Whatever else someone may write (objects, sequences, tables
-// of extensions) makes his transaction one that has written, and he is remembered when he is seen
-// in it. It is safe for concurrent use.
+// TargetWriters notices sessions other than Crossfade's that write to the target before the
+// decision. Its fence refuses changes of tables, so they are possible only for a role that removes
+// the fence; the triggers' identities prove that none did. Any other write (objects, sequences,
+// tables of extensions) makes a transaction one that has written, and its session is remembered
+// when it is seen in one. It is safe for concurrent use.
 type TargetWriters struct {
 	mu   sync.Mutex
 	seen []journal.Writer
@@ -44,7 +44,7 @@ func (s *TargetWriters) Ask(ctx context.Context, _, target *pgx.Conn) ([]Notice,
 			names[i] = n.Display()
 		}
 		found = append(found, Notice{Blocker: control.Blocker{Code: "target_fence_touched",
-			Detail: fmt.Sprintf("the fence triggers (%s) of %s on the target were disabled, dropped or made again since the copy: whoever did that could write there", journal.FenceTrigger, some("table", names)), Remedy: again}})
+			Detail: fmt.Sprintf("the fence triggers (%s) of %s on the target were disabled, dropped or made again since the copy: the role that did that could write there", journal.FenceTrigger, some("table", names)), Remedy: again}})
 	}
 	for _, w := range s.remember(g.Writing) {
 		who := strings.TrimSpace(w.Application + " " + w.Address)

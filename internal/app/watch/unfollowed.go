@@ -21,7 +21,8 @@ const (
 	MarkExtensionRows = "rows of extensions"
 )
 
-// largeObjectMark is how the large objects stood that were copied: none, where none were to be.
+// largeObjectMark is the state of the large objects that were copied: none, if none were to be
+// copied.
 func largeObjectMark(ctx context.Context, target *pgx.Conn) (largeobject.Measure, error) {
 	kept, err := journal.LoadMark(ctx, target, MarkLargeObjects)
 	if err != nil || kept == "" {
@@ -32,7 +33,7 @@ func largeObjectMark(ctx context.Context, target *pgx.Conn) (largeobject.Measure
 
 const copyObjectsAgain = "have the applications keep large objects in bytea columns, or leave them alone until the cutover; then " + StartOver + " --large-objects"
 
-// ofLargeObjects is what both watchers over large objects tell of.
+// ofLargeObjects is what both watchers of large objects report on.
 const ofLargeObjects = "large objects"
 
 // AskLargeObjects finds large objects that were made, removed, or given other owners or privileges since
@@ -183,8 +184,8 @@ func displayed(names []pg.Name) string {
 	return strings.Join(words, ", ")
 }
 
-// unloggedDiffers reports whether a table has rows that the copy did not see, or fewer than the copy has. It
-// looks until end.
+// unloggedDiffers reports whether a table has rows that the copy did not see, or fewer than the
+// copy has. It scans until end.
 func unloggedDiffers(ctx context.Context, source, target *pgx.Conn, table pg.Name, copied string, end time.Time) (differs bool, err error) {
 	newer, err := largeobject.Newer(copied)
 	if err != nil {

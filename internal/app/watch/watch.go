@@ -29,8 +29,8 @@ type Notice struct {
 	Of string
 }
 
-// toldOnce leaves out what follows from an earlier notice: one about the same thing with another code, or
-// with the same remedy. The earlier one refuses a cutover for as long as it stands.
+// toldOnce leaves out what follows from an earlier notice: one about the same thing with another
+// code, or with the same remedy. The earlier one refuses a cutover for as long as it is valid.
 func toldOnce(all []Notice) []Notice {
 	var out []Notice
 	for _, n := range all {
@@ -91,7 +91,7 @@ type List struct {
 	mu    sync.Mutex
 	round int
 	state map[string]*standing // by the watcher's name
-	heard map[Notice]hearsay   // what stands
+	heard map[Notice]hearsay   // what is valid now
 }
 
 // New returns a list that asks through these links. Callers that ask while a cutover waits may give
@@ -103,7 +103,7 @@ func New(source, target *dbconn.Link, log zerolog.Logger, watchers ...Watcher) *
 // MostReasons bounds how many reasons the line of a refusal tells; its list has them all.
 const MostReasons = 5
 
-// MostChanges bounds how many changes are told one by one.
+// MostChanges bounds how many changes are reported one by one.
 const MostChanges = 20
 
 // WatchedError says why a cutover would be refused, by what was found just now.

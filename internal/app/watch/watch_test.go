@@ -145,7 +145,7 @@ func TestARoundWithoutTimeForAllLeavesOutOthersEachTime(t *testing.T) {
 	require.Equal(t, []string{"c", "b", "a"}, asked)
 }
 
-// A look through rows rests by what it took.
+// The pause after a scan of rows depends on what it took.
 func TestAScanRestsByWhatItTook(t *testing.T) {
 	t.Parallel()
 	asked := 0

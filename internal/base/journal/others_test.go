@@ -17,7 +17,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// mover is a role beside the application's owner, which may make our schema and no more.
+// mover is a role other than the application's owner, which may make our schema and no more.
 func mover(t *testing.T, c *pgcluster.Cluster, database pg.DSN) *pgx.Conn {
 	t.Helper()
 	name := "mover_" + database.User()
@@ -75,7 +75,7 @@ func TestADumpByTheOwnerWorksNextToAMigratingRole(t *testing.T) {
 	require.Contains(t, dumped(t, d), "COPY own.t", "after the fence is shut too")
 }
 
-// Anyone who meets something of ours in the catalog reads there what it is.
+// Objects of ours in the catalog explain themselves.
 func TestWhatIsOursExplainsItself(t *testing.T) {
 	t.Parallel()
 	_, conn := source(t)

@@ -231,7 +231,7 @@ func checkKey(v string) error {
 
 func checkCertMode(v string) error {
 	if v == "require" {
-		return errors.New("it is not looked whether the server asked for the certificate: write allow, or leave it out")
+		return errors.New("it is not checked whether the server asked for the certificate: write allow, or leave it out")
 	}
 	return oneOf("disable", "allow", "require")(v)
 }

@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// appRoom is a package of internal/app.
+// appPackage is a package of internal/app.
 type appPackage struct {
 	name    string
-	domains bool // puts domains together, so that it may import all of them
+	domains bool // combines domains, so that it may import all of them
 	faces   bool // the command line and the demo may import it
 }
 
-// appRooms are the rooms of internal/app below the command line, from the bottom up: each imports those that stand
-// before it, and none that stands after it.
+// appPackages are the packages of internal/app below the command line, from the bottom up: each may
+// import those before it, and none after it.
 var appPackages = []appPackage{
 	{name: "control", faces: true},
 	{name: "exit", faces: true},
@@ -34,7 +34,7 @@ var appPackages = []appPackage{
 	{name: "daemon", domains: true, faces: true},
 }
 
-// appRoomOf returns the place of a directory in appRooms, or -1.
+// appPackageOf returns the index of a directory in appPackages, or -1.
 func appPackageOf(dir string) int {
 	return slices.IndexFunc(appPackages, func(r appPackage) bool { return within(dir, app+"/"+r.name) })
 }
@@ -45,7 +45,7 @@ func putsTogether(dir string) bool {
 	return i >= 0 && appPackages[i].domains
 }
 
-// puttingTogether names the rooms that may import every domain.
+// puttingTogether names the packages that may import every domain.
 func puttingTogether() string {
 	var names []string
 	for _, r := range appPackages {
@@ -56,18 +56,18 @@ func puttingTogether() string {
 	return strings.Join(names, ", ")
 }
 
-// refusedOfApp says why a room of internal/app, or one of its faces, may not import another room of it, or "".
+// refusedOfApp says why a package of internal/app, or one of its faces, may not import another, or "".
 func refusedOfApp(dir, target string, face bool) string {
 	from, to := appPackageOf(dir), appPackageOf(target)
 	switch {
 	case to < 0:
-		return fmt.Sprintf("%s has no place among the rooms of %s: give it one in appRooms", target, app)
+		return fmt.Sprintf("%s has no place among the packages of %s: give it one in appPackages", target, app)
 	case face && !appPackages[to].faces:
 		return dir + " reaches it through " + daemon
 	case face:
 		return ""
 	case from < 0:
-		return fmt.Sprintf("%s has no place among the rooms of %s: give it one in appRooms", dir, app)
+		return fmt.Sprintf("%s has no place among the packages of %s: give it one in appPackages", dir, app)
 	case to > from:
 		return fmt.Sprintf("%s stands above %s in %s, where imports go down only", appPackages[to].name, appPackages[from].name, app)
 	}

@@ -13,7 +13,7 @@ import (
 //go:embed codes.txt
 var shown string
 
-// Anyone who tells an operator something new says which test sees that it is true.
+// A new code for operators must be listed with the test that sees that it is true.
 func TestEveryCodeIsShownByATest(t *testing.T) {
 	t.Parallel()
 	const root = "../../.."

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Domains are the rooms that never import one another.
+// Domains are the packages that never import one another.
 var Domains = []string{"proxy", "replicate", "schema", "cutover"}
 
 // Catalog is the one package of a domain that the others may import: a pure,
@@ -17,8 +17,8 @@ const Catalog = "schema/catalog"
 var Shared = []string{"internal/base/pg", "internal/base/retry", "internal/base/failpoint", "internal/base/obs", "internal/base/sqltext",
 	"internal/base/onedatabase", "internal/base/unconvertible"}
 
-// The rooms of internal/: what stands above the domains, what stands below them, and what
-// only tests, benchmarks and the demo use.
+// The parts of internal/: what is above the domains, what is below them, and what only tests,
+// benchmarks and the demo use.
 const (
 	app  = "internal/app"
 	base = "internal/base"
@@ -29,13 +29,13 @@ const (
 	demo   = lab + "/demo"
 )
 
-// facesMayImport are the packages of a domain that the command line and the demo may import: the
-// rest of the domains they reach through the composition root.
+// facesMayImport are the packages of a domain that the command line and the demo may import: they
+// use the rest of the domains through the composition root.
 var facesMayImport = []string{"cutover/preflight/answer"}
 
-// checkImports enforces cmd → app → domains → base, with lab beside them. Test
-// files and helpers of tests may import more: a test of one room may need a
-// neighbour to stand on.
+// checkImports enforces cmd → app → domains → base, and that production code does not
+// import lab. Test files and helpers of tests may import more: a test of one package may need
+// another one.
 func checkImports(t *Tree) []Violation {
 	var found []Violation
 	for _, f := range t.Files {
@@ -75,7 +75,7 @@ func refused(dir, target string) string {
 		return refusedOfDomain(dir, target)
 	case within(dir, base):
 		if !within(target, base) {
-			return base + " stands below all other rooms"
+			return base + " is below all other packages"
 		}
 		return ""
 	case within(target, lab) && !within(dir, lab) && dir != cli:

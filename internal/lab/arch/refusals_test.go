@@ -12,8 +12,8 @@ import (
 //go:embed refusals.txt
 var refusals string
 
-// Anyone who refuses an operator something says which test sees that it is true, told once, and
-// removed as it is printed.
+// A new refusal must be listed with the test that sees that it is true, told once, and removed as
+// it is printed.
 func TestEveryRefusalIsShownByATest(t *testing.T) {
 	t.Parallel()
 	const root = "../../.."

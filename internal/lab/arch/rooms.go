@@ -7,7 +7,7 @@ import (
 )
 
 // Below says which packages of its own domain a package may import, where the domain is divided into
-// rooms: the arrows among these run one way. catalog may be imported by all.
+// several: imports among these go one way. catalog may be imported by all.
 var Below = map[string][]string{
 	"proxy":            {"proxy/auth", "proxy/ending", "proxy/login", "proxy/move", "proxy/route", "proxy/session", "proxy/side", "proxy/tlsconf"},
 	"proxy/ask":        {"proxy/state", "proxy/typemap", "proxy/wire"},
@@ -64,7 +64,7 @@ var Below = map[string][]string{
 	"schema/restore":     {"schema/archive", "schema/finding", "schema/roles", "schema/plan"},
 }
 
-// refusedOfRoom says why a package of a divided domain may not import another of it, or "".
+// refusedWithinDomain says why a package of a divided domain may not import another of it, or "".
 func refusedWithinDomain(dir, target string) string {
 	below, known := Below[dir]
 	if slices.Contains(below, target) || known && target == Catalog {
@@ -73,7 +73,7 @@ func refusedWithinDomain(dir, target string) string {
 	if !known {
 		for inner := range Below {
 			if domainOf(inner) == domainOf(dir) {
-				return dir + " has no place among the rooms of its domain yet: give it one in Below"
+				return dir + " has no place among the packages of its domain yet: give it one in Below"
 			}
 		}
 		return ""

@@ -8,16 +8,16 @@ import (
 )
 
 const (
-	// MaxLines is the longest that a file may be: more than one screen's search
-	// finds its way in, and a sign that it holds more than one noun.
+	// MaxLines is how many lines a file may have: a longer one is hard to find one's way in, and
+	// a sign that it holds more than one noun.
 	MaxLines = 700
 	// MedianLines is the longest that the median of all files may be.
 	MedianLines = 150
-	// MaxFiles is how many files a package may have, tests aside: more are several rooms.
+	// MaxFiles is how many files a package may have, tests aside: more should be several packages.
 	MaxFiles = 25
 )
 
-// MaxFaceFiles is how many a package may have that puts rooms together: more do something themselves.
+// MaxFaceFiles is how many a package may have that combines domains: with more it does work of its own.
 const MaxFaceFiles = 15
 
 // faces are those packages.

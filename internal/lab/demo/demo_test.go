@@ -26,7 +26,7 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.buf.Write(p)
 }
 
-// A run that nothing is wrong with warns of nothing: anyone who sees a warning may take it for one.
+// A run without a problem logs no warning: a reader would take it for one.
 func TestTheDemoEndsWellAndWarnsOfNothing(t *testing.T) {
 	t.Parallel()
 	var warned []string

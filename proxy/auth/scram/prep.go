@@ -6,8 +6,8 @@ import (
 	"github.com/xdg-go/stringprep"
 )
 
-// Prep normalises a password with SASLprep (RFC 4013). As in PostgreSQL ASCII is taken as it is, and so is a password
-// that is not UTF-8 or that SASLprep refuses.
+// Prep normalises a password with SASLprep (RFC 4013). As in PostgreSQL, ASCII is taken unchanged,
+// and so is a password that is not UTF-8 or that SASLprep refuses.
 func Prep(password string) string {
 	ascii := true
 	for i := range len(password) {

@@ -18,7 +18,7 @@ type ServerConfig struct {
 	Verifier Verifier
 	Plus     bool   // the client chose SCRAM-SHA-256-PLUS
 	Binding  []byte // channel-binding hash of the certificate shown; not nil means that -PLUS was offered
-	Mock     bool   // refuse at the end, whatever comes
+	Mock     bool   // refuse at the end, whatever the proof
 }
 
 // Server is the server's end of one exchange. Call First, then Final. Not safe for concurrent use.

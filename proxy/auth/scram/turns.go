@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// turns hands out a bounded number of slots. Those who wait are in a queue of their owner's, and the owners are served
-// one after the other, whatever the lengths of their queues.
+// turns hands out a bounded number of slots. Waiters queue by owner, and the owners are served one
+// after the other, whatever the lengths of their queues.
 type turns struct {
 	mu     sync.Mutex
 	free   int
@@ -17,7 +17,7 @@ type turns struct {
 // take waits for a slot until ctx ends. Each take is followed by one give.
 func (t *turns) take(ctx context.Context, owner string) error {
 	t.mu.Lock()
-	if t.free > 0 { // then nobody waits
+	if t.free > 0 { // there are no waiters then
 		t.free--
 		t.mu.Unlock()
 		return nil
