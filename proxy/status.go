@@ -13,7 +13,7 @@ type Status struct {
 	Unauthenticated int    `json:"strangers"`     // connections that have not authenticated
 	Crowded         int64  `json:"crowded"`       // those of them that had to give way to others, since the start
 	ClientErrors    int64  `json:"client_errors"` // clients that were ended in attempts, since the start
-	Revived         int64  `json:"revived"`       // sessions whose idle server went away and that go on with another
+	Revived         int64  `json:"revived"`       // sessions whose idle server went away and that continue with another
 	Disconnected    int64  `json:"disconnected"`  // sessions that could not be moved and were ended
 	Abandoned       int64  `json:"orphans"`       // statements that were cancelled because their client was gone
 	Panics          int64  `json:"panics"`

@@ -5,24 +5,25 @@ import (
 	"time"
 )
 
-// Attempt begins an attempt and says what becomes of sessions that cannot be moved.
-// wait bounds how long Stage waits for them under UnmovableWait. Without a call the
-// policy is UnmovableAbort; it ends with the epoch.
+// Attempt begins an attempt and says what is done with sessions that cannot be moved. wait bounds
+// how long Stage waits for them under UnmovableWait. Without a call the policy is UnmovableAbort;
+// it ends with the epoch.
 func (p *Proxy) Attempt(ctx context.Context, epoch int64, policy Unmovable, wait time.Duration) error {
 	return p.mover.Attempt(ctx, epoch, policy, wait)
 }
 
-// Stage makes a warm server on the other side for every session, while sessions go on where they are.
-// Sessions that cannot be moved make an *UnmovableError, or what the policy of the Attempt says; where the other
-// side takes fewer connections than the sessions need, the error is a *ConnLimitError. Staging again brings warm servers
-// up to date.
+// Stage makes a warm server on the other side for every session, while sessions continue where they
+// are. Sessions that cannot be moved cause an *UnmovableError, or what the policy of the Attempt
+// asks for; if the other side takes fewer connections than the sessions need, the error is a
+// *ConnLimitError. Staging again brings warm servers up to date.
 func (p *Proxy) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 	return p.mover.Stage(ctx, epoch)
 }
 
-// Pause closes the gate and returns when every session stands at a boundary and no login is being made. After
-// drainTimeout it opens the gate again and returns a *DrainTimeoutError; on any other error it is open again too.
-// Once it has returned nil the gate stays closed until Resume or Switch: no timer opens it.
+// Pause closes the gate and returns when every session is parked at a boundary and no login is
+// under way. After drainTimeout it opens the gate again and returns a *DrainTimeoutError; on any
+// other error it is open again too. Once it has returned nil the gate stays closed until Resume or
+// Switch: no timer opens it.
 func (p *Proxy) Pause(ctx context.Context, epoch int64, drainTimeout time.Duration) (PauseReport, error) {
 	return p.mover.Pause(ctx, epoch, drainTimeout)
 }
@@ -48,8 +49,9 @@ func (p *Proxy) Resume(ctx context.Context, epoch int64) error { return p.mover.
 // Discard closes the warm servers. The next Stage makes new ones.
 func (p *Proxy) Discard(ctx context.Context) { p.mover.Discard(ctx) }
 
-// Quiet holds every session between two transactions while do runs, so that it meets no locks of theirs. It waits
-// for at most limit until all stand there and calls do then, whether they do or not; do has to be short.
+// Quiet holds every session between two transactions while do runs, so that it meets no locks of
+// theirs. It waits for at most limit until all are held and then calls do, whether they are or not;
+// do has to be short.
 func (p *Proxy) Quiet(ctx context.Context, limit time.Duration, do func(context.Context) error) error {
 	return p.mover.Quiet(ctx, limit, do)
 }

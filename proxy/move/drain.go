@@ -35,7 +35,7 @@ type drain struct {
 	link  *state.Link
 	blind bool // the queries have failed: continue without them
 
-	prepared string // what the last check for prepared transactions found, in words
+	prepared string // what the last check for prepared transactions found
 }
 
 func (d *drain) run(ctx context.Context) error {

@@ -14,6 +14,8 @@ import (
 // drainTimeout it opens the gate again and returns a *DrainTimeoutError; under UnmovableWait a
 // *HeldError if a session has come to hold what cannot be moved; on any other error the gate is
 // open again too.
+//
+// Once it has returned nil the gate stays closed until Resume or Switch: no timer opens it.
 func (p *Mover) Pause(ctx context.Context, epoch int64, drainTimeout time.Duration) (PauseReport, error) {
 	end, err := p.begin(ctx, epoch, "pause")
 	if err != nil {

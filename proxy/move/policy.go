@@ -32,9 +32,9 @@ const (
 // then is it captured again.
 const holdPoll = 50 * time.Millisecond
 
-// Attempt begins an attempt and says what becomes of sessions that cannot be moved.
-// wait bounds how long Stage waits for them under UnmovableWait. Without a call the
-// policy is UnmovableAbort; it ends with the epoch.
+// Attempt begins an attempt and says what is done with sessions that cannot be moved. wait bounds
+// how long Stage waits for them under UnmovableWait. Without a call the policy is UnmovableAbort;
+// it ends with the epoch.
 func (p *Mover) Attempt(ctx context.Context, epoch int64, policy Unmovable, wait time.Duration) error {
 	switch policy {
 	case "":

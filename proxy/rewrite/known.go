@@ -7,10 +7,10 @@ import "sync"
 type Numbers struct {
 	mu sync.Mutex
 	m  map[uint32]uint32
-	// now leads from the pid that a client knows of its session to that of its
-	// server, where they differ; to nobody's once the session has ended.
+	// now maps the pid that a client knows of its session to that of its server, if they differ; to
+	// a number that no backend has once the session has ended.
 	now   map[uint32]uint32
-	ended []uint32 // those of nobody, oldest first
+	ended []uint32 // numbers of ended sessions, oldest first
 }
 
 // NewNumbers returns one in which none differs.
@@ -62,8 +62,8 @@ func (p *Numbers) ClientPID(pid uint32) uint32 {
 	return pid
 }
 
-// BackendOf returns the pid of the server of a session that clients know by that one, and
-// whether it is another: nobody's where the session has ended.
+// BackendOf returns the pid of the server of a session that clients know by that one, and whether
+// it is another: one that no backend has if the session has ended.
 func (p *Numbers) BackendOf(pid uint32) (now uint32, other bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -72,8 +72,8 @@ func (n *Backends) Client(p []byte) []byte {
 	return n.out
 }
 
-// interesting reports whether a frame may have numbers of backends in it. The type of a
-// frame that has begun stands in the spot's head.
+// interesting reports whether a frame may contain numbers of backends. The type of a frame that has
+// begun is in the spot's head.
 func (n *Backends) interesting(typ byte) bool {
 	return typ == 'Q' || typ == 'P' || typ == 'B' && len(n.statements) > 0
 }
@@ -141,7 +141,7 @@ func (n *Backends) simple(body []byte) []edit {
 type edit struct {
 	from, to int
 	with     []byte
-	counted  bool // its length stands ahead of it, in four bytes
+	counted  bool // its length is ahead of it, in four bytes
 }
 
 func (n *Backends) replace(f []byte, edits []edit) {
@@ -162,7 +162,7 @@ func (n *Backends) replace(f []byte, edits []edit) {
 	binary.BigEndian.PutUint32(n.out[start+1:], uint32(len(n.out)-start-1))
 }
 
-// text returns the edits of a text that stands in a frame at that place, up to its NUL.
+// text returns the edits of a text at that place of a frame, up to its NUL.
 func (n *Backends) text(b []byte, at int, params *[]int) (edits []edit) {
 	b, _, _ = bytes.Cut(b, []byte{0})
 	if !state.AboutBackends(b) {

@@ -21,9 +21,9 @@ func NewPIDs(translate func(pid uint32) uint32) *PIDs {
 // notificationHead is the header of a NotificationResponse and its pid, in bytes.
 const notificationHead = 9
 
-// Rewrite translates in place and returns how much of p may be forwarded: all but
-// the beginning of a notification whose pid is not there yet, at most maxCarry bytes.
-// Those bytes must stand at the head of the next p.
+// Rewrite translates in place and returns how much of p may be forwarded: all but the beginning of
+// a notification whose pid is not there yet, at most maxCarry bytes. Those bytes must be at the
+// head of the next p.
 func (w *PIDs) Rewrite(p []byte) int {
 	for at := 0; at < len(p); {
 		if w.left > 0 {

@@ -5,7 +5,7 @@ import "encoding/binary"
 // HeadLen is the length of a frame's type and length, in bytes.
 const HeadLen = 5
 
-// Spot is where a stream of frames stands.
+// Spot is the position in a stream of frames.
 type Spot struct {
 	head [5]byte
 	seen int

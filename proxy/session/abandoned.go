@@ -96,7 +96,7 @@ type abandoned struct {
 	gated     bool
 	nextCheck time.Time // when the server is checked next
 	checks    int
-	idle      int    // looks in a row that found it idle
+	idle      int    // checks in a row that found it idle
 	taken     uint64 // bytes that had come from it at the last look
 }
 
@@ -141,9 +141,9 @@ func (o *abandoned) cancel() {
 	o.cancels++
 }
 
-// answered looks, less and less often, whether the server does anything. One that twice does
-// nothing, while nothing of it is on its way to the client, has given the answer that is
-// awaited, or never will: its connection is broken, or it does not speak the protocol.
+// answered checks, at growing intervals, whether the server does anything. If it is idle in two
+// checks in a row, and nothing of it is on its way to the client, it has sent the answer, or never
+// will: its connection is broken, or it does not speak the protocol.
 func (o *abandoned) answered() bool {
 	now := time.Now()
 	switch {

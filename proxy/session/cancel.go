@@ -7,16 +7,16 @@ import (
 	"crossfade/internal/base/obs"
 )
 
-// Cancel does what a CancelRequest asks for. Nobody is told whether it did
-// anything, as PostgreSQL tells nobody. The request goes to the server that serves
-// the session now; while an owner has that server it is dropped, so that it never
-// hits a probe of ours, and no owner gets a server that a cancel is on its way to. A
-// held unit, which no server has seen, is answered by the session itself.
+// Cancel does what a CancelRequest asks for. As in PostgreSQL, the requester does not learn whether
+// it did anything. The request goes to the server that serves the session now; while an owner has
+// that server it is dropped, so that it never hits a probe of ours, and no owner gets a server that
+// a cancel is on its way to. A held unit, which no server has seen, is answered by the session
+// itself.
 func (p *Registry) Cancel(ctx context.Context, pid uint32, key []byte) {
 	r := p.Find(pid)
 	for _, s := range p.Streams() {
 		if s.pid == pid && subtle.ConstantTimeCompare(s.key, key) == 1 {
-			_ = s.server.Cancel(ctx) // nobody is told
+			_ = s.server.Cancel(ctx) // the requester gets no answer
 			return
 		}
 	}

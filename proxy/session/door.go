@@ -42,7 +42,7 @@ func (d Door) Lacks() bool {
 	return d.mu.serving.lacks
 }
 
-// Unread reports that nobody takes what the client gets.
+// Unread reports that the client does not read what it is sent.
 func (d Door) Unread() bool { return d.up.unread() }
 
 // Delivering reports that something is on its way to the client.

@@ -73,6 +73,6 @@ func (p *Registry) Settled(ctx context.Context) {
 	}
 }
 
-// SettleTimeout bounds the wait for held clients to be told on after a switch,
-// so that the report has their times.
+// SettleTimeout bounds the wait for held clients to continue after a switch, so that the report has
+// their times.
 const SettleTimeout = time.Second

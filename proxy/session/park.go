@@ -12,12 +12,11 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// park holds p, which may not go to the server now, and returns what is left of
-// it as soon as some of it may. Meanwhile it reads on as far as the buffer
-// reaches, so that a client that leaves is noticed; what does not fit stays in the
-// kernel and holds the client back. A client that has closed its half of the connection
-// after its request waits for the answer as long as it is there. The client's pump is the
-// only caller.
+// park holds p, which may not go to the server now, and returns what is left of it as soon as some
+// of it may. Meanwhile it continues to read while there is room in the buffer, so that a client
+// that leaves is noticed; what does not fit stays in the kernel and stops the client. A client that
+// has closed its half of the connection after its request waits for the answer as long as it is
+// there. The client's pump is the only caller.
 func (r *clientPump) park(p []byte) (left []byte, err error) {
 	since := time.Now()
 	gated, parted := false, false

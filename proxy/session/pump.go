@@ -32,8 +32,8 @@ func (r *clientPump) pumpClient() error {
 		if err != nil && (!poll.TimedOut(err) || r.ctx.Err() != nil) {
 			return r.seeOut(err)
 		}
-		// It may have been woken for a park that is over, to leave, or since nobody takes
-		// what the client gets.
+		// It may have been woken for a park that is over, to leave, or because the client does not
+		// read.
 		r.mu.Lock()
 		r.awake()
 		dead := r.mu.end.dead
@@ -72,8 +72,8 @@ func (r *clientPump) push(s *server, p []byte) error {
 	return nil
 }
 
-// forward sends p to the server: as it is, or while someone wants the session to stop, unit by unit
-// to the next boundary, where it waits.
+// forward sends p to the server: unchanged or, while something wants the session to stop, unit by
+// unit to the next boundary, where it waits.
 func (r *clientPump) forward(p []byte) error {
 	for len(p) > 0 {
 		n, out, s, err := r.send(p)
@@ -340,8 +340,8 @@ func (r *Session) broken(err error) error {
 // one line.
 const maxWords = 1 << 10
 
-// saysFatal reports that p ends with an ErrorResponse that ends the connection. It
-// may err: then the client is told once more, or not told by us.
+// saysFatal reports that p ends with an ErrorResponse that ends the connection. It may be wrong:
+// then the client gets one message too many, or none of ours.
 func saysFatal(p []byte) bool {
 	if !bytes.HasSuffix(p, []byte{0, 0}) {
 		return false

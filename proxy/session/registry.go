@@ -47,7 +47,8 @@ type Registry struct {
 type Limits struct {
 	HoldLimit     time.Duration // longer, and a held client gets 57P03
 	ReviveTimeout time.Duration // bounds how long a client waits for a new server in the place of one that is gone
-	// Tracked are custom settings that every session is asked for; nil where nobody has named them.
+	// Tracked are custom settings that every session is asked for; nil if the operator has named
+	// none.
 	Tracked []string
 }
 

@@ -84,7 +84,7 @@ func (r *Session) close() {
 	// An owner that is at work sees the end of the session and gives up its turn.
 	r.Owner.turn <- struct{}{}
 	r.work.leaveNothingAtWork(cause)
-	side.Terminate(r.mu.server.conn) // nobody else is left
+	side.Terminate(r.mu.server.conn) // no other goroutine is left
 	r.Owner.Discard()
 	e := r.Log.Debug()
 	if !errors.Is(cause, ending.ErrClientGone) {

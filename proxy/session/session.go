@@ -38,7 +38,7 @@ type Session struct {
 
 	// Set while a pump has bytes that are observed and not written yet.
 	toServer, toClient atomic.Bool
-	// attention says that someone waits for this session to stop, so that the pumps must tell of
+	// attention says that something waits for this session to stop, so that the pumps must announce
 	// every step. It mirrors gate, wanted, settling, reviving and half.
 	attention atomic.Bool
 
@@ -71,7 +71,7 @@ type life struct {
 
 	over          func() // called when nothing of the session is left
 	stopInterrupt func() bool
-	abandoned     bool // its server was asked to cancel what nobody waits for; the client's pump's, then close's
+	abandoned     bool // its server was asked to cancel a statement of a client that is gone; the client pump's, then close's
 }
 
 // shared is what all who have to do with the session see of it, under its mutex.

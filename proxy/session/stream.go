@@ -21,9 +21,9 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// Stream is a replication connection: bytes are passed on as they are, between the
-// client and the source. It has no boundary and is never moved. Locks: none of its
-// own; its connections are closed by run alone.
+// Stream is a replication connection: bytes are passed on unchanged, between the client and the
+// source. It has no boundary and is never moved. Locks: none of its own; its connections are closed
+// by run alone.
 type Stream struct {
 	p   *Registry
 	Id  uint64
@@ -78,9 +78,8 @@ func (s *Stream) Run() {
 	s.Log.Info().AnErr("reason", cause).Msg("replication connection ends")
 }
 
-// down passes on what the server sends and returns when the stream has ended. It
-// reports whether the client can be told why: it stands between two frames and the
-// server has not said it.
+// down passes on what the server sends and returns when the stream has ended. It reports whether
+// the client can be told why: it is between two frames and the server has not said it.
 func (s *Stream) down() (between bool) {
 	defer s.p.Recovered(nil)
 	defer s.End(ending.ErrServerGone)

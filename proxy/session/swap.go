@@ -50,7 +50,7 @@ func (r *owner) Move(ctx context.Context, to *side.Endpoint, catalog *state.Cata
 	return nil
 }
 
-// swap makes w, of the other side, the session's server and lets the client go on.
+// swap makes w, of the other side, the session's server and lets the client continue.
 func (r *owner) swap(old *server, w *mirror.Server) {
 	r.replace(old, w)
 	r.captured = nil
@@ -131,8 +131,8 @@ func (r *owner) replace(old *server, w *mirror.Server) {
 	side.Terminate(old.conn)
 }
 
-// greet returns ParameterStatus messages for what the client has been told
-// otherwise. Called with mu locked.
+// greet returns ParameterStatus messages for settings whose values differ from what the client
+// knows. Called with mu locked.
 func (r *owner) greet(w *mirror.Server) []byte {
 	var b []byte
 	for _, name := range slices.Sorted(maps.Keys(w.Link.Params)) {

@@ -8,10 +8,10 @@ import (
 	"crossfade/proxy/rewrite"
 )
 
-// A transaction that was prepared holds its locks until its COMMIT PREPARED, which any
-// session may send, and which is no part of a transaction: at the closed gate it would be
-// held, and the fence would wait for it. So while sessions drain, statements that end a
-// prepared transaction go on, and the drain waits until none is left.
+// A transaction that was prepared holds its locks until its COMMIT PREPARED, which any session may
+// send, and which is no part of a transaction: at the closed gate it would be held, and the fence
+// would wait for it. So while sessions drain, statements that end a prepared transaction are let
+// through, and the drain waits until none is left.
 
 // twoPhase counts the prepared transactions of the clients. Called with mu locked.
 func (m *observed) twoPhase(tag []byte) {

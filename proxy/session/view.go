@@ -86,7 +86,7 @@ type seen struct {
 func (r *View) Known() Info {
 	s := r.info()
 	if s.Side != side.Source {
-		return s // after the switch nobody is to move
+		return s // after the switch no session has to move
 	}
 	if _, err := r.p.Sides.Target.Account(r.User, r.Proof); err != nil {
 		s.Verdict, s.Stale = state.Red.String(), false
@@ -190,7 +190,7 @@ func (r *View) Busy() (Note, bool) {
 // reasonAborted is why a session is busy whose transaction has failed.
 const reasonAborted = "in an aborted transaction, of which only the ROLLBACK is left"
 
-// Resting reports that the session stands at a boundary now.
+// Resting reports that the session is at a boundary now.
 func (r *View) Resting() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -227,7 +227,8 @@ func (r *View) Waits() bool {
 	return r.mu.parking.waiting
 }
 
-// Stands says whether the session is within a transaction, and whether the gate holds it at a boundary.
+// Stands says whether the session is within a transaction, and whether the gate holds it at a
+// boundary.
 func (r *View) Stands() (inTransaction, parked bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

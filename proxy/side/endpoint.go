@@ -25,8 +25,8 @@ type Endpoint struct {
 	// Role translates the name of a role of the clients' side to the one that it is on this side, whether or
 	// not it can log in; nil goes by the names of Credentials.
 	Role func(name string) string
-	// ShutOut tells of a client's role that may not connect to the database, where the
-	// side's own servers need not know; nil for none.
+	// ShutOut reports why a client's role may not connect to the database, if the side's own
+	// servers need not know; nil for none.
 	ShutOut func(user string) bool
 	// Proofs says that this side's servers keep the very secrets that Auth has for users who are not among Credentials: what a
 	// client proves itself by logs it in there, under its own name.

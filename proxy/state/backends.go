@@ -9,7 +9,7 @@ import (
 
 // Backends is where a text names backends by their numbers.
 type Backends struct {
-	Literals [][2]int // where digits stand in the text, from and to
+	Literals [][2]int // where digits are in the text, from and to
 	Params   []int    // parameters, from 0
 }
 
@@ -67,7 +67,7 @@ func FindBackends(text string) Backends {
 	var b Backends
 	l := sqltext.Scanner{Src: text}
 	var last [2]sqltext.Token // the tokens before, comparisons left out
-	var left sqltext.Token    // what stands to the left of the last comparison
+	var left sqltext.Token    // what is to the left of the last comparison
 	compares := false         // there is one between last[1] and what comes
 	list := false             // within a list that a pid is compared with
 	for t := l.Next(); t.Kind != sqltext.End; t = l.Next() {
@@ -214,7 +214,7 @@ func (s *State) Numbered(limit int) map[string][]int {
 			return
 		}
 		text := st.Text
-		if st.FromSQL { // it stands in a text that may hold others
+		if st.FromSQL { // it is in a text that may contain others
 			body, err := st.body()
 			if err != nil {
 				return

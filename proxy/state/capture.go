@@ -29,8 +29,8 @@ type CaptureSpec struct {
 	Inserted bool
 	// Backends says that the client has named backends by their numbers.
 	Backends bool
-	// Unnamed is the client's unnamed statement, nil when there is none;
-	// UnnamedLost says that there is one that nobody remembers.
+	// Unnamed is the client's unnamed statement, nil when there is none; UnnamedLost says that
+	// there is one whose text is not known.
 	Unnamed     *wire.Parse
 	UnnamedLost bool
 }

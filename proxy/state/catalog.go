@@ -59,8 +59,8 @@ SELECT n.nspname, p.proname FROM pg_catalog.pg_proc AS p
 // Catalog is what a database itself says of custom settings. Immutable.
 type Catalog struct {
 	Names []string // those that its policies, functions and views name
-	// Computed says why any session may have settings that nobody can name: a
-	// function of the application computes the name. "" when there is none.
+	// Computed says why any session may have settings whose names are not known: a function of the
+	// application computes the name. "" when there is none.
 	Computed string
 	// Dblink and FDW are the quoted names of dblink_get_connections and
 	// postgres_fdw_get_connections, "" where the extension is not there.

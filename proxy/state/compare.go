@@ -62,7 +62,7 @@ func compareSettings(want, have *State) []string {
 				d = append(d, "setting "+name)
 			}
 		case !ok && w.Source != "client" && !w.SetBySession():
-			// One that the other side's version does not know, and nobody set.
+			// One that the other side's version does not know, and that was never set.
 		case !ok || h.Value != w.Value:
 			d = append(d, "setting "+name)
 		case carriesReset(name, w) && name != "client_encoding" && h.Reset != w.Reset && !(w.SetBySession() && !slices.Contains(Pinned, name)):
@@ -83,7 +83,8 @@ func compareSettings(want, have *State) []string {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(have.Custom)) {
-		// One that was set and is empty now cannot be told from one never set by who asks for its value.
+		// A setting that was set and is empty now cannot be distinguished, by its value, from one
+		// that was never set.
 		if onlyThere(want, have, name) {
 			d = append(d, "setting "+name+", which only one side has")
 		}

@@ -102,8 +102,8 @@ func prepares(text []byte) bool {
 	return containsFold(text, "prepare")
 }
 
-// contextScan looks for what a text does to the settings of parsing, and for the
-// statements that it prepares, in order.
+// contextScan finds what a text does to the settings of parsing, and the statements that it
+// prepares, in order.
 type contextScan struct {
 	sqltext.Scanner
 	to  *Contexts

@@ -176,7 +176,7 @@ func (p *Plan) diffSettings(want, have *State, role string) {
 		}
 	}
 	if w, h := want.Settings["client_encoding"], have.Settings["client_encoding"]; !w.SetBySession() && w.Value != h.Value && w.Value != "" {
-		// A server behind a proxy of its own may not be told the encoding at start-up.
+		// The encoding may not reach a server behind another proxy at start-up.
 		p.late = append(p.late, assignment{name: "client_encoding", value: w.Value})
 	}
 	for _, name := range slices.Sorted(maps.Keys(want.Custom)) {

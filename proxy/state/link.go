@@ -17,12 +17,12 @@ const maxBody = 64 << 20
 // longAgo as a deadline ends what waits on a connection.
 var longAgo = time.Unix(1, 0)
 
-// Link drives a server connection that is at a boundary and that nobody else
-// reads or writes meanwhile. It never sends a simple Query and never touches the
-// unnamed statement but to replay it. Not safe for concurrent use.
+// Link drives a server connection that is at a boundary and that no other code reads or writes
+// meanwhile. It never sends a simple Query and never touches the unnamed statement but to replay
+// it. Not safe for concurrent use.
 //
-// An error that wraps *wire.ServerError leaves the connection at a boundary.
-// After any other error the link is Broken and the connection must be closed.
+// An error that wraps *wire.ServerError leaves the connection at a boundary. After any other error
+// the link is Broken and the connection must be closed.
 type Link struct {
 	conn   net.Conn
 	reader *wire.Reader
@@ -127,7 +127,7 @@ func (l *Link) Flush(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetDeadline(longAgo) })
 	err := l.exchange(out, units)
 	if !stop() && err == nil {
-		// The deadline was or is being set: nobody can use the connection safely.
+		// The deadline was or is being set: the connection cannot be used safely.
 		err = ctx.Err()
 		l.broken = err
 	}

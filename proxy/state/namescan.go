@@ -17,7 +17,7 @@ type how int
 
 const (
 	data how = iota // a constant of an ordinary statement: nothing of it runs
-	live            // it runs as it stands
+	live            // it runs unchanged
 	code            // the body of a DO or a function, or a constant in one, which may be a part of what runs
 )
 

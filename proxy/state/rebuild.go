@@ -12,11 +12,11 @@ import (
 
 var errNotIsolated = errors.New("its PREPARE cannot be told apart in the text that made it")
 
-// RebuildPrepare makes one PREPARE of a statement that was prepared by SQL. The
-// server keeps the whole query string that the PREPARE stood in, which must
-// never be run again: other statements of it would be repeated. Where it is known what
-// it was parsed under, it is left where it stood, and blanks are all that is ahead of
-// it: the server counts from the beginning of the text where an error is.
+// RebuildPrepare makes one PREPARE of a statement that was prepared by SQL. The server keeps the
+// whole query string that contained the PREPARE, which must never be run again: its other
+// statements would be repeated. If it is known what it was parsed under, it keeps its position,
+// with only blanks before it: the server counts the position of an error from the beginning of the
+// text.
 func RebuildPrepare(s Statement) (string, error) {
 	found, err := s.find()
 	if err != nil {
@@ -65,7 +65,7 @@ func (s Statement) find() (foundPrepare, error) {
 
 // foundPrepare is a PREPARE in a text.
 type foundPrepare struct {
-	start, end int    // where it stands
+	start, end int    // its position
 	body       string // what follows AS
 }
 

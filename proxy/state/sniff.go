@@ -10,7 +10,7 @@ const (
 	// maxSniff is how much of a statement is read for names of settings, in bytes.
 	// A statement larger than this carries data; see hidden.
 	maxSniff = 1 << 20
-	// keepSniff is what an idle session may go on holding.
+	// keepSniff is how many bytes an idle session may keep.
 	keepSniff = 4 << 10
 	// seam is how far back a part of a statement is searched together with the
 	// next, in bytes: longer than what hidden looks for, with some white space.

@@ -46,15 +46,15 @@ func (s Setting) SetBySession() bool { return s.Source == "session" }
 // Statement is a prepared statement.
 type Statement struct {
 	Name    string
-	Text    string // of the Parse; for SQL the whole query string that PREPARE stood in
+	Text    string // of the Parse; for SQL the whole query string that contained PREPARE
 	FromSQL bool
 	Types   []Type // of its parameters
 
-	// Under are the values of the settings that it was parsed under, by name in lower
-	// case; nil where nobody has asked (Survey).
+	// Under are the values of the settings that it was parsed under, by name in lower case; nil if
+	// that has not been asked (Survey).
 	Under map[string]string
-	// Shape is what it takes and returns on the server that it was captured at, nil
-	// where nobody has asked.
+	// Shape is what it takes and returns on the server that it was captured on, nil if that has not
+	// been asked.
 	Shape *Shape
 }
 

@@ -22,7 +22,7 @@ type Server struct {
 		sync.Mutex
 		cert    *tls.Certificate
 		binding []byte         // nil where the certificate has none
-		clients *x509.CertPool // who signs clients' certificates, nil for nobody
+		clients *x509.CertPool // the signers of clients' certificates, nil for none
 		stamp   stamp          // of the files that were read last, usable or not
 		err     error          // why the last reading was refused
 	}

@@ -6,9 +6,8 @@ import (
 	"crossfade/internal/base/sqltext"
 )
 
-// catalogQuery is what is known of a statement from its text: whether it names a
-// catalog of types or regtype, which of its parameters are numbers of types, and where
-// such numbers stand in it.
+// catalogQuery is what is known of a statement from its text: whether it names a catalog of types
+// or regtype, which of its parameters are numbers of types, and where such numbers are in it.
 type catalogQuery struct {
 	catalog  bool
 	params   []int // from 0
@@ -119,8 +118,8 @@ var notAlias = map[string]bool{
 	"natural": true, "group": true, "order": true, "limit": true, "union": true, "using": true, "for": true, "having": true, "offset": true,
 }
 
-// others returns the names under which catalogs stand in a query whose column oid is
-// no number of a type, and whether a column without a table may be one.
+// others returns the names of catalogs in a query whose column oid is no number of a type, and
+// whether a column without a table may be one.
 func others(words []string) (names map[string]bool, bare bool) {
 	names = map[string]bool{}
 	bare = true

@@ -221,8 +221,8 @@ func (c *clientSide) oid(v []byte) {
 	c.m.oids(v, toServer)
 }
 
-// edit is a value of a frame that is replaced by one of another length. at is where
-// its length stands in the frame, or where it begins if it is bare of one.
+// edit is a value of a frame that is replaced by one of another length. at is the position of its
+// length in the frame, or of the value itself if it has no length.
 type edit struct {
 	at, old int
 	text    []byte

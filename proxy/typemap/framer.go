@@ -7,8 +7,8 @@ import (
 
 const (
 	headLen = 5 // type and length of a frame, in bytes
-	// maxHeld is how much of one frame is held back at most, in bytes. A larger one
-	// passes as it is.
+	// maxHeld is how much of one frame is held back at most, in bytes. A larger one passes
+	// unchanged.
 	maxHeld = 64 << 20
 	// keepHeld is what stays allocated between two frames, in bytes.
 	keepHeld = 16 << 10

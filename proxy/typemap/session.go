@@ -2,13 +2,13 @@ package typemap
 
 import "sync"
 
-// Statement is what the server has told of a prepared statement of the session, in
-// the server's numbers.
+// Statement is what the server has reported about a prepared statement of the session, in the
+// server's numbers.
 type Statement struct {
 	Name    string
 	Text    string   // of its Parse
 	Params  []uint32 // types of its parameters
-	Columns []Column // of its rows; nil when it returns none or nobody knows
+	Columns []Column // of its rows; nil when it returns none or that is not known
 	Known   bool     // that Columns says what there is
 }
 

@@ -31,7 +31,7 @@ const (
 	// maxQueue bounds the memory of one session: no client has a million requests unanswered, since the server
 	// stops reading when its replies are not read. Beyond it the count is given up, not the session.
 	maxQueue = 1 << 20
-	// keepQueue is what an idle session may go on holding.
+	// keepQueue is what an idle session may keep.
 	keepQueue = 256
 )
 

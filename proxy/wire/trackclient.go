@@ -1,7 +1,7 @@
 package wire
 
-// Client observes bytes from the client that are about to be forwarded. An error means that the stream is not the
-// protocol any more: the bytes must not go on and the session ends.
+// Client observes bytes from the client that are about to be forwarded. An error means that the
+// stream no longer follows the protocol: the bytes must not be forwarded and the session ends.
 func (t *Tracker) Client(p []byte) error {
 	for len(p) > 0 {
 		c := &t.client

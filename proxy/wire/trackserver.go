@@ -6,8 +6,8 @@ import "bytes"
 // short lines; a longer one is counted, but not observed.
 const maxReply = 64 << 10
 
-// Server observes bytes from the server that are about to be forwarded. An error means that the stream is not the
-// protocol any more: the bytes must not go on and the session ends.
+// Server observes bytes from the server that are about to be forwarded. An error means that the
+// stream no longer follows the protocol: the bytes must not be forwarded and the session ends.
 func (t *Tracker) Server(p []byte) error {
 	for len(p) > 0 {
 		s := &t.server

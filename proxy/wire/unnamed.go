@@ -5,7 +5,7 @@ import "encoding/binary"
 const (
 	// maxPendingParse bounds the bytes of unnamed Parse frames that wait for their ParseComplete.
 	maxPendingParse = 4 << 20
-	// keepPending is what an idle session may go on holding, in bytes.
+	// keepPending is what an idle session may keep, in bytes.
 	keepPending = 16 << 10
 
 	unknownLength = ^uint32(0)

@@ -15,11 +15,10 @@ type Copied struct {
 	Columns []string // in the order of the table
 }
 
-// describe returns the relation under the name that the target's table has: a table is
-// known by its oid, whatever it was called when it was changed. Columns have no number
-// in the stream: when those that are known from the copy do not come in their order,
-// it cannot be told which is which, and the error is a *RenamedError. A relation that
-// was not copied is returned as it is.
+// describe returns the relation under the name that the target's table has: a table is known by its
+// oid, whatever it was called when it was changed. Columns have no number in the stream: if those
+// that are known from the copy do not come in their order, they cannot be identified, and the error
+// is a *RenamedError. A relation that was not copied is returned unchanged.
 func (c Copied) describe(rel *stream.Relation) (*stream.Relation, error) {
 	if c.Name.Name == "" {
 		return rel, nil

@@ -189,9 +189,9 @@ func (f *Follower) endPredecessor(ctx context.Context, conn progress.Querier) er
 		Scan(&f.backend.pid, &f.backend.start)
 }
 
-// sessionSQL prepares a session for batches: no wait for the disk but where a
-// batch asks for it, bounded waits for locks, and plans that walk the index for
-// each key, whatever the planner believes of tables that nobody has analyzed.
+// sessionSQL prepares a session for batches: no wait for the disk unless a batch asks for it,
+// bounded waits for locks, and plans that use the index for each key, whatever the planner assumes
+// of tables that were never analysed.
 const sessionSQL = `SELECT pg_catalog.set_config(s.name, v.value, false)
 	FROM (VALUES ('synchronous_commit', 'off'), ('lock_timeout', $1::text), ('plan_cache_mode', 'force_generic_plan'),
 		('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'), ('enable_seqscan', 'off'),

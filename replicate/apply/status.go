@@ -91,7 +91,7 @@ func (f *Follower) opened(r *stream.Reader, row progress.Row) {
 	f.state.status.CommitTime = row.CommitTime
 }
 
-// lost notes which side ended a session by an error; the first one that is told is that.
+// lost records which side ended a session by an error; the first report counts.
 func (f *Follower) lost(side string, err error) error {
 	if err != nil {
 		f.mu.Lock()

@@ -13,7 +13,7 @@ import (
 type travel byte
 
 const (
-	byText     travel = iota // the type takes text as it is, by a cast that nobody can define or drop
+	byText     travel = iota // the type takes text unchanged, by a cast that no user can define or drop
 	byFunction               // text, given to the input function by its name
 	byArray                  // an array of the type itself in binary, whose elements are text: enums
 	byRecord                 // a field of a JSON record, which the server gives to the input function

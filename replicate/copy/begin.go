@@ -59,8 +59,8 @@ func beginRelation(ctx context.Context, conn *pgx.Conn, t Table, w wish) (b begi
 		}
 		b.keep(done, filenode, w)
 		if b.whole {
-			// Each chunk proved, when it landed, that the file was the snapshot's. What
-			// became of the file since is in the stream, as for every finished relation.
+			// Each chunk proved, when it landed, that the file was the snapshot's. Later changes of
+			// the file are in the stream, as for every finished relation.
 			w.snapshot, w.filenode = done[0].snapshot, filenode
 		}
 		switch {

@@ -120,7 +120,7 @@ func (c *Copier) once(ctx context.Context, renewed map[pg.Name]bool) error {
 	return nil
 }
 
-// confirm makes sure that the target has kept what it was told.
+// confirm makes sure that the target has kept what it has confirmed.
 func (r *run) confirm(ctx context.Context) error {
 	conn, err := r.cfg.Target(ctx)
 	if err != nil {

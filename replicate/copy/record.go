@@ -97,7 +97,7 @@ func complete(done []landing) bool {
 	return n == len(done)
 }
 
-// findLanding looks for the record of a chunk whose COMMIT had no answer.
+// findLanding searches for the record of a chunk whose COMMIT had no answer.
 func findLanding(ctx context.Context, conn *pgx.Conn, t Table, s span, attempt int32) (l landing, ok bool, err error) {
 	l.span = s
 	err = conn.QueryRow(ctx, `SELECT c.rows FROM crossfade.chunk c JOIN crossfade.relation r USING (relid, attempt)

@@ -13,7 +13,7 @@ import (
 type relation struct {
 	table   Table
 	pending bool // nothing was begun of it when the Run began
-	// Only the task that begins the relation looks here.
+	// Only the task that begins the relation reads these.
 	pass     *pass // the current one
 	restarts int   // how often it was begun with nothing kept
 

@@ -13,8 +13,8 @@ const Enabled = true
 
 var armed = mustArm(os.Getenv(Variable))
 
-// mustArm panics because it runs before main, where nobody could take an
-// error, and only in builds made for fault tests.
+// mustArm panics because it runs before main, where no caller could take an error, and only in
+// builds made for fault tests.
 func mustArm(value string) *set {
 	s, err := parse(value)
 	if err != nil {

@@ -43,7 +43,7 @@ $fence$;
 // keyDigest is the digest of a text, whose two parentheses are still to be closed.
 const keyDigest = `pg_catalog.sha256(pg_catalog.convert_to(`
 
-// ClosedFence lets nobody write. It is what is left of a source whose migration has been
+// ClosedFence refuses every write. It is what remains on a source whose migration has been
 // finished, and needs nothing but its schema.
 const ClosedFence = fenceHead + `	RAISE EXCEPTION USING
 		ERRCODE = '25006',

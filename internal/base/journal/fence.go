@@ -14,7 +14,7 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// FenceState is how the fence triggers of a database stand.
+// FenceState is the state of the fence triggers of a database.
 type FenceState struct {
 	Tables  int // tables that a fence must cover
 	Ready   int // of these, with the trigger in any state
@@ -76,7 +76,7 @@ func FenceShut(ctx context.Context, conn *pgx.Conn) (shut bool, err error) {
 	return shut, nil
 }
 
-// ReadFence reads how the fence stands.
+// ReadFence reads the state of the fence.
 func ReadFence(ctx context.Context, conn *pgx.Conn) (FenceState, error) {
 	tables, err := Tables(ctx, conn)
 	if err != nil {
@@ -260,9 +260,9 @@ func (how Patience) one(ctx context.Context, conn *pgx.Conn, table pg.Name, sql 
 	}
 }
 
-// Transact runs statements in one transaction of its own with a lock timeout. They and
-// the commit go to the server in one message, so that it does not keep their locks for as
-// long as this program stands still between two of them.
+// Transact runs statements in one transaction of its own with a lock timeout. They and the commit
+// go to the server in one message, so that it does not keep their locks if this program pauses
+// between two of them.
 func Transact(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, sql string) error {
 	_, err := conn.PgConn().Exec(ctx, "BEGIN;"+SetLocalLockTimeout(lockTimeout)+sql+";COMMIT").ReadAll()
 	if err != nil && !conn.IsClosed() && conn.PgConn().TxStatus() != 'I' {

@@ -108,7 +108,7 @@ func LoadLogins(ctx context.Context, conn *pgx.Conn, k PasswordKey) ([]Login, er
 	return list, nil
 }
 
-// ForgetLogin is told that a role is gone.
+// ForgetLogin removes a role that is gone.
 func ForgetLogin(ctx context.Context, q Execer, name string) error {
 	if _, err := q.Exec(ctx, `DELETE FROM crossfade.login WHERE name = $1`, name); err != nil {
 		return fmt.Errorf("forget the login of role %s: %w", name, err)

@@ -9,10 +9,10 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// Seal remembers the fence triggers as they are, each with the transaction that has
-// written its row in pg_trigger, and their function, as that of relation 0: one that is
-// disabled, dropped, replaced or made again later is another one, even if it looks the
-// same. What is sealed already stays so.
+// Seal remembers the fence triggers as they are, each with the transaction that has written its row
+// in pg_trigger, and their function, as that of relation 0: one that is disabled, dropped, replaced
+// or made again later is another one, even if it looks the same. What is sealed already stays
+// sealed.
 func Seal(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, `INSERT INTO crossfade.seal (relid, nsp, rel, trigger, version)
 		SELECT t.tgrelid, n.nspname, c.relname, t.oid, t.xmin::text FROM pg_catalog.pg_trigger t
@@ -26,7 +26,7 @@ func Seal(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// Guarded is how the fence of the target stands, and who writes there.
+// Guarded is the state of the target's fence, and the sessions that write there.
 type Guarded struct {
 	Shut    bool      // and it was so all the time since it was sealed, as far as its function is concerned
 	Touched []pg.Name // tables whose trigger is no longer the one that was sealed, also because it was dropped and made again, by their names then

@@ -135,8 +135,8 @@ func Take(ctx context.Context, q Querier, owner string) (SourceRun, error) {
 	return r, nil
 }
 
-// Claim begins an epoch: the row must be the owner's, show the epoch before and
-// stand at one of the steps given.
+// Claim begins an epoch: the row must be the owner's, show the previous epoch and be at one of the
+// given steps.
 func Claim(ctx context.Context, q Querier, epoch int64, direction, owner string, from []string) error {
 	return compareAndSet(ctx, q, fmt.Sprintf("claim epoch %d", epoch),
 		`UPDATE crossfade.run SET epoch = $1, direction = $2, step = 'arming', nonce = '', changed_at = pg_catalog.clock_timestamp()

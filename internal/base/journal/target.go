@@ -37,7 +37,7 @@ const (
 	PhaseDumped   Phase = "dumped"   // the archive is kept
 	PhasePrepared Phase = "prepared" // pre-data is restored, the target is fenced
 	PhaseCopied   Phase = "copied"   // every relation is copied
-	PhaseIndexed  Phase = "indexed"  // indexes and constraints stand, the target is analysed
+	PhaseIndexed  Phase = "indexed"  // indexes and constraints exist, the target is analysed
 	PhaseSwitched Phase = "switched" // a decision has opened the target
 	PhaseValid    Phase = "valid"    // foreign keys are validated, the last part is restored
 	PhaseFinished Phase = "finished"

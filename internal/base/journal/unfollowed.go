@@ -8,7 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// SaveMark keeps on the target how something that no stream carries stood when it was copied.
+// SaveMark records on the target the state that something which no stream carries had when it was
+// copied.
 func SaveMark(ctx context.Context, target *pgx.Conn, what, mark string) error {
 	_, err := target.Exec(ctx, `INSERT INTO crossfade.unfollowed (what, mark) VALUES ($1, $2) ON CONFLICT (what) DO UPDATE SET mark = excluded.mark`, what, mark)
 	if err != nil {

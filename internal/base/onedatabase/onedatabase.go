@@ -36,8 +36,8 @@ func (e *Error) Parts() (detail, remedy string) {
 	return detail, "nothing was written; name another database as --target"
 }
 
-// StandbyError says that a standby is named where that cannot be, or where it cannot be told
-// whose it is.
+// StandbyError says that a side is a standby and must not be, or that it cannot be found out whose
+// standby it is.
 type StandbyError struct{ Detail, Remedy string }
 
 func (e *StandbyError) Error() string { return e.Detail + "; " + e.Remedy }

@@ -29,7 +29,7 @@ type sessionOptions struct {
 	params map[string]string // go into the start-up options as -c name=value
 }
 
-// WithName sets what stands after "crossfade" in application_name.
+// WithName sets what follows "crossfade" in application_name.
 func WithName(name string) Option { return func(o *sessionOptions) { o.name = name } }
 
 // WithKey hands the run's key to the session, so that it passes the fences.

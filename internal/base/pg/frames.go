@@ -22,10 +22,9 @@ const (
 	copyDataType = 'd'
 )
 
-// Frames stands between the socket of a session and its driver. It hands the
-// driver no byte after the message that the driver is reading, so that between
-// two messages the bytes of a COPY can be taken past the driver, which would
-// make a message of each row. It is used by the goroutine that reads.
+// Frames is between the socket of a session and its driver. It passes the driver no byte after the
+// message that the driver is reading, so that between two messages the bytes of a COPY can be taken
+// past the driver, which would make a message of each row. It is used by the goroutine that reads.
 type Frames struct {
 	r      io.Reader
 	buf    []byte

@@ -167,8 +167,9 @@ func (s *Scanner) segment(escapes bool) (body string, plain, ended bool) {
 	return s.Src[min(start, s.Pos):], false, false
 }
 
-// continued steps over what stands between two segments of one string, and the next opening quote: white space
-// with a line's end in it, line comments among it (quotecontinue of scan.l). It stays where there is none.
+// continued skips what is between two segments of one string, and the next opening quote: white
+// space with a line's end in it, line comments among it (quotecontinue of scan.l). It does not move
+// if there is none.
 func (s *Scanner) continued() bool {
 	newline := false
 	for i := s.Pos; i < len(s.Src); i++ {

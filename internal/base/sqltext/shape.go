@@ -43,8 +43,9 @@ scan:
 	return text
 }
 
-// uncertain reports whether the end of a string depends on a setting of the session, which nobody here knows: by
-// standard_conforming_strings a backslash before a quote escapes it or not. Nothing after such a string may be shown.
+// uncertain reports whether the end of a string depends on a setting of the session, which is not
+// known here: by standard_conforming_strings a backslash before a quote escapes it or not. Nothing
+// after such a string may be shown.
 func uncertain(written string) bool {
 	if written[0] == 'e' || written[0] == 'E' {
 		return false

@@ -12,9 +12,9 @@ type Statement struct {
 	Start, End int // where the statement lies in the text, its semicolon included
 }
 
-// Split cuts SQL text at the semicolons that stand outside of quotations,
-// comments and parentheses. Statements without a token are left out. It does
-// not know of BEGIN ATOMIC, so the text of a function must not be given to it.
+// Split cuts SQL text at the semicolons that are outside quotations, comments and parentheses.
+// Statements without a token are left out. It does not know of BEGIN ATOMIC, so the text of a
+// function must not be given to it.
 func Split(sql string) []Statement {
 	var out []Statement
 	first, start := 0, 0

@@ -54,9 +54,9 @@ func (u Rows) Row() string {
 // none of the server's.
 const foundUnconvertible = "XFADE"
 
-// Find looks through a table for rows that the server cannot convert to
-// encoding, such as UTF8. It reads the whole table, and returns nil where there is none.
-// conn is a session of Connect's, and stays the caller's.
+// Find scans a table for rows that the server cannot convert to encoding, such as UTF8. It reads
+// the whole table, and returns nil if there is none. conn is a session of Connect's, and remains
+// the caller's.
 func Find(ctx context.Context, conn *pgx.Conn, table pg.Name, encoding string) (*Rows, error) {
 	columns, key, err := columnsOf(ctx, conn, table)
 	if err != nil || len(columns) == 0 {
@@ -131,7 +131,7 @@ func convert(ctx context.Context, conn *pgx.Conn, table pg.Name, columns []strin
 	return err
 }
 
-// rowText is the output of a row's type, which nobody can define a cast for.
+// rowText is the output of a row's type, for which no cast can be defined.
 func rowText(columns []string) string {
 	quoted := make([]string, len(columns))
 	for i, c := range columns {

@@ -6,9 +6,8 @@ import (
 	"time"
 )
 
-// burstTime is how much of its rate a Limiter saves up while nobody asks: enough
-// for a worker that comes a scheduler's hiccup late, too little to be seen on a
-// network.
+// burstTime is how much of its rate a Limiter saves up while it is not used: enough for a worker
+// that a scheduler has delayed, too little to be seen on a network.
 const burstTime = 100 * time.Millisecond
 
 // Limiter bounds the bytes a second of all the workers that share it: a bucket
