@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"crossfade/internal/base/retry"
 	"crossfade/proxy/session"
 	"crossfade/proxy/side"
 	"crossfade/proxy/state"
@@ -151,18 +152,11 @@ func (p *Mover) tryCatalogs(ctx context.Context, list []*session.Session) (map[s
 // Watch looks at the states of the sessions from time to time, and captures those
 // that may have to be revived, until ctx ends.
 func (p *Mover) Watch(ctx context.Context) {
-	t := time.NewTicker(watchPeriod)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-t.C:
-			for _, r := range p.List() {
-				r.View.Look(now)
-			}
-			p.sweep(ctx, now)
+	for now := range retry.Every(ctx, watchPeriod) {
+		for _, r := range p.List() {
+			r.View.Look(now)
 		}
+		p.sweep(ctx, now)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/proxy/ask"
 	"crossfade/proxy/session"
 	"crossfade/proxy/side"
@@ -61,20 +62,17 @@ const (
 
 // room counts what the sessions need at the other side before anything is made there.
 func (p *Mover) room(ctx context.Context, list []*session.Session, to *side.Endpoint) error {
-	t := time.NewTicker(roomPause)
-	defer t.Stop()
-	for look := 1; ; look++ {
-		err := p.roomOnce(ctx, list, to)
+	var err error
+	look := 0
+	for range retry.Poll(ctx, roomPause) {
+		look++
+		err = p.roomOnce(ctx, list, to)
 		var lacks *RoomError
 		if !errors.As(err, &lacks) || look == roomLooks {
 			return err
 		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return err
-		}
 	}
+	return err
 }
 
 func (p *Mover) roomOnce(ctx context.Context, list []*session.Session, to *side.Endpoint) error {

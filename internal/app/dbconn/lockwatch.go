@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 const (
@@ -119,14 +120,7 @@ func WatchLock(ctx context.Context, l *Link, side string, ask func(context.Conte
 	o := &LockWatch{Side: side, Stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(o.done)
-		tick := time.NewTicker(LockPoll)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
+		for range retry.Every(ctx, LockPoll) {
 			// A question is not broken off, which would end the session that the guard looks with too.
 			looking, cancel := context.WithTimeout(context.WithoutCancel(ctx), AskTimeout)
 			_ = l.Do(looking, func(looking context.Context, conn *pgx.Conn) error {

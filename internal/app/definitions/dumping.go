@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/schema/archive"
 )
 
@@ -31,14 +31,7 @@ func (d *Comparer) dump(ctx context.Context, side pg.DSN, waiting *dbconn.Link) 
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		tick := time.NewTicker(dbconn.LockPoll)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
+		for range retry.Every(ctx, dbconn.LockPoll) {
 			if waitedFor(ctx, waiting, name) {
 				stop(errGaveWay)
 				return

@@ -14,6 +14,7 @@ import (
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/replicate/snapshot"
 	"crossfade/replicate/verify"
 	"crossfade/schema/catalog"
@@ -243,16 +244,15 @@ func (m *Keeper) Ask(ctx context.Context, source, _ *pgx.Conn) ([]watch.Notice, 
 	if arming {
 		patience = matViewArmingPatience
 	}
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(dbconn.LockPoll)
-	defer tick.Stop()
-	for {
-		states, err := readMatViews(ctx, source)
-		if err != nil {
+	var states map[uint32]matViewState
+	var found []watch.Notice
+	for range retry.PollFor(ctx, dbconn.LockPoll, patience) {
+		var err error
+		if states, err = readMatViews(ctx, source); err != nil {
 			return nil, err
 		}
-		found, wait := m.notices(states, arming)
+		var wait bool
+		found, wait = m.notices(states, arming)
 		if !wait || !m.May(true) { // while the stream catches up no view is filled, and nobody asks for a cutover
 			return found, nil
 		}
@@ -260,15 +260,12 @@ func (m *Keeper) Ask(ctx context.Context, source, _ *pgx.Conn) ([]watch.Notice, 
 		case m.wake <- struct{}{}:
 		default:
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-deadline.C:
-			m.waitedFor(states)
-			return found, nil
-		case <-tick.C:
-		}
 	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	m.waitedFor(states)
+	return found, nil
 }
 
 // waitedFor remembers what a watcher has lost its patience with.

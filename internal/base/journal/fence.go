@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 // FenceState is how the fence triggers of a database stand.
@@ -249,12 +250,8 @@ func (how Patience) one(ctx context.Context, conn *pgx.Conn, table pg.Name, sql 
 		if !pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected) {
 			return err
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return errors.Join(err, ctx.Err())
-		case <-timer.C:
+		if ended := retry.Sleep(ctx, pause); ended != nil {
+			return errors.Join(err, ended)
 		}
 		pause = min(2*pause, lockRetryMost)
 	}

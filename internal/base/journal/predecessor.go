@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/base/retry"
 )
 
 // Sessions of ours say in application_name which start of the program they belong to
@@ -45,22 +47,18 @@ const predecessorPoll = 20 * time.Millisecond
 func EndPredecessors(ctx context.Context, conn *pgx.Conn, run, incarnation string, starts bool, patience time.Duration) (int, error) {
 	ended, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	tick := time.NewTicker(predecessorPoll)
-	defer tick.Stop()
-	for most := 0; ; {
-		left, err := endEach(ctx, conn, run, incarnation, starts) // not in ended, which would break the session
-		if err != nil {
+	var left []Predecessor
+	most := 0
+	for range retry.Poll(ended, predecessorPoll) {
+		var err error
+		if left, err = endEach(ctx, conn, run, incarnation, starts); err != nil { // not in ended, which would break the session
 			return most, fmt.Errorf("end the sessions of an earlier start: %w", err)
 		}
 		if most = max(most, len(left)); len(left) == 0 {
 			return most, nil
 		}
-		select {
-		case <-ended.Done():
-			return most, &PredecessorError{Sessions: left, After: patience}
-		case <-tick.C:
-		}
 	}
+	return most, &PredecessorError{Sessions: left, After: patience}
 }
 
 // endEach asks each of them to end, and returns them.

@@ -14,4 +14,6 @@
 //   - Do logs nothing. Policy.OnRetry is called before each pause; Limited
 //     makes of it a callback that speaks at most once a minute and says how
 //     many failures it kept to itself.
+//   - Sleep, Every and Poll are the waits for time alone. Every one ends with its context; whoever
+//     waits for something else as well selects by hand.
 package retry
