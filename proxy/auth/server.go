@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -129,9 +130,7 @@ func (x *exchange) verifier(ctx context.Context) (v scram.Verifier, mock bool, e
 		return x.secret.verifier, x.secret.expired(), nil
 	}
 	owner := x.client.Address
-	if owner == "" {
-		owner = x.client.User
-	}
+	owner = cmp.Or(owner, x.client.User)
 	salt := scram.Salt(processKey, x.client.User)
 	keys, err := deriver.Derive(ctx, owner, x.secret.plain, salt, scram.DefaultIterations)
 	if err != nil {

@@ -33,31 +33,6 @@ func DecodeParse(body []byte) (Parse, error) {
 	return Parse{Name: m.Name, Query: m.Query, OIDs: m.ParameterOIDs}, nil
 }
 
-// BindHead is the part of a Bind ahead of its values.
-type BindHead struct {
-	Portal, Statement string
-	Params            int // number of parameter values
-}
-
-// DecodeBindHead walks a whole Bind and returns its head.
-func DecodeBindHead(body []byte) (BindHead, error) {
-	w := walk{rest: body}
-	h := BindHead{Portal: string(w.cstring()), Statement: string(w.cstring())}
-	w.skip(2 * w.uint16())
-	h.Params = w.uint16()
-	for range h.Params {
-		if w.bad {
-			break
-		}
-		w.value()
-	}
-	w.skip(2 * w.uint16())
-	if err := w.done("Bind"); err != nil {
-		return BindHead{}, err
-	}
-	return h, nil
-}
-
 // DecodeParameterStatus decodes a ParameterStatus.
 func DecodeParameterStatus(body []byte) (Param, error) {
 	w := walk{rest: body}
@@ -94,25 +69,6 @@ func DecodeError(body []byte) (*ServerError, error) {
 		return nil, malformed("ErrorResponse")
 	}
 	return fromResponse(&m), nil
-}
-
-// DecodeNotice decodes a NoticeResponse.
-func DecodeNotice(body []byte) (*ServerError, error) { return DecodeError(body) }
-
-// Notification is a decoded NotificationResponse.
-type Notification struct {
-	PID              uint32
-	Channel, Payload string
-}
-
-// DecodeNotification decodes a NotificationResponse.
-func DecodeNotification(body []byte) (Notification, error) {
-	w := walk{rest: body}
-	n := Notification{PID: w.uint32(), Channel: string(w.cstring()), Payload: string(w.cstring())}
-	if err := w.done("NotificationResponse"); err != nil {
-		return Notification{}, err
-	}
-	return n, nil
 }
 
 // Column is one field of a RowDescription.
@@ -191,16 +147,6 @@ func DecodeReadyForQuery(body []byte) (byte, error) {
 		return 0, malformed("ReadyForQuery")
 	}
 	return body[0], nil
-}
-
-// DecodeCommandComplete returns the command tag. It aliases the body.
-func DecodeCommandComplete(body []byte) ([]byte, error) {
-	w := walk{rest: body}
-	tag := w.cstring()
-	if err := w.done("CommandComplete"); err != nil {
-		return nil, err
-	}
-	return tag, nil
 }
 
 // Negotiation is a decoded NegotiateProtocolVersion.

@@ -15,4 +15,7 @@
 //     another, whatever a database, a role or a pooler on the way has to say. The server
 //     notices within a minute that we are gone, so that locks of ours do not
 //     outlive us by the hours of TCP's own defaults.
+//
+// A query whose rows go to pgx.CollectRows or pgx.ForEachRow leaves its error to these: rows that a
+// failed query returns hold it, and both return it.
 package pg

@@ -2,6 +2,7 @@ package pg
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -170,9 +171,7 @@ func (s *settings) addService(env environment) error {
 		files = append(files, filepath.Join(env.home, ".pg_service.conf"))
 	}
 	dir := env.get("PGSYSCONFDIR")
-	if dir == "" {
-		dir = defaultConfigDir
-	}
+	dir = cmp.Or(dir, defaultConfigDir)
 	files = append(files, filepath.Join(dir, "pg_service.conf"))
 	for _, file := range files {
 		found, err := s.readService(file, name)
