@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"crossfade/cutover/machine"
+	"crossfade/internal/base/lists"
 )
 
 // account is what the coordinator keeps of an attempt beside the machine's state: the values that flow from one call to
@@ -176,10 +177,7 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // blockers says why the cutover that a dry run stands for would come to nothing.
 func (a *account) blockers(s machine.State) []string {
-	var found []string
-	for _, o := range a.obstacles {
-		found = append(found, o.Detail)
-	}
+	found := lists.Map(a.obstacles, func(o machine.Obstacle) string { return o.Detail })
 	for _, f := range a.findings {
 		if !slices.ContainsFunc(a.obstacles, func(o machine.Obstacle) bool { return strings.Contains(f, o.Detail) }) {
 			found = append(found, f)

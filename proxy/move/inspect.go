@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/retry"
 	"crossfade/proxy/session"
 	"crossfade/proxy/side"
@@ -68,12 +69,7 @@ func (p *Mover) inspect(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
 	wanted := func(r *session.View) bool { return r.Unjudged() || r.Unknown() }
-	var list []*session.Session
-	for _, r := range p.List() {
-		if wanted(&r.View) {
-			list = append(list, r)
-		}
-	}
+	list := lists.Filter(p.List(), func(r *session.Session) bool { return wanted(&r.View) })
 	p.captureThose(ctx, list, maxInspections, wanted)
 }
 
@@ -166,12 +162,7 @@ func (p *Mover) sweep(ctx context.Context, now time.Time) {
 	if p.Sides.Router.Current().Endpoint != side.Target {
 		return
 	}
-	var list []*session.Session
-	for _, r := range p.List() {
-		if r.View.IdleSince(now.Add(-reviveIdle)) && r.View.Unjudged() {
-			list = append(list, r)
-		}
-	}
+	list := lists.Filter(p.List(), func(r *session.Session) bool { return r.View.IdleSince(now.Add(-reviveIdle)) && r.View.Unjudged() })
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
 	p.captureThose(ctx, list, maxReviveCaptures, (*session.View).Unjudged)

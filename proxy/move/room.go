@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 	"crossfade/proxy/ask"
@@ -32,10 +33,7 @@ type Lack struct {
 }
 
 func (e *RoomError) Error() string {
-	var parts []string
-	for _, l := range e.Lacks {
-		parts = append(parts, l.String())
-	}
+	parts := lists.Map(e.Lacks, Lack.String)
 	return fmt.Sprintf("the %s has no room for the sessions: %s", e.Endpoint, strings.Join(parts, "; "))
 }
 

@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strings"
 
@@ -59,9 +60,7 @@ func (n *Names) Add(name string) {
 
 // Opaque marks the session as one whose custom settings cannot all be known.
 func (n *Names) Opaque(why string) {
-	if n.opaque == "" {
-		n.opaque = why
-	}
+	n.opaque = cmp.Or(n.opaque, why)
 }
 
 // OpaqueReason says why not all names are known, "" when they are.

@@ -1,6 +1,7 @@
 package slot
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -117,9 +118,7 @@ func (b *Budget) Judge(f Figures) Verdict {
 			"now, "+keepMore(f.Retained))
 	}
 	warn := f.XminWarn
-	if warn == 0 {
-		warn = DefaultXminWarning
-	}
+	warn = cmp.Or(warn, DefaultXminWarning)
 	if f.XminAge >= warn {
 		level := Warned
 		if f.XminAge >= XminLimit {

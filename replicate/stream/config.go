@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -81,20 +82,12 @@ func (c Config) Validate() error {
 }
 
 func (c Config) withDefaults() Config {
-	if c.MaxBytes == 0 {
-		c.MaxBytes = DefaultMaxBytes
-	}
+	c.MaxBytes = cmp.Or(c.MaxBytes, DefaultMaxBytes)
 	if c.PartBytes == 0 {
 		c.PartBytes = min(DefaultPartBytes, c.MaxBytes)
 	}
-	if c.StatusInterval == 0 {
-		c.StatusInterval = DefaultStatusInterval
-	}
-	if c.IdleInterval == 0 {
-		c.IdleInterval = DefaultIdleInterval
-	}
-	if c.SilenceLimit == 0 {
-		c.SilenceLimit = DefaultSilenceLimit
-	}
+	c.StatusInterval = cmp.Or(c.StatusInterval, DefaultStatusInterval)
+	c.IdleInterval = cmp.Or(c.IdleInterval, DefaultIdleInterval)
+	c.SilenceLimit = cmp.Or(c.SilenceLimit, DefaultSilenceLimit)
 	return c
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 	"crossfade/schema/plan"
@@ -166,10 +167,7 @@ func try(ctx context.Context, s plan.Statement, conn *pgx.Conn, n int, wait time
 
 // lockSQL takes the statement's locks, those of partitions with their table's.
 func lockSQL(s plan.Statement, reverse bool) string {
-	var names []string
-	for _, t := range s.Locks {
-		names = append(names, t.String())
-	}
+	names := lists.Map(s.Locks, pg.Name.String)
 	if reverse {
 		slices.Reverse(names)
 	}

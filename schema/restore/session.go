@@ -34,10 +34,7 @@ func prepareSession(ctx context.Context, conn *pgx.Conn) (back func(), err error
 	for name := range sessionSettings {
 		names = append(names, name)
 	}
-	rows, err := conn.Query(ctx, `SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.pg_settings WHERE name = ANY ($1)`, names)
-	if err != nil {
-		return nil, fmt.Errorf("prepare session: %w", err)
-	}
+	rows, _ := conn.Query(ctx, `SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.pg_settings WHERE name = ANY ($1)`, names)
 	before := map[string]string{}
 	var name, value string
 	if _, err := pgx.ForEachRow(rows, []any{&name, &value}, func() error { before[name] = value; return nil }); err != nil {

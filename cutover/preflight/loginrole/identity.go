@@ -10,6 +10,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 )
 
 // byIdentity lists what in a catalog decides by the name of the role that asks: where the
@@ -67,10 +68,7 @@ func identityFindings(ctx context.Context, source *pgx.Conn, renamed map[string]
 	if err != nil {
 		return nil, err
 	}
-	var what []string
-	for _, o := range objects {
-		what = append(what, o.Kind+" "+o.Name)
-	}
+	what := lists.Map(objects, func(o object) string { return o.Kind + " " + o.Name })
 	var found []answer.Finding
 	for _, from := range sortedKeys(renamed) {
 		to := renamed[from]

@@ -64,7 +64,7 @@ func EndPredecessors(ctx context.Context, conn *pgx.Conn, run, incarnation strin
 // endEach asks each of them to end, and returns them.
 func endEach(ctx context.Context, conn *pgx.Conn, run, incarnation string, starts bool) ([]Predecessor, error) {
 	// A session that may not be ended is named, and not an error: its role is not ours, so that nothing is tried.
-	rows, err := conn.Query(ctx, `SELECT a.pid, a.application_name,
+	rows, _ := conn.Query(ctx, `SELECT a.pid, a.application_name,
 			CASE WHEN pg_catalog.pg_has_role(a.usesysid, 'USAGE') THEN pg_catalog.pg_terminate_backend(a.pid) END
 		FROM pg_catalog.pg_stat_activity a
 		WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
@@ -72,9 +72,6 @@ func endEach(ctx context.Context, conn *pgx.Conn, run, incarnation string, start
 		  AND (a.application_name LIKE $2 AND $5 OR a.application_name LIKE $3) AND a.application_name NOT LIKE $4
 		ORDER BY a.pid`,
 		"crossfade "+LeadName+" %", "%("+openTag+" %", "%(run "+like(run)+" %", "% "+like(incarnation)+"%", starts)
-	if err != nil {
-		return nil, err
-	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Predecessor, error) {
 		var p Predecessor
 		var asked *bool
