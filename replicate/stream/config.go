@@ -32,9 +32,6 @@ const (
 	writeLimit = 30 * time.Second
 	// lastWordLimit bounds it when the Reader ends: nobody waits for it.
 	lastWordLimit = time.Second
-	// steadyAfter is how long a session must last for the next failure to count
-	// as the first.
-	steadyAfter = 5 * time.Second
 	// queueLength bounds the parts in the queue; memory is bounded by bytes.
 	queueLength = 1024
 )
