@@ -27,7 +27,6 @@ type account struct {
 	sequences []Sequence
 	marker    Marker
 	prints    [2]*machine.Fingerprint
-	switched  SwitchReport
 
 	unmovable    []string // sessions that cannot be moved, of the last staging
 	expelled     []string // those that were disconnected, of all attempts

@@ -136,7 +136,7 @@ func (s *serverSide) described(cols []Column, rows bool) {
 			e.p.cols, e.p.known = cols, true
 		}
 		if e.st != nil {
-			e.st.cols, e.st.known = cols, true
+			e.st.cols = cols
 		}
 		s.queue.pop()
 	default:
