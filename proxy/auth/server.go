@@ -129,8 +129,7 @@ func (x *exchange) verifier(ctx context.Context) (v scram.Verifier, mock bool, e
 	case x.secret.kind == secretVerifier:
 		return x.secret.verifier, x.secret.expired(), nil
 	}
-	owner := x.client.Address
-	owner = cmp.Or(owner, x.client.User)
+	owner := cmp.Or(x.client.Address, x.client.User)
 	salt := scram.Salt(processKey, x.client.User)
 	keys, err := deriver.Derive(ctx, owner, x.secret.plain, salt, scram.DefaultIterations)
 	if err != nil {

@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -68,11 +69,7 @@ func (n *Names) OpaqueReason() string { return n.opaque }
 
 // List returns the names in no particular order.
 func (n *Names) List() []string {
-	list := make([]string, 0, len(n.known))
-	for name := range n.known {
-		list = append(list, name)
-	}
-	return list
+	return slices.AppendSeq(make([]string, 0, len(n.known)), maps.Keys(n.known))
 }
 
 // Statement learns from the text of a Query. It allocates nothing when the text

@@ -66,8 +66,7 @@ func (x *executor) run(ctx context.Context, steps []step) error {
 		if s.stmt.binary {
 			formats = binaryFormat
 		}
-		name := x.prepared[s.stmt]
-		name = cmp.Or(name, names[s.stmt])
+		name := cmp.Or(x.prepared[s.stmt], names[s.stmt])
 		if name == "" && !s.once && x.names < maxPrepared {
 			x.names++
 			name = "crossfade_" + strconv.Itoa(x.names)

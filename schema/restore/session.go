@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -30,10 +32,7 @@ func prepareSession(ctx context.Context, conn *pgx.Conn) (back func(), err error
 	if conn.PgConn().TxStatus() != 'I' {
 		return nil, errors.New("prepare session: it is in a transaction")
 	}
-	names := make([]string, 0, len(sessionSettings))
-	for name := range sessionSettings {
-		names = append(names, name)
-	}
+	names := slices.AppendSeq(make([]string, 0, len(sessionSettings)), maps.Keys(sessionSettings))
 	rows, _ := conn.Query(ctx, `SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.pg_settings WHERE name = ANY ($1)`, names)
 	before := map[string]string{}
 	var name, value string

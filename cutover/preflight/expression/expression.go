@@ -157,8 +157,7 @@ func (c *expressionCheck) pathless(ctx context.Context, e evaluated, o outcome) 
 			break
 		}
 	}
-	own := c.trials.path
-	own = cmp.Or(own, "''")
+	own := cmp.Or(c.trials.path, "''")
 	c.name(e, o, works, fmt.Sprintf("does not find what it names under the search_path that the role of --source has in its database (%s), under which %s %s is evaluated on the target: %s", own, e.Kind, e.Name, o.Said.Message))
 	return nil
 }

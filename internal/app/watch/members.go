@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -147,10 +148,7 @@ func existing(ctx context.Context, source *pgx.Conn, tables []journal.PublishedT
 			oids[t.OID] = t.Table.Display()
 		}
 	}
-	list := make([]uint32, 0, len(oids))
-	for oid := range oids {
-		list = append(list, oid)
-	}
+	list := slices.AppendSeq(make([]uint32, 0, len(oids)), maps.Keys(oids))
 	rows, _ := source.Query(ctx, `SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])`, list)
 	there, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
 	if err != nil {

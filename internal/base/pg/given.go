@@ -170,8 +170,7 @@ func (s *settings) addService(env environment) error {
 	case env.home != "":
 		files = append(files, filepath.Join(env.home, ".pg_service.conf"))
 	}
-	dir := env.get("PGSYSCONFDIR")
-	dir = cmp.Or(dir, defaultConfigDir)
+	dir := cmp.Or(env.get("PGSYSCONFDIR"), defaultConfigDir)
 	files = append(files, filepath.Join(dir, "pg_service.conf"))
 	for _, file := range files {
 		found, err := s.readService(file, name)
