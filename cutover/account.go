@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"crossfade/cutover/machine"
+	"crossfade/internal/base/lists"
 )
 
 // account is what the coordinator keeps of an attempt in addition to the machine's state: the
@@ -27,7 +28,6 @@ type account struct {
 	sequences []Sequence
 	marker    Marker
 	prints    [2]*machine.Fingerprint
-	switched  SwitchReport
 
 	unmovable    []string // sessions that cannot be moved, of the last staging
 	expelled     []string // those that were disconnected, of all attempts
@@ -180,10 +180,7 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // blockers says why the cutover that a dry run examines would fail.
 func (a *account) blockers(s machine.State) []string {
-	var found []string
-	for _, o := range a.obstacles {
-		found = append(found, o.Detail)
-	}
+	found := lists.Map(a.obstacles, func(o machine.Obstacle) string { return o.Detail })
 	for _, f := range a.findings {
 		if !slices.ContainsFunc(a.obstacles, func(o machine.Obstacle) bool { return strings.Contains(f, o.Detail) }) {
 			found = append(found, f)

@@ -144,7 +144,7 @@ func (c calls) traffic(e machine.Call) func(context.Context) outcome {
 			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("gate open to the %s, %d sessions moved", e.To, r.Moved), err)
 			if err == nil {
 				failpoint.Here(PointSwitched)
-				out.keep = func(a *account) { a.switched, a.now().held = r, r.Held }
+				out.keep = func(a *account) { a.now().held = r.Held }
 			}
 			return out
 		default:

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"crossfade/cutover/machine"
+	"crossfade/internal/base/lists"
 )
 
 // Errors that ports return, wrapped, if the machine must know more than that a call failed. Any
@@ -43,10 +44,7 @@ var (
 type RefusedError struct{ Obstacles []machine.Obstacle } // never empty
 
 func (e *RefusedError) Error() string {
-	details := make([]string, 0, len(e.Obstacles))
-	for _, o := range e.Obstacles {
-		details = append(details, o.Detail)
-	}
+	details := lists.Map(e.Obstacles, func(o machine.Obstacle) string { return o.Detail })
 	return "refused: " + strings.Join(details, "; ")
 }
 

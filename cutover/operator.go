@@ -1,6 +1,7 @@
 package cutover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,12 +33,8 @@ type answer struct {
 // before the decision the attempt is undone, after it the attempt continues. Either way Cutover
 // waits for the end, and the report gives the outcome. It may be called from any goroutine.
 func (c *Coordinator) Cutover(ctx context.Context, o Options) (Report, error) {
-	if o.Direction == "" {
-		o.Direction = machine.Forward
-	}
-	if o.Unmovable == "" {
-		o.Unmovable = machine.UnmovableAbort
-	}
+	o.Direction = cmp.Or(o.Direction, machine.Forward)
+	o.Unmovable = cmp.Or(o.Unmovable, machine.UnmovableAbort)
 	e := machine.Requested{ID: c.ids.Add(1), Direction: o.Direction, Limits: o.Limits.Or(c.cfg.Limits), AllowBypass: o.AllowBypass, Unmovable: o.Unmovable}
 	switch {
 	case o.DryRun && o.Rehearse:

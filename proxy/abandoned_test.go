@@ -15,6 +15,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // blocked is a rig with a table that a session outside the proxy has locked.
@@ -55,7 +56,7 @@ func TestTheStatementOfAClientThatDiedIsCancelled(t *testing.T) {
 	for name, die := range map[string]func(c *raw){
 		"closed":         func(c *raw) { _ = c.conn.Close() },
 		"with a reset":   func(c *raw) { _ = c.conn.(*net.TCPConn).SetLinger(0); _ = c.conn.Close() },
-		"in a pipeline":  func(c *raw) { c.send(wire.AppendQuery(nil, "SELECT pg_sleep(3600)")); _ = c.conn.Close() },
+		"in a pipeline":  func(c *raw) { c.send(wiretest.AppendQuery(nil, "SELECT pg_sleep(3600)")); _ = c.conn.Close() },
 		"in a statement": func(c *raw) { c.send([]byte{'Q', 0, 0}); _ = c.conn.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -64,7 +65,7 @@ func TestTheStatementOfAClientThatDiedIsCancelled(t *testing.T) {
 			c := g.rawDial(t)
 			require.Equal(t, "CZ", c.query("BEGIN"))
 			require.Equal(t, "CZ", c.query("INSERT INTO public.u VALUES (1)"))
-			c.send(wire.AppendQuery(nil, "INSERT INTO public.t VALUES (1)"))
+			c.send(wiretest.AppendQuery(nil, "INSERT INTO public.t VALUES (1)"))
 			g.busySessions(t, 1)
 			die(c)
 			eventually(t, "it is gone", func() bool { return g.Status().Sessions == 0 })
@@ -84,7 +85,7 @@ func TestAHalfClosedClientGetsItsAnswer(t *testing.T) {
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
 	g.both(t, "CREATE TABLE public.t (id int)")
 	c := g.rawDial(t)
-	c.send(wire.AppendQuery(wire.AppendQuery(nil, "INSERT INTO public.t SELECT 1 FROM pg_sleep(0.7)"), "SELECT 'answer'"))
+	c.send(wiretest.AppendQuery(wiretest.AppendQuery(nil, "INSERT INTO public.t SELECT 1 FROM pg_sleep(0.7)"), "SELECT 'answer'"))
 	require.NoError(t, c.conn.(*net.TCPConn).CloseWrite())
 	var got string
 	for len(got) < 6 {
@@ -108,7 +109,7 @@ func TestAHalfClosedClientThatReadsSlowlyGetsItsAnswer(t *testing.T) {
 	require.NoError(t, c.conn.(*net.TCPConn).SetReadBuffer(4096))
 	require.NoError(t, session.DoorOf(r).Client().(*net.TCPConn).SetWriteBuffer(4096))
 	const size = 200_000
-	c.send(wire.AppendQuery(nil, "SELECT repeat('x', "+strconv.Itoa(size)+")"))
+	c.send(wiretest.AppendQuery(nil, "SELECT repeat('x', "+strconv.Itoa(size)+")"))
 	require.NoError(t, c.conn.(*net.TCPConn).CloseWrite())
 	look := pgtest.Conn(t, g.source)
 	eventually(t, "the server has answered", func() bool {
@@ -144,7 +145,7 @@ func TestAHalfClosedClientIsHeldAndMoved(t *testing.T) {
 	_, err = g.Pause(ctx, 1, 10*time.Second)
 	require.NoError(t, err)
 	for _, c := range []*raw{stays, leaves} {
-		c.send(wire.AppendQuery(nil, "SELECT current_database()"))
+		c.send(wiretest.AppendQuery(nil, "SELECT current_database()"))
 	}
 	require.NoError(t, stays.conn.(*net.TCPConn).CloseWrite())
 	eventually(t, "they are held", func() bool { return g.waiting() == 2 })
@@ -165,7 +166,7 @@ func TestWhatAClientAskedForBeforeItsGoodByeIsDone(t *testing.T) {
 	t.Parallel()
 	g, locker := blocked(t)
 	done, cancelled := g.rawDial(t), g.rawDial(t)
-	done.send(wire.AppendTerminate(wire.AppendQuery(nil, "INSERT INTO public.t VALUES (1)")))
+	done.send(wire.AppendTerminate(wiretest.AppendQuery(nil, "INSERT INTO public.t VALUES (1)")))
 	require.NoError(t, done.conn.Close())
 	r := g.relays()[0]
 	eventually(t, "nobody is there", session.DoorOf(r).Unread)
@@ -176,7 +177,7 @@ func TestWhatAClientAskedForBeforeItsGoodByeIsDone(t *testing.T) {
 
 	run(t, locker, "BEGIN")
 	run(t, locker, "LOCK TABLE public.t IN EXCLUSIVE MODE")
-	cancelled.send(wire.AppendTerminate(wire.AppendQuery(nil, "INSERT INTO public.t VALUES (2)")))
+	cancelled.send(wire.AppendTerminate(wiretest.AppendQuery(nil, "INSERT INTO public.t VALUES (2)")))
 	g.busySessions(t, 1)
 	require.NoError(t, cancelled.conn.Close())
 	_, err := g.Pause(within(t), 1, 20*time.Second)
@@ -193,7 +194,7 @@ func TestAnAbandonedStatementThatDoesNotEndIsNamed(t *testing.T) {
 	g.both(t, `CREATE FUNCTION public.stubborn() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
 		LOOP BEGIN PERFORM pg_sleep(3600); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$`)
 	c := g.rawDial(t)
-	c.send(wire.AppendQuery(nil, "SELECT public.stubborn()"))
+	c.send(wiretest.AppendQuery(nil, "SELECT public.stubborn()"))
 	g.busySessions(t, 1)
 	admin := pgxAdmin(t, g)
 	eventually(t, "it sleeps where it heeds nothing", func() bool {
@@ -217,7 +218,7 @@ func TestAShutdownLeavesNoStatementAtWork(t *testing.T) {
 	t.Parallel()
 	g, locker := blocked(t, func(c *Config) { c.ShutdownTimeout = 200 * time.Millisecond })
 	c := g.rawDial(t)
-	c.send(wire.AppendQuery(nil, "INSERT INTO public.t VALUES (1)"))
+	c.send(wiretest.AppendQuery(nil, "INSERT INTO public.t VALUES (1)"))
 	g.busySessions(t, 1)
 	g.stop()
 	require.Equal(t, pg.CodeAdminShutdown, c.gone().Code)

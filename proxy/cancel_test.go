@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/base/pg"
-	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 func TestCancel(t *testing.T) {
@@ -34,7 +34,7 @@ func TestCancelKeysAreChecked(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
 	c := g.rawDial(t)
-	c.send(wire.AppendQuery(nil, "SELECT pg_sleep(0.3)"))
+	c.send(wiretest.AppendQuery(nil, "SELECT pg_sleep(0.3)"))
 	wrong := append([]byte(nil), c.key...)
 	wrong[0] ^= 1
 	for _, key := range [][]byte{wrong, append(c.key, 0), {1, 2, 3, 4, 5}} {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,9 +100,7 @@ type Config struct {
 // Validate fills in defaults and refuses what cannot work.
 func (c *Config) Validate() error {
 	c.Source.Name, c.Target.Name = side.Source, side.Target
-	if c.Active == "" {
-		c.Active = side.Source
-	}
+	c.Active = cmp.Or(c.Active, side.Source)
 	for d, v := range map[*time.Duration]time.Duration{&c.LoginTimeout: DefaultLoginTimeout, &c.HoldLimit: DefaultHoldLimit,
 		&c.ReviveTimeout: session.DefaultReviveTimeout, &c.ShutdownTimeout: DefaultShutdownTimeout} {
 		if *d == 0 {

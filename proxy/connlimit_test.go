@@ -9,6 +9,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/auth"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // limited is a rig with two roles: the run's own, and an application's, which has its own
@@ -55,7 +56,7 @@ func TestAPoolThatUsesUpItsConnectionsMoves(t *testing.T) {
 		pool = append(pool, dial())
 	}
 	require.Equal(t, "TDCZ", pool[0].query("SELECT pg_advisory_lock(1)"))
-	pool[1].send(wire.AppendQuery(nil, "SELECT pg_advisory_lock(1)"))
+	pool[1].send(wiretest.AppendQuery(nil, "SELECT pg_advisory_lock(1)"))
 	g.busySessions(t, 1)
 	ctx := within(t)
 	_, err := g.Stage(ctx, 1)

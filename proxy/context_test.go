@@ -8,6 +8,7 @@ import (
 
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // ask parses, or runs what was parsed, and returns the rows that come, or the SQLSTATE.
@@ -43,7 +44,7 @@ func answer(t testing.TB, frames []wire.Frame) string {
 	return strings.Join(rows, ";")
 }
 
-func (c *raw) sql(text string) string { return c.ask(wire.AppendQuery(nil, text)) }
+func (c *raw) sql(text string) string { return c.ask(wiretest.AppendQuery(nil, text)) }
 
 func parsed(name, text string) []byte {
 	return wire.AppendSync(wire.AppendParse(nil, name, text, nil))
@@ -172,7 +173,7 @@ func TestAStatementThatCannotBeParsedIsParsedWhenItIsUsed(t *testing.T) {
 		require.Equal(t, "42P01", c.ask(bound("s", "1")))
 		require.Equal(t, "1;42P01;2", c.ask(
 			wire.AppendExecute(wire.AppendBind(wire.AppendParse(nil, "", "SELECT 1", nil), "", "", nil, nil, nil), "", 0),
-			bound("s", "1"), wire.AppendQuery(nil, "SELECT 2"))+";"+answer(t, c.until('Z')), "in a pipeline")
+			bound("s", "1"), wiretest.AppendQuery(nil, "SELECT 2"))+";"+answer(t, c.until('Z')), "in a pipeline")
 		require.Equal(t, "1", c.sql("SELECT 1"))
 	}
 	g.moveTo(t, g.sides.Other().Name)

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/lab/pgcluster/pgtest"
-	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // TestAParkedHolderGoesOn: a chain of sessions, each of which waits for a lock of the
@@ -18,7 +18,7 @@ func TestAParkedHolderGoesOn(t *testing.T) {
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
 	holder, waiter, other := g.rawDial(t), g.rawDial(t), g.rawDial(t)
 	require.Equal(t, "TDCZ", holder.query("SELECT pg_advisory_lock(1)"))
-	waiter.send(wire.AppendQuery(nil, "SELECT pg_advisory_lock(1)"))
+	waiter.send(wiretest.AppendQuery(nil, "SELECT pg_advisory_lock(1)"))
 	r := g.relays()[1]
 	eventually(t, "it waits", func() bool { return !r.View.Resting() })
 	paused := make(chan error, 1)
@@ -28,14 +28,14 @@ func TestAParkedHolderGoesOn(t *testing.T) {
 		paused <- err
 	}()
 	g.awaitHeld(t)
-	other.send(wire.AppendQuery(nil, "SELECT 3"))
+	other.send(wiretest.AppendQuery(nil, "SELECT 3"))
 	require.Equal(t, "CZ", holder.query("SET app.x = '1'"), "it goes on, whatever it asks for")
 	require.Empty(t, paused)
 	require.Equal(t, "TDCZ", holder.query("SELECT pg_advisory_unlock(1)"))
 	require.Equal(t, "TDCZ", shape(waiter.until('Z')), "it has the lock")
 	require.NoError(t, <-paused)
 	require.Equal(t, 3, g.Status().Parked, "the holder too is held again")
-	holder.send(wire.AppendQuery(nil, "SELECT 4"))
+	holder.send(wiretest.AppendQuery(nil, "SELECT 4"))
 	eventually(t, "they are held", func() bool { return g.waiting() == 2 })
 	_, err := g.Restage(ctx, 1)
 	require.NoError(t, err)
@@ -51,10 +51,10 @@ func TestAHolderThatKeepsItsLockIsNamed(t *testing.T) {
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
 	holder, waiter, blocked := g.rawDial(t), g.rawDial(t), g.rawDial(t)
 	require.Equal(t, "TDCZ", holder.query("SELECT pg_advisory_lock(1)"))
-	waiter.send(wire.AppendQuery(nil, "SELECT pg_advisory_lock(1)"))
+	waiter.send(wiretest.AppendQuery(nil, "SELECT pg_advisory_lock(1)"))
 	other := pgtest.Conn(t, g.source)
 	run(t, other, "SELECT pg_advisory_lock(2)")
-	blocked.send(wire.AppendQuery(nil, "SELECT pg_advisory_lock(2)"))
+	blocked.send(wiretest.AppendQuery(nil, "SELECT pg_advisory_lock(2)"))
 	list := g.relays()
 	eventually(t, "they wait", func() bool { return !list[1].View.Resting() && !list[2].View.Resting() })
 	_, err := g.Pause(within(t), 1, 3*time.Second)

@@ -11,6 +11,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/poll"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 func TestHoldLimit(t *testing.T) {
@@ -19,12 +20,12 @@ func TestHoldLimit(t *testing.T) {
 	held, idle, full := g.rawDial(t), g.rawDial(t), g.rawDial(t)
 	_, err := g.Pause(within(t), 1, time.Second)
 	require.NoError(t, err)
-	held.send(wire.AppendQuery(nil, "SELECT 1"))
+	held.send(wiretest.AppendQuery(nil, "SELECT 1"))
 	big := make([]byte, 2*poll.BufferSize)
 	for i := range big {
 		big[i] = ' '
 	}
-	full.send(wire.AppendQuery(nil, string(big)+"SELECT 1"))
+	full.send(wiretest.AppendQuery(nil, string(big)+"SELECT 1"))
 	require.Equal(t, pg.CodeCannotConnectNow, held.gone().Code)
 	require.Equal(t, pg.CodeCannotConnectNow, full.gone().Code)
 	_, err = pgx.ConnectConfig(within(t), g.client.Config())
@@ -41,7 +42,7 @@ func TestClientsThatLeaveWhileParked(t *testing.T) {
 	require.NoError(t, err)
 	_, err = g.Pause(within(t), 1, time.Second)
 	require.NoError(t, err)
-	waiting.send(wire.AppendQuery(nil, "CREATE TABLE public.never (id int)"))
+	waiting.send(wiretest.AppendQuery(nil, "CREATE TABLE public.never (id int)"))
 	eventually(t, "it is held", func() bool { return g.waiting() == 1 })
 	polite.send(wire.AppendTerminate(nil))
 	require.Nil(t, polite.gone())
@@ -84,7 +85,7 @@ func TestCancelOfAHeldUnit(t *testing.T) {
 	require.NoError(t, err)
 	b := wire.AppendParse(nil, "", "SELECT 1", nil)
 	b = wire.AppendSync(wire.AppendExecute(wire.AppendBind(b, "", "", nil, nil, nil), "", 0))
-	b = wire.AppendQuery(b, "SELECT 2")
+	b = wiretest.AppendQuery(b, "SELECT 2")
 	c.send(b)
 	eventually(t, "it is held", func() bool { return g.waiting() == 1 })
 	g.sessions.Cancel(t.Context(), c.pid, c.key)
@@ -107,7 +108,7 @@ func TestServerThatDiesWhileParked(t *testing.T) {
 	idle, waiting, stays := g.rawDial(t), g.rawDial(t), g.rawDial(t)
 	_, err := g.Pause(within(t), 1, time.Second)
 	require.NoError(t, err)
-	waiting.send(wire.AppendQuery(nil, "SELECT 1"))
+	waiting.send(wiretest.AppendQuery(nil, "SELECT 1"))
 	eventually(t, "it is held", func() bool { return g.waiting() == 1 })
 	pids := g.ServerPIDs()
 	run(t, pgxAdmin(t, g), "SELECT pg_terminate_backend(p) FROM unnest($1::int[]) p", pids[:2])
@@ -144,7 +145,7 @@ func TestWarmServerThatDies(t *testing.T) {
 	report, err := g.Switch(ctx, 1, Target)
 	require.NoError(t, err)
 	require.Zero(t, report.ClientErrors, "%v", report.Failed)
-	c.send(wire.AppendQuery(nil, "SELECT current_setting('app.x'), current_database()"))
+	c.send(wiretest.AppendQuery(nil, "SELECT current_setting('app.x'), current_database()"))
 	frames := c.until('Z')
 	for _, f := range frames {
 		if f.Type == 'D' {

@@ -15,7 +15,7 @@ import (
 	"crossfade/proxy/auth"
 	"crossfade/proxy/poll"
 	"crossfade/proxy/session"
-	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // trustAll lets everybody in.
@@ -90,7 +90,7 @@ func TestServerThatGoesAway(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
 	idle, busy := g.rawDial(t), g.rawDial(t)
-	busy.send(wire.AppendQuery(nil, "SELECT pg_sleep(60)"))
+	busy.send(wiretest.AppendQuery(nil, "SELECT pg_sleep(60)"))
 	admin := pgxAdmin(t, g)
 	eventually(t, "both are seen", func() bool {
 		return value(t, admin, "SELECT count(*) FROM pg_stat_activity WHERE datname = $1", g.source.Database()) == "2"
@@ -108,7 +108,7 @@ func TestShutdownTellsClients(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
 	idle, busy := g.rawDial(t), g.rawDial(t)
-	busy.send(wire.AppendQuery(nil, "SELECT pg_sleep(60)"))
+	busy.send(wiretest.AppendQuery(nil, "SELECT pg_sleep(60)"))
 	g.stop()
 	for _, c := range []*raw{idle, busy} {
 		e := c.gone()
@@ -124,7 +124,7 @@ func TestAPanicEndsOneSession(t *testing.T) {
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
 	bad, good := g.rawDial(t), g.rawDial(t)
 	session.DoorOf(g.relays()[0]).Break()
-	bad.send(wire.AppendQuery(nil, "SET application_name = 'x'"))
+	bad.send(wiretest.AppendQuery(nil, "SET application_name = 'x'"))
 	bad.gone()
 	require.Equal(t, "TDCZ", good.query("SELECT 1"))
 	require.EqualValues(t, 1, g.Status().Panics)

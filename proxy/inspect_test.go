@@ -11,6 +11,7 @@ import (
 
 	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // session returns what Sessions says of one client.
@@ -91,7 +92,7 @@ func TestABusySessionHasAVerdict(t *testing.T) {
 	c := g.rawDial(t)
 	var s SessionInfo
 	eventually(t, "a look falls into a statement, and there is time for a capture after it", func() bool {
-		c.send(wire.AppendQuery(nil, "SELECT pg_sleep(0.01)"))
+		c.send(wiretest.AppendQuery(nil, "SELECT pg_sleep(0.01)"))
 		active := g.session(t, c.pid, false).State == session.StateActive
 		if active {
 			s = g.session(t, c.pid, true)
@@ -100,7 +101,7 @@ func TestABusySessionHasAVerdict(t *testing.T) {
 		return active && s.Verdict != session.VerdictUnknown
 	})
 	require.Equal(t, "green", s.Verdict)
-	c.send(wire.AppendQuery(nil, "BEGIN"))
+	c.send(wiretest.AppendQuery(nil, "BEGIN"))
 	c.until('Z')
 	s = g.session(t, c.pid, true)
 	require.Equal(t, "green", s.Verdict, "the last one stands while it is busy")
@@ -113,7 +114,7 @@ func TestSessionsInAPauseAreNotInspected(t *testing.T) {
 	parked, waits := g.rawDial(t), g.rawDial(t)
 	_, err := g.Pause(within(t), 1, 5*time.Second)
 	require.NoError(t, err)
-	waits.send(wire.AppendQuery(nil, "SELECT 1"))
+	waits.send(wiretest.AppendQuery(nil, "SELECT 1"))
 	eventually(t, "it is held", func() bool { return g.waiting() == 1 })
 	before := g.session(t, parked.pid, false).Checked
 	require.Equal(t, session.StateParked, g.session(t, parked.pid, true).State)
@@ -143,7 +144,7 @@ func TestInspectionHarmsNobody(t *testing.T) {
 		require.Equal(t, "1Z", shape(c.until('Z')))
 		seen[g.session(t, c.pid, false).Verdict] = true
 		b := wire.AppendSync(wire.AppendExecute(wire.AppendBind(nil, "", "", nil, nil, nil), "", 0))
-		c.send(wire.AppendQuery(b, "SELECT 8"))
+		c.send(wiretest.AppendQuery(b, "SELECT 8"))
 		require.Equal(t, "2DCZ", shape(c.until('Z')), "round %d", i)
 		require.Equal(t, "TDCZ", shape(c.until('Z')), "round %d", i)
 	}

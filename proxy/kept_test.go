@@ -10,7 +10,7 @@ import (
 	"crossfade/internal/lab/pgcluster"
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/session"
-	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // restaged takes an attempt to the moment at which the target would decide.
@@ -41,7 +41,7 @@ func TestParkedSessionsOutliveTheSource(t *testing.T) {
 			require.Equal(t, "CZ", listens.query("LISTEN jobs"))
 			require.Equal(t, "TDCZ", locks.query("SELECT pg_advisory_lock(1)"))
 			g.restaged(t)
-			held.send(wire.AppendQuery(nil, "SELECT current_database()"))
+			held.send(wiretest.AppendQuery(nil, "SELECT current_database()"))
 			eventually(t, "it is held", func() bool { return g.waiting() == 1 })
 			require.NoError(t, own.Stop(within(t), mode))
 			require.Equal(t, 4, g.Status().Parked, "they stand as they stood")
@@ -115,7 +115,7 @@ func TestEveryClientEndedInAnAttemptIsCounted(t *testing.T) {
 	require.NoError(t, err)
 	run(t, pgxAdmin(t, g), "SELECT pg_terminate_backend($1)", g.ServerPIDs()[0])
 	require.Equal(t, pg.CodeAdminShutdown, struck.gone().Code)
-	held.send(wire.AppendQuery(nil, "SELECT 1"))
+	held.send(wiretest.AppendQuery(nil, "SELECT 1"))
 	require.Equal(t, pg.CodeCannotConnectNow, held.gone().Code)
 	require.NoError(t, leaves.conn.Close())
 	eventually(t, "one is left", func() bool { return g.Status().Sessions == 1 })

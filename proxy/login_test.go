@@ -11,6 +11,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/auth/scram"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // TestALoginInThePauseIsProvedAtOnce: who it is needs no server, and no server is
@@ -61,6 +62,6 @@ func (c *raw) authentication() wire.Auth {
 // answer runs a simple Query and returns the answer.
 func (c *raw) answer(sql string) []wire.Frame {
 	c.t.Helper()
-	c.send(wire.AppendQuery(nil, sql))
+	c.send(wiretest.AppendQuery(nil, sql))
 	return c.until('Z')
 }

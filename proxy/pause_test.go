@@ -12,6 +12,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // pgxAdmin is a superuser's session at the source, outside the proxy and in another database.
@@ -104,7 +105,7 @@ func TestAnUnansweredRequestIsNotDrained(t *testing.T) {
 	c := g.rawDial(t)
 	require.Equal(t, "CZ", c.query("BEGIN"))
 	require.Equal(t, "CZ", c.query("INSERT INTO public.t VALUES (1)"))
-	c.send(wire.AppendQuery(nil, "COMMIT"))
+	c.send(wiretest.AppendQuery(nil, "COMMIT"))
 	r := g.relays()[0]
 	eventually(t, "the COMMIT is on its way", func() bool {
 		return session.DoorOf(r).Reason() == wire.ReasonOutstanding

@@ -10,7 +10,7 @@ import (
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/session"
-	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 func TestDisconnectEndsWhatCannotMove(t *testing.T) {
@@ -29,8 +29,8 @@ func TestDisconnectEndsWhatCannotMove(t *testing.T) {
 	require.Equal(t, "CZ", late.query("DECLARE c CURSOR WITH HOLD FOR SELECT 1"), "behind its staging")
 	_, err = g.Pause(ctx, 1, 5*time.Second)
 	require.NoError(t, err)
-	busy.send(wire.AppendQuery(nil, "SELECT 1"))
-	late.send(wire.AppendQuery(nil, "CREATE TABLE public.never (id int)"))
+	busy.send(wiretest.AppendQuery(nil, "SELECT 1"))
+	late.send(wiretest.AppendQuery(nil, "CREATE TABLE public.never (id int)"))
 	eventually(t, "they are held", func() bool { return g.waiting() == 2 })
 	report, err = g.Restage(ctx, 1)
 	require.NoError(t, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"crossfade/internal/base/obs"
+	"crossfade/internal/base/retry"
 	"crossfade/proxy/ending"
 	"crossfade/proxy/login"
 	"crossfade/proxy/move"
@@ -115,11 +116,7 @@ func (p *Proxy) accept(ctx context.Context) error {
 		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 			p.logins.Shed()
 		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		}
+		_ = retry.Sleep(ctx, pause)
 		pause = min(2*pause, maxAcceptPause)
 	}
 }

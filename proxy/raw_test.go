@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // raw is a client that speaks the protocol by hand.
@@ -75,7 +76,7 @@ func (c *raw) until(typ byte) []wire.Frame {
 // query runs a simple Query and returns the types of the answer.
 func (c *raw) query(sql string) string {
 	c.t.Helper()
-	c.send(wire.AppendQuery(nil, sql))
+	c.send(wiretest.AppendQuery(nil, sql))
 	return shape(c.until('Z'))
 }
 

@@ -14,6 +14,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // onTarget is a rig whose target is active.
@@ -140,8 +141,8 @@ func TestTheNextRequestWaitsForTheRevival(t *testing.T) {
 	for _, c := range []*raw{asks, waits, quits, leaves} {
 		eventually(t, "it is being revived", func() bool { return g.session(t, c.pid, true).State == session.StateReviving })
 	}
-	asks.send(wire.AppendQuery(nil, "INSERT INTO public.t VALUES (1)"))
-	quits.send(wire.AppendQuery(nil, "INSERT INTO public.t VALUES (2)"))
+	asks.send(wiretest.AppendQuery(nil, "INSERT INTO public.t VALUES (1)"))
+	quits.send(wiretest.AppendQuery(nil, "INSERT INTO public.t VALUES (2)"))
 	eventually(t, "they are held", func() bool { return g.waiting() == 2 })
 	g.sessions.Cancel(t.Context(), quits.pid, quits.key)
 	require.Equal(t, "EZ", shape(quits.until('Z')), "a held request is cancelled where it is")

@@ -11,6 +11,7 @@ import (
 
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // heldRow is state that keeps its session from being moved, by a code and a word of
@@ -123,11 +124,11 @@ func TestRowsThatAreNoBoundary(t *testing.T) {
 		end               []byte
 		answer            string
 	}{
-		{"5, 18", "transaction with SET LOCAL", wire.ReasonTransaction, wire.AppendQuery(nil, "BEGIN; SET LOCAL app.here = 'x'; SAVEPOINT s; SET CONSTRAINTS ALL DEFERRED"), 'Z',
-			wire.AppendQuery(nil, "COMMIT"), "CZ"},
-		{"18", "transaction that failed", "in an aborted transaction, of which only the ROLLBACK is left", wire.AppendQuery(nil, "BEGIN; SELECT 1/0"), 'Z', wire.AppendQuery(nil, "ROLLBACK"), "CZ"},
-		{"12, 18", "portal", wire.ReasonTransaction, wire.AppendQuery(nil, "BEGIN; DECLARE c CURSOR FOR SELECT 1"), 'Z', wire.AppendQuery(nil, "FETCH c; COMMIT"), "TDCCZ"},
-		{"20", "COPY in", wire.ReasonCopy, wire.AppendQuery(nil, "COPY public.lines FROM STDIN"), 'G', []byte("d\x00\x00\x00\x06x\nc\x00\x00\x00\x04"), "CZ"},
+		{"5, 18", "transaction with SET LOCAL", wire.ReasonTransaction, wiretest.AppendQuery(nil, "BEGIN; SET LOCAL app.here = 'x'; SAVEPOINT s; SET CONSTRAINTS ALL DEFERRED"), 'Z',
+			wiretest.AppendQuery(nil, "COMMIT"), "CZ"},
+		{"18", "transaction that failed", "in an aborted transaction, of which only the ROLLBACK is left", wiretest.AppendQuery(nil, "BEGIN; SELECT 1/0"), 'Z', wiretest.AppendQuery(nil, "ROLLBACK"), "CZ"},
+		{"12, 18", "portal", wire.ReasonTransaction, wiretest.AppendQuery(nil, "BEGIN; DECLARE c CURSOR FOR SELECT 1"), 'Z', wiretest.AppendQuery(nil, "FETCH c; COMMIT"), "TDCCZ"},
+		{"20", "COPY in", wire.ReasonCopy, wiretest.AppendQuery(nil, "COPY public.lines FROM STDIN"), 'G', []byte("d\x00\x00\x00\x06x\nc\x00\x00\x00\x04"), "CZ"},
 		{"34", "unit without its Sync", wire.ReasonUnit, append(wire.AppendParse(nil, "half", "SELECT 1", nil), "H\x00\x00\x00\x04"...), '1', wire.AppendSync(nil), "Z"},
 	} {
 		ctx := within(t)
@@ -155,7 +156,7 @@ func TestAWaiterForALockOfAParkedHolder(t *testing.T) {
 	g.apart(t)
 	holder, waiter := g.rawDial(t), g.rawDial(t)
 	require.Equal(t, "TDCZ", holder.query("SELECT pg_advisory_lock(9)"))
-	waiter.send(wire.AppendQuery(nil, "SELECT pg_advisory_lock(9)"))
+	waiter.send(wiretest.AppendQuery(nil, "SELECT pg_advisory_lock(9)"))
 	watch := pgxAdmin(t, g)
 	eventually(t, "it waits", func() bool {
 		return value(t, watch, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = $1)", g.source.Database()) == "1"

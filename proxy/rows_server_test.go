@@ -11,6 +11,7 @@ import (
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // TestRow4 has settings that a role and a database give to their sessions, custom ones
@@ -112,7 +113,7 @@ func TestRows22And23KeysAndPIDs(t *testing.T) {
 	g.apart(t)
 	c, other := g.rawDial(t), g.rawDial(t)
 	pid := func(of *raw) string {
-		of.send(wire.AppendQuery(nil, "SELECT pg_backend_pid()"))
+		of.send(wiretest.AppendQuery(nil, "SELECT pg_backend_pid()"))
 		frames := of.until('Z')
 		cols, err := wire.DecodeDataRow(nil, frames[1].Body)
 		require.NoError(t, err)
@@ -122,7 +123,7 @@ func TestRows22And23KeysAndPIDs(t *testing.T) {
 	for range 3 {
 		g.moveTo(t, g.sides.Other().Name)
 		require.NotEqual(t, before, pid(c), "row 23: what SQL tells is another")
-		c.send(wire.AppendQuery(nil, "SELECT pg_sleep(600)"))
+		c.send(wiretest.AppendQuery(nil, "SELECT pg_sleep(600)"))
 		at := map[string]pg.DSN{Source: g.source, Target: g.target}[g.Status().Active]
 		watch := pgtest.Conn(t, at)
 		eventually(t, "it sleeps", func() bool {

@@ -10,7 +10,7 @@ import (
 
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
-	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 func TestShutdownLetsTransactionsEnd(t *testing.T) {
@@ -19,7 +19,7 @@ func TestShutdownLetsTransactionsEnd(t *testing.T) {
 	g.both(t, "CREATE TABLE public.t (id int)")
 	idle, open, busy := g.rawDial(t), g.rawDial(t), g.rawDial(t)
 	require.Equal(t, "CZ", open.query("BEGIN"))
-	busy.send(wire.AppendQuery(nil, "SELECT pg_sleep(1)"))
+	busy.send(wiretest.AppendQuery(nil, "SELECT pg_sleep(1)"))
 	r := g.relays()[2]
 	eventually(t, "it runs", func() bool { return !r.View.Resting() })
 	g.ends()
@@ -31,7 +31,7 @@ func TestShutdownLetsTransactionsEnd(t *testing.T) {
 	}
 	require.Equal(t, "TDCZ", shape(busy.until('Z')), "a request is answered")
 	require.Equal(t, pg.CodeAdminShutdown, busy.gone().Code)
-	open.send(wire.AppendQuery(wire.AppendQuery(nil, "COMMIT"), "INSERT INTO public.t VALUES (2)"))
+	open.send(wiretest.AppendQuery(wiretest.AppendQuery(nil, "COMMIT"), "INSERT INTO public.t VALUES (2)"))
 	require.Equal(t, "CZ", shape(open.until('Z')))
 	require.Equal(t, pg.CodeAdminShutdown, open.gone().Code, "and ends at its boundary")
 	g.stop()
@@ -43,7 +43,7 @@ func TestShutdownIsBounded(t *testing.T) {
 	g := newRig(t, func(c *Config) { c.Auth, c.ShutdownTimeout = trustAll{}, 300*time.Millisecond })
 	open, busy := g.rawDial(t), g.rawDial(t)
 	require.Equal(t, "CZ", open.query("BEGIN"))
-	busy.send(wire.AppendQuery(nil, "SELECT pg_sleep(3600)"))
+	busy.send(wiretest.AppendQuery(nil, "SELECT pg_sleep(3600)"))
 	g.stop()
 	require.Equal(t, pg.CodeAdminShutdown, open.gone().Code)
 	require.Equal(t, pg.CodeAdminShutdown, busy.gone().Code)
@@ -56,7 +56,7 @@ func TestShutdownWithTheGateClosed(t *testing.T) {
 	held := g.rawDial(t)
 	_, err := g.Pause(within(t), 1, 5*time.Second)
 	require.NoError(t, err)
-	held.send(wire.AppendQuery(nil, "INSERT INTO public.t VALUES (1)"))
+	held.send(wiretest.AppendQuery(nil, "INSERT INTO public.t VALUES (1)"))
 	login := make(chan error, 1)
 	go func() {
 		_, err := pgx.ConnectConfig(context.Background(), g.client.Config())

@@ -11,6 +11,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 func TestTenantOfRowLevelSecurityMoves(t *testing.T) {
@@ -189,7 +190,7 @@ func TestChangedParameterStatusComesWithTheNextResponse(t *testing.T) {
 	c := g.rawDial(t)
 	session.DoorOf(g.relays()[0]).Told("server_version", "9.6") // as a source of another version would have said
 	g.toTarget(t)
-	c.send(wire.AppendQuery(nil, "SELECT 1"))
+	c.send(wiretest.AppendQuery(nil, "SELECT 1"))
 	frames := c.until('Z')
 	require.Equal(t, "STDCZ", shape(frames))
 	p, err := wire.DecodeParameterStatus(frames[0].Body)

@@ -20,6 +20,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // tool runs one of PostgreSQL's programs against the proxy, over TLS and with the
@@ -161,7 +162,7 @@ func TestAWalsenderAnswersQueries(t *testing.T) {
 	c := g.rawDial(t, wire.Param{Name: "replication", Value: "database"})
 	require.Equal(t, "TDCZ", c.query("IDENTIFY_SYSTEM"))
 	require.Equal(t, g.source.Database(), one(t, c.answer("SELECT current_database()")))
-	c.send(wire.AppendQuery(nil, "SELECT pg_sleep(3600)"))
+	c.send(wiretest.AppendQuery(nil, "SELECT pg_sleep(3600)"))
 	g.sleeps(t, Source, c.pid)
 	g.sessions.Cancel(t.Context(), c.pid, c.key)
 	require.Contains(t, shape(c.until('Z')), "EZ")

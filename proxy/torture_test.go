@@ -13,6 +13,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 func TestUnitsAcrossThePause(t *testing.T) {
@@ -32,32 +33,32 @@ func TestUnitsAcrossThePause(t *testing.T) {
 		last          string
 	}{
 		{
-			"copy in, simple", wire.AppendQuery(nil, "COPY public.t FROM STDIN"),
+			"copy in, simple", wiretest.AppendQuery(nil, "COPY public.t FROM STDIN"),
 			wire.AppendFrame(wire.AppendFrame(nil, 'd', []byte("1\n2\n")), 'c', nil), "GCZ",
-			wire.AppendQuery(nil, "SELECT 1"), "TDCZ",
+			wiretest.AppendQuery(nil, "SELECT 1"), "TDCZ",
 		},
 		{
 			"copy in, extended, its sync swallowed", wire.AppendSync(unit("COPY public.t FROM STDIN")),
 			wire.AppendSync(wire.AppendFrame(wire.AppendFrame(nil, 'd', []byte("3\n")), 'c', nil)), "12GCZ",
-			wire.AppendQuery(nil, "SELECT 1"), "TDCZ",
+			wiretest.AppendQuery(nil, "SELECT 1"), "TDCZ",
 		},
 		{
-			"copy in that fails", wire.AppendQuery(nil, "COPY public.t FROM STDIN"),
+			"copy in that fails", wiretest.AppendQuery(nil, "COPY public.t FROM STDIN"),
 			wire.AppendFrame(wire.AppendFrame(nil, 'd', []byte("x\n")), 'c', nil), "GEZ",
-			wire.AppendQuery(nil, "SELECT 1"), "TDCZ",
+			wiretest.AppendQuery(nil, "SELECT 1"), "TDCZ",
 		},
 		{
-			"flush without sync", wire.AppendFlush(unit("SELECT 1")), wire.AppendSync(nil), "12DCZ",
+			"flush without sync", wiretest.AppendFlush(unit("SELECT 1")), wire.AppendSync(nil), "12DCZ",
 			wire.AppendSync(unit("SELECT 2")), "12DCZ",
 		},
 		{
-			"transaction in a pipeline", wire.AppendQuery(wire.AppendQuery(nil, "BEGIN"), "SELECT 1"),
-			wire.AppendQuery(wire.AppendSync(unit("SELECT 2")), "COMMIT"), "CZTDCZ12DCZCZ",
+			"transaction in a pipeline", wiretest.AppendQuery(wiretest.AppendQuery(nil, "BEGIN"), "SELECT 1"),
+			wiretest.AppendQuery(wire.AppendSync(unit("SELECT 2")), "COMMIT"), "CZTDCZ12DCZCZ",
 			wire.AppendSync(unit("SELECT 3")), "12DCZ",
 		},
 		{
-			"error in a pipeline", wire.AppendFlush(unit("SELECT 1/0")), wire.AppendSync(unit("SELECT 1")), "1EZ",
-			wire.AppendQuery(wire.AppendQuery(nil, "SELECT 1"), ""), "TDCZIZ",
+			"error in a pipeline", wiretest.AppendFlush(unit("SELECT 1/0")), wire.AppendSync(unit("SELECT 1")), "1EZ",
+			wiretest.AppendQuery(wiretest.AppendQuery(nil, "SELECT 1"), ""), "TDCZIZ",
 		},
 	} {
 		frames := func(want string) {
@@ -107,7 +108,7 @@ func TestOneByteAtATime(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
 	c := g.rawDial(t)
-	b := wire.AppendQuery(nil, "SET app.slow = 'x'")
+	b := wiretest.AppendQuery(nil, "SET app.slow = 'x'")
 	b = wire.AppendSync(wire.AppendParse(b, "named", "SELECT $1::int", nil))
 	for i := range b {
 		c.send(b[i : i+1])
@@ -147,7 +148,7 @@ func TestAnUncertainCountIsSettledByTheServersWord(t *testing.T) {
 	g.toTarget(t)
 	require.Empty(t, lost())
 	// After a Sync that both sides saw, the answers fit again.
-	c.send(wire.AppendQuery(nil, "SELECT 'mark'"))
+	c.send(wiretest.AppendQuery(nil, "SELECT 'mark'"))
 	for {
 		f := c.next()
 		if f.Type == 'D' {

@@ -10,6 +10,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/session"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // TestAPauseLetsPreparedTransactionsEnd: a COMMIT PREPARED is no part of a transaction, and
@@ -32,7 +33,7 @@ func TestAPauseLetsPreparedTransactionsEnd(t *testing.T) {
 		paused <- err
 	}()
 	eventually(t, "all but these stand still", func() bool { return g.Status().Closed && g.Status().Parked == 3 })
-	other.send(wire.AppendQuery(nil, "SELECT 'held'"))
+	other.send(wiretest.AppendQuery(nil, "SELECT 'held'"))
 	require.Equal(t, "CZ", simple.query("commit /* the first */ prepared "+gid("simple")+";"))
 	require.Empty(t, paused, "the other one is left")
 	unit := wire.AppendBind(wire.AppendParse(nil, "", "ROLLBACK PREPARED "+gid("extended"), nil), "", "", nil, nil, nil)
@@ -40,7 +41,7 @@ func TestAPauseLetsPreparedTransactionsEnd(t *testing.T) {
 	require.Equal(t, "12CZ", shape(extended.until('Z')))
 	require.NoError(t, <-paused)
 	require.Equal(t, "0", value(t, pgtest.Conn(t, g.source), "SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database()"))
-	simple.send(wire.AppendQuery(nil, "COMMIT PREPARED "+gid("none")))
+	simple.send(wiretest.AppendQuery(nil, "COMMIT PREPARED "+gid("none")))
 	eventually(t, "at the closed gate all are held", func() bool { return g.waiting() == 2 })
 	require.NoError(t, g.Resume(ctx, 1))
 	require.Equal(t, "held", one(t, other.until('Z')))

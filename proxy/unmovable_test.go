@@ -8,6 +8,7 @@ import (
 
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 func TestWhatCannotMoveIsNamedWhileArming(t *testing.T) {
@@ -93,7 +94,7 @@ func TestAStateThatCannotBeMadeWholeEndsItsSession(t *testing.T) {
 	_, err = g.Restage(ctx, 1)
 	require.NoError(t, err)
 	pgtest.Exec(t, pgtest.Conn(t, g.target), "DROP TABLE public.t") // after everything that was tried
-	bad.send(wire.AppendQuery(nil, "INSERT INTO public.t VALUES (1)"))
+	bad.send(wiretest.AppendQuery(nil, "INSERT INTO public.t VALUES (1)"))
 	report, err := g.Switch(ctx, 1, Target)
 	require.NoError(t, err)
 	require.Equal(t, 1, report.Moved)

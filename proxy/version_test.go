@@ -10,6 +10,7 @@ import (
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // knock connects by hand and sends a start-up packet of a version.
@@ -72,7 +73,7 @@ func TestProtocolVersions(t *testing.T) {
 			require.Equal(t, "TDCZ", s.query("SELECT 1"), "the server knows nothing of it")
 
 			// The key cancels over the wire; another one, or a longer one, does not.
-			s.send(wire.AppendQuery(nil, "SELECT pg_sleep(3600)"))
+			s.send(wiretest.AppendQuery(nil, "SELECT pg_sleep(3600)"))
 			g.sleeps(t, Source, s.pid)
 			other := append([]byte(nil), s.key...)
 			other[0] ^= 1
@@ -117,7 +118,7 @@ func TestKeysOf32Move(t *testing.T) {
 		}
 	}
 	g.toTarget(t)
-	s.send(wire.AppendQuery(nil, "SELECT pg_sleep(3600)"))
+	s.send(wiretest.AppendQuery(nil, "SELECT pg_sleep(3600)"))
 	g.sleeps(t, Target, s.pid)
 	g.sessions.Cancel(t.Context(), s.pid, s.key)
 	require.Contains(t, shape(s.until('Z')), "EZ")

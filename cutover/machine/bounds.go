@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -75,18 +76,10 @@ func (l Limits) Validate() error {
 
 // Or fills fields that are zero from other.
 func (l Limits) Or(other Limits) Limits {
-	if l.DrainTimeout == 0 {
-		l.DrainTimeout = other.DrainTimeout
-	}
-	if l.Attempts == 0 {
-		l.Attempts = other.Attempts
-	}
-	if l.MaxPause == 0 {
-		l.MaxPause = other.MaxPause
-	}
-	if l.MaxLagBytes == 0 {
-		l.MaxLagBytes = other.MaxLagBytes
-	}
+	l.DrainTimeout = cmp.Or(l.DrainTimeout, other.DrainTimeout)
+	l.Attempts = cmp.Or(l.Attempts, other.Attempts)
+	l.MaxPause = cmp.Or(l.MaxPause, other.MaxPause)
+	l.MaxLagBytes = cmp.Or(l.MaxLagBytes, other.MaxLagBytes)
 	return l
 }
 

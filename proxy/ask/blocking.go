@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strconv"
 
+	"crossfade/internal/base/lists"
 	"crossfade/proxy/state"
 )
 
@@ -16,10 +17,7 @@ const blockingQuery = `SELECT w.pid, b.pid FROM pg_catalog.unnest($1::pg_catalog
 // Blocking returns, for each of the backends that waits for a lock, the backends that
 // it waits for. The server's lock table is stopped for a moment for each of pids.
 func Blocking(ctx context.Context, l *state.Link, pids []int32) (map[int32][]int32, error) {
-	list := make([]string, 0, len(pids))
-	for _, pid := range pids {
-		list = append(list, strconv.Itoa(int(pid)))
-	}
+	list := lists.Map(pids, func(pid int32) string { return strconv.Itoa(int(pid)) })
 	blocking := map[int32][]int32{}
 	l.Command("look at pg_blocking_pids", blockingQuery, [][]byte{state.ArrayLiteral(list)}, func(cols [][]byte) error {
 		if len(cols) != 2 || len(cols[0]) != 4 || len(cols[1]) != 4 {

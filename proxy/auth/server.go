@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -128,10 +129,7 @@ func (x *exchange) verifier(ctx context.Context) (v scram.Verifier, mock bool, e
 	case x.secret.kind == secretVerifier:
 		return x.secret.verifier, x.secret.expired(), nil
 	}
-	owner := x.client.Address
-	if owner == "" {
-		owner = x.client.User
-	}
+	owner := cmp.Or(x.client.Address, x.client.User)
 	salt := scram.Salt(processKey, x.client.User)
 	keys, err := deriver.Derive(ctx, owner, x.secret.plain, salt, scram.DefaultIterations)
 	if err != nil {

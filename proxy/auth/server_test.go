@@ -19,6 +19,7 @@ import (
 	"crossfade/proxy/tlsconf"
 	"crossfade/proxy/tlsconf/tlstest"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // door accepts one client as the proxy does: start-up, TLS, authentication, and a log-in that ends in ReadyForQuery.
@@ -170,7 +171,7 @@ func TestHostileClients(t *testing.T) {
 	}{
 		"too long":          {"plain", []byte("p\x00\x00\x20\x05"), "08P01"},
 		"negative":          {"plain", []byte("p\xff\xff\xff\xff"), "08P01"},
-		"other message":     {"plain", wire.AppendQuery(nil, "select 1"), "08P01"},
+		"other message":     {"plain", wiretest.AppendQuery(nil, "select 1"), "08P01"},
 		"no mechanism":      {"plain", wire.AppendFrame(nil, 'p', nil), "08P01"},
 		"unknown mechanism": {"plain", wire.AppendSASLInitial(nil, "PLAIN", []byte("x")), "08P01"},
 		"plus without TLS":  {"plain", wire.AppendSASLInitial(nil, scram.MechanismPlus, []byte("p=tls-server-end-point,,n=,r=x")), "08P01"},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -81,11 +83,7 @@ func (u *Users) TargetPassword(role string) (password string, ok bool) {
 
 // Names returns the users' names, in no order.
 func (u *Users) Names() []string {
-	names := make([]string, 0, len(u.byName))
-	for n := range u.byName {
-		names = append(names, n)
-	}
-	return names
+	return slices.AppendSeq(make([]string, 0, len(u.byName)), maps.Keys(u.byName))
 }
 
 // field is one value of a line.

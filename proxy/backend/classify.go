@@ -23,8 +23,6 @@ const (
 	Wait                 // when someone has made room or the operator has acted
 )
 
-func (c Class) String() string { return [...]string{"stop", "retry", "back off", "wait"}[c] }
-
 // advised are the classes of what Neon's proxy says, which puts all that goes wrong into XX000.
 var advised = map[pg.NeonAdvice]Class{pg.NeonStop: Stop, pg.NeonRetry: Retry, pg.NeonBackOff: BackOff, pg.NeonWait: Wait}
 

@@ -14,6 +14,7 @@ import (
 	"crossfade/proxy/backend"
 	"crossfade/proxy/tlsconf"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // serve is a server that says the same whatever it is told, and the configuration to reach it. It ends with the test.
@@ -58,7 +59,7 @@ func TestHostileServers(t *testing.T) {
 		"short length":              {[]byte("R\x00\x00\x00\x02"), "announces a length"},
 		"no code":                   {wire.AppendFrame(nil, 'R', nil), "malformed"},
 		"unknown method":            {wire.AppendFrame(nil, 'R', []byte{0, 0, 0, 7}), "method 7"},
-		"clear text":                {wire.AppendAuthCleartext(nil), "in clear text without TLS"},
+		"clear text":                {wiretest.AppendAuthCleartext(nil), "in clear text without TLS"},
 		"no mechanism":              {wire.AppendAuthSASL(nil), "none of the SASL mechanisms"},
 		"plus without TLS":          {wire.AppendAuthSASL(nil, "SCRAM-SHA-256-PLUS"), "none of the SASL mechanisms"},
 		"endless mechanism":         {wire.AppendFrame(nil, 'R', []byte("\x00\x00\x00\x0aAAAA")), "malformed"},
@@ -74,7 +75,7 @@ func TestHostileServers(t *testing.T) {
 		"error without fields":      {wire.AppendFrame(nil, 'E', []byte{0}), "error without a message"},
 		"in a transaction":          {join(ok, wire.AppendReadyForQuery(nil, 'T')), "transaction status"},
 		"newer protocol":            {wire.AppendNegotiate(nil, wire.Version32, nil), "answers protocol 3.0 with 3.2"},
-		"endless notices":           {bytes.Repeat(wire.AppendNotice(nil, &wire.ServerError{Message: "x"}), 5000), "too much"},
+		"endless notices":           {bytes.Repeat(wiretest.AppendNotice(nil, &wire.ServerError{Message: "x"}), 5000), "too much"},
 		"endless parameters":        {join(ok, bytes.Repeat(wire.AppendParameterStatus(nil, "x", strings.Repeat("y", 60_000)), 50)), "too much"},
 		"ready ahead of ok":         {wire.AppendReadyForQuery(nil, 'I'), "unexpected message type 'Z'"},
 		"the start of a real error": {wire.AppendError(nil, wire.NewFatal("57P03", "the database system is starting up"))[:20], "unexpected EOF"},
@@ -91,9 +92,9 @@ func TestHostileServers(t *testing.T) {
 func TestPoliteServer(t *testing.T) {
 	t.Parallel()
 	key := bytes.Repeat([]byte("k"), 32)
-	behind := wire.AppendNotification(nil, 1, "c", "p")
+	behind := wiretest.AppendNotification(nil, 1, "c", "p")
 	conn, err := dial(t, serve(t, join(
-		wire.AppendNegotiate(nil, wire.Version30, nil), wire.AppendNotice(nil, &wire.ServerError{Message: "hello"}), wire.AppendAuthOK(nil),
+		wire.AppendNegotiate(nil, wire.Version30, nil), wiretest.AppendNotice(nil, &wire.ServerError{Message: "hello"}), wire.AppendAuthOK(nil),
 		wire.AppendParameterStatus(nil, "a", "b"), wire.AppendBackendKeyData(nil, 77, key), wire.AppendReadyForQuery(nil, 'I'), behind,
 	), false))
 	require.NoError(t, err)

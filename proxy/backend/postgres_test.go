@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/lab/pgcluster"
@@ -17,6 +18,7 @@ import (
 	"crossfade/proxy/tlsconf"
 	"crossfade/proxy/tlsconf/tlstest"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // patience bounds each wait for PostgreSQL: test machines are shared and slow.
@@ -39,7 +41,7 @@ func ask(t *testing.T, c *backend.Conn, sql string) ([]string, *wire.ServerError
 	t.Helper()
 	require.NoError(t, c.SetDeadline(time.Now().Add(patience)))
 	defer func() { _ = c.SetDeadline(time.Time{}) }()
-	_, err := c.Write(wire.AppendQuery(nil, sql))
+	_, err := c.Write(wiretest.AppendQuery(nil, sql))
 	require.NoError(t, err)
 	r := wire.NewReader(c, 0)
 	var rows []string
@@ -100,9 +102,13 @@ func cluster(t *testing.T, ca *tlstest.Authority) (*pgcluster.Cluster, backend.C
 
 func mode(t *testing.T, sslmode, root string) tlsconf.Client {
 	t.Helper()
-	c, err := tlsconf.New(sslmode, "127.0.0.1", root)
+	dsn := "host=127.0.0.1 sslmode=" + sslmode
+	if root != "" {
+		dsn += " sslrootcert=" + root
+	}
+	cfg, err := pgx.ParseConfig(dsn)
 	require.NoError(t, err)
-	return c
+	return tlsconf.FromPgx(cfg)
 }
 
 func TestLogIn(t *testing.T) {

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -38,9 +39,7 @@ func (l *login) identify(ctx context.Context, s *wire.Startup) error {
 	if l.user == "" {
 		return ending.Fatal(pg.CodeInvalidAuthorization, "no PostgreSQL user name specified in startup packet")
 	}
-	if l.database == "" {
-		l.database = l.user
-	}
+	l.database = cmp.Or(l.database, l.user)
 	var err error
 	l.proof, err = auth.Server(ctx, l.conn, auth.Client{User: l.user, Address: origin(l.conn.RemoteAddr()).String(), Binding: l.certHash,
 		Certificate: l.commonName, CertificateOnly: l.p.cfg.RequireCertificate}, l.p.cfg.Auth)

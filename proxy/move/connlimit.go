@@ -10,7 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/proxy/ask"
 	"crossfade/proxy/session"
 	"crossfade/proxy/side"
@@ -31,10 +33,7 @@ type Lack struct {
 }
 
 func (e *ConnLimitError) Error() string {
-	var parts []string
-	for _, l := range e.Lacks {
-		parts = append(parts, l.String())
-	}
+	parts := lists.Map(e.Lacks, Lack.String)
 	return fmt.Sprintf("the %s has no room for the sessions: %s", e.Endpoint, strings.Join(parts, "; "))
 }
 
@@ -61,20 +60,17 @@ const (
 
 // checkConnLimits counts the connections that the sessions need on the other side, before anything is made there.
 func (p *Mover) checkConnLimits(ctx context.Context, list []*session.Session, to *side.Endpoint) error {
-	t := time.NewTicker(connLimitPause)
-	defer t.Stop()
-	for look := 1; ; look++ {
-		err := p.checkConnLimitsOnce(ctx, list, to)
+	var err error
+	tries := 0
+	for range retry.Poll(ctx, connLimitPause) {
+		tries++
+		err = p.checkConnLimitsOnce(ctx, list, to)
 		var lacks *ConnLimitError
-		if !errors.As(err, &lacks) || look == connLimitTries {
-			return err
-		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
+		if !errors.As(err, &lacks) || tries == connLimitTries {
 			return err
 		}
 	}
+	return err
 }
 
 func (p *Mover) checkConnLimitsOnce(ctx context.Context, list []*session.Session, to *side.Endpoint) error {

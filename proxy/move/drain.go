@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"crossfade/internal/base/obs"
+	"crossfade/internal/base/retry"
 	"crossfade/proxy/ask"
 	"crossfade/proxy/backend"
 	"crossfade/proxy/session"
@@ -191,13 +192,7 @@ func (d *drain) twoPhase(ctx context.Context) (left bool, err error) {
 	case err == nil:
 		d.prepared = found + ", is not ended: COMMIT PREPARED or ROLLBACK PREPARED it"
 	}
-	t := time.NewTimer(preparedPoll)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-	return true, ctx.Err()
+	return true, retry.Sleep(ctx, preparedPoll)
 }
 
 // preparedNow names a prepared transaction that there is, "" for none.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"crossfade/internal/base/lists"
 	"crossfade/proxy/session"
 )
 
@@ -12,10 +13,7 @@ import (
 const maxNamed = 5
 
 func names(notes []session.Note) string {
-	var list []string
-	for _, n := range notes[:min(len(notes), maxNamed)] {
-		list = append(list, n.String())
-	}
+	list := lists.Map(notes[:min(len(notes), maxNamed)], session.Note.String)
 	if more := len(notes) - maxNamed; more > 0 {
 		list = append(list, fmt.Sprintf("and %d more", more))
 	}

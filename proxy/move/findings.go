@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"crossfade/internal/base/lists"
 	"crossfade/proxy/session"
 	"crossfade/proxy/side"
 	"crossfade/proxy/state"
@@ -91,10 +92,7 @@ func (f *findings) holders() []*session.Session {
 func (f *findings) because(r *session.Session) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var why []string
-	for _, n := range f.held[r] {
-		why = append(why, n.Detail)
-	}
+	why := lists.Map(f.held[r], func(n session.Note) string { return n.Detail })
 	return strings.Join(why, "; ")
 }
 

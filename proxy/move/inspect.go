@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"crossfade/internal/base/lists"
+	"crossfade/internal/base/retry"
 	"crossfade/proxy/session"
 	"crossfade/proxy/side"
 	"crossfade/proxy/state"
@@ -66,12 +68,7 @@ func (p *Mover) inspect(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
 	wanted := func(r *session.View) bool { return r.Unjudged() || r.Unknown() }
-	var list []*session.Session
-	for _, r := range p.List() {
-		if wanted(&r.View) {
-			list = append(list, r)
-		}
-	}
+	list := lists.Filter(p.List(), func(r *session.Session) bool { return wanted(&r.View) })
 	p.captureThose(ctx, list, maxInspections, wanted)
 }
 
@@ -150,18 +147,11 @@ func (p *Mover) tryCatalogs(ctx context.Context, list []*session.Session) (map[s
 // Watch samples the states of the sessions from time to time, and captures those that may have to
 // be revived, until ctx ends.
 func (p *Mover) Watch(ctx context.Context) {
-	t := time.NewTicker(watchPeriod)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-t.C:
-			for _, r := range p.List() {
-				r.View.Sample(now)
-			}
-			p.sweep(ctx, now)
+	for now := range retry.Every(ctx, watchPeriod) {
+		for _, r := range p.List() {
+			r.View.Sample(now)
 		}
+		p.sweep(ctx, now)
 	}
 }
 
@@ -171,12 +161,7 @@ func (p *Mover) sweep(ctx context.Context, now time.Time) {
 	if p.Sides.Router.Current().Endpoint != side.Target {
 		return
 	}
-	var list []*session.Session
-	for _, r := range p.List() {
-		if r.View.IdleSince(now.Add(-reviveIdle)) && r.View.Unjudged() {
-			list = append(list, r)
-		}
-	}
+	list := lists.Filter(p.List(), func(r *session.Session) bool { return r.View.IdleSince(now.Add(-reviveIdle)) && r.View.Unjudged() })
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
 	p.captureThose(ctx, list, maxReviveCaptures, (*session.View).Unjudged)

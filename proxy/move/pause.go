@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/obs"
 	"crossfade/proxy/session"
 	"crossfade/proxy/side"
@@ -107,10 +108,7 @@ func (p *Mover) explain(ctx context.Context, notes []session.Note) {
 	ctx, cancel := context.WithTimeout(ctx, explainTimeout)
 	defer cancel()
 	notes = notes[:min(len(notes), maxNamed)]
-	var pids []int32
-	for _, n := range notes {
-		pids = append(pids, n.ServerPID)
-	}
+	pids := lists.Map(notes, func(n session.Note) int32 { return n.ServerPID })
 	words := p.cfg.Explain(ctx, pids)
 	for i := range notes {
 		if w := words[notes[i].ServerPID]; w != "" {

@@ -2,6 +2,7 @@ package rewrite
 
 import (
 	"bytes"
+	"slices"
 
 	"crossfade/proxy/state"
 	"crossfade/proxy/typemap"
@@ -171,12 +172,7 @@ func (l *Late) open(name string) bool {
 	if _, ok := l.pending[name]; !ok {
 		return false
 	}
-	for _, s := range l.sent {
-		if s == name {
-			return false
-		}
-	}
-	return true
+	return !slices.Contains(l.sent, name)
 }
 
 // need puts the Parse of a pending statement ahead of the frame.

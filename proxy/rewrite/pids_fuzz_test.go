@@ -5,13 +5,14 @@ import (
 	"testing"
 
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // FuzzPIDs: notifications are rewritten alike however the server's bytes are cut, and
 // nothing else is changed, added or lost.
 func FuzzPIDs(f *testing.F) {
-	mix := wire.AppendNotification(nil, 7, "c", "p")
-	mix = wire.AppendNotification(wire.AppendReadyForQuery(mix, 'I'), 8, "c", "AAAA")
+	mix := wiretest.AppendNotification(nil, 7, "c", "p")
+	mix = wiretest.AppendNotification(wire.AppendReadyForQuery(mix, 'I'), 8, "c", "AAAA")
 	f.Add(mix, []byte{1, 3, 9})
 	f.Add([]byte("A\x00\x00\x00\x04A\x7f\xff\xff\xffab"), []byte{2})
 	f.Add([]byte("D\x00\x00\x00\x09AAAAAA\x00\x00\x00\x01"), []byte{6, 1})

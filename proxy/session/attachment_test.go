@@ -16,6 +16,7 @@ import (
 	"crossfade/proxy/ending"
 	"crossfade/proxy/poll"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // engineHere says that sessions of this system can be attached to an engine.
@@ -45,7 +46,7 @@ func needEngine(t *testing.T) {
 // roundTrip makes one round trip.
 func roundTrip(t *testing.T, near net.Conn, answer []byte) {
 	t.Helper()
-	_, err := near.Write(wire.AppendQuery(nil, "SELECT 1"))
+	_, err := near.Write(wiretest.AppendQuery(nil, "SELECT 1"))
 	require.NoError(t, err)
 	got := make([]byte, len(answer))
 	_, err = io.ReadFull(near, got)
@@ -142,7 +143,7 @@ func TestEngineDoesNotWait(t *testing.T) {
 			if direction.up {
 				from, to = near, far
 			}
-			query := wire.AppendQuery(nil, "x")
+			query := wiretest.AppendQuery(nil, "x")
 			_, err := near.Write(query)
 			require.NoError(t, err)
 			_, err = io.ReadFull(far, make([]byte, len(query)))
@@ -226,7 +227,7 @@ func TestEngineWaitsForWholeRecords(t *testing.T) {
 			t.Parallel()
 			answer := how.answer
 			near, r := echo(t, answer, how.played)
-			query := wire.AppendQuery(nil, "SELECT 1")
+			query := wiretest.AppendQuery(nil, "SELECT 1")
 			for range 50 {
 				_, err := near.Write(query)
 				require.NoError(t, err)
@@ -252,7 +253,7 @@ func TestEnginesShare(t *testing.T) {
 		conn, other := echo(t, answer, played{in: p, tls: i%2 == 0})
 		g.Go(func() {
 			for range 200 {
-				if _, err := conn.Write(wire.AppendQuery(nil, "x")); err != nil {
+				if _, err := conn.Write(wiretest.AppendQuery(nil, "x")); err != nil {
 					t.Error(err)
 					return
 				}

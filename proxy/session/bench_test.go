@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 var servedHow = map[string]played{"engine": {}, "engine/moved": {rewritten: true}, "pumps": {pumps: true}, "pumps/moved": {rewritten: true, pumps: true}}
@@ -29,7 +30,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 }
 
 func roundTrips(b *testing.B, near net.Conn, answer []byte) {
-	request := wire.AppendQuery(nil, "SELECT id FROM accounts WHERE id = 42")
+	request := wiretest.AppendQuery(nil, "SELECT id FROM accounts WHERE id = 42")
 	buf := make([]byte, len(answer))
 	b.ReportAllocs()
 	for b.Loop() {

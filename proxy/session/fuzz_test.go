@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // FuzzFirstUnit: what a cancel request drops is a whole number of frames, the last of
 // which ends a unit.
 func FuzzFirstUnit(f *testing.F) {
-	f.Add(wire.AppendQuery(nil, "select 1"))
+	f.Add(wiretest.AppendQuery(nil, "select 1"))
 	f.Add(wire.AppendSync(wire.AppendExecute(wire.AppendParse(nil, "", "select 1", nil), "", 0)))
 	f.Add([]byte("Q\x00\x00\x00\x03"))
 	f.Fuzz(func(t *testing.T, in []byte) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"crossfade/internal/base/retry"
 	"crossfade/proxy/ending"
 	"crossfade/proxy/poll"
 	"crossfade/proxy/side"
@@ -157,12 +158,7 @@ func (r *Session) progress() {
 // serverLeft waits for the server's pump to deliver the server's last message, after a write to the
 // server failed.
 func (r *clientPump) serverLeft() error {
-	t := time.NewTimer(side.GoodbyeTimeout)
-	defer t.Stop()
-	select {
-	case <-r.ctx.Done():
-	case <-t.C:
-	}
+	_ = retry.Sleep(r.ctx, side.GoodbyeTimeout)
 	return ending.ErrServerGone
 }
 

@@ -17,6 +17,7 @@ import (
 	"crossfade/proxy/route"
 	"crossfade/proxy/side"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // echo is a session between two sockets of this process: near is the client's end,
@@ -148,7 +149,7 @@ func TestSessionsAllocateNothing(t *testing.T) {
 	for _, how := range []played{{}, {rewritten: true}, {pumps: true}, {rewritten: true, pumps: true}} {
 		answer := rowAnswer()
 		near, r := echo(t, answer, how)
-		request := wire.AppendQuery(nil, "SELECT id FROM accounts WHERE id = 42")
+		request := wiretest.AppendQuery(nil, "SELECT id FROM accounts WHERE id = 42")
 		buf := make([]byte, len(answer))
 		once := func() {
 			_, err := near.Write(request)
@@ -177,7 +178,7 @@ func TestAnIdleSessionPinsNoBuffer(t *testing.T) {
 	t.Parallel()
 	answer := rowAnswer()
 	near, r := echo(t, answer, played{})
-	_, err := near.Write(wire.AppendQuery(nil, "SELECT 1"))
+	_, err := near.Write(wiretest.AppendQuery(nil, "SELECT 1"))
 	require.NoError(t, err)
 	_, err = io.ReadFull(near, make([]byte, len(answer)))
 	require.NoError(t, err)

@@ -9,6 +9,7 @@ import (
 
 	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/proxy/backend"
 	"crossfade/proxy/ending"
 	"crossfade/proxy/mirror"
@@ -195,11 +196,7 @@ func (r *owner) revive(ctx context.Context, gone *server) error {
 		if hopeless(err) || owned.Err() != nil {
 			return err
 		}
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-owned.Done():
-			t.Stop()
+		if retry.Sleep(owned, pause) != nil {
 			return fmt.Errorf("revive the session within %s: %w", r.p.ReviveTimeout, err)
 		}
 		pause = min(pause*8/5, reviveMost)

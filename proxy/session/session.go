@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"crossfade/internal/base/lists"
 	"crossfade/proxy/auth"
 	"crossfade/proxy/ending"
 	"crossfade/proxy/poll"
@@ -257,11 +258,7 @@ func (r *Session) caller() side.Caller {
 
 // CallersOf are the clients of sessions.
 func CallersOf(list []*Session) []side.Caller {
-	var some []side.Caller
-	for _, r := range list {
-		some = append(some, r.caller())
-	}
-	return some
+	return lists.Map(list, func(r *Session) side.Caller { return r.caller() })
 }
 
 // Standstill waits until the session is parked. One that ends is at rest as well.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"crossfade/internal/base/obs"
+	"crossfade/internal/base/retry"
 	"crossfade/proxy/ask"
 	"crossfade/proxy/state"
 	"crossfade/proxy/wire"
@@ -27,11 +28,7 @@ func (r *owner) Settle(ctx context.Context) {
 	}
 	r.stopFor(true)
 	defer r.stopFor(false)
-	quiet := time.NewTimer(quietTime)
-	defer quiet.Stop()
-	select {
-	case <-quiet.C:
-	case <-ctx.Done():
+	if retry.Sleep(ctx, quietTime) != nil {
 		return
 	}
 	r.mu.Lock()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/obs"
 	"crossfade/proxy/backend"
 	"crossfade/proxy/ending"
@@ -164,11 +165,7 @@ func (p *Registry) LeaveStream(s *Stream) {
 func (p *Registry) Streams() []*Stream {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var list []*Stream
-	for _, id := range slices.Sorted(maps.Keys(p.mu.streams)) {
-		list = append(list, p.mu.streams[id])
-	}
-	return list
+	return lists.Map(slices.Sorted(maps.Keys(p.mu.streams)), func(id uint64) *Stream { return p.mu.streams[id] })
 }
 
 func (s *Stream) Note() Note {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+
+	"crossfade/internal/base/walk"
 )
 
 // Bind learns, from the body of a Bind whose end may be missing, the parameters that its statement
@@ -21,8 +23,8 @@ func (n *Names) Bind(body []byte) {
 	if len(params) == 0 {
 		return
 	}
-	v := values{rest: rest}
-	v.skip(2 * v.uint16()) // formats
+	v := walk.Bytes{Rest: rest}
+	v.Take(2 * v.Count()) // formats
 	n.pick(params, &v)
 }
 
@@ -31,8 +33,8 @@ func (n *Names) Call(body []byte) {
 	if len(body) < 4 || binary.BigEndian.Uint32(body) != setConfigOID {
 		return
 	}
-	v := values{rest: body[4:]}
-	v.skip(2 * v.uint16())
+	v := walk.Bytes{Rest: body[4:]}
+	v.Take(2 * v.Count())
 	n.pick([]int{0}, &v)
 }
 
@@ -40,52 +42,16 @@ func (n *Names) Call(body []byte) {
 const setConfigOID = 2078
 
 // pick learns the values at these positions.
-func (n *Names) pick(params []int, v *values) {
+func (n *Names) pick(params []int, v *walk.Bytes) {
 	last := slices.Max(params)
-	count := v.uint16()
+	count := v.Count()
 	for i := range min(count, last+1) {
-		value := v.value()
-		if !v.bad && value != nil && slices.Contains(params, i) {
+		value, _ := v.Value()
+		if !v.Bad && value != nil && slices.Contains(params, i) {
 			n.Add(string(value))
 		}
 	}
-	if v.bad {
+	if v.Bad {
 		n.Opaque("a value of more than a megabyte ahead of the name of a setting")
 	}
-}
-
-// values steps over the values of a Bind. After a step beyond the end it is bad.
-type values struct {
-	rest []byte
-	bad  bool
-}
-
-func (v *values) skip(n int) []byte {
-	if v.bad || n < 0 || n > len(v.rest) {
-		v.bad = true
-		return nil
-	}
-	b := v.rest[:n]
-	v.rest = v.rest[n:]
-	return b
-}
-
-func (v *values) uint16() int {
-	if b := v.skip(2); b != nil {
-		return int(binary.BigEndian.Uint16(b))
-	}
-	return 0
-}
-
-// value returns the next value, nil for NULL.
-func (v *values) value() []byte {
-	b := v.skip(4)
-	if b == nil {
-		return nil
-	}
-	n := int32(binary.BigEndian.Uint32(b))
-	if n == -1 {
-		return nil
-	}
-	return v.skip(int(n))
 }

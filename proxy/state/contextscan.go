@@ -6,6 +6,7 @@ import (
 
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/sqltext"
+	"crossfade/internal/base/walk"
 )
 
 // query learns from the text of a Query, each of whose statements is run now. set says
@@ -54,9 +55,9 @@ func (c *Contexts) bind(body []byte) {
 	}
 	for _, op := range c.sets[string(statement)] {
 		if op.param >= 0 {
-			v := values{rest: rest}
-			v.skip(2 * v.uint16()) // formats
-			value, ok := v.nth(op.param)
+			v := walk.Bytes{Rest: rest}
+			v.Take(2 * v.Count()) // formats
+			value, ok := nth(&v, op.param)
 			if !ok {
 				continue
 			}
@@ -67,11 +68,11 @@ func (c *Contexts) bind(body []byte) {
 }
 
 // nth returns the value at a position, from 0.
-func (v *values) nth(n int) (value []byte, ok bool) {
-	count := v.uint16()
-	for i := 0; i < count && !v.bad; i++ {
-		if value = v.value(); i == n {
-			return value, !v.bad
+func nth(v *walk.Bytes, n int) (value []byte, ok bool) {
+	count := v.Count()
+	for i := 0; i < count && !v.Bad; i++ {
+		if value, _ = v.Value(); i == n {
+			return value, !v.Bad
 		}
 	}
 	return nil, false

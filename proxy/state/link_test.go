@@ -13,6 +13,7 @@ import (
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // server is a logged-in connection with nothing of a driver left in it.
@@ -72,7 +73,7 @@ func within(t *testing.T) context.Context {
 // exec runs a simple Query on a link, as a client would.
 func (s *server) exec(t *testing.T, sql string) {
 	t.Helper()
-	s.add(unit{labels: []string{sql}}, func(dst []byte) []byte { return wire.AppendQuery(dst, sql) })
+	s.add(unit{labels: []string{sql}}, func(dst []byte) []byte { return wiretest.AppendQuery(dst, sql) })
 	require.NoError(t, s.Flush(within(t)))
 }
 

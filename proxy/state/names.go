@@ -2,6 +2,8 @@ package state
 
 import (
 	"bytes"
+	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -59,9 +61,7 @@ func (n *Names) Add(name string) {
 
 // Opaque marks the session as one whose custom settings cannot all be known.
 func (n *Names) Opaque(why string) {
-	if n.opaque == "" {
-		n.opaque = why
-	}
+	n.opaque = cmp.Or(n.opaque, why)
 }
 
 // OpaqueReason says why not all names are known, "" when they are.
@@ -69,11 +69,7 @@ func (n *Names) OpaqueReason() string { return n.opaque }
 
 // List returns the names in no particular order.
 func (n *Names) List() []string {
-	list := make([]string, 0, len(n.known))
-	for name := range n.known {
-		list = append(list, name)
-	}
-	return list
+	return slices.AppendSeq(make([]string, 0, len(n.known)), maps.Keys(n.known))
 }
 
 // Statement learns from the text of a Query. It allocates nothing when the text

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/proxy/wire"
 )
@@ -88,11 +89,7 @@ func (l *Link) assign(list []assignment) {
 }
 
 func labels(list []assignment) []string {
-	var labels []string
-	for _, a := range list {
-		labels = append(labels, settingLabel+a.name)
-	}
-	return labels
+	return lists.Map(list, func(a assignment) string { return settingLabel + a.name })
 }
 
 // appendSettings appends what makes the settings; local is "true" where they are to

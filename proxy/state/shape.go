@@ -47,7 +47,7 @@ func (s *Shape) note(f wire.Frame) error {
 
 // Known is the shape as the translation of types remembers it.
 func (s *Shape) Known(name, text string) typemap.Statement {
-	st := typemap.Statement{Name: name, Text: text, Known: true, Params: s.Params}
+	st := typemap.Statement{Name: name, Text: text, Params: s.Params}
 	for _, c := range s.Columns {
 		st.Columns = append(st.Columns, c.Column)
 	}

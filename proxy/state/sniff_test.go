@@ -8,17 +8,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 func TestSnifferSeesStatementsInAnyCut(t *testing.T) {
 	t.Parallel()
 	var b []byte
-	b = wire.AppendQuery(b, "SET app.q = 1")
+	b = wiretest.AppendQuery(b, "SET app.q = 1")
 	b = wire.AppendParse(b, "set x.name = 1", "select set_config('app.p', $1, false)", []uint32{25})
 	b = wire.AppendBind(b, "", "", nil, [][]byte{[]byte("set app.data = 1")}, nil)
 	b = wire.AppendSync(b)
-	b = wire.AppendQuery(b, "select '"+string(bytes.Repeat([]byte("x"), 2*maxSniff))+"'; set app.far = 1")
-	b = wire.AppendQuery(b, "SET app.last = 1")
+	b = wiretest.AppendQuery(b, "select '"+string(bytes.Repeat([]byte("x"), 2*maxSniff))+"'; set app.far = 1")
+	b = wiretest.AppendQuery(b, "SET app.last = 1")
 	for _, size := range []int{1, 2, 3, 7, 64, 8192} {
 		var s Sniffer
 		for part := range slices.Chunk(b, size) {
@@ -36,7 +37,7 @@ func TestSnifferPassesOverLargeData(t *testing.T) {
 	t.Parallel()
 	var s Sniffer
 	text := bytes.Repeat([]byte("the set of assets; setup do not "), 3*maxSniff/32)
-	s.Client(wire.AppendQuery(nil, "insert into notes values ('"+string(text)+"')"))
+	s.Client(wiretest.AppendQuery(nil, "insert into notes values ('"+string(text)+"')"))
 	require.Empty(t, s.Names.OpaqueReason())
 	require.Empty(t, s.Names.List())
 }
@@ -71,11 +72,11 @@ func TestSnifferLearnsNamesThatAreBound(t *testing.T) {
 		{"other statements", [][]byte{parse("s", "select set_config($1, $2, false)"), parse("", "select $1::text"), bound("", 0, "not.this", "x")}, nil, false},
 		{"a Parse that may fail", [][]byte{parse("s", "select set_config($1, $2, false)"), parse("s", "select $1, $2"), bound("s", 0, "app.x", "x")},
 			[]string{"app.x"}, false},
-		{"prepared by SQL in a Parse", [][]byte{parse("", "prepare p as select set_config($1, $2, false)"), wire.AppendQuery(nil, "EXECUTE p('app.sql', 'x')")},
+		{"prepared by SQL in a Parse", [][]byte{parse("", "prepare p as select set_config($1, $2, false)"), wiretest.AppendQuery(nil, "EXECUTE p('app.sql', 'x')")},
 			[]string{"app.sql"}, false},
-		{"prepared by a Parse, run by SQL", [][]byte{parse("p", "select set_config($1, $2, false)"), wire.AppendQuery(nil, "execute P ('app.sql', 'x')")},
+		{"prepared by a Parse, run by SQL", [][]byte{parse("p", "select set_config($1, $2, false)"), wiretest.AppendQuery(nil, "execute P ('app.sql', 'x')")},
 			[]string{"app.sql"}, false},
-		{"run by SQL with a computed name", [][]byte{parse("p", "select set_config($1, $2, false)"), wire.AppendQuery(nil, "execute p(lower('X.Y'), 'x')")}, nil, true},
+		{"run by SQL with a computed name", [][]byte{parse("p", "select set_config($1, $2, false)"), wiretest.AppendQuery(nil, "execute p(lower('X.Y'), 'x')")}, nil, true},
 		{"function call", [][]byte{append([]byte("F\x00\x00\x00\x21\x00\x00\x08\x1e\x00\x00\x00\x03"),
 			"\x00\x00\x00\x05app.f\x00\x00\x00\x01x\x00\x00\x00\x01f\x00\x00"...)}, []string{"app.f"}, false},
 	} {
@@ -140,14 +141,14 @@ func TestCallsInCallsTakeNoSquareOfTime(t *testing.T) {
 }
 
 func TestSnifferAllocatesNothing(t *testing.T) {
-	b := wire.AppendQuery(nil, "select 1 from accounts where id = 5")
+	b := wiretest.AppendQuery(nil, "select 1 from accounts where id = 5")
 	b = wire.AppendSync(wire.AppendBind(b, "", "s1", nil, [][]byte{[]byte("5")}, nil))
 	var s Sniffer
 	require.Zero(t, testing.AllocsPerRun(100, func() { s.Client(b) }))
 }
 
 func FuzzSniffer(f *testing.F) {
-	f.Add(wire.AppendQuery(nil, "set a.b=1"), 3)
+	f.Add(wiretest.AppendQuery(nil, "set a.b=1"), 3)
 	f.Fuzz(func(_ *testing.T, b []byte, size int) {
 		var s Sniffer
 		for part := range slices.Chunk(b, max(1, size)) {

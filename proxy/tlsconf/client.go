@@ -1,6 +1,7 @@
 package tlsconf
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -33,16 +34,6 @@ func (m Mode) String() string {
 	return modeNames[m]
 }
 
-// ParseMode reads an sslmode.
-func ParseMode(s string) (Mode, error) {
-	for i, name := range modeNames {
-		if s == name {
-			return Mode(i), nil
-		}
-	}
-	return 0, fmt.Errorf("sslmode %q is none of disable, allow, prefer, require, verify-ca, verify-full", s)
-}
-
 // ChannelBinding is libpq's channel_binding.
 type ChannelBinding int
 
@@ -63,34 +54,6 @@ type Client struct {
 	Config  *tls.Config // nil for Disable; a template, cloned for each connection
 }
 
-// New makes a Client for host. rootCert is a PEM file, "system" or empty for the system's roots. As with libpq, require with a root certificate
-// verifies the chain.
-func New(sslmode, host, rootCert string) (Client, error) {
-	mode, err := ParseMode(sslmode)
-	if err != nil {
-		return Client{}, err
-	}
-	if mode == Disable {
-		return Client{}, nil
-	}
-	cfg := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
-	if rootCert != "" && rootCert != "system" {
-		if cfg.RootCAs, err = readRoots(rootCert); err != nil {
-			return Client{}, err
-		}
-		if mode == Require {
-			mode = VerifyCA
-		}
-	}
-	if mode < VerifyFull {
-		cfg.InsecureSkipVerify = true // what these modes mean; verify-ca verifies the chain below
-	}
-	if mode == VerifyCA {
-		cfg.VerifyConnection = verifyChain(cfg.RootCAs)
-	}
-	return Client{Mode: mode, Config: cfg}, nil
-}
-
 func readRoots(file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {
@@ -101,21 +64,6 @@ func readRoots(file string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("read root certificates: %s has no certificate in PEM form", file)
 	}
 	return pool, nil
-}
-
-// verifyChain verifies everything but the host name.
-func verifyChain(roots *x509.CertPool) func(tls.ConnectionState) error {
-	return func(s tls.ConnectionState) error {
-		if len(s.PeerCertificates) == 0 {
-			return errors.New("server showed no certificate")
-		}
-		opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
-		for _, c := range s.PeerCertificates[1:] {
-			opts.Intermediates.AddCert(c)
-		}
-		_, err := s.PeerCertificates[0].Verify(opts)
-		return err
-	}
 }
 
 // FromPgx takes over what pgx made of sslmode, sslrootcert and the other ssl settings of a DSN, for its first host.
@@ -167,9 +115,7 @@ func (c Client) Handshake(ctx context.Context, conn net.Conn, host string) (*tls
 		cfg.ServerName = host
 	}
 	cfg.DynamicRecordSizingDisabled = true // as for clients of ours
-	if cfg.MinVersion == 0 {
-		cfg.MinVersion = tls.VersionTLS12
-	}
+	cfg.MinVersion = cmp.Or(cfg.MinVersion, tls.VersionTLS12)
 	if c.Direct {
 		cfg.NextProtos = []string{Protocol}
 	}

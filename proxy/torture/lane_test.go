@@ -18,6 +18,7 @@ import (
 	"crossfade/internal/base/pg"
 	"crossfade/proxy/backend"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // lane is a client that speaks the protocol by hand and keeps every frame that it
@@ -207,7 +208,7 @@ func (l *lane) until(from int, typ byte) []wire.Frame {
 // asked before has been answered then.
 func (l *lane) mark(from int, name string) []wire.Frame {
 	l.t.Helper()
-	l.send(wire.AppendQuery(nil, "SELECT '"+strings.ReplaceAll(name, "'", "''")+"'"))
+	l.send(wiretest.AppendQuery(nil, "SELECT '"+strings.ReplaceAll(name, "'", "''")+"'"))
 	return l.marked(from, name)
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // script is what a client does, in steps: a write, and what it waits for after it. It begins and
@@ -25,7 +26,7 @@ type step struct {
 // Building blocks: what a client sends.
 var (
 	syncNow  = wire.AppendSync(nil)
-	flush    = wire.AppendFlush(nil)
+	flush    = wiretest.AppendFlush(nil)
 	copyDone = wire.AppendFrame(nil, 'c', nil)
 	copyFail = wire.AppendFrame(nil, 'f', []byte("no more\x00"))
 	good     = wire.AppendFrame(nil, 'd', []byte("1\n"))
@@ -34,7 +35,7 @@ var (
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
-func query(sql string) []byte { return wire.AppendQuery(nil, sql) }
+func query(sql string) []byte { return wiretest.AppendQuery(nil, sql) }
 
 func parse(name, sql string) []byte { return wire.AppendParse(nil, name, sql, nil) }
 

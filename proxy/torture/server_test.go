@@ -13,6 +13,7 @@ import (
 	"crossfade/proxy"
 	"crossfade/proxy/backend"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // poison is a relay in front of a server that lets its bytes pass, but for those to a
@@ -133,7 +134,7 @@ func rubbish() map[string][]byte {
 		"a broken ParameterStatus":   join(wire.AppendFrame(nil, 'S', []byte("TimeZone")), ready),
 		"a broken notification":      join(wire.AppendFrame(nil, 'A', []byte{0}), ready),
 		"a COPY nobody asked for":    join(wire.AppendFrame(nil, 'G', []byte{0, 0, 0}), ready),
-		"authentication":             wire.AppendAuthCleartext(nil),
+		"authentication":             wiretest.AppendAuthCleartext(nil),
 		"a half frame":               ready[:3],
 	}
 }

@@ -3,6 +3,8 @@ package typemap
 import (
 	"bytes"
 	"encoding/binary"
+
+	"crossfade/internal/base/walk"
 )
 
 // clientSide is a Session as the actor of what the client sends. Called with mu
@@ -42,10 +44,10 @@ func (c *clientSide) passing(typ byte) {
 }
 
 func (c *clientSide) whole(frame []byte) []byte {
-	w := &body{b: frame[headLen:]}
+	w := &walk.Bytes{Rest: frame[headLen:]}
 	switch frame[0] {
 	case 'Q':
-		return c.query(frame, w.text())
+		return c.query(frame, w.Text())
 	case 'P':
 		c.parse(w)
 	case 'B':
@@ -53,7 +55,7 @@ func (c *clientSide) whole(frame []byte) []byte {
 	case 'D', 'C':
 		c.about(frame[0], w)
 	case 'E':
-		name := w.text()
+		name := w.Text()
 		c.add(expect{kind: 'E', p: c.portals[string(name)]})
 	}
 	return frame
@@ -106,15 +108,15 @@ func (c *clientSide) query(frame, text []byte) []byte {
 // prepares reports whether a text makes statements that are kept.
 func prepares(text []byte) bool { return bytes.Contains(bytes.ToLower(text), []byte("prepare")) }
 
-func (c *clientSide) parse(w *body) {
-	name, text := string(w.text()), w.text()
+func (c *clientSide) parse(w *walk.Bytes) {
+	name, text := string(w.Text()), w.Text()
 	st := newStatement(text)
-	n := w.count()
-	if !w.bad && n > 0 {
+	n := w.Count()
+	if !w.Bad && n > 0 {
 		st.params = make([]uint32, 0, n)
 	}
 	for range n {
-		p := w.take(4)
+		p := w.Take(4)
 		if p == nil {
 			break
 		}
@@ -126,9 +128,9 @@ func (c *clientSide) parse(w *body) {
 }
 
 // about is a Describe or a Close.
-func (c *clientSide) about(kind byte, w *body) {
-	e := expect{kind: kind, sub: w.byte()}
-	e.name = string(w.text())
+func (c *clientSide) about(kind byte, w *walk.Bytes) {
+	e := expect{kind: kind, sub: w.Byte()}
+	e.name = string(w.Text())
 	if e.sub == 'S' {
 		e.st = c.statements[e.name]
 		e.wasSt = e.st
@@ -148,36 +150,36 @@ func (c *clientSide) about(kind byte, w *body) {
 
 // bind translates parameters in place, or returns another frame where the length of
 // one changes.
-func (c *clientSide) bind(frame []byte, w *body) []byte {
-	name := string(w.text())
-	st := c.statements[string(w.text())]
+func (c *clientSide) bind(frame []byte, w *walk.Bytes) []byte {
+	name := string(w.Text())
+	st := c.statements[string(w.Text())]
 	formats := make([]int16, 0, 8)
-	for range w.count() {
-		if w.bad {
+	for range w.Count() {
+		if w.Bad {
 			break
 		}
-		formats = append(formats, w.int16())
+		formats = append(formats, int16(w.Uint16()))
 	}
 	var edits []edit
-	n := w.count()
-	for i := 0; i < n && !w.bad; i++ {
-		at := w.at
-		v, null := w.value()
-		if null || w.bad || st == nil {
+	n := w.Count()
+	for i := 0; i < n && !w.Bad; i++ {
+		at := len(frame) - len(w.Rest)
+		v, null := w.Value()
+		if null || w.Bad || st == nil {
 			continue
 		}
 		if text, ok := c.param(st, i, v, formatOf(formats, i) == 1); ok {
-			edits = append(edits, edit{at: headLen + at, old: len(v), text: text})
+			edits = append(edits, edit{at: at, old: len(v), text: text})
 		}
 	}
 	p := &portal{st: st}
-	for range w.count() {
-		if w.bad {
+	for range w.Count() {
+		if w.Bad {
 			break
 		}
-		p.formats = append(p.formats, w.int16())
+		p.formats = append(p.formats, int16(w.Uint16()))
 	}
-	p.unknown = w.bad || st == nil
+	p.unknown = w.Bad || st == nil
 	if c.add(expect{kind: 'B', name: name, p: p, wasP: c.portals[name]}) {
 		if len(c.portals) >= maxPortals {
 			clear(c.portals)

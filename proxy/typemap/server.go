@@ -1,5 +1,7 @@
 package typemap
 
+import "crossfade/internal/base/walk"
+
 // serverSide is a Session as the actor of what the server sends. Called with mu
 // locked.
 type serverSide Session
@@ -52,7 +54,7 @@ func (s *serverSide) passing(typ byte) {
 }
 
 func (s *serverSide) whole(frame []byte) []byte {
-	w := &body{b: frame[headLen:]}
+	w := &walk.Bytes{Rest: frame[headLen:]}
 	switch frame[0] {
 	case 't':
 		s.parameters(w)
@@ -85,11 +87,11 @@ func (s *serverSide) done(kind byte) {
 }
 
 // parameters is a ParameterDescription.
-func (s *serverSide) parameters(w *body) {
-	n := w.count()
+func (s *serverSide) parameters(w *walk.Bytes) {
+	n := w.Count()
 	var list []uint32
 	for range n {
-		p := w.take(4)
+		p := w.Take(4)
 		if p == nil {
 			break
 		}
@@ -104,18 +106,18 @@ func (s *serverSide) parameters(w *body) {
 }
 
 // columns is a RowDescription.
-func (s *serverSide) columns(w *body) {
+func (s *serverSide) columns(w *walk.Bytes) {
 	var cols []Column
-	for range w.count() {
-		w.text()
-		table := uint32(w.int32())
-		attr := uint16(w.int16())
-		p := w.take(4)
+	for range w.Count() {
+		w.Text()
+		table := w.Uint32()
+		attr := w.Uint16()
+		p := w.Take(4)
 		if p == nil {
 			break
 		}
 		cols = append(cols, Column{Type: s.m.number(p, toClient), Table: table, Attr: attr})
-		w.take(8)
+		w.Take(8)
 	}
 	s.described(cols, true)
 }
@@ -135,7 +137,7 @@ func (s *serverSide) described(cols []Column, rows bool) {
 			e.p.cols, e.p.known = cols, true
 		}
 		if e.st != nil {
-			e.st.cols, e.st.known = cols, true
+			e.st.cols = cols
 		}
 		s.queue.pop()
 	default:
@@ -237,24 +239,24 @@ func (s *serverSide) ready() {
 }
 
 // row is a DataRow with something in it that may have to be translated.
-func (s *serverSide) row(frame []byte, w *body) []byte {
-	n := w.count()
+func (s *serverSide) row(frame []byte, w *walk.Bytes) []byte {
+	n := w.Count()
 	var edits []edit
 	next := 0
-	for i := 0; i < n && !w.bad && next < len(s.rows); i++ {
-		at := w.at
-		v, null := w.value()
+	for i := 0; i < n && !w.Bad && next < len(s.rows); i++ {
+		at := len(frame) - len(w.Rest)
+		v, null := w.Value()
 		c := s.rows[next]
 		if c.at != i {
 			continue
 		}
 		next++
 		switch {
-		case null || w.bad:
+		case null || w.Bad:
 		case c.oids && c.binary:
 			s.m.oids(v, toClient)
 		case c.oids:
-			edits = append(edits, edit{at: headLen + at, old: len(v), text: s.m.text(nil, v, toClient)})
+			edits = append(edits, edit{at: at, old: len(v), text: s.m.text(nil, v, toClient)})
 		default:
 			s.m.value(c.typ, v, toClient, 0)
 		}

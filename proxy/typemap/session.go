@@ -9,7 +9,6 @@ type Statement struct {
 	Text    string   // of its Parse
 	Params  []uint32 // types of its parameters
 	Columns []Column // of its rows; nil when it returns none or that is not known
-	Known   bool     // that Columns says what there is
 }
 
 // Column is what a RowDescription says of a column.
@@ -42,7 +41,7 @@ func (m *Map) NewSession(have []Statement) *Session {
 	s := &Session{m: m, statements: map[string]*statement{}, portals: map[string]*portal{}}
 	for _, h := range have {
 		st := newStatement([]byte(h.Text))
-		st.params, st.cols, st.known = h.Params, h.Columns, h.Known
+		st.params, st.cols = h.Params, h.Columns
 		s.statements[h.Name] = st
 	}
 	return s
@@ -76,7 +75,6 @@ type statement struct {
 	query  catalogQuery
 	params []uint32 // the server's numbers, 0 where not known
 	cols   []Column
-	known  bool // cols are
 }
 
 func newStatement(text []byte) *statement { return &statement{query: scan(text)} }

@@ -222,7 +222,7 @@ func TestScripts(t *testing.T) {
 // TestManyAtOnce takes all that a side sends in one piece, with what stands between.
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
-	session := New(clientTypes, serverTypes).NewSession([]Statement{{Name: "old", Params: []uint32{16601}, Columns: []Column{{Type: 16601}}, Known: true}})
+	session := New(clientTypes, serverTypes).NewSession([]Statement{{Name: "old", Params: []uint32{16601}, Columns: []Column{{Type: 16601}}}})
 	in := join(bindFrame("old", [][]byte{arrayOf(16500)}, 1, 1), exec, bindFrame("old", [][]byte{arrayOf(16500)}, 1, 0), exec, syncs)
 	want := join(bindFrame("old", [][]byte{arrayOf(16600)}, 1, 1), exec, bindFrame("old", [][]byte{arrayOf(16600)}, 1, 0), exec, syncs)
 	require.Equal(t, want, session.Client(in))

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgproto3/v2"
+
+	"crossfade/internal/base/walk"
 )
 
 // The Decode functions take the body of one frame and never panic. Each walks all lengths of the body first and
@@ -19,11 +21,11 @@ type Parse struct {
 
 // DecodeParse decodes a Parse.
 func DecodeParse(body []byte) (Parse, error) {
-	w := walk{rest: body}
-	w.cstring()
-	w.cstring()
-	w.skip(4 * w.uint16())
-	if err := w.done("Parse"); err != nil {
+	w := walk.Bytes{Rest: body}
+	w.Text()
+	w.Text()
+	w.Take(4 * w.Count())
+	if err := done(&w, "Parse"); err != nil {
 		return Parse{}, err
 	}
 	var m pgproto3.Parse
@@ -33,36 +35,11 @@ func DecodeParse(body []byte) (Parse, error) {
 	return Parse{Name: m.Name, Query: m.Query, OIDs: m.ParameterOIDs}, nil
 }
 
-// BindHead is the part of a Bind ahead of its values.
-type BindHead struct {
-	Portal, Statement string
-	Params            int // number of parameter values
-}
-
-// DecodeBindHead walks a whole Bind and returns its head.
-func DecodeBindHead(body []byte) (BindHead, error) {
-	w := walk{rest: body}
-	h := BindHead{Portal: string(w.cstring()), Statement: string(w.cstring())}
-	w.skip(2 * w.uint16())
-	h.Params = w.uint16()
-	for range h.Params {
-		if w.bad {
-			break
-		}
-		w.value()
-	}
-	w.skip(2 * w.uint16())
-	if err := w.done("Bind"); err != nil {
-		return BindHead{}, err
-	}
-	return h, nil
-}
-
 // DecodeParameterStatus decodes a ParameterStatus.
 func DecodeParameterStatus(body []byte) (Param, error) {
-	w := walk{rest: body}
-	p := Param{Name: string(w.cstring()), Value: string(w.cstring())}
-	if err := w.done("ParameterStatus"); err != nil {
+	w := walk.Bytes{Rest: body}
+	p := Param{Name: string(w.Text()), Value: string(w.Text())}
+	if err := done(&w, "ParameterStatus"); err != nil {
 		return Param{}, err
 	}
 	return p, nil
@@ -78,15 +55,15 @@ func DecodeBackendKeyData(body []byte) (pid uint32, key []byte, err error) {
 
 // DecodeError decodes an ErrorResponse. Missing fields stay empty.
 func DecodeError(body []byte) (*ServerError, error) {
-	w := walk{rest: body}
+	w := walk.Bytes{Rest: body}
 	for {
-		field := w.byte()
+		field := w.Byte()
 		if field == 0 {
 			break
 		}
-		w.cstring()
+		w.Text()
 	}
-	if err := w.done("ErrorResponse"); err != nil {
+	if err := done(&w, "ErrorResponse"); err != nil {
 		return nil, err
 	}
 	var m pgproto3.ErrorResponse
@@ -94,25 +71,6 @@ func DecodeError(body []byte) (*ServerError, error) {
 		return nil, malformed("ErrorResponse")
 	}
 	return fromResponse(&m), nil
-}
-
-// DecodeNotice decodes a NoticeResponse.
-func DecodeNotice(body []byte) (*ServerError, error) { return DecodeError(body) }
-
-// Notification is a decoded NotificationResponse.
-type Notification struct {
-	PID              uint32
-	Channel, Payload string
-}
-
-// DecodeNotification decodes a NotificationResponse.
-func DecodeNotification(body []byte) (Notification, error) {
-	w := walk{rest: body}
-	n := Notification{PID: w.uint32(), Channel: string(w.cstring()), Payload: string(w.cstring())}
-	if err := w.done("NotificationResponse"); err != nil {
-		return Notification{}, err
-	}
-	return n, nil
 }
 
 // Column is one field of a RowDescription.
@@ -127,16 +85,16 @@ type Column struct {
 
 // DecodeRowDescription decodes a RowDescription.
 func DecodeRowDescription(body []byte) ([]Column, error) {
-	w := walk{rest: body}
-	n := w.uint16()
+	w := walk.Bytes{Rest: body}
+	n := w.Count()
 	for range n {
-		if w.bad {
+		if w.Bad {
 			break
 		}
-		w.cstring()
-		w.skip(18)
+		w.Text()
+		w.Take(18)
 	}
-	if err := w.done("RowDescription"); err != nil {
+	if err := done(&w, "RowDescription"); err != nil {
 		return nil, err
 	}
 	var m pgproto3.RowDescription
@@ -153,16 +111,16 @@ func DecodeRowDescription(body []byte) ([]Column, error) {
 
 // DecodeParameterDescription decodes the types of a statement's parameters.
 func DecodeParameterDescription(body []byte) ([]uint32, error) {
-	w := walk{rest: body}
-	n := w.uint16()
-	if len(w.rest) != 4*n {
+	w := walk.Bytes{Rest: body}
+	n := w.Count()
+	if len(w.Rest) != 4*n {
 		return nil, malformed("ParameterDescription")
 	}
 	oids := make([]uint32, n)
 	for i := range oids {
-		oids[i] = w.uint32()
+		oids[i] = w.Uint32()
 	}
-	if err := w.done("ParameterDescription"); err != nil {
+	if err := done(&w, "ParameterDescription"); err != nil {
 		return nil, err
 	}
 	return oids, nil
@@ -170,16 +128,17 @@ func DecodeParameterDescription(body []byte) ([]uint32, error) {
 
 // DecodeDataRow appends the values of a row to dst, nil for NULL. The values alias the body.
 func DecodeDataRow(dst [][]byte, body []byte) ([][]byte, error) {
-	w := walk{rest: body}
+	w := walk.Bytes{Rest: body}
 	start := len(dst)
-	n := w.uint16()
+	n := w.Count()
 	for range n {
-		if w.bad {
+		if w.Bad {
 			break
 		}
-		dst = append(dst, w.value())
+		v, _ := w.Value()
+		dst = append(dst, v)
 	}
-	if err := w.done("DataRow"); err != nil {
+	if err := done(&w, "DataRow"); err != nil {
 		return dst[:start], err
 	}
 	return dst, nil
@@ -193,16 +152,6 @@ func DecodeReadyForQuery(body []byte) (byte, error) {
 	return body[0], nil
 }
 
-// DecodeCommandComplete returns the command tag. It aliases the body.
-func DecodeCommandComplete(body []byte) ([]byte, error) {
-	w := walk{rest: body}
-	tag := w.cstring()
-	if err := w.done("CommandComplete"); err != nil {
-		return nil, err
-	}
-	return tag, nil
-}
-
 // Negotiation is a decoded NegotiateProtocolVersion.
 type Negotiation struct {
 	Version     uint32
@@ -211,16 +160,16 @@ type Negotiation struct {
 
 // DecodeNegotiate decodes NegotiateProtocolVersion. A server may give the minor version alone, as PostgreSQL does before 18.
 func DecodeNegotiate(body []byte) (Negotiation, error) {
-	w := walk{rest: body}
-	n := Negotiation{Version: w.uint32()}
+	w := walk.Bytes{Rest: body}
+	n := Negotiation{Version: w.Uint32()}
 	if n.Version>>16 == 0 {
 		n.Version |= Version30
 	}
-	count := w.uint32()
-	for i := uint32(0); i < count && !w.bad; i++ {
-		n.Unsupported = append(n.Unsupported, string(w.cstring()))
+	count := w.Uint32()
+	for i := uint32(0); i < count && !w.Bad; i++ {
+		n.Unsupported = append(n.Unsupported, string(w.Text()))
 	}
-	if err := w.done("NegotiateProtocolVersion"); err != nil {
+	if err := done(&w, "NegotiateProtocolVersion"); err != nil {
 		return Negotiation{}, err
 	}
 	return n, nil
@@ -228,69 +177,9 @@ func DecodeNegotiate(body []byte) (Negotiation, error) {
 
 func malformed(what string) error { return fmt.Errorf("%w: %s", ErrMalformed, what) }
 
-// walk steps over a body. After the first step beyond its end it is bad and yields zeros.
-type walk struct {
-	rest []byte
-	bad  bool
-}
-
-func (w *walk) take(n int) []byte {
-	if w.bad || n < 0 || n > len(w.rest) {
-		w.bad = true
-		return nil
-	}
-	b := w.rest[:n:n]
-	w.rest = w.rest[n:]
-	return b
-}
-
-func (w *walk) skip(n int) { w.take(n) }
-
-func (w *walk) byte() byte {
-	if b := w.take(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (w *walk) uint16() int {
-	if b := w.take(2); b != nil {
-		return int(binary.BigEndian.Uint16(b))
-	}
-	return 0
-}
-
-func (w *walk) uint32() uint32 {
-	if b := w.take(4); b != nil {
-		return binary.BigEndian.Uint32(b)
-	}
-	return 0
-}
-
-// value steps over a value with a length word; nil is NULL.
-func (w *walk) value() []byte {
-	n := int32(w.uint32())
-	if w.bad || n == -1 {
-		return nil
-	}
-	return w.take(int(n))
-}
-
-func (w *walk) cstring() []byte {
-	if w.bad {
-		return nil
-	}
-	s, rest, ok := cutNUL(w.rest)
-	if !ok {
-		w.bad = true
-		return nil
-	}
-	w.rest = rest
-	return s
-}
-
-func (w *walk) done(what string) error {
-	if w.bad || len(w.rest) != 0 {
+// done refuses a body that was left too early, or not walked to its end.
+func done(w *walk.Bytes, what string) error {
+	if w.Bad || len(w.Rest) != 0 {
 		return malformed(what)
 	}
 	return nil

@@ -1,5 +1,7 @@
 package wire
 
+import "crossfade/internal/base/walk"
+
 // AuthKind is the request code of an authentication message.
 type AuthKind uint32
 
@@ -23,29 +25,29 @@ type Auth struct {
 // DecodeAuth decodes an authentication request ('R'). A kind that is not listed above is returned without its data, for
 // the caller to name it.
 func DecodeAuth(body []byte) (Auth, error) {
-	w := walk{rest: body}
-	a := Auth{Kind: AuthKind(w.uint32())}
+	w := walk.Bytes{Rest: body}
+	a := Auth{Kind: AuthKind(w.Uint32())}
 	switch a.Kind {
 	case AuthOK, AuthCleartext:
 	case AuthMD5:
-		copy(a.Salt[:], w.take(4))
+		copy(a.Salt[:], w.Take(4))
 	case AuthSASL:
 		for {
-			name := w.cstring()
+			name := w.Text()
 			if len(name) == 0 {
 				break
 			}
 			a.Mechanisms = append(a.Mechanisms, string(name))
 		}
 	case AuthSASLContinue, AuthSASLFinal:
-		a.Data = w.take(len(w.rest))
+		a.Data = w.Take(len(w.Rest))
 	default:
-		if w.bad {
+		if w.Bad {
 			return Auth{}, malformed("authentication request")
 		}
 		return a, nil
 	}
-	if err := w.done("authentication request"); err != nil {
+	if err := done(&w, "authentication request"); err != nil {
 		return Auth{}, err
 	}
 	return a, nil
@@ -53,9 +55,9 @@ func DecodeAuth(body []byte) (Auth, error) {
 
 // DecodePassword decodes a PasswordMessage ('p').
 func DecodePassword(body []byte) (string, error) {
-	w := walk{rest: body}
-	s := string(w.cstring())
-	if err := w.done("PasswordMessage"); err != nil {
+	w := walk.Bytes{Rest: body}
+	s := string(w.Text())
+	if err := done(&w, "PasswordMessage"); err != nil {
 		return "", err
 	}
 	return s, nil
@@ -63,10 +65,10 @@ func DecodePassword(body []byte) (string, error) {
 
 // DecodeSASLInitial decodes the client's choice of a mechanism ('p') and its first data, nil for none. The data aliases the body.
 func DecodeSASLInitial(body []byte) (mechanism string, data []byte, err error) {
-	w := walk{rest: body}
-	mechanism = string(w.cstring())
-	data = w.value()
-	if err := w.done("SASLInitialResponse"); err != nil {
+	w := walk.Bytes{Rest: body}
+	mechanism = string(w.Text())
+	data, _ = w.Value()
+	if err := done(&w, "SASLInitialResponse"); err != nil {
 		return "", nil, err
 	}
 	return mechanism, data, nil

@@ -20,11 +20,6 @@ func AppendFrame(dst []byte, typ byte, body []byte) []byte {
 // AppendAuthOK to AppendReadyForQuery are what a server says in a log-in.
 func AppendAuthOK(dst []byte) []byte { return encode(dst, &pgproto3.AuthenticationOk{}) }
 
-// AppendAuthCleartext asks for the password in clear text.
-func AppendAuthCleartext(dst []byte) []byte {
-	return encode(dst, &pgproto3.AuthenticationCleartextPassword{})
-}
-
 // AppendAuthMD5 asks for the password as md5 with this salt.
 func AppendAuthMD5(dst []byte, salt [4]byte) []byte {
 	return encode(dst, &pgproto3.AuthenticationMD5Password{Salt: salt})
@@ -66,18 +61,8 @@ func AppendReadyForQuery(dst []byte, status byte) []byte {
 	return encode(dst, &pgproto3.ReadyForQuery{TxStatus: status})
 }
 
-// AppendNotification appends a NotificationResponse.
-func AppendNotification(dst []byte, pid uint32, channel, payload string) []byte {
-	return encode(dst, &pgproto3.NotificationResponse{PID: pid, Channel: text(channel), Payload: text(payload)})
-}
-
 // AppendError appends an ErrorResponse.
 func AppendError(dst []byte, e *ServerError) []byte { return encode(dst, e.response()) }
-
-// AppendNotice appends a NoticeResponse.
-func AppendNotice(dst []byte, e *ServerError) []byte {
-	return encode(dst, (*pgproto3.NoticeResponse)(e.response()))
-}
 
 // AppendPassword answers a request for a password, in clear text or as md5.
 func AppendPassword(dst []byte, password string) []byte {
@@ -92,11 +77,6 @@ func AppendSASLInitial(dst []byte, mechanism string, data []byte) []byte {
 // AppendSASLResponse goes on with a SASL exchange.
 func AppendSASLResponse(dst, data []byte) []byte {
 	return encode(dst, &pgproto3.SASLResponse{Data: data})
-}
-
-// AppendQuery appends a simple Query. It destroys the unnamed statement of the session.
-func AppendQuery(dst []byte, sql string) []byte {
-	return encode(dst, &pgproto3.Query{String: text(sql)})
 }
 
 // AppendParse appends a Parse; oids are the types of the first parameters, 0 for "infer".
@@ -130,9 +110,6 @@ func AppendClose(dst []byte, object byte, name string) []byte {
 
 // AppendSync ends an extended-query unit.
 func AppendSync(dst []byte) []byte { return encode(dst, &pgproto3.Sync{}) }
-
-// AppendFlush asks for the replies so far.
-func AppendFlush(dst []byte) []byte { return encode(dst, &pgproto3.Flush{}) }
 
 // AppendTerminate says good-bye.
 func AppendTerminate(dst []byte) []byte { return encode(dst, &pgproto3.Terminate{}) }

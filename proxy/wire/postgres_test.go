@@ -15,6 +15,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/backend"
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // patience bounds each wait for a reply of PostgreSQL: test machines are shared and slow.
@@ -92,7 +93,7 @@ func (l *live) mark() {
 	l.t.Helper()
 	l.marks++
 	want := fmt.Sprintf("mark %d", l.marks)
-	l.send(wire.AppendQuery(nil, "select '"+want+"'"))
+	l.send(wiretest.AppendQuery(nil, "select '"+want+"'"))
 	for _, typ := range []byte("TDCZ") {
 		f := l.next()
 		require.Equal(l.t, string(typ), string(f.Type), "behind %v", l.log)
@@ -109,14 +110,14 @@ func (l *live) mark() {
 // Building blocks: what a client sends.
 var (
 	sync     = wire.AppendSync(nil)
-	flush    = wire.AppendFlush(nil)
+	flush    = wiretest.AppendFlush(nil)
 	copyDone = wire.AppendFrame(nil, 'c', nil)
 	copyFail = wire.AppendFrame(nil, 'f', []byte("stop\x00"))
 	good     = wire.AppendFrame(nil, 'd', []byte("1\n"))
 	bad      = wire.AppendFrame(nil, 'd', []byte("x\n"))
 )
 
-func query(sql string) []byte { return wire.AppendQuery(nil, sql) }
+func query(sql string) []byte { return wiretest.AppendQuery(nil, sql) }
 
 // unit is Parse, Bind, Describe, Execute of the unnamed statement, without Sync.
 func unit(sql string) []byte {

@@ -63,9 +63,6 @@ func FuzzRoundTrip(f *testing.F) {
 		if pid, key, err := wire.DecodeBackendKeyData(body); err == nil {
 			check("BackendKeyData", wire.AppendBackendKeyData(nil, pid, key))
 		}
-		if m, err := wire.DecodeNotification(body); err == nil {
-			check("NotificationResponse", wire.AppendNotification(nil, m.PID, m.Channel, m.Payload))
-		}
 		if m, err := wire.DecodeNegotiate(body); err == nil && bytes.HasPrefix(body, []byte{0, 3}) {
 			check("NegotiateProtocolVersion", wire.AppendNegotiate(nil, m.Version, m.Unsupported))
 		}

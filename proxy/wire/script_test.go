@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 // A script is a list of words: ">X" is a frame of the client, "<X" one of the server, "=" asserts a boundary and
@@ -45,7 +46,7 @@ func feed(t *testing.T, to func([]byte) error, p []byte, cut int, at string) {
 func clientFrame(w string) []byte {
 	switch w {
 	case "Q":
-		return wire.AppendQuery(nil, "select 1")
+		return wiretest.AppendQuery(nil, "select 1")
 	case "P":
 		return wire.AppendParse(nil, "s1", "select 1", nil)
 	case "Pu":
@@ -63,7 +64,7 @@ func clientFrame(w string) []byte {
 	case "S":
 		return wire.AppendSync(nil)
 	case "H":
-		return wire.AppendFlush(nil)
+		return wiretest.AppendFlush(nil)
 	case "X":
 		return wire.AppendTerminate(nil)
 	case "F":
@@ -91,9 +92,9 @@ func serverFrame(w string) []byte {
 	case "S":
 		return wire.AppendParameterStatus(nil, "TimeZone", "UTC")
 	case "N":
-		return wire.AppendNotice(nil, &wire.ServerError{Severity: "NOTICE", Message: "hm"})
+		return wiretest.AppendNotice(nil, &wire.ServerError{Severity: "NOTICE", Message: "hm"})
 	case "A":
-		return wire.AppendNotification(nil, 1, "c", "p")
+		return wiretest.AppendNotification(nil, 1, "c", "p")
 	case "G", "H", "W":
 		return wire.AppendFrame(nil, w[0], []byte{0, 0, 1, 0, 0})
 	case "T":

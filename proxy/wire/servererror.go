@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/jackc/pgproto3/v2"
@@ -69,8 +70,6 @@ func fromResponse(r *pgproto3.ErrorResponse) *ServerError {
 		Position: r.Position, Where: r.Where, Schema: r.SchemaName, Table: r.TableName, Column: r.ColumnName,
 		DataType: r.DataTypeName, Constraint: r.ConstraintName, File: r.File, Line: r.Line, Routine: r.Routine,
 	}
-	if e.Severity == "" {
-		e.Severity = r.Severity
-	}
+	e.Severity = cmp.Or(e.Severity, r.Severity)
 	return e
 }

@@ -10,6 +10,7 @@ import (
 	"crossfade/internal/base/failpoint"
 	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/replicate/progress"
 	"crossfade/replicate/snapshot"
 	"crossfade/replicate/stream"
@@ -168,12 +169,8 @@ func (s *session) retryOnLock(ctx context.Context, truncates bool, try func() er
 		if n == 1 || n%30 == 0 {
 			s.log.Warn().Err(err).Int(obs.KeyAttempt, n).Msg("batch waits for a lock on the target")
 		}
-		pause := time.NewTimer(lockRetryPause)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return ctx.Err()
-		case <-pause.C:
+		if err := retry.Sleep(ctx, lockRetryPause); err != nil {
+			return err
 		}
 	}
 }

@@ -104,10 +104,7 @@ func lookUp(ctx context.Context, conn *pgx.Conn, rel *stream.Relation, into pg.N
 }
 
 func readColumns(ctx context.Context, conn *pgx.Conn, oid string) ([]targetColumn, error) {
-	rows, err := conn.Query(ctx, columnsSQL, oid)
-	if err != nil {
-		return nil, err
-	}
+	rows, _ := conn.Query(ctx, columnsSQL, oid)
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (targetColumn, error) {
 		var c targetColumn
 		var oid, inputType int64
@@ -120,16 +117,13 @@ func readColumns(ctx context.Context, conn *pgx.Conn, oid string) ([]targetColum
 }
 
 func readIndexes(ctx context.Context, conn *pgx.Conn, oid string) ([]uniqueIndex, error) {
-	rows, err := conn.Query(ctx, indexesSQL, oid)
-	if err != nil {
-		return nil, err
-	}
+	rows, _ := conn.Query(ctx, indexesSQL, oid)
 	var indexes []uniqueIndex
 	var last, id int64
 	var num int16
 	var op string
 	var typ pg.Name
-	_, err = pgx.ForEachRow(rows, []any{&id, &num, &op, &typ.Schema, &typ.Name}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&id, &num, &op, &typ.Schema, &typ.Name}, func() error {
 		if id != last || len(indexes) == 0 {
 			indexes, last = append(indexes, uniqueIndex{}), id
 		}

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,10 +66,7 @@ func (x *executor) run(ctx context.Context, steps []step) error {
 		if s.stmt.binary {
 			formats = binaryFormat
 		}
-		name := x.prepared[s.stmt]
-		if name == "" {
-			name = names[s.stmt]
-		}
+		name := cmp.Or(x.prepared[s.stmt], names[s.stmt])
 		if name == "" && !s.once && x.names < maxPrepared {
 			x.names++
 			name = "crossfade_" + strconv.Itoa(x.names)

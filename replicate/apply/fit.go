@@ -93,7 +93,7 @@ func (t *table) chooseKey(columns []targetColumn, indexes []uniqueIndex, byNum m
 		sorted := slices.Sorted(slices.Values(cols))
 		switch {
 		case t.key == nil && t.rel.Identity == stream.IdentityFull:
-			t.key, t.fullKey = sorted, true
+			t.key = sorted
 		case !slices.Equal(t.key, sorted):
 			continue
 		}

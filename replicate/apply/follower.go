@@ -16,10 +16,6 @@ import (
 	"crossfade/replicate/stream"
 )
 
-// steadyAfter is how long a session must last for the next failure to count as
-// the first.
-const steadyAfter = 5 * time.Second
-
 // Follower applies the changes of one slot to the target; see the package
 // comment. Run is called once; the other methods are safe for concurrent use.
 type Follower struct {
@@ -77,25 +73,13 @@ func (f *Follower) follow(ctx context.Context) error {
 	policy.OnRetry = func(a retry.Attempt) {
 		f.log.Warn().Err(a.Err).Int(obs.KeyAttempt, a.Number).Msg("following interrupted")
 	}
-	for {
-		err := retry.Do(ctx, policy, func(ctx context.Context) error {
-			begun, before := time.Now(), f.Status().AppliedLSN
-			err := f.session(ctx)
-			f.interrupted(err)
-			if err != nil && !retry.IsPermanent(err) && ctx.Err() == nil &&
-				(f.Status().AppliedLSN > before || time.Since(begun) > steadyAfter) {
-				f.log.Warn().Err(err).Msg("following interrupted")
-				return nil // the pauses begin again
-			}
-			return err
-		})
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			return err
-		}
-	}
+	broken := func(err error) { f.log.Warn().Err(err).Msg("following interrupted") }
+	return retry.Sessions(ctx, policy, broken, func(ctx context.Context) (bool, error) {
+		before := f.Status().AppliedLSN
+		err := f.session(ctx)
+		f.interrupted(err)
+		return f.Status().AppliedLSN > before, err
+	})
 }
 
 // session is one connection to the target, with one Reader.

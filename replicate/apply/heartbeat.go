@@ -49,9 +49,8 @@ func (f *Follower) beatSession(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("prepare heartbeat: %w", err)
 	}
-	tick := time.NewTicker(f.cfg.Heartbeat)
-	defer tick.Stop()
-	for beats := 0; ; beats++ {
+	beats := 0
+	for range retry.Poll(ctx, f.cfg.Heartbeat) {
 		if err := f.beatOnce(ctx, conn, major); err != nil {
 			if beats > 0 && ctx.Err() == nil {
 				f.log.Warn().Err(err).Msg("heartbeat interrupted")
@@ -59,12 +58,9 @@ func (f *Follower) beatSession(ctx context.Context) error {
 			}
 			return err
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
+		beats++
 	}
+	return ctx.Err()
 }
 
 func (f *Follower) beatOnce(ctx context.Context, conn *pgx.Conn, major int) error {

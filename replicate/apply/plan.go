@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/stream"
 )
@@ -237,10 +238,7 @@ func (p *planner) flushAll() {
 // source named every table that was reached.
 func (p *planner) truncate(tables []*table, restart bool, tx *stream.Part) {
 	p.flushAll()
-	var names []string
-	for _, t := range tables {
-		names = append(names, t.only+t.name().String())
-	}
+	names := lists.Map(tables, func(t *table) string { return t.only + t.name().String() })
 	sql := "TRUNCATE TABLE " + strings.Join(names, ", ")
 	if restart {
 		sql += " RESTART IDENTITY"

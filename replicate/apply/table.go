@@ -47,10 +47,7 @@ type table struct {
 	key  []int    // columns that name a row, ascending; nil if there are none
 	// coalesce: changes of one row may be found by the canonical key and merged.
 	coalesce bool
-	// fullKey: the relation sends whole old rows, and key is a unique index of
-	// the target.
-	fullKey bool
-	stored  []int // columns that are not computed on the target
+	stored   []int // columns that are not computed on the target
 }
 
 func (t *table) name() pg.Name   { return t.into }

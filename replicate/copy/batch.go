@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"crossfade/internal/base/failpoint"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -94,10 +95,7 @@ func (w *worker) copyBatch(ctx context.Context, rels []*relation) (rows []int64,
 	if err != nil {
 		return nil, err
 	}
-	var want []string
-	for _, r := range rels {
-		want = append(want, strconv.FormatUint(uint64(r.pass.facts.filenode), 10))
-	}
+	want := lists.Map(rels, func(r *relation) string { return strconv.FormatUint(uint64(r.pass.facts.filenode), 10) })
 	switch {
 	case files != strings.Join(want, " "):
 		return nil, errRewritten

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"crossfade/internal/base/failpoint"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/copy/relay"
 	"crossfade/replicate/snapshot"
@@ -128,10 +129,7 @@ func (w *worker) relay(ctx context.Context, t *task, out string, freeze bool, fl
 // The rows were read by names; a session that changes one waits for the lock of the reading.
 // Identities are the present ones, whatever the transaction's snapshot sees.
 func (t *Table) file() string {
-	columns := make([]string, 0, len(t.Columns))
-	for _, c := range t.Columns {
-		columns = append(columns, pg.QuoteLiteral(c))
-	}
+	columns := lists.Map(t.Columns, pg.QuoteLiteral)
 	return fmt.Sprintf(`(SELECT CASE WHEN coalesce(pg_catalog.array_agg(i.identity ORDER BY a.attnum) FILTER (WHERE i.identity OPERATOR(pg_catalog.=) ANY (w.identities)), '{}'::pg_catalog.text[])
 			OPERATOR(pg_catalog.=) w.identities THEN pg_catalog.pg_relation_filenode(%[1]d) END
 		FROM (SELECT ARRAY(SELECT pg_catalog.format('%%I.%%I.%%I', %[2]s, %[3]s, u.c) FROM pg_catalog.unnest(ARRAY[%[4]s]::pg_catalog.text[]) WITH ORDINALITY u(c, n) ORDER BY u.n) AS identities) w

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 const (
@@ -91,15 +92,8 @@ const codeOutOfMemory = "53200"
 
 // run judges each window until ctx ends. moved returns the bytes relayed so far.
 func (g *gate) run(ctx context.Context, moved func() int64, say func(limit int)) {
-	tick := time.NewTicker(gateWindow)
-	defer tick.Stop()
 	last := moved()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range retry.Every(ctx, gateWindow) {
 		now := moved()
 		g.mu.Lock()
 		before := g.pace.limit

@@ -116,17 +116,14 @@ ORDER BY k`
 // readKey looks up how the table's key compares; errNoKey says that it cannot be
 // used.
 func readKey(ctx context.Context, source *pgx.Conn, t Table) (key, error) {
-	rows, err := source.Query(ctx, keyQuery, t.OID, t.Key)
-	if err != nil {
-		return nil, fmt.Errorf("read key: %w", err)
-	}
+	rows, _ := source.Query(ctx, keyQuery, t.OID, t.Key)
 	var k key
 	var column string
 	var typ, op, function, takes pg.Name
 	var domain bool
 	var args int
 	var element uint32
-	_, err = pgx.ForEachRow(rows, []any{&column, &typ.Schema, &typ.Name, &op.Schema, &op.Name, &domain,
+	_, err := pgx.ForEachRow(rows, []any{&column, &typ.Schema, &typ.Name, &op.Schema, &op.Name, &domain,
 		&function.Schema, &function.Name, &args, &element, &takes.Schema, &takes.Name}, func() error {
 		c := keyColumn{name: pg.QuoteIdent(column), typ: typ.String(), domain: domain, input: inputOf(typ, function, args, element),
 			eq: "OPERATOR(" + pg.QuoteIdent(op.Schema) + "." + op.Name + ")"}

@@ -43,15 +43,12 @@ func register(ctx context.Context, conn *pgx.Conn, tables []Table) (map[uint32]r
 		ON CONFLICT (relid) DO NOTHING`, oids, nsps, rels, viaNsps, viaRels); err != nil {
 		return nil, fmt.Errorf("register tables: %w", err)
 	}
-	rows, err := conn.Query(ctx, `SELECT r.relid, r.state, coalesce(r.snapshot, ''), r.rows, r.restarts, r.repairs, r.repaired_keys, r.via_nsp, r.via_rel
+	rows, _ := conn.Query(ctx, `SELECT r.relid, r.state, coalesce(r.snapshot, ''), r.rows, r.restarts, r.repairs, r.repaired_keys, r.via_nsp, r.via_rel
 		FROM crossfade.relation r WHERE r.relid = ANY ($1)`, oids)
-	if err != nil {
-		return nil, fmt.Errorf("register tables: %w", err)
-	}
 	all := make(map[uint32]record, len(tables))
 	var oid uint32
 	var r record
-	_, err = pgx.ForEachRow(rows, []any{&oid, &r.state, &r.snapshot, &r.rows, &r.restarts, &r.repairs, &r.keys, &r.through.Schema, &r.through.Name}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&oid, &r.state, &r.snapshot, &r.rows, &r.restarts, &r.repairs, &r.keys, &r.through.Schema, &r.through.Name}, func() error {
 		all[oid] = r
 		return nil
 	})
@@ -69,10 +66,7 @@ type landing struct {
 }
 
 func landings(ctx context.Context, tx pgx.Tx, oid uint32) ([]landing, error) {
-	rows, err := tx.Query(ctx, `SELECT lo, hi, rows, snapshot FROM crossfade.chunk WHERE relid = $1`, oid)
-	if err != nil {
-		return nil, err
-	}
+	rows, _ := tx.Query(ctx, `SELECT lo, hi, rows, snapshot FROM crossfade.chunk WHERE relid = $1`, oid)
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (l landing, err error) {
 		err = row.Scan(&l.lo, &l.hi, &l.rows, &l.snapshot)
 		return l, err

@@ -75,12 +75,8 @@ func (s *snapshots) export(ctx context.Context) (*snapshot.Holder, error) {
 		if err != nil {
 			return nil, err
 		}
-		pause := time.NewTimer(commitVisiblePause)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return nil, ctx.Err()
-		case <-pause.C:
+		if err := retry.Sleep(ctx, commitVisiblePause); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -205,14 +201,7 @@ const keepAlive = 30 * time.Second
 // run keeps the sessions of the holders busy until ctx ends. That one was lost
 // is noticed by its readers, so that it is no error here.
 func (s *snapshots) run(ctx context.Context) {
-	tick := time.NewTicker(keepAlive)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for range retry.Every(ctx, keepAlive) {
 		s.mu.Lock()
 		for h := range s.users {
 			_ = h.Check(ctx)

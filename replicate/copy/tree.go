@@ -206,11 +206,8 @@ const treeLock int32 = 0x63665472
 // emptyTree restarts all leaves of a tree. It waits for chunks under way.
 func emptyTree(ctx context.Context, conn *pgx.Conn, through pg.Name) error {
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `SELECT relid, nsp, rel FROM crossfade.relation WHERE via_nsp = $1 AND via_rel = $2 ORDER BY relid FOR UPDATE`,
+		rows, _ := tx.Query(ctx, `SELECT relid, nsp, rel FROM crossfade.relation WHERE via_nsp = $1 AND via_rel = $2 ORDER BY relid FOR UPDATE`,
 			through.Schema, through.Name)
-		if err != nil {
-			return err
-		}
 		var oid uint32
 		var name pg.Name
 		var oids []uint32
@@ -229,7 +226,7 @@ func emptyTree(ctx context.Context, conn *pgx.Conn, through pg.Name) error {
 				return err
 			}
 		}
-		_, err = tx.Exec(ctx, "TRUNCATE "+strings.Join(leaves, ", "))
+		_, err := tx.Exec(ctx, "TRUNCATE "+strings.Join(leaves, ", "))
 		return err
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package slot
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -116,10 +117,7 @@ func (b *Budget) Judge(f Figures) Verdict {
 		add(Warned, "slot_unreserved", "the source will remove WAL that the replication slot needs at its next checkpoint (wal_status is unreserved): max_slot_wal_keep_size is too small for this migration",
 			"now, "+keepMore(f.Retained))
 	}
-	warn := f.XminWarn
-	if warn == 0 {
-		warn = DefaultXminWarning
-	}
+	warn := cmp.Or(f.XminWarn, DefaultXminWarning)
 	if f.XminAge >= warn {
 		level := Warned
 		if f.XminAge >= XminLimit {

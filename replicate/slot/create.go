@@ -1,6 +1,7 @@
 package slot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,9 +45,7 @@ type Config struct {
 
 // Validate fills defaults in and refuses what is missing.
 func (c *Config) Validate() error {
-	if c.Wait == 0 {
-		c.Wait = DefaultWait
-	}
+	c.Wait = cmp.Or(c.Wait, DefaultWait)
 	if c.Replication == nil || c.Connect == nil {
 		return errors.New("slot: no way to connect given")
 	}

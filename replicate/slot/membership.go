@@ -46,13 +46,10 @@ func TakeInventory(ctx context.Context, conn *pgx.Conn, publication string, colu
 		list = `ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 			AND coalesce(pg_catalog.to_jsonb(a) OPERATOR(pg_catalog.->>) 'attgenerated', '') = '' ORDER BY a.attnum)`
 	}
-	rows, err := conn.Query(ctx, `SELECT c.oid, n.nspname::text, c.relname::text, `+list+`, r.oid::text || '/' || r.xmin::text
+	rows, _ := conn.Query(ctx, `SELECT c.oid, n.nspname::text, c.relname::text, `+list+`, r.oid::text || '/' || r.xmin::text
 		FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
 		JOIN pg_catalog.pg_class c ON c.oid = r.prrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE p.pubname = $1 ORDER BY 2, 3`, publication)
-	if err != nil {
-		return Inventory{}, fmt.Errorf("read publication %s: %w", publication, err)
-	}
 	inv.Tables, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (m Membership, err error) {
 		err = row.Scan(&m.OID, &m.Table.Schema, &m.Table.Name, &m.Columns, &m.Row)
 		return m, err
@@ -83,7 +80,7 @@ func Harmed(ctx context.Context, conn *pgx.Conn, publication string) ([]Harm, er
 	if version(conn) >= 150000 {
 		partial = "r.prqual IS NOT NULL OR r.prattrs IS NOT NULL"
 	}
-	rows, err := conn.Query(ctx, `SELECT oid, nspname, relname, reason FROM (
+	rows, _ := conn.Query(ctx, `SELECT oid, nspname, relname, reason FROM (
 			SELECT c.oid, n.nspname::text, c.relname::text, CASE
 				WHEN c.relreplident = 'n' THEN 'has REPLICA IDENTITY NOTHING'
 				WHEN c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
@@ -95,9 +92,6 @@ func Harmed(ctx context.Context, conn *pgx.Conn, publication string) ([]Harm, er
 			JOIN pg_catalog.pg_class c ON c.oid = r.prrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 			WHERE p.pubname = $1) t
 		WHERE reason IS NOT NULL ORDER BY 2, 3`, publication)
-	if err != nil {
-		return nil, fmt.Errorf("look for tables without replica identity: %w", err)
-	}
 	harmed, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h Harm, err error) {
 		err = row.Scan(&h.OID, &h.Table.Schema, &h.Table.Name, &h.Reason)
 		return h, err

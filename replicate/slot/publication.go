@@ -1,6 +1,7 @@
 package slot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,12 +36,8 @@ type PublicationConfig struct {
 
 // Validate fills defaults in and refuses what contradicts itself.
 func (c *PublicationConfig) Validate() error {
-	if c.LockTimeout == 0 {
-		c.LockTimeout = DefaultLockTimeout
-	}
-	if c.Patience == 0 {
-		c.Patience = DefaultPatience
-	}
+	c.LockTimeout = cmp.Or(c.LockTimeout, DefaultLockTimeout)
+	c.Patience = cmp.Or(c.Patience, DefaultPatience)
 	switch {
 	case c.Name == "":
 		return errors.New("publication: no name given")
@@ -119,13 +116,10 @@ func publicationOptions(conn *pgx.Conn) string {
 // PublishedTables returns the tables that the publication names; none if there
 // is no such publication.
 func PublishedTables(ctx context.Context, conn *pgx.Conn, publication string) ([]pg.Name, error) {
-	rows, err := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_publication p
+	rows, _ := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_publication p
 		JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
 		JOIN pg_catalog.pg_class c ON c.oid = r.prrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE p.pubname = $1 ORDER BY 1, 2`, publication)
-	if err != nil {
-		return nil, fmt.Errorf("read publication %s: %w", publication, err)
-	}
 	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
 	if err != nil {
 		return nil, fmt.Errorf("read publication %s: %w", publication, err)

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 // State is what the source says of a slot.
@@ -77,12 +78,8 @@ const (
 // Drop drops the slot; it is no error if there is none. The end of ctx may close
 // conn.
 func Drop(ctx context.Context, conn *pgx.Conn, name string, mode DropMode) error {
-	patience := time.NewTimer(dropPatience)
-	defer patience.Stop()
-	tick := time.NewTicker(dropEvery)
-	defer tick.Stop()
 	var holder int32
-	for {
+	for range retry.PollFor(ctx, dropEvery, dropPatience) {
 		pid, gone, err := tryDrop(ctx, conn, name, mode)
 		if gone {
 			return nil
@@ -93,14 +90,11 @@ func Drop(ctx context.Context, conn *pgx.Conn, name string, mode DropMode) error
 		if pid != 0 {
 			holder = pid
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("drop slot %s: in use by pid %d: end that session and try again: %w", name, holder, context.Cause(ctx))
-		case <-patience.C:
-			return fmt.Errorf("drop slot %s: in use by pid %d for %s: end that session and try again", name, holder, dropPatience)
-		case <-tick.C:
-		}
 	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("drop slot %s: in use by pid %d: end that session and try again: %w", name, holder, context.Cause(ctx))
+	}
+	return fmt.Errorf("drop slot %s: in use by pid %d for %s: end that session and try again", name, holder, dropPatience)
 }
 
 // tryDrop makes one attempt; without an error the slot is gone, or in use by the

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 // keepAlive is how often Run asks the holder's sessions for a sign of life: well
@@ -191,18 +192,12 @@ func ask(ctx context.Context, conn *pgx.Conn) error {
 // forgets them. It returns nil when ctx ends and an error that is ErrLost when the
 // snapshot is gone. It does not close the Holder.
 func (h *Holder) Run(ctx context.Context) error {
-	tick := time.NewTicker(keepAlive)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	for range retry.Every(ctx, keepAlive) {
 		if err := h.Check(ctx); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // Close lets the snapshot go. It may be called more than once.

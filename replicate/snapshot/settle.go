@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 const (
@@ -37,19 +38,13 @@ func (h *Holder) settle(ctx context.Context) error {
 		return err
 	}
 	defer Close(conn)
-	tick := time.NewTicker(settlePause)
-	defer tick.Stop()
-	for {
-		open, err := unsettled(ctx, conn, h.snap)
-		if err != nil || len(open) == 0 {
+	var open []uint64
+	for range retry.Poll(ctx, settlePause) {
+		if open, err = unsettled(ctx, conn, h.snap); err != nil || len(open) == 0 {
 			return err
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("transaction %d of the source is committed in its log and has not ended: is its server process stopped? %w", open[0], ctx.Err())
-		}
 	}
+	return fmt.Errorf("transaction %d of the source is committed in its log and has not ended: is its server process stopped? %w", open[0], ctx.Err())
 }
 
 // unsettled lists the transactions that seen sees and that run for other sessions, those aside that wait for

@@ -3,6 +3,8 @@ package snapshot
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,11 +76,7 @@ func (y *Yielder) Yielded() int {
 func (y *Yielder) pids() []int32 {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	pids := make([]int32, 0, len(y.readers))
-	for pid := range y.readers {
-		pids = append(pids, pid)
-	}
-	return pids
+	return slices.AppendSeq(make([]int32, 0, len(y.readers)), maps.Keys(y.readers))
 }
 
 // Run watches until ctx ends, and then returns nil. It opens its session again

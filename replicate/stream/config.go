@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -31,9 +32,6 @@ const (
 	writeLimit = 30 * time.Second
 	// lastWordLimit bounds it when the Reader ends: nobody waits for it.
 	lastWordLimit = time.Second
-	// steadyAfter is how long a session must last for the next failure to count
-	// as the first.
-	steadyAfter = 5 * time.Second
 	// queueLength bounds the parts in the queue; memory is bounded by bytes.
 	queueLength = 1024
 )
@@ -81,20 +79,12 @@ func (c Config) Validate() error {
 }
 
 func (c Config) withDefaults() Config {
-	if c.MaxBytes == 0 {
-		c.MaxBytes = DefaultMaxBytes
-	}
+	c.MaxBytes = cmp.Or(c.MaxBytes, DefaultMaxBytes)
 	if c.PartBytes == 0 {
 		c.PartBytes = min(DefaultPartBytes, c.MaxBytes)
 	}
-	if c.StatusInterval == 0 {
-		c.StatusInterval = DefaultStatusInterval
-	}
-	if c.IdleInterval == 0 {
-		c.IdleInterval = DefaultIdleInterval
-	}
-	if c.SilenceLimit == 0 {
-		c.SilenceLimit = DefaultSilenceLimit
-	}
+	c.StatusInterval = cmp.Or(c.StatusInterval, DefaultStatusInterval)
+	c.IdleInterval = cmp.Or(c.IdleInterval, DefaultIdleInterval)
+	c.SilenceLimit = cmp.Or(c.SilenceLimit, DefaultSilenceLimit)
 	return c
 }

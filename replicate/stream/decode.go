@@ -2,6 +2,7 @@ package stream
 
 import (
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/walk"
 )
 
 // maxColumns is PostgreSQL's MaxTupleAttributeNumber, with which no tuple of a
@@ -26,26 +27,26 @@ func NewDecoder() *Decoder {
 // in m alias p. Any input gives a message or an error that is ErrMalformed.
 func (d *Decoder) Decode(p []byte, m *Message) error {
 	*m = Message{}
-	c := cursor{p: p}
-	m.Kind = c.uint8()
+	c := cursor{walk.Bytes{Rest: p}}
+	m.Kind = c.Byte()
 	var err error
 	switch m.Kind {
 	case KindBegin:
-		m.LSN, m.Time, m.XID = c.lsn(), pgTime(c.uint64()), c.uint32()
+		m.LSN, m.Time, m.XID = c.lsn(), pgTime(c.Uint64()), c.Uint32()
 	case KindCommit:
-		if flags := c.uint8(); flags != 0 {
+		if flags := c.Byte(); flags != 0 {
 			return malformed("commit with flags %d", flags)
 		}
-		m.LSN, m.EndLSN, m.Time = c.lsn(), c.lsn(), pgTime(c.uint64())
+		m.LSN, m.EndLSN, m.Time = c.lsn(), c.lsn(), pgTime(c.Uint64())
 	case KindOrigin:
 		m.LSN = c.lsn()
 		_ = c.cstring()
 	case KindRelation:
 		m.Relation, err = d.relation(&c)
 	case KindType:
-		oid := c.uint32()
+		oid := c.Uint32()
 		name := pg.Name{Schema: namespace(c.cstring()), Name: c.cstring()}
-		if !c.bad {
+		if !c.Bad {
 			d.types[oid] = name
 		}
 	case KindInsert:
@@ -57,19 +58,19 @@ func (d *Decoder) Decode(p []byte, m *Message) error {
 	case KindTruncate:
 		err = d.truncate(&c, m)
 	case KindMessage:
-		m.Transactional = c.uint8()&1 != 0
+		m.Transactional = c.Byte()&1 != 0
 		m.LSN, m.Prefix = c.lsn(), c.cstring()
-		m.Content = c.take(int(c.uint32()))
+		m.Content = c.Take(int(c.Uint32()))
 	default:
 		return malformed("kind %q", m.Kind)
 	}
 	switch {
 	case err != nil:
 		return err
-	case c.bad:
+	case c.Bad:
 		return malformed("kind %q is cut short", m.Kind)
-	case len(c.p) > 0:
-		return malformed("kind %q has %d bytes too many", m.Kind, len(c.p))
+	case len(c.Rest) > 0:
+		return malformed("kind %q has %d bytes too many", m.Kind, len(c.Rest))
 	}
 	return nil
 }
@@ -83,24 +84,24 @@ func namespace(s string) string {
 }
 
 func (d *Decoder) relation(c *cursor) (*Relation, error) {
-	r := &Relation{ID: c.uint32()}
+	r := &Relation{ID: c.Uint32()}
 	r.Name.Schema = namespace(c.cstring())
 	r.Name.Name = c.cstring()
-	r.Identity = c.uint8()
-	n := int(c.uint16())
-	if n > maxColumns || n > len(c.p) {
+	r.Identity = c.Byte()
+	n := int(c.Uint16())
+	if n > maxColumns || n > len(c.Rest) {
 		return nil, malformed("relation with %d columns", n)
 	}
 	r.Columns = make([]Column, n)
 	for i := range r.Columns {
 		col := &r.Columns[i]
-		col.Key = c.uint8()&1 != 0
+		col.Key = c.Byte()&1 != 0
 		col.Name = c.cstring()
-		col.TypeOID = c.uint32()
-		col.TypeMod = int32(c.uint32())
+		col.TypeOID = c.Uint32()
+		col.TypeMod = int32(c.Uint32())
 		col.Type = d.types[col.TypeOID]
 	}
-	if c.bad {
+	if c.Bad {
 		return nil, malformed("relation is cut short")
 	}
 	if old := d.relations[r.ID]; old != nil && old.equal(r) {
@@ -118,10 +119,10 @@ func (d *Decoder) known(oid uint32) (*Relation, error) {
 }
 
 func (d *Decoder) insert(c *cursor, m *Message) (err error) {
-	if m.Relation, err = d.known(c.uint32()); err != nil {
+	if m.Relation, err = d.known(c.Uint32()); err != nil {
 		return err
 	}
-	if k := c.uint8(); k != 'N' {
+	if k := c.Byte(); k != 'N' {
 		return malformed("insert with tuple %q", k)
 	}
 	m.NewTuple, err = d.tuple(c, m.Relation)
@@ -129,16 +130,16 @@ func (d *Decoder) insert(c *cursor, m *Message) (err error) {
 }
 
 func (d *Decoder) update(c *cursor, m *Message) (err error) {
-	if m.Relation, err = d.known(c.uint32()); err != nil {
+	if m.Relation, err = d.known(c.Uint32()); err != nil {
 		return err
 	}
-	k := c.uint8()
+	k := c.Byte()
 	if k == OldKey || k == OldFull {
 		m.Old = k
 		if m.OldTuple, err = d.tuple(c, m.Relation); err != nil {
 			return err
 		}
-		k = c.uint8()
+		k = c.Byte()
 	}
 	if k != 'N' {
 		return malformed("update with tuple %q", k)
@@ -148,10 +149,10 @@ func (d *Decoder) update(c *cursor, m *Message) (err error) {
 }
 
 func (d *Decoder) delete(c *cursor, m *Message) (err error) {
-	if m.Relation, err = d.known(c.uint32()); err != nil {
+	if m.Relation, err = d.known(c.Uint32()); err != nil {
 		return err
 	}
-	if m.Old = c.uint8(); m.Old != OldKey && m.Old != OldFull {
+	if m.Old = c.Byte(); m.Old != OldKey && m.Old != OldFull {
 		return malformed("delete with tuple %q", m.Old)
 	}
 	m.OldTuple, err = d.tuple(c, m.Relation)
@@ -159,16 +160,16 @@ func (d *Decoder) delete(c *cursor, m *Message) (err error) {
 }
 
 func (d *Decoder) truncate(c *cursor, m *Message) error {
-	n := int(c.uint32())
-	flags := c.uint8()
+	n := int(c.Uint32())
+	flags := c.Byte()
 	m.Cascade, m.RestartIdentity = flags&1 != 0, flags&2 != 0
-	if n < 0 || n > len(c.p)/4 {
+	if n < 0 || n > len(c.Rest)/4 {
 		return malformed("truncate of %d relations", n)
 	}
 	m.Relations = make([]*Relation, n)
 	for i := range m.Relations {
 		var err error
-		if m.Relations[i], err = d.known(c.uint32()); err != nil {
+		if m.Relations[i], err = d.known(c.Uint32()); err != nil {
 			return err
 		}
 	}
@@ -176,26 +177,26 @@ func (d *Decoder) truncate(c *cursor, m *Message) error {
 }
 
 func (d *Decoder) tuple(c *cursor, r *Relation) ([]Value, error) {
-	n := int(c.uint16())
+	n := int(c.Uint16())
 	if n != len(r.Columns) {
 		return nil, malformed("tuple with %d columns for %s, which has %d", n, r.Name.Display(), len(r.Columns))
 	}
-	if n > len(c.p) {
+	if n > len(c.Rest) {
 		return nil, malformed("tuple is cut short")
 	}
 	vals := d.values.take(n)
 	for i := range vals {
 		v := &vals[i]
-		v.Kind = c.uint8()
+		v.Kind = c.Byte()
 		switch v.Kind {
 		case Null, Unchanged:
 		case Text, Binary:
-			v.Data = c.take(int(int32(c.uint32())))
+			v.Data = c.Take(int(int32(c.Uint32())))
 		default:
 			return nil, malformed("column value of kind %q", v.Kind)
 		}
 	}
-	if c.bad {
+	if c.Bad {
 		return nil, malformed("tuple is cut short")
 	}
 	return vals, nil

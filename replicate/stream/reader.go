@@ -95,27 +95,16 @@ func (r *Reader) Run(ctx context.Context) error {
 	policy.OnRetry = func(a retry.Attempt) {
 		r.log.Warn().Err(a.Err).Int(obs.KeyAttempt, a.Number).Msg("source connection lost")
 	}
-	for {
-		err := retry.Do(ctx, policy, func(ctx context.Context) error {
-			begun, before := time.Now(), r.emitted
-			err := r.session(ctx)
-			if err != nil {
-				why := err.Error()
-				r.lost.Store(&why)
-			}
-			if !retry.IsPermanent(err) && ctx.Err() == nil && (r.emitted > before || time.Since(begun) > steadyAfter) {
-				r.log.Warn().Err(err).Msg("source connection lost")
-				return nil // the pauses begin again
-			}
-			return err
-		})
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+	broken := func(err error) { r.log.Warn().Err(err).Msg("source connection lost") }
+	return retry.Sessions(ctx, policy, broken, func(ctx context.Context) (bool, error) {
+		before := r.emitted
+		err := r.session(ctx)
 		if err != nil {
-			return err
+			why := err.Error()
+			r.lost.Store(&why)
 		}
-	}
+		return r.emitted > before, err
+	})
 }
 
 // session is one connection, from login to loss.

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/walk"
 )
 
 // receiver is the decoding state of one replication session.
@@ -80,22 +81,22 @@ func (s *receiver) receive(ctx context.Context, conn *pgconn.HijackedConn) error
 
 // copyData takes the payload of one CopyData, which is valid until it returns.
 func (s *receiver) copyData(ctx context.Context, p []byte) error {
-	c := cursor{p: p}
-	switch kind := c.uint8(); kind {
+	c := cursor{walk.Bytes{Rest: p}}
+	switch kind := c.Byte(); kind {
 	case 'w': // XLogData: start, end of WAL, clock, message
-		_ = c.uint64()
+		_ = c.Uint64()
 		end := c.lsn()
-		_ = c.uint64()
-		if c.bad {
+		_ = c.Uint64()
+		if c.Bad {
 			return malformed("XLogData is cut short")
 		}
 		s.serverSaid(end)
-		return s.message(ctx, c.p)
+		return s.message(ctx, c.Rest)
 	case 'k': // keepalive: end of WAL, clock, whether it wants an answer
 		end := c.lsn()
-		_ = c.uint64()
-		reply := c.uint8()
-		if c.bad {
+		_ = c.Uint64()
+		reply := c.Byte()
+		if c.Bad {
 			return malformed("keepalive is cut short")
 		}
 		s.serverSaid(end)

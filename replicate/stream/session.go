@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 )
@@ -149,11 +150,7 @@ func oneRow(ctx context.Context, conn *pgconn.PgConn, sql string) ([]string, err
 	if len(results) == 0 || len(results[0].Rows) == 0 {
 		return nil, errNoRow
 	}
-	var row []string
-	for _, v := range results[0].Rows[0] {
-		row = append(row, string(v))
-	}
-	return row, nil
+	return lists.Map(results[0].Rows[0], func(v []byte) string { return string(v) }), nil
 }
 
 // classify marks the errors of the source that no new attempt can fix.

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,21 +63,11 @@ type Config struct {
 
 // Validate fills defaults in and refuses what contradicts itself.
 func (c *Config) Validate() error {
-	if c.Jobs == 0 {
-		c.Jobs = DefaultJobs
-	}
-	if c.ChunkBytes == 0 {
-		c.ChunkBytes = DefaultChunkBytes
-	}
-	if c.Sample == 0 {
-		c.Sample = DefaultSample
-	}
-	if c.LockTimeout == 0 {
-		c.LockTimeout = DefaultLockTimeout
-	}
-	if c.Patience == 0 {
-		c.Patience = DefaultPatience
-	}
+	c.Jobs = cmp.Or(c.Jobs, DefaultJobs)
+	c.ChunkBytes = cmp.Or(c.ChunkBytes, DefaultChunkBytes)
+	c.Sample = cmp.Or(c.Sample, DefaultSample)
+	c.LockTimeout = cmp.Or(c.LockTimeout, DefaultLockTimeout)
+	c.Patience = cmp.Or(c.Patience, DefaultPatience)
 	if c.Jobs < 0 || c.ChunkBytes < 0 || c.Sample < 0 || c.Patience < 0 || c.LockTimeout < time.Millisecond {
 		return errors.New("verify: negative bound, or lock timeout below 1ms")
 	}

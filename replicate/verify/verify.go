@@ -17,32 +17,14 @@ import (
 )
 
 // Verifier compares the tables of one Config.
-type Verifier struct {
-	cfg Config
-
-	mu     sync.Mutex // guards what follows
-	status Status
-}
+type Verifier struct{ cfg Config }
 
 // New checks the config and returns a Verifier.
 func New(cfg Config) (*Verifier, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &Verifier{cfg: cfg, status: Status{State: "running", TablesTotal: len(cfg.Tables)}}, nil
-}
-
-// Status returns how far the comparison has come. Safe for concurrent use.
-func (v *Verifier) Status() Status {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.status
-}
-
-func (v *Verifier) update(f func(*Status)) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	f(&v.status)
+	return &Verifier{cfg: cfg}, nil
 }
 
 // Run compares every table from the two snapshots, which it does not close. It returns when all are
@@ -51,13 +33,6 @@ func (v *Verifier) update(f func(*Status)) {
 // error.
 func (v *Verifier) Run(ctx context.Context, f *Frozen) (Report, error) {
 	report, err := v.run(ctx, f)
-	v.update(func(s *Status) {
-		s.State = "done"
-		if err != nil {
-			s.State = "failed"
-		}
-		report.Status = *s
-	})
 	if err != nil {
 		return report, fmt.Errorf("compare both sides: %w", err)
 	}
@@ -234,15 +209,6 @@ func (v *Verifier) settleUnread(c *comparison) bool {
 func (v *Verifier) settle(c *comparison, verdict Verdict, reason string) {
 	c.result.Verdict, c.result.Reason = verdict, reason
 	c.result.FromRows, c.result.ToRows = c.sides[0].rows, c.sides[1].rows
-	v.update(func(s *Status) {
-		s.TablesDone++
-		switch verdict {
-		case Different:
-			s.Differences++
-		case NotProvable:
-			s.NotProvable++
-		}
-	})
 	if v.cfg.Settled != nil {
 		v.cfg.Settled(c.result)
 	}
@@ -337,7 +303,6 @@ func (w *worker) tally(ctx context.Context, p part) (rows int64, sum big.Int, sa
 
 // add counts a part and reports whether it was the last one of its table.
 func (w *worker) add(c *comparison, rows int64, sum *big.Int, same bool) (last bool) {
-	w.v.update(func(s *Status) { s.RowsDone += rows })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := &c.sides[w.at]

@@ -90,10 +90,7 @@ func runDump(ctx context.Context, program Program, cfg DumpConfig) ([]byte, erro
 }
 
 func dumpArguments(cfg DumpConfig, conninfo string) []string {
-	timeout := cfg.LockTimeout
-	if timeout == 0 {
-		timeout = DefaultDumpLockTimeout
-	}
+	timeout := cmp.Or(cfg.LockTimeout, DefaultDumpLockTimeout)
 	args := []string{
 		"--format=custom", "--compress=0", "--schema-only", "--encoding=UTF8", "--no-password",
 		"--no-publications", "--no-subscriptions", "--exclude-schema=" + catalog.OwnSchema,

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/base/lists"
 )
 
 // matchQuery finds tables by patterns as pg_dump's expand_table_name_patterns
@@ -28,17 +30,10 @@ func matchTables(ctx context.Context, conn *pgx.Conn, patterns []string) (map[ui
 	for i, text := range patterns {
 		nsp[i], rel[i], db[i] = parsePattern(text).table()
 	}
-	rows, err := conn.Query(ctx, matchQuery, nsp, rel, db)
-	if err != nil {
-		return nil, fmt.Errorf("match patterns: %w", err)
-	}
+	rows, _ := conn.Query(ctx, matchQuery, nsp, rel, db)
 	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
 	if err != nil {
 		return nil, fmt.Errorf("match patterns: %w", err)
 	}
-	out := make(map[uint32]bool, len(oids))
-	for _, oid := range oids {
-		out[oid] = true
-	}
-	return out, nil
+	return lists.Set(oids), nil
 }

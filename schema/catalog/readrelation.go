@@ -2,6 +2,8 @@ package catalog
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -69,11 +71,7 @@ func first(s string) byte {
 
 // oids lists the tables that were read, for the queries that follow.
 func (r *reader) oids() []uint32 {
-	out := make([]uint32, 0, len(r.db.byOID))
-	for oid := range r.db.byOID {
-		out = append(out, oid)
-	}
-	return out
+	return slices.AppendSeq(make([]uint32, 0, len(r.db.byOID)), maps.Keys(r.db.byOID))
 }
 
 const columnsQuery = `

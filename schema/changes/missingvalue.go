@@ -17,17 +17,14 @@ import (
 // was added with a default: the server keeps that one value, as the default gave it then
 // (attmissingval), and NULL stands nowhere in it. The session's settings say how it is written.
 func MissingValues(ctx context.Context, conn *pgx.Conn) (map[pg.Name]map[string]string, error) {
-	rows, err := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text, a.attname::text, (a.attmissingval::text::text[])[1]
+	rows, _ := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text, a.attname::text, (a.attmissingval::text::text[])[1]
 		FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 			JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 		WHERE a.atthasmissing AND NOT a.attisdropped AND t.typdelim = ',' AND (a.attmissingval::text::text[])[1] IS NOT NULL AND `+catalog.UserSchema)
-	if err != nil {
-		return nil, fmt.Errorf("read values of added columns: %w", err)
-	}
 	out := map[pg.Name]map[string]string{}
 	var table pg.Name
 	var column, value string
-	_, err = pgx.ForEachRow(rows, []any{&table.Schema, &table.Name, &column, &value}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&table.Schema, &table.Name, &column, &value}, func() error {
 		if out[table] == nil {
 			out[table] = map[string]string{}
 		}

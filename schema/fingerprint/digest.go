@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/schema/catalog"
 )
 
@@ -140,10 +141,7 @@ SELECT (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', part, n, h), '; '
 
 // Changed names the catalogs in which two digests' definitions differ.
 func (d Digest) Changed(other Digest) []string {
-	before := map[string]bool{}
-	for _, part := range strings.Split(d.Definitions, "; ") {
-		before[part] = true
-	}
+	before := lists.Set(strings.Split(d.Definitions, "; "))
 	var out []string
 	for _, part := range strings.Split(other.Definitions, "; ") {
 		if !before[part] {

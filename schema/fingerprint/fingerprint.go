@@ -2,8 +2,6 @@ package fingerprint
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -145,21 +143,4 @@ func fingerprintScript(queries []fingerprintQuery, own bool) string {
 		fmt.Fprintf(&b, "SELECT pg_catalog.set_config('%s', pg_catalog.current_setting('crossfade.was_%[1]s'), true);\n", s.name)
 	}
 	return b.String()
-}
-
-// String is the canonical text: one line per object.
-func (f Fingerprint) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "major %d\n", f.Major)
-	for _, o := range f.Objects {
-		fmt.Fprintf(&b, "%s %s: %q %q\n", o.Kind, o.Name, o.Definition, o.Printed)
-	}
-	return b.String()
-}
-
-// Hash is a digest of the canonical text. Equal digests mean equal schemas on
-// servers of one major version; different ones call for Drift.
-func (f Fingerprint) Hash() string {
-	sum := sha256.Sum256([]byte(f.String()))
-	return hex.EncodeToString(sum[:])
 }

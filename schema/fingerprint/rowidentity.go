@@ -67,15 +67,12 @@ WHERE t.typtype = 'e' AND ` + catalog.UserSchema + `
 // ReadRowIdentities reads those of all tables, composite types and enums of the
 // application, by oid, in one statement and the caller's transaction, if any.
 func ReadRowIdentities(ctx context.Context, conn *pgx.Conn) (map[uint32]RowIdentity, error) {
-	rows, err := conn.Query(ctx, identityQuery)
-	if err != nil {
-		return nil, fmt.Errorf("read identities of columns: %w", err)
-	}
+	rows, _ := conn.Query(ctx, identityQuery)
 	out := map[uint32]RowIdentity{}
 	var oid uint32
 	var r RowIdentity
 	var parts string
-	_, err = pgx.ForEachRow(rows, []any{&oid, &r.Kind, &r.Name.Schema, &r.Name.Name, &r.File, &parts}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&oid, &r.Kind, &r.Name.Schema, &r.Name.Name, &r.File, &parts}, func() error {
 		one := r
 		if err := json.Unmarshal([]byte(parts), &one.Part); err != nil {
 			return err

@@ -242,12 +242,9 @@ func isOurs(e *archive.Entry) bool {
 // isViewRule reports whether a rule is the body of a view, which pg_dump
 // creates late when it depends on a primary key.
 func isViewRule(e *archive.Entry) bool {
-	for _, s := range sqltext.Split(e.Definition) {
-		if s.Word(0, "create") && s.Find(1, "view") > 0 && s.Find(1, "rule") < 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(sqltext.Split(e.Definition), func(s sqltext.Statement) bool {
+		return s.Word(0, "create") && s.Find(1, "view") > 0 && s.Find(1, "rule") < 0
+	})
 }
 
 // table finds the relation that an entry belongs to through its dependencies.

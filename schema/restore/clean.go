@@ -160,16 +160,13 @@ func drop(ctx context.Context, conn *pgx.Conn, p *plan.Plan) ([]*archive.Entry, 
 
 // tableSizes reads what the tables of a database take on disk.
 func tableSizes(ctx context.Context, conn *pgx.Conn) (map[pg.Name]int64, error) {
-	rows, err := conn.Query(ctx, `SELECT n.nspname, c.relname, pg_catalog.pg_total_relation_size(c.oid)
+	rows, _ := conn.Query(ctx, `SELECT n.nspname, c.relname, pg_catalog.pg_total_relation_size(c.oid)
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'`)
-	if err != nil {
-		return nil, fmt.Errorf("read the sizes of tables: %w", err)
-	}
 	sizes := map[pg.Name]int64{}
 	var n pg.Name
 	var size *int64 // NULL where the table was dropped meanwhile
-	_, err = pgx.ForEachRow(rows, []any{&n.Schema, &n.Name, &size}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&n.Schema, &n.Name, &size}, func() error {
 		if size != nil {
 			sizes[n] = *size
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/schema/archive"
 	"crossfade/schema/plan"
@@ -21,19 +22,12 @@ const codeInherited = "42P16"
 
 // Done reads which entries have been restored, by their numbers in the archive.
 func Done(ctx context.Context, conn *pgx.Conn) (map[int]bool, error) {
-	rows, err := conn.Query(ctx, `SELECT id FROM crossfade.item WHERE done`)
-	if err != nil {
-		return nil, fmt.Errorf("read crossfade.item: %w", err)
-	}
+	rows, _ := conn.Query(ctx, `SELECT id FROM crossfade.item WHERE done`)
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[int])
 	if err != nil {
 		return nil, fmt.Errorf("read crossfade.item: %w", err)
 	}
-	done := make(map[int]bool, len(ids))
-	for _, id := range ids {
-		done[id] = true
-	}
-	return done, nil
+	return lists.Set(ids), nil
 }
 
 // Droppable lists those entries of a plan that have a statement that drops them, the last first. Extensions and

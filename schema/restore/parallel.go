@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"crossfade/internal/base/failpoint"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/schema/finding"
 )
@@ -155,7 +156,7 @@ func (r *restorer) step(ctx context.Context, conn *pgx.Conn, s *step) (done []sc
 // analyze gives the planner statistics of tables. That a table cannot be analysed,
 // such as one with a foreign table as a partition, becomes a finding.
 func (r *restorer) analyze(ctx context.Context, conn *pgx.Conn, tables []pg.Name) error {
-	sql := "ANALYZE " + strings.Join(pg.Strings(tables), ", ")
+	sql := "ANALYZE " + strings.Join(lists.Map(tables, pg.Name.String), ", ")
 	if r.cfg.Path != "" { // it evaluates the expressions of indexes
 		sql = "SET LOCAL search_path = " + r.cfg.Path + "; " + sql
 	}

@@ -14,6 +14,7 @@ import (
 
 	"crossfade/internal/base/failpoint"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/schema/archive"
 	"crossfade/schema/catalog"
 	"crossfade/schema/finding"
@@ -215,7 +216,7 @@ func (r *restorer) record(s script) {
 func (r *restorer) one(ctx context.Context, conn *pgx.Conn, s script) error {
 	err := run(ctx, conn, s)
 	for n := 1; n < deadlockAttempts && pg.IsCode(err, pg.CodeDeadlockDetected, pg.CodeSerializationFailure); n++ {
-		if err := pause(ctx, deadlockPause); err != nil {
+		if err := retry.Sleep(ctx, deadlockPause); err != nil {
 			return err
 		}
 		err = run(ctx, conn, s)
@@ -270,15 +271,4 @@ func (r *restorer) finding(e *archive.Entry, refused *pgconn.PgError) finding.Fi
 	missing := r.cfg.SkipMissingRoles && refused.Code == pg.CodeUndefinedObject && plan.MentionsRoles(e.Kind)
 	return finding.Finding{ID: e.ID, Kind: e.Kind, Schema: e.Schema, Name: e.Tag, Message: message, SQLSTATE: refused.Code,
 		Harmless: harmless(e, refused.Code) || missing, Remedy: remedy(e, refused.Code)}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

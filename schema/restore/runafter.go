@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/schema/plan"
 )
 
@@ -94,7 +95,7 @@ func runPatiently(ctx context.Context, conn *pgx.Conn, s plan.Statement, cfg Aft
 		if cfg.Waits != nil {
 			cfg.Waits(s)
 		}
-		if err := pause(ctx, restAfter(wait, held)); err != nil {
+		if err := retry.Sleep(ctx, restAfter(wait, held)); err != nil {
 			return err
 		}
 		if n < afterShortTries {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -30,14 +32,8 @@ func prepareSession(ctx context.Context, conn *pgx.Conn) (back func(), err error
 	if conn.PgConn().TxStatus() != 'I' {
 		return nil, errors.New("prepare session: it is in a transaction")
 	}
-	names := make([]string, 0, len(sessionSettings))
-	for name := range sessionSettings {
-		names = append(names, name)
-	}
-	rows, err := conn.Query(ctx, `SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.pg_settings WHERE name = ANY ($1)`, names)
-	if err != nil {
-		return nil, fmt.Errorf("prepare session: %w", err)
-	}
+	names := slices.AppendSeq(make([]string, 0, len(sessionSettings)), maps.Keys(sessionSettings))
+	rows, _ := conn.Query(ctx, `SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.pg_settings WHERE name = ANY ($1)`, names)
 	before := map[string]string{}
 	var name, value string
 	if _, err := pgx.ForEachRow(rows, []any{&name, &value}, func() error { before[name] = value; return nil }); err != nil {

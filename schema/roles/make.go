@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/rs/zerolog"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/schema/finding"
 )
@@ -59,10 +60,7 @@ func (m *roleMaker) make(ctx context.Context, source Roles) error {
 	if err != nil {
 		return err
 	}
-	known := map[string]bool{}
-	for _, name := range there.Names() {
-		known[name] = true
-	}
+	known := lists.Set(there.Names())
 	var silent []string // roles that can log in, once they have a password
 	for _, r := range source.Roles {
 		if m.mapped[r.Name] != "" || known[r.Name] {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -76,18 +77,12 @@ func ReadInvolved(ctx context.Context, conn *pgx.Conn) (Roles, error) {
 	if err := conn.QueryRow(ctx, `SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()`).Scan(&database); err != nil {
 		return Roles{}, fmt.Errorf("read roles of the database: %w", err)
 	}
-	rows, err := conn.Query(ctx, strings.ReplaceAll(involved, "d.oid", fmt.Sprint(database)))
-	if err != nil {
-		return Roles{}, fmt.Errorf("read roles of the database: %w", err)
-	}
+	rows, _ := conn.Query(ctx, strings.ReplaceAll(involved, "d.oid", fmt.Sprint(database)))
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return Roles{}, fmt.Errorf("read roles of the database: %w", err)
 	}
-	wanted := map[string]bool{}
-	for _, n := range names {
-		wanted[n] = true
-	}
+	wanted := lists.Set(names)
 	all.Roles = slices.DeleteFunc(all.Roles, func(r Role) bool { return !wanted[r.Name] })
 	all.Memberships = slices.DeleteFunc(all.Memberships, func(m Membership) bool { return !wanted[m.Member] })
 	all.Settings = slices.DeleteFunc(all.Settings, func(s Setting) bool { return !wanted[s.Role] })
@@ -101,16 +96,14 @@ func Read(ctx context.Context, conn *pgx.Conn) (Roles, error) {
 	for i, p := range powers {
 		columns[i] = "r." + p.column
 	}
-	rows, err := conn.Query(ctx, `SELECT r.rolname::text, r.rolcanlogin, r.rolinherit, r.rolconnlimit, coalesce(r.rolvaliduntil::text, ''),
+	rows, _ := conn.Query(ctx, `SELECT r.rolname::text, r.rolcanlogin, r.rolinherit, r.rolconnlimit, coalesce(r.rolvaliduntil::text, ''),
 		coalesce(pg_catalog.shobj_description(r.oid, 'pg_authid'), ''), ARRAY[`+strings.Join(columns, ", ")+`],
 		r.rolcanlogin AND pg_catalog.has_database_privilege(r.oid, d.oid, 'CONNECT') OR EXISTS (SELECT FROM pg_catalog.pg_shdepend u
 			WHERE u.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND u.refobjid = r.oid
 				AND (u.dbid = d.oid OR u.classid = 'pg_catalog.pg_database'::pg_catalog.regclass AND u.objid = d.oid))
 		FROM pg_catalog.pg_roles r JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
 		WHERE r.rolname !~ '^pg_' AND r.rolname <> ALL (coalesce($1::pg_catalog.text[], '{}')) ORDER BY 1`, PlatformRoles)
-	if err != nil {
-		return out, fmt.Errorf("read roles: %w", err)
-	}
+	var err error
 	out.Roles, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (Role, error) {
 		var r Role
 		var has []bool
@@ -137,13 +130,10 @@ func readMemberships(ctx context.Context, conn *pgx.Conn) ([]Membership, error) 
 	if pg.ServerVersion(conn) >= 160000 {
 		options = `pg_catalog.bool_or(m.inherit_option), pg_catalog.bool_or(m.set_option), true`
 	}
-	rows, err := conn.Query(ctx, `SELECT g.rolname::text, u.rolname::text, pg_catalog.bool_or(m.admin_option), `+options+`
+	rows, _ := conn.Query(ctx, `SELECT g.rolname::text, u.rolname::text, pg_catalog.bool_or(m.admin_option), `+options+`
 		FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid JOIN pg_catalog.pg_roles u ON u.oid = m.member
 		WHERE u.rolname !~ '^pg_' AND u.rolname <> ALL (coalesce($1::pg_catalog.text[], '{}')) AND g.rolname <> ALL (coalesce($1::pg_catalog.text[], '{}'))
 		GROUP BY 1, 2 ORDER BY 1, 2`, PlatformRoles)
-	if err != nil {
-		return nil, fmt.Errorf("read memberships of roles: %w", err)
-	}
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Membership])
 	if err != nil {
 		return nil, fmt.Errorf("read memberships of roles: %w", err)
@@ -152,12 +142,9 @@ func readMemberships(ctx context.Context, conn *pgx.Conn) ([]Membership, error) 
 }
 
 func readRoleSettings(ctx context.Context, conn *pgx.Conn) ([]Setting, error) {
-	rows, err := conn.Query(ctx, `SELECT r.rolname::text, pg_catalog.split_part(s, '=', 1), pg_catalog.substr(s, pg_catalog.strpos(s, '=') + 1)
+	rows, _ := conn.Query(ctx, `SELECT r.rolname::text, pg_catalog.split_part(s, '=', 1), pg_catalog.substr(s, pg_catalog.strpos(s, '=') + 1)
 		FROM pg_catalog.pg_db_role_setting d JOIN pg_catalog.pg_roles r ON r.oid = d.setrole, pg_catalog.unnest(d.setconfig) s
 		WHERE d.setdatabase = 0 ORDER BY 1, 2`)
-	if err != nil {
-		return nil, fmt.Errorf("read settings of roles: %w", err)
-	}
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Setting])
 	if err != nil {
 		return nil, fmt.Errorf("read settings of roles: %w", err)
@@ -176,11 +163,5 @@ func (r Roles) Names() []string {
 
 // settingsOf leaves the settings of these roles.
 func settingsOf(all []Setting, roles []string) []Setting {
-	var out []Setting
-	for _, s := range all {
-		if slices.Contains(roles, s.Role) {
-			out = append(out, s)
-		}
-	}
-	return out
+	return lists.Filter(all, func(s Setting) bool { return slices.Contains(roles, s.Role) })
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -16,10 +17,7 @@ func SettingValue(name, value string) string {
 	if !slices.Contains(listSettings, strings.ToLower(name)) {
 		return pg.QuoteLiteral(value)
 	}
-	var items []string
-	for _, item := range splitList(value) {
-		items = append(items, pg.QuoteLiteral(item))
-	}
+	items := lists.Map(splitList(value), pg.QuoteLiteral)
 	if len(items) == 0 {
 		return "''"
 	}

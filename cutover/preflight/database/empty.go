@@ -8,6 +8,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 )
 
 // maxNamed bounds how many objects one finding lists: a target that was filled
@@ -66,13 +67,7 @@ func inTheWay(ctx context.Context, p *inquiry.Pair, there []string) ([]string, e
 	if err != nil {
 		return nil, err
 	}
-	var both []string
-	for _, name := range there {
-		if slices.Contains(taken, name) {
-			both = append(both, name)
-		}
-	}
-	return both, nil
+	return lists.Filter(there, func(name string) bool { return slices.Contains(taken, name) }), nil
 }
 
 // notOurs returns the objects of the target that the source does not have: the run that is
@@ -82,17 +77,8 @@ func notOurs(ctx context.Context, p *inquiry.Pair, there []string) ([]string, er
 	if err != nil {
 		return nil, err
 	}
-	copied := map[string]bool{}
-	for _, name := range source {
-		copied[name] = true
-	}
-	var foreign []string
-	for _, name := range there {
-		if !copied[name] {
-			foreign = append(foreign, name)
-		}
-	}
-	return foreign, nil
+	copied := lists.Set(source)
+	return lists.Filter(there, func(name string) bool { return !copied[name] }), nil
 }
 
 func named(names []string) string {

@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -35,9 +36,5 @@ func userObjects(ctx context.Context, conn *pgx.Conn, scope inquiry.Scope) ([]st
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for _, o := range objects {
-		names = append(names, pg.Name{Schema: o.Schema, Name: o.Name}.Display())
-	}
-	return names, nil
+	return lists.Map(objects, func(o object) string { return pg.Name{Schema: o.Schema, Name: o.Name}.Display() }), nil
 }

@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -155,10 +157,7 @@ func (c *expressionCheck) pathless(ctx context.Context, e evaluated, o outcome) 
 			break
 		}
 	}
-	own := c.trials.path
-	if own == "" {
-		own = "''"
-	}
+	own := cmp.Or(c.trials.path, "''")
 	c.name(e, o, works, fmt.Sprintf("does not find what it names under the search_path that the role of --source has in its database (%s), under which %s %s is evaluated on the target: %s", own, e.Kind, e.Name, o.Said.Message))
 	return nil
 }
@@ -222,10 +221,7 @@ func (c *expressionCheck) name(e evaluated, o outcome, path, why string) {
 
 // reads names what is evaluated while the rows of the other tables that it reads are not all there.
 func (c *expressionCheck) reads(e evaluated, others []pg.Name) {
-	var names []string
-	for _, n := range others {
-		names = append(names, n.Display())
-	}
+	names := lists.Map(others, pg.Name.Display)
 	of := strings.Join(names, ", ")
 	f := answer.Finding{Code: "expression_reads_tables", Severity: answer.Blocker, Object: e.Name}
 	switch {

@@ -1,6 +1,7 @@
 package expression
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -165,20 +166,15 @@ func (e evaluated) rows() string {
 
 // locked lists the tables that the transaction has locked: all tables that it has read.
 func (t *trials) locked(ctx context.Context, tx pgx.Tx) ([]pg.Name, error) {
-	rows, err := tx.Query(ctx, `SELECT DISTINCT n.nspname::text, c.relname::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+	rows, _ := tx.Query(ctx, `SELECT DISTINCT n.nspname::text, c.relname::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 			AND c.relkind IN ('r', 'p', 'f', 'm') AND n.nspname <> 'pg_catalog' ORDER BY 1, 2`, pgx.QueryExecModeSimpleProtocol)
-	if err != nil {
-		return nil, err
-	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
 }
 
 // evaluate evaluates an expression for some rows, inside of a savepoint where that fails.
 func (t *trials) evaluate(ctx context.Context, tx pgx.Tx, path string, e evaluated) (o outcome, err error) {
-	if path == "" {
-		path = "''"
-	}
+	path = cmp.Or(path, "''")
 	sql := fmt.Sprintf("SELECT %s AS e FROM %s LIMIT %d", e.Expr, e.rows(), expressionRows)
 	if e.Kind == ofPartition { // a list
 		sql = fmt.Sprintf("SELECT ROW(%s) AS e FROM %s LIMIT %d", e.Expr, e.rows(), expressionRows)

@@ -1,5 +1,7 @@
 package inquiry
 
+import "cmp"
+
 import "github.com/jackc/pgx/v5"
 
 // Pair is one source and one target, and what is asked for. It borrows the connections, which
@@ -14,12 +16,8 @@ func New(source, target *pgx.Conn, o Options) (*Pair, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if o.LongTransaction == 0 {
-		o.LongTransaction = DefaultLongTransaction
-	}
-	if o.ConvertFor == 0 {
-		o.ConvertFor = DefaultConvertFor
-	}
+	o.LongTransaction = cmp.Or(o.LongTransaction, DefaultLongTransaction)
+	o.ConvertFor = cmp.Or(o.ConvertFor, DefaultConvertFor)
 	if o.PlatformRole == nil {
 		o.PlatformRole = func(string) bool { return false }
 	}

@@ -34,10 +34,7 @@ const MaxName = 63
 // List runs a query and returns its rows as structs, by position. what names
 // the query in an error.
 func List[T any](ctx context.Context, conn *pgx.Conn, what, sql string, args ...any) ([]T, error) {
-	rows, err := conn.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", what, err)
-	}
+	rows, _ := conn.Query(ctx, sql, args...)
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[T])
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", what, err)
@@ -48,10 +45,7 @@ func List[T any](ctx context.Context, conn *pgx.Conn, what, sql string, args ...
 // One runs a query for its only row.
 func One[T any](ctx context.Context, conn *pgx.Conn, what, sql string, args ...any) (T, error) {
 	var none T
-	rows, err := conn.Query(ctx, sql, args...)
-	if err != nil {
-		return none, fmt.Errorf("read %s: %w", what, err)
-	}
+	rows, _ := conn.Query(ctx, sql, args...)
 	v, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[T])
 	if err != nil {
 		return none, fmt.Errorf("read %s: %w", what, err)

@@ -1,6 +1,10 @@
 package inquiry
 
-import "slices"
+import (
+	"slices"
+
+	"crossfade/internal/base/lists"
+)
 
 // Scope says what is taken along. The zero value is everything, into an empty
 // target; a run narrows down privileges and roles alone.
@@ -37,10 +41,7 @@ func (s Scope) WithRows() []uint32 {
 	case s.Taken == nil:
 		return nil
 	}
-	without := map[uint32]bool{}
-	for _, oid := range s.Taken.WithoutRows {
-		without[oid] = true
-	}
+	without := lists.Set(s.Taken.WithoutRows)
 	rows := []uint32{}
 	for _, oid := range s.Taken.Relations {
 		if !without[oid] {

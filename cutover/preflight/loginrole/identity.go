@@ -3,6 +3,7 @@ package loginrole
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 )
 
 // byIdentity lists what in a catalog depends on the name of the current role: with another name the
@@ -67,10 +69,7 @@ func identityFindings(ctx context.Context, source *pgx.Conn, renamed map[string]
 	if err != nil {
 		return nil, err
 	}
-	var what []string
-	for _, o := range objects {
-		what = append(what, o.Kind+" "+o.Name)
-	}
+	what := lists.Map(objects, func(o object) string { return o.Kind + " " + o.Name })
 	var found []answer.Finding
 	for _, from := range sortedKeys(renamed) {
 		to := renamed[from]
@@ -94,10 +93,7 @@ func identityFindings(ctx context.Context, source *pgx.Conn, renamed map[string]
 }
 
 func sortedKeys[T any](m map[string]T) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
+	keys := slices.AppendSeq(make([]string, 0, len(m)), maps.Keys(m))
 	slices.Sort(keys)
 	return keys
 }

@@ -9,6 +9,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -46,11 +47,7 @@ func refusedSettings(ctx context.Context, conn *pgx.Conn, names []string) (map[s
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]bool{}
-	for _, r := range refused {
-		out[r.Name] = true
-	}
-	return out, nil
+	return lists.SetOf(refused, func(r setting) string { return r.Name }), nil
 }
 
 // RoleSettings names what ALTER ROLE and ALTER DATABASE have set at the source
@@ -68,10 +65,7 @@ func RoleSettings(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error
 	if err != nil {
 		return nil, err
 	}
-	var names []string
-	for _, s := range here {
-		names = append(names, s.Name)
-	}
+	names := lists.Map(here, func(s roleSetting) string { return s.Name })
 	refused, err := refusedSettings(ctx, p.Target, names)
 	if err != nil {
 		return nil, err

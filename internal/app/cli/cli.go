@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -228,9 +229,7 @@ func reportJSON(err error, stdout, stderr io.Writer) int {
 	if !errors.As(err, &told) {
 		codes := map[int]string{ExitRefused: control.CodeRefused, ExitUsage: control.CodeUsage}
 		told = &control.Error{Code: codes[exitCode(err)], Message: oneLine(err)}
-		if told.Code == "" {
-			told.Code = control.CodeIncomplete
-		}
+		told.Code = cmp.Or(told.Code, control.CodeIncomplete)
 	}
 	if werr := json.NewEncoder(stdout).Encode(told); werr != nil {
 		return report(err, stderr)

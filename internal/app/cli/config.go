@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"crossfade/internal/base/lists"
 )
 
 // configFlag is the path of a JSON file with values for the other flags of a command.
@@ -55,10 +57,7 @@ func (config) Validate(*kong.Application) error { return nil }
 
 // Resolve returns the value of a flag, or nil.
 func (c config) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	known := map[string]bool{}
-	for _, f := range ctx.Flags() {
-		known[strings.ReplaceAll(f.Name, "-", "_")] = true
-	}
+	known := lists.SetOf(ctx.Flags(), func(f *kong.Flag) string { return strings.ReplaceAll(f.Name, "-", "_") })
 	for _, name := range slices.Sorted(maps.Keys(c)) {
 		if !known[name] {
 			return nil, fmt.Errorf("--config: there is no flag %q", name)

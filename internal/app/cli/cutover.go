@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/base/retry"
 )
 
 type cutoverCmd struct {
@@ -89,12 +90,7 @@ func withdraw(ctx context.Context, w io.Writer, client *control.Client) {
 	if _, err := client.CancelCutover(ctx, control.CancelOptions{Interrupted: true}); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(w, "crossfade:", oneLine(err))
 	}
-	grace := time.NewTimer(withdrawGrace)
-	defer grace.Stop()
-	select {
-	case <-grace.C:
-	case <-ctx.Done():
-	}
+	_ = retry.Sleep(ctx, withdrawGrace)
 }
 
 // cancel withdraws the cutover that runs.

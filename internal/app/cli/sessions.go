@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/base/lists"
 )
 
 // printSessions prints one line for each session.
@@ -20,10 +21,7 @@ func printSessions(w io.Writer, sessions []control.Session, asJSON bool, now tim
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "ID\tCLIENT\tUSER\tDATABASE\tAPPLICATION\tSIDE\tSTATE\tFOR\tVERDICT\tREASON")
 	for _, s := range sessions {
-		var why []string
-		for _, r := range s.Reasons {
-			why = append(why, r.Detail)
-		}
+		why := lists.Map(s.Reasons, func(r control.SessionReason) string { return r.Detail })
 		verdict := s.Verdict
 		if s.Stale {
 			verdict += " (before)"

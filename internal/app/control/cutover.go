@@ -139,9 +139,6 @@ type CancelOptions struct {
 	Interrupted bool `json:"interrupted,omitempty"`
 }
 
-// Milliseconds writes a duration as the reports do: to the microsecond.
-func Milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
 // MarshalJSON writes an empty timeline as [].
 func (r CutoverReport) MarshalJSON() ([]byte, error) {
 	type plain CutoverReport

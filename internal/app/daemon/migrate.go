@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -154,14 +153,7 @@ var errNotRecorded = errors.New("the end of the copy could not be recorded")
 
 // monitor checks what changes by itself: the slot, the lag, the leader's lock.
 func (d *follower) monitor(ctx context.Context) error {
-	tick := time.NewTicker(watch.PollInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	for range retry.Every(ctx, watch.PollInterval) {
 		if d.entry.identity().Source == nil {
 			continue
 		}
@@ -185,6 +177,7 @@ func (d *follower) monitor(ctx context.Context) error {
 		d.advance(ctx)
 		d.prepare(ctx)
 	}
+	return nil
 }
 
 // keepLead makes sure that the leader's lock is still ours. Another process that

@@ -11,6 +11,7 @@ import (
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/ports"
 	"crossfade/internal/app/watch"
+	"crossfade/internal/base/lists"
 )
 
 // Cutover implements control.Daemon.
@@ -44,20 +45,14 @@ func (d *answers) Cutover(ctx context.Context, opt control.CutoverOptions, show 
 
 // refusedCutover tells why a cutover was not begun, each reason with its remedy.
 func refusedCutover(no *cutover.RefusedError) error {
-	all := make([]control.Blocker, 0, len(no.Obstacles))
-	for _, o := range no.Obstacles {
-		all = append(all, control.Blocker(o))
-	}
+	all := lists.Map(no.Obstacles, func(o machine.Obstacle) control.Blocker { return control.Blocker(o) })
 	return refusedFor("the cutover", all)
 }
 
 // refusedFor tells why something was not begun, each reason with its remedy.
 func refusedFor(what string, all []control.Blocker) error {
 	e := &control.Error{Code: control.CodeRefused, Blockers: all}
-	var details []string
-	for _, b := range all {
-		details = append(details, b.Detail)
-	}
+	details := lists.Map(all, func(b control.Blocker) string { return b.Detail })
 	if more := len(details) - watch.MostReasons; more > 0 {
 		details = append(details[:watch.MostReasons], fmt.Sprintf("and %d more", more))
 	}

@@ -13,6 +13,7 @@ import (
 	"crossfade/internal/app/ports"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/replicate/apply"
 )
 
@@ -115,10 +116,9 @@ func replicationOf(f apply.Status, ferr, failed error, active string) control.Re
 }
 
 func verifyTables(proofs []journal.Proof) []control.VerifyTable {
-	var out []control.VerifyTable
-	for _, p := range proofs {
-		out = append(out, control.VerifyTable{Table: p.Table.Display(), Verdict: strings.ReplaceAll(p.Verdict, " ", "_"), Reason: p.Reason, Keys: p.Keys})
-	}
+	out := lists.Map(proofs, func(p journal.Proof) control.VerifyTable {
+		return control.VerifyTable{Table: p.Table.Display(), Verdict: strings.ReplaceAll(p.Verdict, " ", "_"), Reason: p.Reason, Keys: p.Keys}
+	})
 	return out
 }
 

@@ -10,6 +10,7 @@ import (
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/internal/base/sqltext"
 	"crossfade/replicate/apply"
 )
@@ -25,9 +26,7 @@ type contention struct {
 
 // watchContention finds out, for the status, who holds the lock on the target that the stream waits for.
 func (d *follower) watchContention(ctx context.Context) {
-	tick := time.NewTicker(dbconn.LockPoll)
-	defer tick.Stop()
-	for end := time.Now().Add(contentionWatchTime); time.Now().Before(end); {
+	for range retry.PollFor(ctx, dbconn.LockPoll, contentionWatchTime) {
 		s, err := d.core.stream.Status()
 		if err != nil || s.Contended == nil {
 			return
@@ -48,11 +47,6 @@ func (d *follower) watchContention(ctx context.Context) {
 			d.contention = &contention{since: s.Contended.Since, wait: w}
 			d.mu.Unlock()
 			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 // newViews keeps the materialised views.
@@ -57,19 +58,13 @@ func (d *daemon) caughtUp(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, viewPatience)
 	defer cancel()
-	tick := time.NewTicker(dbconn.LockPoll)
-	defer tick.Stop()
-	for {
+	for range retry.Poll(ctx, dbconn.LockPoll) {
 		s, err := d.core.stream.Status()
 		if err == nil && s.AppliedLSN >= end {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the stream of changes has not come to %s, where the source is: %w", end, ctx.Err())
-		case <-tick.C:
-		}
 	}
+	return fmt.Errorf("the stream of changes has not come to %s, where the source is: %w", end, ctx.Err())
 }
 
 // viewPatience is how long the comparison of a view waits for the stream.

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 const (
@@ -118,14 +119,7 @@ func WatchLock(ctx context.Context, l *Link, side string, ask func(context.Conte
 	o := &LockWatch{Side: side, Stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(o.done)
-		tick := time.NewTicker(LockPoll)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
+		for range retry.Every(ctx, LockPoll) {
 			// A query is not cancelled, since that would end the session that the guard uses too.
 			asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), AskTimeout)
 			_ = l.Do(asking, func(asking context.Context, conn *pgx.Conn) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/sqltext"
 )
 
@@ -100,10 +101,7 @@ type Wait struct {
 }
 
 func (w Wait) String() string {
-	var list []string
-	for _, h := range w.Holders[:min(len(w.Holders), mostHolders)] {
-		list = append(list, h.String())
-	}
+	list := lists.Map(w.Holders[:min(len(w.Holders), mostHolders)], Process.String)
 	return w.Lock + " is locked by " + strings.Join(list, " and ")
 }
 
@@ -192,7 +190,7 @@ type Writer struct {
 // WritersPast lists the transactions of others than the proxy's sessions that hold a lock
 // on a fenced table with which the fence's conflicts.
 func WritersPast(ctx context.Context, conn *pgx.Conn, proxied []int32) ([]Writer, error) {
-	rows, err := conn.Query(ctx, `SELECT DISTINCT ON (a.pid) `+fmt.Sprintf(processColumns, "a")+`, pg_catalog.format('%I.%I', n.nspname, c.relname), coalesce(a.xact_start::text, '')
+	rows, _ := conn.Query(ctx, `SELECT DISTINCT ON (a.pid) `+fmt.Sprintf(processColumns, "a")+`, pg_catalog.format('%I.%I', n.nspname, c.relname), coalesce(a.xact_start::text, '')
 		FROM pg_catalog.pg_locks l
 		JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 		JOIN pg_catalog.pg_class c ON c.oid = l.relation
@@ -204,9 +202,6 @@ func WritersPast(ctx context.Context, conn *pgx.Conn, proxied []int32) ([]Writer
 		  AND EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = $2)
 		  AND NOT EXISTS (SELECT FROM crossfade.backend k WHERE k.pid = a.pid AND k.backend_start = a.backend_start) -- they are expelled
 		ORDER BY a.pid, c.oid`, proxied, journal.FenceTrigger)
-	if err != nil {
-		return nil, fmt.Errorf("look for writers past the proxy: %w", err)
-	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (w Writer, err error) {
 		err = row.Scan(append(w.fields(), &w.Table, &w.Began)...)
 		return w, err

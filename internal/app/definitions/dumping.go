@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/schema/archive"
 )
 
@@ -31,14 +31,7 @@ func (d *Comparer) dump(ctx context.Context, side pg.DSN, waiting *dbconn.Link) 
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		tick := time.NewTicker(dbconn.LockPoll)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
+		for range retry.Every(ctx, dbconn.LockPoll) {
 			if waitedFor(ctx, waiting, name) {
 				stop(errGaveWay)
 				return
@@ -75,10 +68,7 @@ func waitedFor(ctx context.Context, waiting *dbconn.Link, name string) bool {
 
 // dumpWait tells what the pg_dump waits for whose sessions are called so.
 func dumpWait(ctx context.Context, conn *pgx.Conn, name string) (w dbconn.Wait, err error) {
-	rows, err := conn.Query(ctx, `SELECT a.pid FROM pg_catalog.pg_stat_activity a WHERE pg_catalog.strpos(a.application_name, $1) = 1 AND a.wait_event_type = 'Lock'`, name)
-	if err != nil {
-		return w, err
-	}
+	rows, _ := conn.Query(ctx, `SELECT a.pid FROM pg_catalog.pg_stat_activity a WHERE pg_catalog.strpos(a.application_name, $1) = 1 AND a.wait_event_type = 'Lock'`, name)
 	pids, err := pgx.CollectRows(rows, pgx.RowTo[int32])
 	if err != nil || len(pids) == 0 {
 		return w, err

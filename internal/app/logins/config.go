@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -51,10 +52,7 @@ func (c Config) ValidateMapRole() error {
 // UnknownRoles names the roles of the flags that are none of the source's: what was meant for
 // another one would not be done for it.
 func (c Config) UnknownRoles(source []journal.Role) error {
-	known := map[string]bool{}
-	for _, r := range source {
-		known[r.Name] = true
-	}
+	known := lists.SetOf(source, func(r journal.Role) string { return r.Name })
 	var errs []error
 	for _, from := range slices.Sorted(maps.Keys(c.MapRole)) {
 		if !known[from] {

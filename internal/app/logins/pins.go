@@ -1,6 +1,7 @@
 package logins
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -61,7 +62,7 @@ const pinTimeout = 30 * time.Second
 // exchanged. unknown are settings which that role overrides for itself and for which
 // the catalog has nothing else.
 func readRolePins(ctx context.Context, conn *pgx.Conn, role string) (pins Pins, unknown []string, err error) {
-	rows, err := conn.Query(ctx, `SELECT s.name, coalesce(o.value, CASE WHEN s.source IN ('user', 'database user') THEN NULL ELSE s.reset_val END)
+	rows, _ := conn.Query(ctx, `SELECT s.name, coalesce(o.value, CASE WHEN s.source IN ('user', 'database user') THEN NULL ELSE s.reset_val END)
 		FROM pg_catalog.pg_settings s
 		LEFT JOIN LATERAL (
 			SELECT pg_catalog.substr(c.entry, pg_catalog.strpos(c.entry, '=') + 1) AS value
@@ -71,9 +72,6 @@ func readRolePins(ctx context.Context, conn *pgx.Conn, role string) (pins Pins, 
 			  AND d.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $2))
 			ORDER BY d.setrole = 0, d.setdatabase = 0 LIMIT 1) o ON true
 		WHERE s.name = ANY ($1) AND s.reset_val IS NOT NULL ORDER BY s.name`, state.Pinned, role)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read settings of role %s: %w", role, err)
-	}
 	pins = Pins{}
 	var name string
 	var value *string
@@ -96,7 +94,7 @@ func readRolePins(ctx context.Context, conn *pgx.Conn, role string) (pins Pins, 
 // customPins adds what ALTER ROLE and ALTER DATABASE set for the role that no list of
 // settings shows: custom settings, and the role that it becomes, if it still may.
 func customPins(ctx context.Context, conn *pgx.Conn, role string, pins Pins) error {
-	rows, err := conn.Query(ctx, `SELECT DISTINCT ON (1) pg_catalog.lower(pg_catalog.split_part(c.entry, '=', 1)), pg_catalog.substr(c.entry, pg_catalog.strpos(c.entry, '=') + 1)
+	rows, _ := conn.Query(ctx, `SELECT DISTINCT ON (1) pg_catalog.lower(pg_catalog.split_part(c.entry, '=', 1)), pg_catalog.substr(c.entry, pg_catalog.strpos(c.entry, '=') + 1)
 		FROM pg_catalog.pg_db_role_setting d, pg_catalog.unnest(d.setconfig) c (entry)
 		WHERE d.setdatabase IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
 		  AND d.setrole IN (0, (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = $1))
@@ -104,11 +102,8 @@ func customPins(ctx context.Context, conn *pgx.Conn, role string, pins Pins) err
 			SELECT FROM pg_catalog.pg_roles r, pg_catalog.pg_roles m
 			WHERE r.rolname = pg_catalog.substr(c.entry, 6) AND m.rolname = $1 AND pg_catalog.pg_has_role(m.oid, r.oid, 'MEMBER')))
 		ORDER BY 1, d.setrole = 0, d.setdatabase = 0`, role)
-	if err != nil {
-		return err
-	}
 	var name, value string
-	_, err = pgx.ForEachRow(rows, []any{&name, &value}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&name, &value}, func() error {
 		plain := !strings.ContainsFunc(name+value, func(r rune) bool { return r >= utf8.RuneSelf }) // start-up options have no encoding
 		if _, known := pins[name]; !known && plain {
 			pins[name] = value
@@ -133,10 +128,7 @@ func (t *taker) knows(ctx context.Context, name string) (bool, error) {
 		return true, nil
 	}
 	if t.names == nil {
-		rows, err := t.conn.Query(ctx, `SELECT name FROM pg_catalog.pg_settings WHERE context = 'user'`)
-		if err != nil {
-			return false, fmt.Errorf("ask the target for its settings: %w", err)
-		}
+		rows, _ := t.conn.Query(ctx, `SELECT name FROM pg_catalog.pg_settings WHERE context = 'user'`)
 		list, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if err != nil {
 			return false, fmt.Errorf("ask the target for its settings: %w", err)
@@ -203,9 +195,7 @@ func takes(ctx context.Context, conn *pgx.Conn, name, value string) (bool, error
 func plainConnect(ctx context.Context, dsn pg.DSN) (*pgx.Conn, error) {
 	cfg := dsn.Config()
 	cfg.RuntimeParams = map[string]string{"application_name": "crossfade settings"}
-	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = pg.ConnectTimeout
-	}
+	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, pg.ConnectTimeout)
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, pg.ConnectError(dsn, err)
@@ -235,13 +225,10 @@ func savePins(ctx context.Context, conn *pgx.Conn, role string, pins Pins) error
 
 // loadPins reads all kept pins, by role.
 func loadPins(ctx context.Context, conn *pgx.Conn) (map[string]Pins, error) {
-	rows, err := conn.Query(ctx, `SELECT role, name, value FROM crossfade.pin`)
-	if err != nil {
-		return nil, fmt.Errorf("read the kept settings: %w", err)
-	}
+	rows, _ := conn.Query(ctx, `SELECT role, name, value FROM crossfade.pin`)
 	all := map[string]Pins{}
 	var role, name, value string
-	_, err = pgx.ForEachRow(rows, []any{&role, &name, &value}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&role, &name, &value}, func() error {
 		if all[role] == nil {
 			all[role] = Pins{}
 		}

@@ -15,6 +15,7 @@ import (
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/exit"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/proxy"
 	"crossfade/proxy/auth"
@@ -252,11 +253,7 @@ func (u *Users) Load(ctx context.Context, target *pgx.Conn) error {
 func (u *Users) targetPins(_ context.Context, user, _ string) ([]wire.Param, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	var out []wire.Param
-	for _, name := range slices.Sorted(maps.Keys(u.pins[user])) {
-		out = append(out, wire.Param{Name: name, Value: u.pins[user][name]})
-	}
-	return out, nil
+	return lists.Map(slices.Sorted(maps.Keys(u.pins[user])), func(name string) wire.Param { return wire.Param{Name: name, Value: u.pins[user][name]} }), nil
 }
 
 // Survey says who logs in as whom, for the comparison of both sides.
@@ -269,10 +266,7 @@ func (u *Users) Survey() preflight.Logins {
 		}
 	}
 	maps.Copy(mapped, u.cfg.MapRole)
-	lets := map[string]bool{}
-	for _, name := range u.names() {
-		lets[name] = true
-	}
+	lets := lists.Set(u.names())
 	return preflight.Logins{TargetRole: u.cfg.Target.User(), Mapped: mapped, Accepted: u.cfg.AcceptRights,
 		LetsIn: func(role string) bool { return lets[role] || u.cfg.TLSClientCA != "" },
 		Enters: func(role string) bool {

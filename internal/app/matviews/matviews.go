@@ -14,6 +14,7 @@ import (
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/replicate/snapshot"
 	"crossfade/replicate/verify"
 	"crossfade/schema/catalog"
@@ -81,10 +82,7 @@ const matViewVersions = `SELECT c.oid, pg_catalog.concat_ws(' ', c.xmin, c.relfi
 
 // readMatViews reads the state of a side's views, by their oid there.
 func readMatViews(ctx context.Context, conn *pgx.Conn) (map[uint32]matViewState, error) {
-	rows, err := conn.Query(ctx, matViewVersions)
-	if err != nil {
-		return nil, fmt.Errorf("read materialised views: %w", err)
-	}
+	rows, _ := conn.Query(ctx, matViewVersions)
 	states := map[uint32]matViewState{}
 	var oid uint32
 	var s matViewState
@@ -243,16 +241,15 @@ func (m *Keeper) Ask(ctx context.Context, source, _ *pgx.Conn) ([]watch.Notice, 
 	if arming {
 		patience = matViewArmingPatience
 	}
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(dbconn.LockPoll)
-	defer tick.Stop()
-	for {
-		states, err := readMatViews(ctx, source)
-		if err != nil {
+	var states map[uint32]matViewState
+	var found []watch.Notice
+	for range retry.PollFor(ctx, dbconn.LockPoll, patience) {
+		var err error
+		if states, err = readMatViews(ctx, source); err != nil {
 			return nil, err
 		}
-		found, wait := m.notices(states, arming)
+		var wait bool
+		found, wait = m.notices(states, arming)
 		if !wait || !m.May(true) { // while the stream catches up no view is filled, and no cutover is possible
 			return found, nil
 		}
@@ -260,15 +257,12 @@ func (m *Keeper) Ask(ctx context.Context, source, _ *pgx.Conn) ([]watch.Notice, 
 		case m.wake <- struct{}{}:
 		default:
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-deadline.C:
-			m.waitedFor(states)
-			return found, nil
-		case <-tick.C:
-		}
 	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	m.waitedFor(states)
+	return found, nil
 }
 
 // waitedFor remembers what a watcher has lost its patience with.

@@ -10,6 +10,7 @@ import (
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/options"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/schema/archive"
 	"crossfade/schema/catalog"
@@ -47,10 +48,7 @@ func (m *Schema) takesRows() func(oid uint32) bool {
 	if m.taken == nil {
 		return nil
 	}
-	takes := map[uint32]bool{}
-	for _, oid := range m.taken.Relations {
-		takes[oid] = true
-	}
+	takes := lists.Set(m.taken.Relations)
 	for _, oid := range m.taken.WithoutRows {
 		delete(takes, oid)
 	}

@@ -3,7 +3,6 @@ package migration
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"crossfade/internal/app/runs"
@@ -20,7 +19,6 @@ type Extras struct {
 	task     *Task
 	findings *Findings
 	schema   *Schema
-	mu       *sync.Mutex
 }
 
 // extrasPatience bounds how long a database may be away while extras are copied, as

@@ -3,6 +3,7 @@ package migration
 import (
 	"sync"
 
+	"crossfade/internal/base/lists"
 	"crossfade/schema/catalog"
 	"crossfade/schema/finding"
 	"crossfade/schema/plan"
@@ -34,10 +35,7 @@ func (m *Migration) Notes() (out []string) {
 // refused.
 func leftOut(db *catalog.Database, w plan.Rewrite) []string {
 	const byHand = ": is not copied; make it on the target when you need it there"
-	var out []string
-	for _, name := range db.Publications {
-		out = append(out, "PUBLICATION "+name+byHand)
-	}
+	out := lists.Map(db.Publications, func(name string) string { return "PUBLICATION " + name + byHand })
 	for _, name := range db.Subscriptions {
 		out = append(out, "SUBSCRIPTION "+name+byHand)
 	}

@@ -11,6 +11,7 @@ import (
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/failpoint"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
@@ -241,10 +242,7 @@ func (m *Rows) refresh(ctx context.Context, target *pgx.Conn) error {
 	if err != nil || len(refused) > 0 && !m.task.goesOn() {
 		return errors.Join(append(asErrors(refused), err)...)
 	}
-	var findings []finding.Finding
-	for _, r := range refused {
-		findings = append(findings, r.Finding)
-	}
+	findings := lists.Map(refused, func(r *restore.Error) finding.Finding { return r.Finding })
 	m.findings.refuse(stageViews, findings)
 	return nil
 }

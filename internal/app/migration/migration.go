@@ -63,7 +63,7 @@ func New(cfg Config) *Migration {
 	f := &Findings{mu: mu, task: t}
 	s := &Schema{mu: mu, task: t, findings: f}
 	k := &Keys{mu: mu, task: t, findings: f, schema: s}
-	e := &Extras{mu: mu, task: t, findings: f, schema: s}
+	e := &Extras{task: t, findings: f, schema: s}
 	r := &Rows{mu: mu, task: t, findings: f, schema: s, extras: e, chunkBytes: cfg.ChunkBytes, Limit: cfg.Limit, waits: cfg.Waits, onCopied: cfg.OnCopied}
 	return &Migration{onBlocked: cfg.OnBlocked, mu: mu, Task: t, Schema: s, Findings: f, Keys: k, Extras: e, Rows: r}
 }

@@ -7,6 +7,7 @@ import (
 
 	"crossfade/internal/app/control"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/retry"
 	"crossfade/replicate/copy"
 	"crossfade/replicate/copy/relay"
 )
@@ -43,15 +44,8 @@ func (m *Rows) Watch(ctx context.Context, onCopy func(control.Copy)) (stop func(
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(copyEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				m.tell(onCopy)
-			}
+		for range retry.Every(ctx, copyEvery) {
+			m.tell(onCopy)
 		}
 	}()
 	return func() {

@@ -11,6 +11,7 @@ import (
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/slot"
@@ -68,12 +69,7 @@ func (m *Migration) unpublished(ctx context.Context, held *snapshot.Holder) ([]p
 		return nil, err
 	}
 	want := published(db)
-	var out []pg.Name
-	for _, n := range want {
-		if !slices.Contains(have, n) {
-			out = append(out, n)
-		}
-	}
+	out := lists.Filter(want, func(n pg.Name) bool { return !slices.Contains(have, n) })
 	for _, n := range have {
 		if !slices.Contains(want, n) {
 			out = append(out, n)

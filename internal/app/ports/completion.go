@@ -9,6 +9,7 @@ import (
 
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
+	"crossfade/internal/base/lists"
 	"crossfade/schema/finding"
 	"crossfade/schema/plan"
 	"crossfade/schema/restore"
@@ -84,9 +85,5 @@ func (c *Completion) Blockers() []control.Blocker {
 
 // asRefusals are findings in the form of refusals.
 func asRefusals(findings []finding.Finding) []*restore.Error {
-	var out []*restore.Error
-	for _, f := range findings {
-		out = append(out, &restore.Error{Finding: f})
-	}
-	return out
+	return lists.Map(findings, func(f finding.Finding) *restore.Error { return &restore.Error{Finding: f} })
 }

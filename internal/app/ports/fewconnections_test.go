@@ -29,6 +29,6 @@ func TestTheFenceDoesWithTheConnectionsThatThereAre(t *testing.T) {
 	_, err := b.SourcePort.Fence(ctx, 1, "nonce")
 	require.NoError(t, err)
 	f, _ := b.SourceState()
-	require.True(t, f.Closed())
+	require.True(t, f.Shut && f.Enabled == f.Tables, "%+v", f)
 	pgtest.Exec(t, admin, "ALTER ROLE "+b.SourceDSN.User()+" CONNECTION LIMIT -1")
 }

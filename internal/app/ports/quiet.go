@@ -9,6 +9,7 @@ import (
 
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -66,7 +67,7 @@ func writersOf(ctx context.Context, side *dbconn.Link, tables ...pg.Name) []dbco
 
 // holdersOf are those, and the readers of tables that are exclusive.
 func holdersOf(ctx context.Context, side *dbconn.Link, tables, exclusive []pg.Name) (found []dbconn.Process) {
-	names, alone := pg.Strings(tables), pg.Strings(exclusive)
+	names, alone := lists.Map(tables, pg.Name.String), lists.Map(exclusive, pg.Name.String)
 	_ = side.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 		found, err = dbconn.TableHolders(ctx, conn, names, alone)
 		return err

@@ -10,6 +10,7 @@ import (
 
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/retry"
 )
 
 // Registrar keeps the list of our proxy's server connections on the source, so
@@ -28,18 +29,12 @@ type Registrar struct {
 const registerEvery = time.Second
 
 func (r *Registrar) Run(ctx context.Context) error {
-	tick := time.NewTicker(registerEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			bounded, cancel := context.WithTimeout(ctx, 5*registerEvery)
-			_ = r.Flush(bounded) // the next round, or the expelling, tries again
-			cancel()
-		}
+	for range retry.Every(ctx, registerEvery) {
+		bounded, cancel := context.WithTimeout(ctx, 5*registerEvery)
+		_ = r.Flush(bounded) // the next round, or the expelling, tries again
+		cancel()
 	}
+	return nil
 }
 
 // Flush makes the server connections of now known.

@@ -10,6 +10,7 @@ import (
 	"crossfade/cutover"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/replicate/apply"
 	"crossfade/replicate/progress"
 )
@@ -207,21 +208,17 @@ func (f *Following) Lag(ctx context.Context) (cutover.Lag, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lagPatience)
 	defer cancel()
-	tick := time.NewTicker(dbconn.LockPoll)
-	defer tick.Stop()
-	for {
+	var lag cutover.Lag
+	var cut error
+	for range retry.Poll(ctx, dbconn.LockPoll) {
 		s := follower.Status()
-		lag := cutover.Lag{Bytes: s.LagBytes, Delay: time.Duration(max(0, s.LagMS)) * time.Millisecond}
-		cut := CutOff(s)
+		lag = cutover.Lag{Bytes: s.LagBytes, Delay: time.Duration(max(0, s.LagMS)) * time.Millisecond}
+		cut = CutOff(s)
 		if cut == nil && lag.Bytes <= FollowingLag && lag.Delay <= followingDelay {
 			return lag, nil
 		}
-		select {
-		case <-ctx.Done():
-			return lag, cut
-		case <-tick.C:
-		}
 	}
+	return lag, cut
 }
 
 // WaitMarker implements cutover.Replication.

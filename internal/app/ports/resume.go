@@ -29,11 +29,8 @@ func ClosedAt(ctx context.Context, target *pgx.Conn) (pg.LSN, error) {
 // walsender of the applier has received its last report and has ended. After a crash of the source
 // that is the position that it had on disk, which may be old.
 func RestFrom(ctx context.Context, conn *pgx.Conn, name string) (pg.LSN, error) {
-	late := time.NewTimer(senderPatience)
-	defer late.Stop()
-	tick := time.NewTicker(dbconn.LockPoll)
-	defer tick.Stop()
-	for {
+	var sender int32
+	for range retry.PollFor(ctx, dbconn.LockPoll, senderPatience) {
 		s, ok, err := slot.Get(ctx, conn, name)
 		switch {
 		case err != nil:
@@ -43,14 +40,12 @@ func RestFrom(ctx context.Context, conn *pgx.Conn, name string) (pg.LSN, error) 
 		case !s.Active:
 			return s.ConfirmedFlush, nil
 		}
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case <-late.C:
-			return 0, fmt.Errorf("process %d of the source still streams from slot %s", s.ActivePID, name)
-		case <-tick.C:
-		}
+		sender = s.ActivePID
 	}
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	return 0, fmt.Errorf("process %d of the source still streams from slot %s", sender, name)
 }
 
 // senderPatience is how long the walsender of the applier, which has ended, takes to go without anything being wrong.

@@ -16,6 +16,7 @@ import (
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/replicate/extras/sequence"
 )
 
@@ -138,14 +139,10 @@ func (s *Source) Prelock(ctx context.Context, _ int64, lost func(string)) error 
 // them with the gate closed. It takes as long as the fence would, with the gate open. Transactions
 // that begin later are not waited for; writers whose transactions are short do no harm.
 func (s *Source) awaitWriters(ctx context.Context) error {
-	patience := time.NewTimer(fenceTries * s.LockTimeout)
-	defer patience.Stop()
-	tick := time.NewTicker(dbconn.LockPoll)
-	defer tick.Stop()
 	key := func(w dbconn.Writer) string { return fmt.Sprint(w.PID, " ", w.Began) }
 	var met map[string]bool
-	for {
-		var left []dbconn.Writer
+	var left []dbconn.Writer
+	for range retry.PollFor(ctx, dbconn.LockPoll, fenceTries*s.LockTimeout) {
 		err := s.Counting.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
 			left, err = dbconn.WritersPast(ctx, conn, s.ServerPIDs())
 			return err
@@ -163,16 +160,13 @@ func (s *Source) awaitWriters(ctx context.Context) error {
 		for _, w := range left {
 			met[key(w)] = true
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		case <-patience.C:
-			w := left[0]
-			return fmt.Errorf("%w: table %s is locked by %s: the fence would wait for it with the gate closed; let that transaction end, or end it on the source with SELECT pg_terminate_backend(%d)",
-				cutover.ErrLockTimeout, w.Table, w, w.PID)
-		}
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	w := left[0]
+	return fmt.Errorf("%w: table %s is locked by %s: the fence would wait for it with the gate closed; let that transaction end, or end it on the source with SELECT pg_terminate_backend(%d)",
+		cutover.ErrLockTimeout, w.Table, w, w.PID)
 }
 
 // ReleasePrelock implements cutover.Source.
@@ -194,19 +188,13 @@ func (s *Source) Expel(ctx context.Context, _ int64) (int, error) {
 		if n, err = journal.Expel(ctx, conn, s.Incarnation); err != nil || n == 0 {
 			return err
 		}
-		tick := time.NewTicker(expelPoll)
-		defer tick.Stop()
-		for {
-			left, err := journal.OtherIncarnations(ctx, conn, s.Incarnation)
-			if err != nil || len(left) == 0 {
+		var left []int32
+		for range retry.Poll(ctx, expelPoll) {
+			if left, err = journal.OtherIncarnations(ctx, conn, s.Incarnation); err != nil || len(left) == 0 {
 				return err
 			}
-			select {
-			case <-ctx.Done():
-				return fmt.Errorf("%d server connections of another incarnation do not end: %w", len(left), ctx.Err())
-			case <-tick.C:
-			}
 		}
+		return fmt.Errorf("%d server connections of another incarnation do not end: %w", len(left), ctx.Err())
 	})
 	return n, err
 }

@@ -17,6 +17,7 @@ import (
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/schema/finding"
 	"crossfade/schema/plan"
 	"crossfade/schema/restore"
@@ -207,15 +208,8 @@ func RestCompletion(took time.Duration, overdue bool) time.Duration {
 // KeepCompleting does again what the target has refused after the decision, while still
 // reports that it is to be done, until ctx ends.
 func (t *Target) KeepCompleting(ctx context.Context, still func() bool) error {
-	tick := time.NewTicker(CompletionPause)
-	defer tick.Stop()
 	var rests time.Time // until when it is left alone
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	for range retry.Every(ctx, CompletionPause) {
 		if len(t.Left.Blockers()) == 0 || !still() || time.Now().Before(rests) {
 			continue
 		}
@@ -226,6 +220,7 @@ func (t *Target) KeepCompleting(ctx context.Context, still func() bool) error {
 		}
 		rests = time.Now().Add(RestCompletion(time.Since(begin), overdue) - CompletionPause)
 	}
+	return nil
 }
 
 // errDecisionUnknown says that the decision's commit got no answer.

@@ -22,10 +22,7 @@ func (s *TypeStore) LoadTypes(ctx context.Context, _ string) (types []typemap.Ty
 		if err := conn.QueryRow(ctx, `SELECT pg_catalog.to_regclass('crossfade.type') IS NOT NULL`).Scan(&there); err != nil || !there {
 			return err
 		}
-		rows, err := conn.Query(ctx, `SELECT oid::bigint, nsp, name, kind, elem::bigint FROM crossfade.type`)
-		if err != nil {
-			return err
-		}
+		rows, _ := conn.Query(ctx, `SELECT oid::bigint, nsp, name, kind, elem::bigint FROM crossfade.type`)
 		var oid, elem int64
 		var schema, name, kind string
 		_, err = pgx.ForEachRow(rows, []any{&oid, &schema, &name, &kind, &elem}, func() error {

@@ -359,8 +359,6 @@ func (v *Verification) halt() {
 func (v *Verification) Status() cutover.VerificationStatus {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.state.State == "" {
-		v.state.State = "none"
-	}
+	v.state.State = cmp.Or(v.state.State, "none")
 	return v.state
 }

@@ -13,6 +13,7 @@ import (
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 const (
@@ -147,13 +148,10 @@ func (l *Leader) Close() {
 // LeadSoon waits a little for the lock: the session of a process that was killed
 // a moment ago may still have it. It says whom it waits for.
 func LeadSoon(ctx context.Context, conn *pgx.Conn, log zerolog.Logger) error {
-	patience := time.NewTimer(leadPatience) // no context, which would break off a question
-	defer patience.Stop()
-	tick := time.NewTicker(leadPoll)
-	defer tick.Stop()
 	said := int32(-1)
-	for {
-		err := journal.Lead(ctx, conn)
+	var err error
+	for range retry.PollFor(ctx, leadPoll, leadPatience) {
+		err = journal.Lead(ctx, conn)
 		var led *journal.LedError
 		if !errors.As(err, &led) {
 			return err
@@ -162,12 +160,9 @@ func LeadSoon(ctx context.Context, conn *pgx.Conn, log zerolog.Logger) error {
 			said = led.PID
 			log.Warn().Str("leader", led.Who()).Stringer("for", leadPatience).Msg("another Crossfade process works on this database; its session is waited for")
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-patience.C:
-			return fmt.Errorf("%w (waited for it for %v)", err, leadPatience)
-		case <-tick.C:
-		}
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w (waited for it for %v)", err, leadPatience)
 }

@@ -20,6 +20,7 @@ import (
 	"crossfade/internal/app/ports"
 	"crossfade/internal/app/runs"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/onedatabase"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/extras/extension"
@@ -370,10 +371,7 @@ func dropRestored(ctx context.Context, t *pgx.Conn, run *journal.TargetRun, tell
 		if err != nil {
 			return err
 		}
-		then := map[int]bool{}
-		for _, e := range dumped.Entries {
-			then[e.ID] = true
-		}
+		then := lists.SetOf(dumped.Entries, func(e archive.Entry) int { return e.ID })
 		entries = append(restore.Droppable(plan.New(changes.Continued(dumped, now)), func(e *archive.Entry) bool { return !then[e.ID] }), entries...)
 	}
 	err = restore.Drop(ctx, t, entries, func(object string) { tell("target: " + object) })

@@ -47,11 +47,8 @@ func (c *Coverage) known() bool {
 
 // Load reads from the target what was copied.
 func (c *Coverage) Load(ctx context.Context, target *pgx.Conn) error {
-	rows, err := target.Query(ctx, `SELECT r.relid, r.nsp, r.rel, p.relid IS NOT NULL FROM crossfade.relation r
+	rows, _ := target.Query(ctx, `SELECT r.relid, r.nsp, r.rel, p.relid IS NOT NULL FROM crossfade.relation r
 		LEFT JOIN crossfade.published p ON p.relid = r.relid WHERE r.state IN ('copied', 'ready')`)
-	if err != nil {
-		return fmt.Errorf("read what was copied: %w", err)
-	}
 	copied := map[uint32]CoveredTable{}
 	var oid uint32
 	var t CoveredTable
@@ -104,15 +101,12 @@ func (c *Coverage) uncovered(ctx context.Context, source *pgx.Conn, unpublished 
 		reasons = append(reasons, Uncovered{Detail: fmt.Sprintf(format, args...), Remedy: remedy, Table: table})
 	}
 	made := map[string]pg.Name{}
-	rows, err := source.Query(ctx, tablesQuery(source), journal.Publication)
-	if err != nil {
-		return fmt.Errorf("compare tables and publication: %w", err)
-	}
+	rows, _ := source.Query(ctx, tablesQuery(source), journal.Publication)
 	var oid uint32
 	var n pg.Name
 	var unlogged, published, whole bool
 	there := map[uint32]bool{}
-	_, err = pgx.ForEachRow(rows, []any{&oid, &n.Schema, &n.Name, &unlogged, &published, &whole}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&oid, &n.Schema, &n.Name, &unlogged, &published, &whole}, func() error {
 		there[oid] = true
 		switch old, ok := copied[oid]; {
 		case !ok:
@@ -161,11 +155,8 @@ func (c *Coverage) uncovered(ctx context.Context, source *pgx.Conn, unpublished 
 		same = "w.subname = s.subname"
 	}
 	works := "s.subenabled OR EXISTS (SELECT FROM pg_catalog.pg_stat_subscription w WHERE " + same + " AND w.pid IS NOT NULL)"
-	subs, err := source.Query(ctx, `SELECT s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+	subs, _ := source.Query(ctx, `SELECT s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
 		WHERE d.datname = pg_catalog.current_database() AND (`+works+`) ORDER BY 1`)
-	if err != nil {
-		return fmt.Errorf("look for subscriptions: %w", err)
-	}
 	names, err := pgx.CollectRows(subs, pgx.RowTo[string])
 	if err != nil {
 		return fmt.Errorf("look for subscriptions: %w", err)

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"crossfade/internal/app/control"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/slot"
 )
@@ -146,22 +148,13 @@ func existing(ctx context.Context, source *pgx.Conn, tables []journal.PublishedT
 			oids[t.OID] = t.Table.Display()
 		}
 	}
-	list := make([]uint32, 0, len(oids))
-	for oid := range oids {
-		list = append(list, oid)
-	}
-	rows, err := source.Query(ctx, `SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])`, list)
-	if err != nil {
-		return nil, fmt.Errorf("look for tables that were published: %w", err)
-	}
+	list := slices.AppendSeq(make([]uint32, 0, len(oids)), maps.Keys(oids))
+	rows, _ := source.Query(ctx, `SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])`, list)
 	there, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
 	if err != nil {
 		return nil, fmt.Errorf("look for tables that were published: %w", err)
 	}
-	var out []string
-	for _, oid := range there {
-		out = append(out, oids[oid])
-	}
+	out := lists.Map(there, func(oid uint32) string { return oids[oid] })
 	slices.Sort(out)
 	return out, nil
 }

@@ -12,6 +12,7 @@ import (
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 const (
@@ -40,14 +41,7 @@ type Pulse struct {
 // Run asks every PollInterval until ctx ends. After a finish it asks only once a login of an
 // application has failed, until it is answered: an unused compute may sleep then.
 func (p *Pulse) Run(ctx context.Context) error {
-	tick := time.NewTicker(PollInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
+	for range retry.Every(ctx, PollInterval) {
 		side, finished := p.Active()
 		failed := p.Failed()
 		if side == "" || finished && failed == p.known && !p.missing() {
@@ -56,6 +50,7 @@ func (p *Pulse) Run(ctx context.Context) error {
 		p.known = failed
 		p.ask(ctx, side)
 	}
+	return nil
 }
 
 func (p *Pulse) ask(ctx context.Context, side machine.Side) {

@@ -15,6 +15,7 @@ import (
 
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/onedatabase"
 	"crossfade/internal/base/pg"
 )
@@ -110,10 +111,7 @@ const MostChanges = 20
 type WatchedError struct{ Blockers []control.Blocker }
 
 func (e *WatchedError) Error() string {
-	reasons := make([]string, 0, len(e.Blockers))
-	for _, b := range e.Blockers[:min(len(e.Blockers), MostReasons)] {
-		reasons = append(reasons, b.Detail+" ("+b.Remedy+")")
-	}
+	reasons := lists.Map(e.Blockers[:min(len(e.Blockers), MostReasons)], func(b control.Blocker) string { return b.Detail + " (" + b.Remedy + ")" })
 	if more := len(e.Blockers) - MostReasons; more > 0 {
 		reasons = append(reasons, fmt.Sprintf("and %d more, which crossfade status names", more))
 	}

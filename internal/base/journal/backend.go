@@ -32,12 +32,9 @@ type Writer struct {
 
 // OtherIncarnations lists the live server connections of other incarnations (C23).
 func OtherIncarnations(ctx context.Context, conn *pgx.Conn, incarnation string) ([]int32, error) {
-	rows, err := conn.Query(ctx, `SELECT b.pid FROM crossfade.backend b
+	rows, _ := conn.Query(ctx, `SELECT b.pid FROM crossfade.backend b
 		JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid AND a.backend_start = b.backend_start
 		WHERE b.incarnation <> $1`, incarnation)
-	if err != nil {
-		return nil, fmt.Errorf("look for server connections of other incarnations: %w", err)
-	}
 	pids, err := pgx.CollectRows(rows, pgx.RowTo[int32])
 	if err != nil {
 		return nil, fmt.Errorf("look for server connections of other incarnations: %w", err)
@@ -64,16 +61,13 @@ func Expel(ctx context.Context, conn *pgx.Conn, incarnation string) (int, error)
 // session another role's is, it counts as a client's: a census that leaves it out would be
 // blind to those that it is made for.
 func Census(ctx context.Context, conn *pgx.Conn, proxied []int32) ([]Writer, error) {
-	rows, err := conn.Query(ctx, `SELECT a.pid, coalesce(a.usename, ''), coalesce(a.application_name, ''),
+	rows, _ := conn.Query(ctx, `SELECT a.pid, coalesce(a.usename, ''), coalesce(a.application_name, ''),
 			coalesce(a.client_addr::text, 'local'), coalesce((pg_catalog.clock_timestamp() - a.backend_start)::text, '')
 		FROM pg_catalog.pg_stat_activity a
 		WHERE a.datname = pg_catalog.current_database() AND coalesce(a.backend_type, 'client backend') = 'client backend' AND a.usesysid IS NOT NULL
 		  AND a.pid <> pg_catalog.pg_backend_pid() AND a.pid <> ALL (coalesce($1::pg_catalog.int4[], '{}'))
 		  AND coalesce(a.application_name, '') NOT LIKE 'crossfade%'
 		ORDER BY a.pid`, proxied)
-	if err != nil {
-		return nil, fmt.Errorf("take the census of sessions: %w", err)
-	}
 	writers, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Writer])
 	if err != nil {
 		return nil, fmt.Errorf("take the census of sessions: %w", err)

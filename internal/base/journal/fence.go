@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 // FenceState is the state of the fence triggers of a database.
@@ -21,9 +22,6 @@ type FenceState struct {
 	Enabled int // of these, with the trigger enabled as ALWAYS
 	Shut    bool
 }
-
-// Closed reports whether every table is fenced.
-func (s FenceState) Closed() bool { return s.Shut && s.Enabled == s.Tables }
 
 // MissingFence lists the tables without a fence trigger.
 func MissingFence(ctx context.Context, conn *pgx.Conn) ([]pg.Name, error) {
@@ -46,17 +44,14 @@ func MissingFence(ctx context.Context, conn *pgx.Conn) ([]pg.Name, error) {
 
 // fenced maps each table that has the trigger to its tgenabled.
 func fenced(ctx context.Context, conn *pgx.Conn) (map[pg.Name]string, error) {
-	rows, err := conn.Query(ctx, `SELECT n.nspname, c.relname, t.tgenabled::text
+	rows, _ := conn.Query(ctx, `SELECT n.nspname, c.relname, t.tgenabled::text
 		FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE t.tgname = $1 AND NOT t.tgisinternal`, FenceTrigger)
-	if err != nil {
-		return nil, fmt.Errorf("read fence triggers: %w", err)
-	}
 	have := map[pg.Name]string{}
 	var n pg.Name
 	var enabled string
-	_, err = pgx.ForEachRow(rows, []any{&n.Schema, &n.Name, &enabled}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&n.Schema, &n.Name, &enabled}, func() error {
 		have[n] = enabled
 		return nil
 	})
@@ -249,12 +244,8 @@ func (how Patience) one(ctx context.Context, conn *pgx.Conn, table pg.Name, sql 
 		if !pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected) {
 			return err
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return errors.Join(err, ctx.Err())
-		case <-timer.C:
+		if ended := retry.Sleep(ctx, pause); ended != nil {
+			return errors.Join(err, ended)
 		}
 		pause = min(2*pause, lockRetryMost)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -37,21 +38,15 @@ func FenceChanged(ctx context.Context, conn *pgx.Conn) (string, error) {
 	}
 	// The function is of the fence's own transaction; what is younger was changed since.
 	_, xid, _ := cutLast(function)
-	rows, err := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_trigger t
+	rows, _ := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_trigger t
 		JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE t.tgname = $1 AND NOT t.tgisinternal AND (t.tgenabled <> 'A' OR pg_catalog.age(t.xmin) < pg_catalog.age($2::text::xid))
 		ORDER BY 1, 2 LIMIT 5`, FenceTrigger, xid)
-	if err != nil {
-		return "", fmt.Errorf("look at the fence: %w", err)
-	}
 	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
 	if err != nil {
 		return "", fmt.Errorf("look at the fence: %w", err)
 	}
-	names := make([]string, 0, len(tables))
-	for _, t := range tables {
-		names = append(names, t.Display())
-	}
+	names := lists.Map(tables, pg.Name.Display)
 	if len(names) == 0 {
 		return "a trigger " + FenceTrigger + " was dropped", nil
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/base/retry"
 )
 
 // Sessions of ours say in application_name which start of the program they belong to
@@ -45,28 +47,24 @@ const predecessorPoll = 20 * time.Millisecond
 func EndPredecessors(ctx context.Context, conn *pgx.Conn, run, incarnation string, starts bool, patience time.Duration) (int, error) {
 	ended, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	tick := time.NewTicker(predecessorPoll)
-	defer tick.Stop()
-	for most := 0; ; {
-		left, err := endEach(ctx, conn, run, incarnation, starts) // not in ended, which would break the session
-		if err != nil {
+	var left []Predecessor
+	most := 0
+	for range retry.Poll(ended, predecessorPoll) {
+		var err error
+		if left, err = endEach(ctx, conn, run, incarnation, starts); err != nil { // not in ended, which would break the session
 			return most, fmt.Errorf("end the sessions of an earlier start: %w", err)
 		}
 		if most = max(most, len(left)); len(left) == 0 {
 			return most, nil
 		}
-		select {
-		case <-ended.Done():
-			return most, &PredecessorError{Sessions: left, After: patience}
-		case <-tick.C:
-		}
 	}
+	return most, &PredecessorError{Sessions: left, After: patience}
 }
 
 // endEach asks each of them to end, and returns them.
 func endEach(ctx context.Context, conn *pgx.Conn, run, incarnation string, starts bool) ([]Predecessor, error) {
 	// A session that may not be ended is named, and not an error: its role is not ours, so that nothing is tried.
-	rows, err := conn.Query(ctx, `SELECT a.pid, a.application_name,
+	rows, _ := conn.Query(ctx, `SELECT a.pid, a.application_name,
 			CASE WHEN pg_catalog.pg_has_role(a.usesysid, 'USAGE') THEN pg_catalog.pg_terminate_backend(a.pid) END
 		FROM pg_catalog.pg_stat_activity a
 		WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
@@ -74,9 +72,6 @@ func endEach(ctx context.Context, conn *pgx.Conn, run, incarnation string, start
 		  AND (a.application_name LIKE $2 AND $5 OR a.application_name LIKE $3) AND a.application_name NOT LIKE $4
 		ORDER BY a.pid`,
 		"crossfade "+LeadName+" %", "%("+openTag+" %", "%(run "+like(run)+" %", "% "+like(incarnation)+"%", starts)
-	if err != nil {
-		return nil, err
-	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Predecessor, error) {
 		var p Predecessor
 		var asked *bool

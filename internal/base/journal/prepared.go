@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 // PreparedError names a prepared transaction of a database. It can be ended on the
@@ -66,18 +67,13 @@ func AwaitPrepared(ctx context.Context, conn *pgx.Conn, patience time.Duration) 
 	if err := conn.QueryRow(ctx, `SELECT pg_catalog.clock_timestamp()`).Scan(&now); err != nil {
 		return fmt.Errorf("look for prepared transactions: %w", err)
 	}
-	tick := time.NewTicker(preparedPoll)
-	defer tick.Stop()
-	for {
-		err := refusePrepared(ctx, conn, &now)
+	var err error
+	for range retry.Poll(ctx, preparedPoll) {
+		err = refusePrepared(ctx, conn, &now)
 		var there *PreparedError
 		if !errors.As(err, &there) || there.Age >= patience {
 			return err
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return errors.Join(err, ctx.Err())
-		}
 	}
+	return errors.Join(err, ctx.Err())
 }

@@ -54,10 +54,8 @@ func LoadPublished(ctx context.Context, conn *pgx.Conn) (Published, error) {
 	if err := conn.QueryRow(ctx, `SELECT publication FROM crossfade.run`).Scan(&p.Row); err != nil {
 		return Published{}, fmt.Errorf("read how the publication was: %w", err)
 	}
-	rows, err := conn.Query(ctx, `SELECT relid, nsp, rel, columns, entry, taken_out FROM crossfade.published ORDER BY nsp, rel`)
-	if err != nil {
-		return Published{}, fmt.Errorf("read how the publication was: %w", err)
-	}
+	rows, _ := conn.Query(ctx, `SELECT relid, nsp, rel, columns, entry, taken_out FROM crossfade.published ORDER BY nsp, rel`)
+	var err error
 	p.Tables, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t PublishedTable, err error) {
 		err = row.Scan(&t.OID, &t.Table.Schema, &t.Table.Name, &t.Columns, &t.Row, &t.TakenOut)
 		return t, err

@@ -80,10 +80,7 @@ func LoadRoles(ctx context.Context, conn *pgx.Conn) ([]Role, error) {
 }
 
 func queryRoles(ctx context.Context, conn *pgx.Conn, sql string) ([]Role, error) {
-	rows, err := conn.Query(ctx, sql+` ORDER BY 1`)
-	if err != nil {
-		return nil, err
-	}
+	rows, _ := conn.Query(ctx, sql+` ORDER BY 1`)
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Role, error) {
 		var r Role
 		var until pgtype.Timestamptz

@@ -37,8 +37,8 @@ func TestTextAndAuto(t *testing.T) {
 	var text, auto bytes.Buffer
 	log, err := obs.NewLogger(obs.FormatText, "debug", &text)
 	require.NoError(t, err)
-	log.Debug().Str(obs.KeyStep, "arming").Msg("step entered")
-	require.Contains(t, text.String(), "step entered step=arming")
+	log.Debug().Str(obs.KeyState, "arming").Msg("step entered")
+	require.Contains(t, text.String(), "step entered state=arming")
 	require.NotContains(t, text.String(), "\x1b", "no colours where there is no terminal")
 
 	log, err = obs.NewLogger(obs.FormatAuto, "", &auto)

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 // Error says that two connection strings lead to one database.
@@ -150,11 +151,7 @@ func refuseStandby(ctx context.Context, source, target *pgx.Conn, s, t origin) e
 		return fmt.Errorf("find out whether %s is a standby of %s's server: %w", place(source), place(target), err)
 	}
 	defer func() { _, _ = target.Exec(context.WithoutCancel(ctx), "DROP TABLE pg_temp."+pg.QuoteIdent(mark)) }()
-	patience := time.NewTimer(ReplayPatience)
-	defer patience.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	for range retry.PollFor(ctx, 20*time.Millisecond, ReplayPatience) {
 		// The position first: a mark that is searched for after it has been replayed is found.
 		var replayed, marked bool
 		err := source.QueryRow(ctx, `SELECT coalesce(pg_catalog.pg_last_wal_replay_lsn() >= $1::pg_catalog.pg_lsn, false)`, written).Scan(&replayed)
@@ -172,14 +169,11 @@ func refuseStandby(ctx context.Context, source, target *pgx.Conn, s, t origin) e
 		if replayed {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-patience.C:
-			return unknownStandby(source, target, s, t)
-		case <-tick.C:
-		}
 	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return unknownStandby(source, target, s, t)
 }
 
 // leaveMark makes a temporary table under a random name, whose row of the catalog a standby

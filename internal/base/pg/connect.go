@@ -1,6 +1,7 @@
 package pg
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -105,9 +106,7 @@ func prepare(cfg *pgconn.Config, opts []Option) (pinned string) {
 	for _, f := range opts {
 		f(&o)
 	}
-	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = ConnectTimeout
-	}
+	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, ConnectTimeout)
 	own := cfg.RuntimeParams["options"]
 	cfg.RuntimeParams = map[string]string{
 		"application_name": sessionName(o.name, cfg.RuntimeParams["application_name"]),

@@ -13,4 +13,7 @@
 //     one server reads the same on another, whatever a database, a role or a pooler in between
 //     sets. The server notices within a minute that we are gone, so that our locks do not outlive
 //     us by the hours of TCP's own defaults.
+//
+// A query whose rows go to pgx.CollectRows or pgx.ForEachRow leaves its error to these: the rows of a failed query hold
+// it, and both return it.
 package pg

@@ -63,9 +63,7 @@ func (s *settings) build(raw string, env environment) (DSN, error) {
 	if err != nil {
 		return DSN{}, errors.New(parseReason(err))
 	}
-	if cfg.Database == "" {
-		cfg.Database = cfg.User
-	}
+	cfg.Database = cmp.Or(cfg.Database, cfg.User)
 	if cfg.User == "" {
 		return DSN{}, errors.New("it names no user")
 	}

@@ -1,5 +1,10 @@
 package pg
 
+import "maps"
+
+// TextSettings returns a copy of the settings that keep the text of values the same everywhere.
+func TextSettings() map[string]string { return maps.Clone(textSettings) }
+
 // PinSQL is what Connect sends after a login without options.
 func PinSQL() string { return pinSQL(sessionParams()) }
 

@@ -2,6 +2,7 @@ package pg
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -169,10 +170,7 @@ func (s *settings) addService(env environment) error {
 	case env.home != "":
 		files = append(files, filepath.Join(env.home, ".pg_service.conf"))
 	}
-	dir := env.get("PGSYSCONFDIR")
-	if dir == "" {
-		dir = defaultConfigDir
-	}
+	dir := cmp.Or(env.get("PGSYSCONFDIR"), defaultConfigDir)
 	files = append(files, filepath.Join(dir, "pg_service.conf"))
 	for _, file := range files {
 		found, err := s.readService(file, name)

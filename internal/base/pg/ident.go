@@ -54,12 +54,3 @@ func ExtendName(name, ending string) string {
 	}
 	return name + ending
 }
-
-// Strings are the names as they stand in SQL.
-func Strings(names []Name) []string {
-	out := make([]string, len(names))
-	for i, n := range names {
-		out[i] = n.String()
-	}
-	return out
-}

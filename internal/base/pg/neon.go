@@ -2,6 +2,7 @@ package pg
 
 import (
 	"crypto/tls"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -14,12 +15,7 @@ var neonDomains = []string{".neon.tech", ".neon.build"}
 // IsNeon reports whether a host is one of Neon's, by its name.
 func IsNeon(host string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	for _, d := range neonDomains {
-		if strings.HasSuffix(host, d) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(neonDomains, func(d string) bool { return strings.HasSuffix(host, d) })
 }
 
 // harden raises what is asked of TLS where the host is Neon's: the certificate is verified, the host's name too, the name is
@@ -63,12 +59,9 @@ func only(cfg *pgx.ConnConfig, f *pgconn.FallbackConfig) bool {
 	if cfg.Host == f.Host && cfg.Port == f.Port && cfg.TLSConfig != nil {
 		return false
 	}
-	for _, other := range cfg.Fallbacks {
-		if other.Host == f.Host && other.Port == f.Port && other.TLSConfig != nil {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(cfg.Fallbacks, func(other *pgconn.FallbackConfig) bool {
+		return other.Host == f.Host && other.Port == f.Port && other.TLSConfig != nil
+	})
 }
 
 // verified returns the configuration with verification on.

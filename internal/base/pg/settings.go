@@ -61,10 +61,6 @@ func sessionParams() map[string]string {
 	return params
 }
 
-// TextSettings returns a copy of the settings that keep the text of values the same
-// everywhere.
-func TextSettings() map[string]string { return maps.Clone(textSettings) }
-
 // TextSQL returns the statements that give a session the settings that keep the text
 // of values the same everywhere, for one that may not be of Connect's making.
 func TextSQL() string { return pinSQL(textSettings) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -65,12 +66,7 @@ func IsCode(err error, codes ...string) bool {
 	if c == "" {
 		return false
 	}
-	for _, want := range codes {
-		if c == want {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(codes, c)
 }
 
 // Fixable reports whether err says what an operator can fix while we wait: no room

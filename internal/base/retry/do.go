@@ -65,12 +65,7 @@ func Do(ctx context.Context, p Policy, fn func(context.Context) error) error {
 		if p.OnRetry != nil {
 			p.OnRetry(Attempt{Number: n, Err: last, Pause: pause, Elapsed: elapsed})
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-		case <-timer.C:
-		}
+		_ = Sleep(ctx, pause) // the next round sees the end of ctx
 	}
 }
 

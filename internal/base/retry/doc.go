@@ -14,4 +14,8 @@
 //   - Do logs nothing. Policy.OnRetry is called before each pause; Limited
 //     makes of it a callback that speaks at most once a minute and says how
 //     many failures it kept to itself.
+//   - Sessions is the one loop that connects again: its pauses begin again after a session
+//     that was of use, and the bounds hold for those in between that were not.
+//   - Sleep, Every and Poll are the waits for time alone. Every one ends with its context; whoever
+//     waits for something else as well selects by hand.
 package retry

@@ -1,6 +1,7 @@
 package retry
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -59,9 +60,7 @@ func (p Policy) withDefaults() Policy {
 	if p.Initial == 0 {
 		p.Initial = min(DefaultInitial, p.Max)
 	}
-	if p.Factor == 0 {
-		p.Factor = DefaultFactor
-	}
+	p.Factor = cmp.Or(p.Factor, DefaultFactor)
 	return p
 }
 

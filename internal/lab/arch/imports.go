@@ -15,7 +15,7 @@ const Catalog = "schema/catalog"
 
 // Shared are the packages of internal/ that a domain may import.
 var Shared = []string{"internal/base/pg", "internal/base/retry", "internal/base/failpoint", "internal/base/obs", "internal/base/sqltext",
-	"internal/base/onedatabase", "internal/base/unconvertible"}
+	"internal/base/onedatabase", "internal/base/unconvertible", "internal/base/lists", "internal/base/walk"}
 
 // The parts of internal/: what is above the domains, what is below them, and what only tests,
 // benchmarks and the demo use.

@@ -28,6 +28,8 @@ var Below = map[string][]string{
 	"proxy/typemap":    nil,
 	"proxy/wire":       nil,
 
+	"proxy/wire/wiretest": {"proxy/wire"},
+
 	"replicate/progress":           nil,
 	"replicate/slot":               {"replicate/snapshot"},
 	"replicate/snapshot":           nil,

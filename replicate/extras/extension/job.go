@@ -118,14 +118,11 @@ func readJobs(ctx context.Context, source pgx.Tx, kept bool) ([]Job, error) {
 	if kept {
 		active = "j.active OR EXISTS (SELECT FROM crossfade.job r WHERE r.jobid = j.jobid)"
 	}
-	rows, err := source.Query(ctx, `SELECT j.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), j.schedule, j.command,
+	rows, _ := source.Query(ctx, `SELECT j.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), j.schedule, j.command,
 			CASE WHEN j.nodename IN ('localhost', coalesce(`+cronHost+`, '')) AND j.nodeport = pg_catalog.current_setting('port')::pg_catalog.int4
 				THEN '' ELSE j.nodename END,
 			j.nodeport, j.username, `+active+`
 		FROM cron.job j WHERE j.database = pg_catalog.current_database() ORDER BY 1`)
-	if err != nil {
-		return nil, err
-	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[Job])
 }
 
@@ -150,10 +147,7 @@ func (r *Jobs) write(ctx context.Context, target *pgx.Conn, wanted []Job, roles 
 			names[i] = roles[j.Role]
 		}
 	}
-	rows, err := target.Query(ctx, `SELECT rolname::text, rolcanlogin FROM pg_catalog.pg_roles WHERE rolname::text = ANY ($1)`, names)
-	if err != nil {
-		return err
-	}
+	rows, _ := target.Query(ctx, `SELECT rolname::text, rolcanlogin FROM pg_catalog.pg_roles WHERE rolname::text = ANY ($1)`, names)
 	able := map[string]bool{}
 	var role string
 	var login bool
@@ -177,11 +171,8 @@ func (r *Jobs) write(ctx context.Context, target *pgx.Conn, wanted []Job, roles 
 	if err != nil {
 		return err
 	}
-	rows, err = target.Query(ctx, `SELECT j.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), '', '', '', 0, j.username, true
+	rows, _ = target.Query(ctx, `SELECT j.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), '', '', '', 0, j.username, true
 		FROM cron.job j WHERE j.active AND j.database = pg_catalog.current_database() AND NOT EXISTS (SELECT FROM crossfade.job r WHERE r.jobid = j.jobid) ORDER BY 1`)
-	if err != nil {
-		return err
-	}
 	r.Foreign, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Job])
 	return err
 }
@@ -189,14 +180,11 @@ func (r *Jobs) write(ctx context.Context, target *pgx.Conn, wanted []Job, roles 
 // ours returns the jobs that an earlier call has written, as they are now. One that was
 // changed by others, or is active, differs from every wanted one.
 func ours(ctx context.Context, target *pgx.Conn) ([]Job, error) {
-	rows, err := target.Query(ctx, `SELECT r.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), coalesce(j.schedule, ''), coalesce(j.command, ''),
+	rows, _ := target.Query(ctx, `SELECT r.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), coalesce(j.schedule, ''), coalesce(j.command, ''),
 			CASE WHEN j.nodename = `+ownNode+` AND j.nodeport = `+ownPort+` THEN '' ELSE coalesce(j.nodename, '') END,
 			coalesce(CASE WHEN j.nodename = `+ownNode+` AND j.nodeport = `+ownPort+` THEN r.port ELSE j.nodeport END, 0),
 			CASE WHEN j.active OR j.database <> pg_catalog.current_database() THEN '' ELSE coalesce(j.username, '') END, r.active
 		FROM crossfade.job r LEFT JOIN cron.job j ON j.jobid = r.jobid ORDER BY 1`)
-	if err != nil {
-		return nil, err
-	}
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[Job])
 }
 

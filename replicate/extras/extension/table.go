@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -36,10 +37,7 @@ const tablesQuery = `SELECT c.oid, e.extname::text, n.nspname::text, c.relname::
 
 // Tables lists the configuration tables of a database, referenced ones first.
 func Tables(ctx context.Context, conn *pgx.Conn) ([]Table, error) {
-	rows, err := conn.Query(ctx, tablesQuery)
-	if err != nil {
-		return nil, fmt.Errorf("list configuration tables of extensions: %w", err)
-	}
+	rows, _ := conn.Query(ctx, tablesQuery)
 	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Table, err error) {
 		err = row.Scan(&t.OID, &t.Extension, &t.Name.Schema, &t.Name.Name, &t.Sequence, &t.Condition, &t.Columns, &t.References)
 		return t, err
@@ -56,10 +54,7 @@ func sorted(tables []Table) []Table {
 	var out []Table
 	placed := map[uint32]bool{}
 	for len(tables) > 0 {
-		waiting := map[uint32]bool{}
-		for _, t := range tables {
-			waiting[t.OID] = true
-		}
+		waiting := lists.SetOf(tables, func(t Table) uint32 { return t.OID })
 		i := slices.IndexFunc(tables, func(t Table) bool {
 			return !slices.ContainsFunc(t.References, func(oid uint32) bool { return waiting[oid] && !placed[oid] })
 		})

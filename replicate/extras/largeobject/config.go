@@ -1,6 +1,7 @@
 package largeobject
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -54,9 +55,7 @@ func (c *Config) validate() error {
 	if c.Source == nil || c.Target == nil {
 		return errors.New("copy large objects: no way to connect given")
 	}
-	if c.PieceBytes == 0 {
-		c.PieceBytes = DefaultPieceBytes
-	}
+	c.PieceBytes = cmp.Or(c.PieceBytes, DefaultPieceBytes)
 	if c.PieceBytes < 1 || c.LockTimeout < 0 {
 		return errors.New("copy large objects: negative bound")
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/snapshot"
 )
@@ -113,13 +114,7 @@ func (c *copier) pending(ctx context.Context, objects []object) ([]object, error
 		return nil, err
 	}
 	c.report.Objects += int64(len(ours))
-	var todo []object
-	for _, o := range objects {
-		if !ours[o.oid] {
-			todo = append(todo, o)
-		}
-	}
-	return todo, nil
+	return lists.Filter(objects, func(o object) bool { return !ours[o.oid] }), nil
 }
 
 // copy writes objects in groups, each in one transaction of the target. A large

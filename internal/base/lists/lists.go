@@ -1,0 +1,38 @@
+package lists
+
+// Map returns what f makes of each element.
+func Map[T, U any](in []T, f func(T) U) []U {
+	if len(in) == 0 {
+		return nil
+	}
+	out := make([]U, len(in))
+	for i, x := range in {
+		out[i] = f(x)
+	}
+	return out
+}
+
+// Filter returns the elements that keep holds for, in a list of its own.
+func Filter[T any](in []T, keep func(T) bool) []T {
+	var out []T
+	for _, x := range in {
+		if keep(x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// Set returns the elements as keys. It is never nil.
+func Set[T comparable](in []T) map[T]bool {
+	return SetOf(in, func(x T) T { return x })
+}
+
+// SetOf returns what key makes of each element as keys. It is never nil.
+func SetOf[T any, K comparable](in []T, key func(T) K) map[K]bool {
+	out := make(map[K]bool, len(in))
+	for _, x := range in {
+		out[key(x)] = true
+	}
+	return out
+}
