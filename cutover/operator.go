@@ -68,7 +68,7 @@ func withdrawal(ctx context.Context) string {
 	if cause := context.Cause(ctx); cause != ctx.Err() {
 		return cause.Error()
 	}
-	return "withdrawn by whoever asked for it"
+	return "withdrawn by the command that asked for it"
 }
 
 // Plan is a cutover's dry run: nothing is changed.

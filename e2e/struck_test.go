@@ -225,9 +225,9 @@ func struck(t *testing.T, seed uint64, times int) {
 	}
 	p.awaitFollowing()
 	log.update(t, target)
-	var anew string
-	require.NoError(t, ask(target, `SELECT coalesce(string_agg(rel || ' ' || restarts, ', '), '') FROM crossfade.relation WHERE restarts > 0`, &anew))
-	require.Empty(t, anew, "tables were begun anew")
+	var restarted string
+	require.NoError(t, ask(target, `SELECT coalesce(string_agg(rel || ' ' || restarts, ', '), '') FROM crossfade.relation WHERE restarts > 0`, &restarted))
+	require.Empty(t, restarted, "tables were copied again")
 	st, err := p.client.Status(context.Background())
 	require.NoError(t, err)
 	t.Logf("%d tables repaired by %d keys", st.Copy.TablesRepaired, st.Copy.KeysRepaired)

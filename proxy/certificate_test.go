@@ -80,7 +80,7 @@ func TestClientCertificates(t *testing.T) {
 		"another's certificate, password":   {either, with(ca, "somebody") + password, "in\n"},
 		"another's certificate":             {either, with(ca, "somebody") + " password=wrong", "password authentication failed"},
 		"two names":                         {either, with(ca, "somebody", user) + " password=wrong", "password authentication failed"},
-		"of a stranger":                     {either, with(untrusted, user) + password, "SSL"},
+		"untrusted":                         {either, with(untrusted, user) + password, "SSL"},
 		"another's certificate, required":   {only, with(ca, "somebody") + password, "FATAL:  certificate authentication failed for user"},
 		"password, required":                {only, plain + password, "FATAL:  connection requires a valid client certificate"},
 		"password without TLS, required":    {only, "sslmode=disable" + password, "FATAL:  connection requires a valid client certificate"},

@@ -35,7 +35,7 @@ func TestWhoWritesToTheTargetBeforeTheSwitchIsNoticed(t *testing.T) {
 	require.NoError(t, err)
 	defer dbconn.CloseNow(ours)
 	pgtest.Exec(t, ours, "BEGIN; INSERT INTO public.a VALUES (100, 0)")
-	require.Empty(t, codes(), "what Crossfade writes is no stranger's")
+	require.Empty(t, codes(), "what Crossfade writes is not reported as that of another writer")
 
 	writer := pgtest.Conn(t, b.TargetDSN, pg.WithParam("application_name", "psql"))
 	pgtest.Exec(t, writer, "BEGIN; CREATE TABLE public.mine (id int)")
