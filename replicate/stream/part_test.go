@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"encoding/hex"
 	"testing"
 	"time"
@@ -94,4 +95,15 @@ func TestStartCommandByVersion(t *testing.T) {
 	}
 	_, err := majorVersion("devel")
 	require.Error(t, err)
+}
+
+// A part that is not handed out any more, since its connection was lost, takes no room of those to come: the next session
+// would wait for its release for good.
+func TestAPartThatIsNotHandedOutTakesNoRoom(t *testing.T) {
+	t.Parallel()
+	r := &Reader{cfg: Config{MaxBytes: 10}, out: make(chan *Part), space: make(chan struct{}, 1)}
+	lost, lose := context.WithCancel(t.Context())
+	lose()
+	require.ErrorIs(t, r.hand(lost, &Part{Size: 20}), context.Canceled)
+	require.Zero(t, r.inflight.Load())
 }

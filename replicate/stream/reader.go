@@ -167,6 +167,7 @@ func (r *Reader) hand(ctx context.Context, p *Part) error {
 	case r.out <- p:
 		return nil
 	case <-ctx.Done():
+		r.inflight.Add(-size) // nobody will release it
 		return ctx.Err()
 	}
 }
