@@ -17,10 +17,6 @@ type buffer [BufferSize]byte
 
 var buffers = sync.Pool{New: func() any { return new(buffer) }}
 
-// maxCarry is how much of a frame may be held back between two reads: the header
-// and the pid of a NotificationResponse, less one byte.
-const maxCarry = 8
-
 // Reader reads one direction of a session. On a plaintext connection it waits
 // for bytes without a buffer, so that an idle session pins none; crypto/tls needs
 // one to wait with. Not safe for concurrent use, deadlines of conn excepted.
@@ -31,9 +27,7 @@ type Reader struct {
 	step *Conn // under TLS; nil for none
 	left bool  // crypto/tls may have more than now has returned
 
-	pre   []byte // read earlier by someone else; own memory
-	carry [maxCarry]byte
-	held  int // bytes in carry
+	pre []byte // read earlier by someone else; own memory
 
 	buf *buffer
 	at  int   // where try reads to
@@ -60,14 +54,11 @@ func (r *Reader) Read() ([]byte, error) {
 		r.pre = nil
 		return p, nil
 	}
-	held := r.held
-	n, err := r.fill(held)
+	n, err := r.fill(0)
 	if n == 0 {
 		return nil, err
 	}
-	copy(r.buf[:held], r.carry[:held])
-	r.held = 0
-	return r.buf[:held+n], err
+	return r.buf[:n], err
 }
 
 // stepped returns the connection under TLS that can be read and written in steps, nil for none.
@@ -97,17 +88,14 @@ func (r *Reader) Now(fd int) ([]byte, error) {
 		}
 		return r.nowTLS(budget)
 	}
-	r.at, r.n, r.err = r.held, 0, nil
+	r.at, r.n, r.err = 0, 0, nil
 	if !r.tryRead(uintptr(fd)) {
 		return nil, ErrWouldBlock
 	}
 	if r.n == 0 {
 		return nil, r.err
 	}
-	copy(r.buf[:r.held], r.carry[:r.held])
-	n := r.held + r.n
-	r.held = 0
-	return r.buf[:n], nil
+	return r.buf[:r.n], nil
 }
 
 // nowTLS is now. It reads on until crypto/tls has no whole record more, of at most budget bytes
@@ -116,7 +104,7 @@ func (r *Reader) nowTLS(budget int) ([]byte, error) {
 	if r.buf == nil {
 		r.buf = buffers.Get().(*buffer)
 	}
-	n, err := r.held, error(nil)
+	n, err := 0, error(nil)
 	r.step.Begin(budget)
 	for n < BufferSize && err == nil {
 		var m int
@@ -126,9 +114,7 @@ func (r *Reader) nowTLS(budget int) ([]byte, error) {
 	r.step.End()
 	r.left = n == BufferSize
 	switch {
-	case n > r.held:
-		copy(r.buf[:r.held], r.carry[:r.held])
-		r.held = 0
+	case n > 0:
 		return r.buf[:n], nil
 	case errors.Is(err, ErrWouldBlock):
 		return nil, ErrWouldBlock
@@ -222,11 +208,8 @@ func (r *Reader) HasBuffer() bool { return r.buf != nil }
 // Full reports that there is no room after p.
 func (r *Reader) Full(p []byte) bool { return len(p) >= BufferSize }
 
-// Keep holds tail, at most maxCarry bytes, back for the next read.
-func (r *Reader) Keep(tail []byte) { r.held = copy(r.carry[:], tail) }
-
-// Whole reports that nothing is held back.
-func (r *Reader) Whole() bool { return r.held == 0 && len(r.pre) == 0 }
+// Empty reports that nothing was read earlier by other code and is still to be returned.
+func (r *Reader) Empty() bool { return len(r.pre) == 0 }
 
 // Release gives the buffer back.
 func (r *Reader) Release() {

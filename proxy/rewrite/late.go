@@ -18,27 +18,22 @@ import (
 type Late struct {
 	pending map[string]state.LateStatement
 	sent    []string // names of those whose Parse is not answered, in order
-
-	up, down Spot
-	head     []byte // the client's frame under way, until it is known which statement it concerns
-	passing  bool   // it is
-	hide     bool   // the frame of the server under way is not for the client
-	out, in  []byte // what the last calls returned
+	tracker *wire.Tracker
 }
 
-// maxLateHead is how much of a frame is held until it is known which statement it is
-// about, in bytes: a name has 63, and the text of an EXECUTE is short.
-const maxLateHead = 64 << 10
+// maxLate is how large a frame may be, in bytes, that is held until it is known which statement it
+// is about: a name has 63, and the text of an EXECUTE is short. Of a larger Bind the prefix says it.
+const maxLate = wire.PrefixLen
 
 // NewLate returns nil where there are none. numbers translates those of types that
-// clients know, as the server's numbers that the frames have will be.
-func NewLate(list map[string]state.LateStatement, numbers *typemap.Map) *Late {
+// clients know, as the server's numbers that the frames have will be. tracker is the session's.
+func NewLate(list map[string]state.LateStatement, numbers *typemap.Map, tracker *wire.Tracker) *Late {
 	if len(list) == 0 {
 		return nil
 	}
-	l := &Late{pending: map[string]state.LateStatement{}}
+	l := &Late{pending: map[string]state.LateStatement{}, tracker: tracker}
 	for name, st := range list {
-		if p, err := wire.DecodeParse(st.Parse[HeadLen:]); err == nil && numbers != nil {
+		if p, err := wire.DecodeParse(st.Parse[wire.HeadLen:]); err == nil && numbers != nil {
 			for i, oid := range p.OIDs {
 				p.OIDs[i] = numbers.ToClient(oid)
 			}
@@ -77,83 +72,66 @@ func (l *Late) ForgetAll() {
 	}
 }
 
-// Client observes p and returns what the server is to get. The result is valid until
-// the next call.
-func (l *Late) Client(t *wire.Tracker, p []byte) ([]byte, error) {
-	if len(l.pending) == 0 && len(l.head) == 0 {
-		l.up.Walk(p)
-		return p, t.Client(p)
+// holds reports whether a frame of that type may use a statement that is pending.
+func (l *Late) holds(typ byte) bool {
+	if l == nil || len(l.pending) == 0 {
+		return false
 	}
-	l.out = l.out[:0]
-	for len(p) > 0 {
-		n := l.up.step(p)
-		if !l.passing {
-			l.head = append(l.head, p[:n]...)
-			l.passing = l.about(t, l.up.Between())
-		} else {
-			l.out = append(l.out, p[:n]...)
-		}
-		if err := t.Client(p[:n]); err != nil {
-			return nil, err
-		}
-		p = p[n:]
-		if l.up.Between() {
-			l.passing = false
-		}
+	switch typ {
+	case 'B', 'D', 'C', 'P', 'Q':
+		return true
 	}
-	return l.out, nil
+	return false
 }
 
-// about decides about the frame whose beginning is in head, and reports whether it could: head has
-// then been appended to out, after what must precede it.
-func (l *Late) about(t *wire.Tracker, whole bool) bool {
-	done := whole || len(l.head) >= maxLateHead
-	switch l.head[0] {
+// ahead appends what must precede a frame, of which the beginning may do. sent makes of a Parse what
+// the server is to get.
+func (l *Late) ahead(dst, frame []byte, sent func(parse []byte) []byte) []byte {
+	if l == nil || len(l.pending) == 0 {
+		return dst
+	}
+	need := func(name string) {
+		if l.open(name) && l.tracker.Late() {
+			dst = append(dst, sent(slices.Clone(l.pending[name].Parse))...)
+			l.sent = append(l.sent, name)
+		}
+	}
+	body := frame[wire.HeadLen:]
+	switch frame[0] {
 	case 'B':
-		rest := l.head[min(HeadLen, len(l.head)):]
-		if _, statement, ok := bytes.Cut(rest, []byte{0}); ok {
+		if _, statement, ok := bytes.Cut(body, []byte{0}); ok {
 			if name, _, ok := bytes.Cut(statement, []byte{0}); ok {
-				l.need(t, string(name))
-				done = true
+				need(string(name))
 			}
 		}
 	case 'D', 'C':
-		if whole && len(l.head) > HeadLen && l.head[HeadLen] == 'S' {
-			name := string(bytes.TrimSuffix(l.head[HeadLen+1:], []byte{0}))
-			if l.head[0] == 'C' {
-				delete(l.pending, name)
-			} else {
-				l.need(t, name)
-			}
+		if len(body) == 0 || body[0] != 'S' {
+			break
+		}
+		name := string(bytes.TrimSuffix(body[1:], []byte{0}))
+		if frame[0] == 'C' {
+			delete(l.pending, name)
+		} else {
+			need(name)
 		}
 	case 'P':
-		if whole {
-			name, text, _ := bytes.Cut(l.head[HeadLen:], []byte{0})
-			text, _, _ = bytes.Cut(text, []byte{0})
-			if len(name) > 0 {
-				l.need(t, string(name)) // the server must say that there is one
-			}
-			for _, used := range l.used(text) {
-				l.need(t, used)
-			}
+		name, text, _ := bytes.Cut(body, []byte{0})
+		text, _, _ = bytes.Cut(text, []byte{0})
+		if len(name) > 0 {
+			need(string(name)) // the server must say that there is one
+		}
+		for _, used := range l.used(text) {
+			need(used)
 		}
 	case 'Q':
-		if whole {
-			for _, used := range l.used(bytes.TrimSuffix(l.head[HeadLen:], []byte{0})) {
-				if l.open(used) && t.LateAlone() {
-					l.out = wire.AppendSync(append(l.out, l.pending[used].Parse...))
-					l.sent = append(l.sent, used)
-				}
+		for _, used := range l.used(bytes.TrimSuffix(body, []byte{0})) {
+			if l.open(used) && l.tracker.LateAlone() {
+				dst = wire.AppendSync(append(dst, sent(slices.Clone(l.pending[used].Parse))...))
+				l.sent = append(l.sent, used)
 			}
 		}
-	default:
-		done = true
 	}
-	if done {
-		l.out = append(l.out, l.head...)
-		l.head = l.head[:0]
-	}
-	return done
+	return dst
 }
 
 // used are the statements that a text names in an EXECUTE or a DEALLOCATE.
@@ -172,45 +150,30 @@ func (l *Late) open(name string) bool {
 	if _, ok := l.pending[name]; !ok {
 		return false
 	}
+	l.settle()
 	return !slices.Contains(l.sent, name)
 }
 
-// need puts the Parse of a pending statement ahead of the frame.
-func (l *Late) need(t *wire.Tracker, name string) {
-	if l.open(name) && t.Late() {
-		l.out = append(l.out, l.pending[name].Parse...)
-		l.sent = append(l.sent, name)
+// settle forgets which Parses have been answered.
+func (l *Late) settle() {
+	if n := len(l.sent) - l.tracker.LateOutstanding(); n > 0 {
+		l.sent = l.sent[n:]
 	}
 }
 
-// Server observes p and returns what the client is to get. The result is valid until
-// the next call.
-func (l *Late) Server(t *wire.Tracker, p []byte) ([]byte, error) {
-	if len(l.sent) == 0 && !l.hide {
-		l.down.Walk(p)
-		return p, t.Server(p)
+// hides reports whether a frame of the server, of that type, may be the answer to a Parse of ours.
+func (l *Late) hides(typ byte) bool {
+	return l != nil && l.tracker.Hides(typ)
+}
+
+// hide reports whether it is, of a frame that is about to be counted.
+func (l *Late) hide(typ byte) bool {
+	if !l.hides(typ) {
+		return false
 	}
-	l.in = l.in[:0]
-	for len(p) > 0 {
-		if l.down.Between() {
-			if l.hide = t.Hides(p[0]); l.hide && p[0] == '1' && len(l.sent) > 0 {
-				delete(l.pending, l.sent[0])
-			}
-		}
-		n := l.down.step(p)
-		if err := t.Server(p[:n]); err != nil {
-			return nil, err
-		}
-		if !l.hide {
-			l.in = append(l.in, p[:n]...)
-		}
-		p = p[n:]
-		if l.down.Between() {
-			l.hide = false
-			if n := len(l.sent) - t.LateOutstanding(); n > 0 {
-				l.sent = l.sent[n:]
-			}
-		}
+	l.settle()
+	if typ == '1' && len(l.sent) > 0 {
+		delete(l.pending, l.sent[0])
 	}
-	return l.in, nil
+	return true
 }

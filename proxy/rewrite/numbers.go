@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"crossfade/proxy/state"
+	"crossfade/proxy/wire"
 )
 
 // Backends translates, on the way to a server after a switch, the numbers of backends that clients
@@ -17,11 +18,7 @@ import (
 type Backends struct {
 	now        func(pid uint32) (now uint32, other bool) // the server's for a client's
 	statements map[string][]int                          // parameters that are numbers of backends, by prepared statement
-
-	at      Spot
-	head    []byte // the frame under way, where it came in parts
-	passing bool   // the frame under way is not inspected
-	out     []byte
+	out        []byte                                    // what frame returned last, where that was not the frame itself
 }
 
 // NewBackends makes the translation of a session: now returns the pid of the server of a session that
@@ -31,57 +28,22 @@ func NewBackends(now func(pid uint32) (uint32, bool), statements map[string][]in
 	return &Backends{now: now, statements: statements}
 }
 
-// maxNumbersHead is how many bytes a frame may have that arrives in parts and is still inspected. A
-// text about backends is short.
-const maxNumbersHead = 64 << 10
+// maxNumbered is how large a frame may be, in bytes, that is held to be inspected. A text about
+// backends is short.
+const maxNumbered = 64 << 10
 
-// Client returns what the server is to get of p. The result is valid until the next call.
-func (n *Backends) Client(p []byte) []byte {
-	if len(n.head) == 0 && n.at.Between() {
-		n.at.Walk(p)
-		if n.at.Between() && len(n.statements) == 0 && !state.AboutBackends(p) {
-			return p
-		}
-		n.at = Spot{}
-	}
-	n.out = n.out[:0]
-	for len(p) > 0 {
-		fresh := n.at.Between()
-		k := n.at.step(p)
-		whole := n.at.Between()
-		if fresh {
-			n.passing = !n.interesting(n.at.head[0])
-		}
-		switch {
-		case n.passing:
-			n.out = append(n.out, p[:k]...)
-		case !whole && len(n.head)+k > maxNumbersHead:
-			n.out = append(append(n.out, n.head...), p[:k]...)
-			n.head, n.passing = nil, true
-		case !whole:
-			n.head = append(n.head, p[:k]...)
-		case len(n.head) > 0:
-			n.head = append(n.head, p[:k]...)
-			n.frame(n.head)
-			n.head = n.head[:0]
-		default:
-			n.frame(p[:k])
-		}
-		p = p[k:]
-	}
-	return n.out
+// holds reports whether a frame of that type may contain numbers of backends.
+func (n *Backends) holds(typ byte) bool {
+	return n != nil && (typ == 'Q' || typ == 'P' || typ == 'B' && len(n.statements) > 0)
 }
 
-// interesting reports whether a frame may contain numbers of backends. The type of a frame that has
-// begun is in the spot's head.
-func (n *Backends) interesting(typ byte) bool {
-	return typ == 'Q' || typ == 'P' || typ == 'B' && len(n.statements) > 0
-}
-
-// frame appends a whole frame to out, with its numbers translated.
-func (n *Backends) frame(f []byte) {
+// frame returns a frame with its numbers translated. The result is valid until the next call.
+func (n *Backends) frame(f []byte) []byte {
+	if n == nil {
+		return f
+	}
 	var edits []edit
-	body := f[HeadLen:]
+	body := f[wire.HeadLen:]
 	switch f[0] {
 	case 'Q':
 		edits = n.simple(body)
@@ -91,13 +53,13 @@ func (n *Backends) frame(f []byte) {
 			break
 		}
 		var params []int
-		edits = n.text(text, HeadLen+len(name)+1, &params)
+		edits = n.text(text, wire.HeadLen+len(name)+1, &params)
 		delete(n.statements, string(name))
 		n.remember(string(name), params)
 	case 'B':
 		edits = n.bind(body)
 	}
-	n.replace(f, edits)
+	return n.replace(f, edits)
 }
 
 // MaxNumbered bounds what a client can make the proxy remember.
@@ -118,7 +80,7 @@ func (n *Backends) remember(name string, params []int) {
 // of the statement.
 func (n *Backends) simple(body []byte) []edit {
 	var params []int
-	edits := n.text(body, HeadLen, &params)
+	edits := n.text(body, wire.HeadLen, &params)
 	body, _, _ = bytes.Cut(body, []byte{0})
 	if len(params) > 0 {
 		if name, ok := state.Prepares(string(body)); ok {
@@ -129,8 +91,8 @@ func (n *Backends) simple(body []byte) []edit {
 		return edits
 	}
 	for _, l := range state.FindExecuted(string(body), n.statements) {
-		if now, ok := n.translate(body[l[0]:l[1]]); ok && !slices.ContainsFunc(edits, func(e edit) bool { return e.from == HeadLen+l[0] }) {
-			edits = append(edits, edit{from: HeadLen + l[0], to: HeadLen + l[1], with: now})
+		if now, ok := n.translate(body[l[0]:l[1]]); ok && !slices.ContainsFunc(edits, func(e edit) bool { return e.from == wire.HeadLen+l[0] }) {
+			edits = append(edits, edit{from: wire.HeadLen + l[0], to: wire.HeadLen + l[1], with: now})
 		}
 	}
 	slices.SortFunc(edits, func(a, b edit) int { return a.from - b.from })
@@ -144,22 +106,23 @@ type edit struct {
 	counted  bool // its length is ahead of it, in four bytes
 }
 
-func (n *Backends) replace(f []byte, edits []edit) {
+func (n *Backends) replace(f []byte, edits []edit) []byte {
 	if len(edits) == 0 {
-		n.out = append(n.out, f...)
-		return
+		return f
 	}
-	start, at := len(n.out), 0
+	out, at := n.out[:0], 0
 	for _, e := range edits {
-		n.out = append(n.out, f[at:e.from]...)
+		out = append(out, f[at:e.from]...)
 		if e.counted {
-			binary.BigEndian.PutUint32(n.out[len(n.out)-4:], uint32(len(e.with)))
+			binary.BigEndian.PutUint32(out[len(out)-4:], uint32(len(e.with)))
 		}
-		n.out = append(n.out, e.with...)
+		out = append(out, e.with...)
 		at = e.to
 	}
-	n.out = append(n.out, f[at:]...)
-	binary.BigEndian.PutUint32(n.out[start+1:], uint32(len(n.out)-start-1))
+	out = append(out, f[at:]...)
+	binary.BigEndian.PutUint32(out[1:], uint32(len(out)-1))
+	n.out = out
+	return out
 }
 
 // text returns the edits of a text at that place of a frame, up to its NUL.
@@ -183,7 +146,7 @@ func (n *Backends) text(b []byte, at int, params *[]int) (edits []edit) {
 // bind returns the edits of the body of a Bind. Of the numbers of an array only those in
 // text are translated.
 func (n *Backends) bind(b []byte) (edits []edit) {
-	at := HeadLen
+	at := wire.HeadLen
 	take := func(k int) []byte {
 		if k < 0 || k > len(b) {
 			b = nil

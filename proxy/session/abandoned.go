@@ -230,11 +230,11 @@ func (r *work) restsWithin(d time.Duration) bool {
 	for {
 		n, err := conn.Read(buf)
 		r.mu.Lock()
-		broken := r.mu.tracker.Server(buf[:n]) != nil
+		_, broken := r.mu.tracker.Server(buf[:n])
 		working := r.mu.tracker.Working()
 		r.mu.Unlock()
 		switch {
-		case broken || !working:
+		case broken != nil || !working:
 			return true
 		case err != nil:
 			return !poll.TimedOut(err) // a server that has gone does nothing

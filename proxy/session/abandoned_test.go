@@ -34,7 +34,7 @@ func uncancelled(t *testing.T) (r *Session, far net.Conn, logged func(message st
 	r = newRelay(t.Context(), p, Identity{}, nil)
 	r.Log = zerolog.New(&log)
 	r.mu.server = &server{conn: &backend.Conn{Conn: near}}
-	r.mu.tracker.Client(wiretest.AppendQuery(nil, "SELECT 1"))
+	_, _ = r.mu.tracker.Client(wiretest.AppendQuery(nil, "SELECT 1"))
 	require.True(t, r.mu.tracker.Working())
 	return r, far, func(message string) int { return bytes.Count(log.Bytes(), []byte(message)) }
 }

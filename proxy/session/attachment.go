@@ -190,7 +190,7 @@ func (st *attachment) clientStep() bool {
 		st.handOver() // its pump will get the same error
 		return false
 	}
-	if p, err = r.fromClient(s, p); err != nil {
+	if p, err = r.fromClient(p); err != nil {
 		r.End(err)
 		st.handOver()
 		return false

@@ -98,7 +98,7 @@ func TestSeizedUnderLoad(t *testing.T) {
 					continue
 				}
 				r.mu.Lock()
-				still := r.still() && s.in.Whole() && r.mu.attachment.key == 0
+				still := r.still() && s.in.Empty() && r.mu.attachment.key == 0
 				r.mu.Unlock()
 				if !still {
 					t.Error("seized, and not still")

@@ -38,9 +38,12 @@ func New(ctx context.Context, p *Registry, who Identity, client net.Conn, by Ser
 	r.mu.server = &server{conn: by.Conn, in: poll.NewReader(by.Conn.Conn, by.Conn.Leftover()), endpoint: by.At, login: by.Name}
 	r.mu.server.pid.Store(int32(by.Conn.PID))
 	if by.Moved {
-		r.mu.server.rewrite, r.mu.server.numbers = rewrite.NewPIDs(p.Pids.ClientPID), rewrite.NewBackends(p.Pids.BackendOf, nil)
+		r.mu.server.filter = rewrite.Filter{PIDs: p.Pids.ClientPID, Backends: rewrite.NewBackends(p.Pids.BackendOf, nil)}
 	}
 	r.mu.server.translated(by.Types, nil)
+	if by.Moved || by.Types != nil {
+		r.mu.tracker.Filter = &r.mu.server.filter
+	}
 	r.Startup.Names(&r.mu.observed.sniffer.Names)
 	if r.mu.observed.params["session_authorization"] == by.Name {
 		r.mu.observed.params["session_authorization"] = r.User

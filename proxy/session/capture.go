@@ -51,7 +51,7 @@ func (r *owner) captureSeized(ctx context.Context, s *server, catalog *state.Cat
 		if captured, err = link.Capture(ctx, captureSeized); err != nil {
 			return err
 		}
-		s.late.Add(captured)
+		s.filter.Late.Add(captured)
 		return r.survey(ctx, link, captured)
 	})
 	if err != nil {
@@ -118,9 +118,7 @@ func (r *owner) probe(ctx context.Context, s *server, params map[string]string, 
 	if left := link.Leftover(); len(left) > 0 {
 		s.in.Unread(left)
 	}
-	if s.rewrite != nil {
-		s.rewrite.Rewrite(inject)
-	}
+	s.filter.PIDs.Frames(inject)
 	r.mu.Lock()
 	r.mu.first.inject = append(r.mu.first.inject, inject...)
 	r.mu.Unlock()

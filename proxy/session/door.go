@@ -72,7 +72,7 @@ func (d Door) Break() {
 func (d Door) LoseCount() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_ = d.mu.tracker.Server(wire.AppendReadyForQuery(nil, 'I'))
+	_, _ = d.mu.tracker.Server(wire.AppendReadyForQuery(nil, 'I'))
 }
 
 // Renumber makes the session one whose client was told that pid at its login.

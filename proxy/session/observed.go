@@ -37,7 +37,7 @@ func (m *observed) Parse(body []byte) {
 	if m.has = unnamedKnown; body == nil {
 		m.has = unnamedLost
 	}
-	m.r.mu.server.late.Forget("")
+	m.r.mu.server.filter.Late.Forget("")
 	m.unnamed = append(m.unnamed[:0], body...)
 	if body != nil {
 		m.current(body)
@@ -54,7 +54,7 @@ func (m *observed) current(parse []byte) {
 // Simple: it has none.
 func (m *observed) Simple() {
 	m.has = unnamedNone
-	m.r.mu.server.late.Forget("")
+	m.r.mu.server.filter.Late.Forget("")
 	m.current(nil)
 	if cap(m.unnamed) > keepUnnamed {
 		m.unnamed = nil
@@ -83,7 +83,7 @@ func (m *observed) CommandComplete(tag []byte) {
 	case bytes.HasPrefix(tag, []byte("D")) || bytes.HasPrefix(tag, []byte("ROLLBACK")):
 		m.sniffer.Contexts.Tag(string(tag))
 		if bytes.Equal(tag, []byte("DISCARD ALL")) || bytes.Equal(tag, []byte("DEALLOCATE ALL")) {
-			m.r.mu.server.late.ForgetAll()
+			m.r.mu.server.filter.Late.ForgetAll()
 		}
 	}
 }

@@ -76,7 +76,7 @@ func (r *owner) seize(ctx context.Context) (*server, error) {
 			return nil, &BusyError{Reason: "reply not taken by the client", err: err}
 		}
 		r.readOn(s)
-		if r.still() && s.in.Whole() && r.mu.server == s {
+		if r.still() && s.in.Empty() && r.mu.server == s {
 			return s, nil
 		}
 		r.mu.hold.pump = pumpRuns

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"encoding/binary"
 	"errors"
 	"io"
 	"time"
@@ -161,13 +160,12 @@ func (r *clientPump) refuseUnit(p []byte) ([]byte, error) {
 // not in p or when it is a lone Sync.
 func firstUnit(p []byte) int {
 	work := false
-	for at := 0; len(p)-at >= 5; {
-		n := int64(binary.BigEndian.Uint32(p[at+1:])) + 1
-		if n < 5 || n > int64(len(p)-at) {
+	for at := 0; ; {
+		typ, _, rest, ok := wire.Cut(p[at:])
+		if !ok {
 			return 0
 		}
-		typ := p[at]
-		at += int(n)
+		at = len(p) - len(rest)
 		switch typ {
 		case 'Q', 'F':
 			return at
@@ -182,5 +180,4 @@ func firstUnit(p []byte) int {
 			work = true
 		}
 	}
-	return 0
 }

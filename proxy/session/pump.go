@@ -104,7 +104,7 @@ func (r *clientPump) send(p []byte) (n int, out []byte, s *server, err error) {
 		return 0, nil, nil, nil
 	}
 	s = r.mu.server
-	if out, err = r.fromClient(s, p[:n]); err != nil {
+	if out, err = r.fromClient(p[:n]); err != nil {
 		return 0, nil, nil, err
 	}
 	r.toServer.Store(true)
@@ -113,26 +113,11 @@ func (r *clientPump) send(p []byte) (n int, out []byte, s *server, err error) {
 
 // fromClient observes p and makes of it what the server is to get: every byte of a
 // client passes here once. Called with mu locked.
-func (r *Session) fromClient(s *server, p []byte) ([]byte, error) {
+func (r *Session) fromClient(p []byte) ([]byte, error) {
 	if r.mu.observed.sniffer.Contexts.Dirty() && r.mu.tracker.Boundary() {
 		r.mu.observed.sniffer.Contexts.Settle()
 	}
-	r.mu.observed.sniffer.Client(p)
-	if s.late != nil {
-		var err error
-		if p, err = s.late.Client(&r.mu.tracker, p); err != nil {
-			return nil, err
-		}
-	} else if err := r.mu.tracker.Client(p); err != nil {
-		return nil, err
-	}
-	if s.numbers != nil {
-		p = s.numbers.Client(p)
-	}
-	if s.types != nil {
-		p = s.types.Client(p)
-	}
-	return p, nil
+	return r.mu.tracker.Client(p)
 }
 
 // allowed returns how much of p may go now. Called with mu locked.
@@ -312,18 +297,10 @@ func (r *serverPump) receive(s *server, p []byte) (out, greeting []byte, err err
 // fromServer makes what the client is to see of p, and observes it: every byte of a
 // server passes here once. Called with cw and mu locked.
 func (r *Session) fromServer(s *server, p []byte) ([]byte, error) {
-	if s != nil && s.rewrite != nil {
-		n := s.rewrite.Rewrite(p)
-		s.in.Keep(p[n:])
-		p = p[:n]
+	if s == nil {
+		return r.mu.tracker.Inject(p)
 	}
-	if s != nil && s.types != nil {
-		p = s.types.Server(p)
-	}
-	if s != nil && s.late != nil {
-		return s.late.Server(&r.mu.tracker, p)
-	}
-	return p, r.mu.tracker.Server(p)
+	return r.mu.tracker.Server(p)
 }
 
 // broken is the end of a session whose server does not speak the protocol.

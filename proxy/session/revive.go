@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"crossfade/proxy/ending"
 	"crossfade/proxy/mirror"
 	"crossfade/proxy/poll"
-	"crossfade/proxy/rewrite"
 	"crossfade/proxy/side"
 	"crossfade/proxy/state"
 	"crossfade/proxy/wire"
@@ -55,12 +53,12 @@ func wholeAgain(s *state.State) bool {
 // once, to the new server.
 func (r *serverPump) tryRevive(s *server, p []byte) (left []byte, alive bool, err error) {
 	at, code, ok := lastFrames(p)
-	if !ok || !s.in.Whole() {
+	if !ok {
 		return p, false, nil
 	}
 	r.mu.Lock()
-	kept := r.keptAt(s)
-	ok = kept || r.revivable(s) && (code == "" || code == pg.CodeAdminShutdown || code == pg.CodeCrashShutdown)
+	between, kept := r.mu.tracker.ServerBetween(), r.keptAt(s)
+	ok = between && (kept || r.revivable(s) && (code == "" || code == pg.CodeAdminShutdown || code == pg.CodeCrashShutdown))
 	if ok && !kept {
 		r.mu.serving.reviving = true
 		r.attend()
@@ -94,35 +92,20 @@ func (r *serverPump) tryRevive(s *server, p []byte) (left []byte, alive bool, er
 // dyingWords reports whether p, what a server has just sent, is the warning of a crash or of an
 // immediate shutdown that the session will outlive, so that its client need not see it.
 func (r *serverPump) dyingWords(s *server, p []byte) bool {
-	if p[0] != 'N' || !s.in.Whole() {
-		return false
-	}
 	for len(p) > 0 {
-		n, e := notice(p)
-		if e == nil || e.Code != pg.CodeAdminShutdown && e.Code != pg.CodeCrashShutdown {
+		typ, body, rest, ok := wire.Cut(p)
+		if !ok || typ != 'N' {
 			return false
 		}
-		p = p[n:]
+		e, err := wire.DecodeError(body)
+		if err != nil || e.Code != pg.CodeAdminShutdown && e.Code != pg.CodeCrashShutdown {
+			return false
+		}
+		p = rest
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.keptAt(s) || r.revivable(s)
-}
-
-// notice decodes the notice that p begins with, nil for anything else.
-func notice(p []byte) (int, *wire.ServerError) {
-	if len(p) < rewrite.HeadLen || p[0] != 'N' {
-		return 0, nil
-	}
-	n := int64(binary.BigEndian.Uint32(p[1:])) + 1
-	if n < rewrite.HeadLen || n > int64(len(p)) {
-		return 0, nil
-	}
-	e, err := wire.DecodeError(p[rewrite.HeadLen:n])
-	if err != nil {
-		return 0, nil
-	}
-	return int(n), e
+	return r.mu.tracker.ServerBetween() && (r.keptAt(s) || r.revivable(s))
 }
 
 // revivalOver makes the session's server available to owners again, and reports whether it is
@@ -239,28 +222,20 @@ func lastFrames(p []byte) (at int, code string, ok bool) {
 	if len(p) == 0 {
 		return 0, "", true
 	}
-	for at < len(p) {
-		if len(p)-at < 5 {
-			return 0, "", false
-		}
-		n := int64(binary.BigEndian.Uint32(p[at+1:])) + 1
-		if n < 5 || n > int64(len(p)-at) {
-			return 0, "", false
-		}
-		switch p[at] {
-		case 'S', 'N', 'A':
-			at += int(n)
-		case 'E':
-			e, err := wire.DecodeError(p[at+5 : at+int(n)])
-			if err != nil || !e.Fatal() || at+int(n) != len(p) {
-				return 0, "", false
+	for {
+		typ, body, rest, ok := wire.Cut(p[at:])
+		switch {
+		case ok && (typ == 'S' || typ == 'N' || typ == 'A'):
+			at = len(p) - len(rest)
+		case ok && typ == 'E' && len(rest) == 0:
+			if e, err := wire.DecodeError(body); err == nil && e.Fatal() {
+				return at, e.Code, true
 			}
-			return at, e.Code, true
+			return 0, "", false
 		default:
 			return 0, "", false
 		}
 	}
-	return 0, "", false
 }
 
 // gone reports whether a read has found the connection closed.

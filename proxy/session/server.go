@@ -16,13 +16,10 @@ type server struct {
 	conn     *backend.Conn
 	in       *poll.Reader
 	endpoint *side.Endpoint
-	login    string            // role that the proxy logged in as
-	pid      atomic.Int32      // pg_backend_pid() once it was captured, before that the pid of its key data
-	rewrite  *rewrite.PIDs     // nil where pids need no translation
-	types    *typemap.Session  // nil where numbers of types need none
-	typeMap  *typemap.Map      // of types
-	numbers  *rewrite.Backends // nil where those of backends need no translation
-	late     *rewrite.Late     // statements that the client has and this server does not; nil for none
+	login    string         // role that the proxy logged in as
+	pid      atomic.Int32   // pg_backend_pid() once it was captured, before that the pid of its key data
+	typeMap  *typemap.Map   // nil where numbers of types need no translation
+	filter   rewrite.Filter // what is changed between the client and the server
 }
 
 // known returns a Parse in the numbers of the server that the session is served by.
@@ -42,6 +39,6 @@ func (s *server) known(p *wire.Parse) *wire.Parse {
 // others than the client knows.
 func (s *server) translated(m *typemap.Map, have []typemap.Statement) {
 	if m != nil {
-		s.typeMap, s.types = m, m.NewSession(have)
+		s.typeMap, s.filter.Types = m, m.NewSession(have)
 	}
 }

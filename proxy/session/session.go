@@ -159,7 +159,7 @@ func newRelay(ctx context.Context, p *Registry, who Identity, client net.Conn) *
 	r.Owner.Session, r.Owner.turn = r, make(chan struct{}, 1)
 	r.mu.changed = make(chan struct{})
 	r.mu.attachment.r, r.mu.observed.r = r, r
-	r.mu.tracker.Observer = &r.mu.observed
+	r.mu.tracker.Observer, r.mu.tracker.Follower = &r.mu.observed, &r.mu.observed.sniffer
 	return r
 }
 

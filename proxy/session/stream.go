@@ -16,7 +16,6 @@ import (
 	"crossfade/proxy/backend"
 	"crossfade/proxy/ending"
 	"crossfade/proxy/poll"
-	"crossfade/proxy/rewrite"
 	"crossfade/proxy/side"
 	"crossfade/proxy/state"
 	"crossfade/proxy/wire"
@@ -84,11 +83,11 @@ func (s *Stream) Run() {
 func (s *Stream) down() (between bool) {
 	defer s.p.Recovered(nil)
 	defer s.End(ending.ErrServerGone)
-	var at rewrite.Spot
-	told := false
+	var at wire.Cursor
+	told, follows := false, true // what the server sends is frames
 	buf := make([]byte, poll.BufferSize)
 	pass := func(p []byte) bool {
-		at.Walk(p)
+		follows = follows && at.Walk(p) == nil
 		told = saysFatal(p)
 		if _, err := s.client.Write(p); err != nil {
 			s.End(ending.ErrClientGone)
@@ -115,13 +114,13 @@ func (s *Stream) down() (between bool) {
 	}
 	// The rest of the frame under way, so that a message of ours can follow it.
 	_ = s.server.SetReadDeadline(time.Now().Add(side.GoodbyeTimeout))
-	for !at.Between() {
+	for follows && !at.Between() {
 		n, err := s.server.Read(buf[:min(at.Missing(), len(buf))])
 		if n > 0 && !pass(buf[:n]) || err != nil {
 			return false
 		}
 	}
-	return !told
+	return follows && !told
 }
 
 // NewStream makes a replication connection of the two and enters it into the registry. It does not pass anything on before run.

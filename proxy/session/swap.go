@@ -112,13 +112,15 @@ func (r *owner) ready(ctx context.Context, s *server, to *side.Endpoint, catalog
 func (r *owner) replace(old *server, w *mirror.Server) {
 	next := &server{
 		conn: w.Conn, in: poll.NewReader(w.Conn.Conn, w.Link.Leftover()), endpoint: w.Endpoint, login: w.Login,
-		rewrite: rewrite.NewPIDs(r.p.Pids.ClientPID), numbers: rewrite.NewBackends(r.p.Pids.BackendOf, w.Want.Numbered(rewrite.MaxNumbered)),
+		filter: rewrite.Filter{
+			PIDs: r.p.Pids.ClientPID, Backends: rewrite.NewBackends(r.p.Pids.BackendOf, w.Want.Numbered(rewrite.MaxNumbered)),
+			Late: rewrite.NewLate(w.Late, w.Types, &r.mu.tracker),
+		},
 	}
 	next.translated(w.Types, w.Statements())
-	next.late = rewrite.NewLate(w.Late, w.Types)
 	next.pid.Store(w.Have.BackendPID)
 	r.p.moved(r.Session, uint32(old.pid.Load()), uint32(w.Have.BackendPID))
-	next.rewrite.Rewrite(w.Async)
+	next.filter.PIDs.Frames(w.Async)
 
 	r.mu.Lock()
 	if r.ctx.Err() != nil {
@@ -127,6 +129,7 @@ func (r *owner) replace(old *server, w *mirror.Server) {
 	r.mu.first.greeting = r.greet(w)
 	r.mu.first.inject = append(r.mu.first.inject, w.Async...)
 	r.mu.server, r.mu.serving.lacks = next, false
+	r.mu.tracker.Filter = &next.filter
 	r.mu.Unlock()
 	side.Terminate(old.conn)
 }

@@ -2,10 +2,9 @@ package session
 
 import (
 	"bytes"
-	"encoding/binary"
 
 	"crossfade/internal/base/sqltext"
-	"crossfade/proxy/rewrite"
+	"crossfade/proxy/wire"
 )
 
 // A transaction that was prepared holds its locks until its COMMIT PREPARED, which any session may
@@ -39,10 +38,12 @@ func (r *clientPump) finishing(p []byte) int {
 // endsPrepared reports whether a unit is one statement that ends a prepared transaction.
 func endsPrepared(unit []byte) bool {
 	parses := 0
-	for len(unit) >= rewrite.HeadLen {
-		n := int(binary.BigEndian.Uint32(unit[1:])) + 1 // within the unit: firstUnit has walked it
-		body := unit[rewrite.HeadLen:n]
-		switch unit[0] {
+	for len(unit) > 0 {
+		typ, body, rest, ok := wire.Cut(unit)
+		if !ok {
+			return false
+		}
+		switch typ {
 		case 'Q':
 			return EndsPrepared(string(body))
 		case 'P':
@@ -55,7 +56,7 @@ func endsPrepared(unit []byte) bool {
 		default:
 			return false
 		}
-		unit = unit[n:]
+		unit = rest
 	}
 	return parses == 1
 }

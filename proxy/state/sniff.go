@@ -2,7 +2,6 @@ package state
 
 import (
 	"bytes"
-	"encoding/binary"
 	"regexp"
 )
 
@@ -20,64 +19,48 @@ const (
 // hidden is what must not occur after the first maxSniff bytes of a statement.
 var hidden = regexp.MustCompile(`(?i)set_config|;\s*(?:set|do)\s`)
 
-// Sniffer picks the text of Query and Parse out of the client's bytes, and the
-// values of a Bind where one of them is the name of a setting, and has Names learn
-// from them. It is shown every byte from the client once and in order, in any cut.
-// It copies only what a cut has split. Not safe for concurrent use.
+// Sniffer picks the text of Query and Parse out of the client's frames, and the values of a Bind
+// where one of them is the name of a setting, and has Names learn from them. It is the Follower of
+// a session's wire.Tracker. It copies only what a cut has split. Not safe for concurrent use.
 type Sniffer struct {
 	Names    Names
 	Contexts Contexts
 	Backends bool // the client has named backends by their numbers
 
-	head [5]byte
-	seen int    // bytes of head
-	left int    // bytes of the body still to come
-	take bool   // the body is of use
+	typ  byte   // of the frame under way
 	part []byte // beginning of a body that came in parts
 	over bool   // more than maxSniff came
 	edge []byte // what came after that and has not been searched
 }
 
-// Client observes bytes from the client.
-func (s *Sniffer) Client(p []byte) {
-	for len(p) > 0 {
-		if s.seen < len(s.head) {
-			n := copy(s.head[s.seen:], p)
-			s.seen += n
-			p = p[n:]
-			if s.seen < len(s.head) {
-				return
-			}
-			s.left = max(0, int(binary.BigEndian.Uint32(s.head[1:]))-4)
-			switch s.head[0] {
-			case 'Q', 'P', 'F':
-				s.take = true
-			case 'B':
-				s.take = s.Names.binds() || s.Contexts.binds()
-			case 'C':
-				s.take = len(s.Contexts.made) > 0
-			}
-		}
-		n := min(s.left, len(p))
-		if s.take {
-			s.body(p[:n])
-		}
-		p = p[n:]
-		s.left -= n
-		if s.left == 0 {
-			s.end()
-		}
+// Begin is the head of a frame; it reports whether its body is of use.
+func (s *Sniffer) Begin(typ byte, _ uint32) bool {
+	switch s.typ = typ; typ {
+	case 'Q', 'P', 'F':
+		return true
+	case 'B':
+		return s.Names.binds() || s.Contexts.binds()
+	case 'C':
+		return len(s.Contexts.made) > 0
+	}
+	return false
+}
+
+// Part takes the next bytes of a body, and whether they are the last ones.
+func (s *Sniffer) Part(b []byte, last bool) {
+	if last && len(s.part) == 0 && len(b) <= maxSniff {
+		s.message(b)
+		return
+	}
+	s.add(b)
+	if last {
+		s.end()
 	}
 }
 
-// body takes the next bytes of a body, the last of them included.
-func (s *Sniffer) body(b []byte) {
+func (s *Sniffer) add(b []byte) {
 	if s.over {
 		s.beyond(b)
-		return
-	}
-	if len(s.part) == 0 && len(b) == s.left && len(b) <= maxSniff {
-		s.message(b)
 		return
 	}
 	if room := maxSniff - len(s.part); len(b) > room {
@@ -92,7 +75,7 @@ func (s *Sniffer) body(b []byte) {
 
 // beyond searches what comes after the first maxSniff bytes of a statement.
 func (s *Sniffer) beyond(b []byte) {
-	if s.head[0] != 'Q' && s.head[0] != 'P' {
+	if s.typ != 'Q' && s.typ != 'P' {
 		return
 	}
 	for len(b) > 0 {
@@ -126,13 +109,13 @@ func (s *Sniffer) end() {
 		s.search()
 		s.edge = nil
 	}
-	s.seen, s.over, s.take = 0, false, false
+	s.over = false
 }
 
 // message takes the body of a Query, Parse, Bind or FunctionCall, perhaps without
 // its end.
 func (s *Sniffer) message(body []byte) {
-	switch s.head[0] {
+	switch s.typ {
 	case 'Q':
 		if n := len(body); n > 0 && body[n-1] == 0 {
 			body = body[:n-1]

@@ -11,6 +11,17 @@ import (
 	"crossfade/proxy/wire/wiretest"
 )
 
+// sniffed is a Sniffer that a Tracker shows what a client sends.
+type sniffed struct {
+	Sniffer
+	tracker wire.Tracker
+}
+
+func (s *sniffed) Client(p []byte) {
+	s.tracker.Follower = &s.Sniffer
+	_, _ = s.tracker.Client(p)
+}
+
 func TestSnifferSeesStatementsInAnyCut(t *testing.T) {
 	t.Parallel()
 	var b []byte
@@ -21,7 +32,7 @@ func TestSnifferSeesStatementsInAnyCut(t *testing.T) {
 	b = wiretest.AppendQuery(b, "select '"+string(bytes.Repeat([]byte("x"), 2*maxSniff))+"'; set app.far = 1")
 	b = wiretest.AppendQuery(b, "SET app.last = 1")
 	for _, size := range []int{1, 2, 3, 7, 64, 8192} {
-		var s Sniffer
+		var s sniffed
 		for part := range slices.Chunk(b, size) {
 			s.Client(part)
 		}
@@ -35,7 +46,7 @@ func TestSnifferSeesStatementsInAnyCut(t *testing.T) {
 
 func TestSnifferPassesOverLargeData(t *testing.T) {
 	t.Parallel()
-	var s Sniffer
+	var s sniffed
 	text := bytes.Repeat([]byte("the set of assets; setup do not "), 3*maxSniff/32)
 	s.Client(wiretest.AppendQuery(nil, "insert into notes values ('"+string(text)+"')"))
 	require.Empty(t, s.Names.OpaqueReason())
@@ -81,7 +92,7 @@ func TestSnifferLearnsNamesThatAreBound(t *testing.T) {
 			"\x00\x00\x00\x05app.f\x00\x00\x00\x01x\x00\x00\x00\x01f\x00\x00"...)}, []string{"app.f"}, false},
 	} {
 		for _, size := range []int{1, 3, 4096} {
-			var s Sniffer
+			var s sniffed
 			for part := range slices.Chunk(bytes.Join(c.frames, nil), size) {
 				s.Client(part)
 			}
@@ -95,7 +106,7 @@ func TestSnifferLearnsNamesThatAreBound(t *testing.T) {
 
 func TestUnnamedStatementOfBeforeIsForgotten(t *testing.T) {
 	t.Parallel()
-	var s Sniffer
+	var s sniffed
 	setter := wire.AppendParse(nil, "", "select set_config($1, $2, false)", nil)
 	s.Client(setter)
 	s.Names.Current(setter[5:])
@@ -123,7 +134,7 @@ func TestSnifferOfLargeBinds(t *testing.T) {
 		{"select set_config($1, $2, false)", []string{"app.a", large}, false},
 		{"select set_config($2, $1, false)", []string{large, "app.a"}, true},
 	} {
-		var s Sniffer
+		var s sniffed
 		s.Client(wire.AppendParse(nil, "s", c.call, nil))
 		s.Client(bound("s", 0, c.params...))
 		require.Equal(t, c.opaque, s.Names.OpaqueReason() != "")
@@ -143,14 +154,14 @@ func TestCallsInCallsTakeNoSquareOfTime(t *testing.T) {
 func TestSnifferAllocatesNothing(t *testing.T) {
 	b := wiretest.AppendQuery(nil, "select 1 from accounts where id = 5")
 	b = wire.AppendSync(wire.AppendBind(b, "", "s1", nil, [][]byte{[]byte("5")}, nil))
-	var s Sniffer
+	var s sniffed
 	require.Zero(t, testing.AllocsPerRun(100, func() { s.Client(b) }))
 }
 
 func FuzzSniffer(f *testing.F) {
 	f.Add(wiretest.AppendQuery(nil, "set a.b=1"), 3)
 	f.Fuzz(func(_ *testing.T, b []byte, size int) {
-		var s Sniffer
+		var s sniffed
 		for part := range slices.Chunk(b, max(1, size)) {
 			s.Client(part)
 		}

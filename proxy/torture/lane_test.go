@@ -108,7 +108,7 @@ func newLane(t testing.TB, conn net.Conn, ahead []byte) *lane {
 				l.mu.err = err
 			} else {
 				l.mu.frames = append(l.mu.frames, wire.Frame{Type: f.Type, Body: bytes.Clone(f.Body)})
-				_ = l.mu.tracker.Server(wire.AppendFrame(nil, f.Type, f.Body))
+				_, _ = l.mu.tracker.Server(wire.AppendFrame(nil, f.Type, f.Body))
 				if f.Type == 'G' || f.Type == 'H' {
 					l.mu.copied = f.Type
 				}
@@ -132,7 +132,7 @@ func newLane(t testing.TB, conn net.Conn, ahead []byte) *lane {
 func (l *lane) send(b []byte) {
 	l.t.Helper()
 	l.mu.Lock()
-	_ = l.mu.tracker.Client(b)
+	_, _ = l.mu.tracker.Client(b)
 	l.mu.Unlock()
 	for len(b) > 0 {
 		n := len(b)

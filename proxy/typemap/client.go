@@ -7,98 +7,70 @@ import (
 	"crossfade/internal/base/walk"
 )
 
-// clientSide is a Session as the actor of what the client sends. Called with mu
-// locked.
-type clientSide Session
-
-func (c *clientSide) holds(typ byte) bool {
+// ClientHolds says how large a frame of that type may be to be translated.
+func (s *Session) ClientHolds(typ byte) int {
 	switch typ {
 	case 'P', 'B', 'D', 'E', 'C', 'Q':
-		return true
+		return MaxHeld
 	}
-	return false
+	return 0
 }
 
-// passing takes a frame that is not translated, or that was too large to be.
-func (c *clientSide) passing(typ byte) {
-	switch typ {
-	case 'S':
-		if c.copying && !c.ended() {
-			return // the server passes over it
-		}
-		c.failed = false
-		c.push(expect{kind: 'S'})
-	case 'F':
-		c.push(expect{kind: 'F'})
-	case 'c', 'f':
-		c.push(expect{kind: 'c'})
-	case 'Q':
-		c.query(nil, nil)
-	case 'P': // too large: which statement it concerns is not known
-		c.add(expect{kind: 'P', st: &statement{}})
-	case 'B':
-		c.add(expect{kind: 'B', p: &portal{unknown: true}})
-	case 'D', 'C', 'E':
-		(*serverSide)(c).lose()
-	}
-}
-
-func (c *clientSide) whole(frame []byte) []byte {
+// ClientFrame translates a frame, in place where it can.
+func (s *Session) ClientFrame(frame []byte, queued bool) []byte {
 	w := &walk.Bytes{Rest: frame[headLen:]}
+	queued = queued || s.lost // then it is not known what the server passes over
 	switch frame[0] {
 	case 'Q':
-		return c.query(frame, w.Text())
+		return s.query(frame, w.Text(), queued)
 	case 'P':
-		c.parse(w)
+		s.parse(w, queued)
 	case 'B':
-		return c.bind(frame, w)
+		return s.bind(frame, w, queued)
 	case 'D', 'C':
-		c.about(frame[0], w)
+		s.about(frame[0], w, queued)
 	case 'E':
-		name := w.Text()
-		c.add(expect{kind: 'E', p: c.portals[string(name)]})
+		s.owe(queued, request{kind: 'E', p: s.portals[string(w.Text())]})
 	}
 	return frame
 }
 
-// ended reports that the client has ended the COPY data that the server takes.
-func (c *clientSide) ended() bool {
-	for _, e := range c.queue.rest() {
-		if e.kind == 'c' {
-			return true
-		}
-	}
-	return false
-}
-
-func (c *clientSide) push(e expect) {
-	if !c.lost {
-		c.queue.push(e)
+// ClientLarge takes a frame that was too large: which statement it concerns is not known.
+func (s *Session) ClientLarge(typ byte, queued bool) {
+	switch typ {
+	case 'Q':
+		s.query(nil, nil, queued)
+	case 'P':
+		s.owe(queued, request{kind: 'P', st: &statement{}})
+	case 'B':
+		s.owe(queued, request{kind: 'B', p: &portal{unknown: true}})
+	case 'D', 'C', 'E':
+		s.Lost()
 	}
 }
 
-// add is push for what the server passes over after an error.
-func (c *clientSide) add(e expect) bool {
-	if c.failed {
-		return false
+// owe notes a request that the server is to answer.
+func (s *Session) owe(queued bool, r request) {
+	if queued && !s.lost {
+		s.owed = append(s.owed, r)
 	}
-	c.push(e)
-	return true
 }
 
 // query: the simple protocol. It ends the unnamed statement and the unnamed portal.
 // Numbers of types that a client has put into the text are translated, since there
 // is no other place for them; in a statement that is kept they would be wrong when
 // the session moves back.
-func (c *clientSide) query(frame, text []byte) []byte {
-	delete(c.statements, "")
-	delete(c.portals, "")
+func (s *Session) query(frame, text []byte, queued bool) []byte {
 	st := newStatement(text)
-	c.push(expect{kind: 'Q', st: st})
+	if queued {
+		delete(s.statements, "")
+		delete(s.portals, "")
+		s.owe(true, request{kind: 'Q', st: st})
+	}
 	var edits []edit
 	for _, l := range st.query.literals {
 		old := text[l.from:l.to]
-		if now := c.m.text(nil, old, toServer); !bytes.Equal(now, old) && !prepares(text) {
+		if now := s.m.text(nil, old, toServer); !bytes.Equal(now, old) && !prepares(text) {
 			edits = append(edits, edit{at: headLen + l.from, old: len(old), text: now, bare: true})
 		}
 	}
@@ -108,7 +80,7 @@ func (c *clientSide) query(frame, text []byte) []byte {
 // prepares reports whether a text makes statements that are kept.
 func prepares(text []byte) bool { return bytes.Contains(bytes.ToLower(text), []byte("prepare")) }
 
-func (c *clientSide) parse(w *walk.Bytes) {
+func (s *Session) parse(w *walk.Bytes, queued bool) {
 	name, text := string(w.Text()), w.Text()
 	st := newStatement(text)
 	n := w.Count()
@@ -120,39 +92,43 @@ func (c *clientSide) parse(w *walk.Bytes) {
 		if p == nil {
 			break
 		}
-		st.params = append(st.params, c.m.number(p, toServer))
+		st.params = append(st.params, s.m.number(p, toServer))
 	}
-	if c.add(expect{kind: 'P', name: name, st: st, wasSt: c.statements[name]}) {
-		c.statements[name] = st
+	if queued {
+		s.owe(true, request{kind: 'P', name: name, st: st, wasSt: s.statements[name]})
+		s.statements[name] = st
 	}
 }
 
 // about is a Describe or a Close.
-func (c *clientSide) about(kind byte, w *walk.Bytes) {
-	e := expect{kind: kind, sub: w.Byte()}
-	e.name = string(w.Text())
-	if e.sub == 'S' {
-		e.st = c.statements[e.name]
-		e.wasSt = e.st
-	} else {
-		e.p = c.portals[e.name]
-		e.wasP = e.p
-	}
-	if !c.add(e) || kind != 'C' {
+func (s *Session) about(kind byte, w *walk.Bytes, queued bool) {
+	if !queued {
 		return
 	}
-	if e.sub == 'S' {
-		delete(c.statements, e.name)
+	r := request{kind: kind, sub: w.Byte()}
+	r.name = string(w.Text())
+	if r.sub == 'S' {
+		r.st = s.statements[r.name]
+		r.wasSt = r.st
 	} else {
-		delete(c.portals, e.name)
+		r.p = s.portals[r.name]
+		r.wasP = r.p
+	}
+	s.owe(true, r)
+	switch {
+	case kind == 'D':
+	case r.sub == 'S':
+		delete(s.statements, r.name)
+	default:
+		delete(s.portals, r.name)
 	}
 }
 
 // bind translates parameters in place, or returns another frame where the length of
 // one changes.
-func (c *clientSide) bind(frame []byte, w *walk.Bytes) []byte {
+func (s *Session) bind(frame []byte, w *walk.Bytes, queued bool) []byte {
 	name := string(w.Text())
-	st := c.statements[string(w.Text())]
+	st := s.statements[string(w.Text())]
 	formats := make([]int16, 0, 8)
 	for range w.Count() {
 		if w.Bad {
@@ -168,7 +144,7 @@ func (c *clientSide) bind(frame []byte, w *walk.Bytes) []byte {
 		if null || w.Bad || st == nil {
 			continue
 		}
-		if text, ok := c.param(st, i, v, formatOf(formats, i) == 1); ok {
+		if text, ok := s.param(st, i, v, formatOf(formats, i) == 1); ok {
 			edits = append(edits, edit{at: at, old: len(v), text: text})
 		}
 	}
@@ -180,11 +156,12 @@ func (c *clientSide) bind(frame []byte, w *walk.Bytes) []byte {
 		p.formats = append(p.formats, int16(w.Uint16()))
 	}
 	p.unknown = w.Bad || st == nil
-	if c.add(expect{kind: 'B', name: name, p: p, wasP: c.portals[name]}) {
-		if len(c.portals) >= maxPortals {
-			clear(c.portals)
+	if queued {
+		s.owe(true, request{kind: 'B', name: name, p: p, wasP: s.portals[name]})
+		if len(s.portals) >= maxPortals {
+			clear(s.portals)
 		}
-		c.portals[name] = p
+		s.portals[name] = p
 	}
 	return replace(frame, edits)
 }
@@ -201,26 +178,26 @@ func formatOf(formats []int16, i int) int16 {
 
 // param translates one parameter in place; where that cannot be, it returns the text
 // to put in its place.
-func (c *clientSide) param(st *statement, i int, v []byte, binaryFormat bool) (text []byte, changed bool) {
+func (s *Session) param(st *statement, i int, v []byte, binaryFormat bool) (text []byte, changed bool) {
 	if st.query.compares(i) {
 		if !binaryFormat {
-			return c.m.text(nil, v, toServer), true
+			return s.m.text(nil, v, toServer), true
 		}
-		c.oid(v)
+		s.oid(v)
 		return nil, false
 	}
-	if binaryFormat && i < len(st.params) && c.m.carries(st.params[i]) {
-		c.m.value(st.params[i], v, toServer, 0)
+	if binaryFormat && i < len(st.params) && s.m.carries(st.params[i]) {
+		s.m.value(st.params[i], v, toServer, 0)
 	}
 	return nil, false
 }
 
 // oid translates a number of a type that came as an oid, an int4, an int8 or an array.
-func (c *clientSide) oid(v []byte) {
+func (s *Session) oid(v []byte) {
 	if len(v) == 8 && binary.BigEndian.Uint32(v) == 0 {
 		v = v[4:]
 	}
-	c.m.oids(v, toServer)
+	s.m.oids(v, toServer)
 }
 
 // edit is a value of a frame that is replaced by one of another length. at is the position of its

@@ -1,6 +1,10 @@
 package typemap
 
-import "sync"
+import (
+	"slices"
+
+	"crossfade/proxy/wire"
+)
 
 // Statement is what the server has reported about a prepared statement of the session, in the
 // server's numbers.
@@ -18,27 +22,30 @@ type Column struct {
 	Attr  uint16 // its number in that table
 }
 
-// Session translates what passes between one client and one server. Client and
-// Server may be called concurrently with one another.
+// Session translates what passes between one client and one server, as a part of the wire.Filter of
+// the session, whose methods of the same names call its. Not safe for concurrent use.
 type Session struct {
 	m *Map
 
-	mu         sync.Mutex
 	statements map[string]*statement
 	portals    map[string]*portal
-	queue      queue
-	failed     bool // the server skips everything up to the next Sync
-	copying    bool // the server takes COPY data, and passes over Sync
-	lost       bool // the answers are not those that were expected
+	owed       []request // what the server has not answered, of what a Filter is told of
+	room       []request // where the first of them are kept
+	lost       bool      // the count was given up: rows are not translated any more
 
 	rows []cell // of the rows that come now
-
-	fromClient, fromServer framer
 }
+
+const (
+	headLen = wire.HeadLen
+	// MaxHeld is how large a frame may be, in bytes, that is translated.
+	MaxHeld = 64 << 20
+)
 
 // NewSession returns the translation for a session that has the statements already.
 func (m *Map) NewSession(have []Statement) *Session {
-	s := &Session{m: m, statements: map[string]*statement{}, portals: map[string]*portal{}}
+	s := &Session{m: m, statements: map[string]*statement{}, portals: map[string]*portal{}, room: make([]request, 0, 8)}
+	s.owed = s.room
 	for _, h := range have {
 		st := newStatement([]byte(h.Text))
 		st.params, st.cols = h.Params, h.Columns
@@ -47,27 +54,78 @@ func (m *Map) NewSession(have []Statement) *Session {
 	return s
 }
 
-// Client takes bytes of the client and returns what goes to the server instead. The
-// result may be part of p, and is valid until the next call.
-func (s *Session) Client(p []byte) []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.fromClient.run(p, (*clientSide)(s))
+// request is one that the server has not answered.
+type request struct {
+	kind byte // the type of the client's frame
+	sub  byte // of 'D' and 'C': 'S' or 'P'
+	name string
+	st   *statement // that 'P' made, that 'D' is about, or that 'Q' runs
+	p    *portal    // that 'B' made, that 'D' is about, or that 'E' runs
+
+	begun bool // of 'E': its rows have been prepared for; of 'D': a description has come
+
+	wasSt *statement // under the name before 'P' or 'C'
+	wasP  *portal    // the same for 'B' and 'C'
 }
 
-// Server takes bytes of the server and returns what goes to the client instead. The
-// result may be part of p, and is valid until the next call.
-func (s *Session) Server(p []byte) []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.fromServer.run(p, (*serverSide)(s))
+// first returns the request that the server answers now, nil where none is owed.
+func (s *Session) first() *request {
+	if len(s.owed) == 0 {
+		return nil
+	}
+	return &s.owed[0]
 }
 
-// Lost reports that rows are not translated any more.
-func (s *Session) Lost() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lost
+// Answered: the oldest request has its answer.
+func (s *Session) Answered() {
+	r := s.first()
+	if r == nil {
+		return
+	}
+	if r.kind == 'D' && !r.begun {
+		r.describe(nil)
+	}
+	s.take(1)
+}
+
+// Refused: the server has refused or passed over the n oldest requests, and what they would have
+// made was not made.
+func (s *Session) Refused(n int) {
+	n = min(n, len(s.owed))
+	for _, r := range slices.Backward(s.owed[:n]) {
+		s.undo(r)
+	}
+	s.take(n)
+}
+
+// Lost: which request an answer belongs to is not known any more.
+func (s *Session) Lost() { s.lost, s.owed, s.rows = true, nil, nil }
+
+// take removes the n oldest requests.
+func (s *Session) take(n int) {
+	s.rows = nil
+	clear(s.owed[:n])
+	if s.owed = s.owed[n:]; len(s.owed) == 0 {
+		s.owed = s.room[:0]
+	}
+}
+
+// undo takes back what was noted of a request.
+func (s *Session) undo(r request) {
+	switch {
+	case r.kind == 'P' || r.kind == 'C' && r.sub == 'S':
+		restore(s.statements, r.name, r.wasSt)
+	case r.kind == 'B' || r.kind == 'C':
+		restore(s.portals, r.name, r.wasP)
+	}
+}
+
+func restore[T any](m map[string]*T, name string, was *T) {
+	if was == nil {
+		delete(m, name)
+		return
+	}
+	m[name] = was
 }
 
 // statement is a prepared statement, or the text of a simple query.

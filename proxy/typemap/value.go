@@ -1,6 +1,9 @@
 package typemap
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"strconv"
+)
 
 // direction says which way a value goes.
 type direction bool
@@ -182,7 +185,7 @@ func (m *Map) text(dst, v []byte, to direction) []byte {
 		if x == uint32(n) {
 			dst = append(dst, v[from:i]...)
 		} else {
-			dst = appendUint(dst, x)
+			dst = strconv.AppendUint(dst, uint64(x), 10)
 		}
 	}
 	return dst

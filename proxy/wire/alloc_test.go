@@ -27,11 +27,11 @@ func TestTrackerAllocates(t *testing.T) {
 	tr := wire.Tracker{Observer: quiet{}}
 	ask, answer := client("Pu", "B", "D", "E", "S", "Q"), server("1", "2", "T", "D", "D", "S", "C", "Z", "T", "D", "C", "Z")
 	round := func() {
-		_ = tr.Client(ask[:7])
+		_, _ = tr.Client(ask[:7])
 		_ = tr.ClientLimit(ask[7:])
-		_ = tr.Client(ask[7:])
-		_ = tr.Server(answer[:9])
-		_ = tr.Server(answer[9:])
+		_, _ = tr.Client(ask[7:])
+		_, _ = tr.Server(answer[:9])
+		_, _ = tr.Server(answer[9:])
 		if !tr.Boundary() {
 			t.Fatal(tr.Reason())
 		}
@@ -44,12 +44,12 @@ func TestTrackerAllocates(t *testing.T) {
 func BenchmarkTracker(b *testing.B) {
 	b.Run("rows", func(b *testing.B) {
 		var tr wire.Tracker
-		_ = tr.Client(client("Q"))
+		_, _ = tr.Client(client("Q"))
 		rows := many(16<<10/12, server("D"))
 		b.SetBytes(int64(len(rows)))
 		b.ReportAllocs()
 		for b.Loop() {
-			_ = tr.Server(rows)
+			_, _ = tr.Server(rows)
 		}
 	})
 	b.Run("units", func(b *testing.B) {
@@ -58,8 +58,8 @@ func BenchmarkTracker(b *testing.B) {
 		b.SetBytes(int64(len(ask) + len(answer)))
 		b.ReportAllocs()
 		for b.Loop() {
-			_ = tr.Client(ask)
-			_ = tr.Server(answer)
+			_, _ = tr.Client(ask)
+			_, _ = tr.Server(answer)
 		}
 	})
 }

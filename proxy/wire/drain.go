@@ -16,25 +16,21 @@ func (t *Tracker) ClientLimit(p []byte) int {
 		waiting:  t.queue.n > 0 || t.doubt.least > 0,
 		inside:   t.Status() != 'I' || t.doubt.most > 0,
 	}
-	c := t.client
-	rest := p
-	for len(rest) > 0 {
-		if !c.partial() && d.stop() {
-			return len(p) - len(rest)
+	c := t.client.Cursor
+	for at := 0; at < len(p); {
+		if c.Between() && d.stop() {
+			return at
 		}
-		if c.seen < 5 {
-			var done bool
-			var err error
-			if rest, done, err = c.header(rest); err != nil || !done {
-				return len(p) // Client refuses what is malformed
-			}
+		typ := c.head[0]
+		if c.Between() {
+			typ = p[at]
 		}
-		if c.left > 0 {
-			_, rest = c.body(rest)
+		n, err := c.step(p[at:])
+		if err != nil {
+			break // Client refuses what is malformed
 		}
-		if c.left == 0 {
-			d.frame(c.head[0])
-			c.next()
+		if at += n; c.Between() {
+			d.frame(typ)
 		}
 	}
 	return len(p)

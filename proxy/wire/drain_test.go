@@ -61,7 +61,7 @@ func TestClientLimit(t *testing.T) {
 				if n == 0 {
 					break
 				}
-				require.NoError(t, tr.Client(all[sent:sent+n]))
+				require.NoError(t, fed(tr.Client(all[sent:sent+n])))
 				sent += n
 			}
 			require.Equal(t, len(may), sent)
@@ -76,7 +76,7 @@ func TestClientLimitRest(t *testing.T) {
 	p := append(append([]byte(nil), q...), q...)
 	for cut := 1; cut < len(q); cut++ {
 		var tr wire.Tracker
-		require.NoError(t, tr.Client(p[:cut]))
+		require.NoError(t, fed(tr.Client(p[:cut])))
 		require.Equal(t, len(q)-cut, tr.ClientLimit(p[cut:]))
 		require.Equal(t, 1, tr.ClientLimit(p[cut:cut+1]))
 	}

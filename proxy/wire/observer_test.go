@@ -77,11 +77,11 @@ func TestObserverPending(t *testing.T) {
 	tr := wire.Tracker{Observer: &n}
 	sql := strings.Repeat("y", wire.MaxObservedParse/2)
 	for range 10 {
-		require.NoError(t, tr.Client(unnamed(sql)))
+		require.NoError(t, fed(tr.Client(unnamed(sql))))
 	}
-	require.NoError(t, tr.Client(client("S")))
+	require.NoError(t, fed(tr.Client(client("S"))))
 	for i := range 10 {
-		require.NoError(t, tr.Server(server("1")))
+		require.NoError(t, fed(tr.Server(server("1"))))
 		want := "parse " + sql + " <nil>"
 		if i >= 7 {
 			want = "parse unknown"

@@ -47,7 +47,7 @@ func newLive(t *testing.T, dsn pg.DSN) *live {
 
 func (l *live) send(p []byte) {
 	l.t.Helper()
-	require.NoError(l.t, l.tr.Client(p))
+	require.NoError(l.t, fed(l.tr.Client(p)))
 	_, err := l.conn.Write(p)
 	require.NoError(l.t, err)
 }
@@ -58,7 +58,7 @@ func (l *live) next() wire.Frame {
 	require.NoError(l.t, l.conn.SetReadDeadline(time.Now().Add(patience)))
 	f, err := l.frames.Next()
 	require.NoError(l.t, err, "the tracker says %q behind %v", l.tr.Reason(), l.log)
-	require.NoError(l.t, l.tr.Server(wire.AppendFrame(nil, f.Type, f.Body)))
+	require.NoError(l.t, fed(l.tr.Server(wire.AppendFrame(nil, f.Type, f.Body))))
 	word := string(f.Type)
 	if f.Type == 'E' {
 		e, err := wire.DecodeError(f.Body)

@@ -24,6 +24,9 @@ const (
 // extended: an error in it makes the server discard everything up to the next Sync.
 func (k kind) extended() bool { return k >= kindParse && k <= kindCloseUnnamed }
 
+// owed: a Filter is told what becomes of it.
+func (k kind) owed() bool { return k.extended() || k == kindQuery }
+
 // ready: it is answered by a ReadyForQuery of its own.
 func (k kind) ready() bool { return k >= kindSync && k <= kindCall }
 

@@ -34,11 +34,16 @@ func runScript(t *testing.T, tr *wire.Tracker, script string, cut int) {
 	}
 }
 
-func feed(t *testing.T, to func([]byte) error, p []byte, cut int, at string) {
+// fed is the error of Tracker.Client and Tracker.Server.
+func fed(_ []byte, err error) error { return err }
+
+func feed(t *testing.T, to func([]byte) ([]byte, error), p []byte, cut int, at string) {
 	t.Helper()
 	for len(p) > 0 {
 		n := min(cut, len(p))
-		require.NoError(t, to(p[:n]), at)
+		out, err := to(p[:n])
+		require.NoError(t, err, at)
+		require.Equal(t, p[:n], out, at)
 		p = p[n:]
 	}
 }

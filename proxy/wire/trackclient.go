@@ -1,46 +1,69 @@
 package wire
 
-// Client observes bytes from the client that are about to be forwarded. An error means that the
-// stream no longer follows the protocol: the bytes must not be forwarded and the session ends.
-func (t *Tracker) Client(p []byte) error {
-	for len(p) > 0 {
-		c := &t.client
-		if c.seen < 5 {
-			if c.seen == 0 {
-				t.frames++
-				if n := wholeFrame(p, 'd', 'd'); n > 0 { // the bulk of a COPY
-					p = p[n:]
-					continue
-				}
-			}
-			var done bool
-			var err error
-			if p, done, err = c.header(p); err != nil {
-				return err
-			}
-			if !done {
-				return nil
-			}
-		}
-		if c.left > 0 {
-			if len(p) == 0 {
-				return nil
-			}
-			start := c.left == c.size
-			var part []byte
-			part, p = c.body(p)
-			if start && c.head[0] == 'P' && c.first == 0 && !t.lost && !t.skipping {
-				t.recording = true
-				t.pending.open(c.size)
-			}
-			if t.recording {
-				t.pending.add(part)
-			}
-		}
-		if c.left == 0 {
-			t.request(requestKind(c))
-			c.next()
-		}
+// Client observes bytes from the client and returns what is to be forwarded in their place: p itself
+// where there is no Filter. The result may be part of p and is valid until the next call. An error
+// means that the stream no longer follows the protocol: nothing must be forwarded and the session
+// ends.
+func (t *Tracker) Client(p []byte) ([]byte, error) { return t.client.run(p, (*clientSide)(t)) }
+
+// clientSide is a Tracker as the listener of the client's frames.
+type clientSide Tracker
+
+func (t *clientSide) bulk(p []byte) int {
+	if p[0] != 'd' {
+		return 0
+	}
+	_, _, rest, ok := Cut(p)
+	if !ok {
+		return 0
+	}
+	t.frames++
+	return len(p) - len(rest)
+}
+
+func (t *clientSide) begin(typ byte) int {
+	t.frames++
+	if t.Filter == nil {
+		return 0
+	}
+	return t.Filter.ClientHolds(typ)
+}
+
+func (t *clientSide) head() {
+	t.follows = t.Follower != nil && t.Follower.Begin(t.client.head[0], t.client.size)
+}
+
+func (t *clientSide) part(p []byte) {
+	c := &t.client
+	if len(p) > 0 && c.size-c.left == uint32(len(p)) && c.head[0] == 'P' && c.first == 0 && !t.lost && !t.skipping {
+		t.recording = true
+		t.pending.open(c.size)
+	}
+	if t.recording {
+		t.pending.add(p)
+	}
+	if t.follows {
+		t.Follower.Part(p, c.left == 0)
+	}
+}
+
+func (t *clientSide) prefix(held []byte) { t.ahead(held) }
+
+func (t *clientSide) ahead(frame []byte) {
+	if t.insert = t.Filter.Ahead(t.insert[:0], frame); len(t.insert) > 0 {
+		t.client.out.add(t.insert)
+	}
+}
+
+func (t *clientSide) whole(frame []byte) ([]byte, error) {
+	t.ahead(frame)
+	return t.Filter.ClientFrame(frame, (*Tracker)(t).request(requestKind(&t.client.Cursor))), nil
+}
+
+func (t *clientSide) passed(large bool) error {
+	queued := (*Tracker)(t).request(requestKind(&t.client.Cursor))
+	if large {
+		t.Filter.ClientLarge(t.client.head[0], queued)
 	}
 	return nil
 }
@@ -52,7 +75,7 @@ const (
 	kindUnknown
 )
 
-func requestKind(c *cursor) kind {
+func requestKind(c *Cursor) kind {
 	switch c.head[0] {
 	case 'Q':
 		return kindQuery
@@ -86,8 +109,8 @@ func requestKind(c *cursor) kind {
 	return kindUnknown
 }
 
-// request takes note of one whole frame of the client.
-func (t *Tracker) request(k kind) {
+// request takes note of one whole frame of the client and reports whether it was queued.
+func (t *Tracker) request(k kind) bool {
 	recorded := t.recording
 	t.recording = false
 	if t.admit(k) {
@@ -97,11 +120,12 @@ func (t *Tracker) request(k kind) {
 			t.pending.open(MaxObservedParse + 1) // its body was not followed from the start
 			t.pending.keep()
 		}
-		return
+		return true
 	}
 	if recorded && !t.lost {
 		t.pending.drop()
 	}
+	return false
 }
 
 // admit queues the request and reports whether it did.

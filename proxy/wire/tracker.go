@@ -35,10 +35,13 @@ const (
 // just logged in: idle, nothing outstanding. It is shown the bytes of both directions before they are written, in any
 // cut. It reads no socket and allocates nothing in the steady state. Not safe for concurrent use.
 type Tracker struct {
-	Observer Observer // may be nil
+	Observer Observer // may be nil, as may the next two
+	Follower Follower
+	Filter   Filter
 
-	client, server cursor
+	client, server walker
 	frames         uint64
+	follows        bool // the Follower wants the client's frame under way
 	status         byte // 0 before the first ReadyForQuery
 
 	queue    queue
@@ -52,7 +55,9 @@ type Tracker struct {
 
 	pending   pendingParse
 	recording bool   // the client's frame in progress goes to pending
-	reply     []byte // body of a server frame that came in parts
+	insert    []byte // what goes ahead of a frame of the client
+	body      []byte // of the server's frame under way, where it is of use
+	reply     []byte // the same, of one that came in parts
 }
 
 // Boundary reports whether the session may move now: idle outside a transaction, every request answered, no unit open,
@@ -76,7 +81,7 @@ func (t *Tracker) Reason() string {
 		return ReasonUncertain
 	case t.copy.state != copyNone:
 		return ReasonCopy
-	case t.client.partial() || t.server.partial():
+	case !t.client.Between() || !t.server.Between():
 		return ReasonPartial
 	case t.unit || t.skipping:
 		return ReasonUnit
@@ -107,11 +112,12 @@ func (t *Tracker) Owes() bool {
 // ClientFrames is the number of frames that the client has begun so far: unequal to an earlier value, the session may have changed.
 func (t *Tracker) ClientFrames() uint64 { return t.frames }
 
-// ClientPartial reports that only a part of the client's last frame has been observed.
-func (t *Tracker) ClientPartial() bool { return t.client.partial() }
+// ServerBetween reports that the server's bytes that have been observed end with a whole frame.
+func (t *Tracker) ServerBetween() bool { return t.server.Between() }
 
-// ServerPartial reports that only a part of the server's last frame has been observed: nothing may be put in between.
-func (t *Tracker) ServerPartial() bool { return t.server.partial() }
+// ServerPartial reports that only a part of the server's last frame has been forwarded: nothing may
+// be put in between.
+func (t *Tracker) ServerPartial() bool { return !t.server.Between() && len(t.server.held) == 0 }
 
 // ParsesPending reports that Parse frames of unnamed statements are on their way: which of them the server takes is not known yet.
 func (t *Tracker) ParsesPending() bool { return t.pending.count > 0 || t.lost }
@@ -119,8 +125,11 @@ func (t *Tracker) ParsesPending() bool { return t.pending.count > 0 || t.lost }
 // Settle clears an uncertain count on the word of the side check: pg_stat_activity shows the backend idle, and nothing was
 // forwarded to it since well before that. It has no effect while a part of a frame is forwarded.
 func (t *Tracker) Settle() {
-	if t.client.partial() || t.server.partial() || !t.lost && !t.doubt.open() {
+	if !t.client.Between() || !t.server.Between() || !t.lost && !t.doubt.open() {
 		return
+	}
+	if t.queue.n > 0 && t.Filter != nil {
+		t.Filter.Lost()
 	}
 	t.forget()
 	t.lost = false
@@ -131,6 +140,9 @@ func (t *Tracker) Settle() {
 func (t *Tracker) lose() {
 	t.forget()
 	t.lost = true
+	if t.Filter != nil {
+		t.Filter.Lost()
+	}
 	if t.Observer != nil {
 		t.Observer.Parse(nil)
 	}

@@ -6,59 +6,66 @@ import "bytes"
 // short lines; a longer one is counted, but not observed.
 const maxReply = 64 << 10
 
-// Server observes bytes from the server that are about to be forwarded. An error means that the
-// stream no longer follows the protocol: the bytes must not be forwarded and the session ends.
-func (t *Tracker) Server(p []byte) error {
-	for len(p) > 0 {
-		s := &t.server
-		if s.seen == 0 {
-			if p = skipData(p, 'D', 'd'); len(p) == 0 {
-				return nil
-			}
-		}
-		if s.seen < 5 {
-			var done bool
-			var err error
-			if p, done, err = s.header(p); err != nil {
-				return err
-			}
-			if !done {
-				return nil
-			}
-		}
-		var part []byte
-		if s.left > 0 {
-			if len(p) == 0 {
-				return nil
-			}
-			part, p = s.body(p)
-		}
-		typ := s.head[0]
-		if s.left > 0 || len(part) < int(s.size) {
-			part = t.collect(typ, part, s)
-		}
-		if s.left == 0 {
-			if typ == 'Z' && (s.size != 1 || s.first != 'I' && s.first != 'T' && s.first != 'E') {
-				return malformed("ReadyForQuery")
-			}
-			t.answer(typ, part, s.first)
-			s.next()
-			if cap(t.reply) > readBuffer {
-				t.reply = nil
-			}
-			t.reply = t.reply[:0]
-		}
-	}
-	return nil
+// Server observes bytes from the server as Client does those of the client.
+func (t *Tracker) Server(p []byte) ([]byte, error) { return t.server.run(p, (*serverSide)(t)) }
+
+// Inject observes whole frames from a server that no Filter may change.
+func (t *Tracker) Inject(p []byte) ([]byte, error) {
+	filter := t.Filter
+	t.Filter = nil
+	defer func() { t.Filter = filter }()
+	return t.Server(p)
 }
 
-// collect puts a body together that came in parts, where it is of use.
-func (t *Tracker) collect(typ byte, part []byte, s *cursor) []byte {
-	if typ != 'S' && typ != 'C' || s.size > maxReply || t.Observer == nil {
-		return nil
+// serverSide is a Tracker as the listener of the server's frames.
+type serverSide Tracker
+
+func (t *serverSide) bulk(p []byte) int {
+	if t.Filter != nil && (p[0] != 'D' || t.Filter.ServerHolds('D') > 0) {
+		return bulk(p, 'd', 'd')
 	}
-	t.reply = append(t.reply, part...)
-	return t.reply
+	return bulk(p, 'D', 'd')
+}
+
+func (t *serverSide) begin(typ byte) int {
+	if t.Filter == nil {
+		return 0
+	}
+	return t.Filter.ServerHolds(typ)
+}
+
+func (t *serverSide) head() { t.reply, t.body = t.reply[:0], nil }
+
+// part puts together the bodies that answer needs.
+func (t *serverSide) part(p []byte) {
+	c := &t.server
+	switch typ := c.head[0]; {
+	case typ != 'S' && typ != 'C' || t.Observer == nil:
+	case len(p) == int(c.size):
+		t.body = p
+	case c.size <= maxReply:
+		t.reply = append(t.reply, p...)
+		t.body = t.reply
+	}
+}
+
+func (t *serverSide) prefix([]byte) {}
+
+func (t *serverSide) whole(frame []byte) ([]byte, error) {
+	now := t.Filter.ServerFrame(frame)
+	return now, t.passed(false)
+}
+
+func (t *serverSide) passed(bool) error {
+	c := &t.server
+	if c.head[0] == 'Z' && (c.size != 1 || c.first != 'I' && c.first != 'T' && c.first != 'E') {
+		return malformed("ReadyForQuery")
+	}
+	(*Tracker)(t).answer(c.head[0], t.body, c.first)
+	if t.body = nil; cap(t.reply) > readBuffer {
+		t.reply = nil
+	}
+	return nil
 }
 
 // answer takes note of one whole frame of the server. body is complete for ParameterStatus and CommandComplete, or nil.
@@ -183,7 +190,9 @@ func (t *Tracker) parsed(head kind) bool {
 // pop removes the head and, after it, ends of COPY data for which there was no COPY: the server
 // ignores these.
 func (t *Tracker) pop() {
-	t.queue.pop()
+	if t.queue.pop().owed() && t.Filter != nil {
+		t.Filter.Answered()
+	}
 	for t.queue.head() == kindCopyEnd {
 		t.queue.pop()
 	}
@@ -201,6 +210,9 @@ func (t *Tracker) refused(head kind) bool {
 		if head == kindQuery && t.Observer != nil {
 			t.Observer.Simple()
 		}
+		if t.Filter != nil && head.owed() {
+			t.Filter.Answered()
+		}
 		t.queue.reset()
 		t.unit, t.copy = false, copying{}
 		return true
@@ -212,10 +224,18 @@ func (t *Tracker) refused(head kind) bool {
 	if head == kindParseUnnamed && t.Observer != nil {
 		t.Observer.Simple() // the old one is dropped before the new one is checked
 	}
+	passedOver := 0
 	for t.queue.n > 0 && t.queue.head() != kindSync && t.queue.head() != kindSyncHidden {
-		if t.queue.pop() == kindParseUnnamed {
+		k := t.queue.pop()
+		if k == kindParseUnnamed {
 			t.pending.pop()
 		}
+		if k.owed() {
+			passedOver++
+		}
+	}
+	if t.Filter != nil {
+		t.Filter.Refused(passedOver)
 	}
 	if !t.recording {
 		t.pending.idle()
