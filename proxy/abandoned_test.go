@@ -186,8 +186,8 @@ func TestWhatAClientAskedForBeforeItsGoodByeIsDone(t *testing.T) {
 	require.NoError(t, g.Resume(within(t), 1))
 }
 
-// TestAnAbandonedStatementThatDoesNotEndIsNamed: a server that heeds no cancel request keeps the session
-// in the registry, so that the drain can say what it waits for.
+// TestAnAbandonedStatementThatDoesNotEndIsNamed: a server that heeds no cancel request keeps the
+// session in the registry, so that the drain can say what it waits for.
 func TestAnAbandonedStatementThatDoesNotEndIsNamed(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })

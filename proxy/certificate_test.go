@@ -136,7 +136,8 @@ func TestDirectTLS(t *testing.T) {
 	require.False(t, poll.TimedOut(err))
 }
 
-// TestNothingIsReadAfterAFailedHandshake: what TLS has refused gets no message in plain text on top.
+// TestNothingIsReadAfterAFailedHandshake: what TLS has refused gets no message in plain text on
+// top.
 func TestNothingIsReadAfterAFailedHandshake(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.TLS = certificate(t) })
@@ -161,8 +162,8 @@ func TestNothingIsReadAfterAFailedHandshake(t *testing.T) {
 	require.NotContains(t, string(said[1:n]), "E\x00\x00")
 }
 
-// TestProofIsAllThatIsKnown serves a user of whom only the verifier is known: at the source by what his own proof shows,
-// at the target not at all.
+// TestProofIsAllThatIsKnown serves a user of whom only the verifier is known: at the source by what
+// his own proof shows, at the target not at all.
 func TestProofIsAllThatIsKnown(t *testing.T) {
 	t.Parallel()
 	var secret atomic.Pointer[auth.Secret]
@@ -200,7 +201,8 @@ func TestProofIsAllThatIsKnown(t *testing.T) {
 	require.Error(t, err)
 	require.Contains(t, out, "add the role to the users file")
 
-	// The password was changed since the verifier was read: the old one is refused as the source refuses it.
+	// The password was changed since the verifier was read: the old one is refused as the source
+	// refuses it.
 	secret.Store(verifier())
 	run(t, admin, "ALTER ROLE "+g.source.User()+" PASSWORD '"+g.source.Password()+"'")
 	_, err = g.say(t, "user="+g.source.User()+" password="+g.source.Password())
@@ -220,7 +222,8 @@ type storeFunc func() auth.Secret
 
 func (f storeFunc) Secret(context.Context, string) (auth.Secret, bool, error) { return f(), true, nil }
 
-// TestConfiguredPasswordIsWrong: the client has proved itself, so it is not told that its password is wrong.
+// TestConfiguredPasswordIsWrong: the client has proved itself, so it is not told that its password
+// is wrong.
 func TestConfiguredPasswordIsWrong(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) {

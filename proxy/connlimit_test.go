@@ -124,8 +124,8 @@ func TestWhatAMoveNeedsIsCountedBeforeItIsTried(t *testing.T) {
 	}
 }
 
-// TestTheConnectionLimitOfARoleIsItsOwn: sessions of another role use up nothing of its limit, whether they are to be moved or are
-// there already. The database has room for all.
+// TestTheConnectionLimitOfARoleIsItsOwn: sessions of another role use up nothing of its limit,
+// whether they are to be moved or are there already. The database has room for all.
 func TestTheConnectionLimitOfARoleIsItsOwn(t *testing.T) {
 	t.Parallel()
 	g, dial := limited(t, "-1", "2")

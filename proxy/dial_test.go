@@ -66,7 +66,8 @@ func (m *moody) serve(conn net.Conn) {
 	_, _ = io.Copy(conn, server)
 }
 
-// TestInAMoment: a login waits for a server that says it will be there in a moment, and for no other.
+// TestInAMoment: a login waits for a server that says it will be there in a moment, and for no
+// other.
 func TestInAMoment(t *testing.T) {
 	t.Parallel()
 	for words, want := range map[string]struct {
@@ -94,7 +95,8 @@ func TestInAMoment(t *testing.T) {
 	}
 }
 
-// TestPasswordExpiredAfterTheSwitch: what was known of the source's roles counts at the target, whose own role has no end.
+// TestPasswordExpiredAfterTheSwitch: what was known of the source's roles counts at the target,
+// whose own role has no end.
 func TestPasswordExpiredAfterTheSwitch(t *testing.T) {
 	t.Parallel()
 	var secret atomic.Pointer[auth.Secret]

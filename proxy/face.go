@@ -42,7 +42,8 @@ type (
 	HeldError = move.HeldError
 	// EpochError says that a call belongs to an attempt that is over, or comes out of turn.
 	EpochError = move.EpochError
-	// ConnLimitError says that the other side does not take as many connections as the sessions need.
+	// ConnLimitError says that the other side does not take as many connections as the sessions
+	// need.
 	ConnLimitError = move.ConnLimitError
 
 	// Unmovable says what a move does with sessions that cannot be moved.
@@ -57,5 +58,6 @@ const (
 	UnmovableName       = move.UnmovableName
 )
 
-// ReadPins returns what the settings are that change results, at an endpoint and for a client's role.
+// ReadPins returns what the settings are that change results, at an endpoint and for a client's
+// role.
 var ReadPins = side.ReadPins

@@ -14,8 +14,9 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// TestHalfOpenConnections opens ten thousand connections that never prove anything, as fast as it can, a third of them with
-// a start-up packet, while a good client from the same address comes and goes.
+// TestHalfOpenConnections opens ten thousand connections that never prove anything, as fast as it
+// can, a third of them with a start-up packet, while a good client from the same address comes and
+// goes.
 func TestHalfOpenConnections(t *testing.T) {
 	t.Parallel()
 	const crowds = 10_000
@@ -53,7 +54,8 @@ func TestHalfOpenConnections(t *testing.T) {
 			flooding = false
 		default:
 		}
-		// Where the machine is so slow that a login takes longer than a thousand connections, a second try is fair.
+		// Where the machine is so slow that a login takes longer than a thousand connections, a
+		// second try is fair.
 		var err error
 		for range 3 {
 			if _, err = g.attempt(within(t)); pg.Code(err) != pg.CodeTooManyConnections {
@@ -108,7 +110,8 @@ func lastError(t *testing.T, conn net.Conn) string {
 	}
 }
 
-// TestLoginDeadline: who does not go on loses the connection, and is told so where it can be understood.
+// TestLoginDeadline: who does not go on loses the connection, and is told so where it can be
+// understood.
 func TestLoginDeadline(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.LoginTimeout = 3 * time.Second })

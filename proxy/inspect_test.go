@@ -84,8 +84,7 @@ func TestSessionsTellStateAndVerdict(t *testing.T) {
 	require.Equal(t, "green", s.Verdict)
 }
 
-// A client that never rests for long has a verdict all the same: it is met at its next
-// boundary.
+// A client that never rests for long has a verdict all the same: it is met at its next boundary.
 func TestABusySessionHasAVerdict(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })

@@ -75,8 +75,8 @@ func TestNumbersFromBeforeASwitchHitNobodyElse(t *testing.T) {
 	require.True(t, g.sessions.Misleads(directPID+1), "no server of ours is to have such a number")
 }
 
-// What a statement that was prepared before a switch is given is translated as in one that was prepared after
-// it, and a server that is made in the place of a lost one knows them too.
+// What a statement that was prepared before a switch is given is translated as in one that was
+// prepared after it, and a server that is made in the place of a lost one knows them too.
 func TestNumbersInStatementsFromBeforeASwitch(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })

@@ -35,8 +35,7 @@ type Proxy struct {
 	serving  sync.WaitGroup // one for each accepted connection
 }
 
-// New returns a proxy that listens already, so that Addr is known, and serves
-// once Run is called.
+// New returns a proxy that listens already, so that Addr is known, and serves once Run is called.
 func New(cfg Config) (*Proxy, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err

@@ -14,9 +14,8 @@ import (
 	"crossfade/proxy/wire/wiretest"
 )
 
-// TestRow4 has settings that a role and a database give to their sessions, custom ones
-// too, hold at the target for sessions that moved and for new ones, and has RESET go
-// back to them.
+// TestRow4 has settings that a role and a database give to their sessions, custom ones too, hold at
+// the target for sessions that moved and for new ones, and has RESET go back to them.
 func TestRow4SettingsOfRolesAndDatabases(t *testing.T) {
 	t.Parallel()
 	var pins []wire.Param

@@ -144,8 +144,8 @@ func TestRoleAndParameterStatusMove(t *testing.T) {
 	require.Equal(t, g.source.User(), value(t, conn, "current_user"), "the login's role is translated")
 }
 
-// A group that is another role on the other side has no credentials there, and is translated all the same: what a
-// session has set, what it asked for at its start, and what is pinned.
+// A group that is another role on the other side has no credentials there, and is translated all
+// the same: what a session has set, what it asked for at its start, and what is pinned.
 func TestAGroupOfAnotherNameMoves(t *testing.T) {
 	t.Parallel()
 	base := "r" + pgtest.Value(t, pgtest.Conn(t, pgtest.Shared(t, pgtest.Source).AdminDSN("postgres")), "SELECT substr(md5(random()::text), 1, 12)")

@@ -144,7 +144,8 @@ func TestPhysicalReplicationPasses(t *testing.T) {
 		files, _ := filepath.Glob(filepath.Join(dir, "0*"))
 		return len(files)
 	}
-	// It streams from the segment that is current when it asks: what is written before may be none of it.
+	// It streams from the segment that is current when it asks: what is written before may be none
+	// of it.
 	eventually(t, "it streams", func() bool { return segments() > 0 })
 	run(t, own, "CREATE TABLE public.t AS SELECT repeat('x', 1000) FROM generate_series(1, 30000)")
 	eventually(t, "a segment is written", func() bool { return segments() > 1 })

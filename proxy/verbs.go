@@ -28,16 +28,16 @@ func (p *Proxy) Pause(ctx context.Context, epoch int64, drainTimeout time.Durati
 	return p.mover.Pause(ctx, epoch, drainTimeout)
 }
 
-// Restage, in the pause, captures the sessions that sent anything since their capture, stages those that are not,
-// and takes over LISTEN and advisory locks of all. An error means that not every session can be moved: the attempt
-// must be given up by Resume.
+// Restage, in the pause, captures the sessions that sent anything since their capture, stages those
+// that are not, and takes over LISTEN and advisory locks of all. An error means that not every
+// session can be moved: the attempt must be given up by Resume.
 func (p *Proxy) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 	return p.mover.Restage(ctx, epoch)
 }
 
-// Switch routes to the endpoint and moves every session there. There is no way back from here: a session whose
-// state cannot be made whole is ended with 57P01 and counted. Doing it again is no error. The end of ctx does not
-// stop it.
+// Switch routes to the endpoint and moves every session there. There is no way back from here: a
+// session whose state cannot be made whole is ended with 57P01 and counted. Doing it again is no
+// error. The end of ctx does not stop it.
 func (p *Proxy) Switch(ctx context.Context, epoch int64, to string) (SwitchReport, error) {
 	return p.mover.Switch(ctx, epoch, to)
 }

@@ -13,8 +13,7 @@ import (
 const idleQuery = `SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity` +
 	` WHERE pid OPERATOR(pg_catalog.=) $1::pg_catalog.int4 AND state OPERATOR(pg_catalog.=) 'idle'`
 
-// Idle reports whether another backend of the same role waits for a request outside
-// a transaction.
+// Idle reports whether another backend of the same role waits for a request outside a transaction.
 func Idle(ctx context.Context, l *state.Link, pid int32) (bool, error) {
 	idle := false
 	l.Command("look at pg_stat_activity", idleQuery, [][]byte{strconv.AppendInt(nil, int64(pid), 10)}, func(cols [][]byte) error {

@@ -13,14 +13,15 @@ type Client struct {
 	Address string // held during a derivation; clients from one address take turns
 	Binding []byte // channel-binding hash of the certificate that the client was shown, nil without TLS
 
-	// Certificate is the common name of the client's certificate, "" where it showed none that was verified.
+	// Certificate is the common name of the client's certificate, "" where it showed none that was
+	// verified.
 	Certificate string
 	// CertificateOnly asks for a certificate: no password is accepted.
 	CertificateOnly bool
 }
 
-// Proof is what a client proved to have: enough to log in as this user to a server that keeps the identical secret. It is
-// kept in memory only, and never printed.
+// Proof is what a client proved to have: enough to log in as this user to a server that keeps the
+// identical secret. It is kept in memory only, and never printed.
 type Proof struct {
 	scram *scram.Proven
 	md5   string // hash of pg_authid, 32 hex digits

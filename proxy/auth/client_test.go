@@ -104,7 +104,8 @@ func requireCode(t *testing.T, code string, err error) {
 	require.Equal(t, code, told.Code, told.Message)
 }
 
-// TestCertificate: the common name stands for the password of the user of that name, and of no other.
+// TestCertificate: the common name stands for the password of the user of that name, and of no
+// other.
 func TestCertificate(t *testing.T) {
 	t.Parallel()
 	users := store(t)

@@ -54,7 +54,8 @@ func TestLibpq(t *testing.T) {
 			ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
 			defer stop()
 			host, port, _ := net.SplitHostPort(l.Addr().String())
-			// Without a statement and without input psql logs in, reads the end of its input and leaves.
+			// Without a statement and without input psql logs in, reads the end of its input and
+			// leaves.
 			cmd := exec.CommandContext(ctx, bin.Path("psql"), "-X", "-d", "host="+host+" port="+port+" dbname=d "+c.dsn, "-f", os.DevNull)
 			cmd.Env = []string{"HOME=" + t.TempDir(), "LC_ALL=C.UTF-8"}
 			out, err := cmd.CombinedOutput()

@@ -12,8 +12,9 @@ import (
 	"crossfade/proxy/auth/scram"
 )
 
-// Secret is what is known of a user's password: plain text, a SCRAM verifier, an md5 hash, or that none is asked; and
-// whether the role may log in, and until when with the password. It may be copied and used concurrently.
+// Secret is what is known of a user's password: plain text, a SCRAM verifier, an md5 hash, or that
+// none is asked; and whether the role may log in, and until when with the password. It may be
+// copied and used concurrently.
 type Secret struct {
 	kind     secretKind
 	plain    string
@@ -34,7 +35,8 @@ const (
 	secretTrust
 )
 
-// ParseSecret reads a secret in the forms of pg_authid.rolpassword; anything else is the password itself.
+// ParseSecret reads a secret in the forms of pg_authid.rolpassword; anything else is the password
+// itself.
 func ParseSecret(s string) (Secret, error) {
 	switch {
 	case s == "":
@@ -55,7 +57,8 @@ func ParseSecret(s string) (Secret, error) {
 	return Plain(s), nil
 }
 
-// ParseStored reads pg_authid.rolpassword. What is no verifier and no md5 hash, or is NULL there (""), fits no password.
+// ParseStored reads pg_authid.rolpassword. What is no verifier and no md5 hash, or is NULL there
+// (""), fits no password.
 func ParseStored(s string) (Secret, error) {
 	if s == "" {
 		return Secret{}, nil
@@ -76,7 +79,8 @@ func Plain(password string) Secret { return Secret{kind: secretPlain, plain: pas
 // Trust lets the user in without a password.
 func Trust() Secret { return Secret{kind: secretTrust} }
 
-// ValidUntil returns the secret with an end of its password's time, VALID UNTIL of the role. Zero means no end.
+// ValidUntil returns the secret with an end of its password's time, VALID UNTIL of the role. Zero
+// means no end.
 func (s Secret) ValidUntil(t time.Time) Secret { s.until = t; return s }
 
 // NoLogin returns the secret of a role that may not log in, whatever it proves.

@@ -16,12 +16,14 @@ import (
 // limits are of this size; an unauthenticated client gets no more memory than that.
 const MaxPassword = 8 << 10
 
-// Store knows the secrets of users. An unknown user is (Secret{}, false, nil). It is called concurrently.
+// Store knows the secrets of users. An unknown user is (Secret{}, false, nil). It is called
+// concurrently.
 type Store interface {
 	Secret(ctx context.Context, user string) (Secret, bool, error)
 }
 
-// processKey makes the salts of users who are not there as steady as those of users who are, for the life of the process.
+// processKey makes the salts of users who are not there as steady as those of users who are, for
+// the life of the process.
 var processKey = func() []byte {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // never fails since Go 1.24
@@ -31,9 +33,10 @@ var processKey = func() []byte {
 // deriver is shared by all servers: its bound is the bound of the process.
 var deriver = scram.NewDeriver(0)
 
-// Server proves who the client is and writes AuthenticationOk. With a channel binding SCRAM-SHA-256-PLUS is offered. ctx
-// bounds the wait for a derivation; the caller bounds reads by a deadline on conn. What the client did wrong comes back as
-// a *wire.ServerError that has not been sent; any other error is of the connection or of the store, and tells the client nothing.
+// Server proves who the client is and writes AuthenticationOk. With a channel binding
+// SCRAM-SHA-256-PLUS is offered. ctx bounds the wait for a derivation; the caller bounds reads by a
+// deadline on conn. What the client did wrong comes back as a *wire.ServerError that has not been
+// sent; any other error is of the connection or of the store, and tells the client nothing.
 func Server(ctx context.Context, conn io.ReadWriter, c Client, store Store) (Proof, error) {
 	secret, known, err := store.Secret(ctx, c.User)
 	if err != nil {
@@ -63,7 +66,8 @@ type exchange struct {
 	known  bool
 }
 
-// run asks the client for what its secret wants. A password whose time is over fits as little as a wrong one.
+// run asks the client for what its secret wants. A password whose time is over fits as little as a
+// wrong one.
 func (x *exchange) run(ctx context.Context) (Proof, error) {
 	done, err := x.client.certified()
 	switch {
@@ -120,8 +124,8 @@ func (x *exchange) md5() (Proof, error) {
 	return Proof{md5: x.secret.md5}, nil
 }
 
-// verifier is what the client's proof is checked with. For a user who does not exist, or has no password, it is one that
-// nothing fits.
+// verifier is what the client's proof is checked with. For a user who does not exist, or has no
+// password, it is one that nothing fits.
 func (x *exchange) verifier(ctx context.Context) (v scram.Verifier, mock bool, err error) {
 	switch {
 	case !x.known || x.secret.kind == secretNone:
@@ -172,7 +176,8 @@ func (x *exchange) scram(ctx context.Context) (Proof, error) {
 	return Proof{scram: s.Proven()}, nil
 }
 
-// choose offers the mechanisms and returns the exchange of the one that the client chose, with its first message.
+// choose offers the mechanisms and returns the exchange of the one that the client chose, with its
+// first message.
 func (x *exchange) choose(cfg scram.ServerConfig) (*scram.Server, []byte, error) {
 	mechanisms := []string{scram.Mechanism}
 	if cfg.Binding != nil {
@@ -206,7 +211,8 @@ func (x *exchange) choose(cfg scram.ServerConfig) (*scram.Server, []byte, error)
 	return s, data, nil
 }
 
-// refuse turns an error of the SCRAM exchange into what the client is told. None of them quotes a secret.
+// refuse turns an error of the SCRAM exchange into what the client is told. None of them quotes a
+// secret.
 func (x *exchange) refuse(err error) error {
 	switch {
 	case errors.Is(err, scram.ErrRefused):

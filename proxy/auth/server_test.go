@@ -22,7 +22,8 @@ import (
 	"crossfade/proxy/wire/wiretest"
 )
 
-// door accepts one client as the proxy does: start-up, TLS, authentication, and a log-in that ends in ReadyForQuery.
+// door accepts one client as the proxy does: start-up, TLS, authentication, and a log-in that ends
+// in ReadyForQuery.
 func door(ctx context.Context, conn net.Conn, store auth.Store, cert *tlsconf.Server) error {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
@@ -196,7 +197,8 @@ func TestHostileClients(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 }
 
-// TestOfferRemoved: a client that could bind the channel and saw no offer of it is refused, since there was one.
+// TestOfferRemoved: a client that could bind the channel and saw no offer of it is refused, since
+// there was one.
 func TestOfferRemoved(t *testing.T) {
 	t.Parallel()
 	conn := &scripted{in: bytes.NewReader(wire.AppendSASLInitial(nil, scram.Mechanism, []byte("y,,n=,r=abc")))}
@@ -207,7 +209,8 @@ func TestOfferRemoved(t *testing.T) {
 	require.Contains(t, told.Message, "channel binding negotiation error")
 }
 
-// TestUnknownUserLooksKnown: the challenge of a user who does not exist has the form of one who does, and its salt stays.
+// TestUnknownUserLooksKnown: the challenge of a user who does not exist has the form of one who
+// does, and its salt stays.
 func TestUnknownUserLooksKnown(t *testing.T) {
 	t.Parallel()
 	users := store(t)

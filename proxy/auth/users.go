@@ -14,7 +14,8 @@ type User struct {
 	Name   string
 	Secret Secret // checked against the client; in plain text it also logs in to the source. None: someone else knows it
 
-	// TargetName and TargetPassword log in to the target; both empty mean that the user keeps the name.
+	// TargetName and TargetPassword log in to the target; both empty mean that the user keeps the
+	// name.
 	TargetName, TargetPassword string
 }
 
@@ -50,8 +51,8 @@ func (u *Users) Secret(_ context.Context, user string) (Secret, bool, error) {
 	return one.Secret, ok, nil
 }
 
-// Source returns the credentials with which the user logs in to the source. ok is false for an unknown user and for one of whom
-// only a hash is known.
+// Source returns the credentials with which the user logs in to the source. ok is false for an
+// unknown user and for one of whom only a hash is known.
 func (u *Users) Source(user string) (name, password string, ok bool) {
 	one, found := u.byName[user]
 	if !found {

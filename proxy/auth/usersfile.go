@@ -7,7 +7,8 @@ import (
 	"os"
 )
 
-// maxUsersLine bounds one line of a users file, in bytes: four values of the size of a password message.
+// maxUsersLine bounds one line of a users file, in bytes: four values of the size of a password
+// message.
 const maxUsersLine = 4*MaxPassword + 64
 
 // ReadUsers reads a users file. It refuses a file that anyone other than its owner may read or

@@ -11,9 +11,10 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// Cancel asks the server to cancel the statement that runs on this connection, over a connection of its own to the same address, with
-// TLS if this connection has TLS. It returns when the server has taken the request, at most after ten seconds; whether
-// a statement was cancelled only the statement's own reply tells. Safe to call while the connection is in use.
+// Cancel asks the server to cancel the statement that runs on this connection, over a connection of
+// its own to the same address, with TLS if this connection has TLS. It returns when the server has
+// taken the request, at most after ten seconds; whether a statement was cancelled only the
+// statement's own reply tells. Safe to call while the connection is in use.
 func (c *Conn) Cancel(ctx context.Context) error {
 	if len(c.Key) == 0 {
 		return errors.New("cancel statement: the server gave no cancel key")

@@ -58,7 +58,8 @@ func Classify(err error) Class {
 	return Stop
 }
 
-// PasswordRefused reports whether the server says that the password is wrong, in PostgreSQL's way or in that of Neon's proxy.
+// PasswordRefused reports whether the server says that the password is wrong, in PostgreSQL's way
+// or in that of Neon's proxy.
 func PasswordRefused(said *wire.ServerError) bool {
 	return said.Code == "28P01" || said.Code == pg.CodeInternal && strings.Contains(said.Message, "password authentication failed for user")
 }

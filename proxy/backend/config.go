@@ -11,15 +11,18 @@ import (
 )
 
 const (
-	// DefaultConnectTimeout bounds a log-in from the dial to ReadyForQuery. A suspended Neon compute takes some
-	// seconds to wake.
+	// DefaultConnectTimeout bounds a log-in from the dial to ReadyForQuery. A suspended Neon
+	// compute takes some seconds to wake.
 	DefaultConnectTimeout = 15 * time.Second
-	// cancelTimeout bounds a cancel request: longer than that, and the statement it was for is gone.
+	// cancelTimeout bounds a cancel request: longer than that, and the statement it was for is
+	// gone.
 	cancelTimeout = 10 * time.Second
-	// keepAlive finds a dead server in the time that libpq's default of the operating systems does not.
+	// keepAlive finds a dead server in the time that libpq's default of the operating systems does
+	// not.
 	keepAlive = 30 * time.Second
 
-	// maxLoginFrames and maxLoginBytes bound what a server may say in a log-in. PostgreSQL says about 20 messages and 1 KiB.
+	// maxLoginFrames and maxLoginBytes bound what a server may say in a log-in. PostgreSQL says
+	// about 20 messages and 1 KiB.
 	maxLoginFrames = 1024
 	maxLoginBytes  = 1 << 20
 )
@@ -35,7 +38,8 @@ type Config struct {
 	Params         []wire.Param
 	ConnectTimeout time.Duration // from dial to ReadyForQuery; 0 means DefaultConnectTimeout
 	Dialer         *net.Dialer   // opens the socket; nil for one with keepalives
-	// AllowsAuth reports whether the server may ask for a method of authentication, in libpq's words; nil for any.
+	// AllowsAuth reports whether the server may ask for a method of authentication, in libpq's
+	// words; nil for any.
 	AllowsAuth func(method string) bool
 }
 
@@ -70,8 +74,8 @@ func (c *Config) host() string {
 	return host
 }
 
-// startup are the parameters of the start-up packet. user and database are ours; protocol extensions are not passed on,
-// since we ask for none.
+// startup are the parameters of the start-up packet. user and database are ours; protocol
+// extensions are not passed on, since we ask for none.
 func (c *Config) startup() []wire.Param {
 	out := []wire.Param{{Name: "user", Value: c.User}}
 	if c.Database != "" {

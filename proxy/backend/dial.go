@@ -15,7 +15,8 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// Conn is a server connection that is logged in and idle. The net.Conn inside belongs to the caller; Close closes it.
+// Conn is a server connection that is logged in and idle. The net.Conn inside belongs to the
+// caller; Close closes it.
 type Conn struct {
 	net.Conn // a *tls.Conn where TLS was agreed
 	PID      uint32
@@ -32,8 +33,9 @@ func (c *Conn) Leftover() []byte { return c.leftover }
 // TLS reports whether the connection is encrypted.
 func (c *Conn) TLS() bool { _, ok := c.Conn.(*tls.Conn); return ok }
 
-// Dial connects and logs in until ReadyForQuery. Where the server refused, the error wraps its *wire.ServerError. ctx and
-// ConnectTimeout bound the whole; the connection that is returned has no deadline.
+// Dial connects and logs in until ReadyForQuery. Where the server refused, the error wraps its
+// *wire.ServerError. ctx and ConnectTimeout bound the whole; the connection that is returned has no
+// deadline.
 func Dial(ctx context.Context, c Config) (*Conn, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("connect to server: %w", err)
@@ -58,7 +60,8 @@ func Dial(ctx context.Context, c Config) (*Conn, error) {
 	return conn, nil
 }
 
-// again reports whether a refused try is to be made the other way: with TLS for Allow, without for Prefer.
+// again reports whether a refused try is to be made the other way: with TLS for Allow, without for
+// Prefer.
 func again(mode tlsconf.Mode, err error) bool {
 	var refused *wire.ServerError
 	rejected := errors.As(err, &refused) && refused.Code == "28000" // no pg_hba.conf entry for this kind of connection

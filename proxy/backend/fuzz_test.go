@@ -22,8 +22,7 @@ func (c told) SetDeadline(time.Time) error      { return nil }
 func (c told) SetReadDeadline(time.Time) error  { return nil }
 func (c told) SetWriteDeadline(time.Time) error { return nil }
 
-// FuzzLogin: whatever a server says, a log-in ends, with an error or with what the server
-// has said.
+// FuzzLogin: whatever a server says, a log-in ends, with an error or with what the server has said.
 func FuzzLogin(f *testing.F) {
 	ready := wire.AppendReadyForQuery(nil, 'I')
 	f.Add(bytes.Join([][]byte{wire.AppendAuthOK(nil), wire.AppendParameterStatus(nil, "a", "b"), wire.AppendBackendKeyData(nil, 1, []byte("1234")), ready}, nil))

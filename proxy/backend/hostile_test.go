@@ -17,7 +17,8 @@ import (
 	"crossfade/proxy/wire/wiretest"
 )
 
-// serve is a server that says the same whatever it is told, and the configuration to reach it. It ends with the test.
+// serve is a server that says the same whatever it is told, and the configuration to reach it. It
+// ends with the test.
 func serve(t *testing.T, says []byte, keepOpen bool) backend.Config {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -106,7 +107,8 @@ func TestPoliteServer(t *testing.T) {
 	require.Equal(t, behind, rest, "nothing is lost and nothing comes twice")
 }
 
-// TestAnswerToSSLRequest: what follows the answer's one byte is TLS or nothing, and only prefer goes on without.
+// TestAnswerToSSLRequest: what follows the answer's one byte is TLS or nothing, and only prefer
+// goes on without.
 func TestAnswerToSSLRequest(t *testing.T) {
 	t.Parallel()
 	login := join(wire.AppendAuthOK(nil), wire.AppendReadyForQuery(nil, 'I'))

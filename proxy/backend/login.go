@@ -192,7 +192,8 @@ func (l *loginState) password(a wire.Auth) error {
 	return l.send(wire.AppendPassword(nil, answer))
 }
 
-// ErrNoPassword says that the server asks for a password and there is none, nor a proof of the kind that it takes.
+// ErrNoPassword says that the server asks for a password and there is none, nor a proof of the kind
+// that it takes.
 var ErrNoPassword = errors.New("server asks for a password, and none is known")
 
 func (l *loginState) nothing() error { return fmt.Errorf("%w: user %q", ErrNoPassword, l.cfg.User) }

@@ -65,8 +65,8 @@ func prove(t *testing.T, user, password, secret string) auth.Proof {
 	return proof
 }
 
-// TestProofLogsIn: what a client proved itself by logs in to the server that keeps the same, with a bound channel too,
-// and to no other.
+// TestProofLogsIn: what a client proved itself by logs in to the server that keeps the same, with a
+// bound channel too, and to no other.
 func TestProofLogsIn(t *testing.T) {
 	t.Parallel()
 	ca := tlstest.NewAuthority(t, false)

@@ -14,8 +14,7 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// encrypt answers a request for TLS and begins it; peeked means that the client has
-// begun already.
+// encrypt answers a request for TLS and begins it; peeked means that the client has begun already.
 func (x *pendingLogin) encrypt(ctx context.Context, peeked []byte) error {
 	if x.tls || x.ssl {
 		return ending.Fatal(pg.CodeProtocolViolation, "encryption was asked for twice")
@@ -42,7 +41,8 @@ func (x *pendingLogin) encrypt(ctx context.Context, peeked []byte) error {
 	return nil
 }
 
-// errHandshake is a TLS handshake that failed: TLS has told the client so, and nothing else would be understood.
+// errHandshake is a TLS handshake that failed: TLS has told the client so, and nothing else would
+// be understood.
 var errHandshake = errors.New("TLS handshake")
 
 // refuse tells the client why, if it can be told. After a failed handshake TLS has already told it

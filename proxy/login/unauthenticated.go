@@ -70,8 +70,8 @@ type place struct {
 // errCrowded ends an unauthenticated connection that was closed to make room.
 var errCrowded = ending.Fatal(pg.CodeTooManyConnections, "too many connections that have not authenticated")
 
-// origin is what counts as one address: an IPv4 address, and the /64 of an IPv6 one, all of which one host may use. The
-// zero value stands for all others.
+// origin is what counts as one address: an IPv4 address, and the /64 of an IPv6 one, all of which
+// one host may use. The zero value stands for all others.
 func origin(addr net.Addr) netip.Prefix {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {

@@ -31,8 +31,9 @@ type Server struct {
 
 func (w *Server) Close() { side.Terminate(w.Conn) }
 
-// New is a server at the endpoint that carries nothing yet. login is the role that the proxy logged in as; types
-// and known translate numbers of types, of its side and of the one that the state is captured at.
+// New is a server at the endpoint that carries nothing yet. login is the role that the proxy logged
+// in as; types and known translate numbers of types, of its side and of the one that the state is
+// captured at.
 func New(at *side.Endpoint, conn *backend.Conn, login string, types, known *typemap.Map) *Server {
 	w := &Server{Endpoint: at, Conn: conn, Login: login, Types: types, client: known, Link: state.NewLink(conn.Conn, conn.Leftover(), conn.Params)}
 	w.Link.Async = func(f wire.Frame) {

@@ -58,7 +58,8 @@ const (
 	connLimitPause = 50 * time.Millisecond
 )
 
-// checkConnLimits counts the connections that the sessions need on the other side, before anything is made there.
+// checkConnLimits counts the connections that the sessions need on the other side, before anything
+// is made there.
 func (p *Mover) checkConnLimits(ctx context.Context, list []*session.Session, to *side.Endpoint) error {
 	var err error
 	tries := 0

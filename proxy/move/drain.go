@@ -173,9 +173,8 @@ func (d *drain) close() {
 	}
 }
 
-// twoPhase waits until no transaction of the database is prepared, where a client has
-// prepared one that it has not ended, as far as was seen. While that cannot be asked, it is
-// asked again.
+// twoPhase waits until no transaction of the database is prepared, where a client has prepared one
+// that it has not ended, as far as was seen. While that cannot be asked, it is asked again.
 func (d *drain) twoPhase(ctx context.Context) (left bool, err error) {
 	if d.p.Counts.Prepared.Load() <= 0 || len(d.list) == 0 {
 		d.prepared = ""

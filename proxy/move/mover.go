@@ -13,7 +13,8 @@ import (
 	"crossfade/proxy/state"
 )
 
-// Mover moves the sessions of a proxy to the other side: its verbs, Stage to Switch, run one at a time.
+// Mover moves the sessions of a proxy to the other side: its verbs, Stage to Switch, run one at a
+// time.
 type Mover struct {
 	*session.Registry
 	gate *route.Gate

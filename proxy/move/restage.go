@@ -10,13 +10,11 @@ import (
 	"crossfade/proxy/side"
 )
 
-// Restage, in the pause, captures the sessions that sent anything since their
-// capture, stages those that are not, and takes over LISTEN and advisory locks of
-// all. An error means that not every session can be moved: the attempt must be
-// given up by Resume.
+// Restage, in the pause, captures the sessions that sent anything since their capture, stages those
+// that are not, and takes over LISTEN and advisory locks of all. An error means that not every
+// session can be moved: the attempt must be given up by Resume.
 //
-// Under UnmovableDisconnect it ends the sessions that cannot be moved, when all
-// others can.
+// Under UnmovableDisconnect it ends the sessions that cannot be moved, when all others can.
 //
 // Once it has returned nil, sessions live by what was captured of them: a server that goes
 // away under one is not missed by Switch.

@@ -13,11 +13,10 @@ import (
 	"crossfade/proxy/session"
 )
 
-// Switch routes to the endpoint and moves every session there: the difference to
-// its warm server is replayed by the session's one owner, before any byte of the
-// client is forwarded. There is no way back from here: a session whose state
-// cannot be made whole is ended with 57P01 and counted. It returns when every
-// session is moved or ended; doing it again is no error. The end of ctx does not
+// Switch routes to the endpoint and moves every session there: the difference to its warm server is
+// replayed by the session's one owner, before any byte of the client is forwarded. There is no way
+// back from here: a session whose state cannot be made whole is ended with 57P01 and counted. It
+// returns when every session is moved or ended; doing it again is no error. The end of ctx does not
 // stop it.
 func (p *Mover) Switch(ctx context.Context, epoch int64, to string) (SwitchReport, error) {
 	at, err := p.Sides.Endpoint(to)

@@ -42,8 +42,7 @@ func NewConn(conn net.Conn, peeked []byte) *Conn {
 	return c
 }
 
-// Descriptor returns the file descriptor of a connection, which stays its own until it is
-// closed.
+// Descriptor returns the file descriptor of a connection, which stays its own until it is closed.
 func Descriptor(raw syscall.RawConn) (fd int, ok bool) {
 	if raw == nil {
 		return 0, false

@@ -5,9 +5,8 @@ import (
 	"unsafe"
 )
 
-// ReadNow reads without waiting: syscall.EAGAIN says that there is nothing, and no byte
-// without an error that there never will be. The runtime is not told of the system call: it
-// does not block.
+// ReadNow reads without waiting: syscall.EAGAIN says that there is nothing, and no byte without an
+// error that there never will be. The runtime is not told of the system call: it does not block.
 func ReadNow(fd int, p []byte) (int, error) {
 	for {
 		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)))

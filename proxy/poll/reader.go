@@ -233,8 +233,7 @@ func (r *Reader) fill(at int) (int, error) {
 	return r.n, r.err
 }
 
-// tryRead reads without waiting; false has the runtime wait until there is
-// something to read.
+// tryRead reads without waiting; false has the runtime wait until there is something to read.
 func (r *Reader) tryRead(fd uintptr) bool {
 	fresh := r.buf == nil
 	if fresh {

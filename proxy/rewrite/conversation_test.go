@@ -72,6 +72,25 @@ func array(elem uint32) []byte {
 	return append(b, counted([]byte("ok"))...)
 }
 
+// scripts are conversations to begin with: pairs of a byte for who speaks, below 128 a client, from
+// 128 the server, which answers, and from 192 its news; and one for what they say.
+var scripts = [][]byte{
+	{0, 0, 2, 0, 5, 0, 7, 0, 128, 1, 128, 1, 128, 1, 128, 2, 128, 1},                                        // an unnamed statement
+	{2, 130, 5, 0, 4, 128, 7, 0, 128, 2, 128, 2, 128, 1, 128, 1, 4, 4, 7, 0, 128, 1, 128, 1},                // a named one, described
+	{0, 1, 7, 0, 128, 1, 128, 1, 0, 1, 0, 1, 6, 1, 7, 0, 128, 5, 128, 1, 128, 1, 128, 1, 7, 0, 128, 1},      // refused
+	{8, 0, 128, 3, 8, 4, 128, 11, 192, 0, 193, 1, 194, 2, 3, 5, 5, 0, 7, 0, 128, 1, 128, 1, 128, 2, 128, 1}, // numbers of types and backends
+	{8, 7, 128, 2, 9, 5, 7, 0, 10, 0, 128, 1, 128, 1, 128, 1, 8, 0, 128, 3},                                 // COPY
+	{0, 0, 2, 0, 5, 0, 128, 1, 128, 1, 128, 1, 128, 4, 9, 9, 7, 0, 10, 0, 7, 0, 128, 1, 128, 1, 128, 1, 128, 1},
+	{0, 0, 2, 0, 5, 0, 7, 0, 9, 9, 10, 1, 7, 0, 128, 1, 128, 1, 128, 1, 128, 4, 128, 1, 128, 1, 128, 1, 128, 1, 8, 0, 128, 1},
+	{8, 1, 128, 1, 128, 1, 128, 1, 8, 2, 128, 5, 128, 1, 128, 1, 6, 2, 7, 0, 128, 1, 128, 1, 8, 1, 128, 1}, // late statements
+	{2, 2, 4, 3, 5, 0, 7, 0, 128, 1, 128, 1, 128, 5, 128, 1, 128, 1, 0, 3, 7, 0, 128, 1, 128, 1, 128, 1},
+	{12, 17, 12, 16, 7, 0, 128, 1, 128, 1, 128, 1, 11, 0, 11, 1, 128, 1, 128, 1}, // large ones
+}
+
+// tail fetches rows of a statement that was there from the beginning, to see what the script before
+// it has left.
+var tail = []byte{2, 130, 5, 0, 4, 4, 7, 0, 128, 2, 128, 2, 128, 1, 128, 1}
+
 var names = []string{"", "a", "late1", "late2", "old", "kills"}
 
 // clientFrame is the frame of a client that two bytes choose.

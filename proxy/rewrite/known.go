@@ -2,8 +2,8 @@ package rewrite
 
 import "sync"
 
-// Numbers leads from the pid of a server to that of its client, and back, where they differ. Safe for concurrent use;
-// nothing else is locked under it.
+// Numbers leads from the pid of a server to that of its client, and back, where they differ. Safe
+// for concurrent use; nothing else is locked under it.
 type Numbers struct {
 	mu sync.Mutex
 	m  map[uint32]uint32
@@ -37,8 +37,7 @@ func (p *Numbers) Outlive(pid uint32) {
 	}
 }
 
-// Translate has the pid of a server be pid for clients, in the place of an earlier
-// server's.
+// Translate has the pid of a server be pid for clients, in the place of an earlier server's.
 func (p *Numbers) Translate(from, to, pid uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

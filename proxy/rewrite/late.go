@@ -9,12 +9,12 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// Late are prepared statements that the client has made and that the server of the
-// moment does not have, since they could not be parsed when the session was moved: the
-// schema that they name was dropped, or a function of the application chooses it. Each
-// is parsed when the client first uses it: a Parse goes ahead of its message, in the
-// same unit, so that an error is the answer that the client's own server would
-// have given. A session that has none of them never comes here. Called with the session's lock held.
+// Late are prepared statements that the client has made and that the server of the moment does not
+// have, since they could not be parsed when the session was moved: the schema that they name was
+// dropped, or a function of the application chooses it. Each is parsed when the client first uses
+// it: a Parse goes ahead of its message, in the same unit, so that an error is the answer that the
+// client's own server would have given. A session that has none of them never comes here. Called
+// with the session's lock held.
 type Late struct {
 	pending map[string]state.LateStatement
 	sent    []string // names of those whose Parse is not answered, in order
@@ -22,7 +22,8 @@ type Late struct {
 }
 
 // maxLate is how large a frame may be, in bytes, that is held until it is known which statement it
-// is about: a name has 63, and the text of an EXECUTE is short. Of a larger Bind the prefix says it.
+// is about: a name has 63, and the text of an EXECUTE is short. Of a larger Bind the prefix says
+// it.
 const maxLate = wire.PrefixLen
 
 // NewLate returns nil where there are none. numbers translates those of types that
@@ -84,8 +85,8 @@ func (l *Late) holds(typ byte) bool {
 	return false
 }
 
-// ahead appends what must precede a frame, of which the beginning may do. sent makes of a Parse what
-// the server is to get.
+// ahead appends what must precede a frame, of which the beginning may do. sent makes of a Parse
+// what the server is to get.
 func (l *Late) ahead(dst, frame []byte, sent func(parse []byte) []byte) []byte {
 	if l == nil || len(l.pending) == 0 {
 		return dst

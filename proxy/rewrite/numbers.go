@@ -21,9 +21,9 @@ type Backends struct {
 	out        []byte                                    // what frame returned last, where that was not the frame itself
 }
 
-// NewBackends makes the translation of a session: now returns the pid of the server of a session that
-// clients know by that one, and whether it is another; statements are the parameters of those that are
-// prepared already.
+// NewBackends makes the translation of a session: now returns the pid of the server of a session
+// that clients know by that one, and whether it is another; statements are the parameters of those
+// that are prepared already.
 func NewBackends(now func(pid uint32) (uint32, bool), statements map[string][]int) *Backends {
 	return &Backends{now: now, statements: statements}
 }

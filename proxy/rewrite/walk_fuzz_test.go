@@ -75,10 +75,9 @@ func cuts(b []byte, by []byte) [][]byte {
 // however their bytes are cut: one frame at a time, and in any pieces, of several frames or of
 // parts of them.
 func FuzzWalk(f *testing.F) {
-	f.Add([]byte{0, 0, 2, 0, 5, 0, 7, 0, 0x80, 1, 0x80, 1, 0x80, 2, 0x80, 1}, []byte{3, 9, 1})
-	f.Add([]byte{8, 1, 0x80, 1, 0x80, 1, 0x80, 1, 8, 0, 0x80, 3}, []byte{0, 0, 4})
-	f.Add([]byte{8, 7, 0x80, 2, 9, 5, 7, 0, 10, 0, 0xc0, 0, 0x80, 1}, []byte{1})
-	f.Add([]byte{2, 2, 4, 2, 5, 0, 7, 0, 0x80, 1, 0x80, 0, 0x80, 5, 0xc1, 1, 0x80, 1, 12, 90}, []byte{200, 200})
+	for _, script := range scripts {
+		f.Add(slices.Concat(script, tail), []byte{3, 9, 1, 0, 200})
+	}
 	f.Fuzz(func(t *testing.T, script, by []byte) {
 		script = script[:min(len(script), 400)]
 		frames, pieces := newPath(), newPath()

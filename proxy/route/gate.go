@@ -5,8 +5,7 @@ import (
 	"sync"
 )
 
-// Gate lets logins pass, or holds them. The zero value is open. Safe for
-// concurrent use.
+// Gate lets logins pass, or holds them. The zero value is open. Safe for concurrent use.
 type Gate struct {
 	mu         sync.Mutex // guards what follows; nothing else is locked under it
 	closed     bool

@@ -16,15 +16,16 @@ import (
 	"crossfade/proxy/wire/wiretest"
 )
 
-// What a session of these tests logs. Its server has given no cancel key, so that each request to cancel is logged
-// instead of being made.
+// What a session of these tests logs. Its server has given no cancel key, so that each request to
+// cancel is logged instead of being made.
 const (
 	logAsked = "cancel request not passed on"
 	logGone  = "client is gone"
 	logStays = "a statement of a client that is gone does not end"
 )
 
-// uncancelled is a session whose requests to cancel are counted in its log, with the server's end of its connection.
+// uncancelled is a session whose requests to cancel are counted in its log, with the server's end
+// of its connection.
 func uncancelled(t *testing.T) (r *Session, far net.Conn, logged func(message string) int) {
 	t.Helper()
 	var log bytes.Buffer
@@ -39,8 +40,8 @@ func uncancelled(t *testing.T) (r *Session, far net.Conn, logged func(message st
 	return r, far, func(message string) int { return bytes.Count(log.Bytes(), []byte(message)) }
 }
 
-// TestAServerIsAskedToCancelFiveTimes, with longer and longer pauses, and then never again: what does not heed it is
-// named once a minute.
+// TestAServerIsAskedToCancelFiveTimes, with longer and longer pauses, and then never again: what
+// does not heed it is named once a minute.
 func TestAServerIsAskedToCancelFiveTimes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

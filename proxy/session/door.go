@@ -7,8 +7,9 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// Door lets a test of the whole proxy, which cannot be in this package, look into a session and bring it into a state
-// that is hard to come to from outside. Nothing else uses it: the architecture test refuses calls of DoorOf by production code.
+// Door lets a test of the whole proxy, which cannot be in this package, look into a session and
+// bring it into a state that is hard to come to from outside. Nothing else uses it: the
+// architecture test refuses calls of DoorOf by production code.
 type Door struct{ *Session }
 
 // DoorOf returns the door of a session.

@@ -8,7 +8,8 @@ import (
 	"crossfade/proxy/side"
 )
 
-// Refresh makes the warm server a mirror of what was captured since, and reports that; one that cannot be is closed.
+// Refresh makes the warm server a mirror of what was captured since, and reports that; one that
+// cannot be is closed.
 func (r *owner) Refresh(ctx context.Context, to *side.Endpoint) bool {
 	w := r.warm
 	if w == nil {
@@ -39,8 +40,8 @@ func (r *owner) Answers(ctx context.Context, to *side.Endpoint) bool {
 	return false
 }
 
-// Share does on the warm server the part of the session's state that other sessions can feel: what is given back, with
-// release, or what is taken. A session without one has ended.
+// Share does on the warm server the part of the session's state that other sessions can feel: what
+// is given back, with release, or what is taken. A session without one has ended.
 func (r *owner) Share(ctx context.Context, to *side.Endpoint, release bool) error {
 	if r.warm == nil {
 		return nil

@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// Note is one session as a report names it. It holds no secret and no
-// statement.
+// Note is one session as a report names it. It holds no secret and no statement.
 type Note struct {
 	Session  uint64 `json:"session"`
 	PID      uint32 `json:"pid"` // as the client knows it
@@ -18,7 +17,8 @@ type Note struct {
 	Client   string `json:"client"` // address
 	Code     string `json:"code"`   // stable, for machines
 	Detail   string `json:"detail"`
-	// Application is the name that the client gives itself, and ServerPID the process that serves it.
+	// Application is the name that the client gives itself, and ServerPID the process that serves
+	// it.
 	Application string `json:"application_name"`
 	ServerPID   int32  `json:"server_pid"`
 }
@@ -47,8 +47,7 @@ type Held struct {
 	Max      float64 `json:"max_ms"`
 }
 
-// holds collects how long clients were held since the last pause began. Safe for
-// concurrent use.
+// holds collects how long clients were held since the last pause began. Safe for concurrent use.
 type holds struct {
 	mu   sync.Mutex
 	list []time.Duration

@@ -46,9 +46,9 @@ func (r *owner) Own(ctx context.Context) (owned context.Context, release func(),
 	}, nil
 }
 
-// seize waits for a boundary, stops the client there and takes the server from
-// its pump. Until release the owner alone reads and writes the server. What
-// inject holds at release is delivered to the client first. An error says why there was no boundary.
+// seize waits for a boundary, stops the client there and takes the server from its pump. Until
+// release the owner alone reads and writes the server. What inject holds at release is delivered to
+// the client first. An error says why there was no boundary.
 func (r *owner) seize(ctx context.Context) (*server, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -132,9 +132,8 @@ func (r *clientPump) awake() {
 	}
 }
 
-// refuseUnit answers the first unit of p as a cancelled statement and drops it.
-// Where the unit is not complete, or asks for nothing, it does nothing, as a server
-// that is not running anything.
+// refuseUnit answers the first unit of p as a cancelled statement and drops it. Where the unit is
+// not complete, or asks for nothing, it does nothing, as a server that is not running anything.
 func (r *clientPump) refuseUnit(p []byte) ([]byte, error) {
 	n := firstUnit(p)
 	if n == 0 {

@@ -175,8 +175,7 @@ func (p *Registry) Recovered(r *Session) {
 	e.Bytes("stack", debug.Stack()).Msg("bug: session panicked")
 }
 
-// Misleads reports whether a server of that pid would have a number that clients know as
-// another's.
+// Misleads reports whether a server of that pid would have a number that clients know as another's.
 func (p *Registry) Misleads(pid uint32) bool {
 	if _, other := p.Pids.BackendOf(pid); other {
 		return true

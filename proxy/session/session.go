@@ -22,9 +22,8 @@ import (
 // Session is one session: a client, the server that serves it now, and between them
 // the engine or two pumps.
 //
-// Locks, in the order in which they are taken: Registry.mu, cw, mu. Nobody waits on a
-// network under Registry.mu or mu. The owner's turn is held across all of them, for the
-// length of one operation.
+// Locks, in the order in which they are taken: Registry.mu, cw, mu. Nobody waits on a network under
+// Registry.mu or mu. The owner's turn is held across all of them, for the length of one operation.
 type Session struct {
 	Identity
 	life

@@ -123,7 +123,8 @@ func (s *Stream) down() (between bool) {
 	return follows && !told
 }
 
-// NewStream makes a replication connection of the two and enters it into the registry. It does not pass anything on before run.
+// NewStream makes a replication connection of the two and enters it into the registry. It does not
+// pass anything on before run.
 func NewStream(ctx context.Context, p *Registry, who Identity, client net.Conn, conn *backend.Conn) *Stream {
 	s := &Stream{p: p, client: client, server: conn, User: who.User, database: who.Database, key: who.Key, name: conn.Params["application_name"]}
 	s.ctx, s.End = context.WithCancelCause(ctx)

@@ -25,8 +25,7 @@ const (
 // VerdictUnknown is the verdict on a session that was never captured.
 const VerdictUnknown = "unknown"
 
-// Info is one session as status shows it. It holds names, no values and no
-// statements.
+// Info is one session as status shows it. It holds names, no values and no statements.
 type Info struct {
 	Session         uint64
 	PID             uint32 // as the client knows it
@@ -41,8 +40,7 @@ type Info struct {
 	Since           time.Time // of the state, to the second
 	Verdict         string    // green, amber, hold, red or VerdictUnknown
 	Reasons         []state.Reason
-	// Checked is when the verdict was found. Stale says that the client has sent
-	// something since.
+	// Checked is when the verdict was found. Stale says that the client has sent something since.
 	Checked time.Time
 	Stale   bool
 }

@@ -14,8 +14,8 @@ type Account struct {
 	proof    auth.Proof // where there is no password
 }
 
-// Account returns what logs a client's role in on this side: what the configuration knows, or the proof that the client
-// itself has given. The error is a *CredentialsError.
+// Account returns what logs a client's role in on this side: what the configuration knows, or the
+// proof that the client itself has given. The error is a *CredentialsError.
 func (e *Endpoint) Account(user string, proof auth.Proof) (Account, error) {
 	if name, password, ok := e.Credentials(user); ok {
 		return Account{Name: name, Password: password}, nil
@@ -32,8 +32,8 @@ func (a Account) on(c backend.Config) backend.Config {
 	return c
 }
 
-// CredentialsError says that a role has proved who it is, and cannot be logged in on a side: nothing is known there but
-// what its password is checked with.
+// CredentialsError says that a role has proved who it is, and cannot be logged in on a side:
+// nothing is known there but what its password is checked with.
 type CredentialsError struct {
 	User, Endpoint string
 }

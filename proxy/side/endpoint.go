@@ -14,25 +14,23 @@ const (
 	Target = "target"
 )
 
-// Endpoint is one of the two sides as the proxy needs it. Its functions are
-// called concurrently.
+// Endpoint is one of the two sides as the proxy needs it. Its functions are called concurrently.
 type Endpoint struct {
 	Name string         // Source or Target
 	Dial backend.Config // address and TLS; the rest is filled in for each session
 	// Credentials returns the name and password with which a client's role logs in
 	// on this side; ok is false for a role that is not known there.
 	Credentials func(user string) (name, password string, ok bool)
-	// Role translates the name of a role of the clients' side to the one that it is on this side, whether or
-	// not it can log in; nil goes by the names of Credentials.
+	// Role translates the name of a role of the clients' side to the one that it is on this side,
+	// whether or not it can log in; nil goes by the names of Credentials.
 	Role func(name string) string
 	// ShutOut reports why a client's role may not connect to the database, if the side's own
 	// servers need not know; nil for none.
 	ShutOut func(user string) bool
-	// Proofs says that this side's servers keep the very secrets that Auth has for users who are not among Credentials: what a
-	// client proves itself by logs it in there, under its own name.
+	// Proofs says that this side's servers keep the very secrets that Auth has for users who are
+	// not among Credentials: what a client proves itself by logs it in there, under its own name.
 	Proofs bool
-	// Database translates the name that a client asks for, "" to refuse it; nil
-	// keeps it.
+	// Database translates the name that a client asks for, "" to refuse it; nil keeps it.
 	Database func(name string) string
 	// Pins returns settings that sessions of this side get at start-up, after the client's own; nil
 	// for none. user and database are the client's names.

@@ -13,9 +13,8 @@ import (
 
 // Bounds of what is asked of a server.
 const (
-	// ProbeTimeout bounds the silence of a server in a capture. One takes
-	// milliseconds; a server that says nothing for so long is cancelled, and given as
-	// long again to say so.
+	// ProbeTimeout bounds the silence of a server in a capture. One takes milliseconds; a server
+	// that says nothing for so long is cancelled, and given as long again to say so.
 	ProbeTimeout = 5 * time.Second
 	// ReplayTimeout bounds the replay of one session: hundreds of statements at
 	// the round trip of another continent.
@@ -32,7 +31,8 @@ type Sides struct {
 	User, Database string
 	Router         *route.Router
 	Types          TypeStore
-	// Misleads reports whether a server of that pid would have a number that clients know as another's.
+	// Misleads reports whether a server of that pid would have a number that clients know as
+	// another's.
 	Misleads func(pid uint32) bool
 
 	dials  chan struct{} // one for each server connection that is being made
@@ -73,7 +73,8 @@ func (s *Sides) Other() *Endpoint {
 	return &s.Source
 }
 
-// Place waits for one of the places of those that connect at the same time, and gives it back with the function that it returns.
+// Place waits for one of the places of those that connect at the same time, and gives it back with
+// the function that it returns.
 func (s *Sides) Place(ctx context.Context) (done func(), err error) {
 	select {
 	case s.dials <- struct{}{}:

@@ -43,8 +43,7 @@ func AboutBackends(text []byte) bool {
 	}
 }
 
-// startsWithWord reports whether a text begins with a word of small letters, in
-// whatever case.
+// startsWithWord reports whether a text begins with a word of small letters, in whatever case.
 func startsWithWord(text []byte, w string) bool {
 	if len(text) < len(w) {
 		return false

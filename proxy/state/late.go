@@ -14,9 +14,8 @@ type LateStatement struct {
 	Parse []byte // the frame, in the server's numbers of types
 }
 
-// Late returns the statements of a state that are to be parsed when they are first
-// used, for this server. A type of a parameter that does not exist here is left to the
-// server to find out.
+// Late returns the statements of a state that are to be parsed when they are first used, for this
+// server. A type of a parameter that does not exist here is left to the server to find out.
 func (l *Link) Late(ctx context.Context, s *State) (map[string]LateStatement, error) {
 	if len(s.Late) == 0 {
 		return nil, nil

@@ -30,13 +30,11 @@ type Link struct {
 
 	// Params are the settings that the server reports, kept up to date.
 	Params map[string]string
-	// Async gets the messages that came of themselves (NotificationResponse,
-	// NoticeResponse, ParameterStatus), in order. The body is valid during the
-	// call only. May be nil.
+	// Async gets the messages that came of themselves (NotificationResponse, NoticeResponse,
+	// ParameterStatus), in order. The body is valid during the call only. May be nil.
 	Async func(wire.Frame)
 
-	// Prepared are the statements that replays have made here, by name; "" is the
-	// unnamed one.
+	// Prepared are the statements that replays have made here, by name; "" is the unnamed one.
 	Prepared map[string]Made
 
 	out   []byte

@@ -43,8 +43,7 @@ func connect(t *testing.T, dsn pg.DSN, params []wire.Param, statements ...string
 	return &server{Link: NewLink(h.Conn, nil, h.ParameterStatuses), dsn: dsn}
 }
 
-// closeServer waits until the server has closed too, so that what the session
-// held is free.
+// closeServer waits until the server has closed too, so that what the session held is free.
 func closeServer(c net.Conn) {
 	_, _ = c.Write(wire.AppendTerminate(nil))
 	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))

@@ -18,10 +18,9 @@ type Names struct {
 	known  map[string]struct{}
 	opaque string
 
-	// Prepared statements that take the name of a setting as a parameter, and
-	// which parameters, counted from 0. The server alone knows whether a Parse
-	// that was sent replaced the statement of that name, so what an earlier one
-	// took is kept; for the unnamed statement until Current.
+	// Prepared statements that take the name of a setting as a parameter, and which parameters,
+	// counted from 0. The server alone knows whether a Parse that was sent replaced the statement
+	// of that name, so what an earlier one took is kept; for the unnamed statement until Current.
 	named   map[string][]int
 	unnamed []int
 }

@@ -217,8 +217,7 @@ func (s *scan) peek() [][]sqltext.Token {
 // one counts as one that computes it.
 const maxArgs = 64
 
-// constant returns the value of an expression that is one string constant,
-// perhaps with a cast.
+// constant returns the value of an expression that is one string constant, perhaps with a cast.
 func constant(arg []sqltext.Token) (string, bool) {
 	if len(arg) == 0 || arg[0].Kind != sqltext.String || !arg[0].Plain || !cast(arg[1:]) {
 		return "", false

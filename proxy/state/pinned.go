@@ -1,10 +1,9 @@
 package state
 
-// Pinned are the settings that change what statements return or whether they
-// succeed. The source's value of each, whatever its origin, is put into the
-// start-up options of the target's servers, and compared there. Settings that
-// only change how fast a result comes are not among them. Nor are lc_monetary,
-// lc_numeric and lc_time: their values are names of the operating system, which
+// Pinned are the settings that change what statements return or whether they succeed. The source's
+// value of each, whatever its origin, is put into the start-up options of the target's servers, and
+// compared there. Settings that only change how fast a result comes are not among them. Nor are
+// lc_monetary, lc_numeric and lc_time: their values are names of the operating system, which
 // another system refuses.
 var Pinned = []string{
 	"array_nulls",

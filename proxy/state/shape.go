@@ -75,8 +75,7 @@ func (l *Link) CompareShapes(ctx context.Context, want *State, there, here *type
 	return l.tell(ctx, differs, here)
 }
 
-// difference is one in which two shapes differ. Its types are in the numbers that
-// clients know.
+// difference is one in which two shapes differ. Its types are in the numbers that clients know.
 type difference struct {
 	what              string
 	there, here       string

@@ -88,8 +88,7 @@ func (s *Sniffer) beyond(b []byte) {
 	}
 }
 
-// search looks through what beyond has gathered, and keeps what may be the
-// beginning of something.
+// search looks through what beyond has gathered, and keeps what may be the beginning of something.
 func (s *Sniffer) search() {
 	if hidden.Match(s.edge) {
 		s.Names.Opaque("a statement of more than a megabyte that makes settings")
@@ -112,8 +111,7 @@ func (s *Sniffer) end() {
 	s.over = false
 }
 
-// message takes the body of a Query, Parse, Bind or FunctionCall, perhaps without
-// its end.
+// message takes the body of a Query, Parse, Bind or FunctionCall, perhaps without its end.
 func (s *Sniffer) message(body []byte) {
 	switch s.typ {
 	case 'Q':

@@ -9,8 +9,7 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// Startup is what a client asked for in its start-up packet, apart from who it
-// is. Immutable.
+// Startup is what a client asked for in its start-up packet, apart from who it is. Immutable.
 type Startup struct {
 	Params   []wire.Param // as the client sent them, without user, database and protocol extensions
 	settings []wire.Param // of the options, then of the packet: later ones win
@@ -67,10 +66,9 @@ func (s Startup) Names(n *Names) {
 	}
 }
 
-// Moved returns the start-up parameters for a server on the other side: the
-// application's name, and everything else in options, since a proxy in front of
-// the server may forward nothing more (Neon's does not). Values that the client
-// gave at start-up stay what RESET and DISCARD ALL go back to.
+// Moved returns the start-up parameters for a server on the other side: the application's name, and
+// everything else in options, since a proxy in front of the server may forward nothing more (Neon's
+// does not). Values that the client gave at start-up stay what RESET and DISCARD ALL go back to.
 //
 // pins come first, then what the client asked for, then the values that RESET
 // has in state, which may be nil. role translates the name of a role.

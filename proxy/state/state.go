@@ -68,8 +68,7 @@ type Type struct {
 // (FirstNormalObjectId of PostgreSQL).
 const firstUserOID = 16384
 
-// Lock is an advisory lock that the session holds. How often it holds it is not
-// visible to anyone.
+// Lock is an advisory lock that the session holds. How often it holds it is not visible to anyone.
 type Lock struct {
 	Class, Object uint32
 	Sub           int16 // 1: one bigint key, 2: two int keys

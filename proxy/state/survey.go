@@ -17,10 +17,10 @@ const maxAttempts = 12
 // to Late what the server cannot parse under any that are known. contexts
 // (Contexts.Candidates) says which may have been, the likeliest first.
 //
-// The server looks a statement's names up again when it is described under another
-// search_path, and refuses one that would return something else than it was parsed to.
-// So what it accepts is equal to what the client had made, whatever that was. The settings are made for
-// the length of the unit: the session stays as it was.
+// The server looks a statement's names up again when it is described under another search_path, and
+// refuses one that would return something else than it was parsed to. So what it accepts is equal
+// to what the client had made, whatever that was. The settings are made for the length of the unit:
+// the session stays as it was.
 func (l *Link) Survey(ctx context.Context, s *State, contexts func(Statement) []*Context) error {
 	var open []*attempt
 	for _, name := range slices.Sorted(maps.Keys(s.Statements)) {

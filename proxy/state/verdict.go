@@ -40,8 +40,7 @@ type Reason struct {
 	Detail  string // for people; holds names, never values
 }
 
-// Judge returns the worst verdict about a state, and every reason for one that
-// is not green.
+// Judge returns the worst verdict about a state, and every reason for one that is not green.
 func (s *State) Judge() (Verdict, []Reason) {
 	var reasons []Reason
 	add := func(v Verdict, code, format string, args ...any) {

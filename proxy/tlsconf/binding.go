@@ -8,7 +8,8 @@ import (
 	"fmt"
 )
 
-// Binding returns the channel-binding data tls-server-end-point of a server's certificate (RFC 5929 section 4).
+// Binding returns the channel-binding data tls-server-end-point of a server's certificate (RFC 5929
+// section 4).
 func Binding(cert *x509.Certificate) ([]byte, error) {
 	var h crypto.Hash
 	switch cert.SignatureAlgorithm {

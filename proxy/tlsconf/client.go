@@ -46,7 +46,8 @@ const (
 // Protocol is the ALPN name of PostgreSQL.
 const Protocol = "postgresql"
 
-// Client says whether and how to speak TLS to a server. The zero value is "disable". It may be copied and used concurrently.
+// Client says whether and how to speak TLS to a server. The zero value is "disable". It may be
+// copied and used concurrently.
 type Client struct {
 	Mode    Mode
 	Binding ChannelBinding
@@ -66,7 +67,8 @@ func readRoots(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// FromPgx takes over what pgx made of sslmode, sslrootcert and the other ssl settings of a DSN, for its first host.
+// FromPgx takes over what pgx made of sslmode, sslrootcert and the other ssl settings of a DSN, for
+// its first host.
 func FromPgx(c *pgx.ConnConfig) Client {
 	var out Client
 	switch c.ChannelBinding {
@@ -104,8 +106,8 @@ func FromPgx(c *pgx.ConnConfig) Client {
 	return out
 }
 
-// Handshake begins TLS on a connection whose server agreed to it (or, with Direct, was not asked). host is the server's
-// name where the configuration has none.
+// Handshake begins TLS on a connection whose server agreed to it (or, with Direct, was not asked).
+// host is the server's name where the configuration has none.
 func (c Client) Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, error) {
 	if c.Config == nil {
 		return nil, errors.New("begin TLS: sslmode is disable")

@@ -35,8 +35,9 @@ func LoadServer(certFile, keyFile string) (*Server, error) {
 	return LoadServerCA(certFile, keyFile, "")
 }
 
-// LoadServerCA is LoadServer for a server that also asks clients for a certificate. One that a client shows must be signed
-// by one of clientCA, a PEM file, and be within its time; a client need not show one. Revocation lists are not read.
+// LoadServerCA is LoadServer for a server that also asks clients for a certificate. One that a
+// client shows must be signed by one of clientCA, a PEM file, and be within its time; a client need
+// not show one. Revocation lists are not read.
 func LoadServerCA(certFile, keyFile, clientCA string) (*Server, error) {
 	s := &Server{certFile: certFile, keyFile: keyFile, clientCA: clientCA}
 	s.mu.Lock()
@@ -47,8 +48,9 @@ func LoadServerCA(certFile, keyFile, clientCA string) (*Server, error) {
 	return s, nil
 }
 
-// Handshake takes TLS from an accepted connection and returns it with the channel-binding hash of the certificate
-// that it showed (nil where it has none). direct: the client began without SSLRequest and must ask for the ALPN protocol.
+// Handshake takes TLS from an accepted connection and returns it with the channel-binding hash of
+// the certificate that it showed (nil where it has none). direct: the client began without
+// SSLRequest and must ask for the ALPN protocol.
 func (s *Server) Handshake(ctx context.Context, conn net.Conn, direct bool) (*tls.Conn, []byte, error) {
 	cert, binding, clients := s.current()
 	cfg := &tls.Config{
@@ -73,8 +75,8 @@ func (s *Server) Handshake(ctx context.Context, conn net.Conn, direct bool) (*tl
 	return t, binding, nil
 }
 
-// CommonName returns the name of the client's certificate that was verified in a handshake, "" for none. A certificate with
-// several common names has none, so that it speaks for one user at most.
+// CommonName returns the name of the client's certificate that was verified in a handshake, "" for
+// none. A certificate with several common names has none, so that it speaks for one user at most.
 func CommonName(conn *tls.Conn) string {
 	state := conn.ConnectionState()
 	if len(state.VerifiedChains) == 0 {

@@ -37,9 +37,8 @@ func (l *lane) step(st step, seen int) int {
 	return seen + bytes.IndexByte([]byte(types(frames)), st.wait) + 1
 }
 
-// TestScriptsAcrossMoves runs every script with a move that begins ahead of each of its
-// steps in turn. The session goes on while it drains, and is sent what a client
-// without a proxy is sent.
+// TestScriptsAcrossMoves runs every script with a move that begins ahead of each of its steps in
+// turn. The session goes on while it drains, and is sent what a client without a proxy is sent.
 func TestScriptsAcrossMoves(t *testing.T) {
 	t.Parallel()
 	for name, size := range map[string]int{"whole": 0, "by single bytes": 1, "by seven bytes": 7} {

@@ -20,8 +20,7 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// patience bounds each wait for something that must come: machines of tests are
-// shared and slow.
+// patience bounds each wait for something that must come: machines of tests are shared and slow.
 const patience = 60 * time.Second
 
 // rig is a proxy in front of a database on each of two clusters. Clients know the

@@ -168,8 +168,7 @@ func scripts() []script {
 	}
 }
 
-// bigScript binds as many parameters as a Bind can have, to a statement that was
-// parsed before.
+// bigScript binds as many parameters as a Bind can have, to a statement that was parsed before.
 func bigScript(name, statement string, n int) script {
 	var sql strings.Builder
 	sql.WriteString("SELECT array_length(ARRAY[$1::int")

@@ -19,11 +19,10 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// The scripts in testdata/states/*.states are the lives of sessions that gather state and
-// lose it: paths, roles, settings, statements, cursors, LISTEN, locks, COPY, pipelines,
-// cancels. Each is run without a proxy, and then once for each of its boundaries through the
-// proxy, with a switch there; every frame must be the same. Many sessions stand at their
-// boundaries when one switch comes.
+// The scripts in testdata/states/*.states are the lives of sessions that gather state and lose it:
+// paths, roles, settings, statements, cursors, LISTEN, locks, COPY, pipelines, cancels. Each is run
+// without a proxy, and then once for each of its boundaries through the proxy, with a switch there;
+// every frame must be the same. Many sessions stand at their boundaries when one switch comes.
 //
 //	== name        begins a script
 //	> name=value   a parameter of its start-up packet

@@ -56,10 +56,9 @@ func (s *Session) owe(queued bool, r request) {
 	}
 }
 
-// query: the simple protocol. It ends the unnamed statement and the unnamed portal.
-// Numbers of types that a client has put into the text are translated, since there
-// is no other place for them; in a statement that is kept they would be wrong when
-// the session moves back.
+// query: the simple protocol. It ends the unnamed statement and the unnamed portal. Numbers of
+// types that a client has put into the text are translated, since there is no other place for them;
+// in a statement that is kept they would be wrong when the session moves back.
 func (s *Session) query(frame, text []byte, queued bool) []byte {
 	st := newStatement(text)
 	if queued {
@@ -124,8 +123,7 @@ func (s *Session) about(kind byte, w *walk.Bytes, queued bool) {
 	}
 }
 
-// bind translates parameters in place, or returns another frame where the length of
-// one changes.
+// bind translates parameters in place, or returns another frame where the length of one changes.
 func (s *Session) bind(frame []byte, w *walk.Bytes, queued bool) []byte {
 	name := string(w.Text())
 	st := s.statements[string(w.Text())]

@@ -44,8 +44,7 @@ func TestMapByName(t *testing.T) {
 	}
 }
 
-// TestMapIsABijection: what the server says and the client says back is what the
-// server said.
+// TestMapIsABijection: what the server says and the client says back is what the server said.
 func TestMapIsABijection(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -76,8 +75,7 @@ func TestMapIsABijection(t *testing.T) {
 	})
 }
 
-// catalogQueries are queries of the catalog, and which of their parameters are numbers
-// of types.
+// catalogQueries are queries of the catalog, and which of their parameters are numbers of types.
 var catalogQueries = map[string][]int{
 	"SELECT typname FROM pg_type WHERE oid = $1":                                                            {0},
 	"SELECT t.typname FROM pg_catalog.pg_type AS t JOIN pg_namespace n ON n.oid = $1 WHERE t.oid = $2":      {1},

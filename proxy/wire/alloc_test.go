@@ -22,7 +22,8 @@ func many(n int, words []byte) (out []byte) {
 	return out
 }
 
-// TestTrackerAllocates nothing once it is warm: the rows, the units and the statements of a busy session are free.
+// TestTrackerAllocates nothing once it is warm: the rows, the units and the statements of a busy
+// session are free.
 func TestTrackerAllocates(t *testing.T) {
 	tr := wire.Tracker{Observer: quiet{}}
 	ask, answer := client("Pu", "B", "D", "E", "S", "Q"), server("1", "2", "T", "D", "D", "S", "C", "Z", "T", "D", "C", "Z")

@@ -10,8 +10,9 @@ import (
 	"crossfade/internal/base/walk"
 )
 
-// The Decode functions take the body of one frame and never panic. Each walks all lengths of the body first and
-// refuses trailing bytes. Byte slices in a result alias the body; strings are copies.
+// The Decode functions take the body of one frame and never panic. Each walks all lengths of the
+// body first and refuses trailing bytes. Byte slices in a result alias the body; strings are
+// copies.
 
 // Parse is a decoded Parse message.
 type Parse struct {
@@ -158,7 +159,8 @@ type Negotiation struct {
 	Unsupported []string
 }
 
-// DecodeNegotiate decodes NegotiateProtocolVersion. A server may give the minor version alone, as PostgreSQL does before 18.
+// DecodeNegotiate decodes NegotiateProtocolVersion. A server may give the minor version alone, as
+// PostgreSQL does before 18.
 func DecodeNegotiate(body []byte) (Negotiation, error) {
 	w := walk.Bytes{Rest: body}
 	n := Negotiation{Version: w.Uint32()}

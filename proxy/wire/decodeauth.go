@@ -22,8 +22,8 @@ type Auth struct {
 	Data       []byte   // AuthSASLContinue, AuthSASLFinal
 }
 
-// DecodeAuth decodes an authentication request ('R'). A kind that is not listed above is returned without its data, for
-// the caller to name it.
+// DecodeAuth decodes an authentication request ('R'). A kind that is not listed above is returned
+// without its data, for the caller to name it.
 func DecodeAuth(body []byte) (Auth, error) {
 	w := walk.Bytes{Rest: body}
 	a := Auth{Kind: AuthKind(w.Uint32())}
@@ -63,7 +63,8 @@ func DecodePassword(body []byte) (string, error) {
 	return s, nil
 }
 
-// DecodeSASLInitial decodes the client's choice of a mechanism ('p') and its first data, nil for none. The data aliases the body.
+// DecodeSASLInitial decodes the client's choice of a mechanism ('p') and its first data, nil for
+// none. The data aliases the body.
 func DecodeSASLInitial(body []byte) (mechanism string, data []byte, err error) {
 	w := walk.Bytes{Rest: body}
 	mechanism = string(w.Text())

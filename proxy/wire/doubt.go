@@ -1,8 +1,8 @@
 package wire
 
-// doubt is what remains unknown after an error in a COPY FROM STDIN into which Syncs had been sent: the server ignored those
-// that it read before the error and answers the others. Between least and most ReadyForQuery are still to come, ahead
-// of everything in the queue.
+// doubt is what remains unknown after an error in a COPY FROM STDIN into which Syncs had been sent:
+// the server ignored those that it read before the error and answers the others. Between least and
+// most ReadyForQuery are still to come, ahead of everything in the queue.
 type doubt struct {
 	least, most int
 	skipping    bool // the server may still discard up to a Sync

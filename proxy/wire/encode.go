@@ -8,8 +8,9 @@ import (
 	"github.com/jackc/pgproto3/v2"
 )
 
-// The Append functions append one whole message to dst. Text must not contain NUL: it is cut there, as the
-// peer would cut it. Counts above 65535, which the protocol cannot express, yield a message that the peer refuses.
+// The Append functions append one whole message to dst. Text must not contain NUL: it is cut there,
+// as the peer would cut it. Counts above 65535, which the protocol cannot express, yield a message
+// that the peer refuses.
 
 // AppendFrame appends a frame with a body that is already encoded.
 func AppendFrame(dst []byte, typ byte, body []byte) []byte {
@@ -84,8 +85,8 @@ func AppendParse(dst []byte, name, sql string, oids []uint32) []byte {
 	return encode(dst, &pgproto3.Parse{Name: text(name), Query: text(sql), ParameterOIDs: oids})
 }
 
-// AppendBind appends a Bind. Format codes are 0 for text and 1 for binary; none means text for all, one means that one for all.
-// A nil parameter is NULL.
+// AppendBind appends a Bind. Format codes are 0 for text and 1 for binary; none means text for all,
+// one means that one for all. A nil parameter is NULL.
 func AppendBind(dst []byte, portal, statement string, paramFormats []int16, params [][]byte, resultFormats []int16) []byte {
 	return encode(dst, &pgproto3.Bind{
 		DestinationPortal: text(portal), PreparedStatement: text(statement),
@@ -118,8 +119,9 @@ type encoder interface {
 	Encode(dst []byte) ([]byte, error)
 }
 
-// encode keeps dst when pgproto3 refuses (a count above 65535, a body above 1 GiB) and appends a frame of a type that no
-// peer knows, so that the mistake ends the exchange instead of shifting it by one message.
+// encode keeps dst when pgproto3 refuses (a count above 65535, a body above 1 GiB) and appends a
+// frame of a type that no peer knows, so that the mistake ends the exchange instead of shifting it
+// by one message.
 func encode(dst []byte, m encoder) []byte {
 	out, err := m.Encode(dst)
 	if err != nil {

@@ -6,7 +6,8 @@ import (
 	"io"
 )
 
-// DefaultMaxBody is the frame limit for log-in and replay, where no message of an honest peer is large. In bytes.
+// DefaultMaxBody is the frame limit for log-in and replay, where no message of an honest peer is
+// large. In bytes.
 const DefaultMaxBody = 1 << 20
 
 // readBuffer is enough for every message of a usual log-in in one read.
@@ -18,9 +19,9 @@ type Frame struct {
 	Body []byte
 }
 
-// Reader reads frames one at a time. It serves log-in, probes and replay; the relay does not use it, since it
-// forwards bytes without regard to frames. It may read ahead: Buffered has what it read and did not return.
-// Not safe for concurrent use.
+// Reader reads frames one at a time. It serves log-in, probes and replay; the relay does not use
+// it, since it forwards bytes without regard to frames. It may read ahead: Buffered has what it
+// read and did not return. Not safe for concurrent use.
 type Reader struct {
 	r        io.Reader
 	max      int
@@ -36,9 +37,10 @@ func NewReader(r io.Reader, maxBody int) *Reader {
 	return &Reader{r: r, max: maxBody}
 }
 
-// Next returns the next frame. Its body is valid until the next call. The announced length is checked against the
-// limit before memory is taken. io.EOF means that the peer closed between two frames. After an error of the
-// underlying reader (a deadline, say) nothing is lost and Next may be called again.
+// Next returns the next frame. Its body is valid until the next call. The announced length is
+// checked against the limit before memory is taken. io.EOF means that the peer closed between two
+// frames. After an error of the underlying reader (a deadline, say) nothing is lost and Next may be
+// called again.
 func (r *Reader) Next() (Frame, error) {
 	if err := r.fill(5); err != nil {
 		return Frame{}, err
@@ -68,7 +70,8 @@ func (r *Reader) fill(n int) error {
 	if r.from+n > len(r.buf) {
 		buf := r.buf
 		if n > len(buf) {
-			// Grown by doubling as bytes arrive, so that a peer which only announces gets no memory.
+			// Grown by doubling as bytes arrive, so that a peer which only announces gets no
+			// memory.
 			buf = make([]byte, max(readBuffer, min(n, 2*len(buf))))
 		}
 		r.to = copy(buf, r.buf[r.from:r.to])
@@ -92,7 +95,8 @@ func (r *Reader) fill(n int) error {
 	return nil
 }
 
-// ReadFrame reads exactly one frame and never a byte more, for a stream that something else goes on reading. The body is own memory.
+// ReadFrame reads exactly one frame and never a byte more, for a stream that something else goes on
+// reading. The body is own memory.
 func ReadFrame(r io.Reader, maxBody int) (Frame, error) {
 	var head [5]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {

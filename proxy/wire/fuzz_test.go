@@ -7,8 +7,9 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// FuzzTracker feeds both directions, in cuts that the input chooses: data is a list of (direction and length, bytes). It must not
-// panic, must give the same answer however the bytes are cut, and never call a boundary with a part of a frame about.
+// FuzzTracker feeds both directions, in cuts that the input chooses: data is a list of (direction
+// and length, bytes). It must not panic, must give the same answer however the bytes are cut, and
+// never call a boundary with a part of a frame about.
 func FuzzTracker(f *testing.F) {
 	add := func(words ...[]byte) {
 		var in []byte

@@ -77,8 +77,8 @@ func (l *live) until(typ byte) {
 	}
 }
 
-// settle reads until there is a boundary, and then asks a question: its answer must be the next thing that comes, or the
-// tracker saw a boundary where a reply was still to come.
+// settle reads until there is a boundary, and then asks a question: its answer must be the next
+// thing that comes, or the tracker saw a boundary where a reply was still to come.
 func (l *live) settle() {
 	l.t.Helper()
 	for l.tr.Reason() == wire.ReasonOutstanding || l.tr.Reason() == wire.ReasonCopy {
@@ -189,8 +189,9 @@ func TestPostgresTraps(t *testing.T) {
 	}
 }
 
-// TestPostgresDoubt: an error in an extended COPY into which a Sync was sent. Whether it was swallowed depends on the server's
-// timing; in both cases the count is certain again when the client's next statement has been answered.
+// TestPostgresDoubt: an error in an extended COPY into which a Sync was sent. Whether it was
+// swallowed depends on the server's timing; in both cases the count is certain again when the
+// client's next statement has been answered.
 func TestPostgresDoubt(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))
@@ -215,7 +216,8 @@ func TestPostgresDoubt(t *testing.T) {
 	l.mark()
 }
 
-// TestPostgresRandom sends random pipelines in random cuts: the tracker must come to a boundary exactly when the server is done.
+// TestPostgresRandom sends random pipelines in random cuts: the tracker must come to a boundary
+// exactly when the server is done.
 func TestPostgresRandom(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))

@@ -31,8 +31,9 @@ func (k kind) owed() bool { return k.extended() || k == kindQuery }
 func (k kind) ready() bool { return k >= kindSync && k <= kindCall }
 
 const (
-	// maxQueue bounds the memory of one session: no client has a million requests unanswered, since the server
-	// stops reading when its replies are not read. Beyond it the count is given up, not the session.
+	// maxQueue bounds the memory of one session: no client has a million requests unanswered, since
+	// the server stops reading when its replies are not read. Beyond it the count is given up, not
+	// the session.
 	maxQueue = 1 << 20
 	// keepQueue is what an idle session may keep.
 	keepQueue = 256

@@ -11,8 +11,9 @@ import (
 	"crossfade/proxy/wire/wiretest"
 )
 
-// A script is a list of words: ">X" is a frame of the client, "<X" one of the server, "=" asserts a boundary and
-// "!reason" the reason why there is none (blanks written as _). ">Pu" and ">Cu" are of the unnamed statement, "<ZT" has the status T.
+// A script is a list of words: ">X" is a frame of the client, "<X" one of the server, "=" asserts a
+// boundary and "!reason" the reason why there is none (blanks written as _). ">Pu" and ">Cu" are of
+// the unnamed statement, "<ZT" has the status T.
 func runScript(t *testing.T, tr *wire.Tracker, script string, cut int) {
 	t.Helper()
 	for i, word := range strings.Fields(script) {

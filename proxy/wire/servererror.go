@@ -7,7 +7,8 @@ import (
 	"github.com/jackc/pgproto3/v2"
 )
 
-// ServerError is an ErrorResponse or a NoticeResponse. Every field may be empty: a peer need not send any.
+// ServerError is an ErrorResponse or a NoticeResponse. Every field may be empty: a peer need not
+// send any.
 type ServerError struct {
 	Severity string // not localised where the server says so (9.6 and later)
 	Code     string // SQLSTATE

@@ -90,9 +90,10 @@ func (e *VersionError) Error() string {
 	return fmt.Sprintf("unsupported frontend protocol %d.%d: server supports 3.0 to 3.2", e.Version>>16, e.Version&0xffff)
 }
 
-// ReadStartup reads the first packet of a connection and never a byte more: what follows an SSLRequest
-// is a TLS handshake and has to be read as such. The length is checked before memory is taken.
-// A minor version above 3.2 is returned as it is; the caller answers it with AppendNegotiate.
+// ReadStartup reads the first packet of a connection and never a byte more: what follows an
+// SSLRequest is a TLS handshake and has to be read as such. The length is checked before memory is
+// taken. A minor version above 3.2 is returned as it is; the caller answers it with
+// AppendNegotiate.
 func ReadStartup(r io.Reader) (Startup, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:1]); err != nil {
@@ -157,8 +158,8 @@ func decodeStartup(body []byte) (Startup, error) {
 	}
 }
 
-// AppendStartup appends a start-up packet. It refuses empty names and names or values that contain NUL,
-// since such a value would become further parameters.
+// AppendStartup appends a start-up packet. It refuses empty names and names or values that contain
+// NUL, since such a value would become further parameters.
 func AppendStartup(dst []byte, version uint32, params []Param) ([]byte, error) {
 	start := len(dst)
 	dst = binary.BigEndian.AppendUint32(dst, 0)
@@ -196,8 +197,8 @@ func AppendCancel(dst []byte, pid uint32, key []byte) []byte {
 	return append(dst, key...)
 }
 
-// AppendNegotiate appends NegotiateProtocolVersion: the newest version that is served (Version30 or Version32) and
-// the extensions that are not. It goes out before authentication.
+// AppendNegotiate appends NegotiateProtocolVersion: the newest version that is served (Version30 or
+// Version32) and the extensions that are not. It goes out before authentication.
 func AppendNegotiate(dst []byte, version uint32, unsupported []string) []byte {
 	dst, at := begin(dst, 'v')
 	dst = binary.BigEndian.AppendUint32(dst, version)

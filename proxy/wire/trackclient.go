@@ -1,9 +1,9 @@
 package wire
 
-// Client observes bytes from the client and returns what is to be forwarded in their place: p itself
-// where there is no Filter. The result may be part of p and is valid until the next call. An error
-// means that the stream no longer follows the protocol: nothing must be forwarded and the session
-// ends.
+// Client observes bytes from the client and returns what is to be forwarded in their place: p
+// itself where there is no Filter. The result may be part of p and is valid until the next call. An
+// error means that the stream no longer follows the protocol: nothing must be forwarded and the
+// session ends.
 func (t *Tracker) Client(p []byte) ([]byte, error) { return t.client.run(p, (*clientSide)(t)) }
 
 // clientSide is a Tracker as the listener of the client's frames.
@@ -142,7 +142,8 @@ func (t *Tracker) admit(k kind) bool {
 		t.lose()
 		return false
 	case k == kindCopyEnd:
-		// Outside a COPY the server ignores it; whether one begins is known to whatever is ahead in the queue.
+		// Outside a COPY the server ignores it; whether one begins is known to whatever is ahead in
+		// the queue.
 		if t.skipping || t.queue.n == 0 {
 			return false
 		}

@@ -1,12 +1,14 @@
 package wire
 
-// Observer is told what a session must remember. The calls come from Tracker.Client and Tracker.Server, under the
-// session's lock; slices are valid only during the call.
+// Observer is told what a session must remember. The calls come from Tracker.Client and
+// Tracker.Server, under the session's lock; slices are valid only during the call.
 type Observer interface {
-	// Parse: the unnamed statement is now this one: its ParseComplete came. body is the body of its Parse frame, or nil when it is
-	// larger than MaxObservedParse or not known: such a session cannot be replayed.
+	// Parse: the unnamed statement is now this one: its ParseComplete came. body is the body of its
+	// Parse frame, or nil when it is larger than MaxObservedParse or not known: such a session
+	// cannot be replayed.
 	Parse(body []byte)
-	// Simple: there is no unnamed statement any more (a simple Query ran, it was closed, or its Parse was refused).
+	// Simple: there is no unnamed statement any more (a simple Query ran, it was closed, or its
+	// Parse was refused).
 	Simple()
 	// ParameterStatus: the server reported a setting.
 	ParameterStatus(name, value []byte)
@@ -16,8 +18,8 @@ type Observer interface {
 	Refused()
 }
 
-// MaxObservedParse is the largest unnamed Parse that is remembered, in bytes. Statements are text that people or ORMs write;
-// a megabyte is far above them and bounds what a session can pin.
+// MaxObservedParse is the largest unnamed Parse that is remembered, in bytes. Statements are text
+// that people or ORMs write; a megabyte is far above them and bounds what a session can pin.
 const MaxObservedParse = 1 << 20
 
 // Reasons that Tracker.Reason gives.
@@ -31,9 +33,10 @@ const (
 	ReasonTerminated  = "client terminated"
 )
 
-// Tracker counts the requests and replies of one session (see the package comment). The zero value is a session that has
-// just logged in: idle, nothing outstanding. It is shown the bytes of both directions before they are written, in any
-// cut. It reads no socket and allocates nothing in the steady state. Not safe for concurrent use.
+// Tracker counts the requests and replies of one session (see the package comment). The zero value
+// is a session that has just logged in: idle, nothing outstanding. It is shown the bytes of both
+// directions before they are written, in any cut. It reads no socket and allocates nothing in the
+// steady state. Not safe for concurrent use.
 type Tracker struct {
 	Observer Observer // may be nil, as may the next two
 	Follower Follower
@@ -60,8 +63,8 @@ type Tracker struct {
 	reply     []byte // the same, of one that came in parts
 }
 
-// Boundary reports whether the session may move now: idle outside a transaction, every request answered, no unit open,
-// no COPY, no part of a frame forwarded in either direction.
+// Boundary reports whether the session may move now: idle outside a transaction, every request
+// answered, no unit open, no COPY, no part of a frame forwarded in either direction.
 func (t *Tracker) Boundary() bool { return t.Reason() == "" }
 
 // Status is the transaction status of the last ReadyForQuery: 'I', 'T' or 'E'.
@@ -95,8 +98,8 @@ func (t *Tracker) Reason() string {
 	return ""
 }
 
-// Working reports that the server has requests whose answers come without another byte of the client: false where the
-// count was given up, and where the server waits for the data of a COPY.
+// Working reports that the server has requests whose answers come without another byte of the
+// client: false where the count was given up, and where the server waits for the data of a COPY.
 func (t *Tracker) Working() bool {
 	if t.lost || t.queue.n == 0 {
 		return false
@@ -109,7 +112,8 @@ func (t *Tracker) Owes() bool {
 	return t.Working() && (t.queue.head().ready() || t.queue.any(kind.ready))
 }
 
-// ClientFrames is the number of frames that the client has begun so far: unequal to an earlier value, the session may have changed.
+// ClientFrames is the number of frames that the client has begun so far: unequal to an earlier
+// value, the session may have changed.
 func (t *Tracker) ClientFrames() uint64 { return t.frames }
 
 // ServerBetween reports that the server's bytes that have been observed end with a whole frame.
@@ -119,11 +123,13 @@ func (t *Tracker) ServerBetween() bool { return t.server.Between() }
 // be put in between.
 func (t *Tracker) ServerPartial() bool { return !t.server.Between() && len(t.server.held) == 0 }
 
-// ParsesPending reports that Parse frames of unnamed statements are on their way: which of them the server takes is not known yet.
+// ParsesPending reports that Parse frames of unnamed statements are on their way: which of them the
+// server takes is not known yet.
 func (t *Tracker) ParsesPending() bool { return t.pending.count > 0 || t.lost }
 
-// Settle clears an uncertain count on the word of the side check: pg_stat_activity shows the backend idle, and nothing was
-// forwarded to it since well before that. It has no effect while a part of a frame is forwarded.
+// Settle clears an uncertain count on the word of the side check: pg_stat_activity shows the
+// backend idle, and nothing was forwarded to it since well before that. It has no effect while a
+// part of a frame is forwarded.
 func (t *Tracker) Settle() {
 	if !t.client.Between() || !t.server.Between() || !t.lost && !t.doubt.open() {
 		return

@@ -10,7 +10,8 @@ import (
 	"crossfade/proxy/wire"
 )
 
-// boundaries has the boundary cases, as the server is known to behave (postgres_test.go has them with a real one).
+// boundaries has the boundary cases, as the server is known to behave (postgres_test.go has them
+// with a real one).
 var boundaries = map[string]string{
 	"fresh":                     "=",
 	"simple query":              "= >Q !reply_outstanding <T <D <C !reply_outstanding <Z =",
@@ -152,7 +153,8 @@ func TestMalformedFrames(t *testing.T) {
 	}
 }
 
-// TestQueueBound: a client that never lets the server answer costs a megabyte and its right to move, no more.
+// TestQueueBound: a client that never lets the server answer costs a megabyte and its right to
+// move, no more.
 func TestQueueBound(t *testing.T) {
 	t.Parallel()
 	var tr wire.Tracker

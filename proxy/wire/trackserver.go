@@ -2,8 +2,8 @@ package wire
 
 import "bytes"
 
-// maxReply is the largest body of a ParameterStatus or CommandComplete that is put together from parts, in bytes. Both are
-// short lines; a longer one is counted, but not observed.
+// maxReply is the largest body of a ParameterStatus or CommandComplete that is put together from
+// parts, in bytes. Both are short lines; a longer one is counted, but not observed.
 const maxReply = 64 << 10
 
 // Server observes bytes from the server as Client does those of the client.
@@ -68,7 +68,8 @@ func (t *serverSide) passed(bool) error {
 	return nil
 }
 
-// answer takes note of one whole frame of the server. body is complete for ParameterStatus and CommandComplete, or nil.
+// answer takes note of one whole frame of the server. body is complete for ParameterStatus and
+// CommandComplete, or nil.
 func (t *Tracker) answer(typ byte, body []byte, first byte) {
 	switch typ {
 	case 'D', 'd', 'A', 'N', 'K', 'R', 'v', 'V', 't', 'c', 'g':
@@ -113,7 +114,8 @@ func (t *Tracker) answer(typ byte, body []byte, first byte) {
 	}
 }
 
-// match settles the reply with the request at the head of the queue and reports whether the two belong together.
+// match settles the reply with the request at the head of the queue and reports whether the two
+// belong together.
 func (t *Tracker) match(typ byte) bool {
 	head := t.queue.head()
 	switch typ {

@@ -11,8 +11,9 @@ const (
 	unknownLength = ^uint32(0)
 )
 
-// pendingParse keeps the bodies of unnamed Parse frames until the server has answered them: only then is it known
-// which of them is the session's unnamed statement. Records are a length word and the body, oldest first.
+// pendingParse keeps the bodies of unnamed Parse frames until the server has answered them: only
+// then is it known which of them is the session's unnamed statement. Records are a length word and
+// the body, oldest first.
 type pendingParse struct {
 	buf   []byte
 	from  int // first record that is not answered
@@ -20,7 +21,8 @@ type pendingParse struct {
 	mark  int // start of the record that is being written, -1 for none
 }
 
-// open starts a record of a body of that size. A body that is too large is recorded without its bytes.
+// open starts a record of a body of that size. A body that is too large is recorded without its
+// bytes.
 func (u *pendingParse) open(size uint32) {
 	if u.count == 0 {
 		u.clear()
@@ -49,7 +51,8 @@ func (u *pendingParse) drop() {
 	}
 }
 
-// pop returns the oldest record's body, nil when it was too large. It is valid until the next call of any method.
+// pop returns the oldest record's body, nil when it was too large. It is valid until the next call
+// of any method.
 func (u *pendingParse) pop() []byte {
 	n := binary.BigEndian.Uint32(u.buf[u.from:])
 	u.from += 4

@@ -43,11 +43,12 @@ func Password(d *Deriver, owner, password string) func(context.Context, []byte, 
 	}
 }
 
-// ErrOtherVerifier says that keys that a client proved to have are of another verifier than the server's: the password
-// was changed on one side, or the salt differs.
+// ErrOtherVerifier says that keys that a client proved to have are of another verifier than the
+// server's: the password was changed on one side, or the salt differs.
 var ErrOtherVerifier = errors.New("server has another verifier than the one that the client proved itself by")
 
-// Proven is what a client that proved itself had: it logs in to any server that holds the identical verifier.
+// Proven is what a client that proved itself had: it logs in to any server that holds the identical
+// verifier.
 type Proven struct {
 	keys       Keys
 	salt       []byte
@@ -75,7 +76,8 @@ func (c *Client) header() string {
 	return "n,,"
 }
 
-// First is client-first-message. The user name stays empty: PostgreSQL takes it from the start-up packet.
+// First is client-first-message. The user name stays empty: PostgreSQL takes it from the start-up
+// packet.
 func (c *Client) First() []byte {
 	c.nonce = c.newNonce()
 	c.bare = "n=,r=" + c.nonce

@@ -15,11 +15,12 @@ import (
 const (
 	// DefaultIterations is PostgreSQL's default of scram_iterations.
 	DefaultIterations = 4096
-	// MaxIterations bounds what a server may make a client compute, and what a verifier may ask for: about a quarter of
-	// a second of one core.
+	// MaxIterations bounds what a server may make a client compute, and what a verifier may ask
+	// for: about a quarter of a second of one core.
 	MaxIterations = 1_000_000
 
-	// cachedKeys is the number of derivations that are remembered. A proxy logs in with a few roles, over and over.
+	// cachedKeys is the number of derivations that are remembered. A proxy logs in with a few
+	// roles, over and over.
 	cachedKeys = 256
 )
 
@@ -30,9 +31,10 @@ type Keys struct {
 	ServerKey [sha256.Size]byte
 }
 
-// Deriver computes Keys, a bounded number at once, and remembers the last ones: one PBKDF2 is about a millisecond of
-// CPU and a cutover logs in a thousand times. Owners that wait are served in turns, so that none of them can keep the
-// others out by asking for much. Safe for concurrent use; no lock is held while it computes.
+// Deriver computes Keys, a bounded number at once, and remembers the last ones: one PBKDF2 is about
+// a millisecond of CPU and a cutover logs in a thousand times. Owners that wait are served in
+// turns, so that none of them can keep the others out by asking for much. Safe for concurrent use;
+// no lock is held while it computes.
 type Deriver struct {
 	turns turns
 	mask  [sha256.Size]byte // keys the cache, so that it holds no password
@@ -51,8 +53,8 @@ func NewDeriver(parallel int) *Deriver {
 	return d
 }
 
-// Derive computes the keys of a password. It waits for its owner's turn until ctx ends; owner is whom the work is for, an
-// address or a user.
+// Derive computes the keys of a password. It waits for its owner's turn until ctx ends; owner is
+// whom the work is for, an address or a user.
 func (d *Deriver) Derive(ctx context.Context, owner, password string, salt []byte, iterations int) (Keys, error) {
 	if iterations < 1 || iterations > MaxIterations {
 		return Keys{}, fmt.Errorf("iteration count %d is not between 1 and %d", iterations, MaxIterations)

@@ -97,7 +97,8 @@ func (s *Server) gs2(msg string) (bare string, err error) {
 	return bare, nil
 }
 
-// Final checks client-final-message and answers with server-final-message. A proof that does not fit is ErrRefused.
+// Final checks client-final-message and answers with server-final-message. A proof that does not
+// fit is ErrRefused.
 func (s *Server) Final(clientFinal []byte) ([]byte, error) {
 	if s.serverFirst == "" {
 		return nil, protocol("final message before the first")
@@ -145,7 +146,8 @@ func (s *Server) Final(clientFinal []byte) ([]byte, error) {
 	return []byte("v=" + base64.StdEncoding.EncodeToString(signature[:])), nil
 }
 
-// Proven returns what the client proved to have, nil before a successful Final. The caller keeps it in memory only.
+// Proven returns what the client proved to have, nil before a successful Final. The caller keeps it
+// in memory only.
 func (s *Server) Proven() *Proven {
 	if !s.proven {
 		return nil

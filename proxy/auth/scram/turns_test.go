@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTurnsAreFair: of one slot, an owner with a hundred waiters gets every second turn while another waits.
+// TestTurnsAreFair: of one slot, an owner with a hundred waiters gets every second turn while
+// another waits.
 func TestTurnsAreFair(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -42,7 +43,8 @@ func TestTurnsAreFair(t *testing.T) {
 	})
 }
 
-// TestTurnsGiveUp: who does not wait any longer loses no slot, whether the turn came meanwhile or not.
+// TestTurnsGiveUp: who does not wait any longer loses no slot, whether the turn came meanwhile or
+// not.
 func TestTurnsGiveUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -66,7 +68,8 @@ func TestTurnsGiveUp(t *testing.T) {
 	})
 }
 
-// TestTurnThatComesTooLate: a turn that comes in the moment in which its waiter gives up is not lost.
+// TestTurnThatComesTooLate: a turn that comes in the moment in which its waiter gives up is not
+// lost.
 func TestTurnThatComesTooLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestVector is the example of RFC 7677 section 3; only the user name differs in what PostgreSQL ignores.
+// TestVector is the example of RFC 7677 section 3; only the user name differs in what PostgreSQL
+// ignores.
 func TestVector(t *testing.T) {
 	t.Parallel()
 	const (

@@ -17,7 +17,8 @@ const Prefix = "SCRAM-SHA-256$"
 // saltSize is what PostgreSQL uses, in bytes.
 const saltSize = 16
 
-// Verifier is what a server keeps of a password: enough to check it, not enough to log in with it elsewhere.
+// Verifier is what a server keeps of a password: enough to check it, not enough to log in with it
+// elsewhere.
 type Verifier struct {
 	Iterations int
 	Salt       []byte
@@ -25,7 +26,8 @@ type Verifier struct {
 	ServerKey  [sha256.Size]byte
 }
 
-// ParseVerifier reads SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>. Errors do not quote it.
+// ParseVerifier reads SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>. Errors do not
+// quote it.
 func ParseVerifier(s string) (Verifier, error) {
 	rest, ok := strings.CutPrefix(s, Prefix)
 	if !ok {
@@ -83,7 +85,8 @@ func NewSalt() []byte {
 	return b
 }
 
-// Salt returns the salt for a user whose salt must not change from one log-in to the next: real or not, users look alike.
+// Salt returns the salt for a user whose salt must not change from one log-in to the next: real or
+// not, users look alike.
 func Salt(key []byte, user string) []byte {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte(user))

@@ -33,7 +33,8 @@ type Pair struct {
 	Cert            *x509.Certificate
 }
 
-// NewAuthority makes a certificate authority for the time of the test. ed25519Key: its signatures have no channel binding.
+// NewAuthority makes a certificate authority for the time of the test. ed25519Key: its signatures
+// have no channel binding.
 func NewAuthority(t testing.TB, ed25519Key bool) *Authority {
 	t.Helper()
 	a := &Authority{RootFile: filepath.Join(t.TempDir(), "root.crt")}
@@ -80,7 +81,8 @@ func (a *Authority) Issue(t testing.TB, hosts ...string) Pair {
 	return Pair{CertPEM: block("CERTIFICATE", der), KeyPEM: block("PRIVATE KEY", private), Cert: cert}
 }
 
-// IssueClient makes a client certificate for these common names, and writes it into a directory of the test as libpq wants it.
+// IssueClient makes a client certificate for these common names, and writes it into a directory of
+// the test as libpq wants it.
 func (a *Authority) IssueClient(t testing.TB, names ...string) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
