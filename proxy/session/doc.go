@@ -1,12 +1,12 @@
 // Package session serves one client's session: a client, the server that serves it now, and between
 // them the engine or two pumps. A Registry holds the sessions of one proxy, with what they share.
 //
-//	client ──read──> [Tracker, Sniffer: under mu] ──write──> server     (client's pump)
+//	client ──read──> [Tracker: under mu] ──write──> server              (client's pump)
 //	client <──write── [Tracker: under cw, mu] <──read── server          (server's pump)
 //
-// A pump reads once, lets the tracker observe the bytes and writes once. Only what a session must
-// remember (observed) is decoded. On the way to the server nothing is changed before a switch;
-// after one, package rewrite and package typemap translate what differs. A moved session is sent
+// A pump reads once, lets the tracker walk over the bytes and writes once what it returns. The
+// tracker shows them to the sniffer and, after a switch, to the Filter (packages rewrite and
+// typemap), which changes what differs. Only what a session must remember (observed) is decoded. A moved session is sent
 // changed ParameterStatus values before its next message. A session that is idle in the engine
 // holds no buffer.
 //

@@ -18,12 +18,10 @@
 //
 // # How
 //
-// A Session is fed what the client sends and what the server sends, in any cut, and returns what is
-// to be sent on. It keeps a queue of the answers that the server owes, as the extended query
-// protocol has them (PostgreSQL documentation 55.2.3), so that it knows the columns of a row that
-// comes without its description. A frame that may have to be changed is held back until it is
-// whole; all others pass as they come. Numbers in frames have a fixed width, so nothing changes its
-// length except the text of catalog queries.
+// A Session is a part of the Filter of a wire.Tracker: it gets whole frames of the types above, and
+// is told which of the requests that the server owes an answer has it, was refused, or cannot be
+// told any more. So it knows the columns of a row that comes without its description. Numbers in
+// frames have a fixed width, so nothing changes its length except the text of catalog queries.
 //
 // # Invariants
 //
@@ -31,12 +29,11 @@
 //     know for another type: then one high bit marks it, and the way back removes the bit.
 //   - A value is changed only where its type is known. Where the type of a binary parameter is not
 //     known, the server refuses a wrong number (42804); nothing is changed silently.
-//   - After an answer that the queue does not expect the session counts as lost: from then on
-//     descriptions are translated and rows are not.
-//   - Nothing that a peer sends makes it panic, or hold more than maxHeld bytes.
+//   - Once the Tracker has given up the count, descriptions are translated and rows are not.
+//   - Nothing that a peer sends makes it panic.
 //
 // # Not translated
 //
 // Numbers in the text of prepared statements; COPY BINARY; the numbers of tables, functions and
-// large objects; a frame of more than maxHeld bytes.
+// large objects; a frame of more than MaxHeld bytes.
 package typemap

@@ -34,6 +34,18 @@
 // Which unnamed statement a session has follows from the same queue: a Parse counts when its
 // ParseComplete comes.
 //
+// # The bytes are walked over once
+//
+// A Tracker cuts the frames of each direction as they come, and is the only one to do so. It counts
+// them, shows the bodies of the client's to a Follower and, where there is a Filter, lets that
+// change frames: those of the types that it asks for are held back until they are whole, all others
+// pass as they come. What the Filter returns is what is forwarded. The result does not depend on how
+// the bytes are cut into reads (FuzzTracker; FuzzWalk in package rewrite). Bytes that are in memory
+// as a whole are taken apart by Cut.
+//
+//	client's bytes ── Follower, Filter.Ahead, count, Filter.ClientFrame ──> server
+//	client <── count, Filter.ServerFrame ─────────────────────────────── server's bytes
+//
 // # Peers are hostile
 //
 // Every length is checked before memory is taken. Start-up packets are read to the byte, since TLS
