@@ -136,6 +136,14 @@ var scripts = map[string][]step{
 		c(bindFrame("st", [][]byte{pairOf(16500, 16501)}, 1, 1), bindFrame("st", [][]byte{pairOf(16600, 16601)}, 1, 1)),
 		c(exec, exec), c(syncs, syncs), s(b2, b2), s(done, done), s(ready, ready),
 	},
+	"simple query that is passed over": {
+		c(frame('P', "", "SELECT 1", 0), frame('P', "", "SELECT 1", 0)), s(nope, nope), // no Sync yet
+		same(true, 'Q', "SELECT 2"), c(syncs, syncs), s(ready, ready),
+		same(true, 'Q', "SELECT 3"), s(columns(16601), columns(16501)), s(done, done), s(ready, ready),
+		same(true, 'P', "", "SELECT 4", 0), same(true, 'D', []byte("S\x00")), c(bindFrame("", nil, 1, 1), bindFrame("", nil, 1, 1)), c(exec, exec), c(syncs, syncs),
+		s(p1, p1), s(frame('t', 0), frame('t', 0)), s(columns(16601), columns(16501)), s(b2, b2),
+		s(row(arrayOf(16600)), row(arrayOf(16500))), s(done, done), s(ready, ready),
+	},
 	"simple query of the catalog": {
 		same(true, 'Q', "SELECT oid, typname FROM pg_type"),
 		s(columnsOf(1247, 26, 19), columnsOf(1247, 26, 19)),
