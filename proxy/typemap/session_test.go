@@ -136,9 +136,9 @@ var scripts = map[string][]step{
 		c(bindFrame("st", [][]byte{pairOf(16500, 16501)}, 1, 1), bindFrame("st", [][]byte{pairOf(16600, 16601)}, 1, 1)),
 		c(exec, exec), c(syncs, syncs), s(b2, b2), s(done, done), s(ready, ready),
 	},
-	"simple query that is passed over": {
+	"simple query and function call that are passed over": {
 		c(frame('P', "", "SELECT 1", 0), frame('P', "", "SELECT 1", 0)), s(nope, nope), // no Sync yet
-		same(true, 'Q', "SELECT 2"), c(syncs, syncs), s(ready, ready),
+		same(true, 'Q', "SELECT 2"), same(true, 'F', uint32(1), 0, 0, 0), c(syncs, syncs), s(ready, ready),
 		same(true, 'Q', "SELECT 3"), s(columns(16601), columns(16501)), s(done, done), s(ready, ready),
 		same(true, 'P', "", "SELECT 4", 0), same(true, 'D', []byte("S\x00")), c(bindFrame("", nil, 1, 1), bindFrame("", nil, 1, 1)), c(exec, exec), c(syncs, syncs),
 		s(p1, p1), s(frame('t', 0), frame('t', 0)), s(columns(16601), columns(16501)), s(b2, b2),
