@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/measure"
 	"crossfade/replicate/copy"
 	"crossfade/schema/catalog"
 )
@@ -55,17 +55,11 @@ func copyData(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if *profile != "" {
-		file, err := os.Create(*profile)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		if err := pprof.StartCPUProfile(file); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+	stop, err := measure.Profile(*profile)
+	if err != nil {
+		return err
 	}
+	defer stop()
 	tables, _, err := list(ctx, from)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/lab/measure"
 	"crossfade/internal/lab/pgcluster"
 )
 
@@ -86,7 +87,7 @@ func bench(ctx context.Context, o options) (err error) {
 		}
 		f.print(name, shots)
 	}
-	fmt.Printf("\nload at the end %s\n", loadAverage())
+	fmt.Printf("\nload at the end %s\n", measure.Load())
 	return nil
 }
 

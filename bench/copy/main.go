@@ -12,11 +12,10 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
+
+	"crossfade/internal/lab/measure"
 )
 
 type options struct {
@@ -37,14 +36,7 @@ type options struct {
 	buffer     int
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "bench/copy:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(measure.Main("bench/copy", run)) }
 
 func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == dataCommand {

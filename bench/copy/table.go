@@ -2,15 +2,14 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"runtime"
 	"slices"
-	"strings"
 	"time"
+
+	"crossfade/internal/lab/measure"
 )
 
 func (f *field) describe() {
-	fmt.Printf("%d cores, %s; %d rounds, interleaved; fsync %s; load %s\n", runtime.NumCPU(), processor(), f.o.rounds, f.o.fsync, loadAverage())
+	fmt.Printf("%s; %d rounds, interleaved; fsync %s; load %s\n", measure.Cores(), f.o.rounds, f.o.fsync, measure.Load())
 	fmt.Println("Ratios of walls are to the best of the others, those of data phases to psql; RSS is the largest process's of the client side.")
 	fmt.Println("CPU is that of the client programs, and of both servers: where the machine has other work, it says more than the walls do.")
 	fmt.Printf("\n%-8s %-15s %9s %6s %9s %9s %9s %9s %9s\n", "case", "contender", "median s", "ratio", "least", "most", "CPU s", "servers'", "RSS MiB")
@@ -20,7 +19,7 @@ func (f *field) describe() {
 func (f *field) print(name string, shots map[string][]shot) {
 	best := time.Duration(0)
 	for _, other := range []string{before, dumpDir, dumpPipe, pgcopydb} {
-		if m := medianOf(shots[other], wall); len(shots[other]) > 0 && (best == 0 || m < best) {
+		if m := measure.Median(shots[other], wall); len(shots[other]) > 0 && (best == 0 || m < best) {
 			best = m
 		}
 	}
@@ -29,9 +28,9 @@ func (f *field) print(name string, shots map[string][]shot) {
 		if len(s) == 0 {
 			continue
 		}
-		m, ratio, base := medianOf(s, wall), "-", best
+		m, ratio, base := measure.Median(s, wall), "-", best
 		if c.data {
-			base = medianOf(shots[dataPsql], wall)
+			base = measure.Median(shots[dataPsql], wall)
 		}
 		if base > 0 {
 			ratio = fmt.Sprintf("%.2f", m.Seconds()/base.Seconds())
@@ -43,39 +42,9 @@ func (f *field) print(name string, shots map[string][]shot) {
 			rss = max(rss, x.rss)
 		}
 		fmt.Printf("%-8s %-15s %9.2f %6s %9.2f %9.2f %9.2f %9.2f %9.0f\n", name, c.name, m.Seconds(), ratio, slices.Min(walls).Seconds(), slices.Max(walls).Seconds(),
-			medianOf(s, func(s shot) time.Duration { return s.cpu }).Seconds(),
-			medianOf(s, func(s shot) time.Duration { return s.servers }).Seconds(), float64(rss)/(1<<20))
+			measure.Median(s, func(s shot) time.Duration { return s.cpu }).Seconds(),
+			measure.Median(s, func(s shot) time.Duration { return s.servers }).Seconds(), float64(rss)/(1<<20))
 	}
 }
 
 func wall(s shot) time.Duration { return s.wall }
-
-func medianOf(shots []shot, of func(shot) time.Duration) time.Duration {
-	var v []time.Duration
-	for _, s := range shots {
-		v = append(v, of(s))
-	}
-	if len(v) == 0 {
-		return 0
-	}
-	slices.Sort(v)
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
-}
-
-func loadAverage() string {
-	b, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "unknown"
-	}
-	return strings.Join(strings.Fields(string(b))[:3], " ")
-}
-
-func processor() string {
-	b, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "model name"); ok {
-			return strings.TrimSpace(strings.TrimLeft(strings.TrimSpace(v), ":"))
-		}
-	}
-	return runtime.GOARCH
-}

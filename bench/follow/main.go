@@ -13,8 +13,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
+
+	"crossfade/internal/lab/measure"
 )
 
 type options struct {
@@ -28,17 +28,14 @@ type options struct {
 	steps        bool
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	o, err := parse(os.Args[1:])
-	if err == nil {
-		err = bench(ctx, o)
+func main() { os.Exit(measure.Main("bench/follow", run)) }
+
+func run(ctx context.Context, args []string) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
 	}
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "bench/follow:", err)
-		os.Exit(1)
-	}
+	return bench(ctx, o)
 }
 
 func parse(args []string) (options, error) {
@@ -72,7 +69,7 @@ func bench(ctx context.Context, o options) error {
 	for round := range o.rounds {
 		for i := range programs {
 			p := programs[(i+round)%len(programs)]
-			f, err := measure(ctx, o, p)
+			f, err := measureOne(ctx, o, p)
 			if err != nil {
 				return fmt.Errorf("%s, round %d: %w", p.name, round+1, err)
 			}

@@ -61,8 +61,8 @@ type site struct {
 	log    bytes.Buffer
 }
 
-// measure takes one program through a migration.
-func measure(ctx context.Context, o options, p program) (f figure, err error) {
+// measureOne takes one program through a migration.
+func measureOne(ctx context.Context, o options, p program) (f figure, err error) {
 	s := &site{o: o}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err := s.prepare(ctx); err != nil {

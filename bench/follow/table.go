@@ -2,16 +2,13 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"runtime"
-	"slices"
-	"strings"
+
+	"crossfade/internal/lab/measure"
 )
 
 func describe(o options) {
-	load, _ := os.ReadFile("/proc/loadavg")
-	fmt.Printf("%d cores; %d rounds, interleaved; %d transactions to apply; cutover with %d clients; load %s\n",
-		runtime.NumCPU(), o.rounds, o.transactions, o.clients, strings.Join(strings.Fields(string(load))[:3], " "))
+	fmt.Printf("%s; %d rounds, interleaved; %d transactions to apply; cutover with %d clients; load %s\n",
+		measure.Cores(), o.rounds, o.transactions, o.clients, measure.Load())
 	fmt.Printf("\n%-10s %14s %10s %12s %12s %12s %12s\n", "program", "applied tx/s", "ratio", "pause ms", "ratio", "held p99 ms", "held max ms")
 }
 
@@ -21,7 +18,7 @@ func show(programs []program, figures map[string][]figure) {
 	for _, p := range programs {
 		f := figures[p.name]
 		of := func(get func(figure) float64) (float64, float64) {
-			m, base := median(f, get), median(last, get)
+			m, base := measure.Median(f, get), measure.Median(last, get)
 			if base == 0 {
 				return m, 0
 			}
@@ -30,7 +27,7 @@ func show(programs []program, figures map[string][]figure) {
 		rate, rateRatio := of(func(f figure) float64 { return f.applied })
 		pause, pauseRatio := of(func(f figure) float64 { return f.pause })
 		fmt.Printf("%-10s %14.0f %10.2f %12.0f %12.2f %12.0f %12.0f\n", p.name, rate, rateRatio, pause, pauseRatio,
-			median(f, func(f figure) float64 { return f.heldP99 }), median(f, func(f figure) float64 { return f.heldMax }))
+			measure.Median(f, func(f figure) float64 { return f.heldP99 }), measure.Median(f, func(f figure) float64 { return f.heldMax }))
 	}
 }
 
@@ -58,25 +55,11 @@ func showSteps(programs []program, figures map[string][]figure) {
 		fmt.Printf("%-24s", name)
 		for _, p := range programs {
 			if v := at[name][p.name]; len(v) > 0 {
-				fmt.Printf(" %12.1f", middle(v))
+				fmt.Printf(" %12.1f", measure.Median(v, func(at float64) float64 { return at }))
 			} else {
 				fmt.Printf(" %12s", "-")
 			}
 		}
 		fmt.Println()
 	}
-}
-
-func median(figures []figure, get func(figure) float64) float64 {
-	v := make([]float64, 0, len(figures))
-	for _, f := range figures {
-		v = append(v, get(f))
-	}
-	return middle(v)
-}
-
-// middle returns the median of at least one value, and sorts them.
-func middle(v []float64) float64 {
-	slices.Sort(v)
-	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }

@@ -15,9 +15,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
+
+	"crossfade/internal/lab/measure"
 )
 
 type options struct {
@@ -29,14 +29,7 @@ type options struct {
 	only string
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "bench/link:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(measure.Main("bench/link", run)) }
 
 func run(ctx context.Context, args []string) error {
 	o := options{}

@@ -14,11 +14,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"crossfade/internal/lab/measure"
 )
 
 type options struct {
@@ -39,14 +39,7 @@ type options struct {
 	links      []links
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "bench/proxy:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(measure.Main("bench/proxy", run)) }
 
 func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == serveCommand {

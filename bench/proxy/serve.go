@@ -6,11 +6,11 @@ import (
 	"flag"
 	"net"
 	"os"
-	"runtime/pprof"
 	"strconv"
 
 	"github.com/rs/zerolog"
 
+	"crossfade/internal/lab/measure"
 	"crossfade/proxy"
 	"crossfade/proxy/auth"
 	"crossfade/proxy/backend"
@@ -57,16 +57,10 @@ func serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if *profile != "" {
-		file, err := os.Create(*profile)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		if err := pprof.StartCPUProfile(file); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+	stop, err := measure.Profile(*profile)
+	if err != nil {
+		return err
 	}
+	defer stop()
 	return p.Run(ctx)
 }

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"crossfade/internal/lab/measure"
+
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 )
@@ -128,7 +130,7 @@ func benchTurns(ctx context.Context, o options) (err error) {
 	if err := f.enter(ctx, o, links{}); err != nil {
 		return err
 	}
-	fmt.Printf("%d cores, %s; one client, %d queries each in turns of %d; load %s\n", runtime.NumCPU(), processor(), o.turns*(turnQueries-turnWarm), turnQueries, loadAverage())
+	fmt.Printf("%s; one client, %d queries each in turns of %d; load %s\n", measure.Cores(), o.turns*(turnQueries-turnWarm), turnQueries, measure.Load())
 	fmt.Printf("\n%-9s %-10s %8s %8s %8s %8s %9s %8s\n", "mode", "contender", "p50 us", "p90 us", "p99 us", "mean us", "added us", "CPU us")
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -2,8 +2,6 @@ package typemap
 
 import (
 	"slices"
-
-	"crossfade/proxy/wire"
 )
 
 // Statement is what the server has reported about a prepared statement of the session, in the
@@ -37,7 +35,7 @@ type Session struct {
 }
 
 const (
-	headLen = wire.HeadLen
+	headLen = 5 // type and length of a frame, in bytes
 	// MaxHeld is how large a frame may be, in bytes, that is translated.
 	MaxHeld = 64 << 20
 )
