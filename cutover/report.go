@@ -67,7 +67,7 @@ type Moment struct {
 const mostNamed = 5
 
 // NoWayBack is the note of every plan and report while there is no reverse stream.
-const NoWayBack = "there is no way back: after the switch nothing flows from the target to the source"
+const NoWayBack = "there is no way back: after the switch nothing is replicated from the target to the source"
 
 // reporter tells what has become of a request, from what the coordinator knows at one moment.
 type reporter struct {
