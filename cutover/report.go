@@ -67,7 +67,7 @@ type Moment struct {
 const mostNamed = 5
 
 // NoWayBack is the note of every plan and report while there is no reverse stream.
-const NoWayBack = "there is no way back: after the switch nothing flows from the target to the source"
+const NoWayBack = "there is no way back: after the switch nothing is replicated from the target to the source"
 
 // reporter tells what has become of a request, from what the coordinator knows at one moment.
 type reporter struct {
@@ -171,6 +171,6 @@ var purposes = map[machine.Phase]string{
 	machine.PhaseMarker:   "the target applies the last change of the source",
 	machine.PhaseProve:    "sequences, definitions and sessions are compared, and the snapshots for the comparison opened",
 	machine.PhaseDecide:   "one transaction on the target decides: before it everything leads back to the source, after it nothing does",
-	machine.PhaseSwitch:   "the sessions move and the gate opens: clients go on at the target",
+	machine.PhaseSwitch:   "the sessions move and the gate opens: clients continue on the target",
 	machine.PhaseComplete: "in the background, foreign keys are validated and all tables compared",
 }

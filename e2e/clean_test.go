@@ -39,7 +39,7 @@ func TestClean(t *testing.T) {
 				said, _ = s.say(t, nil, "check")
 				require.Equal(t, 1, strings.Count(said, "left_over_run"), "it is told once, of both sides: %s", said)
 				require.Contains(t, said, "source and target hold run")
-				require.Contains(t, said, "crossfade run --source DSN --target DSN goes on with it")
+				require.Contains(t, said, "crossfade run --source DSN --target DSN continues it")
 				for _, consequence := range []string{"target_not_empty", "login_", "DROP"} {
 					require.NotContains(t, said, consequence, "of what the run has made")
 				}

@@ -55,7 +55,7 @@ func TestACopyThatIsInterruptedSaysHowToGoOn(t *testing.T) {
 	s, p := slowCopy(t)
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGINT))
 	require.Equal(t, 3, p.wait())
-	for _, want := range []string{"stopped as asked", "stay on the target", "run the same command again to go on", "crossfade clean"} {
+	for _, want := range []string{"stopped as asked", "stay on the target", "run the same command again to continue", "crossfade clean"} {
 		require.Contains(t, p.log.String(), want)
 	}
 	out, code := s.say(t, nil, "copy")

@@ -199,10 +199,10 @@ func TestTroubleWithinACopy(t *testing.T) {
 			switch {
 			case x.rest != "":
 			case x.recopies:
-				require.NotContains(t, out, "go on")
+				require.NotContains(t, out, "again to continue")
 				require.Equal(t, []string{"clean"}, printed(t, out, "clean"), "which is what it takes")
 			default:
-				require.Contains(t, out, "run the same command again to go on")
+				require.Contains(t, out, "run the same command again to continue")
 			}
 			x.repair(t, s)
 			out, code = s.say(t, nil, "copy", "--log-level=error")

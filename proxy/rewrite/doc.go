@@ -11,7 +11,7 @@
 //
 //   - Only whole frames are changed, together with their length; a frame that is too long to be
 //     held passes unchanged.
-//   - The output does not depend on how the bytes are cut into reads (FuzzFilter).
+//   - The output does not depend on how the bytes are cut into reads (FuzzWalk).
 //   - A session with nothing to translate has a nil value, which costs nothing.
 //   - The memory that a client can make this package use is bounded.
 //

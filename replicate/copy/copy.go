@@ -133,7 +133,7 @@ func (r *run) confirm(ctx context.Context) error {
 		return fmt.Errorf("count copied tables: %w", err)
 	}
 	if left > 0 {
-		return fmt.Errorf("%d tables are not recorded as copied any more: the target has lost commits; start again to go on", left)
+		return fmt.Errorf("%d tables are not recorded as copied any more: the target has lost commits; start again to continue", left)
 	}
 	return nil
 }

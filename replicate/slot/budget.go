@@ -151,7 +151,7 @@ func (b *Budget) judgeWAL(f Figures, again string, add func(Level, string, strin
 	case b.WAL > 0 && f.Retained >= b.WAL:
 		add(Spent, "wal_budget", what, again+" with a larger --wal-budget, or when the source writes less")
 	case f.Copying && f.Retained >= limit/4*3 && b.misses(f, limit):
-		add(Paused, "copy_held", what+"; the copy would not end within it and is held, so as not to burden the source in vain", raise)
+		add(Paused, "copy_held", what+"; the copy would not end within it and is held, since it would load the source for nothing", raise)
 	case f.Retained >= limit/2:
 		add(Warned, "wal_budget", what, raise)
 	}

@@ -36,8 +36,8 @@ func BackendNumbers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, err
 		found = append(found, answer.Finding{
 			Code: "backend_numbers", Severity: answer.Warning, Object: o.Name,
 			Detail: fmt.Sprintf("the %s names backends by their numbers (pg_terminate_backend, pg_cancel_backend, pg_stat_activity.pid); one that was kept from before the cutover "+
-				"is nobody's on the target, or somebody else's", o.What),
-			Remedy: "see that numbers of backends are not kept in tables or passed to it across the cutover: let it find them in pg_stat_activity each time, by application_name for one",
+				"belongs to no backend of the target, or to another one", o.What),
+			Remedy: "do not keep numbers of backends in tables, and do not pass them to it, across the cutover: let it find them in pg_stat_activity each time, for example by application_name",
 		})
 	}
 	return found, nil

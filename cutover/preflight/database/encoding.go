@@ -77,7 +77,7 @@ func converted(ctx context.Context, p *inquiry.Pair, source, target databaseLoca
 			found = append(found, answer.Finding{
 				Code: "encoding_not_looked_at", Severity: answer.Warning, Object: name.Display(),
 				Detail: fmt.Sprintf("whether its rows can be converted from %s to UTF8 was not looked at, nor those of %d larger tables: that takes longer than %v", from, len(tables)-i-1, p.Options.ConvertFor),
-				Remedy: "begin the copy: it stops at a row that cannot be converted, names it, and goes on once the row is corrected",
+				Remedy: "begin the copy: it stops at a row that cannot be converted, names it, and continues once the row is corrected",
 			})
 			break
 		}

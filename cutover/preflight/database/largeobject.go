@@ -26,7 +26,7 @@ func LargeObjects(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error
 	case p.Options.Mode == inquiry.Run:
 		f.Severity = answer.Warning
 		f.Detail = fmt.Sprintf("the source has %d large objects, which are copied as they are then: no stream carries what changes in them, and a change refuses the cutover", objects.Count)
-		f.Remedy = "have the applications leave large objects alone until the cutover, or move them into bytea columns; so that every change is seen: GRANT SELECT ON pg_catalog.pg_largeobject TO " +
+		f.Remedy = "stop the applications from changing large objects until the cutover, or move them into bytea columns; so that every change is seen: GRANT SELECT ON pg_catalog.pg_largeobject TO " +
 			pg.QuoteIdent(p.Source.Config().User) + " on the source"
 	default:
 		return nil, nil

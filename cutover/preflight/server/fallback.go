@@ -13,7 +13,7 @@ func Fallback(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	if !p.Options.Fallback {
 		return []answer.Finding{{
 			Code: "no_fallback", Severity: answer.Info,
-			Detail: "there is no way back after the cutover: changes of the target are not led to the source",
+			Detail: "there is no way back after the cutover: changes on the target are not replicated to the source",
 		}}, nil
 	}
 	var found []answer.Finding

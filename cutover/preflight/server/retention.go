@@ -36,7 +36,7 @@ func retentionFindings(keep, idle string) []answer.Finding {
 	if idle != "" && idle != "0" {
 		found = append(found, answer.Finding{
 			Code: "slot_idle_limited", Severity: answer.Warning, Object: "idle_replication_slot_timeout",
-			Detail: fmt.Sprintf("the source gives up a slot that nobody read for %s, as during the copy; the migration must then begin again", idle),
+			Detail: fmt.Sprintf("the source invalidates a slot that was not read for %s, which happens during the copy; the migration must then begin again", idle),
 			Remedy: "ALTER SYSTEM SET idle_replication_slot_timeout = 0 on the source, for the time of the migration, then SELECT pg_reload_conf()",
 			On:     answer.Source, SQL: "ALTER SYSTEM SET idle_replication_slot_timeout = 0",
 		})

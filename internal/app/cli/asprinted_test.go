@@ -42,15 +42,15 @@ func TestWrongUsageIsTakenAsItIsWrittenThere(t *testing.T) {
 		"clean, a run":     {with(run, "--clean"), "--clean: run begins with an empty target", `use crossfade (copy)`, copied},
 		"missing":          {[]string{"check", both[0]}, "missing flags: --target=DSN; give each here", `flags: (--target)=DSN`, func(args []string, v string) []string { return with(args, v+"=postgresql://u:p@b.example/d") }},
 		"no value":         {with(copies, "--jobs"), "--jobs needs a value", `write (--jobs=\d+)`, func(args []string, v string) []string { return with(args[:len(args)-1], v) }},
-		"no number":        {with(copies, "--jobs=many"), `"many" is no whole number`, `such as (--jobs=\d+)`, func(args []string, v string) []string { return with(args[:len(args)-1], v) }},
-		"no time":          {with(cutover, "--drain-timeout=5"), `"5" is no time`, `such as (--drain-timeout=\w+)`, func(args []string, v string) []string { return with(args[:len(args)-1], v) }},
-		"no choice":        {with(cutover, "--unmovable=kill"), `"kill" is none of the values that it takes`, `write one of (\w+),`, instead("--unmovable")},
+		"no number":        {with(copies, "--jobs=many"), `"many" is not a whole number`, `such as (--jobs=\d+)`, func(args []string, v string) []string { return with(args[:len(args)-1], v) }},
+		"no time":          {with(cutover, "--drain-timeout=5"), `"5" is not a duration`, `such as (--drain-timeout=\w+)`, func(args []string, v string) []string { return with(args[:len(args)-1], v) }},
+		"no choice":        {with(cutover, "--unmovable=kill"), `"kill" is not one of the values that it takes`, `write one of (\w+),`, instead("--unmovable")},
 		"no pair": {with(copies, "--rename-database=x"), "its value has no =", `write --rename-database=(\S+)`, func(args []string, v string) []string {
 			return with(args[:len(args)-1], "--rename-database="+v)
 		}},
 		"yes or no":     {with(cutover, "--json=maybe"), "it takes no value but true and false", `write (--json),`, func(args []string, v string) []string { return with(args[:len(args)-1], v) }},
 		"short":         {with(cutover, "-x"), "unknown flag -x: flags are written out", `such as (--json),`, func(args []string, v string) []string { return with(args[:len(args)-1], v) }},
-		"two of a kind": {with(cutover, "--dry-run", "--rehearse"), "--dry-run and --rehearse exclude each other", `give one of (them)`, func(args []string, v string) []string { return args[:len(args)-1] }},
+		"two of a kind": {with(cutover, "--dry-run", "--rehearse"), "--dry-run and --rehearse cannot be combined", `give one of (them)`, func(args []string, v string) []string { return args[:len(args)-1] }},
 	} {
 		said := func(args []string) string {
 			var stdout, stderr bytes.Buffer

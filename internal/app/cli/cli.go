@@ -32,22 +32,22 @@ const (
 )
 
 type commands struct {
-	Check    checkCmd    `cmd:"" help:"Say whether a database can be moved: 0 ready, 1 blocked, 3 could not complete."`
+	Check    checkCmd    `cmd:"" help:"Check whether a database can be moved; exit code 0 ready, 1 blocked, 3 could not complete."`
 	Copy     copyCmd     `cmd:"" help:"Copy a database once, without a proxy: the job of pg_dump | pg_restore."`
 	Run      runCmd      `cmd:"" help:"Serve the applications, copy, follow every change, and wait for the cutover."`
-	Status   statusCmd   `cmd:"" help:"Show where the run is."`
+	Status   statusCmd   `cmd:"" help:"Show the state of the run."`
 	Cutover  cutoverCmd  `cmd:"" help:"Move every session to the target."`
 	Limits   limitsCmd   `cmd:"" help:"Show or change the limits on the load of the source."`
 	Fallback fallbackCmd `cmd:"" help:"Go back to the source."`
 	Recover  recoverCmd  `cmd:"" help:"Say which side is active and take the only safe step."`
 	Finish   finishCmd   `cmd:"" help:"End the migration: drop what Crossfade made on both sides. Cannot be undone."`
 	Clean    cleanCmd    `cmd:"" help:"Remove what an abandoned run left on both sides."`
-	Demo     demoCmd     `cmd:"" help:"Two local clusters, an application, a migration and a cutover under load."`
+	Demo     demoCmd     `cmd:"" help:"Run a migration and a cutover between two local clusters, under the load of an application."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 
 	ShowVersion versionFlag `name:"version" help:"Print the version." env:"-"`
-	LogLevel    string      `help:"Least level that is logged: debug, info, warn, error." default:"info" enum:"debug,info,warn,error"`
-	LogFormat   string      `help:"Form of the log: console, json, or auto (console on a terminal)." default:"auto" enum:"auto,console,json"`
+	LogLevel    string      `help:"Lowest level to log: debug, info, warn, error." default:"info" enum:"debug,info,warn,error"`
+	LogFormat   string      `help:"Format of the log: console, json, or auto (console on a terminal)." default:"auto" enum:"auto,console,json"`
 }
 
 // databases are the two flags that name the databases.

@@ -15,28 +15,28 @@ import (
 type copyCmd struct {
 	databases
 	schemaFlags
-	Jobs    int      `help:"Most COPY streams at once; fewer are used while the target is overloaded." default:"${jobs}"`
-	MaxRate sizeFlag `help:"Limit in bytes a second, all streams together, such as 20M, or none." default:"none" placeholder:"RATE"`
+	Jobs    int      `help:"Maximum number of COPY streams; fewer are used while the target is overloaded." default:"${jobs}"`
+	MaxRate sizeFlag `help:"Limit in bytes per second, all streams together, such as 20M, or none." default:"none" placeholder:"RATE"`
 	Control string   `help:"Path of a control socket, at which crossfade limits and status reach the copy." placeholder:"SOCKET"`
 	partFlags
 	LargeObjects   bool              `help:"Copy large objects too."`
 	KeepCopied     bool              `help:"After a failure, keep tables that were copied completely, although they are from an earlier moment than the rest."`
 	ExitOnError    bool              `help:"Stop at the first statement that the target refuses; by default the rest is done, and what was refused is listed."`
-	Yes            bool              `help:"Drop what --clean lists without asking."`
+	Yes            bool              `help:"Do not ask before dropping what --clean lists."`
 	AllDatabases   bool              `help:"Copy every database of the source's server, one after the other."`
 	RenameDatabase map[string]string `help:"Name on the target of a database, with --all-databases." placeholder:"OLD=NEW"`
 }
 
 // partFlags say what a copy takes along, and where it goes. A check has them too.
 type partFlags struct {
-	IncludeSchema    []string `help:"Only schemas that match; as pg_dump -n." placeholder:"PATTERN" sep:"none"`
-	ExcludeSchema    []string `help:"Leave out schemas that match; as pg_dump -N." placeholder:"PATTERN" sep:"none"`
-	IncludeTable     []string `help:"Only tables, views and sequences that match; as pg_dump -t." placeholder:"PATTERN" sep:"none"`
-	ExcludeTable     []string `help:"Leave out tables that match; as pg_dump -T." placeholder:"PATTERN" sep:"none"`
+	IncludeSchema    []string `help:"Only schemas that match; like pg_dump -n." placeholder:"PATTERN" sep:"none"`
+	ExcludeSchema    []string `help:"Leave out schemas that match; like pg_dump -N." placeholder:"PATTERN" sep:"none"`
+	IncludeTable     []string `help:"Only tables, views and sequences that match; like pg_dump -t." placeholder:"PATTERN" sep:"none"`
+	ExcludeTable     []string `help:"Leave out tables that match; like pg_dump -T." placeholder:"PATTERN" sep:"none"`
 	ExcludeTableData []string `help:"Leave out the rows of tables that match." placeholder:"PATTERN" sep:"none"`
 	SchemaOnly       bool     `help:"Copy the schema, no rows."`
 	DataOnly         bool     `help:"Copy rows into existing, empty tables."`
-	Clean            bool     `help:"First drop on the target what will be copied: lists it, and asks."`
+	Clean            bool     `help:"First drop on the target what will be copied. The objects are listed, and you are asked."`
 }
 
 // given names the first of the flags that is given, "" for none.

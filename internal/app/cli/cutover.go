@@ -19,12 +19,12 @@ type cutoverCmd struct {
 	socketFlag
 	JSON         bool          `help:"Print the report as one JSON object."`
 	DryRun       bool          `help:"Only report what would be done." xor:"kind"`
-	Rehearse     bool          `help:"Do everything up to the decision, then release." xor:"kind"`
-	AllowBypass  bool          `help:"Rehearse even if writers bypass the proxy: they get errors from the fence for a moment."`
-	DrainTimeout time.Duration `help:"How long open transactions may take to end; after that the clients continue and the attempt is repeated." default:"2s"`
-	Attempts     int           `help:"How many attempts are made." default:"5"`
+	Rehearse     bool          `help:"Do everything up to the decision, then let the clients continue on the source." xor:"kind"`
+	AllowBypass  bool          `help:"Rehearse even if writers bypass the proxy; for a moment they get errors from the fence."`
+	DrainTimeout time.Duration `help:"Longest time that open transactions may take to end; after that the clients continue, and the attempt is repeated." default:"2s"`
+	Attempts     int           `help:"Maximum number of attempts." default:"5"`
 	MaxPause     time.Duration `help:"Longest time from the closed gate to the decision." default:"10s"`
-	Cancel       bool          `help:"Withdraw the running cutover, also one that was requested elsewhere, and say how it ended." xor:"kind"`
+	Cancel       bool          `help:"Withdraw the running cutover, even if another command requested it, and say how it ended." xor:"kind"`
 	Unmovable    string        `help:"What to do with sessions that cannot be moved: wait for them (at most --drain-timeout in each attempt), abort and name them, or disconnect them with 57P01." default:"abort" enum:"wait,abort,disconnect"`
 }
 

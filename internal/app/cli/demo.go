@@ -10,8 +10,8 @@ import (
 )
 
 type demoCmd struct {
-	Clients  int `help:"Clients that write and read all the time." default:"12"`
-	Accounts int `help:"Size of the application: about 31 rows for each account." default:"10000"`
+	Clients  int `help:"Number of clients, which read and write all the time." default:"12"`
+	Accounts int `help:"Size of the application's data, in accounts of about 31 rows each." default:"10000"`
 }
 
 // Run plays the demo.

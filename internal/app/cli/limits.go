@@ -10,8 +10,8 @@ import (
 type limitsCmd struct {
 	socketFlag
 	JSON      bool        `help:"Print one JSON object."`
-	MaxRate   *sizeFlag   `help:"Limit of the copy in bytes a second, such as 20M, or none." placeholder:"RATE"`
-	WALBudget *budgetFlag `help:"WAL that the source may retain for the migration, such as 50G, or auto, or none." name:"wal-budget" placeholder:"SIZE"`
+	MaxRate   *sizeFlag   `help:"Limit of the copy in bytes per second, such as 20M, or none." placeholder:"RATE"`
+	WALBudget *budgetFlag `help:"Limit of the WAL that the source keeps for the migration, such as 50G, or auto, or none." name:"wal-budget" placeholder:"SIZE"`
 }
 
 // Run sets the limits that are named, and prints those that hold.

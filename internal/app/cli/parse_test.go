@@ -50,16 +50,16 @@ func TestWrongUsageSaysWhatToWrite(t *testing.T) {
 		says string
 	}{
 		{append([]string{"copy", "--jobs", "-3"}, both...), "--jobs needs a value: write --jobs=" + strconv.Itoa(options.DefaultJobs())},
-		{append([]string{"copy", "--jobs=many"}, both...), `--jobs: "many" is no whole number: write one, such as --jobs=`},
+		{append([]string{"copy", "--jobs=many"}, both...), `--jobs: "many" is not a whole number: write one, such as --jobs=`},
 		{append([]string{"copy", "--rename-database=x"}, both...), "--rename-database: its value has no =: write --rename-database=OLD=NEW"},
 		{[]string{"copy", "--source"}, "--source needs a value: write --source=DSN"},
 		{[]string{"copy", "--source", "--target=x"}, "--source needs a value: write --source=DSN"},
 		{[]string{"copy", "--source=a=b"}, "missing flags: --target=DSN; give each here or in the environment, such as CROSSFADE_TARGET"},
-		{[]string{"cutover", "--drain-timeout=5"}, `--drain-timeout: "5" is no time: write a number with its unit, such as --drain-timeout=2s`},
+		{[]string{"cutover", "--drain-timeout=5"}, `--drain-timeout: "5" is not a duration: write a number with its unit, such as --drain-timeout=2s`},
 		{[]string{"cutover", "--drain-timeout"}, "--drain-timeout needs a value: write --drain-timeout=2s"},
-		{[]string{"cutover", "--unmovable=kill"}, `--unmovable: "kill" is none of the values that it takes: write one of wait, abort, disconnect`},
-		{[]string{"cutover", "--attempts=1.5"}, `--attempts: "1.5" is no whole number: write one, such as --attempts=5`},
-		{[]string{"cutover", "--dry-run", "--rehearse"}, "--dry-run and --rehearse exclude each other: give one of them"},
+		{[]string{"cutover", "--unmovable=kill"}, `--unmovable: "kill" is not one of the values that it takes: write one of wait, abort, disconnect`},
+		{[]string{"cutover", "--attempts=1.5"}, `--attempts: "1.5" is not a whole number: write one, such as --attempts=5`},
+		{[]string{"cutover", "--dry-run", "--rehearse"}, "--dry-run and --rehearse cannot be combined: give one of them"},
 		{[]string{"finish", "--accept"}, "--accept needs a value: write --accept=TABLE"},
 		{[]string{"limits", "--max-rate"}, "--max-rate needs a value: write --max-rate=RATE"},
 		{[]string{"status", "--json=maybe"}, "--json: it takes no value but true and false: write --json, or leave it out"},
@@ -78,7 +78,7 @@ func TestAVariableThatCannotBeUsedIsNamed(t *testing.T) {
 	t.Setenv("CROSSFADE_JOBS", "many")
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, ExitUsage, Main([]string{"copy", "--source=a=b", "--target=a=b"}, &stdout, &stderr))
-	require.Contains(t, stderr.String(), `--jobs (from CROSSFADE_JOBS): "many" is no whole number`)
+	require.Contains(t, stderr.String(), `--jobs (from CROSSFADE_JOBS): "many" is not a whole number`)
 }
 
 func TestWrongUsageIsJSONWhereThatWasAskedFor(t *testing.T) {

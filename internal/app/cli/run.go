@@ -18,7 +18,7 @@ import (
 
 // loginFlags say who logs in as whom; a check and a run have them.
 type loginFlags struct {
-	Users        string            `help:"File with more users, one a line: user, secret, and optionally target user and target password. Reloaded on SIGHUP." placeholder:"FILE"`
+	Users        string            `help:"File with more users, one per line: user, secret, and optionally target user and target password. Read again on SIGHUP." placeholder:"FILE"`
 	MapRole      map[string]string `help:"Role of the target that replaces a role of the source, such as app=neondb_owner, or - for none. By default every role keeps its name, and is created if missing." name:"map-role" placeholder:"SRC=DST" mapsep:"none"`
 	AcceptRights []string          `help:"Roles of the source, comma separated, that may have other rights on the target: their findings only warn." name:"accept-rights" placeholder:"ROLE"`
 }
@@ -27,23 +27,23 @@ type runCmd struct {
 	databases
 	socketFlag
 	loginFlags
-	Listen            string        `help:"Where clients are served, host:port." required:"" placeholder:"HOST:PORT"`
-	HTTP              string        `help:"Where metrics and a read-only status are served, host:port." name:"http" placeholder:"HOST:PORT"`
+	Listen            string        `help:"Address at which clients are served, host:port." required:"" placeholder:"HOST:PORT"`
+	HTTP              string        `help:"Address at which metrics and a read-only status are served, host:port." name:"http" placeholder:"HOST:PORT"`
 	Config            configFlag    `help:"JSON file with values for these flags." placeholder:"FILE"`
-	Jobs              int           `help:"Most COPY streams at once; fewer are used while the target is overloaded." default:"${jobs}"`
+	Jobs              int           `help:"Maximum number of COPY streams; fewer are used while the target is overloaded." default:"${jobs}"`
 	ChunkBytes        int64         `help:"How much of a table, in bytes on disk, one transaction copies." hidden:""`
-	MaxRate           sizeFlag      `help:"Limit of the copy in bytes a second, all streams together, such as 20M, or none. crossfade limits changes it during the run." default:"none" placeholder:"RATE"`
-	WALBudget         budgetFlag    `help:"WAL that the source may retain for the migration, such as 50G, before its slot is dropped so that the disk does not fill; auto for a tenth of the data and at least 4G; none for no bound." name:"wal-budget" default:"auto" placeholder:"SIZE"`
+	MaxRate           sizeFlag      `help:"Limit of the copy in bytes per second, all streams together, such as 20M, or none. crossfade limits changes it during the run." default:"none" placeholder:"RATE"`
+	WALBudget         budgetFlag    `help:"Limit of the WAL that the source keeps for the migration, such as 50G; at the limit the slot is dropped, so that the disk does not fill. auto is a tenth of the data and at least 4G, none is no limit." name:"wal-budget" default:"auto" placeholder:"SIZE"`
 	TLSCert           string        `help:"Certificate shown to clients (PEM)." name:"tls-cert" placeholder:"FILE"`
-	TLSKey            string        `help:"Its key (PEM)." name:"tls-key" placeholder:"FILE"`
+	TLSKey            string        `help:"Private key of --tls-cert (PEM)." name:"tls-key" placeholder:"FILE"`
 	TLSClientCA       string        `help:"CA that signs clients' certificates (PEM); a certificate whose common name is the user then replaces the password." name:"tls-client-ca" placeholder:"FILE"`
 	ClientAuth        string        `help:"How clients authenticate; cert requires a certificate." enum:"scram-sha-256,cert,trust" default:"scram-sha-256"`
 	SourceLockTimeout time.Duration `help:"Longest wait that a lock of Crossfade may cause on the source." default:"200ms"`
 	HoldLimit         time.Duration `help:"Longest time that a client is held." default:"60s"`
-	TrackSettings     []string      `help:"Custom settings, comma separated, whose names the application or its functions compute; list all of them." placeholder:"NAME"`
+	TrackSettings     []string      `help:"Custom settings, comma separated, whose names are computed by the application or its functions; list all of them." placeholder:"NAME"`
 	ShutdownTimeout   time.Duration `help:"Longest time that open transactions may take to end at SIGTERM; a second signal stops at once." default:"20s"`
 	schemaFlags
-	LargeObjects bool `help:"Copy large objects too; what changes in them after the copy is not followed."`
+	LargeObjects bool `help:"Copy large objects too; later changes to them are not followed."`
 	NoFallback   bool `help:"Accept that there is no way back: no version has one yet." hidden:""`
 	copyOnlyFlags
 }
@@ -93,7 +93,7 @@ type checkCmd struct {
 	LargeObjects bool   `help:"Check for a run or a copy with --large-objects."`
 	JSON         bool   `help:"Print one JSON object." xor:"form"`
 	SQL          bool   `help:"Print only the statements that remove the blockers, for psql." name:"sql" xor:"form"`
-	On           string `help:"With --sql, the statements for one side: source, target, or both, those for the source first. Needed where both have some." enum:",source,target,both" default:""`
+	On           string `help:"With --sql, the side whose statements are printed: source, target, or both (those for the source first). Needed if both sides have statements." enum:",source,target,both" default:""`
 }
 
 // once are the options of the copy that is checked for, nil for a run.

@@ -47,13 +47,13 @@ func unparsed(err error, args []string, model *kong.Application) error {
 		return fmt.Errorf("--%s needs a value: write %s", name, written(model, name))
 	case noNumber.MatchString(said):
 		m := noNumber.FindStringSubmatch(said)
-		return fmt.Errorf("--%s%s: %s is no whole number: write one, such as %s", m[1], where, withheld(m[2]), written(model, m[1]))
+		return fmt.Errorf("--%s%s: %s is not a whole number: write one, such as %s", m[1], where, withheld(m[2]), written(model, m[1]))
 	case noDuration.MatchString(said):
 		m := noDuration.FindStringSubmatch(said)
-		return fmt.Errorf("--%s%s: %s is no time: write a number with its unit, such as %s", m[1], where, withheld(m[2]), written(model, m[1]))
+		return fmt.Errorf("--%s%s: %s is not a duration: write a number with its unit, such as %s", m[1], where, withheld(m[2]), written(model, m[1]))
 	case noneOf.MatchString(said):
 		m := noneOf.FindStringSubmatch(said)
-		return fmt.Errorf("--%s: %s is none of the values that it takes: write one of %s", m[1], withheld(m[3]), strings.ReplaceAll(strings.ReplaceAll(m[2], `"`, ""), ",", ", "))
+		return fmt.Errorf("--%s: %s is not one of the values that it takes: write one of %s", m[1], withheld(m[3]), strings.ReplaceAll(strings.ReplaceAll(m[2], `"`, ""), ",", ", "))
 	case noPair.MatchString(said):
 		name := noPair.FindStringSubmatch(said)[1]
 		return fmt.Errorf("--%s%s: its value has no =: write %s", name, where, written(model, name))
@@ -62,7 +62,7 @@ func unparsed(err error, args []string, model *kong.Application) error {
 		return fmt.Errorf("--%s%s: it takes no value but true and false: write --%s, or leave it out", name, where, name)
 	case excludes.MatchString(said):
 		m := excludes.FindStringSubmatch(said)
-		return fmt.Errorf("%s and %s exclude each other: give one of them", m[1], m[2])
+		return fmt.Errorf("%s and %s cannot be combined: give one of them", m[1], m[2])
 	case missingFlags.MatchString(said):
 		first, _, _ := strings.Cut(strings.TrimPrefix(said, "missing flags: --"), "=")
 		return fmt.Errorf("%s; give each here or in the environment, such as %s", said, "CROSSFADE_"+strings.ToUpper(strings.ReplaceAll(first, "-", "_")))

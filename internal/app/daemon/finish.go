@@ -167,8 +167,8 @@ func (d *finisher) finishBlockers(s cutover.Status, accept []string) []control.B
 			b.Remedy = fmt.Sprintf("wait: at its pace it ends in about %v", left)
 		}
 		if why := d.core.verify.Waiting(); why != "" {
-			b.Detail += ", and does not go on: " + why
-			b.Remedy = "remove the cause, and it goes on by itself"
+			b.Detail += ", and does not continue: " + why
+			b.Remedy = "remove the cause, and it continues by itself"
 		}
 		b.Remedy += unproved
 		all = append(all, b)
@@ -245,7 +245,7 @@ const keptClosed = "source: its fence: the source takes no writes; crossfade fin
 const keptServing = "target: in schema " + journal.Schema + " what crossfade run needs to serve the target when it is started again, until crossfade clean"
 
 // goesOnServing says what is still to be done.
-const goesOnServing = "the proxy goes on serving the target; point the applications at the target, then stop it"
+const goesOnServing = "the proxy continues to serve the target; point the applications at the target, then stop it"
 
 // journalled reports whether the source still has the run's row; an interrupted finish has dropped
 // it. It refuses a source that does not answer, and one of another run: after a finish a start

@@ -136,8 +136,8 @@ func TestWhatKeepsJobsFromChangingSidesIsRemovedAsPrinted(t *testing.T) {
 		says               string
 	}{
 		{"its schema is shut", "jobs_unseen", true, "source", `REVOKE USAGE ON SCHEMA cron FROM "the mover"`, "source", "may not read the jobs"},
-		{"row security", "jobs_unseen", true, "source", `ALTER ROLE "the mover" NOBYPASSRLS`, "source", "its own 1 go on running there"},
-		{"they cannot be changed", "jobs_run_on", true, "source", `REVOKE UPDATE ON cron.job FROM "the mover"`, "source", "2 jobs of pg_cron go on running"},
+		{"row security", "jobs_unseen", true, "source", `ALTER ROLE "the mover" NOBYPASSRLS`, "source", "its own 1 continue to run there"},
+		{"they cannot be changed", "jobs_run_on", true, "source", `REVOKE UPDATE ON cron.job FROM "the mover"`, "source", "2 jobs of pg_cron continue to run"},
 		{"they cannot be written", "jobs_not_writable", false, "target", `REVOKE INSERT ON cron.job FROM "the mover"`, "target", "2 jobs of pg_cron are scheduled"},
 		{"its role is missing", "job_role", false, "source", `CREATE ROLE lonely LOGIN; SELECT cron.schedule_in_database('lonely', '0 3 * * *', 'SELECT 1', 'app', 'lonely')`, "target", "runs as role lonely one, which the target does not have"},
 		{"its role may not log in", "job_role", false, "target", `ALTER ROLE "lonely one" NOLOGIN`, "target", "which may not log in at the target"},

@@ -190,15 +190,15 @@ func (d *entry) awayBlocker() *control.Blocker {
 	if err == nil || d.joined() {
 		return nil
 	}
-	const remedy = "make it reachable; the run goes on by itself when it is"
+	const remedy = "make it reachable; the run then continues by itself"
 	if d.missing == sideTarget {
 		if refusedLogin(err) {
-			return &control.Blocker{Code: "target_away", Detail: "the target has let nobody in since this start: " + err.Error(),
-				Remedy: refusedRemedy(err, d.core.cfg.Target) + "; the run goes on by itself when it lets us in; or start crossfade run again with the right --target"}
+			return &control.Blocker{Code: "target_away", Detail: "the target has refused every login since this start: " + err.Error(),
+				Remedy: refusedRemedy(err, d.core.cfg.Target) + "; the run continues by itself once the target accepts the login; or start crossfade run again with the right --target"}
 		}
-		return &control.Blocker{Code: "target_away", Detail: "the target has not been there since this start: " + err.Error(), Remedy: remedy}
+		return &control.Blocker{Code: "target_away", Detail: "the target has not been reachable since this start: " + err.Error(), Remedy: remedy}
 	}
-	return &control.Blocker{Code: "source_away", Detail: "the source has not been there since this start: " + err.Error(), Remedy: remedy}
+	return &control.Blocker{Code: "source_away", Detail: "the source has not been reachable since this start: " + err.Error(), Remedy: remedy}
 }
 
 // refusedRemedy says how a login that the target has refused is let in.

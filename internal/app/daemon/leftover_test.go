@@ -21,7 +21,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// A check of databases that hold a run or a copy says which, how far it is and what goes on with it, once, and
+// A check of databases that hold a run or a copy says which, how far it is and what continues it, once, and
 // nothing of what that run has made.
 func TestACheckSaysWhatGoesOnWithARunThatIsThere(t *testing.T) {
 	t.Parallel()
@@ -31,7 +31,7 @@ func TestACheckSaysWhatGoesOnWithARunThatIsThere(t *testing.T) {
 		at   journal.Phase // of the target
 		mode string        // of the target
 	}
-	const both, goesOn, dropped = " --source DSN --target DSN", "crossfade run --source DSN --target DSN goes on with it", "drops all that it has copied"
+	const both, goesOn, dropped = " --source DSN --target DSN", "crossfade run --source DSN --target DSN continues it", "drops all that it has copied"
 	for name, x := range map[string]struct {
 		source, target side
 		led            bool
@@ -51,8 +51,8 @@ func TestACheckSaysWhatGoesOnWithARunThatIsThere(t *testing.T) {
 		"other target":           {source: side{run: "r1"}, says: []string{"the source holds run r1", "the target nothing of it", "name the target of that run", "crossfade clean" + both}},
 		"other source":           {target: side{run: "r1", at: journal.PhaseIndexed}, says: []string{"the target holds run r1", "the source nothing of it", "name the source of that run"}},
 		"different":              {source: side{run: "r1"}, target: side{run: "r2", at: journal.PhaseIndexed}, says: []string{"run r1", "run r2", "name the two databases of one run"}, not: []string{"crossfade clean"}},
-		"copy":                   {target: side{run: "r1", at: journal.PhasePrepared, mode: runs.ModeCopy}, says: []string{"copy r1", "phase copying", "crossfade copy --no-acl" + both + " goes on with it", "crossfade clean" + both, dropped}},
-		"copy, led":              {target: side{run: "r1", at: journal.PhasePrepared, mode: runs.ModeCopy}, led: true, says: []string{"copy r1", "server process", "stop it", "crossfade clean" + both}, not: []string{"goes on with it"}},
+		"copy":                   {target: side{run: "r1", at: journal.PhasePrepared, mode: runs.ModeCopy}, says: []string{"copy r1", "phase copying", "crossfade copy --no-acl" + both + " continues it", "crossfade clean" + both, dropped}},
+		"copy, led":              {target: side{run: "r1", at: journal.PhasePrepared, mode: runs.ModeCopy}, led: true, says: []string{"copy r1", "server process", "stop it", "crossfade clean" + both}, not: []string{"continues it"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -106,7 +106,7 @@ func TestOneDatabaseIsToldAloneWhereItHoldsARun(t *testing.T) {
 	require.Equal(t, "one_database", report.Findings[0].Code)
 }
 
-// A start that meets the other kind says what goes on with it, and what a clean drops.
+// A start that meets the other kind says what continues it, and what a clean drops.
 func TestAStartThatMeetsTheOtherKindSaysWhatGoesOnWithIt(t *testing.T) {
 	t.Parallel()
 	source, target := pgtest.Database(t, pgtest.Shared(t, pgtest.Source)), pgtest.Database(t, pgtest.Shared(t, pgtest.Target))
@@ -120,7 +120,7 @@ func TestAStartThatMeetsTheOtherKindSaysWhatGoesOnWithIt(t *testing.T) {
 	} {
 		require.NoError(t, journal.InstallTarget(t.Context(), conn, journal.TargetRun{RunID: "r1", Key: "k", Mode: mode}))
 		err := start(t.Context())
-		require.ErrorContains(t, err, fmt.Sprintf("crossfade %s --source DSN --target DSN goes on with it", mode))
+		require.ErrorContains(t, err, fmt.Sprintf("crossfade %s --source DSN --target DSN continues it", mode))
 		require.ErrorContains(t, err, "drops all that it has copied")
 		require.Equal(t, 1, strings.Count(err.Error(), "crossfade clean"))
 		require.NoError(t, journal.Uninstall(t.Context(), conn))

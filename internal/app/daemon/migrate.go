@@ -39,7 +39,7 @@ func (d *follower) migrate(ctx context.Context, onCopy func(control.Copy)) error
 		return nil
 	}
 	var cfg apply.Config
-	err := retry.Do(ctx, retry.Policy{OnRetry: obs.Retrying(d.core.log, "migration goes on")}, func(ctx context.Context) (err error) {
+	err := retry.Do(ctx, retry.Policy{OnRetry: obs.Retrying(d.core.log, "migration continues")}, func(ctx context.Context) (err error) {
 		defer func() { d.stuckAt(err) }()
 		if err = d.hasSlot(ctx); err == nil {
 			stop := d.core.migration.Rows.Watch(ctx, onCopy)

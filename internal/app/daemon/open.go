@@ -320,7 +320,7 @@ func (d *entry) openWithoutTarget(ctx context.Context, source *pgx.Conn, cause e
 	d.tag(run.RunID)
 	d.versions[0] = pg.ServerVersion(source)
 	d.missing, d.away = sideTarget, cause
-	d.core.log.Warn().Err(cause).Str("step", run.Step).Msg("the target does not answer; the run goes on when it comes, and the source is served where it is the active side")
+	d.core.log.Warn().Err(cause).Str("step", run.Step).Msg("the target does not answer; the run continues when it does, and the source is served if it is the active side")
 	return true, nil
 }
 

@@ -77,7 +77,7 @@ func contentionBlocker(c *apply.Contention, seen *contention) *control.Blocker {
 		w.Lock += " for " + sqltext.Shape(w.Query, dbconn.ShownStatement)
 	}
 	b.Detail += w.String()
-	b.Remedy = w.Remedy("target") + "; the stream goes on by itself"
+	b.Remedy = w.Remedy("target") + "; the stream continues by itself"
 	return b
 }
 
@@ -87,7 +87,7 @@ func (d *core) explainedEnd(err error) error {
 	if errors.As(err, &given) { // it has its own message
 		return err
 	}
-	return d.migration.Explained(err, "start crossfade run again to go on: what was copied stays")
+	return d.migration.Explained(err, "start crossfade run again to continue: what was copied stays")
 }
 
 // waiting is what the operator has to fix before the migration continues, nil for nothing.

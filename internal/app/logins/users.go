@@ -206,7 +206,7 @@ func (u *Users) asKnown(names []string, cause error, log zerolog.Logger) error {
 	if !pg.IsCode(cause, pg.CodeTooManyConnections) || slices.ContainsFunc(names, func(name string) bool { return u.pins[name] == nil }) {
 		return cause
 	}
-	log.Warn().Err(cause).Msg("there is no connection left to read the settings of roles again; they count as they were read before")
+	log.Warn().Err(cause).Msg("no connection is left to read the settings of roles again; the previous values are used")
 	return nil
 }
 

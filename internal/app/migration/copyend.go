@@ -99,9 +99,9 @@ func (m *Migration) Stays() string {
 		text = fmt.Sprintf("%d of %d tables are copied and stay on the target, with the schema crossfade", c.TablesDone, c.TablesTotal)
 	}
 	if !m.Task.Reached(journal.PhaseCopied) && !m.Task.Options.KeepCopied {
-		text += "; run the same command again to go on: tables are copied again if the source has changed meanwhile, unless --keep-copied is given"
+		text += "; run the same command again to continue: tables are copied again if the source has changed meanwhile, unless --keep-copied is given"
 	} else {
-		text += "; run the same command again to go on"
+		text += "; run the same command again to continue"
 	}
 	return text + "; or remove it all: crossfade clean"
 }

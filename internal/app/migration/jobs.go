@@ -53,15 +53,15 @@ func (m *Extras) AskJobs(ctx context.Context, source, target *pgx.Conn) ([]watch
 	}
 	switch {
 	case r.Unread:
-		tell(true, "jobs_unseen", "the role of --source may not read the jobs of pg_cron: those of this database stay on the source and go on running there", readRights+byHand)
+		tell(true, "jobs_unseen", "the role of --source may not read the jobs of pg_cron: those of this database stay on the source and continue to run there", readRights+byHand)
 	case r.Blind:
 		own := ""
 		if r.Scheduled > 0 {
-			own = fmt.Sprintf(", and its own %d go on running there after the switch", r.Scheduled)
+			own = fmt.Sprintf(", and its own %d continue to run there after the switch", r.Scheduled)
 		}
 		tell(true, "jobs_unseen", "row security shows the role of --source its own jobs of pg_cron alone: jobs of other roles stay on the source"+own, readRights+byHand)
 	case r.Unresting && r.Scheduled > 0:
-		tell(true, "jobs_run_on", fmt.Sprintf("%d jobs of pg_cron go on running on the source after the switch, since the role of --source may not change them: what they write there the fence refuses, but nothing else that they do", r.Scheduled),
+		tell(true, "jobs_run_on", fmt.Sprintf("%d jobs of pg_cron continue to run on the source after the switch, since the role of --source may not change them: what they write there the fence refuses, but nothing else that they do", r.Scheduled),
 			readRights+" Or end them yourself after the switch, on the source: UPDATE cron.job SET active = false WHERE database = pg_catalog.current_database()")
 	}
 	if r.Unwritten {

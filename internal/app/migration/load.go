@@ -71,7 +71,7 @@ func (m *Rows) load(ctx context.Context, held *snapshot.Holder) error {
 // build restores what follows the rows. While there is a copy that must not be ended, sessions that
 // are lost are opened again.
 func (m *Rows) build(ctx context.Context, copied *arrivals, relations []*catalog.Relation) error {
-	policy := retry.Policy{MaxElapsed: copy.DefaultPatience, OnRetry: obs.Retrying(m.task.Log, "the building of indexes goes on")}
+	policy := retry.Policy{MaxElapsed: copy.DefaultPatience, OnRetry: obs.Retrying(m.task.Log, "the building of indexes continues")}
 	return retry.Do(ctx, policy, func(ctx context.Context) error {
 		conns, closeAll, err := m.task.sessions(ctx, m.task.jobs)
 		if err == nil {

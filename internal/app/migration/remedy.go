@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	GoOnCopy = "run the same command again to go on: what was copied stays"
+	GoOnCopy = "run the same command again to continue: what was copied stays"
 	ByItself = "it is tried again by itself"
 )
 

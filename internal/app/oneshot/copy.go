@@ -109,7 +109,7 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts options.Copy, show
 // that is suspended, is waited for: the copy itself does so, and what follows it is repeated.
 // Before the copy that is impossible: its snapshot would be lost.
 func copyWhole(ctx context.Context, m *migration.Migration, c *copySessions) error {
-	policy := retry.Policy{MaxElapsed: copy.DefaultPatience, OnRetry: obs.Retrying(m.Task.Log, "copy goes on")}
+	policy := retry.Policy{MaxElapsed: copy.DefaultPatience, OnRetry: obs.Retrying(m.Task.Log, "copy continues")}
 	return retry.Do(ctx, policy, func(ctx context.Context) error {
 		err := m.Run(ctx, false)
 		if err == nil {
@@ -136,7 +136,7 @@ func openCopy(ctx context.Context, c *copySessions, cfg options.Run, opts option
 		return nil, runs.RefuseOtherKind(ctx, s, t)
 	}
 	if id.Target != nil && id.Target.Options != opts.Kept() {
-		return nil, fmt.Errorf("a copy with other flags was broken off here: to go on: %s; or to give it up: crossfade clean, which drops all that it has copied", strings.TrimSpace("crossfade copy "+id.Target.Options))
+		return nil, fmt.Errorf("a copy with other flags was interrupted here: to continue: %s; or to give it up: crossfade clean, which drops all that it has copied", strings.TrimSpace("crossfade copy "+id.Target.Options))
 	}
 	if id.Target != nil {
 		if err := migration.RefuseMarked(ctx, t); err != nil {

@@ -75,7 +75,7 @@ func (v *Verification) Start(ctx context.Context, epoch int64) error {
 // lost, until every table is judged or ctx ends.
 func (v *Verification) prove(ctx context.Context, epoch int64, done chan struct{}) {
 	defer close(done)
-	err := retry.Do(ctx, retry.Policy{Max: proofRetry, OnRetry: obs.Retrying(v.Log, "the comparison goes on")}, func(ctx context.Context) error {
+	err := retry.Do(ctx, retry.Policy{Max: proofRetry, OnRetry: obs.Retrying(v.Log, "the comparison continues")}, func(ctx context.Context) error {
 		err := v.attempt(ctx, epoch)
 		v.mu.Lock()
 		v.waits = ""

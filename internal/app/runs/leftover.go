@@ -88,7 +88,7 @@ func sourceAlone(sr *journal.SourceRun) (detail, remedy string) {
 			"name the target of that run: it is the active side"
 	}
 	return fmt.Sprintf("the source holds run %s, and the target nothing of it", sr.RunID),
-		"name the target of that run, with which crossfade run goes on; or remove what it left on the source, so that it cannot go on: " + goClean
+		"name the target of that run, with which crossfade run continues; or remove what it left on the source, so that it cannot continue: " + goClean
 }
 
 // leaderOf returns the process that works on the run now, nil for none: a run is led on its source,
@@ -133,11 +133,11 @@ func thereAlready(sr *journal.SourceRun, tr *journal.TargetRun, led *journal.Led
 	detail += "; no process works on it"
 	switch {
 	case switched:
-		return detail + ": the target is the active side", goOn + " goes on with it, and serves the applications; then crossfade finish ends it"
+		return detail + ": the target is the active side", goOn + " continues it, and serves the applications; then crossfade finish ends it"
 	case sr != nil && !machine.StepName(sr.Step).Resting():
-		return detail + ", and an attempt to switch was left", goOn + " goes on with it, and crossfade recover" + bothSides + " ends the attempt alone; or to give it up: " + drop
+		return detail + ", and an attempt to switch was left", goOn + " continues it, and crossfade recover" + bothSides + " ends the attempt alone; or to give it up: " + drop
 	}
-	return detail, goOn + " goes on with it, and keeps what was copied; or to give it up: " + drop
+	return detail, goOn + " continues it, and keeps what was copied; or to give it up: " + drop
 }
 
 // onTarget is the phase of a run whose target is the active side, as status calls it.

@@ -17,6 +17,6 @@ func AskFence(ctx context.Context, source, _ *pgx.Conn) ([]Notice, error) {
 		return nil, err
 	}
 	return []Notice{{Blocker: control.Blocker{Code: "fence_changed",
-		Detail: "the fence of the source was changed after it was closed: " + what + "; somebody may have written to the source",
+		Detail: "the fence of the source was changed after it was closed: " + what + "; a session may have written to the source",
 		Remedy: "find who changes triggers on the source and keep it from that, then ask for the cutover again: each one closes the fence once more"}}}, nil
 }

@@ -196,7 +196,7 @@ func (w *List) unanswered() (b control.Blocker, ok bool) {
 			return notWatchedYet(x.Name, s.why), true
 		default:
 			return control.Blocker{Code: "not_watched_yet",
-				Detail: fmt.Sprintf("nobody knows what has changed since %s: %v", s.answered.UTC().Format("15:04:05 UTC"), s.why),
+				Detail: fmt.Sprintf("it is not known what has changed since %s: %v", s.answered.UTC().Format("15:04:05 UTC"), s.why),
 				Remedy: askedAgain(s.why, "wait: crossfade run asks again by itself; where it stays so, remove the cause that is named")}, true
 		}
 	}

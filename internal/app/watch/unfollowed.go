@@ -31,7 +31,7 @@ func largeObjectMark(ctx context.Context, target *pgx.Conn) (largeobject.Measure
 	return largeobject.DecodeMeasure(kept)
 }
 
-const copyObjectsAgain = "have the applications keep large objects in bytea columns, or leave them alone until the cutover; then " + StartOver + " --large-objects"
+const copyObjectsAgain = "let the applications keep large objects in bytea columns, or stop them from changing large objects until the cutover; then " + StartOver + " --large-objects"
 
 // ofLargeObjects is what both watchers of large objects report on.
 const ofLargeObjects = "large objects"
@@ -100,7 +100,7 @@ func FindLargeObjectBytes(ctx context.Context, source, target *pgx.Conn, s Scan)
 		Detail: fmt.Sprintf("%s: what is written to the %d large objects is told by the server's statistics alone, up to a minute late", unseen, was.Count)}}
 	if readable {
 		found.Detail += "; a cutover reads it, while it is armed and in the pause"
-		found.Remedy = "have the applications leave large objects alone until the cutover"
+		found.Remedy = "stop the applications from changing large objects until the cutover"
 	}
 	return []Notice{found}, nil
 }
