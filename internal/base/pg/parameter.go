@@ -196,7 +196,7 @@ func unsupported(why, remedy string) func(string) error {
 
 func integer(v string) error {
 	if _, err := strconv.ParseInt(strings.TrimFunc(v, func(r rune) bool { return r < 128 && isSpace(byte(r)) }), 10, 32); err != nil {
-		return fmt.Errorf("%q is no whole number", v)
+		return fmt.Errorf("%q is not a whole number", v)
 	}
 	return nil
 }
