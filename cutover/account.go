@@ -62,7 +62,8 @@ type instant struct {
 	attempt      int
 }
 
-// longestTimeline keeps a request that is repeated for hours from filling memory; the newest entries are dropped.
+// longestTimeline keeps a request that is repeated for hours from filling memory; the newest
+// entries are dropped.
 const longestTimeline = 2000
 
 func newAccount() *account { return &account{begun: time.Now(), told: map[machine.Note]time.Time{}} }

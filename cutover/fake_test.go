@@ -16,7 +16,8 @@ type fake struct {
 	mu    sync.Mutex
 	w     machinetest.World
 	calls []string
-	// hooks run before the method does its work, without the lock. An error is returned instead of doing it.
+	// hooks run before the method does its work, without the lock. An error is returned instead of
+	// doing it.
 	hooks map[string]func(ctx context.Context) error
 	// after run when the work is done; an error is returned although it was.
 	after          map[string]func(ctx context.Context) error

@@ -77,8 +77,8 @@ func (c *Coordinator) Plan(ctx context.Context, o Options) (Report, error) {
 	return c.Cutover(ctx, o)
 }
 
-// Advance records a step outside of an attempt: CatchingUp and Following when the replication gets there, Finished before
-// our objects are dropped. It may be called from any goroutine.
+// Advance records a step outside of an attempt: CatchingUp and Following when the replication gets
+// there, Finished before our objects are dropped. It may be called from any goroutine.
 func (c *Coordinator) Advance(ctx context.Context, to machine.StepName) error {
 	r, err := c.request(ctx, machine.Advanced{ID: c.ids.Add(1), To: to})
 	if err == nil && r.Outcome != machine.OutcomeRecorded {
@@ -126,7 +126,8 @@ func (c *Coordinator) lastWord(reply <-chan answer) (Report, error) {
 	}
 }
 
-// admit enters a request, with an account of its own if it will be tried; false if it is blocked from outside.
+// admit enters a request, with an account of its own if it will be tried; false if it is blocked
+// from outside.
 func (c *Coordinator) admit(m message) bool {
 	switch e := m.event.(type) {
 	case machine.Requested:
@@ -183,7 +184,8 @@ func (c *Coordinator) sendReplies() {
 	c.due = nil
 }
 
-// serveYield tells appliers that the pre-lock is gone: at once where it is not held, else when its release has ended.
+// serveYield tells appliers that the pre-lock is gone: at once where it is not held, else when its
+// release has ended.
 func (c *Coordinator) serveYield(m message) {
 	c.yielding = c.yielding || c.lanes.running(machine.OpYieldTarget)
 	if m.yield != nil {

@@ -128,7 +128,8 @@ func TestACutoverWhileTheStreamLagsSaysSo(t *testing.T) {
 	}
 }
 
-// Whatever the step, a refusal says what is the matter and what to do, and no cutover is refused when that has been waited for.
+// Whatever the step, a refusal says what is the matter and what to do, and no cutover is refused
+// when that has been waited for.
 func TestEachStepThatRefusesSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	ready := machine.State{Direction: machine.Forward, Step: machine.Following, Phase: machine.PhaseRest, Settled: true}

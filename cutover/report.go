@@ -22,8 +22,9 @@ type Report struct {
 	Sequences    int
 	Attempts     []AttemptReport // all of them, those too that failed
 	Timeline     []Moment        // of a dry run: the steps to come
-	// Of a dry run: what would refuse the cutover before it is begun, the longest open transactions, the sessions that bypass
-	// the proxy, and how long the gate would be closed once the last transaction has ended.
+	// Of a dry run: what would refuse the cutover before it is begun, the longest open
+	// transactions, the sessions that bypass the proxy, and how long the gate would be closed once
+	// the last transaction has ended.
 	Blockers                        []machine.Obstacle
 	Transactions                    []string
 	Bypass                          []string
@@ -46,7 +47,8 @@ func heldReport(w Waits) HeldReport {
 	return HeldReport{Sessions: w.Sessions, P50MS: millis(w.P50), P99MS: millis(w.P99), MaxMS: millis(w.Max)}
 }
 
-// HeldReport says how long sessions were held: from the first byte held to the first byte forwarded to the new server.
+// HeldReport says how long sessions were held: from the first byte held to the first byte forwarded
+// to the new server.
 type HeldReport struct {
 	Sessions int
 	P50MS    float64
@@ -124,7 +126,8 @@ func (t reporter) notes(o machine.Outcome) []string {
 	return notes
 }
 
-// plan tells what a cutover would do: the steps of the protocol with the bound of each, and what it would meet.
+// plan tells what a cutover would do: the steps of the protocol with the bound of each, and what it
+// would meet.
 func (t reporter) plan() Report {
 	a := t.account
 	r := t.report(machine.OutcomePlanned, joined(a.blockers(t.state)))

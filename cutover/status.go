@@ -12,12 +12,14 @@ type Status struct {
 	Reason  string // why an attempt is being undone or repeated
 	Alarm   string
 	Ready   bool // a cutover asked for now would be tried
-	// Step is why the step allows no cutover, the zero Obstacle where it does; Blocked is what else refuses one then.
+	// Step is why the step allows no cutover, the zero Obstacle where it does; Blocked is what else
+	// refuses one then.
 	Step    machine.Obstacle
 	Blocked []machine.Obstacle
 	WayBack bool
 	Notes   []string
-	// Timeline and Last are of the request under way and of the one that ended last. They must not be written.
+	// Timeline and Last are of the request under way and of the one that ended last. They must not
+	// be written.
 	Timeline     []Moment
 	Last         *Report
 	Verification VerificationStatus

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Bounds of single calls. Those inside the pause are below --max-pause; the pause timer ends whatever lasts longer.
+// Bounds of single calls. Those inside the pause are below --max-pause; the pause timer ends
+// whatever lasts longer.
 const (
 	journalBound    = 5 * time.Second        // one row by primary key on the source; sync commit to a slow standby included
 	surveyBound     = time.Minute            // two catalogs read in full; some have 100 000 relations
@@ -44,7 +45,8 @@ const (
 
 // Limits are the bounds that an operator may set, for the run or for one request.
 type Limits struct {
-	// DrainTimeout bounds the wait for open transactions with the gate closed; after it the gate opens again.
+	// DrainTimeout bounds the wait for open transactions with the gate closed; after it the gate
+	// opens again.
 	DrainTimeout time.Duration `name:"drain-timeout" default:"2s" help:"How long open transactions may take to end once the gate is closed."`
 	// Attempts bounds how often a drain timeout or a lock timeout is tried again.
 	Attempts int `name:"attempts" default:"5" help:"How often to try when transactions or locks are in the way."`

@@ -8,8 +8,8 @@ const (
 	SideTarget Side = "target"
 )
 
-// Direction says which side an epoch closes and which it opens. In everything below, "closing side" is the one that is
-// active until the decision and "opening side" the one that is active after it.
+// Direction says which side an epoch closes and which it opens. In everything below, "closing side"
+// is the one that is active until the decision and "opening side" the one that is active after it.
 type Direction string
 
 const (

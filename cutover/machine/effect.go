@@ -17,8 +17,8 @@ const (
 func (t Timer) String() string { return [...]string{"phase", "pause"}[t] }
 
 type (
-	// PersistStep records a step on the journal's row by compare-and-set. It ends in Done or Failed of OpRecord. No effect
-	// that belongs to the step is asked for before it ended in Done.
+	// PersistStep records a step on the journal's row by compare-and-set. It ends in Done or Failed
+	// of OpRecord. No effect that belongs to the step is asked for before it ended in Done.
 	PersistStep struct {
 		Gen       uint64
 		Epoch     int64
@@ -39,7 +39,8 @@ type (
 		Unmovable Unmovable     // of OpStage
 	}
 
-	// StopCalls cancels the calls and records of every earlier generation. Their results will be late.
+	// StopCalls cancels the calls and records of every earlier generation. Their results will be
+	// late.
 	StopCalls struct{ Before uint64 }
 
 	// StartTimer asks for a TimerFired of this generation.

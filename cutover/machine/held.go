@@ -2,8 +2,9 @@ package machine
 
 import "strings"
 
-// Held is the set of what an attempt has asked for and must give back should it end without a decision. A member is
-// entered when it is asked for, not when it is granted: a call that failed may have succeeded.
+// Held is the set of what an attempt has asked for and must give back should it end without a
+// decision. A member is entered when it is asked for, not when it is granted: a call that failed
+// may have succeeded.
 type Held uint8
 
 const (

@@ -2,7 +2,8 @@ package machine
 
 import "strings"
 
-// Op is one call of a port. Ops exist as values so that the machine can keep a set of those that are outstanding.
+// Op is one call of a port. Ops exist as values so that the machine can keep a set of those that
+// are outstanding.
 type Op uint8
 
 const (
@@ -107,8 +108,8 @@ func (o Op) releases() Held {
 	}
 }
 
-// essential reports whether an op of an undo, or of what follows a decision, is repeated until it succeeds. The others
-// are cleaning up; their failure is noted.
+// essential reports whether an op of an undo, or of what follows a decision, is repeated until it
+// succeeds. The others are cleaning up; their failure is noted.
 func (o Op) essential() bool {
 	switch o {
 	case OpResume, OpSwitch, OpContinue, OpComplete, OpRecord:

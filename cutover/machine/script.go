@@ -9,8 +9,8 @@ type Stage struct {
 	Records StepName // instead of calls: a step to be recorded
 }
 
-// Script is the order of an attempt. Its order is the protocol: see doc.go. Phases that are not in it (register, undo and
-// the like) are reached by what happened, not by what is next.
+// Script is the order of an attempt. Its order is the protocol: see doc.go. Phases that are not in
+// it (register, undo and the like) are reached by what happened, not by what is next.
 type Script []Stage
 
 // Protocol is the script that Step follows. It is never written.
@@ -97,7 +97,8 @@ func bound(o Op, l Limits) time.Duration {
 	}
 }
 
-// PhaseBound is the bound of a call in its phase: inside the pause nothing may take as long as it may outside.
+// PhaseBound is the bound of a call in its phase: inside the pause nothing may take as long as it
+// may outside.
 func PhaseBound(p Phase, o Op, l Limits) time.Duration {
 	b := bound(o, l)
 	if p == PhaseProve {

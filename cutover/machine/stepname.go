@@ -1,7 +1,8 @@
 package machine
 
-// StepName is the part of a run's state that is journalled: the text in the step column of crossfade.run.
-// The names are part of the faces (status --json) and of the schema; they never change meaning.
+// StepName is the part of a run's state that is journalled: the text in the step column of
+// crossfade.run. The names are part of the faces (status --json) and of the schema; they never
+// change meaning.
 type StepName string
 
 const (
@@ -29,7 +30,8 @@ func (n StepName) Resting() bool {
 	}
 }
 
-// Known reports whether n is one of the names above. A journal written by another release may hold others.
+// Known reports whether n is one of the names above. A journal written by another release may hold
+// others.
 func (n StepName) Known() bool {
 	switch n {
 	case Arming, Pausing, Fenced, Draining, Deciding:
@@ -39,7 +41,8 @@ func (n StepName) Known() bool {
 	}
 }
 
-// canAdvance says which changes of step an operator or the replication may ask for, outside of an attempt.
+// canAdvance says which changes of step an operator or the replication may ask for, outside of an
+// attempt.
 func canAdvance(from, to StepName) bool {
 	switch to {
 	case CatchingUp:

@@ -5,14 +5,15 @@ import (
 	"time"
 )
 
-// Unmovable says what becomes of sessions that cannot be moved: those that hold temporary tables, cursors WITH HOLD and
-// the like.
+// Unmovable says what becomes of sessions that cannot be moved: those that hold temporary tables,
+// cursors WITH HOLD and the like.
 type Unmovable string
 
 const (
 	// UnmovableAbort ends the attempt, which names them. It is the default.
 	UnmovableAbort Unmovable = "abort"
-	// UnmovableWait waits for those that may become movable, at most the drain timeout in each attempt.
+	// UnmovableWait waits for those that may become movable, at most the drain timeout in each
+	// attempt.
 	UnmovableWait Unmovable = "wait"
 	// UnmovableDisconnect closes them with 57P01 in the pause, before "deciding".
 	UnmovableDisconnect Unmovable = "disconnect"

@@ -15,8 +15,7 @@ import (
 // take seconds only where there are very many tables.
 const CheckTimeout = 30 * time.Second
 
-// Check is one question and how it is answered. An error says that it could
-// not be.
+// Check is one question and how it is answered. An error says that it could not be.
 type Check struct {
 	Name string
 	Run  func(ctx context.Context) ([]answer.Finding, error)
@@ -25,9 +24,8 @@ type Check struct {
 	First bool
 }
 
-// Preflight asks one source and one target. It borrows the connections, which
-// pg.Connect opened as the roles of the migration, and is not safe for
-// concurrent use.
+// Preflight asks one source and one target. It borrows the connections, which pg.Connect opened as
+// the roles of the migration, and is not safe for concurrent use.
 type Preflight struct{ pair *inquiry.Pair }
 
 // New returns a preflight over two open connections, which stay the caller's.

@@ -8,8 +8,9 @@ import (
 	"crossfade/cutover/machine"
 )
 
-// World is a model of what lies outside of the machine: the journal's row, the decision register, the fences of both
-// sides and the gate, as far as the promises are about them. It is comparable, so that a walk can tell where it has been.
+// World is a model of what lies outside of the machine: the journal's row, the decision register,
+// the fences of both sides and the gate, as far as the promises are about them. It is comparable,
+// so that a walk can tell where it has been.
 type World struct {
 	Epoch     int64
 	Direction machine.Direction
@@ -51,7 +52,8 @@ func (w *World) Open(s machine.Side) *bool {
 	return &w.Source
 }
 
-// Verdict is what the register says about an epoch. The epoch before the claimed one, where there is one, was a commit.
+// Verdict is what the register says about an epoch. The epoch before the claimed one, where there
+// is one, was a commit.
 func (w *World) Verdict(epoch int64) machine.Verdict {
 	switch {
 	case epoch == w.Claimed:
@@ -63,7 +65,8 @@ func (w *World) Verdict(epoch int64) machine.Verdict {
 	}
 }
 
-// Do performs a call as the ports promise to, and returns what comes back. The state gives what the effect carried.
+// Do performs a call as the ports promise to, and returns what comes back. The state gives what the
+// effect carried.
 func (w *World) Do(s machine.State, op machine.Op) machine.Event {
 	conflict := machine.Failed{Op: op, Gen: s.Gen, Class: machine.ClassConflict, Reason: "moved"}
 	done := machine.Done{Op: op, Gen: s.Gen}

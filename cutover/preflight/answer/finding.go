@@ -22,8 +22,8 @@ type Finding struct {
 	Object   string   `json:"object,omitempty"` // schema.name, a role, a setting; may be empty
 	Detail   string   `json:"detail"`           // what is wrong, in one line
 	Remedy   string   `json:"remedy,omitempty"` // what to do, in one line
-	// SQL are the statements of the remedy, one a line, without a semicolon at their end, and On the
-	// side that they are typed on. Empty where no statement does it, or where there is a choice
+	// SQL are the statements of the remedy, one a line, without a semicolon at their end, and On
+	// the side that they are typed on. Empty where no statement does it, or where there is a choice
 	// that changes what is moved.
 	SQL string `json:"sql,omitempty"`
 	On  Side   `json:"on,omitempty"`

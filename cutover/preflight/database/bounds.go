@@ -120,9 +120,9 @@ func tryBounds(ctx context.Context, p *inquiry.Pair, r *catalog.Relation, differ
 	return found, nil
 }
 
-// databaseAlike says how to make a database on the target that sorts as the source's does: the one that other
-// findings ask for, so that one statement is for all of them. Not every server has every locale: then the
-// statement says so.
+// databaseAlike says how to make a database on the target that sorts as the source's does: the one
+// that other findings ask for, so that one statement is for all of them. Not every server has every
+// locale: then the statement says so.
 func databaseAlike(ctx context.Context, p *inquiry.Pair) (string, error) {
 	source, err := locale(ctx, p.Source)
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// Objects returns the names of what users have made in a database, as they keep a target from being empty.
+// Objects returns the names of what users have made in a database, as they keep a target from being
+// empty.
 func Objects(ctx context.Context, conn *pgx.Conn) ([]string, error) {
 	return userObjects(ctx, conn, inquiry.Scope{})
 }

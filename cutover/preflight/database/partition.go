@@ -56,8 +56,7 @@ func Partitions(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) 
 	return found, nil
 }
 
-// rerouted says what to expect of a tree whose rows are put through a table, and what
-// does not go.
+// rerouted says what to expect of a tree whose rows are put through a table, and what does not go.
 func rerouted(ctx context.Context, p *inquiry.Pair, source *catalog.Database, route catalog.Route) ([]answer.Finding, error) {
 	via := route.Via.Name()
 	found := []answer.Finding{{

@@ -135,7 +135,8 @@ func (in containers) contains(t, inner uint32, known []uint32) bool {
 	})
 }
 
-// tryDomain reads the values of some columns again from their text, which evaluates the constraints of the domain.
+// tryDomain reads the values of some columns again from their text, which evaluates the constraints
+// of the domain.
 func (c *expressionCheck) tryDomain(ctx context.Context, d domainUse) error {
 	switch {
 	case !d.Valid:
@@ -166,8 +167,8 @@ func (c *expressionCheck) tryDomain(ctx context.Context, d domainUse) error {
 
 // nestedReads names a constraint that is asked of each row as that comes.
 func (c *expressionCheck) nestedReads(ctx context.Context, d domainUse, col column, got tried) error {
-	// The value asks all constraints of the domain. One that reads nothing of no value, where others do,
-	// is not the one.
+	// The value asks all constraints of the domain. One that reads nothing of no value, where
+	// others do, is not the one.
 	alone, anyAlone := false, false
 	for _, x := range c.domains {
 		if x.OID != d.OID {

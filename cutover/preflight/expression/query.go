@@ -36,9 +36,9 @@ const (
 	ofDomain     = "domain"
 )
 
-// restricted reports whether PostgreSQL 17 and later evaluate the expression under a search_path
-// of their own while they make or fill the object (release notes of 17, migration: REFRESH, CREATE INDEX,
-// ANALYZE and their like).
+// restricted reports whether PostgreSQL 17 and later evaluate the expression under a search_path of
+// their own while they make or fill the object (release notes of 17, migration: REFRESH, CREATE
+// INDEX, ANALYZE and their like).
 func (e evaluated) restricted() bool {
 	return e.Kind == ofIndex || e.Kind == ofStatistics || e.Kind == ofMatView
 }

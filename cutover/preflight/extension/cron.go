@@ -73,8 +73,8 @@ func cronElsewhere(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, erro
 // unknownJobs says that the jobs of another database cannot be read.
 const unknownJobs = -1
 
-// jobsFor counts the jobs that pg_cron keeps in another database of the source's server for the one that
-// is moved.
+// jobsFor counts the jobs that pg_cron keeps in another database of the source's server for the one
+// that is moved.
 func jobsFor(ctx context.Context, p *inquiry.Pair, database, moved string) (int, error) {
 	config := p.Source.Config()
 	config.Database = database

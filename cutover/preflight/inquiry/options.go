@@ -39,8 +39,7 @@ type Options struct {
 	LargeObjects bool
 	// Scope is what is taken along.
 	Scope Scope
-	// PlatformRole tells roles of hosting platforms, which are not carried over;
-	// nil for none.
+	// PlatformRole tells roles of hosting platforms, which are not carried over; nil for none.
 	PlatformRole func(name string) bool
 	// SourceHost and TargetHost are the names that the connection strings give.
 	SourceHost, TargetHost string

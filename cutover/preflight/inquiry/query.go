@@ -31,8 +31,7 @@ const (
 // MaxName is how many bytes of a name PostgreSQL keeps.
 const MaxName = 63
 
-// List runs a query and returns its rows as structs, by position. what names
-// the query in an error.
+// List runs a query and returns its rows as structs, by position. what names the query in an error.
 func List[T any](ctx context.Context, conn *pgx.Conn, what, sql string, args ...any) ([]T, error) {
 	rows, _ := conn.Query(ctx, sql, args...)
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[T])

@@ -166,8 +166,8 @@ func (c *comparison) compare(r login) (missing bool) {
 	return false
 }
 
-// full names a role that the target had no session for, unless another limit than the source's refuses
-// anyhow, or the source lets it have none either.
+// full names a role that the target had no session for, unless another limit than the source's
+// refuses anyhow, or the source lets it have none either.
 func (c *comparison) full(r, t login) (f answer.Finding, full bool) {
 	if c.l.Full == nil || r.Limit == 0 || r.Limit != t.Limit && !t.Super && !slices.Contains(c.l.Accepted, r.Name) {
 		return f, false

@@ -14,7 +14,8 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// RoleFixture is a pair of databases with roles of its own on both sides, whose names begin with Prefix.
+// RoleFixture is a pair of databases with roles of its own on both sides, whose names begin with
+// Prefix.
 type RoleFixture struct {
 	*Fixture
 	Prefix string

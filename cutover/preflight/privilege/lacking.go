@@ -34,8 +34,7 @@ func lacking(r inquiry.Role) []answer.Finding {
 	return found
 }
 
-// noCreate is the same for both sides: Crossfade keeps its state in a schema of
-// its own.
+// noCreate is the same for both sides: Crossfade keeps its state in a schema of its own.
 func noCreate(side answer.Side, r inquiry.Role) answer.Finding {
 	sql := fmt.Sprintf("GRANT CREATE ON DATABASE %s TO %s", pg.QuoteIdent(r.Database), pg.QuoteIdent(r.Name))
 	return answer.Finding{

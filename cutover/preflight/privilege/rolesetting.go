@@ -112,8 +112,8 @@ func RoleSettings(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error
 // values are literals.
 var listSettings = []string{"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"}
 
-// settingLike is a query for the source that gives the statement for the target, so that the
-// value, which may be a secret, is in no report. In a copy it is set where nothing wins over it; a run
+// settingLike is a query for the source that gives the statement for the target, so that the value,
+// which may be a secret, is in no report. In a copy it is set where nothing wins over it; a run
 // carries over what is of roles, and compares what is of databases here.
 func settingLike(p *inquiry.Pair, s roleSetting, target inquiry.Role) string {
 	whose := fmt.Sprintf("ROLE %s IN DATABASE %s", pg.QuoteIdent(target.Name), pg.QuoteIdent(target.Database))

@@ -11,9 +11,8 @@ import (
 // takenSchema keeps n, a pg_namespace, to the schemas of $1, null for all of the user's.
 const takenSchema = inquiry.UserSchema + `AND ($1::oid[] IS NULL OR n.oid = ANY ($1)) `
 
-// needSuperuser lists what only a superuser can make, as kind and name. What
-// belongs to an extension is made by the extension's script. $2 is whether what is in
-// no schema is taken along.
+// needSuperuser lists what only a superuser can make, as kind and name. What belongs to an
+// extension is made by the extension's script. $2 is whether what is in no schema is taken along.
 const needSuperuser = `
 SELECT o.kind, o.name FROM (
 	SELECT CASE WHEN t.typisdefined THEN 'base type' ELSE 'shell type' END AS kind, n.nspname || '.' || t.typname AS name, 'pg_type'::regclass AS class, t.oid

@@ -11,8 +11,9 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// allowance is how many connections the role of a session may have, by each of the limits that hold for it. A limit is
-// negative for none. Sessions of ours count as not used: they are this check's, or end before a run begins.
+// allowance is how many connections the role of a session may have, by each of the limits that hold
+// for it. A limit is negative for none. Sessions of ours count as not used: they are this check's,
+// or end before a run begins.
 type allowance struct {
 	Role                   string
 	RoleLimit, RoleUsed    int
@@ -33,8 +34,8 @@ func readAllowance(ctx context.Context, conn *pgx.Conn) (allowance, error) {
 		FROM pg_roles r, pg_database d WHERE r.rolname = current_user AND d.datname = current_database()`)
 }
 
-// Connections compares what a run takes for itself with the limits of both sides: one that runs out of
-// connections fails in the middle, or takes those of the applications.
+// Connections compares what a run takes for itself with the limits of both sides: one that runs out
+// of connections fails in the middle, or takes those of the applications.
 func Connections(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	var found []answer.Finding
 	if p.Options.Resume { // it has to serve, whatever it gets

@@ -9,9 +9,8 @@ import (
 	"crossfade/cutover/preflight/inquiry"
 )
 
-// poolerSuffix ends the first label of the host name of Neon's connection
-// pooler. A pooler in transaction mode keeps no session: no replication, no
-// snapshot, no session settings.
+// poolerSuffix ends the first label of the host name of Neon's connection pooler. A pooler in
+// transaction mode keeps no session: no replication, no snapshot, no session settings.
 const poolerSuffix = "-pooler"
 
 // Hosts refuses the name of a connection pooler.

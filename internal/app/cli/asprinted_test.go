@@ -14,8 +14,8 @@ import (
 	"crossfade/internal/app/control"
 )
 
-// Wrong usage is told once, and what it says to write is taken: what is refused then is something else, a host that is a pooler or
-// a daemon that is not there.
+// Wrong usage is told once, and what it says to write is taken: what is refused then is something
+// else, a host that is a pooler or a daemon that is not there.
 func TestWrongUsageIsTakenAsItIsWrittenThere(t *testing.T) {
 	t.Parallel()
 	both := []string{"--source=postgresql://u:p@ep-x-pooler.neon.tech/d", "--target=postgresql://u:p@b.example/d"}

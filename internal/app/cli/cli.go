@@ -108,9 +108,8 @@ func notComplete(err error) error {
 // errShown is an error that has been shown already.
 var errShown = errors.New("")
 
-// Main runs the command line and returns the exit code. It owns the process's
-// signals while it runs: SIGINT and SIGTERM end the command, a second one ends
-// the process.
+// Main runs the command line and returns the exit code. It owns the process's signals while it
+// runs: SIGINT and SIGTERM end the command, a second one ends the process.
 func Main(args []string, stdout, stderr io.Writer) int {
 	var root commands
 	code := -1

@@ -10,8 +10,7 @@ import (
 	"crossfade/internal/app/options"
 )
 
-// copyCmd has the flags that people know from pg_dump and pg_restore, with the
-// same meaning.
+// copyCmd has the flags that people know from pg_dump and pg_restore, with the same meaning.
 type copyCmd struct {
 	databases
 	schemaFlags
@@ -78,8 +77,7 @@ func (f schemaFlags) options() options.Schema {
 	return options.Schema{NoOwner: f.NoOwner, NoACL: f.NoACL, NoComments: f.NoComments, Roles: f.Roles, LockWaitTimeout: f.LockWaitTimeout.Duration}
 }
 
-// lockWait is a time as pg_dump takes it: a number of milliseconds, or a number
-// with a unit.
+// lockWait is a time as pg_dump takes it: a number of milliseconds, or a number with a unit.
 type lockWait struct{ time.Duration }
 
 // UnmarshalText reads it.

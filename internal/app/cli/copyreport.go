@@ -10,8 +10,7 @@ import (
 	"crossfade/internal/app/oneshot"
 )
 
-// printCopy prints what a copy did: a line for each database, and what was left
-// out beneath.
+// printCopy prints what a copy did: a line for each database, and what was left out beneath.
 func printCopy(w io.Writer, r oneshot.Report) {
 	if len(r.Databases) == 0 || len(r.Databases) == 1 && r.Databases[0].Err != nil && len(r.Databases[0].Refused) == 0 {
 		return // the error says it all

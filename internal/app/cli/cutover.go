@@ -119,8 +119,8 @@ func (c *cutoverCmd) print(e *env, r control.CutoverReport, said *reasons) error
 // clock is how the steps of a cutover show the time of day.
 const clock = "15:04:05.000"
 
-// shown prints each step as it happens. A reason that a step before has told, as what follows from a failure and the
-// next attempts do, is not told again.
+// shown prints each step as it happens. A reason that a step before has told, as what follows from
+// a failure and the next attempts do, is not told again.
 func shown(w io.Writer, said *reasons) func(control.Event) {
 	return func(s control.Event) {
 		fmt.Fprintf(w, "%s  %3d  %-22s %s\n", s.At.Local().Format(clock), s.Attempt, s.Step, said.once(s.Detail))

@@ -52,7 +52,8 @@ func TestEveryAttemptIsPrinted(t *testing.T) {
 	require.Contains(t, out, "attempt 2: gate closed at 03:04:05.006, pause 110.2 ms; no client had to wait\n")
 }
 
-// A drain that does not end is the cause of all that follows from it in an attempt, and of the outcome.
+// A drain that does not end is the cause of all that follows from it in an attempt, and of the
+// outcome.
 func TestAReasonIsToldOnceInTheSteps(t *testing.T) {
 	t.Parallel()
 	const why = "transactions did not end in time: process 7 of app (application \"shop\"), open for 9s, last statement: INSERT INTO a VALUES (?)"

@@ -44,7 +44,8 @@ func TestWhatGoesWrongIsJSONWhereThatWasAskedFor(t *testing.T) {
 	}
 }
 
-// TestStatementsToTypeKeepTheirLines: a refusal that a run tells may hold a statement of several lines.
+// TestStatementsToTypeKeepTheirLines: a refusal that a run tells may hold a statement of several
+// lines.
 func TestStatementsToTypeKeepTheirLines(t *testing.T) {
 	t.Parallel()
 	const statement = "on the target: CREATE FUNCTION public.f() RETURNS int\n    LANGUAGE sql\n    AS 'SELECT 1';"

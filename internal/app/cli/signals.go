@@ -7,9 +7,8 @@ import (
 	"syscall"
 )
 
-// untilSignal returns a context that the first SIGINT or SIGTERM ends. The second has
-// its usual effect, however soon it comes: it ends the process. stop gives the signals
-// back.
+// untilSignal returns a context that the first SIGINT or SIGTERM ends. The second has its usual
+// effect, however soon it comes: it ends the process. stop gives the signals back.
 func untilSignal() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)

@@ -77,7 +77,8 @@ func pseudoTerminal(t *testing.T) (master, slave *os.File) {
 		if failed != nil {
 			return
 		}
-		// Ctrl-C drops what was written to a terminal and not read yet: the words of a program that is faster than that.
+		// Ctrl-C drops what was written to a terminal and not read yet: the words of a program that
+		// is faster than that.
 		var mode *unix.Termios
 		if mode, failed = unix.IoctlGetTermios(int(fd), unix.TCGETS); failed == nil {
 			mode.Lflag |= unix.NOFLSH

@@ -12,7 +12,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// What the parser says of a value, without what comes after it: whose value it is, and what was given.
+// What the parser says of a value, without what comes after it: whose value it is, and what was
+// given.
 var (
 	noValue      = regexp.MustCompile(`^--([a-z-]+): (?:expected \S+ value but got |missing value, expecting )`)
 	noNumber     = regexp.MustCompile(`^--([a-z-]+): expected an? (?:valid \d+ bit )?u?int but got ("(?:[^"\\]|\\.)*")`)

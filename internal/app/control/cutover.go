@@ -13,8 +13,7 @@ const (
 	OutcomePlanned   = "planned" // of a dry run
 )
 
-// CutoverOptions are what `crossfade cutover` asks for. Zero values leave the
-// choice to the daemon.
+// CutoverOptions are what `crossfade cutover` asks for. Zero values leave the choice to the daemon.
 type CutoverOptions struct {
 	DryRun         bool  `json:"dry_run,omitempty"`  // only say what would be done
 	Rehearse       bool  `json:"rehearse,omitempty"` // everything up to the decision, then release
@@ -81,7 +80,8 @@ type CutoverReport struct {
 	// Disconnected counts the sessions that could not be moved and were closed, as
 	// --unmovable=disconnect asks; they are no client errors.
 	Disconnected int `json:"disconnected"`
-	// Unmovable names them, in a rehearsal those that would be closed, and in a dry run those that could not be moved now.
+	// Unmovable names them, in a rehearsal those that would be closed, and in a dry run those that
+	// could not be moved now.
 	Unmovable []string `json:"unmovable,omitempty"`
 	Tables    int      `json:"tables"`
 	Sequences int      `json:"sequences"`
@@ -91,9 +91,10 @@ type CutoverReport struct {
 	// Incomplete says that something was changed and not undone, and that the
 	// daemon cannot end it by itself.
 	Incomplete bool `json:"incomplete,omitempty"`
-	// Of a dry run: Blockers would refuse the cutover before it is begun; Transactions are the longest open ones; Bypass are
-	// the sessions that write past the proxy; the estimates are how long the gate would be closed once the last
-	// transaction of a client has ended, with idle servers and with busy ones, 0 where that could not be estimated.
+	// Of a dry run: Blockers would refuse the cutover before it is begun; Transactions are the
+	// longest open ones; Bypass are the sessions that write past the proxy; the estimates are how
+	// long the gate would be closed once the last transaction of a client has ended, with idle
+	// servers and with busy ones, 0 where that could not be estimated.
 	Blockers        []Blocker `json:"blockers,omitempty"`
 	Transactions    []string  `json:"transactions,omitempty"`
 	Bypass          []string  `json:"bypass,omitempty"`

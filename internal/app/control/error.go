@@ -29,8 +29,7 @@ const (
 	CodeLost        = "lost"        // the answer never came; made by the client
 )
 
-// Error is what the daemon, or the client in its stead, says when something was
-// not done.
+// Error is what the daemon, or the client in its stead, says when something was not done.
 type Error struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`

@@ -230,8 +230,7 @@ func (s *Server) limits(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, l)
 }
 
-// conclude waits for an operation and answers with its result, if the client is still
-// there then.
+// conclude waits for an operation and answers with its result, if the client is still there then.
 func (s *Server) conclude(w http.ResponseWriter, r *http.Request, op *operation) {
 	select {
 	case <-op.done:

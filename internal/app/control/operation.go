@@ -19,8 +19,7 @@ type operations struct {
 	all sync.WaitGroup
 }
 
-// operation is one that runs or has ended. result and err may be read once done
-// is closed.
+// operation is one that runs or has ended. result and err may be read once done is closed.
 type operation struct {
 	Operation
 	cancel context.CancelCauseFunc // ends what f runs in; nil where it cannot be withdrawn

@@ -25,8 +25,7 @@ type Status struct {
 	Copy        Copy        `json:"copy"`
 	Replication Replication `json:"replication"`
 	Proxy       Proxy       `json:"proxy"`
-	// Ready says that a cutover asked for now would be tried. When it is false,
-	// Blockers says why.
+	// Ready says that a cutover asked for now would be tried. When it is false, Blockers says why.
 	Ready bool `json:"ready"`
 	// Blockers are the reasons why a cutover asked for now would be refused, and after the
 	// switch those why a finish would be.
@@ -35,8 +34,7 @@ type Status struct {
 	Warnings []Blocker `json:"warnings"` // never null
 	Fallback Fallback  `json:"fallback"`
 	Verify   Verify    `json:"verify"`
-	// Operation is the operation that runs now, if any. The server of this
-	// package fills it.
+	// Operation is the operation that runs now, if any. The server of this package fills it.
 	Operation *Operation `json:"operation,omitempty"`
 }
 
@@ -83,17 +81,16 @@ type Copy struct {
 // Replication is how far the other side follows the active one. A figure that is not known now is
 // -1, or empty: that of a side which does not answer is not shown as it was.
 type Replication struct {
-	// State is none before the stream starts, connecting, running, source_away or target_away while it
-	// has lost a side, stopped where it has ended with an error, and ended after a switch.
+	// State is none before the stream starts, connecting, running, source_away or target_away while
+	// it has lost a side, stopped where it has ended with an error, and ended after a switch.
 	State            string `json:"state"`
 	LagBytes         int64  `json:"lag_bytes"`   // WAL between what was written and what is applied
 	LagMS            int64  `json:"lag_ms"`      // age of the oldest change that is not applied
 	AppliedLSN       string `json:"applied_lsn"` // such as 0/16B3748; empty before the stream starts
 	RetainedWALBytes int64  `json:"retained_wal_bytes"`
-	// WALBudgetBytes is how much may be retained before the slot is dropped; 0 for
-	// no bound. SafeWALBytes is how much may be written until the source gives the
-	// slot up by itself, -1 for no limit. WALStatus is that of pg_replication_slots,
-	// empty before PostgreSQL 13.
+	// WALBudgetBytes is how much may be retained before the slot is dropped; 0 for no bound.
+	// SafeWALBytes is how much may be written until the source gives the slot up by itself, -1 for
+	// no limit. WALStatus is that of pg_replication_slots, empty before PostgreSQL 13.
 	WALBudgetBytes int64  `json:"wal_budget_bytes"`
 	WALStatus      string `json:"wal_status"`
 	SafeWALBytes   int64  `json:"safe_wal_bytes"`
@@ -190,8 +187,7 @@ type Session struct {
 	// red (never), unknown (it was never at rest when it was inspected).
 	Verdict string          `json:"verdict"`
 	Reasons []SessionReason `json:"reasons,omitempty"` // for any other than green and unknown
-	// Checked is when the verdict was found; Stale says that the client has sent
-	// something since.
+	// Checked is when the verdict was found; Stale says that the client has sent something since.
 	Checked *time.Time `json:"checked,omitempty"`
 	Stale   bool       `json:"stale,omitempty"`
 }

@@ -9,9 +9,8 @@ import (
 const (
 	// streamEvery is the longest silence of a status stream.
 	streamEvery = time.Second
-	// streamPoll is how often the stream looks for a change of state: often
-	// enough to show the steps of a cutover, which lasts some hundred
-	// milliseconds.
+	// streamPoll is how often the stream looks for a change of state: often enough to show the
+	// steps of a cutover, which lasts some hundred milliseconds.
 	streamPoll = 50 * time.Millisecond
 	// streamWrite bounds the write of one line to a client that does not read.
 	streamWrite = 10 * time.Second

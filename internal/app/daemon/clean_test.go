@@ -11,8 +11,8 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// What was typed on the target as a remedy printed it is there because of the run: clean takes it away with the rest, so
-// that the next run finds the target empty.
+// What was typed on the target as a remedy printed it is there because of the run: clean takes it
+// away with the rest, so that the next run finds the target empty.
 func TestCleanRemovesWhatWasTypedAsItWasPrinted(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWatched(t, apptest.WatchedTables+`; CREATE SEQUENCE public.sq; CREATE SCHEMA app; CREATE TABLE app.t (id int PRIMARY KEY)`)

@@ -22,8 +22,8 @@ import (
 	"crossfade/schema/plan"
 )
 
-// A finish that waits for work after the switch names who holds its tables, and applications are not held for a
-// transaction that will hardly end in that time.
+// A finish that waits for work after the switch names who holds its tables, and applications are
+// not held for a transaction that will hardly end in that time.
 func TestAFinishNamesWhoKeepsTheWorkAfterTheSwitchWaiting(t *testing.T) {
 	t.Parallel()
 	b := apptest.NewPortsFixture(t)

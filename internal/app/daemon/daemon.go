@@ -175,8 +175,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prom
 	return err
 }
 
-// sourcePIDs are the proxy's server connections on the source, none while the
-// target is active.
+// sourcePIDs are the proxy's server connections on the source, none while the target is active.
 func (d *daemon) sourcePIDs() []int32 {
 	if d.core.coordinator.Status().Active != machine.SideSource {
 		return nil
@@ -222,8 +221,7 @@ func (d *daemon) pin(ctx context.Context) error {
 	return d.sessions.marking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error { return d.core.users.Pin(ctx, conn, d.core.log) })
 }
 
-// serve runs the parts. The coordinator ends first, since it needs the others to
-// undo an attempt.
+// serve runs the parts. The coordinator ends first, since it needs the others to undo an attempt.
 func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(control.Copy)) error {
 	parts, stopParts := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopParts()

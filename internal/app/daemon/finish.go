@@ -69,8 +69,8 @@ func (d *finisher) Finish(ctx context.Context, opt control.FinishOptions) (contr
 	return r, nil
 }
 
-// refuseOneDatabase refuses a finish whose two names have come to lead to one database: it would drop there what serves
-// the applications.
+// refuseOneDatabase refuses a finish whose two names have come to lead to one database: it would
+// drop there what serves the applications.
 func refuseOneDatabase(ctx context.Context, sides *watch.List) error {
 	err := sides.Apart(ctx)
 	if err == nil {
@@ -92,7 +92,8 @@ func recordFinished(ctx context.Context, c *cutover.Coordinator) error {
 	return nil
 }
 
-// refuseUnknownTables refuses an --accept of a table that the comparison does not know: it would accept nothing.
+// refuseUnknownTables refuses an --accept of a table that the comparison does not know: it would
+// accept nothing.
 func (d *finisher) refuseUnknownTables(ctx context.Context, s cutover.Status, accept []string) error {
 	if len(accept) == 0 || s.State.Step == machine.Finished {
 		return nil

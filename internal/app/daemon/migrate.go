@@ -196,8 +196,9 @@ func (d *follower) checkSource(ctx context.Context) error {
 	})
 }
 
-// askWatchers protects the applications from the publication and asks the watchers: most
-// of them once the target has everything that it gets before the decision. Between the steps of a cutover the coordinator asks them itself.
+// askWatchers protects the applications from the publication and asks the watchers: most of them
+// once the target has everything that it gets before the decision. Between the steps of a cutover
+// the coordinator asks them itself.
 func (d *follower) askWatchers(ctx context.Context) error {
 	switch d.core.coordinator.Status().State.Step {
 	case machine.Copying, machine.CatchingUp, machine.Following, machine.Idle:

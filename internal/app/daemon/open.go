@@ -44,8 +44,8 @@ type dialled struct {
 	err  error
 }
 
-// dial logs in to both sides at once. One that does not answer within awayPatience is taken to be away
-// where the other one holds a journal.
+// dial logs in to both sides at once. One that does not answer within awayPatience is taken to be
+// away where the other one holds a journal.
 func (d *entry) dial(ctx context.Context) (source, target dialled) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -146,9 +146,9 @@ func (d *entry) identity() runs.Identity {
 // key returns the run's key, "" while the target's journal has not been read.
 func (d *entry) key() string { return d.identity().Target.Key }
 
-// joinSides finds the run that both sides belong to, or begins one where that is allowed, and brings
-// logins and settings up to date. lead is called before anything is done, and makes this process the
-// leader.
+// joinSides finds the run that both sides belong to, or begins one where that is allowed, and
+// brings logins and settings up to date. lead is called before anything is done, and makes this
+// process the leader.
 func (d *entry) joinSides(ctx context.Context, source, target *pgx.Conn, mayBegin bool, lead func() error) (runs.Identity, error) {
 	if err := onedatabase.Refuse(ctx, source, target); err != nil {
 		return runs.Identity{}, err
@@ -311,7 +311,8 @@ func (d *entry) openWithoutTarget(ctx context.Context, source *pgx.Conn, cause e
 	if run, err = journal.LoadSource(ctx, source); err != nil || run == nil {
 		return true, errors.Join(cause, err)
 	}
-	// What the target's journal would say, as far as the source's says the same. The key, for one, it does not have.
+	// What the target's journal would say, as far as the source's says the same. The key, for one,
+	// it does not have.
 	phase := journal.PhaseStarted
 	if step := machine.StepName(run.Step); step == machine.Decided || step == machine.Finished {
 		phase = journal.PhaseSwitched

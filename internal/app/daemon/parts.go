@@ -79,7 +79,8 @@ type entry struct {
 	away      error   // why that side is not there yet
 }
 
-// follower takes the run to the stream, follows, and ends the migration where it costs the source too much.
+// follower takes the run to the stream, follows, and ends the migration where it costs the source
+// too much.
 type follower struct {
 	core     *core
 	sessions *sessions

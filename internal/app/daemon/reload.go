@@ -9,8 +9,7 @@ import (
 	"crossfade/cutover/machine"
 )
 
-// reloadPatience bounds the reading of the settings of users that have come with a
-// new users file.
+// reloadPatience bounds the reading of the settings of users that have come with a new users file.
 const reloadPatience = 30 * time.Second
 
 // reload reads the users file again whenever the operator asks for it. Sessions continue; if a file

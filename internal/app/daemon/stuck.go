@@ -15,7 +15,8 @@ import (
 	"crossfade/replicate/apply"
 )
 
-// contentionWatchTime is how long one check for a wait of the stream takes: longer than its pause between two tries.
+// contentionWatchTime is how long one check for a wait of the stream takes: longer than its pause
+// between two tries.
 const contentionWatchTime = 500 * time.Millisecond
 
 // contention is whom the stream was last seen waiting for on the target.
@@ -24,7 +25,8 @@ type contention struct {
 	wait  dbconn.Wait
 }
 
-// watchContention finds out, for the status, who holds the lock on the target that the stream waits for.
+// watchContention finds out, for the status, who holds the lock on the target that the stream waits
+// for.
 func (d *follower) watchContention(ctx context.Context) {
 	for range retry.PollFor(ctx, dbconn.LockPoll, contentionWatchTime) {
 		s, err := d.core.stream.Status()

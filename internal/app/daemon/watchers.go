@@ -9,8 +9,7 @@ import (
 	"crossfade/internal/app/watch"
 )
 
-// watchers are all questions that are asked while the run follows, in the order of
-// the status.
+// watchers are all questions that are asked while the run follows, in the order of the status.
 func (d *daemon) watchers() []watch.Watcher {
 	return []watch.Watcher{
 		{Name: "whether source and target are still two databases", Ask: watch.AskOneDatabase},

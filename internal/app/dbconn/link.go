@@ -83,8 +83,7 @@ func (l *Link) Close() {
 	})
 }
 
-// CloseNow ends a session within a bound, even when the caller's context is
-// over.
+// CloseNow ends a session within a bound, even when the caller's context is over.
 func CloseNow(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
 	defer cancel()

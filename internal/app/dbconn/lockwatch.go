@@ -100,8 +100,8 @@ func LockWaitOf(pid int32) func(context.Context, *pgx.Conn) (Wait, error) {
 	}
 }
 
-// seldomWaits is LockWaitOf for a process that hardly ever waits: asking costs the server almost nothing as long as it
-// does not, and one more round trip where it does.
+// seldomWaits is LockWaitOf for a process that hardly ever waits: asking costs the server almost
+// nothing as long as it does not, and one more round trip where it does.
 func seldomWaits(pid int32) func(context.Context, *pgx.Conn) (Wait, error) {
 	return func(ctx context.Context, conn *pgx.Conn) (w Wait, err error) {
 		waits := false
@@ -112,8 +112,8 @@ func seldomWaits(pid int32) func(context.Context, *pgx.Conn) (Wait, error) {
 	}
 }
 
-// WatchLock begins to ask, through a link, what a session waits for. The caller ends it: with end, or with Stop, after
-// which LastSeen tells what was seen.
+// WatchLock begins to ask, through a link, what a session waits for. The caller ends it: with end,
+// or with Stop, after which LastSeen tells what was seen.
 func WatchLock(ctx context.Context, l *Link, side string, ask func(context.Context, *pgx.Conn) (Wait, error)) *LockWatch {
 	ctx, stop := context.WithCancel(ctx)
 	o := &LockWatch{Side: side, Stop: stop, done: make(chan struct{})}
@@ -143,7 +143,8 @@ func (o *LockWatch) note(w Wait, ended bool) {
 		o.Last, o.seen, o.without = w, time.Now(), 0
 		return
 	}
-	// Without a side it is one that asks for the same locks again and again, with pauses, until time is up.
+	// Without a side it is one that asks for the same locks again and again, with pauses, until
+	// time is up.
 	if o.without++; o.without >= asksWithout && !ended && o.Side != "" {
 		o.seen = time.Time{}
 	}

@@ -164,8 +164,8 @@ func processes(rows pgx.Rows, proxied []int32) ([]Process, error) {
 	})
 }
 
-// TableHolders are the transactions that hold locks of writers on tables or their partitions, and any lock
-// on those that are exclusive, the longest first.
+// TableHolders are the transactions that hold locks of writers on tables or their partitions, and
+// any lock on those that are exclusive, the longest first.
 func TableHolders(ctx context.Context, conn *pgx.Conn, tables, exclusive []string) ([]Process, error) {
 	rows, err := conn.Query(ctx, `SELECT `+fmt.Sprintf(processColumns, "a")+` FROM pg_catalog.pg_stat_activity a
 		WHERE a.pid <> pg_catalog.pg_backend_pid() AND a.pid IN (

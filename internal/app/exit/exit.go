@@ -20,7 +20,8 @@ const (
 	CodeNotComplete = 3
 )
 
-// Code returns the program's exit code for an error: CodeRefused, with nothing changed, unless it says otherwise.
+// Code returns the program's exit code for an error: CodeRefused, with nothing changed, unless it
+// says otherwise.
 func Code(err error) int {
 	if err == nil {
 		return 0

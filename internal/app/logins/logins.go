@@ -323,9 +323,8 @@ func (p *passwords) Make(ctx context.Context, tx pgx.Tx, r roles.Role) (string, 
 	return p.keep(ctx, tx, r.Name, journal.NewPassword())
 }
 
-// keep records the password of a role and returns it as the target wants it: Neon
-// refuses everything but plain text; elsewhere a server's log may show statements, and is
-// shown a verifier.
+// keep records the password of a role and returns it as the target wants it: Neon refuses
+// everything but plain text; elsewhere a server's log may show statements, and is shown a verifier.
 func (p *passwords) keep(ctx context.Context, tx pgx.Tx, role, password string) (literal string, err error) {
 	if err := journal.KeepLogin(ctx, tx, p.key, journal.Login{Name: role, Password: password}); err != nil {
 		return "", err

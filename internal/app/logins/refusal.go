@@ -8,8 +8,8 @@ const (
 	mostRefusalRest = 10 * time.Minute
 )
 
-// refusals are what the target has refused to do about roles: each rests twice as long after each try, or until the
-// role of --target may do something else. They are not safe for concurrent use.
+// refusals are what the target has refused to do about roles: each rests twice as long after each
+// try, or until the role of --target may do something else. They are not safe for concurrent use.
 type refusals map[string]denial
 
 type denial struct {

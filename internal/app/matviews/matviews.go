@@ -205,8 +205,7 @@ func (m *Keeper) settle(ctx context.Context, yielder *snapshot.Yielder, v catalo
 	return nil
 }
 
-// compare says why a view's rows are not known to be the same on both sides, "" where
-// they are.
+// compare says why a view's rows are not known to be the same on both sides, "" where they are.
 func (m *Keeper) compare(ctx context.Context, v catalog.MatView) (differs string, err error) {
 	f, err := verify.Freeze(ctx, m.OnSource, m.OnSide)
 	if err != nil {

@@ -17,10 +17,9 @@ import (
 // the operator should know.
 const momentTries = 3
 
-// copyOnce copies every relation under one snapshot: held, or one of now. Without a
-// stream nothing can bring a table from one moment to another, so that a snapshot
-// that is lost takes everything with it, unless tables of an older moment are
-// accepted.
+// copyOnce copies every relation under one snapshot: held, or one of now. Without a stream nothing
+// can bring a table from one moment to another, so that a snapshot that is lost takes everything
+// with it, unless tables of an older moment are accepted.
 func (m *Rows) copyOnce(ctx context.Context, held *snapshot.Holder) error {
 	for try := 1; ; try++ {
 		lost, err := m.copyMoment(ctx, held)
@@ -32,8 +31,7 @@ func (m *Rows) copyOnce(ctx context.Context, held *snapshot.Holder) error {
 	}
 }
 
-// copyMoment makes one attempt; lost says that another one, under another
-// snapshot, may succeed.
+// copyMoment makes one attempt; lost says that another one, under another snapshot, may succeed.
 func (m *Rows) copyMoment(ctx context.Context, held *snapshot.Holder) (lost bool, err error) {
 	if held == nil {
 		if held, err = snapshot.Export(ctx, m.task.ConnectSource); err != nil {

@@ -99,8 +99,8 @@ func (m *Schema) toAnalyze() (out []*catalog.Relation) {
 	return out
 }
 
-// withAsyncCommit runs f with synchronous_commit off on conn: its commits are not waited for. The next commit on
-// conn makes them durable, or finds that the server, and they, are gone.
+// withAsyncCommit runs f with synchronous_commit off on conn: its commits are not waited for. The
+// next commit on conn makes them durable, or finds that the server, and they, are gone.
 func withAsyncCommit(ctx context.Context, conn *pgx.Conn, f func() error) error {
 	if _, err := conn.Exec(ctx, "SET synchronous_commit = off"); err != nil {
 		return err
@@ -136,8 +136,7 @@ func (m *Task) sessions(ctx context.Context, n int) (conns []*pgx.Conn, closeAll
 	return conns, closeAll, nil
 }
 
-// copy copies every relation that is not copied yet, and what else has rows, and
-// records that.
+// copy copies every relation that is not copied yet, and what else has rows, and records that.
 func (m *Rows) copy(ctx context.Context, held *snapshot.Holder, onCopied func(copy.Copied)) error {
 	m.mu.Lock()
 	m.onCopied = onCopied

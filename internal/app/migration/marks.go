@@ -64,8 +64,8 @@ func (m *Extras) markLargeObjects(ctx context.Context, held *snapshot.Holder) er
 	})
 }
 
-// markedExtensionRows copies the users' rows in tables of extensions by copying, and keeps their digest,
-// which is of the same moment or of one before.
+// markedExtensionRows copies the users' rows in tables of extensions by copying, and keeps their
+// digest, which is of the same moment or of one before.
 func (m *Extras) markedExtensionRows(ctx context.Context, held *snapshot.Holder, copying func() error) error {
 	if m.task.oneShot() {
 		return copying()

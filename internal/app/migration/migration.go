@@ -43,8 +43,9 @@ type Config struct {
 	Log            zerolog.Logger
 }
 
-// Migration takes a run from its start to the stream: schema, copy, indexes. Each step is recorded on the target and
-// may be begun again. Its parts share one lock, since what one of them reads together is of several.
+// Migration takes a run from its start to the stream: schema, copy, indexes. Each step is recorded
+// on the target and may be begun again. Its parts share one lock, since what one of them reads
+// together is of several.
 type Migration struct {
 	onBlocked func([]slot.Blocker)
 
@@ -154,8 +155,7 @@ func (m *Migration) begin(ctx context.Context, target *pgx.Conn, useSlot bool) (
 	return held, nil
 }
 
-// preData restores what rows need, makes identity columns writable and closes
-// the target's fence.
+// preData restores what rows need, makes identity columns writable and closes the target's fence.
 func (m *Migration) preData(ctx context.Context, target *pgx.Conn) error {
 	if m.Task.Options.DataOnly {
 		return m.Rows.openTables(ctx, target)
@@ -182,9 +182,8 @@ func (m *Migration) preData(ctx context.Context, target *pgx.Conn) error {
 // entriesEach is how many entries of the pre-data make one more session worth its login.
 const entriesEach = 150
 
-// structure restores the pre-data, with more sessions than the given one where there is
-// much of it. Its commits are not waited for: those of all sessions come before the
-// given one's next.
+// structure restores the pre-data, with more sessions than the given one where there is much of it.
+// Its commits are not waited for: those of all sessions come before the given one's next.
 func (m *Migration) structure(ctx context.Context, target *pgx.Conn) error {
 	more, closeAll, err := m.Task.sessions(ctx, max(min(m.Task.jobs, len(m.Schema.Plan.PreData)/entriesEach)-1, 0))
 	if err != nil {

@@ -18,7 +18,8 @@ import (
 	"crossfade/schema/restore"
 )
 
-// Schema is what is to be made on the target: the kept archive, and the source's catalog that goes with it.
+// Schema is what is to be made on the target: the kept archive, and the source's catalog that goes
+// with it.
 type Schema struct {
 	task     *Task
 	findings *Findings

@@ -89,8 +89,7 @@ func copyOneOfAll(ctx context.Context, t *pgx.Conn, d sourceDatabase, source, ta
 	return one
 }
 
-// allErrors is the error of a report: the worst exit code, and a line that says
-// how many failed.
+// allErrors is the error of a report: the worst exit code, and a line that says how many failed.
 func allErrors(r Report, broken error) error {
 	failed, code := 0, 0
 	var first error

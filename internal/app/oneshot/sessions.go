@@ -16,8 +16,8 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// copySessions are the two sessions that a one-shot copy keeps: to the source, and to the target, where it
-// holds the leader's lock. It is used by one goroutine.
+// copySessions are the two sessions that a one-shot copy keeps: to the source, and to the target,
+// where it holds the leader's lock. It is used by one goroutine.
 type copySessions struct {
 	source, target pg.DSN    // as they were given
 	tagged         [2]pg.DSN // the same with what tells which start a session belongs to

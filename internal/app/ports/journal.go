@@ -13,8 +13,7 @@ import (
 	"crossfade/internal/base/journal"
 )
 
-// Owner is the token by which the run row knows this coordinator. It changes
-// with each Take.
+// Owner is the token by which the run row knows this coordinator. It changes with each Take.
 type Owner struct {
 	mu    sync.Mutex
 	token string

@@ -190,7 +190,8 @@ func (p *Prelock) Release() {
 	p.letGo()
 }
 
-// namingHolder runs f; if f waits for a lock, its error names the holder. The session is the one that take or use opened last.
+// namingHolder runs f; if f waits for a lock, its error names the holder. The session is the one
+// that take or use opened last.
 func (p *Prelock) namingHolder(ctx context.Context, f func() error) error {
 	p.mu.Lock()
 	pid := p.pid

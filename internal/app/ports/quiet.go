@@ -17,8 +17,8 @@ const (
 	// QuietLimit is how long applications are held, in addition to the wait for the locks, for a
 	// statement on the target that needs locks for which they leave no moment.
 	QuietLimit = 400 * time.Millisecond
-	// quietAge is how long the transactions that hold its tables may be open, in seconds: one that is open for longer
-	// will hardly end in the time.
+	// quietAge is how long the transactions that hold its tables may be open, in seconds: one that
+	// is open for longer will hardly end in the time.
 	quietAge = 5
 )
 
@@ -26,8 +26,8 @@ const (
 // nil, no session is held. Sessions that bypass the proxy never are.
 type Quiet func(ctx context.Context, limit time.Duration, do func(context.Context) error) error
 
-// run calls do, which takes locks of tables, while applications are held, unless that would not help: the
-// transactions that hold the tables are not about to end.
+// run calls do, which takes locks of tables, while applications are held, unless that would not
+// help: the transactions that hold the tables are not about to end.
 func (q Quiet) run(ctx context.Context, holders func() []dbconn.Process, do func(context.Context) error) (held bool, err error) {
 	if q == nil || !soonGone(holders()) {
 		return false, do(ctx)
@@ -59,8 +59,8 @@ func (q Quiet) Patience(side *dbconn.Link, lockTimeout time.Duration) journal.Pa
 	return how
 }
 
-// writersOf are the transactions that hold tables against a statement that waits for their locks, the longest first;
-// none where that cannot be asked.
+// writersOf are the transactions that hold tables against a statement that waits for their locks,
+// the longest first; none where that cannot be asked.
 func writersOf(ctx context.Context, side *dbconn.Link, tables ...pg.Name) []dbconn.Process {
 	return holdersOf(ctx, side, tables, nil)
 }

@@ -48,5 +48,6 @@ func RestFrom(ctx context.Context, conn *pgx.Conn, name string) (pg.LSN, error) 
 	return 0, fmt.Errorf("process %d of the source still streams from slot %s", sender, name)
 }
 
-// senderPatience is how long the walsender of the applier, which has ended, takes to go without anything being wrong.
+// senderPatience is how long the walsender of the applier, which has ended, takes to go without
+// anything being wrong.
 const senderPatience = 5 * time.Second

@@ -23,8 +23,7 @@ import (
 	"crossfade/schema/restore"
 )
 
-// targetPort is cutover.Target: the opening side of a forward cutover and its
-// register.
+// targetPort is cutover.Target: the opening side of a forward cutover and its register.
 type Target struct {
 	DSN     pg.DSN
 	Key     string
@@ -132,7 +131,8 @@ func (t *Target) Complete(ctx context.Context, _ int64) error {
 	return err
 }
 
-// CompleteOnce is Complete, and reports that a statement for which writers wait was not done in its time.
+// CompleteOnce is Complete, and reports that a statement for which writers wait was not done in its
+// time.
 func (t *Target) CompleteOnce(ctx context.Context) (overdue bool, err error) {
 	t.completing.Lock()
 	defer t.completing.Unlock()
@@ -172,8 +172,8 @@ func (t *Target) CompleteOnce(ctx context.Context) (overdue bool, err error) {
 	return overdue, nil
 }
 
-// holders are the transactions that hold tables against a statement that waits for its turn, the longest first;
-// none where that cannot be asked.
+// holders are the transactions that hold tables against a statement that waits for its turn, the
+// longest first; none where that cannot be asked.
 func (t *Target) holders(ctx context.Context, s plan.Statement) (found []dbconn.Process) {
 	if len(s.Locks) == 0 {
 		return nil
@@ -189,11 +189,11 @@ func (t *Target) InQuiet(ctx context.Context, s plan.Statement, lock func(contex
 const (
 	// CompletionPause is how long work that the target has refused is left alone at least.
 	CompletionPause = 5 * time.Second
-	// completionRest is how many times as long as a try took the next one is left: each reads tables that the
-	// applications use.
+	// completionRest is how many times as long as a try took the next one is left: each reads
+	// tables that the applications use.
 	completionRest = 5
-	// overdueRest is how long it is left alone at most, and where applications have waited for a statement that
-	// was not done in its time: hardly anything but an operator changes that.
+	// overdueRest is how long it is left alone at most, and where applications have waited for a
+	// statement that was not done in its time: hardly anything but an operator changes that.
 	overdueRest = 10 * time.Minute
 )
 

@@ -75,9 +75,8 @@ const (
 	ModeCopy = string(preflight.Copy)
 )
 
-// Install makes the schema crossfade on both sides, the target's first: a run
-// row on the target alone, in its first phase, is a start that was cut short
-// and is finished here.
+// Install makes the schema crossfade on both sides, the target's first: a run row on the target
+// alone, in its first phase, is a start that was cut short and is finished here.
 func Install(ctx context.Context, source, target *pgx.Conn, id *Identity, sourceDSN pg.DSN, mode, options string) error {
 	if id.Target == nil {
 		system, err := SystemIdentifier(ctx, sourceDSN)

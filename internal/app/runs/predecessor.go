@@ -14,11 +14,12 @@ import (
 // IncarnationLetters of an incarnation tell two starts of a run apart, 30 bits of them.
 const IncarnationLetters = 6
 
-// predecessorPatience is how long a start waits for the sessions of the one before it to end: a server
-// ends one within milliseconds, unless it is within a long write.
+// predecessorPatience is how long a start waits for the sessions of the one before it to end: a
+// server ends one within milliseconds, unless it is within a long write.
 const predecessorPatience = 10 * time.Second
 
-// EndPredecessors ends what an earlier start has left in both databases. A nil session is of a side that is away.
+// EndPredecessors ends what an earlier start has left in both databases. A nil session is of a side
+// that is away.
 func EndPredecessors(ctx context.Context, log zerolog.Logger, run, incarnation string, source, target *pgx.Conn) error {
 	for i, conn := range []*pgx.Conn{source, target} {
 		if conn == nil {

@@ -17,9 +17,8 @@ import (
 	"crossfade/schema/catalog"
 )
 
-// Coverage knows which relations of the source were copied, by oid: a table that
-// was dropped and made again under its old name is another one. It is safe for
-// concurrent use.
+// Coverage knows which relations of the source were copied, by oid: a table that was dropped and
+// made again under its old name is another one. It is safe for concurrent use.
 type Coverage struct {
 	mu     sync.Mutex
 	copied map[uint32]CoveredTable

@@ -36,8 +36,8 @@ const copyObjectsAgain = "have the applications keep large objects in bytea colu
 // ofLargeObjects is what both watchers of large objects report on.
 const ofLargeObjects = "large objects"
 
-// AskLargeObjects finds large objects that were made, removed, or given other owners or privileges since
-// the copy.
+// AskLargeObjects finds large objects that were made, removed, or given other owners or privileges
+// since the copy.
 func AskLargeObjects(ctx context.Context, source, target *pgx.Conn) ([]Notice, error) {
 	was, err := largeObjectMark(ctx, target)
 	if err != nil {
@@ -52,9 +52,9 @@ func AskLargeObjects(ctx context.Context, source, target *pgx.Conn) ([]Notice, e
 			is.Count, is.Highest, was.Count, was.Highest)}}}, nil
 }
 
-// FindLargeObjectBytes finds bytes that were written to large objects since the copy: exactly, where the
-// role may read pg_largeobject and that is read in time; else by the server's statistics, which do for
-// the status alone.
+// FindLargeObjectBytes finds bytes that were written to large objects since the copy: exactly,
+// where the role may read pg_largeobject and that is read in time; else by the server's statistics,
+// which do for the status alone.
 func FindLargeObjectBytes(ctx context.Context, source, target *pgx.Conn, s Scan) ([]Notice, error) {
 	was, err := largeObjectMark(ctx, target)
 	if err != nil || was.Count == 0 {

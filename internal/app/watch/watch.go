@@ -26,7 +26,8 @@ type Notice struct {
 	control.Blocker
 	Warns bool
 	Usual bool // it is so in a run that nothing is wrong with, and no warning in the log
-	// Of names what the notice is about, where several watchers may find something of it; "" where none does.
+	// Of names what the notice is about, where several watchers may find something of it; "" where
+	// none does.
 	Of string
 }
 
