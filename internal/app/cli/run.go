@@ -4,16 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/app/check"
 	"crossfade/internal/app/daemon"
 	"crossfade/internal/app/exit"
 	"crossfade/internal/app/options"
 	"crossfade/internal/app/undo"
+	"crossfade/internal/lab/demo"
+	"crossfade/internal/lab/workload"
 )
 
 // loginFlags say who logs in as whom; a check and a run have them.
@@ -178,4 +184,41 @@ func (c *cleanCmd) Run(e *env) error {
 		fmt.Fprintln(e.stdout, "nothing to remove: neither database holds a run or a copy")
 	}
 	return coded(err)
+}
+
+func printReport(w io.Writer, r answer.Report, asJSON bool) error {
+	if asJSON {
+		return answer.WriteJSON(w, r)
+	}
+	return answer.WriteText(w, r)
+}
+
+// printStatements prints statements alone, and on stderr what is to know of them.
+func printStatements(e *env, r answer.Report, on string) error {
+	err := answer.WriteSQL(e.stdout, e.stderr, r, answer.Side(on))
+	var both *answer.BothSidesError
+	if errors.As(err, &both) {
+		return &exitError{ExitUsage, err}
+	}
+	return err
+}
+
+type demoCmd struct {
+	Clients  int `help:"Clients that write and read all the time." default:"12"`
+	Accounts int `help:"Size of the application: about 31 rows for each account." default:"10000"`
+}
+
+// Run plays the demo.
+func (c *demoCmd) Run(e *env) error {
+	if c.Clients < 1 || c.Accounts < 10 {
+		return &exitError{ExitUsage, fmt.Errorf("--clients must be at least 1 and --accounts at least 10")}
+	}
+	log, err := e.logger()
+	if err != nil {
+		return err
+	}
+	watch := newProgress(e)
+	defer watch.close()
+	return demo.Run(e.ctx, demo.Config{Clients: c.Clients, Shop: workload.Shop{Accounts: c.Accounts}, Version: Version, Log: log.Level(zerolog.WarnLevel),
+		OnCopy: watch.copying, Out: e.stdout})
 }

@@ -2,12 +2,16 @@ package dbconn
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
 
+	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 // Link is one session to a database that is opened when it is needed and
@@ -88,4 +92,32 @@ func CloseNow(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
 	defer cancel()
 	_ = conn.Close(ctx) // the socket is closed in any case
+}
+
+// openPatience is how long a beginning waits for a database that had let it in
+// and went away: longer than a compute needs to wake, or a server to restart.
+const openPatience = time.Minute
+
+// WhileAway repeats a start that a database interrupted after it had accepted the login: it
+// restarts, or its compute was suspended. An error before that, such as an address where no server
+// listens, ends the start at once.
+func WhileAway(ctx context.Context, log zerolog.Logger, begin func(ctx context.Context, letIn func()) error) error {
+	in := false
+	policy := retry.Policy{MaxElapsed: openPatience, OnRetry: obs.Retrying(log, "a database went away in the beginning; it begins again")}
+	return retry.Do(ctx, policy, func(ctx context.Context) error {
+		err := begin(ctx, func() { in = true })
+		if err != nil && (!in || !pg.ConnectionLost(err)) {
+			return retry.Permanent(err)
+		}
+		return err
+	})
+}
+
+// IsNeon reports whether a database says of itself that it is on Neon.
+func IsNeon(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	var endpoint string
+	if err := conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.current_setting('neon.endpoint_id', true), '')`).Scan(&endpoint); err != nil {
+		return false, fmt.Errorf("ask whether the target is on Neon: %w", err)
+	}
+	return endpoint != "", nil
 }

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
 	"crossfade/schema/finding"
@@ -128,4 +132,96 @@ func refusalOf(err error) string {
 		return said.Message
 	}
 	return err.Error()
+}
+
+// HandOver gives roles that the run has made the passwords that their applications use, if these
+// are known, and lists in notes the roles whose password the operator has to set. The proxy uses
+// the new passwords from here on.
+func (l *logins) HandOver(ctx context.Context, target *pgx.Conn) (notes []string, err error) {
+	neon, err := dbconn.IsNeon(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	p := &passwords{key: l.key, neon: neon}
+	l.mu.Lock()
+	made := maps.Clone(l.made)
+	l.mu.Unlock()
+	var same, own []string
+	for _, role := range slices.Sorted(maps.Keys(made)) {
+		if made[role] == "" {
+			continue
+		}
+		password, known := l.plain(role)
+		if known {
+			known, err = l.replace(ctx, target, p, role, password)
+			if err != nil {
+				return nil, err
+			}
+		}
+		if known {
+			same = append(same, role)
+		} else {
+			own = append(own, "ALTER ROLE "+pg.QuoteIdent(role)+" PASSWORD '…'")
+		}
+	}
+	if len(same) > 0 {
+		notes = append(notes, "these roles have the passwords at the target that they have at the source: "+strings.Join(same, ", "))
+	}
+	if len(own) > 0 {
+		notes = append(notes, "these roles have passwords at the target that only crossfade run knows, until crossfade clean: give each one when its applications go to the target themselves; the proxy logs it in no more from then on: "+strings.Join(own, "; "))
+	}
+	return notes, nil
+}
+
+// replace gives a role a password; done is false where the target refuses it, as Neon does
+// with one that is too simple.
+func (l *logins) replace(ctx context.Context, target *pgx.Conn, p *passwords, role, password string) (done bool, err error) {
+	err = pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error {
+		literal, err := p.keep(ctx, tx, role, password)
+		if err == nil {
+			_, err = tx.Exec(ctx, "ALTER ROLE "+pg.QuoteIdent(role)+" PASSWORD "+literal)
+		}
+		return err
+	})
+	switch {
+	case pg.Code(err) != "":
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("give role %s its password: %w", role, err)
+	}
+	l.mu.Lock()
+	l.made[role] = password
+	l.mu.Unlock()
+	return true, nil
+}
+
+// Bounds of the rest of a statement that the target has refused.
+const (
+	refusalRest     = 30 * time.Second
+	mostRefusalRest = 10 * time.Minute
+)
+
+// refusals are what the target has refused to do about roles: each rests twice as long after each
+// try, or until the role of --target may do something else. They are not safe for concurrent use.
+type refusals map[string]denial
+
+type denial struct {
+	may   string // what the role of --target might do then
+	until time.Time
+	rest  time.Duration
+}
+
+// rests reports whether what was refused is to be left alone now.
+func (r refusals) rests(what, may string, now time.Time) bool {
+	x, ok := r[what]
+	return ok && x.may == may && now.Before(x.until)
+}
+
+// note keeps that the target refuses it.
+func (r refusals) note(what, may string, now time.Time) {
+	rest := refusalRest
+	if x, ok := r[what]; ok && x.may == may {
+		rest = min(2*x.rest, mostRefusalRest)
+	}
+	r[what] = denial{may, now.Add(rest), rest}
 }

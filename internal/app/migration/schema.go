@@ -8,12 +8,15 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/app/dbconn"
+	"crossfade/internal/app/runs"
+	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/apply"
 	"crossfade/replicate/snapshot"
 	"crossfade/schema/archive"
 	"crossfade/schema/catalog"
 	"crossfade/schema/changes"
+	"crossfade/schema/finding"
 	"crossfade/schema/plan"
 	"crossfade/schema/restore"
 )
@@ -175,4 +178,109 @@ func (m *Schema) DecisionSQL() (*plan.DecisionSQL, error) {
 		return nil, err
 	}
 	return &sql, nil
+}
+
+// Rewriting says what is changed in the definitions of the source's objects. It
+// asks the target once which owners it can give them.
+func (m *Schema) Rewriting(ctx context.Context, target *pgx.Conn) (plan.Rewrite, error) {
+	m.mu.Lock()
+	known := m.rewrite
+	m.mu.Unlock()
+	if known != nil {
+		return *known, nil
+	}
+	w := plan.Rewrite{Roles: m.task.Roles, Disordered: m.catalog.Disordered, Major: m.version, Path: m.path}
+	neon, err := dbconn.IsNeon(ctx, target)
+	if err != nil {
+		return w, err
+	}
+	// A run follows by the stream what it has copied, and no stream has what is unlogged.
+	w.KeepUnlogged = !neon && m.task.oneShot()
+	if m.task.Options.Filter.SchemaIsWhole() {
+		w.Database = m.task.Target.Database()
+	}
+	if !m.task.Options.Schema.NoOwner {
+		var findings []finding.Finding
+		if w.Owners, findings, err = m.Newest().ResolveOwners(ctx, target, m.task.Roles); err != nil {
+			return w, err
+		}
+		m.findings.note(findings)
+	}
+	m.mu.Lock()
+	m.rewrite = &w
+	m.mu.Unlock()
+	return w, nil
+}
+
+// oneShot reports whether this is the copy without a stream.
+func (m *Task) oneShot() bool {
+	return m.Identity.Target != nil && m.Identity.Target.Mode == runs.ModeCopy
+}
+
+// note tells what was left out, and keeps it for the report.
+func (m *Findings) note(findings []finding.Finding) {
+	for _, f := range findings {
+		m.task.Log.Warn().Str("finding", f.String()).Msg("left out of the schema")
+	}
+	m.mu.Lock()
+	m.findings = append(m.findings, findings...)
+	m.mu.Unlock()
+}
+
+// markPath is what the journal keeps the source's search_path by.
+const markPath = "search_path of the source"
+
+// sourcePath is the search_path under which expressions that call users' functions are
+// evaluated on the target: that of the source's role in its database, as it was when the schema
+// was dumped, since bodies of functions have names that are found by way of it. It is "" where
+// nothing would be evaluated.
+func (m *Schema) sourcePath(ctx context.Context, target *pgx.Conn, plan *plan.Plan, db *catalog.Database) (string, error) {
+	if !plan.CallsFunctions() && len(db.MatViews) == 0 {
+		return "", nil
+	}
+	path, err := journal.LoadMark(ctx, target, markPath)
+	if err != nil || path != "" {
+		return path, err
+	}
+	source, err := pg.Connect(ctx, m.task.Source, pg.WithName("settings"), pg.WithOwnSearchPath())
+	if err != nil {
+		return "", err
+	}
+	defer dbconn.CloseNow(source)
+	err = source.QueryRow(ctx, `SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY i), '')
+		FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS x (s, i)`).Scan(&path)
+	if err != nil {
+		return "", fmt.Errorf("read the source's search_path: %w", err)
+	}
+	if path == "" {
+		return "", nil
+	}
+	return path, journal.SaveMark(ctx, target, markPath, path)
+}
+
+// connectRead opens a session at the source that rows are read by. Whatever plans a read of a table
+// evaluates its index expressions.
+func (m *Schema) connectRead(ctx context.Context) (*pgx.Conn, error) {
+	return pg.Connect(ctx, m.task.Source, append(m.RowOptions(), pg.WithName("copy"))...)
+}
+
+// connectRows opens a session at the target that rows are written by.
+func (m *Schema) connectRows(ctx context.Context) (*pgx.Conn, error) {
+	return pg.Connect(ctx, m.task.Target, append(m.RowOptions(), pg.WithName("copy"), pg.WithKey(m.task.Identity.Target.Key))...)
+}
+
+// RowOptions are what sessions have in addition that read or write rows.
+func (m *Schema) RowOptions() []pg.Option {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.path == "" {
+		return nil
+	}
+	return []pg.Option{pg.WithParam("search_path", m.path)}
+}
+
+func (m *Schema) SearchPath() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.path
 }

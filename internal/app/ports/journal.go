@@ -3,7 +3,11 @@ package ports
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -11,6 +15,8 @@ import (
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 // Owner is the token by which the run row knows this coordinator. It changes with each Take.
@@ -79,4 +85,68 @@ func (j *Journal) Persist(ctx context.Context, c cutover.Change) error {
 	return portError(j.Control.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return journal.Advance(ctx, conn, c.Epoch, j.Owner.get(), string(c.From), string(c.To))
 	}), true)
+}
+
+// portError translates an error into what the cutover must know of it. commit says that a commit
+// was on its way, so that a lost connection leaves its outcome open.
+func portError(err error, commit bool) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, journal.ErrMoved):
+		return conflict{err}
+	case errors.Is(err, errWaitedFor), pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected):
+		return fmt.Errorf("%w: %w", cutover.ErrLockTimeout, err)
+	case commit && (pg.Code(err) == "" || pg.ConnectionLost(err)):
+		return fmt.Errorf("%w: %w", cutover.ErrOutcomeUnknown, err)
+	}
+	return err
+}
+
+// conflict is a cutover.ErrConflict with the message of its cause, which says the same and names
+// the process that acts on the run.
+type conflict struct{ error }
+
+func (c conflict) Unwrap() []error { return []error{cutover.ErrConflict, c.error} }
+
+// Registrar keeps the list of our proxy's server connections on the source, so
+// that a later incarnation knows whom it may expel (C23).
+type Registrar struct {
+	Incarnation string
+	Control     *dbconn.Link
+	PIDs        func() []int32
+
+	mu   sync.Mutex // one flush at a time
+	last []int32
+}
+
+// registerEvery is how old the list may be when this process is killed. The
+// fence does not rely on it: a connection that is missing meets the fence.
+const registerEvery = time.Second
+
+func (r *Registrar) Run(ctx context.Context) error {
+	for range retry.Every(ctx, registerEvery) {
+		bounded, cancel := context.WithTimeout(ctx, 5*registerEvery)
+		_ = r.Flush(bounded) // the next round, or the expelling, tries again
+		cancel()
+	}
+	return nil
+}
+
+// Flush makes the server connections of now known.
+func (r *Registrar) Flush(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	pids := r.PIDs()
+	slices.Sort(pids)
+	if slices.Equal(pids, r.last) {
+		return nil
+	}
+	err := r.Control.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return journal.RegisterBackends(ctx, conn, r.Incarnation, pids)
+	})
+	if err == nil {
+		r.last = pids
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"crossfade/internal/app/control"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/onedatabase"
 )
 
 // writersKept is how many sessions that wrote to the target are remembered.
@@ -70,4 +72,29 @@ func (s *TargetWriters) remember(now []journal.Writer) []journal.Writer {
 	}
 	s.seen = s.seen[max(0, len(s.seen)-writersKept):]
 	return slices.Clone(s.seen)
+}
+
+// AskFence asks whether the source's fence, after it was closed, was open again for a while. What
+// is done to its triggers before does not matter: closing the fence makes them what they must be.
+func AskFence(ctx context.Context, source, _ *pgx.Conn) ([]Notice, error) {
+	what, err := journal.FenceChanged(ctx, source)
+	if err != nil || what == "" {
+		return nil, err
+	}
+	return []Notice{{Blocker: control.Blocker{Code: "fence_changed",
+		Detail: "the fence of the source was changed after it was closed: " + what + "; somebody may have written to the source",
+		Remedy: "find who changes triggers on the source and keep it from that, then ask for the cutover again: each one closes the fence once more"}}}, nil
+}
+
+// AskOneDatabase finds out whether a name of one side has come to lead to the other since the
+// run began, as an entry of DNS or a list of hosts may.
+func AskOneDatabase(ctx context.Context, source, target *pgx.Conn) ([]Notice, error) {
+	err := onedatabase.Refuse(ctx, source, target)
+	var one *onedatabase.Error
+	if !errors.As(err, &one) {
+		return nil, err
+	}
+	detail, _ := one.Parts()
+	return []Notice{{Blocker: control.Blocker{Code: "one_database", Detail: detail,
+		Remedy: "put right what these names lead to (an entry of DNS, a list of hosts, a port that is passed on); crossfade run asks again by itself"}}}, nil
 }
