@@ -24,7 +24,7 @@ const CheckTimeout = 30 * time.Second
 // Check is one question and how it is answered. An error says that it could not be.
 type Check struct {
 	Name string
-	Run  func(ctx context.Context) ([]answer.Finding, error)
+	Run  func(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error)
 	// First says that a blocker of it makes the questions after it pointless: they would be
 	// asked of the wrong database, and tell its cause once more.
 	First bool
@@ -45,28 +45,23 @@ func New(source, target *pgx.Conn, o inquiry.Options) (*Preflight, error) {
 
 // Checks returns the checks that the mode needs, in the order of the report.
 func (p *Preflight) Checks() []Check {
-	asked := ofBoth
 	if p.pair.Options.Mode == inquiry.Run {
-		asked = slices.Concat(ofBoth, ofRun)
+		return slices.Concat(ofBoth, ofRun)
 	}
-	checks := make([]Check, len(asked))
-	for i, q := range asked {
-		checks[i] = Check{Name: q.name, First: q.first, Run: func(ctx context.Context) ([]answer.Finding, error) { return q.ask(ctx, p.pair) }}
-	}
-	return checks
+	return ofBoth
 }
 
 // Run asks every check and returns what was seen. A check that fails does not
 // keep the others from being asked.
 func (p *Preflight) Run(ctx context.Context) answer.Report {
-	return Ask(ctx, p.Checks())
+	return Ask(ctx, p.pair, p.Checks())
 }
 
 // Ask runs the checks one after the other, up to a First one that blocks.
-func Ask(ctx context.Context, checks []Check) answer.Report {
+func Ask(ctx context.Context, p *inquiry.Pair, checks []Check) answer.Report {
 	var r answer.Report
 	for _, c := range checks {
-		found, err := ask(ctx, c)
+		found, err := ask(ctx, p, c)
 		r.Findings = append(r.Findings, found...)
 		if err != nil {
 			r.Incomplete = append(r.Incomplete, answer.Incomplete{Check: c.Name, Err: err})
@@ -78,59 +73,52 @@ func Ask(ctx context.Context, checks []Check) answer.Report {
 	return r
 }
 
-func ask(ctx context.Context, c Check) ([]answer.Finding, error) {
+func ask(ctx context.Context, p *inquiry.Pair, c Check) ([]answer.Finding, error) {
 	ctx, cancel := context.WithTimeout(ctx, CheckTimeout)
 	defer cancel()
-	return c.Run(ctx)
-}
-
-// question is a check of a package, by the name that it has in a report.
-type question struct {
-	name  string
-	ask   func(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error)
-	first bool // as of Check
+	return c.Run(ctx, p)
 }
 
 // ofBoth are asked for a copy and for a run, in the order of the report.
-var ofBoth = []question{
-	{name: "one database", ask: database.OneDatabase, first: true},
-	{name: "left over run", ask: database.LeftOver, first: true},
-	{name: "host", ask: server.Hosts},
-	{name: "version", ask: server.Versions},
-	{name: "encoding", ask: database.Encodings},
-	{name: "collation", ask: database.Collations},
-	{name: "source privileges", ask: privilege.OnSource},
-	{name: "sequence privileges", ask: privilege.OnSequences},
-	{name: "row security", ask: privilege.RowSecurity},
-	{name: "role settings", ask: privilege.RoleSettings},
-	{name: "target privileges", ask: privilege.OnTarget},
-	{name: "target empty", ask: database.TargetEmpty},
-	{name: "room", ask: server.DiskSpace},
-	{name: "extensions", ask: extension.Compare},
-	{name: "roles of the schema", ask: privilege.Grantees},
-	{name: "objects for superusers", ask: privilege.SuperuserObjects},
-	{name: "event triggers", ask: database.EventTriggers},
-	{name: "workers", ask: extension.Workers},
-	{name: "materialised views", ask: database.MaterialisedViews},
-	{name: "partitions", ask: database.Partitions},
-	{name: "expressions", ask: expression.Try},
-	{name: "unlogged tables", ask: database.UnloggedTables},
-	{name: "large objects", ask: database.LargeObjects},
-	{name: "prepared transactions", ask: server.PreparedTransactions},
-	{name: "old snapshots", ask: server.OldSnapshots},
-	{name: "capacity", ask: server.Capacity},
+var ofBoth = []Check{
+	{Name: "one database", Run: database.OneDatabase, First: true},
+	{Name: "left over run", Run: database.LeftOver, First: true},
+	{Name: "host", Run: server.Hosts},
+	{Name: "version", Run: server.Versions},
+	{Name: "encoding", Run: database.Encodings},
+	{Name: "collation", Run: database.Collations},
+	{Name: "source privileges", Run: privilege.OnSource},
+	{Name: "sequence privileges", Run: privilege.OnSequences},
+	{Name: "row security", Run: privilege.RowSecurity},
+	{Name: "role settings", Run: privilege.RoleSettings},
+	{Name: "target privileges", Run: privilege.OnTarget},
+	{Name: "target empty", Run: database.TargetEmpty},
+	{Name: "room", Run: server.DiskSpace},
+	{Name: "extensions", Run: extension.Compare},
+	{Name: "roles of the schema", Run: privilege.Grantees},
+	{Name: "objects for superusers", Run: privilege.SuperuserObjects},
+	{Name: "event triggers", Run: database.EventTriggers},
+	{Name: "workers", Run: extension.Workers},
+	{Name: "materialised views", Run: database.MaterialisedViews},
+	{Name: "partitions", Run: database.Partitions},
+	{Name: "expressions", Run: expression.Try},
+	{Name: "unlogged tables", Run: database.UnloggedTables},
+	{Name: "large objects", Run: database.LargeObjects},
+	{Name: "prepared transactions", Run: server.PreparedTransactions},
+	{Name: "old snapshots", Run: server.OldSnapshots},
+	{Name: "capacity", Run: server.Capacity},
 }
 
 // ofRun are asked for a run alone, after those.
-var ofRun = []question{
-	{name: "logins", ask: loginrole.Check},
-	{name: "connections", ask: server.Connections},
-	{name: "wal_level", ask: server.WALLevel},
-	{name: "replication", ask: server.Replication},
-	{name: "replica identity", ask: database.ReplicaIdentity},
-	{name: "retention", ask: server.Retention},
-	{name: "long transactions", ask: server.LongTransactions},
-	{name: "neighbours", ask: server.Neighbours},
-	{name: "numbers of backends", ask: database.BackendNumbers},
-	{name: "way back", ask: server.Fallback},
+var ofRun = []Check{
+	{Name: "logins", Run: loginrole.Check},
+	{Name: "connections", Run: server.Connections},
+	{Name: "wal_level", Run: server.WALLevel},
+	{Name: "replication", Run: server.Replication},
+	{Name: "replica identity", Run: database.ReplicaIdentity},
+	{Name: "retention", Run: server.Retention},
+	{Name: "long transactions", Run: server.LongTransactions},
+	{Name: "neighbours", Run: server.Neighbours},
+	{Name: "numbers of backends", Run: database.BackendNumbers},
+	{Name: "way back", Run: server.Fallback},
 }

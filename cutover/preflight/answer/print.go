@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"crossfade/internal/base/lists"
 )
 
 // WriteText prints the report for people: blockers first, one a line, those that have
@@ -17,7 +20,7 @@ func WriteText(w io.Writer, r Report) error {
 	for _, s := range []Severity{Blocker, Warning, Info} {
 		for _, group := range byRemedy(r.Of(s)) {
 			for _, f := range group {
-				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", s, f.Code, dash(f.Object), f.Detail)
+				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", s, f.Code, cmp.Or(f.Object, "-"), f.Detail)
 			}
 			if do := group[0].Do(); do != "" {
 				fmt.Fprintf(tw, "\t\t\tdo: %s\n", do)
@@ -71,13 +74,6 @@ func Count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
-}
-
 // OneLine writes a text of several lines as one.
 func OneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
@@ -101,25 +97,15 @@ func WriteJSON(w io.Writer, r Report) error {
 	d := document{
 		Ready:      r.Ready(),
 		Complete:   len(r.Incomplete) == 0,
-		Blockers:   notNil(r.Of(Blocker)),
-		Warnings:   notNil(r.Of(Warning)),
-		Infos:      notNil(r.Of(Info)),
-		Incomplete: []incomplete{},
-	}
-	for _, i := range r.Incomplete {
-		d.Incomplete = append(d.Incomplete, incomplete{Check: i.Check, Error: OneLine(i.Err.Error())})
+		Blockers:   lists.NotNil(r.Of(Blocker)),
+		Warnings:   lists.NotNil(r.Of(Warning)),
+		Infos:      lists.NotNil(r.Of(Info)),
+		Incomplete: lists.NotNil(lists.Map(r.Incomplete, func(i Incomplete) incomplete { return incomplete{Check: i.Check, Error: OneLine(i.Err.Error())} })),
 	}
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(d)
-}
-
-func notNil(f []Finding) []Finding {
-	if f == nil {
-		return []Finding{}
-	}
-	return f
 }
 
 // Both, for WriteSQL, asks for the statements of both sides.
@@ -168,10 +154,10 @@ func WriteSQL(w, notes io.Writer, r Report, side Side) error {
 		said.print("no statement for the %s", side)
 	}
 	var left []string
-	if n := countOf(r.Of(Blocker), func(f Finding) bool { return f.SQL == "" }); n > 0 {
+	if n := len(lists.Filter(r.Of(Blocker), func(f Finding) bool { return f.SQL == "" })); n > 0 {
 		left = append(left, Count(n, "blocker")+" without a statement")
 	}
-	if n := countOf(r.Of(Warning), func(f Finding) bool { return f.SQL != "" }); n > 0 {
+	if n := len(lists.Filter(r.Of(Warning), func(f Finding) bool { return f.SQL != "" })); n > 0 {
 		left = append(left, Count(n, "warning")+" with one that is yours to decide")
 	}
 	if n := len(r.Incomplete); n > 0 {
@@ -192,15 +178,6 @@ func statements(r Report, on Side) []string {
 		}
 	}
 	return list
-}
-
-func countOf(list []Finding, is func(Finding) bool) (n int) {
-	for _, f := range list {
-		if is(f) {
-			n++
-		}
-	}
-	return n
 }
 
 // lines writes lines, and keeps the first error.

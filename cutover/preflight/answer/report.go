@@ -2,8 +2,9 @@ package answer
 
 import (
 	"regexp"
-	"slices"
 	"strings"
+
+	"crossfade/internal/base/lists"
 )
 
 // Exit statuses of a report, as crossfade check gives them.
@@ -27,7 +28,7 @@ type Report struct {
 
 // Of returns the findings of one severity, in the order of the checks.
 func (r Report) Of(s Severity) []Finding {
-	return slices.DeleteFunc(slices.Clone(r.Findings), func(f Finding) bool { return f.Severity != s })
+	return lists.Filter(r.Findings, func(f Finding) bool { return f.Severity == s })
 }
 
 // Ready tells whether everything was asked and nothing blocks.

@@ -30,14 +30,19 @@ func TargetEmpty(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error)
 		return nil, err
 	}
 	if !p.Options.Scope.Everything() { // a copy of a part is possible next to objects with other names
-		if there, err = inTheWay(ctx, p, there); err != nil {
+		taken, err := userObjects(ctx, p.Source, p.Options.Scope)
+		if err != nil {
 			return nil, err
 		}
+		there = lists.Filter(there, func(name string) bool { return slices.Contains(taken, name) })
 	}
-	if p.Options.Resume {
-		if there, err = notOurs(ctx, p, there); err != nil {
+	if p.Options.Resume { // the run that is continued cannot have made what the source does not have
+		source, err := userObjects(ctx, p.Source, inquiry.Scope{})
+		if err != nil {
 			return nil, err
 		}
+		copied := lists.Set(source)
+		there = lists.Filter(there, func(name string) bool { return !copied[name] })
 	}
 	if len(there) == 0 {
 		return nil, nil
@@ -45,7 +50,10 @@ func TargetEmpty(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error)
 	f := answer.Finding{
 		Code: "target_not_empty", Severity: answer.Blocker, Object: there[0],
 		Detail: "the target's database already has " + named(there),
-		Remedy: emptied(p),
+		Remedy: "use an empty database; if a migration that was finished has filled this one, point the applications at it",
+	}
+	if p.Options.Mode == inquiry.Copy {
+		f.Remedy = "use an empty database, or give --clean, which drops what is in the way"
 	}
 	here, err := userObjects(ctx, p.Source, inquiry.Scope{})
 	if err != nil {
@@ -56,34 +64,6 @@ func TargetEmpty(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error)
 		f.Remedy = "if --source and --target are exchanged, give the one as the other; else " + f.Remedy
 	}
 	return []answer.Finding{f}, nil
-}
-
-// emptied says what to do about a target that is not empty.
-func emptied(p *inquiry.Pair) string {
-	if p.Options.Mode == inquiry.Copy {
-		return "use an empty database, or give --clean, which drops what is in the way"
-	}
-	return "use an empty database; if a migration that was finished has filled this one, point the applications at it"
-}
-
-// inTheWay leaves of the target's objects those that are to be copied as well.
-func inTheWay(ctx context.Context, p *inquiry.Pair, there []string) ([]string, error) {
-	taken, err := userObjects(ctx, p.Source, p.Options.Scope)
-	if err != nil {
-		return nil, err
-	}
-	return lists.Filter(there, func(name string) bool { return slices.Contains(taken, name) }), nil
-}
-
-// notOurs returns the objects of the target that the source does not have: the run that is
-// continued cannot have made them.
-func notOurs(ctx context.Context, p *inquiry.Pair, there []string) ([]string, error) {
-	source, err := userObjects(ctx, p.Source, inquiry.Scope{})
-	if err != nil {
-		return nil, err
-	}
-	copied := lists.Set(source)
-	return lists.Filter(there, func(name string) bool { return !copied[name] }), nil
 }
 
 func named(names []string) string {

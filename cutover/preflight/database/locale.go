@@ -11,6 +11,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/unconvertible"
 )
@@ -62,6 +63,14 @@ func anotherDatabase(source, target databaseLocale) string {
 	return "make another database on the target and give that one to --target: " + sql
 }
 
+// locales reads those of both sides.
+func locales(ctx context.Context, p *inquiry.Pair) (source, target databaseLocale, err error) {
+	if source, err = locale(ctx, p.Source); err == nil {
+		target, err = locale(ctx, p.Target)
+	}
+	return source, target, err
+}
+
 func locale(ctx context.Context, conn *pgx.Conn) (databaseLocale, error) {
 	return inquiry.One[databaseLocale](ctx, conn, "database locale", `
 		SELECT current_database()::text, current_user::text, pg_encoding_to_char(encoding), coalesce(datcollate::text, ''), coalesce(datctype::text, ''),
@@ -76,11 +85,7 @@ const (
 
 // Encodings compares the encodings of both databases, and names rows that a copy could not convert.
 func Encodings(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
-	source, err := locale(ctx, p.Source)
-	if err != nil {
-		return nil, err
-	}
-	target, err := locale(ctx, p.Target)
+	source, target, err := locales(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -177,11 +182,7 @@ func unconvertibleFinding(u unconvertible.Rows) answer.Finding {
 // Collations compares how texts sort on both sides, and names columns whose collation the target
 // lacks.
 func Collations(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
-	source, err := locale(ctx, p.Source)
-	if err != nil {
-		return nil, err
-	}
-	target, err := locale(ctx, p.Target)
+	source, target, err := locales(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -219,26 +220,20 @@ func missingCollations(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, 
 	if err != nil || len(used) == 0 {
 		return nil, err
 	}
-	type name struct{ Name string }
 	const collations = `
 		SELECT collname::text FROM pg_collation
 		WHERE collnamespace = 'pg_catalog'::regnamespace
 			AND collencoding IN (-1, (SELECT encoding FROM pg_database WHERE datname = current_database()))`
-	has, err := inquiry.List[name](ctx, p.Target, "collations of the target", collations)
+	has, err := inquiry.Column[string](ctx, p.Target, "collations of the target", collations)
 	if err != nil {
 		return nil, err
 	}
-	own, err := inquiry.List[name](ctx, p.Source, "collations of the source", collations)
+	own, err := inquiry.Column[string](ctx, p.Source, "collations of the source", collations)
 	if err != nil {
 		return nil, err
 	}
-	known, both := map[string]bool{}, map[string]bool{}
-	for _, n := range has {
-		known[n.Name] = true
-	}
-	for _, n := range own {
-		both[n.Name] = known[n.Name]
-	}
+	known := lists.Set(has)
+	both := lists.Set(lists.Filter(own, func(n string) bool { return known[n] }))
 	var found []answer.Finding
 	for _, u := range used {
 		if known[u.Collation] {

@@ -183,10 +183,11 @@ func tryBounds(ctx context.Context, p *inquiry.Pair, r *catalog.Relation, differ
 		}
 		return nil, err
 	}
-	alike, err := databaseAlike(ctx, p)
+	here, there, err := locales(ctx, p)
 	if err != nil {
 		return nil, err
 	}
+	alike := anotherDatabase(here, there) // as other findings ask for, so that one statement is for all of them
 	var found []answer.Finding
 	for i, b := range bounds {
 		name := pg.Name{Schema: b.Schema, Name: b.Name}
@@ -216,16 +217,4 @@ func tryBounds(ctx context.Context, p *inquiry.Pair, r *catalog.Relation, differ
 		})
 	}
 	return found, nil
-}
-
-// databaseAlike says how to make a database on the target that sorts as the source's does: the one
-// that other findings ask for, so that one statement is for all of them. Not every server has every
-// locale: then the statement says so.
-func databaseAlike(ctx context.Context, p *inquiry.Pair) (string, error) {
-	source, err := locale(ctx, p.Source)
-	if err != nil {
-		return "", err
-	}
-	target, err := locale(ctx, p.Target)
-	return anotherDatabase(source, target), err
 }

@@ -9,6 +9,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -32,19 +33,14 @@ const backendNumbersQuery = `
 func BackendNumbers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	type object struct{ What, Name string }
 	there, err := inquiry.List[object](ctx, p.Source, "functions that name backends", backendNumbersQuery)
-	if err != nil {
-		return nil, err
-	}
-	var found []answer.Finding
-	for _, o := range there {
-		found = append(found, answer.Finding{
+	return lists.Map(there, func(o object) answer.Finding {
+		return answer.Finding{
 			Code: "backend_numbers", Severity: answer.Warning, Object: o.Name,
 			Detail: fmt.Sprintf("the %s names backends by their numbers (pg_terminate_backend, pg_cancel_backend, pg_stat_activity.pid); one that was kept from before the cutover "+
 				"is nobody's on the target, or somebody else's", o.What),
 			Remedy: "see that numbers of backends are not kept in tables or passed to it across the cutover: let it find them in pg_stat_activity each time, by application_name for one",
-		})
-	}
-	return found, nil
+		}
+	}), err
 }
 
 // EventTriggers names those that run on our DDL, on either side, and those that the target's role
@@ -86,10 +82,7 @@ func EventTriggers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, erro
 		found = append(found, f)
 	}
 	for _, e := range target {
-		if p.Options.Resume {
-			break // the run that is continued may have made them
-		}
-		if e.Disabled {
+		if e.Disabled || p.Options.Resume { // the run that is continued may have made them
 			continue
 		}
 		name := e.Name
@@ -129,8 +122,8 @@ func mayMakeEventTriggers(ctx context.Context, p *inquiry.Pair) (bool, error) {
 
 // LargeObjects says what becomes of the source's large objects, which no stream carries.
 func LargeObjects(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
-	objects, err := inquiry.One[struct{ Count int64 }](ctx, p.Source, "large objects", `SELECT count(*) FROM pg_largeobject_metadata`)
-	if err != nil || objects.Count == 0 || p.Options.Scope.SchemaOnly {
+	objects, err := inquiry.Value[int64](ctx, p.Source, "large objects", `SELECT count(*) FROM pg_largeobject_metadata`)
+	if err != nil || objects == 0 || p.Options.Scope.SchemaOnly {
 		return nil, err
 	}
 	if !p.Options.LargeObjects && !p.Options.Scope.Everything() { // pg_dump leaves them out as well
@@ -139,11 +132,11 @@ func LargeObjects(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error
 	f := answer.Finding{Code: "large_objects", Severity: answer.Blocker, Object: "pg_largeobject"}
 	switch {
 	case !p.Options.LargeObjects:
-		f.Detail = fmt.Sprintf("the source has %d large objects, which are copied only with --large-objects and never followed", objects.Count)
+		f.Detail = fmt.Sprintf("the source has %d large objects, which are copied only with --large-objects and never followed", objects)
 		f.Remedy = "give --large-objects, move them into bytea columns, or remove those that nothing uses with vacuumlo"
 	case p.Options.Mode == inquiry.Run:
 		f.Severity = answer.Warning
-		f.Detail = fmt.Sprintf("the source has %d large objects, which are copied as they are then: no stream carries what changes in them, and a change refuses the cutover", objects.Count)
+		f.Detail = fmt.Sprintf("the source has %d large objects, which are copied as they are then: no stream carries what changes in them, and a change refuses the cutover", objects)
 		f.Remedy = "have the applications leave large objects alone until the cutover, or move them into bytea columns; so that every change is seen: GRANT SELECT ON pg_catalog.pg_largeobject TO " +
 			pg.QuoteIdent(p.Source.Config().User) + " on the source"
 	default:
@@ -165,11 +158,7 @@ func MaterialisedViews(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, 
 	views, err := inquiry.List[view](ctx, p.Source, "materialised views", `
 		SELECT n.nspname::text, c.relname::text, has_table_privilege(c.oid, 'SELECT'), has_schema_privilege(n.oid, 'USAGE')`+inquiry.FromTakenRelations+`
 		AND c.relkind = 'm' AND c.relispopulated ORDER BY 1, 2`, p.Options.Scope.WithRows())
-	if err != nil {
-		return nil, err
-	}
-	var found []answer.Finding
-	for _, v := range views {
+	return lists.Map(views, func(v view) answer.Finding {
 		name := pg.Name{Schema: v.Schema, Name: v.Name}
 		f := answer.Finding{Code: "matview", Severity: answer.Info, Object: name.Display(),
 			Detail: "is filled on the target by its query: rows that the query does not give any more, since the view was not refreshed for long, are not carried over",
@@ -192,9 +181,8 @@ func MaterialisedViews(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, 
 				Remedy: strings.Join(sql, "; "),
 				On:     answer.Source, SQL: strings.Join(sql, "; ")}
 		}
-		found = append(found, f)
-	}
-	return found, nil
+		return f
+	}), err
 }
 
 // UnloggedTables names tables that no stream carries, and that Neon empties.
@@ -202,22 +190,17 @@ func UnloggedTables(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, err
 	type table struct{ Schema, Name string }
 	tables, err := inquiry.List[table](ctx, p.Source, "unlogged tables", `
 		SELECT n.nspname::text, c.relname::text`+inquiry.FromTakenRelations+`AND c.relkind = 'r' AND c.relpersistence = 'u' ORDER BY 1, 2`, p.Options.Scope.Relations())
-	if err != nil {
-		return nil, err
-	}
-	var found []answer.Finding
-	for _, t := range tables {
+	return lists.Map(tables, func(t table) answer.Finding {
 		name := pg.Name{Schema: t.Schema, Name: t.Name}
 		detail := "is unlogged: its changes are in no stream, so they are not followed"
 		if p.Options.Mode == inquiry.Copy {
 			detail = "is unlogged: Neon empties it whenever the compute restarts"
 		}
-		found = append(found, answer.Finding{
+		return answer.Finding{
 			Code: "unlogged_table", Severity: answer.Warning, Object: name.Display(),
 			Detail: detail,
 			Remedy: fmt.Sprintf("ALTER TABLE %s SET LOGGED, if its rows matter", name),
 			On:     answer.Source, SQL: fmt.Sprintf("ALTER TABLE %s SET LOGGED", name),
-		})
-	}
-	return found, nil
+		}
+	}), err
 }

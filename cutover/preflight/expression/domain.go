@@ -8,6 +8,8 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
+	"crossfade/internal/base/pg"
 )
 
 // domainUse is a constraint of a domain that calls functions which are not PostgreSQL's own.
@@ -184,10 +186,7 @@ func (c *expressionCheck) nestedReads(ctx context.Context, d domainUse, col colu
 	if anyAlone && !alone {
 		return nil
 	}
-	var names []string
-	for _, n := range got.others {
-		names = append(names, n.Display())
-	}
+	names := lists.Map(got.others, pg.Name.Display)
 	domain := "ALTER DOMAIN " + d.Domain
 	sql := fmt.Sprintf("%s DROP CONSTRAINT %s; %s ADD CONSTRAINT %s %s NOT VALID", domain, d.Constraint, domain, d.Constraint, d.Definition)
 	c.reading = append(c.reading, answer.Finding{Code: "expression_reads_tables", Severity: answer.Blocker, Object: d.Domain + " " + d.Constraint,

@@ -59,10 +59,10 @@ func openTrials(ctx context.Context, p *inquiry.Pair) (*trials, error) {
 		return nil, err
 	}
 	t := &trials{conn: conn, end: time.Now().Add(expressionsTimeout)}
-	path, err := inquiry.One[struct{ Path string }](ctx, conn, "search_path", `SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY i), '')
+	path, err := inquiry.Value[string](ctx, conn, "search_path", `SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY i), '')
 		FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS x (s, i)`)
 	if err == nil {
-		t.path = path.Path
+		t.path = path
 		_, err = conn.Exec(ctx, "SET search_path = pg_catalog")
 	}
 	if err != nil {

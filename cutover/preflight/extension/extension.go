@@ -6,6 +6,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -79,10 +80,7 @@ func Compare(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	offered := map[string]offer{}
-	for _, o := range offers {
-		offered[o.Name] = o
-	}
+	offered := lists.By(offers, func(o offer) string { return o.Name })
 	var found []answer.Finding
 	for _, u := range used {
 		o, ok := offered[u.Name]
@@ -185,11 +183,11 @@ func extensionData(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, erro
 	var found []answer.Finding
 	for _, t := range tables {
 		name := pg.Name{Schema: t.Schema, Name: t.Name}
-		rows, err := inquiry.One[struct{ There bool }](ctx, p.Source, "rows of "+name.Display(), fmt.Sprintf("SELECT EXISTS (SELECT FROM %s %s)", name, t.Condition))
+		rows, err := inquiry.Value[bool](ctx, p.Source, "rows of "+name.Display(), fmt.Sprintf("SELECT EXISTS (SELECT FROM %s %s)", name, t.Condition))
 		if err != nil {
 			return nil, err
 		}
-		if !rows.There {
+		if !rows {
 			continue
 		}
 		found = append(found, answer.Finding{

@@ -38,23 +38,22 @@ var ownWorkers = []string{"client backend", "walsender", "autovacuum worker", "a
 // Workers names what acts in the source's database by itself: none of its sessions comes through
 // the proxy, and its tasks are kept in rows or settings.
 func Workers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
-	type name struct{ Name string }
-	extensions, err := inquiry.List[name](ctx, p.Source, "extensions", `SELECT extname::text FROM pg_extension ORDER BY 1`)
+	extensions, err := inquiry.Column[string](ctx, p.Source, "extensions", `SELECT extname::text FROM pg_extension ORDER BY 1`)
 	if err != nil {
 		return nil, err
 	}
 	var found []answer.Finding
 	for _, e := range extensions {
-		a, ok := acting[e.Name]
-		if e.Name == "pg_cron" {
+		a, ok := acting[e]
+		if e == "pg_cron" {
 			jobs, err := cronJobs(ctx, p)
 			if err != nil {
 				return nil, err
 			}
 			found = append(found, jobs...)
 		}
-		if ok && !(e.Name == "pgmq" && p.Options.Mode == inquiry.Run) { // each queue is reported below
-			found = append(found, answer.Finding{Code: "extension_acts", Severity: answer.Warning, Object: e.Name, Detail: a.what, Remedy: a.remedy})
+		if ok && !(e == "pgmq" && p.Options.Mode == inquiry.Run) { // each queue is reported below
+			found = append(found, answer.Finding{Code: "extension_acts", Severity: answer.Warning, Object: e, Detail: a.what, Remedy: a.remedy})
 		}
 	}
 	elsewhere, err := cronElsewhere(ctx, p)
@@ -87,7 +86,7 @@ func Workers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	cron := slices.Contains(extensions, name{"pg_cron"})
+	cron := slices.Contains(extensions, "pg_cron")
 	for _, w := range workers {
 		if cron && strings.HasPrefix(w.Kind, "pg_cron") {
 			continue
@@ -121,15 +120,15 @@ func cronJobs(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	if database, err = inquiry.Setting(ctx, p.Target, "cron.database_name"); err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege) {
 		return nil, err
 	}
-	here, err := inquiry.One[struct{ Name string }](ctx, p.Target, "the target's database", `SELECT current_database()::text`)
+	here, err := inquiry.Value[string](ctx, p.Target, "the target's database", `SELECT current_database()::text`)
 	if err != nil {
 		return nil, err
 	}
-	if database != "" && database != here.Name {
+	if database != "" && database != here {
 		found = append(found, answer.Finding{Code: "pg_cron_database", Severity: answer.Blocker, Object: "cron.database_name",
-			Detail: fmt.Sprintf("the target's pg_cron can be made in database %s only, and the migration goes to %s", database, here.Name),
-			Remedy: fmt.Sprintf("ALTER SYSTEM SET cron.database_name = %s on the target, then restart it (Neon: through the settings of the compute)", pg.QuoteLiteral(here.Name)),
-			On:     answer.Target, SQL: "ALTER SYSTEM SET cron.database_name = " + pg.QuoteLiteral(here.Name)})
+			Detail: fmt.Sprintf("the target's pg_cron can be made in database %s only, and the migration goes to %s", database, here),
+			Remedy: fmt.Sprintf("ALTER SYSTEM SET cron.database_name = %s on the target, then restart it (Neon: through the settings of the compute)", pg.QuoteLiteral(here)),
+			On:     answer.Target, SQL: "ALTER SYSTEM SET cron.database_name = " + pg.QuoteLiteral(here)})
 	}
 	return found, nil
 }
@@ -140,11 +139,11 @@ func cronElsewhere(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, erro
 	if err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege) {
 		return nil, err
 	}
-	here, err := inquiry.One[struct{ Name string }](ctx, p.Source, "the source's database", `SELECT current_database()::text`)
-	if err != nil || database == "" || strings.EqualFold(database, here.Name) {
+	here, err := inquiry.Value[string](ctx, p.Source, "the source's database", `SELECT current_database()::text`)
+	if err != nil || database == "" || strings.EqualFold(database, here) {
 		return nil, err
 	}
-	jobs, err := jobsFor(ctx, p, database, here.Name)
+	jobs, err := jobsFor(ctx, p, database, here)
 	if err != nil || jobs == 0 {
 		return nil, err
 	}
@@ -154,7 +153,7 @@ func cronElsewhere(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, erro
 	}
 	return []answer.Finding{{Code: "jobs_elsewhere", Severity: answer.Warning, Object: "cron.database_name", Detail: detail,
 		Remedy: fmt.Sprintf("schedule on the target after the switch what cron.job has for database %s; and at the cutover, in database %s of the source's server: SELECT cron.unschedule(jobid) FROM cron.job WHERE database = %s",
-			here.Name, database, pg.QuoteLiteral(here.Name))}}, nil
+			here, database, pg.QuoteLiteral(here))}}, nil
 }
 
 // unknownJobs says that the jobs of another database cannot be read.
@@ -170,7 +169,7 @@ func jobsFor(ctx context.Context, p *inquiry.Pair, database, moved string) (int,
 		return unknownJobs, ctx.Err() // we may not, or there is no such database
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	may, err := inquiry.List[struct{ Read bool }](ctx, conn, "rights on jobs of pg_cron", `
+	may, err := inquiry.Column[bool](ctx, conn, "rights on jobs of pg_cron", `
 		SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'cron' AND c.relname = 'job'`)
 	switch {
@@ -178,9 +177,8 @@ func jobsFor(ctx context.Context, p *inquiry.Pair, database, moved string) (int,
 		return 0, err
 	case len(may) == 0:
 		return 0, nil // no pg_cron was made there
-	case !may[0].Read:
+	case !may[0]:
 		return unknownJobs, nil
 	}
-	jobs, err := inquiry.One[struct{ N int }](ctx, conn, "jobs of pg_cron", `SELECT count(*)::int FROM cron.job WHERE database = $1`, moved)
-	return jobs.N, err
+	return inquiry.Value[int](ctx, conn, "jobs of pg_cron", `SELECT count(*)::int FROM cron.job WHERE database = $1`, moved)
 }

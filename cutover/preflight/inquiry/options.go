@@ -129,7 +129,7 @@ func (s Scope) Relations() []uint32 {
 	if s.Taken == nil {
 		return nil
 	}
-	return NotNull(s.Taken.Relations)
+	return lists.NotNil(s.Taken.Relations)
 }
 
 // WithRows are the relations whose rows are copied, as an argument like relations.
@@ -141,13 +141,7 @@ func (s Scope) WithRows() []uint32 {
 		return nil
 	}
 	without := lists.Set(s.Taken.WithoutRows)
-	rows := []uint32{}
-	for _, oid := range s.Taken.Relations {
-		if !without[oid] {
-			rows = append(rows, oid)
-		}
-	}
-	return rows
+	return lists.NotNil(lists.Filter(s.Taken.Relations, func(oid uint32) bool { return !without[oid] }))
 }
 
 // Schemas is the argument for schemas whose functions and types are taken.
@@ -155,7 +149,7 @@ func (s Scope) Schemas() []uint32 {
 	if s.Taken == nil {
 		return nil
 	}
-	return NotNull(s.Taken.Schemas)
+	return lists.NotNil(s.Taken.Schemas)
 }
 
 // Everything reports whether what is in no schema is taken along.
@@ -164,14 +158,6 @@ func (s Scope) Everything() bool { return s.Taken == nil || s.Taken.Everything }
 // Takes reports whether a relation of the source is copied.
 func (s Scope) Takes(oid uint32) bool {
 	return s.Taken == nil || slices.Contains(s.Taken.Relations, oid)
-}
-
-// NotNull is a list that goes over as an empty one, and never as null, which is none.
-func NotNull(oids []uint32) []uint32 {
-	if oids == nil {
-		return []uint32{}
-	}
-	return oids
 }
 
 // Logins say which roles log in, and as which role after the switch. Functions that are nil mean

@@ -1,8 +1,10 @@
 package loginrole
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,6 +12,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -31,7 +34,7 @@ func Compare(ctx context.Context, source, target *pgx.Conn, l inquiry.Logins, pl
 	if err != nil {
 		return nil, err
 	}
-	mover, err := inquiry.One[struct{ Name string }](ctx, source, "role of the session", `SELECT session_user::text`)
+	mover, err := inquiry.Value[string](ctx, source, "role of the session", `SELECT session_user::text`)
 	if err != nil {
 		return nil, err
 	}
@@ -44,13 +47,13 @@ func Compare(ctx context.Context, source, target *pgx.Conn, l inquiry.Logins, pl
 	if err != nil {
 		return nil, err
 	}
-	guarded, err := inquiry.One[struct{ Tables int }](ctx, source, "tables with row security", `SELECT count(*)`+inquiry.FromUserRelations+`AND c.relkind IN ('r', 'p') AND c.relrowsecurity`)
+	guarded, err := inquiry.Value[int](ctx, source, "tables with row security", `SELECT count(*)`+inquiry.FromUserRelations+`AND c.relkind IN ('r', 'p') AND c.relrowsecurity`)
 	if err != nil {
 		return nil, err
 	}
-	c := &comparison{l: l, here: here, there: there, mayMake: self.May, mayBypass: self.Bypass, version: self.Version, database: self.Database, guarded: guarded.Tables, platform: platform, mover: mover.Name}
+	c := &comparison{l: l, here: here, there: there, mayMake: self.May, mayBypass: self.Bypass, version: self.Version, database: self.Database, guarded: guarded, platform: platform, mover: mover}
 	var missing []string
-	for _, name := range sortedKeys(here) {
+	for _, name := range slices.Sorted(maps.Keys(here)) {
 		r := here[name]
 		if !r.Login || !r.Connect || platform != nil && platform(name) {
 			continue
@@ -104,10 +107,7 @@ func (c *comparison) judge(f answer.Finding) {
 
 // becomes returns the role of the target that a role of the source is there.
 func (c *comparison) becomes(name string) string {
-	if to := c.l.Mapped[name]; to != "" {
-		return to
-	}
-	return name
+	return cmp.Or(c.l.Mapped[name], name)
 }
 
 // compare compares one role, and reports whether the target lacks it.
@@ -222,12 +222,5 @@ const logins = `SELECT r.rolname::text, r.rolcanlogin, r.rolinherit, r.rolsuper,
 
 func readLogins(ctx context.Context, conn *pgx.Conn) (map[string]login, error) {
 	all, err := inquiry.List[login](ctx, conn, "roles", logins)
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]login, len(all))
-	for _, x := range all {
-		out[x.Name] = x
-	}
-	return out, nil
+	return lists.By(all, func(x login) string { return x.Name }), err
 }

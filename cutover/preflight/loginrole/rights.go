@@ -197,19 +197,18 @@ func identityFindings(ctx context.Context, source *pgx.Conn, renamed map[string]
 	if err != nil {
 		return nil, err
 	}
-	type schema struct{ Name string }
-	schemas, err := inquiry.List[schema](ctx, source, "schemas", `SELECT n.nspname::text FROM pg_namespace n WHERE`+inquiry.UserSchema)
+	schemas, err := inquiry.Column[string](ctx, source, "schemas", `SELECT n.nspname::text FROM pg_namespace n WHERE`+inquiry.UserSchema)
 	if err != nil {
 		return nil, err
 	}
 	what := lists.Map(objects, func(o object) string { return o.Kind + " " + o.Name })
 	var found []answer.Finding
-	for _, from := range sortedKeys(renamed) {
+	for _, from := range slices.Sorted(maps.Keys(renamed)) {
 		to := renamed[from]
 		depends := slices.Clone(what)
 		for _, s := range schemas {
-			if s.Name == from || s.Name == to {
-				depends = append(depends, `"$user" of search_path, by schema `+s.Name)
+			if s == from || s == to {
+				depends = append(depends, `"$user" of search_path, by schema `+s)
 			}
 		}
 		if len(depends) == 0 {
@@ -223,10 +222,4 @@ func identityFindings(ctx context.Context, source *pgx.Conn, renamed map[string]
 			Remedy: ownName + "; or accept it with " + acceptRights(from)})
 	}
 	return found, nil
-}
-
-func sortedKeys[T any](m map[string]T) []string {
-	keys := slices.AppendSeq(make([]string, 0, len(m)), maps.Keys(m))
-	slices.Sort(keys)
-	return keys
 }

@@ -6,6 +6,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -50,23 +51,18 @@ func OnSource(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 // closedSources names the schemas that our role may not look into, each once, whatever is in
 // it. What membership of a table's owner will open, which is asked for, is not named.
 func closedSources(ctx context.Context, p *inquiry.Pair, role string) ([]answer.Finding, error) {
-	closed, err := inquiry.List[struct{ Name string }](ctx, p.Source, "rights on schemas", `
+	closed, err := inquiry.Column[string](ctx, p.Source, "rights on schemas", `
 		SELECT n.nspname::text`+inquiry.FromTakenRelations+`AND c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't' AND NOT has_schema_privilege(n.oid, 'USAGE')
 		GROUP BY 1 HAVING NOT bool_or($2 AND c.relkind <> 'S' AND NOT pg_has_role(c.relowner, 'USAGE') AND NOT `+ownerSuper+` AND has_schema_privilege(c.relowner, n.oid, 'USAGE'))
 		ORDER BY 1`, p.Options.Scope.Relations(), p.Options.Mode == inquiry.Run)
-	if err != nil {
-		return nil, err
-	}
-	var found []answer.Finding
-	for _, s := range closed {
-		sql := fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", pg.QuoteIdent(s.Name), pg.QuoteIdent(role))
-		found = append(found, answer.Finding{
-			Code: "schema_not_usable", Severity: answer.Blocker, Object: s.Name,
+	return lists.Map(closed, func(schema string) answer.Finding {
+		sql := fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s", pg.QuoteIdent(schema), pg.QuoteIdent(role))
+		return answer.Finding{
+			Code: "schema_not_usable", Severity: answer.Blocker, Object: schema,
 			Detail: fmt.Sprintf("role %s may not look into this schema of the source", role),
 			Remedy: sql, SQL: sql, On: answer.Source,
-		})
-	}
-	return found, nil
+		}
+	}), err
 }
 
 func tableFindings(mode inquiry.Mode, role string, t tableRight) []answer.Finding {
@@ -140,20 +136,15 @@ func OnSequences(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error)
 		SELECT n.nspname::text, c.relname::text`+inquiry.FromTakenRelations+`AND c.relkind = 'S' AND c.relpersistence <> 't'
 			AND NOT CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE true END
 		ORDER BY 1, 2`, p.Options.Scope.WithRows())
-	if err != nil {
-		return nil, err
-	}
-	var found []answer.Finding
-	for _, s := range unreadable {
+	return lists.Map(unreadable, func(s sequence) answer.Finding {
 		name := pg.Name{Schema: s.Schema, Name: s.Name}
-		found = append(found, answer.Finding{
+		return answer.Finding{
 			Code: "sequence_not_readable", Severity: answer.Blocker, Object: name.Display(),
 			Detail: fmt.Sprintf("role %s may not read it, and would hand out used numbers after the move", role.Name),
 			Remedy: fmt.Sprintf("GRANT SELECT ON SEQUENCE %s TO %s", name, pg.QuoteIdent(role.Name)),
 			On:     answer.Source, SQL: fmt.Sprintf("GRANT SELECT ON SEQUENCE %s TO %s", name, pg.QuoteIdent(role.Name)),
-		})
-	}
-	return found, nil
+		}
+	}), err
 }
 
 // protected is a table whose policies filter some roles.
@@ -235,25 +226,12 @@ func OnTarget(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 // closedSchemas returns the schemas with objects at the source that exist at
 // the target too, where our role may not create in them.
 func closedSchemas(ctx context.Context, p *inquiry.Pair) ([]string, error) {
-	type name struct{ Name string }
-	used, err := inquiry.List[name](ctx, p.Source, "schemas of the source", `SELECT DISTINCT n.nspname::text`+inquiry.FromTakenRelations, p.Options.Scope.Relations())
+	used, err := inquiry.Column[string](ctx, p.Source, "schemas of the source", `SELECT DISTINCT n.nspname::text`+inquiry.FromTakenRelations, p.Options.Scope.Relations())
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, len(used))
-	for i, u := range used {
-		names[i] = u.Name
-	}
-	closed, err := inquiry.List[name](ctx, p.Target, "schemas of the target", `
+	return inquiry.Column[string](ctx, p.Target, "schemas of the target", `
 		SELECT nspname::text FROM pg_namespace
 		WHERE nspname = ANY ($1::text[]) AND NOT (has_schema_privilege(oid, 'CREATE') AND has_schema_privilege(oid, 'USAGE'))
-		ORDER BY 1`, names)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]string, len(closed))
-	for i, c := range closed {
-		out[i] = c.Name
-	}
-	return out, nil
+		ORDER BY 1`, used)
 }

@@ -6,6 +6,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 )
 
 // takenSchema keeps n, a pg_namespace, to the schemas of $1, null for all of the user's.
@@ -66,20 +67,15 @@ func SuperuserObjects(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, e
 	}
 	type object struct{ Kind, Name string }
 	objects, err := inquiry.List[object](ctx, p.Source, "objects that need a superuser", needSuperuser, p.Options.Scope.Schemas(), p.Options.Scope.Everything())
-	if err != nil {
-		return nil, err
-	}
-	var found []answer.Finding
-	for _, o := range objects {
+	return lists.Map(objects, func(o object) answer.Finding {
 		remedy := "drop it on the source"
 		if p.Options.Mode == inquiry.Copy {
 			remedy += ", or leave its schema out with --exclude-schema"
 		}
-		found = append(found, answer.Finding{
+		return answer.Finding{
 			Code: "needs_superuser", Severity: answer.Blocker, Object: o.Name,
 			Detail: fmt.Sprintf("is a %s, which only a superuser can make; role %s of the target is none", o.Kind, role.Name),
 			Remedy: remedy,
-		})
-	}
-	return found, nil
+		}
+	}), err
 }

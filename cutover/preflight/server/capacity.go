@@ -61,12 +61,12 @@ func Capacity(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	tables, err := inquiry.One[struct{ Count int }](ctx, p.Source, "number of tables",
+	tables, err := inquiry.Value[int](ctx, p.Source, "number of tables",
 		`SELECT count(*)::int`+inquiry.FromTakenRelations+`AND c.relkind IN ('r', 'p', 'v', 'm')`, p.Options.Scope.Relations())
 	if err != nil {
 		return nil, err
 	}
-	found := lockFindings(p.Options.Mode, source, target, tables.Count)
+	found := lockFindings(p.Options.Mode, source, target, tables)
 	if p.Options.Mode == inquiry.Run {
 		found = append(found, capacityFindings(source, target)...)
 	}
@@ -255,14 +255,14 @@ func sizeLimit(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	if err != nil || target.Limit == 0 {
 		return nil, err
 	}
-	source, err := inquiry.One[struct{ Size int64 }](ctx, p.Source, "size of the source", `SELECT pg_database_size(current_database())`)
-	if err != nil || target.Used+source.Size <= target.Limit {
+	source, err := inquiry.Value[int64](ctx, p.Source, "size of the source", `SELECT pg_database_size(current_database())`)
+	if err != nil || target.Used+source <= target.Limit {
 		return nil, err
 	}
 	mb := func(n int64) int64 { return n >> 20 }
 	return []answer.Finding{{
 		Code: "project_size_limit", Severity: answer.Warning, Object: "target",
-		Detail: fmt.Sprintf("the project may take %d MB and has %d MB; the source takes %d MB", mb(target.Limit), mb(target.Used), mb(source.Size)),
+		Detail: fmt.Sprintf("the project may take %d MB and has %d MB; the source takes %d MB", mb(target.Limit), mb(target.Used), mb(source)),
 		Remedy: "raise the limit of the project, or the copy may stop at it",
 	}}, nil
 }

@@ -20,17 +20,10 @@ import (
 	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/app/check"
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
 	"crossfade/internal/app/options"
 	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
-)
-
-// Exit codes of every command.
-const (
-	ExitDone        = 0
-	ExitRefused     = 1 // refused, or failed with nothing changed
-	ExitUsage       = 2
-	ExitNotComplete = 3 // could not complete, or changed something that was not undone
 )
 
 type commands struct {
@@ -79,7 +72,7 @@ func (d *databases) check(e *env) error {
 		dsnFlag
 	}{{"--source", d.Source}, {"--target", d.Target}} {
 		if side.err != nil {
-			return &exitError{ExitUsage, fmt.Errorf("%s: %w", side.flag, side.err)}
+			return exit.Usage(fmt.Errorf("%s: %w", side.flag, side.err))
 		}
 		for _, w := range side.Warnings() {
 			if !slices.Contains(said, w) { // the environment is the same for both
@@ -89,22 +82,6 @@ func (d *databases) check(e *env) error {
 		}
 	}
 	return nil
-}
-
-// exitError carries the exit code that an error leads to.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-func notComplete(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &exitError{ExitNotComplete, err}
 }
 
 // errShown is an error that has been shown already.
@@ -126,7 +103,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	)
 	if err != nil {
 		fmt.Fprintln(stderr, "crossfade:", err)
-		return ExitNotComplete
+		return exit.CodeNotComplete
 	}
 	if len(args) == 0 {
 		args = []string{"--help"}
@@ -136,7 +113,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		return code
 	}
 	if err != nil {
-		err = &exitError{ExitUsage, unparsed(err, args, parser.Model)}
+		err = exit.Usage(unparsed(err, args, parser.Model))
 		if slices.Contains(args, "--json") {
 			return reportJSON(err, stdout, stderr)
 		}
@@ -160,7 +137,7 @@ func (e *env) report(err error) int {
 	if err == nil || errors.Is(err, errShown) || e.lines == nil || refused {
 		return report(err, e.stderr)
 	}
-	code := exitCode(err)
+	code := exit.Code(err)
 	if refused, alone := refusedAlone(err); alone { // one finding a line
 		for _, f := range refused.Report.Findings {
 			e.lines.Error().Str("code", f.Code).Str("object", f.Object).Str("detail", f.Detail).Str("remedy", f.Do()).Msg("refused")
@@ -193,7 +170,7 @@ func refusedAlone(err error) (*check.RefusedError, bool) {
 
 func report(err error, stderr io.Writer) int {
 	if err == nil {
-		return ExitDone
+		return exit.CodeDone
 	}
 	refused, alone := refusedAlone(err)
 	switch {
@@ -210,15 +187,7 @@ func report(err error, stderr io.Writer) int {
 			}
 		}
 	}
-	return exitCode(err)
-}
-
-func exitCode(err error) int {
-	var ee *exitError
-	if errors.As(err, &ee) {
-		return ee.code
-	}
-	return ExitRefused
+	return exit.Code(err)
 }
 
 // reportJSON is report for a command that prints JSON: what went wrong is one object too.
@@ -228,14 +197,14 @@ func reportJSON(err error, stdout, stderr io.Writer) int {
 	}
 	var told *control.Error
 	if !errors.As(err, &told) {
-		codes := map[int]string{ExitRefused: control.CodeRefused, ExitUsage: control.CodeUsage}
-		told = &control.Error{Code: codes[exitCode(err)], Message: oneLine(err)}
+		codes := map[int]string{exit.CodeRefused: control.CodeRefused, exit.CodeUsage: control.CodeUsage}
+		told = &control.Error{Code: codes[exit.Code(err)], Message: oneLine(err)}
 		told.Code = cmp.Or(told.Code, control.CodeIncomplete)
 	}
 	if werr := json.NewEncoder(stdout).Encode(told); werr != nil {
 		return report(err, stderr)
 	}
-	return exitCode(err)
+	return exit.Code(err)
 }
 
 // toldError is an error as a person reads it: what a run has told keeps its lines, since statements
@@ -272,7 +241,7 @@ func (e *env) logger() (zerolog.Logger, error) {
 	}
 	log, err := obs.NewLogger(format, e.level, e.stderr)
 	if err != nil {
-		return log, &exitError{ExitUsage, err}
+		return log, exit.Usage(err)
 	}
 	if !terminal(e.stderr) || format == obs.FormatJSON {
 		e.lines = &log

@@ -124,7 +124,7 @@ func (c *copyCmd) Run(e *env) error {
 	report, err := oneshot.Copy(e.ctx, c.Source.DSN, c.Target.DSN, opts, log, watch.copying)
 	watch.close()
 	printCopy(e.stdout, report)
-	return coded(err)
+	return err
 }
 
 // copyOnlyFlags are flags of copy that a run refuses: its target must have all
@@ -159,7 +159,7 @@ func (f copyOnlyFlags) refuse() error {
 		{f.AllDatabases, "all-databases", "a run moves one database: start one for each"},
 	} {
 		if x.given {
-			return &exitError{ExitUsage, fmt.Errorf("--%s: %s", x.flag, x.why)}
+			return exit.Usage(fmt.Errorf("--%s: %s", x.flag, x.why))
 		}
 	}
 	return nil
@@ -195,7 +195,7 @@ func copyResult(d oneshot.DatabaseReport) string {
 		return d.Skipped
 	case len(d.Refused) > 0:
 		return fmt.Sprintf("copied, but for %d that the target refused", len(d.Refused))
-	case d.Err != nil && exit.Code(d.Err) == ExitRefused:
+	case d.Err != nil && exit.Code(d.Err) == exit.CodeRefused:
 		return "refused"
 	case d.Err != nil:
 		return "not complete"

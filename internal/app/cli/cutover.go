@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
 	"crossfade/internal/base/retry"
 )
 
@@ -40,7 +41,7 @@ const (
 // report. A signal withdraws it.
 func (c *cutoverCmd) Run(e *env) error {
 	if c.DrainTimeout <= 0 || c.MaxPause <= 0 || c.Attempts < 1 {
-		return &exitError{ExitUsage, fmt.Errorf("--drain-timeout, --max-pause and --attempts must be above 0: write 2s, 10s and 5 attempts, or leave them out")}
+		return exit.Usage(fmt.Errorf("--drain-timeout, --max-pause and --attempts must be above 0: write 2s, 10s and 5 attempts, or leave them out"))
 	}
 	client := control.NewClient(c.Control)
 	if c.Cancel {
@@ -67,7 +68,7 @@ func (c *cutoverCmd) Run(e *env) error {
 	said := &reasons{}
 	r, err := client.CutoverShown(asking, opt, shown(steps, said))
 	if err != nil {
-		if e.ctx.Err() != nil && control.ExitCode(err) == control.ExitIncomplete {
+		if e.ctx.Err() != nil && control.ExitCode(err) == exit.CodeNotComplete {
 			err = &control.Error{Code: control.CodeLost, Message: "the cutover was withdrawn, and what became of it is not known yet: " + err.Error()}
 		}
 		return answered(err)
@@ -75,8 +76,8 @@ func (c *cutoverCmd) Run(e *env) error {
 	if err := c.print(e, r, said); err != nil {
 		return err
 	}
-	if code := r.ExitCode(opt); code != ExitDone {
-		return &exitError{code, errShown}
+	if code := r.ExitCode(opt); code != exit.CodeDone {
+		return exit.With(code, errShown)
 	}
 	return nil
 }
@@ -103,7 +104,7 @@ func (c *cutoverCmd) cancel(e *env, client *control.Client) error {
 		return err
 	}
 	if r.Outcome == control.OutcomeSwitched {
-		return &exitError{ExitRefused, errors.New("the cutover could not be withdrawn any more: it was decided, and the target is active")}
+		return errors.New("the cutover could not be withdrawn any more: it was decided, and the target is active")
 	}
 	return nil
 }

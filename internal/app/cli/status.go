@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
 	"crossfade/internal/base/lists"
 )
 
@@ -68,7 +69,7 @@ func (c *statusCmd) Run(e *env) error {
 		return err
 	}
 	if s.Ill() != nil {
-		return &exitError{ExitNotComplete, errShown}
+		return exit.With(exit.CodeNotComplete, errShown)
 	}
 	return nil
 }
@@ -78,7 +79,7 @@ func answered(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &exitError{control.ExitCode(err), err}
+	return exit.With(control.ExitCode(err), err)
 }
 
 func statusText(s control.Status) string {

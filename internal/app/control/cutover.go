@@ -3,6 +3,9 @@ package control
 import (
 	"encoding/json"
 	"time"
+
+	"crossfade/internal/app/exit"
+	"crossfade/internal/base/lists"
 )
 
 // Outcomes of a cutover.
@@ -143,9 +146,7 @@ type CancelOptions struct {
 // MarshalJSON writes an empty timeline as [].
 func (r CutoverReport) MarshalJSON() ([]byte, error) {
 	type plain CutoverReport
-	if r.Timeline == nil {
-		r.Timeline = []Event{}
-	}
+	r.Timeline = lists.NotNil(r.Timeline)
 	return json.Marshal(plain(r))
 }
 
@@ -153,13 +154,13 @@ func (r CutoverReport) MarshalJSON() ([]byte, error) {
 func (r CutoverReport) ExitCode(asked CutoverOptions) int {
 	switch {
 	case r.Incomplete:
-		return ExitIncomplete
+		return exit.CodeNotComplete
 	case r.Outcome == OutcomePlanned && r.Reason != "": // the cutover would fail
-		return ExitRefused
+		return exit.CodeRefused
 	case r.Outcome == asked.wants():
-		return ExitDone
+		return exit.CodeDone
 	default:
-		return ExitRefused
+		return exit.CodeRefused
 	}
 }
 
@@ -185,8 +186,6 @@ type FinishReport struct {
 // MarshalJSON writes an empty list as [].
 func (r FinishReport) MarshalJSON() ([]byte, error) {
 	type plain FinishReport
-	if r.Dropped == nil {
-		r.Dropped = []string{}
-	}
+	r.Dropped = lists.NotNil(r.Dropped)
 	return json.Marshal(plain(r))
 }

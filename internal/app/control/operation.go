@@ -142,31 +142,41 @@ type CutoverLine struct {
 	Error  *Error         `json:"error,omitempty"`
 }
 
+// lines are an answer of JSON lines.
+type lines struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+func newLines(w http.ResponseWriter) lines {
+	w.Header().Set("Content-Type", streamType)
+	return lines{w, http.NewResponseController(w)}
+}
+
+// send sends one line, and reports whether the client takes it.
+func (l lines) send(v any) bool {
+	line, err := json.Marshal(v)
+	if err != nil {
+		line = []byte(`{"error":{"code":"internal","message":"the answer has no JSON form"}}`)
+	}
+	_ = l.control.SetWriteDeadline(time.Now().Add(streamWrite))
+	_, err = l.w.Write(append(line, '\n'))
+	return err == nil && l.control.Flush() == nil
+}
+
 // follow sends the steps of a cutover as they happen, and in the end its result. A client
 // that leaves, or does not read, withdraws it.
 func (s *Server) follow(w http.ResponseWriter, r *http.Request, op *operation) {
-	out := http.NewResponseController(w)
-	w.Header().Set("Content-Type", streamType)
+	out := newLines(w)
 	w.WriteHeader(http.StatusOK)
-	send := func(l CutoverLine) bool {
-		line, err := json.Marshal(l)
-		if err != nil {
-			line = []byte(`{"error":{"code":"internal","message":"the answer has no JSON form"}}`)
-		}
-		_ = out.SetWriteDeadline(time.Now().Add(streamWrite))
-		if _, err := w.Write(append(line, '\n')); err != nil {
-			return false
-		}
-		return out.Flush() == nil
-	}
-	if out.Flush() != nil { // the client learns that its request was taken
+	if out.control.Flush() != nil { // the client learns that its request was taken
 		s.left(op)
 		return
 	}
 	for n := 0; ; {
 		steps, more := op.since(n)
 		for i := range steps {
-			if !send(CutoverLine{Step: &steps[i]}) {
+			if !out.send(CutoverLine{Step: &steps[i]}) {
 				s.left(op)
 				return
 			}
@@ -189,7 +199,7 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, op *operation) {
 			} else {
 				l.Error = asError(op.err)
 			}
-			send(l)
+			out.send(l)
 			return
 		}
 	}
@@ -220,23 +230,14 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		answerError(w, err)
 		return
 	}
-	out := http.NewResponseController(w)
-	w.Header().Set("Content-Type", streamType)
+	out := newLines(w)
 	poll := time.NewTicker(streamPoll)
 	defer poll.Stop()
 	var sent time.Time
 	var told state
 	for {
 		if now := stateOf(st); now != told || time.Since(sent) >= streamEvery {
-			line, err := json.Marshal(st)
-			if err != nil {
-				return
-			}
-			_ = out.SetWriteDeadline(time.Now().Add(streamWrite))
-			if _, err := w.Write(append(line, '\n')); err != nil {
-				return
-			}
-			if err := out.Flush(); err != nil {
+			if !out.send(st) {
 				return
 			}
 			told, sent = now, time.Now()

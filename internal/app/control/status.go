@@ -3,6 +3,8 @@ package control
 import (
 	"encoding/json"
 	"time"
+
+	"crossfade/internal/base/lists"
 )
 
 // Status is the answer to `crossfade status --json`.
@@ -154,12 +156,7 @@ type Operation struct {
 // MarshalJSON writes empty lists as [].
 func (s Status) MarshalJSON() ([]byte, error) {
 	type plain Status
-	if s.Blockers == nil {
-		s.Blockers = []Blocker{}
-	}
-	if s.Warnings == nil {
-		s.Warnings = []Blocker{}
-	}
+	s.Blockers, s.Warnings = lists.NotNil(s.Blockers), lists.NotNil(s.Warnings)
 	return json.Marshal(plain(s))
 }
 

@@ -93,9 +93,9 @@ func (d *entry) joinOnce(ctx context.Context) error {
 	default:
 		return retry.Permanent(err)
 	}
-	d.mu.Lock()
+	d.core.mu.Lock()
 	d.away = err
-	d.mu.Unlock()
+	d.core.mu.Unlock()
 	return err
 }
 
@@ -179,8 +179,8 @@ func (d *entry) sourceJournalGone() bool { return d.joined() && d.identity().Sou
 
 // awayNow says why a side that was away at the start is not there yet, nil where both are.
 func (d *entry) awayNow() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.core.mu.Lock()
+	defer d.core.mu.Unlock()
 	return d.away
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover/machine"
-	"crossfade/cutover/preflight"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/app/check"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/exit"
@@ -131,15 +131,15 @@ func (d *entry) openOnce(ctx context.Context, letIn func()) error {
 
 // found takes the run that both journals describe.
 func (d *entry) found(id runs.Identity) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.core.mu.Lock()
+	defer d.core.mu.Unlock()
 	d.id, d.away = id, nil
 }
 
 // identity returns the run as it is known now.
 func (d *entry) identity() runs.Identity {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.core.mu.Lock()
+	defer d.core.mu.Unlock()
 	return d.id
 }
 
@@ -206,7 +206,7 @@ func (d *entry) prepareRun(ctx context.Context, source, target *pgx.Conn, id run
 		if err := d.core.users.Logins.TryThere(ctx, source, target); err != nil {
 			return id, err
 		}
-		if err := check.Refuse(ctx, d.core.cfg, preflight.Options{Mode: preflight.Run, Logins: d.core.users.Survey(), Resume: id.Target != nil, LargeObjects: d.core.cfg.LargeObjects}, d.core.cfg.CopyOptions(), d.core.log); err != nil {
+		if err := check.Refuse(ctx, d.core.cfg, inquiry.Options{Mode: inquiry.Run, Logins: d.core.users.Survey(), Resume: id.Target != nil, LargeObjects: d.core.cfg.LargeObjects}, d.core.cfg.CopyOptions(), d.core.log); err != nil {
 			return id, err
 		}
 		if err := runs.Install(ctx, source, target, &id, d.core.cfg.Source, runs.ModeRun, ""); err != nil {

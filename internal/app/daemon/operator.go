@@ -21,7 +21,7 @@ func (d *answers) Cutover(ctx context.Context, opt control.CutoverOptions, show 
 	var no *cutover.RefusedError
 	switch {
 	case errors.As(err, &no):
-		return control.CutoverReport{}, refusedCutover(no)
+		return control.CutoverReport{}, refusedFor("the cutover", blockers(no.Obstacles))
 	case errors.Is(err, cutover.ErrUndecided):
 		return control.CutoverReport{}, &control.Error{Code: control.CodeIncomplete, Message: err.Error()}
 	case err != nil:
@@ -31,22 +31,12 @@ func (d *answers) Cutover(ctx context.Context, opt control.CutoverOptions, show 
 		Held:         control.Held{Sessions: r.Held.Sessions, P50MS: r.Held.P50MS, P99MS: r.Held.P99MS, MaxMS: r.Held.MaxMS},
 		ClientErrors: r.ClientErrors, Ended: r.Ended, Disconnected: r.Disconnected, Unmovable: r.Unmovable, Tables: r.Tables, Sequences: r.Sequences, Incomplete: r.Incomplete, Notes: r.Notes}
 	out.Transactions, out.Bypass, out.EstimateLeastMS, out.EstimateMostMS = r.Transactions, r.Bypass, r.EstimateLeastMS, r.EstimateMostMS
-	for _, o := range r.Blockers {
-		out.Blockers = append(out.Blockers, control.Blocker(o))
-	}
-	for _, t := range r.Attempts {
-		out.Attempts = append(out.Attempts, attempt(t))
-	}
-	for _, m := range r.Timeline {
-		out.Timeline = append(out.Timeline, event(m))
-	}
+	out.Blockers, out.Attempts, out.Timeline = blockers(r.Blockers), lists.Map(r.Attempts, attempt), lists.Map(r.Timeline, event)
 	return out, nil
 }
 
-// refusedCutover tells why a cutover was not begun, each reason with its remedy.
-func refusedCutover(no *cutover.RefusedError) error {
-	all := lists.Map(no.Obstacles, func(o machine.Obstacle) control.Blocker { return control.Blocker(o) })
-	return refusedFor("the cutover", all)
+func blockers(all []machine.Obstacle) []control.Blocker {
+	return lists.Map(all, func(o machine.Obstacle) control.Blocker { return control.Blocker(o) })
 }
 
 // refusedFor tells why something was not begun, each reason with its remedy.

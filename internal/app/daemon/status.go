@@ -26,9 +26,7 @@ func (d *answers) Status(context.Context) (control.Status, error) {
 	c := d.core.coordinator.Status()
 	p := d.core.proxy.Status()
 	f, ferr := d.core.stream.Status()
-	d.mu.Lock()
-	failed := d.core.failed
-	d.mu.Unlock()
+	failed := d.core.failure()
 	s := control.Status{
 		Phase: c.Phase, Active: string(c.Active), Epoch: c.Epoch, RunID: d.entry.identity().Target.RunID, Version: d.core.cfg.Version,
 		Copy:     d.core.migration.Rows.Copied(),
@@ -57,9 +55,7 @@ func (d *answers) Status(context.Context) (control.Status, error) {
 		if c.Step.Code != "" && still == nil { // what stands still does not pass by waiting
 			s.Blockers = append(s.Blockers, control.Blocker(c.Step))
 		}
-		for _, o := range c.Blocked {
-			s.Blockers = append(s.Blockers, control.Blocker(o))
-		}
+		s.Blockers = append(s.Blockers, blockers(c.Blocked)...)
 	} else if still != nil {
 		s.Blockers = append(s.Blockers, *still)
 	}
@@ -120,10 +116,9 @@ func replicationOf(f apply.Status, ferr, failed error, active string) control.Re
 }
 
 func verifyTables(proofs []journal.Proof) []control.VerifyTable {
-	out := lists.Map(proofs, func(p journal.Proof) control.VerifyTable {
+	return lists.Map(proofs, func(p journal.Proof) control.VerifyTable {
 		return control.VerifyTable{Table: p.Table.Display(), Verdict: strings.ReplaceAll(p.Verdict, " ", "_"), Reason: p.Reason, Keys: p.Keys}
 	})
-	return out
 }
 
 // verifyState puts the cutover's word into the faces'.
@@ -137,9 +132,7 @@ func verifyState(s string) string {
 // standstill says what keeps the migration from continuing, nil for nothing. With onTarget nothing
 // is followed any more.
 func (d *answers) standstill(onTarget bool) *control.Blocker {
-	d.mu.Lock()
-	failed := d.core.failed
-	d.mu.Unlock()
+	failed := d.core.failure()
 	var given *givenUpError
 	switch {
 	case errors.As(failed, &given):
@@ -200,11 +193,7 @@ func (d *answers) blocked(machine.Direction) []machine.Obstacle {
 		}
 	}
 	found = append(append(found, d.watches.watchlist.Blocked(whole && !standing)...), stream...)
-	out := make([]machine.Obstacle, 0, len(found))
-	for _, b := range found {
-		out = append(out, machine.Obstacle(b))
-	}
-	return out
+	return lists.Map(found, func(b control.Blocker) machine.Obstacle { return machine.Obstacle(b) })
 }
 
 // explain says what server processes of the source do and wait for, for those whose

@@ -36,21 +36,17 @@ func (d *follower) watchContention(ctx context.Context) {
 		if err != nil || s.Contended == nil {
 			return
 		}
-		var w dbconn.Wait
 		asking, cancel := context.WithTimeout(ctx, dbconn.AskTimeout)
-		err = d.watches.watchlist.Guards[1].Do(asking, func(ctx context.Context, conn *pgx.Conn) (err error) {
-			w, err = dbconn.LockWaitOf(s.Contended.PID)(ctx, conn)
-			return err
-		})
+		w, err := dbconn.Ask(asking, d.watches.watchlist.Guards[1], dbconn.LockWaitOf(s.Contended.PID))
 		cancel()
 		if err != nil {
 			d.core.log.Debug().Err(err).Msg("the holder of a lock that the stream waits for could not be found out")
 			return
 		}
 		if len(w.Holders) > 0 && w.Lock != "" {
-			d.mu.Lock()
+			d.core.mu.Lock()
 			d.contention = &contention{since: s.Contended.Since, wait: w}
-			d.mu.Unlock()
+			d.core.mu.Unlock()
 			return
 		}
 	}
@@ -62,9 +58,9 @@ func (d *follower) streamWaits() *control.Blocker {
 	if err != nil || s.Contended == nil {
 		return nil
 	}
-	d.mu.Lock()
+	d.core.mu.Lock()
 	seen := d.contention
-	d.mu.Unlock()
+	d.core.mu.Unlock()
 	return contentionBlocker(s.Contended, seen)
 }
 
@@ -97,9 +93,9 @@ func (d *core) explainedEnd(err error) error {
 
 // waiting is what the operator has to fix before the migration continues, nil for nothing.
 func (d *follower) waiting() error {
-	d.mu.Lock()
+	d.core.mu.Lock()
 	stuck := d.stuck
-	d.mu.Unlock()
+	d.core.mu.Unlock()
 	if stuck != nil {
 		return stuck
 	}
@@ -115,8 +111,8 @@ func (d *follower) waiting() error {
 
 // stuckAt records why the migration was interrupted, if the operator has to fix the cause.
 func (d *follower) stuckAt(err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.core.mu.Lock()
+	defer d.core.mu.Unlock()
 	if d.stuck = nil; pg.IsCode(err, pg.CodeDiskFull) {
 		d.stuck = err
 	}
@@ -191,9 +187,9 @@ func (d *follower) mayGiveUp(l slot.Level) bool {
 
 // giveUp ends the migration, once; the applications are served on.
 func (d *follower) giveUp(err *givenUpError) {
-	d.mu.Lock()
+	d.core.mu.Lock()
 	stop, known := d.stopMigration, d.core.failed != nil
-	d.mu.Unlock()
+	d.core.mu.Unlock()
 	if known {
 		return
 	}

@@ -40,11 +40,6 @@ func (d *daemon) watchers() []watch.Watcher {
 	}
 }
 
-// confirm asks the watchers for a cutover.
-func (d *daemon) confirm(ctx context.Context, fenced bool) error {
-	return d.watches.watchlist.Confirm(ctx, fenced)
-}
-
 // scanArming leaves half of the pause, without the drain, for a scan under the fence.
 func (d *daemon) scanArming() watch.Scan {
 	of := d.limits()
@@ -98,9 +93,9 @@ func (d *daemon) mayFill(asked bool) bool {
 
 // caughtUp waits until the target has what the source has now.
 func (d *daemon) caughtUp(ctx context.Context) error {
-	var text string
-	err := d.watches.views.Source.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, `SELECT pg_catalog.pg_current_wal_insert_lsn()::text`).Scan(&text)
+	text, err := dbconn.Ask(ctx, d.watches.views.Source, func(ctx context.Context, conn *pgx.Conn) (lsn string, err error) {
+		err = conn.QueryRow(ctx, `SELECT pg_catalog.pg_current_wal_insert_lsn()::text`).Scan(&lsn)
+		return lsn, err
 	})
 	if err != nil {
 		return fmt.Errorf("ask the source for its end of WAL: %w", err)

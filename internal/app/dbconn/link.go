@@ -121,3 +121,27 @@ func IsNeon(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	}
 	return endpoint != "", nil
 }
+
+// Both opens a session to each side. The caller ends them with end.
+func Both(ctx context.Context, source, target pg.DSN, name string) (s, t *pgx.Conn, end func(), err error) {
+	if s, err = pg.Connect(ctx, source, pg.WithName(name)); err != nil {
+		return nil, nil, nil, fmt.Errorf("source: %w", err)
+	}
+	if t, err = pg.Connect(ctx, target, pg.WithName(name)); err != nil {
+		CloseNow(s)
+		return nil, nil, nil, fmt.Errorf("target: %w", err)
+	}
+	return s, t, func() {
+		CloseNow(t)
+		CloseNow(s)
+	}, nil
+}
+
+// Ask returns what f finds out with the session of a link.
+func Ask[T any](ctx context.Context, l *Link, f func(ctx context.Context, conn *pgx.Conn) (T, error)) (found T, err error) {
+	err = l.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		found, err = f(ctx, conn)
+		return err
+	})
+	return found, err
+}

@@ -15,6 +15,7 @@ func (e *coded) Unwrap() error { return e.err }
 
 // Exit codes, as in the command line's contract.
 const (
+	CodeDone        = 0
 	CodeRefused     = 1
 	CodeUsage       = 2
 	CodeNotComplete = 3
@@ -24,7 +25,7 @@ const (
 // says otherwise.
 func Code(err error) int {
 	if err == nil {
-		return 0
+		return CodeDone
 	}
 	var e *coded
 	if errors.As(err, &e) {
@@ -38,3 +39,6 @@ func Usage(err error) error { return &coded{CodeUsage, err} }
 
 // NotComplete says that something could not be completed: it is never shown as done.
 func NotComplete(err error) error { return &coded{CodeNotComplete, err} }
+
+// With gives an error an exit code.
+func With(code int, err error) error { return &coded{code, err} }

@@ -9,7 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/cutover/preflight"
+	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/loginrole"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
@@ -84,16 +85,16 @@ func (u *Users) Ask(ctx context.Context, source, target *pgx.Conn) ([]watch.Noti
 	if err := u.Roles.renew(ctx, rolesFresh); err != nil {
 		return nil, err
 	}
-	found, err := preflight.CompareLogins(ctx, source, target, u.Survey(), roles.PlatformRole)
+	found, err := loginrole.Compare(ctx, source, target, u.Survey(), roles.PlatformRole)
 	if err != nil {
 		return nil, err
 	}
 	var out []watch.Notice
 	for _, f := range found {
-		if f.Severity == preflight.Info {
+		if f.Severity == answer.Info {
 			continue
 		}
-		out = append(out, watch.Notice{Blocker: control.Blocker{Code: f.Code, Detail: "role " + f.Object + " " + f.Detail, Remedy: f.Do()}, Warns: f.Severity != preflight.Blocker})
+		out = append(out, watch.Notice{Blocker: control.Blocker{Code: f.Code, Detail: "role " + f.Object + " " + f.Detail, Remedy: f.Do()}, Warns: f.Severity != answer.Blocker})
 	}
 	return out, nil
 }

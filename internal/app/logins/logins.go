@@ -97,7 +97,7 @@ func (l *logins) Ensure(ctx context.Context, source, target *pgx.Conn) error {
 			known.Roles[i].Login = false
 		}
 	}
-	neon, err := dbconn.IsNeon(ctx, target)
+	p, err := l.passwordsOf(ctx, target)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (l *logins) Ensure(ctx context.Context, source, target *pgx.Conn) error {
 	may := there.Rights(target.Config().User)
 	lacks := func(name string) bool { return mapped[name] == "" && !slices.Contains(there.Names(), name) }
 	if slices.ContainsFunc(known.Names(), func(name string) bool { return lacks(name) && !l.denied.rests("make "+name, may, time.Now()) }) {
-		if report, err = roles.Make(ctx, target, known, mapped, &passwords{key: l.key, neon: neon}, l.log); err == nil {
+		if report, err = roles.Make(ctx, target, known, mapped, p, l.log); err == nil {
 			err = l.Load(ctx, target)
 		}
 		if err == nil {
@@ -246,20 +246,12 @@ func (l *logins) Load(ctx context.Context, target *pgx.Conn) error {
 
 // renew gives a role that the run has made another password.
 func (l *logins) renew(ctx context.Context, target *pgx.Conn, name string) (string, error) {
-	neon, err := dbconn.IsNeon(ctx, target)
+	p, err := l.passwordsOf(ctx, target)
 	if err != nil {
 		return "", err
 	}
-	p := &passwords{key: l.key, neon: neon}
 	password := journal.NewPassword()
-	err = pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error {
-		literal, err := p.keep(ctx, tx, name, password)
-		if err == nil {
-			_, err = tx.Exec(ctx, "ALTER ROLE "+pg.QuoteIdent(name)+" PASSWORD "+literal)
-		}
-		return err
-	})
-	if err != nil {
+	if err := p.set(ctx, target, name, password); err != nil {
 		return "", fmt.Errorf("give role %s another password: %w", name, withoutStatement(err))
 	}
 	l.log.Warn().Str("role", name).Msg("the role's password could not be read with the password of --target, and was replaced by a new one")
@@ -313,6 +305,22 @@ func (l *logins) isMade(role string) bool {
 type passwords struct {
 	key  journal.PasswordKey
 	neon bool
+}
+
+func (l *logins) passwordsOf(ctx context.Context, target *pgx.Conn) (*passwords, error) {
+	neon, err := dbconn.IsNeon(ctx, target)
+	return &passwords{key: l.key, neon: neon}, err
+}
+
+// set gives a role a password, and records it.
+func (p *passwords) set(ctx context.Context, target *pgx.Conn, role, password string) error {
+	return pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error {
+		literal, err := p.keep(ctx, tx, role, password)
+		if err == nil {
+			_, err = tx.Exec(ctx, "ALTER ROLE "+pg.QuoteIdent(role)+" PASSWORD "+literal)
+		}
+		return err
+	})
 }
 
 // Make implements schema.Passwords.

@@ -1,6 +1,7 @@
 package logins
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
 	"crossfade/schema/finding"
@@ -50,14 +50,8 @@ func (l *logins) own(ctx context.Context, source, target *pgx.Conn, roles roles.
 	if err != nil {
 		return nil, err
 	}
-	to := here.Owner
-	if mapped, ok := l.cfg.SchemaRoles()[to]; ok {
-		to = mapped
-	}
-	known := false
-	for _, r := range roles.Roles {
-		known = known || r.Name == here.Owner
-	}
+	to := cmp.Or(l.cfg.SchemaRoles()[here.Owner], here.Owner)
+	known := slices.Contains(roles.Names(), here.Owner)
 	if l.cfg.NoOwner || !known || !l.isThere(ctx, target, to) {
 		return nil, nil // its own objects, if it has any, are spoken of where owners are
 	}
@@ -72,11 +66,7 @@ func (l *logins) own(ctx context.Context, source, target *pgx.Conn, roles roles.
 		return nil
 	}
 	if sql := "ALTER DATABASE " + pg.QuoteIdent(there.Name) + " OWNER TO " + pg.QuoteIdent(to); there.Owner != to && !l.denied.rests(sql, may, time.Now()) {
-		err := l.join(ctx, target, to)
-		if err == nil {
-			err = journal.ChangeWithUndo(ctx, target, sql, "ALTER DATABASE "+pg.QuoteIdent(there.Name)+" OWNER TO "+pg.QuoteIdent(there.Owner))
-		}
-		if err != nil {
+		if err := l.give(ctx, target, to, sql, "ALTER DATABASE "+pg.QuoteIdent(there.Name)+" OWNER TO "+pg.QuoteIdent(there.Owner)); err != nil {
 			if err := left("the database", sql, err); err != nil {
 				return nil, err
 			}
@@ -87,11 +77,7 @@ func (l *logins) own(ctx context.Context, source, target *pgx.Conn, roles roles.
 	}
 	public := "ALTER SCHEMA public OWNER TO " + pg.QuoteIdent(to)
 	if (here.Public == here.Owner || here.Public == "pg_database_owner") && there.Public != "" && there.Public != to && there.Public != "pg_database_owner" && !l.denied.rests(public, may, time.Now()) {
-		err := l.join(ctx, target, to)
-		if err == nil {
-			err = journal.ChangeWithUndo(ctx, target, public, "ALTER SCHEMA public OWNER TO "+pg.QuoteIdent(there.Public))
-		}
-		if err != nil {
+		if err := l.give(ctx, target, to, public, "ALTER SCHEMA public OWNER TO "+pg.QuoteIdent(there.Public)); err != nil {
 			if err := left("schema public", public, err); err != nil {
 				return nil, err
 			}
@@ -110,13 +96,17 @@ func (l *logins) grantDatabase(ctx context.Context, target *pgx.Conn, database, 
 	return err
 }
 
-// join makes the role of the session a member of another one, whose rights it inherits.
-func (l *logins) join(ctx context.Context, target *pgx.Conn, role string) error {
+// give makes a role the owner of something. The role of the session becomes a member of it before,
+// whose rights it inherits.
+func (l *logins) give(ctx context.Context, target *pgx.Conn, role, sql, undo string) error {
 	why, err := plan.MayOwn(ctx, target, role)
-	if err == nil && why != "" {
+	if err != nil {
+		return err
+	}
+	if why != "" {
 		l.log.Debug().Str("role", role).Str("why", why).Msg("not a member of the role")
 	}
-	return err
+	return journal.ChangeWithUndo(ctx, target, sql, undo)
 }
 
 func (l *logins) isThere(ctx context.Context, target *pgx.Conn, role string) bool {
@@ -138,11 +128,10 @@ func refusalOf(err error) string {
 // are known, and lists in notes the roles whose password the operator has to set. The proxy uses
 // the new passwords from here on.
 func (l *logins) HandOver(ctx context.Context, target *pgx.Conn) (notes []string, err error) {
-	neon, err := dbconn.IsNeon(ctx, target)
+	p, err := l.passwordsOf(ctx, target)
 	if err != nil {
 		return nil, err
 	}
-	p := &passwords{key: l.key, neon: neon}
 	l.mu.Lock()
 	made := maps.Clone(l.made)
 	l.mu.Unlock()
@@ -176,13 +165,7 @@ func (l *logins) HandOver(ctx context.Context, target *pgx.Conn) (notes []string
 // replace gives a role a password; done is false where the target refuses it, as Neon does
 // with one that is too simple.
 func (l *logins) replace(ctx context.Context, target *pgx.Conn, p *passwords, role, password string) (done bool, err error) {
-	err = pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error {
-		literal, err := p.keep(ctx, tx, role, password)
-		if err == nil {
-			_, err = tx.Exec(ctx, "ALTER ROLE "+pg.QuoteIdent(role)+" PASSWORD "+literal)
-		}
-		return err
-	})
+	err = p.set(ctx, target, role, password)
 	switch {
 	case pg.Code(err) != "":
 		return false, nil

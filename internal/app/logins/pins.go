@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	proxyask "crossfade/proxy/ask"
 	"crossfade/proxy/state"
@@ -132,10 +133,7 @@ func (t *taker) knows(ctx context.Context, name string) (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("ask the target for its settings: %w", err)
 		}
-		t.names = map[string]bool{"role": true} // which no list of settings shows
-		for _, n := range list {
-			t.names[n] = true
-		}
+		t.names = lists.Set(append(list, "role")) // which no list of settings shows
 	}
 	return t.names[name], nil
 }

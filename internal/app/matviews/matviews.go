@@ -131,11 +131,7 @@ func (m *Keeper) round(ctx context.Context, yielder *snapshot.Yielder) error {
 	if len(views) == 0 {
 		return nil
 	}
-	var states map[uint32]matViewState
-	err := m.Source.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		states, err = readMatViews(ctx, conn)
-		return err
-	})
+	states, err := dbconn.Ask(ctx, m.Source, readMatViews)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/options"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/lists"
@@ -82,10 +81,7 @@ func (m *Rows) tablesFit(ctx context.Context, target *pgx.Conn) error {
 	if len(full) == 0 {
 		return nil
 	}
-	statement := make([]string, len(full))
-	for i, name := range full {
-		statement[i] = named[name]
-	}
+	statement := lists.Map(full, func(name string) string { return named[name] })
 	return &Refusal{fmt.Errorf("%d tables of the target hold rows, such as %s: leave them out with --exclude-table; or on the target: TRUNCATE %s", len(full), full[0], strings.Join(statement, ", "))}
 }
 
@@ -202,18 +198,9 @@ func putBack(ctx context.Context, target *pgx.Conn, goOn bool) (refused []findin
 }
 
 // narrow leaves of the source's catalog what the archive takes along.
-func narrow(db *catalog.Database, archive *archive.Archive) {
-	taken := map[uint32]bool{}
-	for _, e := range archive.Entries {
-		switch e.Kind {
-		case "TABLE", "MATERIALIZED VIEW", "SEQUENCE":
-			taken[e.OID] = true
-		}
-	}
-	db.Relations = slices.DeleteFunc(db.Relations, func(r *catalog.Relation) bool { return !taken[r.OID] })
-	db.MatViews = slices.DeleteFunc(db.MatViews, func(v catalog.MatView) bool { return !taken[v.OID] })
-	db.Sequences = slices.DeleteFunc(db.Sequences, func(s catalog.Sequence) bool { return s.Extension == "" && !taken[s.OID] })
-	db.Index()
+func narrow(db *catalog.Database, a *archive.Archive) {
+	taken := withRows(a, func(archive.Entry) bool { return true })
+	leaveOut(db, func(oid uint32, extension string) bool { return extension == "" && !taken[oid] })
 }
 
 // takesSequence reports whether the position of a sequence is copied.
@@ -246,12 +233,11 @@ func (m *Migration) prepareTarget(ctx context.Context, target *pgx.Conn) error {
 		return &Refusal{err}
 	}
 	if m.Task.Options.Schema.Roles {
-		source, err := m.Task.ConnectSource(ctx)
-		if err != nil {
+		var known roles.Roles
+		err := m.Task.onSource(ctx, nil, 0, func(source *pgx.Conn) (err error) {
+			known, err = roles.Read(ctx, source)
 			return err
-		}
-		known, err := roles.Read(ctx, source)
-		dbconn.CloseNow(source)
+		})
 		if err != nil {
 			return err
 		}

@@ -11,11 +11,11 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/app/control"
-	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/ports"
 	"crossfade/internal/app/runs"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
@@ -60,10 +60,6 @@ func (m *Extras) Extras(ctx context.Context, held *snapshot.Holder) error {
 		}
 		return err
 	})
-}
-
-func (m *Extras) extensionRows(ctx context.Context, held *snapshot.Holder) error {
-	return m.markedExtensionRows(ctx, held, func() error { return m.copyExtensionRows(ctx, held) })
 }
 
 func (m *Extras) copyExtensionRows(ctx context.Context, held *snapshot.Holder) error {
@@ -148,10 +144,8 @@ func (m *Extras) AskJobs(ctx context.Context, source, target *pgx.Conn) ([]watch
 			"on the target: "+extension.WriteRights(target.Config().User))
 	}
 	if len(r.Foreign) > 0 {
-		names, off := make([]string, len(r.Foreign)), make([]string, len(r.Foreign))
-		for i, j := range r.Foreign {
-			names[i], off[i] = j.String(), fmt.Sprintf("cron.alter_job(%d, active := false)", j.ID)
-		}
+		names := lists.Map(r.Foreign, extension.Job.String)
+		off := lists.Map(r.Foreign, func(j extension.Job) string { return fmt.Sprintf("cron.alter_job(%d, active := false)", j.ID) })
 		tell(true, "target_jobs", "jobs of pg_cron that are not the source's are active in the target's database: "+strings.Join(names, ", "),
 			"have them rest until the switch, on the target: SELECT "+strings.Join(off, ", "))
 	}
@@ -165,16 +159,12 @@ func (m *Task) targetRole(name string) string {
 
 // jobsOnce has the jobs arrive on the target, inactive. Where nothing follows they stay so.
 func (m *Extras) jobsOnce(ctx context.Context) error {
-	source, err := m.task.ConnectSource(ctx)
-	if err != nil {
-		return err
-	}
-	defer dbconn.CloseNow(source)
-	target, err := m.task.ConnectTarget(ctx)
-	if err != nil {
-		return err
-	}
-	defer dbconn.CloseNow(target)
+	return m.task.onSource(ctx, nil, 0, func(source *pgx.Conn) error {
+		return m.task.onTarget(ctx, func(target *pgx.Conn) error { return m.copyJobs(ctx, source, target) })
+	})
+}
+
+func (m *Extras) copyJobs(ctx context.Context, source, target *pgx.Conn) error {
 	r, err := extension.SyncJobs(ctx, source, target, m.task.Roles)
 	if err != nil || r.Scheduled == 0 || !m.task.oneShot() {
 		return err
@@ -200,28 +190,12 @@ func (m *Extras) jobsOnce(ctx context.Context) error {
 
 // measure asks the source for the state of something: under the copy's snapshot or, if that is
 // gone, now, before the copy, so that what is written meanwhile counts as written since.
-func (m *Extras) measure(ctx context.Context, held *snapshot.Holder, take func(context.Context, *pgx.Conn) (string, error)) (string, error) {
-	source, err := m.task.ConnectSource(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer dbconn.CloseNow(source)
-	if held != nil {
-		if err := held.Begin(ctx, source, m.task.lockTimeout); err != nil {
-			return "", err
-		}
-	}
-	return take(ctx, source)
-}
-
-// withTarget runs f with a session at the target.
-func (m *Extras) withTarget(ctx context.Context, f func(*pgx.Conn) error) error {
-	target, err := m.task.ConnectTarget(ctx)
-	if err != nil {
+func (m *Extras) measure(ctx context.Context, held *snapshot.Holder, take func(context.Context, *pgx.Conn) (string, error)) (mark string, err error) {
+	err = m.task.onSource(ctx, held, m.task.lockTimeout, func(source *pgx.Conn) (err error) {
+		mark, err = take(ctx, source)
 		return err
-	}
-	defer dbconn.CloseNow(target)
-	return f(target)
+	})
+	return mark, err
 }
 
 // markLargeObjects records the state of the large objects that are about to be copied. What an
@@ -230,7 +204,7 @@ func (m *Extras) markLargeObjects(ctx context.Context, held *snapshot.Holder) er
 	if m.task.oneShot() {
 		return nil
 	}
-	return m.withTarget(ctx, func(target *pgx.Conn) error {
+	return m.task.onTarget(ctx, func(target *pgx.Conn) error {
 		kept, err := journal.LoadMark(ctx, target, watch.MarkLargeObjects)
 		if err != nil || kept != "" {
 			return err
@@ -246,20 +220,20 @@ func (m *Extras) markLargeObjects(ctx context.Context, held *snapshot.Holder) er
 	})
 }
 
-// markedExtensionRows copies the users' rows in tables of extensions by copying, and keeps their
-// digest, which is of the same moment or of one before.
-func (m *Extras) markedExtensionRows(ctx context.Context, held *snapshot.Holder, copying func() error) error {
+// extensionRows copies the users' rows in tables of extensions, and keeps their digest, which is of
+// the same moment or of one before.
+func (m *Extras) extensionRows(ctx context.Context, held *snapshot.Holder) error {
 	if m.task.oneShot() {
-		return copying()
+		return m.copyExtensionRows(ctx, held)
 	}
 	mark, err := m.measure(ctx, held, extension.Digest)
 	if err == nil {
-		err = copying()
+		err = m.copyExtensionRows(ctx, held)
 	}
 	if err != nil {
 		return err
 	}
-	return m.withTarget(ctx, func(target *pgx.Conn) error { return journal.SaveMark(ctx, target, watch.MarkExtensionRows, mark) })
+	return m.task.onTarget(ctx, func(target *pgx.Conn) error { return journal.SaveMark(ctx, target, watch.MarkExtensionRows, mark) })
 }
 
 // FindExtensionRows copies the users' rows in tables of extensions again where they have changed:

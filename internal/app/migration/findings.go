@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/copy"
+	"crossfade/schema/archive"
 	"crossfade/schema/catalog"
 	"crossfade/schema/finding"
 	"crossfade/schema/plan"
@@ -34,9 +36,7 @@ type Findings struct {
 func (m *Migration) Notes() (out []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, f := range m.Findings.findings {
-		out = append(out, f.String())
-	}
+	out = lists.Map(m.Findings.findings, finding.Finding.String)
 	if m.Schema.catalog != nil && m.Schema.rewrite != nil {
 		out = append(out, leftOut(m.Schema.catalog, *m.Schema.rewrite)...)
 	}
@@ -123,22 +123,26 @@ func (m *Schema) withoutRefused() {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	gone := map[uint32]bool{}
-	for _, e := range m.Plan.Archive.Entries {
-		if slices.ContainsFunc(refused, func(f finding.Finding) bool { return f.ID == e.ID }) {
-			switch e.Kind {
-			case "TABLE", "MATERIALIZED VIEW", "SEQUENCE":
-				gone[e.OID] = true
-			}
-		}
-	}
-	for oid := range gone {
-		delete(m.dumped, oid)
-	}
-	db := m.catalog
-	db.Relations = slices.DeleteFunc(db.Relations, func(r *catalog.Relation) bool { return gone[r.OID] })
-	db.MatViews = slices.DeleteFunc(db.MatViews, func(v catalog.MatView) bool { return gone[v.OID] })
-	db.Sequences = slices.DeleteFunc(db.Sequences, func(s catalog.Sequence) bool { return gone[s.OID] })
+	gone := withRows(m.Plan.Archive, func(e archive.Entry) bool {
+		return slices.ContainsFunc(refused, func(f finding.Finding) bool { return f.ID == e.ID })
+	})
+	maps.DeleteFunc(m.dumped, func(oid uint32, _ bool) bool { return gone[oid] })
+	leaveOut(m.catalog, func(oid uint32, _ string) bool { return gone[oid] })
+}
+
+// withRows are the numbers of those entries of an archive that is holds for and that have rows or a
+// position.
+func withRows(a *archive.Archive, is func(archive.Entry) bool) map[uint32]bool {
+	return lists.SetOf(lists.Filter(a.Entries, func(e archive.Entry) bool {
+		return slices.Contains([]string{"TABLE", "MATERIALIZED VIEW", "SEQUENCE"}, e.Kind) && is(e)
+	}), func(e archive.Entry) uint32 { return e.OID })
+}
+
+// leaveOut removes relations, views and sequences from a catalog. extension is that of a sequence.
+func leaveOut(db *catalog.Database, gone func(oid uint32, extension string) bool) {
+	db.Relations = slices.DeleteFunc(db.Relations, func(r *catalog.Relation) bool { return gone(r.OID, "") })
+	db.MatViews = slices.DeleteFunc(db.MatViews, func(v catalog.MatView) bool { return gone(v.OID, "") })
+	db.Sequences = slices.DeleteFunc(db.Sequences, func(s catalog.Sequence) bool { return gone(s.OID, s.Extension) })
 	db.Index()
 }
 
@@ -153,7 +157,7 @@ func (m *Rows) leaveRows(ctx context.Context, tables []copy.Table, cause error) 
 	if at < 0 || m.schema.routes[tables[at].OID] != (pg.Name{}) {
 		return nil, false
 	}
-	err := m.extras.withTarget(ctx, func(target *pgx.Conn) error {
+	err := m.task.onTarget(ctx, func(target *pgx.Conn) error {
 		if _, err := target.Exec(ctx, "TRUNCATE ONLY "+failed.Table.String()); err != nil {
 			return err
 		}

@@ -136,15 +136,12 @@ func (m *Schema) foreignKey(oid uint32) (*catalog.Database, *catalog.ForeignKey)
 	if m.catalog == nil {
 		return nil, nil
 	}
-	for i := range m.catalog.ForeignKeys {
-		if m.catalog.ForeignKeys[i].OID == oid {
-			return m.catalog, &m.catalog.ForeignKeys[i]
-		}
+	i := slices.IndexFunc(m.catalog.ForeignKeys, func(k catalog.ForeignKey) bool { return k.OID == oid })
+	if i < 0 {
+		return m.catalog, nil
 	}
-	return m.catalog, nil
+	return m.catalog, &m.catalog.ForeignKeys[i]
 }
 
-const (
-	// orphanPatience bounds one search for rows that violate a foreign key.
-	orphanPatience = time.Minute
-)
+// orphanPatience bounds one search for rows that violate a foreign key.
+const orphanPatience = time.Minute

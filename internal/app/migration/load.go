@@ -56,17 +56,14 @@ func (m *Rows) load(ctx context.Context, held *snapshot.Holder) error {
 	}
 	// The copy outlives a compute that was suspended or restarted; a session that
 	// was opened before it does not.
-	target, err := m.task.ConnectTarget(ctx)
-	if err != nil {
-		return err
-	}
-	defer dbconn.CloseNow(target)
-	if !m.task.Options.SchemaOnly {
-		if err := m.refresh(ctx, target); err != nil {
-			return err
+	return m.task.onTarget(ctx, func(target *pgx.Conn) error {
+		if !m.task.Options.SchemaOnly {
+			if err := m.refresh(ctx, target); err != nil {
+				return err
+			}
 		}
-	}
-	return m.task.reach(ctx, target, journal.PhaseIndexed)
+		return m.task.reach(ctx, target, journal.PhaseIndexed)
+	})
 }
 
 // build restores what follows the rows. While there is a copy that must not be ended, sessions that
@@ -91,13 +88,8 @@ func (m *Rows) build(ctx context.Context, copied *arrivals, relations []*catalog
 }
 
 // toAnalyze lists the tables that get statistics.
-func (m *Schema) toAnalyze() (out []*catalog.Relation) {
-	for _, r := range m.catalog.Relations {
-		if m.dumped[r.OID] && !m.task.Options.SchemaOnly {
-			out = append(out, r)
-		}
-	}
-	return out
+func (m *Schema) toAnalyze() []*catalog.Relation {
+	return lists.Filter(m.catalog.Relations, func(r *catalog.Relation) bool { return m.dumped[r.OID] && !m.task.Options.SchemaOnly })
 }
 
 // withAsyncCommit runs f with synchronous_commit off on conn: its commits are not waited for. The
@@ -151,12 +143,7 @@ func (m *Rows) copy(ctx context.Context, held *snapshot.Holder, onCopied func(co
 	if err != nil {
 		return err
 	}
-	target, err := m.task.ConnectTarget(ctx)
-	if err != nil {
-		return err
-	}
-	defer dbconn.CloseNow(target)
-	return m.task.reach(ctx, target, journal.PhaseCopied)
+	return m.task.onTarget(ctx, func(target *pgx.Conn) error { return m.task.reach(ctx, target, journal.PhaseCopied) })
 }
 
 func (m *Rows) copyTables(ctx context.Context, held *snapshot.Holder) error {
@@ -240,18 +227,11 @@ func (m *Keys) withOrphans(ctx context.Context, target *pgx.Conn, refused []find
 func (m *Rows) refresh(ctx context.Context, target *pgx.Conn) error {
 	refused, err := restore.RefreshMatViews(ctx, target, m.schema.catalog.MatViews, m.schema.SearchPath())
 	if err != nil || len(refused) > 0 && !m.task.goesOn() {
-		return errors.Join(append(asErrors(refused), err)...)
+		return errors.Join(append(lists.Map(refused, func(r *restore.Error) error { return r }), err)...)
 	}
 	findings := lists.Map(refused, func(r *restore.Error) finding.Finding { return r.Finding })
 	m.findings.refuse(stageViews, findings)
 	return nil
-}
-
-func asErrors(refused []*restore.Error) (out []error) {
-	for _, r := range refused {
-		out = append(out, r)
-	}
-	return out
 }
 
 // MatViews are the source's views that exist on the target, each after those that it reads.

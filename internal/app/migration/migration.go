@@ -238,6 +238,31 @@ func (m *Task) ConnectTarget(ctx context.Context) (*pgx.Conn, error) {
 	return pg.Connect(ctx, m.Target, pg.WithName("copy"), pg.WithKey(m.Identity.Target.Key))
 }
 
+// onTarget runs f with a session at the target.
+func (m *Task) onTarget(ctx context.Context, f func(target *pgx.Conn) error) error {
+	target, err := m.ConnectTarget(ctx)
+	if err != nil {
+		return err
+	}
+	defer dbconn.CloseNow(target)
+	return f(target)
+}
+
+// onSource runs f with a session at the source, under a snapshot where one is held.
+func (m *Task) onSource(ctx context.Context, held *snapshot.Holder, lockTimeout time.Duration, f func(source *pgx.Conn) error) error {
+	source, err := m.ConnectSource(ctx)
+	if err != nil {
+		return err
+	}
+	defer dbconn.CloseNow(source)
+	if held != nil {
+		if err := held.Begin(ctx, source, lockTimeout); err != nil {
+			return err
+		}
+	}
+	return f(source)
+}
+
 func (m *Task) SetPhase(p journal.Phase) {
 	m.mu.Lock()
 	m.Phase = p

@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/unconvertible"
@@ -88,16 +88,11 @@ func unbuildable(err error) (table pg.Name, ok bool) {
 // recopyTable makes the next start copy one table again: what is done to its rows on the source
 // reaches the target in no other way before the indexes are there.
 func (m *Rows) recopyTable(ctx context.Context, table pg.Name) error {
-	conn, err := m.task.ConnectTarget(ctx)
-	if err != nil {
-		return err
+	err := m.task.onTarget(ctx, func(conn *pgx.Conn) error { return journal.RecopyTable(ctx, conn, table.Schema, table.Name) })
+	if err == nil {
+		m.task.SetPhase(journal.PhasePrepared)
 	}
-	defer dbconn.CloseNow(conn)
-	if err := journal.RecopyTable(ctx, conn, table.Schema, table.Name); err != nil {
-		return err
-	}
-	m.task.SetPhase(journal.PhasePrepared)
-	return nil
+	return err
 }
 
 // Waiting is what the copy waits for, nil for nothing.
@@ -136,12 +131,11 @@ func (m *Migration) NamingRow(ctx context.Context, err error) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, namingTimeout)
 	defer cancel()
-	source, open := m.Task.ConnectSource(ctx)
-	if open != nil {
+	var row *unconvertible.Rows
+	look := m.Task.onSource(ctx, nil, 0, func(source *pgx.Conn) (err error) {
+		row, err = unconvertible.Find(ctx, source, table.Table, "UTF8")
 		return err
-	}
-	defer dbconn.CloseNow(source)
-	row, look := unconvertible.Find(ctx, source, table.Table, "UTF8")
+	})
 	if look != nil || row == nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/app/control"
-	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
@@ -195,12 +194,11 @@ func (m *Rows) routed(ctx context.Context, tables []copy.Table) error {
 	if !slices.ContainsFunc(m.schema.catalog.Relations, partitioned) {
 		return nil
 	}
-	conn, err := m.task.ConnectTarget(ctx)
-	if err != nil {
+	var there *catalog.Database
+	err := m.task.onTarget(ctx, func(conn *pgx.Conn) (err error) {
+		there, err = catalog.Read(ctx, conn)
 		return err
-	}
-	defer dbconn.CloseNow(conn)
-	there, err := catalog.Read(ctx, conn)
+	})
 	if err != nil {
 		return err
 	}

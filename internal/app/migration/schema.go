@@ -10,6 +10,7 @@ import (
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/runs"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/apply"
 	"crossfade/replicate/snapshot"
@@ -48,17 +49,11 @@ func (m *Schema) LoadPlan(ctx context.Context, target *pgx.Conn, held *snapshot.
 	if err != nil {
 		return err
 	}
-	source, err := m.task.ConnectSource(ctx)
-	if err != nil {
+	var db *catalog.Database
+	err = m.task.onSource(ctx, held, 0, func(source *pgx.Conn) (err error) {
+		db, err = catalog.Read(ctx, source)
 		return err
-	}
-	defer dbconn.CloseNow(source)
-	if held != nil {
-		if err := held.Begin(ctx, source, 0); err != nil {
-			return err
-		}
-	}
-	db, err := catalog.Read(ctx, source)
+	})
 	if err != nil {
 		return err
 	}
@@ -77,9 +72,7 @@ func (m *Schema) LoadPlan(ctx context.Context, target *pgx.Conn, held *snapshot.
 	}
 	withoutData := map[uint32]bool{}
 	if taken != nil {
-		for _, oid := range taken.WithoutRows {
-			withoutData[oid] = true
-		}
+		withoutData = lists.Set(taken.WithoutRows)
 	}
 	var newer *plan.Plan
 	if raw := m.task.Identity.Target.ArchiveNow; raw != nil {
@@ -143,17 +136,14 @@ func (m *Schema) restorePart(ctx context.Context, part plan.Part, cfg restore.Co
 
 // ReadPlan reads the kept archive again, for what follows a decision.
 func (m *Schema) ReadPlan(ctx context.Context) error {
-	target, err := m.task.ConnectTarget(ctx)
-	if err != nil {
-		return err
-	}
-	defer dbconn.CloseNow(target)
-	routes, err := apply.LoadRoutes(ctx, target)
-	if err != nil {
-		return err
-	}
-	m.SetRoutes(routes)
-	return m.LoadPlan(ctx, target, nil)
+	return m.task.onTarget(ctx, func(target *pgx.Conn) error {
+		routes, err := apply.LoadRoutes(ctx, target)
+		if err != nil {
+			return err
+		}
+		m.SetRoutes(routes)
+		return m.LoadPlan(ctx, target, nil)
+	})
 }
 
 func (m *Schema) HasPlan() bool {

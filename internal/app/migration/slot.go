@@ -51,49 +51,33 @@ func (m *Migration) MakeSlot(ctx context.Context, target *pgx.Conn) (*snapshot.H
 
 // unpublished lists the tables that the snapshot sees and the publication lacks,
 // and the other way round.
-func (m *Migration) unpublished(ctx context.Context, held *snapshot.Holder) ([]pg.Name, error) {
-	conn, err := m.Task.ConnectSource(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer dbconn.CloseNow(conn)
-	if err := held.Begin(ctx, conn, 0); err != nil {
-		return nil, err
-	}
-	db, err := catalog.Read(ctx, conn)
-	if err != nil {
-		return nil, err
-	}
-	have, err := slot.PublishedTables(ctx, conn, journal.Publication)
-	if err != nil {
-		return nil, err
-	}
-	want := published(db)
-	out := lists.Filter(want, func(n pg.Name) bool { return !slices.Contains(have, n) })
-	for _, n := range have {
-		if !slices.Contains(want, n) {
-			out = append(out, n)
+func (m *Migration) unpublished(ctx context.Context, held *snapshot.Holder) (out []pg.Name, err error) {
+	err = m.Task.onSource(ctx, held, 0, func(conn *pgx.Conn) error {
+		db, err := catalog.Read(ctx, conn)
+		if err != nil {
+			return err
 		}
-	}
-	return out, nil
+		have, err := slot.PublishedTables(ctx, conn, journal.Publication)
+		want := published(db)
+		lacks := func(list []pg.Name) func(pg.Name) bool {
+			return func(n pg.Name) bool { return !slices.Contains(list, n) }
+		}
+		out = append(lists.Filter(want, lacks(have)), lists.Filter(have, lacks(want))...)
+		return err
+	})
+	return out, err
 }
 
 // recordPublished records the publication as the slot's snapshot sees it: anything that differs
 // later was changed since, even if it looks the same again.
 func (m *Migration) recordPublished(ctx context.Context, target *pgx.Conn, held *snapshot.Holder) error {
-	conn, err := m.Task.ConnectSource(ctx)
-	if err != nil {
-		return err
-	}
-	defer dbconn.CloseNow(conn)
-	if err := held.Begin(ctx, conn, 0); err != nil {
-		return err
-	}
-	p, err := watch.PublicationOf(ctx, conn)
-	if err != nil {
-		return err
-	}
-	return journal.SetPublished(ctx, target, p)
+	return m.Task.onSource(ctx, held, 0, func(conn *pgx.Conn) error {
+		p, err := watch.PublicationOf(ctx, conn)
+		if err != nil {
+			return err
+		}
+		return journal.SetPublished(ctx, target, p)
+	})
 }
 
 // makeSlotOnce makes both. A slot of an earlier start, whose snapshot is gone, is

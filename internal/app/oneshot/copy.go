@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
-	"crossfade/cutover/preflight"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/app/check"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
@@ -21,12 +21,14 @@ import (
 	"crossfade/internal/app/runs"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/obs"
 	"crossfade/internal/base/onedatabase"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 	"crossfade/replicate/copy"
 	"crossfade/replicate/extras/largeobject"
+	"crossfade/schema/finding"
 )
 
 // Copy copies a database whose source stays in use: schema, data, and sequences as one snapshot
@@ -146,7 +148,7 @@ func openCopy(ctx context.Context, c *copySessions, cfg options.Run, opts option
 		}
 	}
 	if id.Target == nil {
-		if err := check.Refuse(ctx, cfg, preflight.Options{Mode: preflight.Copy, LargeObjects: opts.LargeObjects}, opts, log); err != nil {
+		if err := check.Refuse(ctx, cfg, inquiry.Options{Mode: inquiry.Copy, LargeObjects: opts.LargeObjects}, opts, log); err != nil {
 			return nil, err
 		}
 		if err := runs.Install(ctx, s, t, &id, cfg.Source, runs.ModeCopy, opts.Kept()); err != nil {
@@ -285,9 +287,7 @@ type DatabaseReport struct {
 
 func (r *DatabaseReport) fill(m *migration.Migration) {
 	c := m.Rows.Copied()
-	for _, f := range m.Findings.Refusals() {
-		r.Refused = append(r.Refused, f.String())
-	}
+	r.Refused = lists.Map(m.Findings.Refusals(), finding.Finding.String)
 	r.Tables, r.Rows, r.Bytes = c.TablesTotal, c.RowsDone, c.BytesDone
 	r.Notes = append(r.Notes, m.Notes()...)
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 
@@ -17,6 +18,7 @@ import (
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/failpoint"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/extras/extension"
 	"crossfade/replicate/extras/sequence"
@@ -30,11 +32,9 @@ import (
 const Lane = 0
 
 func states(in []cutover.Sequence) []sequence.State {
-	out := make([]sequence.State, len(in))
-	for i, s := range in {
-		out[i] = sequence.State{Name: pg.Name{Schema: s.Schema, Name: s.Name}, Last: s.LastValue, Called: s.IsCalled}
-	}
-	return out
+	return lists.Map(in, func(s cutover.Sequence) sequence.State {
+		return sequence.State{Name: pg.Name{Schema: s.Schema, Name: s.Name}, Last: s.LastValue, Called: s.IsCalled}
+	})
 }
 
 // RehearseDecision implements cutover.Target: the whole of the decision, rolled
@@ -74,10 +74,7 @@ func (t *Target) RehearseDecision(ctx context.Context, in cutover.DecisionInput)
 			return pg.Exec(ctx, conn, extension.ActivateJobs+journal.OpenFence)
 		})
 	}()
-	if err != nil {
-		return portError(fmt.Errorf("rehearse the decision: %w", err), false)
-	}
-	return nil
+	return committed("rehearse the decision", err)
 }
 
 // Decide implements cutover.Target: the one transaction that opens the target
@@ -93,20 +90,28 @@ func (t *Target) Decide(ctx context.Context, in cutover.DecisionInput) error {
 			return err
 		}
 		failpoint.Here(cutover.PointBeforeDecisionCommit)
-		_, err := conn.Exec(ctx, "COMMIT")
+		err := commit(ctx, conn, "the decision's")
 		failpoint.Here("cutover.after_decision_commit")
-		if err == nil || pg.Code(err) != "" && !pg.ConnectionLost(err) {
-			return err
-		}
-		return fmt.Errorf("%w: %w", errDecisionUnknown, err)
+		return err
 	})
-	if errors.Is(err, errDecisionUnknown) {
-		return fmt.Errorf("%w: %w", cutover.ErrOutcomeUnknown, err)
+	return committed("decide", err)
+}
+
+// commit ends a transaction; whose is for the error that there was no answer.
+func commit(ctx context.Context, conn *pgx.Conn, whose string) error {
+	_, err := conn.Exec(ctx, "COMMIT")
+	if err == nil || pg.Code(err) != "" && !pg.ConnectionLost(err) {
+		return err
 	}
-	if err != nil {
-		return portError(fmt.Errorf("decide: %w", err), false)
+	return fmt.Errorf("%w: %w", cutover.ErrOutcomeUnknown, fmt.Errorf("%s commit got no answer: %w", whose, err))
+}
+
+// committed is what became of a transaction that was to do something.
+func committed(what string, err error) error {
+	if err == nil || errors.Is(err, cutover.ErrOutcomeUnknown) {
+		return err
 	}
-	return nil
+	return portError(fmt.Errorf("%s: %w", what, err), false)
 }
 
 func (t *Target) decideIn(ctx context.Context, conn *pgx.Conn, in cutover.DecisionInput, sql *plan.DecisionSQL) error {
@@ -170,6 +175,23 @@ func TakeFingerprint(ctx context.Context, l, watch *dbconn.Link, majors [2]int, 
 	}
 	out.Sum = hex.EncodeToString(h.Sum(nil))
 	return out, nil
+}
+
+// fingerprints keep the one of a side that was read last, while arming.
+type fingerprints struct {
+	armed atomic.Pointer[machine.Fingerprint]
+}
+
+// take reads it, unless there is one and the side is fenced.
+func (k *fingerprints) take(ctx context.Context, fenced bool, l, watch *dbconn.Link, majors [2]int, late func() []string) (machine.Fingerprint, error) {
+	if known := k.armed.Load(); known != nil && fenced {
+		return *known, nil
+	}
+	f, err := TakeFingerprint(ctx, l, watch, majors, late)
+	if err == nil {
+		k.armed.Store(&f)
+	}
+	return f, err
 }
 
 func hash(s string) string {

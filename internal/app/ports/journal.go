@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,21 +21,13 @@ import (
 )
 
 // Owner is the token by which the run row knows this coordinator. It changes with each Take.
-type Owner struct {
-	mu    sync.Mutex
-	token string
-}
+type Owner struct{ token atomic.Pointer[string] }
 
 func (o *Owner) get() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.token
-}
-
-func (o *Owner) set(token string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.token = token
+	if t := o.token.Load(); t != nil {
+		return *t
+	}
+	return ""
 }
 
 // journalPort is cutover.Journal on the source's run row.
@@ -55,15 +48,13 @@ func (j *Journal) Take(ctx context.Context) (machine.Record, error) {
 		return machine.Record{}, err
 	}
 	token := rand.Text()
-	var r journal.SourceRun
-	err := j.Control.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		r, err = journal.Take(ctx, conn, token)
-		return err
+	r, err := dbconn.Ask(ctx, j.Control, func(ctx context.Context, conn *pgx.Conn) (journal.SourceRun, error) {
+		return journal.Take(ctx, conn, token)
 	})
 	if err != nil {
 		return machine.Record{}, portError(err, true)
 	}
-	j.Owner.set(token)
+	j.Owner.token.Store(&token)
 	return machine.Record{Epoch: r.Epoch, Direction: machine.Direction(r.Direction), Step: machine.StepName(r.Step)}, nil
 }
 

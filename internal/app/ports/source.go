@@ -16,6 +16,7 @@ import (
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/failpoint"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 	"crossfade/replicate/extras/extension"
@@ -38,9 +39,9 @@ type Source struct {
 	Confirm     func(ctx context.Context, fenced bool) error // asks the watchers
 	Quiet       Quiet                                        // of the proxy
 	Expect      func(epoch int64, nonce string) error        // announces the marker to the stream
-	armed       atomic.Pointer[machine.Fingerprint]          // as it was read last, while arming
-	Fenced      atomic.Bool                                  // the fence was asked for, and has not been opened again
-	Version     int                                          // server_version_num
+	armed       fingerprints
+	Fenced      atomic.Bool // the fence was asked for, and has not been opened again
+	Version     int         // server_version_num
 	Majors      [2]int
 	Late        func() []string // names of check constraints that come with the decision; nil for none
 }
@@ -65,16 +66,14 @@ func (s *Source) Census(ctx context.Context) (cutover.Census, error) {
 			return err
 		}
 		c.Tables = len(tables)
-		for _, w := range writers {
-			c.Bypass = append(c.Bypass, cutover.Writer{PID: w.PID, User: w.User, Application: w.Application, Address: w.Address})
-		}
+		c.Bypass = lists.Map(writers, func(w journal.Writer) cutover.Writer {
+			return cutover.Writer{PID: w.PID, User: w.User, Application: w.Application, Address: w.Address}
+		})
 		open, err := dbconn.OpenTransactions(ctx, conn, ours, mostTransactions)
 		if err != nil {
 			return err
 		}
-		for _, p := range open {
-			c.Transactions = append(c.Transactions, p.String())
-		}
+		c.Transactions = lists.Map(open, dbconn.Process.String)
 		return journal.RefusePrepared(ctx, conn)
 	})
 	if stops != nil {
@@ -144,12 +143,11 @@ func (s *Source) awaitWriters(ctx context.Context) error {
 	key := func(w dbconn.Writer) string { return fmt.Sprint(w.PID, " ", w.Began) }
 	var met map[string]bool
 	var left []dbconn.Writer
+	var err error
 	for range retry.PollFor(ctx, dbconn.LockPoll, fenceTries*s.LockTimeout) {
-		err := s.Counting.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-			left, err = dbconn.WritersPast(ctx, conn, s.ServerPIDs())
-			return err
-		})
-		if err != nil {
+		if left, err = dbconn.Ask(ctx, s.Counting, func(ctx context.Context, conn *pgx.Conn) ([]dbconn.Writer, error) {
+			return dbconn.WritersPast(ctx, conn, s.ServerPIDs())
+		}); err != nil {
 			return portError(err, false)
 		}
 		if met != nil {
@@ -158,10 +156,7 @@ func (s *Source) awaitWriters(ctx context.Context) error {
 		if len(left) == 0 {
 			return nil
 		}
-		met = map[string]bool{}
-		for _, w := range left {
-			met[key(w)] = true
-		}
+		met = lists.SetOf(left, key)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -229,42 +224,30 @@ func Unfence(ctx context.Context, conn *pgx.Conn, epoch int64, token string, fro
 
 // Sequences implements cutover.Source.
 func (s *Source) Sequences(ctx context.Context) ([]cutover.Sequence, error) {
-	var out []cutover.Sequence
+	var states []sequence.State
 	err := s.Reading.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		var states []sequence.State
-		err := s.Reading.NameHolder(ctx, s.Lock.Watch, func() (err error) {
+		return s.Reading.NameHolder(ctx, s.Lock.Watch, func() (err error) {
 			states, err = sequence.Read(ctx, conn)
 			return err
 		})
-		for _, q := range states {
-			out = append(out, cutover.Sequence{Schema: q.Name.Schema, Name: q.Name.Name, LastValue: q.Last, IsCalled: q.Called})
-		}
-		return err
 	})
-	return out, portError(err, false)
+	return lists.Map(states, func(q sequence.State) cutover.Sequence {
+		return cutover.Sequence{Schema: q.Name.Schema, Name: q.Name.Name, LastValue: q.Last, IsCalled: q.Called}
+	}), portError(err, false)
 }
 
 // Fingerprint implements cutover.Source. A schema that the stream does not cover cannot be moved,
 // however equal the fingerprints are: before the fence the census checks that, which is taken at
 // the same time.
 func (s *Source) Fingerprint(ctx context.Context) (machine.Fingerprint, error) {
-	if s.Fenced.Load() {
-		if err := s.Confirm(ctx, true); err != nil {
+	fenced := s.Fenced.Load()
+	if fenced {
+		if err := s.Confirm(ctx, true); err != nil { // without one, no definition was changed since
 			return machine.Fingerprint{}, portError(err, false)
 		}
-		if known := s.armed.Load(); known != nil { // the watchers have proved that no definition was changed since
-			return *known, nil
-		}
 	}
-	f, err := TakeFingerprint(ctx, s.Counting, s.Lock.Watch, s.Majors, s.Late)
-	if err == nil {
-		s.armed.Store(&f)
-	}
-	return f, err
+	return s.armed.take(ctx, fenced, s.Counting, s.Lock.Watch, s.Majors, s.Late)
 }
-
-// errFenceUnknown says that the commit of the fence got no answer.
-var errFenceUnknown = errors.New("the fence's commit got no answer")
 
 // Fence implements cutover.Source: the fence and the marker in one transaction
 // (C14). A lock that is not granted is asked for again a few times, each time
@@ -289,13 +272,7 @@ func (s *Source) Fence(ctx context.Context, epoch int64, nonce string) (cutover.
 			break
 		}
 	}
-	if errors.Is(err, errFenceUnknown) {
-		return report, fmt.Errorf("%w: %w", cutover.ErrOutcomeUnknown, err)
-	}
-	if err != nil {
-		return report, portError(fmt.Errorf("close the fence: %w", err), false)
-	}
-	return report, nil
+	return report, committed("close the fence", err)
 }
 
 func (s *Source) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.Name, epoch int64, nonce string, lsn *string) error {
@@ -320,14 +297,7 @@ func (s *Source) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.Name
 		return fmt.Errorf("emit the marker: %w", err)
 	}
 	failpoint.Here(cutover.PointBeforeFenceCommit)
-	_, err = conn.Exec(ctx, "COMMIT")
-	switch {
-	case err == nil:
-		return nil
-	case pg.Code(err) != "" && !pg.ConnectionLost(err):
-		return err
-	}
-	return fmt.Errorf("%w: %w", errFenceUnknown, err)
+	return commit(ctx, conn, "the fence's")
 }
 
 // passingPrepared marks the error about a prepared transaction of a moment ago: its application

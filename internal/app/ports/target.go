@@ -2,12 +2,10 @@ package ports
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -41,26 +39,18 @@ type Target struct {
 	// Unfinished words what the target refused, and left keeps it.
 	Unfinished func(ctx context.Context, conn *pgx.Conn, refused []*restore.Error) []control.Blocker
 	Left       *Completion
-	Quiet      Quiet                               // of the proxy
-	completing sync.Mutex                          // held by who does the work after the decision
-	Whole      func()                              // told when the target is whole
-	Fenced     func() bool                         // the source is fenced, or about to be
-	armed      atomic.Pointer[machine.Fingerprint] // as it was read last, while arming
+	Quiet      Quiet       // of the proxy
+	completing sync.Mutex  // held by who does the work after the decision
+	Whole      func()      // told when the target is whole
+	Fenced     func() bool // the source is fenced, or about to be
 	Majors     [2]int
 	Late       func() []string // as the source's
-}
-
-func (t *Target) tables(ctx context.Context) (tables []pg.Name, err error) {
-	err = t.Control.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		tables, err = journal.Tables(ctx, conn)
-		return err
-	})
-	return tables, err
+	armed      fingerprints
 }
 
 // Prelock implements cutover.Target.
 func (t *Target) Prelock(ctx context.Context, _ int64, lost func(string)) error {
-	tables, err := t.tables(ctx)
+	tables, err := dbconn.Ask(ctx, t.Control, journal.Tables)
 	if err != nil {
 		return err
 	}
@@ -93,13 +83,10 @@ func (t *Target) Decision(ctx context.Context, epoch int64) (cutover.Decision, e
 
 // Reject implements cutover.Target.
 func (t *Target) Reject(ctx context.Context, epoch int64) (cutover.Decision, error) {
-	out := cutover.Decision{Epoch: epoch}
-	err := t.Asking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		d, err := journal.Reject(ctx, conn, epoch)
-		out.Verdict = verdict(d)
-		return err
+	d, err := dbconn.Ask(ctx, t.Asking, func(ctx context.Context, conn *pgx.Conn) (journal.Decision, error) {
+		return journal.Reject(ctx, conn, epoch)
 	})
-	return out, portError(err, true)
+	return cutover.Decision{Epoch: epoch, Verdict: verdict(d)}, portError(err, true)
 }
 
 func verdict(d journal.Decision) machine.Verdict {
@@ -116,14 +103,7 @@ func verdict(d journal.Decision) machine.Verdict {
 // the source's, which is asked for at the same time, fails where the watchers do not prove that no
 // definition was changed since, on either side.
 func (t *Target) Fingerprint(ctx context.Context) (machine.Fingerprint, error) {
-	if known := t.armed.Load(); known != nil && t.Fenced() {
-		return *known, nil
-	}
-	f, err := TakeFingerprint(ctx, t.Reading, t.Lock.Watch, t.Majors, t.Late)
-	if err == nil {
-		t.armed.Store(&f)
-	}
-	return f, err
+	return t.armed.take(ctx, t.Fenced(), t.Reading, t.Lock.Watch, t.Majors, t.Late)
 }
 
 // Complete implements cutover.Target: it validates the foreign keys and restores the last part,
@@ -226,9 +206,6 @@ func (t *Target) KeepCompleting(ctx context.Context, still func() bool) error {
 	return nil
 }
 
-// errDecisionUnknown says that the decision's commit got no answer.
-var errDecisionUnknown = errors.New("the decision's commit got no answer")
-
 // Completion is what of the work after the decision could not be done: it is tried
 // again by itself, and until it is done `finish` refuses. It is safe for concurrent use.
 type Completion struct {
@@ -259,11 +236,7 @@ const ToldWaits = 10
 func (c *Completion) Wait(s plan.Statement, holders []dbconn.Process) {
 	words := "a statement waits for a lock: " + strings.TrimSuffix(strings.Join(strings.Fields(s.SQL), " "), ";")
 	if len(s.Locks) > 0 {
-		var names []string
-		for _, t := range s.Locks {
-			names = append(names, t.Display())
-		}
-		words = "the writers of " + strings.Join(names, " and ") + " leave no moment for: " + strings.TrimSuffix(strings.Join(strings.Fields(s.SQL), " "), ";")
+		words = "the writers of " + strings.Join(lists.Map(s.Locks, pg.Name.Display), " and ") + " leave no moment for: " + strings.TrimSuffix(strings.Join(strings.Fields(s.SQL), " "), ";")
 	}
 	for i, h := range holders {
 		words += [2]string{"; they are held by ", " and "}[min(i, 1)] + h.String()

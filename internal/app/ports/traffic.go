@@ -11,6 +11,7 @@ import (
 	"crossfade/cutover"
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/dbconn"
+	"crossfade/internal/base/lists"
 	"crossfade/proxy"
 	"crossfade/proxy/state"
 	"crossfade/proxy/typemap"
@@ -40,11 +41,7 @@ func (t *Traffic) Stage(ctx context.Context, epoch int64, policy machine.StagePo
 }
 
 func stageReport(r proxy.StageReport) cutover.StageReport {
-	out := cutover.StageReport{Sessions: r.Sessions, Disconnected: r.Disconnected}
-	for _, n := range r.Unmovable {
-		out.Unmovable = append(out.Unmovable, n.String())
-	}
-	return out
+	return cutover.StageReport{Sessions: r.Sessions, Disconnected: r.Disconnected, Unmovable: lists.Map(r.Unmovable, proxy.SessionNote.String)}
 }
 
 // held marks the error that may pass.
@@ -129,10 +126,7 @@ func (t *Traffic) Discard(ctx context.Context) error {
 // Ended implements cutover.Traffic.
 func (t *Traffic) Ended() (total int, latest []string) {
 	total, notes := t.Proxy.Ended()
-	for _, n := range notes {
-		latest = append(latest, n.String())
-	}
-	return total, latest
+	return total, lists.Map(notes, proxy.SessionNote.String)
 }
 
 // TypeStore keeps the source's numbers of users' types on the target: those that

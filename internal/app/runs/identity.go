@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
-	"crossfade/cutover/preflight"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
 )
@@ -73,8 +73,8 @@ func Find(ctx context.Context, source, target *pgx.Conn, sourceDSN, targetDSN pg
 
 // The modes of a run.
 const (
-	ModeRun  = string(preflight.Run)
-	ModeCopy = string(preflight.Copy)
+	ModeRun  = string(inquiry.Run)
+	ModeCopy = string(inquiry.Copy)
 )
 
 // Install makes the schema crossfade on both sides, the target's first: a run row on the target

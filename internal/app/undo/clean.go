@@ -11,7 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"crossfade/cutover/machine"
-	"crossfade/cutover/preflight"
+	"crossfade/cutover/preflight/database"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/exit"
 	"crossfade/internal/app/logins"
@@ -108,7 +108,7 @@ func Clean(ctx context.Context, source, target pg.DSN, force bool, say func(line
 	if run == nil || decided || run.Mode != runs.ModeRun {
 		return nil
 	}
-	left, err := preflight.Objects(ctx, t)
+	left, err := database.Objects(ctx, t)
 	if err != nil {
 		return exit.NotComplete(fmt.Errorf("target: %w", err))
 	}

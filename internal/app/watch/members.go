@@ -194,7 +194,10 @@ func (m *Members) Protect(ctx context.Context, source *pgx.Conn, keep func(ctx c
 			return err
 		}
 		delete(m.unkept, oid)
-		for i := range m.tables() {
+		if m.was == nil { // which is read with that
+			continue
+		}
+		for i := range m.was.Tables {
 			if m.was.Tables[i].OID == oid {
 				m.was.Tables[i].TakenOut = why
 			}
@@ -203,23 +206,13 @@ func (m *Members) Protect(ctx context.Context, source *pgx.Conn, keep func(ctx c
 	return nil
 }
 
-// tables returns the recorded tables, none before they were read. The caller holds the lock.
-func (m *Members) tables() []journal.PublishedTable {
-	if m.was == nil {
-		return nil
-	}
-	return m.was.Tables
-}
-
 // PublicationOf reads the source's publication in the journal's terms.
 func PublicationOf(ctx context.Context, source *pgx.Conn) (journal.Published, error) {
 	inv, err := slot.TakeInventory(ctx, source, journal.Publication, true)
 	if err != nil {
 		return journal.Published{}, err
 	}
-	p := journal.Published{Row: inv.Row}
-	for _, t := range inv.Tables {
-		p.Tables = append(p.Tables, journal.PublishedTable{OID: t.OID, Table: t.Table, Columns: t.Columns, Row: t.Row})
-	}
-	return p, nil
+	return journal.Published{Row: inv.Row, Tables: lists.Map(inv.Tables, func(t slot.Membership) journal.PublishedTable {
+		return journal.PublishedTable{OID: t.OID, Table: t.Table, Columns: t.Columns, Row: t.Row}
+	})}, nil
 }

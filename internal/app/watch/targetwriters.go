@@ -12,7 +12,9 @@ import (
 
 	"crossfade/internal/app/control"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/onedatabase"
+	"crossfade/internal/base/pg"
 )
 
 // writersKept is how many sessions that wrote to the target are remembered.
@@ -41,12 +43,8 @@ func (s *TargetWriters) Ask(ctx context.Context, _, target *pgx.Conn) ([]Notice,
 			Detail: "the fence of the target stands open, or stood open for a while, though nothing was decided: function crossfade.fence() was changed", Remedy: again}})
 	}
 	if len(g.Touched) > 0 {
-		names := make([]string, len(g.Touched))
-		for i, n := range g.Touched {
-			names[i] = n.Display()
-		}
 		found = append(found, Notice{Blocker: control.Blocker{Code: "target_fence_touched",
-			Detail: fmt.Sprintf("the fence triggers (%s) of %s on the target were disabled, dropped or made again since the copy: the role that did that could write there", journal.FenceTrigger, some("table", names)), Remedy: again}})
+			Detail: fmt.Sprintf("the fence triggers (%s) of %s on the target were disabled, dropped or made again since the copy: the role that did that could write there", journal.FenceTrigger, some("table", lists.Map(g.Touched, pg.Name.Display))), Remedy: again}})
 	}
 	for _, w := range s.remember(g.Writing) {
 		who := strings.TrimSpace(w.Application + " " + w.Address)
@@ -65,10 +63,9 @@ func (s *TargetWriters) remember(now []journal.Writer) []journal.Writer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, w := range now {
-		if i := slices.IndexFunc(s.seen, func(x journal.Writer) bool { return x.PID == w.PID && x.User == w.User }); i >= 0 {
-			continue // the first of its transactions tells enough
+		if !slices.ContainsFunc(s.seen, func(x journal.Writer) bool { return x.PID == w.PID && x.User == w.User }) { // else the first of its transactions tells enough
+			s.seen = append(s.seen, w)
 		}
-		s.seen = append(s.seen, w)
 	}
 	s.seen = s.seen[max(0, len(s.seen)-writersKept):]
 	return slices.Clone(s.seen)

@@ -11,6 +11,7 @@ import (
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/extras/largeobject"
 	"crossfade/schema/catalog"
@@ -177,13 +178,13 @@ func WithTimeLimit(ctx context.Context, conn *pgx.Conn, limit time.Duration, f f
 
 // AskUnlogged finds unlogged tables that were written since they were copied.
 func AskUnlogged(ctx context.Context, source, target *pgx.Conn) ([]Notice, error) {
-	rows, err := source.Query(ctx, `SELECT c.oid`+catalog.FromTables+` AND c.relpersistence = 'u'`)
-	if err != nil {
-		return nil, fmt.Errorf("list unlogged tables: %w", err)
-	}
+	rows, _ := source.Query(ctx, `SELECT c.oid`+catalog.FromTables+` AND c.relpersistence = 'u'`)
 	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
-	if err != nil || len(oids) == 0 {
-		return nil, err
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("list unlogged tables: %w", err)
+	case len(oids) == 0:
+		return nil, nil
 	}
 	type copied struct {
 		Name     pg.Name
@@ -215,10 +216,7 @@ func AskUnlogged(ctx context.Context, source, target *pgx.Conn) ([]Notice, error
 		}
 	}
 	remedy := func(tables []pg.Name) string {
-		sql := make([]string, len(tables))
-		for i, t := range tables {
-			sql[i] = fmt.Sprintf("ALTER TABLE %s SET LOGGED", t)
-		}
+		sql := lists.Map(tables, func(t pg.Name) string { return fmt.Sprintf("ALTER TABLE %s SET LOGGED", t) })
 		return "where the rows matter, on the source: " + strings.Join(sql, "; ") + "; then " + StartOver + "; or have the applications fill the tables again after the switch"
 	}
 	var found []Notice
@@ -234,11 +232,7 @@ func AskUnlogged(ctx context.Context, source, target *pgx.Conn) ([]Notice, error
 }
 
 func displayed(names []pg.Name) string {
-	words := make([]string, len(names))
-	for i, n := range names {
-		words[i] = n.Display()
-	}
-	return strings.Join(words, ", ")
+	return strings.Join(lists.Map(names, pg.Name.Display), ", ")
 }
 
 // unloggedDiffers reports whether a table has rows that the copy did not see, or fewer than the

@@ -180,11 +180,7 @@ func (w *List) Confirm(ctx context.Context, fenced bool) error {
 	if found = toldOnce(slices.DeleteFunc(found, func(n Notice) bool { return n.Warns })); len(found) == 0 {
 		return nil
 	}
-	stops := &WatchedError{}
-	for _, n := range found {
-		stops.Blockers = append(stops.Blockers, n.Blocker)
-	}
-	return stops
+	return &WatchedError{lists.Map(found, func(n Notice) control.Blocker { return n.Blocker })}
 }
 
 // Apart refuses two names of one database.
