@@ -273,4 +273,8 @@ type StagePolicy struct {
 
 // Obstacle is one reason why a request is not begun: a stable code, what is wrong, and what to do
 // about it.
-type Obstacle struct{ Code, Detail, Remedy string }
+type Obstacle struct {
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+	Remedy string `json:"remedy"`
+}

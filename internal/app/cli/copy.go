@@ -52,7 +52,7 @@ func (f partFlags) given() string {
 		{f.SchemaOnly, "schema-only"}, {f.DataOnly, "data-only"}, {f.Clean, "clean"},
 	} {
 		if x.given {
-			return "--" + x.flag
+			return x.flag
 		}
 	}
 	return ""
@@ -130,6 +130,12 @@ func (c *copyCmd) Run(e *env) error {
 // copyOnlyFlags are flags of copy that a run refuses: its target must have all
 // that the applications may ask for after the cutover.
 type copyOnlyFlags struct {
+	hiddenPartFlags
+	AllDatabases bool `hidden:""`
+}
+
+// hiddenPartFlags are partFlags that no help shows.
+type hiddenPartFlags struct {
 	IncludeSchema    []string `hidden:"" sep:"none"`
 	ExcludeSchema    []string `hidden:"" sep:"none"`
 	IncludeTable     []string `hidden:"" sep:"none"`
@@ -138,31 +144,22 @@ type copyOnlyFlags struct {
 	SchemaOnly       bool     `hidden:""`
 	DataOnly         bool     `hidden:""`
 	Clean            bool     `hidden:""`
-	AllDatabases     bool     `hidden:""`
 }
 
 // refuse says why the first of the flags that is given makes no sense.
 func (f copyOnlyFlags) refuse() error {
-	const part = "run moves the whole database, since the applications would miss the rest after the cutover: use crossfade copy, or drop on the source what is not to be moved"
-	for _, x := range []struct {
-		given     bool
-		flag, why string
-	}{
-		{len(f.IncludeSchema) > 0, "include-schema", part},
-		{len(f.ExcludeSchema) > 0, "exclude-schema", part},
-		{len(f.IncludeTable) > 0, "include-table", part},
-		{len(f.ExcludeTable) > 0, "exclude-table", part},
-		{len(f.ExcludeTableData) > 0, "exclude-table-data", part},
-		{f.SchemaOnly, "schema-only", part},
-		{f.DataOnly, "data-only", "run restores the schema by itself, in an order that a cutover needs: use crossfade copy"},
-		{f.Clean, "clean", "run begins with an empty target: drop what is there, or use crossfade copy"},
-		{f.AllDatabases, "all-databases", "a run moves one database: start one for each"},
-	} {
-		if x.given {
-			return exit.Usage(fmt.Errorf("--%s: %s", x.flag, x.why))
-		}
+	flag, why := partFlags(f.hiddenPartFlags).given(), "run moves the whole database, since the applications would miss the rest after the cutover: use crossfade copy, or drop on the source what is not to be moved"
+	switch {
+	case flag == "data-only":
+		why = "run restores the schema by itself, in an order that a cutover needs: use crossfade copy"
+	case flag == "clean":
+		why = "run begins with an empty target: drop what is there, or use crossfade copy"
+	case flag == "" && f.AllDatabases:
+		flag, why = "all-databases", "a run moves one database: start one for each"
+	case flag == "":
+		return nil
 	}
-	return nil
+	return exit.Usage(fmt.Errorf("--%s: %s", flag, why))
 }
 
 // printCopy prints what a copy did: a line for each database, and what was left out beneath.

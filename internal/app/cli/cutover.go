@@ -76,7 +76,7 @@ func (c *cutoverCmd) Run(e *env) error {
 	if err := c.print(e, r, said); err != nil {
 		return err
 	}
-	if code := r.ExitCode(opt); code != exit.CodeDone {
+	if code := opt.ExitCode(r); code != exit.CodeDone {
 		return exit.With(code, errShown)
 	}
 	return nil
@@ -197,16 +197,16 @@ func printCutover(w io.Writer, r control.CutoverReport, said *reasons) {
 func printAttempt(w io.Writer, a control.Attempt) {
 	fmt.Fprintf(w, "attempt %d: ", a.Attempt)
 	switch {
-	case a.ClosedAt == nil:
+	case a.ClosedAt.IsZero():
 		fmt.Fprint(w, "the gate was not closed")
-	case a.PauseMS == nil:
+	case a.PauseMS == 0:
 		fmt.Fprintf(w, "gate closed at %s", a.ClosedAt.Local().Format(clock))
 	default:
-		fmt.Fprintf(w, "gate closed at %s, pause %.1f ms", a.ClosedAt.Local().Format(clock), *a.PauseMS)
+		fmt.Fprintf(w, "gate closed at %s, pause %.1f ms", a.ClosedAt.Local().Format(clock), a.PauseMS)
 	}
-	if h := a.Held; h != nil {
+	if h := a.Held; h.Sessions > 0 {
 		fmt.Fprintf(w, "; %d clients waited, p50 %.1f ms, p99 %.1f ms, max %.1f ms", h.Sessions, h.P50MS, h.P99MS, h.MaxMS)
-	} else if a.ClosedAt != nil {
+	} else if !a.ClosedAt.IsZero() {
 		fmt.Fprint(w, "; no client had to wait")
 	}
 	if a.Reason != "" {

@@ -98,7 +98,7 @@ type checkCmd struct {
 func (c *checkCmd) once() (*options.Copy, error) {
 	if !c.Copy {
 		if flag := c.given(); flag != "" {
-			return nil, exit.Usage(fmt.Errorf("%s: a run moves the whole database into an empty one: give --copy too, to check for crossfade copy with it", flag))
+			return nil, exit.Usage(fmt.Errorf("%s: a run moves the whole database into an empty one: give --copy too, to check for crossfade copy with it", "--"+flag))
 		}
 		return nil, nil
 	}

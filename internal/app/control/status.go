@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"crossfade/cutover/machine"
 	"crossfade/internal/base/lists"
 )
 
@@ -109,11 +110,7 @@ type Proxy struct {
 }
 
 // Blocker is a reason why a cutover would be refused, or a warning.
-type Blocker struct {
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-	Remedy string `json:"remedy"`
-}
+type Blocker = machine.Obstacle
 
 // Fallback is the state of the way back.
 type Fallback struct {

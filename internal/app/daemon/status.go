@@ -53,9 +53,9 @@ func (d *answers) Status(context.Context) (control.Status, error) {
 		}
 		d.watches.watchlist.Status(&s)
 		if c.Step.Code != "" && still == nil { // what stands still does not pass by waiting
-			s.Blockers = append(s.Blockers, control.Blocker(c.Step))
+			s.Blockers = append(s.Blockers, c.Step)
 		}
-		s.Blockers = append(s.Blockers, blockers(c.Blocked)...)
+		s.Blockers = append(s.Blockers, c.Blocked...)
 	} else if still != nil {
 		s.Blockers = append(s.Blockers, *still)
 	}
@@ -192,8 +192,7 @@ func (d *answers) blocked(machine.Direction) []machine.Obstacle {
 			stream = append(stream, control.Blocker{Code: "stream_begins", Detail: err.Error(), Remedy: "wait: it begins within seconds"})
 		}
 	}
-	found = append(append(found, d.watches.watchlist.Blocked(whole && !standing)...), stream...)
-	return lists.Map(found, func(b control.Blocker) machine.Obstacle { return machine.Obstacle(b) })
+	return append(append(found, d.watches.watchlist.Blocked(whole && !standing)...), stream...)
 }
 
 // explain says what server processes of the source do and wait for, for those whose

@@ -17,7 +17,7 @@ type appPackage struct {
 // import those before it, and none after it.
 var appPackages = []appPackage{
 	{name: "exit", faces: true},
-	{name: "control", faces: true},
+	{name: "control", domains: true, faces: true},
 	{name: "dbconn"},
 	{name: "runs", domains: true},
 	{name: "watch", domains: true},
