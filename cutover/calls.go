@@ -125,18 +125,18 @@ func (c calls) traffic(e machine.Call) func(context.Context) outcome {
 		case machine.OpStage, machine.OpRestage:
 			return staged(ctx, e, t)
 		case machine.OpPause:
-			r, err := t.Pause(ctx, e.Epoch, e.Drain)
-			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions parked", r.Sessions), err)
+			n, err := t.Pause(ctx, e.Epoch, e.Drain)
+			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions parked", n), err)
 		case machine.OpInspectSessions:
 			r, err := t.InspectSessions(ctx)
 			out := plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d sessions", r.Sessions), err)
 			out.keep = func(a *account) { a.sessions = r }
 			return out
 		case machine.OpResume:
-			r, err := t.Resume(ctx, e.Epoch)
-			out := plain(ctx, e.Op, e.Gen, heldDetail("gate open", r.Held), err)
+			held, err := t.Resume(ctx, e.Epoch)
+			out := plain(ctx, e.Op, e.Gen, heldDetail("gate open", held), err)
 			if err == nil {
-				out.keep = func(a *account) { a.now().held = r.Held }
+				out.keep = func(a *account) { a.now().held = held }
 			}
 			return out
 		case machine.OpSwitch:
@@ -180,8 +180,8 @@ func (c calls) source(e machine.Call, s Source, a *account) func(context.Context
 		case machine.OpFingerprintSource:
 			return fingerprintOf(ctx, e, machine.SideSource, s.Fingerprint)
 		case machine.OpPrepareFence:
-			r, err := s.PrepareFence(ctx)
-			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d tables", r.Tables), err)
+			n, err := s.PrepareFence(ctx)
+			return plain(ctx, e.Op, e.Gen, fmt.Sprintf("%d tables", n), err)
 		case machine.OpPrelockSource:
 			return plain(ctx, e.Op, e.Gen, "", s.Prelock(ctx, e.Epoch, c.lockLost(machine.SideSource, e.Gen)))
 		case machine.OpReleaseSource:

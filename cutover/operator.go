@@ -71,12 +71,6 @@ func withdrawal(ctx context.Context) string {
 	return "withdrawn by the command that asked for it"
 }
 
-// Plan is a cutover's dry run: nothing is changed.
-func (c *Coordinator) Plan(ctx context.Context, o Options) (Report, error) {
-	o.DryRun, o.Rehearse = true, false
-	return c.Cutover(ctx, o)
-}
-
 // Advance records a step outside of an attempt: CatchingUp and Following when the replication gets
 // there, Finished before our objects are dropped. It may be called from any goroutine.
 func (c *Coordinator) Advance(ctx context.Context, to machine.StepName) error {

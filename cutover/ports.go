@@ -59,7 +59,7 @@ type Traffic interface {
 	// COMMIT is without its answer. On any error the gate is open again; ErrDrainTimeout, wrapped
 	// with the sessions that were in the way, when drain has passed; ErrHeld when one cannot be
 	// moved yet and the policy is to wait.
-	Pause(ctx context.Context, epoch int64, drain time.Duration) (PauseReport, error)
+	Pause(ctx context.Context, epoch int64, drain time.Duration) (sessions int, err error)
 
 	// Restage, with the gate closed, captures the sessions again that sent a frame since, stages
 	// new ones, and makes every LISTEN and takes every advisory lock of the difference. Under
@@ -69,7 +69,7 @@ type Traffic interface {
 	// Resume opens the gate towards the side that was active, and says how long clients were held
 	// since it was closed. It is called only according to the journal (C18), also when the gate is
 	// open already, and at the start.
-	Resume(ctx context.Context, epoch int64) (ResumeReport, error)
+	Resume(ctx context.Context, epoch int64) (Waits, error)
 
 	// Switch changes the route and opens the gate towards a side. Differences are replayed by each
 	// session's owner before its first statement is forwarded. It is repeated when it fails, and
@@ -101,17 +101,10 @@ type StageReport struct {
 	Disconnected int      // how many of them were closed
 }
 
-// PauseReport says how many sessions are parked.
-type PauseReport struct{ Sessions int }
-
-// ResumeReport says what a pause that failed was like for the clients.
-type ResumeReport struct{ Held Waits }
-
 // SwitchReport says what the move was like for the clients.
 type SwitchReport struct {
-	Moved        int // sessions that are at the side that opens
-	Held         Waits
-	ClientErrors int // clients that were ended since the attempt began
+	Moved int // sessions that are at the side that opens
+	Held  Waits
 }
 
 // Waits says how long sessions were held: from the first byte held to the first byte forwarded
@@ -133,7 +126,7 @@ type Source interface {
 
 	// PrepareFence makes the disabled fence triggers on every table, root and leaf, that has none.
 	// It may be called again.
-	PrepareFence(ctx context.Context) (FencePlan, error)
+	PrepareFence(ctx context.Context) (tables int, err error)
 
 	// Prelock locks every table in SHARE UPDATE EXCLUSIVE in one session of its own. When someone
 	// has waited on that longer than --source-lock-timeout, or when the session is lost, the port
@@ -193,9 +186,6 @@ type Writer struct {
 func (w Writer) String() string {
 	return fmt.Sprintf("pid %d (user %s, application %q, address %s)", w.PID, w.User, w.Application, w.Address)
 }
-
-// FencePlan says how many tables have a prepared fence.
-type FencePlan struct{ Tables int }
 
 // FenceReport says what was fenced and where the marker is.
 type FenceReport struct {

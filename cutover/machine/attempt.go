@@ -20,9 +20,8 @@ func (a attempt) begin() {
 
 // survey inspects both sides before anything is changed.
 func (a attempt) survey() {
-	st, _ := a.script.find(PhaseSurvey)
 	a.Survey.SourceSum, a.Survey.TargetSum = "", ""
-	calls := st.Calls
+	calls := a.script.find(PhaseSurvey).Calls
 	if a.Request.Mode == ModeDryRun {
 		calls = calls.with(OpInspectSessions) // an attempt stages the sessions instead
 	}
@@ -160,8 +159,7 @@ func (d decision) registerRead(e RegisterRead) {
 func (d decision) switched() {
 	d.answer(OutcomeSwitched, "")
 	d.Ending, d.Reason, d.Settled = EndNone, "", true
-	st, _ := d.script.find(PhaseComplete)
-	calls := st.Calls
+	calls := d.script.find(PhaseComplete).Calls
 	d.Held = 0 // the locks ended with fence and decision, the snapshots belong to the comparison
 	if !d.Recorded {
 		d.Recording = Decided

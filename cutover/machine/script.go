@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -41,23 +42,18 @@ var Protocol = Script{
 }
 
 // find is the stage of a phase.
-func (sc Script) find(p Phase) (Stage, bool) {
-	for _, st := range sc {
-		if st.Phase == p {
-			return st, true
-		}
+func (sc Script) find(p Phase) Stage { return sc[sc.index(p)] }
+
+// after is the stage after a phase.
+func (sc Script) after(p Phase) (Stage, bool) {
+	if i := sc.index(p); i >= 0 && i+1 < len(sc) {
+		return sc[i+1], true
 	}
 	return Stage{}, false
 }
 
-// after is the stage after a phase.
-func (sc Script) after(p Phase) (Stage, bool) {
-	for i, st := range sc {
-		if st.Phase == p && i+1 < len(sc) {
-			return sc[i+1], true
-		}
-	}
-	return Stage{}, false
+func (sc Script) index(p Phase) int {
+	return slices.IndexFunc(sc, func(st Stage) bool { return st.Phase == p })
 }
 
 // bound is how long a call may take. Records and calls of the journal have journalBound.

@@ -336,13 +336,11 @@ func (d *entry) openWithoutSource(ctx context.Context, target *pgx.Conn, cause e
 	if err != nil || run == nil || run.Mode != runs.ModeRun || run.Phase == journal.PhaseStarted {
 		return errors.Join(cause, err)
 	}
-	if run.Phase == journal.PhaseFinished {
-		d.id = runs.Identity{Target: run}
-		d.tag(run.RunID)
-		return d.openFinished(ctx, nil, target, run)
-	}
 	d.id = runs.Identity{Target: run}
 	d.tag(run.RunID)
+	if run.Phase == journal.PhaseFinished {
+		return d.openFinished(ctx, nil, target, run)
+	}
 	d.versions[1] = pg.ServerVersion(target)
 	d.missing, d.away = sideSource, cause
 	if run.Phase.AtLeast(journal.PhaseSwitched) {

@@ -213,8 +213,8 @@ func (m *Schema) takesSequence(name pg.Name) bool {
 // takesRows tells, by its number, whether the rows of a table of the source are copied;
 // nil where those of all are. As with pg_dump, patterns decide on tables of extensions too.
 func (m *Schema) takesRows() func(oid uint32) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	if m.taken == nil {
 		return nil
 	}
@@ -288,7 +288,7 @@ func (m *Rows) shut(ctx context.Context, target *pgx.Conn) error {
 	if m.task.oneShot() {
 		pick = func(n pg.Name) bool { return m.schema.catalog.Lookup(n) != nil }
 	}
-	if err := journal.PrepareFenceOf(ctx, target, journal.Patience{LockTimeout: m.task.lockTimeout, Together: journal.Together}, true, pick); err != nil {
+	if err := journal.PrepareFenceOf(ctx, target, journal.Patience{LockTimeout: m.task.LockTimeout, Together: journal.Together}, true, pick); err != nil {
 		return err
 	}
 	return journal.Seal(ctx, target)

@@ -28,7 +28,7 @@ func (m *Migration) EndCopy(ctx context.Context, source, target *pgx.Conn) error
 	if snapshots > 1 && !m.Task.Options.KeepCopied {
 		return errors.New("the tables on the target are not of one moment: start over with crossfade clean, or accept it with --keep-copied")
 	}
-	if _, err := journal.DropFence(ctx, target, journal.Patience{LockTimeout: m.Task.lockTimeout, Together: journal.Together}); err != nil {
+	if _, err := journal.DropFence(ctx, target, journal.Patience{LockTimeout: m.Task.LockTimeout, Together: journal.Together}); err != nil {
 		return err
 	}
 	if err := m.setSequences(ctx, source, target); err != nil {
@@ -117,9 +117,9 @@ const momentTries = 3
 // copyOnce copies every relation under one snapshot: held, or one of now. Without a stream nothing
 // can bring a table from one moment to another, so that a snapshot that is lost takes everything
 // with it, unless tables of an older moment are accepted.
-func (m *Rows) copyOnce(ctx context.Context, held *snapshot.Holder) error {
+func (m *Rows) copyOnce(ctx context.Context, held *snapshot.Holder, onCopied func(copy.Copied)) error {
 	for try := 1; ; try++ {
-		lost, err := m.copyMoment(ctx, held)
+		lost, err := m.copyMoment(ctx, held, onCopied)
 		if !lost || try == momentTries || ctx.Err() != nil {
 			return err
 		}
@@ -129,7 +129,7 @@ func (m *Rows) copyOnce(ctx context.Context, held *snapshot.Holder) error {
 }
 
 // copyMoment makes one attempt; lost says that another one, under another snapshot, may succeed.
-func (m *Rows) copyMoment(ctx context.Context, held *snapshot.Holder) (lost bool, err error) {
+func (m *Rows) copyMoment(ctx context.Context, held *snapshot.Holder, onCopied func(copy.Copied)) (lost bool, err error) {
 	if held == nil {
 		if held, err = snapshot.Export(ctx, m.task.ConnectSource); err != nil {
 			return false, err
@@ -139,7 +139,7 @@ func (m *Rows) copyMoment(ctx context.Context, held *snapshot.Holder) (lost bool
 	if err := m.settleMoment(ctx, held.Text()); err != nil {
 		return false, err
 	}
-	err = m.copyTables(ctx, held)
+	err = m.copyTables(ctx, held, onCopied)
 	return errors.Is(err, copy.ErrMoment) || errors.Is(err, snapshot.ErrLost), err
 }
 

@@ -63,7 +63,7 @@ func (m *Extras) Extras(ctx context.Context, held *snapshot.Holder) error {
 }
 
 func (m *Extras) copyExtensionRows(ctx context.Context, held *snapshot.Holder) error {
-	done, err := extension.Copy(ctx, extension.Config{Source: m.task.ConnectSource, Target: m.task.ConnectTarget, Snapshot: held, Roles: m.task.Roles, LockTimeout: m.task.lockTimeout, Takes: m.schema.takesRows()})
+	done, err := extension.Copy(ctx, extension.Config{Source: m.task.ConnectSource, Target: m.task.ConnectTarget, Snapshot: held, Roles: m.task.Roles, LockTimeout: m.task.LockTimeout, Takes: m.schema.takesRows()})
 	for _, c := range done {
 		if !c.Table.Sequence {
 			m.task.Log.Info().Str("extension", c.Table.Extension).Str("table", c.Table.Name.Display()).Int64("rows", c.Rows).Msg("copied rows of an extension's table")
@@ -77,7 +77,7 @@ func (m *Extras) largeObjects(ctx context.Context, held *snapshot.Holder) error 
 		return err
 	}
 	r, err := largeobject.Copy(ctx, largeobject.Config{
-		Source: m.task.ConnectSource, Target: m.task.ConnectTarget, Snapshot: held, LockTimeout: m.task.lockTimeout, Roles: m.task.Roles,
+		Source: m.task.ConnectSource, Target: m.task.ConnectTarget, Snapshot: held, LockTimeout: m.task.LockTimeout, Roles: m.task.Roles,
 		Owners: !m.task.Options.Schema.NoOwner, Privileges: !m.task.Options.Schema.NoACL, Comments: !m.task.Options.Schema.NoComments,
 	})
 	if err != nil {
@@ -191,7 +191,7 @@ func (m *Extras) copyJobs(ctx context.Context, source, target *pgx.Conn) error {
 // measure asks the source for the state of something: under the copy's snapshot or, if that is
 // gone, now, before the copy, so that what is written meanwhile counts as written since.
 func (m *Extras) measure(ctx context.Context, held *snapshot.Holder, take func(context.Context, *pgx.Conn) (string, error)) (mark string, err error) {
-	err = m.task.onSource(ctx, held, m.task.lockTimeout, func(source *pgx.Conn) (err error) {
+	err = m.task.onSource(ctx, held, m.task.LockTimeout, func(source *pgx.Conn) (err error) {
 		mark, err = take(ctx, source)
 		return err
 	})

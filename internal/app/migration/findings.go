@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -27,15 +26,14 @@ import (
 type Findings struct {
 	task *Task
 
-	mu       *sync.Mutex
 	findings []finding.Finding            // by this start
 	refused  map[string][]finding.Finding // by stage: what a copy that continued could not make
 }
 
 // Notes says what on the target differs from the source, although nothing was refused.
 func (m *Migration) Notes() (out []string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.Task.mu.Lock()
+	defer m.Task.mu.Unlock()
 	out = lists.Map(m.Findings.findings, finding.Finding.String)
 	if m.Schema.catalog != nil && m.Schema.rewrite != nil {
 		out = append(out, leftOut(m.Schema.catalog, *m.Schema.rewrite)...)
@@ -85,8 +83,8 @@ func (m *Task) goesOn() bool { return m.oneShot() && !m.Options.ExitOnError }
 // refuse keeps what was refused in a stage, in the place of what an earlier attempt of it
 // was refused.
 func (m *Findings) refuse(stage string, refused []finding.Finding) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	if m.refused == nil {
 		m.refused = map[string][]finding.Finding{}
 	}
@@ -102,8 +100,8 @@ func (m *Findings) refuse(stage string, refused []finding.Finding) {
 
 // refusedIn lists what was refused in a stage.
 func (m *Findings) refusedIn(stage string) []finding.Finding {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	return m.refused[stage]
 }
 
@@ -121,8 +119,8 @@ func (m *Schema) withoutRefused() {
 	if len(refused) == 0 {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	gone := withRows(m.Plan.Archive, func(e archive.Entry) bool {
 		return slices.ContainsFunc(refused, func(f finding.Finding) bool { return f.ID == e.ID })
 	})

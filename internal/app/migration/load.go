@@ -71,7 +71,7 @@ func (m *Rows) load(ctx context.Context, held *snapshot.Holder) error {
 func (m *Rows) build(ctx context.Context, copied *arrivals, relations []*catalog.Relation) error {
 	policy := retry.Policy{MaxElapsed: copy.DefaultPatience, OnRetry: obs.Retrying(m.task.Log, "the building of indexes goes on")}
 	return retry.Do(ctx, policy, func(ctx context.Context) error {
-		conns, closeAll, err := m.task.sessions(ctx, m.task.jobs)
+		conns, closeAll, err := m.task.sessions(ctx, m.task.Jobs)
 		if err == nil {
 			cfg := restore.Config{Conns: conns, Source: m.schema.catalog, Copied: copied.hear(), Analyze: relations}
 			if m.task.Options.DataOnly {
@@ -131,14 +131,11 @@ func (m *Task) sessions(ctx context.Context, n int) (conns []*pgx.Conn, closeAll
 
 // copy copies every relation that is not copied yet, and what else has rows, and records that.
 func (m *Rows) copy(ctx context.Context, held *snapshot.Holder, onCopied func(copy.Copied)) error {
-	m.mu.Lock()
-	m.onCopied = onCopied
-	m.mu.Unlock()
 	var err error
 	if m.copyStream() == nil {
-		err = m.copyOnce(ctx, held)
+		err = m.copyOnce(ctx, held, onCopied)
 	} else {
-		err = m.copyTables(ctx, held)
+		err = m.copyTables(ctx, held, onCopied)
 	}
 	if err != nil {
 		return err
@@ -146,7 +143,7 @@ func (m *Rows) copy(ctx context.Context, held *snapshot.Holder, onCopied func(co
 	return m.task.onTarget(ctx, func(target *pgx.Conn) error { return m.task.reach(ctx, target, journal.PhaseCopied) })
 }
 
-func (m *Rows) copyTables(ctx context.Context, held *snapshot.Holder) error {
+func (m *Rows) copyTables(ctx context.Context, held *snapshot.Holder, onCopied func(copy.Copied)) error {
 	var tables []copy.Table
 	for _, r := range m.schema.catalog.Relations {
 		if r.Kind != catalog.KindTable || !m.schema.dumped[r.OID] || m.schema.withoutData[r.OID] || m.task.Options.SchemaOnly {
@@ -158,7 +155,7 @@ func (m *Rows) copyTables(ctx context.Context, held *snapshot.Holder) error {
 		return err
 	}
 	for {
-		err := m.copyThose(ctx, held, tables)
+		err := m.copyThose(ctx, held, tables, onCopied)
 		rest, goesOn := m.leaveRows(ctx, tables, err)
 		if err == nil {
 			break
@@ -176,26 +173,23 @@ func (m *Rows) copyTables(ctx context.Context, held *snapshot.Holder) error {
 }
 
 // copyThose copies the rows of tables.
-func (m *Rows) copyThose(ctx context.Context, held *snapshot.Holder, tables []copy.Table) error {
-	m.mu.Lock()
-	onCopied := m.onCopied
-	m.mu.Unlock()
+func (m *Rows) copyThose(ctx context.Context, held *snapshot.Holder, tables []copy.Table, onCopied func(copy.Copied)) error {
 	c, err := copy.New(copy.Config{Source: m.schema.connectRead, Target: m.schema.connectRows, Tables: tables, Snapshot: held, Stream: m.copyStream(),
-		OneMoment: m.copyStream() == nil && !m.task.Options.KeepCopied, Jobs: m.task.jobs, ChunkBytes: m.chunkBytes,
-		SourceLockTimeout: m.task.lockTimeout, Limit: m.Limit, Wait: m.waits, OnCopied: onCopied, Log: m.task.Log})
+		OneMoment: m.copyStream() == nil && !m.task.Options.KeepCopied, Jobs: m.task.Jobs, ChunkBytes: m.task.ChunkBytes,
+		SourceLockTimeout: m.task.LockTimeout, Limit: m.task.Limit, Wait: m.task.Waits, OnCopied: onCopied, Log: m.task.Log})
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
+	m.task.mu.Lock()
 	m.copier = c
-	m.mu.Unlock()
+	m.task.mu.Unlock()
 	return c.Run(ctx)
 }
 
 // foreignKeys adds the foreign keys and checks the rows, where nothing writes to
 // the target. They come before what could keep the rows from being read.
 func (m *Keys) foreignKeys(ctx context.Context) error {
-	conns, closeAll, err := m.task.sessions(ctx, m.task.jobs)
+	conns, closeAll, err := m.task.sessions(ctx, m.task.Jobs)
 	if err != nil {
 		return err
 	}
@@ -236,8 +230,8 @@ func (m *Rows) refresh(ctx context.Context, target *pgx.Conn) error {
 
 // MatViews are the source's views that exist on the target, each after those that it reads.
 func (m *Schema) MatViews() []catalog.MatView {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	if m.catalog == nil {
 		return nil
 	}

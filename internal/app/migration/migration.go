@@ -18,7 +18,6 @@ import (
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
-	"crossfade/replicate/copy"
 	"crossfade/replicate/copy/relay"
 	"crossfade/replicate/slot"
 	"crossfade/replicate/snapshot"
@@ -40,7 +39,6 @@ type Config struct {
 	Waits          bool                 // for what an operator can fix, instead of ending with it
 	Roles          map[string]string    // the source's role names to the target's
 	Limit          *relay.Limiter       // of the copy; nil for none
-	OnCopied       func(copy.Copied)    // told of each table that is copied; may be nil
 	OnBlocked      func([]slot.Blocker) // told while the slot's creation waits, and with none when it does not; may be nil
 	Log            zerolog.Logger
 }
@@ -49,9 +47,6 @@ type Config struct {
 // on the target and may be begun again. Its parts share one lock, since what one of them reads
 // together is of several.
 type Migration struct {
-	onBlocked func([]slot.Blocker)
-
-	mu       *sync.Mutex
 	Task     *Task
 	Schema   *Schema
 	Findings *Findings
@@ -61,14 +56,13 @@ type Migration struct {
 }
 
 func New(cfg Config) *Migration {
-	mu := &sync.Mutex{}
-	t := &Task{mu: mu, Source: cfg.Source, Target: cfg.Target, Identity: cfg.Identity, Phase: cfg.Phase, Options: cfg.Options, jobs: cfg.Jobs, lockTimeout: cfg.LockTimeout, Roles: cfg.Roles, Log: cfg.Log}
-	f := &Findings{mu: mu, task: t}
-	s := &Schema{mu: mu, task: t, findings: f}
-	k := &Keys{mu: mu, task: t, findings: f, schema: s}
+	t := &Task{Config: cfg}
+	f := &Findings{task: t}
+	s := &Schema{task: t, findings: f}
+	k := &Keys{task: t, findings: f, schema: s}
 	e := &Extras{task: t, findings: f, schema: s}
-	r := &Rows{mu: mu, task: t, findings: f, schema: s, extras: e, chunkBytes: cfg.ChunkBytes, Limit: cfg.Limit, waits: cfg.Waits, onCopied: cfg.OnCopied}
-	return &Migration{onBlocked: cfg.OnBlocked, mu: mu, Task: t, Schema: s, Findings: f, Keys: k, Extras: e, Rows: r}
+	r := &Rows{task: t, findings: f, schema: s, extras: e}
+	return &Migration{Task: t, Schema: s, Findings: f, Keys: k, Extras: e, Rows: r}
 }
 
 // Run brings the target to the phase indexed. With useSlot the copy begins at a
@@ -187,7 +181,7 @@ const entriesEach = 150
 // structure restores the pre-data, with more sessions than the given one where there is much of it.
 // Its commits are not waited for: those of all sessions come before the given one's next.
 func (m *Migration) structure(ctx context.Context, target *pgx.Conn) error {
-	more, closeAll, err := m.Task.sessions(ctx, max(min(m.Task.jobs, len(m.Schema.Plan.PreData)/entriesEach)-1, 0))
+	more, closeAll, err := m.Task.sessions(ctx, max(min(m.Task.Jobs, len(m.Schema.Plan.PreData)/entriesEach)-1, 0))
 	if err != nil {
 		return err
 	}
@@ -217,16 +211,8 @@ func (m *Migration) Last(ctx context.Context, conn *pgx.Conn) (refused []finding
 
 // Task is what a run or a one-shot copy is to do between two databases, and how far it is.
 type Task struct {
-	Source, Target pg.DSN
-	Options        options.Copy
-	jobs           int
-	lockTimeout    time.Duration
-	Roles          map[string]string
-	Log            zerolog.Logger
-
-	mu       *sync.Mutex
-	Identity runs.Identity
-	Phase    journal.Phase
+	Config            // whose Identity and Phase are under mu
+	mu     sync.Mutex // of all parts
 }
 
 // sessions of the run: on the source plain, on the target with the run's key.

@@ -97,9 +97,9 @@ func (m *Rows) recopyTable(ctx context.Context, table pg.Name) error {
 
 // Waiting is what the copy waits for, nil for nothing.
 func (m *Rows) Waiting() error {
-	m.mu.Lock()
+	m.task.mu.Lock()
 	c := m.copier
-	m.mu.Unlock()
+	m.task.mu.Unlock()
 	if c == nil || m.task.Reached(journal.PhaseCopied) {
 		return nil
 	}

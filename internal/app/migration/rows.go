@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,31 +13,25 @@ import (
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 	"crossfade/replicate/copy"
-	"crossfade/replicate/copy/relay"
 	"crossfade/replicate/verify"
 	"crossfade/schema/catalog"
 )
 
 // Rows is the copy of the tables' rows, and what is built on them.
 type Rows struct {
-	task       *Task
-	findings   *Findings
-	schema     *Schema
-	extras     *Extras
-	chunkBytes int64
-	onCopied   func(copy.Copied)
-	Limit      *relay.Limiter
-	waits      bool
+	task     *Task
+	findings *Findings
+	schema   *Schema
+	extras   *Extras
 
-	mu     *sync.Mutex
 	copier *copy.Copier
 	past   control.Copy // of earlier starts: restarts and repairs only
 }
 
 // Copying reports whether rows are being copied.
 func (m *Rows) Copying() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	return m.copier != nil && !m.task.Phase.AtLeast(journal.PhaseCopied)
 }
 
@@ -70,9 +63,9 @@ func (m *Rows) tell(onCopy func(control.Copy)) {
 
 // Copied returns how far the copy is.
 func (m *Rows) Copied() control.Copy {
-	m.mu.Lock()
+	m.task.mu.Lock()
 	c := m.copier
-	m.mu.Unlock()
+	m.task.mu.Unlock()
 	if c == nil {
 		return control.Copy{}
 	}
@@ -83,8 +76,8 @@ func (m *Rows) Copied() control.Copy {
 
 // Whole are the figures of a copy that an earlier start has ended.
 func (m *Rows) Whole() control.Copy {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	var c control.Copy
 	if m.schema.catalog == nil || !m.task.Phase.AtLeast(journal.PhaseCopied) {
 		return c
@@ -103,8 +96,8 @@ func (m *Rows) Whole() control.Copy {
 // copyStream is the slot that tells the copy what changed while a snapshot was
 // lost, nil for a copy without a slot.
 func (m *Rows) copyStream() *copy.Stream {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	t := m.task.Identity.Target
 	if t.Consistent == 0 {
 		return nil
@@ -143,16 +136,16 @@ func (m *Rows) LoadPast(ctx context.Context, target *pgx.Conn) error {
 	if err != nil {
 		return fmt.Errorf("read what was repaired: %w", err)
 	}
-	m.mu.Lock()
+	m.task.mu.Lock()
 	m.past = past
-	m.mu.Unlock()
+	m.task.mu.Unlock()
 	return nil
 }
 
 // Tables lists what a comparison covers.
 func (m *Schema) Tables() []verify.Table {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	if m.catalog == nil {
 		return nil
 	}
@@ -175,8 +168,8 @@ func (m *Schema) Tables() []verify.Table {
 
 // Sizes are the sizes that the tables had when the catalog was read.
 func (m *Schema) Sizes() map[pg.Name]int64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	sizes := map[pg.Name]int64{}
 	if m.catalog != nil {
 		for _, r := range m.catalog.Relations {
@@ -220,8 +213,8 @@ func (m *Rows) routed(ctx context.Context, tables []copy.Table) error {
 
 // SetRoutes keeps what the journal says of them, by oid on the source.
 func (m *Schema) SetRoutes(routes map[uint32]pg.Name) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	m.routes = routes
 }
 

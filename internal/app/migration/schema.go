@@ -3,7 +3,6 @@ package migration
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/jackc/pgx/v5"
 
@@ -28,7 +27,6 @@ type Schema struct {
 	task     *Task
 	findings *Findings
 
-	mu          *sync.Mutex
 	routes      map[uint32]pg.Name // leaves that are written through a partitioned table
 	Plan        *plan.Plan         // of the kept archive
 	newer       *plan.Plan         // of an archive that was made since, with the kept one's numbers; nil for none
@@ -88,18 +86,18 @@ func (m *Schema) LoadPlan(ctx context.Context, target *pgx.Conn, held *snapshot.
 		return err
 	}
 	m.Take(plan, db)
-	m.mu.Lock()
+	m.task.mu.Lock()
 	m.path = path
 	m.dumped, m.taken, m.withoutData = dumped, taken, withoutData
 	m.newer, m.version = newer, pg.ServerVersion(target)/10000
-	m.mu.Unlock()
+	m.task.mu.Unlock()
 	return nil
 }
 
 // Take sets the plan of an archive, and the source's catalog that goes with it.
 func (m *Schema) Take(p *plan.Plan, db *catalog.Database) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	m.Plan, m.catalog = p, db
 }
 
@@ -147,15 +145,15 @@ func (m *Schema) ReadPlan(ctx context.Context) error {
 }
 
 func (m *Schema) HasPlan() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	return m.Plan != nil
 }
 
 // DecisionSQL writes the statements of the decision.
 func (m *Schema) DecisionSQL() (*plan.DecisionSQL, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	if m.Plan == nil {
 		return nil, fmt.Errorf("the schema has not been read yet: wait until the phase is following")
 	}
@@ -173,9 +171,9 @@ func (m *Schema) DecisionSQL() (*plan.DecisionSQL, error) {
 // Rewriting says what is changed in the definitions of the source's objects. It
 // asks the target once which owners it can give them.
 func (m *Schema) Rewriting(ctx context.Context, target *pgx.Conn) (plan.Rewrite, error) {
-	m.mu.Lock()
+	m.task.mu.Lock()
 	known := m.rewrite
-	m.mu.Unlock()
+	m.task.mu.Unlock()
 	if known != nil {
 		return *known, nil
 	}
@@ -196,9 +194,9 @@ func (m *Schema) Rewriting(ctx context.Context, target *pgx.Conn) (plan.Rewrite,
 		}
 		m.findings.note(findings)
 	}
-	m.mu.Lock()
+	m.task.mu.Lock()
 	m.rewrite = &w
-	m.mu.Unlock()
+	m.task.mu.Unlock()
 	return w, nil
 }
 
@@ -212,9 +210,9 @@ func (m *Findings) note(findings []finding.Finding) {
 	for _, f := range findings {
 		m.task.Log.Warn().Str("finding", f.String()).Msg("left out of the schema")
 	}
-	m.mu.Lock()
+	m.task.mu.Lock()
 	m.findings = append(m.findings, findings...)
-	m.mu.Unlock()
+	m.task.mu.Unlock()
 }
 
 // markPath is what the journal keeps the source's search_path by.
@@ -261,8 +259,8 @@ func (m *Schema) connectRows(ctx context.Context) (*pgx.Conn, error) {
 
 // RowOptions are what sessions have in addition that read or write rows.
 func (m *Schema) RowOptions() []pg.Option {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	if m.path == "" {
 		return nil
 	}
@@ -270,7 +268,7 @@ func (m *Schema) RowOptions() []pg.Option {
 }
 
 func (m *Schema) SearchPath() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	return m.path
 }

@@ -92,7 +92,7 @@ func (m *Migration) makeSlotOnce(ctx context.Context, target *pgx.Conn) (*snapsh
 	if err != nil {
 		return nil, err
 	}
-	if err := slot.EnsurePublication(ctx, conn, slot.PublicationConfig{Name: journal.Publication, Tables: published(db), LockTimeout: m.Task.lockTimeout}); err != nil {
+	if err := slot.EnsurePublication(ctx, conn, slot.PublicationConfig{Name: journal.Publication, Tables: published(db), LockTimeout: m.Task.LockTimeout}); err != nil {
 		return nil, err
 	}
 	if err := slot.Drop(ctx, conn, m.Task.Identity.Target.Slot, slot.TerminateHolder); err != nil {
@@ -104,10 +104,10 @@ func (m *Migration) makeSlotOnce(ctx context.Context, target *pgx.Conn) (*snapsh
 			return pg.ConnectReplication(ctx, m.Task.Source, pg.WithName("slot"))
 		},
 		Connect:   m.Task.ConnectSource,
-		OnBlocked: m.onBlocked,
+		OnBlocked: m.Task.OnBlocked,
 	})
-	if m.onBlocked != nil {
-		m.onBlocked(nil)
+	if m.Task.OnBlocked != nil {
+		m.Task.OnBlocked(nil)
 	}
 	if err != nil {
 		return nil, err
@@ -122,10 +122,10 @@ func (m *Migration) makeSlotOnce(ctx context.Context, target *pgx.Conn) (*snapsh
 		return nil, err
 	}
 	m.Task.Log.Info().Str("slot", s.Name).Stringer("consistent_point", s.ConsistentPoint).Str("snapshot", held.Text()).Msg("slot made")
-	m.mu.Lock()
+	m.Task.mu.Lock()
 	m.Task.Identity.Target.Consistent, m.Task.Identity.Target.SlotSnapshot = s.ConsistentPoint, held.Text()
 	m.Task.Phase = journal.PhaseSlotted
-	m.mu.Unlock()
+	m.Task.mu.Unlock()
 	return held, nil
 }
 

@@ -88,7 +88,7 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts options.Copy, show
 	if err != nil {
 		return nil, stopped(ctx, err, "nothing was copied")
 	}
-	m.Rows.Limit = shown.limit
+	m.Task.Limit = shown.limit
 	shown.show(m)
 	stop := m.Rows.Watch(ctx, onCopy)
 	err = copyWhole(ctx, m, c)

@@ -85,7 +85,7 @@ func portError(err error, commit bool) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, journal.ErrMoved):
-		return conflict{err}
+		return marked{err, cutover.ErrConflict} // which names the process that acts on the run
 	case errors.Is(err, errWaitedFor), pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected):
 		return fmt.Errorf("%w: %w", cutover.ErrLockTimeout, err)
 	case commit && (pg.Code(err) == "" || pg.ConnectionLost(err)):
@@ -94,11 +94,14 @@ func portError(err error, commit bool) error {
 	return err
 }
 
-// conflict is a cutover.ErrConflict with the message of its cause, which says the same and names
-// the process that acts on the run.
-type conflict struct{ error }
+// marked is one of the errors that the cutover knows, with the message of its cause, which says the
+// same and more.
+type marked struct {
+	error
+	as error
+}
 
-func (c conflict) Unwrap() []error { return []error{cutover.ErrConflict, c.error} }
+func (m marked) Unwrap() []error { return []error{m.as, m.error} }
 
 // Registrar keeps the list of our proxy's server connections on the source, so
 // that a later incarnation knows whom it may expel (C23).

@@ -314,7 +314,7 @@ func (q Quiet) Patience(side *dbconn.Link, lockTimeout time.Duration) journal.Pa
 		return how
 	}
 	how.Quiet = func(ctx context.Context, table pg.Name, do func(context.Context, time.Duration) error) error {
-		if !soonGone(writersOf(ctx, side, table)) {
+		if !soonGone(holdersOf(ctx, side, []pg.Name{table}, nil)) {
 			return do(ctx, lockTimeout)
 		}
 		half := lockTimeout / 2
@@ -323,13 +323,8 @@ func (q Quiet) Patience(side *dbconn.Link, lockTimeout time.Duration) journal.Pa
 	return how
 }
 
-// writersOf are the transactions that hold tables against a statement that waits for their locks,
-// the longest first; none where that cannot be asked.
-func writersOf(ctx context.Context, side *dbconn.Link, tables ...pg.Name) []dbconn.Process {
-	return holdersOf(ctx, side, tables, nil)
-}
-
-// holdersOf are those, and the readers of tables that are exclusive.
+// holdersOf are the transactions that hold tables against a statement that waits for their locks, and
+// the readers of tables that are exclusive, the longest first; none where that cannot be asked.
 func holdersOf(ctx context.Context, side *dbconn.Link, tables, exclusive []pg.Name) (found []dbconn.Process) {
 	names, alone := lists.Map(tables, pg.Name.String), lists.Map(exclusive, pg.Name.String)
 	_ = side.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {

@@ -86,9 +86,8 @@ func (s *Source) Census(ctx context.Context) (cutover.Census, error) {
 const mostTransactions = 5
 
 // PrepareFence implements cutover.Source.
-func (s *Source) PrepareFence(ctx context.Context) (cutover.FencePlan, error) {
-	var plan cutover.FencePlan
-	err := s.Counting.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+func (s *Source) PrepareFence(ctx context.Context) (tables int, err error) {
+	err = s.Counting.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		bounded, cancel := context.WithTimeout(ctx, prepareTimeout)
 		defer cancel()
 		err := s.Counting.NameHolder(ctx, s.Lock.Watch, func() error {
@@ -98,10 +97,10 @@ func (s *Source) PrepareFence(ctx context.Context) (cutover.FencePlan, error) {
 			return err
 		}
 		state, err := journal.ReadFence(ctx, conn)
-		plan.Tables = state.Ready
+		tables = state.Ready
 		return err
 	})
-	return plan, portError(err, false)
+	return tables, portError(err, false)
 }
 
 // Tables lists what the fence covers, and refuses if a table is not covered or not followed.
@@ -305,7 +304,7 @@ func (s *Source) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.Name
 func passingPrepared(err error) error {
 	var there *journal.PreparedError
 	if errors.As(err, &there) && there.Age < preparedPatience {
-		return heldError{err}
+		return marked{err, cutover.ErrHeld}
 	}
 	return err
 }

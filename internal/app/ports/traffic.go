@@ -48,26 +48,20 @@ func stageReport(r proxy.StageReport) cutover.StageReport {
 func held(err error) error {
 	var yet *proxy.HeldError
 	if errors.As(err, &yet) {
-		return heldError{err}
+		return marked{err, cutover.ErrHeld}
 	}
 	return err
 }
 
-// heldError is a cutover.ErrHeld with the message of the error that it wraps.
-type heldError struct{ err error }
-
-func (e heldError) Error() string   { return e.err.Error() }
-func (e heldError) Unwrap() []error { return []error{cutover.ErrHeld, e.err} }
-
 // Pause implements cutover.Traffic.
-func (t *Traffic) Pause(ctx context.Context, epoch int64, drain time.Duration) (cutover.PauseReport, error) {
+func (t *Traffic) Pause(ctx context.Context, epoch int64, drain time.Duration) (sessions int, err error) {
 	t.Closing()
 	r, err := t.Proxy.Pause(ctx, epoch, drain)
 	var late *proxy.DrainTimeoutError
 	if errors.As(err, &late) {
 		err = fmt.Errorf("%w: %w", cutover.ErrDrainTimeout, err)
 	}
-	return cutover.PauseReport{Sessions: r.Sessions}, held(err)
+	return r.Sessions, held(err)
 }
 
 // Restage implements cutover.Traffic.
@@ -77,11 +71,11 @@ func (t *Traffic) Restage(ctx context.Context, epoch int64) (cutover.StageReport
 }
 
 // Resume implements cutover.Traffic.
-func (t *Traffic) Resume(ctx context.Context, epoch int64) (cutover.ResumeReport, error) {
+func (t *Traffic) Resume(ctx context.Context, epoch int64) (cutover.Waits, error) {
 	if err := t.Proxy.Resume(ctx, epoch); err != nil {
-		return cutover.ResumeReport{}, err
+		return cutover.Waits{}, err
 	}
-	return cutover.ResumeReport{Held: waits(t.Proxy.TakeHeld(ctx))}, nil
+	return waits(t.Proxy.TakeHeld(ctx)), nil
 }
 
 // waits puts what the proxy measured into the cutover's terms.
@@ -99,7 +93,7 @@ func (t *Traffic) Switch(ctx context.Context, epoch int64, to machine.Side) (cut
 		t.Open(ctx, epoch)
 	}
 	r, err := t.Proxy.Switch(ctx, epoch, string(to))
-	return cutover.SwitchReport{Moved: r.Moved, ClientErrors: r.ClientErrors, Held: waits(r.Held)}, err
+	return cutover.SwitchReport{Moved: r.Moved, Held: waits(r.Held)}, err
 }
 
 // InspectSessions implements cutover.Traffic.
