@@ -42,7 +42,12 @@ var Protocol = Script{
 }
 
 // find is the stage of a phase.
-func (sc Script) find(p Phase) Stage { return sc[sc.index(p)] }
+func (sc Script) find(p Phase) (st Stage) {
+	if i := sc.index(p); i >= 0 {
+		st = sc[i]
+	}
+	return st
+}
 
 // after is the stage after a phase.
 func (sc Script) after(p Phase) (Stage, bool) {

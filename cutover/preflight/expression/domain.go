@@ -14,18 +14,23 @@ import (
 
 // domainUse is a constraint of a domain that calls functions which are not PostgreSQL's own.
 type domainUse struct {
+	domainConstraint
+	Columns []column // that hold values of it
+	// Nested is that its values are parts of others: PostgreSQL then cannot validate a constraint
+	// later, so that it is asked of each row as that comes.
+	Nested bool
+}
+
+// domainConstraint is what the catalog has of one.
+type domainConstraint struct {
 	OID                uint32
 	Domain, Constraint string // as they are written in SQL
 	Definition         string // CHECK (…)
 	Expr, Base         string // of VALUE, and the type below all domains
 	Valid              bool   // it is asked of no row that is moved otherwise
 	Functions          []uint32
-	Columns            []column // that hold values of it
-	// Nested is that its values are parts of others: PostgreSQL then cannot validate a constraint
-	// later, so that it is asked of each row as that comes.
-	Nested  bool
-	Owner   string // of the domain
-	Trusted bool   // as of evaluated
+	Owner              string // of the domain
+	Trusted            bool   // as of evaluated
 }
 
 type column struct {
@@ -34,16 +39,7 @@ type column struct {
 
 // readDomains lists the constraints.
 func readDomains(ctx context.Context, p *inquiry.Pair) ([]domainUse, error) {
-	type constraint struct {
-		OID                            uint32
-		Domain, Constraint, Definition string
-		Expr, Base                     string
-		Valid                          bool
-		Functions                      []uint32
-		Owner                          string
-		Trusted                        bool
-	}
-	found, err := inquiry.List[constraint](ctx, p.Source, "constraints of domains", calledFunctions+`
+	found, err := inquiry.List[domainConstraint](ctx, p.Source, "constraints of domains", calledFunctions+`
 		SELECT k.contypid, k.contypid::regtype::text, quote_ident(k.conname), pg_get_constraintdef(k.oid), pg_get_expr(k.conbin, 0),
 			(WITH RECURSIVE b AS (SELECT t.typbasetype AS base, t.typtypmod AS mod FROM pg_type t WHERE t.oid = k.contypid
 				UNION ALL SELECT t.typbasetype, t.typtypmod FROM b JOIN pg_type t ON t.oid = b.base WHERE t.typtype = 'd')
@@ -63,8 +59,7 @@ func readDomains(ctx context.Context, p *inquiry.Pair) ([]domainUse, error) {
 	}
 	var out []domainUse
 	for _, c := range found {
-		d := domainUse{OID: c.OID, Domain: c.Domain, Constraint: c.Constraint, Definition: c.Definition, Expr: c.Expr, Base: c.Base, Valid: c.Valid, Functions: c.Functions, Owner: c.Owner, Trusted: c.Trusted}
-		d.Nested = in.nested(c.OID, nil)
+		d := domainUse{domainConstraint: c, Nested: in.nested(c.OID, nil)}
 		for _, x := range in {
 			if x.Kind == inRelation && x.Rows && in.contains(x.Inner, c.OID, nil) {
 				d.Columns = append(d.Columns, column{x.Relation, x.Column, x.Type})
