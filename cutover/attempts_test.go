@@ -12,7 +12,8 @@ import (
 	"crossfade/cutover/machine/machinetest"
 )
 
-// TestAReportCountsAllAttempts lets one attempt end before the gate is closed, one in the drain and one at the fence.
+// TestAReportCountsAllAttempts lets one attempt end before the gate is closed, one in the drain and
+// one at the fence.
 func TestAReportCountsAllAttempts(t *testing.T) {
 	t.Parallel()
 	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) {

@@ -78,8 +78,8 @@ func (p Ports) validate() error {
 
 // Bounds of the coordinator itself.
 const (
-	// laneGrace is how long a call waits for the one before it on the same port, which was cancelled. A port that ignores
-	// the end of its context must not keep the gate closed.
+	// laneGrace is how long a call waits for the one before it on the same port, which was
+	// cancelled. A port that ignores the end of its context must not keep the gate closed.
 	laneGrace = time.Second
 	// shutdownBound is how long Run continues after its context has ended, to undo an attempt or to
 	// complete a switch. A service manager would kill a process that took longer; the next start

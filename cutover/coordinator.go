@@ -202,3 +202,75 @@ func (c *Coordinator) keep(m message) machine.Event {
 	}
 	return m.event
 }
+
+// perform does what the machine asks for. It never blocks.
+func (c *Coordinator) perform(effect machine.Effect) {
+	switch e := effect.(type) {
+	case machine.PersistStep:
+		c.lanes.start(machine.OpRecord, e.Gen, e.Bound, c.calls.record(e))
+	case machine.Call:
+		c.lanes.start(e.Op, e.Gen, e.Bound, c.calls.port(e, c.account))
+	case machine.StopCalls:
+		c.lanes.stop(e.Before)
+	case machine.StartTimer:
+		if t := c.timers[e.Timer]; t != nil {
+			t.Stop()
+		}
+		c.timers[e.Timer] = time.AfterFunc(e.After, func() {
+			c.inbox.post(message{event: machine.TimerFired{Timer: e.Timer, Gen: e.Gen}})
+		})
+	case machine.Note:
+		if !c.account.note(e, c.state.Tries > 0) {
+			return
+		}
+		c.log.Info().Str("step", e.Step).Int64("epoch", c.state.Epoch).Str("detail", e.Detail).Msg("cutover step")
+	case machine.Alarm:
+		c.account.alarm = e.Detail
+		c.log.Error().Str("step", string(c.state.Step)).Int64("epoch", c.state.Epoch).Str("detail", e.Detail).Msg("alarm")
+	case machine.Answer:
+		c.answer(e)
+	case machine.Refuse:
+		c.reply(e.ID, answer{err: &RefusedError{Obstacles: []machine.Obstacle{e.Obstacle}}})
+	}
+}
+
+// message is one entry of the coordinator's inbox.
+type message struct {
+	event machine.Event
+	keep  func(*account) // stores what a call returned in addition to its event; called only if the call is not late
+	reply chan answer    // of a request
+	show  func(Moment)   // of a request
+	yield chan error     // of a LockWanted
+	Call  *liveCall      // the call that has ended
+}
+
+// inbox is an unbounded queue: only our own calls and timers, and operators, post into it. Posting
+// never blocks, so that ports may post from their own goroutines.
+type inbox struct {
+	ready chan struct{} // has a token when the queue is not empty
+
+	mu struct {
+		sync.Mutex
+		queue []message
+	}
+}
+
+func newInbox() *inbox { return &inbox{ready: make(chan struct{}, 1)} }
+
+func (b *inbox) post(m message) {
+	b.mu.Lock()
+	b.mu.queue = append(b.mu.queue, m)
+	b.mu.Unlock()
+	select {
+	case b.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (b *inbox) drain() []message {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	q := b.mu.queue
+	b.mu.queue = nil
+	return q
+}

@@ -48,7 +48,7 @@ func TestADryRunChangesNothing(t *testing.T) {
 	}, func(b *coordinatorFixture) {
 		b.settled()
 		before := b.f.world()
-		r, err := b.c.Plan(b.t.Context(), Options{})
+		r, err := b.c.Cutover(b.t.Context(), Options{DryRun: true})
 		require.NoError(b.t, err)
 		require.Equal(b.t, machine.OutcomePlanned, r.Outcome)
 		require.Contains(b.t, r.Reason, "census: context canceled")
@@ -203,7 +203,7 @@ func TestAPlanSaysWhatEachStepIsForAndNothingThatWasNotMeasured(t *testing.T) {
 			}
 		}, func(b *coordinatorFixture) {
 			b.settled()
-			r, err := b.c.Plan(b.t.Context(), Options{})
+			r, err := b.c.Cutover(b.t.Context(), Options{DryRun: true})
 			require.NoError(b.t, err)
 			for _, m := range r.Timeline {
 				require.NotRegexp(b.t, `^;|[a-z]_[a-z]`, m.Detail, m.Step)

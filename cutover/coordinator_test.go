@@ -15,7 +15,8 @@ import (
 	"crossfade/cutover/machine/machinetest"
 )
 
-// coordinatorFixture is a coordinator that runs over a fake, inside of a synctest bubble: time passes by itself when all wait.
+// coordinatorFixture is a coordinator that runs over a fake, inside of a synctest bubble: time
+// passes by itself when all wait.
 type coordinatorFixture struct {
 	t    *testing.T
 	f    *fake

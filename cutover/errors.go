@@ -18,14 +18,16 @@ var (
 	// ErrOutcomeUnknown says that the connection was lost during a commit: it may have succeeded.
 	ErrOutcomeUnknown = errors.New("it is not known whether the transaction was committed")
 
-	// ErrLockTimeout says that a lock was not granted within the bound; the transaction was rolled back.
+	// ErrLockTimeout says that a lock was not granted within the bound; the transaction was rolled
+	// back.
 	ErrLockTimeout = errors.New("a lock was not granted in time")
 
 	// ErrHeld says that sessions hold what cannot be moved and that they may release it; the gate
 	// is open.
 	ErrHeld = errors.New("sessions cannot be moved yet")
 
-	// ErrDrainTimeout says that transactions stayed open past the drain timeout; the gate is open again.
+	// ErrDrainTimeout says that transactions stayed open past the drain timeout; the gate is open
+	// again.
 	ErrDrainTimeout = errors.New("transactions did not end in time")
 )
 

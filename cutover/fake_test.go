@@ -16,7 +16,8 @@ type fake struct {
 	mu    sync.Mutex
 	w     machinetest.World
 	calls []string
-	// hooks run before the method does its work, without the lock. An error is returned instead of doing it.
+	// hooks run before the method does its work, without the lock. An error is returned instead of
+	// doing it.
 	hooks map[string]func(ctx context.Context) error
 	// after run when the work is done; an error is returned although it was.
 	after          map[string]func(ctx context.Context) error
@@ -136,8 +137,8 @@ func (f *fake) Stage(ctx context.Context, _ int64, policy machine.StagePolicy) (
 	return StageReport{Sessions: 2, Unmovable: f.unmovable}, f.do(ctx, "stage", nil)
 }
 
-func (f *fake) Pause(ctx context.Context, _ int64, _ time.Duration) (PauseReport, error) {
-	return PauseReport{Sessions: 2}, f.do(ctx, "pause", func(w *machinetest.World) error { w.Gate = ""; return nil })
+func (f *fake) Pause(ctx context.Context, _ int64, _ time.Duration) (int, error) {
+	return 2, f.do(ctx, "pause", func(w *machinetest.World) error { w.Gate = ""; return nil })
 }
 
 func (f *fake) Restage(ctx context.Context, _ int64) (StageReport, error) {
@@ -150,8 +151,8 @@ func (f *fake) Restage(ctx context.Context, _ int64) (StageReport, error) {
 	return StageReport{Sessions: 1, Unmovable: f.unmovable, Disconnected: closed}, f.do(ctx, "restage", nil)
 }
 
-func (f *fake) Resume(ctx context.Context, _ int64) (ResumeReport, error) {
-	return ResumeReport{Held: f.held}, f.do(ctx, "resume", func(w *machinetest.World) error { w.Gate = w.Direction.Closing(); return nil })
+func (f *fake) Resume(ctx context.Context, _ int64) (Waits, error) {
+	return f.held, f.do(ctx, "resume", func(w *machinetest.World) error { w.Gate = w.Direction.Closing(); return nil })
 }
 
 func (f *fake) Switch(ctx context.Context, _ int64, to machine.Side) (SwitchReport, error) {
@@ -182,8 +183,8 @@ func (f fakeSide) Census(ctx context.Context) (Census, error) {
 	return f.census, f.do(ctx, "census", nil)
 }
 
-func (f fakeSide) PrepareFence(ctx context.Context) (FencePlan, error) {
-	return FencePlan{Tables: 3}, f.do(ctx, "prepare_fence", nil)
+func (f fakeSide) PrepareFence(ctx context.Context) (int, error) {
+	return 3, f.do(ctx, "prepare_fence", nil)
 }
 
 func (f fakeSide) Prelock(ctx context.Context, _ int64, lost func(string)) error {

@@ -71,14 +71,8 @@ func withdrawal(ctx context.Context) string {
 	return "withdrawn by the command that asked for it"
 }
 
-// Plan is a cutover's dry run: nothing is changed.
-func (c *Coordinator) Plan(ctx context.Context, o Options) (Report, error) {
-	o.DryRun, o.Rehearse = true, false
-	return c.Cutover(ctx, o)
-}
-
-// Advance records a step outside of an attempt: CatchingUp and Following when the replication gets there, Finished before
-// our objects are dropped. It may be called from any goroutine.
+// Advance records a step outside of an attempt: CatchingUp and Following when the replication gets
+// there, Finished before our objects are dropped. It may be called from any goroutine.
 func (c *Coordinator) Advance(ctx context.Context, to machine.StepName) error {
 	r, err := c.request(ctx, machine.Advanced{ID: c.ids.Add(1), To: to})
 	if err == nil && r.Outcome != machine.OutcomeRecorded {
@@ -126,7 +120,8 @@ func (c *Coordinator) lastWord(reply <-chan answer) (Report, error) {
 	}
 }
 
-// admit enters a request, with an account of its own if it will be tried; false if it is blocked from outside.
+// admit enters a request, with an account of its own if it will be tried; false if it is blocked
+// from outside.
 func (c *Coordinator) admit(m message) bool {
 	switch e := m.event.(type) {
 	case machine.Requested:
@@ -183,7 +178,8 @@ func (c *Coordinator) sendReplies() {
 	c.due = nil
 }
 
-// serveYield tells appliers that the pre-lock is gone: at once where it is not held, else when its release has ended.
+// serveYield tells appliers that the pre-lock is gone: at once where it is not held, else when its
+// release has ended.
 func (c *Coordinator) serveYield(m message) {
 	c.yielding = c.yielding || c.lanes.running(machine.OpYieldTarget)
 	if m.yield != nil {
@@ -203,4 +199,59 @@ func (c *Coordinator) serveYield(m message) {
 		y <- err
 	}
 	c.yields = nil
+}
+
+// Status is a snapshot of the coordinator, for `crossfade status`.
+type Status struct {
+	State   machine.State
+	Phase   string       // the step, "following" after an attempt that failed, "on_target" once the switch was made
+	Active  machine.Side // empty until the journal has been read
+	Epoch   int64
+	Waiting string // what it waits for; empty for nothing
+	Reason  string // why an attempt is being undone or repeated
+	Alarm   string
+	Ready   bool // a cutover asked for now would be tried
+	// Step is why the step allows no cutover, the zero Obstacle where it does; Blocked is what else
+	// refuses one then.
+	Step    machine.Obstacle
+	Blocked []machine.Obstacle
+	WayBack bool
+	Notes   []string
+	// Timeline and Last are of the request under way and of the one that ended last. They must not
+	// be written.
+	Timeline     []Moment
+	Last         *Report
+	Verification VerificationStatus
+}
+
+// Status may be called at any time, from any goroutine.
+func (c *Coordinator) Status() Status {
+	c.mu.Lock()
+	s := c.mu.status
+	c.mu.Unlock()
+	s.Verification = c.cfg.ports(s.State.Direction).Verification.Status()
+	s.Blocked = c.cfg.blocked(machine.Forward)
+	s.Ready = s.Ready && len(s.Blocked) == 0
+	return s
+}
+
+// publish makes the state visible to Status.
+func (c *Coordinator) publish() {
+	s := Status{
+		State: c.state, Phase: string(c.state.Step), Epoch: c.state.Epoch, Waiting: c.state.Waiting(), Reason: c.state.Reason,
+		Alarm: c.account.alarm, WayBack: c.state.WayBack, Notes: c.reporter().notes(""), Timeline: c.account.times(), Last: c.account.last,
+	}
+	s.Ready, s.Step = c.state.Ready()
+	if c.state.Settled && c.state.Step == machine.Idle { // of no interest: an attempt has failed, and the stream continues
+		s.Phase = string(machine.Following)
+	}
+	if c.state.Settled {
+		s.Active = c.state.Active()
+		if c.state.Step == machine.Decided && c.state.Active() == machine.SideTarget {
+			s.Phase = "on_target"
+		}
+	}
+	c.mu.Lock()
+	c.mu.status = s
+	c.mu.Unlock()
 }

@@ -24,10 +24,12 @@ type Change struct {
 	From, To  machine.StepName
 }
 
-// Journal is the run row on the source, crossfade.run. Everything here commits synchronously before it returns.
+// Journal is the run row on the source, crossfade.run. Everything here commits synchronously before
+// it returns.
 //
-// The row has an owner token. Every write of this port, and the compare-and-sets inside of Source.Fence and
-// Source.Unfence, carry the token of the last Take and miss (ErrConflict) when the row holds another one.
+// The row has an owner token. Every write of this port, and the compare-and-sets inside of
+// Source.Fence and Source.Unfence, carry the token of the last Take and miss (ErrConflict) when the
+// row holds another one.
 type Journal interface {
 	// Take puts a fresh owner token into the row and returns what the row says. It waits for
 	// writers of the row that are in flight. After it has returned, no write begun before it can
@@ -53,23 +55,25 @@ type Traffic interface {
 	// epoch too.
 	Stage(ctx context.Context, epoch int64, policy machine.StagePolicy) (StageReport, error)
 
-	// Pause closes the gate and returns when every session is parked, no login is under way and no COMMIT is without its
-	// answer. On any error the gate is open again; ErrDrainTimeout, wrapped with the sessions that were in the way, when
-	// drain has passed; ErrHeld when one cannot be moved yet and the policy is to wait.
-	Pause(ctx context.Context, epoch int64, drain time.Duration) (PauseReport, error)
+	// Pause closes the gate and returns when every session is parked, no login is under way and no
+	// COMMIT is without its answer. On any error the gate is open again; ErrDrainTimeout, wrapped
+	// with the sessions that were in the way, when drain has passed; ErrHeld when one cannot be
+	// moved yet and the policy is to wait.
+	Pause(ctx context.Context, epoch int64, drain time.Duration) (sessions int, err error)
 
-	// Restage, with the gate closed, captures the sessions again that sent a frame since, stages new ones, and makes every
-	// LISTEN and takes every advisory lock of the difference. Under UnmovableDisconnect it closes what cannot be moved.
+	// Restage, with the gate closed, captures the sessions again that sent a frame since, stages
+	// new ones, and makes every LISTEN and takes every advisory lock of the difference. Under
+	// UnmovableDisconnect it closes what cannot be moved.
 	Restage(ctx context.Context, epoch int64) (StageReport, error)
 
 	// Resume opens the gate towards the side that was active, and says how long clients were held
 	// since it was closed. It is called only according to the journal (C18), also when the gate is
 	// open already, and at the start.
-	Resume(ctx context.Context, epoch int64) (ResumeReport, error)
+	Resume(ctx context.Context, epoch int64) (Waits, error)
 
-	// Switch changes the route and opens the gate towards a side. Differences are replayed by each session's owner before
-	// its first statement is forwarded. It is repeated when it fails, and also called at the start of a process for
-	// which the target is active.
+	// Switch changes the route and opens the gate towards a side. Differences are replayed by each
+	// session's owner before its first statement is forwarded. It is repeated when it fails, and
+	// also called at the start of a process for which the target is active.
 	Switch(ctx context.Context, epoch int64, to machine.Side) (SwitchReport, error)
 
 	// InspectSessions finds out, without staging anything, which sessions would not move.
@@ -97,21 +101,14 @@ type StageReport struct {
 	Disconnected int      // how many of them were closed
 }
 
-// PauseReport says how many sessions are parked.
-type PauseReport struct{ Sessions int }
-
-// ResumeReport says what a pause that failed was like for the clients.
-type ResumeReport struct{ Held Waits }
-
 // SwitchReport says what the move was like for the clients.
 type SwitchReport struct {
-	Moved        int // sessions that are at the side that opens
-	Held         Waits
-	ClientErrors int // clients that were ended since the attempt began
+	Moved int // sessions that are at the side that opens
+	Held  Waits
 }
 
-// Waits says how long sessions were held: from the first byte held to the first byte forwarded again, to the new server
-// where there is one.
+// Waits says how long sessions were held: from the first byte held to the first byte forwarded
+// again, to the new server where there is one.
 type Waits struct {
 	Sessions      int
 	P50, P99, Max time.Duration
@@ -127,9 +124,9 @@ type Source interface {
 	// it still returns what it has found.
 	Census(ctx context.Context) (Census, error)
 
-	// PrepareFence makes the disabled fence triggers on every table, root and leaf, that has none. It may be called
-	// again.
-	PrepareFence(ctx context.Context) (FencePlan, error)
+	// PrepareFence makes the disabled fence triggers on every table, root and leaf, that has none.
+	// It may be called again.
+	PrepareFence(ctx context.Context) (tables int, err error)
 
 	// Prelock locks every table in SHARE UPDATE EXCLUSIVE in one session of its own. When someone
 	// has waited on that longer than --source-lock-timeout, or when the session is lost, the port
@@ -137,26 +134,31 @@ type Source interface {
 	// granted in time gives ErrLockTimeout.
 	Prelock(ctx context.Context, epoch int64, lost func(reason string)) error
 
-	// ReleasePrelock ends the pre-lock's transaction. Without one it does nothing. When the rollback fails it closes
-	// the session, so that the locks end in any case.
+	// ReleasePrelock ends the pre-lock's transaction. Without one it does nothing. When the
+	// rollback fails it closes the session, so that the locks end in any case.
 	ReleasePrelock(ctx context.Context) error
 
-	// Expel terminates the server connections of other incarnations of our proxies and waits for them to be gone (C23).
+	// Expel terminates the server connections of other incarnations of our proxies and waits for
+	// them to be gone (C23).
 	Expel(ctx context.Context, epoch int64) (int, error)
 
-	// Fence is the fence transaction (C14), in the pre-lock's session where there is one: all tables locked against
-	// writers, triggers enabled, the step set from "pausing" to "fenced" by compare-and-set on epoch and owner token, the
-	// marker with the nonce emitted, committed synchronously. Whatever the outcome, neither the locks nor the pre-lock
-	// are held when it returns. ErrLockTimeout when rolled back for a lock, ErrConflict when the compare-and-set missed,
-	// ErrOutcomeUnknown when the commit is in doubt. The port passes failpoint PointBeforeFenceCommit before its COMMIT.
+	// Fence is the fence transaction (C14), in the pre-lock's session where there is one: all
+	// tables locked against writers, triggers enabled, the step set from "pausing" to "fenced" by
+	// compare-and-set on epoch and owner token, the marker with the nonce emitted, committed
+	// synchronously. Whatever the outcome, neither the locks nor the pre-lock are held when it
+	// returns. ErrLockTimeout when rolled back for a lock, ErrConflict when the compare-and-set
+	// missed, ErrOutcomeUnknown when the commit is in doubt. The port passes failpoint
+	// PointBeforeFenceCommit before its COMMIT.
 	Fence(ctx context.Context, epoch int64, nonce string) (FenceReport, error)
 
-	// Unfence disables the fence triggers and sets the step to "idle" where epoch and owner token are ours and the step
-	// is "fenced", "draining" or "deciding", in one transaction. ErrConflict, ErrOutcomeUnknown as above. It never asks
-	// the register: it is called when that cannot hold a commit for the epoch.
+	// Unfence disables the fence triggers and sets the step to "idle" where epoch and owner token
+	// are ours and the step is "fenced", "draining" or "deciding", in one transaction. ErrConflict,
+	// ErrOutcomeUnknown as above. It never asks the register: it is called when that cannot hold a
+	// commit for the epoch.
 	Unfence(ctx context.Context, epoch int64) error
 
-	// Sequences reads every sequence of the application: one that cannot be read is an error which names it.
+	// Sequences reads every sequence of the application: one that cannot be read is an error which
+	// names it.
 	Sequences(ctx context.Context) ([]Sequence, error)
 
 	// Fingerprint reads the catalog (C20), without what is ours or deferred.
@@ -167,10 +169,11 @@ type Source interface {
 type Census struct {
 	Tables int
 	Bypass []Writer
-	// Transactions are the open transactions of others, the longest first, in words: the pause waits for those that come
-	// through the proxy, and the fence for those that do not.
+	// Transactions are the open transactions of others, the longest first, in words: the pause
+	// waits for those that come through the proxy, and the fence for those that do not.
 	Transactions []string
-	// RoundTrips are the times of an answer of the closing and of the opening side, 0 where one did not come.
+	// RoundTrips are the times of an answer of the closing and of the opening side, 0 where one did
+	// not come.
 	RoundTrips [2]time.Duration
 }
 
@@ -183,9 +186,6 @@ type Writer struct {
 func (w Writer) String() string {
 	return fmt.Sprintf("pid %d (user %s, application %q, address %s)", w.PID, w.User, w.Application, w.Address)
 }
-
-// FencePlan says how many tables have a prepared fence.
-type FencePlan struct{ Tables int }
 
 // FenceReport says what was fenced and where the marker is.
 type FenceReport struct {
@@ -216,26 +216,29 @@ type Target interface {
 	// RehearseDecision runs the whole of Decide and rolls it back (C16).
 	RehearseDecision(ctx context.Context, in DecisionInput) error
 
-	// Decide is the decision (C16): one transaction that inserts 'commit' for the epoch into the register, closes the
-	// lane's progress row, sets sequences, makes foreign keys and triggers, and opens this side's fence. Whatever the
-	// outcome, the pre-lock is not held when it returns. An error that is or wraps ErrOutcomeUnknown leaves it open
-	// whether it was committed; after any other it was certainly rolled back; the register is asked after either.
-	// The port passes failpoint PointBeforeDecisionCommit before its COMMIT.
+	// Decide is the decision (C16): one transaction that inserts 'commit' for the epoch into the
+	// register, closes the lane's progress row, sets sequences, makes foreign keys and triggers,
+	// and opens this side's fence. Whatever the outcome, the pre-lock is not held when it returns.
+	// An error that is or wraps ErrOutcomeUnknown leaves it open whether it was committed; after
+	// any other it was certainly rolled back; the register is asked after either. The port passes
+	// failpoint PointBeforeDecisionCommit before its COMMIT.
 	Decide(ctx context.Context, in DecisionInput) error
 
-	// Decision reads the register: VerdictAbsent where it has no row for the epoch. It opens a new connection where the
-	// old one is lost. Epoch 0 asks for the newest commit of this side, and is asked only where there is no way back.
+	// Decision reads the register: VerdictAbsent where it has no row for the epoch. It opens a new
+	// connection where the old one is lost. Epoch 0 asks for the newest commit of this side, and is
+	// asked only where there is no way back.
 	Decision(ctx context.Context, epoch int64) (Decision, error)
 
-	// Reject inserts 'abort' for the epoch where there is no row, waiting for an insert in flight, and returns what the
-	// register says then, committed: VerdictAbort or VerdictCommit.
+	// Reject inserts 'abort' for the epoch where there is no row, waiting for an insert in flight,
+	// and returns what the register says then, committed: VerdictAbort or VerdictCommit.
 	Reject(ctx context.Context, epoch int64) (Decision, error)
 
 	// Fingerprint is that of Source.
 	Fingerprint(ctx context.Context) (machine.Fingerprint, error)
 
-	// Complete does what was deferred: foreign keys validated, those of partitioned roots attached, the closed side made
-	// passive. It runs in the background of the switched traffic, may be called again, and does what is missing.
+	// Complete does what was deferred: foreign keys validated, those of partitioned roots attached,
+	// the closed side made passive. It runs in the background of the switched traffic, may be
+	// called again, and does what is missing.
 	Complete(ctx context.Context, epoch int64) error
 }
 
@@ -259,15 +262,17 @@ type Replication interface {
 	// Lag says how far the stream lags.
 	Lag(ctx context.Context) (Lag, error)
 
-	// WaitMarker returns when the transaction of the marker, and so everything before it, is committed on the opening
-	// side (C15). From the marker on the stream applies nothing: what else it reads goes to Tripped.
+	// WaitMarker returns when the transaction of the marker, and so everything before it, is
+	// committed on the opening side (C15). From the marker on the stream applies nothing: what else
+	// it reads goes to Tripped.
 	WaitMarker(ctx context.Context, m Marker) error
 
-	// Continue ends the wait at a marker whose fence was removed: the stream applies again. Without a marker it does
-	// nothing.
+	// Continue ends the wait at a marker whose fence was removed: the stream applies again. Without
+	// a marker it does nothing.
 	Continue(ctx context.Context, epoch int64) error
 
-	// Tripped gives what the stream reads after a marker and is not ours (C17). It is never closed; one reader.
+	// Tripped gives what the stream reads after a marker and is not ours (C17). It is never closed;
+	// one reader.
 	Tripped() <-chan Trip
 }
 

@@ -85,7 +85,7 @@ func TestADryRunTellsAllThatTheCutoverWouldMeet(t *testing.T) {
 		b.f.sessionsReport = SessionsReport{Sessions: 3, Red: []string{"session 1: red"}, Holding: []string{"session 2: temporary table"}}
 		b.f.census = Census{Tables: 1000, Bypass: []Writer{{PID: 7, User: "cron", Application: "nightly", Address: "local"}}, Transactions: []string{"process 8"},
 			RoundTrips: [2]time.Duration{time.Millisecond, 10 * time.Millisecond}}
-		r, err := b.c.Plan(b.t.Context(), Options{})
+		r, err := b.c.Cutover(b.t.Context(), Options{DryRun: true})
 		require.NoError(b.t, err)
 		require.Equal(b.t, inTheWay, r.Blockers)
 		require.Contains(b.t, r.Reason, inTheWay[0].Detail)
@@ -100,7 +100,7 @@ func TestADryRunTellsAllThatTheCutoverWouldMeet(t *testing.T) {
 	blockedCoordinator(t, machinetest.Following(), nil, func(b *coordinatorFixture) {
 		b.f.sessionsReport = SessionsReport{Holding: []string{"session 2: temporary table"}}
 		for policy, refuses := range map[machine.Unmovable]bool{machine.UnmovableAbort: true, machine.UnmovableWait: false, machine.UnmovableDisconnect: false} {
-			r, err := b.c.Plan(b.t.Context(), Options{Unmovable: policy})
+			r, err := b.c.Cutover(b.t.Context(), Options{DryRun: true, Unmovable: policy})
 			require.NoError(b.t, err)
 			require.Equal(b.t, refuses, r.Reason != "", policy)
 			synctest.Wait()
@@ -128,7 +128,8 @@ func TestACutoverWhileTheStreamLagsSaysSo(t *testing.T) {
 	}
 }
 
-// Whatever the step, a refusal says what is the matter and what to do, and no cutover is refused when that has been waited for.
+// Whatever the step, a refusal says what is the matter and what to do, and no cutover is refused
+// when that has been waited for.
 func TestEachStepThatRefusesSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	ready := machine.State{Direction: machine.Forward, Step: machine.Following, Phase: machine.PhaseRest, Settled: true}

@@ -1,66 +1,89 @@
 package cutover
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"crossfade/cutover/machine"
+	"crossfade/internal/base/lists"
 )
 
-// Report is what `crossfade cutover --json` prints.
+// Report is what `crossfade cutover --json` prints; its fields are a contract.
 type Report struct {
-	Outcome      machine.Outcome
-	Reason       string // why it was aborted, or what blocks a plan; else empty
-	Epoch        int64
-	PauseMS      float64    // gate closed to gate open, in the last attempt that closed it
-	Held         HeldReport // in the last attempt that closed the gate
-	ClientErrors int        // clients that were ended in an attempt, no matter what ended them
-	Ended        []string   // those of the last attempt, each with its reason
-	Disconnected int        // sessions that were closed because they could not be moved
-	Unmovable    []string   // those, and in a rehearsal those that would be, each with its reason
-	Tables       int
-	Sequences    int
-	Attempts     []AttemptReport // all of them, those too that failed
-	Timeline     []Moment        // of a dry run: the steps to come
-	// Of a dry run: what would refuse the cutover before it is begun, the longest open transactions, the sessions that bypass
-	// the proxy, and how long the gate would be closed once the last transaction has ended.
-	Blockers                        []machine.Obstacle
-	Transactions                    []string
-	Bypass                          []string
-	EstimateLeastMS, EstimateMostMS float64
+	Outcome machine.Outcome `json:"outcome"`
+	Reason  string          `json:"reason"` // why it was aborted, or why the cutover of a dry run would be; else empty
+	Epoch   int64           `json:"epoch"`
+	PauseMS float64         `json:"pause_ms"` // gate closed to gate open, in the last attempt that closed it; 0 where none did
+	Held    HeldReport      `json:"held"`     // of the same attempt
+	// ClientErrors counts the clients that were ended in an attempt, no matter what ended them: the
+	// move, a server that went away, the hold limit. Ended names those of the last attempt, each with
+	// its reason.
+	ClientErrors int      `json:"client_errors"`
+	Ended        []string `json:"ended,omitempty"`
+	// Disconnected counts the sessions that could not be moved and were closed, as
+	// --unmovable=disconnect asks; they are no client errors. Unmovable names them, in a rehearsal
+	// those that would be closed, and in a dry run those that could not be moved now.
+	Disconnected int             `json:"disconnected"`
+	Unmovable    []string        `json:"unmovable,omitempty"`
+	Tables       int             `json:"tables"`
+	Sequences    int             `json:"sequences"`
+	Timeline     []Moment        `json:"timeline"`           // never null; of a dry run: the steps to come
+	Attempts     []AttemptReport `json:"attempts,omitempty"` // all of them, those too that failed
 	// Incomplete says that the request has no outcome yet: something was changed and is not undone.
-	Incomplete bool
-	Notes      []string
+	Incomplete bool `json:"incomplete,omitempty"`
+	// Of a dry run: what would refuse the cutover before it is begun, the longest open
+	// transactions, the sessions that bypass the proxy, and how long the gate would be closed once
+	// the last transaction of a client has ended, with idle servers and with busy ones, 0 where that
+	// could not be estimated.
+	Blockers        []machine.Obstacle `json:"blockers,omitempty"`
+	Transactions    []string           `json:"transactions,omitempty"`
+	Bypass          []string           `json:"bypass,omitempty"`
+	EstimateLeastMS float64            `json:"estimate_least_ms,omitempty"`
+	EstimateMostMS  float64            `json:"estimate_most_ms,omitempty"`
+	// Notes are what the operator should know, such as that there is no way back.
+	Notes []string `json:"notes,omitempty"`
 }
 
-// AttemptReport is one attempt of a request.
+// MarshalJSON writes an empty timeline as [].
+func (r Report) MarshalJSON() ([]byte, error) {
+	type plain Report
+	r.Timeline = lists.NotNil(r.Timeline)
+	return json.Marshal(plain(r))
+}
+
+// AttemptReport is one attempt of a request. What is zero was not measured: the gate was not closed
+// in it, or no session was held.
 type AttemptReport struct {
-	Attempt  int
-	ClosedAt time.Time // when the gate was asked to close; zero if it never was: then no client was held
-	PauseMS  float64   // gate closed to gate open; 0 while it is closed
-	Held     HeldReport
-	Reason   string // why it failed; empty for the one that has not
+	Attempt  int        `json:"attempt"`
+	ClosedAt time.Time  `json:"closed_at,omitzero"` // when the gate was asked to close
+	PauseMS  float64    `json:"pause_ms,omitempty"` // gate closed to gate open
+	Held     HeldReport `json:"held,omitzero"`
+	Reason   string     `json:"reason,omitempty"` // why it failed
 }
 
 func heldReport(w Waits) HeldReport {
 	return HeldReport{Sessions: w.Sessions, P50MS: millis(w.P50), P99MS: millis(w.P99), MaxMS: millis(w.Max)}
 }
 
-// HeldReport says how long sessions were held: from the first byte held to the first byte forwarded to the new server.
+// HeldReport says how long sessions were held: from the first byte held to the first byte forwarded
+// again, to the new server where there is one.
 type HeldReport struct {
-	Sessions int
-	P50MS    float64
-	P99MS    float64
-	MaxMS    float64
+	Sessions int     `json:"sessions"`
+	P50MS    float64 `json:"p50_ms"`
+	P99MS    float64 `json:"p99_ms"`
+	MaxMS    float64 `json:"max_ms"`
 }
 
-// Moment is one entry of the timeline.
+// Moment is one step of the timeline.
 type Moment struct {
-	Step    string
-	At      time.Time // by the wall clock; zero for a step to come
-	Attempt int       // from 1; 0 outside of an attempt
-	AtMS    float64   // since the gate was asked to close in the last attempt that did; before that negative; where it never was: since the request
-	Detail  string
+	Step   string  `json:"step"`
+	AtMS   float64 `json:"at_ms"` // since the gate was asked to close in the last attempt that did; before that negative; where it never was: since the request
+	Detail string  `json:"detail"`
+	// At is the same by the wall clock, and Attempt the attempt that it belongs to, from 1. The steps
+	// to come, of a dry run, have neither.
+	At      time.Time `json:"at,omitzero"`
+	Attempt int       `json:"attempt,omitempty"`
 }
 
 // mostNamed is how many sessions a line names; the report's list has them all.
@@ -124,7 +147,8 @@ func (t reporter) notes(o machine.Outcome) []string {
 	return notes
 }
 
-// plan tells what a cutover would do: the steps of the protocol with the bound of each, and what it would meet.
+// plan tells what a cutover would do: the steps of the protocol with the bound of each, and what it
+// would meet.
 func (t reporter) plan() Report {
 	a := t.account
 	r := t.report(machine.OutcomePlanned, joined(a.blockers(t.state)))

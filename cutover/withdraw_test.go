@@ -25,8 +25,8 @@ func (b *coordinatorFixture) askToLeave(o Options) (chan answer, func()) {
 	return reply, func() { cancel(errUnwanted) }
 }
 
-// TestARequestIsWithdrawnBeforeTheDecision withdraws in every step that has an edge to the undoing, with
-// attempts left.
+// TestARequestIsWithdrawnBeforeTheDecision withdraws in every step that has an edge to the undoing,
+// with attempts left.
 func TestARequestIsWithdrawnBeforeTheDecision(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"claim", "census", "rehearse", "stage", "prelock source", "pause", "fence", "wait_marker", "restage", "persist deciding"} {

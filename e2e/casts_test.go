@@ -32,7 +32,7 @@ func TestAMigrationOfADatabaseWithCastsOfItsOwn(t *testing.T) {
 	pgtest.Exec(t, source, `UPDATE public.days SET d = d + 1, t = t || '!' WHERE id % 2 = 0; INSERT INTO public.days VALUES (1000, '2024-02-29', 'leap'); DELETE FROM public.days WHERE id = 7`)
 	app := application(t, p, longestWait)
 	r := p.cutover()
-	require.Equal(t, "switched", r.Outcome, r.Reason)
+	require.EqualValues(t, "switched", r.Outcome, r.Reason)
 	require.Zero(t, r.ClientErrors)
 	p.awaitWhole()
 	st := p.await("every row is compared", func(s control.Status) bool { return s.Verify.State != "running" && s.Verify.State != "none" })

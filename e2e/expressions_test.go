@@ -143,7 +143,7 @@ func TestATableWhoseKeyIsGeneratedIsFollowedByTheRemedy(t *testing.T) {
 	app := application(t, p, longestWait)
 	pgtest.Exec(t, app, `UPDATE public.made_key SET v = 'y' WHERE a < 10; UPDATE public.made_key SET a = 1000 WHERE a = 20; DELETE FROM public.made_key WHERE a > 40 AND a < 1000; INSERT INTO public.made_key (a, v) VALUES (77, 'new')`)
 	p.await("it is ready", func(st control.Status) bool { return st.Ready })
-	require.Equal(t, "switched", p.cutover().Outcome)
+	require.EqualValues(t, "switched", p.cutover().Outcome)
 	p.awaitWhole()
 	const sums = `SELECT md5(string_agg(t::text, ',' ORDER BY id)) FROM public.made_key t`
 	require.Equal(t, pgtest.Value(t, owner, sums), pgtest.Value(t, pgtest.Conn(t, s.target), sums))

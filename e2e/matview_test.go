@@ -75,7 +75,7 @@ func TestMaterialisedViewsAreTheSourcesAndNoReaderWaitsForARefresh(t *testing.T)
 		return err
 	})
 	r := p.cutover()
-	require.Equal(t, "switched", r.Outcome, r.Reason)
+	require.EqualValues(t, "switched", r.Outcome, r.Reason)
 	p.awaitWhole()
 	b.end(t)
 	require.Equal(t, before, pgtest.Value(t, target, files), "nothing is refreshed in front of readers")

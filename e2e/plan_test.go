@@ -114,7 +114,7 @@ func TestCutoverIsRefusedBeforeItsTimeAndTwice(t *testing.T) {
 	require.Error(t, cmd.Wait())
 	h.release()
 	p.await("the cutover is taken back", func(st control.Status) bool { return st.Phase == "following" })
-	require.Equal(t, "switched", p.cutover().Outcome)
+	require.EqualValues(t, "switched", p.cutover().Outcome)
 	out, code = p.ctl("cutover")
 	require.Equal(t, 1, code, out)
 	oneLine(t, out, "refused")

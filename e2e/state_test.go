@@ -48,7 +48,7 @@ func TestCustomSettingsAndPreparedTransactions(t *testing.T) {
 		defer cancel()
 		r, err := p.request(ctx, control.CutoverOptions{})
 		require.NoError(t, err)
-		require.Equal(t, "aborted", r.Outcome)
+		require.EqualValues(t, "aborted", r.Outcome)
 		return r.Reason
 	}
 	require.Contains(t, abort(), "function public.put computes the names of settings")

@@ -124,14 +124,14 @@ func TestACutoverWhileTheStreamLagsSaysSo(t *testing.T) {
 	pgtest.Exec(t, writer, "BEGIN; LOCK TABLE public.kept IN EXCLUSIVE MODE")
 	pgtest.Exec(t, pgtest.Conn(t, s.source), "INSERT INTO public.kept VALUES (2, 'late')")
 	p.await("the stream lags", func(st control.Status) bool { return st.Replication.LagMS > 5000 })
-	for outcome, args := range map[string][]string{control.OutcomePlanned: {"cutover", "--dry-run", "--json"}, control.OutcomeAborted: {"cutover", "--attempts=1", "--json"}} {
+	for outcome, args := range map[string][]string{string(control.OutcomePlanned): {"cutover", "--dry-run", "--json"}, string(control.OutcomeAborted): {"cutover", "--attempts=1", "--json"}} {
 		r, code := readJSON[control.CutoverReport](t, p, args...)
 		require.Equal(t, 1, code)
-		require.Equal(t, outcome, r.Outcome)
+		require.EqualValues(t, outcome, r.Outcome)
 		require.Regexp(t, "the stream is .* behind, at most ", r.Reason)
 		require.NotContains(t, r.Reason, "lane")
 		for _, a := range r.Attempts {
-			require.Nil(t, a.ClosedAt)
+			require.Zero(t, a.ClosedAt)
 		}
 	}
 	pgtest.Exec(t, writer, "COMMIT")
@@ -177,7 +177,7 @@ func TestADryRunTellsWhatTheCutoverWouldMeet(t *testing.T) {
 	require.Contains(t, r.Reason, `(application "app", server process `)
 	require.Contains(t, r.Reason, "in transaction; open for ")
 	require.Len(t, r.Attempts, 1)
-	require.NotNil(t, r.Attempts[0].PauseMS)
+	require.NotZero(t, r.Attempts[0].PauseMS)
 
 	// A writer past the proxy is met before the gate is closed.
 	pgtest.Exec(t, open, "COMMIT")
@@ -187,7 +187,7 @@ func TestADryRunTellsWhatTheCutoverWouldMeet(t *testing.T) {
 	require.Contains(t, r.Reason, "table public.kept is locked by process ")
 	require.Contains(t, r.Reason, `(application "nightly", from `)
 	require.Len(t, r.Attempts, 1)
-	require.Nil(t, r.Attempts[0].ClosedAt, "nobody was held")
+	require.Zero(t, r.Attempts[0].ClosedAt, "nobody was held")
 	pgtest.Exec(t, past, "COMMIT")
 	p.awaitFollowing()
 

@@ -40,7 +40,7 @@ func TestATreeThatTheTargetRoutesOtherwiseIsCopiedFollowedAndCompared(t *testing
 		return err
 	})
 	r := p.cutover()
-	require.Equal(t, "switched", r.Outcome, r.Reason)
+	require.EqualValues(t, "switched", r.Outcome, r.Reason)
 	p.awaitWhole()
 	b.end(t)
 	st := p.await("every row is compared", func(s control.Status) bool { return s.Verify.State != "running" && s.Verify.State != "none" })

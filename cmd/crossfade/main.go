@@ -1,5 +1,4 @@
-// Command crossfade moves a live PostgreSQL database to Neon while its
-// applications keep running.
+// Command crossfade moves a live PostgreSQL database to Neon while its applications keep running.
 package main
 
 import (

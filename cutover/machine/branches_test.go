@@ -12,8 +12,8 @@ type branch struct {
 	what string
 }
 
-// branches lists what can happen next: every answer of every outstanding call, every timer, and everything that comes
-// from outside.
+// branches lists what can happen next: every answer of every outstanding call, every timer, and
+// everything that comes from outside.
 func branches(n node) []branch {
 	var out []branch
 	add := func(w machinetest.World, e machine.Event, what string) { out = append(out, branch{e, w, what}) }
@@ -79,7 +79,8 @@ func otherAnswers(s machine.State, o machine.Op) []machine.Event {
 	}
 }
 
-// failures are the ways in which a call can go wrong: without effect, performed but not told, and still on its way.
+// failures are the ways in which a call can go wrong: without effect, performed but not told, and
+// still on its way.
 func failures(n node, o machine.Op, add func(machinetest.World, machine.Event, string)) {
 	s := n.s
 	fail := func(c machine.Class) machine.Event {

@@ -5,8 +5,8 @@ import "time"
 // Event is what happens to the machine. The set is closed.
 type Event interface{ event() }
 
-// Result is an event that ends a call. It carries the generation of its phase; of another generation it is late, and
-// a late result changes nothing.
+// Result is an event that ends a call. It carries the generation of its phase; of another
+// generation it is late, and a late result changes nothing.
 type Result interface {
 	Event
 	Call() (Op, uint64)
@@ -53,7 +53,8 @@ type (
 		Unmovable   Unmovable
 	}
 
-	// Advanced asks for a step outside of an attempt to be recorded: catching_up, following, finished.
+	// Advanced asks for a step outside of an attempt to be recorded: catching_up, following,
+	// finished.
 	Advanced struct {
 		ID uint64
 		To StepName
@@ -75,14 +76,16 @@ type (
 		Gen   uint64
 	}
 
-	// LockLost says that a pre-lock was dropped by its port because someone waited on it too long, or with its session.
+	// LockLost says that a pre-lock was dropped by its port because someone waited on it too long,
+	// or with its session.
 	LockLost struct {
 		Side   Side // role: SideSource is the closing side, SideTarget the opening side
 		Gen    uint64
 		Reason string
 	}
 
-	// LockWanted says that the applier meets TRUNCATE or DDL and waits for the pre-lock on the opening side.
+	// LockWanted says that the applier meets TRUNCATE or DDL and waits for the pre-lock on the
+	// opening side.
 	LockWanted struct{}
 
 	// Tripped says that something wrote the closing side after the marker.
@@ -124,7 +127,8 @@ type (
 		Detail string
 	}
 
-	// Fingerprinted ends OpFingerprintSource and OpFingerprintTarget. Detail says where the sides differ, once both are known.
+	// Fingerprinted ends OpFingerprintSource and OpFingerprintTarget. Detail says where the sides
+	// differ, once both are known.
 	Fingerprinted struct {
 		Gen    uint64
 		Side   Side

@@ -17,7 +17,8 @@ type Object struct {
 	Sum  string
 }
 
-// namedDifferences is how many objects the reason of an abort names: more than an operator reads in one line are counted.
+// namedDifferences is how many objects the reason of an abort names: more than an operator reads in
+// one line are counted.
 const namedDifferences = 5
 
 // Differences says where two catalogs differ; empty when they do not.

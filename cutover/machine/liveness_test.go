@@ -6,11 +6,12 @@ import (
 	"crossfade/cutover/machine"
 )
 
-// patience is how many events a way out may take. The longest is a whole attempt followed by its undoing.
+// patience is how many events a way out may take. The longest is a whole attempt followed by its
+// undoing.
 const patience = 120
 
-// settle lets the world answer every call and every back-off pass, until nothing is going on. Where a node leads is
-// remembered: ways out soon run together.
+// settle lets the world answer every call and every back-off pass, until nothing is going on. Where
+// a node leads is remembered: ways out soon run together.
 func (k *walker) settle(n node) (node, error) {
 	var path []node
 	for range patience {

@@ -45,7 +45,8 @@ func onEffect(change func(machine.State, machine.Effect) machine.Effect) stepper
 	}
 }
 
-// TestTheWalkCatchesMutants proves that the checker can fail: each mutant has one fault that a maintainer might make.
+// TestTheWalkCatchesMutants proves that the checker can fail: each mutant has one fault that a
+// maintainer might make.
 func TestTheWalkCatchesMutants(t *testing.T) {
 	t.Parallel()
 	for _, m := range []struct {

@@ -2,7 +2,8 @@ package machine
 
 import "strings"
 
-// Op is one call of a port. Ops exist as values so that the machine can keep a set of those that are outstanding.
+// Op is one call of a port. Ops exist as values so that the machine can keep a set of those that
+// are outstanding.
 type Op uint8
 
 const (
@@ -107,8 +108,8 @@ func (o Op) releases() Held {
 	}
 }
 
-// essential reports whether an op of an undo, or of what follows a decision, is repeated until it succeeds. The others
-// are cleaning up; their failure is noted.
+// essential reports whether an op of an undo, or of what follows a decision, is repeated until it
+// succeeds. The others are cleaning up; their failure is noted.
 func (o Op) essential() bool {
 	switch o {
 	case OpResume, OpSwitch, OpContinue, OpComplete, OpRecord:
@@ -145,5 +146,41 @@ func (s OpSet) Each(visit func(Op)) {
 func (s OpSet) String() string {
 	var names []string
 	s.Each(func(o Op) { names = append(names, o.String()) })
+	return strings.Join(names, ",")
+}
+
+// Held is the set of what an attempt has asked for and must give back should it end without a
+// decision. A member is entered when it is asked for, not when it is granted: a call that failed
+// may have succeeded.
+type Held uint8
+
+const (
+	HeldGate       Held = 1 << iota // the gate is closed
+	HeldSourceLock                  // the pre-lock on the closing side
+	HeldTargetLock                  // the pre-lock on the opening side
+	HeldFence                       // the fence; the journal's row has the truth
+	HeldStream                      // the stream waits at the marker
+	HeldStaged                      // warm servers with replayed sessions
+	HeldSnapshots                   // verification snapshots on both sides
+)
+
+var heldNames = []struct {
+	held Held
+	name string
+}{
+	{HeldGate, "gate"}, {HeldSourceLock, "source_lock"}, {HeldTargetLock, "target_lock"}, {HeldFence, "fence"},
+	{HeldStream, "stream"}, {HeldStaged, "staged"}, {HeldSnapshots, "snapshots"},
+}
+
+func (h Held) String() string {
+	var names []string
+	for _, n := range heldNames {
+		if h&n.held != 0 {
+			names = append(names, n.name)
+		}
+	}
+	if len(names) == 0 {
+		return "nothing"
+	}
 	return strings.Join(names, ",")
 }

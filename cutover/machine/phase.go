@@ -1,7 +1,7 @@
 package machine
 
-// Phase is the finer part of the state, kept in memory only: what the machine waits for inside of a step. A restart
-// forgets it and derives what to do from the journalled step alone.
+// Phase is the finer part of the state, kept in memory only: what the machine waits for inside of a
+// step. A restart forgets it and derives what to do from the journalled step alone.
 type Phase uint8
 
 const (
@@ -54,7 +54,8 @@ func (p Phase) String() string {
 	return "unknown"
 }
 
-// Abortable reports whether an attempt is under way and the decision has certainly not been asked for.
+// Abortable reports whether an attempt is under way and the decision has certainly not been asked
+// for.
 func (p Phase) Abortable() bool {
 	return p >= PhaseClaim && p <= PhaseRecordDeciding || p == PhaseBackoff
 }

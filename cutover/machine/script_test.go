@@ -12,8 +12,8 @@ import (
 	"crossfade/cutover/machine/machinetest"
 )
 
-// TestScripts plays the scenarios of testdata. Run with -rewrite to write the answers again, and commit the difference
-// only when you can say why it is right. The commands:
+// TestScripts plays the scenarios of testdata. Run with -rewrite to write the answers again, and
+// commit the difference only when you can say why it is right. The commands:
 //
 //	new [world=following|on_target] [attempts=N] [way_back]   begin, and recover from what the journal says
 //	request [mode=cutover|rehearse|dry_run] [reverse]         the operator asks

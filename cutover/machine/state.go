@@ -1,6 +1,9 @@
 package machine
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // State is everything the machine knows. It is a comparable value without pointers: a copy is a
 // snapshot.
@@ -131,4 +134,147 @@ const (
 
 func (e Ending) String() string {
 	return [...]string{"none", "recover", "abort", "retry", "rehearsed"}[e]
+}
+
+// Record is the journal's row of a run, as far as the machine needs it.
+type Record struct {
+	Epoch     int64
+	Direction Direction
+	Step      StepName
+}
+
+// Side names one of the two databases. The zero Side is none.
+type Side string
+
+const (
+	SideSource Side = "source"
+	SideTarget Side = "target"
+)
+
+// Direction says which side an epoch closes and which it opens. In everything below, "closing side"
+// is the one that is active until the decision and "opening side" the one that is active after it.
+type Direction string
+
+const (
+	Forward Direction = "forward" // closes the source, opens the target
+	Reverse Direction = "reverse" // a fallback: closes the target, opens the source
+)
+
+// Closing is the side that is active before the decision.
+func (d Direction) Closing() Side {
+	if d == Reverse {
+		return SideTarget
+	}
+	return SideSource
+}
+
+// Opening is the side that is active after the decision.
+func (d Direction) Opening() Side {
+	if d == Reverse {
+		return SideSource
+	}
+	return SideTarget
+}
+
+// StepName is the part of a run's state that is journalled: the text in the step column of
+// crossfade.run. The names are part of the faces (status --json) and of the schema; they never
+// change meaning.
+type StepName string
+
+const (
+	Copying    StepName = "copying"     // relations are being copied
+	CatchingUp StepName = "catching_up" // the copy has ended, the stream still lags
+	Following  StepName = "following"   // the stream keeps up; no cutover was tried yet
+	Idle       StepName = "idle"        // an attempt has ended without a decision
+	Arming     StepName = "arming"      // an epoch is claimed; applications notice nothing
+	Pausing    StepName = "pausing"     // the gate is closed or about to be
+	Fenced     StepName = "fenced"      // the closing side refuses writes, the marker is in its WAL
+	Draining   StepName = "draining"    // the marker is awaited on the opening side
+	Deciding   StepName = "deciding"    // the decision may have been taken: only the register knows
+	Decided    StepName = "decided"     // the opening side is open; there is no way but forward
+	Finished   StepName = "finished"    // our objects are gone
+)
+
+// Resting reports whether nothing of an attempt remains at this step: a restart finds nothing to
+// undo.
+func (n StepName) Resting() bool {
+	switch n {
+	case Copying, CatchingUp, Following, Idle, Decided, Finished:
+		return true
+	default:
+		return false
+	}
+}
+
+// Known reports whether n is one of the names above. A journal written by another release may hold
+// others.
+func (n StepName) Known() bool {
+	switch n {
+	case Arming, Pausing, Fenced, Draining, Deciding:
+		return true
+	default:
+		return n.Resting()
+	}
+}
+
+// canAdvance says which changes of step an operator or the replication may ask for, outside of an
+// attempt.
+func canAdvance(from, to StepName) bool {
+	switch to {
+	case CatchingUp:
+		return from == Copying
+	case Following:
+		return from == Copying || from == CatchingUp
+	case Finished:
+		return from == Decided
+	default:
+		return false
+	}
+}
+
+// Unmovable says what becomes of sessions that cannot be moved: those that hold temporary tables,
+// cursors WITH HOLD and the like.
+type Unmovable string
+
+const (
+	// UnmovableAbort ends the attempt, which names them. It is the default.
+	UnmovableAbort Unmovable = "abort"
+	// UnmovableWait waits for those that may become movable, at most the drain timeout in each
+	// attempt.
+	UnmovableWait Unmovable = "wait"
+	// UnmovableDisconnect closes them with 57P01 in the pause, before "deciding".
+	UnmovableDisconnect Unmovable = "disconnect"
+	// UnmovableName names them and leaves them alone: a rehearsal of UnmovableDisconnect.
+	UnmovableName Unmovable = "name"
+)
+
+// Validate refuses a policy that an operator cannot ask for.
+func (u Unmovable) Validate() error {
+	switch u {
+	case UnmovableAbort, UnmovableWait, UnmovableDisconnect:
+		return nil
+	}
+	return fmt.Errorf("--unmovable=%s: write wait, abort or disconnect", u)
+}
+
+// in is the policy as an attempt of this mode has it.
+func (u Unmovable) in(m Mode) Unmovable {
+	if u == UnmovableDisconnect && m == ModeRehearse {
+		return UnmovableName
+	}
+	return u
+}
+
+// StagePolicy is what an attempt asks of its staging and of the pause after it.
+type StagePolicy struct {
+	Unmovable Unmovable
+	Wait      time.Duration // of UnmovableWait: the longest wait in Stage
+}
+
+// Obstacle is one reason why a request is not begun: a stable code, what is wrong, and what to do
+// about it.
+type Obstacle struct {
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+	Remedy string `json:"remedy"`
 }

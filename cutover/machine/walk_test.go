@@ -67,7 +67,8 @@ func rename(s machine.State) machine.State {
 	return s
 }
 
-// take performs one event at a node, with the world as it is when the event arrives, and checks the effects.
+// take performs one event at a node, with the world as it is when the event arrives, and checks the
+// effects.
 func (k *walker) take(n node, w machinetest.World, e machine.Event, what string) (node, bool) {
 	before := n.s
 	s, effects := k.step(before, e)
@@ -145,8 +146,8 @@ func (k *walker) visit(n node) {
 	k.late(n)
 }
 
-// kill ends the process by SIGKILL: everything in memory is gone, calls in flight may have been performed or not or
-// may be yet.
+// kill ends the process by SIGKILL: everything in memory is gone, calls in flight may have been
+// performed or not or may be yet.
 func (k *walker) kill(n node) {
 	if n.w.Kills >= maxKills {
 		return
@@ -239,9 +240,9 @@ var walks = []struct {
 	{"fallback", machinetest.OnTarget(), true, machine.ModeCutover, machine.Reverse},
 }
 
-// TestEveryReachableState walks, with every promise checked on the way, and goes to every reachable node again to ask
-// three things there: with everything working it comes to rest; told to stop, it aborts where an abort is possible;
-// killed, the next process ends it well.
+// TestEveryReachableState walks, with every promise checked on the way, and goes to every reachable
+// node again to ask three things there: with everything working it comes to rest; told to stop, it
+// aborts where an abort is possible; killed, the next process ends it well.
 func TestEveryReachableState(t *testing.T) {
 	t.Parallel()
 	for _, c := range walks {

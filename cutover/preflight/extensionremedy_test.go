@@ -12,7 +12,8 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// What is wrong with an extension is told once, and its statement, typed as it is printed, removes it.
+// What is wrong with an extension is told once, and its statement, typed as it is printed, removes
+// it.
 func TestAnExtensionsFindingIsRemovedAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -54,7 +55,8 @@ func TestRowsThatUsersAddedToAnExtensionAreTold(t *testing.T) {
 	f.removes(t, situation{code: "extension_data", source: "INSERT INTO public.systems VALUES (2, false)", stays: true})
 }
 
-// What patterns leave out is made on the target as it is printed, in the source's schema and version.
+// What patterns leave out is made on the target as it is printed, in the source's schema and
+// version.
 func TestAnExtensionThatIsLeftOutIsMadeAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

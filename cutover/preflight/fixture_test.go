@@ -36,9 +36,10 @@ func (f *fixture) preflight(t *testing.T, change ...func(*inquiry.Options)) *Pre
 // ask asks one check of the list by its name.
 func (f *fixture) ask(t *testing.T, name string, change ...func(*inquiry.Options)) []answer.Finding {
 	t.Helper()
-	for _, c := range f.preflight(t, change...).Checks() {
+	p := f.preflight(t, change...)
+	for _, c := range p.Checks() {
 		if c.Name == name {
-			found, err := c.Run(t.Context())
+			found, err := c.Run(t.Context(), p.pair)
 			require.NoError(t, err)
 			for _, x := range found {
 				preflighttest.Sound(t, x)

@@ -55,7 +55,7 @@ func TestABrokenConnectionIsNeverAPass(t *testing.T) {
 
 func TestACheckIsBounded(t *testing.T) {
 	t.Parallel()
-	r := Ask(t.Context(), []Check{{Name: "bounded", Run: func(ctx context.Context) ([]answer.Finding, error) {
+	r := Ask(t.Context(), nil, []Check{{Name: "bounded", Run: func(ctx context.Context, _ *inquiry.Pair) ([]answer.Finding, error) {
 		deadline, ok := ctx.Deadline()
 		if !ok || time.Until(deadline) > CheckTimeout {
 			return nil, errors.New("no bound")

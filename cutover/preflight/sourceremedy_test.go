@@ -80,7 +80,8 @@ func TestWhatElseActsOnTheSourceIsRemovedAsItIsPrinted(t *testing.T) {
 	require.Empty(t, neighbours(), "the remedy helps")
 }
 
-// Large objects are let through by the option that is printed; a run still warns, with what shows changes.
+// Large objects are let through by the option that is printed; a run still warns, with what shows
+// changes.
 func TestLargeObjectsAreCopiedByTheOptionThatIsPrinted(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -142,8 +143,8 @@ func TestAnotherCollationIsRemovedAsItIsPrinted(t *testing.T) {
 	f.removes(t, situation{code: "collation_differs", target: "UPDATE pg_database SET datcollate = 'C.UTF-8' WHERE datname = current_database()", typed: f.another})
 }
 
-// A database of another encoding sorts otherwise as well: one statement makes the database that fits, and it is
-// printed once.
+// A database of another encoding sorts otherwise as well: one statement makes the database that
+// fits, and it is printed once.
 func TestOneDatabaseIsPrintedForEncodingAndCollation(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -182,7 +183,8 @@ func TestALockTableIsEnlargedAsItIsPrinted(t *testing.T) {
 	}})
 }
 
-// Jobs that pg_cron keeps are told once, where there are any, and its statements remove what is told.
+// Jobs that pg_cron keeps are told once, where there are any, and its statements remove what is
+// told.
 func TestJobsFindingsAreRemovedAsTheyArePrinted(t *testing.T) {
 	t.Parallel()
 	c := pgtest.Cron(t, pgtest.Source)
@@ -210,8 +212,8 @@ func TestJobsFindingsAreRemovedAsTheyArePrinted(t *testing.T) {
 	}})
 }
 
-// A pg_cron that keeps its jobs in another database cannot be made in the target's, until its setting is changed as it is
-// printed.
+// A pg_cron that keeps its jobs in another database cannot be made in the target's, until its
+// setting is changed as it is printed.
 func TestAPgCronOfAnotherDatabaseIsSetAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	l := &limited{sourceServer: pgtest.Shared(t, pgtest.Source), targetServer: pgtest.Cron(t, pgtest.Target)}

@@ -8,8 +8,9 @@ import (
 	"crossfade/cutover/machine"
 )
 
-// World is a model of what lies outside of the machine: the journal's row, the decision register, the fences of both
-// sides and the gate, as far as the promises are about them. It is comparable, so that a walk can tell where it has been.
+// World is a model of what lies outside of the machine: the journal's row, the decision register,
+// the fences of both sides and the gate, as far as the promises are about them. It is comparable,
+// so that a walk can tell where it has been.
 type World struct {
 	Epoch     int64
 	Direction machine.Direction
@@ -51,7 +52,8 @@ func (w *World) Open(s machine.Side) *bool {
 	return &w.Source
 }
 
-// Verdict is what the register says about an epoch. The epoch before the claimed one, where there is one, was a commit.
+// Verdict is what the register says about an epoch. The epoch before the claimed one, where there
+// is one, was a commit.
 func (w *World) Verdict(epoch int64) machine.Verdict {
 	switch {
 	case epoch == w.Claimed:
@@ -63,35 +65,25 @@ func (w *World) Verdict(epoch int64) machine.Verdict {
 	}
 }
 
-// Do performs a call as the ports promise to, and returns what comes back. The state gives what the effect carried.
+// Do performs a call as the ports promise to, and returns what comes back. The state gives what the
+// effect carried.
 func (w *World) Do(s machine.State, op machine.Op) machine.Event {
-	conflict := machine.Failed{Op: op, Gen: s.Gen, Class: machine.ClassConflict, Reason: "moved"}
-	done := machine.Done{Op: op, Gen: s.Gen}
+	stands := true // what the call expects of the row
 	switch op {
 	case machine.OpTake:
 		w.stolen = false
 		w.lost.claim, w.lost.fence, w.lost.unfence, w.lost.from, w.lost.to = false, false, false, "", ""
 		return machine.Loaded{Gen: s.Gen, Record: machine.Record{Epoch: w.Epoch, Direction: w.Direction, Step: w.Step}}
 	case machine.OpClaim:
-		if !w.Claim(s.Epoch, s.Direction) {
-			return conflict
-		}
+		stands = w.Claim(s.Epoch, s.Direction)
 	case machine.OpRecord:
-		if s.Epoch != w.Epoch || !w.Record(s.RecordedBefore(), s.Recording) {
-			return conflict
-		}
+		stands = s.Epoch == w.Epoch && w.Record(s.RecordedBefore(), s.Recording)
 	case machine.OpFence:
-		if !w.Fence() {
-			return conflict
-		}
+		stands = w.Fence()
 	case machine.OpUnfence:
-		if !w.Unfence() {
-			return conflict
-		}
+		stands = w.Unfence()
 	case machine.OpDecide:
-		if !w.Decide() {
-			return conflict
-		}
+		stands = w.Decide()
 	case machine.OpDecision:
 		if s.Phase == machine.PhaseNewest {
 			if w.Target {
@@ -113,12 +105,13 @@ func (w *World) Do(s machine.State, op machine.Op) machine.Event {
 		return machine.Fingerprinted{Gen: s.Gen, Side: machine.SideTarget, Sum: "a"}
 	case machine.OpPause:
 		w.Gate = ""
-	case machine.OpResume:
-		w.Gate = s.Active()
-	case machine.OpSwitch:
+	case machine.OpResume, machine.OpSwitch:
 		w.Gate = s.Active()
 	}
-	return done
+	if !stands {
+		return machine.Failed{Op: op, Gen: s.Gen, Class: machine.ClassConflict, Reason: "moved"}
+	}
+	return machine.Done{Op: op, Gen: s.Gen}
 }
 
 func (w *World) OpenedTarget() int64 {

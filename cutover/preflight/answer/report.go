@@ -1,6 +1,11 @@
 package answer
 
-import "slices"
+import (
+	"regexp"
+	"strings"
+
+	"crossfade/internal/base/lists"
+)
 
 // Exit statuses of a report, as crossfade check gives them.
 const (
@@ -23,7 +28,7 @@ type Report struct {
 
 // Of returns the findings of one severity, in the order of the checks.
 func (r Report) Of(s Severity) []Finding {
-	return slices.DeleteFunc(slices.Clone(r.Findings), func(f Finding) bool { return f.Severity != s })
+	return lists.Filter(r.Findings, func(f Finding) bool { return f.Severity == s })
 }
 
 // Ready tells whether everything was asked and nothing blocks.
@@ -40,4 +45,62 @@ func (r Report) ExitCode() int {
 	default:
 		return ExitReady
 	}
+}
+
+// Severity says what a finding does to a migration.
+type Severity string
+
+// The severities.
+const (
+	Blocker Severity = "blocker" // refuses the migration
+	Warning Severity = "warning" // a loss or a risk that the operator takes
+	Info    Severity = "info"    // what to expect
+)
+
+// Finding is one thing that was seen.
+type Finding struct {
+	Code     string   `json:"code"`             // stable, in lower case with underscores
+	Severity Severity `json:"severity"`         //
+	Object   string   `json:"object,omitempty"` // schema.name, a role, a setting; may be empty
+	Detail   string   `json:"detail"`           // what is wrong, in one line
+	Remedy   string   `json:"remedy,omitempty"` // what to do, in one line
+	// SQL are the statements of the remedy, one a line, without a semicolon at their end, and On
+	// the side that they are typed on. Empty where no statement does it, or where there is a choice
+	// that changes what is moved.
+	SQL string `json:"sql,omitempty"`
+	On  Side   `json:"on,omitempty"`
+}
+
+// Side is one of the two databases.
+type Side string
+
+// The sides.
+const (
+	Source Side = "source"
+	Target Side = "target"
+)
+
+// namesSide finds in a remedy on which side it is typed.
+var namesSide = regexp.MustCompile(`\b(on|in) the (source|target)('s database)?\b`)
+
+// Do returns what to do, in one line that says on which side a statement is typed; "" for nothing.
+func (f Finding) Do() string {
+	if f.Remedy == "" || f.On == "" || namesSide.MatchString(f.Remedy) {
+		return f.Remedy
+	}
+	return "on the " + string(f.On) + ": " + f.Remedy
+}
+
+// String returns the finding as one line: its code, its object, what is wrong, and what to do.
+func (f Finding) String() string {
+	var b strings.Builder
+	b.WriteString(f.Code)
+	if f.Object != "" {
+		b.WriteString(" " + f.Object)
+	}
+	b.WriteString(": " + f.Detail)
+	if do := f.Do(); do != "" {
+		b.WriteString("; " + do)
+	}
+	return b.String()
 }

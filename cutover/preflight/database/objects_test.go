@@ -91,8 +91,7 @@ func TestReplicaIdentity(t *testing.T) {
 	require.Equal(t, `ALTER TABLE "public"."keyed" REPLICA IDENTITY USING INDEX "Keyed a"`, remedies["public.keyed"])
 	require.Equal(t, `ALTER TABLE "public"."nothing" REPLICA IDENTITY DEFAULT`, remedies["public.nothing"])
 
-	// What the check says of a published table is what the server does, and the
-	// remedies help.
+	// What the check says of a published table is what the server does, and the remedies help.
 	pgtest.Exec(t, f.Source, "CREATE PUBLICATION p FOR TABLE bare, keyed, nothing, late, lost, parted_1, whole, whole_keyed")
 	for _, finding := range found {
 		_, err := f.Source.Exec(t.Context(), "DELETE FROM "+finding.Object)

@@ -49,7 +49,8 @@ const identities = `
 // update a published table whose identity holds a generated column.
 const versionOfGeneratedIdentity = 180000
 
-// ReplicaIdentity names tables whose rows would not be told apart in the stream, or only at a price.
+// ReplicaIdentity names tables whose rows would not be told apart in the stream, or only at a
+// price.
 func ReplicaIdentity(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	v, err := inquiry.Version(ctx, p.Source)
 	if err != nil {

@@ -8,22 +8,29 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
+	"crossfade/internal/base/pg"
 )
 
 // domainUse is a constraint of a domain that calls functions which are not PostgreSQL's own.
 type domainUse struct {
+	domainConstraint
+	Columns []column // that hold values of it
+	// Nested is that its values are parts of others: PostgreSQL then cannot validate a constraint
+	// later, so that it is asked of each row as that comes.
+	Nested bool
+}
+
+// domainConstraint is what the catalog has of one.
+type domainConstraint struct {
 	OID                uint32
 	Domain, Constraint string // as they are written in SQL
 	Definition         string // CHECK (…)
 	Expr, Base         string // of VALUE, and the type below all domains
 	Valid              bool   // it is asked of no row that is moved otherwise
 	Functions          []uint32
-	Columns            []column // that hold values of it
-	// Nested is that its values are parts of others: PostgreSQL then cannot validate a constraint
-	// later, so that it is asked of each row as that comes.
-	Nested  bool
-	Owner   string // of the domain
-	Trusted bool   // as of evaluated
+	Owner              string // of the domain
+	Trusted            bool   // as of evaluated
 }
 
 type column struct {
@@ -32,16 +39,7 @@ type column struct {
 
 // readDomains lists the constraints.
 func readDomains(ctx context.Context, p *inquiry.Pair) ([]domainUse, error) {
-	type constraint struct {
-		OID                            uint32
-		Domain, Constraint, Definition string
-		Expr, Base                     string
-		Valid                          bool
-		Functions                      []uint32
-		Owner                          string
-		Trusted                        bool
-	}
-	found, err := inquiry.List[constraint](ctx, p.Source, "constraints of domains", calledFunctions+`
+	found, err := inquiry.List[domainConstraint](ctx, p.Source, "constraints of domains", calledFunctions+`
 		SELECT k.contypid, k.contypid::regtype::text, quote_ident(k.conname), pg_get_constraintdef(k.oid), pg_get_expr(k.conbin, 0),
 			(WITH RECURSIVE b AS (SELECT t.typbasetype AS base, t.typtypmod AS mod FROM pg_type t WHERE t.oid = k.contypid
 				UNION ALL SELECT t.typbasetype, t.typtypmod FROM b JOIN pg_type t ON t.oid = b.base WHERE t.typtype = 'd')
@@ -61,8 +59,7 @@ func readDomains(ctx context.Context, p *inquiry.Pair) ([]domainUse, error) {
 	}
 	var out []domainUse
 	for _, c := range found {
-		d := domainUse{OID: c.OID, Domain: c.Domain, Constraint: c.Constraint, Definition: c.Definition, Expr: c.Expr, Base: c.Base, Valid: c.Valid, Functions: c.Functions, Owner: c.Owner, Trusted: c.Trusted}
-		d.Nested = in.nested(c.OID, nil)
+		d := domainUse{domainConstraint: c, Nested: in.nested(c.OID, nil)}
 		for _, x := range in {
 			if x.Kind == inRelation && x.Rows && in.contains(x.Inner, c.OID, nil) {
 				d.Columns = append(d.Columns, column{x.Relation, x.Column, x.Type})
@@ -135,7 +132,8 @@ func (in containers) contains(t, inner uint32, known []uint32) bool {
 	})
 }
 
-// tryDomain reads the values of some columns again from their text, which evaluates the constraints of the domain.
+// tryDomain reads the values of some columns again from their text, which evaluates the constraints
+// of the domain.
 func (c *expressionCheck) tryDomain(ctx context.Context, d domainUse) error {
 	switch {
 	case !d.Valid:
@@ -166,8 +164,8 @@ func (c *expressionCheck) tryDomain(ctx context.Context, d domainUse) error {
 
 // nestedReads names a constraint that is asked of each row as that comes.
 func (c *expressionCheck) nestedReads(ctx context.Context, d domainUse, col column, got tried) error {
-	// The value asks all constraints of the domain. One that reads nothing of no value, where others do,
-	// is not the one.
+	// The value asks all constraints of the domain. One that reads nothing of no value, where
+	// others do, is not the one.
 	alone, anyAlone := false, false
 	for _, x := range c.domains {
 		if x.OID != d.OID {
@@ -183,10 +181,7 @@ func (c *expressionCheck) nestedReads(ctx context.Context, d domainUse, col colu
 	if anyAlone && !alone {
 		return nil
 	}
-	var names []string
-	for _, n := range got.others {
-		names = append(names, n.Display())
-	}
+	names := lists.Map(got.others, pg.Name.Display)
 	domain := "ALTER DOMAIN " + d.Domain
 	sql := fmt.Sprintf("%s DROP CONSTRAINT %s; %s ADD CONSTRAINT %s %s NOT VALID", domain, d.Constraint, domain, d.Constraint, d.Definition)
 	c.reading = append(c.reading, answer.Finding{Code: "expression_reads_tables", Severity: answer.Blocker, Object: d.Domain + " " + d.Constraint,

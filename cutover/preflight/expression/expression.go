@@ -92,12 +92,8 @@ func (c *expressionCheck) learn(ctx context.Context, all []evaluated, domains []
 	if c.known, err = calledOnes(ctx, c.p.Source, oids); err != nil {
 		return err
 	}
-	type path struct{ Value string }
-	set, err := inquiry.List[path](ctx, c.p.Source, "settings of roles", `SELECT DISTINCT substr(x, 13) FROM pg_db_role_setting s, unnest(s.setconfig) x
+	c.paths, err = inquiry.Column[string](ctx, c.p.Source, "settings of roles", `SELECT DISTINCT substr(x, 13) FROM pg_db_role_setting s, unnest(s.setconfig) x
 		WHERE x LIKE 'search\_path=%' AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) ORDER BY 1`)
-	for _, s := range set {
-		c.paths = append(c.paths, s.Value)
-	}
 	return err
 }
 

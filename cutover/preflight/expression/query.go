@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 )
 
 // evaluated is an expression of the source that calls functions which are not PostgreSQL's
@@ -36,9 +37,9 @@ const (
 	ofDomain     = "domain"
 )
 
-// restricted reports whether PostgreSQL 17 and later evaluate the expression under a search_path
-// of their own while they make or fill the object (release notes of 17, migration: REFRESH, CREATE INDEX,
-// ANALYZE and their like).
+// restricted reports whether PostgreSQL 17 and later evaluate the expression under a search_path of
+// their own while they make or fill the object (release notes of 17, migration: REFRESH, CREATE
+// INDEX, ANALYZE and their like).
 func (e evaluated) restricted() bool {
 	return e.Kind == ofIndex || e.Kind == ofStatistics || e.Kind == ofMatView
 }
@@ -141,13 +142,6 @@ func calledOnes(ctx context.Context, source *pgx.Conn, all []uint32) (map[uint32
 			EXISTS (SELECT FROM unnest(p.proconfig) s WHERE s LIKE 'search\_path=%'),
 			coalesce((SELECT quote_ident(e.extname) FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
 				WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'), '')
-		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = ANY ($1)`, inquiry.NotNull(all))
-	if err != nil {
-		return nil, err
-	}
-	out := map[uint32]called{}
-	for _, f := range found {
-		out[f.OID] = f
-	}
-	return out, nil
+		FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = ANY ($1)`, lists.NotNil(all))
+	return lists.By(found, func(f called) uint32 { return f.OID }), err
 }

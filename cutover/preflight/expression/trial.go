@@ -20,10 +20,12 @@ const (
 	// expressionRows is for how many rows of its relation an expression is evaluated. A name
 	// that is not found is missed at the first row for which the function is called.
 	expressionRows = 1000
-	// expressionTimeout bounds each evaluation, and expressionsTimeout all of them, well below CheckTimeout.
+	// expressionTimeout bounds each evaluation, and expressionsTimeout all of them, well below
+	// CheckTimeout.
 	expressionTimeout  = 2 * time.Second
 	expressionsTimeout = 12 * time.Second
-	// restrictedPath is the search_path of PostgreSQL 17 and later in commands that maintain objects.
+	// restrictedPath is the search_path of PostgreSQL 17 and later in commands that maintain
+	// objects.
 	restrictedPath      = "pg_catalog, pg_temp"
 	restrictsSearchPath = 170000
 )
@@ -41,8 +43,8 @@ func (o outcome) missesName() bool { return o.Said != nil }
 // notFound are the SQLSTATEs of names that are not found: function, table, column, object, schema.
 var notFound = []string{"42883", pg.CodeUndefinedTable, pg.CodeUndefinedColumn, pg.CodeUndefinedObject, "3F000"}
 
-// trials evaluates expressions on the source, in transactions that write nothing and are
-// rolled back, on a session of its own. It executes what the role of that session, or a superuser, has
+// trials evaluates expressions on the source, in transactions that write nothing and are rolled
+// back, on a session of its own. It executes what the role of that session, or a superuser, has
 // written, and nothing else: policies of row security neither.
 type trials struct {
 	conn *pgx.Conn
@@ -57,10 +59,10 @@ func openTrials(ctx context.Context, p *inquiry.Pair) (*trials, error) {
 		return nil, err
 	}
 	t := &trials{conn: conn, end: time.Now().Add(expressionsTimeout)}
-	path, err := inquiry.One[struct{ Path string }](ctx, conn, "search_path", `SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY i), '')
+	path, err := inquiry.Value[string](ctx, conn, "search_path", `SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY i), '')
 		FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS x (s, i)`)
 	if err == nil {
-		t.path = path.Path
+		t.path = path
 		_, err = conn.Exec(ctx, "SET search_path = pg_catalog")
 	}
 	if err != nil {
@@ -82,7 +84,8 @@ type tried struct {
 	others     []pg.Name // other tables that it has read
 }
 
-// try evaluates one expression under the source's path and, where that matters, under the restricted one.
+// try evaluates one expression under the source's path and, where that matters, under the
+// restricted one.
 func (t *trials) try(ctx context.Context, e evaluated, restricted bool) (tried, error) {
 	var out tried
 	if time.Now().After(t.end) {
@@ -109,7 +112,8 @@ func (t *trials) try(ctx context.Context, e evaluated, restricted bool) (tried, 
 	return out, err
 }
 
-// both evaluates an expression under the source's path and then, where that matters, under the restricted one.
+// both evaluates an expression under the source's path and then, where that matters, under the
+// restricted one.
 func (t *trials) both(ctx context.Context, tx pgx.Tx, e evaluated, restricted bool, out *tried) error {
 	if e.Kind != ofMatView {
 		if _, err := t.evaluate(ctx, tx, t.path, evaluated{Name: e.Name, Expr: "NULL", Relation: e.rows()}); err != nil {

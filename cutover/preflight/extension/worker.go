@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/pg"
@@ -36,23 +38,22 @@ var ownWorkers = []string{"client backend", "walsender", "autovacuum worker", "a
 // Workers names what acts in the source's database by itself: none of its sessions comes through
 // the proxy, and its tasks are kept in rows or settings.
 func Workers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
-	type name struct{ Name string }
-	extensions, err := inquiry.List[name](ctx, p.Source, "extensions", `SELECT extname::text FROM pg_extension ORDER BY 1`)
+	extensions, err := inquiry.Column[string](ctx, p.Source, "extensions", `SELECT extname::text FROM pg_extension ORDER BY 1`)
 	if err != nil {
 		return nil, err
 	}
 	var found []answer.Finding
 	for _, e := range extensions {
-		a, ok := acting[e.Name]
-		if e.Name == "pg_cron" {
+		a, ok := acting[e]
+		if e == "pg_cron" {
 			jobs, err := cronJobs(ctx, p)
 			if err != nil {
 				return nil, err
 			}
 			found = append(found, jobs...)
 		}
-		if ok && !(e.Name == "pgmq" && p.Options.Mode == inquiry.Run) { // each queue is reported below
-			found = append(found, answer.Finding{Code: "extension_acts", Severity: answer.Warning, Object: e.Name, Detail: a.what, Remedy: a.remedy})
+		if ok && !(e == "pgmq" && p.Options.Mode == inquiry.Run) { // each queue is reported below
+			found = append(found, answer.Finding{Code: "extension_acts", Severity: answer.Warning, Object: e, Detail: a.what, Remedy: a.remedy})
 		}
 	}
 	elsewhere, err := cronElsewhere(ctx, p)
@@ -85,7 +86,7 @@ func Workers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	cron := slices.Contains(extensions, name{"pg_cron"})
+	cron := slices.Contains(extensions, "pg_cron")
 	for _, w := range workers {
 		if cron && strings.HasPrefix(w.Kind, "pg_cron") {
 			continue
@@ -95,4 +96,89 @@ func Workers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 			Remedy: "see what it does: what it writes after the fence is refused, and what it is to do on the target has to be set there"})
 	}
 	return found, nil
+}
+
+// cronJobs asks whether the jobs of pg_cron can be moved.
+func cronJobs(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	// Without USAGE on the schema, which pg_cron grants to no role, the table's name means nothing.
+	seen, err := inquiry.One[struct{ Rows, Update bool }](ctx, p.Source, "rights on jobs of pg_cron", `
+		SELECT coalesce(bool_and(r.may AND NOT row_security_active(r.job)), false), coalesce(bool_and(r.may AND has_table_privilege(r.job, 'UPDATE')), false)
+		FROM (SELECT c.oid AS job, has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS may
+			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'cron' AND c.relname = 'job') r`)
+	if err != nil {
+		return nil, err
+	}
+	var found []answer.Finding
+	if !seen.Rows || p.Options.Mode == inquiry.Run && !seen.Update {
+		role := pg.QuoteIdent(p.Source.Config().User)
+		sql := "GRANT USAGE ON SCHEMA cron TO " + role + ";\nGRANT SELECT, UPDATE ON cron.job TO " + role + ";\nALTER ROLE " + role + " BYPASSRLS"
+		found = append(found, answer.Finding{Code: "jobs_not_moved", Severity: answer.Warning, Object: "cron.job", On: answer.Source, SQL: sql,
+			Detail: "jobs of pg_cron arrive inactive and change sides with the cutover; the role of --source may not see them all, or not have them rest, so that they stay on the source, or run on both sides after the switch",
+			Remedy: "on the source: " + answer.OneLine(sql) + "; or have the jobs rest in the cutover yourself"})
+	}
+	var database string
+	if database, err = inquiry.Setting(ctx, p.Target, "cron.database_name"); err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege) {
+		return nil, err
+	}
+	here, err := inquiry.Value[string](ctx, p.Target, "the target's database", `SELECT current_database()::text`)
+	if err != nil {
+		return nil, err
+	}
+	if database != "" && database != here {
+		found = append(found, answer.Finding{Code: "pg_cron_database", Severity: answer.Blocker, Object: "cron.database_name",
+			Detail: fmt.Sprintf("the target's pg_cron can be made in database %s only, and the migration goes to %s", database, here),
+			Remedy: fmt.Sprintf("ALTER SYSTEM SET cron.database_name = %s on the target, then restart it (Neon: through the settings of the compute)", pg.QuoteLiteral(here)),
+			On:     answer.Target, SQL: "ALTER SYSTEM SET cron.database_name = " + pg.QuoteLiteral(here)})
+	}
+	return found, nil
+}
+
+// cronElsewhere names jobs that another database keeps for this one.
+func cronElsewhere(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	database, err := inquiry.Setting(ctx, p.Source, "cron.database_name")
+	if err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege) {
+		return nil, err
+	}
+	here, err := inquiry.Value[string](ctx, p.Source, "the source's database", `SELECT current_database()::text`)
+	if err != nil || database == "" || strings.EqualFold(database, here) {
+		return nil, err
+	}
+	jobs, err := jobsFor(ctx, p, database, here)
+	if err != nil || jobs == 0 {
+		return nil, err
+	}
+	detail := fmt.Sprintf("pg_cron of the source's server keeps its jobs in database %s, where --source may not read them: those for this one are not taken along, and run on after the switch", database)
+	if jobs > 0 {
+		detail = fmt.Sprintf("pg_cron of the source's server keeps its jobs in database %s, and %d of them are for this one: they are not taken along, and run on after the switch", database, jobs)
+	}
+	return []answer.Finding{{Code: "jobs_elsewhere", Severity: answer.Warning, Object: "cron.database_name", Detail: detail,
+		Remedy: fmt.Sprintf("schedule on the target after the switch what cron.job has for database %s; and at the cutover, in database %s of the source's server: SELECT cron.unschedule(jobid) FROM cron.job WHERE database = %s",
+			here, database, pg.QuoteLiteral(here))}}, nil
+}
+
+// unknownJobs says that the jobs of another database cannot be read.
+const unknownJobs = -1
+
+// jobsFor counts the jobs that pg_cron keeps in another database of the source's server for the one
+// that is moved.
+func jobsFor(ctx context.Context, p *inquiry.Pair, database, moved string) (int, error) {
+	config := p.Source.Config()
+	config.Database = database
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return unknownJobs, ctx.Err() // we may not, or there is no such database
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	may, err := inquiry.Column[bool](ctx, conn, "rights on jobs of pg_cron", `
+		SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)
+		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'cron' AND c.relname = 'job'`)
+	switch {
+	case err != nil:
+		return 0, err
+	case len(may) == 0:
+		return 0, nil // no pg_cron was made there
+	case !may[0]:
+		return unknownJobs, nil
+	}
+	return inquiry.Value[int](ctx, conn, "jobs of pg_cron", `SELECT count(*)::int FROM cron.job WHERE database = $1`, moved)
 }

@@ -31,11 +31,19 @@ const (
 // MaxName is how many bytes of a name PostgreSQL keeps.
 const MaxName = 63
 
-// List runs a query and returns its rows as structs, by position. what names
-// the query in an error.
+// List runs a query and returns its rows as structs, by position. what names the query in an error.
 func List[T any](ctx context.Context, conn *pgx.Conn, what, sql string, args ...any) ([]T, error) {
+	return all(ctx, conn, pgx.RowToStructByPos[T], what, sql, args)
+}
+
+// Column runs a query for its only column.
+func Column[T any](ctx context.Context, conn *pgx.Conn, what, sql string, args ...any) ([]T, error) {
+	return all(ctx, conn, pgx.RowTo[T], what, sql, args)
+}
+
+func all[T any](ctx context.Context, conn *pgx.Conn, read pgx.RowToFunc[T], what, sql string, args []any) ([]T, error) {
 	rows, _ := conn.Query(ctx, sql, args...)
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[T])
+	found, err := pgx.CollectRows(rows, read)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", what, err)
 	}
@@ -44,10 +52,18 @@ func List[T any](ctx context.Context, conn *pgx.Conn, what, sql string, args ...
 
 // One runs a query for its only row.
 func One[T any](ctx context.Context, conn *pgx.Conn, what, sql string, args ...any) (T, error) {
-	var none T
+	return only(ctx, conn, pgx.RowToStructByPos[T], what, sql, args)
+}
+
+// Value runs a query for its only value.
+func Value[T any](ctx context.Context, conn *pgx.Conn, what, sql string, args ...any) (T, error) {
+	return only(ctx, conn, pgx.RowTo[T], what, sql, args)
+}
+
+func only[T any](ctx context.Context, conn *pgx.Conn, read pgx.RowToFunc[T], what, sql string, args []any) (v T, err error) {
 	rows, _ := conn.Query(ctx, sql, args...)
-	v, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[T])
-	if err != nil {
+	if v, err = pgx.CollectExactlyOneRow(rows, read); err != nil {
+		var none T
 		return none, fmt.Errorf("read %s: %w", what, err)
 	}
 	return v, nil
@@ -55,12 +71,26 @@ func One[T any](ctx context.Context, conn *pgx.Conn, what, sql string, args ...a
 
 // Setting reads one server setting; "" where the server does not know it.
 func Setting(ctx context.Context, conn *pgx.Conn, name string) (string, error) {
-	v, err := One[struct{ Value string }](ctx, conn, "setting "+name, `SELECT coalesce(current_setting($1, true), '')`, name)
-	return v.Value, err
+	return Value[string](ctx, conn, "setting "+name, `SELECT coalesce(current_setting($1, true), '')`, name)
 }
 
 // Version reads server_version_num.
 func Version(ctx context.Context, conn *pgx.Conn) (int, error) {
-	v, err := One[struct{ Num int }](ctx, conn, "server version", `SELECT current_setting('server_version_num')::int`)
-	return v.Num, err
+	return Value[int](ctx, conn, "server version", `SELECT current_setting('server_version_num')::int`)
+}
+
+// Role is the role of a connection and what it may do in its database.
+type Role struct {
+	Name, Database            string
+	Super, BypassRLS          bool
+	Create, Monitor, Signaler bool
+}
+
+// CurrentRole reads the role of a session.
+func CurrentRole(ctx context.Context, conn *pgx.Conn) (Role, error) {
+	return One[Role](ctx, conn, "rights of the role", `
+		SELECT current_user::text, current_database()::text, rolsuper, rolbypassrls,
+			has_database_privilege(current_database(), 'CREATE'),
+			pg_has_role('pg_monitor', 'USAGE'), pg_has_role('pg_signal_backend', 'USAGE')
+		FROM pg_roles WHERE rolname = current_user`)
 }

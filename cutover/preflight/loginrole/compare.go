@@ -1,8 +1,10 @@
 package loginrole
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,6 +12,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -31,7 +34,7 @@ func Compare(ctx context.Context, source, target *pgx.Conn, l inquiry.Logins, pl
 	if err != nil {
 		return nil, err
 	}
-	mover, err := inquiry.One[struct{ Name string }](ctx, source, "role of the session", `SELECT session_user::text`)
+	mover, err := inquiry.Value[string](ctx, source, "role of the session", `SELECT session_user::text`)
 	if err != nil {
 		return nil, err
 	}
@@ -44,13 +47,13 @@ func Compare(ctx context.Context, source, target *pgx.Conn, l inquiry.Logins, pl
 	if err != nil {
 		return nil, err
 	}
-	guarded, err := inquiry.One[struct{ Tables int }](ctx, source, "tables with row security", `SELECT count(*)`+inquiry.FromUserRelations+`AND c.relkind IN ('r', 'p') AND c.relrowsecurity`)
+	guarded, err := inquiry.Value[int](ctx, source, "tables with row security", `SELECT count(*)`+inquiry.FromUserRelations+`AND c.relkind IN ('r', 'p') AND c.relrowsecurity`)
 	if err != nil {
 		return nil, err
 	}
-	c := &comparison{l: l, here: here, there: there, mayMake: self.May, mayBypass: self.Bypass, version: self.Version, database: self.Database, guarded: guarded.Tables, platform: platform, mover: mover.Name}
+	c := &comparison{l: l, here: here, there: there, mayMake: self.May, mayBypass: self.Bypass, version: self.Version, database: self.Database, guarded: guarded, platform: platform, mover: mover}
 	var missing []string
-	for _, name := range sortedKeys(here) {
+	for _, name := range slices.Sorted(maps.Keys(here)) {
 		r := here[name]
 		if !r.Login || !r.Connect || platform != nil && platform(name) {
 			continue
@@ -104,10 +107,7 @@ func (c *comparison) judge(f answer.Finding) {
 
 // becomes returns the role of the target that a role of the source is there.
 func (c *comparison) becomes(name string) string {
-	if to := c.l.Mapped[name]; to != "" {
-		return to
-	}
-	return name
+	return cmp.Or(c.l.Mapped[name], name)
 }
 
 // compare compares one role, and reports whether the target lacks it.
@@ -166,8 +166,8 @@ func (c *comparison) compare(r login) (missing bool) {
 	return false
 }
 
-// full names a role that the target had no session for, unless another limit than the source's refuses
-// anyhow, or the source lets it have none either.
+// full names a role that the target had no session for, unless another limit than the source's
+// refuses anyhow, or the source lets it have none either.
 func (c *comparison) full(r, t login) (f answer.Finding, full bool) {
 	if c.l.Full == nil || r.Limit == 0 || r.Limit != t.Limit && !t.Super && !slices.Contains(c.l.Accepted, r.Name) {
 		return f, false
@@ -197,4 +197,30 @@ func (c *comparison) renamed() map[string]string {
 		}
 	}
 	return out
+}
+
+// login is one role of a side: its rights, whatever the database contains.
+type login struct {
+	Name                                                                string
+	Login, Inherit, Super, BypassRLS, Replication, CreateRole, CreateDB bool
+	Connect                                                             bool // to the database of the session
+	Limit                                                               int
+	ValidUntil                                                          string
+	Member                                                              []string // of these roles, through others too
+	Uses                                                                []string // the rights of these it has without SET ROLE
+	Settings                                                            []string // of ALTER ROLE … SET, name=hash
+}
+
+const logins = `SELECT r.rolname::text, r.rolcanlogin, r.rolinherit, r.rolsuper, r.rolbypassrls, r.rolreplication, r.rolcreaterole, r.rolcreatedb,
+		has_database_privilege(r.oid, current_database(), 'CONNECT'), r.rolconnlimit,
+		CASE WHEN r.rolvaliduntil IS NULL OR r.rolvaliduntil = 'infinity' THEN '' ELSE (r.rolvaliduntil AT TIME ZONE 'UTC')::text END,
+		ARRAY(SELECT g.rolname::text FROM pg_roles g WHERE g.oid <> r.oid AND NOT r.rolsuper AND pg_has_role(r.oid, g.oid, 'MEMBER') ORDER BY 1),
+		ARRAY(SELECT g.rolname::text FROM pg_roles g WHERE g.oid <> r.oid AND NOT r.rolsuper AND pg_has_role(r.oid, g.oid, 'USAGE') ORDER BY 1),
+		ARRAY(SELECT split_part(s, '=', 1) || '=' || md5(substr(s, strpos(s, '=') + 1)) FROM pg_db_role_setting d, unnest(d.setconfig) s
+			WHERE d.setrole = r.oid AND d.setdatabase = 0 ORDER BY 1)
+	FROM pg_roles r WHERE r.rolname !~ '^pg_' ORDER BY 1`
+
+func readLogins(ctx context.Context, conn *pgx.Conn) (map[string]login, error) {
+	all, err := inquiry.List[login](ctx, conn, "roles", logins)
+	return lists.By(all, func(x login) string { return x.Name }), err
 }

@@ -8,6 +8,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -105,12 +106,8 @@ func (c *comparison) ofItsOwn(r, t login) string {
 // settingsQuery prints the statements that set for a role of the target what is set for one of the
 // source. Only the caller sees the values, which may be secrets.
 func settingsQuery(from, to string, names []string) string {
-	quoted := make([]string, len(names))
-	for i, n := range names {
-		quoted[i] = pg.QuoteLiteral(n)
-	}
 	return fmt.Sprintf("SELECT format('ALTER ROLE %%I SET %%I TO %%s;', %s, name, CASE WHEN lower(name) IN ('local_preload_libraries', 'search_path', 'session_preload_libraries', 'temp_tablespaces') "+
 		"THEN CASE value WHEN '\"\"' THEN quote_literal('') ELSE value END ELSE quote_literal(value) END) FROM (SELECT split_part(s, '=', 1) AS name, substr(s, strpos(s, '=') + 1) AS value FROM pg_db_role_setting d, unnest(d.setconfig) s "+
 		"WHERE d.setdatabase = 0 AND d.setrole = %s::regrole) c WHERE name IN (%s)",
-		pg.QuoteLiteral(to), pg.QuoteLiteral(pg.QuoteIdent(from)), strings.Join(quoted, ", "))
+		pg.QuoteLiteral(to), pg.QuoteLiteral(pg.QuoteIdent(from)), strings.Join(lists.Map(names, pg.QuoteLiteral), ", "))
 }

@@ -1,9 +1,14 @@
+// Package preflighttest gives tests of a preflight a source and a target on real servers, roles on
+// both sides, and findings reduced to their codes. Production code never imports it.
 package preflighttest
 
 import (
 	"context"
+	"crypto/rand"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -159,4 +164,91 @@ func Major(t *testing.T) int {
 	b, err := pgcluster.Find()
 	require.NoError(t, err)
 	return b.Major
+}
+
+// RoleFixture is a pair of databases with roles of its own on both sides, whose names begin with
+// Prefix.
+type RoleFixture struct {
+	*Fixture
+	Prefix string
+}
+
+// NewRoleFixture makes both databases, with no roles yet.
+func NewRoleFixture(t *testing.T) *RoleFixture {
+	t.Helper()
+	h := &RoleFixture{Fixture: New(t), Prefix: "l" + strings.ToLower(rand.Text()[:8]) + "_"}
+	pgtest.Exec(t, h.TargetAdmin, "GRANT CONNECT ON DATABASE "+h.TargetDSN.Database()+" TO PUBLIC")
+	t.Cleanup(func() {
+		h.sweep(t, pgtest.Shared(t, pgtest.Source), h.SourceDSN)
+		h.sweep(t, pgtest.Shared(t, pgtest.Target), h.TargetDSN)
+	})
+	return h
+}
+
+// sweep drops the roles of the fixture, also those that a remedy has made or named otherwise.
+func (h *RoleFixture) sweep(t *testing.T, c *pgcluster.Cluster, dsn pg.DSN) {
+	t.Helper()
+	ctx := context.Background()
+	conn, err := pg.Connect(ctx, c.AdminDSN("postgres"))
+	require.NoError(t, err)
+	defer func() { _ = conn.Close(ctx) }()
+	rows, err := conn.Query(ctx, "SELECT rolname::text FROM pg_roles WHERE starts_with(rolname, $1)", h.Prefix)
+	require.NoError(t, err)
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	for _, name := range names {
+		pgtest.DropRole(t, c, dsn.Database(), pg.QuoteIdent(name))
+	}
+}
+
+// Role makes a role of the fixture on a side, on the source with the right to connect.
+func (h *RoleFixture) Role(t *testing.T, name, onSource, onTarget string) string {
+	t.Helper()
+	name = h.Prefix + name
+	if onSource != "" {
+		pgtest.Exec(t, h.SourceAdmin, "CREATE ROLE "+pg.QuoteIdent(name)+" "+onSource+"; GRANT CONNECT ON DATABASE "+h.SourceDSN.Database()+" TO "+pg.QuoteIdent(name))
+	}
+	if onTarget != "" {
+		pgtest.Exec(t, h.TargetAdmin, "CREATE ROLE "+pg.QuoteIdent(name)+" "+onTarget)
+	}
+	return name
+}
+
+// CopyMode asks for a copy.
+func CopyMode(o *inquiry.Options) { o.Mode = inquiry.Copy }
+
+// Resume asks for the checks of a run that is continued.
+func Resume(o *inquiry.Options) { o.Resume = true }
+
+// AnyAge has each transaction be a long one.
+func AnyAge(o *inquiry.Options) { o.LongTransaction = time.Nanosecond }
+
+// Seen is a finding without its text: its severity, its code and its object.
+type Seen [3]any
+
+// Short reduces findings to severity, code and object.
+func Short(found []answer.Finding) []Seen {
+	out := []Seen{}
+	for _, f := range found {
+		out = append(out, Seen{f.Severity, f.Code, f.Object})
+	}
+	return out
+}
+
+// A statement in a remedy, and that it is said where it is typed.
+var (
+	aStatement = regexp.MustCompile(`\b(ALTER|CREATE|DROP|GRANT|REVOKE|REINDEX|REFRESH|TRUNCATE|COMMIT PREPARED|SELECT) `)
+	aPlace     = regexp.MustCompile(`\b(source|target|subscriber)\b`)
+)
+
+// Sound fails unless a finding says what is wrong, what to do and where a statement is typed.
+func Sound(t *testing.T, f answer.Finding) {
+	t.Helper()
+	require.NotEmpty(t, f.Detail)
+	if f.Severity != answer.Info {
+		require.NotEmpty(t, f.Remedy, "%s: what to do", f.Code)
+	}
+	if aStatement.MatchString(f.Remedy) {
+		require.Regexp(t, aPlace, f.Do(), "%s: where it is typed", f.Code)
+	}
 }

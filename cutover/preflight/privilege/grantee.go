@@ -6,6 +6,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -81,27 +82,22 @@ func Grantees(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	type role struct{ Name string }
-	there, err := inquiry.List[role](ctx, p.Target, "roles of the target", `SELECT rolname::text FROM pg_roles`)
+	there, err := inquiry.Column[string](ctx, p.Target, "roles of the target", `SELECT rolname::text FROM pg_roles`)
 	if err != nil {
 		return nil, err
 	}
-	have := map[string]bool{self.Name: true} // becomes the role of --target
-	for _, r := range there {
-		have[r.Name] = true
-	}
+	have := lists.Set(append(there, self.Name)) // which becomes the role of --target
 	var found []answer.Finding
 	for _, u := range used {
 		if have[u.Name] || p.Options.PlatformRole(u.Name) || u.RightOnly && p.Options.Scope.NoACL {
 			continue
 		}
-		f := answer.Finding{
+		found = append(found, answer.Finding{
 			Code: "role_missing", Severity: answer.Blocker, Object: u.Name,
 			Detail: fmt.Sprintf("the target has no role of this name, which privileges or policies of the source name, such as those of %s", u.Object),
 			Remedy: "CREATE ROLE " + pg.QuoteIdent(u.Name) + " on the target, or have all roles made with --roles, or leave privileges out with --no-acl",
 			On:     answer.Target, SQL: "CREATE ROLE " + pg.QuoteIdent(u.Name),
-		}
-		found = append(found, f)
+		})
 	}
 	return found, nil
 }

@@ -11,8 +11,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// What privileges and policies name must be there, unless it is made, left out, or
-// a platform's.
+// What privileges and policies name must be there, unless it is made, left out, or a platform's.
 func TestRolesThatTheSchemaNames(t *testing.T) {
 	t.Parallel()
 	f := preflighttest.New(t)

@@ -38,16 +38,12 @@ func roleSettings(ctx context.Context, conn *pgx.Conn) ([]roleSetting, error) {
 // refusedSettings returns which of the settings our role may not set for a role or a database of
 // the target: settings of superusers, and since 15 settings that the server does not know.
 func refusedSettings(ctx context.Context, conn *pgx.Conn, names []string) (map[string]bool, error) {
-	type setting struct{ Name string }
-	refused, err := inquiry.List[setting](ctx, conn, "settings that may be set", `
+	refused, err := inquiry.Column[string](ctx, conn, "settings that may be set", `
 		SELECT n FROM unnest($1::text[]) n LEFT JOIN pg_settings s ON lower(s.name) = lower(n)
 		WHERE NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
 			AND coalesce(s.context IN ('superuser', 'superuser-backend'),
 				strpos(n, '.') = 0 OR current_setting('server_version_num')::int >= 150000)`, names)
-	if err != nil {
-		return nil, err
-	}
-	return lists.SetOf(refused, func(r setting) string { return r.Name }), nil
+	return lists.Set(refused), err
 }
 
 // RoleSettings names what ALTER ROLE and ALTER DATABASE have set at the source
@@ -74,10 +70,7 @@ func RoleSettings(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error
 		ofRole := func(s roleSetting) bool { return s.OfRole }
 		here, there = slices.DeleteFunc(here, ofRole), slices.DeleteFunc(there, ofRole)
 	}
-	has := map[string]roleSetting{}
-	for _, s := range there {
-		has[s.Name] = s
-	}
+	has := lists.By(there, func(s roleSetting) string { return s.Name })
 	var found []answer.Finding
 	for _, s := range here {
 		own, ok := has[s.Name]
@@ -112,8 +105,8 @@ func RoleSettings(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error
 // values are literals.
 var listSettings = []string{"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"}
 
-// settingLike is a query for the source that gives the statement for the target, so that the
-// value, which may be a secret, is in no report. In a copy it is set where nothing wins over it; a run
+// settingLike is a query for the source that gives the statement for the target, so that the value,
+// which may be a secret, is in no report. In a copy it is set where nothing wins over it; a run
 // carries over what is of roles, and compares what is of databases here.
 func settingLike(p *inquiry.Pair, s roleSetting, target inquiry.Role) string {
 	whose := fmt.Sprintf("ROLE %s IN DATABASE %s", pg.QuoteIdent(target.Name), pg.QuoteIdent(target.Database))

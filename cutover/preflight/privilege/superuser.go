@@ -6,14 +6,14 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 )
 
 // takenSchema keeps n, a pg_namespace, to the schemas of $1, null for all of the user's.
 const takenSchema = inquiry.UserSchema + `AND ($1::oid[] IS NULL OR n.oid = ANY ($1)) `
 
-// needSuperuser lists what only a superuser can make, as kind and name. What
-// belongs to an extension is made by the extension's script. $2 is whether what is in
-// no schema is taken along.
+// needSuperuser lists what only a superuser can make, as kind and name. What belongs to an
+// extension is made by the extension's script. $2 is whether what is in no schema is taken along.
 const needSuperuser = `
 SELECT o.kind, o.name FROM (
 	SELECT CASE WHEN t.typisdefined THEN 'base type' ELSE 'shell type' END AS kind, n.nspname || '.' || t.typname AS name, 'pg_type'::regclass AS class, t.oid
@@ -67,20 +67,15 @@ func SuperuserObjects(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, e
 	}
 	type object struct{ Kind, Name string }
 	objects, err := inquiry.List[object](ctx, p.Source, "objects that need a superuser", needSuperuser, p.Options.Scope.Schemas(), p.Options.Scope.Everything())
-	if err != nil {
-		return nil, err
-	}
-	var found []answer.Finding
-	for _, o := range objects {
+	return lists.Map(objects, func(o object) answer.Finding {
 		remedy := "drop it on the source"
 		if p.Options.Mode == inquiry.Copy {
 			remedy += ", or leave its schema out with --exclude-schema"
 		}
-		found = append(found, answer.Finding{
+		return answer.Finding{
 			Code: "needs_superuser", Severity: answer.Blocker, Object: o.Name,
 			Detail: fmt.Sprintf("is a %s, which only a superuser can make; role %s of the target is none", o.Kind, role.Name),
 			Remedy: remedy,
-		})
-	}
-	return found, nil
+		}
+	}), err
 }

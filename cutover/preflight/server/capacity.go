@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/pg"
 )
 
 const (
@@ -59,12 +61,12 @@ func Capacity(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	tables, err := inquiry.One[struct{ Count int }](ctx, p.Source, "number of tables",
+	tables, err := inquiry.Value[int](ctx, p.Source, "number of tables",
 		`SELECT count(*)::int`+inquiry.FromTakenRelations+`AND c.relkind IN ('r', 'p', 'v', 'm')`, p.Options.Scope.Relations())
 	if err != nil {
 		return nil, err
 	}
-	found := lockFindings(p.Options.Mode, source, target, tables.Count)
+	found := lockFindings(p.Options.Mode, source, target, tables)
 	if p.Options.Mode == inquiry.Run {
 		found = append(found, capacityFindings(source, target)...)
 	}
@@ -137,4 +139,130 @@ func noSlot(side answer.Side, u usage, why string) answer.Finding {
 		Remedy: fmt.Sprintf("%s on the %s, then restart it; or drop a slot that nobody reads", sql, side),
 		On:     side, SQL: sql,
 	}
+}
+
+// allowance is how many connections the role of a session may have, by each of the limits that hold
+// for it. A limit is negative for none. Sessions of ours count as not used: they are this check's,
+// or end before a run begins.
+type allowance struct {
+	Role                   string
+	RoleLimit, RoleUsed    int
+	Database               string
+	BaseLimit, BaseUsed    int
+	ServerLimit, ServerUse int
+}
+
+func readAllowance(ctx context.Context, conn *pgx.Conn) (allowance, error) {
+	return inquiry.One[allowance](ctx, conn, "limits of connections", `
+		WITH taken AS MATERIALIZED (SELECT usesysid, datid, coalesce(backend_type, 'client backend') AS kind FROM pg_stat_activity
+			WHERE usesysid IS NOT NULL AND coalesce(backend_type, 'client backend') IN ('client backend', 'walsender') AND coalesce(application_name, '') NOT LIKE 'crossfade%')
+		SELECT r.rolname::text, CASE WHEN r.rolsuper THEN -1 ELSE r.rolconnlimit END, (SELECT count(*) FROM taken WHERE usesysid = r.oid)::int,
+			d.datname::text, CASE WHEN r.rolsuper THEN -1 ELSE d.datconnlimit END, (SELECT count(*) FROM taken WHERE datid = d.oid)::int,
+			current_setting('max_connections')::int
+				- CASE WHEN r.rolsuper THEN 0 ELSE current_setting('superuser_reserved_connections')::int + coalesce(current_setting('reserved_connections', true), '0')::int END,
+			(SELECT count(*) FROM taken WHERE kind = 'client backend')::int
+		FROM pg_roles r, pg_database d WHERE r.rolname = current_user AND d.datname = current_database()`)
+}
+
+// Connections compares what a run takes for itself with the limits of both sides: one that runs out
+// of connections fails in the middle, or takes those of the applications.
+func Connections(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	var found []answer.Finding
+	if p.Options.Resume { // it has to serve, whatever it gets
+		return nil, nil
+	}
+	for _, x := range []struct {
+		side answer.Side
+		conn *pgx.Conn
+		need int
+	}{{answer.Source, p.Source, p.Options.Sessions[0]}, {answer.Target, p.Target, p.Options.Sessions[1]}} {
+		a, err := readAllowance(ctx, x.conn)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, a.findings(x.side, x.need)...)
+	}
+	return found, nil
+}
+
+func (a allowance) findings(side answer.Side, need int) []answer.Finding {
+	var found []answer.Finding
+	lacks := func(object, whose string, limit, used int, alter string) {
+		if limit < 0 || used+need <= limit {
+			return
+		}
+		f := answer.Finding{Code: "own_connections", Severity: answer.Blocker, Object: object,
+			Detail: fmt.Sprintf("a run takes up to %d connections of its own on the %s in addition to those of the applications; %s may have %d, and %d are in use", need, side, whose, limit, used)}
+		if alter != "" {
+			f.SQL, f.On = fmt.Sprintf("%s CONNECTION LIMIT %d", alter, used+need), side
+			f.Remedy = f.SQL + " on the " + string(side)
+		} else {
+			f.Remedy = fmt.Sprintf("raise max_connections of the %s by %d and restart it (on Neon: a larger compute), or end sessions there", side, used+need-limit)
+		}
+		found = append(found, f)
+	}
+	lacks("role "+a.Role, "role "+a.Role, a.RoleLimit, a.RoleUsed, "ALTER ROLE "+pg.QuoteIdent(a.Role))
+	lacks("database "+a.Database, "database "+a.Database, a.BaseLimit, a.BaseUsed, "ALTER DATABASE "+pg.QuoteIdent(a.Database))
+	lacks("max_connections", "everybody", a.ServerLimit, a.ServerUse, "")
+	return found
+}
+
+// probe writes some pages to the target, in a transaction that is rolled back: there is no other
+// way to learn how much space a server's disk has.
+const probe = `CREATE TABLE crossfade_probe.room AS SELECT repeat('x', 1000) AS pages FROM generate_series(1, 100)`
+
+// DiskSpace asks whether the target can take rows now, and whether a Neon project's limit
+// leaves room for what the source has.
+func DiskSpace(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	err := probeDiskSpace(ctx, p)
+	switch {
+	case pg.IsCode(err, pg.CodeDiskFull):
+		return []answer.Finding{{
+			Code: "target_full", Severity: answer.Blocker, Object: "target",
+			Detail: fullDetail(err),
+			Remedy: "raise the limit of the project, or make room on the server's disk",
+		}}, nil
+	case err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege): // another check says so
+		return nil, fmt.Errorf("try to write to the target: %w", err)
+	}
+	return sizeLimit(ctx, p)
+}
+
+func fullDetail(err error) string {
+	return "takes no more rows: " + strings.TrimSuffix(strings.TrimPrefix(err.Error(), "ERROR: "), " (SQLSTATE "+pg.CodeDiskFull+")")
+}
+
+func probeDiskSpace(ctx context.Context, p *inquiry.Pair) error {
+	tx, err := p.Target.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	for _, sql := range []string{`CREATE SCHEMA crossfade_probe`, probe} {
+		if _, err := tx.Exec(ctx, sql, pgx.QueryExecModeSimpleProtocol); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sizeLimit compares with neon.max_cluster_size, which a project's compute has.
+func sizeLimit(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
+	target, err := inquiry.One[struct{ Limit, Used int64 }](ctx, p.Target, "size limit of the target", `
+		SELECT CASE WHEN s !~ '^-|^0|^$' THEN pg_size_bytes(s) ELSE 0 END,
+			coalesce((SELECT sum(pg_database_size(oid)) FROM pg_database WHERE s <> '' AND has_database_privilege(oid, 'CONNECT')), 0)::bigint
+		FROM coalesce(current_setting('neon.max_cluster_size', true), '') s`)
+	if err != nil || target.Limit == 0 {
+		return nil, err
+	}
+	source, err := inquiry.Value[int64](ctx, p.Source, "size of the source", `SELECT pg_database_size(current_database())`)
+	if err != nil || target.Used+source <= target.Limit {
+		return nil, err
+	}
+	mb := func(n int64) int64 { return n >> 20 }
+	return []answer.Finding{{
+		Code: "project_size_limit", Severity: answer.Warning, Object: "target",
+		Detail: fmt.Sprintf("the project may take %d MB and has %d MB; the source takes %d MB", mb(target.Limit), mb(target.Used), mb(source)),
+		Remedy: "raise the limit of the project, or the copy may stop at it",
+	}}, nil
 }

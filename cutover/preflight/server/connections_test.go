@@ -13,7 +13,8 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// What a run takes for itself is counted against every limit that there is, and named with the figure.
+// What a run takes for itself is counted against every limit that there is, and named with the
+// figure.
 func TestConnectionsThatARunTakesForItself(t *testing.T) {
 	t.Parallel()
 	f := preflighttest.New(t)

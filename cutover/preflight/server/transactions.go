@@ -7,6 +7,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -70,11 +71,7 @@ func LongTransactions(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, e
 			AND (datname = current_database() OR backend_xid IS NOT NULL)
 			AND xact_start < clock_timestamp() - $1::float8 * interval '1 second'
 		ORDER BY xact_start`, p.Options.LongTransaction.Seconds())
-	if err != nil {
-		return nil, err
-	}
-	var found []answer.Finding
-	for _, x := range open {
+	return lists.Map(open, func(x transaction) answer.Finding {
 		why := "the slot waits for it"
 		switch {
 		case !x.Changed:
@@ -82,14 +79,13 @@ func LongTransactions(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, e
 		case x.Here:
 			why += ", and so would a pause"
 		}
-		found = append(found, answer.Finding{
+		return answer.Finding{
 			Code: "long_transaction", Severity: answer.Warning, Object: fmt.Sprintf("pid %d", x.PID),
 			Detail: fmt.Sprintf("a transaction of %s in database %s is open for %s (%s); %s",
 				x.User, x.Database, seconds(x.Age), x.State, why),
 			Remedy: fmt.Sprintf("let it end, or end it on the source: SELECT pg_terminate_backend(%d)", x.PID),
-		})
-	}
-	return found, nil
+		}
+	}), err
 }
 
 // OldSnapshots checks the setting that makes the source break snapshots that are held for a long

@@ -1,12 +1,14 @@
 package apptest
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"crossfade/internal/app/control"
 	"crossfade/internal/app/watch"
 )
 
@@ -38,4 +40,16 @@ func Once(t *testing.T, found []watch.Notice, code, why string) watch.Notice {
 	require.NotEmpty(t, found[0].Remedy)
 	require.NotContains(t, found[0].Remedy, "…", "a statement that is cut short cannot be typed")
 	return found[0]
+}
+
+// ToldAlone requires that an error tells something once, and returns its remedy.
+func ToldAlone(t *testing.T, err error, says string) (remedy string) {
+	t.Helper()
+	require.ErrorContains(t, err, says)
+	require.Equal(t, 1, strings.Count(err.Error(), says), err)
+	var e *control.Error
+	if errors.As(err, &e) {
+		return e.Remedy
+	}
+	return err.Error()
 }

@@ -10,7 +10,8 @@ import (
 	"crossfade/internal/app/options"
 )
 
-// Only a yes lets --clean drop what is in its way; another answer, and none, is told once with what was asked.
+// Only a yes lets --clean drop what is in its way; another answer, and none, is told once with what
+// was asked.
 func TestWhatCleanMayNotDropIsToldOnce(t *testing.T) {
 	t.Parallel()
 	r := options.Removal{Target: "bob@h:5432/shop", Objects: []options.Existing{{Kind: "TYPE", Name: "shop.mood"}}}

@@ -12,10 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
 )
 
-// Wrong usage is told once, and what it says to write is taken: what is refused then is something else, a host that is a pooler or
-// a daemon that is not there.
+// Wrong usage is told once, and what it says to write is taken: what is refused then is something
+// else, a host that is a pooler or a daemon that is not there.
 func TestWrongUsageIsTakenAsItIsWrittenThere(t *testing.T) {
 	t.Parallel()
 	both := []string{"--source=postgresql://u:p@ep-x-pooler.neon.tech/d", "--target=postgresql://u:p@b.example/d"}
@@ -55,7 +56,7 @@ func TestWrongUsageIsTakenAsItIsWrittenThere(t *testing.T) {
 		said := func(args []string) string {
 			var stdout, stderr bytes.Buffer
 			code := Main(args, &stdout, &stderr)
-			require.Contains(t, []int{ExitUsage, ExitRefused}, code, name)
+			require.Contains(t, []int{exit.CodeUsage, exit.CodeRefused}, code, name)
 			return strings.TrimSpace(stdout.String() + stderr.String())
 		}
 		refused := said(x.args)
@@ -76,7 +77,7 @@ func TestWhatIsNotDoneIsToldOnce(t *testing.T) {
 		"--clients must be at least 1 and --accounts at least 10":          {"demo", "--clients=0"},
 	} {
 		var stdout, stderr bytes.Buffer
-		require.NotEqual(t, ExitDone, Main(args, &stdout, &stderr))
+		require.NotEqual(t, exit.CodeDone, Main(args, &stdout, &stderr))
 		require.Equal(t, 1, strings.Count(stdout.String()+stderr.String(), says), stderr.String())
 	}
 }
@@ -109,7 +110,7 @@ func TestACutoverThatCannotBeWithdrawnIsToldOnce(t *testing.T) {
 	}()
 	<-d.asked
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, ExitRefused, Main([]string{"cutover", "--cancel", "--control=" + socket}, &stdout, &stderr))
+	require.Equal(t, exit.CodeRefused, Main([]string{"cutover", "--cancel", "--control=" + socket}, &stdout, &stderr))
 	const says = "the cutover could not be withdrawn any more: it was decided, and the target is active"
 	require.Equal(t, 1, strings.Count(stdout.String()+stderr.String(), says), stderr.String())
 	require.Contains(t, stdout.String(), "switched (epoch 3)")

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 	"github.com/rs/zerolog"
@@ -18,17 +20,10 @@ import (
 	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/app/check"
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
 	"crossfade/internal/app/options"
 	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
-)
-
-// Exit codes of every command.
-const (
-	ExitDone        = 0
-	ExitRefused     = 1 // refused, or failed with nothing changed
-	ExitUsage       = 2
-	ExitNotComplete = 3 // could not complete, or changed something that was not undone
 )
 
 type commands struct {
@@ -77,7 +72,7 @@ func (d *databases) check(e *env) error {
 		dsnFlag
 	}{{"--source", d.Source}, {"--target", d.Target}} {
 		if side.err != nil {
-			return &exitError{ExitUsage, fmt.Errorf("%s: %w", side.flag, side.err)}
+			return exit.Usage(fmt.Errorf("%s: %w", side.flag, side.err))
 		}
 		for _, w := range side.Warnings() {
 			if !slices.Contains(said, w) { // the environment is the same for both
@@ -89,28 +84,11 @@ func (d *databases) check(e *env) error {
 	return nil
 }
 
-// exitError carries the exit code that an error leads to.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-func notComplete(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &exitError{ExitNotComplete, err}
-}
-
 // errShown is an error that has been shown already.
 var errShown = errors.New("")
 
-// Main runs the command line and returns the exit code. It owns the process's
-// signals while it runs: SIGINT and SIGTERM end the command, a second one ends
-// the process.
+// Main runs the command line and returns the exit code. It owns the process's signals while it
+// runs: SIGINT and SIGTERM end the command, a second one ends the process.
 func Main(args []string, stdout, stderr io.Writer) int {
 	var root commands
 	code := -1
@@ -125,7 +103,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	)
 	if err != nil {
 		fmt.Fprintln(stderr, "crossfade:", err)
-		return ExitNotComplete
+		return exit.CodeNotComplete
 	}
 	if len(args) == 0 {
 		args = []string{"--help"}
@@ -135,7 +113,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		return code
 	}
 	if err != nil {
-		err = &exitError{ExitUsage, unparsed(err, args, parser.Model)}
+		err = exit.Usage(unparsed(err, args, parser.Model))
 		if slices.Contains(args, "--json") {
 			return reportJSON(err, stdout, stderr)
 		}
@@ -159,7 +137,7 @@ func (e *env) report(err error) int {
 	if err == nil || errors.Is(err, errShown) || e.lines == nil || refused {
 		return report(err, e.stderr)
 	}
-	code := exitCode(err)
+	code := exit.Code(err)
 	if refused, alone := refusedAlone(err); alone { // one finding a line
 		for _, f := range refused.Report.Findings {
 			e.lines.Error().Str("code", f.Code).Str("object", f.Object).Str("detail", f.Detail).Str("remedy", f.Do()).Msg("refused")
@@ -192,7 +170,7 @@ func refusedAlone(err error) (*check.RefusedError, bool) {
 
 func report(err error, stderr io.Writer) int {
 	if err == nil {
-		return ExitDone
+		return exit.CodeDone
 	}
 	refused, alone := refusedAlone(err)
 	switch {
@@ -209,15 +187,7 @@ func report(err error, stderr io.Writer) int {
 			}
 		}
 	}
-	return exitCode(err)
-}
-
-func exitCode(err error) int {
-	var ee *exitError
-	if errors.As(err, &ee) {
-		return ee.code
-	}
-	return ExitRefused
+	return exit.Code(err)
 }
 
 // reportJSON is report for a command that prints JSON: what went wrong is one object too.
@@ -227,14 +197,14 @@ func reportJSON(err error, stdout, stderr io.Writer) int {
 	}
 	var told *control.Error
 	if !errors.As(err, &told) {
-		codes := map[int]string{ExitRefused: control.CodeRefused, ExitUsage: control.CodeUsage}
-		told = &control.Error{Code: codes[exitCode(err)], Message: oneLine(err)}
+		codes := map[int]string{exit.CodeRefused: control.CodeRefused, exit.CodeUsage: control.CodeUsage}
+		told = &control.Error{Code: codes[exit.Code(err)], Message: oneLine(err)}
 		told.Code = cmp.Or(told.Code, control.CodeIncomplete)
 	}
 	if werr := json.NewEncoder(stdout).Encode(told); werr != nil {
 		return report(err, stderr)
 	}
-	return exitCode(err)
+	return exit.Code(err)
 }
 
 // toldError is an error as a person reads it: what a run has told keeps its lines, since statements
@@ -271,7 +241,7 @@ func (e *env) logger() (zerolog.Logger, error) {
 	}
 	log, err := obs.NewLogger(format, e.level, e.stderr)
 	if err != nil {
-		return log, &exitError{ExitUsage, err}
+		return log, exit.Usage(err)
 	}
 	if !terminal(e.stderr) || format == obs.FormatJSON {
 		e.lines = &log
@@ -286,4 +256,41 @@ func (e *env) warn(text string) {
 		return
 	}
 	fmt.Fprintln(e.stderr, "crossfade: warning:", text)
+}
+
+// untilSignal returns a context that the first SIGINT or SIGTERM ends. The second has its usual
+// effect, however soon it comes: it ends the process. stop gives the signals back.
+func untilSignal() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	stopped := make(chan struct{})
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stopped:
+				return
+			case s := <-signals:
+				if n == 0 {
+					cancel()
+					continue
+				}
+				signal.Reset(s)
+				_ = syscall.Kill(os.Getpid(), s.(syscall.Signal))
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(stopped)
+		cancel()
+	}
+}
+
+// outliveReader makes writes to a pipe fail that is no longer read, instead of ending the process:
+// for commands whose work matters more than their output. stop undoes that.
+func outliveReader() (stop func()) {
+	signals := make(chan os.Signal, 1) // ignoring the signal instead would be inherited by pg_dump
+	signal.Notify(signals, syscall.SIGPIPE)
+	return func() { signal.Stop(signals) }
 }

@@ -3,15 +3,17 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"strconv"
+	"text/tabwriter"
 	"time"
 
+	"crossfade/internal/app/exit"
 	"crossfade/internal/app/oneshot"
 	"crossfade/internal/app/options"
 )
 
-// copyCmd has the flags that people know from pg_dump and pg_restore, with the
-// same meaning.
+// copyCmd has the flags that people know from pg_dump and pg_restore, with the same meaning.
 type copyCmd struct {
 	databases
 	schemaFlags
@@ -50,7 +52,7 @@ func (f partFlags) given() string {
 		{f.SchemaOnly, "schema-only"}, {f.DataOnly, "data-only"}, {f.Clean, "clean"},
 	} {
 		if x.given {
-			return "--" + x.flag
+			return x.flag
 		}
 	}
 	return ""
@@ -78,8 +80,7 @@ func (f schemaFlags) options() options.Schema {
 	return options.Schema{NoOwner: f.NoOwner, NoACL: f.NoACL, NoComments: f.NoComments, Roles: f.Roles, LockWaitTimeout: f.LockWaitTimeout.Duration}
 }
 
-// lockWait is a time as pg_dump takes it: a number of milliseconds, or a number
-// with a unit.
+// lockWait is a time as pg_dump takes it: a number of milliseconds, or a number with a unit.
 type lockWait struct{ time.Duration }
 
 // UnmarshalText reads it.
@@ -123,12 +124,18 @@ func (c *copyCmd) Run(e *env) error {
 	report, err := oneshot.Copy(e.ctx, c.Source.DSN, c.Target.DSN, opts, log, watch.copying)
 	watch.close()
 	printCopy(e.stdout, report)
-	return coded(err)
+	return err
 }
 
 // copyOnlyFlags are flags of copy that a run refuses: its target must have all
 // that the applications may ask for after the cutover.
 type copyOnlyFlags struct {
+	hiddenPartFlags
+	AllDatabases bool `hidden:""`
+}
+
+// hiddenPartFlags are partFlags that no help shows.
+type hiddenPartFlags struct {
 	IncludeSchema    []string `hidden:"" sep:"none"`
 	ExcludeSchema    []string `hidden:"" sep:"none"`
 	IncludeTable     []string `hidden:"" sep:"none"`
@@ -137,29 +144,62 @@ type copyOnlyFlags struct {
 	SchemaOnly       bool     `hidden:""`
 	DataOnly         bool     `hidden:""`
 	Clean            bool     `hidden:""`
-	AllDatabases     bool     `hidden:""`
 }
 
 // refuse says why the first of the flags that is given makes no sense.
 func (f copyOnlyFlags) refuse() error {
-	const part = "run moves the whole database, since the applications would miss the rest after the cutover: use crossfade copy, or drop on the source what is not to be moved"
-	for _, x := range []struct {
-		given     bool
-		flag, why string
-	}{
-		{len(f.IncludeSchema) > 0, "include-schema", part},
-		{len(f.ExcludeSchema) > 0, "exclude-schema", part},
-		{len(f.IncludeTable) > 0, "include-table", part},
-		{len(f.ExcludeTable) > 0, "exclude-table", part},
-		{len(f.ExcludeTableData) > 0, "exclude-table-data", part},
-		{f.SchemaOnly, "schema-only", part},
-		{f.DataOnly, "data-only", "run restores the schema by itself, in an order that a cutover needs: use crossfade copy"},
-		{f.Clean, "clean", "run begins with an empty target: drop what is there, or use crossfade copy"},
-		{f.AllDatabases, "all-databases", "a run moves one database: start one for each"},
-	} {
-		if x.given {
-			return &exitError{ExitUsage, fmt.Errorf("--%s: %s", x.flag, x.why)}
+	flag, why := partFlags(f.hiddenPartFlags).given(), "run moves the whole database, since the applications would miss the rest after the cutover: use crossfade copy, or drop on the source what is not to be moved"
+	switch {
+	case flag == "data-only":
+		why = "run restores the schema by itself, in an order that a cutover needs: use crossfade copy"
+	case flag == "clean":
+		why = "run begins with an empty target: drop what is there, or use crossfade copy"
+	case flag == "" && f.AllDatabases:
+		flag, why = "all-databases", "a run moves one database: start one for each"
+	case flag == "":
+		return nil
+	}
+	return exit.Usage(fmt.Errorf("--%s: %s", flag, why))
+}
+
+// printCopy prints what a copy did: a line for each database, and what was left out beneath.
+func printCopy(w io.Writer, r oneshot.Report) {
+	if len(r.Databases) == 0 || len(r.Databases) == 1 && r.Databases[0].Err != nil && len(r.Databases[0].Refused) == 0 {
+		return // the error says it all
+	}
+	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(table, "database\ttarget\ttables\trows\tsize\ttime\tresult")
+	for _, d := range r.Databases {
+		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%s\t%s\t%s\n", d.Source, d.Target, d.Tables, d.Rows, bytesText(d.Bytes), d.Took.Round(100*time.Millisecond), copyResult(d))
+	}
+	_ = table.Flush()
+	for _, d := range r.Databases {
+		if d.Err != nil && len(r.Databases) > 1 {
+			fmt.Fprintf(w, "%s: %s\n", d.Source, oneLine(d.Err))
+		}
+		for _, f := range d.Refused {
+			fmt.Fprintf(w, "refused: %s: %s\n", d.Source, f)
+		}
+		for _, n := range d.Notes {
+			fmt.Fprintf(w, "note: %s: %s\n", d.Source, n)
 		}
 	}
-	return nil
+}
+
+func copyResult(d oneshot.DatabaseReport) string {
+	switch {
+	case d.Skipped != "":
+		return d.Skipped
+	case len(d.Refused) > 0:
+		return fmt.Sprintf("copied, but for %d that the target refused", len(d.Refused))
+	case d.Err != nil && exit.Code(d.Err) == exit.CodeRefused:
+		return "refused"
+	case d.Err != nil:
+		return "not complete"
+	case len(d.Notes) == 1:
+		return "copied, 1 note"
+	case len(d.Notes) > 0:
+		return fmt.Sprintf("copied, %d notes", len(d.Notes))
+	}
+	return "copied"
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
 	"crossfade/internal/base/retry"
 )
 
@@ -40,7 +41,7 @@ const (
 // report. A signal withdraws it.
 func (c *cutoverCmd) Run(e *env) error {
 	if c.DrainTimeout <= 0 || c.MaxPause <= 0 || c.Attempts < 1 {
-		return &exitError{ExitUsage, fmt.Errorf("--drain-timeout, --max-pause and --attempts must be above 0: write 2s, 10s and 5 attempts, or leave them out")}
+		return exit.Usage(fmt.Errorf("--drain-timeout, --max-pause and --attempts must be above 0: write 2s, 10s and 5 attempts, or leave them out"))
 	}
 	client := control.NewClient(c.Control)
 	if c.Cancel {
@@ -67,7 +68,7 @@ func (c *cutoverCmd) Run(e *env) error {
 	said := &reasons{}
 	r, err := client.CutoverShown(asking, opt, shown(steps, said))
 	if err != nil {
-		if e.ctx.Err() != nil && control.ExitCode(err) == control.ExitIncomplete {
+		if e.ctx.Err() != nil && control.ExitCode(err) == exit.CodeNotComplete {
 			err = &control.Error{Code: control.CodeLost, Message: "the cutover was withdrawn, and what became of it is not known yet: " + err.Error()}
 		}
 		return answered(err)
@@ -75,8 +76,8 @@ func (c *cutoverCmd) Run(e *env) error {
 	if err := c.print(e, r, said); err != nil {
 		return err
 	}
-	if code := r.ExitCode(opt); code != ExitDone {
-		return &exitError{code, errShown}
+	if code := opt.ExitCode(r); code != exit.CodeDone {
+		return exit.With(code, errShown)
 	}
 	return nil
 }
@@ -103,7 +104,7 @@ func (c *cutoverCmd) cancel(e *env, client *control.Client) error {
 		return err
 	}
 	if r.Outcome == control.OutcomeSwitched {
-		return &exitError{ExitRefused, errors.New("the cutover could not be withdrawn any more: it was decided, and the target is active")}
+		return errors.New("the cutover could not be withdrawn any more: it was decided, and the target is active")
 	}
 	return nil
 }
@@ -119,8 +120,8 @@ func (c *cutoverCmd) print(e *env, r control.CutoverReport, said *reasons) error
 // clock is how the steps of a cutover show the time of day.
 const clock = "15:04:05.000"
 
-// shown prints each step as it happens. A reason that a step before has told, as what follows from a failure and the
-// next attempts do, is not told again.
+// shown prints each step as it happens. A reason that a step before has told, as what follows from
+// a failure and the next attempts do, is not told again.
 func shown(w io.Writer, said *reasons) func(control.Event) {
 	return func(s control.Event) {
 		fmt.Fprintf(w, "%s  %3d  %-22s %s\n", s.At.Local().Format(clock), s.Attempt, s.Step, said.once(s.Detail))
@@ -196,16 +197,16 @@ func printCutover(w io.Writer, r control.CutoverReport, said *reasons) {
 func printAttempt(w io.Writer, a control.Attempt) {
 	fmt.Fprintf(w, "attempt %d: ", a.Attempt)
 	switch {
-	case a.ClosedAt == nil:
+	case a.ClosedAt.IsZero():
 		fmt.Fprint(w, "the gate was not closed")
-	case a.PauseMS == nil:
+	case a.PauseMS == 0:
 		fmt.Fprintf(w, "gate closed at %s", a.ClosedAt.Local().Format(clock))
 	default:
-		fmt.Fprintf(w, "gate closed at %s, pause %.1f ms", a.ClosedAt.Local().Format(clock), *a.PauseMS)
+		fmt.Fprintf(w, "gate closed at %s, pause %.1f ms", a.ClosedAt.Local().Format(clock), a.PauseMS)
 	}
-	if h := a.Held; h != nil {
+	if h := a.Held; h.Sessions > 0 {
 		fmt.Fprintf(w, "; %d clients waited, p50 %.1f ms, p99 %.1f ms, max %.1f ms", h.Sessions, h.P50MS, h.P99MS, h.MaxMS)
-	} else if a.ClosedAt != nil {
+	} else if !a.ClosedAt.IsZero() {
 		fmt.Fprint(w, "; no client had to wait")
 	}
 	if a.Reason != "" {

@@ -45,14 +45,15 @@ func TestEveryAttemptIsPrinted(t *testing.T) {
 	t.Parallel()
 	at, pause, short := time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.Local), 2003.5, 110.25
 	out := printed(control.CutoverReport{Outcome: control.OutcomeSwitched, Epoch: 3, Attempts: []control.Attempt{
-		{Attempt: 1, ClosedAt: &at, PauseMS: &pause, Held: &control.Held{Sessions: 4, P50MS: 1000, P99MS: 2000, MaxMS: 2001}, Reason: "a transaction stayed open"},
-		{Attempt: 2, ClosedAt: &at, PauseMS: &short},
+		{Attempt: 1, ClosedAt: at, PauseMS: pause, Held: control.Held{Sessions: 4, P50MS: 1000, P99MS: 2000, MaxMS: 2001}, Reason: "a transaction stayed open"},
+		{Attempt: 2, ClosedAt: at, PauseMS: short},
 	}})
 	require.Contains(t, out, "attempt 1: gate closed at 03:04:05.006, pause 2003.5 ms; 4 clients waited, p50 1000.0 ms, p99 2000.0 ms, max 2001.0 ms; a transaction stayed open\n")
 	require.Contains(t, out, "attempt 2: gate closed at 03:04:05.006, pause 110.2 ms; no client had to wait\n")
 }
 
-// A drain that does not end is the cause of all that follows from it in an attempt, and of the outcome.
+// A drain that does not end is the cause of all that follows from it in an attempt, and of the
+// outcome.
 func TestAReasonIsToldOnceInTheSteps(t *testing.T) {
 	t.Parallel()
 	const why = "transactions did not end in time: process 7 of app (application \"shop\"), open for 9s, last statement: INSERT INTO a VALUES (?)"

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
 )
 
 func TestWhatGoesWrongIsJSONWhereThatWasAskedFor(t *testing.T) {
@@ -20,12 +21,12 @@ func TestWhatGoesWrongIsJSONWhereThatWasAskedFor(t *testing.T) {
 		exit int
 		code string
 	}{
-		{[]string{"status", nobody}, ExitRefused, control.CodeUnreachable},
-		{[]string{"cutover", nobody}, ExitRefused, control.CodeUnreachable},
-		{[]string{"cutover", "--cancel", nobody}, ExitRefused, control.CodeUnreachable},
-		{[]string{"cutover", "--attempts=0", nobody}, ExitUsage, control.CodeUsage},
-		{[]string{"finish", nobody}, ExitRefused, control.CodeUnreachable},
-		{[]string{"fallback", nobody}, ExitRefused, control.CodeRefused},
+		{[]string{"status", nobody}, exit.CodeRefused, control.CodeUnreachable},
+		{[]string{"cutover", nobody}, exit.CodeRefused, control.CodeUnreachable},
+		{[]string{"cutover", "--cancel", nobody}, exit.CodeRefused, control.CodeUnreachable},
+		{[]string{"cutover", "--attempts=0", nobody}, exit.CodeUsage, control.CodeUsage},
+		{[]string{"finish", nobody}, exit.CodeRefused, control.CodeUnreachable},
+		{[]string{"fallback", nobody}, exit.CodeRefused, control.CodeRefused},
 	} {
 		var stdout, stderr bytes.Buffer
 		require.Equal(t, c.exit, Main(append(c.args, "--json"), &stdout, &stderr), c.args)
@@ -44,15 +45,16 @@ func TestWhatGoesWrongIsJSONWhereThatWasAskedFor(t *testing.T) {
 	}
 }
 
-// TestStatementsToTypeKeepTheirLines: a refusal that a run tells may hold a statement of several lines.
+// TestStatementsToTypeKeepTheirLines: a refusal that a run tells may hold a statement of several
+// lines.
 func TestStatementsToTypeKeepTheirLines(t *testing.T) {
 	t.Parallel()
 	const statement = "on the target: CREATE FUNCTION public.f() RETURNS int\n    LANGUAGE sql\n    AS 'SELECT 1';"
 	var stderr bytes.Buffer
 	refused := &control.Error{Code: control.CodeRefused, Message: "the cutover is refused: FUNCTION public.f was made on the source", Remedy: statement}
-	require.Equal(t, ExitRefused, report(fmt.Errorf("cutover: %w", refused), &stderr))
+	require.Equal(t, exit.CodeRefused, report(fmt.Errorf("cutover: %w", refused), &stderr))
 	require.Contains(t, stderr.String(), statement+"\n")
 	stderr.Reset()
-	require.Equal(t, ExitRefused, report(errors.Join(errors.New("source: gone"), errors.New("target: gone")), &stderr))
+	require.Equal(t, exit.CodeRefused, report(errors.Join(errors.New("source: gone"), errors.New("target: gone")), &stderr))
 	require.Equal(t, "crossfade: source: gone; target: gone\n", stderr.String())
 }

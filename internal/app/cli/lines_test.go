@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
 	"crossfade/internal/app/options"
 )
 
@@ -28,7 +29,7 @@ func TestAPipedCommandWritesLinesOfOneForm(t *testing.T) {
 		p.copying(control.Copy{TablesTotal: 2, TablesDone: 2, BytesTotal: 1 << 20, BytesDone: 1 << 20, RowsDone: 7})
 		p.close()
 		require.Error(t, allowRemoval(t.Context(), e, options.Removal{Target: "t", Objects: []options.Existing{{Kind: "TABLE", Name: "shop.orders"}}}, false))
-		require.Equal(t, ExitNotComplete, e.report(&exitError{ExitNotComplete, errors.New("source: gone\nand \"more\"")}))
+		require.Equal(t, exit.CodeNotComplete, e.report(exit.NotComplete(errors.New("source: gone\nand \"more\""))))
 		return strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 	}
 	lines := say(t, "auto", "info")

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
 	"crossfade/internal/app/options"
 )
 
@@ -25,18 +26,18 @@ func TestAnArgumentThatMayBeASecretIsNotShown(t *testing.T) {
 		{"copy", "--source", "--target=postgresql://bob:s3cret@h/shop"},
 	} {
 		var stdout, stderr bytes.Buffer
-		require.Equal(t, ExitUsage, Main(args, &stdout, &stderr), args)
+		require.Equal(t, exit.CodeUsage, Main(args, &stdout, &stderr), args)
 		require.NotContains(t, stdout.String()+stderr.String(), "s3cret", args)
 		require.Contains(t, stdout.String()+stderr.String(), "--source", args)
 	}
 	for _, flag := range []string{"--jobs", "--rename-database", "--large-objects", "--max-rate", "--log-level"} { // what comes after the wrong flag
 		var stdout, stderr bytes.Buffer
-		require.Equal(t, ExitUsage, Main([]string{"copy", "--source=a=b", "--target=a=b", flag + "=postgresql://bob:s3cret@h/shop"}, &stdout, &stderr), flag)
+		require.Equal(t, exit.CodeUsage, Main([]string{"copy", "--source=a=b", "--target=a=b", flag + "=postgresql://bob:s3cret@h/shop"}, &stdout, &stderr), flag)
 		require.NotContains(t, stdout.String()+stderr.String(), "s3cret", flag)
 		require.Contains(t, stderr.String(), flag)
 	}
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, ExitUsage, Main([]string{"statsu"}, &stdout, &stderr))
+	require.Equal(t, exit.CodeUsage, Main([]string{"statsu"}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "statsu")
 	require.Contains(t, stderr.String(), "status", "what was meant")
 }
@@ -66,7 +67,7 @@ func TestWrongUsageSaysWhatToWrite(t *testing.T) {
 		{[]string{"status", "-x"}, "unknown flag -x: flags are written out"},
 	} {
 		var stdout, stderr bytes.Buffer
-		require.Equal(t, ExitUsage, Main(c.args, &stdout, &stderr), c.args)
+		require.Equal(t, exit.CodeUsage, Main(c.args, &stdout, &stderr), c.args)
 		require.Contains(t, stderr.String(), "crossfade: "+c.says, c.args)
 		for _, words := range []string{"expected", "EOL", "bit int", "value value", "(short flag)"} {
 			require.NotContains(t, stderr.String(), words, c.args)
@@ -77,14 +78,14 @@ func TestWrongUsageSaysWhatToWrite(t *testing.T) {
 func TestAVariableThatCannotBeUsedIsNamed(t *testing.T) {
 	t.Setenv("CROSSFADE_JOBS", "many")
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, ExitUsage, Main([]string{"copy", "--source=a=b", "--target=a=b"}, &stdout, &stderr))
+	require.Equal(t, exit.CodeUsage, Main([]string{"copy", "--source=a=b", "--target=a=b"}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), `--jobs (from CROSSFADE_JOBS): "many" is not a whole number`)
 }
 
 func TestWrongUsageIsJSONWhereThatWasAskedFor(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, ExitUsage, Main([]string{"status", "--json", "--bogus"}, &stdout, &stderr))
+	require.Equal(t, exit.CodeUsage, Main([]string{"status", "--json", "--bogus"}, &stdout, &stderr))
 	require.Empty(t, stderr.String())
 	var told control.Error
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &told))
@@ -95,7 +96,7 @@ func TestWrongUsageIsJSONWhereThatWasAskedFor(t *testing.T) {
 func TestAVariableThatNamesAVersionAsksForNothing(t *testing.T) {
 	t.Setenv("CROSSFADE_VERSION", "1.2.3")
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, ExitRefused, Main([]string{"status", "--control=" + filepath.Join(t.TempDir(), "nobody")}, &stdout, &stderr))
+	require.Equal(t, exit.CodeRefused, Main([]string{"status", "--control=" + filepath.Join(t.TempDir(), "nobody")}, &stdout, &stderr))
 	require.NotContains(t, stdout.String(), "commit")
 }
 
@@ -106,7 +107,7 @@ func TestAConfigurationFileThatCannotBeUsedIsNamed(t *testing.T) {
 		file := filepath.Join(dir, "c.json")
 		require.NoError(t, os.WriteFile(file, []byte(content), 0o600))
 		var stdout, stderr bytes.Buffer
-		require.Equal(t, ExitUsage, Main([]string{"run", "--source=postgresql://u@h/a", "--target=postgresql://u@h/b", "--config=" + file}, &stdout, &stderr), content)
+		require.Equal(t, exit.CodeUsage, Main([]string{"run", "--source=postgresql://u@h/a", "--target=postgresql://u@h/b", "--config=" + file}, &stdout, &stderr), content)
 		return stderr.String()
 	}
 	require.Contains(t, run(`{bad`), "c.json: read JSON object")
@@ -117,6 +118,6 @@ func TestAConfigurationFileThatCannotBeUsedIsNamed(t *testing.T) {
 		require.Contains(t, run(`{"listen":"127.0.0.1:1","`+spelled+`":"little"}`), "little")
 	}
 	var stdout, stderr bytes.Buffer
-	require.Equal(t, ExitUsage, Main([]string{"run", "--source=a=b", "--target=a=b", "--config=" + dir + "/none"}, &stdout, &stderr))
+	require.Equal(t, exit.CodeUsage, Main([]string{"run", "--source=a=b", "--target=a=b", "--config=" + dir + "/none"}, &stdout, &stderr))
 	require.Contains(t, stderr.String(), "--config")
 }

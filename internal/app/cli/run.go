@@ -4,16 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"crossfade/cutover/preflight/answer"
 	"crossfade/internal/app/check"
 	"crossfade/internal/app/daemon"
 	"crossfade/internal/app/exit"
 	"crossfade/internal/app/options"
 	"crossfade/internal/app/undo"
+	"crossfade/internal/lab/demo"
+	"crossfade/internal/lab/workload"
 )
 
 // loginFlags say who logs in as whom; a check and a run have them.
@@ -69,19 +75,11 @@ func (c *runCmd) Run(e *env) error {
 		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, LargeObjects: c.LargeObjects, Version: Version,
 		Schema: c.schemaFlags.options()}
 	if err := cfg.Validate(); err != nil {
-		return &exitError{ExitUsage, err}
+		return exit.Usage(err)
 	}
 	watch := newProgress(e)
 	defer watch.close()
-	return coded(daemon.Run(e.ctx, cfg, log, watch.copying))
-}
-
-// coded gives an error of the daemon its exit code.
-func coded(err error) error {
-	if code := exit.Code(err); err != nil && code != ExitRefused {
-		return &exitError{code, err}
-	}
-	return err
+	return daemon.Run(e.ctx, cfg, log, watch.copying)
 }
 
 type checkCmd struct {
@@ -100,7 +98,7 @@ type checkCmd struct {
 func (c *checkCmd) once() (*options.Copy, error) {
 	if !c.Copy {
 		if flag := c.given(); flag != "" {
-			return nil, &exitError{ExitUsage, fmt.Errorf("%s: a run moves the whole database into an empty one: give --copy too, to check for crossfade copy with it", flag)}
+			return nil, exit.Usage(fmt.Errorf("%s: a run moves the whole database into an empty one: give --copy too, to check for crossfade copy with it", "--"+flag))
 		}
 		return nil, nil
 	}
@@ -109,7 +107,7 @@ func (c *checkCmd) once() (*options.Copy, error) {
 	o.Jobs, o.LargeObjects = 1, c.LargeObjects
 	o.Allow = func(context.Context, options.Removal) error { return errors.New("a check drops nothing") }
 	if err := o.Validate(); err != nil {
-		return nil, &exitError{ExitUsage, err}
+		return nil, exit.Usage(err)
 	}
 	return &o, nil
 }
@@ -125,11 +123,11 @@ func (c *checkCmd) Run(e *env) error {
 	}
 	report, err := check.Run(e.ctx, options.Run{Source: c.Source.DSN, Target: c.Target.DSN, LargeObjects: c.LargeObjects, Users: c.Users, MapRole: c.MapRole, AcceptRights: c.AcceptRights,
 		Schema: c.schemaFlags.options()}, once)
-	if err != nil && exit.Code(err) == ExitUsage {
-		return coded(err)
-	}
-	if err != nil {
-		return notComplete(err)
+	switch {
+	case exit.Code(err) == exit.CodeUsage:
+		return err
+	case err != nil:
+		return exit.NotComplete(err)
 	}
 	if c.SQL {
 		err = printStatements(e, report, c.On)
@@ -139,8 +137,8 @@ func (c *checkCmd) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	if code := report.ExitCode(); code != ExitDone {
-		return &exitError{code, errShown}
+	if code := report.ExitCode(); code != exit.CodeDone {
+		return exit.With(code, errShown)
 	}
 	return nil
 }
@@ -156,7 +154,7 @@ func (c *recoverCmd) Run(e *env) error {
 	if sentence != "" {
 		fmt.Fprintln(e.stdout, sentence)
 	}
-	return coded(err)
+	return err
 }
 
 type cleanCmd struct {
@@ -177,5 +175,42 @@ func (c *cleanCmd) Run(e *env) error {
 	if err == nil && !said {
 		fmt.Fprintln(e.stdout, "nothing to remove: neither database holds a run or a copy")
 	}
-	return coded(err)
+	return err
+}
+
+func printReport(w io.Writer, r answer.Report, asJSON bool) error {
+	if asJSON {
+		return answer.WriteJSON(w, r)
+	}
+	return answer.WriteText(w, r)
+}
+
+// printStatements prints statements alone, and on stderr what is to know of them.
+func printStatements(e *env, r answer.Report, on string) error {
+	err := answer.WriteSQL(e.stdout, e.stderr, r, answer.Side(on))
+	var both *answer.BothSidesError
+	if errors.As(err, &both) {
+		return exit.Usage(err)
+	}
+	return err
+}
+
+type demoCmd struct {
+	Clients  int `help:"Number of clients, which read and write all the time." default:"12"`
+	Accounts int `help:"Size of the application's data, in accounts of about 31 rows each." default:"10000"`
+}
+
+// Run plays the demo.
+func (c *demoCmd) Run(e *env) error {
+	if c.Clients < 1 || c.Accounts < 10 {
+		return exit.Usage(fmt.Errorf("--clients must be at least 1 and --accounts at least 10"))
+	}
+	log, err := e.logger()
+	if err != nil {
+		return err
+	}
+	watch := newProgress(e)
+	defer watch.close()
+	return demo.Run(e.ctx, demo.Config{Clients: c.Clients, Shop: workload.Shop{Accounts: c.Accounts}, Version: Version, Log: log.Level(zerolog.WarnLevel),
+		OnCopy: watch.copying, Out: e.stdout})
 }

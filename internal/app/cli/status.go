@@ -6,10 +6,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
+	"crossfade/internal/base/lists"
 )
 
 // socketFlag names the control socket of a daemon.
@@ -65,7 +69,7 @@ func (c *statusCmd) Run(e *env) error {
 		return err
 	}
 	if s.Ill() != nil {
-		return &exitError{ExitNotComplete, errShown}
+		return exit.With(exit.CodeNotComplete, errShown)
 	}
 	return nil
 }
@@ -75,7 +79,7 @@ func answered(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &exitError{control.ExitCode(err), err}
+	return exit.With(control.ExitCode(err), err)
 }
 
 func statusText(s control.Status) string {
@@ -181,4 +185,36 @@ func bytesText(n int64) string {
 		exp++
 	}
 	return fmt.Sprintf("%.1f %ciB", float64(n)/float64(div), "KMGTPE"[exp])
+}
+
+// printSessions prints one line for each session.
+func printSessions(w io.Writer, sessions []control.Session, asJSON bool, now time.Time) error {
+	if asJSON {
+		return json.NewEncoder(w).Encode(sessions)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ID\tCLIENT\tUSER\tDATABASE\tAPPLICATION\tSIDE\tSTATE\tFOR\tVERDICT\tREASON")
+	for _, s := range sessions {
+		why := lists.Map(s.Reasons, func(r control.SessionReason) string { return r.Detail })
+		verdict := s.Verdict
+		if s.Stale {
+			verdict += " (before)"
+		}
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%v\t%s\t%s\n", s.ID, s.Client, cell(s.User), cell(s.Database), cell(s.ApplicationName),
+			s.Side, s.State, max(0, now.Sub(s.Since)).Truncate(time.Second), verdict, cell(strings.Join(why, "; ")))
+	}
+	return t.Flush()
+}
+
+// cell is a text that a client chose, made fit for one cell of a terminal's table.
+func cell(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
 )
 
 // told is a daemon that says what a test has it say.
@@ -49,7 +50,7 @@ func TestStatusOfAMigrationThatHasStopped(t *testing.T) {
 	d := &told{status: control.Status{Phase: control.PhaseStopped, Active: "source", Replication: unknown, Blockers: []control.Blocker{{Code: "migration_stopped", Detail: "the slot is gone", Remedy: "start over"}}}}
 	var out bytes.Buffer
 	e := &env{ctx: t.Context(), stdout: &out}
-	require.Equal(t, ExitNotComplete, e.report((&statusCmd{socketFlag: d.socket(t)}).Run(e)))
+	require.Equal(t, exit.CodeNotComplete, e.report((&statusCmd{socketFlag: d.socket(t)}).Run(e)))
 	require.Contains(t, out.String(), "phase stopped | active source | epoch 0 | stream stopped | sessions")
 	require.Contains(t, out.String(), "blocker migration_stopped: the slot is gone; start over")
 	require.NotContains(t, out.String(), "lag")
@@ -68,7 +69,7 @@ func TestStatusOfASideThatIsAway(t *testing.T) {
 	d := &told{status: control.Status{Phase: "on_target", Active: "target", ActiveAway: "nothing listens there"}}
 	var out bytes.Buffer
 	e := &env{ctx: t.Context(), stdout: &out}
-	require.Equal(t, ExitNotComplete, e.report((&statusCmd{socketFlag: d.socket(t)}).Run(e)))
+	require.Equal(t, exit.CodeNotComplete, e.report((&statusCmd{socketFlag: d.socket(t)}).Run(e)))
 	require.Contains(t, out.String(), "active target (away) |")
 }
 
@@ -78,7 +79,7 @@ func TestFinishAsksFirst(t *testing.T) {
 	socket := d.socket(t)
 	var out, said bytes.Buffer
 	e := &env{ctx: t.Context(), stdin: bytes.NewBufferString("y\n"), stdout: &out, stderr: &said}
-	require.Equal(t, ExitRefused, e.report((&finishCmd{socketFlag: socket}).Run(e)))
+	require.Equal(t, exit.CodeRefused, e.report((&finishCmd{socketFlag: socket}).Run(e)))
 	require.Contains(t, said.String(), "give --yes")
 	require.Equal(t, []control.FinishOptions{{Plan: true}}, d.finished, "a pipe is nobody who sits there")
 
@@ -90,6 +91,6 @@ func TestFinishAsksFirst(t *testing.T) {
 
 	said.Reset()
 	d.refuses = &control.Error{Code: control.CodeRefused, Message: "the source is still active", Remedy: "switch first"}
-	require.Equal(t, ExitRefused, e.report((&finishCmd{socketFlag: socket}).Run(e)))
+	require.Equal(t, exit.CodeRefused, e.report((&finishCmd{socketFlag: socket}).Run(e)))
 	require.Contains(t, said.String(), "still active", "what would be refused is not asked for")
 }

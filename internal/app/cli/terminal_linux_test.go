@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
 )
 
 // patience bounds every wait of these tests.
@@ -77,7 +78,8 @@ func pseudoTerminal(t *testing.T) (master, slave *os.File) {
 		if failed != nil {
 			return
 		}
-		// Ctrl-C drops what was written to a terminal and not read yet: the words of a program that is faster than that.
+		// Ctrl-C drops what was written to a terminal and not read yet: the words of a program that
+		// is faster than that.
 		var mode *unix.Termios
 		if mode, failed = unix.IoctlGetTermios(int(fd), unix.TCGETS); failed == nil {
 			mode.Lflag |= unix.NOFLSH
@@ -148,22 +150,22 @@ func TestOnlyAYesOnATerminalFinishes(t *testing.T) {
 		code     int
 		says     string
 	}{
-		"yes":          {"yes\n", true, ExitDone, "dropped source: slot crossfade_1\n"},
-		"Y":            {"Y\n", true, ExitDone, "dropped source: slot crossfade_1\n"},
-		"corrected":    {"n\x7fyes\n", true, ExitDone, "dropped source: slot crossfade_1\n"},
-		"no":           {"no\n", false, ExitRefused, unchanged},
-		"return":       {"\n", false, ExitRefused, unchanged},
-		"another word": {"yes please\n", false, ExitRefused, unchanged},
-		"Ctrl-D":       {"\x04", false, ExitRefused, unchanged},
-		"Ctrl-C":       {"\x03", false, ExitRefused, unchanged},
-		"yes, Ctrl-C":  {"yes\x03", false, ExitRefused, unchanged},
+		"yes":          {"yes\n", true, exit.CodeDone, "dropped source: slot crossfade_1\n"},
+		"Y":            {"Y\n", true, exit.CodeDone, "dropped source: slot crossfade_1\n"},
+		"corrected":    {"n\x7fyes\n", true, exit.CodeDone, "dropped source: slot crossfade_1\n"},
+		"no":           {"no\n", false, exit.CodeRefused, unchanged},
+		"return":       {"\n", false, exit.CodeRefused, unchanged},
+		"another word": {"yes please\n", false, exit.CodeRefused, unchanged},
+		"Ctrl-D":       {"\x04", false, exit.CodeRefused, unchanged},
+		"Ctrl-C":       {"\x03", false, exit.CodeRefused, unchanged},
+		"yes, Ctrl-C":  {"yes\x03", false, exit.CodeRefused, unchanged},
 		"hung up":      {"", false, -1, "[y/N] "}, // SIGHUP ends it, or the end of the input if the tests run with that signal ignored
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := &finishing{}
 			shown, code := runOnTerminal(t, finishCommand(t, serveFinishing(t, f), "--accept=shop.orders"), c.answer)
-			if c.code >= 0 || code != ExitRefused {
+			if c.code >= 0 || code != exit.CodeRefused {
 				require.Equal(t, c.code, code, shown)
 			}
 			require.Contains(t, shown, "to be dropped: source: slot crossfade_1\nto be kept: source: the fence\nEnd the migration for good? [y/N] ")
@@ -209,7 +211,7 @@ func TestWithoutATerminalAFinishNeedsToBeToldYes(t *testing.T) {
 					continue
 				}
 				require.Error(t, err)
-				require.Equal(t, ExitRefused, cmd.ProcessState.ExitCode())
+				require.Equal(t, exit.CodeRefused, cmd.ProcessState.ExitCode())
 				require.Contains(t, string(out), "nothing was changed: give --yes")
 			}
 			require.Equal(t, []control.FinishOptions{{Plan: true}, {}}, f.all())

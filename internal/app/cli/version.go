@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"crossfade/internal/app/exit"
 )
 
 // Version is the release that `crossfade version` prints first.
@@ -27,7 +29,7 @@ type versionFlag bool
 // BeforeReset prints the version and ends the program, before any other flag is checked.
 func (versionFlag) BeforeReset(app *kong.Kong) error {
 	fmt.Fprintln(app.Stdout, versionLine())
-	app.Exit(ExitDone)
+	app.Exit(exit.CodeDone)
 	return nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"crossfade/internal/app/exit"
 )
 
 func TestTheVersionSaysWhatTheProgramIs(t *testing.T) {
@@ -14,7 +16,7 @@ func TestTheVersionSaysWhatTheProgramIs(t *testing.T) {
 	var said []string
 	for _, args := range [][]string{{"version"}, {"--version"}, {"--version", "check"}, {"status", "--version"}} {
 		var out, errs bytes.Buffer
-		require.Equal(t, ExitDone, Main(args, &out, &errs), errs.String())
+		require.Equal(t, exit.CodeDone, Main(args, &out, &errs), errs.String())
 		require.Empty(t, errs.String())
 		said = append(said, out.String())
 	}

@@ -110,7 +110,8 @@ func TestAPlaceForTheSocketIsTakenAsTheRemedySays(t *testing.T) {
 	}
 }
 
-// Who asks where nobody answers, or for what is not there, is told once, and answered where the remedy is done.
+// Who asks where nobody answers, or for what is not there, is told once, and answered where the
+// remedy is done.
 func TestWhoAsksInVainIsAnsweredWhereTheRemedyIsDone(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "c")

@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// dialTimeout bounds the connection to the socket: the kernel answers for a
-// daemon that lives.
+// dialTimeout bounds the connection to the socket: the kernel answers for a daemon that lives.
 const dialTimeout = 5 * time.Second
 
 // Client asks a daemon at its control socket. It may be used by several
@@ -109,9 +108,8 @@ func (c *Client) SetLimits(ctx context.Context, change LimitsChange) (Limits, er
 	return call[Limits](ctx, c, http.MethodPost, "/limits", change)
 }
 
-// Watch calls f with each status that the daemon sends: one a second, and one at
-// each change of state. It returns nil when ctx ends, and f's error when f gives
-// one.
+// Watch calls f with each status that the daemon sends: one a second, and one at each change of
+// state. It returns nil when ctx ends, and f's error when f gives one.
 func (c *Client) Watch(ctx context.Context, f func(Status) error) error {
 	body, err := c.do(ctx, http.MethodGet, "/status/stream", nil)
 	if err != nil {

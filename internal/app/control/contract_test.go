@@ -48,13 +48,13 @@ func TestJSONContract(t *testing.T) {
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
 	switched := control.CutoverReport{Outcome: control.OutcomeSwitched}
-	require.Equal(t, 0, switched.ExitCode(control.CutoverOptions{}))
-	require.Equal(t, 1, switched.ExitCode(control.CutoverOptions{Rehearse: true}), "not what was asked for")
-	require.Equal(t, 0, control.CutoverReport{Outcome: control.OutcomeRehearsed}.ExitCode(control.CutoverOptions{Rehearse: true}))
-	require.Equal(t, 0, control.CutoverReport{Outcome: control.OutcomePlanned}.ExitCode(control.CutoverOptions{DryRun: true}))
-	require.Equal(t, 1, control.CutoverReport{Outcome: control.OutcomePlanned, Reason: "it would be refused"}.ExitCode(control.CutoverOptions{DryRun: true}))
-	require.Equal(t, 1, control.CutoverReport{Outcome: control.OutcomeAborted}.ExitCode(control.CutoverOptions{}))
-	require.Equal(t, 3, control.CutoverReport{Outcome: control.OutcomeAborted, Incomplete: true}.ExitCode(control.CutoverOptions{}))
+	require.Equal(t, 0, control.CutoverOptions{}.ExitCode(switched))
+	require.Equal(t, 1, control.CutoverOptions{Rehearse: true}.ExitCode(switched), "not what was asked for")
+	require.Equal(t, 0, control.CutoverOptions{Rehearse: true}.ExitCode(control.CutoverReport{Outcome: control.OutcomeRehearsed}))
+	require.Equal(t, 0, control.CutoverOptions{DryRun: true}.ExitCode(control.CutoverReport{Outcome: control.OutcomePlanned}))
+	require.Equal(t, 1, control.CutoverOptions{DryRun: true}.ExitCode(control.CutoverReport{Outcome: control.OutcomePlanned, Reason: "it would be refused"}))
+	require.Equal(t, 1, control.CutoverOptions{}.ExitCode(control.CutoverReport{Outcome: control.OutcomeAborted}))
+	require.Equal(t, 3, control.CutoverOptions{}.ExitCode(control.CutoverReport{Outcome: control.OutcomeAborted, Incomplete: true}))
 
 	require.Equal(t, 0, control.ExitCode(nil))
 	require.Equal(t, 3, control.ExitCode(errors.New("anything")))

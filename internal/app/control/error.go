@@ -3,14 +3,8 @@ package control
 import (
 	"errors"
 	"net/http"
-)
 
-// Exit statuses of the program.
-const (
-	ExitDone       = 0
-	ExitRefused    = 1 // refused, or failed with nothing changed
-	ExitUsage      = 2
-	ExitIncomplete = 3 // could not complete
+	"crossfade/internal/app/exit"
 )
 
 // Codes of an Error.
@@ -29,8 +23,7 @@ const (
 	CodeLost        = "lost"        // the answer never came; made by the client
 )
 
-// Error is what the daemon, or the client in its stead, says when something was
-// not done.
+// Error is what the daemon, or the client in its stead, says when something was not done.
 type Error struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
@@ -77,19 +70,19 @@ func (e *Error) status() int {
 // Errors that are no *Error could not complete, nil is done.
 func ExitCode(err error) int {
 	if err == nil {
-		return ExitDone
+		return exit.CodeDone
 	}
 	var e *Error
 	if !errors.As(err, &e) {
-		return ExitIncomplete
+		return exit.CodeNotComplete
 	}
 	switch e.Code {
 	case CodeUsage:
-		return ExitUsage
+		return exit.CodeUsage
 	case CodeNotFound, CodeReadOnly, CodeBusy, CodeRefused, CodeStopping, CodeUnreachable:
-		return ExitRefused
+		return exit.CodeRefused
 	default:
-		return ExitIncomplete
+		return exit.CodeNotComplete
 	}
 }
 

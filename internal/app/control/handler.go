@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"crossfade/internal/base/lists"
 )
 
 const (
@@ -23,13 +25,13 @@ const (
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	s.reading(mux)
-	mux.HandleFunc("GET "+prefix+"/sessions", s.sessions)
-	mux.HandleFunc("GET "+prefix+"/cutover", s.lastCutover)
+	mux.HandleFunc("GET "+prefix+"/sessions", asked(s.sessions))
+	mux.HandleFunc("GET "+prefix+"/cutover", asked(s.lastCutover))
 	mux.HandleFunc("POST "+prefix+"/cutover", s.cutover)
 	mux.HandleFunc("POST "+prefix+"/cutover/cancel", s.cancelCutover)
 	mux.HandleFunc("POST "+prefix+"/finish", s.finish)
-	mux.HandleFunc("GET "+prefix+"/limits", s.limits)
-	mux.HandleFunc("POST "+prefix+"/limits", s.limits)
+	mux.HandleFunc("GET "+prefix+"/limits", asked(s.limits))
+	mux.HandleFunc("POST "+prefix+"/limits", asked(s.limits))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		answerError(w, &Error{Code: CodeNotFound, Message: fmt.Sprintf("this daemon knows no %s %s", r.Method, r.URL.Path),
 			Remedy: "use a crossfade program of the same version"})
@@ -49,9 +51,9 @@ func (s *Server) readOnlyHandler() http.Handler {
 }
 
 func (s *Server) reading(mux *http.ServeMux) {
-	mux.HandleFunc("GET "+prefix+"/healthz", s.healthz)
-	mux.HandleFunc("GET "+prefix+"/livez", s.livez)
-	mux.HandleFunc("GET "+prefix+"/status", s.status)
+	mux.HandleFunc("GET "+prefix+"/healthz", asked(s.healthz))
+	mux.HandleFunc("GET "+prefix+"/livez", asked(livez))
+	mux.HandleFunc("GET "+prefix+"/status", asked(s.status))
 	mux.HandleFunc("GET "+prefix+"/status/stream", s.stream)
 	if s.cfg.Metrics != nil {
 		mux.Handle("GET /metrics", s.cfg.Metrics)
@@ -67,66 +69,57 @@ func (s *Server) now(ctx context.Context) (Status, error) {
 	return st, err
 }
 
-func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
+// asked answers with what f gives.
+func asked(f func(w http.ResponseWriter, r *http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := f(w, r)
+		if err != nil {
+			answerError(w, err)
+			return
+		}
+		answer(w, http.StatusOK, v)
+	}
+}
+
+func (s *Server) healthz(_ http.ResponseWriter, r *http.Request) (any, error) {
 	st, err := s.now(r.Context())
 	if err != nil {
-		answerError(w, err)
-		return
+		return nil, err
 	}
 	if e := st.Ill(); e != nil {
-		answerError(w, e)
-		return
+		return nil, e
 	}
-	answer(w, http.StatusOK, Health{Phase: st.Phase, Version: st.Version})
+	return Health{Phase: st.Phase, Version: st.Version}, nil
 }
 
 // livez says that the process lives and serves, whatever the state of the migration: restarting it
 // would cut the applications off.
-func (s *Server) livez(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, struct{}{})
+func livez(http.ResponseWriter, *http.Request) (any, error) { return struct{}{}, nil }
+
+func (s *Server) status(_ http.ResponseWriter, r *http.Request) (any, error) {
+	return s.now(r.Context())
 }
 
-func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	st, err := s.now(r.Context())
-	if err != nil {
-		answerError(w, err)
-		return
-	}
-	answer(w, http.StatusOK, st)
-}
-
-func (s *Server) sessions(w http.ResponseWriter, r *http.Request) {
+func (s *Server) sessions(_ http.ResponseWriter, r *http.Request) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
 	defer cancel()
 	list, err := s.cfg.Daemon.Sessions(ctx)
-	if err != nil {
-		answerError(w, err)
-		return
-	}
-	if list == nil {
-		list = []Session{}
-	}
-	answer(w, http.StatusOK, list)
+	return lists.NotNil(list), err
 }
 
-func (s *Server) lastCutover(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) lastCutover(http.ResponseWriter, *http.Request) (any, error) {
 	s.last.Lock()
 	rep := s.last.cutover
 	s.last.Unlock()
 	if rep == nil {
-		answerError(w, &Error{Code: CodeNotFound, Message: "this daemon has run no cutover", Remedy: "start one with crossfade cutover"})
-		return
+		return nil, &Error{Code: CodeNotFound, Message: "this daemon has run no cutover", Remedy: "start one with crossfade cutover"}
 	}
-	answer(w, http.StatusOK, *rep)
+	return *rep, nil
 }
 
 func (s *Server) cutover(w http.ResponseWriter, r *http.Request) {
 	var opt CutoverOptions
 	if err := decode(w, r, &opt); err != nil {
-		answerError(w, err)
-		return
-	}
-	if err := opt.Validate(); err != nil {
 		answerError(w, err)
 		return
 	}
@@ -194,11 +187,7 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	op, err := s.ops.start("finish", false, func(ctx context.Context, _ *operation) (any, error) {
-		rep, err := s.cfg.Daemon.Finish(ctx, opt)
-		if err != nil {
-			return nil, err
-		}
-		return rep, nil
+		return s.cfg.Daemon.Finish(ctx, opt)
 	})
 	if err != nil {
 		answerError(w, err)
@@ -208,30 +197,19 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request) {
 }
 
 // limits is no operation: it takes effect at once, whatever runs.
-func (s *Server) limits(w http.ResponseWriter, r *http.Request) {
+func (s *Server) limits(w http.ResponseWriter, r *http.Request) (any, error) {
 	var c LimitsChange
 	if r.Method == http.MethodPost {
 		if err := decode(w, r, &c); err != nil {
-			answerError(w, err)
-			return
-		}
-		if err := c.Validate(); err != nil {
-			answerError(w, err)
-			return
+			return nil, err
 		}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
 	defer cancel()
-	l, err := s.cfg.Daemon.Limits(ctx, c)
-	if err != nil {
-		answerError(w, err)
-		return
-	}
-	answer(w, http.StatusOK, l)
+	return s.cfg.Daemon.Limits(ctx, c)
 }
 
-// conclude waits for an operation and answers with its result, if the client is still
-// there then.
+// conclude waits for an operation and answers with its result, if the client is still there then.
 func (s *Server) conclude(w http.ResponseWriter, r *http.Request, op *operation) {
 	select {
 	case <-op.done:
@@ -260,7 +238,7 @@ func (s *Server) left(op *operation) {
 	op.cancel(errLeft)
 }
 
-// decode reads a request's JSON; an empty body leaves v unchanged.
+// decode reads a request's JSON and refuses what it does not allow; an empty body leaves v unchanged.
 func decode(w http.ResponseWriter, r *http.Request, v any) error {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	d.DisallowUnknownFields()
@@ -274,6 +252,9 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 	if !errors.Is(err, io.EOF) {
 		return &Error{Code: CodeUsage, Message: fmt.Sprintf("options cannot be read: %v", err),
 			Remedy: "use a crossfade program of the same version"}
+	}
+	if v, ok := v.(interface{ Validate() error }); ok {
+		return v.Validate()
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
 )
 
 func TestLimitsAreSetAndRead(t *testing.T) {
@@ -25,7 +26,7 @@ func TestLimitsAreSetAndRead(t *testing.T) {
 	require.NoError(t, err)
 	for _, change := range []control.LimitsChange{{MaxRateBytes: &auto}, {WALBudgetBytes: &bad}} {
 		_, err = c.SetLimits(bounded(t), change)
-		require.Equal(t, control.ExitUsage, control.ExitCode(err), "%v", err)
+		require.Equal(t, exit.CodeUsage, control.ExitCode(err), "%v", err)
 	}
 }
 

@@ -16,8 +16,8 @@ import (
 	"crossfade/internal/app/control"
 )
 
-// asClient has the test's program ask for the status at this socket instead, for a test that needs a process of its
-// own for it.
+// asClient has the test's program ask for the status at this socket instead, for a test that needs
+// a process of its own for it.
 const asClient = "CONTROL_TEST_ASKS_AT"
 
 func TestMain(m *testing.M) {

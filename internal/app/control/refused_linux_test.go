@@ -51,7 +51,8 @@ func TestAnotherUserIsToldWhoseTheSocketIs(t *testing.T) {
 	require.NoError(t, err, said)
 }
 
-// A daemon that is stopping begins nothing more, which is told once; the one that is started in its place does.
+// A daemon that is stopping begins nothing more, which is told once; the one that is started in its
+// place does.
 func TestWhatADaemonThatStopsIsAskedForIsDoneByTheNext(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "c")

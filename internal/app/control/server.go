@@ -4,14 +4,35 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 )
+
+// Daemon is what the server serves. Its methods are called from many goroutines; Cutover and Finish
+// one at a time. Errors that are an *Error reach the client unchanged, others with the code
+// internal, so they must contain no secret.
+type Daemon interface {
+	// Status answers from memory: it is asked several times a second.
+	Status(ctx context.Context) (Status, error)
+	Sessions(ctx context.Context) ([]Session, error)
+	// Cutover returns a report for every attempt, aborted ones too, and an error if none was made.
+	// The end of ctx withdraws it, with ctx's cause as the reason: it is undone if it can be, and
+	// Cutover returns when it has ended. show is called with each step as it happens, from any
+	// goroutine, and does not block.
+	Cutover(ctx context.Context, opt CutoverOptions, show func(Event)) (CutoverReport, error)
+	Finish(ctx context.Context, opt FinishOptions) (FinishReport, error)
+	// Limits sets what c names, nothing if that is nothing, and returns what holds.
+	Limits(ctx context.Context, c LimitsChange) (Limits, error)
+}
 
 const (
 	// headerTimeout bounds how long a connection may take to send a request.
@@ -127,4 +148,90 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) serve(h http.Handler) *http.Server {
 	return &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout}
+}
+
+const (
+	// maxSocketPath is the longest path that fits sockaddr_un on Linux (108
+	// bytes with the final zero) and on the BSDs (104).
+	maxSocketPath = 103
+	// probeTimeout bounds the question whether someone answers at a socket: the kernel answers for
+	// a listening process, so any wait means that one is there.
+	probeTimeout = time.Second
+)
+
+// socket is a listening Unix socket that removes its file when it is closed, but
+// not a file that has taken its place.
+type socket struct {
+	*net.UnixListener
+	path string
+	file fs.FileInfo
+}
+
+// listenSocket listens at path. The socket is made in a private directory and moved to its place
+// when its mode is right, so that no other user can reach it in between; the move replaces a stale
+// socket.
+func listenSocket(path string) (*socket, error) {
+	if err := free(path); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".cf")
+	if err != nil {
+		return nil, fmt.Errorf("control socket %s: make its directory: %w; name another place with --control", path, err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	tmp := filepath.Join(dir, "s")
+	if max(len(tmp), len(path)) > maxSocketPath {
+		return nil, fmt.Errorf("control socket %s: the path is too long for a socket; name a shorter one with --control", path)
+	}
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: tmp, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("control socket %s: %w", path, err)
+	}
+	ln.SetUnlinkOnClose(false)
+	s := &socket{UnixListener: ln, path: path}
+	err = os.Chmod(tmp, 0o600)
+	if err == nil {
+		s.file, err = os.Lstat(tmp)
+	}
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("control socket %s: %w", path, err), ln.Close())
+	}
+	return s, nil
+}
+
+// free returns nil when path may be taken: there is nothing, or a socket on which no process
+// answers.
+func free(path string) error {
+	st, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("control socket: %w; name another place with --control", err)
+	case st.Mode()&fs.ModeSocket == 0:
+		return fmt.Errorf("control socket %s: a file that is no socket is there; remove it or name another place with --control", path)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	defer cancel()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", path)
+	if err == nil {
+		_ = c.Close()
+		return fmt.Errorf("control socket %s: another daemon answers there; stop it or name another place with --control", path)
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("control socket %s: cannot tell whether a daemon is there: %w; name another place with --control", path, err)
+}
+
+// Close stops listening and removes the file, if it is still ours.
+func (s *socket) Close() error {
+	if now, err := os.Lstat(s.path); err == nil && os.SameFile(now, s.file) {
+		_ = os.Remove(s.path)
+	}
+	return s.UnixListener.Close()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
 )
 
 func TestStatusAndSessions(t *testing.T) {
@@ -38,7 +39,7 @@ func TestStatusAndSessions(t *testing.T) {
 	d.set(stopped, nil)
 	_, err = c.Health(ctx)
 	require.EqualError(t, err, "the migration has stopped: the slot is gone; start over")
-	require.Equal(t, control.ExitIncomplete, control.ExitCode(err))
+	require.Equal(t, exit.CodeNotComplete, control.ExitCode(err))
 	for path, want := range map[string]int{"/v1/healthz": http.StatusServiceUnavailable, "/v1/livez": http.StatusOK} {
 		resp, err := http.Get("http://" + server.HTTPAddr().String() + path)
 		require.NoError(t, err)
@@ -51,12 +52,12 @@ func TestStatusAndSessions(t *testing.T) {
 	d.set(lost, nil)
 	_, err = c.Health(ctx)
 	require.EqualError(t, err, "the applications have no database: nothing listens there; make the target reachable; the applications are served again by themselves when it is")
-	require.Equal(t, control.ExitIncomplete, control.ExitCode(err))
+	require.Equal(t, exit.CodeNotComplete, control.ExitCode(err))
 
 	d.set(control.Status{}, errors.New("journal is gone"))
 	_, err = c.Health(ctx)
 	require.ErrorContains(t, err, "journal is gone")
-	require.Equal(t, control.ExitIncomplete, control.ExitCode(err))
+	require.Equal(t, exit.CodeNotComplete, control.ExitCode(err))
 }
 
 func TestCutoverReportComesBack(t *testing.T) {
@@ -69,7 +70,7 @@ func TestCutoverReportComesBack(t *testing.T) {
 	_, c, _ := serve(t, d)
 	ctx := bounded(t)
 	_, err := c.LastCutover(ctx)
-	require.Equal(t, control.ExitRefused, control.ExitCode(err))
+	require.Equal(t, exit.CodeRefused, control.ExitCode(err))
 	opt := control.CutoverOptions{DrainTimeoutMS: 2000, Attempts: 5, MaxPauseMS: 10000}
 	got, err := c.Cutover(ctx, opt)
 	require.NoError(t, err)
@@ -85,7 +86,7 @@ func TestCutoverUsageIsRefusedBeforeTheDaemonHearsOfIt(t *testing.T) {
 	_, c, _ := serve(t, &daemon{})
 	_, err := c.Cutover(bounded(t), control.CutoverOptions{DryRun: true, Rehearse: true})
 	require.ErrorContains(t, err, "--dry-run or --rehearse")
-	require.Equal(t, control.ExitUsage, control.ExitCode(err))
+	require.Equal(t, exit.CodeUsage, control.ExitCode(err))
 }
 
 func TestOneOperationAtATimeAndAFinishOutlivesItsClient(t *testing.T) {
@@ -112,14 +113,14 @@ func TestOneOperationAtATimeAndAFinishOutlivesItsClient(t *testing.T) {
 
 	_, err := c.Cutover(ctx, control.CutoverOptions{})
 	require.ErrorContains(t, err, "a finish is running since")
-	require.Equal(t, control.ExitRefused, control.ExitCode(err))
+	require.Equal(t, exit.CodeRefused, control.ExitCode(err))
 	st, err := c.Status(ctx)
 	require.NoError(t, err)
 	require.Equal(t, "finish", st.Operation.Name)
 
 	leave()
 	err = <-left
-	require.Equal(t, control.ExitIncomplete, control.ExitCode(err), "%v", err)
+	require.Equal(t, exit.CodeNotComplete, control.ExitCode(err), "%v", err)
 	require.ErrorContains(t, err, "what became of it is not known")
 	_, err = c.CancelCutover(ctx, control.CancelOptions{})
 	require.ErrorContains(t, err, "no cutover is running", "a finish is none")
@@ -140,7 +141,7 @@ func TestRefusalOfTheDaemonReachesTheClient(t *testing.T) {
 	_, c, _ := serve(t, &daemon{})
 	_, err := c.Finish(bounded(t), control.FinishOptions{})
 	require.EqualError(t, err, "the source is active; cut over first")
-	require.Equal(t, control.ExitRefused, control.ExitCode(err))
+	require.Equal(t, exit.CodeRefused, control.ExitCode(err))
 }
 
 func TestStoppingCancelsTheOperationAndAnswers(t *testing.T) {
@@ -161,7 +162,7 @@ func TestStoppingCancelsTheOperationAndAnswers(t *testing.T) {
 	rep := <-answer
 	require.Equal(t, control.OutcomeAborted, rep.Outcome)
 	_, err := c.Status(bounded(t))
-	require.Equal(t, control.ExitRefused, control.ExitCode(err))
+	require.Equal(t, exit.CodeRefused, control.ExitCode(err))
 	require.ErrorContains(t, err, "no daemon answers")
 }
 

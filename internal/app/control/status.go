@@ -3,6 +3,9 @@ package control
 import (
 	"encoding/json"
 	"time"
+
+	"crossfade/cutover/machine"
+	"crossfade/internal/base/lists"
 )
 
 // Status is the answer to `crossfade status --json`.
@@ -25,8 +28,7 @@ type Status struct {
 	Copy        Copy        `json:"copy"`
 	Replication Replication `json:"replication"`
 	Proxy       Proxy       `json:"proxy"`
-	// Ready says that a cutover asked for now would be tried. When it is false,
-	// Blockers says why.
+	// Ready says that a cutover asked for now would be tried. When it is false, Blockers says why.
 	Ready bool `json:"ready"`
 	// Blockers are the reasons why a cutover asked for now would be refused, and after the
 	// switch those why a finish would be.
@@ -35,8 +37,7 @@ type Status struct {
 	Warnings []Blocker `json:"warnings"` // never null
 	Fallback Fallback  `json:"fallback"`
 	Verify   Verify    `json:"verify"`
-	// Operation is the operation that runs now, if any. The server of this
-	// package fills it.
+	// Operation is the operation that runs now, if any. The server of this package fills it.
 	Operation *Operation `json:"operation,omitempty"`
 }
 
@@ -83,17 +84,16 @@ type Copy struct {
 // Replication is how far the other side follows the active one. A figure that is not known now is
 // -1, or empty: that of a side which does not answer is not shown as it was.
 type Replication struct {
-	// State is none before the stream starts, connecting, running, source_away or target_away while it
-	// has lost a side, stopped where it has ended with an error, and ended after a switch.
+	// State is none before the stream starts, connecting, running, source_away or target_away while
+	// it has lost a side, stopped where it has ended with an error, and ended after a switch.
 	State            string `json:"state"`
 	LagBytes         int64  `json:"lag_bytes"`   // WAL between what was written and what is applied
 	LagMS            int64  `json:"lag_ms"`      // age of the oldest change that is not applied
 	AppliedLSN       string `json:"applied_lsn"` // such as 0/16B3748; empty before the stream starts
 	RetainedWALBytes int64  `json:"retained_wal_bytes"`
-	// WALBudgetBytes is how much may be retained before the slot is dropped; 0 for
-	// no bound. SafeWALBytes is how much may be written until the source gives the
-	// slot up by itself, -1 for no limit. WALStatus is that of pg_replication_slots,
-	// empty before PostgreSQL 13.
+	// WALBudgetBytes is how much may be retained before the slot is dropped; 0 for no bound.
+	// SafeWALBytes is how much may be written until the source gives the slot up by itself, -1 for
+	// no limit. WALStatus is that of pg_replication_slots, empty before PostgreSQL 13.
 	WALBudgetBytes int64  `json:"wal_budget_bytes"`
 	WALStatus      string `json:"wal_status"`
 	SafeWALBytes   int64  `json:"safe_wal_bytes"`
@@ -110,11 +110,7 @@ type Proxy struct {
 }
 
 // Blocker is a reason why a cutover would be refused, or a warning.
-type Blocker struct {
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-	Remedy string `json:"remedy"`
-}
+type Blocker = machine.Obstacle
 
 // Fallback is the state of the way back.
 type Fallback struct {
@@ -157,12 +153,7 @@ type Operation struct {
 // MarshalJSON writes empty lists as [].
 func (s Status) MarshalJSON() ([]byte, error) {
 	type plain Status
-	if s.Blockers == nil {
-		s.Blockers = []Blocker{}
-	}
-	if s.Warnings == nil {
-		s.Warnings = []Blocker{}
-	}
+	s.Blockers, s.Warnings = lists.NotNil(s.Blockers), lists.NotNil(s.Warnings)
 	return json.Marshal(plain(s))
 }
 
@@ -190,8 +181,7 @@ type Session struct {
 	// red (never), unknown (it was never at rest when it was inspected).
 	Verdict string          `json:"verdict"`
 	Reasons []SessionReason `json:"reasons,omitempty"` // for any other than green and unknown
-	// Checked is when the verdict was found; Stale says that the client has sent
-	// something since.
+	// Checked is when the verdict was found; Stale says that the client has sent something since.
 	Checked *time.Time `json:"checked,omitempty"`
 	Stale   bool       `json:"stale,omitempty"`
 }
@@ -202,4 +192,32 @@ type SessionReason struct {
 	Verdict string `json:"verdict"`
 	Code    string `json:"code"` // stable, such as temp_objects
 	Detail  string `json:"detail"`
+}
+
+// Limits are the bounds that the operator may change while the daemon runs. They
+// hold until it ends; a start takes those of its flags.
+type Limits struct {
+	// MaxRateBytes bounds the copy, in bytes a second; 0 for no bound.
+	MaxRateBytes int64 `json:"max_rate_bytes"`
+	// WALBudgetBytes is how much WAL the source may retain for the migration before
+	// its slot is dropped; 0 for no bound.
+	WALBudgetBytes int64 `json:"wal_budget_bytes"`
+}
+
+// LimitsChange says which limits to set, and to what. One that is null stays.
+type LimitsChange struct {
+	MaxRateBytes *int64 `json:"max_rate_bytes,omitempty"`
+	// WALBudgetBytes may be -1 for one that the daemon chooses by the source's size.
+	WALBudgetBytes *int64 `json:"wal_budget_bytes,omitempty"`
+}
+
+// Validate returns an *Error of code usage for bounds that mean nothing.
+func (c LimitsChange) Validate() error {
+	switch {
+	case c.MaxRateBytes != nil && *c.MaxRateBytes < 0:
+		return &Error{Code: CodeUsage, Message: "the rate is negative", Remedy: "give --max-rate bytes a second such as 20M, or none"}
+	case c.WALBudgetBytes != nil && *c.WALBudgetBytes < -1:
+		return &Error{Code: CodeUsage, Message: "the budget is negative", Remedy: "give --wal-budget a size such as 50G, auto, or none"}
+	}
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
 )
 
 var errEnough = errors.New("enough")
@@ -44,5 +45,5 @@ func TestWatchEnds(t *testing.T) {
 	require.NoError(t, c.Watch(ctx, func(control.Status) error { cancel(); return nil }))
 
 	err := c.Watch(bounded(t), func(control.Status) error { go stop(); return nil })
-	require.Equal(t, control.ExitIncomplete, control.ExitCode(err), "%v", err)
+	require.Equal(t, exit.CodeNotComplete, control.ExitCode(err), "%v", err)
 }

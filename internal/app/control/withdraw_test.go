@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/exit"
 )
 
 // withdrawable is a daemon whose cutover goes on until it is withdrawn.
@@ -58,7 +59,7 @@ func TestACutoverThatIsCancelledTellsBothWhatBecameOfIt(t *testing.T) {
 		ctx := bounded(t)
 		_, err := c.CancelCutover(ctx, why.opt)
 		require.ErrorContains(t, err, "no cutover is running")
-		require.Equal(t, control.ExitRefused, control.ExitCode(err))
+		require.Equal(t, exit.CodeRefused, control.ExitCode(err))
 		asked := make(chan control.CutoverReport, 1)
 		go func() {
 			r, _ := c.Cutover(ctx, control.CutoverOptions{})

@@ -122,8 +122,8 @@ func newLeftoverFixture(t *testing.T) *leftoverFixture {
 	return g
 }
 
-// What refuses a command because of something that was left in the databases is told once, and the commands that it
-// prints remove it.
+// What refuses a command because of something that was left in the databases is told once, and the
+// commands that it prints remove it.
 func TestWhatIsLeftInTheDatabasesIsRemovedAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	idle, decided, finished := string(machine.Idle), string(machine.Decided), string(machine.Finished)
@@ -186,7 +186,8 @@ func TestWhatIsLeftInTheDatabasesIsRemovedAsItIsPrinted(t *testing.T) {
 	}
 }
 
-// What keeps rows from being copied into tables that are there is told once, and the statements that it prints remove it.
+// What keeps rows from being copied into tables that are there is told once, and the statements
+// that it prints remove it.
 func TestTablesThatDoNotFitAreMadeToFitAsItIsPrinted(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct{ made, says string }{
@@ -226,7 +227,8 @@ func TestACommandThatMeetsAnotherProcessGoesOnWhenThatHasEnded(t *testing.T) {
 	require.NoError(t, g.command("crossfade recover"))
 }
 
-// Two databases that are no pair are refused by each command, which is content with those of one run.
+// Two databases that are no pair are refused by each command, which is content with those of one
+// run.
 func TestDatabasesOfDifferentRunsAreRefusedUntilThoseOfOneAreNamed(t *testing.T) {
 	t.Parallel()
 	g, other := newLeftoverFixture(t), newLeftoverFixture(t)

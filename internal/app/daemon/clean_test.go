@@ -5,14 +5,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"crossfade/cutover/preflight"
+	"crossfade/cutover/preflight/database"
 	"crossfade/internal/app/apptest"
 	"crossfade/internal/app/undo"
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// What was typed on the target as a remedy printed it is there because of the run: clean takes it away with the rest, so
-// that the next run finds the target empty.
+// What was typed on the target as a remedy printed it is there because of the run: clean takes it
+// away with the rest, so that the next run finds the target empty.
 func TestCleanRemovesWhatWasTypedAsItWasPrinted(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWatched(t, apptest.WatchedTables+`; CREATE SEQUENCE public.sq; CREATE SCHEMA app; CREATE TABLE app.t (id int PRIMARY KEY)`)
@@ -42,7 +42,7 @@ func TestCleanRemovesWhatWasTypedAsItWasPrinted(t *testing.T) {
 	require.NoError(t, clean())
 	require.Contains(t, lines, "removed target: VIEW public.seen")
 	require.Equal(t, "kept target: app.mine: neither the run nor the source has them; crossfade run begins in an empty database: drop them, or name another one with --target", lines[len(lines)-1])
-	left, err := preflight.Objects(t.Context(), w.Target)
+	left, err := database.Objects(t.Context(), w.Target)
 	require.NoError(t, err)
 	require.Equal(t, []string{"app.mine"}, left)
 	require.Equal(t, "0", pgtest.Value(t, w.Target, "SELECT count(*) FROM pg_namespace WHERE nspname IN ('fresh', 'crossfade')"))

@@ -22,8 +22,8 @@ import (
 	"crossfade/schema/plan"
 )
 
-// A finish that waits for work after the switch names who holds its tables, and applications are not held for a
-// transaction that will hardly end in that time.
+// A finish that waits for work after the switch names who holds its tables, and applications are
+// not held for a transaction that will hardly end in that time.
 func TestAFinishNamesWhoKeepsTheWorkAfterTheSwitchWaiting(t *testing.T) {
 	t.Parallel()
 	b := apptest.NewPortsFixture(t)
@@ -36,7 +36,7 @@ func TestAFinishNamesWhoKeepsTheWorkAfterTheSwitchWaiting(t *testing.T) {
 	key := plan.Statement{Kind: "FK CONSTRAINT", Schema: "public", Name: "b b_a", SQL: "ALTER TABLE public.b\n    ADD CONSTRAINT b_a FOREIGN KEY (a_id) REFERENCES public.a (id);",
 		Locks: []pg.Name{{Schema: "public", Name: "b"}, {Schema: "public", Name: "a"}}}
 	var asked apptest.QuietCalls
-	var said apptest.LockedBuffer
+	var said lockedBuffer
 	d := bare(func(d *daemon) {
 		d.core.verify = &ports.Verification{}
 		d.core.left = &ports.Completion{Log: zerolog.New(&said)}

@@ -13,7 +13,8 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// A slip in a name would leave undone what was asked for: the role keeps its name, or its finding refuses.
+// A slip in a name would leave undone what was asked for: the role keeps its name, or its finding
+// refuses.
 func TestARoleThatTheSourceDoesNotHaveIsRefusedByName(t *testing.T) {
 	t.Parallel()
 	source, target := pgtest.Database(t, pgtest.Shared(t, pgtest.Source)), pgtest.Database(t, pgtest.Shared(t, pgtest.Target))

@@ -30,7 +30,6 @@ import (
 	"crossfade/proxy"
 	"crossfade/proxy/tlsconf"
 	"crossfade/replicate/verify"
-	"crossfade/schema/plan"
 )
 
 // daemon is one run of `crossfade run`. Its parts share one lock, that of core.
@@ -48,11 +47,11 @@ func newDaemon(cfg options.Run, log zerolog.Logger) *daemon {
 	c := &core{cfg: cfg, log: log, incarnation: rand.Text(), stream: ports.NewFollowing(), left: &ports.Completion{Log: obs.Component(log, "completion")}}
 	s := &sessions{}
 	w := &watches{cover: &watch.Coverage{}, members: &watch.Members{LockTimeout: cfg.SourceLockTimeout, Log: log},
-		guard: watch.NewGuard(watch.GuardConfig{Source: cfg.Source, MaxRate: cfg.MaxRate, WALBudget: cfg.WALBudget}, log)}
-	e := &entry{core: c, mu: &c.mu, plain: [2]pg.DSN{cfg.Source, cfg.Target}, lead: runs.NewLeader(cfg.Source, log), joining: newJoining()}
-	f := &follower{core: c, mu: &c.mu, sessions: s, watches: w, entry: e}
+		guard: watch.NewGuard(cfg.Source, cfg.MaxRate, cfg.WALBudget, log)}
+	e := &entry{core: c, plain: [2]pg.DSN{cfg.Source, cfg.Target}, lead: runs.NewLeader(cfg.Source, log), joining: newJoining()}
+	f := &follower{core: c, sessions: s, watches: w, entry: e}
 	end := &finisher{core: c, sessions: s, watches: w, entry: e}
-	a := &answers{core: c, mu: &c.mu, sessions: s, watches: w, entry: e, follower: f, finisher: end}
+	a := &answers{core: c, sessions: s, watches: w, entry: e, follower: f, finisher: end}
 	return &daemon{core: c, sessions: s, watches: w, entry: e, follower: f, finisher: end, answers: a}
 }
 
@@ -143,13 +142,13 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prom
 	short := pg.WithLockTimeout(d.core.cfg.SourceLockTimeout)
 	sourceControl := d.sessions.link(d.core.cfg.Source, "cutover")
 	src := &ports.Source{Owner: who, Incarnation: d.core.incarnation, LockTimeout: d.core.cfg.SourceLockTimeout, Control: sourceControl,
-		Counting: d.sessions.link(d.core.cfg.Source, "census", short), Reading: d.sessions.link(d.core.cfg.Source, "sequences", short), Register: d.core.registrar.Flush, Quiet: d.core.quiet(), ServerPIDs: d.core.proxy.ServerPIDs, RoundTrips: d.answers.roundTrips, Expect: d.core.stream.Expect, Cover: d.watches.cover, Confirm: d.confirm,
+		Counting: d.sessions.link(d.core.cfg.Source, "census", short), Reading: d.sessions.link(d.core.cfg.Source, "sequences", short), Register: d.core.registrar.Flush, Quiet: d.core.quiet(), ServerPIDs: d.core.proxy.ServerPIDs, RoundTrips: d.answers.roundTrips, Expect: d.core.stream.Expect, Cover: d.watches.cover, Confirm: func(ctx context.Context, fenced bool) error { return d.watches.watchlist.Confirm(ctx, fenced) },
 		Version: d.entry.versions[0], Majors: majors, Late: d.core.migration.Schema.LateChecks,
 		Lock: &ports.Prelock{DSN: d.core.cfg.Source, Options: []pg.Option{pg.WithName("pre-lock")}, Watch: d.sessions.link(d.core.cfg.Source, "guard"), Spare: sourceControl}}
 	targetControl := d.sessions.link(d.core.cfg.Target, "cutover", key)
 	dst := &ports.Target{DSN: d.core.cfg.Target, Key: d.entry.key(), Control: targetControl, Asking: d.sessions.link(d.core.cfg.Target, "register", key),
 		Reading: d.sessions.link(d.core.cfg.Target, "fingerprint", key, pg.WithLockTimeout(ports.DecisionLockTimeout)),
-		Plan:    func() (*plan.DecisionSQL, error) { return d.core.migration.Schema.DecisionSQL() }, Reached: d.core.stream.MarkerEnd,
+		Plan:    d.core.migration.Schema.DecisionSQL, Reached: d.core.stream.MarkerEnd,
 		After: d.switched, Last: d.core.migration.Last, Unfinished: d.core.migration.Keys.Unfinished, Left: d.core.left, Whole: d.core.migration.Task.SetValid, Quiet: d.core.quiet(), Fenced: src.Fenced.Load, Majors: majors, Late: d.core.migration.Schema.LateChecks,
 		Lock: &ports.Prelock{DSN: d.core.cfg.Target, Options: []pg.Option{pg.WithName("pre-lock"), key}, Watch: d.sessions.link(d.core.cfg.Target, "guard"), Spare: targetControl}}
 	d.watches.views = d.newViews()
@@ -175,8 +174,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prom
 	return err
 }
 
-// sourcePIDs are the proxy's server connections on the source, none while the
-// target is active.
+// sourcePIDs are the proxy's server connections on the source, none while the target is active.
 func (d *daemon) sourcePIDs() []int32 {
 	if d.core.coordinator.Status().Active != machine.SideSource {
 		return nil
@@ -222,8 +220,7 @@ func (d *daemon) pin(ctx context.Context) error {
 	return d.sessions.marking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error { return d.core.users.Pin(ctx, conn, d.core.log) })
 }
 
-// serve runs the parts. The coordinator ends first, since it needs the others to
-// undo an attempt.
+// serve runs the parts. The coordinator ends first, since it needs the others to undo an attempt.
 func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(control.Copy)) error {
 	parts, stopParts := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopParts()
@@ -258,10 +255,8 @@ func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(
 	if err != nil {
 		return exit.NotComplete(err)
 	}
-	d.core.mu.Lock()
-	defer d.core.mu.Unlock()
-	if d.core.failed != nil {
-		return exit.NotComplete(d.core.explainedEnd(d.core.failed))
+	if failed := d.core.failure(); failed != nil {
+		return exit.NotComplete(d.core.explainedEnd(failed))
 	}
 	return nil
 }
@@ -282,4 +277,11 @@ func (d *core) fail(err error) {
 	d.failed = err
 	d.mu.Unlock()
 	d.log.Error().Err(err).Msg("migration stopped; the applications are served on")
+}
+
+// failure is why the migration stopped, nil where it has not.
+func (d *core) failure() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failed
 }

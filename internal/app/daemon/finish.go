@@ -17,8 +17,9 @@ import (
 	"crossfade/internal/app/undo"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/onedatabase"
-	"crossfade/internal/base/pg"
+	"crossfade/replicate/verify"
 )
 
 // Finish implements control.Daemon: it ends the migration permanently. What Crossfade made is
@@ -69,8 +70,8 @@ func (d *finisher) Finish(ctx context.Context, opt control.FinishOptions) (contr
 	return r, nil
 }
 
-// refuseOneDatabase refuses a finish whose two names have come to lead to one database: it would drop there what serves
-// the applications.
+// refuseOneDatabase refuses a finish whose two names have come to lead to one database: it would
+// drop there what serves the applications.
 func refuseOneDatabase(ctx context.Context, sides *watch.List) error {
 	err := sides.Apart(ctx)
 	if err == nil {
@@ -92,7 +93,8 @@ func recordFinished(ctx context.Context, c *cutover.Coordinator) error {
 	return nil
 }
 
-// refuseUnknownTables refuses an --accept of a table that the comparison does not know: it would accept nothing.
+// refuseUnknownTables refuses an --accept of a table that the comparison does not know: it would
+// accept nothing.
 func (d *finisher) refuseUnknownTables(ctx context.Context, s cutover.Status, accept []string) error {
 	if len(accept) == 0 || s.State.Step == machine.Finished {
 		return nil
@@ -101,10 +103,7 @@ func (d *finisher) refuseUnknownTables(ctx context.Context, s cutover.Status, ac
 	if err != nil {
 		return control.Refused("the tables that were moved cannot be read from the target: "+err.Error(), "make it reachable, then run this again")
 	}
-	known := map[string]bool{}
-	for _, t := range tables {
-		known[t.Name.Display()] = true
-	}
+	known := lists.SetOf(tables, func(t verify.Table) string { return t.Name.Display() })
 	for _, p := range d.core.verify.Unproved() {
 		known[p.Table.Display()] = true
 	}
@@ -251,10 +250,8 @@ const goesOnServing = "the proxy continues to serve the target; point the applic
 // it. It refuses a source that does not answer, and one of another run: after a finish a start
 // accepts any source, and the fence of another one must not be opened.
 func (d *finisher) journalled(ctx context.Context) (bool, error) {
-	var run *journal.SourceRun
-	err := d.sessions.watching.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		run, err = journal.LoadSource(ctx, conn)
-		return err
+	run, err := dbconn.Ask(ctx, d.sessions.watching, func(ctx context.Context, conn *pgx.Conn) (*journal.SourceRun, error) {
+		return journal.LoadSource(ctx, conn)
 	})
 	switch {
 	case err != nil:
@@ -270,16 +267,11 @@ func (d *finisher) journalled(ctx context.Context) (bool, error) {
 func (d *finisher) drop(ctx context.Context, openSource bool, r *control.FinishReport) error {
 	ctx, cancel := context.WithTimeout(ctx, undo.CleanPatience)
 	defer cancel()
-	source, err := pg.Connect(ctx, d.core.cfg.Source, pg.WithName("finish"))
+	source, target, end, err := dbconn.Both(ctx, d.core.cfg.Source, d.core.cfg.Target, "finish")
 	if err != nil {
-		return fmt.Errorf("source: %w", err)
+		return err
 	}
-	defer dbconn.CloseNow(source)
-	target, err := pg.Connect(ctx, d.core.cfg.Target, pg.WithName("finish"))
-	if err != nil {
-		return fmt.Errorf("target: %w", err)
-	}
-	defer dbconn.CloseNow(target)
+	defer end()
 	if err := onedatabase.Refuse(ctx, source, target); err != nil {
 		return err
 	}

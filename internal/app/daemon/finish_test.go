@@ -22,8 +22,8 @@ import (
 	"crossfade/schema/plan"
 )
 
-// A start after a finish takes any source, since it does not matter any more. Then a finish that is to open the
-// source must not open the fence of another migration.
+// A start after a finish takes any source, since it does not matter any more. Then a finish that is
+// to open the source must not open the fence of another migration.
 func TestAFinishLeavesTheSourceOfAnotherRunAlone(t *testing.T) {
 	t.Parallel()
 	b := apptest.NewPortsFixture(t)
@@ -78,8 +78,8 @@ func TestWhatIsFinishedStaysFinished(t *testing.T) {
 	require.Equal(t, journal.PhaseFinished, m.Task.Phase)
 }
 
-// PostgreSQL has writers wait for the validation of a domain's constraint. One that is not done in its time is not
-// tried again every few seconds.
+// PostgreSQL has writers wait for the validation of a domain's constraint. One that is not done in
+// its time is not tried again every few seconds.
 func TestAStatementThatHeldUpWritersIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	b := apptest.NewPortsFixture(t)

@@ -18,7 +18,8 @@ import (
 	"crossfade/replicate/extras/extension"
 )
 
-// Who abandons a fenced attempt has the source's jobs run as they did: recover, and clean where nothing was decided.
+// Who abandons a fenced attempt has the source's jobs run as they did: recover, and clean where
+// nothing was decided.
 func TestJobsThatRestRunAgainAfterRecoverAndClean(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -105,7 +106,8 @@ func TestTheFenceOpensThoughARowOfAJobIsHeld(t *testing.T) {
 	require.Equal(t, "false", active())
 }
 
-// What keeps jobs from changing sides is told once, and what is printed, typed as it is, removes it.
+// What keeps jobs from changing sides is told once, and what is printed, typed as it is, removes
+// it.
 func TestWhatKeepsJobsFromChangingSidesIsRemovedAsPrinted(t *testing.T) {
 	t.Parallel()
 	admin, ours := map[string]*pgx.Conn{}, map[string]*pgx.Conn{}

@@ -25,8 +25,8 @@ const (
 	sideTarget = "target"
 )
 
-// joining is what a start has still to do when a side was away: its channels are closed when that is
-// done, and never where the run is given up before.
+// joining is what a start has still to do when a side was away: its channels are closed when that
+// is done, and never where the run is given up before.
 type joining struct {
 	done    chan struct{} // both journals were read, and belong together
 	serving chan struct{} // what serving the target needs is known
@@ -93,9 +93,9 @@ func (d *entry) joinOnce(ctx context.Context) error {
 	default:
 		return retry.Permanent(err)
 	}
-	d.mu.Lock()
+	d.core.mu.Lock()
 	d.away = err
-	d.mu.Unlock()
+	d.core.mu.Unlock()
 	return err
 }
 
@@ -157,8 +157,8 @@ func (d *entry) awaitServing(ctx context.Context) error {
 	}
 }
 
-// mayTake is an error while this process may not act on the run's row: before it leads, and, without waiting for it
-// once more, while the source has been away since the start.
+// mayTake is an error while this process may not act on the run's row: before it leads, and,
+// without waiting for it once more, while the source has been away since the start.
 func (d *entry) mayTake(ctx context.Context) error {
 	if d.missing == sideSource && !d.joined() {
 		return d.awayNow()
@@ -179,8 +179,8 @@ func (d *entry) sourceJournalGone() bool { return d.joined() && d.identity().Sou
 
 // awayNow says why a side that was away at the start is not there yet, nil where both are.
 func (d *entry) awayNow() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.core.mu.Lock()
+	defer d.core.mu.Unlock()
 	return d.away
 }
 
@@ -215,6 +215,6 @@ func refusedRemedy(err error, target pg.DSN) string {
 	return "remove on the target what its server names"
 }
 
-// joinDialTimeout bounds each login to a side that was away at the start: longer than a compute needs to
-// wake, and so short that one that was lost on the way does not keep the run waiting.
+// joinDialTimeout bounds each login to a side that was away at the start: longer than a compute
+// needs to wake, and so short that one that was lost on the way does not keep the run waiting.
 const joinDialTimeout = 10 * time.Second

@@ -21,8 +21,8 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// A check of databases that hold a run or a copy says which, how far it is and what continues it, once, and
-// nothing of what that run has made.
+// A check of databases that hold a run or a copy says which, how far it is and what continues it,
+// once, and nothing of what that run has made.
 func TestACheckSaysWhatGoesOnWithARunThatIsThere(t *testing.T) {
 	t.Parallel()
 	type side struct {

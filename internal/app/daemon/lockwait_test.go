@@ -40,7 +40,8 @@ func lockWatching(t *testing.T, b *apptest.PortsFixture, watchers ...watch.Watch
 	return w
 }
 
-// requireHolder fails unless a blocker names a lock's table, its side and all that is to be known of its holder.
+// requireHolder fails unless a blocker names a lock's table, its side and all that is to be known
+// of its holder.
 func requireHolder(t *testing.T, b control.Blocker, side, table, user, statement string) {
 	t.Helper()
 	for _, want := range []string{"on the " + side + " table " + table + " is locked by process ", " of " + user + ` (application "nightly", from `,
@@ -53,7 +54,8 @@ func requireHolder(t *testing.T, b control.Blocker, side, table, user, statement
 	require.Regexp(t, terminates, b.Remedy)
 }
 
-// A question that ended at a lock tells who holds it, as what waits for a lock while arming does, and how to go on.
+// A question that ended at a lock tells who holds it, as what waits for a lock while arming does,
+// and how to go on.
 func TestAWatcherThatWaitsForALockNamesItsHolder(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -102,8 +104,8 @@ func TestAWatcherThatWaitsForALockNamesItsHolder(t *testing.T) {
 	}
 }
 
-// Who held a lock that the question got in the end has nothing to do with what it ended at, and one whose
-// transaction is prepared has no process that could be ended.
+// Who held a lock that the question got in the end has nothing to do with what it ended at, and one
+// whose transaction is prepared has no process that could be ended.
 func TestAWatcherNamesOnlyWhoHeldTheLockAtItsEnd(t *testing.T) {
 	t.Parallel()
 	b := apptest.NewPortsFixture(t)

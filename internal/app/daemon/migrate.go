@@ -24,9 +24,9 @@ import (
 func (d *follower) migrate(ctx context.Context, onCopy func(control.Copy)) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	d.mu.Lock()
+	d.core.mu.Lock()
 	d.stopMigration = stop
-	d.mu.Unlock()
+	d.core.mu.Unlock()
 	for _, done := range []<-chan struct{}{d.core.coordinator.Settled(), d.entry.joining.done} {
 		select {
 		case <-done:
@@ -75,19 +75,13 @@ func (d *follower) watch(ctx context.Context) {
 		return
 	}
 	err := retry.Do(ctx, retry.Policy{OnRetry: obs.Retrying(d.core.log, "the source is watched again")}, func(ctx context.Context) error {
-		var start pg.LSN
-		err := d.sessions.watching.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-			start, err = ports.RestFrom(ctx, conn, d.entry.identity().Target.Slot)
-			return err
+		start, err := dbconn.Ask(ctx, d.sessions.watching, func(ctx context.Context, conn *pgx.Conn) (pg.LSN, error) {
+			return ports.RestFrom(ctx, conn, d.entry.identity().Target.Slot)
 		})
 		if err != nil {
 			return err
 		}
-		var marker pg.LSN
-		err = d.sessions.marking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-			marker, err = ports.ClosedAt(ctx, conn)
-			return err
-		})
+		marker, err := dbconn.Ask(ctx, d.sessions.marking, ports.ClosedAt)
 		if err != nil {
 			return err
 		}
@@ -191,13 +185,12 @@ func (d *follower) keepLead(ctx context.Context) error {
 func (d *follower) checkSource(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*watch.PollInterval)
 	defer cancel()
-	return d.sessions.watching.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return d.guardSource(ctx, conn)
-	})
+	return d.sessions.watching.Do(ctx, d.guardSource)
 }
 
-// askWatchers protects the applications from the publication and asks the watchers: most
-// of them once the target has everything that it gets before the decision. Between the steps of a cutover the coordinator asks them itself.
+// askWatchers protects the applications from the publication and asks the watchers: most of them
+// once the target has everything that it gets before the decision. Between the steps of a cutover
+// the coordinator asks them itself.
 func (d *follower) askWatchers(ctx context.Context) error {
 	switch d.core.coordinator.Status().State.Step {
 	case machine.Copying, machine.CatchingUp, machine.Following, machine.Idle:
@@ -226,9 +219,7 @@ func (d *follower) checkClosedSource(ctx context.Context) {
 	if d.core.coordinator.Status().State.Step != machine.Decided {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*watch.PollInterval)
-	defer cancel()
-	if err := d.sessions.watching.Do(ctx, d.guardSource); err != nil && ctx.Err() == nil {
+	if err := d.checkSource(ctx); err != nil && ctx.Err() == nil {
 		d.core.log.Debug().Err(err).Msg("closed source could not be checked")
 	}
 }

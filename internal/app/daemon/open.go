@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover/machine"
-	"crossfade/cutover/preflight"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/app/check"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/exit"
@@ -44,8 +44,8 @@ type dialled struct {
 	err  error
 }
 
-// dial logs in to both sides at once. One that does not answer within awayPatience is taken to be away
-// where the other one holds a journal.
+// dial logs in to both sides at once. One that does not answer within awayPatience is taken to be
+// away where the other one holds a journal.
 func (d *entry) dial(ctx context.Context) (source, target dialled) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -131,24 +131,24 @@ func (d *entry) openOnce(ctx context.Context, letIn func()) error {
 
 // found takes the run that both journals describe.
 func (d *entry) found(id runs.Identity) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.core.mu.Lock()
+	defer d.core.mu.Unlock()
 	d.id, d.away = id, nil
 }
 
 // identity returns the run as it is known now.
 func (d *entry) identity() runs.Identity {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.core.mu.Lock()
+	defer d.core.mu.Unlock()
 	return d.id
 }
 
 // key returns the run's key, "" while the target's journal has not been read.
 func (d *entry) key() string { return d.identity().Target.Key }
 
-// joinSides finds the run that both sides belong to, or begins one where that is allowed, and brings
-// logins and settings up to date. lead is called before anything is done, and makes this process the
-// leader.
+// joinSides finds the run that both sides belong to, or begins one where that is allowed, and
+// brings logins and settings up to date. lead is called before anything is done, and makes this
+// process the leader.
 func (d *entry) joinSides(ctx context.Context, source, target *pgx.Conn, mayBegin bool, lead func() error) (runs.Identity, error) {
 	if err := onedatabase.Refuse(ctx, source, target); err != nil {
 		return runs.Identity{}, err
@@ -206,7 +206,7 @@ func (d *entry) prepareRun(ctx context.Context, source, target *pgx.Conn, id run
 		if err := d.core.users.Logins.TryThere(ctx, source, target); err != nil {
 			return id, err
 		}
-		if err := check.Refuse(ctx, d.core.cfg, preflight.Options{Mode: preflight.Run, Logins: d.core.users.Survey(), Resume: id.Target != nil, LargeObjects: d.core.cfg.LargeObjects}, d.core.cfg.CopyOptions(), d.core.log); err != nil {
+		if err := check.Refuse(ctx, d.core.cfg, inquiry.Options{Mode: inquiry.Run, Logins: d.core.users.Survey(), Resume: id.Target != nil, LargeObjects: d.core.cfg.LargeObjects}, d.core.cfg.CopyOptions(), d.core.log); err != nil {
 			return id, err
 		}
 		if err := runs.Install(ctx, source, target, &id, d.core.cfg.Source, runs.ModeRun, ""); err != nil {
@@ -311,7 +311,8 @@ func (d *entry) openWithoutTarget(ctx context.Context, source *pgx.Conn, cause e
 	if run, err = journal.LoadSource(ctx, source); err != nil || run == nil {
 		return true, errors.Join(cause, err)
 	}
-	// What the target's journal would say, as far as the source's says the same. The key, for one, it does not have.
+	// What the target's journal would say, as far as the source's says the same. The key, for one,
+	// it does not have.
 	phase := journal.PhaseStarted
 	if step := machine.StepName(run.Step); step == machine.Decided || step == machine.Finished {
 		phase = journal.PhaseSwitched
@@ -335,13 +336,11 @@ func (d *entry) openWithoutSource(ctx context.Context, target *pgx.Conn, cause e
 	if err != nil || run == nil || run.Mode != runs.ModeRun || run.Phase == journal.PhaseStarted {
 		return errors.Join(cause, err)
 	}
-	if run.Phase == journal.PhaseFinished {
-		d.id = runs.Identity{Target: run}
-		d.tag(run.RunID)
-		return d.openFinished(ctx, nil, target, run)
-	}
 	d.id = runs.Identity{Target: run}
 	d.tag(run.RunID)
+	if run.Phase == journal.PhaseFinished {
+		return d.openFinished(ctx, nil, target, run)
+	}
 	d.versions[1] = pg.ServerVersion(target)
 	d.missing, d.away = sideSource, cause
 	if run.Phase.AtLeast(journal.PhaseSwitched) {

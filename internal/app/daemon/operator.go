@@ -16,37 +16,18 @@ import (
 
 // Cutover implements control.Daemon.
 func (d *answers) Cutover(ctx context.Context, opt control.CutoverOptions, show func(control.Event)) (control.CutoverReport, error) {
-	r, err := d.core.coordinator.Cutover(ctx, cutover.Options{Show: func(m cutover.Moment) { show(event(m)) }, DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass, Unmovable: machine.Unmovable(opt.Unmovable),
+	r, err := d.core.coordinator.Cutover(ctx, cutover.Options{Show: show, DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass, Unmovable: machine.Unmovable(opt.Unmovable),
 		Limits: machine.Limits{DrainTimeout: opt.DrainTimeout(), Attempts: opt.Attempts, MaxPause: opt.MaxPause()}})
 	var no *cutover.RefusedError
 	switch {
 	case errors.As(err, &no):
-		return control.CutoverReport{}, refusedCutover(no)
+		return control.CutoverReport{}, refusedFor("the cutover", no.Obstacles)
 	case errors.Is(err, cutover.ErrUndecided):
 		return control.CutoverReport{}, &control.Error{Code: control.CodeIncomplete, Message: err.Error()}
 	case err != nil:
 		return control.CutoverReport{}, control.Refused(err.Error(), "look at crossfade status and the daemon's log")
 	}
-	out := control.CutoverReport{Outcome: string(r.Outcome), Reason: r.Reason, Epoch: r.Epoch, PauseMS: r.PauseMS,
-		Held:         control.Held{Sessions: r.Held.Sessions, P50MS: r.Held.P50MS, P99MS: r.Held.P99MS, MaxMS: r.Held.MaxMS},
-		ClientErrors: r.ClientErrors, Ended: r.Ended, Disconnected: r.Disconnected, Unmovable: r.Unmovable, Tables: r.Tables, Sequences: r.Sequences, Incomplete: r.Incomplete, Notes: r.Notes}
-	out.Transactions, out.Bypass, out.EstimateLeastMS, out.EstimateMostMS = r.Transactions, r.Bypass, r.EstimateLeastMS, r.EstimateMostMS
-	for _, o := range r.Blockers {
-		out.Blockers = append(out.Blockers, control.Blocker(o))
-	}
-	for _, t := range r.Attempts {
-		out.Attempts = append(out.Attempts, attempt(t))
-	}
-	for _, m := range r.Timeline {
-		out.Timeline = append(out.Timeline, event(m))
-	}
-	return out, nil
-}
-
-// refusedCutover tells why a cutover was not begun, each reason with its remedy.
-func refusedCutover(no *cutover.RefusedError) error {
-	all := lists.Map(no.Obstacles, func(o machine.Obstacle) control.Blocker { return control.Blocker(o) })
-	return refusedFor("the cutover", all)
+	return r, nil
 }
 
 // refusedFor tells why something was not begun, each reason with its remedy.
@@ -61,25 +42,6 @@ func refusedFor(what string, all []control.Blocker) error {
 		e.Remedy = all[0].Remedy
 	}
 	return e
-}
-
-// attempt leaves out what was not measured.
-func attempt(t cutover.AttemptReport) control.Attempt {
-	a := control.Attempt{Attempt: t.Attempt, Reason: t.Reason}
-	if !t.ClosedAt.IsZero() {
-		a.ClosedAt = &t.ClosedAt
-		if t.PauseMS > 0 {
-			a.PauseMS = &t.PauseMS
-		}
-	}
-	if h := t.Held; h.Sessions > 0 {
-		a.Held = &control.Held{Sessions: h.Sessions, P50MS: h.P50MS, P99MS: h.P99MS, MaxMS: h.MaxMS}
-	}
-	return a
-}
-
-func event(m cutover.Moment) control.Event {
-	return control.Event{Step: m.Step, AtMS: m.AtMS, Detail: m.Detail, At: m.At, Attempt: m.Attempt}
 }
 
 // Limits implements control.Daemon.

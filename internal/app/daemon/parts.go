@@ -68,7 +68,6 @@ type watches struct {
 type entry struct {
 	core *core
 
-	mu        *sync.Mutex
 	id        runs.Identity
 	plain     [2]pg.DSN // source and target as they were given, where the configuration has them with the run's tag
 	lead      *runs.Leader
@@ -79,14 +78,14 @@ type entry struct {
 	away      error   // why that side is not there yet
 }
 
-// follower takes the run to the stream, follows, and ends the migration where it costs the source too much.
+// follower takes the run to the stream, follows, and ends the migration where it costs the source
+// too much.
 type follower struct {
 	core     *core
 	sessions *sessions
 	watches  *watches
 	entry    *entry
 
-	mu            *sync.Mutex
 	stuck         error // why it waits
 	contention    *contention
 	stopMigration context.CancelCauseFunc
@@ -103,7 +102,6 @@ type finisher struct {
 // answers report the state of the run to operators, and take their requests.
 type answers struct {
 	core     *core
-	mu       *sync.Mutex
 	sessions *sessions
 	watches  *watches
 	entry    *entry

@@ -103,7 +103,8 @@ func TestADifferenceRefusesAFinishByName(t *testing.T) {
 	require.Equal(t, []string{"target_not_whole"}, codes("public.a", "public.b"))
 }
 
-// Who asks for a finish too early is told to wait, and for how long where the pace of the comparison tells it.
+// Who asks for a finish too early is told to wait, and for how long where the pace of the
+// comparison tells it.
 func TestAFinishThatIsTooEarlyIsToldHowLongToWait(t *testing.T) {
 	t.Parallel()
 	v, running := &ports.Verification{}, cutover.VerificationStatus{State: "running", TablesDone: 1, TablesTotal: 3}

@@ -43,7 +43,8 @@ func TestAFinishOfTwoNamesOfOneDatabaseIsRefused(t *testing.T) {
 	require.NoError(t, finish(b.TargetDSN), "they lead to two again")
 }
 
-// What a table was accepted for is looked up among the tables that were moved, which the target has.
+// What a table was accepted for is looked up among the tables that were moved, which the target
+// has.
 func TestAFinishThatCannotReadTheTablesOfTheTargetIsRefused(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWatched(t, apptest.WatchedTables)
@@ -89,7 +90,8 @@ func TestWhatACoordinatorThatEndedRefusesIsToldOnce(t *testing.T) {
 	require.Equal(t, "look at crossfade status", apptest.ToldAlone(t, recordFinished(t.Context(), c), cutover.ErrStopped.Error()))
 }
 
-// A migration that stopped for a reason that has no remedy of its own says how to go on and how to give it up.
+// A migration that stopped for a reason that has no remedy of its own says how to go on and how to
+// give it up.
 func TestAnErrorWithoutARemedySaysHowToGoOn(t *testing.T) {
 	t.Parallel()
 	err := (migration.New(migration.Config{})).Explained(errors.New("the disk burns"), "run this again")
@@ -101,7 +103,8 @@ func TestAnErrorWithoutARemedySaysHowToGoOn(t *testing.T) {
 	require.NoError(t, err, "it has been read")
 }
 
-// A table that was made after the fence was prepared has none, until an attempt prepares it once more.
+// A table that was made after the fence was prepared has none, until an attempt prepares it once
+// more.
 func TestATableWithoutAFenceIsToldOnceUntilTheNextAttempt(t *testing.T) {
 	t.Parallel()
 	b := apptest.NewPortsFixture(t)
@@ -142,7 +145,8 @@ func TestTablesThatAreMadeWithTheSlotAreToldOnce(t *testing.T) {
 	held.Close()
 }
 
-// A start whose source was away and, when it comes, holds nothing of the run, does not begin the run once more.
+// A start whose source was away and, when it comes, holds nothing of the run, does not begin the
+// run once more.
 func TestASourceThatComesLateAndHoldsNothingIsRefused(t *testing.T) {
 	t.Parallel()
 	g := newLeftoverFixture(t)
@@ -156,7 +160,8 @@ func TestASourceThatComesLateAndHoldsNothingIsRefused(t *testing.T) {
 	require.NoError(t, g.command("crossfade run"))
 }
 
-// A side that takes connections and answers none is told to be away, once, when the other side holds a run.
+// A side that takes connections and answers none is told to be away, once, when the other side
+// holds a run.
 func TestASideThatDoesNotAnswerInTimeIsToldOnce(t *testing.T) {
 	t.Parallel()
 	b := apptest.NewPortsFixture(t)

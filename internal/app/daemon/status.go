@@ -5,10 +5,14 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover"
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/migration"
 	"crossfade/internal/app/ports"
 	"crossfade/internal/app/watch"
@@ -22,9 +26,7 @@ func (d *answers) Status(context.Context) (control.Status, error) {
 	c := d.core.coordinator.Status()
 	p := d.core.proxy.Status()
 	f, ferr := d.core.stream.Status()
-	d.mu.Lock()
-	failed := d.core.failed
-	d.mu.Unlock()
+	failed := d.core.failure()
 	s := control.Status{
 		Phase: c.Phase, Active: string(c.Active), Epoch: c.Epoch, RunID: d.entry.identity().Target.RunID, Version: d.core.cfg.Version,
 		Copy:     d.core.migration.Rows.Copied(),
@@ -51,11 +53,9 @@ func (d *answers) Status(context.Context) (control.Status, error) {
 		}
 		d.watches.watchlist.Status(&s)
 		if c.Step.Code != "" && still == nil { // what stands still does not pass by waiting
-			s.Blockers = append(s.Blockers, control.Blocker(c.Step))
+			s.Blockers = append(s.Blockers, c.Step)
 		}
-		for _, o := range c.Blocked {
-			s.Blockers = append(s.Blockers, control.Blocker(o))
-		}
+		s.Blockers = append(s.Blockers, c.Blocked...)
 	} else if still != nil {
 		s.Blockers = append(s.Blockers, *still)
 	}
@@ -116,10 +116,9 @@ func replicationOf(f apply.Status, ferr, failed error, active string) control.Re
 }
 
 func verifyTables(proofs []journal.Proof) []control.VerifyTable {
-	out := lists.Map(proofs, func(p journal.Proof) control.VerifyTable {
+	return lists.Map(proofs, func(p journal.Proof) control.VerifyTable {
 		return control.VerifyTable{Table: p.Table.Display(), Verdict: strings.ReplaceAll(p.Verdict, " ", "_"), Reason: p.Reason, Keys: p.Keys}
 	})
-	return out
 }
 
 // verifyState puts the cutover's word into the faces'.
@@ -133,9 +132,7 @@ func verifyState(s string) string {
 // standstill says what keeps the migration from continuing, nil for nothing. With onTarget nothing
 // is followed any more.
 func (d *answers) standstill(onTarget bool) *control.Blocker {
-	d.mu.Lock()
-	failed := d.core.failed
-	d.mu.Unlock()
+	failed := d.core.failure()
 	var given *givenUpError
 	switch {
 	case errors.As(failed, &given):
@@ -195,10 +192,64 @@ func (d *answers) blocked(machine.Direction) []machine.Obstacle {
 			stream = append(stream, control.Blocker{Code: "stream_begins", Detail: err.Error(), Remedy: "wait: it begins within seconds"})
 		}
 	}
-	found = append(append(found, d.watches.watchlist.Blocked(whole && !standing)...), stream...)
-	out := make([]machine.Obstacle, 0, len(found))
-	for _, b := range found {
-		out = append(out, machine.Obstacle(b))
+	return append(append(found, d.watches.watchlist.Blocked(whole && !standing)...), stream...)
+}
+
+// explain says what server processes of the source do and wait for, for those whose
+// transactions keep a drain from ending.
+func (d *answers) explain(ctx context.Context, pids []int32) map[int32]string {
+	words := map[int32]string{}
+	err := d.sessions.sourceActivity.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		found, err := dbconn.LockWaits(ctx, conn, pids)
+		for pid, w := range found {
+			words[pid] = w.Details()
+			if len(w.Holders) > 0 && w.Lock != "" {
+				words[pid] += "; it waits: " + w.String()
+			}
+		}
+		return err
+	})
+	if err != nil {
+		d.core.log.Debug().Err(err).Msg("sessions that keep the drain from ending could not be inspected")
 	}
-	return out
+	return words
+}
+
+// roundTrips measures how long each side takes to answer, 0 for one that does not.
+func (d *answers) roundTrips(ctx context.Context) (took [2]time.Duration) {
+	for i, l := range []*dbconn.Link{d.sessions.sourceActivity, d.sessions.marking} {
+		_ = l.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+			if err := conn.Ping(ctx); err != nil { // a session that has just been opened is slower
+				return err
+			}
+			begun := time.Now()
+			err := conn.Ping(ctx)
+			if err == nil {
+				took[i] = max(time.Since(begun), 1)
+			}
+			return err
+		})
+	}
+	return took
+}
+
+// activeAway says why the applications have no database now, "" where they have one.
+func (d *answers) activeAway(active machine.Side) string {
+	if side, err := d.watches.pulse.Away(); err != nil && side == active {
+		return err.Error()
+	}
+	if b := d.entry.awayBlocker(); b != nil && d.entry.missing == string(active) {
+		return b.Detail
+	}
+	return ""
+}
+
+// targetLost is a blocker of everything where the target serves and is not there.
+func (d *answers) targetLost() *control.Blocker {
+	side, err := d.watches.pulse.Away()
+	if err == nil || side != machine.SideTarget {
+		return nil
+	}
+	return &control.Blocker{Code: "target_away", Detail: err.Error() + "; the applications have no database until it does",
+		Remedy: "make it reachable; the applications are served again by themselves when it is"}
 }

@@ -33,8 +33,8 @@ func standingAndConfirmed(t *testing.T, w *watch.List) (shown, refused []control
 	return w.Blocked(true), refused
 }
 
-// A table that was made or renamed is not followed. That its definition is not on the target follows
-// from it, and the statement that would make it there would not have it followed.
+// A table that was made or renamed is not followed. That its definition is not on the target
+// follows from it, and the statement that would make it there would not have it followed.
 func TestATableThatIsNotFollowedIsToldOnceWithTheRemedyThatHelps(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, sql string }{
@@ -123,8 +123,9 @@ func TestALargeObjectThatWasMadeIsToldOnce(t *testing.T) {
 	require.Contains(t, refused[0].Detail, "bytes of 1 large objects")
 }
 
-// A column that was added on both sides and then renamed on the source is told as renamed: the statement that
-// would add it under its new name leaves rows that cannot be proved, and nothing helps then but to start over.
+// A column that was added on both sides and then renamed on the source is told as renamed: the
+// statement that would add it under its new name leaves rows that cannot be proved, and nothing
+// helps then but to start over.
 func TestAnAddedColumnThatIsRenamedIsToldAsRenamed(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWatched(t, apptest.WatchedTables)
@@ -147,8 +148,8 @@ func TestAnAddedColumnThatIsRenamedIsToldAsRenamed(t *testing.T) {
 	require.Empty(t, ask())
 }
 
-// An extension that the target alone has is no difference to the status, which says that a cutover would be
-// tried; it is none to the cutover either.
+// An extension that the target alone has is no difference to the status, which says that a cutover
+// would be tried; it is none to the cutover either.
 func TestAnExtensionOfTheTargetAloneIsNoDifferenceToACutover(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWatched(t, apptest.WatchedTables)
@@ -165,7 +166,8 @@ func TestAnExtensionOfTheTargetAloneIsNoDifferenceToACutover(t *testing.T) {
 	require.NotEqual(t, sum(w.Comparer.Source, w.Comparer.Waiting[0]), sum(w.Comparer.Target, w.Comparer.Waiting[1]))
 }
 
-// A table that was given to another role can no longer be read by that of --source: waiting does not help, a grant does.
+// A table that was given to another role can no longer be read by that of --source: waiting does
+// not help, a grant does.
 func TestATableThatWasGivenAwayIsToldWithTheGrantThatHelps(t *testing.T) {
 	t.Parallel()
 	w := apptest.NewWatched(t, apptest.WatchedTables)

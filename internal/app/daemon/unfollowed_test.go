@@ -87,7 +87,8 @@ func TestLargeObjectsOfARunThatCopiesNoneStopACutover(t *testing.T) {
 	require.Empty(t, b.ask("large objects"), "nothing would be lost")
 }
 
-// What was undone before anybody looked, and what leaves count and numbers as they were, is noticed.
+// What was undone before anybody looked, and what leaves count and numbers as they were, is
+// noticed.
 func TestChangesOfCopiedLargeObjectsAreNoticed(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct{ sql, watcher string }{
@@ -152,7 +153,8 @@ func TestSubtransactionsThatRanAtTheCopyAreNoticed(t *testing.T) {
 	require.Len(t, b.ask("bytes of large objects"), 1)
 }
 
-// Where the role may not read the bytes, the server's statistics are all there is, and that is said.
+// Where the role may not read the bytes, the server's statistics are all there is, and that is
+// said.
 func TestWritesToLargeObjectsAreNamedWithoutTheRightToSeeThem(t *testing.T) {
 	t.Parallel()
 	b := newExtrasFixture(t)

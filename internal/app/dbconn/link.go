@@ -2,12 +2,16 @@ package dbconn
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
 
+	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 )
 
 // Link is one session to a database that is opened when it is needed and
@@ -83,10 +87,61 @@ func (l *Link) Close() {
 	})
 }
 
-// CloseNow ends a session within a bound, even when the caller's context is
-// over.
+// CloseNow ends a session within a bound, even when the caller's context is over.
 func CloseNow(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
 	defer cancel()
 	_ = conn.Close(ctx) // the socket is closed in any case
+}
+
+// openPatience is how long a beginning waits for a database that had let it in
+// and went away: longer than a compute needs to wake, or a server to restart.
+const openPatience = time.Minute
+
+// WhileAway repeats a start that a database interrupted after it had accepted the login: it
+// restarts, or its compute was suspended. An error before that, such as an address where no server
+// listens, ends the start at once.
+func WhileAway(ctx context.Context, log zerolog.Logger, begin func(ctx context.Context, letIn func()) error) error {
+	in := false
+	policy := retry.Policy{MaxElapsed: openPatience, OnRetry: obs.Retrying(log, "a database went away in the beginning; it begins again")}
+	return retry.Do(ctx, policy, func(ctx context.Context) error {
+		err := begin(ctx, func() { in = true })
+		if err != nil && (!in || !pg.ConnectionLost(err)) {
+			return retry.Permanent(err)
+		}
+		return err
+	})
+}
+
+// IsNeon reports whether a database says of itself that it is on Neon.
+func IsNeon(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	var endpoint string
+	if err := conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.current_setting('neon.endpoint_id', true), '')`).Scan(&endpoint); err != nil {
+		return false, fmt.Errorf("ask whether the target is on Neon: %w", err)
+	}
+	return endpoint != "", nil
+}
+
+// Both opens a session to each side. The caller ends them with end.
+func Both(ctx context.Context, source, target pg.DSN, name string) (s, t *pgx.Conn, end func(), err error) {
+	if s, err = pg.Connect(ctx, source, pg.WithName(name)); err != nil {
+		return nil, nil, nil, fmt.Errorf("source: %w", err)
+	}
+	if t, err = pg.Connect(ctx, target, pg.WithName(name)); err != nil {
+		CloseNow(s)
+		return nil, nil, nil, fmt.Errorf("target: %w", err)
+	}
+	return s, t, func() {
+		CloseNow(t)
+		CloseNow(s)
+	}, nil
+}
+
+// Ask returns what f finds out with the session of a link.
+func Ask[T any](ctx context.Context, l *Link, f func(ctx context.Context, conn *pgx.Conn) (T, error)) (found T, err error) {
+	err = l.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		found, err = f(ctx, conn)
+		return err
+	})
+	return found, err
 }

@@ -12,8 +12,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// TestLinkNoticesACut ends the server's process between two calls that follow each
-// other closely.
+// TestLinkNoticesACut ends the server's process between two calls that follow each other closely.
 func TestLinkNoticesACut(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -35,8 +34,8 @@ func TestLinkNoticesACut(t *testing.T) {
 	require.NotEqual(t, first, pid)
 }
 
-// TestLinkKeepsNoOpenTransaction leaves one open, or failed: the next caller gets another session, in which nothing of
-// it is seen, and its locks are gone.
+// TestLinkKeepsNoOpenTransaction leaves one open, or failed: the next caller gets another session,
+// in which nothing of it is seen, and its locks are gone.
 func TestLinkKeepsNoOpenTransaction(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))

@@ -87,11 +87,6 @@ type LockWatch struct {
 	without int       // queries since then
 }
 
-// watchLockOf starts the queries. end must be called.
-func watchLockOf(ctx context.Context, l *Link, pid int32) *LockWatch {
-	return WatchLock(ctx, l, "", LockWaitOf(pid))
-}
-
 // LockWaitOf asks what a server process waits for.
 func LockWaitOf(pid int32) func(context.Context, *pgx.Conn) (Wait, error) {
 	return func(ctx context.Context, conn *pgx.Conn) (Wait, error) {
@@ -100,8 +95,8 @@ func LockWaitOf(pid int32) func(context.Context, *pgx.Conn) (Wait, error) {
 	}
 }
 
-// seldomWaits is LockWaitOf for a process that hardly ever waits: asking costs the server almost nothing as long as it
-// does not, and one more round trip where it does.
+// seldomWaits is LockWaitOf for a process that hardly ever waits: asking costs the server almost
+// nothing as long as it does not, and one more round trip where it does.
 func seldomWaits(pid int32) func(context.Context, *pgx.Conn) (Wait, error) {
 	return func(ctx context.Context, conn *pgx.Conn) (w Wait, err error) {
 		waits := false
@@ -112,8 +107,8 @@ func seldomWaits(pid int32) func(context.Context, *pgx.Conn) (Wait, error) {
 	}
 }
 
-// WatchLock begins to ask, through a link, what a session waits for. The caller ends it: with end, or with Stop, after
-// which LastSeen tells what was seen.
+// WatchLock begins to ask, through a link, what a session waits for. The caller ends it: with
+// endLockWatches, or with Stop, after which LastSeen tells what was seen.
 func WatchLock(ctx context.Context, l *Link, side string, ask func(context.Context, *pgx.Conn) (Wait, error)) *LockWatch {
 	ctx, stop := context.WithCancel(ctx)
 	o := &LockWatch{Side: side, Stop: stop, done: make(chan struct{})}
@@ -143,7 +138,8 @@ func (o *LockWatch) note(w Wait, ended bool) {
 		o.Last, o.seen, o.without = w, time.Now(), 0
 		return
 	}
-	// Without a side it is one that asks for the same locks again and again, with pauses, until time is up.
+	// Without a side it is one that asks for the same locks again and again, with pauses, until
+	// time is up.
 	if o.without++; o.without >= asksWithout && !ended && o.Side != "" {
 		o.seen = time.Time{}
 	}
@@ -152,8 +148,8 @@ func (o *LockWatch) note(w Wait, ended bool) {
 // NameHolder runs f, and adds to its error about a lock who held it. pid is the server process
 // that f asks for locks.
 func NameHolder(ctx context.Context, l *Link, pid int32, f func() error) error {
-	o := watchLockOf(ctx, l, pid)
-	return o.end(f())
+	o := WatchLock(ctx, l, "", LockWaitOf(pid))
+	return endLockWatches(f(), o)
 }
 
 // NameHolder is the function NameHolder for the session of a link, within its Do. watch is the link
@@ -198,11 +194,8 @@ func NameHolders(ctx context.Context, sessions, guards [2]*Link, f func() error)
 	return endLockWatches(f(), outs...)
 }
 
-// end stops looking, and adds to an error about a lock, or about time that was up, who held
-// the lock. It waits for nothing where there is nothing to add.
-func (o *LockWatch) end(err error) error { return endLockWatches(err, o) }
-
-// endLockWatches is end for several.
+// endLockWatches stops looking, and adds to an error about a lock, or about time that was up, who
+// held the lock. It waits for nothing where there is nothing to add.
 func endLockWatches(err error, outs ...*LockWatch) error {
 	for _, o := range outs {
 		o.Stop()

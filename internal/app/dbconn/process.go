@@ -111,7 +111,7 @@ const ARow = "a row"
 
 // LockWaits tells what server processes do, and what locks they wait for, by their pid.
 func LockWaits(ctx context.Context, conn *pgx.Conn, pids []int32) (map[int32]Wait, error) {
-	rows, err := conn.Query(ctx, fmt.Sprintf(`SELECT `+fmt.Sprintf(processColumns, "a")+`,
+	rows, _ := conn.Query(ctx, fmt.Sprintf(`SELECT `+fmt.Sprintf(processColumns, "a")+`,
 			CASE WHEN l.locktype IN ('relation', 'extend', 'page', 'tuple') THEN CASE WHEN c.oid IS NULL THEN 'a table' ELSE CASE c.relkind WHEN 'S' THEN 'sequence ' WHEN 'i' THEN 'index ' WHEN 'm' THEN 'materialized view ' ELSE 'table ' END || pg_catalog.format('%%I.%%I', n.nspname, c.relname) END
 				WHEN l.locktype = 'transactionid' THEN CASE WHEN c.oid IS NULL THEN '`+ARow+`' ELSE pg_catalog.format('a row of table %%I.%%I', n.nspname, c.relname) END WHEN l.locktype = 'advisory' THEN 'an advisory lock' ELSE coalesce('a lock (' || l.locktype || ')', '') END,
 			b.pid IS NOT NULL, coalesce(b.pid, 0), %s
@@ -123,36 +123,27 @@ func LockWaits(ctx context.Context, conn *pgx.Conn, pids []int32) (map[int32]Wai
 		LEFT JOIN pg_catalog.pg_class c ON c.oid = coalesce(l.relation, t.relation)
 		LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE a.pid = ANY ($1)`, strings.Replace(fmt.Sprintf(processColumns, "h"), "h.pid, ", "", 1)), pids)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
 	found := map[int32]Wait{}
-	for rows.Next() {
-		var w Wait
-		var h Process
-		var waiting bool
-		if err := rows.Scan(append(append(w.fields(), &w.Lock, &waiting), h.fields()...)...); err != nil {
-			return nil, err
-		}
+	var w Wait
+	var h Process
+	var waiting bool
+	_, err := pgx.ForEachRow(rows, append(append(w.fields(), &w.Lock, &waiting), h.fields()...), func() error {
 		w.Holders = found[w.PID].Holders
 		if waiting {
 			w.Holders = append(w.Holders, h)
 		}
 		found[w.PID] = w
-	}
-	return found, rows.Err()
+		return nil
+	})
+	return found, err
 }
 
 // OpenTransactions are the transactions of others in this database, the longest first.
 func OpenTransactions(ctx context.Context, conn *pgx.Conn, proxied []int32, most int) ([]Process, error) {
-	rows, err := conn.Query(ctx, `SELECT `+fmt.Sprintf(processColumns, "a")+` FROM pg_catalog.pg_stat_activity a
+	rows, _ := conn.Query(ctx, `SELECT `+fmt.Sprintf(processColumns, "a")+` FROM pg_catalog.pg_stat_activity a
 		WHERE a.datname = pg_catalog.current_database() AND a.backend_type = 'client backend' AND a.xact_start IS NOT NULL
 		  AND a.pid <> pg_catalog.pg_backend_pid() AND a.application_name NOT LIKE 'crossfade%'
 		ORDER BY a.xact_start LIMIT $1`, most)
-	if err != nil {
-		return nil, err
-	}
 	return processes(rows, proxied)
 }
 
@@ -164,10 +155,10 @@ func processes(rows pgx.Rows, proxied []int32) ([]Process, error) {
 	})
 }
 
-// TableHolders are the transactions that hold locks of writers on tables or their partitions, and any lock
-// on those that are exclusive, the longest first.
+// TableHolders are the transactions that hold locks of writers on tables or their partitions, and
+// any lock on those that are exclusive, the longest first.
 func TableHolders(ctx context.Context, conn *pgx.Conn, tables, exclusive []string) ([]Process, error) {
-	rows, err := conn.Query(ctx, `SELECT `+fmt.Sprintf(processColumns, "a")+` FROM pg_catalog.pg_stat_activity a
+	rows, _ := conn.Query(ctx, `SELECT `+fmt.Sprintf(processColumns, "a")+` FROM pg_catalog.pg_stat_activity a
 		WHERE a.pid <> pg_catalog.pg_backend_pid() AND a.pid IN (
 			WITH RECURSIVE t(oid, exclusive) AS (SELECT pg_catalog.to_regclass(n)::oid, n = ANY (coalesce($3::text[], '{}')) FROM pg_catalog.unnest($1::text[]) n
 				UNION SELECT i.inhrelid, t.exclusive FROM pg_catalog.pg_inherits i JOIN t ON t.oid = i.inhparent)
@@ -175,9 +166,6 @@ func TableHolders(ctx context.Context, conn *pgx.Conn, tables, exclusive []strin
 			WHERE l.granted AND (t.exclusive OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
 			  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
 		ORDER BY a.xact_start LIMIT $2`, tables, mostHolders, exclusive)
-	if err != nil {
-		return nil, err
-	}
 	return processes(rows, nil)
 }
 

@@ -5,12 +5,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/migration"
 	"crossfade/internal/app/watch"
+	"crossfade/internal/base/journal"
 	"crossfade/schema/changes"
 	"crossfade/schema/finding"
 	"crossfade/schema/fingerprint"
@@ -104,4 +107,125 @@ func (d *Comparer) roles(ctx context.Context, source, target *pgx.Conn) ([]watch
 		return nil, err
 	}
 	return changeNotices("role_differs", roles.Changes(kept, now.WithoutValues(), there.WithoutValues(), d.Migration.Task.Roles)), nil
+}
+
+// rowIdentities are the identities of both sides that were last found to be harmless for the rows:
+// of the source since its snapshot, of the target since its schema was complete. One goroutine uses
+// it at a time.
+type rowIdentities struct {
+	kept map[string]map[uint32]fingerprint.RowIdentity // by side; nil before they are loaded
+}
+
+func (r *rowIdentities) load(ctx context.Context, target *pgx.Conn) error {
+	if r.kept != nil {
+		return nil
+	}
+	list, err := journal.LoadIdentities(ctx, target)
+	if err != nil {
+		return err
+	}
+	kept := map[string]map[uint32]fingerprint.RowIdentity{journal.SideSource: {}, journal.SideTarget: {}}
+	for _, x := range list {
+		var one fingerprint.RowIdentity
+		if err := json.Unmarshal([]byte(x.State), &one); err != nil {
+			return fmt.Errorf("read kept identity of %d: %w", x.OID, err)
+		}
+		kept[x.Side][x.OID] = one
+	}
+	r.kept = kept
+	return nil
+}
+
+// check finds tables whose rows may differ although their definitions do not (C26).
+func (r *rowIdentities) check(ctx context.Context, source, target *pgx.Conn) ([]watch.Notice, error) {
+	if err := r.load(ctx, target); err != nil {
+		return nil, err
+	}
+	now := map[string]map[uint32]fingerprint.RowIdentity{}
+	var err error
+	if now[journal.SideSource], err = fingerprint.ReadRowIdentities(ctx, source); err != nil {
+		return nil, err
+	}
+	if now[journal.SideTarget], err = fingerprint.ReadRowIdentities(ctx, target); err != nil {
+		return nil, err
+	}
+	names := fingerprint.IdentityNames(now[journal.SideTarget])
+	var found []watch.Notice
+	bad := map[string]bool{} // what is reported already
+	tell := func(r fingerprint.RowIdentity, format string, args ...any) {
+		if bad[r.Key()] {
+			return
+		}
+		bad[r.Key()] = true
+		found = append(found, watch.Notice{Blocker: control.Blocker{Code: "rows_not_provable",
+			Detail: fmt.Sprintf("rows of %s may differ from the source's: ", r.Display()) + fmt.Sprintf(format, args...), Remedy: watch.StartOver}})
+	}
+	next := map[string]map[uint32]fingerprint.RowIdentity{journal.SideSource: {}, journal.SideTarget: {}}
+	for _, side := range []string{journal.SideSource, journal.SideTarget} {
+		for oid, is := range now[side] {
+			was, known := r.kept[side][oid]
+			if _, there := names[is.Key()]; !there {
+				continue // that the target lacks it is reported elsewhere
+			}
+			if !known {
+				next[side][oid] = is
+				continue
+			}
+			why, then := fingerprint.RowsKept(was, is)
+			if why != "" {
+				tell(is, "%s on the %s since the copy", why, side)
+			}
+			next[side][oid] = then
+		}
+	}
+	onSource := fingerprint.IdentityNames(now[journal.SideSource])
+	for oid, was := range r.kept[journal.SideTarget] {
+		if _, copied := onSource[was.Key()]; !copied {
+			continue // an object of someone else, which is reported as such
+		}
+		if again, there := names[was.Key()]; there && again != oid && was.IsTable() {
+			tell(was, "it was dropped and made again on the target")
+			next[journal.SideTarget][oid] = was
+			delete(next[journal.SideTarget], again)
+		}
+	}
+	for _, is := range next[journal.SideSource] {
+		if t, ok := next[journal.SideTarget][names[is.Key()]]; ok {
+			if why := fingerprint.AddedAlike(is, t); why != "" {
+				tell(is, "%s", why)
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b watch.Notice) int { return strings.Compare(a.Detail, b.Detail) })
+	return found, r.save(ctx, target, next)
+}
+
+// save keeps what has changed.
+func (r *rowIdentities) save(ctx context.Context, target *pgx.Conn, next map[string]map[uint32]fingerprint.RowIdentity) error {
+	var rows []journal.Identity
+	for side, all := range next {
+		changed := map[uint32]fingerprint.RowIdentity{}
+		for oid, is := range all {
+			if was, ok := r.kept[side][oid]; !ok || !was.Equal(is) {
+				changed[oid] = is
+			}
+		}
+		some, err := migration.IdentityRows(side, changed)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, some...)
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	if err := journal.SaveIdentities(ctx, target, rows); err != nil {
+		return err
+	}
+	for side, all := range next {
+		for oid, is := range all {
+			r.kept[side][oid] = is
+		}
+	}
+	return nil
 }

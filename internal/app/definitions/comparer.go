@@ -186,8 +186,9 @@ func (d *Comparer) answer(now [2]fingerprint.Digest) (found []watch.Notice, c *c
 }
 
 // unfinished answers after a comparison without a result. Where that passes by itself, what has
-// changed is still not compared, and the answer before is none: except for a file of a table that is
-// another one, as after each TRUNCATE, which hardly ever means anything and is asked about again.
+// changed is still not compared, and the answer before is none: except for a file of a table that
+// is another one, as after each TRUNCATE, which hardly ever means anything and is asked about
+// again.
 func (d *Comparer) unfinished(ctx context.Context, now [2]fingerprint.Digest, err error) ([]watch.Notice, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -201,7 +202,8 @@ func (d *Comparer) unfinished(ctx context.Context, now [2]fingerprint.Digest, er
 	return beingCompared(err), nil
 }
 
-// beingCompared says that there is no answer yet and, where a comparison has ended without one, why.
+// beingCompared says that there is no answer yet and, where a comparison has ended without one,
+// why.
 func beingCompared(why error) []watch.Notice {
 	detail := "definitions were changed on the source or the target and are being compared"
 	remedy := "wait until the comparison has ended; crossfade run begins it again by itself"
@@ -276,7 +278,8 @@ func (d *Comparer) AskFenced(ctx context.Context, source, target *pgx.Conn) ([]w
 			return nil, err
 		}
 	}
-	// A file of a table may be another one: as long as no column is, TRUNCATE or VACUUM FULL made it.
+	// A file of a table may be another one: as long as no column is, TRUNCATE or VACUUM FULL made
+	// it.
 	return found.all(), nil
 }
 

@@ -188,7 +188,8 @@ func TestChangedRolesAreTold(t *testing.T) {
 	require.Empty(t, w.Told(w.Comparer.Ask))
 }
 
-// A comparison that had begun before a change knows nothing of it, though it ends after the question.
+// A comparison that had begun before a change knows nothing of it, though it ends after the
+// question.
 func TestAComparisonOfBeforeAChangeIsNoAnswer(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

@@ -15,15 +15,17 @@ func (e *coded) Unwrap() error { return e.err }
 
 // Exit codes, as in the command line's contract.
 const (
+	CodeDone        = 0
 	CodeRefused     = 1
 	CodeUsage       = 2
 	CodeNotComplete = 3
 )
 
-// Code returns the program's exit code for an error: CodeRefused, with nothing changed, unless it says otherwise.
+// Code returns the program's exit code for an error: CodeRefused, with nothing changed, unless it
+// says otherwise.
 func Code(err error) int {
 	if err == nil {
-		return 0
+		return CodeDone
 	}
 	var e *coded
 	if errors.As(err, &e) {
@@ -37,3 +39,6 @@ func Usage(err error) error { return &coded{CodeUsage, err} }
 
 // NotComplete says that something could not be completed: it is never shown as done.
 func NotComplete(err error) error { return &coded{CodeNotComplete, err} }
+
+// With gives an error an exit code.
+func With(code int, err error) error { return &coded{code, err} }

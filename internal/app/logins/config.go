@@ -1,14 +1,22 @@
 package logins
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/cutover/preflight/answer"
+	"crossfade/cutover/preflight/loginrole"
+	"crossfade/internal/app/control"
+	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
+	"crossfade/schema/roles"
 )
 
 // NoRole in the place of a role of the target says that a role of the source is not to
@@ -65,4 +73,28 @@ func (c Config) UnknownRoles(source []journal.Role) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Ask makes the roles that the source got meanwhile, has those that the run made follow the
+// source's, and names who could not log in after the switch or would be someone else: a watcher's
+// question.
+func (u *Users) Ask(ctx context.Context, source, target *pgx.Conn) ([]watch.Notice, error) {
+	if err := u.Logins.Ensure(ctx, source, target); err != nil {
+		return nil, err
+	}
+	if err := u.Roles.renew(ctx, rolesFresh); err != nil {
+		return nil, err
+	}
+	found, err := loginrole.Compare(ctx, source, target, u.Survey(), roles.PlatformRole)
+	if err != nil {
+		return nil, err
+	}
+	var out []watch.Notice
+	for _, f := range found {
+		if f.Severity == answer.Info {
+			continue
+		}
+		out = append(out, watch.Notice{Blocker: control.Blocker{Code: f.Code, Detail: "role " + f.Object + " " + f.Detail, Remedy: f.Do()}, Warns: f.Severity != answer.Blocker})
+	}
+	return out, nil
 }

@@ -97,7 +97,7 @@ func (l *logins) Ensure(ctx context.Context, source, target *pgx.Conn) error {
 			known.Roles[i].Login = false
 		}
 	}
-	neon, err := dbconn.IsNeon(ctx, target)
+	p, err := l.passwordsOf(ctx, target)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (l *logins) Ensure(ctx context.Context, source, target *pgx.Conn) error {
 	may := there.Rights(target.Config().User)
 	lacks := func(name string) bool { return mapped[name] == "" && !slices.Contains(there.Names(), name) }
 	if slices.ContainsFunc(known.Names(), func(name string) bool { return lacks(name) && !l.denied.rests("make "+name, may, time.Now()) }) {
-		if report, err = roles.Make(ctx, target, known, mapped, &passwords{key: l.key, neon: neon}, l.log); err == nil {
+		if report, err = roles.Make(ctx, target, known, mapped, p, l.log); err == nil {
 			err = l.Load(ctx, target)
 		}
 		if err == nil {
@@ -246,20 +246,12 @@ func (l *logins) Load(ctx context.Context, target *pgx.Conn) error {
 
 // renew gives a role that the run has made another password.
 func (l *logins) renew(ctx context.Context, target *pgx.Conn, name string) (string, error) {
-	neon, err := dbconn.IsNeon(ctx, target)
+	p, err := l.passwordsOf(ctx, target)
 	if err != nil {
 		return "", err
 	}
-	p := &passwords{key: l.key, neon: neon}
 	password := journal.NewPassword()
-	err = pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error {
-		literal, err := p.keep(ctx, tx, name, password)
-		if err == nil {
-			_, err = tx.Exec(ctx, "ALTER ROLE "+pg.QuoteIdent(name)+" PASSWORD "+literal)
-		}
-		return err
-	})
-	if err != nil {
+	if err := p.set(ctx, target, name, password); err != nil {
 		return "", fmt.Errorf("give role %s another password: %w", name, withoutStatement(err))
 	}
 	l.log.Warn().Str("role", name).Msg("the role's password could not be read with the password of --target, and was replaced by a new one")
@@ -315,6 +307,22 @@ type passwords struct {
 	neon bool
 }
 
+func (l *logins) passwordsOf(ctx context.Context, target *pgx.Conn) (*passwords, error) {
+	neon, err := dbconn.IsNeon(ctx, target)
+	return &passwords{key: l.key, neon: neon}, err
+}
+
+// set gives a role a password, and records it.
+func (p *passwords) set(ctx context.Context, target *pgx.Conn, role, password string) error {
+	return pgx.BeginFunc(ctx, target, func(tx pgx.Tx) error {
+		literal, err := p.keep(ctx, tx, role, password)
+		if err == nil {
+			_, err = tx.Exec(ctx, "ALTER ROLE "+pg.QuoteIdent(role)+" PASSWORD "+literal)
+		}
+		return err
+	})
+}
+
 // Make implements schema.Passwords.
 func (p *passwords) Make(ctx context.Context, tx pgx.Tx, r roles.Role) (string, error) {
 	if !r.Login {
@@ -323,9 +331,8 @@ func (p *passwords) Make(ctx context.Context, tx pgx.Tx, r roles.Role) (string, 
 	return p.keep(ctx, tx, r.Name, journal.NewPassword())
 }
 
-// keep records the password of a role and returns it as the target wants it: Neon
-// refuses everything but plain text; elsewhere a server's log may show statements, and is
-// shown a verifier.
+// keep records the password of a role and returns it as the target wants it: Neon refuses
+// everything but plain text; elsewhere a server's log may show statements, and is shown a verifier.
 func (p *passwords) keep(ctx context.Context, tx pgx.Tx, role, password string) (literal string, err error) {
 	if err := journal.KeepLogin(ctx, tx, p.key, journal.Login{Name: role, Password: password}); err != nil {
 		return "", err

@@ -21,8 +21,8 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// newNeonLoginFixture is a loginFixture whose target is like Neon, and whose source lets in only its
-// own roles.
+// newNeonLoginFixture is a loginFixture whose target is like Neon, and whose source lets in only
+// its own roles.
 func newNeonLoginFixture(t *testing.T) *loginFixture {
 	t.Helper()
 	l := newLoginFixture(t)
@@ -142,8 +142,8 @@ func (l *loginFixture) standing(t *testing.T, name, options string) {
 	t.Cleanup(func() { pgtest.DropRole(t, c, l.target.Database(), name) })
 }
 
-// Roles that were on the target before a run are logged in by the password of the users file also where
-// nobody tried it: at a start after the switch, and with a line that came since.
+// Roles that were on the target before a run are logged in by the password of the users file also
+// where nobody tried it: at a start after the switch, and with a line that came since.
 func TestRolesThatWereThereAreLoggedInAfterARestart(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -195,8 +195,8 @@ func TestRolesThatWereThereAreLoggedInAfterARestart(t *testing.T) {
 	require.NoError(t, DropLogins(ctx, l.journal, func(string) {}))
 }
 
-// A role whose sessions are all taken on the target, or that is kept off it until the switch, ends neither check
-// nor run: it is named, and no longer once the remedy was typed.
+// A role whose sessions are all taken on the target, or that is kept off it until the switch, ends
+// neither check nor run: it is named, and no longer once the remedy was typed.
 func TestARoleThatTheTargetHasNoSessionForIsNamed(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -243,7 +243,8 @@ func TestARoleThatTheTargetHasNoSessionForIsNamed(t *testing.T) {
 	require.NoError(t, DropLogins(ctx, l.journal, func(string) {}))
 }
 
-// A password that the target refused is tried again: the remedy may be to give the role that very one.
+// A password that the target refused is tried again: the remedy may be to give the role that very
+// one.
 func TestARefusedPasswordIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -268,7 +269,8 @@ func TestARefusedPasswordIsTriedAgain(t *testing.T) {
 	require.NoError(t, DropLogins(ctx, l.journal, func(string) {}))
 }
 
-// A group is mapped as well as a role that logs in: in what ALTER ROLE sets, and in what sessions are told.
+// A group is mapped as well as a role that logs in: in what ALTER ROLE sets, and in what sessions
+// are told.
 func TestAMappedGroupIsTranslated(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -294,8 +296,8 @@ func TestAMappedGroupIsTranslated(t *testing.T) {
 	require.NoError(t, DropLogins(ctx, l.journal, func(string) {}))
 }
 
-// What the target does not let the run change is tried once, is told as what it is, and is tried again when the source
-// asks for it again or the role of --target may do more.
+// What the target does not let the run change is tried once, is told as what it is, and is tried
+// again when the source asks for it again or the role of --target may do more.
 func TestARefusedChangeOfARoleRests(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -334,8 +336,8 @@ func TestARefusedChangeOfARoleRests(t *testing.T) {
 	require.NoError(t, DropLogins(ctx, l.journal, func(string) {}))
 }
 
-// After the switch CONNECT on the target decides who may connect, and no longer what the source said last; a role that
-// is another one there, which may connect, stays shut out.
+// After the switch CONNECT on the target decides who may connect, and no longer what the source
+// said last; a role that is another one there, which may connect, stays shut out.
 func TestConnectOnTheTargetCountsAfterTheSwitch(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

@@ -1,9 +1,13 @@
 package logins
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -46,14 +50,8 @@ func (l *logins) own(ctx context.Context, source, target *pgx.Conn, roles roles.
 	if err != nil {
 		return nil, err
 	}
-	to := here.Owner
-	if mapped, ok := l.cfg.SchemaRoles()[to]; ok {
-		to = mapped
-	}
-	known := false
-	for _, r := range roles.Roles {
-		known = known || r.Name == here.Owner
-	}
+	to := cmp.Or(l.cfg.SchemaRoles()[here.Owner], here.Owner)
+	known := slices.Contains(roles.Names(), here.Owner)
 	if l.cfg.NoOwner || !known || !l.isThere(ctx, target, to) {
 		return nil, nil // its own objects, if it has any, are spoken of where owners are
 	}
@@ -68,11 +66,7 @@ func (l *logins) own(ctx context.Context, source, target *pgx.Conn, roles roles.
 		return nil
 	}
 	if sql := "ALTER DATABASE " + pg.QuoteIdent(there.Name) + " OWNER TO " + pg.QuoteIdent(to); there.Owner != to && !l.denied.rests(sql, may, time.Now()) {
-		err := l.join(ctx, target, to)
-		if err == nil {
-			err = journal.ChangeWithUndo(ctx, target, sql, "ALTER DATABASE "+pg.QuoteIdent(there.Name)+" OWNER TO "+pg.QuoteIdent(there.Owner))
-		}
-		if err != nil {
+		if err := l.give(ctx, target, to, sql, "ALTER DATABASE "+pg.QuoteIdent(there.Name)+" OWNER TO "+pg.QuoteIdent(there.Owner)); err != nil {
 			if err := left("the database", sql, err); err != nil {
 				return nil, err
 			}
@@ -83,11 +77,7 @@ func (l *logins) own(ctx context.Context, source, target *pgx.Conn, roles roles.
 	}
 	public := "ALTER SCHEMA public OWNER TO " + pg.QuoteIdent(to)
 	if (here.Public == here.Owner || here.Public == "pg_database_owner") && there.Public != "" && there.Public != to && there.Public != "pg_database_owner" && !l.denied.rests(public, may, time.Now()) {
-		err := l.join(ctx, target, to)
-		if err == nil {
-			err = journal.ChangeWithUndo(ctx, target, public, "ALTER SCHEMA public OWNER TO "+pg.QuoteIdent(there.Public))
-		}
-		if err != nil {
+		if err := l.give(ctx, target, to, public, "ALTER SCHEMA public OWNER TO "+pg.QuoteIdent(there.Public)); err != nil {
 			if err := left("schema public", public, err); err != nil {
 				return nil, err
 			}
@@ -106,13 +96,17 @@ func (l *logins) grantDatabase(ctx context.Context, target *pgx.Conn, database, 
 	return err
 }
 
-// join makes the role of the session a member of another one, whose rights it inherits.
-func (l *logins) join(ctx context.Context, target *pgx.Conn, role string) error {
+// give makes a role the owner of something. The role of the session becomes a member of it before,
+// whose rights it inherits.
+func (l *logins) give(ctx context.Context, target *pgx.Conn, role, sql, undo string) error {
 	why, err := plan.MayOwn(ctx, target, role)
-	if err == nil && why != "" {
+	if err != nil {
+		return err
+	}
+	if why != "" {
 		l.log.Debug().Str("role", role).Str("why", why).Msg("not a member of the role")
 	}
-	return err
+	return journal.ChangeWithUndo(ctx, target, sql, undo)
 }
 
 func (l *logins) isThere(ctx context.Context, target *pgx.Conn, role string) bool {
@@ -128,4 +122,89 @@ func refusalOf(err error) string {
 		return said.Message
 	}
 	return err.Error()
+}
+
+// HandOver gives roles that the run has made the passwords that their applications use, if these
+// are known, and lists in notes the roles whose password the operator has to set. The proxy uses
+// the new passwords from here on.
+func (l *logins) HandOver(ctx context.Context, target *pgx.Conn) (notes []string, err error) {
+	p, err := l.passwordsOf(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	made := maps.Clone(l.made)
+	l.mu.Unlock()
+	var same, own []string
+	for _, role := range slices.Sorted(maps.Keys(made)) {
+		if made[role] == "" {
+			continue
+		}
+		password, known := l.plain(role)
+		if known {
+			known, err = l.replace(ctx, target, p, role, password)
+			if err != nil {
+				return nil, err
+			}
+		}
+		if known {
+			same = append(same, role)
+		} else {
+			own = append(own, "ALTER ROLE "+pg.QuoteIdent(role)+" PASSWORD '…'")
+		}
+	}
+	if len(same) > 0 {
+		notes = append(notes, "these roles have the passwords at the target that they have at the source: "+strings.Join(same, ", "))
+	}
+	if len(own) > 0 {
+		notes = append(notes, "these roles have passwords at the target that only crossfade run knows, until crossfade clean: give each one when its applications go to the target themselves; the proxy logs it in no more from then on: "+strings.Join(own, "; "))
+	}
+	return notes, nil
+}
+
+// replace gives a role a password; done is false where the target refuses it, as Neon does
+// with one that is too simple.
+func (l *logins) replace(ctx context.Context, target *pgx.Conn, p *passwords, role, password string) (done bool, err error) {
+	err = p.set(ctx, target, role, password)
+	switch {
+	case pg.Code(err) != "":
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("give role %s its password: %w", role, err)
+	}
+	l.mu.Lock()
+	l.made[role] = password
+	l.mu.Unlock()
+	return true, nil
+}
+
+// Bounds of the rest of a statement that the target has refused.
+const (
+	refusalRest     = 30 * time.Second
+	mostRefusalRest = 10 * time.Minute
+)
+
+// refusals are what the target has refused to do about roles: each rests twice as long after each
+// try, or until the role of --target may do something else. They are not safe for concurrent use.
+type refusals map[string]denial
+
+type denial struct {
+	may   string // what the role of --target might do then
+	until time.Time
+	rest  time.Duration
+}
+
+// rests reports whether what was refused is to be left alone now.
+func (r refusals) rests(what, may string, now time.Time) bool {
+	x, ok := r[what]
+	return ok && x.may == may && now.Before(x.until)
+}
+
+// note keeps that the target refuses it.
+func (r refusals) note(what, may string, now time.Time) {
+	rest := refusalRest
+	if x, ok := r[what]; ok && x.may == may {
+		rest = min(2*x.rest, mostRefusalRest)
+	}
+	r[what] = denial{may, now.Add(rest), rest}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	proxyask "crossfade/proxy/ask"
 	"crossfade/proxy/state"
@@ -57,10 +58,9 @@ func readPins(ctx context.Context, dsn pg.DSN) (Pins, error) {
 // settings, of a database with very many functions.
 const pinTimeout = 30 * time.Second
 
-// readRolePins works out the effective values for a role whose password is not
-// known: those of the role that conn is logged in as, with the overrides of pg_db_role_setting
-// exchanged. unknown are settings which that role overrides for itself and for which
-// the catalog has nothing else.
+// readRolePins works out the effective values for a role whose password is not known: those of the
+// role that conn is logged in as, with the overrides of pg_db_role_setting exchanged. unknown are
+// settings which that role overrides for itself and for which the catalog has nothing else.
 func readRolePins(ctx context.Context, conn *pgx.Conn, role string) (pins Pins, unknown []string, err error) {
 	rows, _ := conn.Query(ctx, `SELECT s.name, coalesce(o.value, CASE WHEN s.source IN ('user', 'database user') THEN NULL ELSE s.reset_val END)
 		FROM pg_catalog.pg_settings s
@@ -133,10 +133,7 @@ func (t *taker) knows(ctx context.Context, name string) (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("ask the target for its settings: %w", err)
 		}
-		t.names = map[string]bool{"role": true} // which no list of settings shows
-		for _, n := range list {
-			t.names[n] = true
-		}
+		t.names = lists.Set(append(list, "role")) // which no list of settings shows
 	}
 	return t.names[name], nil
 }
@@ -203,8 +200,7 @@ func plainConnect(ctx context.Context, dsn pg.DSN) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// savePins keeps a role's pins on the target, for the time after the source is
-// gone.
+// savePins keeps a role's pins on the target, for the time after the source is gone.
 func savePins(ctx context.Context, conn *pgx.Conn, role string, pins Pins) error {
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `DELETE FROM crossfade.pin WHERE role = $1`, role); err != nil {

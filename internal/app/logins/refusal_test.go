@@ -32,8 +32,8 @@ func TestARefusalRestsTwiceAsLongEachTime(t *testing.T) {
 	require.False(t, r.rests("make a", "x", now.Add(mostRefusalRest)))
 }
 
-// A role that the target does not let the run make, and an owner that it does not let it change, are tried once, told
-// once, and tried again when the role of --target may.
+// A role that the target does not let the run make, and an owner that it does not let it change,
+// are tried once, told once, and tried again when the role of --target may.
 func TestARoleThatCannotBeMadeIsNotTriedInEachRound(t *testing.T) {
 	t.Parallel()
 	l := newNeonLoginFixture(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
-	"crossfade/cutover/preflight"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/exit"
 	"crossfade/internal/base/journal"
@@ -48,15 +48,7 @@ func Load(cfg Config, log zerolog.Logger) (*Users, error) {
 		_, password, ok := u.sourceCredentials(role)
 		return password, ok && password != ""
 	}
-	logins.others = func() (out []string) {
-		file := u.file.Load()
-		for _, name := range file.Names() {
-			if to, _, ok := file.Mapped(name); ok {
-				out = append(out, to)
-			}
-		}
-		return out
-	}
+	logins.others = func() []string { return slices.Sorted(maps.Values(u.mapped())) }
 	if _, err := u.Read(); err != nil {
 		return nil, exit.Usage(err)
 	}
@@ -193,7 +185,9 @@ func (u *Users) pinEach(ctx context.Context, target *pgx.Conn, names []string, l
 		if err := savePins(ctx, target, name, kept); err != nil {
 			return err
 		}
-		u.set(name, kept)
+		u.mu.Lock()
+		u.pins[name] = kept
+		u.mu.Unlock()
 	}
 	return nil
 }
@@ -225,12 +219,6 @@ func (u *Users) readPins(ctx context.Context, here *pgx.Conn, name string) (pins
 	return readRolePins(ctx, here, name)
 }
 
-func (u *Users) set(name string, p Pins) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.pins[name] = p
-}
-
 // Load takes the pins that an earlier start kept.
 func (u *Users) Load(ctx context.Context, target *pgx.Conn) error {
 	if err := u.Roles.load(ctx, target); err != nil {
@@ -256,18 +244,23 @@ func (u *Users) targetPins(_ context.Context, user, _ string) ([]wire.Param, err
 	return lists.Map(slices.Sorted(maps.Keys(u.pins[user])), func(name string) wire.Param { return wire.Param{Name: name, Value: u.pins[user][name]} }), nil
 }
 
-// Survey says who logs in as whom, for the comparison of both sides.
-func (u *Users) Survey() preflight.Logins {
-	mapped := map[string]string{}
-	file := u.file.Load()
+// mapped are the roles of the target that the users file maps users to, by user.
+func (u *Users) mapped() map[string]string {
+	mapped, file := map[string]string{}, u.file.Load()
 	for _, name := range file.Names() {
 		if to, _, ok := file.Mapped(name); ok {
 			mapped[name] = to
 		}
 	}
+	return mapped
+}
+
+// Survey says who logs in as whom, for the comparison of both sides.
+func (u *Users) Survey() inquiry.Logins {
+	mapped := u.mapped()
 	maps.Copy(mapped, u.cfg.MapRole)
 	lets := lists.Set(u.names())
-	return preflight.Logins{TargetRole: u.cfg.Target.User(), Mapped: mapped, Accepted: u.cfg.AcceptRights,
+	return inquiry.Logins{TargetRole: u.cfg.Target.User(), Mapped: mapped, Accepted: u.cfg.AcceptRights,
 		LetsIn: func(role string) bool { return lets[role] || u.cfg.TLSClientCA != "" },
 		Enters: func(role string) bool {
 			_, _, ok := u.targetCredentials(role)

@@ -24,7 +24,8 @@ import (
 	"crossfade/proxy/tlsconf"
 )
 
-// loginFixture is a source whose secrets may be read, with roles of its own, and a target with a journal.
+// loginFixture is a source whose secrets may be read, with roles of its own, and a target with a
+// journal.
 type loginFixture struct {
 	source, target pg.DSN
 	super, journal *pgx.Conn
@@ -122,7 +123,8 @@ func TestRolesOfTheSource(t *testing.T) {
 	require.NotContains(t, out.String(), "SCRAM-SHA-256$")
 }
 
-// TestSourceAway: a source that does not answer costs a login little, and what was read before counts.
+// TestSourceAway: a source that does not answer costs a login little, and what was read before
+// counts.
 func TestSourceAway(t *testing.T) {
 	t.Parallel()
 	l := newLoginFixture(t)
@@ -141,7 +143,8 @@ func TestSourceAway(t *testing.T) {
 	require.True(t, ok)
 }
 
-// TestUsersFileIsReadAgain: a good file counts at once, a broken one leaves what was, and says line and reason only.
+// TestUsersFileIsReadAgain: a good file counts at once, a broken one leaves what was, and says line
+// and reason only.
 func TestUsersFileIsReadAgain(t *testing.T) {
 	t.Parallel()
 	l := newLoginFixture(t)
@@ -206,7 +209,8 @@ func TestTheProxyDialsAsTheConnectionStringSays(t *testing.T) {
 	require.False(t, c.AllowsAuth("md5"))
 }
 
-// TestSettingsWithoutThePassword: what a role's sessions are told is found out without its password as with it.
+// TestSettingsWithoutThePassword: what a role's sessions are told is found out without its password
+// as with it.
 func TestSettingsWithoutThePassword(t *testing.T) {
 	t.Parallel()
 	l := newLoginFixture(t)

@@ -131,11 +131,7 @@ func (m *Keeper) round(ctx context.Context, yielder *snapshot.Yielder) error {
 	if len(views) == 0 {
 		return nil
 	}
-	var states map[uint32]matViewState
-	err := m.Source.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		states, err = readMatViews(ctx, conn)
-		return err
-	})
+	states, err := dbconn.Ask(ctx, m.Source, readMatViews)
 	if err != nil {
 		return err
 	}
@@ -205,8 +201,7 @@ func (m *Keeper) settle(ctx context.Context, yielder *snapshot.Yielder, v catalo
 	return nil
 }
 
-// compare says why a view's rows are not known to be the same on both sides, "" where
-// they are.
+// compare says why a view's rows are not known to be the same on both sides, "" where they are.
 func (m *Keeper) compare(ctx context.Context, v catalog.MatView) (differs string, err error) {
 	f, err := verify.Freeze(ctx, m.OnSource, m.OnSide)
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 	"crossfade/schema/catalog"
 )
 
-// What keeps a materialised view of the target from being as the source's is told once, and goes as printed.
+// What keeps a materialised view of the target from being as the source's is told once, and goes as
+// printed.
 func TestAViewThatIsNotAsTheSourcesIsToldUntilItIs(t *testing.T) {
 	t.Parallel()
 	sides := map[string]pg.DSN{"source": pgtest.Database(t, pgtest.Shared(t, pgtest.Source)), "target": pgtest.Database(t, pgtest.Shared(t, pgtest.Target))}

@@ -7,9 +7,12 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
+	"crossfade/replicate/copy"
 	"crossfade/replicate/extras/sequence"
+	"crossfade/replicate/snapshot"
 	"crossfade/schema/archive"
 	"crossfade/schema/plan"
 	"crossfade/schema/restore"
@@ -25,7 +28,7 @@ func (m *Migration) EndCopy(ctx context.Context, source, target *pgx.Conn) error
 	if snapshots > 1 && !m.Task.Options.KeepCopied {
 		return errors.New("the tables on the target are not of one moment: start over with crossfade clean, or accept it with --keep-copied")
 	}
-	if _, err := journal.DropFence(ctx, target, journal.Patience{LockTimeout: m.Task.lockTimeout, Together: journal.Together}); err != nil {
+	if _, err := journal.DropFence(ctx, target, journal.Patience{LockTimeout: m.Task.LockTimeout, Together: journal.Together}); err != nil {
 		return err
 	}
 	if err := m.setSequences(ctx, source, target); err != nil {
@@ -104,4 +107,73 @@ func (m *Migration) Stays() string {
 		text += "; run the same command again to continue"
 	}
 	return text + "; or remove it all: crossfade clean"
+}
+
+// momentTries bounds how often a one-shot copy starts again by itself because its snapshot was
+// lost, or a table rewritten after it. A copy that loses three times would lose a fourth time, and
+// the operator should know.
+const momentTries = 3
+
+// copyOnce copies every relation under one snapshot: held, or one of now. Without a stream nothing
+// can bring a table from one moment to another, so that a snapshot that is lost takes everything
+// with it, unless tables of an older moment are accepted.
+func (m *Rows) copyOnce(ctx context.Context, held *snapshot.Holder, onCopied func(copy.Copied)) error {
+	for try := 1; ; try++ {
+		lost, err := m.copyMoment(ctx, held, onCopied)
+		if !lost || try == momentTries || ctx.Err() != nil {
+			return err
+		}
+		m.task.Log.Warn().AnErr("error", err).Msg("the tables cannot be of one moment any more")
+		held = nil
+	}
+}
+
+// copyMoment makes one attempt; lost says that another one, under another snapshot, may succeed.
+func (m *Rows) copyMoment(ctx context.Context, held *snapshot.Holder, onCopied func(copy.Copied)) (lost bool, err error) {
+	if held == nil {
+		if held, err = snapshot.Export(ctx, m.task.ConnectSource); err != nil {
+			return false, err
+		}
+		defer held.Close()
+	}
+	if err := m.settleMoment(ctx, held.Text()); err != nil {
+		return false, err
+	}
+	err = m.copyTables(ctx, held, onCopied)
+	return errors.Is(err, copy.ErrMoment) || errors.Is(err, snapshot.ErrLost), err
+}
+
+// settleMoment decides what becomes of tables that were copied under another
+// snapshot than this one, and says so in one line. Two snapshots with one text see
+// the same: no transaction has ended in between.
+func (m *Rows) settleMoment(ctx context.Context, text string) error {
+	conn, err := m.task.ConnectTarget(ctx)
+	if err != nil {
+		return err
+	}
+	defer dbconn.CloseNow(conn)
+	var whole, begun int
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `SELECT count(*) FILTER (WHERE state IN ('copied', 'ready')), count(*) FILTER (WHERE state = 'copying')
+			FROM crossfade.relation WHERE state <> 'pending' AND snapshot IS DISTINCT FROM $1`, text).Scan(&whole, &begun)
+		if err != nil || m.task.Options.KeepCopied || whole+begun == 0 {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM crossfade.chunk c USING crossfade.relation r
+			WHERE c.relid = r.relid AND r.snapshot IS DISTINCT FROM $1`, text); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE crossfade.relation SET state = 'copying', snapshot = NULL
+			WHERE state <> 'pending' AND snapshot IS DISTINCT FROM $1`, text)
+		return err
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("compare the moments of the tables: %w", err)
+	case m.task.Options.KeepCopied && whole > 0:
+		m.task.Log.Warn().Int("tables", whole).Msg("tables that were copied before stay as they were then; the others are as of now, so that the target is not of one moment")
+	case whole+begun > 0:
+		m.task.Log.Warn().Int("tables", whole+begun).Msg("the snapshot of the earlier attempt is gone and the source has moved on: its tables are copied again, so that all are of one moment; --keep-copied keeps those that were finished")
+	}
+	return nil
 }

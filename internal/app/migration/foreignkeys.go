@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,7 +20,6 @@ type Keys struct {
 	task     *Task
 	findings *Findings
 	schema   *Schema
-	mu       *sync.Mutex
 }
 
 // OrphanRest is the pause of the status after it has searched for rows that violate foreign keys.
@@ -32,9 +30,9 @@ const OrphanRest = 20 * time.Second
 // cutover, since the source works with such rows. Keys whose tables are too large to be scanned
 // within the limit are left to the validation.
 func (m *Keys) AskForeignKeys(ctx context.Context, _, target *pgx.Conn) ([]watch.Notice, error) {
-	m.mu.Lock()
+	m.task.mu.Lock()
 	db := m.schema.catalog
-	m.mu.Unlock()
+	m.task.mu.Unlock()
 	if db == nil {
 		return nil, nil
 	}
@@ -131,20 +129,17 @@ func (m *Keys) orphansOf(ctx context.Context, conn *pgx.Conn, key uint32) (o res
 }
 
 func (m *Schema) foreignKey(oid uint32) (*catalog.Database, *catalog.ForeignKey) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	if m.catalog == nil {
 		return nil, nil
 	}
-	for i := range m.catalog.ForeignKeys {
-		if m.catalog.ForeignKeys[i].OID == oid {
-			return m.catalog, &m.catalog.ForeignKeys[i]
-		}
+	i := slices.IndexFunc(m.catalog.ForeignKeys, func(k catalog.ForeignKey) bool { return k.OID == oid })
+	if i < 0 {
+		return m.catalog, nil
 	}
-	return m.catalog, nil
+	return m.catalog, &m.catalog.ForeignKeys[i]
 }
 
-const (
-	// orphanPatience bounds one search for rows that violate a foreign key.
-	orphanPatience = time.Minute
-)
+// orphanPatience bounds one search for rows that violate a foreign key.
+const orphanPatience = time.Minute

@@ -3,6 +3,7 @@ package migration
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -55,17 +56,14 @@ func (m *Rows) load(ctx context.Context, held *snapshot.Holder) error {
 	}
 	// The copy outlives a compute that was suspended or restarted; a session that
 	// was opened before it does not.
-	target, err := m.task.ConnectTarget(ctx)
-	if err != nil {
-		return err
-	}
-	defer dbconn.CloseNow(target)
-	if !m.task.Options.SchemaOnly {
-		if err := m.refresh(ctx, target); err != nil {
-			return err
+	return m.task.onTarget(ctx, func(target *pgx.Conn) error {
+		if !m.task.Options.SchemaOnly {
+			if err := m.refresh(ctx, target); err != nil {
+				return err
+			}
 		}
-	}
-	return m.task.reach(ctx, target, journal.PhaseIndexed)
+		return m.task.reach(ctx, target, journal.PhaseIndexed)
+	})
 }
 
 // build restores what follows the rows. While there is a copy that must not be ended, sessions that
@@ -73,7 +71,7 @@ func (m *Rows) load(ctx context.Context, held *snapshot.Holder) error {
 func (m *Rows) build(ctx context.Context, copied *arrivals, relations []*catalog.Relation) error {
 	policy := retry.Policy{MaxElapsed: copy.DefaultPatience, OnRetry: obs.Retrying(m.task.Log, "the building of indexes continues")}
 	return retry.Do(ctx, policy, func(ctx context.Context) error {
-		conns, closeAll, err := m.task.sessions(ctx, m.task.jobs)
+		conns, closeAll, err := m.task.sessions(ctx, m.task.Jobs)
 		if err == nil {
 			cfg := restore.Config{Conns: conns, Source: m.schema.catalog, Copied: copied.hear(), Analyze: relations}
 			if m.task.Options.DataOnly {
@@ -90,17 +88,12 @@ func (m *Rows) build(ctx context.Context, copied *arrivals, relations []*catalog
 }
 
 // toAnalyze lists the tables that get statistics.
-func (m *Schema) toAnalyze() (out []*catalog.Relation) {
-	for _, r := range m.catalog.Relations {
-		if m.dumped[r.OID] && !m.task.Options.SchemaOnly {
-			out = append(out, r)
-		}
-	}
-	return out
+func (m *Schema) toAnalyze() []*catalog.Relation {
+	return lists.Filter(m.catalog.Relations, func(r *catalog.Relation) bool { return m.dumped[r.OID] && !m.task.Options.SchemaOnly })
 }
 
-// withAsyncCommit runs f with synchronous_commit off on conn: its commits are not waited for. The next commit on
-// conn makes them durable, or finds that the server, and they, are gone.
+// withAsyncCommit runs f with synchronous_commit off on conn: its commits are not waited for. The
+// next commit on conn makes them durable, or finds that the server, and they, are gone.
 func withAsyncCommit(ctx context.Context, conn *pgx.Conn, f func() error) error {
 	if _, err := conn.Exec(ctx, "SET synchronous_commit = off"); err != nil {
 		return err
@@ -136,30 +129,21 @@ func (m *Task) sessions(ctx context.Context, n int) (conns []*pgx.Conn, closeAll
 	return conns, closeAll, nil
 }
 
-// copy copies every relation that is not copied yet, and what else has rows, and
-// records that.
+// copy copies every relation that is not copied yet, and what else has rows, and records that.
 func (m *Rows) copy(ctx context.Context, held *snapshot.Holder, onCopied func(copy.Copied)) error {
-	m.mu.Lock()
-	m.onCopied = onCopied
-	m.mu.Unlock()
 	var err error
 	if m.copyStream() == nil {
-		err = m.copyOnce(ctx, held)
+		err = m.copyOnce(ctx, held, onCopied)
 	} else {
-		err = m.copyTables(ctx, held)
+		err = m.copyTables(ctx, held, onCopied)
 	}
 	if err != nil {
 		return err
 	}
-	target, err := m.task.ConnectTarget(ctx)
-	if err != nil {
-		return err
-	}
-	defer dbconn.CloseNow(target)
-	return m.task.reach(ctx, target, journal.PhaseCopied)
+	return m.task.onTarget(ctx, func(target *pgx.Conn) error { return m.task.reach(ctx, target, journal.PhaseCopied) })
 }
 
-func (m *Rows) copyTables(ctx context.Context, held *snapshot.Holder) error {
+func (m *Rows) copyTables(ctx context.Context, held *snapshot.Holder, onCopied func(copy.Copied)) error {
 	var tables []copy.Table
 	for _, r := range m.schema.catalog.Relations {
 		if r.Kind != catalog.KindTable || !m.schema.dumped[r.OID] || m.schema.withoutData[r.OID] || m.task.Options.SchemaOnly {
@@ -171,7 +155,7 @@ func (m *Rows) copyTables(ctx context.Context, held *snapshot.Holder) error {
 		return err
 	}
 	for {
-		err := m.copyThose(ctx, held, tables)
+		err := m.copyThose(ctx, held, tables, onCopied)
 		rest, goesOn := m.leaveRows(ctx, tables, err)
 		if err == nil {
 			break
@@ -189,26 +173,23 @@ func (m *Rows) copyTables(ctx context.Context, held *snapshot.Holder) error {
 }
 
 // copyThose copies the rows of tables.
-func (m *Rows) copyThose(ctx context.Context, held *snapshot.Holder, tables []copy.Table) error {
-	m.mu.Lock()
-	onCopied := m.onCopied
-	m.mu.Unlock()
+func (m *Rows) copyThose(ctx context.Context, held *snapshot.Holder, tables []copy.Table, onCopied func(copy.Copied)) error {
 	c, err := copy.New(copy.Config{Source: m.schema.connectRead, Target: m.schema.connectRows, Tables: tables, Snapshot: held, Stream: m.copyStream(),
-		OneMoment: m.copyStream() == nil && !m.task.Options.KeepCopied, Jobs: m.task.jobs, ChunkBytes: m.chunkBytes,
-		SourceLockTimeout: m.task.lockTimeout, Limit: m.Limit, Wait: m.waits, OnCopied: onCopied, Log: m.task.Log})
+		OneMoment: m.copyStream() == nil && !m.task.Options.KeepCopied, Jobs: m.task.Jobs, ChunkBytes: m.task.ChunkBytes,
+		SourceLockTimeout: m.task.LockTimeout, Limit: m.task.Limit, Wait: m.task.Waits, OnCopied: onCopied, Log: m.task.Log})
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
+	m.task.mu.Lock()
 	m.copier = c
-	m.mu.Unlock()
+	m.task.mu.Unlock()
 	return c.Run(ctx)
 }
 
 // foreignKeys adds the foreign keys and checks the rows, where nothing writes to
 // the target. They come before what could keep the rows from being read.
 func (m *Keys) foreignKeys(ctx context.Context) error {
-	conns, closeAll, err := m.task.sessions(ctx, m.task.jobs)
+	conns, closeAll, err := m.task.sessions(ctx, m.task.Jobs)
 	if err != nil {
 		return err
 	}
@@ -240,26 +221,73 @@ func (m *Keys) withOrphans(ctx context.Context, target *pgx.Conn, refused []find
 func (m *Rows) refresh(ctx context.Context, target *pgx.Conn) error {
 	refused, err := restore.RefreshMatViews(ctx, target, m.schema.catalog.MatViews, m.schema.SearchPath())
 	if err != nil || len(refused) > 0 && !m.task.goesOn() {
-		return errors.Join(append(asErrors(refused), err)...)
+		return errors.Join(append(lists.Map(refused, func(r *restore.Error) error { return r }), err)...)
 	}
 	findings := lists.Map(refused, func(r *restore.Error) finding.Finding { return r.Finding })
 	m.findings.refuse(stageViews, findings)
 	return nil
 }
 
-func asErrors(refused []*restore.Error) (out []error) {
-	for _, r := range refused {
-		out = append(out, r)
-	}
-	return out
-}
-
 // MatViews are the source's views that exist on the target, each after those that it reads.
 func (m *Schema) MatViews() []catalog.MatView {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	if m.catalog == nil {
 		return nil
 	}
 	return m.catalog.MatViews
+}
+
+// arrivals announces tables as they are copied. A listener that begins late, or again, gets all of
+// them. Safe for concurrent use.
+type arrivals struct {
+	mu     sync.Mutex
+	oids   []uint32
+	seen   map[uint32]bool
+	ended  bool
+	most   int // tables there are
+	listen chan uint32
+}
+
+func newArrivals(tables int) *arrivals { return &arrivals{most: tables, seen: map[uint32]bool{}} }
+
+func (a *arrivals) add(oid uint32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.seen[oid] {
+		return // copied once more
+	}
+	a.seen[oid] = true
+	a.oids = append(a.oids, oid)
+	if a.listen != nil {
+		a.listen <- oid // has room for all
+	}
+}
+
+// end says that no table is left.
+func (a *arrivals) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ended = true
+	if a.listen != nil {
+		close(a.listen)
+		a.listen = nil
+	}
+}
+
+// hear returns a channel that takes the place of an earlier one. It is closed
+// when all tables are copied.
+func (a *arrivals) hear() <-chan uint32 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ch := make(chan uint32, a.most)
+	for _, oid := range a.oids {
+		ch <- oid
+	}
+	if a.ended {
+		close(ch)
+	} else {
+		a.listen = ch
+	}
+	return ch
 }

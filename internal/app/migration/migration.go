@@ -14,9 +14,10 @@ import (
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/options"
 	"crossfade/internal/app/runs"
+	"crossfade/internal/base/failpoint"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
-	"crossfade/replicate/copy"
 	"crossfade/replicate/copy/relay"
 	"crossfade/replicate/slot"
 	"crossfade/replicate/snapshot"
@@ -38,17 +39,14 @@ type Config struct {
 	Waits          bool                 // for what an operator can fix, instead of ending with it
 	Roles          map[string]string    // the source's role names to the target's
 	Limit          *relay.Limiter       // of the copy; nil for none
-	OnCopied       func(copy.Copied)    // told of each table that is copied; may be nil
 	OnBlocked      func([]slot.Blocker) // told while the slot's creation waits, and with none when it does not; may be nil
 	Log            zerolog.Logger
 }
 
-// Migration takes a run from its start to the stream: schema, copy, indexes. Each step is recorded on the target and
-// may be begun again. Its parts share one lock, since what one of them reads together is of several.
+// Migration takes a run from its start to the stream: schema, copy, indexes. Each step is recorded
+// on the target and may be begun again. Its parts share one lock, since what one of them reads
+// together is of several.
 type Migration struct {
-	onBlocked func([]slot.Blocker)
-
-	mu       *sync.Mutex
 	Task     *Task
 	Schema   *Schema
 	Findings *Findings
@@ -58,14 +56,13 @@ type Migration struct {
 }
 
 func New(cfg Config) *Migration {
-	mu := &sync.Mutex{}
-	t := &Task{mu: mu, Source: cfg.Source, Target: cfg.Target, Identity: cfg.Identity, Phase: cfg.Phase, Options: cfg.Options, jobs: cfg.Jobs, lockTimeout: cfg.LockTimeout, Roles: cfg.Roles, Log: cfg.Log}
-	f := &Findings{mu: mu, task: t}
-	s := &Schema{mu: mu, task: t, findings: f}
-	k := &Keys{mu: mu, task: t, findings: f, schema: s}
+	t := &Task{Config: cfg}
+	f := &Findings{task: t}
+	s := &Schema{task: t, findings: f}
+	k := &Keys{task: t, findings: f, schema: s}
 	e := &Extras{task: t, findings: f, schema: s}
-	r := &Rows{mu: mu, task: t, findings: f, schema: s, extras: e, chunkBytes: cfg.ChunkBytes, Limit: cfg.Limit, waits: cfg.Waits, onCopied: cfg.OnCopied}
-	return &Migration{onBlocked: cfg.OnBlocked, mu: mu, Task: t, Schema: s, Findings: f, Keys: k, Extras: e, Rows: r}
+	r := &Rows{task: t, findings: f, schema: s, extras: e}
+	return &Migration{Task: t, Schema: s, Findings: f, Keys: k, Extras: e, Rows: r}
 }
 
 // Run brings the target to the phase indexed. With useSlot the copy begins at a
@@ -154,8 +151,7 @@ func (m *Migration) begin(ctx context.Context, target *pgx.Conn, useSlot bool) (
 	return held, nil
 }
 
-// preData restores what rows need, makes identity columns writable and closes
-// the target's fence.
+// preData restores what rows need, makes identity columns writable and closes the target's fence.
 func (m *Migration) preData(ctx context.Context, target *pgx.Conn) error {
 	if m.Task.Options.DataOnly {
 		return m.Rows.openTables(ctx, target)
@@ -182,11 +178,10 @@ func (m *Migration) preData(ctx context.Context, target *pgx.Conn) error {
 // entriesEach is how many entries of the pre-data make one more session worth its login.
 const entriesEach = 150
 
-// structure restores the pre-data, with more sessions than the given one where there is
-// much of it. Its commits are not waited for: those of all sessions come before the
-// given one's next.
+// structure restores the pre-data, with more sessions than the given one where there is much of it.
+// Its commits are not waited for: those of all sessions come before the given one's next.
 func (m *Migration) structure(ctx context.Context, target *pgx.Conn) error {
-	more, closeAll, err := m.Task.sessions(ctx, max(min(m.Task.jobs, len(m.Schema.Plan.PreData)/entriesEach)-1, 0))
+	more, closeAll, err := m.Task.sessions(ctx, max(min(m.Task.Jobs, len(m.Schema.Plan.PreData)/entriesEach)-1, 0))
 	if err != nil {
 		return err
 	}
@@ -212,4 +207,89 @@ func (m *Migration) Last(ctx context.Context, conn *pgx.Conn) (refused []finding
 	}
 	defer dbconn.CloseNow(source)
 	return r.Refused, m.roleSettings(ctx, source, conn)
+}
+
+// Task is what a run or a one-shot copy is to do between two databases, and how far it is.
+type Task struct {
+	Config            // whose Identity and Phase are under mu
+	mu     sync.Mutex // of all parts
+}
+
+// sessions of the run: on the source plain, on the target with the run's key.
+func (m *Task) ConnectSource(ctx context.Context) (*pgx.Conn, error) {
+	return pg.Connect(ctx, m.Source, pg.WithName("copy"))
+}
+
+func (m *Task) ConnectTarget(ctx context.Context) (*pgx.Conn, error) {
+	return pg.Connect(ctx, m.Target, pg.WithName("copy"), pg.WithKey(m.Identity.Target.Key))
+}
+
+// onTarget runs f with a session at the target.
+func (m *Task) onTarget(ctx context.Context, f func(target *pgx.Conn) error) error {
+	target, err := m.ConnectTarget(ctx)
+	if err != nil {
+		return err
+	}
+	defer dbconn.CloseNow(target)
+	return f(target)
+}
+
+// onSource runs f with a session at the source, under a snapshot where one is held.
+func (m *Task) onSource(ctx context.Context, held *snapshot.Holder, lockTimeout time.Duration, f func(source *pgx.Conn) error) error {
+	source, err := m.ConnectSource(ctx)
+	if err != nil {
+		return err
+	}
+	defer dbconn.CloseNow(source)
+	if held != nil {
+		if err := held.Begin(ctx, source, lockTimeout); err != nil {
+			return err
+		}
+	}
+	return f(source)
+}
+
+func (m *Task) SetPhase(p journal.Phase) {
+	m.mu.Lock()
+	m.Phase = p
+	m.mu.Unlock()
+}
+
+// SetValid says that the target is whole. A finish that did not wait for that has the last word.
+func (m *Task) SetValid() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.Phase.AtLeast(journal.PhaseFinished) {
+		m.Phase = journal.PhaseValid
+	}
+}
+
+func (m *Task) Reached(p journal.Phase) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.Phase.AtLeast(p)
+}
+
+// Consistent is the slot's consistent point.
+func (m *Task) Consistent() pg.LSN {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.Identity.Target.Consistent
+}
+
+func (m *Task) reach(ctx context.Context, conn *pgx.Conn, p journal.Phase) error {
+	if err := journal.SetPhase(ctx, conn, p); err != nil {
+		return err
+	}
+	m.SetPhase(p)
+	m.Log.Info().Str(obs.KeyState, string(p)).Msg("phase reached")
+	failpoint.Here("phase." + string(p))
+	return nil
+}
+
+// Adopt takes what the target's journal says of the run.
+func (m *Task) Adopt(id runs.Identity) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.Identity, m.Phase = id, id.Target.Phase
 }

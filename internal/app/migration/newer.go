@@ -60,8 +60,8 @@ func (m *Schema) DefinitionsAt(ctx context.Context, held *snapshot.Holder) (jour
 
 // Newest is the plan of the newest archive.
 func (m *Schema) Newest() *plan.Plan {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	if m.newer != nil {
 		return m.newer
 	}
@@ -70,8 +70,8 @@ func (m *Schema) Newest() *plan.Plan {
 
 // Digest is that of the source's definitions as the newest archive has them.
 func (m *Schema) Digest() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	return m.task.Identity.Target.Digest
 }
 
@@ -86,10 +86,10 @@ func (m *Schema) TakeNewer(ctx context.Context, target *pgx.Conn, raw []byte, di
 	if err := journal.KeepNewer(ctx, target, raw, digest); err != nil {
 		return err
 	}
-	m.mu.Lock()
+	m.task.mu.Lock()
 	m.newer, m.catalog, m.rewrite = plan, db, nil
 	m.task.Identity.Target.ArchiveNow, m.task.Identity.Target.Digest = raw, digest
-	m.mu.Unlock()
+	m.task.mu.Unlock()
 	return nil
 }
 

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/unconvertible"
 	"crossfade/replicate/apply"
 	"crossfade/replicate/copy"
 	"crossfade/replicate/stream"
@@ -86,25 +88,56 @@ func unbuildable(err error) (table pg.Name, ok bool) {
 // recopyTable makes the next start copy one table again: what is done to its rows on the source
 // reaches the target in no other way before the indexes are there.
 func (m *Rows) recopyTable(ctx context.Context, table pg.Name) error {
-	conn, err := m.task.ConnectTarget(ctx)
-	if err != nil {
-		return err
+	err := m.task.onTarget(ctx, func(conn *pgx.Conn) error { return journal.RecopyTable(ctx, conn, table.Schema, table.Name) })
+	if err == nil {
+		m.task.SetPhase(journal.PhasePrepared)
 	}
-	defer dbconn.CloseNow(conn)
-	if err := journal.RecopyTable(ctx, conn, table.Schema, table.Name); err != nil {
-		return err
-	}
-	m.task.SetPhase(journal.PhasePrepared)
-	return nil
+	return err
 }
 
 // Waiting is what the copy waits for, nil for nothing.
 func (m *Rows) Waiting() error {
-	m.mu.Lock()
+	m.task.mu.Lock()
 	c := m.copier
-	m.mu.Unlock()
+	m.task.mu.Unlock()
 	if c == nil || m.task.Reached(journal.PhaseCopied) {
 		return nil
 	}
 	return c.Progress().Waiting
+}
+
+// namingTimeout bounds the search for the row at which a copy stopped: the whole table may have to
+// be read.
+const namingTimeout = 5 * time.Minute
+
+// unconvertibleError is a copy's error that says which row it is about.
+type unconvertibleError struct {
+	row unconvertible.Rows
+	err error
+}
+
+func (e *unconvertibleError) Error() string {
+	return fmt.Sprintf("%v: it is %s, and %d rows of the table are so", e.err, e.row.Row(), e.row.Count)
+}
+
+func (e *unconvertibleError) Unwrap() error { return e.err }
+
+// NamingRow adds the row to an error that the source cannot write its bytes in UTF8,
+// which the server does not name.
+func (m *Migration) NamingRow(ctx context.Context, err error) error {
+	var table *copy.TableError
+	if !errors.As(err, &table) || !errors.Is(err, copy.ErrRead) || !pg.IsCode(err, pg.CodeInvalidBytes, pg.CodeUntranslatable) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, namingTimeout)
+	defer cancel()
+	var row *unconvertible.Rows
+	look := m.Task.onSource(ctx, nil, 0, func(source *pgx.Conn) (err error) {
+		row, err = unconvertible.Find(ctx, source, table.Table, "UTF8")
+		return err
+	})
+	if look != nil || row == nil {
+		return err
+	}
+	return &unconvertibleError{*row, err}
 }

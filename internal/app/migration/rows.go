@@ -2,36 +2,36 @@ package migration
 
 import (
 	"context"
-	"sync"
+	"fmt"
+	"slices"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/app/control"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 	"crossfade/replicate/copy"
-	"crossfade/replicate/copy/relay"
+	"crossfade/replicate/verify"
+	"crossfade/schema/catalog"
 )
 
 // Rows is the copy of the tables' rows, and what is built on them.
 type Rows struct {
-	task       *Task
-	findings   *Findings
-	schema     *Schema
-	extras     *Extras
-	chunkBytes int64
-	onCopied   func(copy.Copied)
-	Limit      *relay.Limiter
-	waits      bool
+	task     *Task
+	findings *Findings
+	schema   *Schema
+	extras   *Extras
 
-	mu     *sync.Mutex
 	copier *copy.Copier
 	past   control.Copy // of earlier starts: restarts and repairs only
 }
 
 // Copying reports whether rows are being copied.
 func (m *Rows) Copying() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	return m.copier != nil && !m.task.Phase.AtLeast(journal.PhaseCopied)
 }
 
@@ -63,9 +63,9 @@ func (m *Rows) tell(onCopy func(control.Copy)) {
 
 // Copied returns how far the copy is.
 func (m *Rows) Copied() control.Copy {
-	m.mu.Lock()
+	m.task.mu.Lock()
 	c := m.copier
-	m.mu.Unlock()
+	m.task.mu.Unlock()
 	if c == nil {
 		return control.Copy{}
 	}
@@ -76,8 +76,8 @@ func (m *Rows) Copied() control.Copy {
 
 // Whole are the figures of a copy that an earlier start has ended.
 func (m *Rows) Whole() control.Copy {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	var c control.Copy
 	if m.schema.catalog == nil || !m.task.Phase.AtLeast(journal.PhaseCopied) {
 		return c
@@ -91,4 +91,152 @@ func (m *Rows) Whole() control.Copy {
 	c.TablesDone, c.BytesDone = c.TablesTotal, c.BytesTotal
 	c.TablesRestarted, c.TablesRepaired, c.KeysRepaired = m.past.TablesRestarted, m.past.TablesRepaired, m.past.KeysRepaired
 	return c
+}
+
+// copyStream is the slot that tells the copy what changed while a snapshot was
+// lost, nil for a copy without a slot.
+func (m *Rows) copyStream() *copy.Stream {
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
+	t := m.task.Identity.Target
+	if t.Consistent == 0 {
+		return nil
+	}
+	return &copy.Stream{DSN: m.task.Source, Slot: t.Slot, Publication: journal.Publication, SystemID: t.SourceSystem,
+		Start: t.Consistent, Snapshot: t.SlotSnapshot}
+}
+
+// followedKey returns the columns of a table whose values the stream gives for
+// every change of a row and that name the row; nil if there are none. With the
+// replica identity FULL these are of any unique index whose columns are never null.
+func followedKey(r *catalog.Relation) []string {
+	if r.Persistence != catalog.Permanent {
+		return nil
+	}
+	if r.ReplicaIdentity != catalog.IdentityFull {
+		return r.Identity
+	}
+	for _, u := range r.Unique {
+		never := func(name string) bool {
+			c := r.Column(name)
+			return c == nil || !c.NotNull || c.Generated != 0
+		}
+		if !u.Partial && len(u.Columns) > 0 && !slices.ContainsFunc(u.Columns, never) {
+			return u.Columns
+		}
+	}
+	return nil
+}
+
+// LoadPast reads from the target what became of tables whose snapshot was lost.
+func (m *Rows) LoadPast(ctx context.Context, target *pgx.Conn) error {
+	var past control.Copy
+	err := target.QueryRow(ctx, `SELECT coalesce(sum(restarts), 0), coalesce(sum(repairs), 0), coalesce(sum(repaired_keys), 0)::bigint FROM crossfade.relation`).
+		Scan(&past.TablesRestarted, &past.TablesRepaired, &past.KeysRepaired)
+	if err != nil {
+		return fmt.Errorf("read what was repaired: %w", err)
+	}
+	m.task.mu.Lock()
+	m.past = past
+	m.task.mu.Unlock()
+	return nil
+}
+
+// Tables lists what a comparison covers.
+func (m *Schema) Tables() []verify.Table {
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
+	if m.catalog == nil {
+		return nil
+	}
+	var out []verify.Table
+	var oids []uint32
+	for _, r := range m.catalog.Relations {
+		if r.Kind != catalog.KindTable || r.Persistence != catalog.Permanent { // what is unlogged is in no stream
+			continue
+		}
+		t := verify.Table{Name: r.Name(), Key: r.Identity}
+		for _, c := range r.Columns {
+			if c.Generated != 'v' {
+				t.Columns = append(t.Columns, c.Name)
+			}
+		}
+		out, oids = append(out, t), append(oids, r.OID)
+	}
+	return m.together(out, oids)
+}
+
+// Sizes are the sizes that the tables had when the catalog was read.
+func (m *Schema) Sizes() map[pg.Name]int64 {
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
+	sizes := map[pg.Name]int64{}
+	if m.catalog != nil {
+		for _, r := range m.catalog.Relations {
+			sizes[r.Name()] = r.Bytes
+		}
+	}
+	return sizes
+}
+
+// routed says of each table that is copied whether its rows go through a partitioned
+// table above it, since the target may route them to another leaf than the source
+// did. It asks the tables of the target, which must be there.
+func (m *Rows) routed(ctx context.Context, tables []copy.Table) error {
+	partitioned := func(r *catalog.Relation) bool { return r.Kind == catalog.KindPartitioned }
+	if !slices.ContainsFunc(m.schema.catalog.Relations, partitioned) {
+		return nil
+	}
+	var there *catalog.Database
+	err := m.task.onTarget(ctx, func(conn *pgx.Conn) (err error) {
+		there, err = catalog.Read(ctx, conn)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	routes := m.schema.catalog.RoutesTo(there)
+	told := map[*catalog.Relation]bool{}
+	for i, t := range tables {
+		route, ok := routes[t.OID]
+		if !ok {
+			continue
+		}
+		tables[i].Through = route.Via.Name()
+		if !told[route.Via] {
+			told[route.Via] = true
+			m.task.Log.Info().Str("table", route.Via.Name().Display()).Str("reason", route.Why).Msg("rows of its partitions are put through it: the target may route them otherwise")
+		}
+	}
+	return nil
+}
+
+// SetRoutes keeps what the journal says of them, by oid on the source.
+func (m *Schema) SetRoutes(routes map[uint32]pg.Name) {
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
+	m.routes = routes
+}
+
+// together makes one table of the leaves that are written through one, since a row may
+// lie in another of them on the other side. Called with the lock held.
+func (m *Schema) together(tables []verify.Table, oids []uint32) []verify.Table {
+	var out []verify.Table
+	at := map[pg.Name]int{}
+	for i, t := range tables {
+		via, ok := m.routes[oids[i]]
+		if !ok {
+			out = append(out, t)
+			continue
+		}
+		if _, ok := at[via]; !ok {
+			at[via] = len(out)
+			out = append(out, verify.Table{Name: via, Columns: t.Columns, Key: t.Key})
+		}
+		whole := &out[at[via]]
+		if whole.Leaves = append(whole.Leaves, t.Name); !slices.Equal(whole.Key, t.Key) {
+			whole.Key = nil // leaves that name rows otherwise: the whole row has to do
+		}
+	}
+	return out
 }

@@ -3,27 +3,30 @@ package migration
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/app/dbconn"
+	"crossfade/internal/app/runs"
+	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/apply"
 	"crossfade/replicate/snapshot"
 	"crossfade/schema/archive"
 	"crossfade/schema/catalog"
 	"crossfade/schema/changes"
+	"crossfade/schema/finding"
 	"crossfade/schema/plan"
 	"crossfade/schema/restore"
 )
 
-// Schema is what is to be made on the target: the kept archive, and the source's catalog that goes with it.
+// Schema is what is to be made on the target: the kept archive, and the source's catalog that goes
+// with it.
 type Schema struct {
 	task     *Task
 	findings *Findings
 
-	mu          *sync.Mutex
 	routes      map[uint32]pg.Name // leaves that are written through a partitioned table
 	Plan        *plan.Plan         // of the kept archive
 	newer       *plan.Plan         // of an archive that was made since, with the kept one's numbers; nil for none
@@ -44,17 +47,11 @@ func (m *Schema) LoadPlan(ctx context.Context, target *pgx.Conn, held *snapshot.
 	if err != nil {
 		return err
 	}
-	source, err := m.task.ConnectSource(ctx)
-	if err != nil {
+	var db *catalog.Database
+	err = m.task.onSource(ctx, held, 0, func(source *pgx.Conn) (err error) {
+		db, err = catalog.Read(ctx, source)
 		return err
-	}
-	defer dbconn.CloseNow(source)
-	if held != nil {
-		if err := held.Begin(ctx, source, 0); err != nil {
-			return err
-		}
-	}
-	db, err := catalog.Read(ctx, source)
+	})
 	if err != nil {
 		return err
 	}
@@ -73,9 +70,7 @@ func (m *Schema) LoadPlan(ctx context.Context, target *pgx.Conn, held *snapshot.
 	}
 	withoutData := map[uint32]bool{}
 	if taken != nil {
-		for _, oid := range taken.WithoutRows {
-			withoutData[oid] = true
-		}
+		withoutData = lists.Set(taken.WithoutRows)
 	}
 	var newer *plan.Plan
 	if raw := m.task.Identity.Target.ArchiveNow; raw != nil {
@@ -91,18 +86,18 @@ func (m *Schema) LoadPlan(ctx context.Context, target *pgx.Conn, held *snapshot.
 		return err
 	}
 	m.Take(plan, db)
-	m.mu.Lock()
+	m.task.mu.Lock()
 	m.path = path
 	m.dumped, m.taken, m.withoutData = dumped, taken, withoutData
 	m.newer, m.version = newer, pg.ServerVersion(target)/10000
-	m.mu.Unlock()
+	m.task.mu.Unlock()
 	return nil
 }
 
 // Take sets the plan of an archive, and the source's catalog that goes with it.
 func (m *Schema) Take(p *plan.Plan, db *catalog.Database) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	m.Plan, m.catalog = p, db
 }
 
@@ -139,29 +134,26 @@ func (m *Schema) restorePart(ctx context.Context, part plan.Part, cfg restore.Co
 
 // ReadPlan reads the kept archive again, for what follows a decision.
 func (m *Schema) ReadPlan(ctx context.Context) error {
-	target, err := m.task.ConnectTarget(ctx)
-	if err != nil {
-		return err
-	}
-	defer dbconn.CloseNow(target)
-	routes, err := apply.LoadRoutes(ctx, target)
-	if err != nil {
-		return err
-	}
-	m.SetRoutes(routes)
-	return m.LoadPlan(ctx, target, nil)
+	return m.task.onTarget(ctx, func(target *pgx.Conn) error {
+		routes, err := apply.LoadRoutes(ctx, target)
+		if err != nil {
+			return err
+		}
+		m.SetRoutes(routes)
+		return m.LoadPlan(ctx, target, nil)
+	})
 }
 
 func (m *Schema) HasPlan() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	return m.Plan != nil
 }
 
 // DecisionSQL writes the statements of the decision.
 func (m *Schema) DecisionSQL() (*plan.DecisionSQL, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	if m.Plan == nil {
 		return nil, fmt.Errorf("the schema has not been read yet: wait until the phase is following")
 	}
@@ -174,4 +166,109 @@ func (m *Schema) DecisionSQL() (*plan.DecisionSQL, error) {
 		return nil, err
 	}
 	return &sql, nil
+}
+
+// Rewriting says what is changed in the definitions of the source's objects. It
+// asks the target once which owners it can give them.
+func (m *Schema) Rewriting(ctx context.Context, target *pgx.Conn) (plan.Rewrite, error) {
+	m.task.mu.Lock()
+	known := m.rewrite
+	m.task.mu.Unlock()
+	if known != nil {
+		return *known, nil
+	}
+	w := plan.Rewrite{Roles: m.task.Roles, Disordered: m.catalog.Disordered, Major: m.version, Path: m.path}
+	neon, err := dbconn.IsNeon(ctx, target)
+	if err != nil {
+		return w, err
+	}
+	// A run follows by the stream what it has copied, and no stream has what is unlogged.
+	w.KeepUnlogged = !neon && m.task.oneShot()
+	if m.task.Options.Filter.SchemaIsWhole() {
+		w.Database = m.task.Target.Database()
+	}
+	if !m.task.Options.Schema.NoOwner {
+		var findings []finding.Finding
+		if w.Owners, findings, err = m.Newest().ResolveOwners(ctx, target, m.task.Roles); err != nil {
+			return w, err
+		}
+		m.findings.note(findings)
+	}
+	m.task.mu.Lock()
+	m.rewrite = &w
+	m.task.mu.Unlock()
+	return w, nil
+}
+
+// oneShot reports whether this is the copy without a stream.
+func (m *Task) oneShot() bool {
+	return m.Identity.Target != nil && m.Identity.Target.Mode == runs.ModeCopy
+}
+
+// note tells what was left out, and keeps it for the report.
+func (m *Findings) note(findings []finding.Finding) {
+	for _, f := range findings {
+		m.task.Log.Warn().Str("finding", f.String()).Msg("left out of the schema")
+	}
+	m.task.mu.Lock()
+	m.findings = append(m.findings, findings...)
+	m.task.mu.Unlock()
+}
+
+// markPath is what the journal keeps the source's search_path by.
+const markPath = "search_path of the source"
+
+// sourcePath is the search_path under which expressions that call users' functions are
+// evaluated on the target: that of the source's role in its database, as it was when the schema
+// was dumped, since bodies of functions have names that are found by way of it. It is "" where
+// nothing would be evaluated.
+func (m *Schema) sourcePath(ctx context.Context, target *pgx.Conn, plan *plan.Plan, db *catalog.Database) (string, error) {
+	if !plan.CallsFunctions() && len(db.MatViews) == 0 {
+		return "", nil
+	}
+	path, err := journal.LoadMark(ctx, target, markPath)
+	if err != nil || path != "" {
+		return path, err
+	}
+	source, err := pg.Connect(ctx, m.task.Source, pg.WithName("settings"), pg.WithOwnSearchPath())
+	if err != nil {
+		return "", err
+	}
+	defer dbconn.CloseNow(source)
+	err = source.QueryRow(ctx, `SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY i), '')
+		FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS x (s, i)`).Scan(&path)
+	if err != nil {
+		return "", fmt.Errorf("read the source's search_path: %w", err)
+	}
+	if path == "" {
+		return "", nil
+	}
+	return path, journal.SaveMark(ctx, target, markPath, path)
+}
+
+// connectRead opens a session at the source that rows are read by. Whatever plans a read of a table
+// evaluates its index expressions.
+func (m *Schema) connectRead(ctx context.Context) (*pgx.Conn, error) {
+	return pg.Connect(ctx, m.task.Source, append(m.RowOptions(), pg.WithName("copy"))...)
+}
+
+// connectRows opens a session at the target that rows are written by.
+func (m *Schema) connectRows(ctx context.Context) (*pgx.Conn, error) {
+	return pg.Connect(ctx, m.task.Target, append(m.RowOptions(), pg.WithName("copy"), pg.WithKey(m.task.Identity.Target.Key))...)
+}
+
+// RowOptions are what sessions have in addition that read or write rows.
+func (m *Schema) RowOptions() []pg.Option {
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
+	if m.path == "" {
+		return nil
+	}
+	return []pg.Option{pg.WithParam("search_path", m.path)}
+}
+
+func (m *Schema) SearchPath() string {
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
+	return m.path
 }

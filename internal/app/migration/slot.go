@@ -51,49 +51,33 @@ func (m *Migration) MakeSlot(ctx context.Context, target *pgx.Conn) (*snapshot.H
 
 // unpublished lists the tables that the snapshot sees and the publication lacks,
 // and the other way round.
-func (m *Migration) unpublished(ctx context.Context, held *snapshot.Holder) ([]pg.Name, error) {
-	conn, err := m.Task.ConnectSource(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer dbconn.CloseNow(conn)
-	if err := held.Begin(ctx, conn, 0); err != nil {
-		return nil, err
-	}
-	db, err := catalog.Read(ctx, conn)
-	if err != nil {
-		return nil, err
-	}
-	have, err := slot.PublishedTables(ctx, conn, journal.Publication)
-	if err != nil {
-		return nil, err
-	}
-	want := published(db)
-	out := lists.Filter(want, func(n pg.Name) bool { return !slices.Contains(have, n) })
-	for _, n := range have {
-		if !slices.Contains(want, n) {
-			out = append(out, n)
+func (m *Migration) unpublished(ctx context.Context, held *snapshot.Holder) (out []pg.Name, err error) {
+	err = m.Task.onSource(ctx, held, 0, func(conn *pgx.Conn) error {
+		db, err := catalog.Read(ctx, conn)
+		if err != nil {
+			return err
 		}
-	}
-	return out, nil
+		have, err := slot.PublishedTables(ctx, conn, journal.Publication)
+		want := published(db)
+		lacks := func(list []pg.Name) func(pg.Name) bool {
+			return func(n pg.Name) bool { return !slices.Contains(list, n) }
+		}
+		out = append(lists.Filter(want, lacks(have)), lists.Filter(have, lacks(want))...)
+		return err
+	})
+	return out, err
 }
 
 // recordPublished records the publication as the slot's snapshot sees it: anything that differs
 // later was changed since, even if it looks the same again.
 func (m *Migration) recordPublished(ctx context.Context, target *pgx.Conn, held *snapshot.Holder) error {
-	conn, err := m.Task.ConnectSource(ctx)
-	if err != nil {
-		return err
-	}
-	defer dbconn.CloseNow(conn)
-	if err := held.Begin(ctx, conn, 0); err != nil {
-		return err
-	}
-	p, err := watch.PublicationOf(ctx, conn)
-	if err != nil {
-		return err
-	}
-	return journal.SetPublished(ctx, target, p)
+	return m.Task.onSource(ctx, held, 0, func(conn *pgx.Conn) error {
+		p, err := watch.PublicationOf(ctx, conn)
+		if err != nil {
+			return err
+		}
+		return journal.SetPublished(ctx, target, p)
+	})
 }
 
 // makeSlotOnce makes both. A slot of an earlier start, whose snapshot is gone, is
@@ -108,7 +92,7 @@ func (m *Migration) makeSlotOnce(ctx context.Context, target *pgx.Conn) (*snapsh
 	if err != nil {
 		return nil, err
 	}
-	if err := slot.EnsurePublication(ctx, conn, slot.PublicationConfig{Name: journal.Publication, Tables: published(db), LockTimeout: m.Task.lockTimeout}); err != nil {
+	if err := slot.EnsurePublication(ctx, conn, slot.PublicationConfig{Name: journal.Publication, Tables: published(db), LockTimeout: m.Task.LockTimeout}); err != nil {
 		return nil, err
 	}
 	if err := slot.Drop(ctx, conn, m.Task.Identity.Target.Slot, slot.TerminateHolder); err != nil {
@@ -120,10 +104,10 @@ func (m *Migration) makeSlotOnce(ctx context.Context, target *pgx.Conn) (*snapsh
 			return pg.ConnectReplication(ctx, m.Task.Source, pg.WithName("slot"))
 		},
 		Connect:   m.Task.ConnectSource,
-		OnBlocked: m.onBlocked,
+		OnBlocked: m.Task.OnBlocked,
 	})
-	if m.onBlocked != nil {
-		m.onBlocked(nil)
+	if m.Task.OnBlocked != nil {
+		m.Task.OnBlocked(nil)
 	}
 	if err != nil {
 		return nil, err
@@ -138,10 +122,10 @@ func (m *Migration) makeSlotOnce(ctx context.Context, target *pgx.Conn) (*snapsh
 		return nil, err
 	}
 	m.Task.Log.Info().Str("slot", s.Name).Stringer("consistent_point", s.ConsistentPoint).Str("snapshot", held.Text()).Msg("slot made")
-	m.mu.Lock()
+	m.Task.mu.Lock()
 	m.Task.Identity.Target.Consistent, m.Task.Identity.Target.SlotSnapshot = s.ConsistentPoint, held.Text()
 	m.Task.Phase = journal.PhaseSlotted
-	m.mu.Unlock()
+	m.Task.mu.Unlock()
 	return held, nil
 }
 

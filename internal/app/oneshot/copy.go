@@ -8,9 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
-	"crossfade/cutover/preflight"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/app/check"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
@@ -20,11 +21,14 @@ import (
 	"crossfade/internal/app/runs"
 	"crossfade/internal/app/watch"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/obs"
+	"crossfade/internal/base/onedatabase"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 	"crossfade/replicate/copy"
 	"crossfade/replicate/extras/largeobject"
+	"crossfade/schema/finding"
 )
 
 // Copy copies a database whose source stays in use: schema, data, and sequences as one snapshot
@@ -84,7 +88,7 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts options.Copy, show
 	if err != nil {
 		return nil, stopped(ctx, err, "nothing was copied")
 	}
-	m.Rows.Limit = shown.limit
+	m.Task.Limit = shown.limit
 	shown.show(m)
 	stop := m.Rows.Watch(ctx, onCopy)
 	err = copyWhole(ctx, m, c)
@@ -144,7 +148,7 @@ func openCopy(ctx context.Context, c *copySessions, cfg options.Run, opts option
 		}
 	}
 	if id.Target == nil {
-		if err := check.Refuse(ctx, cfg, preflight.Options{Mode: preflight.Copy, LargeObjects: opts.LargeObjects}, opts, log); err != nil {
+		if err := check.Refuse(ctx, cfg, inquiry.Options{Mode: inquiry.Copy, LargeObjects: opts.LargeObjects}, opts, log); err != nil {
 			return nil, err
 		}
 		if err := runs.Install(ctx, s, t, &id, cfg.Source, runs.ModeCopy, opts.Kept()); err != nil {
@@ -158,4 +162,132 @@ func openCopy(ctx context.Context, c *copySessions, cfg options.Run, opts option
 	c.tag(id.Target.RunID)
 	return migration.New(migration.Config{Source: c.tagged[0], Target: c.tagged[1], Identity: id, Jobs: cfg.Jobs, Options: opts, LockTimeout: cfg.SourceLockTimeout,
 		Roles: map[string]string{cfg.Source.User(): cfg.Target.User()}, Log: log, Phase: id.Target.Phase}), nil
+}
+
+// copySessions are the two sessions that a one-shot copy keeps: to the source, and to the target,
+// where it holds the leader's lock. It is used by one goroutine.
+type copySessions struct {
+	source, target pg.DSN    // as they were given
+	tagged         [2]pg.DSN // the same with what tells which start a session belongs to
+	incarnation    string
+	log            zerolog.Logger
+	s, t           *pgx.Conn
+}
+
+// tag makes the sessions that are opened from now on say which run and start they belong to.
+func (c *copySessions) tag(run string) {
+	tag := journal.Tag(run, c.incarnation)
+	c.tagged = [2]pg.DSN{c.source.WithTag(tag), c.target.WithTag(tag)}
+}
+
+// open opens both sessions, becomes the leader of the target, and ends what an earlier start has
+// left in both databases, before anything else is checked.
+func (c *copySessions) open(ctx context.Context) (err error) {
+	if c.s, err = pg.Connect(ctx, c.tagged[0], pg.WithName("control")); err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	if c.t, err = pg.Connect(ctx, c.tagged[1], pg.WithName("control")); err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	if err := onedatabase.Refuse(ctx, c.s, c.t); err != nil {
+		return err
+	}
+	if err := runs.LeadSoon(ctx, c.t, c.log); err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	run, err := journal.LoadTarget(ctx, c.t)
+	if err != nil || run != nil && run.Mode != runs.ModeCopy { // findRun says so
+		return err
+	}
+	name := ""
+	if run != nil {
+		name = run.RunID
+	}
+	return runs.EndPredecessors(ctx, c.log, name, c.incarnation, c.s, c.t)
+}
+
+// alive opens those again that have been lost. An error that is worth another try may come of it.
+func (c *copySessions) alive(ctx context.Context) (err error) {
+	if c.s == nil || c.s.Ping(ctx) != nil {
+		if c.s != nil {
+			dbconn.CloseNow(c.s)
+		}
+		if c.s, err = pg.Connect(ctx, c.tagged[0], pg.WithName("control")); err != nil {
+			c.s = nil
+			return fmt.Errorf("source: %w", err)
+		}
+	}
+	if c.t != nil && c.t.Ping(ctx) == nil {
+		return nil
+	}
+	if c.t != nil {
+		dbconn.CloseNow(c.t)
+	}
+	if c.t, err = pg.Connect(ctx, c.tagged[1], pg.WithName("control")); err != nil {
+		c.t = nil
+		return fmt.Errorf("target: %w", err)
+	}
+	if err := runs.LeadSoon(ctx, c.t, c.log); err != nil {
+		return fmt.Errorf("target: %w", err)
+	}
+	return nil
+}
+
+// takeBack removes what a refused beginning made on the target.
+func (c *copySessions) takeBack(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dbconn.CloseTimeout)
+	defer cancel()
+	if err := c.alive(ctx); err != nil {
+		return err
+	}
+	return journal.Uninstall(ctx, c.t)
+}
+
+func (c *copySessions) close() {
+	for _, conn := range []*pgx.Conn{c.s, c.t} {
+		if conn != nil {
+			dbconn.CloseNow(conn)
+		}
+	}
+	c.s, c.t = nil, nil
+}
+
+// stopped says of an error that came of the end of ctx that someone asked for that, and what stays.
+func stopped(ctx context.Context, err error, what string) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return exit.NotComplete(&stoppedError{what: what, cause: errors.Join(err, ctx.Err())})
+}
+
+type stoppedError struct {
+	what  string
+	cause error
+}
+
+func (e *stoppedError) Error() string { return "stopped as asked: " + e.what }
+func (e *stoppedError) Unwrap() error { return e.cause }
+
+// CopyReport says what a one-shot copy did.
+type Report struct {
+	Databases []DatabaseReport
+}
+
+// DatabaseReport says what became of one database.
+type DatabaseReport struct {
+	Source, Target string // names
+	Tables         int    // whose rows were to be copied
+	Rows, Bytes    int64  // copied by this start, as COPY counts them
+	Notes          []string
+	Refused        []string // what the target has refused, where all else was copied
+	Skipped        string   // why it was not copied, "" where it was
+	Took           time.Duration
+	Err            error
+}
+
+func (r *DatabaseReport) fill(m *migration.Migration) {
+	c := m.Rows.Copied()
+	r.Refused = lists.Map(m.Findings.Refusals(), finding.Finding.String)
+	r.Tables, r.Rows, r.Bytes = c.TablesTotal, c.RowsDone, c.BytesDone
+	r.Notes = append(r.Notes, m.Notes()...)
 }

@@ -13,6 +13,7 @@ import (
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/exit"
 	"crossfade/internal/app/options"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -89,8 +90,7 @@ func copyOneOfAll(ctx context.Context, t *pgx.Conn, d sourceDatabase, source, ta
 	return one
 }
 
-// allErrors is the error of a report: the worst exit code, and a line that says
-// how many failed.
+// allErrors is the error of a report: the worst exit code, and a line that says how many failed.
 func allErrors(r Report, broken error) error {
 	failed, code := 0, 0
 	var first error
@@ -159,11 +159,8 @@ func isEmpty(ctx context.Context, d pg.DSN) (bool, error) {
 
 // checkNames refuses names that cannot be, before anything is made.
 func checkNames(databases []sourceDatabase, opts options.Copy, neon bool) error {
-	var names []string
+	names := lists.Map(databases, func(d sourceDatabase) string { return d.Name })
 	seen := map[string]string{}
-	for _, d := range databases {
-		names = append(names, d.Name)
-	}
 	if unknown := opts.UnknownRenames(names); len(unknown) > 0 {
 		return exit.Usage(fmt.Errorf("--rename-database %s: the source has no such database; it has %s", unknown[0], strings.Join(names, ", ")))
 	}

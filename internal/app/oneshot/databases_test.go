@@ -18,8 +18,8 @@ import (
 	"crossfade/replicate/copy/relay"
 )
 
-// Names of databases that cannot be on the target are refused once, before anything is made, and taken where they are
-// given another name with the option that is printed.
+// Names of databases that cannot be on the target are refused once, before anything is made, and
+// taken where they are given another name with the option that is printed.
 func TestNamesOfDatabasesAreTakenAsTheRefusalWritesThem(t *testing.T) {
 	t.Parallel()
 	databases := []sourceDatabase{{Name: "shop", MayConnect: true}, {Name: "old", MayConnect: true}, {Name: neonDatabase, MayConnect: true}}
@@ -43,7 +43,8 @@ func TestNamesOfDatabasesAreTakenAsTheRefusalWritesThem(t *testing.T) {
 	}
 }
 
-// A database that the target's role may not make is made as it is printed, and so is one where the role may by then.
+// A database that the target's role may not make is made as it is printed, and so is one where the
+// role may by then.
 func TestADatabaseThatMayNotBeMadeIsMadeAsTheRefusalWritesIt(t *testing.T) {
 	t.Parallel()
 	target := pgtest.Database(t, pgtest.Shared(t, pgtest.Target))

@@ -1,6 +1,7 @@
 package options
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -105,10 +106,7 @@ func (o Copy) Kept() string {
 
 // Renamed returns the name that a database of the source has on the target.
 func (o Copy) Renamed(database string) string {
-	if to, ok := o.RenameDatabase[database]; ok {
-		return to
-	}
-	return database
+	return cmp.Or(o.RenameDatabase[database], database)
 }
 
 // UnknownRenames lists the databases that are to be renamed and do not exist.

@@ -1,3 +1,5 @@
+// Package options holds the options of a run or a one-shot copy, and refuses options that
+// contradict each other.
 package options
 
 import (
@@ -14,8 +16,7 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// Run says what a run moves, and how. Cutover's own bounds come with each
-// request for one.
+// Run says what a run moves, and how. Cutover's own bounds come with each request for one.
 type Run struct {
 	Source, Target pg.DSN
 	Listen         string // host:port at which clients are served
@@ -35,9 +36,8 @@ type Run struct {
 	TLSClientCA  string           // who signs clients' certificates, "" to ask for none
 	ClientAuth   string           // "scram-sha-256", "cert" or "trust"
 	Reload       <-chan os.Signal // makes the users file be read again; nil for never
-	// TrackSettings are custom settings that statements or functions compute the names
-	// of; not nil, it is the operator's word that these are all. NoSettings says that
-	// there is none.
+	// TrackSettings are custom settings that statements or functions compute the names of; not nil,
+	// it is the operator's word that these are all. NoSettings says that there is none.
 	TrackSettings []string
 
 	SourceLockTimeout time.Duration // longest wait that a lock request of ours may cause
@@ -75,8 +75,7 @@ func DefaultJobs() int { return min(max(runtime.NumCPU(), 4), 16) }
 const (
 	// MaxJobs bounds the COPY streams: each costs a session on both sides.
 	MaxJobs = 64
-	// minLockTimeout keeps a lock request alive for longer than a scheduler's
-	// hiccup.
+	// minLockTimeout keeps a lock request alive for longer than a scheduler's hiccup.
 	minLockTimeout = 10 * time.Millisecond
 	// maxLockTimeout stays below PostgreSQL's deadlock_timeout of 1 s, so that
 	// we always give way before the server looks for a victim (C13).

@@ -16,8 +16,8 @@ import (
 	"crossfade/schema/plan"
 )
 
-// Applications are held for a statement where none of the transactions that hold its tables is old, and where there is
-// a proxy that holds them.
+// Applications are held for a statement where none of the transactions that hold its tables is old,
+// and where there is a proxy that holds them.
 func TestApplicationsAreHeldForAStatementWhoseWritersAreShort(t *testing.T) {
 	t.Parallel()
 	b := apptest.NewPortsFixture(t)

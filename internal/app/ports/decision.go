@@ -1,21 +1,29 @@
 package ports
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/cutover"
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/failpoint"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/extras/extension"
 	"crossfade/replicate/extras/sequence"
 	"crossfade/replicate/progress"
+	"crossfade/schema/fingerprint"
 	"crossfade/schema/plan"
 	"crossfade/schema/restore"
 )
@@ -24,11 +32,9 @@ import (
 const Lane = 0
 
 func states(in []cutover.Sequence) []sequence.State {
-	out := make([]sequence.State, len(in))
-	for i, s := range in {
-		out[i] = sequence.State{Name: pg.Name{Schema: s.Schema, Name: s.Name}, Last: s.LastValue, Called: s.IsCalled}
-	}
-	return out
+	return lists.Map(in, func(s cutover.Sequence) sequence.State {
+		return sequence.State{Name: pg.Name{Schema: s.Schema, Name: s.Name}, Last: s.LastValue, Called: s.IsCalled}
+	})
 }
 
 // RehearseDecision implements cutover.Target: the whole of the decision, rolled
@@ -68,10 +74,7 @@ func (t *Target) RehearseDecision(ctx context.Context, in cutover.DecisionInput)
 			return pg.Exec(ctx, conn, extension.ActivateJobs+journal.OpenFence)
 		})
 	}()
-	if err != nil {
-		return portError(fmt.Errorf("rehearse the decision: %w", err), false)
-	}
-	return nil
+	return committed("rehearse the decision", err)
 }
 
 // Decide implements cutover.Target: the one transaction that opens the target
@@ -87,20 +90,28 @@ func (t *Target) Decide(ctx context.Context, in cutover.DecisionInput) error {
 			return err
 		}
 		failpoint.Here(cutover.PointBeforeDecisionCommit)
-		_, err := conn.Exec(ctx, "COMMIT")
+		err := commit(ctx, conn, "the decision's")
 		failpoint.Here("cutover.after_decision_commit")
-		if err == nil || pg.Code(err) != "" && !pg.ConnectionLost(err) {
-			return err
-		}
-		return fmt.Errorf("%w: %w", errDecisionUnknown, err)
+		return err
 	})
-	if errors.Is(err, errDecisionUnknown) {
-		return fmt.Errorf("%w: %w", cutover.ErrOutcomeUnknown, err)
+	return committed("decide", err)
+}
+
+// commit ends a transaction; whose is for the error that there was no answer.
+func commit(ctx context.Context, conn *pgx.Conn, whose string) error {
+	_, err := conn.Exec(ctx, "COMMIT")
+	if err == nil || pg.Code(err) != "" && !pg.ConnectionLost(err) {
+		return err
 	}
-	if err != nil {
-		return portError(fmt.Errorf("decide: %w", err), false)
+	return fmt.Errorf("%w: %w", cutover.ErrOutcomeUnknown, fmt.Errorf("%s commit got no answer: %w", whose, err))
+}
+
+// committed is what became of a transaction that was to do something.
+func committed(what string, err error) error {
+	if err == nil || errors.Is(err, cutover.ErrOutcomeUnknown) {
+		return err
 	}
-	return nil
+	return portError(fmt.Errorf("%s: %w", what, err), false)
 }
 
 func (t *Target) decideIn(ctx context.Context, conn *pgx.Conn, in cutover.DecisionInput, sql *plan.DecisionSQL) error {
@@ -126,4 +137,64 @@ func (t *Target) decideIn(ctx context.Context, conn *pgx.Conn, in cutover.Decisi
 	b.WriteString("UPDATE crossfade.run SET phase = '" + string(journal.PhaseSwitched) + "', changed_at = pg_catalog.clock_timestamp();")
 	b.WriteString("SELECT pg_catalog.pg_logical_emit_message(true, '" + journal.MarkerPrefix + "', " + pg.QuoteLiteral(in.Nonce) + ");")
 	return pg.Exec(ctx, conn, b.String())
+}
+
+// TakeFingerprint reads a side's schema for the cutover. What a server prints of an expression
+// counts only if both sides have the same major version. Check constraints that late names come
+// with the decision, and are left out. So are extensions: the comparison of definitions covers
+// them, and does not count one that only the target has as a difference. The holder of a lock that
+// it waits for is found through watch.
+func TakeFingerprint(ctx context.Context, l, watch *dbconn.Link, majors [2]int, late func() []string) (machine.Fingerprint, error) {
+	opts := fingerprint.Options{Deferred: true, NoExtensions: true}
+	if late != nil {
+		opts.Checks = late()
+	}
+	var taken fingerprint.Fingerprint
+	err := l.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		return l.NameHolder(ctx, watch, func() (err error) {
+			taken, err = fingerprint.Take(ctx, conn, opts)
+			return err
+		})
+	})
+	if err != nil {
+		return machine.Fingerprint{}, portError(err, false)
+	}
+	printed := majors[0] == majors[1]
+	var out machine.Fingerprint
+	for _, o := range taken.Objects {
+		text := o.Definition
+		if printed {
+			text += "\x00" + o.Printed
+		}
+		out.Objects = append(out.Objects, machine.Object{Name: o.Kind + " " + o.Name, Sum: hash(text)})
+	}
+	slices.SortFunc(out.Objects, func(a, b machine.Object) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Sum, b.Sum)) })
+	h := sha256.New()
+	for _, o := range out.Objects {
+		h.Write([]byte(o.Name + "\x00" + o.Sum + "\x00"))
+	}
+	out.Sum = hex.EncodeToString(h.Sum(nil))
+	return out, nil
+}
+
+// fingerprints keep the one of a side that was read last, while arming.
+type fingerprints struct {
+	armed atomic.Pointer[machine.Fingerprint]
+}
+
+// take reads it, unless there is one and the side is fenced.
+func (k *fingerprints) take(ctx context.Context, fenced bool, l, watch *dbconn.Link, majors [2]int, late func() []string) (machine.Fingerprint, error) {
+	if known := k.armed.Load(); known != nil && fenced {
+		return *known, nil
+	}
+	f, err := TakeFingerprint(ctx, l, watch, majors, late)
+	if err == nil {
+		k.armed.Store(&f)
+	}
+	return f, err
+}
+
+func hash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
 }

@@ -5,7 +5,7 @@
 //
 // Invariants:
 //
-//   - An error of a database is translated into the coordinator's errors (errors.go): a lost race
+//   - An error of a database is translated into the coordinator's errors (portError): a lost race
 //     for the journal's row is cutover.ErrConflict, a lock that was not granted
 //     cutover.ErrLockTimeout, and a commit whose answer was lost cutover.ErrOutcomeUnknown.
 //   - Fence and Decide are one transaction each, in the session of the pre-lock where there is one.

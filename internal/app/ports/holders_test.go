@@ -16,7 +16,8 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 )
 
-// requireNamed fails unless an error names a lock's table and all that is to be known of its holder.
+// requireNamed fails unless an error names a lock's table and all that is to be known of its
+// holder.
 func requireNamed(t *testing.T, err error, table, user, statement string) {
 	t.Helper()
 	require.ErrorIs(t, err, cutover.ErrLockTimeout)
@@ -48,7 +49,8 @@ func TestTheFenceNamesWhoHoldsTheTable(t *testing.T) {
 	}
 }
 
-// TestBypassingWritersAreSearchedBeforeTheGateCloses asks for the last step before the gate is closed.
+// TestBypassingWritersAreSearchedBeforeTheGateCloses asks for the last step before the gate is
+// closed.
 func TestBypassingWritersAreSearchedBeforeTheGateCloses(t *testing.T) {
 	t.Parallel()
 	b := apptest.NewPortsFixture(t)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,7 +13,40 @@ import (
 
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
+)
+
+// Bounds of what the ports wait for. The cutover's own are in cutover/machine.
+const (
+	// fenceTries bounds how often the fence asks for its locks in one pause:
+	// with the default lock timeout of 200 ms a second in all.
+	fenceTries = 5
+	// unattended lets the server end a pre-lock, a fence or a decision whose client has gone
+	// silent between two of its statements: they follow each other at once, and a pre-lock
+	// is used every prelockBeat.
+	unattended = "SET LOCAL idle_in_transaction_session_timeout = '20s';"
+	// prelockPatience is how long the pre-lock waits for one table: longer than deadlock_timeout,
+	// after which PostgreSQL cancels an autovacuum that is in the way. Writers pass a waiting
+	// request of this mode, and the guard releases the lock for sessions that do not.
+	prelockPatience = 3 * time.Second
+	// prelockBeat is how often the session of a pre-lock says something.
+	prelockBeat = 4 * time.Second
+	// wakeTimeout is how long a row of cron.job is waited for, which an operator may hold.
+	wakeTimeout = 100 * time.Millisecond
+	// DecisionLockTimeout bounds each lock of the decision. Only our own
+	// applier writes the target then, a batch at a time.
+	DecisionLockTimeout = 2 * time.Second
+	// lagPatience is how long an attempt waits for the stream to catch up before its limit is
+	// checked.
+	lagPatience = 10 * time.Second
+	// preparedPatience is how old a prepared transaction may be to count as one that its
+	// application is about to end: longer than the other databases of a distributed
+	// transaction take to prepare, shorter than a person takes.
+	preparedPatience = 5 * time.Second
+	// prepareTimeout bounds the fence's preparation on the source, which waits
+	// for the application's transactions in turns.
+	prepareTimeout = 30 * time.Second
 )
 
 // Prelock holds SHARE UPDATE EXCLUSIVE on a side's tables in a session of its own: writers pass,
@@ -190,7 +224,8 @@ func (p *Prelock) Release() {
 	p.letGo()
 }
 
-// namingHolder runs f; if f waits for a lock, its error names the holder. The session is the one that take or use opened last.
+// namingHolder runs f; if f waits for a lock, its error names the holder. The session is the one
+// that take or use opened last.
 func (p *Prelock) namingHolder(ctx context.Context, f func() error) error {
 	p.mu.Lock()
 	pid := p.pid
@@ -240,4 +275,61 @@ func (p *Prelock) use(ctx context.Context, f func(ctx context.Context, conn *pgx
 	}
 	defer dbconn.CloseNow(conn)
 	return f(ctx, conn)
+}
+
+const (
+	// QuietLimit is how long applications are held, in addition to the wait for the locks, for a
+	// statement on the target that needs locks for which they leave no moment.
+	QuietLimit = 400 * time.Millisecond
+	// quietAge is how long the transactions that hold its tables may be open, in seconds: one that
+	// is open for longer will hardly end in the time.
+	quietAge = 5
+)
+
+// Quiet holds the proxy's sessions between two transactions while do runs: Proxy.Quiet. If it is
+// nil, no session is held. Sessions that bypass the proxy never are.
+type Quiet func(ctx context.Context, limit time.Duration, do func(context.Context) error) error
+
+// run calls do, which takes locks of tables, while applications are held, unless that would not
+// help: the transactions that hold the tables are not about to end.
+func (q Quiet) run(ctx context.Context, holders func() []dbconn.Process, do func(context.Context) error) (held bool, err error) {
+	if q == nil || !soonGone(holders()) {
+		return false, do(ctx)
+	}
+	return true, q(ctx, QuietLimit, do)
+}
+
+// soonGone reports whether transactions are about to end, as far as their age tells.
+func soonGone(holders []dbconn.Process) bool {
+	return !slices.ContainsFunc(holders, func(p dbconn.Process) bool { return p.Age > quietAge })
+}
+
+// Patience is the bound for statements that lock tables on the active side. If applications are
+// held for one, the hold and the wait for the lock share the bound, so that no application waits
+// longer than lockTimeout (C13). The table's writers are looked up over a link that the statement
+// does not use.
+func (q Quiet) Patience(side *dbconn.Link, lockTimeout time.Duration) journal.Patience {
+	how := journal.Patience{LockTimeout: lockTimeout}
+	if q == nil {
+		return how
+	}
+	how.Quiet = func(ctx context.Context, table pg.Name, do func(context.Context, time.Duration) error) error {
+		if !soonGone(holdersOf(ctx, side, []pg.Name{table}, nil)) {
+			return do(ctx, lockTimeout)
+		}
+		half := lockTimeout / 2
+		return q(ctx, half, func(ctx context.Context) error { return do(ctx, half) })
+	}
+	return how
+}
+
+// holdersOf are the transactions that hold tables against a statement that waits for their locks, and
+// the readers of tables that are exclusive, the longest first; none where that cannot be asked.
+func holdersOf(ctx context.Context, side *dbconn.Link, tables, exclusive []pg.Name) (found []dbconn.Process) {
+	names, alone := lists.Map(tables, pg.Name.String), lists.Map(exclusive, pg.Name.String)
+	_ = side.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+		found, err = dbconn.TableHolders(ctx, conn, names, alone)
+		return err
+	})
+	return found
 }

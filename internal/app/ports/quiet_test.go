@@ -32,7 +32,7 @@ func TestATableWhoseWritersOverlapIsFencedInQuiet(t *testing.T) {
 	pgtest.Exec(t, writer, "BEGIN; UPDATE public.a SET v = 'x'")
 	plan, err := b.SourcePort.PrepareFence(ctx)
 	require.NoError(t, err)
-	require.Equal(t, 2, plan.Tables)
+	require.Equal(t, 2, plan)
 	require.Equal(t, 1, asked)
 
 	n, err := journal.DropFence(ctx, b.Source, b.SourcePort.Quiet.Patience(b.SourcePort.Reading, apptest.LockTimeout))

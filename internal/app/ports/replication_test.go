@@ -58,7 +58,8 @@ func TestOnlyTheAppliedMarkerEndsTheDrain(t *testing.T) {
 	require.NotZero(t, f.MarkerEnd())
 	require.Equal(t, "before the marker", pgtest.Value(t, b.Target, "SELECT v FROM public.a"))
 
-	// After the marker nothing is applied, and a write by another session raises an alarm for the epoch.
+	// After the marker nothing is applied, and a write by another session raises an alarm for the
+	// epoch.
 	pgtest.Exec(t, b.Source, "INSERT INTO public.a VALUES (2, 'behind it')")
 	trip := <-f.Tripped()
 	require.EqualValues(t, 3, trip.Epoch)

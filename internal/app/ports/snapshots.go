@@ -40,8 +40,7 @@ func (v *Verification) connect(ctx context.Context, side int) (*pgx.Conn, error)
 	return pg.Connect(ctx, []pg.DSN{v.Source, v.Target}[side], pg.WithName("verify"))
 }
 
-// takeReady returns the session of a side that Prepare opened, nil where there is none that
-// lives.
+// takeReady returns the session of a side that Prepare opened, nil where there is none that lives.
 func (v *Verification) takeReady(side int) *pgx.Conn {
 	v.mu.Lock()
 	conn := v.ready[side]
@@ -94,10 +93,9 @@ func (v *Verification) freeze(ctx context.Context, late bool) error {
 	return nil
 }
 
-// Reopen opens snapshots before applications reach the target, where a start after the
-// decision has none: then nothing was written yet that the comparison could not tell
-// from what was lost. It does not keep the applications waiting for long, and not at all without source, which
-// is away.
+// Reopen opens snapshots before applications reach the target, where a start after the decision has
+// none: then nothing was written yet that the comparison could not tell from what was lost. It does
+// not keep the applications waiting for long, and not at all without source, which is away.
 func (v *Verification) Reopen(ctx context.Context, epoch int64, source bool) {
 	v.mu.Lock()
 	has := v.frozen != nil || v.stop != nil

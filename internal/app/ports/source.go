@@ -14,9 +14,12 @@ import (
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/watch"
+	"crossfade/internal/base/failpoint"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
+	"crossfade/replicate/extras/extension"
 	"crossfade/replicate/extras/sequence"
 )
 
@@ -36,9 +39,9 @@ type Source struct {
 	Confirm     func(ctx context.Context, fenced bool) error // asks the watchers
 	Quiet       Quiet                                        // of the proxy
 	Expect      func(epoch int64, nonce string) error        // announces the marker to the stream
-	armed       atomic.Pointer[machine.Fingerprint]          // as it was read last, while arming
-	Fenced      atomic.Bool                                  // the fence was asked for, and has not been opened again
-	Version     int                                          // server_version_num
+	armed       fingerprints
+	Fenced      atomic.Bool // the fence was asked for, and has not been opened again
+	Version     int         // server_version_num
 	Majors      [2]int
 	Late        func() []string // names of check constraints that come with the decision; nil for none
 }
@@ -63,16 +66,14 @@ func (s *Source) Census(ctx context.Context) (cutover.Census, error) {
 			return err
 		}
 		c.Tables = len(tables)
-		for _, w := range writers {
-			c.Bypass = append(c.Bypass, cutover.Writer{PID: w.PID, User: w.User, Application: w.Application, Address: w.Address})
-		}
+		c.Bypass = lists.Map(writers, func(w journal.Writer) cutover.Writer {
+			return cutover.Writer{PID: w.PID, User: w.User, Application: w.Application, Address: w.Address}
+		})
 		open, err := dbconn.OpenTransactions(ctx, conn, ours, mostTransactions)
 		if err != nil {
 			return err
 		}
-		for _, p := range open {
-			c.Transactions = append(c.Transactions, p.String())
-		}
+		c.Transactions = lists.Map(open, dbconn.Process.String)
 		return journal.RefusePrepared(ctx, conn)
 	})
 	if stops != nil {
@@ -85,9 +86,8 @@ func (s *Source) Census(ctx context.Context) (cutover.Census, error) {
 const mostTransactions = 5
 
 // PrepareFence implements cutover.Source.
-func (s *Source) PrepareFence(ctx context.Context) (cutover.FencePlan, error) {
-	var plan cutover.FencePlan
-	err := s.Counting.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+func (s *Source) PrepareFence(ctx context.Context) (tables int, err error) {
+	err = s.Counting.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		bounded, cancel := context.WithTimeout(ctx, prepareTimeout)
 		defer cancel()
 		err := s.Counting.NameHolder(ctx, s.Lock.Watch, func() error {
@@ -97,10 +97,10 @@ func (s *Source) PrepareFence(ctx context.Context) (cutover.FencePlan, error) {
 			return err
 		}
 		state, err := journal.ReadFence(ctx, conn)
-		plan.Tables = state.Ready
+		tables = state.Ready
 		return err
 	})
-	return plan, portError(err, false)
+	return tables, portError(err, false)
 }
 
 // Tables lists what the fence covers, and refuses if a table is not covered or not followed.
@@ -142,12 +142,11 @@ func (s *Source) awaitWriters(ctx context.Context) error {
 	key := func(w dbconn.Writer) string { return fmt.Sprint(w.PID, " ", w.Began) }
 	var met map[string]bool
 	var left []dbconn.Writer
+	var err error
 	for range retry.PollFor(ctx, dbconn.LockPoll, fenceTries*s.LockTimeout) {
-		err := s.Counting.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-			left, err = dbconn.WritersPast(ctx, conn, s.ServerPIDs())
-			return err
-		})
-		if err != nil {
+		if left, err = dbconn.Ask(ctx, s.Counting, func(ctx context.Context, conn *pgx.Conn) ([]dbconn.Writer, error) {
+			return dbconn.WritersPast(ctx, conn, s.ServerPIDs())
+		}); err != nil {
 			return portError(err, false)
 		}
 		if met != nil {
@@ -156,10 +155,7 @@ func (s *Source) awaitWriters(ctx context.Context) error {
 		if len(left) == 0 {
 			return nil
 		}
-		met = map[string]bool{}
-		for _, w := range left {
-			met[key(w)] = true
-		}
+		met = lists.SetOf(left, key)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -227,39 +223,88 @@ func Unfence(ctx context.Context, conn *pgx.Conn, epoch int64, token string, fro
 
 // Sequences implements cutover.Source.
 func (s *Source) Sequences(ctx context.Context) ([]cutover.Sequence, error) {
-	var out []cutover.Sequence
+	var states []sequence.State
 	err := s.Reading.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		var states []sequence.State
-		err := s.Reading.NameHolder(ctx, s.Lock.Watch, func() (err error) {
+		return s.Reading.NameHolder(ctx, s.Lock.Watch, func() (err error) {
 			states, err = sequence.Read(ctx, conn)
 			return err
 		})
-		for _, q := range states {
-			out = append(out, cutover.Sequence{Schema: q.Name.Schema, Name: q.Name.Name, LastValue: q.Last, IsCalled: q.Called})
-		}
-		return err
 	})
-	return out, portError(err, false)
+	return lists.Map(states, func(q sequence.State) cutover.Sequence {
+		return cutover.Sequence{Schema: q.Name.Schema, Name: q.Name.Name, LastValue: q.Last, IsCalled: q.Called}
+	}), portError(err, false)
 }
 
 // Fingerprint implements cutover.Source. A schema that the stream does not cover cannot be moved,
 // however equal the fingerprints are: before the fence the census checks that, which is taken at
 // the same time.
 func (s *Source) Fingerprint(ctx context.Context) (machine.Fingerprint, error) {
-	if s.Fenced.Load() {
-		if err := s.Confirm(ctx, true); err != nil {
+	fenced := s.Fenced.Load()
+	if fenced {
+		if err := s.Confirm(ctx, true); err != nil { // without one, no definition was changed since
 			return machine.Fingerprint{}, portError(err, false)
 		}
-		if known := s.armed.Load(); known != nil { // the watchers have proved that no definition was changed since
-			return *known, nil
-		}
 	}
-	f, err := TakeFingerprint(ctx, s.Counting, s.Lock.Watch, s.Majors, s.Late)
-	if err == nil {
-		s.armed.Store(&f)
-	}
-	return f, err
+	return s.armed.take(ctx, fenced, s.Counting, s.Lock.Watch, s.Majors, s.Late)
 }
 
-// errFenceUnknown says that the commit of the fence got no answer.
-var errFenceUnknown = errors.New("the fence's commit got no answer")
+// Fence implements cutover.Source: the fence and the marker in one transaction
+// (C14). A lock that is not granted is asked for again a few times, each time
+// for no longer than the source lock timeout.
+func (s *Source) Fence(ctx context.Context, epoch int64, nonce string) (cutover.FenceReport, error) {
+	s.Fenced.Store(true)
+	report := cutover.FenceReport{}
+	defer s.Lock.Release()
+	tables, err := s.Tables(ctx)
+	if err != nil {
+		return report, err
+	}
+	report.Tables = len(tables)
+	if err := s.Expect(epoch, nonce); err != nil {
+		return report, err
+	}
+	for try := 1; ; try++ {
+		err = s.Lock.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+			return s.fenceOnce(ctx, conn, tables, epoch, nonce, &report.LSN)
+		})
+		if !pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected) || try == fenceTries || ctx.Err() != nil {
+			break
+		}
+	}
+	return report, committed("close the fence", err)
+}
+
+func (s *Source) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.Name, epoch int64, nonce string, lsn *string) error {
+	sql := journal.SetLocalLockTimeout(s.LockTimeout) + unattended + "SET LOCAL synchronous_commit = on;" + journal.CloseFence(tables) + extension.RestJobs
+	err := s.Lock.namingHolder(ctx, func() error {
+		return pg.Exec(ctx, conn, sql)
+	})
+	if err != nil {
+		return err
+	}
+	if err := journal.RefusePrepared(ctx, conn); err != nil { // since the census
+		return passingPrepared(err)
+	}
+	if err := journal.AdvanceFenced(ctx, conn, epoch, s.Owner.get(), string(machine.Pausing), string(machine.Fenced), nonce); err != nil {
+		return err
+	}
+	marker := `SELECT pg_catalog.pg_logical_emit_message(true, '` + journal.MarkerPrefix + `', $1)::text`
+	if s.Version < 140000 { // older sources publish no messages
+		marker = `INSERT INTO crossfade.marker (nonce) VALUES ($1) RETURNING pg_catalog.pg_current_wal_insert_lsn()::text`
+	}
+	if err := conn.QueryRow(ctx, marker, nonce).Scan(lsn); err != nil {
+		return fmt.Errorf("emit the marker: %w", err)
+	}
+	failpoint.Here(cutover.PointBeforeFenceCommit)
+	return commit(ctx, conn, "the fence's")
+}
+
+// passingPrepared marks the error about a prepared transaction of a moment ago: its application
+// ends it, and another attempt will find it gone.
+func passingPrepared(err error) error {
+	var there *journal.PreparedError
+	if errors.As(err, &there) && there.Age < preparedPatience {
+		return marked{err, cutover.ErrHeld}
+	}
+	return err
+}

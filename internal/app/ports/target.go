@@ -2,20 +2,21 @@ package ports
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
 
 	"crossfade/cutover"
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 	"crossfade/schema/finding"
@@ -23,8 +24,7 @@ import (
 	"crossfade/schema/restore"
 )
 
-// targetPort is cutover.Target: the opening side of a forward cutover and its
-// register.
+// targetPort is cutover.Target: the opening side of a forward cutover and its register.
 type Target struct {
 	DSN     pg.DSN
 	Key     string
@@ -39,26 +39,18 @@ type Target struct {
 	// Unfinished words what the target refused, and left keeps it.
 	Unfinished func(ctx context.Context, conn *pgx.Conn, refused []*restore.Error) []control.Blocker
 	Left       *Completion
-	Quiet      Quiet                               // of the proxy
-	completing sync.Mutex                          // held by who does the work after the decision
-	Whole      func()                              // told when the target is whole
-	Fenced     func() bool                         // the source is fenced, or about to be
-	armed      atomic.Pointer[machine.Fingerprint] // as it was read last, while arming
+	Quiet      Quiet       // of the proxy
+	completing sync.Mutex  // held by who does the work after the decision
+	Whole      func()      // told when the target is whole
+	Fenced     func() bool // the source is fenced, or about to be
 	Majors     [2]int
 	Late       func() []string // as the source's
-}
-
-func (t *Target) tables(ctx context.Context) (tables []pg.Name, err error) {
-	err = t.Control.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		tables, err = journal.Tables(ctx, conn)
-		return err
-	})
-	return tables, err
+	armed      fingerprints
 }
 
 // Prelock implements cutover.Target.
 func (t *Target) Prelock(ctx context.Context, _ int64, lost func(string)) error {
-	tables, err := t.tables(ctx)
+	tables, err := dbconn.Ask(ctx, t.Control, journal.Tables)
 	if err != nil {
 		return err
 	}
@@ -91,13 +83,10 @@ func (t *Target) Decision(ctx context.Context, epoch int64) (cutover.Decision, e
 
 // Reject implements cutover.Target.
 func (t *Target) Reject(ctx context.Context, epoch int64) (cutover.Decision, error) {
-	out := cutover.Decision{Epoch: epoch}
-	err := t.Asking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		d, err := journal.Reject(ctx, conn, epoch)
-		out.Verdict = verdict(d)
-		return err
+	d, err := dbconn.Ask(ctx, t.Asking, func(ctx context.Context, conn *pgx.Conn) (journal.Decision, error) {
+		return journal.Reject(ctx, conn, epoch)
 	})
-	return out, portError(err, true)
+	return cutover.Decision{Epoch: epoch, Verdict: verdict(d)}, portError(err, true)
 }
 
 func verdict(d journal.Decision) machine.Verdict {
@@ -114,14 +103,7 @@ func verdict(d journal.Decision) machine.Verdict {
 // the source's, which is asked for at the same time, fails where the watchers do not prove that no
 // definition was changed since, on either side.
 func (t *Target) Fingerprint(ctx context.Context) (machine.Fingerprint, error) {
-	if known := t.armed.Load(); known != nil && t.Fenced() {
-		return *known, nil
-	}
-	f, err := TakeFingerprint(ctx, t.Reading, t.Lock.Watch, t.Majors, t.Late)
-	if err == nil {
-		t.armed.Store(&f)
-	}
-	return f, err
+	return t.armed.take(ctx, t.Fenced(), t.Reading, t.Lock.Watch, t.Majors, t.Late)
 }
 
 // Complete implements cutover.Target: it validates the foreign keys and restores the last part,
@@ -132,7 +114,8 @@ func (t *Target) Complete(ctx context.Context, _ int64) error {
 	return err
 }
 
-// CompleteOnce is Complete, and reports that a statement for which writers wait was not done in its time.
+// CompleteOnce is Complete, and reports that a statement for which writers wait was not done in its
+// time.
 func (t *Target) CompleteOnce(ctx context.Context) (overdue bool, err error) {
 	t.completing.Lock()
 	defer t.completing.Unlock()
@@ -172,8 +155,8 @@ func (t *Target) CompleteOnce(ctx context.Context) (overdue bool, err error) {
 	return overdue, nil
 }
 
-// holders are the transactions that hold tables against a statement that waits for its turn, the longest first;
-// none where that cannot be asked.
+// holders are the transactions that hold tables against a statement that waits for its turn, the
+// longest first; none where that cannot be asked.
 func (t *Target) holders(ctx context.Context, s plan.Statement) (found []dbconn.Process) {
 	if len(s.Locks) == 0 {
 		return nil
@@ -189,11 +172,11 @@ func (t *Target) InQuiet(ctx context.Context, s plan.Statement, lock func(contex
 const (
 	// CompletionPause is how long work that the target has refused is left alone at least.
 	CompletionPause = 5 * time.Second
-	// completionRest is how many times as long as a try took the next one is left: each reads tables that the
-	// applications use.
+	// completionRest is how many times as long as a try took the next one is left: each reads
+	// tables that the applications use.
 	completionRest = 5
-	// overdueRest is how long it is left alone at most, and where applications have waited for a statement that
-	// was not done in its time: hardly anything but an operator changes that.
+	// overdueRest is how long it is left alone at most, and where applications have waited for a
+	// statement that was not done in its time: hardly anything but an operator changes that.
 	overdueRest = 10 * time.Minute
 )
 
@@ -223,5 +206,71 @@ func (t *Target) KeepCompleting(ctx context.Context, still func() bool) error {
 	return nil
 }
 
-// errDecisionUnknown says that the decision's commit got no answer.
-var errDecisionUnknown = errors.New("the decision's commit got no answer")
+// Completion is what of the work after the decision could not be done: it is tried
+// again by itself, and until it is done `finish` refuses. It is safe for concurrent use.
+type Completion struct {
+	Log zerolog.Logger
+
+	mu    sync.Mutex
+	left  []control.Blocker
+	waits string // what a statement waits for, "" for nothing
+	tries int    // of that statement
+}
+
+// Set keeps what is left, and tells what is new of it.
+func (c *Completion) Set(left []control.Blocker) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, b := range left {
+		if !slices.Contains(c.left, b) {
+			c.Log.Error().Str("code", b.Code).Str("detail", b.Detail).Str("remedy", b.Remedy).Msg("work after the switch is refused by the target; it is tried again")
+		}
+	}
+	c.left, c.waits, c.tries = left, "", 0
+}
+
+// ToldWaits is after how many attempts a statement that waits for its locks is logged again.
+const ToldWaits = 10
+
+// Wait keeps what a statement waits for, and whom.
+func (c *Completion) Wait(s plan.Statement, holders []dbconn.Process) {
+	words := "a statement waits for a lock: " + strings.TrimSuffix(strings.Join(strings.Fields(s.SQL), " "), ";")
+	if len(s.Locks) > 0 {
+		words = "the writers of " + strings.Join(lists.Map(s.Locks, pg.Name.Display), " and ") + " leave no moment for: " + strings.TrimSuffix(strings.Join(strings.Fields(s.SQL), " "), ";")
+	}
+	for i, h := range holders {
+		words += [2]string{"; they are held by ", " and "}[min(i, 1)] + h.String()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tries++; c.tries%ToldWaits == 1 {
+		c.Log.Info().Str("detail", words).Int("tries", c.tries).Msg("work after the switch waits for locks")
+	}
+	c.waits = words
+}
+
+// Waiting says what the work waits for, "" for nothing that is known.
+func (c *Completion) Waiting() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.waits
+}
+
+// Tries is how often the statement that waits for its locks has been tried.
+func (c *Completion) Tries() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tries
+}
+
+// Blockers are what is in the way of `finish`.
+func (c *Completion) Blockers() []control.Blocker {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.left)
+}
+
+// asRefusals are findings in the form of refusals.
+func asRefusals(findings []finding.Finding) []*restore.Error {
+	return lists.Map(findings, func(f finding.Finding) *restore.Error { return &restore.Error{Finding: f} })
+}

@@ -6,10 +6,15 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"crossfade/cutover"
 	"crossfade/cutover/machine"
+	"crossfade/internal/app/dbconn"
+	"crossfade/internal/base/lists"
 	"crossfade/proxy"
 	"crossfade/proxy/state"
+	"crossfade/proxy/typemap"
 )
 
 // trafficPort is cutover.Traffic over the proxy.
@@ -36,37 +41,27 @@ func (t *Traffic) Stage(ctx context.Context, epoch int64, policy machine.StagePo
 }
 
 func stageReport(r proxy.StageReport) cutover.StageReport {
-	out := cutover.StageReport{Sessions: r.Sessions, Disconnected: r.Disconnected}
-	for _, n := range r.Unmovable {
-		out.Unmovable = append(out.Unmovable, n.String())
-	}
-	return out
+	return cutover.StageReport{Sessions: r.Sessions, Disconnected: r.Disconnected, Unmovable: lists.Map(r.Unmovable, proxy.SessionNote.String)}
 }
 
 // held marks the error that may pass.
 func held(err error) error {
 	var yet *proxy.HeldError
 	if errors.As(err, &yet) {
-		return heldError{err}
+		return marked{err, cutover.ErrHeld}
 	}
 	return err
 }
 
-// heldError is a cutover.ErrHeld with the message of the error that it wraps.
-type heldError struct{ err error }
-
-func (e heldError) Error() string   { return e.err.Error() }
-func (e heldError) Unwrap() []error { return []error{cutover.ErrHeld, e.err} }
-
 // Pause implements cutover.Traffic.
-func (t *Traffic) Pause(ctx context.Context, epoch int64, drain time.Duration) (cutover.PauseReport, error) {
+func (t *Traffic) Pause(ctx context.Context, epoch int64, drain time.Duration) (sessions int, err error) {
 	t.Closing()
 	r, err := t.Proxy.Pause(ctx, epoch, drain)
 	var late *proxy.DrainTimeoutError
 	if errors.As(err, &late) {
 		err = fmt.Errorf("%w: %w", cutover.ErrDrainTimeout, err)
 	}
-	return cutover.PauseReport{Sessions: r.Sessions}, held(err)
+	return r.Sessions, held(err)
 }
 
 // Restage implements cutover.Traffic.
@@ -76,11 +71,11 @@ func (t *Traffic) Restage(ctx context.Context, epoch int64) (cutover.StageReport
 }
 
 // Resume implements cutover.Traffic.
-func (t *Traffic) Resume(ctx context.Context, epoch int64) (cutover.ResumeReport, error) {
+func (t *Traffic) Resume(ctx context.Context, epoch int64) (cutover.Waits, error) {
 	if err := t.Proxy.Resume(ctx, epoch); err != nil {
-		return cutover.ResumeReport{}, err
+		return cutover.Waits{}, err
 	}
-	return cutover.ResumeReport{Held: waits(t.Proxy.TakeHeld(ctx))}, nil
+	return waits(t.Proxy.TakeHeld(ctx)), nil
 }
 
 // waits puts what the proxy measured into the cutover's terms.
@@ -98,7 +93,7 @@ func (t *Traffic) Switch(ctx context.Context, epoch int64, to machine.Side) (cut
 		t.Open(ctx, epoch)
 	}
 	r, err := t.Proxy.Switch(ctx, epoch, string(to))
-	return cutover.SwitchReport{Moved: r.Moved, ClientErrors: r.ClientErrors, Held: waits(r.Held)}, err
+	return cutover.SwitchReport{Moved: r.Moved, Held: waits(r.Held)}, err
 }
 
 // InspectSessions implements cutover.Traffic.
@@ -125,8 +120,57 @@ func (t *Traffic) Discard(ctx context.Context) error {
 // Ended implements cutover.Traffic.
 func (t *Traffic) Ended() (total int, latest []string) {
 	total, notes := t.Proxy.Ended()
-	for _, n := range notes {
-		latest = append(latest, n.String())
+	return total, lists.Map(notes, proxy.SessionNote.String)
+}
+
+// TypeStore keeps the source's numbers of users' types on the target: those that
+// clients know, for the time after the source is gone. Only one database is served,
+// so its name is not kept. It implements proxy.TypeStore.
+type TypeStore struct{ Target *dbconn.Link }
+
+// LoadTypes implements proxy.TypeStore. After a finish there are none.
+func (s *TypeStore) LoadTypes(ctx context.Context, _ string) (types []typemap.Type, err error) {
+	err = s.Target.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		var there bool
+		if err := conn.QueryRow(ctx, `SELECT pg_catalog.to_regclass('crossfade.type') IS NOT NULL`).Scan(&there); err != nil || !there {
+			return err
+		}
+		rows, _ := conn.Query(ctx, `SELECT oid::bigint, nsp, name, kind, elem::bigint FROM crossfade.type`)
+		var oid, elem int64
+		var schema, name, kind string
+		_, err = pgx.ForEachRow(rows, []any{&oid, &schema, &name, &kind, &elem}, func() error {
+			types = append(types, typemap.Type{OID: uint32(oid), Schema: schema, Name: name, Kind: typemap.Kind(kind[0]), Elem: uint32(elem)})
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the kept numbers of types: %w", err)
 	}
-	return total, latest
+	return types, nil
+}
+
+// KeepTypes implements proxy.TypeStore.
+func (s *TypeStore) KeepTypes(ctx context.Context, _ string, types []typemap.Type) error {
+	var oids, elems []int64
+	var schemas, names, kinds []string
+	for _, t := range types {
+		oids, elems = append(oids, int64(t.OID)), append(elems, int64(t.Elem))
+		schemas, names, kinds = append(schemas, t.Schema), append(names, t.Name), append(kinds, string(t.Kind))
+	}
+	err := s.Target.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, `DELETE FROM crossfade.type`); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, `INSERT INTO crossfade.type (oid, nsp, name, kind, elem)
+				SELECT o::oid, n, t, k, e::oid FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[]) AS x (o, n, t, k, e)`,
+				oids, schemas, names, kinds, elems)
+			return err
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("keep the numbers of types: %w", err)
+	}
+	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"crossfade/cutover"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
@@ -115,10 +116,7 @@ func (v *Verification) attempt(ctx context.Context, epoch int64) error {
 	f, late := v.frozen, v.late
 	v.frozen = nil
 	tables = slices.DeleteFunc(tables, func(t verify.Table) bool { _, ok := v.found[t.Name]; return ok })
-	v.begun, v.rest = time.Now(), nil
-	for _, t := range tables {
-		v.rest = append(v.rest, t.Name)
-	}
+	v.begun, v.rest = time.Now(), lists.Map(tables, func(t verify.Table) pg.Name { return t.Name })
 	v.mu.Unlock()
 	defer f.Close()
 	cfg := verify.Config{Tables: tables, Log: v.Log, Settled: func(r verify.Result) { v.settled(ctx, epoch, r) }}
@@ -126,7 +124,9 @@ func (v *Verification) attempt(ctx context.Context, epoch int64) error {
 		cfg.SearchPath = v.Path()
 	}
 	if late {
-		seen, err := v.seen(ctx, epoch)
+		seen, err := askProofs(ctx, v, func(ctx context.Context, conn *pgx.Conn) (pg.Snapshot, error) {
+			return journal.DecisionSaw(ctx, conn, epoch)
+		})
 		if err != nil {
 			return err
 		}
@@ -142,19 +142,11 @@ func (v *Verification) attempt(ctx context.Context, epoch int64) error {
 	return v.whole(ctx, epoch)
 }
 
-// seen reads what the decision saw of the target.
-func (v *Verification) seen(ctx context.Context, epoch int64) (seen pg.Snapshot, err error) {
-	err = v.ask(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		seen, err = journal.DecisionSaw(ctx, conn, epoch)
-		return err
-	})
-	return seen, err
-}
-
-func (v *Verification) ask(ctx context.Context, f func(ctx context.Context, conn *pgx.Conn) error) error {
+// askProofs asks the journal of what was proved.
+func askProofs[T any](ctx context.Context, v *Verification, f func(ctx context.Context, conn *pgx.Conn) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, proofPatience)
 	defer cancel()
-	return v.Journal.Do(ctx, f)
+	return dbconn.Ask(ctx, v.Journal, f)
 }
 
 // remember reads what an earlier start has proved, once.
@@ -165,20 +157,15 @@ func (v *Verification) remember(ctx context.Context, epoch int64) error {
 	if known {
 		return nil
 	}
-	var proofs []journal.Proof
-	err := v.ask(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
-		proofs, err = journal.LoadProofs(ctx, conn, epoch)
-		return err
+	proofs, err := askProofs(ctx, v, func(ctx context.Context, conn *pgx.Conn) ([]journal.Proof, error) {
+		return journal.LoadProofs(ctx, conn, epoch)
 	})
 	if err != nil {
 		return err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.found = map[pg.Name]journal.Proof{}
-	for _, p := range proofs {
-		v.found[p.Table] = p
-	}
+	v.found = lists.By(proofs, func(p journal.Proof) pg.Name { return p.Table })
 	v.count()
 	return nil
 }
@@ -228,7 +215,9 @@ func (v *Verification) settled(ctx context.Context, epoch int64, r verify.Result
 }
 
 func (v *Verification) save(ctx context.Context, epoch int64) error {
-	return v.ask(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, proofPatience)
+	defer cancel()
+	return v.Journal.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		v.mu.Lock()
 		unsaved := slices.Clone(v.unsaved)
 		v.mu.Unlock()

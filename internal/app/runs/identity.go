@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rs/zerolog"
 
-	"crossfade/cutover/preflight"
+	"crossfade/cutover/preflight/inquiry"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/pg"
 )
@@ -71,13 +73,12 @@ func Find(ctx context.Context, source, target *pgx.Conn, sourceDSN, targetDSN pg
 
 // The modes of a run.
 const (
-	ModeRun  = string(preflight.Run)
-	ModeCopy = string(preflight.Copy)
+	ModeRun  = string(inquiry.Run)
+	ModeCopy = string(inquiry.Copy)
 )
 
-// Install makes the schema crossfade on both sides, the target's first: a run
-// row on the target alone, in its first phase, is a start that was cut short
-// and is finished here.
+// Install makes the schema crossfade on both sides, the target's first: a run row on the target
+// alone, in its first phase, is a start that was cut short and is finished here.
 func Install(ctx context.Context, source, target *pgx.Conn, id *Identity, sourceDSN pg.DSN, mode, options string) error {
 	if id.Target == nil {
 		system, err := SystemIdentifier(ctx, sourceDSN)
@@ -125,4 +126,30 @@ func CheckSystem(ctx context.Context, id Identity, source pg.DSN) error {
 	}
 	return fmt.Errorf("%s is not the database that this run began with (cluster %s, database %q): %s",
 		source.Redacted(), id.Target.SourceSystem, id.Target.SourceDatabase, remedy)
+}
+
+// IncarnationLetters of an incarnation tell two starts of a run apart, 30 bits of them.
+const IncarnationLetters = 6
+
+// predecessorPatience is how long a start waits for the sessions of the one before it to end: a
+// server ends one within milliseconds, unless it is within a long write.
+const predecessorPatience = 10 * time.Second
+
+// EndPredecessors ends what an earlier start has left in both databases. A nil session is of a side
+// that is away.
+func EndPredecessors(ctx context.Context, log zerolog.Logger, run, incarnation string, source, target *pgx.Conn) error {
+	for i, conn := range []*pgx.Conn{source, target} {
+		if conn == nil {
+			continue
+		}
+		side := [2]string{"source", "target"}[i]
+		n, err := journal.EndPredecessors(ctx, conn, run, incarnation, i == 1, predecessorPatience)
+		if n > 0 {
+			log.Info().Str("side", side).Int("sessions", n).Msg("sessions of an earlier start were ended")
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", side, err)
+		}
+	}
+	return nil
 }

@@ -21,9 +21,8 @@ const (
 	// ended: a server notices a closed socket at once unless it is busy.
 	leadPatience = 10 * time.Second
 	leadPoll     = 100 * time.Millisecond
-	// LedPatience is how long another session may hold the lock of a process that
-	// had it: longer than the server needs to notice by its keepalives that our old
-	// session is gone.
+	// LedPatience is how long another session may hold the lock of a process that had it: longer
+	// than the server needs to notice by its keepalives that our old session is gone.
 	LedPatience = 90 * time.Second
 )
 
@@ -46,8 +45,7 @@ func NewLeader(dsn pg.DSN, log zerolog.Logger) *Leader {
 	return l
 }
 
-// LeadName is what the session of a leader does, with what tells an operator which process
-// it is.
+// LeadName is what the session of a leader does, with what tells an operator which process it is.
 func LeadName() string {
 	host, err := os.Hostname()
 	if err != nil {

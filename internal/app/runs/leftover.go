@@ -63,7 +63,8 @@ func RefuseOtherKind(ctx context.Context, s, t *pgx.Conn) error {
 	return fmt.Errorf("%s; %s", detail, remedy)
 }
 
-// refuseStrange refuses a schema with the name of ours that holds no run, where both journals hold none.
+// refuseStrange refuses a schema with the name of ours that holds no run, where both journals hold
+// none.
 func refuseStrange(ctx context.Context, s, t *pgx.Conn) error {
 	for i, conn := range []*pgx.Conn{s, t} {
 		there, err := journal.Installed(ctx, conn)
@@ -100,7 +101,8 @@ func leaderOf(ctx context.Context, s, t *pgx.Conn, mode string) (*journal.LedErr
 	return journal.Leader(ctx, s)
 }
 
-// thereAlready is of a run or copy that the target holds; sr is nil where the source holds nothing of it.
+// thereAlready is of a run or copy that the target holds; sr is nil where the source holds nothing
+// of it.
 func thereAlready(sr *journal.SourceRun, tr *journal.TargetRun, led *journal.LedError) (detail, remedy string) {
 	phase := phaseOf(sr, tr)
 	who, what, goOn := "source and target hold", ModeRun, goRun

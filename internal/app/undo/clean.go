@@ -11,7 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"crossfade/cutover/machine"
-	"crossfade/cutover/preflight"
+	"crossfade/cutover/preflight/database"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/exit"
 	"crossfade/internal/app/logins"
@@ -36,10 +36,10 @@ import (
 // table, each waiting for the application's transactions in turns.
 const CleanPatience = 5 * time.Minute
 
-// Clean removes what an abandoned run left on both sides and says each object in a line, and what stays.
-// Where nothing was decided, what the run restored on the target goes too, so
-// that a new run finds it empty. A run that was decided is cleaned only with
-// force, and then the target keeps what it has.
+// Clean removes what an abandoned run left on both sides and says each object in a line, and what
+// stays. Where nothing was decided, what the run restored on the target goes too, so that a new run
+// finds it empty. A run that was decided is cleaned only with force, and then the target keeps what
+// it has.
 func Clean(ctx context.Context, source, target pg.DSN, force bool, say func(line string)) error {
 	tell := func(object string) { say("removed " + object) }
 	ctx, cancel := context.WithTimeout(ctx, CleanPatience)
@@ -108,7 +108,7 @@ func Clean(ctx context.Context, source, target pg.DSN, force bool, say func(line
 	if run == nil || decided || run.Mode != runs.ModeRun {
 		return nil
 	}
-	left, err := preflight.Objects(ctx, t)
+	left, err := database.Objects(ctx, t)
 	if err != nil {
 		return exit.NotComplete(fmt.Errorf("target: %w", err))
 	}
@@ -150,7 +150,8 @@ func toBeRemoved(ctx context.Context, t *pgx.Conn, sr *journal.SourceRun, tr *jo
 	return append(lines, line), nil
 }
 
-// cleanFinished removes what finish has left on the target. The source, which may be gone, is not changed.
+// cleanFinished removes what finish has left on the target. The source, which may be gone, is not
+// changed.
 func cleanFinished(ctx context.Context, t *pgx.Conn, tell func(string)) error {
 	if err := runs.LeadSoon(ctx, t, zerolog.Nop()); err != nil {
 		return fmt.Errorf("target: %w", err)
@@ -313,8 +314,7 @@ func dropOurs(ctx context.Context, conn *pgx.Conn, side string, tell func(string
 	return nil
 }
 
-// cleanTarget removes what the run restored, unless it was decided, and our
-// schema.
+// cleanTarget removes what the run restored, unless it was decided, and our schema.
 func cleanTarget(ctx context.Context, t *pgx.Conn, run *journal.TargetRun, decided bool, tell func(string)) error {
 	if run == nil {
 		return nil

@@ -13,13 +13,13 @@ import (
 
 	"crossfade/internal/app/control"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/schema/catalog"
 )
 
-// Coverage knows which relations of the source were copied, by oid: a table that
-// was dropped and made again under its old name is another one. It is safe for
-// concurrent use.
+// Coverage knows which relations of the source were copied, by oid: a table that was dropped and
+// made again under its old name is another one. It is safe for concurrent use.
 type Coverage struct {
 	mu     sync.Mutex
 	copied map[uint32]CoveredTable
@@ -36,13 +36,6 @@ func (c *Coverage) Set(copied map[uint32]CoveredTable) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.copied = copied
-}
-
-// known reports whether what was copied has been read.
-func (c *Coverage) known() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.copied != nil
 }
 
 // Load reads from the target what was copied.
@@ -73,10 +66,7 @@ type Uncovered struct {
 }
 
 func (e *UncoveredError) Error() string {
-	list := make([]string, len(e.Reasons))
-	for i, r := range e.Reasons {
-		list[i] = r.Detail
-	}
+	list := lists.Map(e.Reasons, func(r Uncovered) string { return r.Detail })
 	if len(list) > maxUncovered {
 		list = append(list[:maxUncovered:maxUncovered], fmt.Sprintf("and %d more", len(list)-maxUncovered))
 	}
@@ -198,7 +188,10 @@ func tablesQuery(conn *pgx.Conn) string {
 
 // Ask is check as a watcher's question. What has left the publication is the members'.
 func (c *Coverage) Ask(ctx context.Context, source, _ *pgx.Conn) ([]Notice, error) {
-	if !c.known() { // every table would seem to have been made since
+	c.mu.Lock()
+	known := c.copied != nil
+	c.mu.Unlock()
+	if !known { // every table would seem to have been made since
 		return nil, fmt.Errorf("what was copied has not been read yet: %w", context.DeadlineExceeded)
 	}
 	err := c.uncovered(ctx, source, false)

@@ -21,12 +21,6 @@ import (
 // AutoBudget as WALBudget chooses one by the source's size.
 const AutoBudget = -1
 
-// GuardConfig says what may be taken of a source.
-type GuardConfig struct {
-	Source             pg.DSN
-	MaxRate, WALBudget int64 // as in the configuration of a run
-}
-
 // Guard watches what the migration costs its source (C13) and says what is to be
 // done. Its methods may be called by several goroutines.
 type Guard struct {
@@ -49,11 +43,11 @@ type Guard struct {
 // figuresAge is how old what was seen of the source may be to count as that of now.
 const figuresAge = 5 * PollInterval
 
-// NewGuard returns a guard of the source that cfg names.
-func NewGuard(cfg GuardConfig, log zerolog.Logger) *Guard {
-	g := &Guard{Limit: relay.NewLimiter(cfg.MaxRate), log: log, asked: cfg.WALBudget}
+// NewGuard returns a guard of a source, with the bounds of a run's configuration.
+func NewGuard(source pg.DSN, maxRate, walBudget int64, log zerolog.Logger) *Guard {
+	g := &Guard{Limit: relay.NewLimiter(maxRate), log: log, asked: walBudget}
 	g.figures.Safe = -1
-	if strings.HasPrefix(cfg.Source.Host(), "/") { // a Unix socket: the same machine
+	if strings.HasPrefix(source.Host(), "/") { // a Unix socket: the same machine
 		g.disk = freeBytes
 	}
 	return g
@@ -177,24 +171,17 @@ func (g *Guard) Blocked(b []slot.Blocker) {
 	g.waiting = b
 }
 
-// limits are the bounds that hold now.
-func (g *Guard) limits() control.Limits {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return control.Limits{MaxRateBytes: g.Limit.Rate(), WALBudgetBytes: g.wal()}
-}
-
 // Change sets other bounds. They hold until the daemon ends.
 func (g *Guard) Change(c control.LimitsChange) control.Limits {
 	if c.MaxRateBytes != nil {
 		g.Limit.SetRate(*c.MaxRateBytes)
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if c.WALBudgetBytes != nil {
-		g.mu.Lock()
 		g.asked = *c.WALBudgetBytes
-		g.mu.Unlock()
 	}
-	l := g.limits()
+	l := control.Limits{MaxRateBytes: g.Limit.Rate(), WALBudgetBytes: g.wal()}
 	if c == (control.LimitsChange{}) {
 		return l
 	}
@@ -213,14 +200,10 @@ func (g *Guard) Status(s *control.Status) {
 	if stale {
 		r.RetainedWALBytes, r.WALStatus, r.SafeWALBytes, r.XminAge = control.Unknown, "", control.Unknown, control.Unknown
 	}
-	for _, x := range g.verdict.Reasons {
-		if stale {
-			break
+	if !stale && s.Active != string(machine.SideTarget) { // where nothing depends on the slot any more
+		for _, x := range g.verdict.Reasons {
+			s.Warnings = append(s.Warnings, control.Blocker{Code: x.Code, Detail: x.Detail, Remedy: x.Remedy})
 		}
-		if s.Active == string(machine.SideTarget) {
-			break // nothing depends on the slot any more
-		}
-		s.Warnings = append(s.Warnings, control.Blocker{Code: x.Code, Detail: x.Detail, Remedy: x.Remedy})
 	}
 	for _, x := range g.waiting {
 		s.Warnings = append(s.Warnings, control.Blocker{Code: "slot_waits", Detail: "the replication slot waits for " + x.String(),

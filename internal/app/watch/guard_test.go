@@ -28,7 +28,7 @@ func TestASlotThatIsBeingMadeIsNotLost(t *testing.T) {
 	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Source))
 	conn := pgtest.Conn(t, dsn)
 	log := &bytes.Buffer{}
-	g := NewGuard(GuardConfig{Source: dsn, WALBudget: 8 << 20}, zerolog.New(log))
+	g := NewGuard(dsn, 0, 8<<20, zerolog.New(log))
 	v, err := g.Weigh(t.Context(), conn, "not_yet", false, false, control.Copy{})
 	require.NoError(t, err)
 	require.Equal(t, slot.Calm, v.Level)
@@ -54,7 +54,7 @@ func TestGuardWeighsTheSource(t *testing.T) {
 	conn := pgtest.Conn(t, dsn)
 	name := "g_" + dsn.Database()
 	log := &bytes.Buffer{}
-	g := NewGuard(GuardConfig{Source: dsn, WALBudget: 8 << 20}, zerolog.New(log))
+	g := NewGuard(dsn, 0, 8<<20, zerolog.New(log))
 	weigh := func() slot.Verdict {
 		v, err := g.Weigh(t.Context(), conn, name, true, false, control.Copy{})
 		require.NoError(t, err)
@@ -105,7 +105,7 @@ func TestGuardKnowsTheDiskOfItsOwnMachine(t *testing.T) {
 	name := "d_" + dsn.Database()
 	pgtest.Exec(t, conn, "SELECT pg_create_logical_replication_slot('"+name+"', 'pgoutput')")
 	pgtest.Exec(t, conn, writeWAL+"3)")
-	g := NewGuard(GuardConfig{Source: dsn}, zerolog.Nop())
+	g := NewGuard(dsn, 0, 0, zerolog.Nop())
 	require.Nil(t, g.disk, "over TCP the disk may be anybody's")
 	var asked string
 	free, failed := int64(2<<20), error(nil)
@@ -137,7 +137,7 @@ func TestGuardTellsThatTheSourceGaveTheSlotUp(t *testing.T) {
 	}
 	name := "l_" + dsn.Database()
 	pgtest.Exec(t, conn, "SELECT pg_create_logical_replication_slot('"+name+"', 'pgoutput')")
-	g := NewGuard(GuardConfig{Source: dsn, WALBudget: 1 << 40}, zerolog.Nop())
+	g := NewGuard(dsn, 0, 1<<40, zerolog.Nop())
 	weigh := func() slot.Verdict {
 		v, err := g.Weigh(t.Context(), conn, name, true, false, control.Copy{})
 		require.NoError(t, err)
@@ -168,7 +168,7 @@ func TestGuardNamesWhoTheSlotWaitsFor(t *testing.T) {
 	log := &bytes.Buffer{}
 	source, err := pg.ParseDSN("host=db.example user=a dbname=b")
 	require.NoError(t, err)
-	g := NewGuard(GuardConfig{Source: source}, zerolog.New(log))
+	g := NewGuard(source, 0, 0, zerolog.New(log))
 	g.Blocked([]slot.Blocker{{PID: 7, User: "app", Application: "billing", State: "idle in transaction"}})
 	said := log.Len()
 	require.Positive(t, said)
@@ -191,7 +191,7 @@ func TestASlotThatTheSourceWillGiveUpIsKeptAsItIsPrinted(t *testing.T) {
 	c := pgtest.Own(t, pgtest.Source)
 	dsn := pgtest.Database(t, c)
 	admin, conn := pgtest.Conn(t, c.AdminDSN(dsn.Database())), pgtest.Conn(t, dsn)
-	g := NewGuard(GuardConfig{Source: dsn, WALBudget: 1 << 40}, zerolog.Nop())
+	g := NewGuard(dsn, 0, 1<<40, zerolog.Nop())
 	codes := func() (all []string, remedy string) {
 		v, err := g.Weigh(t.Context(), conn, "kept", true, false, control.Copy{})
 		require.NoError(t, err)
@@ -226,7 +226,7 @@ func TestFiguresOfASourceThatIsAwayAreNotShown(t *testing.T) {
 	t.Parallel()
 	source, err := pg.ParseDSN("postgresql://somebody@127.0.0.1/somewhere")
 	require.NoError(t, err)
-	g := NewGuard(GuardConfig{Source: source}, zerolog.Nop())
+	g := NewGuard(source, 0, 0, zerolog.Nop())
 	show := func() (s control.Status) {
 		g.Status(&s)
 		return s

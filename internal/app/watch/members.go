@@ -34,8 +34,7 @@ type Members struct {
 	trouble map[uint32]string  // why a harmed table is still in the publication, if not because it was found only a moment ago
 }
 
-// recorded is the publication as it was when the slot was made. The caller holds the
-// lock.
+// recorded is the publication as it was when the slot was made. The caller holds the lock.
 func (m *Members) recorded(ctx context.Context, target *pgx.Conn) (*journal.Published, error) {
 	if m.was == nil {
 		was, err := journal.LoadPublished(ctx, target)
@@ -159,10 +158,9 @@ func existing(ctx context.Context, source *pgx.Conn, tables []journal.PublishedT
 	return out, nil
 }
 
-// Protect takes tables out of the publication that applications cannot update because
-// of it, when they are found so twice in a row: a key that is dropped and made again
-// by the next statement costs the migration nothing. What it cannot do now it does at
-// the next call.
+// Protect takes tables out of the publication that applications cannot update because of it, when
+// they are found so twice in a row: a key that is dropped and made again by the next statement
+// costs the migration nothing. What it cannot do now it does at the next call.
 func (m *Members) Protect(ctx context.Context, source *pgx.Conn, keep func(ctx context.Context, oid uint32, why string) error) error {
 	harmed, err := slot.Harmed(ctx, source, journal.Publication)
 	if err != nil {
@@ -196,7 +194,10 @@ func (m *Members) Protect(ctx context.Context, source *pgx.Conn, keep func(ctx c
 			return err
 		}
 		delete(m.unkept, oid)
-		for i := range m.tables() {
+		if m.was == nil { // which is read with that
+			continue
+		}
+		for i := range m.was.Tables {
 			if m.was.Tables[i].OID == oid {
 				m.was.Tables[i].TakenOut = why
 			}
@@ -205,10 +206,13 @@ func (m *Members) Protect(ctx context.Context, source *pgx.Conn, keep func(ctx c
 	return nil
 }
 
-// tables returns the recorded tables, none before they were read. The caller holds the lock.
-func (m *Members) tables() []journal.PublishedTable {
-	if m.was == nil {
-		return nil
+// PublicationOf reads the source's publication in the journal's terms.
+func PublicationOf(ctx context.Context, source *pgx.Conn) (journal.Published, error) {
+	inv, err := slot.TakeInventory(ctx, source, journal.Publication, true)
+	if err != nil {
+		return journal.Published{}, err
 	}
-	return m.was.Tables
+	return journal.Published{Row: inv.Row, Tables: lists.Map(inv.Tables, func(t slot.Membership) journal.PublishedTable {
+		return journal.PublishedTable{OID: t.OID, Table: t.Table, Columns: t.Columns, Row: t.Row}
+	})}, nil
 }

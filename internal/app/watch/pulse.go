@@ -16,10 +16,11 @@ import (
 )
 
 const (
-	// pulseBound is how long the active side may take to answer; a Neon compute that wakes needs as long.
+	// pulseBound is how long the active side may take to answer; a Neon compute that wakes needs as
+	// long.
 	pulseBound = 5 * PollInterval
-	// pulseMisses is how many answers in a row must be missing before the side counts as away: a server
-	// that restarts, or a machine under load, misses one.
+	// pulseMisses is how many answers in a row must be missing before the side counts as away: a
+	// server that restarts, or a machine under load, misses one.
 	pulseMisses = 2
 )
 

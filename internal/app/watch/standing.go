@@ -18,13 +18,13 @@ const (
 	// does not reach are the first of the next round.
 	roundPatience = 5 * PollInterval
 	// questionPatience bounds one question of the status at first, and mostQuestionPatience in the
-	// end: one that was not answered in time gets twice as much, since there are long lines and slow
-	// servers. It is what the monitor's other work has to wait at most.
+	// end: one that was not answered in time gets twice as much, since there are long lines and
+	// slow servers. It is what the monitor's other work has to wait at most.
 	questionPatience     = 5 * PollInterval
 	mostQuestionPatience = 20 * PollInterval
-	// staleMisses is how many questions without an answer, one after another, make the answer before
-	// too old to say that a cutover would be tried, and staleAge is how old it has to be as well: a
-	// server that restarts, or a machine under load, misses a few.
+	// staleMisses is how many questions without an answer, one after another, make the answer
+	// before too old to say that a cutover would be tried, and staleAge is how old it has to be as
+	// well: a server that restarts, or a machine under load, misses a few.
 	staleMisses = 3
 	staleAge    = 10 * time.Second
 	// restAfterScan is how many times as long as a scan of rows took the status waits before the
@@ -164,8 +164,8 @@ func (w *List) tell() {
 	}
 }
 
-// askedSince reports whether those that are asked in every round have answered since a moment: one of them may
-// tell the same cause, and before the others. The caller holds w.mu.
+// askedSince reports whether those that are asked in every round have answered since a moment: one
+// of them may tell the same cause, and before the others. The caller holds w.mu.
 func (w *List) askedSince(before []Watcher, moment time.Time) bool {
 	return !slices.ContainsFunc(before, func(x Watcher) bool {
 		return x.Every <= 1 && x.Rest == nil && !w.standing(x.Name).answered.After(moment)
@@ -212,7 +212,8 @@ func notWatchedYet(name string, why error) control.Blocker {
 	return control.Blocker{Code: "not_watched_yet", Detail: detail, Remedy: askedAgain(why, "wait: that takes a few seconds once the copy is complete")}
 }
 
-// askedAgain is the remedy of a question without an answer: that of the lock that it ended at, else what otherwise says.
+// askedAgain is the remedy of a question without an answer: that of the lock that it ended at, else
+// what otherwise says.
 func askedAgain(why error, otherwise string) string {
 	if remedy := dbconn.LockRemedy(why); remedy != "" {
 		return remedy + "; crossfade run asks again by itself"

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,9 @@ import (
 
 	"crossfade/internal/app/control"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
+	"crossfade/internal/base/onedatabase"
+	"crossfade/internal/base/pg"
 )
 
 // writersKept is how many sessions that wrote to the target are remembered.
@@ -39,12 +43,8 @@ func (s *TargetWriters) Ask(ctx context.Context, _, target *pgx.Conn) ([]Notice,
 			Detail: "the fence of the target stands open, or stood open for a while, though nothing was decided: function crossfade.fence() was changed", Remedy: again}})
 	}
 	if len(g.Touched) > 0 {
-		names := make([]string, len(g.Touched))
-		for i, n := range g.Touched {
-			names[i] = n.Display()
-		}
 		found = append(found, Notice{Blocker: control.Blocker{Code: "target_fence_touched",
-			Detail: fmt.Sprintf("the fence triggers (%s) of %s on the target were disabled, dropped or made again since the copy: the role that did that could write there", journal.FenceTrigger, some("table", names)), Remedy: again}})
+			Detail: fmt.Sprintf("the fence triggers (%s) of %s on the target were disabled, dropped or made again since the copy: the role that did that could write there", journal.FenceTrigger, some("table", lists.Map(g.Touched, pg.Name.Display))), Remedy: again}})
 	}
 	for _, w := range s.remember(g.Writing) {
 		who := strings.TrimSpace(w.Application + " " + w.Address)
@@ -63,11 +63,35 @@ func (s *TargetWriters) remember(now []journal.Writer) []journal.Writer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, w := range now {
-		if i := slices.IndexFunc(s.seen, func(x journal.Writer) bool { return x.PID == w.PID && x.User == w.User }); i >= 0 {
-			continue // the first of its transactions tells enough
+		if !slices.ContainsFunc(s.seen, func(x journal.Writer) bool { return x.PID == w.PID && x.User == w.User }) { // else the first of its transactions tells enough
+			s.seen = append(s.seen, w)
 		}
-		s.seen = append(s.seen, w)
 	}
 	s.seen = s.seen[max(0, len(s.seen)-writersKept):]
 	return slices.Clone(s.seen)
+}
+
+// AskFence asks whether the source's fence, after it was closed, was open again for a while. What
+// is done to its triggers before does not matter: closing the fence makes them what they must be.
+func AskFence(ctx context.Context, source, _ *pgx.Conn) ([]Notice, error) {
+	what, err := journal.FenceChanged(ctx, source)
+	if err != nil || what == "" {
+		return nil, err
+	}
+	return []Notice{{Blocker: control.Blocker{Code: "fence_changed",
+		Detail: "the fence of the source was changed after it was closed: " + what + "; a session may have written to the source",
+		Remedy: "find who changes triggers on the source and keep it from that, then ask for the cutover again: each one closes the fence once more"}}}, nil
+}
+
+// AskOneDatabase finds out whether a name of one side has come to lead to the other since the
+// run began, as an entry of DNS or a list of hosts may.
+func AskOneDatabase(ctx context.Context, source, target *pgx.Conn) ([]Notice, error) {
+	err := onedatabase.Refuse(ctx, source, target)
+	var one *onedatabase.Error
+	if !errors.As(err, &one) {
+		return nil, err
+	}
+	detail, _ := one.Parts()
+	return []Notice{{Blocker: control.Blocker{Code: "one_database", Detail: detail,
+		Remedy: "put right what these names lead to (an entry of DNS, a list of hosts, a port that is passed on); crossfade run asks again by itself"}}}, nil
 }

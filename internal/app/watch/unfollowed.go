@@ -8,12 +8,73 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/extras/largeobject"
 	"crossfade/schema/catalog"
 )
+
+const (
+	// ScanPatience bounds one scan for the status of rows that no stream carries. It protects the
+	// source, and is below what a question may take.
+	ScanPatience = 2 * time.Second
+	// ArmingScanPatience is the same while a cutover is armed and the applications still work: it
+	// finds out how long the scan takes that is repeated under the fence.
+	ArmingScanPatience = 20 * time.Second
+	// PauseRest is what a scan under the fence leaves of --max-pause for the rest until the
+	// decision.
+	PauseRest = time.Second
+	// scanSlack is left of the caller's time for an answer.
+	scanSlack = 500 * time.Millisecond
+)
+
+// Scan says how a scan of rows that no stream carries is bounded.
+type Scan struct {
+	Limit       time.Duration
+	Armed       bool           // for a cutover: what is not seen refuses it
+	PauseBudget time.Duration  // how much of the pause it may take; 0 for no limit
+	Of          machine.Limits // those of the attempt
+}
+
+// WithScan is a watcher's question with a bound that is found when it is asked.
+func WithScan(ask func(context.Context, *pgx.Conn, *pgx.Conn, Scan) ([]Notice, error), how func() Scan) func(context.Context, *pgx.Conn, *pgx.Conn) ([]Notice, error) {
+	return func(ctx context.Context, source, target *pgx.Conn) ([]Notice, error) {
+		s := how()
+		if deadline, ok := ctx.Deadline(); ok { // the answer is given before the caller's time is up
+			s.Limit = max(min(s.Limit, time.Until(deadline)-scanSlack), time.Millisecond)
+		}
+		return ask(ctx, source, target, s)
+	}
+}
+
+// ScanForStatus is how long a scan for the status may take.
+func ScanForStatus() Scan { return Scan{Limit: ScanPatience} }
+
+// Fits refuses, while a cutover is armed, what took longer than the pause has room for.
+func (s Scan) Fits(code, what string, took time.Duration) []Notice {
+	if s.PauseBudget == 0 || took <= s.PauseBudget {
+		return nil
+	}
+	return []Notice{{Blocker: control.Blocker{Code: code,
+		Detail: fmt.Sprintf("to read %s took %v, and it is read once more in the pause, where --max-pause %v has no more than %v for it", what, took.Round(100*time.Millisecond), s.Of.MaxPause, s.PauseBudget),
+		Remedy: s.longer(s.Of.DrainTimeout + 3*took)}}}
+}
+
+// Unseen refuses what could not be read in time.
+func (s Scan) Unseen(code, what, unknown string) []Notice {
+	b := control.Blocker{Code: code, Detail: fmt.Sprintf("%s could not be read within %v: it is not known %s", what, s.Limit.Round(time.Millisecond), unknown), Remedy: s.longer(2 * s.Of.MaxPause)}
+	if s.PauseBudget > 0 {
+		b.Remedy = "remove what nothing uses (large objects: vacuumlo) until it is read faster, or move it into ordinary tables, large objects into bytea columns; then start over: stop crossfade run, crossfade clean, crossfade run"
+	}
+	return []Notice{{Blocker: b}}
+}
+
+func (s Scan) longer(pause time.Duration) string {
+	return fmt.Sprintf("give the pause more time: crossfade cutover --max-pause %v", pause.Truncate(time.Second)+time.Second)
+}
 
 // What no stream carries, by its names in the journal.
 const (
@@ -36,8 +97,8 @@ const copyObjectsAgain = "let the applications keep large objects in bytea colum
 // ofLargeObjects is what both watchers of large objects report on.
 const ofLargeObjects = "large objects"
 
-// AskLargeObjects finds large objects that were made, removed, or given other owners or privileges since
-// the copy.
+// AskLargeObjects finds large objects that were made, removed, or given other owners or privileges
+// since the copy.
 func AskLargeObjects(ctx context.Context, source, target *pgx.Conn) ([]Notice, error) {
 	was, err := largeObjectMark(ctx, target)
 	if err != nil {
@@ -52,9 +113,9 @@ func AskLargeObjects(ctx context.Context, source, target *pgx.Conn) ([]Notice, e
 			is.Count, is.Highest, was.Count, was.Highest)}}}, nil
 }
 
-// FindLargeObjectBytes finds bytes that were written to large objects since the copy: exactly, where the
-// role may read pg_largeobject and that is read in time; else by the server's statistics, which do for
-// the status alone.
+// FindLargeObjectBytes finds bytes that were written to large objects since the copy: exactly,
+// where the role may read pg_largeobject and that is read in time; else by the server's statistics,
+// which do for the status alone.
 func FindLargeObjectBytes(ctx context.Context, source, target *pgx.Conn, s Scan) ([]Notice, error) {
 	was, err := largeObjectMark(ctx, target)
 	if err != nil || was.Count == 0 {
@@ -117,13 +178,13 @@ func WithTimeLimit(ctx context.Context, conn *pgx.Conn, limit time.Duration, f f
 
 // AskUnlogged finds unlogged tables that were written since they were copied.
 func AskUnlogged(ctx context.Context, source, target *pgx.Conn) ([]Notice, error) {
-	rows, err := source.Query(ctx, `SELECT c.oid`+catalog.FromTables+` AND c.relpersistence = 'u'`)
-	if err != nil {
-		return nil, fmt.Errorf("list unlogged tables: %w", err)
-	}
+	rows, _ := source.Query(ctx, `SELECT c.oid`+catalog.FromTables+` AND c.relpersistence = 'u'`)
 	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
-	if err != nil || len(oids) == 0 {
-		return nil, err
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("list unlogged tables: %w", err)
+	case len(oids) == 0:
+		return nil, nil
 	}
 	type copied struct {
 		Name     pg.Name
@@ -155,10 +216,7 @@ func AskUnlogged(ctx context.Context, source, target *pgx.Conn) ([]Notice, error
 		}
 	}
 	remedy := func(tables []pg.Name) string {
-		sql := make([]string, len(tables))
-		for i, t := range tables {
-			sql[i] = fmt.Sprintf("ALTER TABLE %s SET LOGGED", t)
-		}
+		sql := lists.Map(tables, func(t pg.Name) string { return fmt.Sprintf("ALTER TABLE %s SET LOGGED", t) })
 		return "where the rows matter, on the source: " + strings.Join(sql, "; ") + "; then " + StartOver + "; or have the applications fill the tables again after the switch"
 	}
 	var found []Notice
@@ -174,11 +232,7 @@ func AskUnlogged(ctx context.Context, source, target *pgx.Conn) ([]Notice, error
 }
 
 func displayed(names []pg.Name) string {
-	words := make([]string, len(names))
-	for i, n := range names {
-		words[i] = n.Display()
-	}
-	return strings.Join(words, ", ")
+	return strings.Join(lists.Map(names, pg.Name.Display), ", ")
 }
 
 // unloggedDiffers reports whether a table has rows that the copy did not see, or fewer than the

@@ -18,6 +18,8 @@ import (
 	"crossfade/internal/base/lists"
 	"crossfade/internal/base/onedatabase"
 	"crossfade/internal/base/pg"
+	"crossfade/replicate/slot"
+	"crossfade/replicate/snapshot"
 )
 
 // Notice is what a watcher found: a reason to refuse a cutover or, where warns is
@@ -26,7 +28,8 @@ type Notice struct {
 	control.Blocker
 	Warns bool
 	Usual bool // it is so in a run that nothing is wrong with, and no warning in the log
-	// Of names what the notice is about, where several watchers may find something of it; "" where none does.
+	// Of names what the notice is about, where several watchers may find something of it; "" where
+	// none does.
 	Of string
 }
 
@@ -177,11 +180,7 @@ func (w *List) Confirm(ctx context.Context, fenced bool) error {
 	if found = toldOnce(slices.DeleteFunc(found, func(n Notice) bool { return n.Warns })); len(found) == 0 {
 		return nil
 	}
-	stops := &WatchedError{}
-	for _, n := range found {
-		stops.Blockers = append(stops.Blockers, n.Blocker)
-	}
-	return stops
+	return &WatchedError{lists.Map(found, func(n Notice) control.Blocker { return n.Blocker })}
 }
 
 // Apart refuses two names of one database.
@@ -272,3 +271,23 @@ func (w *List) Blocked(whole bool) []control.Blocker {
 	}
 	return found
 }
+
+// Passing reports whether an error of the migration may be gone at the next
+// attempt: a database was away.
+func Passing(err error) bool {
+	if pg.ConnectionLost(err) || snapshot.Passing(err) || errors.Is(err, snapshot.ErrLost) {
+		return true
+	}
+	if errors.As(err, new(*slot.BlockedError)) { // status names the transactions
+		return true
+	}
+	return strings.HasPrefix(pg.Code(err), "57") // operator intervention
+}
+
+// Remedies that several watchers have.
+const (
+	// StartOver is the remedy for changes that the target will never get.
+	StartOver = "start over: stop crossfade run, crossfade clean, crossfade run"
+	// GoOnRun is the remedy for what a run reads only when it starts.
+	GoOnRun = "stop crossfade run and start it again"
+)

@@ -36,3 +36,20 @@ func SetOf[T any, K comparable](in []T, key func(T) K) map[K]bool {
 	}
 	return out
 }
+
+// By returns the elements by what key makes of each. It is never nil.
+func By[T any, K comparable](in []T, key func(T) K) map[K]T {
+	out := make(map[K]T, len(in))
+	for _, x := range in {
+		out[key(x)] = x
+	}
+	return out
+}
+
+// NotNil returns the list, or an empty one in the place of nil.
+func NotNil[T any](in []T) []T {
+	if in == nil {
+		return []T{}
+	}
+	return in
+}

@@ -23,4 +23,7 @@ func TestListsOfNothingAreNilAndSetsAreNot(t *testing.T) {
 	require.Equal(t, map[int]bool{1: true, 2: true}, lists.Set([]int{1, 2, 1}))
 	require.Equal(t, map[bool]bool{true: true}, lists.SetOf([]int{1, 3}, odd))
 	require.NotNil(t, lists.Set[int](nil))
+	require.Equal(t, map[bool]int{true: 3, false: 2}, lists.By([]int{1, 2, 3}, odd))
+	require.Equal(t, []int{}, lists.NotNil[int](nil))
+	require.Equal(t, in, lists.NotNil(in))
 }

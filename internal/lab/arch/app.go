@@ -16,8 +16,8 @@ type appPackage struct {
 // appPackages are the packages of internal/app below the command line, from the bottom up: each may
 // import those before it, and none after it.
 var appPackages = []appPackage{
-	{name: "control", faces: true},
 	{name: "exit", faces: true},
+	{name: "control", domains: true, faces: true},
 	{name: "dbconn"},
 	{name: "runs", domains: true},
 	{name: "watch", domains: true},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -11,13 +12,56 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/copy"
+	"crossfade/schema/archive"
 	"crossfade/schema/catalog"
 	"crossfade/schema/finding"
 	"crossfade/schema/plan"
 	"crossfade/schema/restore"
 )
+
+// Findings are what was left out, and what the target has refused.
+type Findings struct {
+	task *Task
+
+	findings []finding.Finding            // by this start
+	refused  map[string][]finding.Finding // by stage: what a copy that continued could not make
+}
+
+// Notes says what on the target differs from the source, although nothing was refused.
+func (m *Migration) Notes() (out []string) {
+	m.Task.mu.Lock()
+	defer m.Task.mu.Unlock()
+	out = lists.Map(m.Findings.findings, finding.Finding.String)
+	if m.Schema.catalog != nil && m.Schema.rewrite != nil {
+		out = append(out, leftOut(m.Schema.catalog, *m.Schema.rewrite)...)
+	}
+	return out
+}
+
+// leftOut names what of the source is missing on the target, or differs there, although nothing was
+// refused.
+func leftOut(db *catalog.Database, w plan.Rewrite) []string {
+	const byHand = ": is not copied; make it on the target when you need it there"
+	out := lists.Map(db.Publications, func(name string) string { return "PUBLICATION " + name + byHand })
+	for _, name := range db.Subscriptions {
+		out = append(out, "SUBSCRIPTION "+name+byHand)
+	}
+	for _, name := range db.InvalidIndexes {
+		out = append(out, "INDEX "+name.Display()+": is invalid on the source and not copied; REINDEX it there, or drop it")
+	}
+	for _, t := range db.Relations {
+		if t.Persistence == catalog.Unlogged && !w.KeepUnlogged {
+			out = append(out, "TABLE "+t.Name().Display()+": is unlogged on the source and logged on the target")
+		}
+		if t.Storage.Tablespace != "" {
+			out = append(out, "TABLE "+t.Name().Display()+": is in tablespace "+t.Storage.Tablespace+" on the source and in the default one on the target")
+		}
+	}
+	return out
+}
 
 // Stages of a one-shot copy that may be refused in part, in addition to the parts of the schema.
 const (
@@ -39,8 +83,8 @@ func (m *Task) goesOn() bool { return m.oneShot() && !m.Options.ExitOnError }
 // refuse keeps what was refused in a stage, in the place of what an earlier attempt of it
 // was refused.
 func (m *Findings) refuse(stage string, refused []finding.Finding) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	if m.refused == nil {
 		m.refused = map[string][]finding.Finding{}
 	}
@@ -56,8 +100,8 @@ func (m *Findings) refuse(stage string, refused []finding.Finding) {
 
 // refusedIn lists what was refused in a stage.
 func (m *Findings) refusedIn(stage string) []finding.Finding {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
 	return m.refused[stage]
 }
 
@@ -75,24 +119,28 @@ func (m *Schema) withoutRefused() {
 	if len(refused) == 0 {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	gone := map[uint32]bool{}
-	for _, e := range m.Plan.Archive.Entries {
-		if slices.ContainsFunc(refused, func(f finding.Finding) bool { return f.ID == e.ID }) {
-			switch e.Kind {
-			case "TABLE", "MATERIALIZED VIEW", "SEQUENCE":
-				gone[e.OID] = true
-			}
-		}
-	}
-	for oid := range gone {
-		delete(m.dumped, oid)
-	}
-	db := m.catalog
-	db.Relations = slices.DeleteFunc(db.Relations, func(r *catalog.Relation) bool { return gone[r.OID] })
-	db.MatViews = slices.DeleteFunc(db.MatViews, func(v catalog.MatView) bool { return gone[v.OID] })
-	db.Sequences = slices.DeleteFunc(db.Sequences, func(s catalog.Sequence) bool { return gone[s.OID] })
+	m.task.mu.Lock()
+	defer m.task.mu.Unlock()
+	gone := withRows(m.Plan.Archive, func(e archive.Entry) bool {
+		return slices.ContainsFunc(refused, func(f finding.Finding) bool { return f.ID == e.ID })
+	})
+	maps.DeleteFunc(m.dumped, func(oid uint32, _ bool) bool { return gone[oid] })
+	leaveOut(m.catalog, func(oid uint32, _ string) bool { return gone[oid] })
+}
+
+// withRows are the numbers of those entries of an archive that is holds for and that have rows or a
+// position.
+func withRows(a *archive.Archive, is func(archive.Entry) bool) map[uint32]bool {
+	return lists.SetOf(lists.Filter(a.Entries, func(e archive.Entry) bool {
+		return slices.Contains([]string{"TABLE", "MATERIALIZED VIEW", "SEQUENCE"}, e.Kind) && is(e)
+	}), func(e archive.Entry) uint32 { return e.OID })
+}
+
+// leaveOut removes relations, views and sequences from a catalog. extension is that of a sequence.
+func leaveOut(db *catalog.Database, gone func(oid uint32, extension string) bool) {
+	db.Relations = slices.DeleteFunc(db.Relations, func(r *catalog.Relation) bool { return gone(r.OID, "") })
+	db.MatViews = slices.DeleteFunc(db.MatViews, func(v catalog.MatView) bool { return gone(v.OID, "") })
+	db.Sequences = slices.DeleteFunc(db.Sequences, func(s catalog.Sequence) bool { return gone(s.OID, s.Extension) })
 	db.Index()
 }
 
@@ -107,7 +155,7 @@ func (m *Rows) leaveRows(ctx context.Context, tables []copy.Table, cause error) 
 	if at < 0 || m.schema.routes[tables[at].OID] != (pg.Name{}) {
 		return nil, false
 	}
-	err := m.extras.withTarget(ctx, func(target *pgx.Conn) error {
+	err := m.task.onTarget(ctx, func(target *pgx.Conn) error {
 		if _, err := target.Exec(ctx, "TRUNCATE ONLY "+failed.Table.String()); err != nil {
 			return err
 		}

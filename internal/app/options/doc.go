@@ -1,3 +1,0 @@
-// Package options holds the options of a run or a one-shot copy, and refuses options that
-// contradict each other.
-package options
