@@ -8,10 +8,9 @@ import (
 
 const oidText = 25
 
-// valueArray encodes n values as a one-dimensional array in PostgreSQL's binary
-// array format, in which elements need no quoting: each is the bytes that the
-// source's output function wrote. The element is a type whose binary form is text:
-// text itself, or an enum.
+// valueArray encodes n values as a one-dimensional array in PostgreSQL's binary array format, in
+// which elements need no quoting: each is the bytes that the source's output function wrote. The
+// element is a type whose binary form is text: text itself, or an enum.
 func valueArray(element uint32, n int, at func(int) stream.Value) []byte {
 	size := 20
 	hasNull := uint32(0)

@@ -49,9 +49,8 @@ func advanceError(err error, advance int) error {
 	return err
 }
 
-// transact runs steps as one target transaction that begins with the advance to
-// a position. With asserted false the transaction commits in a second round
-// trip, after the answers were checked.
+// transact runs steps as one target transaction that begins with the advance to a position. With
+// asserted false the transaction commits in a second round trip, after the answers were checked.
 func (s *session) transact(ctx context.Context, changes []step, to pg.LSN, committed time.Time, sync, byRow bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.BatchLimit, errBatchLimit)
 	defer cancel()
@@ -208,8 +207,7 @@ func (s *session) plan(ctx context.Context, plan *planner, p *stream.Part) error
 	return nil
 }
 
-// copied reports whether the relation's copy has seen the transaction, or the
-// relation is ours.
+// copied reports whether the relation's copy has seen the transaction, or the relation is ours.
 func (s *session) copied(rel *stream.Relation, xid uint32) bool {
 	if rel.Name.Schema == ownSchema {
 		return true

@@ -20,8 +20,7 @@ const (
 	DefaultBatchRows = 5000
 	// DefaultBatchBytes is the memory at which a batch is closed.
 	DefaultBatchBytes = 4 << 20
-	// DefaultBatchAge bounds how long a change waits for others while input
-	// keeps coming.
+	// DefaultBatchAge bounds how long a change waits for others while input keeps coming.
 	DefaultBatchAge = 10 * time.Millisecond
 	// DefaultBatchLimit bounds one batch on the target. A batch takes
 	// milliseconds; a connection that is dead without saying so is found by it.
@@ -71,16 +70,14 @@ type Config struct {
 	// copied: its changes go to the target's table of that name, whatever its name on the source is
 	// by then. Relations that are not in it keep their names. It must not be changed.
 	Copied map[uint32]Copied
-	// Routes says, by the oid on the source, which relations are written through a
-	// partitioned table on the target, since it may route their rows otherwise. It is
-	// not changed by anyone.
+	// Routes says, by the oid on the source, which relations are written through a partitioned
+	// table on the target, since it may route their rows otherwise. It is not changed by anyone.
 	Routes map[uint32]pg.Name
 	// BeforeTruncate, if set, is called before each attempt to apply a TRUNCATE. It releases locks
 	// of ours that would stop it.
 	BeforeTruncate func(ctx context.Context) error
-	// OnAlarm, if set, is called for each transaction that comes after an
-	// awaited marker, has changes and does not begin with a message of ours. It
-	// must not block.
+	// OnAlarm, if set, is called for each transaction that comes after an awaited marker, has
+	// changes and does not begin with a message of ours. It must not block.
 	OnAlarm func(Alarm)
 	// Tripped begins as after a marker: nothing is applied until Continue.
 	Tripped bool

@@ -48,10 +48,9 @@ type failure struct {
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
-// run sends the steps as one pipeline and checks each answer. On the first
-// error the server leaves out what follows, and the error is a *failure that
-// names the step. The connection is left within a failed transaction then, or
-// closed.
+// run sends the steps as one pipeline and checks each answer. On the first error the server leaves
+// out what follows, and the error is a *failure that names the step. The connection is left within
+// a failed transaction then, or closed.
 func (x *executor) run(ctx context.Context, steps []step) error {
 	p := x.conn.PgConn().StartPipeline(ctx)
 	type answer struct {

@@ -114,8 +114,7 @@ func (t *table) chooseKey(columns []targetColumn, indexes []uniqueIndex, byNum m
 	}
 }
 
-// indexColumns returns the relation's columns of an index, and whether each is
-// sent and never null.
+// indexColumns returns the relation's columns of an index, and whether each is sent and never null.
 func (t *table) indexColumns(x uniqueIndex, columns []targetColumn, byNum map[int16]int) ([]int, bool) {
 	var cols []int
 	for _, num := range x.columns {

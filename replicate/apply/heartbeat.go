@@ -19,9 +19,8 @@ import (
 // is dead without saying so is found by it.
 const beatLimit = 15 * time.Second
 
-// beat writes heartbeats on the source until ctx ends, whose error it returns.
-// Heartbeats tell the true lag, and move the slot of a quiet database. That they
-// fail stops nothing.
+// beat writes heartbeats on the source until ctx ends, whose error it returns. Heartbeats tell the
+// true lag, and move the slot of a quiet database. That they fail stops nothing.
 func (f *Follower) beat(ctx context.Context) error {
 	policy := f.cfg.Retry
 	policy.OnRetry = func(a retry.Attempt) {

@@ -12,8 +12,7 @@ import (
 	"crossfade/replicate/stream"
 )
 
-// keptMarkers bounds how many applied markers are remembered for those who ask
-// late.
+// keptMarkers bounds how many applied markers are remembered for those who ask late.
 const keptMarkers = 64
 
 // tripwire is the state after the marker: whether anything may be applied. Its mutex is its own and
@@ -51,11 +50,10 @@ func (f *Follower) Expect(nonce string) {
 	f.trip.expected[nonce] = true
 }
 
-// WaitMarker returns when the transaction with the marker of this nonce is
-// applied and durable on the target, and with it everything that committed
-// before it on the source. From then on nothing is applied until Continue. It
-// returns the end of that transaction. It fails when ctx ends, and when Run has
-// ended.
+// WaitMarker returns when the transaction with the marker of this nonce is applied and durable on
+// the target, and with it everything that committed before it on the source. From then on nothing
+// is applied until Continue. It returns the end of that transaction. It fails when ctx ends, and
+// when Run has ended.
 func (f *Follower) WaitMarker(ctx context.Context, nonce string) (pg.LSN, error) {
 	f.Expect(nonce) // once: a Continue meanwhile must not be undone
 	w := &f.trip

@@ -65,9 +65,8 @@ func (p *planner) add(o op) {
 		p.pending[o.t], p.order = q, append(p.order, q)
 	}
 	if before := p.latest; before[o.t.into] != q {
-		// The source describes the table otherwise from here on, with another replica
-		// identity for one, or it is another leaf of it: what came before it is done
-		// before it.
+		// The source describes the table otherwise from here on, with another replica identity for
+		// one, or it is another leaf of it: what came before it is done before it.
 		if before[o.t.into] != nil {
 			p.flush(before[o.t.into])
 		}
@@ -116,8 +115,7 @@ func (p *planner) merge(q *pending, o op) {
 	}
 }
 
-// follow applies the operation to the row's net effect, or reports that it
-// cannot come next.
+// follow applies the operation to the row's net effect, or reports that it cannot come next.
 func (r *row) follow(o *op) bool {
 	switch o.kind {
 	case opInsert:

@@ -36,8 +36,7 @@ func (e *ScatteredError) Error() string {
 		"start over with crossfade clean, and until the cutover TRUNCATE the whole of %s, or DELETE from the partition", e.Relation, e.Through, e.Through)
 }
 
-// target is the table that takes a relation's changes, and how the relation's columns
-// lie in it.
+// target is the table that takes a relation's changes, and how the relation's columns lie in it.
 type target struct {
 	*table
 	places []int // of the table's columns in the relation's tuples; nil where they are alike

@@ -9,8 +9,7 @@ import (
 	"crossfade/replicate/stream"
 )
 
-// session applies what one Reader hands out over one connection. All of it is
-// of one goroutine.
+// session applies what one Reader hands out over one connection. All of it is of one goroutine.
 type session struct {
 	*Follower
 	x       *executor
@@ -161,8 +160,7 @@ func (s *session) special(ctx context.Context, p *stream.Part) error {
 	case p.First:
 		return s.large(ctx, p)
 	default:
-		// What comes after a large transaction that was seen, or the word that
-		// takes it back.
+		// What comes after a large transaction that was seen, or the word that takes it back.
 		p.Release()
 		return nil
 	}

@@ -59,8 +59,7 @@ func (p *planner) one(s shape, params [][]byte, o *op) {
 	p.steps = append(p.steps, step{stmt: p.shapes(s), params: params, want: want, op: o})
 }
 
-// param gives a value as a parameter in text format: nil is NULL, and an empty
-// value is not.
+// param gives a value as a parameter in text format: nil is NULL, and an empty value is not.
 func param(v stream.Value) []byte {
 	if v.Kind == stream.Null {
 		return nil

@@ -11,8 +11,7 @@ type statement struct {
 	binary bool // parameters are arrays in binary format; otherwise text
 }
 
-// shape identifies a statement of a table. Statements are made once per session
-// and shape.
+// shape identifies a statement of a table. Statements are made once per session and shape.
 type shape struct {
 	table *table
 	op    byte   // 'I', 'U', 'D' by key; 'u', 'd' by whole row; 'x' is there
@@ -117,9 +116,8 @@ func (t *table) insertSQL() string {
 		t.name(), strings.Join(names, ", "), strings.Join(values, ", "), strings.Join(params, ", "), strings.Join(given, ", "))
 }
 
-// updateSQL sets columns of the rows that the key names. An identity column
-// GENERATED ALWAYS cannot be set: that its value is what it should be is then
-// part of the condition.
+// updateSQL sets columns of the rows that the key names. An identity column GENERATED ALWAYS cannot
+// be set: that its value is what it should be is then part of the condition.
 func (t *table) updateSQL(set []int) string {
 	var assigns []string
 	cond := t.matches()
@@ -138,10 +136,9 @@ func (t *table) updateSQL(set []int) string {
 	return fmt.Sprintf("UPDATE %s%s AS t SET %s FROM %s WHERE %s", t.only, t.name(), strings.Join(assigns, ", "), t.given(set), cond)
 }
 
-// wholeRowSQL updates or deletes one row among all that are equal to the old
-// one. Values compare by their text unless their type has one text for each
-// value, in which case an index may help. Each value is a parameter of its type, in
-// text, which the server hands to the type's input function.
+// wholeRowSQL updates or deletes one row among all that are equal to the old one. Values compare by
+// their text unless their type has one text for each value, in which case an index may help. Each
+// value is a parameter of its type, in text, which the server hands to the type's input function.
 func (t *table) wholeRowSQL(s shape) string {
 	set := columnsOf(s.set)
 	param := 0

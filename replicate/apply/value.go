@@ -24,9 +24,8 @@ const textType = "pg_catalog.text"
 // textTypes are stored as text is, and have casts of the server's own from it.
 var textTypes = []string{"text", "varchar", "bpchar"}
 
-// route decides how the column's values travel. The input functions of arrays,
-// composite types and ranges cannot be called by name: what they return depends
-// on where they are called.
+// route decides how the column's values travel. The input functions of arrays, composite types and
+// ranges cannot be called by name: what they return depends on where they are called.
 func (c *column) route(tc targetColumn) {
 	switch {
 	case tc.base.Schema == "pg_catalog" && slices.Contains(textTypes, tc.base.Name):

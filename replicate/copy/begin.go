@@ -28,11 +28,10 @@ type beginning struct {
 	emptied  bool      // chunks that had landed were thrown away
 }
 
-// beginRelation moves a relation to copying under a snapshot and file. It waits
-// for chunk transactions under way, which hold the record; those that begin later
-// with the number of an earlier attempt find that it is over. What has landed
-// before stays if it is of the same snapshot and file, or of the same file and may
-// be repaired; otherwise the table is emptied.
+// beginRelation moves a relation to copying under a snapshot and file. It waits for chunk
+// transactions under way, which hold the record; those that begin later with the number of an
+// earlier attempt find that it is over. What has landed before stays if it is of the same snapshot
+// and file, or of the same file and may be repaired; otherwise the table is emptied.
 func beginRelation(ctx context.Context, conn *pgx.Conn, t Table, w wish) (b beginning, err error) {
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		b = beginning{}

@@ -21,8 +21,7 @@ var (
 	// errRewritten says that the relation's file is not the one that the snapshot
 	// sees, or that another table or column had a name of it when rows were read.
 	errRewritten = errors.New("table was truncated, rewritten or renamed on the source")
-	// errStale says that the record of the relation names another attempt than
-	// that of the chunk.
+	// errStale says that the record of the relation names another attempt than that of the chunk.
 	errStale = errors.New("the record in crossfade.relation was changed by another copier: only one may run against a target")
 	// errDisagree says that the two COPY tags differ.
 	errDisagree = errors.New("row counts differ")
@@ -68,10 +67,9 @@ func (w *worker) chunk(ctx context.Context, t *task) (rows int64, err error) {
 	return rows, nil
 }
 
-// beginTarget opens the chunk's transaction on the target. The lock on the
-// relation's record keeps it from being begun again until the chunk has ended.
-// With whole set the table is locked, and freeze tells that it never held a row,
-// so that it may be emptied and filled with frozen ones.
+// beginTarget opens the chunk's transaction on the target. The lock on the relation's record keeps
+// it from being begun again until the chunk has ended. With whole set the table is locked, and
+// freeze tells that it never held a row, so that it may be emptied and filled with frozen ones.
 func (w *worker) beginTarget(ctx context.Context, t *task, whole bool) (freeze bool, err error) {
 	name := t.rel.table.Name.String()
 	sql := fmt.Sprintf(
@@ -97,9 +95,8 @@ func refusedFreeze(err error) bool {
 	return pg.IsCode(err, pg.CodeInsufficientPrivilege, pg.CodeFeatureNotSupported)
 }
 
-// relay runs the two COPYs, the source's by the statements out, and returns the
-// number of rows that both name. The source's transaction has ended when it returns
-// without error.
+// relay runs the two COPYs, the source's by the statements out, and returns the number of rows that
+// both name. The source's transaction has ended when it returns without error.
 func (w *worker) relay(ctx context.Context, t *task, out string, freeze bool, fl *flight) (int64, error) {
 	if err := t.pass.holder.Begin(ctx, w.source, w.cfg.SourceLockTimeout); err != nil {
 		return 0, err
@@ -138,9 +135,8 @@ func (t *Table) file() string {
 		GROUP BY w.identities)`, t.OID, pg.QuoteLiteral(t.Name.Schema), pg.QuoteLiteral(t.Name.Name), strings.Join(columns, ", "))
 }
 
-// pump runs a query string with COPYs on each side, and relays the rows. It
-// returns the numbers of rows of each COPY, and the value that the source's query
-// after them gave.
+// pump runs a query string with COPYs on each side, and relays the rows. It returns the numbers of
+// rows of each COPY, and the value that the source's query after them gave.
 func (w *worker) pump(ctx context.Context, out, in string, each bool, fl *flight) (sent []int64, value string, took []int64, err error) {
 	r := relay.New(w.bufs, fl.add)
 	r.Limit = w.cfg.Limit

@@ -71,9 +71,8 @@ type Config struct {
 	Wait              bool           // for what an operator can fix (pg.Fixable), for as long as it takes, instead of ending with it
 	Limit             *relay.Limiter // of the bytes a second, of all jobs together; nil for none. It belongs to the caller, who may change it
 
-	// OnCopied, if set, is called once for each table, when it is copied or
-	// found copied, on a goroutine of Run. It must return soon and may be called
-	// by several goroutines at once.
+	// OnCopied, if set, is called once for each table, when it is copied or found copied, on a
+	// goroutine of Run. It must return soon and may be called by several goroutines at once.
 	OnCopied func(Copied)
 
 	Log zerolog.Logger

@@ -40,8 +40,7 @@ type changes struct {
 	bad     error // why it must be begun again
 }
 
-// concerns reports whether a transaction is in the new snapshot and not in all of
-// the old ones.
+// concerns reports whether a transaction is in the new snapshot and not in all of the old ones.
 func (c *changes) concerns(xid uint32) bool {
 	full := c.to.Widen(xid)
 	return c.to.Visible(full) && slices.ContainsFunc(c.from, func(s pg.Snapshot) bool { return !s.Visible(full) })

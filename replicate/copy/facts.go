@@ -38,11 +38,10 @@ const (
 	knownBlocks = "greatest(c.relpages, 0)"
 )
 
-// readFacts reads what the snapshot sees of the relations, in a transaction of
-// its own on conn. pg_class is read as any table, so that its relfilenode is the
-// file of the snapshot's time; a rewrite since then shows when the current one is
-// compared with it. Where a table is locked by the application, the sizes are
-// those of its last VACUUM: they only shape the chunks.
+// readFacts reads what the snapshot sees of the relations, in a transaction of its own on conn.
+// pg_class is read as any table, so that its relfilenode is the file of the snapshot's time; a
+// rewrite since then shows when the current one is compared with it. Where a table is locked by the
+// application, the sizes are those of its last VACUUM: they only shape the chunks.
 func readFacts(ctx context.Context, conn *pgx.Conn, h *snapshot.Holder, oids []uint32, lockTimeout time.Duration) (map[uint32]facts, error) {
 	ctx, cancel := context.WithTimeout(ctx, factsTimeout)
 	defer cancel()

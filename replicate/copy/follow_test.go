@@ -17,9 +17,8 @@ import (
 
 const publication = "crossfade_test"
 
-// followed publishes the fixture's tables, makes a slot, and returns a config for a
-// copy that belongs to it, under the slot's own snapshot. keys are the columns of
-// each table's key.
+// followed publishes the fixture's tables, makes a slot, and returns a config for a copy that
+// belongs to it, under the slot's own snapshot. keys are the columns of each table's key.
 func (f *fixture) followed(keys map[string][]string) Config {
 	f.t.Helper()
 	pgtest.Exec(f.t, f.target, `DO $$ DECLARE c record; BEGIN -- as in a migration, indexes come after the rows
@@ -90,8 +89,7 @@ func (f *fixture) requireKept(before map[string]string) {
 	}
 }
 
-// another returns a config for the next Copier, under a fresh snapshot that the
-// test can read too.
+// another returns a config for the next Copier, under a fresh snapshot that the test can read too.
 func (f *fixture) another(cfg Config) Config {
 	f.t.Helper()
 	h, err := snapshot.Export(f.context(), connector(f.sourceDSN, pg.WithName("test holder")))

@@ -76,8 +76,7 @@ func (q *queue) changed() {
 	q.wake = make(chan struct{})
 }
 
-// next waits for a task. It returns nil when every relation is copied or ctx
-// has ended.
+// next waits for a task. It returns nil when every relation is copied or ctx has ended.
 func (q *queue) next(ctx context.Context) *task {
 	for {
 		q.mu.Lock()
@@ -173,8 +172,7 @@ func (q *queue) taken(r *relation) {
 	}
 }
 
-// settled waits until every relation of an earlier Run has been begun, or ctx
-// has ended.
+// settled waits until every relation of an earlier Run has been begun, or ctx has ended.
 func (q *queue) settled(ctx context.Context) {
 	for ctx.Err() == nil {
 		q.mu.Lock()

@@ -102,9 +102,8 @@ func (f facts) share(s span) int64 {
 // whole reports whether the span is all of a table.
 func (s span) whole() bool { return s.lo == 0 && s.hi == toEnd }
 
-// CopyOut returns the source's COPY statement for a span. That of a whole table
-// names the table, which spares the executor; it takes no row of a table that
-// inherits from it.
+// CopyOut returns the source's COPY statement for a span. That of a whole table names the table,
+// which spares the executor; it takes no row of a table that inherits from it.
 func (t Table) copyOut(s span) string {
 	if s.whole() {
 		return "COPY " + t.target(t.Name) + " TO STDOUT" + t.format(false)
@@ -116,9 +115,8 @@ func (t Table) copyOut(s span) string {
 	return "COPY (SELECT " + t.columnList() + " FROM ONLY " + t.Name.String() + where + ") TO STDOUT" + t.format(false)
 }
 
-// CopyIn returns the target's COPY statement. With freeze the rows are written as
-// rows that everybody sees, which the server allows only where the table was
-// emptied in the same transaction.
+// CopyIn returns the target's COPY statement. With freeze the rows are written as rows that
+// everybody sees, which the server allows only where the table was emptied in the same transaction.
 func (t Table) copyIn(freeze bool) string {
 	return "COPY " + t.target(t.lands()) + " FROM STDIN" + t.format(freeze)
 }

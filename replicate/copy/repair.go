@@ -82,9 +82,8 @@ func (w *worker) repair(ctx context.Context, t *task) (err error) {
 	}
 }
 
-// unfit makes an error that says that the two sides do not take each other's keys
-// a reason to begin the relation again. A lost snapshot, whose name the server calls
-// an invalid value, is none.
+// unfit makes an error that says that the two sides do not take each other's keys a reason to begin
+// the relation again. A lost snapshot, whose name the server calls an invalid value, is none.
 func unfit(err error) error {
 	if errors.Is(err, snapshot.ErrLost) {
 		return err
@@ -130,8 +129,7 @@ func deleteChanged(ctx context.Context, conn *pgx.Conn, t *task, k key) error {
 	return nil
 }
 
-// nextKeys returns keys whose rows are still to be fetched, and the digest of the
-// last of them.
+// nextKeys returns keys whose rows are still to be fetched, and the digest of the last of them.
 func (w *worker) nextKeys(ctx context.Context, t *task) (keys [][]string, last []byte, err error) {
 	rows, err := w.target.Query(ctx, `SELECT d.digest, d.key FROM crossfade.delta d JOIN crossfade.relation r USING (relid, attempt)
 		WHERE d.relid = $1 AND d.attempt = $2 AND d.digest > r.repaired ORDER BY d.digest LIMIT $3`, t.rel.table.OID, t.pass.attempt, batchKeys)
@@ -156,8 +154,7 @@ func (w *worker) nextKeys(ctx context.Context, t *task) (keys [][]string, last [
 	return keys, last, nil
 }
 
-// fetch copies the rows of some keys and records in the same transaction that it
-// did.
+// fetch copies the rows of some keys and records in the same transaction that it did.
 func (w *worker) fetch(ctx context.Context, t *task, k key, keys [][]string, last []byte) error {
 	moved := fmt.Sprintf(`BEGIN; UPDATE crossfade.relation SET repaired = '\x%x' WHERE relid = %d AND attempt = %d AND state = '%s' AND repaired < '\x%x'`,
 		last, t.rel.table.OID, t.pass.attempt, stateCopying, last)

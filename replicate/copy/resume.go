@@ -106,8 +106,7 @@ func (w *worker) keyOf(ctx context.Context, t *task) (key, error) {
 	return k, err
 }
 
-// renew gives the relation another snapshot, where it needs one, and what that one
-// sees of it.
+// renew gives the relation another snapshot, where it needs one, and what that one sees of it.
 func (w *worker) renew(ctx context.Context, t *task) error {
 	rel, h := t.rel, t.rel.pass.holder
 	gone := h.Check(ctx) != nil

@@ -11,16 +11,14 @@ const (
 	chunkTime = 10 * time.Second
 	// smallestChunk is worth the round trips of a transaction on either side.
 	smallestChunk = 16 << 20
-	// largestChunk bounds the work of one transaction on the target where rows come
-	// very fast.
+	// largestChunk bounds the work of one transaction on the target where rows come very fast.
 	largestChunk = 2 << 30
 	// firstRate is assumed of a stream before one was measured, in bytes a second of
 	// the table's size on disk.
 	firstRate = 16 << 20
 )
 
-// sizer measures streams, and from that says how large a chunk is to be. Safe
-// for concurrent use.
+// sizer measures streams, and from that says how large a chunk is to be. Safe for concurrent use.
 type sizer struct {
 	fixed int64 // size of every chunk, if not 0
 	jobs  int64

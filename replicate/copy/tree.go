@@ -85,8 +85,7 @@ func (x *trees) whole() (out []Copied) {
 	return out
 }
 
-// tell announces a relation that is copied, or with the last leaf of a tree all of
-// them.
+// tell announces a relation that is copied, or with the last leaf of a tree all of them.
 func (r *run) tell(c Copied) {
 	if r.trees.hold(c) {
 		r.trees.mu.Lock()

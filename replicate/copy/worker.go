@@ -15,8 +15,7 @@ import (
 )
 
 const (
-	// rollbackTimeout bounds a ROLLBACK: a session that needs longer for it is
-	// as good as lost.
+	// rollbackTimeout bounds a ROLLBACK: a session that needs longer for it is as good as lost.
 	rollbackTimeout = 10 * time.Second
 	// loginTimeout bounds both logins of a worker, which have bounds of their
 	// own; it is the answer to a server that accepts and then says nothing.
@@ -40,8 +39,7 @@ type worker struct {
 	source, target *pgx.Conn
 }
 
-// work does tasks until every relation is copied. An error is one that another
-// attempt cannot fix.
+// work does tasks until every relation is copied. An error is one that another attempt cannot fix.
 func (w *worker) work(ctx context.Context) error {
 	defer func() {
 		snapshot.Close(w.source)
@@ -162,8 +160,7 @@ func (r *run) restart(t *task, cause error) {
 	r.cfg.Log.Debug().Str("table", t.rel.table.Name.Display()).AnErr("error", cause).Msg("begin table again")
 }
 
-// landed counts a chunk; the last one of a relation makes it copied, or ready for
-// its repair.
+// landed counts a chunk; the last one of a relation makes it copied, or ready for its repair.
 func (w *worker) landed(ctx context.Context, t *task, rows int64) error {
 	last := w.queue.landed(t, func() { w.counters.landed(t.rel, t.pass.facts.share(t.span), rows) })
 	switch {

@@ -17,10 +17,9 @@ const advance = `UPDATE crossfade.progress
 	WHERE lane = $1::pg_catalog.int4 AND owner = $2::pg_catalog.int8
 	AND end_lsn = $3::pg_catalog.pg_lsn AND end_lsn <= $4::pg_catalog.pg_lsn AND open`
 
-// AdvanceSQL is the compare-and-set as a statement that fails by itself when it
-// finds no row, with SQLSTATE 22012 (division by zero), so that what follows it
-// in the same transaction and the same pipeline is not executed. Its parameters
-// are AdvanceArgs, in text format.
+// AdvanceSQL is the compare-and-set as a statement that fails by itself when it finds no row, with
+// SQLSTATE 22012 (division by zero), so that what follows it in the same transaction and the same
+// pipeline is not executed. Its parameters are AdvanceArgs, in text format.
 const AdvanceSQL = `WITH moved AS (` + advance + ` RETURNING 1)
 	SELECT 1 / count(*)::pg_catalog.int4 FROM moved`
 
@@ -37,9 +36,8 @@ func AdvanceArgs(lane int32, owner int64, from, to pg.LSN, committed time.Time) 
 	}
 }
 
-// Advance moves the lane from one position to another within q's transaction.
-// When it finds no row to move, the error says why: ErrFenced, ErrClosed,
-// ErrMoved or ErrNoLane.
+// Advance moves the lane from one position to another within q's transaction. When it finds no row
+// to move, the error says why: ErrFenced, ErrClosed, ErrMoved or ErrNoLane.
 func Advance(ctx context.Context, q Querier, lane int32, owner int64, from, to pg.LSN, committed time.Time) error {
 	var ts *string
 	args := AdvanceArgs(lane, owner, from, to, committed)

@@ -52,10 +52,9 @@ func ReadLocked(ctx context.Context, q Querier, lane int32) (Row, error) {
 	return scan(q.QueryRow(ctx, `SELECT `+columns+` FROM crossfade.progress WHERE lane = $1 FOR UPDATE`, lane), "read progress")
 }
 
-// Claim takes the lane over and returns its row. A lane without a row begins at
-// start, which must be the slot's consistent point. The claim is durable when
-// Claim returns only if the session commits synchronously. It returns ErrClosed
-// for a closed lane.
+// Claim takes the lane over and returns its row. A lane without a row begins at start, which must
+// be the slot's consistent point. The claim is durable when Claim returns only if the session
+// commits synchronously. It returns ErrClosed for a closed lane.
 func Claim(ctx context.Context, q Querier, lane int32, start pg.LSN) (Row, error) {
 	row, err := scan(q.QueryRow(ctx, `
 		INSERT INTO crossfade.progress AS p (lane, owner, end_lsn) VALUES ($1, 1, $2::pg_catalog.pg_lsn)

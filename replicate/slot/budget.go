@@ -32,9 +32,8 @@ const (
 	// much as its max_wal_size, 1 GB unless configured, before the checkpoint that
 	// gives back what a dropped slot had kept.
 	DiskFloor = 1 << 30
-	// LeastBudget and DataShare make the budget where none is given: a tenth of
-	// the data, since storage is seldom planned with less to spare, and what any
-	// volume has where the data are few.
+	// LeastBudget and DataShare make the budget where none is given: a tenth of the data, since
+	// storage is seldom planned with less to spare, and what any volume has where the data are few.
 	LeastBudget = 4 << 30
 	DataShare   = 10
 
@@ -183,8 +182,7 @@ func (b *Budget) remember(f Figures) {
 	}
 }
 
-// misses reports that the copy would need much longer than the WAL that may
-// still be kept lasts.
+// misses reports that the copy would need much longer than the WAL that may still be kept lasts.
 func (b *Budget) misses(f Figures, limit int64) bool {
 	first := b.past[0]
 	dt := f.At.Sub(first.At)

@@ -63,8 +63,7 @@ func validName(name string) error {
 	return nil
 }
 
-// BlockedError says that the slot could not be made in time because of open
-// transactions.
+// BlockedError says that the slot could not be made in time because of open transactions.
 type BlockedError struct {
 	Name     string
 	Waited   time.Duration
@@ -79,8 +78,7 @@ func (e *BlockedError) Error() string {
 	return fmt.Sprintf("create slot %s: not ready after %s; %s", e.Name, e.Waited, who)
 }
 
-// Slot is a replication slot just made, with the connection that keeps its
-// exported snapshot valid.
+// Slot is a replication slot just made, with the connection that keeps its exported snapshot valid.
 type Slot struct {
 	Name            string
 	ConsistentPoint pg.LSN // every transaction that commits from here on is in the stream
@@ -99,10 +97,9 @@ func (s *Slot) Release() {
 	s.horizon.Close()
 }
 
-// Create makes the logical slot with the plugin pgoutput and exports its
-// snapshot. The caller calls Release when the snapshot has been imported. After
-// an error no slot is left; the error is ErrExists when one was there before,
-// a *BlockedError when open transactions did not end in time.
+// Create makes the logical slot with the plugin pgoutput and exports its snapshot. The caller calls
+// Release when the snapshot has been imported. After an error no slot is left; the error is
+// ErrExists when one was there before, a *BlockedError when open transactions did not end in time.
 func Create(ctx context.Context, cfg Config) (*Slot, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err

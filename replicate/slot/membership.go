@@ -60,8 +60,7 @@ func TakeInventory(ctx context.Context, conn *pgx.Conn, publication string, colu
 	return inv, nil
 }
 
-// Harm is a table whose UPDATEs and DELETEs fail on the source because a publication
-// has it.
+// Harm is a table whose UPDATEs and DELETEs fail on the source because a publication has it.
 type Harm struct {
 	OID    uint32
 	Table  pg.Name

@@ -47,11 +47,10 @@ func (c *PublicationConfig) Validate() error {
 	return nil
 }
 
-// EnsurePublication makes the publication, or brings an existing one to exactly
-// the wanted list of tables. Tables are added one by one when adding them
-// together meets a lock, so that one busy table does not hold up the rest; each
-// statement is a transaction of its own. conn must be idle, and cfg's role must
-// own the tables and have CREATE on the database.
+// EnsurePublication makes the publication, or brings an existing one to exactly the wanted list of
+// tables. Tables are added one by one when adding them together meets a lock, so that one busy
+// table does not hold up the rest; each statement is a transaction of its own. conn must be idle,
+// and cfg's role must own the tables and have CREATE on the database.
 func EnsurePublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConfig) error {
 	if err := cfg.Validate(); err != nil {
 		return err
@@ -74,8 +73,7 @@ func EnsurePublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConfi
 	return nil
 }
 
-// preparePublication leaves an existing publication of the right kind, or makes
-// an empty one.
+// preparePublication leaves an existing publication of the right kind, or makes an empty one.
 func preparePublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConfig) error {
 	viaRoot := "false"
 	if version(conn) >= 130000 {

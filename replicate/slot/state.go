@@ -75,8 +75,7 @@ const (
 	dropEvery    = 50 * time.Millisecond
 )
 
-// Drop drops the slot; it is no error if there is none. The end of ctx may close
-// conn.
+// Drop drops the slot; it is no error if there is none. The end of ctx may close conn.
 func Drop(ctx context.Context, conn *pgx.Conn, name string, mode DropMode) error {
 	var holder int32
 	for range retry.PollFor(ctx, dropEvery, dropPatience) {

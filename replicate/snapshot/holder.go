@@ -44,10 +44,9 @@ func Export(ctx context.Context, connect Connect) (*Holder, error) {
 	return hold(ctx, connect, "")
 }
 
-// Import holds a snapshot that another session exported, such as the one of a
-// new replication slot. That session may end as soon as Import has returned, which
-// waits until what the snapshot sees can be read under it (settle). The caller
-// closes the Holder.
+// Import holds a snapshot that another session exported, such as the one of a new replication slot.
+// That session may end as soon as Import has returned, which waits until what the snapshot sees can
+// be read under it (settle). The caller closes the Holder.
 func Import(ctx context.Context, connect Connect, id string) (*Holder, error) {
 	h, err := hold(ctx, connect, id)
 	if err != nil {
@@ -104,8 +103,7 @@ func (h *Holder) Double(ctx context.Context) error {
 	return h.again(ctx)
 }
 
-// again makes up for a session that was lost, from one that lives. The caller has
-// locked asking.
+// again makes up for a session that was lost, from one that lives. The caller has locked asking.
 func (h *Holder) again(ctx context.Context) error {
 	pins := h.list()
 	if !h.doubled || len(pins) != 1 {
@@ -152,9 +150,8 @@ func (h *Holder) Snapshot() pg.Snapshot { return h.snap }
 // place of a lost one. A server that needs longer for SELECT 1 is taken for lost.
 const checkTimeout = 20 * time.Second
 
-// Check asks the sessions for a sign of life; an error is ErrLost, unless ctx has
-// ended before. The end of ctx does not interrupt it: that would break the
-// sessions, and with them the snapshot.
+// Check asks the sessions for a sign of life; an error is ErrLost, unless ctx has ended before. The
+// end of ctx does not interrupt it: that would break the sessions, and with them the snapshot.
 func (h *Holder) Check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err

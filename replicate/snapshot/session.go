@@ -36,9 +36,8 @@ func Session(ctx context.Context, connect Connect) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// Begin begins a read-only transaction under the exported snapshot id. Locks
-// are waited for at most lockTimeout; zero means without a bound. An error that
-// is ErrLost says that the snapshot is gone.
+// Begin begins a read-only transaction under the exported snapshot id. Locks are waited for at most
+// lockTimeout; zero means without a bound. An error that is ErrLost says that the snapshot is gone.
 func Begin(ctx context.Context, conn *pgx.Conn, id string, lockTimeout time.Duration) error {
 	err := pg.Exec(ctx, conn, fmt.Sprintf(
 		"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT %s; SET LOCAL lock_timeout = %d",

@@ -24,12 +24,12 @@ const (
 // the server's commit log (pg_xact).
 //
 // A backend writes the commit to the WAL first, then to pg_xact, and leaves the list of running
-// transactions last (RecordTransactionCommit and CommitTransaction in xact.c). Decoding reads the WAL, so that
-// the snapshot of a new slot may see a transaction whose pg_xact entry is still missing. A reader of
-// such a row would take it for aborted, leave rows out or return them twice, and leave that as a hint in the page
-// itself, where it stays: the source's own table would be damaged. So nothing is read under such a
-// snapshot before they have ended for other sessions too. One that waits for a synchronous
-// standby has its entry already.
+// transactions last (RecordTransactionCommit and CommitTransaction in xact.c). Decoding reads the
+// WAL, so that the snapshot of a new slot may see a transaction whose pg_xact entry is still
+// missing. A reader of such a row would take it for aborted, leave rows out or return them twice,
+// and leave that as a hint in the page itself, where it stays: the source's own table would be
+// damaged. So nothing is read under such a snapshot before they have ended for other sessions too.
+// One that waits for a synchronous standby has its entry already.
 func (h *Holder) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleWait)
 	defer cancel()
@@ -47,8 +47,8 @@ func (h *Holder) settle(ctx context.Context) error {
 	return fmt.Errorf("transaction %d of the source is committed in its log and has not ended: is its server process stopped? %w", open[0], ctx.Err())
 }
 
-// unsettled lists the transactions that seen sees and that run for other sessions, those aside that wait for
-// a synchronous standby.
+// unsettled lists the transactions that seen sees and that run for other sessions, those aside that
+// wait for a synchronous standby.
 func unsettled(ctx context.Context, conn *pgx.Conn, seen pg.Snapshot) ([]uint64, error) {
 	var text string
 	var waiting []uint32

@@ -10,9 +10,8 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// statusUpdate encodes a CopyData with a standby status update (PostgreSQL
-// documentation 55.4). All three positions are given: with a zero one the
-// server would take another in its place.
+// statusUpdate encodes a CopyData with a standby status update (PostgreSQL documentation 55.4). All
+// three positions are given: with a zero one the server would take another in its place.
 func statusUpdate(write, flush, apply pg.LSN, now time.Time, reply bool) []byte {
 	b := make([]byte, 0, 39)
 	b = append(b, 'd')

@@ -39,9 +39,8 @@ type Part struct {
 	Changes   []Change
 	Size      int64 // bytes that the part holds in memory, about
 
-	// Void says that the connection was lost within a transaction: the parts of
-	// it that were handed out are to be forgotten, it comes again from its
-	// start. Nothing else is set.
+	// Void says that the connection was lost within a transaction: the parts of it that were handed
+	// out are to be forgotten, it comes again from its start. Nothing else is set.
 	Void bool
 
 	// Idle, if not 0, says that every transaction that ends at or before this
@@ -82,8 +81,7 @@ type assembler struct {
 	seen    bool  // a change or message of the current transaction was seen
 }
 
-// add takes one message whose encoded size is size, and returns a part when one
-// is complete.
+// add takes one message whose encoded size is size, and returns a part when one is complete.
 func (a *assembler) add(m *Message, size int) (*Part, error) {
 	switch m.Kind {
 	case KindBegin:

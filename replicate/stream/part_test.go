@@ -97,8 +97,8 @@ func TestStartCommandByVersion(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A part that is not handed out any more, since its connection was lost, takes no room of those to come: the next session
-// would wait for its release for good.
+// A part that is not handed out any more, since its connection was lost, takes no room of those to
+// come: the next session would wait for its release for good.
 func TestAPartThatIsNotHandedOutTakesNoRoom(t *testing.T) {
 	t.Parallel()
 	r := &Reader{cfg: Config{MaxBytes: 10}, out: make(chan *Part), space: make(chan struct{}, 1)}

@@ -151,9 +151,8 @@ func (s *receiver) message(ctx context.Context, p []byte) error {
 	return nil
 }
 
-// idle hands out the position of a keepalive when no transaction is open: all
-// that committed before it has been received, since the walsender decodes and
-// sends in order.
+// idle hands out the position of a keepalive when no transaction is open: all that committed before
+// it has been received, since the walsender decodes and sends in order.
 func (s *receiver) idle(ctx context.Context, end pg.LSN) error {
 	if s.asm.open() || s.skipping || end <= s.emitted || time.Since(s.lastIdle) < s.cfg.IdleInterval {
 		return nil

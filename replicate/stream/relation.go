@@ -24,8 +24,7 @@ type Relation struct {
 	Columns  []Column
 }
 
-// Column is one published column. Generated columns and dropped ones are not
-// among them.
+// Column is one published column. Generated columns and dropped ones are not among them.
 type Column struct {
 	Name    string
 	Key     bool // part of the replica identity

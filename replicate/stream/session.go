@@ -38,9 +38,8 @@ func (e *SlotGoneError) Error() string {
 
 func (e *SlotGoneError) Unwrap() error { return e.Err }
 
-// SourceRewoundError says that the source's WAL ends before what it has sent us
-// already: it was set back to an earlier state, or a standby took its place that had
-// not received everything.
+// SourceRewoundError says that the source's WAL ends before what it has sent us already: it was set
+// back to an earlier state, or a standby took its place that had not received everything.
 type SourceRewoundError struct{ End, Had pg.LSN }
 
 func (e *SourceRewoundError) Error() string {

@@ -50,8 +50,9 @@ type Config struct {
 	Sample      int           // differing keys named per table; DefaultSample if 0
 	LockTimeout time.Duration // DefaultLockTimeout if 0
 	Patience    time.Duration // DefaultPatience if 0
-	// SearchPath is what both sides are read under, as SET takes it; pg_catalog alone if "". The server
-	// evaluates a table's index expressions when it plans a read, and bodies of functions find names by it.
+	// SearchPath is what both sides are read under, as SET takes it; pg_catalog alone if "". The
+	// server evaluates a table's index expressions when it plans a read, and bodies of functions
+	// find names by it.
 	SearchPath string
 	// Since, if set, says that the sides were equal earlier, when the target saw this, and
 	// that the target has been written since: see the package comment.

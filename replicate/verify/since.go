@@ -102,8 +102,7 @@ func groupBuckets(differing []int64, tables [2]map[int64]bucket) (groups [][]int
 	return groups
 }
 
-// compareSince compares the rows of some buckets. ok is false where a side was rewritten
-// meanwhile.
+// compareSince compares the rows of some buckets. ok is false where a side was rewritten meanwhile.
 func (w *worker) compareSince(ctx context.Context, c *comparison, n int64, which []int64, found *count) (ok bool, err error) {
 	var rows [2]map[string][]string
 	for at, s := range w.sides() {

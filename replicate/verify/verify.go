@@ -233,8 +233,7 @@ func (w *worker) close() {
 	snapshot.Close(w.otherConn)
 }
 
-// persist opens the sessions that are missing and calls f until it works or can
-// never work.
+// persist opens the sessions that are missing and calls f until it works or can never work.
 func (w *worker) persist(ctx context.Context, f func() error) error {
 	return retry.Do(ctx, retry.Policy{MaxElapsed: w.v.cfg.Patience, Max: retry.DefaultMax}, func(ctx context.Context) error {
 		err := w.open(ctx)

@@ -7,11 +7,10 @@ import (
 	"strings"
 )
 
-// Filter picks schemas and tables by the patterns of psql and pg_dump
-// (PostgreSQL documentation, psql, "Patterns"). pg_dump applies those for the
-// schema itself, so that they mean what they mean there: with IncludeTables
-// neither schemas nor anything that is no table-like object is dumped, and the
-// schema patterns have no effect.
+// Filter picks schemas and tables by the patterns of psql and pg_dump (PostgreSQL documentation,
+// psql, "Patterns"). pg_dump applies those for the schema itself, so that they mean what they mean
+// there: with IncludeTables neither schemas nor anything that is no table-like object is dumped,
+// and the schema patterns have no effect.
 type Filter struct {
 	IncludeSchemas    []string // pg_dump -n
 	ExcludeSchemas    []string // pg_dump -N
@@ -43,8 +42,7 @@ func (f Filter) IsZero() bool { return len(f.Flags()) == 0 }
 // Includes reports whether only what matches a pattern is taken.
 func (f Filter) Includes() bool { return len(f.IncludeSchemas)+len(f.IncludeTables) > 0 }
 
-// SchemaIsWhole reports whether the schema of everything is taken, whatever of
-// the rows.
+// SchemaIsWhole reports whether the schema of everything is taken, whatever of the rows.
 func (f Filter) SchemaIsWhole() bool {
 	f.ExcludeTablesData = nil
 	return f.IsZero()

@@ -60,10 +60,9 @@ const (
 	minEntrySize    = 24 // bytes that the smallest possible entry takes; bounds the entry count before memory is taken
 )
 
-// Parse reads the header and the table of contents of an archive that
-// `pg_dump -Fc` wrote (formats 1.12 of PostgreSQL 9.0 to 1.16 of 17 and 18).
-// It takes no more memory than a small multiple of len(data) and never
-// panics. The strings of the result are copies.
+// Parse reads the header and the table of contents of an archive that `pg_dump -Fc` wrote (formats
+// 1.12 of PostgreSQL 9.0 to 1.16 of 17 and 18). It takes no more memory than a small multiple of
+// len(data) and never panics. The strings of the result are copies.
 func Parse(data []byte) (*Archive, error) {
 	r := &archiveReader{data: data}
 	a := r.header()

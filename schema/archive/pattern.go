@@ -2,9 +2,8 @@ package archive
 
 import "strings"
 
-// pattern is one of psql's patterns as regular expressions of the server, one
-// for each part of the name, as patternToSQLRegex writes them (PostgreSQL,
-// src/fe_utils/string_utils.c).
+// pattern is one of psql's patterns as regular expressions of the server, one for each part of the
+// name, as patternToSQLRegex writes them (PostgreSQL, src/fe_utils/string_utils.c).
 type pattern struct {
 	parts []string
 	open  bool // a double quote is not closed

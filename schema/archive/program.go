@@ -70,9 +70,8 @@ func dumpPaths() []string {
 	return append(paths, packaged...)
 }
 
-// wrapped reports whether a program in PATH is only Debian's script that picks one
-// of the packaged ones, by rules about local clusters and at the price of an
-// interpreter's start each time.
+// wrapped reports whether a program in PATH is only Debian's script that picks one of the packaged
+// ones, by rules about local clusters and at the price of an interpreter's start each time.
 func wrapped(path string) bool {
 	real, err := filepath.EvalSymlinks(path)
 	return err == nil && filepath.Base(real) == "pg_wrapper"

@@ -51,9 +51,8 @@ SELECT oid FROM picked WHERE NOT EXISTS (SELECT FROM owned o WHERE o.oid = picke
 UNION SELECT o.oid FROM owned o JOIN picked p ON p.oid = o.owner
 ORDER BY 1`
 
-// Take reads what the filter takes along. It opens a session of its own, whose
-// search path is the one that pg_dump has. It returns nil for a filter that lets
-// everything pass.
+// Take reads what the filter takes along. It opens a session of its own, whose search path is the
+// one that pg_dump has. It returns nil for a filter that lets everything pass.
 func (f Filter) Take(ctx context.Context, source pg.DSN) (*Taken, error) {
 	if f.IsZero() {
 		return nil, nil
@@ -88,8 +87,7 @@ func (f Filter) Take(ctx context.Context, source pg.DSN) (*Taken, error) {
 	return t, err
 }
 
-// schemaPatterns are the expressions for names of schemas, and of the databases before
-// them.
+// schemaPatterns are the expressions for names of schemas, and of the databases before them.
 func schemaPatterns(patterns []string) (schemas, databases []string) {
 	schemas, databases = []string{}, []string{}
 	for _, text := range patterns {

@@ -2,8 +2,7 @@ package catalog
 
 import "crossfade/internal/base/pg"
 
-// Database is what a catalog says at one moment. Nobody changes it after Read,
-// so it may be shared.
+// Database is what a catalog says at one moment. Nobody changes it after Read, so it may be shared.
 type Database struct {
 	Name           string
 	Version        int    // server_version_num, such as 150004

@@ -48,9 +48,8 @@ func (r *reader) matViews(ctx context.Context) error {
 	return err
 }
 
-// readOrder sorts materialised views so that each stands after those that it
-// reads, by way of plain views too; otherwise they keep their order. What a
-// function reads is not known to the catalog.
+// readOrder sorts materialised views so that each stands after those that it reads, by way of plain
+// views too; otherwise they keep their order. What a function reads is not known to the catalog.
 func readOrder(views []MatView, reads map[uint32][]uint32) []MatView {
 	out := make([]MatView, 0, len(views))
 	seen := map[uint32]bool{}

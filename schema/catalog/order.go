@@ -18,8 +18,7 @@ type Disordered struct {
 	Columns []OrderedColumn // in attnum order, without dropped ones
 }
 
-// OrderedColumn is a column of a Disordered table, as far as a parent of it must be
-// like it.
+// OrderedColumn is a column of a Disordered table, as far as a parent of it must be like it.
 type OrderedColumn struct {
 	Name       string
 	Type       string // formatted, with modifier

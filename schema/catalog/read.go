@@ -8,11 +8,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Read reads the catalog of the database that conn is connected to, in one
-// repeatable-read transaction, or in the caller's where one is open, so that an
-// imported snapshot is heeded. It takes no lock but pg_relation_size's short
-// ACCESS SHARE on each table; the session's lock_timeout bounds it. The
-// connection stays the caller's.
+// Read reads the catalog of the database that conn is connected to, in one repeatable-read
+// transaction, or in the caller's where one is open, so that an imported snapshot is heeded. It
+// takes no lock but pg_relation_size's short ACCESS SHARE on each table; the session's lock_timeout
+// bounds it. The connection stays the caller's.
 func Read(ctx context.Context, conn *pgx.Conn) (*Database, error) {
 	r := reader{conn: conn, db: &Database{}}
 	if err := r.inTransaction(ctx, r.all); err != nil {

@@ -9,9 +9,10 @@ import (
 	"crossfade/schema/plan"
 )
 
-// along is what needs no statement of its own on the target, since it goes, or comes, with something else
-// that has one: what is of a column that was dropped, indexes of partitions, columns of partitions. What
-// is taken for such by mistake is told once the other statement has been executed.
+// along is what needs no statement of its own on the target, since it goes, or comes, with
+// something else that has one: what is of a column that was dropped, indexes of partitions, columns
+// of partitions. What is taken for such by mistake is told once the other statement has been
+// executed.
 type along struct {
 	gone  map[int]bool     // entries that the source no longer has, by number
 	goes  map[int]bool     // of those, the ones that something else takes with it

@@ -106,8 +106,8 @@ func renames(pairs []entryPair) []entryPair {
 	return out
 }
 
-// Changes lists what the target has not got as the source has it by now. What the target has been given by hand is not in it. Their statements can be
-// executed in this order.
+// Changes lists what the target has not got as the source has it by now. What the target has been
+// given by hand is not in it. Their statements can be executed in this order.
 func (c *Comparison) Changes(cfg Config) []finding.Change {
 	there := map[entryKey][]*archive.Entry{}
 	for i := range cfg.Target.Entries {
@@ -160,7 +160,8 @@ func tablesOf(a *archive.Archive) tableNames {
 	return names
 }
 
-// of shows the table that an entry is, or depends on directly: the first of the archive, "" for none.
+// of shows the table that an entry is, or depends on directly: the first of the archive, "" for
+// none.
 func (n tableNames) of(e *archive.Entry) string {
 	first := n[e.ID]
 	if e.Kind == "TABLE" {
@@ -238,7 +239,8 @@ func (c *Comparison) changes(p entryPair, there map[entryKey][]*archive.Entry, c
 	return propertyChanges(one, p, names, want, have, cfg.Missing[pg.Name{Schema: e.Schema, Name: e.Tag}])
 }
 
-// dropRank orders what is told of a table: a generated column is dropped before those that it is made from.
+// dropRank orders what is told of a table: a generated column is dropped before those that it is
+// made from.
 func dropRank(name string, want, have []fact) int {
 	_, wanted := valueOf(want, name)
 	h, has := valueOf(have, name)

@@ -54,10 +54,9 @@ func pairEntries(kept, now *archive.Archive) []entryPair {
 	return out
 }
 
-// Continued returns a newer archive of the same database with the numbers of the
-// kept one: an entry that both have keeps its number, so that what crossfade.item
-// says of it holds, and others get numbers that the kept archive does not have. The
-// same two archives give the same numbers.
+// Continued returns a newer archive of the same database with the numbers of the kept one: an entry
+// that both have keeps its number, so that what crossfade.item says of it holds, and others get
+// numbers that the kept archive does not have. The same two archives give the same numbers.
 func Continued(kept, now *archive.Archive) *archive.Archive {
 	next := 0
 	for _, e := range kept.Entries {

@@ -87,8 +87,7 @@ func definitionFacts(e *archive.Entry, sql string) []fact {
 	return out
 }
 
-// plain is SQL with one blank between its tokens, and without quotes around names
-// that need none.
+// plain is SQL with one blank between its tokens, and without quotes around names that need none.
 func plain(sql string) string {
 	var b strings.Builder
 	for _, t := range sqltext.All(sql) {

@@ -50,8 +50,8 @@ func (d Difference) Undo() string {
 	return ""
 }
 
-// Redo is the statement of a's archive that makes what b lacks, "" for another difference, or where none is
-// known that stands on a line.
+// Redo is the statement of a's archive that makes what b lacks, "" for another difference, or where
+// none is known that stands on a line.
 func (d Difference) Redo(of *archive.Archive) string {
 	kind := map[string]string{"index": "INDEX", kindView: "VIEW", "sequence": "SEQUENCE", "statistics": "STATISTICS", kindConstraint: "CONSTRAINT"}[d.Kind]
 	if d.B != "" || kind == "" {
@@ -154,8 +154,9 @@ func describe(o Object, printed bool) string {
 	return text
 }
 
-// withoutParts leaves out what is told with another object: columns, constraints, policies, indexes and sequences of a
-// relation that is missing or added itself, and the index of a constraint that is.
+// withoutParts leaves out what is told with another object: columns, constraints, policies, indexes
+// and sequences of a relation that is missing or added itself, and the index of a constraint that
+// is.
 func withoutParts(all []Difference) []Difference {
 	type side struct {
 		name  string

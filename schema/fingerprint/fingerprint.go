@@ -21,8 +21,8 @@ type Options struct {
 	// Checks are names of check constraints, as they stand in SQL, that are left out, wherever
 	// they are: with Deferred, those that come with the decision (Plan.LateChecks).
 	Checks []string
-	// NoExtensions leaves extensions out. What is compared is then told by Drift, to which one that only
-	// the target has is no difference: a platform brings its own.
+	// NoExtensions leaves extensions out. What is compared is then told by Drift, to which one that
+	// only the target has is no difference: a platform brings its own.
 	NoExtensions bool
 }
 

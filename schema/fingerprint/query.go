@@ -13,8 +13,7 @@ const (
 // partSeparator stands between a relation's name and that of its part.
 const partSeparator = " / "
 
-// fingerprintQuery gives the objects of one kind: name, definition, printed.
-// No field is NULL.
+// fingerprintQuery gives the objects of one kind: name, definition, printed. No field is NULL.
 type fingerprintQuery struct{ kind, sql string }
 
 const (

@@ -18,8 +18,7 @@ func tablesFingerprint(security string) string {
 		fromRelation + ` AND c.relkind IN ('r', 'p', 'f')`
 }
 
-// A partition's own identity kind differs between versions, since 17 hands it
-// down from the root.
+// A partition's own identity kind differs between versions, since 17 hands it down from the root.
 func columnsFingerprint(identity string) string {
 	return `SELECT ` + relationName + ` || '` + partSeparator + `' || pg_catalog.quote_ident(a.attname),
 		pg_catalog.concat_ws(' ', pg_catalog.format_type(a.atttypid, a.atttypmod),
@@ -87,10 +86,9 @@ const viewsFingerprint = `SELECT ` + relationName + `,
 		pg_catalog.concat_ws(' ', c.relkind, (SELECT pg_catalog.string_agg(o, ',' ORDER BY o) FROM pg_catalog.unnest(c.reloptions) o)),
 		pg_catalog.md5(pg_catalog.pg_get_viewdef(c.oid))` + fromRelation + ` AND c.relkind IN ('v', 'm')`
 
-// functionsFingerprint digests a function's source and attributes. The body of
-// an SQL-standard function (14) is kept parsed, and so printed. What a type brings
-// along is left out: a range has more such functions from 14 on. A procedure's
-// arguments are written with IN from then on.
+// functionsFingerprint digests a function's source and attributes. The body of an SQL-standard
+// function (14) is kept parsed, and so printed. What a type brings along is left out: a range has
+// more such functions from 14 on. A procedure's arguments are written with IN from then on.
 func functionsFingerprint(major int) string {
 	body := `''`
 	if major >= 14 {

@@ -8,13 +8,11 @@ import (
 	"crossfade/schema/archive"
 )
 
-// KindProperties is pg_dump's word for what ALTER DATABASE, and ALTER ROLE … IN
-// DATABASE, have set.
+// KindProperties is pg_dump's word for what ALTER DATABASE, and ALTER ROLE … IN DATABASE, have set.
 const KindProperties = "DATABASE PROPERTIES"
 
-// properties cuts the properties of a database into entries of one statement
-// each, so that one that the target refuses does not take the others with it.
-// next hands out ids.
+// properties cuts the properties of a database into entries of one statement each, so that one that
+// the target refuses does not take the others with it. next hands out ids.
 func properties(e *archive.Entry, next func() int) []archive.Entry {
 	var out []archive.Entry
 	for _, s := range sqltext.Split(e.Definition) {

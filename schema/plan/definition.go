@@ -13,11 +13,9 @@ const relkindPartitioned = 'p'
 
 // Rewrite says what is changed in the definitions of the source.
 type Rewrite struct {
-	// Roles maps the source's role names to the target's. A role that is not in
-	// it keeps its name.
+	// Roles maps the source's role names to the target's. A role that is not in it keeps its name.
 	Roles map[string]string
-	// Owners are the owners that objects get; without any they stay with the role
-	// that restores.
+	// Owners are the owners that objects get; without any they stay with the role that restores.
 	Owners Owners
 	// Database is the name of the target's database, whose properties, comment and
 	// privileges become the source's; "" to leave them as they are.

@@ -165,9 +165,8 @@ func MayOwn(ctx context.Context, conn *pgx.Conn, role string) (why string, err e
 	}
 }
 
-// ownerSQL is the statement of an entry of KindOwner. PostgreSQL wants the new
-// owner to be allowed to create where the object is; where it is not, it is for
-// the moment.
+// ownerSQL is the statement of an entry of KindOwner. PostgreSQL wants the new owner to be allowed
+// to create where the object is; where it is not, it is for the moment.
 func ownerSQL(e *archive.Entry, owners Owners) string {
 	to, ok := owners.Roles[e.Owner]
 	if !ok {

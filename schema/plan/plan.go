@@ -24,8 +24,7 @@ const (
 // skipped is the part of entries that are never restored.
 const skipped Part = ""
 
-// Plan is an archive's entries, split into parts. It is immutable and safe for
-// concurrent use.
+// Plan is an archive's entries, split into parts. It is immutable and safe for concurrent use.
 type Plan struct {
 	Archive   *archive.Archive // header and all entries
 	PreData   []*archive.Entry

@@ -366,8 +366,7 @@ func callsFunctions(sql string) bool {
 	return false
 }
 
-// Evaluates reports whether making an object runs expressions of users' functions
-// over rows.
+// Evaluates reports whether making an object runs expressions of users' functions over rows.
 func Evaluates(e *archive.Entry) bool {
 	switch e.Kind {
 	case "INDEX", "CONSTRAINT", kindCheck:

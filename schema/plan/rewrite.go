@@ -40,9 +40,8 @@ func notValid(sql string) (out string, changed bool) {
 	return sql, false
 }
 
-// foreignKeyAt returns the index of the word FOREIGN of a statement that adds a
-// foreign key to a table, or -1. A statement that ends inside of parentheses is
-// none: no word could be added to it.
+// foreignKeyAt returns the index of the word FOREIGN of a statement that adds a foreign key to a
+// table, or -1. A statement that ends inside of parentheses is none: no word could be added to it.
 func foreignKeyAt(s sqltext.Statement) int {
 	if !s.Words(0, "alter", "table") || !s.Closed() {
 		return -1
@@ -77,8 +76,8 @@ func foreignKeyClause(sql string) (clause string, valid, ok bool) {
 }
 
 // checkNotValid adds NOT VALID to ALTER … ADD CONSTRAINT … CHECK of a table or a domain, and
-// returns the statement that validates it then. A constraint that is not valid, or not enforced, on the
-// source stays as it is; then validation is "".
+// returns the statement that validates it then. A constraint that is not valid, or not enforced, on
+// the source stays as it is; then validation is "".
 func checkNotValid(sql string) (out, validation string) {
 	for _, s := range sqltext.Split(sql) {
 		add := s.Find(2, "add")

@@ -21,10 +21,9 @@ import (
 // often as it is ours, and is not made again where it is.
 var kept = []string{"EXTENSION", "DATABASE", "ENCODING", "STDSTRINGS", "SEARCHPATH", plan.KindProperties}
 
-// dropScript drops what the target has of a list, in turns, since what depends on
-// another one may stand after it. What is not there is passed over, and so is a
-// schema that others use. Something that depends on an object and is not of the
-// list makes it fail; then nothing is dropped.
+// dropScript drops what the target has of a list, in turns, since what depends on another one may
+// stand after it. What is not there is passed over, and so is a schema that others use. Something
+// that depends on an object and is not of the list makes it fail; then nothing is dropped.
 const dropScript = `
 DECLARE
 	drops text[] := ARRAY[%s]::text[];

@@ -30,8 +30,8 @@ func Done(ctx context.Context, conn *pgx.Conn) (map[int]bool, error) {
 	return lists.Set(ids), nil
 }
 
-// Droppable lists those entries of a plan that have a statement that drops them, the last first. Extensions and
-// the schema public stay.
+// Droppable lists those entries of a plan that have a statement that drops them, the last first.
+// Extensions and the schema public stay.
 func Droppable(p *plan.Plan, of func(*archive.Entry) bool) (entries []*archive.Entry) {
 	for _, part := range []plan.Part{plan.PreData, plan.AfterCopy, plan.Decision, plan.Last} {
 		entries = append(entries, p.Entries(part)...)
@@ -42,7 +42,8 @@ func Droppable(p *plan.Plan, of func(*archive.Entry) bool) (entries []*archive.E
 	})
 }
 
-// DependentsError says that entries could not be dropped, since something depends on them that none of them is.
+// DependentsError says that entries could not be dropped, since something depends on them that none
+// of them is.
 type DependentsError struct {
 	Dependents []string // in PostgreSQL's form, such as "view mine depends on table public.t"
 	Err        error    // PostgreSQL's error of the first entry
@@ -54,9 +55,9 @@ func (e *DependentsError) Error() string {
 
 func (e *DependentsError) Unwrap() error { return e.Err }
 
-// Drop drops the entries in their order, with pg_dump's own statements, tells each ("TABLE public.t") and takes it out of
-// crossfade.item. Schemas that others use stay. An error may be a *DependentsError; what was dropped until then
-// is gone, so that Drop can be called again.
+// Drop drops the entries in their order, with pg_dump's own statements, tells each ("TABLE
+// public.t") and takes it out of crossfade.item. Schemas that others use stay. An error may be a
+// *DependentsError; what was dropped until then is gone, so that Drop can be called again.
 func Drop(ctx context.Context, conn *pgx.Conn, entries []*archive.Entry, tell func(object string)) error {
 	// What belongs to something that was attached to it later, such as the key of
 	// a partition, goes with that: it is tried again after the others.
@@ -88,7 +89,8 @@ func Drop(ctx context.Context, conn *pgx.Conn, entries []*archive.Entry, tell fu
 	return nil
 }
 
-// others leaves of what PostgreSQL says that depends on something what is none of the entries, or of them.
+// others leaves of what PostgreSQL says that depends on something what is none of the entries, or
+// of them.
 func others(depends []string, entries []*archive.Entry) (lines []string) {
 	for _, line := range depends {
 		what, _, ok := strings.Cut(line, " depends on ")

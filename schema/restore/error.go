@@ -30,9 +30,8 @@ const (
 	classIntegrity        = "23"    // rows contradict a constraint
 )
 
-// harmless reports whether a run may go on although the target refused e with
-// this SQLSTATE: what is asked for is there already, or changes nothing that
-// an application could notice.
+// harmless reports whether a run may go on although the target refused e with this SQLSTATE: what
+// is asked for is there already, or changes nothing that an application could notice.
 func harmless(e *archive.Entry, code string) bool {
 	denied := code == pg.CodeInsufficientPrivilege
 	switch e.Kind {

@@ -15,12 +15,11 @@ import (
 // one.
 var familyKinds = map[string]bool{"TABLE": true, "TABLE ATTACH": true, "SEQUENCE": true, "SEQUENCE OWNED BY": true, "DEFAULT": true, "COMMENT": true}
 
-// families splits entries in the archive's order into those that come before all
-// tables, the families of tables, and those that come after them. A family is
-// what hangs together by dependencies: a table with its sequences and defaults, a tree
-// of partitions. No statement of one locks or changes what belongs to another, so that
-// they may be restored side by side. An entry that needs a view or the like is
-// among those after them.
+// families splits entries in the archive's order into those that come before all tables, the
+// families of tables, and those that come after them. A family is what hangs together by
+// dependencies: a table with its sequences and defaults, a tree of partitions. No statement of one
+// locks or changes what belongs to another, so that they may be restored side by side. An entry
+// that needs a view or the like is among those after them.
 func families(entries []*archive.Entry) (before []*archive.Entry, all [][]*archive.Entry, after []*archive.Entry) {
 	first := slices.IndexFunc(entries, func(e *archive.Entry) bool { return e.Kind == "TABLE" || e.Kind == "SEQUENCE" })
 	if first < 0 {

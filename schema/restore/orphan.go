@@ -22,7 +22,8 @@ type Orphans struct {
 	Table, Referenced pg.Name // the rows are of Table and have none in Referenced
 	Columns           []string
 	Examples          []string // values of the columns, a few
-	// Remove deletes the rows. Accept has the key hold for new rows only; "" where that is not possible.
+	// Remove deletes the rows. Accept has the key hold for new rows only; "" where that is not
+	// possible.
 	Remove, Accept string
 }
 

@@ -181,8 +181,7 @@ func (q *queue) parts(e *archive.Entry) (p parted, index bool) {
 	return p, p.index != "" && !q.r.done[-e.ID]
 }
 
-// grant asks for the memory of an index build. The others are builds that could
-// begin now too.
+// grant asks for the memory of an index build. The others are builds that could begin now too.
 func (q *queue) grant(s *step, e *archive.Entry, sessions int) (ok bool) {
 	others := 0
 	for _, x := range q.waiting {
@@ -199,8 +198,7 @@ func (q *queue) grant(s *step, e *archive.Entry, sessions int) (ok bool) {
 	return ok
 }
 
-// batch takes entries of small tables together, so many that each idle session
-// gets some.
+// batch takes entries of small tables together, so many that each idle session gets some.
 func (q *queue) batch(sessions int) *step {
 	s := &step{tables: map[int]bool{}}
 	in := map[int]bool{}

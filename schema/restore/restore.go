@@ -35,10 +35,9 @@ const (
 
 // Config says where and how entries are restored.
 type Config struct {
-	// Conns are sessions at the target, at least one, none in a transaction and
-	// none used by others while Restore runs. Their settings are as before when
-	// Restore returns. With more than one, entries are restored in parallel, of the
-	// pre-data the tables only.
+	// Conns are sessions at the target, at least one, none in a transaction and none used by others
+	// while Restore runs. Their settings are as before when Restore returns. With more than one,
+	// entries are restored in parallel, of the pre-data the tables only.
 	Conns []*pgx.Conn
 	plan.Rewrite
 	// SkipMissingRoles makes privileges of a role that the target does not have a

@@ -16,17 +16,19 @@ import (
 )
 
 const (
-	// afterLockTimeout is how long the first tries of a statement wait for its locks: the application's
-	// statements queue up for as long.
+	// afterLockTimeout is how long the first tries of a statement wait for its locks: the
+	// application's statements queue up for as long.
 	afterLockTimeout = 200 * time.Millisecond
-	// afterShortTries is how many tries wait so long; each later one waits for twice as long, up to three quarters
-	// of the server's deadlock_timeout: a session of the application that waits for longer may be ended.
+	// afterShortTries is how many tries wait so long; each later one waits for twice as long, up to
+	// three quarters of the server's deadlock_timeout: a session of the application that waits for
+	// longer may be ended.
 	afterShortTries = 5
-	// afterPause is how many times as long as it has waited a statement leaves the application alone, and
-	// afterQuietPause for how long after the application was held for it.
+	// afterPause is how many times as long as it has waited a statement leaves the application
+	// alone, and afterQuietPause for how long after the application was held for it.
 	afterPause      = 4
 	afterQuietPause = 10 * time.Second
-	// afterPatience bounds the tries for one statement: they last for longer than an application's long transaction.
+	// afterPatience bounds the tries for one statement: they last for longer than an application's
+	// long transaction.
 	afterPatience = 10 * time.Minute
 	// domainTimeout bounds the validation of a domain's constraint, for which PostgreSQL
 	// keeps the writers of every table with such a column waiting.
@@ -39,8 +41,9 @@ const (
 type AfterConfig struct {
 	// Waits is told each time that a statement was not granted its locks.
 	Waits func(plan.Statement)
-	// Quiet calls lock once in a moment in which the application holds no locks, as far as that can be had, and
-	// returns its error. held is false where it kept nobody waiting. It is asked once the statement's writers have left it no moment.
+	// Quiet calls lock once in a moment in which the application holds no locks, as far as that can
+	// be had, and returns its error. held is false where it kept nobody waiting. It is asked once
+	// the statement's writers have left it no moment.
 	Quiet func(ctx context.Context, s plan.Statement, lock func(context.Context) error) (held bool, err error)
 }
 
@@ -108,7 +111,8 @@ func runPatiently(ctx context.Context, conn *pgx.Conn, s plan.Statement, cfg Aft
 	}
 }
 
-// restAfter is for how long the application is left alone after a wait, and after it was held for one.
+// restAfter is for how long the application is left alone after a wait, and after it was held for
+// one.
 func restAfter(wait time.Duration, held bool) time.Duration {
 	if held {
 		return max(afterPause*wait, afterQuietPause)
@@ -119,9 +123,9 @@ func restAfter(wait time.Duration, held bool) time.Duration {
 // longerWait is the wait after one that was too short. most bounds what it adds.
 func longerWait(wait, most time.Duration) time.Duration { return max(wait, min(2*wait, most)) }
 
-// mostLockWait is for how long a statement may wait for locks with no session of the application ended
-// as the one that closes a deadlock: never above what the default of deadlock_timeout allows, since
-// the application waits as well.
+// mostLockWait is for how long a statement may wait for locks with no session of the application
+// ended as the one that closes a deadlock: never above what the default of deadlock_timeout allows,
+// since the application waits as well.
 func mostLockWait(ctx context.Context, conn *pgx.Conn) time.Duration {
 	detected := defaultDeadlockTimeout
 	var ms int64
@@ -131,9 +135,10 @@ func mostLockWait(ctx context.Context, conn *pgx.Conn) time.Duration {
 	return min(detected, defaultDeadlockTimeout) * 3 / 4
 }
 
-// try executes the statement once, in a transaction that is rolled back where it fails. Its locks are taken
-// first, in an order that each try turns round: writers that take them in the other one would wait for
-// it while it waits for them. They are taken in a call of take. locked reports that these were not granted in the time.
+// try executes the statement once, in a transaction that is rolled back where it fails. Its locks
+// are taken first, in an order that each try turns round: writers that take them in the other one
+// would wait for it while it waits for them. They are taken in a call of take. locked reports that
+// these were not granted in the time.
 func try(ctx context.Context, s plan.Statement, conn *pgx.Conn, n int, wait time.Duration, take func(ctx context.Context, lock func(context.Context) error) error) (locked bool, err error) {
 	path := "''"
 	if s.Path != "" {
@@ -176,8 +181,8 @@ func takeLocks(ctx context.Context, conn *pgx.Conn, locks []string, wait time.Du
 	return nil
 }
 
-// lockSQL are the statements that take a statement's locks, those of partitions with their table's, and each at once
-// in the mode that the statement needs: see plan.Statement.Exclusive.
+// lockSQL are the statements that take a statement's locks, those of partitions with their table's,
+// and each at once in the mode that the statement needs: see plan.Statement.Exclusive.
 func lockSQL(s plan.Statement, reverse bool) []string {
 	var locks []string
 	for _, t := range s.Locks {

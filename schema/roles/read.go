@@ -38,16 +38,14 @@ type Setting struct {
 	Value      string // may be a secret, and must not be shown
 }
 
-// Roles is what the roles of a cluster are, without the server's and the
-// platform's own.
+// Roles is what the roles of a cluster are, without the server's and the platform's own.
 type Roles struct {
 	Roles       []Role
 	Memberships []Membership
 	Settings    []Setting
 }
 
-// powers are the attributes of a role that not everybody may give, with their
-// columns.
+// powers are the attributes of a role that not everybody may give, with their columns.
 var powers = []struct{ attribute, column string }{
 	{"SUPERUSER", "rolsuper"}, {"CREATEDB", "rolcreatedb"}, {"CREATEROLE", "rolcreaterole"}, {"REPLICATION", "rolreplication"}, {"BYPASSRLS", "rolbypassrls"},
 }
@@ -66,8 +64,7 @@ const involved = `WITH RECURSIVE involved (oid) AS (
 		SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN involved i ON m.member = i.oid)
 	SELECT r.rolname::text FROM involved i JOIN pg_catalog.pg_roles r USING (oid)`
 
-// ReadInvolved reads the roles that have to do with the database that conn is
-// connected to.
+// ReadInvolved reads the roles that have to do with the database that conn is connected to.
 func ReadInvolved(ctx context.Context, conn *pgx.Conn) (Roles, error) {
 	all, err := Read(ctx, conn)
 	if err != nil {

@@ -7,9 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// RegisterBackends records that these server processes belong to an incarnation
-// of the proxy, and forgets processes that have ended. No processes is a list like any
-// other.
+// RegisterBackends records that these server processes belong to an incarnation of the proxy, and
+// forgets processes that have ended. No processes is a list like any other.
 func RegisterBackends(ctx context.Context, conn *pgx.Conn, incarnation string, pids []int32) error {
 	_, err := conn.Exec(ctx, `WITH gone AS (
 			DELETE FROM crossfade.backend b WHERE NOT EXISTS (
@@ -42,8 +41,7 @@ func OtherIncarnations(ctx context.Context, conn *pgx.Conn, incarnation string) 
 	return pids, nil
 }
 
-// Expel terminates the server connections of other incarnations and returns how
-// many it met.
+// Expel terminates the server connections of other incarnations and returns how many it met.
 func Expel(ctx context.Context, conn *pgx.Conn, incarnation string) (int, error) {
 	pids, err := OtherIncarnations(ctx, conn, incarnation)
 	if err != nil || len(pids) == 0 {
@@ -55,11 +53,10 @@ func Expel(ctx context.Context, conn *pgx.Conn, incarnation string) (int, error)
 	return len(pids), nil
 }
 
-// Census lists the client sessions of this database that are neither ours nor
-// of this incarnation's proxy: writers that bypass us. proxied are the processes of the
-// proxy's server connections, and may be none. Where our role may not see what kind of
-// session another role's is, it counts as a client's: a census that leaves it out would be
-// blind to those that it is made for.
+// Census lists the client sessions of this database that are neither ours nor of this incarnation's
+// proxy: writers that bypass us. proxied are the processes of the proxy's server connections, and
+// may be none. Where our role may not see what kind of session another role's is, it counts as a
+// client's: a census that leaves it out would be blind to those that it is made for.
 func Census(ctx context.Context, conn *pgx.Conn, proxied []int32) ([]Writer, error) {
 	rows, _ := conn.Query(ctx, `SELECT a.pid, coalesce(a.usename, ''), coalesce(a.application_name, ''),
 			coalesce(a.client_addr::text, 'local'), coalesce((pg_catalog.clock_timestamp() - a.backend_start)::text, '')

@@ -43,9 +43,8 @@ func LastCommit(ctx context.Context, q Querier) (int64, error) {
 	return epoch, nil
 }
 
-// Reject writes 'abort' for the epoch unless it is decided already, and returns
-// what the register says then. A decision in flight makes the insert wait, and
-// the primary key decides.
+// Reject writes 'abort' for the epoch unless it is decided already, and returns what the register
+// says then. A decision in flight makes the insert wait, and the primary key decides.
 func Reject(ctx context.Context, conn *pgx.Conn, epoch int64) (Decision, error) {
 	_, err := conn.Exec(ctx, `INSERT INTO crossfade.decision (epoch, decision) VALUES ($1, 'abort') ON CONFLICT (epoch) DO NOTHING`, epoch)
 	if err != nil && !pg.IsCode(err, pg.CodeUniqueViolation) {

@@ -28,8 +28,7 @@ type Definitions struct {
 	Identities    []Identity
 }
 
-// KeepDefinitions keeps pg_dump's archive and what goes with it, with the phase
-// PhaseDumped.
+// KeepDefinitions keeps pg_dump's archive and what goes with it, with the phase PhaseDumped.
 func KeepDefinitions(ctx context.Context, conn *pgx.Conn, d Definitions) error {
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `UPDATE crossfade.run SET archive = $1, archive_now = NULL, digest = $2, roles = $3, phase = $4`,

@@ -105,7 +105,8 @@ type Patience struct {
 	// LockTimeout bounds each wait for a lock, and with it the wait of an application's statement
 	// that queues behind it.
 	LockTimeout time.Duration
-	// Together is how many tables are tried in one transaction before each is tried in its own; 0 is as 1.
+	// Together is how many tables are tried in one transaction before each is tried in its own; 0
+	// is as 1.
 	Together int
 	// Quiet is asked for a table whose writers left no moment for the lock; it may be nil.
 	Quiet Quiet
@@ -141,9 +142,8 @@ func PrepareFenceOf(ctx context.Context, conn *pgx.Conn, how Patience, enabled b
 	return nil
 }
 
-// CloseFence locks the tables against writers, enables their fence triggers,
-// whatever the application made of them meanwhile, and shuts the fence, within the
-// caller's transaction (C14).
+// CloseFence locks the tables against writers, enables their fence triggers, whatever the
+// application made of them meanwhile, and shuts the fence, within the caller's transaction (C14).
 func CloseFence(tables []pg.Name) string {
 	return Lock(tables, "SHARE ROW EXCLUSIVE") + alterTriggers(tables, "ENABLE ALWAYS TRIGGER ") + ShutFence
 }
@@ -173,7 +173,8 @@ func alterTriggers(tables []pg.Name, action string) string {
 	return b.String()
 }
 
-// DropFence removes the fence triggers. It tries again until ctx ends, and returns how many tables had one.
+// DropFence removes the fence triggers. It tries again until ctx ends, and returns how many tables
+// had one.
 func DropFence(ctx context.Context, conn *pgx.Conn, how Patience) (int, error) {
 	have, err := fenced(ctx, conn)
 	if err != nil {
@@ -222,9 +223,9 @@ const (
 	lockRetryAlone = 4
 )
 
-// Quiet calls do, which waits for the lock of a table for at most lockTimeout, once, while the writers of the table
-// are held that can be, and returns its error. It is asked for a table whose writers overlap, so that no wait as
-// short as ours would end.
+// Quiet calls do, which waits for the lock of a table for at most lockTimeout, once, while the
+// writers of the table are held that can be, and returns its error. It is asked for a table whose
+// writers overlap, so that no wait as short as ours would end.
 type Quiet func(ctx context.Context, table pg.Name, do func(ctx context.Context, lockTimeout time.Duration) error) error
 
 // one runs statements that lock a table in one transaction and tries again while the lock is
@@ -264,8 +265,7 @@ func Transact(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, sq
 	return err
 }
 
-// SetLocalLockTimeout returns the statement that bounds lock waits in a
-// transaction.
+// SetLocalLockTimeout returns the statement that bounds lock waits in a transaction.
 func SetLocalLockTimeout(d time.Duration) string {
 	return fmt.Sprintf("SET LOCAL lock_timeout = %d;", max(1, d.Milliseconds()))
 }

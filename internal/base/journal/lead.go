@@ -10,8 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// leadKey is the advisory lock by which one process leads the runs of a
-// database: "xfade" in ASCII.
+// leadKey is the advisory lock by which one process leads the runs of a database: "xfade" in ASCII.
 const leadKey = 0x7866616465
 
 // ErrLed says that another session holds the leader's lock; the error that wraps it is a

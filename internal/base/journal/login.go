@@ -32,8 +32,7 @@ func (l Login) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "login %q", l
 // value decrypts none.
 type PasswordKey struct{ aead cipher.AEAD }
 
-// NewPasswordKey derives a key from the password of --target, which no application
-// has.
+// NewPasswordKey derives a key from the password of --target, which no application has.
 func NewPasswordKey(password string) (PasswordKey, error) {
 	key, err := hkdf.Key(sha256.New, []byte(password), nil, "crossfade login passwords", 32)
 	if err != nil {

@@ -39,11 +39,12 @@ type Predecessor struct {
 // event for it.
 const predecessorPoll = 20 * time.Millisecond
 
-// EndPredecessors ends the sessions in this database that an earlier start of the run
-// has left, and returns how many there were once they are gone: what such a session has committed
-// is there then, and nothing of it comes later. incarnation is that of this start, which
-// leads the run; sessions that wait for the lead are left alone. starts says that those of starts which did not come
-// to know their run are ended too, which only one program makes in a target. It waits at most patience.
+// EndPredecessors ends the sessions in this database that an earlier start of the run has left, and
+// returns how many there were once they are gone: what such a session has committed is there then,
+// and nothing of it comes later. incarnation is that of this start, which leads the run; sessions
+// that wait for the lead are left alone. starts says that those of starts which did not come to
+// know their run are ended too, which only one program makes in a target. It waits at most
+// patience.
 func EndPredecessors(ctx context.Context, conn *pgx.Conn, run, incarnation string, starts bool, patience time.Duration) (int, error) {
 	ended, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -63,7 +64,8 @@ func EndPredecessors(ctx context.Context, conn *pgx.Conn, run, incarnation strin
 
 // endEach asks each of them to end, and returns them.
 func endEach(ctx context.Context, conn *pgx.Conn, run, incarnation string, starts bool) ([]Predecessor, error) {
-	// A session that may not be ended is named, and not an error: its role is not ours, so that nothing is tried.
+	// A session that may not be ended is named, and not an error: its role is not ours, so that
+	// nothing is tried.
 	rows, _ := conn.Query(ctx, `SELECT a.pid, a.application_name,
 			CASE WHEN pg_catalog.pg_has_role(a.usesysid, 'USAGE') THEN pg_catalog.pg_terminate_backend(a.pid) END
 		FROM pg_catalog.pg_stat_activity a

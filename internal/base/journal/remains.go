@@ -14,9 +14,9 @@ import (
 // the target needs when the program is started again, and what was proved.
 var remains = []string{"run", "decision", "proof", "pin", "type", "role", "login"}
 
-// Conclude leaves of the target's journal what serving the target needs, with the phase PhaseFinished, in one
-// transaction; everything else of the schema is dropped. The fence's triggers must be gone. What stays
-// goes with Uninstall.
+// Conclude leaves of the target's journal what serving the target needs, with the phase
+// PhaseFinished, in one transaction; everything else of the schema is dropped. The fence's triggers
+// must be gone. What stays goes with Uninstall.
 func Conclude(ctx context.Context, conn *pgx.Conn) error {
 	names := make([]string, len(remains))
 	for i, name := range remains {

@@ -80,8 +80,7 @@ func Installed(ctx context.Context, q Querier) (bool, error) {
 	return there, nil
 }
 
-// InstallSource makes the schema on the source with its run row, in one
-// transaction.
+// InstallSource makes the schema on the source with its run row, in one transaction.
 func InstallSource(ctx context.Context, conn *pgx.Conn, run SourceRun) error {
 	return install(ctx, conn, SourceDDL, `INSERT INTO crossfade.run (run_id, key_digest) VALUES ($1, `+keyDigest+`$2::text, 'UTF8')))`, run.RunID, run.Key)
 }
@@ -118,9 +117,8 @@ func LoadSource(ctx context.Context, q Querier) (*SourceRun, error) {
 	return &r, nil
 }
 
-// Take makes owner the owner of the run and returns what the row says. It waits
-// for writers of the row that are in flight; none that began before it can
-// succeed afterwards.
+// Take makes owner the owner of the run and returns what the row says. It waits for writers of the
+// row that are in flight; none that began before it can succeed afterwards.
 func Take(ctx context.Context, q Querier, owner string) (SourceRun, error) {
 	var r SourceRun
 	err := q.QueryRow(ctx, `UPDATE crossfade.run SET coordinator = $1
@@ -143,8 +141,7 @@ func Claim(ctx context.Context, q Querier, epoch int64, direction, owner string,
 		WHERE epoch = $1 - 1 AND coordinator = $3 AND step = ANY ($4) RETURNING one`, epoch, direction, owner, from)
 }
 
-// Advance records the next step of an epoch: a compare-and-set on epoch, step
-// and owner.
+// Advance records the next step of an epoch: a compare-and-set on epoch, step and owner.
 func Advance(ctx context.Context, q Querier, epoch int64, owner, from, to string) error {
 	return compareAndSet(ctx, q, fmt.Sprintf("record step %s of epoch %d", to, epoch),
 		`UPDATE crossfade.run SET step = $4, changed_at = pg_catalog.clock_timestamp()

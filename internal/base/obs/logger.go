@@ -22,8 +22,7 @@ const (
 // than the second that the library writes by default.
 const timeLayout = "2006-01-02T15:04:05.000Z07:00"
 
-// The library keeps the layout of times in a global; it is set once, before
-// any logger exists.
+// The library keeps the layout of times in a global; it is set once, before any logger exists.
 func init() { zerolog.TimeFieldFormat = timeLayout }
 
 // NewLogger returns a logger that writes to w. format is FormatAuto,

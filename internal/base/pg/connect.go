@@ -14,9 +14,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ConnectTimeout bounds one attempt to log in where the connection string sets no bound. A suspended Neon compute may
-// need several seconds to wake, and its proxy retries on its own for longer
-// than seven.
+// ConnectTimeout bounds one attempt to log in where the connection string sets no bound. A
+// suspended Neon compute may need several seconds to wake, and its proxy retries on its own for
+// longer than seven.
 const ConnectTimeout = 30 * time.Second
 
 // KeySetting is the start-up setting that lets a session of ours pass a fence.
@@ -36,8 +36,8 @@ func WithName(name string) Option { return func(o *sessionOptions) { o.name = na
 // WithKey hands the run's key to the session, so that it passes the fences.
 func WithKey(key string) Option { return WithParam(KeySetting, key) }
 
-// WithKeyFrom is WithKey with a key that is asked for at each login, since it may come to be known late. None
-// is handed over while it is "".
+// WithKeyFrom is WithKey with a key that is asked for at each login, since it may come to be known
+// late. None is handed over while it is "".
 func WithKeyFrom(key func() string) Option {
 	return func(o *sessionOptions) {
 		if k := key(); k != "" {
@@ -61,8 +61,7 @@ func WithParam(name, value string) Option {
 // programs of PostgreSQL see it.
 func WithOwnSearchPath() Option { return func(o *sessionOptions) { delete(o.params, "search_path") } }
 
-// Connect opens a session of Crossfade's own at d. The caller owns the
-// connection and closes it.
+// Connect opens a session of Crossfade's own at d. The caller owns the connection and closes it.
 func Connect(ctx context.Context, d DSN, opts ...Option) (*pgx.Conn, error) {
 	cfg := d.Config()
 	pinned := prepare(&cfg.Config, opts)

@@ -133,8 +133,8 @@ func (s *settings) forDriver() string {
 	return joinPairs(pairs, nil)
 }
 
-// clientKey completes the names of the client's certificate and key by libpq's defaults, and refuses
-// a key that others may read.
+// clientKey completes the names of the client's certificate and key by libpq's defaults, and
+// refuses a key that others may read.
 func (s *settings) clientKey(env environment) error {
 	if s.get("sslcertmode") == "disable" || s.get("sslmode") == "disable" {
 		delete(s.of, "sslcert")
@@ -295,9 +295,8 @@ func (d DSN) with(key, value string, set func(*pgx.ConnConfig)) DSN {
 	return DSN{raw: joinPairs(pairs, nil), cfg: cfg, addr: d.addr, dialer: d.dialer, sslmode: d.sslmode, warnings: d.warnings}
 }
 
-// LibpqEnv returns what a child that uses libpq needs: a key=value connection
-// string without the password, fit for an argument list, and the environment
-// entries that hold the password.
+// LibpqEnv returns what a child that uses libpq needs: a key=value connection string without the
+// password, fit for an argument list, and the environment entries that hold the password.
 func (d DSN) LibpqEnv() (conninfo string, env []string) {
 	pairs, err := conninfoPairs(d.raw)
 	if err != nil {

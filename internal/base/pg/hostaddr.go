@@ -12,10 +12,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// places makes cfg connect to the addresses of hostaddr, one for each of its
-// hosts, and returns the first. The parameter of libpq says where to connect, while
-// host still says whose certificate is expected and which name is sent along; the
-// driver does not know it.
+// places makes cfg connect to the addresses of hostaddr, one for each of its hosts, and returns the
+// first. The parameter of libpq says where to connect, while host still says whose certificate is
+// expected and which name is sent along; the driver does not know it.
 func places(cfg *pgx.ConnConfig, hostaddr string) (string, error) {
 	type place struct {
 		host string

@@ -18,10 +18,11 @@ func IsNeon(host string) bool {
 	return slices.ContainsFunc(neonDomains, func(d string) bool { return strings.HasSuffix(host, d) })
 }
 
-// harden raises what is asked of TLS where the host is Neon's: the certificate is verified, the host's name too, the name is
-// sent along (Neon finds the endpoint by it), plain text is never fallen back to, and the password exchange is bound to
-// the channel. The strings that Neon's console shows say sslmode=require, which by itself would believe any certificate.
-// Left as they are: sslmode=disable, which Neon refuses itself, verify-ca with roots of one's own, and
+// harden raises what is asked of TLS where the host is Neon's: the certificate is verified, the
+// host's name too, the name is sent along (Neon finds the endpoint by it), plain text is never
+// fallen back to, and the password exchange is bound to the channel. The strings that Neon's
+// console shows say sslmode=require, which by itself would believe any certificate. Left as they
+// are: sslmode=disable, which Neon refuses itself, verify-ca with roots of one's own, and
 // channel_binding=disable.
 func harden(cfg *pgx.ConnConfig, mode string) {
 	var same *tls.Config // of a later try at the first host: sslmode=allow begins without TLS

@@ -82,8 +82,8 @@ func NeonSays(message string) (advice NeonAdvice, known bool) {
 var neonRefusals = []string{"password authentication failed", "Endpoint ID is not specified", "Inconsistent project name", "unsupported startup parameter",
 	"connection is insecure", "endpoint cannot be found", "is not permitted to log in", "permission denied for database"}
 
-// NeonRefusesLogin reports whether err is a refusal of Neon's proxy that asks for another role, password,
-// database or endpoint, rather than for patience.
+// NeonRefusesLogin reports whether err is a refusal of Neon's proxy that asks for another role,
+// password, database or endpoint, rather than for patience.
 func NeonRefusesLogin(err error) bool {
 	var pe *pgconn.PgError
 	if !errors.As(err, &pe) || pe.Code != CodeInternal {

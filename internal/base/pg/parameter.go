@@ -140,7 +140,8 @@ func nearest(given string, names []string, aliases map[string]string) string {
 	return best
 }
 
-// editDistance counts the letters to be put in, left out, replaced or exchanged with their neighbour.
+// editDistance counts the letters to be put in, left out, replaced or exchanged with their
+// neighbour.
 func editDistance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {

@@ -14,8 +14,8 @@ import (
 // the password file for "localhost" counts for them.
 var socketDirs = []string{"", "/var/run/postgresql", "/run/postgresql", "/tmp", "/private/tmp"}
 
-// filePassword looks up a password in the password file (PostgreSQL documentation 34.16). A file that
-// others may read is passed over with a warning, as libpq does.
+// filePassword looks up a password in the password file (PostgreSQL documentation 34.16). A file
+// that others may read is passed over with a warning, as libpq does.
 func (s *settings) filePassword(env environment, host, port, database, user string) string {
 	file := s.get("passfile")
 	if file == "" {

@@ -48,9 +48,9 @@ func (e *CertificateError) remedy() string {
 
 const systemRoots = "the system's store"
 
-// verifier checks the certificates of one host as libpq does: the chain in sslmode=verify-ca, or with
-// any sslmode that speaks TLS where there is a root certificate; the host's name too in verify-full. Go's
-// own verification does not take certificates whose only name is the common name.
+// verifier checks the certificates of one host as libpq does: the chain in sslmode=verify-ca, or
+// with any sslmode that speaks TLS where there is a root certificate; the host's name too in
+// verify-full. Go's own verification does not take certificates whose only name is the common name.
 type verifier struct {
 	host     string
 	roots    *x509.CertPool // nil for the system's
@@ -123,8 +123,8 @@ func nameMatches(pattern, host string) bool {
 	return !strings.Contains(label, ".") && strings.EqualFold(host[len(label):], suffix)
 }
 
-// readRoots reads the authorities that count: a file, the system's, or the file of libpq's default place.
-// file is "" where nothing asks for a verification.
+// readRoots reads the authorities that count: a file, the system's, or the file of libpq's default
+// place. file is "" where nothing asks for a verification.
 func (s *settings) readRoots(env environment) (file string, roots *x509.CertPool, err error) {
 	file = s.get("sslrootcert")
 	if file == "" {

@@ -6,12 +6,11 @@ import (
 	"strings"
 )
 
-// textSettings are the settings that change how a value is written as text, how a
-// text is read as a value, or what a statement's text means, for every type that
-// comes with PostgreSQL. Every session of ours has them, on both sides, whatever the
-// server, the database and the role have set: the walsender whose stream carries
-// values as text, both ends of a COPY, what applies changes, and what compares rows.
-// All may be set by any role. docs/operate/values.md says what each would do.
+// textSettings are the settings that change how a value is written as text, how a text is read as a
+// value, or what a statement's text means, for every type that comes with PostgreSQL. Every session
+// of ours has them, on both sides, whatever the server, the database and the role have set: the
+// walsender whose stream carries values as text, both ends of a COPY, what applies changes, and
+// what compares rows. All may be set by any role. docs/operate/values.md says what each would do.
 var textSettings = map[string]string{
 	"DateStyle":                   "ISO, MDY",
 	"IntervalStyle":               "postgres",

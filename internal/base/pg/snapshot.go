@@ -7,9 +7,8 @@ import (
 	"strings"
 )
 
-// Snapshot is the value of pg_current_snapshot(): which transactions of one
-// server are visible. Transaction numbers have 64 bits, the epoch included
-// (PostgreSQL documentation 9.27.8).
+// Snapshot is the value of pg_current_snapshot(): which transactions of one server are visible.
+// Transaction numbers have 64 bits, the epoch included (PostgreSQL documentation 9.27.8).
 type Snapshot struct {
 	Xmin, Xmax uint64   // all below Xmin have ended, none from Xmax on was assigned
 	Xip        []uint64 // in progress, Xmin <= x < Xmax, ascending

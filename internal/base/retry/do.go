@@ -12,9 +12,8 @@ type permanent struct{ err error }
 func (p permanent) Error() string { return p.err.Error() }
 func (p permanent) Unwrap() error { return p.err }
 
-// Permanent marks an error that another attempt cannot fix. The text stays
-// the same and errors.Is and errors.As see through the mark. Permanent(nil)
-// is nil.
+// Permanent marks an error that another attempt cannot fix. The text stays the same and errors.Is
+// and errors.As see through the mark. Permanent(nil) is nil.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -31,10 +30,9 @@ func IsPermanent(err error) bool {
 // Do calls fn until it returns nil, an error marked Permanent, or a bound of
 // the policy or of the context is reached.
 //
-// A permanent error is returned as fn returned it, with its mark, so that an
-// outer Do ends too. When the context ends, the error wraps both the
-// context's cause and the last error of fn. fn runs on the caller's
-// goroutine; Do starts none.
+// A permanent error is returned as fn returned it, with its mark, so that an outer Do ends too.
+// When the context ends, the error wraps both the context's cause and the last error of fn. fn runs
+// on the caller's goroutine; Do starts none.
 func Do(ctx context.Context, p Policy, fn func(context.Context) error) error {
 	if err := p.Validate(); err != nil {
 		return err

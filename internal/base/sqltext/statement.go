@@ -62,8 +62,7 @@ func (s Statement) Punct(i int, c byte) bool {
 	return i >= 0 && i < len(s.Tokens) && s.Tokens[i].Kind == Punct && s.SQL[s.Tokens[i].Start] == c
 }
 
-// Closed reports whether every parenthesis and bracket that opens in the
-// statement is closed in it.
+// Closed reports whether every parenthesis and bracket that opens in the statement is closed in it.
 func (s Statement) Closed() bool {
 	last := len(s.Tokens) - 1
 	return s.Tokens[last].Depth == 0 && !s.Punct(last, '(') && !s.Punct(last, '[')

@@ -11,12 +11,11 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// CopyIn runs a query string with one COPY … FROM STDIN or more on conn and feeds
-// them from r, one write per buffer. pgconn's own CopyFrom writes at most 64 KiB
-// at a time and knows one COPY. Nothing is waited for before the rows are sent: a
-// server that refuses the statement throws them away. With each set, r's bytes
-// hold the ends of the COPYs; else the one COPY is ended with CopyDone, and only
-// if the relay ended with io.EOF.
+// CopyIn runs a query string with one COPY … FROM STDIN or more on conn and feeds them from r, one
+// write per buffer. pgconn's own CopyFrom writes at most 64 KiB at a time and knows one COPY.
+// Nothing is waited for before the rows are sent: a server that refuses the statement throws them
+// away. With each set, r's bytes hold the ends of the COPYs; else the one COPY is ended with
+// CopyDone, and only if the relay ended with io.EOF.
 //
 // It returns the rows that each COPY took. The server's error is returned as
 // *pgconn.PgError and leaves conn usable; after any other error, and after the end

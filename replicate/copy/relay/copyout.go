@@ -72,8 +72,7 @@ func CopyOut(ctx context.Context, conn *pgconn.PgConn, sql string, r *Relay, eac
 	}
 }
 
-// copyTag returns the rows that a COPY's tag names; ok is false for the tag of
-// another command.
+// copyTag returns the rows that a COPY's tag names; ok is false for the tag of another command.
 func copyTag(msg *pgproto3.CommandComplete) (rows int64, ok bool) {
 	tag := string(msg.CommandTag)
 	return pgconn.NewCommandTag(tag).RowsAffected(), strings.HasPrefix(tag, "COPY ")

@@ -14,8 +14,8 @@ import (
 
 // Digest sums up what users keep in configuration tables, as Copy would copy it: two digests of a
 // database are equal where these rows are, in whatever order. Left out are jobs of pg_cron, which
-// SyncJobs carries over, the history of their runs, a log that grows with each, and sequences, which
-// come with the rows that took numbers from them.
+// SyncJobs carries over, the history of their runs, a log that grows with each, and sequences,
+// which come with the rows that took numbers from them.
 func Digest(ctx context.Context, conn *pgx.Conn) (string, error) {
 	tables, err := Tables(ctx, conn)
 	if err != nil {

@@ -45,9 +45,8 @@ type Config struct {
 type Report struct {
 	Objects int64 // on the target now, those of an earlier call included
 	Bytes   int64 // copied by this call
-	// OwnersLeft counts the objects that belong to the target's own role, since
-	// it may not give them to theirs; GrantsLeft the privileges of roles that the
-	// target does not have.
+	// OwnersLeft counts the objects that belong to the target's own role, since it may not give
+	// them to theirs; GrantsLeft the privileges of roles that the target does not have.
 	OwnersLeft, GrantsLeft int64
 }
 

@@ -13,8 +13,7 @@ import (
 	"crossfade/replicate/snapshot"
 )
 
-// ErrTaken says that the target has a large object of its own under a number that
-// the source uses.
+// ErrTaken says that the target has a large object of its own under a number that the source uses.
 var ErrTaken = errors.New("the target has a large object of that number already")
 
 // Copy copies every large object that is not recorded as copied. It can be called again after an

@@ -20,8 +20,8 @@ type Measure struct {
 	Sum     int64  `json:"sum"`   // over their numbers
 	Pages   int64  `json:"pages"` // rows of pg_largeobject, -1 where the role may not read it
 	// Between and PagesBetween sum up the rows that were made between the beginning of the oldest
-	// transaction that ran then, and the moment. The snapshot does not tell those of transactions that
-	// had ended from those of subtransactions that still ran, whose numbers it does not name.
+	// transaction that ran then, and the moment. The snapshot does not tell those of transactions
+	// that had ended from those of subtransactions that still ran, whose numbers it does not name.
 	Between, PagesBetween int64
 	// Writes counts rows of pg_largeobject that were written, by the server's statistics: up to a
 	// minute late, with what was rolled back, and lost when the statistics are reset.
@@ -43,8 +43,8 @@ func DecodeMeasure(s string) (m Measure, err error) {
 	return m, nil
 }
 
-// window tells rows apart by the transaction that wrote them: after a snapshot, or while it cannot be
-// said. They are conditions on xmin.
+// window tells rows apart by the transaction that wrote them: after a snapshot, or while it cannot
+// be said. They are conditions on xmin.
 type window struct{ newer, between string }
 
 func windowOf(snapshot string) (w window, err error) {
@@ -58,7 +58,8 @@ func windowOf(snapshot string) (w window, err error) {
 	}
 	ran := "xmin = ANY ('{" + strings.Join(running, ",") + "}'::pg_catalog.xid[])"
 	behind := func(x uint64) string {
-		// The xmin of a row that was frozen stays; more than half a round later its age is negative.
+		// The xmin of a row that was frozen stays; more than half a round later its age is
+		// negative.
 		return fmt.Sprintf("pg_catalog.age(xmin) BETWEEN 0 AND pg_catalog.age('%d'::pg_catalog.xid)", uint32(x))
 	}
 	w.newer = "(" + behind(s.Xmax) + " OR " + ran + ")"
@@ -66,8 +67,8 @@ func windowOf(snapshot string) (w window, err error) {
 	return w, nil
 }
 
-// Newer is a condition on a row's xmin: its version was written by a transaction that a snapshot, as
-// the server prints it, does not see. It does not hold for subtransactions that ran then.
+// Newer is a condition on a row's xmin: its version was written by a transaction that a snapshot,
+// as the server prints it, does not see. It does not hold for subtransactions that ran then.
 func Newer(snapshot string) (string, error) {
 	w, err := windowOf(snapshot)
 	return w.newer, err
@@ -118,7 +119,8 @@ func Readable(ctx context.Context, conn *pgx.Conn) (ok bool, err error) {
 	return ok, err
 }
 
-// TakeMeasure measures all: within the transaction of conn, which is of one snapshot, or in one of its own.
+// TakeMeasure measures all: within the transaction of conn, which is of one snapshot, or in one of
+// its own.
 func TakeMeasure(ctx context.Context, conn *pgx.Conn) (m Measure, err error) {
 	if conn.PgConn().TxStatus() == 'I' {
 		tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})

@@ -55,10 +55,9 @@ const listQuery = `SELECT n.nspname::text, c.relname::text,
 // the text stays small and the locks fit the server's lock table.
 const batch = 200
 
-// Read returns the positions of all sequences of the database, by schema and
-// name: one query, and one more for each 200 sequences that were never used.
-// The values are those of this moment, whatever snapshot the transaction has.
-// A missing right is a *RightError.
+// Read returns the positions of all sequences of the database, by schema and name: one query, and
+// one more for each 200 sequences that were never used. The values are those of this moment,
+// whatever snapshot the transaction has. A missing right is a *RightError.
 func Read(ctx context.Context, q Querier) ([]State, error) {
 	return ReadOf(ctx, q, func(pg.Name) bool { return true })
 }

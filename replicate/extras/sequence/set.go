@@ -6,10 +6,9 @@ import (
 	"strings"
 )
 
-// setQuery sets a whole list. A sequence that was never used here takes the
-// state as it is; a used one moves only forwards in the direction of its
-// increment, judged by the next value that it would hand out. The answer is the
-// names that do not exist here, and how many were set.
+// setQuery sets a whole list. A sequence that was never used here takes the state as it is; a used
+// one moves only forwards in the direction of its increment, judged by the next value that it would
+// hand out. The answer is the names that do not exist here, and how many were set.
 const setQuery = `SELECT
 	coalesce(pg_catalog.array_agg(w.nsp || '.' || w.rel) FILTER (WHERE s.oid IS NULL), '{}'),
 	pg_catalog.count(CASE
