@@ -241,3 +241,129 @@ func (f *Follower) newestXID(ctx context.Context) (uint64, error) {
 	snap, err := pg.ParseSnapshot(text)
 	return snap.Xmax, err
 }
+
+// replay applies a batch again in the order of the source: each transaction as
+// one of its own, each change as a statement of its own.
+func (s *session) replay(ctx context.Context, b *batch, sync bool) error {
+	for _, p := range b.parts {
+		plan := newPlanner(s.x.statement, true)
+		if err := s.plan(ctx, plan, p); err != nil {
+			return err
+		}
+		err := s.retryOnLock(ctx, b.truncates, func() error {
+			return s.transact(ctx, plan.steps, p.EndLSN, p.Time, sync, true)
+		})
+		if err != nil {
+			return s.explain(ctx, s.name(ctx, err, plan.steps, p))
+		}
+	}
+	return nil
+}
+
+// name turns the error of a step that was applied by itself into one that names
+// table and row, unless the error is none of the row's.
+func (s *session) name(ctx context.Context, err error, steps []step, p *stream.Part) error {
+	f := (*failure)(nil)
+	if !errors.As(err, &f) || transient(err) || errors.Is(err, errAdvance) || ctx.Err() != nil || pg.ConnectionLost(err) {
+		return err
+	}
+	named := &RowError{Change: "commit", XID: p.XID, LSN: p.CommitLSN, Err: f.err}
+	if f.step >= 0 && f.step < len(steps) && steps[f.step].op != nil {
+		o := steps[f.step].op
+		named.Relation, named.Change = o.t.display(), o.change()
+		if o.kind != opTruncate {
+			named.Key = o.row()
+		}
+	}
+	return named
+}
+
+// large applies a transaction that comes in parts, as one target transaction
+// that grows with them. Each part is applied set by set within a savepoint, and
+// if that fails row by row. The transaction begins by proving that the progress
+// row is as expected, and moves it at its end, when the position is known.
+func (s *session) large(ctx context.Context, p *stream.Part) error {
+	if s.seen(p) {
+		p.Release()
+		return nil // the other parts follow and are dropped by special
+	}
+	begin, advance := s.begin(s.applied, time.Time{}, true)
+	if err := s.x.run(ctx, append(begin, control("SET CONSTRAINTS ALL DEFERRED"))); err != nil {
+		return s.abandon(ctx, advanceError(err, advance))
+	}
+	whole := batch{}
+	for {
+		if p.Void || (p.First && len(whole.parts) > 0) {
+			p.Release()
+			return s.x.rollback(ctx)
+		}
+		if err := s.part(ctx, p); err != nil {
+			return s.abandon(ctx, err)
+		}
+		whole.nonces = append(whole.nonces, markers(p)...)
+		whole.parts = append(whole.parts[:0], p)
+		s.notePart(p)
+		p.Release()
+		if p.Last {
+			break
+		}
+		var err error
+		if p, err = s.next(ctx); err != nil {
+			return err
+		}
+	}
+	last := whole.parts[0]
+	end := []step{s.advanceStep(s.applied, last.EndLSN, last.Time), control(commitSQL)}
+	if err := s.x.run(ctx, end); err != nil {
+		return s.abandon(ctx, s.name(ctx, advanceError(err, 0), nil, last))
+	}
+	s.committed(last.EndLSN, last.Time, true)
+	for _, nonce := range whole.nonces {
+		s.markerApplied(nonce, s.applied)
+	}
+	return nil
+}
+
+// abandon rolls back and passes the error on.
+func (s *session) abandon(ctx context.Context, err error) error {
+	if rollbackErr := s.x.rollback(ctx); rollbackErr != nil {
+		return fmt.Errorf("%w (after: %w)", rollbackErr, err)
+	}
+	return s.explain(ctx, err)
+}
+
+// part applies one part within the open transaction.
+func (s *session) part(ctx context.Context, p *stream.Part) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.BatchLimit, errBatchLimit)
+	defer cancel()
+	savepoint := func(byRow bool) error {
+		plan := newPlanner(s.x.statement, byRow)
+		if err := s.plan(ctx, plan, p); err != nil {
+			return err
+		}
+		plan.flushAll()
+		return s.retryOnLock(ctx, truncates(p), func() error {
+			steps := append([]step{control("SAVEPOINT part")}, plan.steps...)
+			err := s.x.run(ctx, append(steps, control("RELEASE SAVEPOINT part")))
+			if err == nil || s.x.conn.IsClosed() {
+				return err
+			}
+			if back := s.x.run(ctx, []step{control("ROLLBACK TO SAVEPOINT part"), control("RELEASE SAVEPOINT part")}); back != nil {
+				return back
+			}
+			if f := (*failure)(nil); errors.As(err, &f) {
+				f.step--
+			}
+			if byRow {
+				return s.name(ctx, err, plan.steps, p)
+			}
+			return err
+		})
+	}
+	err := savepoint(false)
+	if err == nil || transient(err) || ctx.Err() != nil {
+		return err
+	}
+	s.log.Warn().Err(err).Uint32("xid", p.XID).Str(obs.KeyLSN, p.CommitLSN.String()).Msg("part of a large transaction replayed row by row")
+	return savepoint(true)
+}

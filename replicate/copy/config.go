@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -120,4 +121,97 @@ func setDefault[T int | int64 | time.Duration](v *T, d T) {
 	if *v == 0 {
 		*v = d
 	}
+}
+
+// Stream is the slot that was made before the copy. What it holds tells which
+// rows changed between two snapshots. The copy reads it and never moves it.
+type Stream struct {
+	DSN         pg.DSN
+	Options     []pg.Option
+	Slot        string
+	Publication string
+	SystemID    string // the source's, "" for any
+	Start       pg.LSN // the slot's consistent point, beyond which nothing was confirmed
+	Snapshot    string // what the slot's own snapshot sees, as pg_current_snapshot() prints it
+}
+
+func (s *Stream) validate() error {
+	if s == nil {
+		return nil
+	}
+	if s.DSN.IsZero() || s.Slot == "" || s.Publication == "" || s.Start == 0 {
+		return errors.New("copy: stream without DSN, slot, publication or start")
+	}
+	if _, err := pg.ParseSnapshot(s.Snapshot); err != nil {
+		return fmt.Errorf("copy: snapshot of the slot: %w", err)
+	}
+	return nil
+}
+
+const (
+	// markPrefix is that of the message that is written after a new snapshot.
+	markPrefix = "crossfade.copy"
+	// markTimeout bounds the writing of one message, with the login.
+	markTimeout = 45 * time.Second
+	// commitVisiblePause and commitVisibleTries bound the wait for a commit that decoding has
+	// seen and sessions do not see yet. It takes microseconds, unless the commit
+	// waits for a synchronous standby.
+	commitVisiblePause = 20 * time.Millisecond
+	commitVisibleTries = 250
+)
+
+// errCommitNotVisible says that a fresh snapshot does not see what the slot's snapshot sees.
+var errCommitNotVisible = errors.New("a transaction that was committed before the slot was made is still not seen on the source: is a synchronous standby missing?")
+
+// mark writes a message into the source's log and returns its position. Every
+// transaction that was seen by a snapshot taken before has its commit before that
+// position, and when mark returns all of the log up to it is on the source's disk:
+// a crash of the source cannot take back what such a snapshot has seen.
+func mark(ctx context.Context, connect snapshot.Connect) (pg.LSN, error) {
+	ctx, cancel := context.WithTimeout(ctx, markTimeout)
+	defer cancel()
+	conn, err := connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer snapshot.Close(conn)
+	if _, err := conn.Exec(ctx, "SET synchronous_commit = local"); err != nil {
+		return 0, fmt.Errorf("mark the source's log: %w", err)
+	}
+	var text string
+	if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_logical_emit_message(true, $1::text, '')::text`, markPrefix).Scan(&text); err != nil {
+		return 0, fmt.Errorf("mark the source's log: %w", err)
+	}
+	return pg.ParseLSN(text)
+}
+
+var (
+	// ErrRead and ErrWrite say on which side a chunk met its error.
+	ErrRead  = errors.New("read from source")
+	ErrWrite = errors.New("write to target")
+	// ErrGone says that a table, or one of its columns, no longer exists on the source. Only a copy
+	// that starts again fixes that.
+	ErrGone = errors.New("the table was dropped or altered on the source during the copy")
+	// ErrMoment says that a snapshot was lost, or a table rewritten after it, where
+	// every table must be of one moment.
+	ErrMoment = errors.New("a table can be copied under another snapshot only")
+)
+
+// TableError is an error about one table.
+type TableError struct {
+	Table pg.Name
+	Err   error
+}
+
+func (e *TableError) Error() string { return fmt.Sprintf("copy %s: %v", e.Table.Display(), e.Err) }
+
+// Unwrap returns what went wrong.
+func (e *TableError) Unwrap() error { return e.Err }
+
+// gone puts ErrGone before what the source says of a name that it does not know.
+func gone(err error) error {
+	if errors.Is(err, ErrRead) && pg.IsCode(err, pg.CodeUndefinedTable, pg.CodeUndefinedColumn, pg.CodeInvalidSchema) {
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	return err
 }

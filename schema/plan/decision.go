@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"crossfade/internal/base/pg"
@@ -221,4 +222,17 @@ func identity(source *catalog.Database, kind string) []Statement {
 		}
 	}
 	return slices.Clip(out)
+}
+
+// itemSQL records an entry as restored.
+func itemSQL(e *archive.Entry, part Part) string { return RecordItems(ItemRow(e.ID, e, part)) }
+
+// RecordItems writes rows of crossfade.item.
+func RecordItems(rows ...string) string {
+	return "INSERT INTO crossfade.item (id, section, kind, nsp, name, done) VALUES " + strings.Join(rows, ", ") + " ON CONFLICT (id) DO UPDATE SET done = true"
+}
+
+func ItemRow(id int, e *archive.Entry, part Part) string {
+	return "(" + strconv.Itoa(id) + ", " + pg.QuoteLiteral(string(part)) + ", " + pg.QuoteLiteral(e.Kind) + ", " + pg.QuoteLiteral(e.Schema) + ", " +
+		pg.QuoteLiteral(e.Tag) + ", true)"
 }

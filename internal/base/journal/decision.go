@@ -52,3 +52,68 @@ func Reject(ctx context.Context, conn *pgx.Conn, epoch int64) (Decision, error) 
 	}
 	return ReadDecision(ctx, conn, epoch)
 }
+
+// Proof is what the comparison that follows a switch has found of one table. A Proof
+// without a table says that every table of its epoch has been compared.
+type Proof struct {
+	Table                  pg.Name
+	Verdict                string
+	Reason                 string // the reason; empty for a table that is equal
+	SourceRows, TargetRows int64
+	Keys                   []string // some that differ, each with what is wrong with it
+}
+
+// SaveProofs records on the target what was found of tables. What was found before of
+// the same table is replaced.
+func SaveProofs(ctx context.Context, conn *pgx.Conn, epoch int64, proofs []Proof) error {
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		for _, p := range proofs {
+			keys := p.Keys
+			if keys == nil {
+				keys = []string{}
+			}
+			if _, err := tx.Exec(ctx, `INSERT INTO crossfade.proof (epoch, nsp, rel, verdict, reason, source_rows, target_rows, keys)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+				ON CONFLICT (epoch, nsp, rel) DO UPDATE SET verdict = excluded.verdict, reason = excluded.reason,
+					source_rows = excluded.source_rows, target_rows = excluded.target_rows, keys = excluded.keys, found_at = excluded.found_at`,
+				epoch, p.Table.Schema, p.Table.Name, p.Verdict, p.Reason, p.SourceRows, p.TargetRows, keys); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("record what was proved: %w", err)
+	}
+	return nil
+}
+
+// LoadProofs reads what is known of an epoch's tables, in no order.
+func LoadProofs(ctx context.Context, conn *pgx.Conn, epoch int64) ([]Proof, error) {
+	rows, _ := conn.Query(ctx, `SELECT nsp, rel, verdict, reason, source_rows, target_rows, keys FROM crossfade.proof WHERE epoch = $1`, epoch)
+	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (p Proof, err error) {
+		err = row.Scan(&p.Table.Schema, &p.Table.Name, &p.Verdict, &p.Reason, &p.SourceRows, &p.TargetRows, &p.Keys)
+		return p, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read what was proved: %w", err)
+	}
+	return all, nil
+}
+
+// DecisionSaw returns what was visible on the target to the decision that opened it: all
+// that the stream had applied, and nothing that was written by anybody since.
+func DecisionSaw(ctx context.Context, q Querier, epoch int64) (pg.Snapshot, error) {
+	var text string
+	err := q.QueryRow(ctx, `SELECT seen FROM crossfade.decision WHERE epoch = $1 AND decision = 'commit'`, epoch).Scan(&text)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return pg.Snapshot{}, fmt.Errorf("read what the decision of epoch %d saw: the target holds no such decision", epoch)
+	}
+	if err == nil {
+		var seen pg.Snapshot
+		if seen, err = pg.ParseSnapshot(text); err == nil {
+			return seen, nil
+		}
+	}
+	return pg.Snapshot{}, fmt.Errorf("read what the decision of epoch %d saw: %w", epoch, err)
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 )
@@ -268,4 +269,107 @@ func Transact(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, sq
 // SetLocalLockTimeout returns the statement that bounds lock waits in a transaction.
 func SetLocalLockTimeout(d time.Duration) string {
 	return fmt.Sprintf("SET LOCAL lock_timeout = %d;", max(1, d.Milliseconds()))
+}
+
+// fenceMark is what the fence of a database is by the catalog's rows and their
+// versions: that of its function, and a sum over those of its triggers. A trigger that
+// was disabled and enabled again has another version.
+const fenceMark = `(SELECT coalesce((SELECT p.oid::text || '/' || p.xmin::text FROM pg_catalog.pg_proc p
+		WHERE p.oid = pg_catalog.to_regprocedure('crossfade.fence()')), '') || '/' ||
+	coalesce((SELECT pg_catalog.md5(pg_catalog.string_agg(pg_catalog.concat_ws('/', t.tgrelid, t.oid, t.xmin, t.tgenabled), ',' ORDER BY t.oid))
+		FROM pg_catalog.pg_trigger t WHERE t.tgname = '` + FenceTrigger + `' AND NOT t.tgisinternal), ''))`
+
+// FenceChanged asks the source, while an epoch is fenced, whether its fence is the one
+// that the epoch's fence transaction made, and was it all the time since. It returns
+// what was changed, "" for nothing, also where the source is not fenced.
+func FenceChanged(ctx context.Context, conn *pgx.Conn) (string, error) {
+	var was, is string
+	var fenced bool
+	err := conn.QueryRow(ctx, `SELECT step IN ('fenced', 'draining', 'deciding'), fence, `+fenceMark+` FROM crossfade.run`).Scan(&fenced, &was, &is)
+	if err != nil {
+		return "", fmt.Errorf("look at the fence: %w", err)
+	}
+	if !fenced || was == is {
+		return "", nil
+	}
+	function, _, _ := cutLast(was)
+	if now, _, _ := cutLast(is); now != function {
+		return "function crossfade.fence() was replaced", nil
+	}
+	// The function is of the fence's own transaction; what is younger was changed since.
+	_, xid, _ := cutLast(function)
+	rows, _ := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_trigger t
+		JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE t.tgname = $1 AND NOT t.tgisinternal AND (t.tgenabled <> 'A' OR pg_catalog.age(t.xmin) < pg_catalog.age($2::text::xid))
+		ORDER BY 1, 2 LIMIT 5`, FenceTrigger, xid)
+	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
+	if err != nil {
+		return "", fmt.Errorf("look at the fence: %w", err)
+	}
+	names := lists.Map(tables, pg.Name.Display)
+	if len(names) == 0 {
+		return "a trigger " + FenceTrigger + " was dropped", nil
+	}
+	return "trigger " + FenceTrigger + " was changed on " + strings.Join(names, ", "), nil
+}
+
+// cutLast cuts a mark at its last slash.
+func cutLast(s string) (before, after string, found bool) {
+	i := strings.LastIndexByte(s, '/')
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+// Seal remembers the fence triggers as they are, each with the transaction that has written its row
+// in pg_trigger, and their function, as that of relation 0: one that is disabled, dropped, replaced
+// or made again later is another one, even if it looks the same. What is sealed already stays
+// sealed.
+func Seal(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `INSERT INTO crossfade.seal (relid, nsp, rel, trigger, version)
+		SELECT t.tgrelid, n.nspname, c.relname, t.oid, t.xmin::text FROM pg_catalog.pg_trigger t
+		JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE t.tgname = $1 AND NOT t.tgisinternal
+		UNION ALL SELECT 0, '', '', p.oid, p.xmin::text FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('crossfade.fence()')
+		ON CONFLICT DO NOTHING`, FenceTrigger)
+	if err != nil {
+		return fmt.Errorf("seal the fence: %w", err)
+	}
+	return nil
+}
+
+// Guarded is the state of the target's fence, and the sessions that write there.
+type Guarded struct {
+	Shut    bool      // and it was so all the time since it was sealed, as far as its function is concerned
+	Touched []pg.Name // tables whose trigger is no longer the one that was sealed, also because it was dropped and made again, by their names then
+	Writing []Writer  // sessions in a transaction that has written, which are not Crossfade's
+}
+
+// ReadTargetGuard reads how the target is guarded, in one round trip.
+func ReadTargetGuard(ctx context.Context, conn *pgx.Conn) (Guarded, error) {
+	var g Guarded
+	b := &pgx.Batch{}
+	b.Queue(`SELECT coalesce(pg_catalog.bool_or(p.prosrc LIKE '%RAISE EXCEPTION%' AND NOT EXISTS (
+			SELECT FROM crossfade.seal s WHERE s.relid = 0 AND (s.trigger <> p.oid OR s.version <> p.xmin::text))), false) FROM pg_catalog.pg_proc p
+		WHERE p.oid = pg_catalog.to_regprocedure('crossfade.fence()')`).QueryRow(func(row pgx.Row) error { return row.Scan(&g.Shut) })
+	b.Queue(`SELECT s.nsp, s.rel FROM crossfade.seal s
+		LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = s.relid AND t.oid = s.trigger
+		WHERE s.relid <> 0 AND (t.oid IS NULL OR t.xmin::text <> s.version OR t.tgenabled <> 'A') ORDER BY 1, 2`).Query(func(rows pgx.Rows) (err error) {
+		g.Touched, err = pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
+		return err
+	})
+	b.Queue(`SELECT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(a.client_addr::text, ''),
+			pg_catalog.to_char(a.xact_start, 'HH24:MI:SS')
+		FROM pg_catalog.pg_stat_activity a
+		WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid() AND a.backend_xid IS NOT NULL
+			AND a.backend_type NOT IN ('walsender', 'parallel worker', 'autovacuum worker') AND a.application_name NOT LIKE 'crossfade%'
+		ORDER BY a.pid`).Query(func(rows pgx.Rows) (err error) {
+		g.Writing, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Writer])
+		return err
+	})
+	if err := conn.SendBatch(ctx, b).Close(); err != nil {
+		return Guarded{}, fmt.Errorf("look at how the target is guarded: %w", err)
+	}
+	return g, nil
 }
