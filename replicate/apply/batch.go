@@ -123,7 +123,7 @@ func (s *session) apply(ctx context.Context, b *batch) error {
 	})
 	switch {
 	case err == nil:
-		s.noteBatch(plan.steps)
+		s.change(func(now *state) { now.status.Statements += uint64(len(plan.steps)) })
 	case errors.Is(err, errAdvance) || transient(err) || ctx.Err() != nil:
 		return s.explain(ctx, err)
 	default:
@@ -131,7 +131,7 @@ func (s *session) apply(ctx context.Context, b *batch) error {
 		if err := s.replay(ctx, b, sync); err != nil {
 			return err
 		}
-		s.noteReplay()
+		s.change(func(now *state) { now.status.Replays++ })
 	}
 	s.finish(b)
 	return nil
@@ -150,7 +150,7 @@ func (s *session) finish(b *batch) {
 
 // retryOnLock repeats try while others hold locks that the batch needs.
 func (s *session) retryOnLock(ctx context.Context, truncates bool, try func() error) error {
-	defer s.contended(nil)
+	defer s.change(func(now *state) { now.status.Contended = nil })
 	begun := time.Now()
 	for n := 1; ; n++ {
 		if truncates && s.cfg.BeforeTruncate != nil {
@@ -163,7 +163,7 @@ func (s *session) retryOnLock(ctx context.Context, truncates bool, try func() er
 			return err
 		}
 		if pg.IsCode(err, pg.CodeLockNotAvailable) {
-			s.contended(&Contention{PID: s.backend.pid, Since: begun, Err: err})
+			s.change(func(now *state) { now.status.Contended = &Contention{PID: s.backend.pid, Since: begun, Err: err} })
 		}
 		if n == 1 || n%30 == 0 {
 			s.log.Warn().Err(err).Int(obs.KeyAttempt, n).Msg("batch waits for a lock on the target")
@@ -234,11 +234,8 @@ func (f *Follower) newestXID(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	var text string
-	if err := conn.QueryRow(ctx, "SELECT "+snapshot.Current(conn)).Scan(&text); err != nil {
-		return 0, err
-	}
-	snap, err := pg.ParseSnapshot(text)
+	var snap pg.Snapshot
+	err = conn.QueryRow(ctx, "SELECT "+snapshot.Current(conn)).Scan(&snap)
 	return snap.Xmax, err
 }
 

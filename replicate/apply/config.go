@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -89,15 +88,9 @@ type Config struct {
 	LockTimeout     time.Duration // DefaultLockTimeout if 0
 	DurableInterval time.Duration // DefaultDurableInterval if 0
 	Heartbeat       time.Duration // DefaultHeartbeat if 0; negative: none
-	Stream          StreamConfig
-	Retry           retry.Policy // pauses between attempts, for both sides
+	Stream          stream.Config // its bounds; what else is in it is filled in
+	Retry           retry.Policy  // pauses between attempts, for both sides
 	Logger          zerolog.Logger
-}
-
-// StreamConfig are the bounds of the stream.Reader; see stream.Config.
-type StreamConfig struct {
-	MaxBytes, PartBytes                        int64
-	StatusInterval, IdleInterval, SilenceLimit time.Duration
 }
 
 // Validate refuses a configuration that cannot work.
@@ -108,10 +101,8 @@ func (c Config) Validate() error {
 	if c.BatchRows < 0 || c.BatchBytes < 0 || c.BatchAge < 0 || c.BatchLimit < 0 || c.LockTimeout < 0 || c.DurableInterval < 0 {
 		return errors.New("apply: negative bound")
 	}
-	if err := c.stream(c.Start).Validate(); err != nil {
-		return fmt.Errorf("apply: %w", err)
-	}
-	return nil
+	err := c.stream(c.Start).Validate()
+	return pg.Wrap(err, "apply")
 }
 
 func (c Config) withDefaults() Config {
@@ -127,11 +118,9 @@ func (c Config) withDefaults() Config {
 
 // stream is the configuration of a Reader that begins at start.
 func (c Config) stream(start pg.LSN) stream.Config {
-	return stream.Config{
-		DSN: c.Source, Options: append([]pg.Option{pg.WithName("stream")}, c.SourceOptions...),
-		Slot: c.Slot, Publication: c.Publication, Start: start, SystemID: c.SystemID,
-		MaxBytes: c.Stream.MaxBytes, PartBytes: c.Stream.PartBytes,
-		StatusInterval: c.Stream.StatusInterval, IdleInterval: c.Stream.IdleInterval, SilenceLimit: c.Stream.SilenceLimit,
-		Retry: c.Retry, Logger: c.Logger,
-	}
+	s := c.Stream
+	s.DSN, s.Options = c.Source, append([]pg.Option{pg.WithName("stream")}, c.SourceOptions...)
+	s.Slot, s.Publication, s.Start, s.SystemID = c.Slot, c.Publication, start, c.SystemID
+	s.Retry, s.Logger = c.Retry, c.Logger
+	return s
 }

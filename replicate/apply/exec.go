@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 
+	"crossfade/internal/base/pg"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -134,8 +136,6 @@ func (x *executor) rollback(ctx context.Context) error {
 	if x.conn.IsClosed() || x.conn.PgConn().TxStatus() == 'I' {
 		return nil
 	}
-	if err := x.run(ctx, []step{control("ROLLBACK")}); err != nil {
-		return fmt.Errorf("roll back: %w", err)
-	}
-	return nil
+	err := x.run(ctx, []step{control("ROLLBACK")})
+	return pg.Wrap(err, "roll back")
 }

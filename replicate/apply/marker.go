@@ -65,9 +65,7 @@ func (f *Follower) WaitMarker(ctx context.Context, nonce string) (pg.LSN, error)
 		lsn, ok := w.applied[nonce]
 		changed, ended, err := w.changed, w.ended, w.err
 		var late *Alarm
-		switch {
-		case !ok:
-		case !w.tripped && w.latest == nonce:
+		if ok && !w.tripped && w.latest == nonce {
 			// It was not expected when it came.
 			w.tripped, late = true, w.since
 			w.wake()
@@ -159,7 +157,7 @@ func (f *Follower) alarm(a *Alarm) {
 	}
 	f.log.Error().Uint32("xid", a.XID).Str(obs.KeyLSN, a.LSN.String()).Str(obs.KeyRelation, a.Relation).
 		Msg("source changed after the marker")
-	f.noteAlarm(*a)
+	f.change(func(s *state) { s.status.Alarm = a })
 	if f.cfg.OnAlarm != nil {
 		f.cfg.OnAlarm(*a)
 	}

@@ -127,10 +127,8 @@ func (o *op) change() string {
 
 // row names the row for an error.
 func (o *op) row() string {
-	switch {
-	case o.old != nil:
+	if o.old != nil {
 		return o.t.describe(o.old)
-	default:
-		return o.t.describe(o.key)
 	}
+	return o.t.describe(o.key)
 }

@@ -18,10 +18,8 @@ func LoadRoutes(ctx context.Context, conn *pgx.Conn) (map[uint32]pg.Name, error)
 	routes := map[uint32]pg.Name{}
 	var relid uint32
 	var via pg.Name
-	if _, err := pgx.ForEachRow(rows, []any{&relid, &via.Schema, &via.Name}, func() error { routes[relid] = via; return nil }); err != nil {
-		return nil, fmt.Errorf("read routes of the copy: %w", err)
-	}
-	return routes, nil
+	_, err := pgx.ForEachRow(rows, []any{&relid, &via.Schema, &via.Name}, func() error { routes[relid] = via; return nil })
+	return routes, pg.Wrap(err, "read routes of the copy")
 }
 
 // ScatteredError says that one leaf of a partitioned table was truncated whose rows
@@ -196,8 +194,5 @@ func LoadSnapshots(ctx context.Context, conn *pgx.Conn) (map[uint32]pg.Snapshot,
 		snapshots[uint32(relid)] = snap
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read snapshots of the copy: %w", err)
-	}
-	return snapshots, nil
+	return snapshots, pg.Wrap(err, "read snapshots of the copy")
 }

@@ -185,9 +185,5 @@ func (s *session) bringUp(ctx context.Context) error {
 
 // advance commits a position synchronously, without changes.
 func (s *session) advance(ctx context.Context, to pg.LSN) error {
-	err := s.retryOnLock(ctx, false, func() error { return s.transact(ctx, nil, to, time.Time{}, true, false) })
-	if err != nil {
-		return s.explain(ctx, err)
-	}
-	return nil
+	return s.explain(ctx, s.retryOnLock(ctx, false, func() error { return s.transact(ctx, nil, to, time.Time{}, true, false) }))
 }

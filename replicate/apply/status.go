@@ -89,13 +89,19 @@ func (f *Follower) Status() Status {
 	return s
 }
 
-func (f *Follower) opened(r *stream.Reader, row progress.Row) {
+// change changes what Status tells.
+func (f *Follower) change(how func(*state)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state.reader = r
-	f.state.status.TargetConnected, f.state.status.Away = true, ""
-	f.state.status.AppliedLSN, f.state.status.DurableLSN = row.EndLSN, row.EndLSN
-	f.state.status.CommitTime = row.CommitTime
+	how(&f.state)
+}
+
+func (f *Follower) opened(r *stream.Reader, row progress.Row) {
+	f.change(func(s *state) {
+		s.reader = r
+		s.status.TargetConnected, s.status.Away = true, ""
+		s.status.AppliedLSN, s.status.DurableLSN, s.status.CommitTime = row.EndLSN, row.EndLSN, row.CommitTime
+	})
 }
 
 // lost records which side ended a session by an error; the first report counts.
@@ -123,13 +129,6 @@ func (f *Follower) interrupted(err error) {
 	}
 }
 
-// contended records a wait for a lock that continues or, with nil, that it has ended.
-func (f *Follower) contended(c *Contention) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.state.status.Contended = c
-}
-
 func (f *Follower) ended(err error) {
 	f.trip.mu.Lock()
 	defer f.trip.mu.Unlock()
@@ -146,24 +145,6 @@ func (f *Follower) noteApplied(to pg.LSN, at time.Time, durable pg.LSN) {
 		s.CommitTime = at
 	}
 	s.Batches++
-}
-
-func (f *Follower) noteBatch(steps []step) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.state.status.Statements += uint64(len(steps))
-}
-
-func (f *Follower) noteReplay() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.state.status.Replays++
-}
-
-func (f *Follower) noteAlarm(a Alarm) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.state.status.Alarm = &a
 }
 
 // notePart notes a part that was applied, or is within an open transaction.
@@ -237,17 +218,11 @@ func (f *Follower) beatOnce(ctx context.Context, conn *pgx.Conn, major int) erro
 	if _, err := conn.Exec(ctx, beatSQL(major), heartbeatPrefix, strconv.FormatInt(time.Now().UnixMicro(), 10)); err != nil {
 		return fmt.Errorf("write heartbeat: %w", err)
 	}
-	var text string
-	if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_current_wal_lsn()::text`).Scan(&text); err != nil {
+	var lsn pg.LSN
+	if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_current_wal_lsn()::text`).Scan(&lsn); err != nil {
 		return fmt.Errorf("read the source's position: %w", err)
 	}
-	lsn, err := pg.ParseLSN(text)
-	if err != nil {
-		return fmt.Errorf("read the source's position: %w", err)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.state.source = max(f.state.source, lsn)
+	f.change(func(s *state) { s.source = max(s.source, lsn) })
 	return nil
 }
 

@@ -116,15 +116,11 @@ func (w *worker) copyBatch(ctx context.Context, rels []*relation) (rows []int64,
 
 // batchOut reads the tables and then, while their locks are held, their files.
 func batchOut(rels []*relation) string {
-	var b, files strings.Builder
-	for i, r := range rels {
+	var b strings.Builder
+	for _, r := range rels {
 		b.WriteString(r.table.copyOut(span{0, toEnd}) + "; ")
-		if i > 0 {
-			files.WriteString(", ")
-		}
-		files.WriteString(r.table.file())
 	}
-	b.WriteString("SELECT pg_catalog.concat_ws(' ', " + files.String() + "); COMMIT")
+	b.WriteString("SELECT pg_catalog.concat_ws(' ', " + strings.Join(lists.Map(rels, func(r *relation) string { return r.table.file() }), ", ") + "); COMMIT")
 	return b.String()
 }
 

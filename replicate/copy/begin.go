@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 	"crossfade/replicate/snapshot"
 )
@@ -82,10 +83,7 @@ func beginRelation(ctx context.Context, conn *pgx.Conn, t Table, w wish) (b begi
 				attempt = attempt + 1, restarts = restarts + $4, rows = CASE WHEN $5 THEN rows ELSE 0 END, bytes = 0
 			WHERE relid = $1 RETURNING attempt`, t.OID, w.snapshot, w.filenode, count(b.emptied), len(b.kept) > 0).Scan(&b.attempt)
 	})
-	if err != nil {
-		return beginning{}, fmt.Errorf("begin copy: %w", err)
-	}
-	return b, nil
+	return b, pg.Wrap(err, "begin copy")
 }
 
 // errTreeRows is why a tree begins again for one of its leaves.
@@ -192,10 +190,7 @@ func finishRelation(ctx context.Context, conn *pgx.Conn, t Table, attempt int32)
 				FROM crossfade.chunk WHERE relid = $1) c
 			WHERE r.relid = $1 RETURNING r.rows`, t.OID, count(mixed), e.keys).Scan(&e.rows)
 	})
-	if err != nil {
-		return end{}, fmt.Errorf("finish copy: %w", err)
-	}
-	return e, nil
+	return e, pg.Wrap(err, "finish copy")
 }
 
 // begin records under what the relation is copied and queues its chunks. When it
@@ -265,10 +260,7 @@ func (w *worker) tellBegin(t *task, b beginning) error {
 	if t.gen == 0 && !b.emptied {
 		return nil
 	}
-	cause := t.cause
-	if cause == nil {
-		cause = errUnkept
-	}
+	cause := cmp.Or(t.cause, errUnkept)
 	t.rel.restarts++
 	if t.rel.restarts > w.cfg.MaxRestarts {
 		return retry.Permanent(fmt.Errorf("begun again %d times: %w", t.rel.restarts-1, cause))

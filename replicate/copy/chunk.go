@@ -166,17 +166,14 @@ func (w *worker) commitTarget(ctx context.Context, t *task, rows, bytes int64) e
 	_, err := w.target.PgConn().Exec(ctx, fmt.Sprintf(
 		"INSERT INTO crossfade.chunk (relid, lo, hi, snapshot, rows, bytes, attempt) VALUES (%d, %d, %d, %s, %d, %d, %d); COMMIT",
 		t.rel.table.OID, t.span.lo, t.span.hi, pg.QuoteLiteral(t.pass.holder.Text()), rows, bytes, t.pass.attempt)).ReadAll()
-	if err != nil {
-		return fmt.Errorf("commit chunk: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "commit chunk")
 }
 
 // recordExists reports whether err says that the chunk's record is there: an
 // attempt whose end we did not see has committed after all.
 func recordExists(err error) bool {
-	var pe *pgconn.PgError
-	return errors.As(err, &pe) && pe.Code == pg.CodeUniqueViolation && pe.SchemaName == "crossfade" && pe.TableName == "chunk"
+	pe, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pe.Code == pg.CodeUniqueViolation && pe.SchemaName == "crossfade" && pe.TableName == "chunk"
 }
 
 // abandon brings both sessions back to where a new transaction can begin, or

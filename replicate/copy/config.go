@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/copy/relay"
 	"crossfade/replicate/snapshot"
+	"crossfade/replicate/stream"
 )
 
 // Defaults of Config.
@@ -90,11 +92,11 @@ type Copied struct {
 
 // Validate fills defaults in and refuses what contradicts itself.
 func (c *Config) Validate() error {
-	setDefault(&c.Jobs, DefaultJobs)
-	setDefault(&c.BufferBytes, DefaultBufferBytes)
-	setDefault(&c.SourceLockTimeout, DefaultSourceLockTimeout)
-	setDefault(&c.Patience, DefaultPatience)
-	setDefault(&c.MaxRestarts, DefaultMaxRestarts)
+	c.Jobs = cmp.Or(c.Jobs, DefaultJobs)
+	c.BufferBytes = cmp.Or(c.BufferBytes, DefaultBufferBytes)
+	c.SourceLockTimeout = cmp.Or(c.SourceLockTimeout, DefaultSourceLockTimeout)
+	c.Patience = cmp.Or(c.Patience, DefaultPatience)
+	c.MaxRestarts = cmp.Or(c.MaxRestarts, DefaultMaxRestarts)
 	if c.Source == nil || c.Target == nil {
 		return errors.New("copy: no way to connect given")
 	}
@@ -117,22 +119,11 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-func setDefault[T int | int64 | time.Duration](v *T, d T) {
-	if *v == 0 {
-		*v = d
-	}
-}
-
 // Stream is the slot that was made before the copy. What it holds tells which
 // rows changed between two snapshots. The copy reads it and never moves it.
 type Stream struct {
-	DSN         pg.DSN
-	Options     []pg.Option
-	Slot        string
-	Publication string
-	SystemID    string // the source's, "" for any
-	Start       pg.LSN // the slot's consistent point, beyond which nothing was confirmed
-	Snapshot    string // what the slot's own snapshot sees, as pg_current_snapshot() prints it
+	stream.Config        // Start is the slot's consistent point, beyond which nothing was confirmed
+	Snapshot      string // what the slot's own snapshot sees, as pg_current_snapshot() prints it
 }
 
 func (s *Stream) validate() error {
@@ -142,10 +133,8 @@ func (s *Stream) validate() error {
 	if s.DSN.IsZero() || s.Slot == "" || s.Publication == "" || s.Start == 0 {
 		return errors.New("copy: stream without DSN, slot, publication or start")
 	}
-	if _, err := pg.ParseSnapshot(s.Snapshot); err != nil {
-		return fmt.Errorf("copy: snapshot of the slot: %w", err)
-	}
-	return nil
+	_, err := pg.ParseSnapshot(s.Snapshot)
+	return pg.Wrap(err, "copy: snapshot of the slot")
 }
 
 const (

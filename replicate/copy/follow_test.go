@@ -13,6 +13,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/replicate/slot"
 	"crossfade/replicate/snapshot"
+	"crossfade/replicate/stream"
 )
 
 const publication = "crossfade_test"
@@ -41,7 +42,7 @@ func (f *fixture) followed(keys map[string][]string) Config {
 	cfg.Snapshot, err = snapshot.Import(ctx, connector(f.sourceDSN, pg.WithName("test holder")), s.Snapshot)
 	require.NoError(f.t, err)
 	f.t.Cleanup(cfg.Snapshot.Close)
-	cfg.Stream = &Stream{DSN: f.sourceDSN, Slot: s.Name, Publication: publication, Start: s.ConsistentPoint, Snapshot: cfg.Snapshot.Text()}
+	cfg.Stream = &Stream{Config: stream.Config{DSN: f.sourceDSN, Slot: s.Name, Publication: publication, Start: s.ConsistentPoint}, Snapshot: cfg.Snapshot.Text()}
 	return cfg
 }
 

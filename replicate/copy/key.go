@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -204,10 +205,7 @@ func (k key) fetchSQL(t Table, keys [][]string) string {
 		names = append(names, fmt.Sprintf("u%d", i))
 		typed = append(typed, fmt.Sprintf("%s AS k%d", k[i].value(fmt.Sprintf("u.u%d", i)), i))
 	}
-	columns := make([]string, len(t.Columns))
-	for i, c := range t.Columns {
-		columns[i] = "t." + pg.QuoteIdent(c)
-	}
+	columns := lists.Map(t.Columns, func(c string) string { return "t." + pg.QuoteIdent(c) })
 	return fetchPlan + "COPY (SELECT " + strings.Join(columns, ", ") + " FROM (SELECT " + strings.Join(typed, ", ") +
 		" FROM ROWS FROM (" + strings.Join(from, ", ") + ") AS u(" + strings.Join(names, ", ") + ")) AS d" +
 		" JOIN ONLY " + t.Name.String() + " AS t ON " + k.matches("t", true, "d") + ") TO STDOUT" + t.format(false)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -117,7 +116,7 @@ func (t Table) copyOut(s span) string {
 	if s.hi >= 0 {
 		where += fmt.Sprintf(" AND ctid < '(%d,0)'::pg_catalog.tid", s.hi)
 	}
-	return "COPY (SELECT " + t.columnList() + " FROM ONLY " + t.Name.String() + where + ") TO STDOUT" + t.format(false)
+	return "COPY (SELECT " + pg.QuoteIdents(t.Columns) + " FROM ONLY " + t.Name.String() + where + ") TO STDOUT" + t.format(false)
 }
 
 // CopyIn returns the target's COPY statement. With freeze the rows are written as rows that
@@ -140,15 +139,7 @@ func (t Table) target(name pg.Name) string {
 	if len(t.Columns) == 0 {
 		return name.String()
 	}
-	return name.String() + " (" + t.columnList() + ")"
-}
-
-func (t Table) columnList() string {
-	quoted := make([]string, len(t.Columns))
-	for i, c := range t.Columns {
-		quoted[i] = pg.QuoteIdent(c)
-	}
-	return strings.Join(quoted, ", ")
+	return name.String() + " (" + pg.QuoteIdents(t.Columns) + ")"
 }
 
 func (t Table) format(freeze bool) string {
@@ -201,30 +192,21 @@ func readFacts(ctx context.Context, conn *pgx.Conn, h *snapshot.Holder, oids []u
 	if pg.IsCode(err, pg.CodeLockNotAvailable) {
 		all, err = measure(ctx, conn, h, oids, lockTimeout, knownBytes, knownBlocks)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read sizes of tables: %w", err)
-	}
-	return all, nil
+	return all, pg.Wrap(err, "read sizes of tables")
 }
 
 func measure(ctx context.Context, conn *pgx.Conn, h *snapshot.Holder, oids []uint32, lockTimeout time.Duration, bytes, blocks string) (map[uint32]facts, error) {
-	if err := h.Begin(ctx, conn, lockTimeout); err != nil {
-		return nil, err
-	}
 	all := make(map[uint32]facts, len(oids))
-	rows, err := conn.Query(ctx, fmt.Sprintf(factsQuery, bytes, blocks), oids)
-	if err == nil {
+	return all, h.Read(ctx, conn, lockTimeout, func() error {
+		rows, _ := conn.Query(ctx, fmt.Sprintf(factsQuery, bytes, blocks), oids)
 		var oid uint32
 		var f facts
-		_, err = pgx.ForEachRow(rows, []any{&oid, &f.filenode, &f.bytes, &f.blocks, &f.rows, &f.heap}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&oid, &f.filenode, &f.bytes, &f.blocks, &f.rows, &f.heap}, func() error {
 			all[oid] = f
 			return nil
 		})
-	}
-	if _, end := conn.Exec(ctx, "ROLLBACK"); err == nil {
-		err = end
-	}
-	return all, err
+		return err
+	})
 }
 
 // States of crossfade.relation.
@@ -269,10 +251,7 @@ func register(ctx context.Context, conn *pgx.Conn, tables []Table) (map[uint32]r
 		all[oid] = r
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("register tables: %w", err)
-	}
-	return all, nil
+	return all, pg.Wrap(err, "register tables")
 }
 
 // landing is a row of crossfade.chunk.
@@ -283,11 +262,8 @@ type landing struct {
 }
 
 func landings(ctx context.Context, tx pgx.Tx, oid uint32) ([]landing, error) {
-	rows, _ := tx.Query(ctx, `SELECT lo, hi, rows, snapshot FROM crossfade.chunk WHERE relid = $1`, oid)
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (l landing, err error) {
-		err = row.Scan(&l.lo, &l.hi, &l.rows, &l.snapshot)
-		return l, err
-	})
+	return pg.Select(ctx, tx, func(l *landing) []any { return []any{&l.lo, &l.hi, &l.rows, &l.snapshot} },
+		`SELECT lo, hi, rows, snapshot FROM crossfade.chunk WHERE relid = $1`, oid)
 }
 
 // complete reports whether the chunks cover 0 to the end, once each.

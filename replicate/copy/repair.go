@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -289,35 +290,24 @@ func deleteChanged(ctx context.Context, conn *pgx.Conn, t *task, k key) error {
 		_, err = tx.Exec(ctx, `UPDATE crossfade.relation SET repaired = '', rows = rows - $2 WHERE relid = $1`, t.rel.table.OID, tag.RowsAffected())
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("delete changed rows: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "delete changed rows")
 }
 
 // nextKeys returns keys whose rows are still to be fetched, and the digest of the last of them.
 func (w *worker) nextKeys(ctx context.Context, t *task) (keys [][]string, last []byte, err error) {
-	rows, err := w.target.Query(ctx, `SELECT d.digest, d.key FROM crossfade.delta d JOIN crossfade.relation r USING (relid, attempt)
+	rows, _ := w.target.Query(ctx, `SELECT d.digest, d.key FROM crossfade.delta d JOIN crossfade.relation r USING (relid, attempt)
 		WHERE d.relid = $1 AND d.attempt = $2 AND d.digest > r.repaired ORDER BY d.digest LIMIT $3`, t.rel.table.OID, t.pass.attempt, batchKeys)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read changed keys: %w", err)
-	}
 	defer rows.Close()
-	for size := 0; size < batchBytes && rows.Next(); {
+	for size := 0; err == nil && size < batchBytes && rows.Next(); {
 		var key []string
-		if err := rows.Scan(&last, &key); err != nil {
-			return nil, nil, fmt.Errorf("read changed keys: %w", err)
-		}
+		err = rows.Scan(&last, &key)
 		for _, v := range key {
 			size += len(v)
 		}
 		keys = append(keys, key)
 	}
 	rows.Close()
-	if err := rows.Err(); err != nil {
-		return nil, nil, fmt.Errorf("read changed keys: %w", err)
-	}
-	return keys, last, nil
+	return keys, last, pg.Wrap(cmp.Or(err, rows.Err()), "read changed keys")
 }
 
 // fetch copies the rows of some keys and records in the same transaction that it did.
@@ -342,8 +332,5 @@ func (w *worker) fetch(ctx context.Context, t *task, k key, keys [][]string, las
 	}
 	_, err = w.target.PgConn().Exec(ctx, fmt.Sprintf("UPDATE crossfade.relation SET rows = rows + %d WHERE relid = %d; COMMIT",
 		rows, t.rel.table.OID)).ReadAll()
-	if err != nil {
-		return fmt.Errorf("commit fetched rows: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "commit fetched rows")
 }

@@ -228,8 +228,5 @@ func emptyTree(ctx context.Context, conn *pgx.Conn, through pg.Name) error {
 		_, err := tx.Exec(ctx, "TRUNCATE "+strings.Join(leaves, ", "))
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("begin the rows below %s again: %w", through.Display(), err)
-	}
-	return nil
+	return pg.Wrap(err, "begin the rows below %s again", through.Display())
 }

@@ -208,24 +208,16 @@ func (w *worker) finish(ctx context.Context, rel *relation, p *pass, record bool
 }
 
 // connect opens the sessions that are missing.
-func (w *worker) connect(ctx context.Context) error {
+func (w *worker) connect(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
 	if w.source == nil || w.source.IsClosed() {
-		conn, err := snapshot.Session(ctx, w.cfg.Source)
-		if err != nil {
-			return err
-		}
-		w.source = conn
+		w.source, err = snapshot.Session(ctx, w.cfg.Source)
 	}
-	if w.target == nil || w.target.IsClosed() {
-		conn, err := w.cfg.Target(ctx)
-		if err != nil {
-			return err
-		}
-		w.target = conn
+	if err == nil && (w.target == nil || w.target.IsClosed()) {
+		w.target, err = w.cfg.Target(ctx)
 	}
-	return nil
+	return err
 }
 
 // say logs a failed attempt: the first of a chunk, and then now and again.

@@ -69,16 +69,12 @@ func Claim(ctx context.Context, q Querier, lane int32, start pg.LSN) (Row, error
 
 func scan(row pgx.Row, what string) (Row, error) {
 	var r Row
-	var lsn string
 	var ts *time.Time
-	err := row.Scan(&r.Lane, &r.Owner, &lsn, &ts, &r.Open)
+	err := row.Scan(&r.Lane, &r.Owner, &r.EndLSN, &ts, &r.Open)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Row{}, fmt.Errorf("%s: %w", what, ErrNoLane)
+		err = ErrNoLane
 	}
 	if err != nil {
-		return Row{}, fmt.Errorf("%s: %w", what, err)
-	}
-	if r.EndLSN, err = pg.ParseLSN(lsn); err != nil {
 		return Row{}, fmt.Errorf("%s: %w", what, err)
 	}
 	if ts != nil {
@@ -145,31 +141,23 @@ func Explain(ctx context.Context, q Querier, lane int32, owner int64) error {
 	}
 }
 
-// CloseSQL closes a lane within the transaction of the decision: $1 is the lane, $2 the position,
-// as text, that it must have reached. It waits for a batch in flight, and returns the position of
-// the lane and whether it is still open, which is the case if it has not reached $2; no row if it
-// is closed already or missing. The condition is in SET and not in WHERE, since only there is it
-// evaluated on the row as the batch in flight leaves it.
-const CloseSQL = `UPDATE crossfade.progress SET open = end_lsn < $2::pg_catalog.pg_lsn
-	WHERE lane = $1 AND open
-	RETURNING end_lsn::text, open`
-
-// Close runs CloseSQL in the caller's transaction and returns the position
-// where the lane ended. After the commit no follower can apply anything.
+// Close closes a lane in the caller's transaction, that of the decision, and returns the position
+// where the lane ended, which must have reached the one given. It waits for a batch in flight. After
+// the commit no follower can apply anything. The condition is in SET and not in WHERE, since only
+// there is it evaluated on the row as the batch in flight leaves it.
 func Close(ctx context.Context, q Querier, lane int32, reached pg.LSN) (pg.LSN, error) {
-	var text string
+	var end pg.LSN
 	var open bool
-	err := q.QueryRow(ctx, CloseSQL, lane, reached.String()).Scan(&text, &open)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		if _, err := Read(ctx, q, lane); err != nil {
-			return 0, fmt.Errorf("close lane %d: %w", lane, err)
+	err := q.QueryRow(ctx, `UPDATE crossfade.progress SET open = end_lsn < $2::pg_catalog.pg_lsn
+	WHERE lane = $1 AND open
+	RETURNING end_lsn::text, open`, lane, reached.String()).Scan(&end, &open)
+	if errors.Is(err, pgx.ErrNoRows) {
+		if _, err = Read(ctx, q, lane); err == nil {
+			err = ErrClosed
 		}
-		return 0, fmt.Errorf("close lane %d: %w", lane, ErrClosed)
-	case err != nil:
-		return 0, fmt.Errorf("close lane %d: %w", lane, err)
-	case open:
-		return 0, fmt.Errorf("close lane %d: it is at %s, short of %s", lane, text, reached)
 	}
-	return pg.ParseLSN(text)
+	if err == nil && open {
+		err = fmt.Errorf("it is at %s, short of %s", end, reached)
+	}
+	return end, pg.Wrap(err, "close lane %d", lane)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"crossfade/internal/base/pg"
+
 	"github.com/jackc/pgx/v5"
 )
 
@@ -254,10 +256,7 @@ func Weigh(ctx context.Context, conn *pgx.Conn, name string) (Figures, error) {
 			(SELECT coalesce(max(pg_catalog.age(backend_xmin)), 0) FROM pg_catalog.pg_stat_activity
 				WHERE application_name LIKE 'crossfade%' AND usename = current_user AND datname = pg_catalog.current_database()))::bigint`, name).
 		Scan(&f.XminWarn, &f.XminAge)
-	if err != nil {
-		return Figures{}, fmt.Errorf("read the age of the oldest transaction: %w", err)
-	}
-	return f, nil
+	return f, pg.Wrap(err, "read the age of the oldest transaction")
 }
 
 // DataBytes is the size of the source's databases, as far as the role may see it.
@@ -265,8 +264,5 @@ func DataBytes(ctx context.Context, conn *pgx.Conn) (int64, error) {
 	var n int64
 	err := conn.QueryRow(ctx, `SELECT coalesce(sum(pg_catalog.pg_database_size(oid)), 0)::bigint FROM pg_catalog.pg_database
 		WHERE pg_catalog.has_database_privilege(oid, 'CONNECT')`).Scan(&n)
-	if err != nil {
-		return 0, fmt.Errorf("read the size of the databases: %w", err)
-	}
-	return n, nil
+	return n, pg.Wrap(err, "read the size of the databases")
 }

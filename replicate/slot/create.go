@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/snapshot"
 )
@@ -94,7 +94,7 @@ type Slot struct {
 // imported it before keep it. The slot stays.
 func (s *Slot) Release() {
 	if s.conn != nil {
-		closeReplication(s.conn)
+		pg.Close(s.conn, cleanupTimeout)
 	}
 	s.horizon.Close()
 }
@@ -140,7 +140,7 @@ func Create(ctx context.Context, cfg Config) (*Slot, error) {
 		}
 	}
 	if err != nil {
-		closeReplication(conn)
+		pg.Close(conn, cleanupTimeout)
 		horizon.Close()
 		return nil, err
 	}
@@ -186,7 +186,7 @@ func create(ctx context.Context, cfg Config, conn *pgconn.PgConn, plain *pgx.Con
 
 // abandoned clears up after a creation that did not come about, and says why.
 func abandoned(ctx, bounded context.Context, cfg Config, plain *pgx.Conn, conn *pgconn.PgConn, blockers []Blocker, cause error) error {
-	closeReplication(conn)
+	pg.Close(conn, cleanupTimeout)
 	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
 	timedOut := ctx.Err() == nil && bounded.Err() != nil
@@ -216,7 +216,7 @@ func abandoned(ctx, bounded context.Context, cfg Config, plain *pgx.Conn, conn *
 
 func createCommand(ctx context.Context, name string, conn *pgconn.PgConn) (*Slot, error) {
 	sql := "CREATE_REPLICATION_SLOT " + pg.QuoteIdent(name) + " LOGICAL pgoutput "
-	if major(conn.ParameterStatus("server_version")) >= 15 {
+	if pg.Version(conn) >= 150000 {
 		sql += "(SNAPSHOT 'export')"
 	} else {
 		sql += "EXPORT_SNAPSHOT"
@@ -237,32 +237,6 @@ func createCommand(ctx context.Context, name string, conn *pgconn.PgConn) (*Slot
 		return nil, errors.New("the server exported no snapshot")
 	}
 	return &Slot{Name: name, ConsistentPoint: lsn, Snapshot: string(row[2]), conn: conn}, nil
-}
-
-func closeReplication(conn *pgconn.PgConn) {
-	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
-	defer cancel()
-	_ = conn.Close(ctx)
-	select {
-	case <-conn.CleanupDone():
-	case <-ctx.Done():
-	}
-}
-
-func version(conn *pgx.Conn) int {
-	return major(conn.PgConn().ParameterStatus("server_version")) * 10000
-}
-
-func major(serverVersion string) int {
-	end := strings.IndexFunc(serverVersion, func(r rune) bool { return r < '0' || r > '9' })
-	if end < 0 {
-		end = len(serverVersion)
-	}
-	n, err := strconv.Atoi(serverVersion[:end])
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 // Blocker is a session, or a prepared transaction, that stands in the way.
@@ -291,30 +265,25 @@ func (b Blocker) EndSQL() string {
 }
 
 func describe(blockers []Blocker) string {
-	words := make([]string, len(blockers))
-	for i, b := range blockers {
-		words[i] = b.String()
-	}
-	return strings.Join(words, "; ")
+	return strings.Join(lists.Map(blockers, Blocker.String), "; ")
 }
 
 // Blockers returns the transactions that the creation of a logical slot has to
 // wait for: all that have a transaction number, oldest first. Sessions of other
 // roles show their details only to members of pg_monitor.
 func Blockers(ctx context.Context, conn *pgx.Conn) ([]Blocker, error) {
-	rows, err := conn.Query(ctx, `SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), coalesce(state, backend_type, ''),
+	found, err := readBlockers(ctx, conn, `SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), coalesce(state, backend_type, ''),
 			coalesce(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - xact_start), 0)
 		FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid()
 		UNION ALL SELECT 0, owner::text, gid, 'prepared', pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - prepared)
 		FROM pg_catalog.pg_prepared_xacts
 		ORDER BY 5 DESC`)
-	if err != nil {
-		return nil, fmt.Errorf("list open transactions: %w", err)
-	}
-	return collectBlockers(rows)
+	return found, pg.Wrap(err, "list open transactions")
 }
 
-func collectBlockers(rows pgx.Rows) ([]Blocker, error) {
+// readBlockers reads sessions: process, role, application, state, seconds.
+func readBlockers(ctx context.Context, conn *pgx.Conn, sql string, args ...any) ([]Blocker, error) {
+	rows, _ := conn.Query(ctx, sql, args...)
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Blocker, error) {
 		var b Blocker
 		var seconds float64
@@ -329,17 +298,13 @@ func collectBlockers(rows pgx.Rows) ([]Blocker, error) {
 func describeLocked(ctx context.Context, conn *pgx.Conn, locked map[pg.Name]error) error {
 	var parts []string
 	for _, t := range slices.SortedFunc(maps.Keys(locked), func(a, b pg.Name) int { return strings.Compare(a.String(), b.String()) }) {
-		rows, err := conn.Query(ctx, `SELECT DISTINCT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(a.state, a.backend_type, ''),
+		holders, err := readBlockers(ctx, conn, `SELECT DISTINCT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(a.state, a.backend_type, ''),
 				coalesce(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - a.xact_start), 0)
 			FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 			JOIN pg_catalog.pg_class c ON c.oid = l.relation JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 			WHERE l.locktype = 'relation' AND l.granted AND n.nspname = $1 AND c.relname = $2
 			AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
 			AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')`, t.Schema, t.Name)
-		var holders []Blocker
-		if err == nil {
-			holders, err = collectBlockers(rows)
-		}
 		switch {
 		case err != nil:
 			parts = append(parts, t.Display()+" (who holds it cannot be read: "+err.Error()+")")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 )
@@ -67,20 +68,17 @@ func EnsurePublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConfi
 	if len(last) > 0 {
 		err = errors.Join(err, describeLocked(ctx, conn, last))
 	}
-	if err != nil {
-		return fmt.Errorf("fill publication %s: %w", cfg.Name, err)
-	}
-	return nil
+	return pg.Wrap(err, "fill publication %s", cfg.Name)
 }
 
 // preparePublication leaves an existing publication of the right kind, or makes an empty one.
 func preparePublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConfig) error {
 	viaRoot := "false"
-	if version(conn) >= 130000 {
+	if pg.ServerVersion(conn) >= 130000 {
 		viaRoot = "pubviaroot"
 	}
 	truncate := "true"
-	if version(conn) >= 110000 {
+	if pg.ServerVersion(conn) >= 110000 {
 		truncate = "pubtruncate"
 	}
 	var all, rootwise, complete bool
@@ -101,7 +99,7 @@ func preparePublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConf
 }
 
 func publicationOptions(conn *pgx.Conn) string {
-	switch v := version(conn); {
+	switch v := pg.ServerVersion(conn); {
 	case v >= 130000:
 		return " WITH (publish = 'insert, update, delete, truncate', publish_via_partition_root = false)"
 	case v >= 110000:
@@ -119,10 +117,7 @@ func PublishedTables(ctx context.Context, conn *pgx.Conn, publication string) ([
 		JOIN pg_catalog.pg_class c ON c.oid = r.prrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE p.pubname = $1 ORDER BY 1, 2`, publication)
 	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
-	if err != nil {
-		return nil, fmt.Errorf("read publication %s: %w", publication, err)
-	}
-	return tables, nil
+	return tables, pg.Wrap(err, "read publication %s", publication)
 }
 
 func fillPublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConfig, locked map[pg.Name]error) error {
@@ -148,12 +143,8 @@ func alterPublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConfig
 	if len(tables) == 0 {
 		return nil
 	}
-	quoted := make([]string, len(tables))
-	for i, t := range tables {
-		quoted[i] = t.String()
-	}
 	sql := fmt.Sprintf("BEGIN; SET LOCAL lock_timeout = %d; ALTER PUBLICATION %s %s TABLE ONLY %s; COMMIT",
-		cfg.LockTimeout.Milliseconds(), pg.QuoteIdent(cfg.Name), verb, strings.Join(quoted, ", ONLY "))
+		cfg.LockTimeout.Milliseconds(), pg.QuoteIdent(cfg.Name), verb, strings.Join(lists.Map(tables, pg.Name.String), ", ONLY "))
 	_, err := conn.PgConn().Exec(ctx, sql).ReadAll()
 	if err == nil {
 		return nil
@@ -231,18 +222,13 @@ func TakeInventory(ctx context.Context, conn *pgx.Conn, publication string, colu
 		list = `ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 			AND coalesce(pg_catalog.to_jsonb(a) OPERATOR(pg_catalog.->>) 'attgenerated', '') = '' ORDER BY a.attnum)`
 	}
-	rows, _ := conn.Query(ctx, `SELECT c.oid, n.nspname::text, c.relname::text, `+list+`, r.oid::text || '/' || r.xmin::text
+	inv.Tables, err = pg.Select(ctx, conn, func(m *Membership) []any {
+		return []any{&m.OID, &m.Table.Schema, &m.Table.Name, &m.Columns, &m.Row}
+	}, `SELECT c.oid, n.nspname::text, c.relname::text, `+list+`, r.oid::text || '/' || r.xmin::text
 		FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
 		JOIN pg_catalog.pg_class c ON c.oid = r.prrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE p.pubname = $1 ORDER BY 2, 3`, publication)
-	inv.Tables, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (m Membership, err error) {
-		err = row.Scan(&m.OID, &m.Table.Schema, &m.Table.Name, &m.Columns, &m.Row)
-		return m, err
-	})
-	if err != nil {
-		return Inventory{}, fmt.Errorf("read publication %s: %w", publication, err)
-	}
-	return inv, nil
+	return inv, pg.Wrap(err, "read publication %s", publication)
 }
 
 // Harm is a table whose UPDATEs and DELETEs fail on the source because a publication has it.
@@ -261,10 +247,12 @@ const HarmPartial = "was given a row filter or a list of columns in the publicat
 // a list of columns, which ours never have.
 func Harmed(ctx context.Context, conn *pgx.Conn, publication string) ([]Harm, error) {
 	partial := "false"
-	if version(conn) >= 150000 {
+	if pg.ServerVersion(conn) >= 150000 {
 		partial = "r.prqual IS NOT NULL OR r.prattrs IS NOT NULL"
 	}
-	rows, _ := conn.Query(ctx, `SELECT oid, nspname, relname, reason FROM (
+	harmed, err := pg.Select(ctx, conn, func(h *Harm) []any {
+		return []any{&h.OID, &h.Table.Schema, &h.Table.Name, &h.Reason}
+	}, `SELECT oid, nspname, relname, reason FROM (
 			SELECT c.oid, n.nspname::text, c.relname::text, CASE
 				WHEN c.relreplident = 'n' THEN 'has REPLICA IDENTITY NOTHING'
 				WHEN c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
@@ -276,14 +264,7 @@ func Harmed(ctx context.Context, conn *pgx.Conn, publication string) ([]Harm, er
 			JOIN pg_catalog.pg_class c ON c.oid = r.prrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 			WHERE p.pubname = $1) t
 		WHERE reason IS NOT NULL ORDER BY 2, 3`, publication)
-	harmed, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h Harm, err error) {
-		err = row.Scan(&h.OID, &h.Table.Schema, &h.Table.Name, &h.Reason)
-		return h, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("look for tables without replica identity: %w", err)
-	}
-	return harmed, nil
+	return harmed, pg.Wrap(err, "look for tables without replica identity")
 }
 
 // TakeOut takes a table out of the publication. It waits for the table's lock no longer

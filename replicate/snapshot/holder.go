@@ -245,16 +245,12 @@ func (h *Holder) settle(ctx context.Context) error {
 // unsettled lists the transactions that seen sees and that run for other sessions, those aside that
 // wait for a synchronous standby.
 func unsettled(ctx context.Context, conn *pgx.Conn, seen pg.Snapshot) ([]uint64, error) {
-	var text string
+	var now pg.Snapshot
 	var waiting []uint32
 	err := conn.QueryRow(ctx, "SELECT "+Current(conn)+`, ARRAY(SELECT backend_xid::text::bigint FROM pg_catalog.pg_stat_activity
-		WHERE backend_xid IS NOT NULL AND wait_event OPERATOR(pg_catalog.=) 'SyncRep')`).Scan(&text, &waiting)
+		WHERE backend_xid IS NOT NULL AND wait_event OPERATOR(pg_catalog.=) 'SyncRep')`).Scan(&now, &waiting)
 	if err != nil {
 		return nil, fmt.Errorf("look for transactions that are about to end: %w", err)
-	}
-	now, err := pg.ParseSnapshot(text)
-	if err != nil {
-		return nil, err
 	}
 	return slices.DeleteFunc(now.Lacks(seen), func(xid uint64) bool { return slices.Contains(waiting, uint32(xid)) }), nil
 }

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,15 +60,8 @@ const closeTimeout = 3 * time.Second
 // Close ends a session and waits, for a bounded time, until its socket is
 // closed. It does nothing for nil.
 func Close(conn *pgx.Conn) {
-	if conn == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	_ = conn.Close(ctx)
-	select {
-	case <-conn.PgConn().CleanupDone():
-	case <-ctx.Done():
+	if conn != nil {
+		pg.Close(conn.PgConn(), closeTimeout)
 	}
 }
 
@@ -109,6 +103,24 @@ func (h *Holder) Begin(ctx context.Context, conn *pgx.Conn, lockTimeout time.Dur
 		return fmt.Errorf("import snapshot %s: %w (%w)", id, err, back)
 	}
 	return fmt.Errorf("import snapshot %s: %w", id, err)
+}
+
+// BeginOn begins a read-only transaction on conn: under h or, where h is nil, under a snapshot of its own.
+func BeginOn(ctx context.Context, conn *pgx.Conn, h *Holder, lockTimeout time.Duration) error {
+	if h == nil {
+		return pg.Exec(ctx, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+	}
+	return h.Begin(ctx, conn, lockTimeout)
+}
+
+// Read calls read within a transaction of its own under the snapshot, as Begin begins it.
+func (h *Holder) Read(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, read func() error) error {
+	if err := h.Begin(ctx, conn, lockTimeout); err != nil {
+		return err
+	}
+	err := read()
+	_, end := conn.Exec(ctx, "ROLLBACK")
+	return cmp.Or(err, end)
 }
 
 // current returns the snapshot of the session's transaction, as pg_current_snapshot() prints it.

@@ -187,7 +187,7 @@ func (d *Decoder) tuple(c *cursor, r *Relation) ([]Value, error) {
 	if n > len(c.Rest) {
 		return nil, malformed("tuple is cut short")
 	}
-	vals := d.values.take(n)
+	vals := d.values.take(n, valueSlab)
 	for i := range vals {
 		v := &vals[i]
 		v.Kind = c.Byte()
@@ -221,42 +221,28 @@ func (c *cursor) lsn() pg.LSN { return pg.LSN(c.Uint64()) }
 // cstring reads up to the next zero byte and past it. The result is a copy.
 func (c *cursor) cstring() string { return string(c.Text()) }
 
-// slabSize is how many elements a slab takes from the heap at once: enough that
-// the heap is asked once in some hundred messages, few enough that a small
-// transaction that outlives its neighbours holds little.
-const slabSize = 2048
+const (
+	// valueSlab is how many values are taken from the heap at once: enough that the heap is asked
+	// once in some hundred messages, few enough that a small transaction that outlives its
+	// neighbours holds little.
+	valueSlab = 2048
+	// byteSlab is the allocation unit of message bytes.
+	byteSlab = 64 << 10
+)
 
 // slab hands out slices of T from larger allocations. The garbage collector
 // frees an allocation when the last slice of it is unreachable.
 type slab[T any] struct{ free []T }
 
-// take returns n zeroed elements that nobody else has.
-func (s *slab[T]) take(n int) []T {
-	if n > slabSize/4 {
+// take returns n zeroed elements that nobody else has; size is how many are taken from the heap.
+func (s *slab[T]) take(n, size int) []T {
+	if n > size/4 {
 		return make([]T, n)
 	}
 	if n > len(s.free) {
-		s.free = make([]T, slabSize)
+		s.free = make([]T, size)
 	}
 	v := s.free[:n:n]
 	s.free = s.free[n:]
 	return v
-}
-
-// blockSize is the allocation unit of message bytes.
-const blockSize = 64 << 10
-
-// arena hands out memory for message bytes in the same way.
-type arena struct{ free []byte }
-
-func (a *arena) take(n int) []byte {
-	if n > blockSize/4 {
-		return make([]byte, n)
-	}
-	if n > len(a.free) {
-		a.free = make([]byte, blockSize)
-	}
-	b := a.free[:n:n]
-	a.free = a.free[n:]
-	return b
 }

@@ -58,16 +58,6 @@ func (p *Part) Release() {
 	}
 }
 
-// HasChanges reports whether the part holds more than messages.
-func (p *Part) HasChanges() bool {
-	for i := range p.Changes {
-		if p.Changes[i].Kind != KindMessage {
-			return true
-		}
-	}
-	return false
-}
-
 const (
 	partOverhead   = int64(unsafe.Sizeof(Part{}))
 	changeOverhead = int64(unsafe.Sizeof(Change{}))

@@ -20,7 +20,7 @@ type receiver struct {
 	*Reader
 	dec      *Decoder
 	asm      assembler
-	bytes    arena
+	bytes    slab[byte]
 	msg      Message
 	pings    streak
 	skipping bool // within a transaction that was handed out before
@@ -124,7 +124,7 @@ func (s *receiver) serverSaid(end pg.LSN) {
 }
 
 func (s *receiver) message(ctx context.Context, p []byte) error {
-	own := s.bytes.take(len(p))
+	own := s.bytes.take(len(p), byteSlab)
 	copy(own, p)
 	if err := s.dec.Decode(own, &s.msg); err != nil {
 		return err

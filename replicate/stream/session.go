@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -72,9 +71,9 @@ func (r *Reader) open(ctx context.Context) (*pgconn.HijackedConn, error) {
 }
 
 func (r *Reader) start(ctx context.Context, conn *pgconn.PgConn) (*pgconn.HijackedConn, error) {
-	major, err := majorVersion(conn.ParameterStatus("server_version"))
-	if err != nil {
-		return nil, retry.Permanent(err)
+	version := pg.Version(conn)
+	if version == 0 {
+		return nil, retry.Permanent(fmt.Errorf("read server version %q: no number at its start", conn.ParameterStatus("server_version")))
 	}
 	row, err := oneRow(ctx, conn, "IDENTIFY_SYSTEM")
 	if err != nil {
@@ -89,7 +88,7 @@ func (r *Reader) start(ctx context.Context, conn *pgconn.PgConn) (*pgconn.Hijack
 	} else if had := max(r.emitted, r.Confirmed()); end < had {
 		return nil, retry.Permanent(&SourceRewoundError{End: end, Had: had})
 	}
-	sql := startCommand(r.cfg.Slot, r.cfg.Publication, r.emitted, major)
+	sql := startCommand(r.cfg.Slot, r.cfg.Publication, r.emitted, version/10000)
 	conn.Frontend().SendQuery(&pgproto3.Query{String: sql})
 	if err := conn.Frontend().Flush(); err != nil {
 		return nil, fmt.Errorf("start replication: %w", err)
@@ -126,12 +125,8 @@ func (r *Reader) proveSlot(ctx context.Context) error {
 		return fmt.Errorf("look at slot %s: %w", r.cfg.Slot, err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	var text string
-	if err := conn.QueryRow(ctx, `SELECT confirmed_flush_lsn::text FROM pg_catalog.pg_replication_slots WHERE slot_name = $1`, r.cfg.Slot).Scan(&text); err != nil {
-		return fmt.Errorf("look at slot %s: %w", r.cfg.Slot, err)
-	}
-	confirmed, err := pg.ParseLSN(text)
-	if err != nil {
+	var confirmed pg.LSN
+	if err := conn.QueryRow(ctx, `SELECT confirmed_flush_lsn::text FROM pg_catalog.pg_replication_slots WHERE slot_name = $1`, r.cfg.Slot).Scan(&confirmed); err != nil {
 		return fmt.Errorf("look at slot %s: %w", r.cfg.Slot, err)
 	}
 	if reported := r.Confirmed(); confirmed > reported {
@@ -140,8 +135,6 @@ func (r *Reader) proveSlot(ctx context.Context) error {
 	return nil
 }
 
-var errNoRow = errors.New("no row")
-
 // oneRow runs one statement and returns its first row.
 func oneRow(ctx context.Context, conn *pgconn.PgConn, sql string) ([]string, error) {
 	results, err := conn.Exec(ctx, sql).ReadAll()
@@ -149,7 +142,7 @@ func oneRow(ctx context.Context, conn *pgconn.PgConn, sql string) ([]string, err
 		return nil, err
 	}
 	if len(results) == 0 || len(results[0].Rows) == 0 {
-		return nil, errNoRow
+		return nil, errors.New("no row")
 	}
 	return lists.Map(results[0].Rows[0], func(v []byte) string { return string(v) }), nil
 }
@@ -159,9 +152,9 @@ func classify(err error) error {
 	switch pg.Code(err) {
 	case pg.CodeUndefinedObject, // slot or publication
 		pg.CodeObjectNotInState, // slot invalidated, wal_level
-		"58P01",                 // WAL removed
+		pg.CodeUndefinedFile,    // WAL removed
 		pg.CodeInvalidPassword, pg.CodeInvalidAuthorization, pg.CodeInvalidCatalog, pg.CodeInsufficientPrivilege,
-		"42601", pg.CodeInvalidParameter, pg.CodeFeatureNotSupported:
+		pg.CodeSyntaxError, pg.CodeInvalidParameter, pg.CodeFeatureNotSupported:
 		return retry.Permanent(err)
 	}
 	if errors.Is(err, ErrMalformed) {
@@ -177,20 +170,6 @@ func closeOnEnd(ctx context.Context, conn net.Conn) func() {
 		stop()
 		_ = conn.Close()
 	}
-}
-
-// majorVersion reads the major version out of the parameter server_version,
-// such as "15.18 (Debian …)", "17beta1" or "9.6.24".
-func majorVersion(s string) (int, error) {
-	end := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
-	if end < 0 {
-		end = len(s)
-	}
-	n, err := strconv.Atoi(s[:end])
-	if err != nil {
-		return 0, fmt.Errorf("read server version %q: no number at its start", s)
-	}
-	return n, nil
 }
 
 // startCommand writes START_REPLICATION with the options of pgoutput that a

@@ -32,11 +32,20 @@ func New(cfg Config) (*Verifier, error) {
 // snapshot.ErrLost, and nothing more can be compared. Differences are in the report and are not an
 // error.
 func (v *Verifier) Run(ctx context.Context, f *Frozen) (Report, error) {
-	report, err := v.run(ctx, f)
-	if err != nil {
-		return report, fmt.Errorf("compare both sides: %w", err)
+	sides := [2]*side{
+		{name: "source", holder: f.From, connect: f.connectFrom, lock: v.cfg.LockTimeout, path: v.cfg.SearchPath},
+		{name: "target", holder: f.To, connect: f.connectTo, lock: v.cfg.LockTimeout, path: v.cfg.SearchPath, since: v.cfg.Since},
 	}
-	return report, nil
+	work, err := v.plan(ctx, sides)
+	if err != nil {
+		return Report{}, fmt.Errorf("compare both sides: %w", err)
+	}
+	report := Report{Tables: make([]Result, len(work))}
+	err = v.read(ctx, sides, work)
+	for i, c := range work {
+		report.Tables[i] = c.result
+	}
+	return report, pg.Wrap(err, "compare both sides")
 }
 
 // comparison is one table on its way.
@@ -72,23 +81,6 @@ type part struct {
 	c      *comparison
 	file   int
 	lo, hi int64
-}
-
-func (v *Verifier) run(ctx context.Context, f *Frozen) (Report, error) {
-	sides := [2]*side{
-		{name: "source", holder: f.From, connect: f.connectFrom, lock: v.cfg.LockTimeout, path: v.cfg.SearchPath},
-		{name: "target", holder: f.To, connect: f.connectTo, lock: v.cfg.LockTimeout, path: v.cfg.SearchPath, since: v.cfg.Since},
-	}
-	work, err := v.plan(ctx, sides)
-	if err != nil {
-		return Report{}, err
-	}
-	report := Report{Tables: make([]Result, len(work))}
-	err = v.read(ctx, sides, work)
-	for i, c := range work {
-		report.Tables[i] = c.result
-	}
-	return report, err
 }
 
 // plan inspects both sides and makes the comparisons; those that need no reading are settled at

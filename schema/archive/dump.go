@@ -64,10 +64,7 @@ func Dump(ctx context.Context, cfg DumpConfig) ([]byte, error) {
 		return nil, fmt.Errorf("dump schema: %w", err)
 	}
 	archive, err := runDump(ctx, program, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("dump schema of %s: %w", cfg.DSN.Redacted(), err)
-	}
-	return archive, nil
+	return archive, pg.Wrap(err, "dump schema of %s", cfg.DSN.Redacted())
 }
 
 func runDump(ctx context.Context, program Program, cfg DumpConfig) ([]byte, error) {

@@ -50,6 +50,14 @@ type Entry struct {
 	Dependencies []int // dump ids; some may not be in the archive
 }
 
+// LastID returns the highest number of an entry.
+func (a *Archive) LastID() (last int) {
+	for i := range a.Entries {
+		last = max(last, a.Entries[i].ID)
+	}
+	return last
+}
+
 // ErrArchive is wrapped by every error of Parse.
 var ErrArchive = errors.New("not a readable pg_dump archive")
 

@@ -117,10 +117,7 @@ func oids(ctx context.Context, conn *pgx.Conn, sql string, args ...any) ([]uint3
 		return nil, fmt.Errorf("match patterns: %w", err)
 	}
 	found, err := pgx.AppendRows([]uint32{}, rows, pgx.RowTo[uint32])
-	if err != nil {
-		return nil, fmt.Errorf("match patterns: %w", err)
-	}
-	return found, nil
+	return found, pg.Wrap(err, "match patterns")
 }
 
 // matchQuery finds tables by patterns as pg_dump's expand_table_name_patterns

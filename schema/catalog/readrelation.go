@@ -10,8 +10,8 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// ofNoExtension is a condition on pg_class c: no extension owns it.
-const ofNoExtension = `NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+// OfNoExtension is a condition on pg_class c: no extension owns it.
+const OfNoExtension = `NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
 		WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid
 		AND e.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.deptype = 'e')`
 
@@ -19,7 +19,7 @@ const ofNoExtension = `NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
 // own and belong to the application: those of Database.Relations that are no partitioned
 // tables, whatever is written to them. A condition may follow.
 const FromTables = ` FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-	WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND ` + UserSchema + ` AND ` + ofNoExtension
+	WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND ` + UserSchema + ` AND ` + OfNoExtension
 
 const relationsQuery = `
 SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, coalesce(a.amname::text, ''),
@@ -37,21 +37,19 @@ LEFT JOIN (
 ) x ON x.oid = c.oid
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
 	AND (x.oid IS NOT NULL OR ` + UserSchema + `)
-	AND (x.oid IS NOT NULL OR ` + ofNoExtension + `)
+	AND (x.oid IS NOT NULL OR ` + OfNoExtension + `)
 ORDER BY 2, 3`
 
 func (r *reader) relations(ctx context.Context) error {
 	err := each(ctx, r.conn, relationsQuery, nil, func(row pgx.CollectableRow) error {
 		var rel Relation
-		var kind, persistence, identity string
 		var block int64
-		err := row.Scan(&rel.OID, &rel.Schema, &rel.Rel, &kind, &persistence, &rel.Storage.AccessMethod, &rel.Storage.FileNode, &rel.Partition,
-			&rel.Children, &identity, &rel.Bytes, &block, &rel.Rows, &rel.RowSecurity.Enabled, &rel.RowSecurity.Forced,
+		err := row.Scan(&rel.OID, &rel.Schema, &rel.Rel, (*letter)(&rel.Kind), (*letter)(&rel.Persistence), &rel.Storage.AccessMethod, &rel.Storage.FileNode, &rel.Partition,
+			&rel.Children, (*letter)(&rel.ReplicaIdentity), &rel.Bytes, &block, &rel.Rows, &rel.RowSecurity.Enabled, &rel.RowSecurity.Forced,
 			&rel.Configuration.Extension, &rel.Configuration.Condition, &rel.Storage.Tablespace)
 		if err != nil {
 			return err
 		}
-		rel.Kind, rel.Persistence, rel.ReplicaIdentity = first(kind), first(persistence), first(identity)
 		rel.Pages = rel.Bytes / max(1, block)
 		if rel.Configuration.Extension != "" {
 			r.db.Config = append(r.db.Config, &rel)
@@ -62,13 +60,6 @@ func (r *reader) relations(ctx context.Context) error {
 	})
 	r.db.Index()
 	return err
-}
-
-func first(s string) byte {
-	if s == "" {
-		return 0
-	}
-	return s[0]
 }
 
 // oids lists the tables that were read, for the queries that follow.
@@ -89,13 +80,11 @@ func (r *reader) columns(ctx context.Context) error {
 	return each(ctx, r.conn, columnsQuery, []any{r.oids()}, func(row pgx.CollectableRow) error {
 		var relid uint32
 		var c Column
-		var identity, generated string
 		err := row.Scan(&relid, &c.Number, &c.Name, &c.TypeOID, &c.TypeName.Schema, &c.TypeName.Name, &c.Type, &c.TypeMod,
-			&c.NotNull, &identity, &generated, &c.Default)
+			&c.NotNull, (*letter)(&c.Identity), (*letter)(&c.Generated), &c.Default)
 		if err != nil {
 			return err
 		}
-		c.Identity, c.Generated = first(identity), first(generated)
 		if rel := r.db.byOID[relid]; rel != nil {
 			rel.Columns = append(rel.Columns, c)
 		}
@@ -199,10 +188,7 @@ SELECT i.inhrelid, n.nspname::text, c.relname::text, pg_catalog.array_agg(i.inhp
 FROM pg_catalog.pg_inherits i
 JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'f') AND NOT c.relispartition AND c.relpersistence <> 't' AND ` + UserSchema + `
-	AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
-		WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid
-		AND e.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.deptype = 'e')
+WHERE c.relkind IN ('r', 'f') AND NOT c.relispartition AND c.relpersistence <> 't' AND ` + UserSchema + ` AND ` + OfNoExtension + `
 GROUP BY 1, 2, 3 ORDER BY 2, 3`
 
 const orderQuery = `
@@ -236,9 +222,7 @@ func (r *reader) order(ctx context.Context) error {
 	err = each(ctx, r.conn, orderQuery, []any{oids}, func(row pgx.CollectableRow) error {
 		var relid uint32
 		var c OrderedColumn
-		var generated string
-		err := row.Scan(&relid, &c.Name, &c.Type, &c.Collation, &generated, &c.Expression, &c.Storage)
-		c.Generated = first(generated)
+		err := row.Scan(&relid, &c.Name, &c.Type, &c.Collation, (*letter)(&c.Generated), &c.Expression, &c.Storage)
 		columns[relid] = append(columns[relid], c)
 		return err
 	})

@@ -127,7 +127,7 @@ func (a along) fact(p entryPair, f fact) bool {
 
 // hasName reports whether a name stands in a statement.
 func hasName(sql, name string) bool {
-	s := sqltext.Statement{SQL: sql, Tokens: sqltext.All(sql)}
+	s := sqltext.Whole(sql)
 	for i := range s.Tokens {
 		if n, ok := s.Identifier(i); ok && n == name {
 			return true

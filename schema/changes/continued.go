@@ -58,10 +58,7 @@ func pairEntries(kept, now *archive.Archive) []entryPair {
 // that both have keeps its number, so that what crossfade.item says of it holds, and others get
 // numbers that the kept archive does not have. The same two archives give the same numbers.
 func Continued(kept, now *archive.Archive) *archive.Archive {
-	next := 0
-	for _, e := range kept.Entries {
-		next = max(next, e.ID)
-	}
+	next := kept.LastID()
 	ids := make(map[int]int, len(now.Entries))
 	for _, p := range pairEntries(kept, now) {
 		if p.kept != nil && p.now != nil {

@@ -2,7 +2,6 @@ package changes
 
 import (
 	"context"
-	"fmt"
 	"regexp"
 	"strings"
 
@@ -55,11 +54,10 @@ type clauses struct {
 }
 
 func clausesOf(item string) (c clauses) {
-	statements := sqltext.Split(item)
-	if len(statements) != 1 {
+	s, ok := sqltext.One(item)
+	if !ok {
 		return clauses{rest: true}
 	}
-	s := statements[0]
 	words := []string{"default", "not", "generated", "collate", "constraint", "options", "check", "storage", "compression", "null"}
 	text := func(from, to int) string { return s.SQL[s.Tokens[from].Start:s.Tokens[to-1].End] }
 	end := s.Find(1, words...)
@@ -126,12 +124,9 @@ func columnSQL(column, want, have string) (changes []string) {
 // optionsSQL changes storage parameters, or the table that a table inherits from.
 func optionsSQL(alter, want, have string) string {
 	options := func(text, word string) (map[string]string, []string) {
-		statements := sqltext.Split(text)
-		if len(statements) != 1 || !statements[0].Word(0, word) {
-			return nil, nil
-		}
-		items, next, ok := statements[0].List(1)
-		if !ok || next != len(statements[0].Tokens) {
+		s, _ := sqltext.One(text)
+		items, next, ok := s.List(1)
+		if !ok || !s.Word(0, word) || next != len(s.Tokens) {
 			return nil, nil
 		}
 		out, names := map[string]string{}, []string{}
@@ -201,10 +196,7 @@ func MissingValues(ctx context.Context, conn *pgx.Conn) (map[pg.Name]map[string]
 		out[table][column] = value
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read values of added columns: %w", err)
-	}
-	return out, nil
+	return out, pg.Wrap(err, "read values of added columns")
 }
 
 // constantDefault is a default that gives the same value whenever it is evaluated.

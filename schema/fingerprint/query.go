@@ -19,14 +19,10 @@ type fingerprintQuery struct{ kind, sql string }
 const (
 	// relationName is the name of pg_class c as PostgreSQL quotes it.
 	relationName = `pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)`
-	// notOfExtension is a condition on pg_class c.
-	notOfExtension = `NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
-		AND e.objid = c.oid AND e.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.deptype = 'e')`
+	// userRelation is a condition on pg_class c with its schema n.
+	userRelation = ` AND c.relpersistence <> 't' AND ` + catalog.UserSchema + ` AND ` + catalog.OfNoExtension
 	// fromRelation reads pg_class c with its schema n; the rest is the condition on relkind.
-	fromRelation = ` FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-	WHERE c.relpersistence <> 't' AND ` + catalog.UserSchema + ` AND ` + notOfExtension
-	// userRelation is a condition on pg_class c with its schema n, joined by the query.
-	userRelation = ` AND c.relpersistence <> 't' AND ` + catalog.UserSchema + ` AND ` + notOfExtension
+	fromRelation = ` FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE true` + userRelation
 )
 
 // notMember is a condition: no extension owns the object of this catalog and oid.

@@ -39,11 +39,10 @@ func OwnerEntry(e *archive.Entry) (archive.Entry, bool) {
 	if e.Kind == "SCHEMA" { // that of public says only that it is not dropped
 		object = "SCHEMA " + pg.QuoteIdent(e.Tag)
 	} else {
-		statements := sqltext.Split(e.Drop)
-		if len(statements) != 1 || !statements[0].Word(0, "drop") {
+		s, _ := sqltext.One(e.Drop)
+		if !s.Word(0, "drop") {
 			return archive.Entry{}, false
 		}
-		s := statements[0]
 		end := len(s.Tokens) - 1
 		if s.Word(end, "cascade") { // of a base type and its functions
 			end--
@@ -115,11 +114,9 @@ func (p *Plan) ResolveOwners(ctx context.Context, conn *pgx.Conn, known map[stri
 // owned counts the objects of each owner.
 func (p *Plan) owned() map[string]int {
 	out := map[string]int{}
-	for _, part := range []Part{PreData, AfterCopy, Decision, Last} {
-		for _, e := range p.Entries(part) {
-			if e.Kind == KindOwner {
-				out[e.Owner]++
-			}
+	for _, e := range p.All() {
+		if e.Kind == KindOwner {
+			out[e.Owner]++
 		}
 	}
 	return out
@@ -199,16 +196,14 @@ func MentionsRoles(kind string) bool {
 // properties of the database name, sorted. PUBLIC and the platform's own roles are not in it.
 func (p *Plan) Roles() []string {
 	names := map[string]bool{}
-	for _, part := range []Part{PreData, AfterCopy, Decision, Last} {
-		for _, e := range p.Entries(part) {
-			if !MentionsRoles(e.Kind) {
-				continue
-			}
-			for _, s := range sqltext.Split(e.Definition) {
-				for _, i := range roles.Tokens(s) {
-					if name, ok := s.Identifier(i); ok && !slices.Contains(roles.PlatformRoles, name) {
-						names[name] = true
-					}
+	for _, e := range p.All() {
+		if !MentionsRoles(e.Kind) {
+			continue
+		}
+		for _, s := range sqltext.Split(e.Definition) {
+			for _, i := range roles.Tokens(s) {
+				if name, ok := s.Identifier(i); ok && !slices.Contains(roles.PlatformRoles, name) {
+					names[name] = true
 				}
 			}
 		}

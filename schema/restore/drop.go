@@ -19,9 +19,6 @@ import (
 	"crossfade/schema/plan"
 )
 
-// codeInherited is what PostgreSQL says of a constraint that goes only with the one above it.
-const codeInherited = "42P16"
-
 // Done reads which entries have been restored, by their numbers in the archive.
 func Done(ctx context.Context, conn *pgx.Conn) (map[int]bool, error) {
 	rows, _ := conn.Query(ctx, `SELECT id FROM crossfade.item WHERE done`)
@@ -35,9 +32,7 @@ func Done(ctx context.Context, conn *pgx.Conn) (map[int]bool, error) {
 // Droppable lists those entries of a plan that have a statement that drops them, the last first.
 // Extensions and the schema public stay.
 func Droppable(p *plan.Plan, of func(*archive.Entry) bool) (entries []*archive.Entry) {
-	for _, part := range []plan.Part{plan.PreData, plan.AfterCopy, plan.Decision, plan.Last} {
-		entries = append(entries, p.Entries(part)...)
-	}
+	entries = p.All()
 	slices.Reverse(entries)
 	return slices.DeleteFunc(entries, func(e *archive.Entry) bool {
 		return !of(e) || e.Drop == "" || e.Kind == "SCHEMA" && e.Tag == "public" || e.Kind == "EXTENSION"
@@ -69,7 +64,7 @@ func Drop(ctx context.Context, conn *pgx.Conn, entries []*archive.Entry, tell fu
 		var depends []string
 		for _, e := range entries {
 			err := dropEntry(ctx, conn, e, tell)
-			if err != nil && !pg.IsCode(err, codeInherited, pg.CodeDependentObjects) {
+			if err != nil && !pg.IsCode(err, pg.CodeInvalidTable, pg.CodeDependentObjects) {
 				return err
 			}
 			if err != nil {
@@ -114,15 +109,13 @@ func dropEntry(ctx context.Context, conn *pgx.Conn, e *archive.Entry, tell func(
 	switch {
 	case err == nil:
 		tell(fmt.Sprintf("%s %s", e.Kind, pg.Name{Schema: e.Schema, Name: e.Tag}.Display()))
-	case pg.IsCode(err, pg.CodeUndefinedObject, pg.CodeUndefinedTable, pg.CodeUndefinedColumn, "42883", "3F000"):
+	case pg.IsCode(err, pg.CodeUndefinedObject, pg.CodeUndefinedTable, pg.CodeUndefinedColumn, pg.CodeUndefinedFunction, pg.CodeInvalidSchema):
 		// It went with something that it belonged to.
 	default:
 		return fmt.Errorf("drop %s %s: %w", e.Kind, e.Tag, err)
 	}
-	if _, err := conn.Exec(ctx, `DELETE FROM crossfade.item WHERE id = $1`, e.ID); err != nil {
-		return fmt.Errorf("record what was dropped: %w", err)
-	}
-	return nil
+	_, err = conn.Exec(ctx, `DELETE FROM crossfade.item WHERE id = $1`, e.ID)
+	return pg.Wrap(err, "record what was dropped")
 }
 
 // kept are the kinds that --clean leaves alone: an extension is the platform's as
@@ -226,25 +219,17 @@ func existing(e *archive.Entry) Existing {
 
 // drop drops within conn's transaction, and returns the entries of what was there.
 func drop(ctx context.Context, conn *pgx.Conn, p *plan.Plan) ([]*archive.Entry, error) {
-	var entries []*archive.Entry
-	for _, part := range []plan.Part{plan.PreData, plan.AfterCopy, plan.Decision, plan.Last} {
-		for _, e := range p.Entries(part) {
-			if e.ID > 0 && !slices.Contains(kept, e.Kind) && len(sqltext.Split(e.Drop)) > 0 {
-				entries = append(entries, e)
-			}
-		}
-	}
+	entries := lists.Filter(p.All(), func(e *archive.Entry) bool {
+		return e.ID > 0 && !slices.Contains(kept, e.Kind) && len(sqltext.Split(e.Drop)) > 0
+	})
 	if len(entries) == 0 {
 		return nil, nil
 	}
 	slices.Reverse(entries)
-	drops := make([]string, len(entries))
-	for i, e := range entries {
-		drops[i] = pg.QuoteLiteral(strings.TrimSpace(e.Drop))
-	}
+	drops := lists.Map(entries, func(e *archive.Entry) string { return pg.QuoteLiteral(strings.TrimSpace(e.Drop)) })
 	body := fmt.Sprintf(dropScript, strings.Join(drops, ",\n"))
 	if err := pg.Exec(ctx, conn, "DO "+pg.QuoteLiteral(body)); err != nil {
-		if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Code == codeDependent {
+		if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Code == pg.CodeDependentObjects {
 			return nil, fmt.Errorf("drop what is on the target: %w (%s); nothing was dropped: drop by hand what depends on it, or leave --clean out", err,
 				strings.ReplaceAll(refused.Detail, "\n", ", "))
 		}
@@ -279,8 +264,5 @@ func tableSizes(ctx context.Context, conn *pgx.Conn) (map[pg.Name]int64, error) 
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read the sizes of tables: %w", err)
-	}
-	return sizes, nil
+	return sizes, pg.Wrap(err, "read the sizes of tables")
 }

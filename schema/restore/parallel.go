@@ -115,10 +115,7 @@ func (r *restorer) step(ctx context.Context, conn *pgx.Conn, s *step) (done []sc
 	if len(s.analyze) > 0 {
 		return nil, r.analyze(ctx, conn, s.analyze)
 	}
-	scripts := make([]script, len(s.entries))
-	for i, e := range s.entries {
-		scripts[i] = r.script(e)
-	}
+	scripts := lists.Map(s.entries, r.script)
 	switch {
 	case s.index:
 		scripts[0].sql = s.setting + s.parted.index
@@ -126,31 +123,8 @@ func (r *restorer) step(ctx context.Context, conn *pgx.Conn, s *step) (done []sc
 	case s.parted.index != "":
 		scripts[0].sql = s.parted.rest
 	}
-	if len(scripts) > 1 {
-		if err := run(ctx, conn, scripts...); err == nil || conn.IsClosed() || ctx.Err() != nil {
-			if err != nil {
-				return nil, fmt.Errorf("execute entries %d to %d: %w", s.entries[0].ID, s.entries[len(s.entries)-1].ID, err)
-			}
-			return scripts, nil
-		}
-	}
-	for _, x := range scripts {
-		left := len(r.report.Findings)
-		if r.refused.any() && r.refused.lacks(x.entry) {
-			continue
-		}
-		if err := r.one(ctx, conn, x); err != nil {
-			if r.cfg.GoOn && r.refused.take(conn, x.entry, err) {
-				continue
-			}
-			return done, err
-		}
-		if len(r.report.Findings) > left {
-			x.half = false // it was left out as a whole
-		}
-		done = append(done, x)
-	}
-	return done, nil
+	err = r.execute(ctx, conn, scripts, func(committed ...script) { done = append(done, committed...) })
+	return done, err
 }
 
 // analyze gives the planner statistics of tables. That a table cannot be analysed,

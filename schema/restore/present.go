@@ -17,7 +17,7 @@ import (
 
 // codesOfPresence are SQLSTATEs of a refusal because something is there already: an index, a
 // constraint, a second primary key, an index that has its constraint.
-var codesOfPresence = []string{pg.CodeDuplicateObject, pg.CodeDuplicateTable, "42P16", "55000"}
+var codesOfPresence = []string{pg.CodeDuplicateObject, pg.CodeDuplicateTable, pg.CodeInvalidTable, pg.CodeObjectNotInState}
 
 // presence is what the target has in the place of an entry.
 type presence struct {
@@ -105,15 +105,8 @@ func (r *restorer) presentConstraint(ctx context.Context, conn *pgx.Conn, e *arc
 		return presence{}, fmt.Errorf("look at constraint %s: %w", name, err)
 	}
 	differs := presence{differs: "it is there as " + there}
-	if index == "" {
-		clause := wanted.Between(add+3, len(wanted.Tokens))
-		if normal(there) != normal(clause) {
-			return differs, nil
-		}
-		return presence{same: true}, nil
-	}
-	p, ok := partIndex(e)
-	if !ok {
+	p, parted := partIndex(e)
+	if index == "" || !parted {
 		if normal(there) != normal(wanted.Between(add+3, len(wanted.Tokens))) {
 			return differs, nil
 		}
@@ -144,10 +137,7 @@ func (r *restorer) inTheWay(ctx context.Context, conn *pgx.Conn, e *archive.Entr
 	if errors.Is(err, pgx.ErrNoRows) {
 		return presence{}, nil
 	}
-	if err != nil {
-		return presence{}, fmt.Errorf("look for what is in the way of constraint %s: %w", name, err)
-	}
-	return p, nil
+	return p, pg.Wrap(err, "look for what is in the way of constraint %s", name)
 }
 
 // normal is a statement in one form: its tokens with a blank between them.

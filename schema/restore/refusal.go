@@ -28,10 +28,7 @@ type refusals struct {
 func (x *refusals) missing(p *plan.Plan, part plan.Part, done map[int]bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, earlier := range []plan.Part{plan.PreData, plan.AfterCopy, plan.Decision} {
-		if plan.Order(earlier) >= plan.Order(part) {
-			return
-		}
+	for _, earlier := range plan.Parts[:plan.Order(part)] {
 		for _, e := range p.Entries(earlier) {
 			if !done[e.ID] {
 				x.ids[e.ID] = e
@@ -160,13 +157,6 @@ func harmless(e *archive.Entry, code string) bool {
 	return false
 }
 
-// SQLSTATEs of refusals that have a remedy of their own.
-const (
-	codeUndefinedFile   = "58P01" // an extension or library that the server does not have
-	codeWrongObjectType = "42809"
-	codeDependent       = "2BP01"
-)
-
 // remedy says what to do about an entry that the target refused with this SQLSTATE.
 func remedy(e *archive.Entry, code string) string {
 	switch e.Kind {
@@ -195,9 +185,9 @@ func remedy(e *archive.Entry, code string) string {
 		return "the role of --target may not make it: drop it on the source, or leave its schema out with --exclude-schema"
 	case pg.CodeDuplicateObject, pg.CodeDuplicateTable, pg.CodeDuplicateSchema, codeDuplicateFunction:
 		return "the target has one already: use an empty database, or --clean"
-	case pg.CodeUndefinedObject, pg.CodeUndefinedTable, pg.CodeUndefinedColumn, "42883", "3F000":
+	case pg.CodeUndefinedObject, pg.CodeUndefinedTable, pg.CodeUndefinedColumn, pg.CodeUndefinedFunction, pg.CodeInvalidSchema:
 		return "it needs something that the target lacks: make that there, or take it along"
-	case codeUndefinedFile, pg.CodeFeatureNotSupported:
+	case pg.CodeUndefinedFile, pg.CodeFeatureNotSupported:
 		return "the target's server cannot do this: drop it on the source, or leave its schema out with --exclude-schema"
 	}
 	return ""

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/schema/finding"
 )
@@ -25,27 +26,16 @@ func (r Roles) WithoutValues() Roles {
 }
 
 func (r Roles) find(name string) (Role, bool) {
-	i := slices.IndexFunc(r.Roles, func(x Role) bool { return x.Name == name })
-	if i < 0 {
-		return Role{}, false
-	}
-	return r.Roles[i], true
+	return lists.Find(r.Roles, func(x Role) bool { return x.Name == name })
 }
 
 func (r Roles) membership(role, member string) (Membership, bool) {
-	i := slices.IndexFunc(r.Memberships, func(m Membership) bool { return m.Role == role && m.Member == member })
-	if i < 0 {
-		return Membership{}, false
-	}
-	return r.Memberships[i], true
+	return lists.Find(r.Memberships, func(m Membership) bool { return m.Role == role && m.Member == member })
 }
 
 func (r Roles) setting(role, name string) string {
-	i := slices.IndexFunc(r.Settings, func(s Setting) bool { return s.Role == role && s.Name == name })
-	if i < 0 {
-		return ""
-	}
-	return r.Settings[i].Value
+	s, _ := lists.Find(r.Settings, func(s Setting) bool { return s.Role == role && s.Name == name })
+	return s.Value
 }
 
 // Changes lists how the source's roles differ from what they were when kept was read, unless the

@@ -188,10 +188,8 @@ func CopySettings(ctx context.Context, source, target *pgx.Conn, mapped map[stri
 		return slices.ContainsFunc(have, func(h Setting) bool { return h.Role == mapped[s.Role] && h.Name == s.Name })
 	})
 	m := &roleMaker{conn: target, mapped: mapped}
-	if err := m.settings(ctx, want); err != nil {
-		return nil, fmt.Errorf("copy settings of roles: %w", err)
-	}
-	return m.report.Findings, nil
+	err = m.settings(ctx, want)
+	return m.report.Findings, pg.Wrap(err, "copy settings of roles")
 }
 
 // try runs a statement. A refusal of the server becomes a finding.

@@ -132,10 +132,7 @@ func readMemberships(ctx context.Context, conn *pgx.Conn) ([]Membership, error) 
 		WHERE u.rolname !~ '^pg_' AND u.rolname <> ALL (coalesce($1::pg_catalog.text[], '{}')) AND g.rolname <> ALL (coalesce($1::pg_catalog.text[], '{}'))
 		GROUP BY 1, 2 ORDER BY 1, 2`, PlatformRoles)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Membership])
-	if err != nil {
-		return nil, fmt.Errorf("read memberships of roles: %w", err)
-	}
-	return list, nil
+	return list, pg.Wrap(err, "read memberships of roles")
 }
 
 func readRoleSettings(ctx context.Context, conn *pgx.Conn) ([]Setting, error) {
@@ -143,19 +140,12 @@ func readRoleSettings(ctx context.Context, conn *pgx.Conn) ([]Setting, error) {
 		FROM pg_catalog.pg_db_role_setting d JOIN pg_catalog.pg_roles r ON r.oid = d.setrole, pg_catalog.unnest(d.setconfig) s
 		WHERE d.setdatabase = 0 ORDER BY 1, 2`)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Setting])
-	if err != nil {
-		return nil, fmt.Errorf("read settings of roles: %w", err)
-	}
-	return list, nil
+	return list, pg.Wrap(err, "read settings of roles")
 }
 
 // Names returns the names of the roles.
 func (r Roles) Names() []string {
-	out := make([]string, len(r.Roles))
-	for i, x := range r.Roles {
-		out[i] = x.Name
-	}
-	return out
+	return lists.Map(r.Roles, func(x Role) string { return x.Name })
 }
 
 // settingsOf leaves the settings of these roles.

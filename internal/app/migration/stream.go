@@ -10,6 +10,7 @@ import (
 	"crossfade/internal/app/control"
 	"crossfade/internal/base/journal"
 	"crossfade/replicate/copy"
+	"crossfade/replicate/stream"
 	"crossfade/schema/catalog"
 )
 
@@ -22,8 +23,8 @@ func (m *Rows) copyStream() *copy.Stream {
 	if t.Consistent == 0 {
 		return nil
 	}
-	return &copy.Stream{DSN: m.task.Source, Slot: t.Slot, Publication: journal.Publication, SystemID: t.SourceSystem,
-		Start: t.Consistent, Snapshot: t.SlotSnapshot}
+	return &copy.Stream{Snapshot: t.SlotSnapshot, Config: stream.Config{DSN: m.task.Source, Slot: t.Slot, Publication: journal.Publication,
+		SystemID: t.SourceSystem, Start: t.Consistent}}
 }
 
 // followedKey returns the columns of a table whose values the stream gives for

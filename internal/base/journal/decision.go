@@ -37,10 +37,7 @@ func ReadDecision(ctx context.Context, q Querier, epoch int64) (Decision, error)
 func LastCommit(ctx context.Context, q Querier) (int64, error) {
 	var epoch int64
 	err := q.QueryRow(ctx, `SELECT coalesce(max(epoch), 0) FROM crossfade.decision WHERE decision = 'commit'`).Scan(&epoch)
-	if err != nil {
-		return 0, fmt.Errorf("read the decisions: %w", err)
-	}
-	return epoch, nil
+	return epoch, pg.Wrap(err, "read the decisions")
 }
 
 // Reject writes 'abort' for the epoch unless it is decided already, and returns what the register
@@ -82,38 +79,23 @@ func SaveProofs(ctx context.Context, conn *pgx.Conn, epoch int64, proofs []Proof
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("record what was proved: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "record what was proved")
 }
 
 // LoadProofs reads what is known of an epoch's tables, in no order.
 func LoadProofs(ctx context.Context, conn *pgx.Conn, epoch int64) ([]Proof, error) {
-	rows, _ := conn.Query(ctx, `SELECT nsp, rel, verdict, reason, source_rows, target_rows, keys FROM crossfade.proof WHERE epoch = $1`, epoch)
-	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (p Proof, err error) {
-		err = row.Scan(&p.Table.Schema, &p.Table.Name, &p.Verdict, &p.Reason, &p.SourceRows, &p.TargetRows, &p.Keys)
-		return p, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read what was proved: %w", err)
-	}
-	return all, nil
+	all, err := pg.Select(ctx, conn, func(p *Proof) []any {
+		return []any{&p.Table.Schema, &p.Table.Name, &p.Verdict, &p.Reason, &p.SourceRows, &p.TargetRows, &p.Keys}
+	}, `SELECT nsp, rel, verdict, reason, source_rows, target_rows, keys FROM crossfade.proof WHERE epoch = $1`, epoch)
+	return all, pg.Wrap(err, "read what was proved")
 }
 
 // DecisionSaw returns what was visible on the target to the decision that opened it: all
 // that the stream had applied, and nothing that was written by anybody since.
-func DecisionSaw(ctx context.Context, q Querier, epoch int64) (pg.Snapshot, error) {
-	var text string
-	err := q.QueryRow(ctx, `SELECT seen FROM crossfade.decision WHERE epoch = $1 AND decision = 'commit'`, epoch).Scan(&text)
+func DecisionSaw(ctx context.Context, q Querier, epoch int64) (seen pg.Snapshot, err error) {
+	err = q.QueryRow(ctx, `SELECT seen FROM crossfade.decision WHERE epoch = $1 AND decision = 'commit'`, epoch).Scan(&seen)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return pg.Snapshot{}, fmt.Errorf("read what the decision of epoch %d saw: the target holds no such decision", epoch)
 	}
-	if err == nil {
-		var seen pg.Snapshot
-		if seen, err = pg.ParseSnapshot(text); err == nil {
-			return seen, nil
-		}
-	}
-	return pg.Snapshot{}, fmt.Errorf("read what the decision of epoch %d saw: %w", epoch, err)
+	return seen, pg.Wrap(err, "read what the decision of epoch %d saw", epoch)
 }

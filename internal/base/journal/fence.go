@@ -34,13 +34,7 @@ func MissingFence(ctx context.Context, conn *pgx.Conn) ([]pg.Name, error) {
 	if err != nil {
 		return nil, err
 	}
-	var missing []pg.Name
-	for _, t := range tables {
-		if _, ok := have[t]; !ok {
-			missing = append(missing, t)
-		}
-	}
-	return missing, nil
+	return lists.Filter(tables, func(t pg.Name) bool { return have[t] == "" }), nil
 }
 
 // fenced maps each table that has the trigger to its tgenabled.
@@ -56,20 +50,14 @@ func fenced(ctx context.Context, conn *pgx.Conn) (map[pg.Name]string, error) {
 		have[n] = enabled
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read fence triggers: %w", err)
-	}
-	return have, nil
+	return have, pg.Wrap(err, "read fence triggers")
 }
 
 // FenceShut reports whether the fence refuses writers, as far as the caller's snapshot sees.
 func FenceShut(ctx context.Context, conn *pgx.Conn) (shut bool, err error) {
 	err = conn.QueryRow(ctx, `SELECT coalesce(bool_or(prosrc LIKE '%RAISE EXCEPTION%'), false) FROM pg_catalog.pg_proc
 		WHERE oid = pg_catalog.to_regprocedure('crossfade.fence()')`).Scan(&shut)
-	if err != nil {
-		return false, fmt.Errorf("read the fence: %w", err)
-	}
-	return shut, nil
+	return shut, pg.Wrap(err, "read the fence")
 }
 
 // ReadFence reads the state of the fence.
@@ -137,10 +125,7 @@ func PrepareFenceOf(ctx context.Context, conn *pgx.Conn, how Patience, enabled b
 			" FOR EACH STATEMENT EXECUTE FUNCTION crossfade.fence();" +
 			"ALTER TABLE ONLY " + t + " " + state + FenceTrigger + ";"
 	})
-	if err != nil {
-		return fmt.Errorf("prepare the fence of %s: %w", t.Display(), err)
-	}
-	return nil
+	return pg.Wrap(err, "prepare the fence of %s", t.Display())
 }
 
 // CloseFence locks the tables against writers, enables their fence triggers, whatever the
@@ -154,24 +139,13 @@ func Lock(tables []pg.Name, mode string) string {
 	if len(tables) == 0 {
 		return ""
 	}
-	var b strings.Builder
-	b.WriteString("LOCK TABLE ")
-	for i, t := range tables {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString("ONLY " + t.String())
-	}
-	b.WriteString(" IN " + mode + " MODE;")
-	return b.String()
+	names := lists.Map(tables, func(t pg.Name) string { return "ONLY " + t.String() })
+	return "LOCK TABLE " + strings.Join(names, ", ") + " IN " + mode + " MODE;"
 }
 
 func alterTriggers(tables []pg.Name, action string) string {
-	var b strings.Builder
-	for _, t := range tables {
-		b.WriteString("ALTER TABLE ONLY " + t.String() + " " + action + FenceTrigger + ";")
-	}
-	return b.String()
+	statements := lists.Map(tables, func(t pg.Name) string { return "ALTER TABLE ONLY " + t.String() + " " + action + FenceTrigger + ";" })
+	return strings.Join(statements, "")
 }
 
 // DropFence removes the fence triggers. It tries again until ctx ends, and returns how many tables
@@ -292,12 +266,12 @@ func FenceChanged(ctx context.Context, conn *pgx.Conn) (string, error) {
 	if !fenced || was == is {
 		return "", nil
 	}
-	function, _, _ := cutLast(was)
-	if now, _, _ := cutLast(is); now != function {
+	function, _ := cutLast(was)
+	if now, _ := cutLast(is); now != function {
 		return "function crossfade.fence() was replaced", nil
 	}
 	// The function is of the fence's own transaction; what is younger was changed since.
-	_, xid, _ := cutLast(function)
+	_, xid := cutLast(function)
 	rows, _ := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_trigger t
 		JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE t.tgname = $1 AND NOT t.tgisinternal AND (t.tgenabled <> 'A' OR pg_catalog.age(t.xmin) < pg_catalog.age($2::text::xid))
@@ -314,12 +288,11 @@ func FenceChanged(ctx context.Context, conn *pgx.Conn) (string, error) {
 }
 
 // cutLast cuts a mark at its last slash.
-func cutLast(s string) (before, after string, found bool) {
-	i := strings.LastIndexByte(s, '/')
-	if i < 0 {
-		return s, "", false
+func cutLast(s string) (before, after string) {
+	if i := strings.LastIndexByte(s, '/'); i >= 0 {
+		return s[:i], s[i+1:]
 	}
-	return s[:i], s[i+1:], true
+	return s, ""
 }
 
 // Seal remembers the fence triggers as they are, each with the transaction that has written its row
@@ -333,10 +306,7 @@ func Seal(ctx context.Context, conn *pgx.Conn) error {
 		WHERE t.tgname = $1 AND NOT t.tgisinternal
 		UNION ALL SELECT 0, '', '', p.oid, p.xmin::text FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('crossfade.fence()')
 		ON CONFLICT DO NOTHING`, FenceTrigger)
-	if err != nil {
-		return fmt.Errorf("seal the fence: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "seal the fence")
 }
 
 // Guarded is the state of the target's fence, and the sessions that write there.
@@ -368,8 +338,6 @@ func ReadTargetGuard(ctx context.Context, conn *pgx.Conn) (Guarded, error) {
 		g.Writing, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Writer])
 		return err
 	})
-	if err := conn.SendBatch(ctx, b).Close(); err != nil {
-		return Guarded{}, fmt.Errorf("look at how the target is guarded: %w", err)
-	}
-	return g, nil
+	err := conn.SendBatch(ctx, b).Close()
+	return g, pg.Wrap(err, "look at how the target is guarded")
 }

@@ -45,10 +45,7 @@ func KeepDefinitions(ctx context.Context, conn *pgx.Conn, d Definitions) error {
 		}
 		return saveIdentities(ctx, tx, d.Identities)
 	})
-	if err != nil {
-		return fmt.Errorf("keep the archive of the schema: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "keep the archive of the schema")
 }
 
 // KeepNewer keeps a newer archive of the source's schema, with the digest of the
@@ -62,10 +59,8 @@ func KeepNewer(ctx context.Context, conn *pgx.Conn, archive []byte, digest strin
 
 // SaveIdentities keeps these in the place of those of the same objects.
 func SaveIdentities(ctx context.Context, conn *pgx.Conn, list []Identity) error {
-	if err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return saveIdentities(ctx, tx, list) }); err != nil {
-		return fmt.Errorf("keep identities of columns: %w", err)
-	}
-	return nil
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error { return saveIdentities(ctx, tx, list) })
+	return pg.Wrap(err, "keep identities of columns")
 }
 
 func saveIdentities(ctx context.Context, tx pgx.Tx, list []Identity) error {
@@ -86,10 +81,7 @@ func saveIdentities(ctx context.Context, tx pgx.Tx, list []Identity) error {
 func LoadIdentities(ctx context.Context, conn *pgx.Conn) ([]Identity, error) {
 	rows, _ := conn.Query(ctx, `SELECT side, relid, state FROM crossfade.identity`)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Identity])
-	if err != nil {
-		return nil, fmt.Errorf("read kept identities of columns: %w", err)
-	}
-	return list, nil
+	return list, pg.Wrap(err, "read kept identities of columns")
 }
 
 // Role is what the source has on one of its roles for logins. It is kept on the
@@ -122,10 +114,7 @@ func ReadRoles(ctx context.Context, conn *pgx.Conn) (roles []Role, readable bool
 	if err == nil && !readable {
 		roles, err = queryRoles(ctx, conn, `SELECT r.rolname::text, r.rolcanlogin, pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT'), r.rolvaliduntil, '' FROM pg_catalog.pg_roles r`)
 	}
-	if err != nil {
-		return nil, false, fmt.Errorf("read the roles of the source: %w", err)
-	}
-	return roles, readable, nil
+	return roles, readable, pg.Wrap(err, "read the roles of the source")
 }
 
 // SaveRoles keeps these roles on the target, and no others.
@@ -145,19 +134,13 @@ func SaveRoles(ctx context.Context, conn *pgx.Conn, roles []Role) error {
 			SELECT * FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::boolean[]), pg_catalog.unnest($3::boolean[]), pg_catalog.unnest($4::timestamptz[]), pg_catalog.unnest($5::text[]))`, names, can, connect, until, secrets)
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("keep the roles of the source: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "keep the roles of the source")
 }
 
 // LoadRoles reads what SaveRoles kept.
 func LoadRoles(ctx context.Context, conn *pgx.Conn) ([]Role, error) {
 	roles, err := queryRoles(ctx, conn, `SELECT name, can_login, can_connect, valid_until, secret FROM crossfade.role`)
-	if err != nil {
-		return nil, fmt.Errorf("read the kept roles: %w", err)
-	}
-	return roles, nil
+	return roles, pg.Wrap(err, "read the kept roles")
 }
 
 func queryRoles(ctx context.Context, conn *pgx.Conn, sql string) ([]Role, error) {
@@ -211,10 +194,7 @@ func SetPublished(ctx context.Context, conn *pgx.Conn, p Published) error {
 			}))
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("record the publication: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "record the publication")
 }
 
 // LoadPublished reads what SetPublished and SetTakenOut recorded, in the order of the
@@ -224,16 +204,11 @@ func LoadPublished(ctx context.Context, conn *pgx.Conn) (Published, error) {
 	if err := conn.QueryRow(ctx, `SELECT publication FROM crossfade.run`).Scan(&p.Row); err != nil {
 		return Published{}, fmt.Errorf("read how the publication was: %w", err)
 	}
-	rows, _ := conn.Query(ctx, `SELECT relid, nsp, rel, columns, entry, taken_out FROM crossfade.published ORDER BY nsp, rel`)
 	var err error
-	p.Tables, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (t PublishedTable, err error) {
-		err = row.Scan(&t.OID, &t.Table.Schema, &t.Table.Name, &t.Columns, &t.Row, &t.TakenOut)
-		return t, err
-	})
-	if err != nil {
-		return Published{}, fmt.Errorf("read how the publication was: %w", err)
-	}
-	return p, nil
+	p.Tables, err = pg.Select(ctx, conn, func(t *PublishedTable) []any {
+		return []any{&t.OID, &t.Table.Schema, &t.Table.Name, &t.Columns, &t.Row, &t.TakenOut}
+	}, `SELECT relid, nsp, rel, columns, entry, taken_out FROM crossfade.published ORDER BY nsp, rel`)
+	return p, pg.Wrap(err, "read how the publication was")
 }
 
 // SetTakenOut records why a table was taken out of the publication.
@@ -248,10 +223,7 @@ func SetTakenOut(ctx context.Context, conn *pgx.Conn, oid uint32, why string) er
 // copied.
 func SaveMark(ctx context.Context, target *pgx.Conn, what, mark string) error {
 	_, err := target.Exec(ctx, `INSERT INTO crossfade.unfollowed (what, mark) VALUES ($1, $2) ON CONFLICT (what) DO UPDATE SET mark = excluded.mark`, what, mark)
-	if err != nil {
-		return fmt.Errorf("keep how %s stood: %w", what, err)
-	}
-	return nil
+	return pg.Wrap(err, "keep how %s stood", what)
 }
 
 // LoadMark returns what SaveMark kept, "" for nothing.
@@ -272,8 +244,5 @@ func Forget(ctx context.Context, target *pgx.Conn, relid uint32) error {
 		_, err := tx.Exec(ctx, `DELETE FROM crossfade.relation WHERE relid = $1`, relid)
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("forget the copy of a table: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "forget the copy of a table")
 }

@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 
+	"crossfade/internal/base/pg"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -78,10 +80,7 @@ func KeepLogin(ctx context.Context, q Execer, k PasswordKey, l Login) error {
 		secret = k.encrypt(l.Name, l.Password)
 	}
 	_, err := q.Exec(ctx, `INSERT INTO crossfade.login (name, secret) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET secret = EXCLUDED.secret`, l.Name, secret)
-	if err != nil {
-		return fmt.Errorf("keep the login of role %s: %w", l.Name, err)
-	}
-	return nil
+	return pg.Wrap(err, "keep the login of role %s", l.Name)
 }
 
 // LoadLogins reads the roles that the run has made, in order of their names.
@@ -98,18 +97,13 @@ func LoadLogins(ctx context.Context, conn *pgx.Conn, k PasswordKey) ([]Login, er
 		l.Unreadable = !ok
 		return l, nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read the kept logins: %w", err)
-	}
-	return list, nil
+	return list, pg.Wrap(err, "read the kept logins")
 }
 
 // ForgetLogin removes a role that is gone.
 func ForgetLogin(ctx context.Context, q Execer, name string) error {
-	if _, err := q.Exec(ctx, `DELETE FROM crossfade.login WHERE name = $1`, name); err != nil {
-		return fmt.Errorf("forget the login of role %s: %w", name, err)
-	}
-	return nil
+	_, err := q.Exec(ctx, `DELETE FROM crossfade.login WHERE name = $1`, name)
+	return pg.Wrap(err, "forget the login of role %s", name)
 }
 
 // ChangeWithUndo runs a statement of the target that clean is to take back with

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -75,10 +77,7 @@ type Querier interface {
 func Installed(ctx context.Context, q Querier) (bool, error) {
 	var there bool
 	err := q.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'crossfade')`).Scan(&there)
-	if err != nil {
-		return false, fmt.Errorf("look for schema crossfade: %w", err)
-	}
-	return there, nil
+	return there, pg.Wrap(err, "look for schema crossfade")
 }
 
 // InstallSource makes the schema on the source with its run row, in one transaction.
@@ -94,10 +93,12 @@ func install(ctx context.Context, conn *pgx.Conn, ddl, insert string, args ...an
 		_, err := tx.Exec(ctx, insert, args...)
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("make schema crossfade: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "make schema crossfade")
+}
+
+func scanRun(row pgx.Row) (r SourceRun, err error) {
+	err = row.Scan(&r.RunID, &r.Direction, &r.Epoch, &r.Step, &r.Coordinator, &r.Nonce)
+	return r, err
 }
 
 // LoadSource reads the source's run row. It returns nil where there is no run.
@@ -106,9 +107,7 @@ func LoadSource(ctx context.Context, q Querier) (*SourceRun, error) {
 	if err != nil || !there {
 		return nil, err
 	}
-	var r SourceRun
-	err = q.QueryRow(ctx, `SELECT run_id, direction, epoch, step, coordinator, nonce FROM crossfade.run`).
-		Scan(&r.RunID, &r.Direction, &r.Epoch, &r.Step, &r.Coordinator, &r.Nonce)
+	r, err := scanRun(q.QueryRow(ctx, `SELECT run_id, direction, epoch, step, coordinator, nonce FROM crossfade.run`))
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -121,17 +120,12 @@ func LoadSource(ctx context.Context, q Querier) (*SourceRun, error) {
 // Take makes owner the owner of the run and returns what the row says. It waits for writers of the
 // row that are in flight; none that began before it can succeed afterwards.
 func Take(ctx context.Context, q Querier, owner string) (SourceRun, error) {
-	var r SourceRun
-	err := q.QueryRow(ctx, `UPDATE crossfade.run SET coordinator = $1
-		RETURNING run_id, direction, epoch, step, coordinator, nonce`, owner).
-		Scan(&r.RunID, &r.Direction, &r.Epoch, &r.Step, &r.Coordinator, &r.Nonce)
+	r, err := scanRun(q.QueryRow(ctx, `UPDATE crossfade.run SET coordinator = $1
+		RETURNING run_id, direction, epoch, step, coordinator, nonce`, owner))
 	if errors.Is(err, pgx.ErrNoRows) {
 		return SourceRun{}, ErrMoved
 	}
-	if err != nil {
-		return SourceRun{}, fmt.Errorf("take the run: %w", err)
-	}
-	return r, nil
+	return r, pg.Wrap(err, "take the run")
 }
 
 // Claim begins an epoch: the row must be the owner's, show the previous epoch and be at one of the
@@ -170,19 +164,13 @@ func compareAndSet(ctx context.Context, q Querier, what, sql string, args ...any
 	if errors.Is(err, pgx.ErrNoRows) {
 		return ErrMoved
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
+	return pg.Wrap(err, "%s", what)
 }
 
 // Uninstall drops the schema crossfade. Fence triggers must be gone.
 func Uninstall(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, `DROP SCHEMA IF EXISTS crossfade CASCADE`)
-	if err != nil {
-		return fmt.Errorf("drop schema crossfade: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "drop schema crossfade")
 }
 
 // KeepClosed leaves of the schema crossfade on the source what keeps its tables closed
@@ -216,15 +204,8 @@ func Tables(ctx context.Context, conn *pgx.Conn) ([]pg.Name, error) {
 		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
 			WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
 		ORDER BY n.nspname, c.relname`)
-	names, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (pg.Name, error) {
-		var n pg.Name
-		err := row.Scan(&n.Schema, &n.Name)
-		return n, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list tables: %w", err)
-	}
-	return names, nil
+	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
+	return names, pg.Wrap(err, "list tables")
 }
 
 // TargetRun is the row crossfade.run of the target.
@@ -265,14 +246,7 @@ var phaseOrder = []Phase{PhaseStarted, PhaseSlotted, PhaseDumped, PhasePrepared,
 // AtLeast reports whether p has come as far as q.
 func (p Phase) AtLeast(q Phase) bool { return rank(p) >= rank(q) }
 
-func rank(p Phase) int {
-	for i, x := range phaseOrder {
-		if x == p {
-			return i
-		}
-	}
-	return -1
-}
+func rank(p Phase) int { return slices.Index(phaseOrder, p) }
 
 // InstallTarget makes the schema on the target with its run row.
 func InstallTarget(ctx context.Context, conn *pgx.Conn, r TargetRun) error {
@@ -288,20 +262,14 @@ func LoadTarget(ctx context.Context, q Querier) (*TargetRun, error) {
 		return nil, err
 	}
 	var r TargetRun
-	var lsn *string
 	err = q.QueryRow(ctx, `SELECT run_id, key, mode, options, source_system, source_database, slot, phase, consistent_point::text, slot_snapshot, archive,
 		archive_now, digest, roles FROM crossfade.run`).
-		Scan(&r.RunID, &r.Key, &r.Mode, &r.Options, &r.SourceSystem, &r.SourceDatabase, &r.Slot, &r.Phase, &lsn, &r.SlotSnapshot, &r.Archive, &r.ArchiveNow, &r.Digest, &r.Roles)
+		Scan(&r.RunID, &r.Key, &r.Mode, &r.Options, &r.SourceSystem, &r.SourceDatabase, &r.Slot, &r.Phase, &r.Consistent, &r.SlotSnapshot, &r.Archive, &r.ArchiveNow, &r.Digest, &r.Roles)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read crossfade.run on the target: %w", unfit(ctx, q, "target", "backend", err))
-	}
-	if lsn != nil {
-		if r.Consistent, err = pg.ParseLSN(*lsn); err != nil {
-			return nil, err
-		}
 	}
 	return &r, nil
 }
@@ -311,10 +279,8 @@ func SetPhase(ctx context.Context, conn *pgx.Conn, p Phase) error {
 	if rank(p) < 0 {
 		return fmt.Errorf("record phase %q: no such phase", p)
 	}
-	if _, err := conn.Exec(ctx, `UPDATE crossfade.run SET phase = $1, changed_at = pg_catalog.clock_timestamp() WHERE phase <> $2`, string(p), string(PhaseFinished)); err != nil {
-		return fmt.Errorf("record phase %s: %w", p, err)
-	}
-	return nil
+	_, err := conn.Exec(ctx, `UPDATE crossfade.run SET phase = $1, changed_at = pg_catalog.clock_timestamp() WHERE phase <> $2`, string(p), string(PhaseFinished))
+	return pg.Wrap(err, "record phase %s", p)
 }
 
 // RecopyTable takes the run back to the phase PhasePrepared, and one table to where the copy
@@ -330,20 +296,15 @@ func RecopyTable(ctx context.Context, conn *pgx.Conn, schema, table string) erro
 		_, err := tx.Exec(ctx, `UPDATE crossfade.run SET phase = $1, changed_at = pg_catalog.clock_timestamp()`, string(PhasePrepared))
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("have table %s.%s copied again: %w", schema, table, err)
-	}
-	return nil
+	return pg.Wrap(err, "have table %s.%s copied again", schema, table)
 }
 
 // SetSlot records the slot's consistent point and what its snapshot sees, with
 // the phase PhaseSlotted.
 func SetSlot(ctx context.Context, conn *pgx.Conn, slot string, consistent pg.LSN, snapshot string) error {
-	if _, err := conn.Exec(ctx, `UPDATE crossfade.run SET slot = $1, consistent_point = $2::pg_catalog.pg_lsn, slot_snapshot = $3, phase = $4`,
-		slot, consistent.String(), snapshot, string(PhaseSlotted)); err != nil {
-		return fmt.Errorf("record slot %s: %w", slot, err)
-	}
-	return nil
+	_, err := conn.Exec(ctx, `UPDATE crossfade.run SET slot = $1, consistent_point = $2::pg_catalog.pg_lsn, slot_snapshot = $3, phase = $4`,
+		slot, consistent.String(), snapshot, string(PhaseSlotted))
+	return pg.Wrap(err, "record slot %s", slot)
 }
 
 // remains are the tables of the target's journal that stay when a run is finished: what serving
@@ -354,15 +315,9 @@ var remains = []string{"run", "decision", "proof", "pin", "type", "role", "login
 // PhaseFinished, in one transaction; everything else of the schema is dropped. The fence's triggers
 // must be gone. What stays goes with Uninstall.
 func Conclude(ctx context.Context, conn *pgx.Conn) error {
-	names := make([]string, len(remains))
-	for i, name := range remains {
-		names[i] = pg.QuoteLiteral(name)
-	}
+	names := lists.Map(remains, pg.QuoteLiteral)
 	_, err := conn.PgConn().Exec(ctx, strings.ReplaceAll(concludeSQL, "$remains", strings.Join(names, ", "))).ReadAll()
-	if err != nil {
-		return fmt.Errorf("reduce schema crossfade to what serving needs: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "reduce schema crossfade to what serving needs")
 }
 
 const concludeSQL = `DO $conclude$

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 )
 
@@ -196,10 +197,7 @@ func RegisterBackends(ctx context.Context, conn *pgx.Conn, incarnation string, p
 		INSERT INTO crossfade.backend (pid, backend_start, incarnation)
 		SELECT a.pid, a.backend_start, $2 FROM pg_catalog.pg_stat_activity a WHERE a.pid = ANY ($1::pg_catalog.int4[]) AND a.backend_start IS NOT NULL
 		ON CONFLICT (pid) DO UPDATE SET backend_start = EXCLUDED.backend_start, incarnation = EXCLUDED.incarnation`, pids, incarnation)
-	if err != nil {
-		return fmt.Errorf("register server connections: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "register server connections")
 }
 
 // Writer is one session of a database, as the census saw it.
@@ -214,10 +212,7 @@ func OtherIncarnations(ctx context.Context, conn *pgx.Conn, incarnation string) 
 		JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid AND a.backend_start = b.backend_start
 		WHERE b.incarnation <> $1`, incarnation)
 	pids, err := pgx.CollectRows(rows, pgx.RowTo[int32])
-	if err != nil {
-		return nil, fmt.Errorf("look for server connections of other incarnations: %w", err)
-	}
-	return pids, nil
+	return pids, pg.Wrap(err, "look for server connections of other incarnations")
 }
 
 // Expel terminates the server connections of other incarnations and returns how many it met.
@@ -245,8 +240,5 @@ func Census(ctx context.Context, conn *pgx.Conn, proxied []int32) ([]Writer, err
 		  AND coalesce(a.application_name, '') NOT LIKE 'crossfade%'
 		ORDER BY a.pid`, proxied)
 	writers, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Writer])
-	if err != nil {
-		return nil, fmt.Errorf("take the census of sessions: %w", err)
-	}
-	return writers, nil
+	return writers, pg.Wrap(err, "take the census of sessions")
 }

@@ -27,6 +27,16 @@ func Filter[T any](in []T, keep func(T) bool) []T {
 	return out
 }
 
+// Find returns the first element that is holds for, and whether there is one.
+func Find[T any](in []T, is func(T) bool) (found T, ok bool) {
+	for _, x := range in {
+		if is(x) {
+			return x, true
+		}
+	}
+	return found, false
+}
+
 // Set returns the elements as keys. It is never nil.
 func Set[T comparable](in []T) map[T]bool {
 	return SetOf(in, func(x T) T { return x })

@@ -123,31 +123,36 @@ func Options(params map[string]string) string {
 		if b.Len() > 0 {
 			b.WriteByte(' ')
 		}
-		b.WriteString("-c " + escapeOption(k) + "=" + escapeOption(params[k]))
+		b.WriteString("-c " + optionEscapes.Replace(k) + "=" + optionEscapes.Replace(params[k]))
 	}
 	return b.String()
 }
 
-func escapeOption(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if r == '\\' || r == ' ' || r == '\t' || r == '\n' || r == '\r' || r == '\v' || r == '\f' {
-			b.WriteByte('\\')
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
+// optionEscapes puts a backslash before what would end an option.
+var optionEscapes = strings.NewReplacer(`\`, `\\`, " ", `\ `, "\t", "\\\t", "\n", "\\\n", "\r", "\\\r", "\v", "\\\v", "\f", "\\\f")
 
-// ServerVersion returns the version of the server as server_version_num does, made from
+// ServerVersion is Version of a session of ours.
+func ServerVersion(conn *pgx.Conn) int { return Version(conn.PgConn()) }
+
+// Version returns the version of the server as server_version_num does, made from
 // what the server announced at login; 0 if it cannot be read.
-func ServerVersion(conn *pgx.Conn) int {
+func Version(conn *pgconn.PgConn) int { return parseVersion(conn.ParameterStatus("server_version")) }
+
+func parseVersion(text string) int {
 	var major, minor int
-	n, _ := fmt.Sscanf(conn.PgConn().ParameterStatus("server_version"), "%d.%d", &major, &minor)
-	if n == 0 {
-		return 0
-	}
+	_, _ = fmt.Sscanf(text, "%d.%d", &major, &minor) // without a minor number, such as 17beta1, it fails after the first
 	return major*10000 + minor
+}
+
+// Close ends a session and waits until its socket is closed, in all no longer than within.
+func Close(conn *pgconn.PgConn, within time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	_ = conn.Close(ctx)
+	select {
+	case <-conn.CleanupDone():
+	case <-ctx.Done():
+	}
 }
 
 // Exec runs a text of one or more statements in one round trip, by the simple protocol. What

@@ -44,10 +44,7 @@ func parseDSN(s string, env environment) (DSN, error) {
 		given.of["host"] = given.of["hostaddr"]
 	}
 	d, err := given.build(s, env)
-	if err != nil {
-		return DSN{}, fmt.Errorf("connection string %s: %w", redact(s), err)
-	}
-	return d, nil
+	return d, Wrap(err, "connection string %s", redact(s))
 }
 
 // build makes a DSN of settings that have been checked.
@@ -170,8 +167,7 @@ func (s *settings) clientKey(env environment) error {
 
 // parseReason takes the part of the driver's message that cannot hold a secret.
 func parseReason(err error) string {
-	var pe *pgconn.ParseConfigError
-	if errors.As(err, &pe) {
+	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
 		msg := err.Error()
 		if i := strings.LastIndex(msg, "`: "); i >= 0 {
 			msg = msg[i+3:]

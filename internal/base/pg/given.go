@@ -232,8 +232,7 @@ func (s *settings) readService(file, name string) (found bool, err error) {
 
 // withoutPath keeps what an error of a file says after its name.
 func withoutPath(err error) error {
-	var pe *os.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*os.PathError](err); ok {
 		return pe.Err
 	}
 	return err

@@ -133,10 +133,7 @@ func (s *settings) readRoots(env environment) (file string, roots *x509.CertPool
 	switch {
 	case file == "system":
 		roots, err = x509.SystemCertPool()
-		if err != nil {
-			return "", nil, fmt.Errorf("sslrootcert=system: %w", err)
-		}
-		return systemRoots, roots, nil
+		return systemRoots, roots, Wrap(err, "sslrootcert=system")
 	case file == "":
 		if m := s.get("sslmode"); m == "verify-ca" || m == "verify-full" {
 			return systemRoots, nil, nil

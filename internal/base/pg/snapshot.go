@@ -5,6 +5,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"crossfade/internal/base/lists"
 )
 
 // LSN is a position in the write-ahead log of one server, in bytes. LSNs of two
@@ -12,8 +16,15 @@ import (
 type LSN uint64
 
 // String returns the form that PostgreSQL prints, such as 16/B374D848.
-func (l LSN) String() string {
-	return fmt.Sprintf("%X/%X", uint32(l>>32), uint32(l))
+func (l LSN) String() string { return fmt.Sprintf("%X/%X", uint32(l>>32), uint32(l)) }
+
+// ScanText reads a column with the text of an LSN; NULL is 0.
+func (l *LSN) ScanText(v pgtype.Text) (err error) {
+	*l = 0
+	if v.Valid {
+		*l, err = ParseLSN(v.String)
+	}
+	return err
 }
 
 // ParseLSN reads PostgreSQL's text form of an LSN.
@@ -38,6 +49,12 @@ func ParseLSN(s string) (LSN, error) {
 type Snapshot struct {
 	Xmin, Xmax uint64   // all below Xmin have ended, none from Xmax on was assigned
 	Xip        []uint64 // in progress, Xmin <= x < Xmax, ascending
+}
+
+// ScanText reads a column with the text of a snapshot.
+func (s *Snapshot) ScanText(v pgtype.Text) (err error) {
+	*s, err = ParseSnapshot(v.String)
+	return err
 }
 
 // ParseSnapshot reads the text form xmin:xmax:xip,xip,… In the snapshot that a replication slot
@@ -79,15 +96,8 @@ func ParseSnapshot(s string) (Snapshot, error) {
 
 // String returns the text form.
 func (s Snapshot) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d:%d:", s.Xmin, s.Xmax)
-	for i, x := range s.Xip {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(strconv.FormatUint(x, 10))
-	}
-	return b.String()
+	running := lists.Map(s.Xip, func(x uint64) string { return strconv.FormatUint(x, 10) })
+	return fmt.Sprintf("%d:%d:%s", s.Xmin, s.Xmax, strings.Join(running, ","))
 }
 
 // Visible reports whether the snapshot sees the effects of the top-level

@@ -21,7 +21,6 @@ const (
 	CodeExclusionViolation    = "23P01"
 	CodeForeignKeyViolation   = "23503"
 	CodeReadOnlyTransaction   = "25006"
-	CodeInFailedTransaction   = "25P02"
 	CodeInvalidPassword       = "28P01"
 	CodeInvalidAuthorization  = "28000"
 	CodeInvalidCatalog        = "3D000"
@@ -50,12 +49,23 @@ const (
 	CodeCrashShutdown         = "57P02"
 	CodeCannotConnectNow      = "57P03"
 	CodeConfigurationLimit    = "53400"
+	CodeWrongObjectType       = "42809"
+	CodeUndefinedFunction     = "42883"
+	CodeInvalidTable          = "42P16" // invalid_table_definition
+	CodeUndefinedFile         = "58P01"
 )
+
+// Wrap puts before an error what was being done. It returns nil for nil.
+func Wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), err)
+}
 
 // Code returns the SQLSTATE of the server's error within err, or "".
 func Code(err error) string {
-	var pe *pgconn.PgError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pe.Code
 	}
 	return ""
@@ -64,10 +74,7 @@ func Code(err error) string {
 // IsCode reports whether err holds a server's error with one of these SQLSTATEs.
 func IsCode(err error, codes ...string) bool {
 	c := Code(err)
-	if c == "" {
-		return false
-	}
-	return slices.Contains(codes, c)
+	return c != "" && slices.Contains(codes, c)
 }
 
 // Fixable reports whether err says what an operator can fix while we wait: no room
@@ -114,8 +121,7 @@ func ConnectionLost(err error) bool {
 	if errors.As(err, &ne) && !errors.Is(err, context.DeadlineExceeded) {
 		return true
 	}
-	var oe *net.OpError
-	if errors.As(err, &oe) {
+	if _, ok := errors.AsType[*net.OpError](err); ok {
 		return true
 	}
 	s := err.Error()
@@ -138,8 +144,7 @@ func (e *connectError) Error() string { return "connect to " + e.where + ": " + 
 func (e *connectError) Unwrap() error { return e.cause }
 
 func explainConnect(d DSN, err error) string {
-	var pe *pgconn.PgError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
 		said := strings.TrimSpace(pe.Message)
 		switch {
 		case pe.Code == CodeInvalidPassword || strings.Contains(said, "password authentication failed"):
@@ -157,12 +162,10 @@ func explainConnect(d DSN, err error) string {
 		}
 		return fmt.Sprintf("%s (SQLSTATE %s)", said, pe.Code)
 	}
-	var cert *CertificateError
-	if errors.As(err, &cert) {
+	if cert, ok := errors.AsType[*CertificateError](err); ok {
 		return cert.Error() + "; " + cert.remedy()
 	}
-	var dns *net.DNSError
-	if errors.As(err, &dns) {
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		return fmt.Sprintf("host %q is not known; check its spelling in the connection string", d.Host())
 	}
 	if errors.Is(err, context.DeadlineExceeded) {

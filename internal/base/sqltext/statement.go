@@ -34,6 +34,17 @@ func Split(sql string) []Statement {
 	return out
 }
 
+// Whole is a text as one statement.
+func Whole(sql string) Statement { return Statement{SQL: sql, Tokens: All(sql), End: len(sql)} }
+
+// One returns the statement of a text that has only one; ok is false for any other text.
+func One(sql string) (s Statement, ok bool) {
+	if all := Split(sql); len(all) == 1 {
+		return all[0], true
+	}
+	return s, false
+}
+
 // Text is the statement without the whitespace and comments around it and without its semicolon.
 func (s Statement) Text() string {
 	return s.SQL[s.Tokens[0].Start:s.Tokens[len(s.Tokens)-1].End]
@@ -83,6 +94,11 @@ func (s Statement) Find(i int, ws ...string) int {
 		}
 	}
 	return -1
+}
+
+// Open returns the index of the first parenthesis that opens outside all others, or -1.
+func (s Statement) Open() int {
+	return slices.IndexFunc(s.Tokens, func(t Token) bool { return t.Depth == 0 && t.Punct('(') })
 }
 
 // Identifier returns the name that token i is, folded or unquoted as

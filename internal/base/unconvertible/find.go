@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -137,10 +138,7 @@ func convert(ctx context.Context, conn *pgx.Conn, table pg.Name, columns []strin
 
 // rowText is the output of a row's type, for which no cast can be defined.
 func rowText(columns []string) string {
-	quoted := make([]string, len(columns))
-	for i, c := range columns {
-		quoted[i] = "t." + pg.QuoteIdent(c)
-	}
+	quoted := lists.Map(columns, func(c string) string { return "t." + pg.QuoteIdent(c) })
 	return "ROW(" + strings.Join(quoted, ", ") + ")::pg_catalog.text"
 }
 

@@ -22,12 +22,9 @@ import (
 // It tells r how the stream ended. The server's error is returned as *pgconn.PgError and leaves
 // conn usable; after any other error, and after the end of ctx, conn is closed.
 func CopyOut(ctx context.Context, conn *pgconn.PgConn, sql string, r *Relay, each bool) (rows []int64, value string, err error) {
-	stop := context.AfterFunc(ctx, func() { _ = conn.Conn().Close() })
+	ended := cut(ctx, conn)
 	defer func() {
-		if !stop() && err == nil || err != nil && ctx.Err() != nil {
-			err = errors.Join(context.Cause(ctx), err)
-		}
-		if err == nil {
+		if err = ended(err); err == nil {
 			err = io.EOF
 		}
 		err = r.closeWith(err)
@@ -90,14 +87,8 @@ func copyTag(msg *pgproto3.CommandComplete) (rows int64, ok bool) {
 // of ctx, conn is closed.
 func CopyIn(ctx context.Context, conn *pgconn.PgConn, sql string, r *Relay, each bool) (rows []int64, err error) {
 	defer r.readerGone()
-	// The whole exchange is cut by closing the socket: a deadline could be taken
-	// back by one goroutine while the other one still writes.
-	stop := context.AfterFunc(ctx, func() { _ = conn.Conn().Close() })
-	defer func() {
-		if !stop() && err == nil || err != nil && ctx.Err() != nil {
-			err = errors.Join(context.Cause(ctx), err)
-		}
-	}()
+	ended := cut(ctx, conn)
+	defer func() { err = ended(err) }()
 	fe := conn.Frontend()
 	fe.SendQuery(&pgproto3.Query{String: sql})
 	if err := fe.Flush(); err != nil {
@@ -185,6 +176,18 @@ func copyReply(conn *pgconn.PgConn) (rows []int64, err error) {
 		case *pgproto3.ReadyForQuery:
 			return rows, failed
 		}
+	}
+}
+
+// cut closes the socket when ctx ends, until ended is called with the outcome, which it completes: a
+// deadline could be taken back by one goroutine while the other one still writes.
+func cut(ctx context.Context, conn *pgconn.PgConn) (ended func(error) error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.Conn().Close() })
+	return func(err error) error {
+		if !stop() && err == nil || err != nil && ctx.Err() != nil {
+			return errors.Join(context.Cause(ctx), err)
+		}
+		return err
 	}
 }
 

@@ -58,10 +58,7 @@ func SyncJobs(ctx context.Context, source, target *pgx.Conn, roles map[string]st
 	if err == nil && r.There && !r.Unread {
 		err = r.write(ctx, target, wanted, roles)
 	}
-	if err != nil {
-		return r, fmt.Errorf("carry the jobs of pg_cron over: %w", err)
-	}
-	return r, nil
+	return r, pg.Wrap(err, "carry the jobs of pg_cron over")
 }
 
 // TakenError says that the target has another job of a job's number, or of its name and role.

@@ -44,11 +44,9 @@ const tablesQuery = `SELECT c.oid, e.extname::text, n.nspname::text, c.relname::
 
 // Tables lists the configuration tables of a database, referenced ones first.
 func Tables(ctx context.Context, conn *pgx.Conn) ([]Table, error) {
-	rows, _ := conn.Query(ctx, tablesQuery)
-	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t Table, err error) {
-		err = row.Scan(&t.OID, &t.Extension, &t.Name.Schema, &t.Name.Name, &t.Sequence, &t.Condition, &t.Columns, &t.References)
-		return t, err
-	})
+	tables, err := pg.Select(ctx, conn, func(t *Table) []any {
+		return []any{&t.OID, &t.Extension, &t.Name.Schema, &t.Name.Name, &t.Sequence, &t.Condition, &t.Columns, &t.References}
+	}, tablesQuery)
 	if err != nil {
 		return nil, fmt.Errorf("list configuration tables of extensions: %w", err)
 	}
@@ -70,15 +68,6 @@ func sorted(tables []Table) []Table {
 		tables = slices.Delete(slices.Clone(tables), i, i+1)
 	}
 	return out
-}
-
-// columns is the list of columns for a COPY, with parentheses where wanted.
-func (t Table) columns() string {
-	quoted := make([]string, len(t.Columns))
-	for i, c := range t.Columns {
-		quoted[i] = pg.QuoteIdent(c)
-	}
-	return strings.Join(quoted, ", ")
 }
 
 func (t Table) exists() string {
@@ -115,7 +104,9 @@ func (t Table) translated(roles map[string]string, database string) Table {
 	return t
 }
 
-func (t Table) in() string { return fmt.Sprintf("COPY %s (%s) FROM STDIN", t.Name, t.columns()) }
+func (t Table) in() string {
+	return fmt.Sprintf("COPY %s (%s) FROM STDIN", t.Name, pg.QuoteIdents(t.Columns))
+}
 
 func (t Table) remove() string { return fmt.Sprintf("DELETE FROM ONLY %s %s", t.Name, t.Condition) }
 
@@ -147,12 +138,7 @@ func Copy(ctx context.Context, cfg Config) ([]Copied, error) {
 		return nil, err
 	}
 	defer snapshot.Close(source)
-	if cfg.Snapshot != nil {
-		err = cfg.Snapshot.Begin(ctx, source, cfg.LockTimeout)
-	} else {
-		_, err = source.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-	}
-	if err != nil {
+	if err := snapshot.BeginOn(ctx, source, cfg.Snapshot, cfg.LockTimeout); err != nil {
 		return nil, err
 	}
 	tables, err := Tables(ctx, source)
@@ -253,14 +239,10 @@ func (t Table) copy(ctx context.Context, source, target *pgx.Conn) (int64, error
 }
 
 func (t Table) failed(verb string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case pg.IsCode(err, pg.CodeInsufficientPrivilege):
+	if pg.IsCode(err, pg.CodeInsufficientPrivilege) {
 		return fmt.Errorf("%s configuration of extension %s in %s: %w: GRANT the role of the connection SELECT on the source, and SELECT, INSERT and DELETE on the target", verb, t.Extension, t.Name.Display(), err)
-	default:
-		return fmt.Errorf("%s configuration of extension %s in %s: %w", verb, t.Extension, t.Name.Display(), err)
 	}
+	return pg.Wrap(err, "%s configuration of extension %s in %s", verb, t.Extension, t.Name.Display())
 }
 
 // Digest sums up what users keep in configuration tables, as Copy would copy it: two digests of a

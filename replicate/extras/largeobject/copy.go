@@ -114,7 +114,7 @@ type copier struct {
 // page copies the next page of objects and returns the last one's OID; if there is none, the OID
 // that it began after.
 func (c *copier) page(ctx context.Context, behind uint32) (last uint32, err error) {
-	if err := c.begin(ctx); err != nil {
+	if err := snapshot.BeginOn(ctx, c.source, c.cfg.Snapshot, c.cfg.LockTimeout); err != nil {
 		return 0, err
 	}
 	objects, err := readPage(ctx, c.source, behind)
@@ -132,25 +132,12 @@ func (c *copier) page(ctx context.Context, behind uint32) (last uint32, err erro
 	return objects[len(objects)-1].oid, err
 }
 
-// begin begins a page's transaction on the source.
-func (c *copier) begin(ctx context.Context) error {
-	if c.cfg.Snapshot != nil {
-		return c.cfg.Snapshot.Begin(ctx, c.source, c.cfg.LockTimeout)
-	}
-	_, err := c.source.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-	return err
-}
-
 // pending leaves out what is on the target as of an earlier call, and refuses what is there by
 // someone else.
 func (c *copier) pending(ctx context.Context, objects []object) ([]object, error) {
-	oids := make([]uint32, len(objects))
-	for i, o := range objects {
-		oids[i] = o.oid
-	}
 	rows, err := c.target.Query(ctx, `SELECT w.oid, l.oid IS NOT NULL FROM pg_catalog.unnest($1::oid[]) AS w(oid)
 		LEFT JOIN crossfade.large_object l USING (oid) LEFT JOIN pg_catalog.pg_largeobject_metadata m USING (oid)
-		WHERE l.oid IS NOT NULL OR m.oid IS NOT NULL`, oids)
+		WHERE l.oid IS NOT NULL OR m.oid IS NOT NULL`, lists.Map(objects, func(o object) uint32 { return o.oid }))
 	if err != nil {
 		return nil, fmt.Errorf("look for large objects on the target: %w", err)
 	}
@@ -210,14 +197,10 @@ func (c *copier) read(ctx context.Context, objects []object, length int) ([][]by
 }
 
 func unreadable(oid uint32, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case pg.IsCode(err, pg.CodeInsufficientPrivilege):
+	if pg.IsCode(err, pg.CodeInsufficientPrivilege) {
 		return fmt.Errorf("read large object %d: %w: GRANT SELECT ON LARGE OBJECT %d to the role of --source", oid, err, oid)
-	default:
-		return fmt.Errorf("read large object %d: %w", oid, err)
 	}
+	return pg.Wrap(err, "read large object %d", oid)
 }
 
 // writeGroup writes small objects, all in one round trip.

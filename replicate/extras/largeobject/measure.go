@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -37,10 +38,8 @@ func (m Measure) Encode() string {
 
 // DecodeMeasure reads what Encode wrote.
 func DecodeMeasure(s string) (m Measure, err error) {
-	if err := json.Unmarshal([]byte(s), &m); err != nil {
-		return m, fmt.Errorf("read the measure of large objects: %w", err)
-	}
-	return m, nil
+	err = json.Unmarshal([]byte(s), &m)
+	return m, pg.Wrap(err, "read the measure of large objects")
 }
 
 // window tells rows apart by the transaction that wrote them: after a snapshot, or while it cannot
@@ -52,10 +51,7 @@ func windowOf(snapshot string) (w window, err error) {
 	if err != nil {
 		return w, err
 	}
-	running := make([]string, len(s.Xip))
-	for i, x := range s.Xip {
-		running[i] = strconv.FormatUint(uint64(uint32(x)), 10)
-	}
+	running := lists.Map(s.Xip, func(x uint64) string { return strconv.FormatUint(uint64(uint32(x)), 10) })
 	ran := "xmin = ANY ('{" + strings.Join(running, ",") + "}'::pg_catalog.xid[])"
 	behind := func(x uint64) string {
 		// The xmin of a row that was frozen stays; more than half a round later its age is
@@ -83,20 +79,14 @@ func count(ctx context.Context, conn *pgx.Conn, w window) (m Measure, since int6
 		pg_catalog.pg_stat_get_tuples_inserted(2613) + pg_catalog.pg_stat_get_tuples_updated(2613) + pg_catalog.pg_stat_get_tuples_deleted(2613),
 		pg_catalog.format('%s', pg_catalog.txid_current_snapshot())
 		FROM pg_catalog.pg_largeobject_metadata m`).Scan(&m.Count, &m.Highest, &m.Sum, &since, &m.Between, &m.Writes, &m.Snapshot)
-	if err != nil {
-		return m, 0, fmt.Errorf("count large objects: %w", err)
-	}
-	return m, since, nil
+	return m, since, pg.Wrap(err, "count large objects")
 }
 
 // countPages reads all of pg_largeobject.
 func countPages(ctx context.Context, conn *pgx.Conn, w window) (pages, between, objects int64, err error) {
 	err = conn.QueryRow(ctx, `SELECT count(*), coalesce(sum(pg_catalog.hashtext(pg_catalog.format('%s %s %s', l.loid, l.pageno, l.xmin))) FILTER (WHERE `+w.between+`), 0)::int8,
 		count(DISTINCT l.loid) FILTER (WHERE `+w.newer+`) FROM pg_catalog.pg_largeobject l`).Scan(&pages, &between, &objects)
-	if err != nil {
-		return 0, 0, 0, fmt.Errorf("look for writes to large objects: %w", err)
-	}
-	return pages, between, objects, nil
+	return pages, between, objects, pg.Wrap(err, "look for writes to large objects")
 }
 
 // Compare measures again, without reading the bytes, and reports whether objects were made or

@@ -3,10 +3,12 @@ package sequence
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -28,12 +30,8 @@ type State struct {
 type RightError struct{ Sequences []pg.Name }
 
 func (e *RightError) Error() string {
-	names := make([]string, len(e.Sequences))
-	for i, n := range e.Sequences {
-		names[i] = n.Display()
-	}
 	return fmt.Sprintf("read sequences: no right to read %s: GRANT SELECT ON SEQUENCE … (and USAGE on its schema) to the role that Crossfade uses",
-		strings.Join(names, ", "))
+		strings.Join(lists.Map(e.Sequences, pg.Name.Display), ", "))
 }
 
 // listQuery lists the sequences that belong to the application, with the last
@@ -64,41 +62,36 @@ func Read(ctx context.Context, q Querier) ([]State, error) {
 
 // ReadOf is Read for the sequences that takes selects. Rights on others do not matter.
 func ReadOf(ctx context.Context, q Querier, takes func(pg.Name) bool) ([]State, error) {
-	rows, err := q.Query(ctx, listQuery)
-	if err != nil {
-		return nil, fmt.Errorf("read sequences: %w", err)
-	}
+	rows, _ := q.Query(ctx, listQuery)
 	var states []State
 	var unused []int // indexes in states
 	var denied []pg.Name
-	for rows.Next() {
-		var s State
-		var last *int64
-		var readable bool
-		if err := rows.Scan(&s.Name.Schema, &s.Name.Name, &last, &readable); err != nil {
-			rows.Close()
-			return nil, fmt.Errorf("read sequences: %w", err)
-		}
+	var name pg.Name
+	var last *int64
+	var readable bool
+	_, err := pgx.ForEachRow(rows, []any{&name.Schema, &name.Name, &last, &readable}, func() error {
+		s := State{Name: name}
 		switch {
-		case !takes(s.Name):
-			continue
+		case !takes(name):
+			return nil
 		case last != nil:
 			s.Last, s.Called = *last, true
 		case readable:
 			unused = append(unused, len(states))
 		default:
-			denied = append(denied, s.Name)
+			denied = append(denied, name)
 		}
 		states = append(states, s)
-	}
-	if err := rows.Err(); err != nil {
+		return nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("read sequences: %w", err)
 	}
 	if len(denied) > 0 {
 		return nil, &RightError{Sequences: denied}
 	}
-	for start := 0; start < len(unused); start += batch {
-		if err := readUnused(ctx, q, states, unused[start:min(start+batch, len(unused))]); err != nil {
+	for some := range slices.Chunk(unused, batch) {
+		if err := readUnused(ctx, q, states, some); err != nil {
 			return nil, fmt.Errorf("read sequences: %w", err)
 		}
 	}
@@ -107,26 +100,19 @@ func ReadOf(ctx context.Context, q Querier, takes func(pg.Name) bool) ([]State, 
 
 // readUnused reads sequences as the relations that they are.
 func readUnused(ctx context.Context, q Querier, states []State, which []int) error {
-	parts := make([]string, len(which))
-	for i, at := range which {
-		parts[i] = fmt.Sprintf("SELECT %d, last_value, is_called FROM %s", at, states[at].Name)
-	}
-	rows, err := q.Query(ctx, strings.Join(parts, " UNION ALL "))
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	n := 0
-	for rows.Next() {
-		var at int
-		var s State
-		if err := rows.Scan(&at, &s.Last, &s.Called); err != nil {
-			return err
-		}
-		states[at].Last, states[at].Called = s.Last, s.Called
+	parts := lists.Map(which, func(at int) string {
+		return fmt.Sprintf("SELECT %d, last_value, is_called FROM %s", at, states[at].Name)
+	})
+	rows, _ := q.Query(ctx, strings.Join(parts, " UNION ALL "))
+	n, at := 0, 0
+	var last int64
+	var called bool
+	_, err := pgx.ForEachRow(rows, []any{&at, &last, &called}, func() error {
+		states[at].Last, states[at].Called = last, called
 		n++
-	}
-	if err := rows.Err(); err != nil {
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	if n != len(which) {
@@ -156,17 +142,6 @@ const setQuery = `SELECT
 		JOIN pg_catalog.pg_sequence q ON q.seqrelid = c.oid
 		WHERE n.nspname = w.nsp AND c.relname = w.rel OFFSET 0) s ON true`
 
-// Statement returns the one statement that sets the states, with its arguments,
-// for a caller that sends it in a pipeline of its own. Its row goes to Outcome.
-func Statement(states []State) (sql string, args []any) {
-	nsp, rel := make([]string, len(states)), make([]string, len(states))
-	last, called := make([]int64, len(states)), make([]bool, len(states))
-	for i, s := range states {
-		nsp[i], rel[i], last[i], called[i] = s.Name.Schema, s.Name.Name, s.Last, s.Called
-	}
-	return setQuery, []any{nsp, rel, last, called}
-}
-
 // exactQuery sets a whole list to what it says.
 const exactQuery = `SELECT
 	coalesce(pg_catalog.array_agg(w.nsp || '.' || w.rel) FILTER (WHERE s.oid IS NULL), '{}'),
@@ -181,37 +156,31 @@ const exactQuery = `SELECT
 // SetExactly is Set for a database that nobody but us has used: sequences go to
 // the states given, backwards too, since the application may have set them back.
 func SetExactly(ctx context.Context, q Querier, states []State) error {
-	if len(states) == 0 {
-		return nil
-	}
-	_, args := Statement(states)
-	var missing []string
-	var set int
-	if err := q.QueryRow(ctx, exactQuery, args...).Scan(&missing, &set); err != nil {
-		return fmt.Errorf("set sequences: %w", err)
-	}
-	return Outcome(missing)
-}
-
-// Outcome judges the row that Statement's statement gave: the names that do not
-// exist there, as "schema.name".
-func Outcome(missing []string) error {
-	if len(missing) == 0 {
-		return nil
-	}
-	return fmt.Errorf("set sequences: not there: %s: the schemas of the two sides differ", strings.Join(missing, ", "))
+	_, err := set(ctx, q, exactQuery, states)
+	return err
 }
 
 // Set sets the sequences of the database that q leads to, with one statement,
 // within the caller's transaction if there is one. It returns how many moved.
 func Set(ctx context.Context, q Querier, states []State) (moved int, err error) {
+	return set(ctx, q, setQuery, states)
+}
+
+func set(ctx context.Context, q Querier, query string, states []State) (moved int, err error) {
 	if len(states) == 0 {
 		return 0, nil
 	}
-	sql, args := Statement(states)
+	nsp, rel := make([]string, len(states)), make([]string, len(states))
+	last, called := make([]int64, len(states)), make([]bool, len(states))
+	for i, s := range states {
+		nsp[i], rel[i], last[i], called[i] = s.Name.Schema, s.Name.Name, s.Last, s.Called
+	}
 	var missing []string
-	if err := q.QueryRow(ctx, sql, args...).Scan(&missing, &moved); err != nil {
+	if err := q.QueryRow(ctx, query, nsp, rel, last, called).Scan(&missing, &moved); err != nil {
 		return 0, fmt.Errorf("set sequences: %w", err)
 	}
-	return moved, Outcome(missing)
+	if len(missing) > 0 {
+		return moved, fmt.Errorf("set sequences: not there: %s: the schemas of the two sides differ", strings.Join(missing, ", "))
+	}
+	return moved, nil
 }
