@@ -236,7 +236,7 @@ func (p *planner) flushAll() {
 // source named every table that was reached.
 func (p *planner) truncate(tables []*table, restart bool, tx *stream.Part) {
 	p.flushAll()
-	names := lists.Map(tables, func(t *table) string { return t.only + t.name().String() })
+	names := lists.Map(tables, func(t *table) string { return t.only + t.into.String() })
 	sql := "TRUNCATE TABLE " + strings.Join(names, ", ")
 	if restart {
 		sql += " RESTART IDENTITY"

@@ -51,7 +51,6 @@ type table struct {
 	stored   []int // columns that are not computed on the target
 }
 
-func (t *table) name() pg.Name   { return t.into }
 func (t *table) display() string { return t.into.Display() }
 
 // keyOf appends the canonical key of a tuple to b.

@@ -164,14 +164,11 @@ func mark(ctx context.Context, connect snapshot.Connect) (pg.LSN, error) {
 		return 0, err
 	}
 	defer snapshot.Close(conn)
-	if _, err := conn.Exec(ctx, "SET synchronous_commit = local"); err != nil {
-		return 0, fmt.Errorf("mark the source's log: %w", err)
+	var at pg.LSN
+	if _, err = conn.Exec(ctx, "SET synchronous_commit = local"); err == nil {
+		err = conn.QueryRow(ctx, `SELECT pg_catalog.pg_logical_emit_message(true, $1::text, '')::text`, markPrefix).Scan(&at)
 	}
-	var text string
-	if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_logical_emit_message(true, $1::text, '')::text`, markPrefix).Scan(&text); err != nil {
-		return 0, fmt.Errorf("mark the source's log: %w", err)
-	}
-	return pg.ParseLSN(text)
+	return at, pg.Wrap(err, "mark the source's log")
 }
 
 var (
@@ -194,7 +191,6 @@ type TableError struct {
 
 func (e *TableError) Error() string { return fmt.Sprintf("copy %s: %v", e.Table.Display(), e.Err) }
 
-// Unwrap returns what went wrong.
 func (e *TableError) Unwrap() error { return e.Err }
 
 // gone puts ErrGone before what the source says of a name that it does not know.

@@ -43,14 +43,10 @@ func Begin(ctx context.Context, conn *pgx.Conn, id string, lockTimeout time.Dura
 	err := pg.Exec(ctx, conn, fmt.Sprintf(
 		"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT %s; SET LOCAL lock_timeout = %d",
 		pg.QuoteLiteral(id), lockTimeout.Milliseconds()))
-	switch {
-	case err == nil:
-		return nil
-	case pg.IsCode(err, pg.CodeInvalidParameter, pg.CodeUndefinedObject, pg.CodeObjectNotInState):
+	if pg.IsCode(err, pg.CodeInvalidParameter, pg.CodeUndefinedObject, pg.CodeObjectNotInState) {
 		return fmt.Errorf("import snapshot %s: %w: %w", id, ErrLost, err)
-	default:
-		return fmt.Errorf("import snapshot %s: %w", id, err)
 	}
+	return pg.Wrap(err, "import snapshot %s", id)
 }
 
 // closeTimeout bounds the goodbye of a session: it is a courtesy, and a server

@@ -213,11 +213,9 @@ func (r *Reader) feedback(ctx context.Context, conn net.Conn) error {
 func (r *Reader) report(conn net.Conn, limit time.Duration, reply bool) error {
 	durable := r.Confirmed()
 	write := max(durable, pg.LSN(r.received.Load()))
-	if err := conn.SetWriteDeadline(time.Now().Add(limit)); err != nil {
-		return fmt.Errorf("report to source: %w", err)
+	err := conn.SetWriteDeadline(time.Now().Add(limit))
+	if err == nil {
+		_, err = conn.Write(statusUpdate(write, durable, durable, time.Now(), reply))
 	}
-	if _, err := conn.Write(statusUpdate(write, durable, durable, time.Now(), reply)); err != nil {
-		return fmt.Errorf("report to source: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "report to source")
 }

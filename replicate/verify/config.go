@@ -142,7 +142,6 @@ type Difference struct {
 	Kind string // "missing", "extra", "changed" or "repeated", seen from the side that should be equal; "gone" where it may have been deleted since
 }
 
-// String describes the difference.
 func (d Difference) String() string { return fmt.Sprintf("%s %s", d.Kind, d.Key) }
 
 // Report is the result of a comparison that came to its end.

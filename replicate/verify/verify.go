@@ -228,7 +228,10 @@ func (w *worker) close() {
 // persist opens the sessions that are missing and calls f until it works or can never work.
 func (w *worker) persist(ctx context.Context, f func() error) error {
 	return retry.Do(ctx, retry.Policy{MaxElapsed: w.v.cfg.Patience, Max: retry.DefaultMax}, func(ctx context.Context) error {
-		err := w.open(ctx)
+		var err error
+		if w.conn == nil || w.conn.IsClosed() {
+			w.conn, err = w.open(ctx)
+		}
 		if err == nil {
 			err = f()
 		}
@@ -237,13 +240,6 @@ func (w *worker) persist(ctx context.Context, f func() error) error {
 		}
 		return err
 	})
-}
-
-func (w *worker) open(ctx context.Context) (err error) {
-	if w.conn == nil || w.conn.IsClosed() {
-		w.conn, err = w.side.open(ctx)
-	}
-	return err
 }
 
 func (w *worker) work(ctx context.Context, next <-chan part) error {

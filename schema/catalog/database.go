@@ -81,7 +81,6 @@ type Sequence struct {
 	Extension   string // extension whose configuration it is, "" for none
 }
 
-// Name returns the sequence's qualified name.
 func (s Sequence) Name() pg.Name { return pg.Name{Schema: s.Schema, Name: s.Rel} }
 
 // Extension is an installed extension and the relations that it owns.
@@ -143,7 +142,6 @@ type MatView struct {
 	Columns     []string // in attnum order
 }
 
-// Name returns the view's qualified name.
 func (m MatView) Name() pg.Name { return pg.Name{Schema: m.Schema, Name: m.Rel} }
 
 // Values of pg_class that callers ask for.
@@ -214,7 +212,6 @@ type Configuration struct {
 	Condition string // "WHERE …" that finds the users' rows, "" for all of them
 }
 
-// Name returns the table's qualified name.
 func (r *Relation) Name() pg.Name { return pg.Name{Schema: r.Schema, Name: r.Rel} }
 
 // CopyColumns returns the names of the columns that COPY moves: all but the

@@ -13,7 +13,6 @@ import (
 // Strategies of partitioned tables (pg_partitioned_table.partstrat).
 const (
 	ByHash  = 'h'
-	ByList  = 'l'
 	ByRange = 'r'
 )
 

@@ -151,7 +151,6 @@ type check struct {
 	name string
 }
 
-// checkIn reads one.
 func checkIn(s sqltext.Statement) (check, bool) {
 	name, named := s.Identifier(1)
 	if !named || !s.Word(0, "constraint") || !s.Word(2, "check") {

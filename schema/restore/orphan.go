@@ -27,7 +27,6 @@ type Orphans struct {
 	Remove, Accept string
 }
 
-// String says what is wrong.
 func (o Orphans) String() string {
 	return fmt.Sprintf("table %s has rows that foreign key %s forbids: %s has none with (%s) = (%s)", o.Table.Display(), o.Key, o.Referenced.Display(),
 		strings.Join(o.Columns, ", "), strings.Join(o.Examples, "), ("))
@@ -54,11 +53,9 @@ func FindOrphans(ctx context.Context, conn *pgx.Conn, db *catalog.Database, key 
 		and = " OR "
 	}
 	where := " f WHERE (" + strings.Join(given, and) + ") AND NOT EXISTS (SELECT FROM " + rowsOf(referenced) + " p WHERE " + strings.Join(equal, " AND ") + ")"
-	rows, err := conn.Query(ctx, fmt.Sprintf("SELECT DISTINCT v FROM (SELECT pg_catalog.concat_ws(', ', %s) FROM %s%s LIMIT %d) x (v) ORDER BY v", strings.Join(values, ", "), rowsOf(table), where, mostOrphans))
-	if err == nil {
-		o.Examples, err = pgx.CollectRows(rows, pgx.RowTo[string])
-	}
-	if err != nil {
+	rows, _ := conn.Query(ctx, fmt.Sprintf("SELECT DISTINCT v FROM (SELECT pg_catalog.concat_ws(', ', %s) FROM %s%s LIMIT %d) x (v) ORDER BY v", strings.Join(values, ", "), rowsOf(table), where, mostOrphans))
+	var err error
+	if o.Examples, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
 		return Orphans{}, fmt.Errorf("look for rows of %s that foreign key %s forbids: %w", o.Table.Display(), key.Name, err)
 	}
 	o.Remove = "DELETE FROM " + rowsOf(table) + strings.ReplaceAll(where, "OPERATOR(pg_catalog.=)", "=")

@@ -113,12 +113,10 @@ type Error struct {
 	Statement plan.Statement // of Run and RunAfter; zero where an entry was restored
 }
 
-// Error names the object and contains the server's message.
 func (e *Error) Error() string {
 	return "restore " + e.Finding.String()
 }
 
-// Unwrap returns the driver's error.
 func (e *Error) Unwrap() error { return e.Err }
 
 const (

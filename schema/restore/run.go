@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -202,11 +203,7 @@ func mostLockWait(ctx context.Context, conn *pgx.Conn) time.Duration {
 // would wait for it while it waits for them. They are taken in a call of take. locked reports that
 // these were not granted in the time.
 func try(ctx context.Context, s plan.Statement, conn *pgx.Conn, n int, wait time.Duration, take func(ctx context.Context, lock func(context.Context) error) error) (locked bool, err error) {
-	path := "''"
-	if s.Path != "" {
-		path = s.Path
-	}
-	begin := fmt.Sprintf("BEGIN;\nSET LOCAL search_path = %s;\nSET LOCAL lock_timeout = %d", path, wait.Milliseconds())
+	begin := fmt.Sprintf("BEGIN;\nSET LOCAL search_path = %s;\nSET LOCAL lock_timeout = %d", cmp.Or(s.Path, "''"), wait.Milliseconds())
 	run := s.SQL + "\n;\nCOMMIT"
 	if locksWriters(s) { // who waits meanwhile is the application
 		begin += fmt.Sprintf(";\nSET LOCAL statement_timeout = %d", domainTimeout.Milliseconds())

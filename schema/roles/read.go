@@ -143,7 +143,6 @@ func readRoleSettings(ctx context.Context, conn *pgx.Conn) ([]Setting, error) {
 	return list, pg.Wrap(err, "read settings of roles")
 }
 
-// Names returns the names of the roles.
 func (r Roles) Names() []string {
 	return lists.Map(r.Roles, func(x Role) string { return x.Name })
 }

@@ -36,19 +36,16 @@ type PasswordKey struct{ aead cipher.AEAD }
 
 // NewPasswordKey derives a key from the password of --target, which no application has.
 func NewPasswordKey(password string) (PasswordKey, error) {
+	var block cipher.Block
+	var aead cipher.AEAD
 	key, err := hkdf.Key(sha256.New, []byte(password), nil, "crossfade login passwords", 32)
-	if err != nil {
-		return PasswordKey{}, fmt.Errorf("derive the key of kept passwords: %w", err)
+	if err == nil {
+		block, err = aes.NewCipher(key)
 	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return PasswordKey{}, fmt.Errorf("derive the key of kept passwords: %w", err)
+	if err == nil {
+		aead, err = cipher.NewGCMWithRandomNonce(block)
 	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		return PasswordKey{}, fmt.Errorf("derive the key of kept passwords: %w", err)
-	}
-	return PasswordKey{aead}, nil
+	return PasswordKey{aead}, pg.Wrap(err, "derive the key of kept passwords")
 }
 
 func (k PasswordKey) encrypt(name, password string) []byte {

@@ -27,7 +27,6 @@ type StrangeError struct {
 
 func (e *StrangeError) Error() string { return e.Detail() + "; " + e.Remedy() }
 
-// Detail says what is there.
 func (e *StrangeError) Detail() string {
 	return "the " + e.Side + " has a schema " + Schema + " that holds no run"
 }

@@ -33,7 +33,6 @@ func (e *LedError) Error() string {
 	return ErrLed.Error() + ": " + e.Who() + ": stop it first, or wait until its session has ended"
 }
 
-// Unwrap returns ErrLed.
 func (e *LedError) Unwrap() error { return ErrLed }
 
 // Who describes the session.

@@ -186,17 +186,14 @@ func (d DSN) IsZero() bool { return d.cfg == nil }
 // Host returns the first host, or the directory of the socket.
 func (d DSN) Host() string { return d.cfg.Host }
 
-// Port returns the first port.
 func (d DSN) Port() int { return int(d.cfg.Port) }
 
-// User returns the role.
 func (d DSN) User() string { return d.cfg.User }
 
 // Password returns the password, from the string, PGPASSWORD or the password
 // file. It must not be printed.
 func (d DSN) Password() string { return d.cfg.Password }
 
-// Database returns the database's name.
 func (d DSN) Database() string { return d.cfg.Database }
 
 // Address returns host:port, or the path of the Unix socket. The host is the numeric address if the

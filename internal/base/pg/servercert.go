@@ -32,7 +32,6 @@ func (e *CertificateError) Error() string {
 
 func (e *CertificateError) Unwrap() error { return e.Cause }
 
-// remedy says what to do.
 func (e *CertificateError) remedy() string {
 	var unknown x509.UnknownAuthorityError
 	switch {

@@ -94,7 +94,6 @@ func ParseSnapshot(s string) (Snapshot, error) {
 	return snap, nil
 }
 
-// String returns the text form.
 func (s Snapshot) String() string {
 	running := lists.Map(s.Xip, func(x uint64) string { return strconv.FormatUint(x, 10) })
 	return fmt.Sprintf("%d:%d:%s", s.Xmin, s.Xmax, strings.Join(running, ","))

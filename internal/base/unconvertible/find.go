@@ -118,10 +118,7 @@ END`
 }
 
 func wrapSearch(table pg.Name, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("look for rows of %s that cannot be converted: %w", table.Display(), err)
+	return pg.Wrap(err, "look for rows of %s that cannot be converted", table.Display())
 }
 
 // unconvertible reports whether an error says that bytes are not valid in the
