@@ -142,9 +142,9 @@ func Explain(ctx context.Context, q Querier, lane int32, owner int64) error {
 }
 
 // Close closes a lane in the caller's transaction, that of the decision, and returns the position
-// where the lane ended, which must have reached the one given. It waits for a batch in flight. After
-// the commit no follower can apply anything. The condition is in SET and not in WHERE, since only
-// there is it evaluated on the row as the batch in flight leaves it.
+// where the lane ended, which must have reached the one given. It waits for a batch in flight. When
+// it has committed no follower can apply anything. The condition is in SET and not in WHERE, since
+// only there is it evaluated on the row as the batch in flight leaves it.
 func Close(ctx context.Context, q Querier, lane int32, reached pg.LSN) (pg.LSN, error) {
 	var end pg.LSN
 	var open bool

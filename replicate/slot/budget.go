@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"crossfade/internal/base/pg"
-
 	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/base/pg"
 )
 
 // Level says what is to be done about what a migration costs its source.

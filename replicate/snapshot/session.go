@@ -101,7 +101,8 @@ func (h *Holder) Begin(ctx context.Context, conn *pgx.Conn, lockTimeout time.Dur
 	return fmt.Errorf("import snapshot %s: %w", id, err)
 }
 
-// BeginOn begins a read-only transaction on conn: under h or, where h is nil, under a snapshot of its own.
+// BeginOn begins a read-only transaction on conn: under h or, where that is nil, under a snapshot of
+// its own.
 func BeginOn(ctx context.Context, conn *pgx.Conn, h *Holder, lockTimeout time.Duration) error {
 	if h == nil {
 		return pg.Exec(ctx, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"strings"
 
-	"crossfade/internal/base/lists"
-
 	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/base/lists"
 )
 
 const (

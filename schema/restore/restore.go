@@ -163,8 +163,8 @@ func (r *restorer) inOrder(ctx context.Context, conn *pgx.Conn, entries []*archi
 	return nil
 }
 
-// execute runs scripts in one transaction or, where that fails, each in its own, and hands on what has
-// committed.
+// execute runs scripts in one transaction or, where that fails, each in its own, and hands on what
+// has committed.
 func (r *restorer) execute(ctx context.Context, conn *pgx.Conn, scripts []script, done func(committed ...script)) error {
 	if len(scripts) > 1 {
 		err := run(ctx, conn, scripts...)

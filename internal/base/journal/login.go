@@ -10,10 +10,10 @@ import (
 	"errors"
 	"fmt"
 
-	"crossfade/internal/base/pg"
-
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"crossfade/internal/base/pg"
 )
 
 // Login is a role that a run has made on the target. With clean it goes again.

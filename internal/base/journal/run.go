@@ -261,14 +261,18 @@ func LoadTarget(ctx context.Context, q Querier) (*TargetRun, error) {
 		return nil, err
 	}
 	var r TargetRun
+	var consistent *pg.LSN
 	err = q.QueryRow(ctx, `SELECT run_id, key, mode, options, source_system, source_database, slot, phase, consistent_point::text, slot_snapshot, archive,
 		archive_now, digest, roles FROM crossfade.run`).
-		Scan(&r.RunID, &r.Key, &r.Mode, &r.Options, &r.SourceSystem, &r.SourceDatabase, &r.Slot, &r.Phase, &r.Consistent, &r.SlotSnapshot, &r.Archive, &r.ArchiveNow, &r.Digest, &r.Roles)
+		Scan(&r.RunID, &r.Key, &r.Mode, &r.Options, &r.SourceSystem, &r.SourceDatabase, &r.Slot, &r.Phase, &consistent, &r.SlotSnapshot, &r.Archive, &r.ArchiveNow, &r.Digest, &r.Roles)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read crossfade.run on the target: %w", unfit(ctx, q, "target", "backend", err))
+	}
+	if consistent != nil {
+		r.Consistent = *consistent
 	}
 	return &r, nil
 }

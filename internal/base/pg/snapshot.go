@@ -18,12 +18,9 @@ type LSN uint64
 // String returns the form that PostgreSQL prints, such as 16/B374D848.
 func (l LSN) String() string { return fmt.Sprintf("%X/%X", uint32(l>>32), uint32(l)) }
 
-// ScanText reads a column with the text of an LSN; NULL is 0.
+// ScanText reads a column with the text of an LSN, and refuses NULL.
 func (l *LSN) ScanText(v pgtype.Text) (err error) {
-	*l = 0
-	if v.Valid {
-		*l, err = ParseLSN(v.String)
-	}
+	*l, err = ParseLSN(v.String)
 	return err
 }
 

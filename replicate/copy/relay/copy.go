@@ -179,8 +179,8 @@ func copyReply(conn *pgconn.PgConn) (rows []int64, err error) {
 	}
 }
 
-// cut closes the socket when ctx ends, until ended is called with the outcome, which it completes: a
-// deadline could be taken back by one goroutine while the other one still writes.
+// cut closes the socket when ctx ends, until ended is called with the outcome, which it completes.
+// A deadline could be taken back by one goroutine while the other one still writes.
 func cut(ctx context.Context, conn *pgconn.PgConn) (ended func(error) error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Conn().Close() })
 	return func(err error) error {
