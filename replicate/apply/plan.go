@@ -203,20 +203,18 @@ func (p *planner) emit(t *table, kind byte, set string, rows []*row) {
 	}
 	s := shape{table: t, op: kind, set: set, check: !p.byRow}
 	var params [][]byte
-	if kind == 'I' {
-		for _, i := range t.stored {
-			params = append(params, t.cols[i].param(len(rows), func(n int) stream.Value { return rows[n].vals[i] }))
-		}
-	} else {
+	written := t.stored
+	if kind != 'I' {
 		if kind == 'U' && set == "" {
 			s.op = 'x'
 		}
 		for _, i := range t.key {
 			params = append(params, t.cols[i].asKey().param(len(rows), func(n int) stream.Value { return rows[n].key[i] }))
 		}
-		for _, i := range columnsOf(set) {
-			params = append(params, t.cols[i].param(len(rows), func(n int) stream.Value { return rows[n].vals[i] }))
-		}
+		written = columnsOf(set)
+	}
+	for _, i := range written {
+		params = append(params, t.cols[i].param(len(rows), func(n int) stream.Value { return rows[n].vals[i] }))
 	}
 	want := int64(-1)
 	if !s.check {

@@ -113,10 +113,8 @@ func (s Snapshot) Visible(xid uint64) bool {
 // snapshots of one server the later one does, as a rule; but one that was made by
 // logical decoding may see a commit that sessions do not see yet.
 func (s Snapshot) Contains(o Snapshot) bool {
-	for _, x := range s.Xip {
-		if o.Visible(x) {
-			return false
-		}
+	if slices.ContainsFunc(s.Xip, o.Visible) {
+		return false
 	}
 	if o.Xmax <= s.Xmax {
 		return true
