@@ -49,9 +49,8 @@ func advanceError(err error, advance int) error {
 	return err
 }
 
-// transact runs steps as one target transaction that begins with the advance to
-// a position. With asserted false the transaction commits in a second round
-// trip, after the answers were checked.
+// transact runs steps as one target transaction that begins with the advance to a position. With
+// asserted false the transaction commits in a second round trip, after the answers were checked.
 func (s *session) transact(ctx context.Context, changes []step, to pg.LSN, committed time.Time, sync, byRow bool) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.BatchLimit, errBatchLimit)
 	defer cancel()
@@ -124,7 +123,7 @@ func (s *session) apply(ctx context.Context, b *batch) error {
 	})
 	switch {
 	case err == nil:
-		s.noteBatch(plan.steps)
+		s.change(func(now *state) { now.status.Statements += uint64(len(plan.steps)) })
 	case errors.Is(err, errAdvance) || transient(err) || ctx.Err() != nil:
 		return s.explain(ctx, err)
 	default:
@@ -132,7 +131,7 @@ func (s *session) apply(ctx context.Context, b *batch) error {
 		if err := s.replay(ctx, b, sync); err != nil {
 			return err
 		}
-		s.noteReplay()
+		s.change(func(now *state) { now.status.Replays++ })
 	}
 	s.finish(b)
 	return nil
@@ -151,7 +150,7 @@ func (s *session) finish(b *batch) {
 
 // retryOnLock repeats try while others hold locks that the batch needs.
 func (s *session) retryOnLock(ctx context.Context, truncates bool, try func() error) error {
-	defer s.contended(nil)
+	defer s.change(func(now *state) { now.status.Contended = nil })
 	begun := time.Now()
 	for n := 1; ; n++ {
 		if truncates && s.cfg.BeforeTruncate != nil {
@@ -164,7 +163,7 @@ func (s *session) retryOnLock(ctx context.Context, truncates bool, try func() er
 			return err
 		}
 		if pg.IsCode(err, pg.CodeLockNotAvailable) {
-			s.contended(&Contention{PID: s.backend.pid, Since: begun, Err: err})
+			s.change(func(now *state) { now.status.Contended = &Contention{PID: s.backend.pid, Since: begun, Err: err} })
 		}
 		if n == 1 || n%30 == 0 {
 			s.log.Warn().Err(err).Int(obs.KeyAttempt, n).Msg("batch waits for a lock on the target")
@@ -208,8 +207,7 @@ func (s *session) plan(ctx context.Context, plan *planner, p *stream.Part) error
 	return nil
 }
 
-// copied reports whether the relation's copy has seen the transaction, or the
-// relation is ours.
+// copied reports whether the relation's copy has seen the transaction, or the relation is ours.
 func (s *session) copied(rel *stream.Relation, xid uint32) bool {
 	if rel.Name.Schema == ownSchema {
 		return true
@@ -236,10 +234,133 @@ func (f *Follower) newestXID(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	var text string
-	if err := conn.QueryRow(ctx, "SELECT "+snapshot.Current(conn)).Scan(&text); err != nil {
-		return 0, err
-	}
-	snap, err := pg.ParseSnapshot(text)
+	var snap pg.Snapshot
+	err = conn.QueryRow(ctx, "SELECT "+snapshot.Current(conn)).Scan(&snap)
 	return snap.Xmax, err
+}
+
+// replay applies a batch again in the order of the source: each transaction as
+// one of its own, each change as a statement of its own.
+func (s *session) replay(ctx context.Context, b *batch, sync bool) error {
+	for _, p := range b.parts {
+		plan := newPlanner(s.x.statement, true)
+		if err := s.plan(ctx, plan, p); err != nil {
+			return err
+		}
+		err := s.retryOnLock(ctx, b.truncates, func() error {
+			return s.transact(ctx, plan.steps, p.EndLSN, p.Time, sync, true)
+		})
+		if err != nil {
+			return s.explain(ctx, s.name(ctx, err, plan.steps, p))
+		}
+	}
+	return nil
+}
+
+// name turns the error of a step that was applied by itself into one that names
+// table and row, unless the error is none of the row's.
+func (s *session) name(ctx context.Context, err error, steps []step, p *stream.Part) error {
+	f := (*failure)(nil)
+	if !errors.As(err, &f) || transient(err) || errors.Is(err, errAdvance) || ctx.Err() != nil || pg.ConnectionLost(err) {
+		return err
+	}
+	named := &RowError{Change: "commit", XID: p.XID, LSN: p.CommitLSN, Err: f.err}
+	if f.step >= 0 && f.step < len(steps) && steps[f.step].op != nil {
+		o := steps[f.step].op
+		named.Relation, named.Change = o.t.display(), o.change()
+		if o.kind != opTruncate {
+			named.Key = o.row()
+		}
+	}
+	return named
+}
+
+// large applies a transaction that comes in parts, as one target transaction
+// that grows with them. Each part is applied set by set within a savepoint, and
+// if that fails row by row. The transaction begins by proving that the progress
+// row is as expected, and moves it at its end, when the position is known.
+func (s *session) large(ctx context.Context, p *stream.Part) error {
+	if s.seen(p) {
+		p.Release()
+		return nil // the other parts follow and are dropped by special
+	}
+	begin, advance := s.begin(s.applied, time.Time{}, true)
+	if err := s.x.run(ctx, append(begin, control("SET CONSTRAINTS ALL DEFERRED"))); err != nil {
+		return s.abandon(ctx, advanceError(err, advance))
+	}
+	whole := batch{}
+	for {
+		if p.Void || (p.First && len(whole.parts) > 0) {
+			p.Release()
+			return s.x.rollback(ctx)
+		}
+		if err := s.part(ctx, p); err != nil {
+			return s.abandon(ctx, err)
+		}
+		whole.nonces = append(whole.nonces, markers(p)...)
+		whole.parts = append(whole.parts[:0], p)
+		s.notePart(p)
+		p.Release()
+		if p.Last {
+			break
+		}
+		var err error
+		if p, err = s.next(ctx); err != nil {
+			return err
+		}
+	}
+	last := whole.parts[0]
+	end := []step{s.advanceStep(s.applied, last.EndLSN, last.Time), control(commitSQL)}
+	if err := s.x.run(ctx, end); err != nil {
+		return s.abandon(ctx, s.name(ctx, advanceError(err, 0), nil, last))
+	}
+	s.committed(last.EndLSN, last.Time, true)
+	for _, nonce := range whole.nonces {
+		s.markerApplied(nonce, s.applied)
+	}
+	return nil
+}
+
+// abandon rolls back and passes the error on.
+func (s *session) abandon(ctx context.Context, err error) error {
+	if rollbackErr := s.x.rollback(ctx); rollbackErr != nil {
+		return fmt.Errorf("%w (after: %w)", rollbackErr, err)
+	}
+	return s.explain(ctx, err)
+}
+
+// part applies one part within the open transaction.
+func (s *session) part(ctx context.Context, p *stream.Part) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.BatchLimit, errBatchLimit)
+	defer cancel()
+	savepoint := func(byRow bool) error {
+		plan := newPlanner(s.x.statement, byRow)
+		if err := s.plan(ctx, plan, p); err != nil {
+			return err
+		}
+		plan.flushAll()
+		return s.retryOnLock(ctx, truncates(p), func() error {
+			steps := append([]step{control("SAVEPOINT part")}, plan.steps...)
+			err := s.x.run(ctx, append(steps, control("RELEASE SAVEPOINT part")))
+			if err == nil || s.x.conn.IsClosed() {
+				return err
+			}
+			if back := s.x.run(ctx, []step{control("ROLLBACK TO SAVEPOINT part"), control("RELEASE SAVEPOINT part")}); back != nil {
+				return back
+			}
+			if f := (*failure)(nil); errors.As(err, &f) {
+				f.step--
+			}
+			if byRow {
+				return s.name(ctx, err, plan.steps, p)
+			}
+			return err
+		})
+	}
+	err := savepoint(false)
+	if err == nil || transient(err) || ctx.Err() != nil {
+		return err
+	}
+	s.log.Warn().Err(err).Uint32("xid", p.XID).Str(obs.KeyLSN, p.CommitLSN.String()).Msg("part of a large transaction replayed row by row")
+	return savepoint(true)
 }

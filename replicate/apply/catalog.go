@@ -92,7 +92,11 @@ func lookUp(ctx context.Context, conn *pgx.Conn, rel *stream.Relation, into pg.N
 	if err != nil {
 		return nil, fmt.Errorf("look up table %s: %w", rel.Name.Display(), err)
 	}
-	columns, err := readColumns(ctx, conn, oid)
+	columns, err := pg.Select(ctx, conn, func(c *targetColumn) []any {
+		return []any{&c.name, &c.num, &c.typmod, &c.notNull, &c.generated, &c.identity,
+			&c.baseOID, &c.base.Schema, &c.base.Name, &c.baseKind, &c.domain, &c.deterministic,
+			&c.input.Schema, &c.input.Name, &c.inputArgs, &c.inputType}
+	}, columnsSQL, oid)
 	if err != nil {
 		return nil, fmt.Errorf("look up columns of %s: %w", rel.Name.Display(), err)
 	}
@@ -101,19 +105,6 @@ func lookUp(ctx context.Context, conn *pgx.Conn, rel *stream.Relation, into pg.N
 		return nil, fmt.Errorf("look up indexes of %s: %w", rel.Name.Display(), err)
 	}
 	return fit(rel, into, kind == "p", columns, indexes)
-}
-
-func readColumns(ctx context.Context, conn *pgx.Conn, oid string) ([]targetColumn, error) {
-	rows, _ := conn.Query(ctx, columnsSQL, oid)
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (targetColumn, error) {
-		var c targetColumn
-		var oid, inputType int64
-		err := row.Scan(&c.name, &c.num, &c.typmod, &c.notNull, &c.generated, &c.identity,
-			&oid, &c.base.Schema, &c.base.Name, &c.baseKind, &c.domain, &c.deterministic,
-			&c.input.Schema, &c.input.Name, &c.inputArgs, &inputType)
-		c.baseOID, c.inputType = uint32(oid), uint32(inputType)
-		return c, err
-	})
 }
 
 func readIndexes(ctx context.Context, conn *pgx.Conn, oid string) ([]uniqueIndex, error) {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -20,8 +19,7 @@ const (
 	DefaultBatchRows = 5000
 	// DefaultBatchBytes is the memory at which a batch is closed.
 	DefaultBatchBytes = 4 << 20
-	// DefaultBatchAge bounds how long a change waits for others while input
-	// keeps coming.
+	// DefaultBatchAge bounds how long a change waits for others while input keeps coming.
 	DefaultBatchAge = 10 * time.Millisecond
 	// DefaultBatchLimit bounds one batch on the target. A batch takes
 	// milliseconds; a connection that is dead without saying so is found by it.
@@ -71,16 +69,14 @@ type Config struct {
 	// copied: its changes go to the target's table of that name, whatever its name on the source is
 	// by then. Relations that are not in it keep their names. It must not be changed.
 	Copied map[uint32]Copied
-	// Routes says, by the oid on the source, which relations are written through a
-	// partitioned table on the target, since it may route their rows otherwise. It is
-	// not changed by anyone.
+	// Routes says, by the oid on the source, which relations are written through a partitioned
+	// table on the target, since it may route their rows otherwise. It is not changed by anyone.
 	Routes map[uint32]pg.Name
 	// BeforeTruncate, if set, is called before each attempt to apply a TRUNCATE. It releases locks
 	// of ours that would stop it.
 	BeforeTruncate func(ctx context.Context) error
-	// OnAlarm, if set, is called for each transaction that comes after an
-	// awaited marker, has changes and does not begin with a message of ours. It
-	// must not block.
+	// OnAlarm, if set, is called for each transaction that comes after an awaited marker, has
+	// changes and does not begin with a message of ours. It must not block.
 	OnAlarm func(Alarm)
 	// Tripped begins as after a marker: nothing is applied until Continue.
 	Tripped bool
@@ -92,15 +88,9 @@ type Config struct {
 	LockTimeout     time.Duration // DefaultLockTimeout if 0
 	DurableInterval time.Duration // DefaultDurableInterval if 0
 	Heartbeat       time.Duration // DefaultHeartbeat if 0; negative: none
-	Stream          StreamConfig
-	Retry           retry.Policy // pauses between attempts, for both sides
+	Stream          stream.Config // its bounds; what else is in it is filled in
+	Retry           retry.Policy  // pauses between attempts, for both sides
 	Logger          zerolog.Logger
-}
-
-// StreamConfig are the bounds of the stream.Reader; see stream.Config.
-type StreamConfig struct {
-	MaxBytes, PartBytes                        int64
-	StatusInterval, IdleInterval, SilenceLimit time.Duration
 }
 
 // Validate refuses a configuration that cannot work.
@@ -111,10 +101,8 @@ func (c Config) Validate() error {
 	if c.BatchRows < 0 || c.BatchBytes < 0 || c.BatchAge < 0 || c.BatchLimit < 0 || c.LockTimeout < 0 || c.DurableInterval < 0 {
 		return errors.New("apply: negative bound")
 	}
-	if err := c.stream(c.Start).Validate(); err != nil {
-		return fmt.Errorf("apply: %w", err)
-	}
-	return nil
+	err := c.stream(c.Start).Validate()
+	return pg.Wrap(err, "apply")
 }
 
 func (c Config) withDefaults() Config {
@@ -130,11 +118,9 @@ func (c Config) withDefaults() Config {
 
 // stream is the configuration of a Reader that begins at start.
 func (c Config) stream(start pg.LSN) stream.Config {
-	return stream.Config{
-		DSN: c.Source, Options: append([]pg.Option{pg.WithName("stream")}, c.SourceOptions...),
-		Slot: c.Slot, Publication: c.Publication, Start: start, SystemID: c.SystemID,
-		MaxBytes: c.Stream.MaxBytes, PartBytes: c.Stream.PartBytes,
-		StatusInterval: c.Stream.StatusInterval, IdleInterval: c.Stream.IdleInterval, SilenceLimit: c.Stream.SilenceLimit,
-		Retry: c.Retry, Logger: c.Logger,
-	}
+	s := c.Stream
+	s.DSN, s.Options = c.Source, append([]pg.Option{pg.WithName("stream")}, c.SourceOptions...)
+	s.Slot, s.Publication, s.Start, s.SystemID = c.Slot, c.Publication, start, c.SystemID
+	s.Retry, s.Logger = c.Retry, c.Logger
+	return s
 }

@@ -11,7 +11,8 @@ import (
 	"crossfade/replicate/apply"
 )
 
-// Whatever the follower writes, a lock that it waits for is told with the process that waits and since when, until it has it.
+// Whatever the follower writes, a lock that it waits for is told with the process that waits and
+// since when, until it has it.
 func TestALockThatIsWaitedForIsTold(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]struct {

@@ -23,10 +23,9 @@ func (e *DriftError) Error() string {
 		e.Relation, strings.Join(e.Problems, "; "))
 }
 
-// RenamedError says that columns of a relation of the source had each other's names
-// when rows were written, so that the stream does not say which column of the target
-// a value belongs to. Nothing of the transaction was applied, and no later attempt can
-// apply it.
+// RenamedError says that columns of a relation of the source had each other's names when rows were
+// written, so that the stream does not say which column of the target a value belongs to. Nothing
+// of the transaction was applied, and no later attempt can apply it.
 type RenamedError struct {
 	Relation        string   // schema and name
 	Copied, Changed []string // the columns in the order of the copy, and of the change
@@ -72,8 +71,7 @@ func (e *RowError) remedy() string {
 
 func (e *RowError) Unwrap() error { return e.Err }
 
-// countError says that a statement changed another number of rows than the
-// source did.
+// countError says that a statement changed another number of rows than the source did.
 type countError struct{ want, got int64 }
 
 func (e *countError) Error() string {
@@ -86,8 +84,7 @@ func (e *countError) Error() string {
 // codeDivisionByZero is what our own assertions fail with: SQLSTATE 22012.
 const codeDivisionByZero = "22012"
 
-// lockConflict reports whether the same statements may succeed in a moment on the
-// same connection.
+// lockConflict reports whether the same statements may succeed in a moment on the same connection.
 func lockConflict(err error) bool {
 	return pg.IsCode(err, pg.CodeLockNotAvailable, pg.CodeDeadlockDetected, pg.CodeSerializationFailure)
 }

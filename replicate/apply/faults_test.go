@@ -175,7 +175,8 @@ func TestRestartGoesOnFromProgress(t *testing.T) {
 	require.Equal(t, int64(4), w.progress().Owner)
 }
 
-// TestWhatTheTargetRefusesIsNoChangeOfSomebodyElse tells a row that contradicts the stream from a target that refuses it.
+// TestWhatTheTargetRefusesIsNoChangeOfSomebodyElse tells a row that contradicts the stream from a
+// target that refuses it.
 func TestWhatTheTargetRefusesIsNoChangeOfSomebodyElse(t *testing.T) {
 	t.Parallel()
 	const others = "the target has changed otherwise than by us"

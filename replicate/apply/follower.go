@@ -84,9 +84,7 @@ func (f *Follower) follow(ctx context.Context) error {
 
 // session is one connection to the target, with one Reader.
 func (f *Follower) session(ctx context.Context) error {
-	f.mu.Lock()
-	f.state.told = false
-	f.mu.Unlock()
+	f.change(func(s *state) { s.told = false })
 	s, err := f.open(ctx)
 	if err != nil {
 		return final(f.lost(SideTarget, err))

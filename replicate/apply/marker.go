@@ -2,18 +2,20 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/stream"
 )
 
-// keptMarkers bounds how many applied markers are remembered for those who ask
-// late.
+// keptMarkers bounds how many applied markers are remembered for those who ask late.
 const keptMarkers = 64
 
 // tripwire is the state after the marker: whether anything may be applied. Its mutex is its own and
@@ -51,11 +53,10 @@ func (f *Follower) Expect(nonce string) {
 	f.trip.expected[nonce] = true
 }
 
-// WaitMarker returns when the transaction with the marker of this nonce is
-// applied and durable on the target, and with it everything that committed
-// before it on the source. From then on nothing is applied until Continue. It
-// returns the end of that transaction. It fails when ctx ends, and when Run has
-// ended.
+// WaitMarker returns when the transaction with the marker of this nonce is applied and durable on
+// the target, and with it everything that committed before it on the source. From then on nothing
+// is applied until Continue. It returns the end of that transaction. It fails when ctx ends, and
+// when Run has ended.
 func (f *Follower) WaitMarker(ctx context.Context, nonce string) (pg.LSN, error) {
 	f.Expect(nonce) // once: a Continue meanwhile must not be undone
 	w := &f.trip
@@ -64,9 +65,7 @@ func (f *Follower) WaitMarker(ctx context.Context, nonce string) (pg.LSN, error)
 		lsn, ok := w.applied[nonce]
 		changed, ended, err := w.changed, w.ended, w.err
 		var late *Alarm
-		switch {
-		case !ok:
-		case !w.tripped && w.latest == nonce:
+		if ok && !w.tripped && w.latest == nonce {
 			// It was not expected when it came.
 			w.tripped, late = true, w.since
 			w.wake()
@@ -158,7 +157,7 @@ func (f *Follower) alarm(a *Alarm) {
 	}
 	f.log.Error().Uint32("xid", a.XID).Str(obs.KeyLSN, a.LSN.String()).Str(obs.KeyRelation, a.Relation).
 		Msg("source changed after the marker")
-	f.noteAlarm(*a)
+	f.change(func(s *state) { s.status.Alarm = a })
 	if f.cfg.OnAlarm != nil {
 		f.cfg.OnAlarm(*a)
 	}
@@ -244,4 +243,63 @@ func markers(p *stream.Part) []string {
 		}
 	}
 	return nonces
+}
+
+// Tripwire reads the stream of a source whose lane a decision has closed. It
+// applies nothing: every transaction after the marker with changes that does not begin
+// with a message of ours is an alarm (C17), and all that was read is confirmed, so that
+// the source keeps no WAL for it and can be shut down.
+type Tripwire struct{ cfg Config }
+
+// NewTripwire takes the Config of a Follower, and uses only what concerns the source, and OnAlarm.
+func NewTripwire(cfg Config) (*Tripwire, error) {
+	if cfg.OnAlarm == nil {
+		return nil, errors.New("apply: a tripwire without an alarm")
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &Tripwire{cfg: cfg}, nil
+}
+
+// Run reads from start, which is no earlier than what the slot has confirmed, until ctx ends or the
+// slot cannot be read any more. marker is where the marker's transaction ended. Transactions before
+// it raise no alarm: after a crash the source has an older position of the slot than the one it was
+// told, and sends again what was applied long ago. OnAlarm is called on Run's goroutine.
+func (t *Tripwire) Run(ctx context.Context, start, marker pg.LSN) error {
+	reader, err := stream.NewReader(t.cfg.stream(max(start, marker)))
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return reader.Run(ctx) })
+	group.Go(func() error {
+		var reported pg.LSN
+		for {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case p := <-reader.Parts():
+				if a := alarmSince(p, marker); a != nil && a.LSN != reported {
+					reported = a.LSN
+					t.cfg.OnAlarm(*a)
+				}
+				if p.Idle != 0 {
+					reader.Confirm(p.Idle)
+				} else if p.Last {
+					reader.Confirm(p.EndLSN)
+				}
+				p.Release()
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// alarmSince is alarmOf for a transaction that ended at the marker or later.
+func alarmSince(p *stream.Part, marker pg.LSN) *Alarm {
+	if a := alarmOf(p); a != nil && a.LSN >= marker {
+		return a
+	}
+	return nil
 }

@@ -84,9 +84,8 @@ func TestCastsOfASuperuserForBuiltInTypesAreNotUsed(t *testing.T) {
 	require.Zero(t, r.Status().Replays)
 }
 
-// hijack makes a base type with an equality of its own, a domain of it, and for the
-// domain an operator of the same name that a plain role may make, by which every
-// value equals every other.
+// hijack makes a base type with an equality of its own, a domain of it, and for the domain an
+// operator of the same name that a plain role may make, by which every value equals every other.
 const hijack = `
 	CREATE TYPE public.word;
 	CREATE FUNCTION public.word_in(cstring) RETURNS public.word LANGUAGE internal IMMUTABLE STRICT AS 'textin';

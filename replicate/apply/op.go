@@ -94,9 +94,8 @@ func (o *op) complete() bool {
 	return !slices.ContainsFunc(o.vals, func(v stream.Value) bool { return v.Kind == stream.Unchanged })
 }
 
-// set returns the columns that the operation sets: all that were sent and are
-// not computed on the target, without the key unless it changes; of a whole
-// row those that differ.
+// set returns the columns that the operation sets: all that were sent and are not computed on the
+// target, without the key unless it changes; of a whole row those that differ.
 func (o *op) set() []int {
 	var cols []int
 	for _, i := range o.t.stored {
@@ -128,10 +127,8 @@ func (o *op) change() string {
 
 // row names the row for an error.
 func (o *op) row() string {
-	switch {
-	case o.old != nil:
+	if o.old != nil {
 		return o.t.describe(o.old)
-	default:
-		return o.t.describe(o.key)
 	}
+	return o.t.describe(o.key)
 }

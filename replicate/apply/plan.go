@@ -65,9 +65,8 @@ func (p *planner) add(o op) {
 		p.pending[o.t], p.order = q, append(p.order, q)
 	}
 	if before := p.latest; before[o.t.into] != q {
-		// The source describes the table otherwise from here on, with another replica
-		// identity for one, or it is another leaf of it: what came before it is done
-		// before it.
+		// The source describes the table otherwise from here on, with another replica identity for
+		// one, or it is another leaf of it: what came before it is done before it.
 		if before[o.t.into] != nil {
 			p.flush(before[o.t.into])
 		}
@@ -116,8 +115,7 @@ func (p *planner) merge(q *pending, o op) {
 	}
 }
 
-// follow applies the operation to the row's net effect, or reports that it
-// cannot come next.
+// follow applies the operation to the row's net effect, or reports that it cannot come next.
 func (r *row) follow(o *op) bool {
 	switch o.kind {
 	case opInsert:
@@ -205,20 +203,18 @@ func (p *planner) emit(t *table, kind byte, set string, rows []*row) {
 	}
 	s := shape{table: t, op: kind, set: set, check: !p.byRow}
 	var params [][]byte
-	if kind == 'I' {
-		for _, i := range t.stored {
-			params = append(params, t.cols[i].param(len(rows), func(n int) stream.Value { return rows[n].vals[i] }))
-		}
-	} else {
+	written := t.stored
+	if kind != 'I' {
 		if kind == 'U' && set == "" {
 			s.op = 'x'
 		}
 		for _, i := range t.key {
 			params = append(params, t.cols[i].asKey().param(len(rows), func(n int) stream.Value { return rows[n].key[i] }))
 		}
-		for _, i := range columnsOf(set) {
-			params = append(params, t.cols[i].param(len(rows), func(n int) stream.Value { return rows[n].vals[i] }))
-		}
+		written = columnsOf(set)
+	}
+	for _, i := range written {
+		params = append(params, t.cols[i].param(len(rows), func(n int) stream.Value { return rows[n].vals[i] }))
 	}
 	want := int64(-1)
 	if !s.check {
@@ -238,7 +234,7 @@ func (p *planner) flushAll() {
 // source named every table that was reached.
 func (p *planner) truncate(tables []*table, restart bool, tx *stream.Part) {
 	p.flushAll()
-	names := lists.Map(tables, func(t *table) string { return t.only + t.name().String() })
+	names := lists.Map(tables, func(t *table) string { return t.only + t.into.String() })
 	sql := "TRUNCATE TABLE " + strings.Join(names, ", ")
 	if restart {
 		sql += " RESTART IDENTITY"
@@ -247,4 +243,72 @@ func (p *planner) truncate(tables []*table, restart bool, tx *stream.Part) {
 		stmt: &statement{sql: sql + " RESTRICT"}, want: -1, once: true,
 		op: &op{kind: opTruncate, t: &table{into: pg.Name{Name: strings.Join(names, ", ")}}, tx: tx},
 	})
+}
+
+// single makes steps of one operation by itself.
+func (p *planner) single(o op) {
+	switch {
+	case o.kind == opUpdateRow || o.kind == opDeleteRow:
+		p.wholeRow(o)
+		return
+	case o.kind == opInsert && len(o.t.stored) == 0:
+		p.one(shape{table: o.t, op: 'I'}, nil, &o)
+		return
+	case o.kind == opMove && o.complete():
+		// An identity column GENERATED ALWAYS can be inserted, not updated.
+		del, ins := o, o
+		del.kind, ins.kind, ins.key = opDelete, opInsert, o.vals
+		p.single(del)
+		p.single(ins)
+		return
+	}
+	kind, set := o.kind, ""
+	if kind == opUpdate || kind == opMove {
+		kind, set = 'U', columnSet(o.set())
+	}
+	p.emit(o.t, kind, set, []*row{{key: o.key, vals: o.vals}})
+	p.steps[len(p.steps)-1].op = &o
+}
+
+// wholeRow makes the step that changes one row equal to the old one. Its
+// statement has the values themselves as parameters, in text.
+func (p *planner) wholeRow(o op) {
+	nulls := make([]byte, len(o.t.stored))
+	var params [][]byte
+	for n, i := range o.t.stored {
+		if o.old[i].Kind == stream.Null {
+			nulls[n] = 1
+			continue
+		}
+		params = append(params, param(o.old[i]))
+	}
+	s := shape{table: o.t, op: o.kind, null: string(nulls)}
+	if o.kind == opUpdateRow {
+		set := o.set()
+		s.set = columnSet(set)
+		for _, i := range set {
+			params = append(params, param(o.vals[i]))
+		}
+	}
+	p.one(s, params, &o)
+}
+
+// one makes a step of a statement that is of one row.
+func (p *planner) one(s shape, params [][]byte, o *op) {
+	want := int64(1)
+	if s.check = !p.byRow; s.check {
+		want = -1
+	}
+	p.steps = append(p.steps, step{stmt: p.shapes(s), params: params, want: want, op: o})
+}
+
+// param gives a value as a parameter in text format: nil is NULL, and an empty value is not.
+func param(v stream.Value) []byte {
+	if v.Kind == stream.Null {
+		return nil
+	}
+	if v.Data == nil {
+		return []byte{}
+	}
+	return v.Data
 }

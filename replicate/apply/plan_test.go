@@ -58,8 +58,7 @@ func changesOf(lines string) []stream.Change {
 	return list
 }
 
-// planned tells the steps as "D 1,2" or "U(1) 5": kind, columns set, first
-// column of the rows.
+// planned tells the steps as "D 1,2" or "U(1) 5": kind, columns set, first column of the rows.
 func planned(t *testing.T, tab *table, byRow bool, lines string) string {
 	t.Helper()
 	shapes := map[*statement]shape{}

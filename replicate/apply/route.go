@@ -18,10 +18,8 @@ func LoadRoutes(ctx context.Context, conn *pgx.Conn) (map[uint32]pg.Name, error)
 	routes := map[uint32]pg.Name{}
 	var relid uint32
 	var via pg.Name
-	if _, err := pgx.ForEachRow(rows, []any{&relid, &via.Schema, &via.Name}, func() error { routes[relid] = via; return nil }); err != nil {
-		return nil, fmt.Errorf("read routes of the copy: %w", err)
-	}
-	return routes, nil
+	_, err := pgx.ForEachRow(rows, []any{&relid, &via.Schema, &via.Name}, func() error { routes[relid] = via; return nil })
+	return routes, pg.Wrap(err, "read routes of the copy")
 }
 
 // ScatteredError says that one leaf of a partitioned table was truncated whose rows
@@ -36,8 +34,7 @@ func (e *ScatteredError) Error() string {
 		"start over with crossfade clean, and until the cutover TRUNCATE the whole of %s, or DELETE from the partition", e.Relation, e.Through, e.Through)
 }
 
-// target is the table that takes a relation's changes, and how the relation's columns
-// lie in it.
+// target is the table that takes a relation's changes, and how the relation's columns lie in it.
 type target struct {
 	*table
 	places []int // of the table's columns in the relation's tuples; nil where they are alike
@@ -140,4 +137,62 @@ func (s *session) truncated(ctx context.Context, rels []*stream.Relation) ([]*ta
 		tables = append(tables, t.table)
 	}
 	return tables, nil
+}
+
+// Copied is a relation of the source as the copy found it. Changes identify tables and columns by
+// the names that these had at that moment; only here can it be seen that one had the name of
+// another, even if it was renamed back before anything checked.
+type Copied struct {
+	Name    pg.Name
+	Columns []string // in the order of the table
+}
+
+// describe returns the relation under the name that the target's table has: a table is known by its
+// oid, whatever it was called when it was changed. Columns have no number in the stream: if those
+// that are known from the copy do not come in their order, they cannot be identified, and the error
+// is a *RenamedError. A relation that was not copied is returned unchanged.
+func (c Copied) describe(rel *stream.Relation) (*stream.Relation, error) {
+	if c.Name.Name == "" {
+		return rel, nil
+	}
+	// Columns may have come or gone on both sides.
+	var was, is []string
+	for _, name := range c.Columns {
+		if slices.ContainsFunc(rel.Columns, func(col stream.Column) bool { return col.Name == name }) {
+			was = append(was, name)
+		}
+	}
+	for _, col := range rel.Columns {
+		if slices.Contains(c.Columns, col.Name) {
+			is = append(is, col.Name)
+		}
+	}
+	if !slices.Equal(was, is) {
+		return nil, &RenamedError{Relation: c.Name.Display(), Copied: was, Changed: is}
+	}
+	if rel.Name == c.Name {
+		return rel, nil
+	}
+	under := *rel
+	under.Name = c.Name
+	return &under, nil
+}
+
+// LoadSnapshots reads, from the target, the snapshot that each relation was
+// copied under, by the relation's oid on the source.
+func LoadSnapshots(ctx context.Context, conn *pgx.Conn) (map[uint32]pg.Snapshot, error) {
+	rows, _ := conn.Query(ctx, `SELECT relid::int8, nsp, rel, snapshot FROM crossfade.relation WHERE snapshot IS NOT NULL`)
+	snapshots := map[uint32]pg.Snapshot{}
+	var relid int64
+	var name pg.Name
+	var text string
+	_, err := pgx.ForEachRow(rows, []any{&relid, &name.Schema, &name.Name, &text}, func() error {
+		snap, err := pg.ParseSnapshot(text)
+		if err != nil {
+			return fmt.Errorf("relation %s: %w", name.Display(), err)
+		}
+		snapshots[uint32(relid)] = snap
+		return nil
+	})
+	return snapshots, pg.Wrap(err, "read snapshots of the copy")
 }

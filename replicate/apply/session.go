@@ -9,8 +9,7 @@ import (
 	"crossfade/replicate/stream"
 )
 
-// session applies what one Reader hands out over one connection. All of it is
-// of one goroutine.
+// session applies what one Reader hands out over one connection. All of it is of one goroutine.
 type session struct {
 	*Follower
 	x       *executor
@@ -161,8 +160,7 @@ func (s *session) special(ctx context.Context, p *stream.Part) error {
 	case p.First:
 		return s.large(ctx, p)
 	default:
-		// What comes after a large transaction that was seen, or the word that
-		// takes it back.
+		// What comes after a large transaction that was seen, or the word that takes it back.
 		p.Release()
 		return nil
 	}
@@ -187,9 +185,5 @@ func (s *session) bringUp(ctx context.Context) error {
 
 // advance commits a position synchronously, without changes.
 func (s *session) advance(ctx context.Context, to pg.LSN) error {
-	err := s.retryOnLock(ctx, false, func() error { return s.transact(ctx, nil, to, time.Time{}, true, false) })
-	if err != nil {
-		return s.explain(ctx, err)
-	}
-	return nil
+	return s.explain(ctx, s.retryOnLock(ctx, false, func() error { return s.transact(ctx, nil, to, time.Time{}, true, false) }))
 }

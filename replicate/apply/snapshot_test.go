@@ -57,10 +57,9 @@ func TestLoadSnapshots(t *testing.T) {
 	require.Equal(t, map[uint32]pg.Snapshot{4000000000: {Xmin: 5, Xmax: 9, Xip: []uint64{6}}}, snaps)
 }
 
-// A commit can be in the stream before a new snapshot sees it: here a missing
-// synchronous standby holds the transaction in the list of those in progress.
-// Its LSN is smaller than any position read with the snapshot; only the
-// transaction's number tells that the copy lacks it.
+// A commit can be in the stream before a new snapshot sees it: here a missing synchronous standby
+// holds the transaction in the list of those in progress. Its LSN is smaller than any position read
+// with the snapshot; only the transaction's number tells that the copy lacks it.
 func TestATransactionThatIsDecodedButNotYetVisible(t *testing.T) {
 	t.Parallel()
 	source := pgtest.Own(t, pgtest.Source)

@@ -1,10 +1,17 @@
 package apply
 
 import (
+	"context"
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/replicate/progress"
 	"crossfade/replicate/stream"
 )
@@ -82,13 +89,19 @@ func (f *Follower) Status() Status {
 	return s
 }
 
-func (f *Follower) opened(r *stream.Reader, row progress.Row) {
+// change changes what Status tells.
+func (f *Follower) change(how func(*state)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.state.reader = r
-	f.state.status.TargetConnected, f.state.status.Away = true, ""
-	f.state.status.AppliedLSN, f.state.status.DurableLSN = row.EndLSN, row.EndLSN
-	f.state.status.CommitTime = row.CommitTime
+	how(&f.state)
+}
+
+func (f *Follower) opened(r *stream.Reader, row progress.Row) {
+	f.change(func(s *state) {
+		s.reader = r
+		s.status.TargetConnected, s.status.Away = true, ""
+		s.status.AppliedLSN, s.status.DurableLSN, s.status.CommitTime = row.EndLSN, row.EndLSN, row.CommitTime
+	})
 }
 
 // lost records which side ended a session by an error; the first report counts.
@@ -116,13 +129,6 @@ func (f *Follower) interrupted(err error) {
 	}
 }
 
-// contended records a wait for a lock that continues or, with nil, that it has ended.
-func (f *Follower) contended(c *Contention) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.state.status.Contended = c
-}
-
 func (f *Follower) ended(err error) {
 	f.trip.mu.Lock()
 	defer f.trip.mu.Unlock()
@@ -141,24 +147,6 @@ func (f *Follower) noteApplied(to pg.LSN, at time.Time, durable pg.LSN) {
 	s.Batches++
 }
 
-func (f *Follower) noteBatch(steps []step) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.state.status.Statements += uint64(len(steps))
-}
-
-func (f *Follower) noteReplay() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.state.status.Replays++
-}
-
-func (f *Follower) noteAlarm(a Alarm) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.state.status.Alarm = &a
-}
-
 // notePart notes a part that was applied, or is within an open transaction.
 func (f *Follower) notePart(p *stream.Part) {
 	f.noteAfterMarker(p)
@@ -175,4 +163,90 @@ func (f *Follower) notePart(p *stream.Part) {
 			f.state.lag = time.Since(f.state.beat)
 		}
 	}
+}
+
+// beatLimit bounds one heartbeat, which takes a millisecond; a connection that
+// is dead without saying so is found by it.
+const beatLimit = 15 * time.Second
+
+// beat writes heartbeats on the source until ctx ends, whose error it returns. Heartbeats tell the
+// true lag, and move the slot of a quiet database. That they fail stops nothing.
+func (f *Follower) beat(ctx context.Context) error {
+	policy := f.cfg.Retry
+	policy.OnRetry = func(a retry.Attempt) {
+		f.log.Warn().Err(a.Err).Int(obs.KeyAttempt, a.Number).Msg("heartbeat interrupted")
+	}
+	for ctx.Err() == nil {
+		// An error that no new connection fixes may be fixed by a person.
+		_ = retry.Do(ctx, policy, f.beatSession)
+	}
+	return ctx.Err()
+}
+
+// beatSession writes heartbeats over one connection. It returns nil after a
+// session in which some succeeded.
+func (f *Follower) beatSession(ctx context.Context) error {
+	conn, err := pg.Connect(ctx, f.cfg.Source, append([]pg.Option{pg.WithName("heartbeat")}, f.cfg.SourceOptions...)...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	var major int
+	// A heartbeat must not wait for a standby.
+	err = conn.QueryRow(ctx, `SELECT pg_catalog.current_setting('server_version_num')::int / 10000
+		FROM pg_catalog.set_config('synchronous_commit', 'local', false)`).Scan(&major)
+	if err != nil {
+		return fmt.Errorf("prepare heartbeat: %w", err)
+	}
+	beats := 0
+	for range retry.Poll(ctx, f.cfg.Heartbeat) {
+		if err := f.beatOnce(ctx, conn, major); err != nil {
+			if beats > 0 && ctx.Err() == nil {
+				f.log.Warn().Err(err).Msg("heartbeat interrupted")
+				return nil
+			}
+			return err
+		}
+		beats++
+	}
+	return ctx.Err()
+}
+
+func (f *Follower) beatOnce(ctx context.Context, conn *pgx.Conn, major int) error {
+	ctx, cancel := context.WithTimeout(ctx, beatLimit)
+	defer cancel()
+	if _, err := conn.Exec(ctx, beatSQL(major), heartbeatPrefix, strconv.FormatInt(time.Now().UnixMicro(), 10)); err != nil {
+		return fmt.Errorf("write heartbeat: %w", err)
+	}
+	var lsn pg.LSN
+	if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_current_wal_lsn()::text`).Scan(&lsn); err != nil {
+		return fmt.Errorf("read the source's position: %w", err)
+	}
+	f.change(func(s *state) { s.source = max(s.source, lsn) })
+	return nil
+}
+
+// beatSQL writes a heartbeat. Sources older than 14 stream no messages: there it is
+// the one row of crossfade.marker that begins with the prefix.
+func beatSQL(major int) string {
+	if major >= 14 {
+		return `SELECT pg_catalog.pg_logical_emit_message(true, $1::text, $2::text)`
+	}
+	return `WITH old AS (UPDATE crossfade.marker SET nonce = $1::text || ' ' || $2::text WHERE pg_catalog.starts_with(nonce, $1::text) RETURNING 1)
+		INSERT INTO crossfade.marker (nonce) SELECT $1::text || ' ' || $2::text WHERE NOT EXISTS (SELECT FROM old)`
+}
+
+// beatOf returns the heartbeat's time in a change, in microseconds, "" if it is none.
+func beatOf(c *stream.Change) string {
+	if c.Kind == stream.KindMessage {
+		if c.Prefix == heartbeatPrefix {
+			return string(c.Content)
+		}
+		return ""
+	}
+	us, ok := strings.CutPrefix(markerRow(c), heartbeatPrefix+" ")
+	if !ok {
+		return ""
+	}
+	return us
 }

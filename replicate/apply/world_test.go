@@ -17,6 +17,7 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/replicate/apply"
 	"crossfade/replicate/progress"
+	"crossfade/replicate/stream"
 )
 
 const slotName = "crossfade_test"
@@ -76,7 +77,7 @@ func (w *world) config() apply.Config {
 		Source: w.source, Target: w.target, Slot: w.slot, Publication: "crossfade", Start: w.start,
 		Heartbeat: -1, Retry: retry.Policy{Initial: 10 * time.Millisecond, Max: 200 * time.Millisecond},
 		Logger: zerolog.New(zerolog.NewTestWriter(w.t)),
-		Stream: apply.StreamConfig{StatusInterval: 50 * time.Millisecond},
+		Stream: stream.Config{StatusInterval: 50 * time.Millisecond},
 	}
 }
 

@@ -136,9 +136,9 @@ func (c *collector) collect(ctx context.Context, requests []*request) (map[uint3
 	if err != nil {
 		return nil, err
 	}
-	s := c.cfg.Stream
-	reader, err := stream.NewReader(stream.Config{DSN: s.DSN, Options: s.Options, Slot: s.Slot, Publication: s.Publication, SystemID: s.SystemID,
-		Start: s.Start, MaxBytes: streamBytes, IdleInterval: idleEvery, Retry: retry.Policy{MaxElapsed: c.cfg.Patience}, Logger: c.cfg.Log})
+	s := c.cfg.Stream.Config
+	s.MaxBytes, s.IdleInterval, s.Retry, s.Logger = streamBytes, idleEvery, retry.Policy{MaxElapsed: c.cfg.Patience}, c.cfg.Log
+	reader, err := stream.NewReader(s)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,8 @@
 package copy
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/copy/relay"
 	"crossfade/replicate/snapshot"
+	"crossfade/replicate/stream"
 )
 
 // Defaults of Config.
@@ -71,9 +74,8 @@ type Config struct {
 	Wait              bool           // for what an operator can fix (pg.Fixable), for as long as it takes, instead of ending with it
 	Limit             *relay.Limiter // of the bytes a second, of all jobs together; nil for none. It belongs to the caller, who may change it
 
-	// OnCopied, if set, is called once for each table, when it is copied or
-	// found copied, on a goroutine of Run. It must return soon and may be called
-	// by several goroutines at once.
+	// OnCopied, if set, is called once for each table, when it is copied or found copied, on a
+	// goroutine of Run. It must return soon and may be called by several goroutines at once.
 	OnCopied func(Copied)
 
 	Log zerolog.Logger
@@ -90,11 +92,11 @@ type Copied struct {
 
 // Validate fills defaults in and refuses what contradicts itself.
 func (c *Config) Validate() error {
-	setDefault(&c.Jobs, DefaultJobs)
-	setDefault(&c.BufferBytes, DefaultBufferBytes)
-	setDefault(&c.SourceLockTimeout, DefaultSourceLockTimeout)
-	setDefault(&c.Patience, DefaultPatience)
-	setDefault(&c.MaxRestarts, DefaultMaxRestarts)
+	c.Jobs = cmp.Or(c.Jobs, DefaultJobs)
+	c.BufferBytes = cmp.Or(c.BufferBytes, DefaultBufferBytes)
+	c.SourceLockTimeout = cmp.Or(c.SourceLockTimeout, DefaultSourceLockTimeout)
+	c.Patience = cmp.Or(c.Patience, DefaultPatience)
+	c.MaxRestarts = cmp.Or(c.MaxRestarts, DefaultMaxRestarts)
 	if c.Source == nil || c.Target == nil {
 		return errors.New("copy: no way to connect given")
 	}
@@ -117,8 +119,84 @@ func (c *Config) Validate() error {
 	return nil
 }
 
-func setDefault[T int | int64 | time.Duration](v *T, d T) {
-	if *v == 0 {
-		*v = d
+// Stream is the slot that was made before the copy. What it holds tells which
+// rows changed between two snapshots. The copy reads it and never moves it.
+type Stream struct {
+	stream.Config        // Start is the slot's consistent point, beyond which nothing was confirmed
+	Snapshot      string // what the slot's own snapshot sees, as pg_current_snapshot() prints it
+}
+
+func (s *Stream) validate() error {
+	if s == nil {
+		return nil
 	}
+	if s.DSN.IsZero() || s.Slot == "" || s.Publication == "" || s.Start == 0 {
+		return errors.New("copy: stream without DSN, slot, publication or start")
+	}
+	_, err := pg.ParseSnapshot(s.Snapshot)
+	return pg.Wrap(err, "copy: snapshot of the slot")
+}
+
+const (
+	// markPrefix is that of the message that is written after a new snapshot.
+	markPrefix = "crossfade.copy"
+	// markTimeout bounds the writing of one message, with the login.
+	markTimeout = 45 * time.Second
+	// commitVisiblePause and commitVisibleTries bound the wait for a commit that decoding has
+	// seen and sessions do not see yet. It takes microseconds, unless the commit
+	// waits for a synchronous standby.
+	commitVisiblePause = 20 * time.Millisecond
+	commitVisibleTries = 250
+)
+
+// errCommitNotVisible says that a fresh snapshot does not see what the slot's snapshot sees.
+var errCommitNotVisible = errors.New("a transaction that was committed before the slot was made is still not seen on the source: is a synchronous standby missing?")
+
+// mark writes a message into the source's log and returns its position. Every
+// transaction that was seen by a snapshot taken before has its commit before that
+// position, and when mark returns all of the log up to it is on the source's disk:
+// a crash of the source cannot take back what such a snapshot has seen.
+func mark(ctx context.Context, connect snapshot.Connect) (pg.LSN, error) {
+	ctx, cancel := context.WithTimeout(ctx, markTimeout)
+	defer cancel()
+	conn, err := connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer snapshot.Close(conn)
+	var at pg.LSN
+	if _, err = conn.Exec(ctx, "SET synchronous_commit = local"); err == nil {
+		err = conn.QueryRow(ctx, `SELECT pg_catalog.pg_logical_emit_message(true, $1::text, '')::text`, markPrefix).Scan(&at)
+	}
+	return at, pg.Wrap(err, "mark the source's log")
+}
+
+var (
+	// ErrRead and ErrWrite say on which side a chunk met its error.
+	ErrRead  = errors.New("read from source")
+	ErrWrite = errors.New("write to target")
+	// ErrGone says that a table, or one of its columns, no longer exists on the source. Only a copy
+	// that starts again fixes that.
+	ErrGone = errors.New("the table was dropped or altered on the source during the copy")
+	// ErrMoment says that a snapshot was lost, or a table rewritten after it, where
+	// every table must be of one moment.
+	ErrMoment = errors.New("a table can be copied under another snapshot only")
+)
+
+// TableError is an error about one table.
+type TableError struct {
+	Table pg.Name
+	Err   error
+}
+
+func (e *TableError) Error() string { return fmt.Sprintf("copy %s: %v", e.Table.Display(), e.Err) }
+
+func (e *TableError) Unwrap() error { return e.Err }
+
+// gone puts ErrGone before what the source says of a name that it does not know.
+func gone(err error) error {
+	if errors.Is(err, ErrRead) && pg.IsCode(err, pg.CodeUndefinedTable, pg.CodeUndefinedColumn, pg.CodeInvalidSchema) {
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	return err
 }

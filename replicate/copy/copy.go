@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
@@ -114,10 +115,7 @@ func (c *Copier) once(ctx context.Context, renewed map[pg.Name]bool) error {
 		return err
 	}
 	err = retry.Do(ctx, policy, func(ctx context.Context) error { return passing(r.confirm(ctx)) })
-	if err != nil {
-		return fmt.Errorf("end copy: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "end copy")
 }
 
 // confirm makes sure that the target has kept what it has confirmed.
@@ -139,11 +137,7 @@ func (r *run) confirm(ctx context.Context) error {
 }
 
 func (r *run) oids() []uint32 {
-	oids := make([]uint32, len(r.cfg.Tables))
-	for i, t := range r.cfg.Tables {
-		oids[i] = t.OID
-	}
-	return oids
+	return lists.Map(r.cfg.Tables, func(t Table) uint32 { return t.OID })
 }
 
 func passing(err error) error {

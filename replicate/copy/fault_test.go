@@ -144,8 +144,7 @@ func TestLostSnapshotRestartsUnfinishedRelations(t *testing.T) {
 	require.NoError(t, err)
 	defer h.Close()
 	cfg.Snapshot = h
-	// The target's first chunk of big waits until the holder is dead and the
-	// source has moved on.
+	// The target's first chunk of big waits until the holder is dead and the source has moved on.
 	lock := pgtest.Conn(t, f.targetDSN)
 	pgtest.Exec(t, lock, "BEGIN; LOCK TABLE public.big IN ACCESS EXCLUSIVE MODE")
 	stop := watch(func(context.Context) {

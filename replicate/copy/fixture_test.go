@@ -107,8 +107,7 @@ func (f *fixture) terminate(conn *pgx.Conn, name string) bool {
 	return n > 0
 }
 
-// eventually polls until ok, for things that PostgreSQL tells nobody, on the
-// calling goroutine.
+// eventually polls until ok, for things that PostgreSQL tells nobody, on the calling goroutine.
 func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)

@@ -13,13 +13,13 @@ import (
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/replicate/slot"
 	"crossfade/replicate/snapshot"
+	"crossfade/replicate/stream"
 )
 
 const publication = "crossfade_test"
 
-// followed publishes the fixture's tables, makes a slot, and returns a config for a
-// copy that belongs to it, under the slot's own snapshot. keys are the columns of
-// each table's key.
+// followed publishes the fixture's tables, makes a slot, and returns a config for a copy that
+// belongs to it, under the slot's own snapshot. keys are the columns of each table's key.
 func (f *fixture) followed(keys map[string][]string) Config {
 	f.t.Helper()
 	pgtest.Exec(f.t, f.target, `DO $$ DECLARE c record; BEGIN -- as in a migration, indexes come after the rows
@@ -42,7 +42,7 @@ func (f *fixture) followed(keys map[string][]string) Config {
 	cfg.Snapshot, err = snapshot.Import(ctx, connector(f.sourceDSN, pg.WithName("test holder")), s.Snapshot)
 	require.NoError(f.t, err)
 	f.t.Cleanup(cfg.Snapshot.Close)
-	cfg.Stream = &Stream{DSN: f.sourceDSN, Slot: s.Name, Publication: publication, Start: s.ConsistentPoint, Snapshot: cfg.Snapshot.Text()}
+	cfg.Stream = &Stream{Config: stream.Config{DSN: f.sourceDSN, Slot: s.Name, Publication: publication, Start: s.ConsistentPoint}, Snapshot: cfg.Snapshot.Text()}
 	return cfg
 }
 
@@ -90,8 +90,7 @@ func (f *fixture) requireKept(before map[string]string) {
 	}
 }
 
-// another returns a config for the next Copier, under a fresh snapshot that the
-// test can read too.
+// another returns a config for the next Copier, under a fresh snapshot that the test can read too.
 func (f *fixture) another(cfg Config) Config {
 	f.t.Helper()
 	h, err := snapshot.Export(f.context(), connector(f.sourceDSN, pg.WithName("test holder")))

@@ -16,16 +16,14 @@ const (
 	// gateCollapse is the share of the best throughput seen below which the target
 	// is taken to push back.
 	gateCollapse = 1.0 / 3
-	// gateWorse is the share of the former throughput below which one more job has
-	// done harm.
+	// gateWorse is the share of the former throughput below which one more job has done harm.
 	gateWorse = 0.9
 	// gateRest is for how many windows a job that has done harm is left out.
 	gateRest = 12
 )
 
-// gate lets as many jobs work as the target takes well: additive increase,
-// multiplicative decrease, judged by bytes a second and by refusals for want of
-// connections or memory.
+// gate lets as many jobs work as the target takes well: additive increase, multiplicative decrease,
+// judged by bytes a second and by refusals for want of connections or memory.
 type gate struct {
 	mu     sync.Mutex
 	pace   pace
@@ -111,8 +109,7 @@ func (g *gate) run(ctx context.Context, moved func() int64, say func(limit int))
 	}
 }
 
-// pace is how many jobs may work, and what is known of that. It is not safe for
-// concurrent use.
+// pace is how many jobs may work, and what is known of that. It is not safe for concurrent use.
 type pace struct {
 	jobs, limit int
 	best        float64 // greatest throughput of a window
@@ -122,8 +119,7 @@ type pace struct {
 	pushed      bool    // a refusal has lowered the limit in this window
 }
 
-// refused halves the limit, once in a window. It returns false where there is
-// nothing to halve.
+// refused halves the limit, once in a window. It returns false where there is nothing to halve.
 func (p *pace) refused() bool {
 	if p.pushed {
 		return true

@@ -9,8 +9,7 @@ import (
 	"crossfade/replicate/copy/relay"
 )
 
-// A copy that is held takes no rows from the source, keeps what it has, and goes on
-// where it was.
+// A copy that is held takes no rows from the source, keeps what it has, and goes on where it was.
 func TestLimiterHoldsTheCopy(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, bigDDL)

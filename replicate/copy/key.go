@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -51,9 +52,8 @@ func inputOf(typ, function pg.Name, args int, element uint32) string {
 // value is an expression for the value that a text represents.
 func (c *keyColumn) value(text string) string { return fmt.Sprintf(c.input, text) }
 
-// of is the column of a table as the type that its operator takes, so that no other
-// operator of that name fits as well, be it for a domain or for a type of the same
-// sort.
+// of is the column of a table as the type that its operator takes, so that no other operator of
+// that name fits as well, be it for a domain or for a type of the same sort.
 func (c *keyColumn) of(alias string) string {
 	expr := alias + "." + c.name
 	if c.domain {
@@ -72,10 +72,9 @@ func (c *keyColumn) forOperator(expr string) string {
 // errNoKey says that a table has no key that a repair can rest on.
 var errNoKey = errors.New("it has no key by which changed rows could be found")
 
-// keyQuery reads the columns $2 of the table $1 with the unique index that they
-// have. Types whose text means something else on another server (reg*, money) or
-// whose equality is not that of bytes by their collation are left out, so that
-// columns are missing from the answer.
+// keyQuery reads the columns $2 of the table $1 with the unique index that they have. Types whose
+// text means something else on another server (reg*, money) or whose equality is not that of bytes
+// by their collation are left out, so that columns are missing from the answer.
 const keyQuery = `
 WITH RECURSIVE base AS (
 	SELECT a.attnum, t.oid, t.typtype, t.typbasetype
@@ -113,8 +112,7 @@ WHERE a.attnotnull AND t.typname !~ '^reg' AND t.typname <> 'money'
 	AND coalesce((pg_catalog.to_jsonb(l) ->> 'collisdeterministic')::pg_catalog.bool, true)
 ORDER BY k`
 
-// readKey looks up how the table's key compares; errNoKey says that it cannot be
-// used.
+// readKey looks up how the table's key compares; errNoKey says that it cannot be used.
 func readKey(ctx context.Context, source *pgx.Conn, t Table) (key, error) {
 	rows, _ := source.Query(ctx, keyQuery, t.OID, t.Key)
 	var k key
@@ -166,8 +164,7 @@ func (k key) ofDelta(t Table, more string) string {
 	return "(SELECT " + strings.Join(list, ", ") + more + " FROM crossfade.delta d WHERE d.relid = $1 AND d.attempt = $2)"
 }
 
-// matches joins two rows with key columns, the left one by its columns' names if
-// named is set.
+// matches joins two rows with key columns, the left one by its columns' names if named is set.
 func (k key) matches(left string, named bool, right string) string {
 	var list []string
 	for i, c := range k {
@@ -192,8 +189,7 @@ func (k key) deleteSQL(t Table) string {
 	return "DELETE FROM ONLY " + t.Name.String() + " AS t USING " + k.ofDelta(t, "") + " AS d WHERE " + k.matches("t", true, "d")
 }
 
-// fetchPlan has the source look each key up by the index, in the transaction that
-// it is sent with.
+// fetchPlan has the source look each key up by the index, in the transaction that it is sent with.
 const fetchPlan = `SET LOCAL enable_indexscan = on; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_nestloop = on;
 	SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; `
 
@@ -209,10 +205,7 @@ func (k key) fetchSQL(t Table, keys [][]string) string {
 		names = append(names, fmt.Sprintf("u%d", i))
 		typed = append(typed, fmt.Sprintf("%s AS k%d", k[i].value(fmt.Sprintf("u.u%d", i)), i))
 	}
-	columns := make([]string, len(t.Columns))
-	for i, c := range t.Columns {
-		columns[i] = "t." + pg.QuoteIdent(c)
-	}
+	columns := lists.Map(t.Columns, func(c string) string { return "t." + pg.QuoteIdent(c) })
 	return fetchPlan + "COPY (SELECT " + strings.Join(columns, ", ") + " FROM (SELECT " + strings.Join(typed, ", ") +
 		" FROM ROWS FROM (" + strings.Join(from, ", ") + ") AS u(" + strings.Join(names, ", ") + ")) AS d" +
 		" JOIN ONLY " + t.Name.String() + " AS t ON " + k.matches("t", true, "d") + ") TO STDOUT" + t.format(false)

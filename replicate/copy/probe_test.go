@@ -10,8 +10,7 @@ import (
 	"crossfade/replicate/snapshot"
 )
 
-// The speed of a stream is known before a large table is cut, and nothing is left of
-// what told it.
+// The speed of a stream is known before a large table is cut, and nothing is left of what told it.
 func TestProbeMeasuresAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, `CREATE TABLE big (id int NOT NULL, twice int GENERATED ALWAYS AS (id * 2) STORED, t text)`)

@@ -107,8 +107,7 @@ func (c *counters) takeBack(r *relation, size int64) {
 	r.size, r.bytes, r.rows = size, 0, 0
 }
 
-// copied rounds a relation up to the whole of its bytes, and to its rows where
-// they are known.
+// copied rounds a relation up to the whole of its bytes, and to its rows where they are known.
 func (c *counters) copied(r *relation, rows int64, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -76,8 +76,15 @@ func (q *queue) changed() {
 	q.wake = make(chan struct{})
 }
 
-// next waits for a task. It returns nil when every relation is copied or ctx
-// has ended.
+// change changes the queue under its lock and wakes those that wait.
+func (q *queue) change(how func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	how()
+	q.changed()
+}
+
+// next waits for a task. It returns nil when every relation is copied or ctx has ended.
 func (q *queue) next(ctx context.Context) *task {
 	for {
 		q.mu.Lock()
@@ -153,13 +160,12 @@ func (q *queue) chunk(r *relation) *task {
 // begun queues chunks for the spans of a relation that have not landed. more is what must happen in
 // addition, such as the collection of changed keys, before the relation is complete.
 func (q *queue) begun(t *task, p *pass, spans []span, more int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	t.rel.left, t.rel.uncut, t.rel.cut = more, spans, p
-	if len(spans) > 0 {
-		q.cutting = append(q.cutting, t.rel)
-	}
-	q.changed()
+	q.change(func() {
+		t.rel.left, t.rel.uncut, t.rel.cut = more, spans, p
+		if len(spans) > 0 {
+			q.cutting = append(q.cutting, t.rel)
+		}
+	})
 }
 
 // taken counts a relation of an earlier Run that this one has begun.
@@ -173,8 +179,7 @@ func (q *queue) taken(r *relation) {
 	}
 }
 
-// settled waits until every relation of an earlier Run has been begun, or ctx
-// has ended.
+// settled waits until every relation of an earlier Run has been begun, or ctx has ended.
 func (q *queue) settled(ctx context.Context) {
 	for ctx.Err() == nil {
 		q.mu.Lock()
@@ -192,29 +197,24 @@ func (q *queue) settled(ctx context.Context) {
 
 // push puts a task in front of everything.
 func (q *queue) push(t *task) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.urgent = slices.Insert(q.urgent, 0, t)
-	q.changed()
+	q.change(func() { q.urgent = slices.Insert(q.urgent, 0, t) })
 }
 
 // split has the relations of a batch begun one by one.
 func (q *queue) split(t *task) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, r := range t.batch {
-		q.urgent = append(q.urgent, &task{rel: r, gen: r.gen, kind: taskBegin})
-	}
-	q.changed()
+	q.change(func() {
+		for _, r := range t.batch {
+			q.urgent = append(q.urgent, &task{rel: r, gen: r.gen, kind: taskBegin})
+		}
+	})
 }
 
 // again lets a task that failed for a passing reason wait for a while.
 func (q *queue) again(t *task, pause time.Duration) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	t.resume = time.Now().Add(pause)
-	q.urgent = append(q.urgent, t)
-	q.changed()
+	q.change(func() {
+		t.resume = time.Now().Add(pause)
+		q.urgent = append(q.urgent, t)
+	})
 }
 
 // restart makes everything that was queued or is under way for this generation
@@ -254,9 +254,4 @@ func (q *queue) landed(t *task, count func()) (last bool) {
 }
 
 // finished counts relations that are copied.
-func (q *queue) finished(n int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.open -= n
-	q.changed()
-}
+func (q *queue) finished(n int) { q.change(func() { q.open -= n }) }

@@ -244,8 +244,7 @@ func TestARepairLosesItsSnapshot(t *testing.T) {
 	require.Equal(t, 1, c.Progress().Repaired)
 }
 
-// A transaction may be older than others that the lost snapshot has seen, and still
-// not be in it.
+// A transaction may be older than others that the lost snapshot has seen, and still not be in it.
 func TestATransactionThatWasOpenAtTheLostSnapshot(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
@@ -266,8 +265,7 @@ func TestATransactionThatWasOpenAtTheLostSnapshot(t *testing.T) {
 	require.EqualValues(t, 2, c.Progress().RepairedKeys)
 }
 
-// interruptedAt runs a copy and ends it where a write of ours waits. The snapshot is
-// gone then.
+// interruptedAt runs a copy and ends it where a write of ours waits. The snapshot is gone then.
 func (f *fixture) interruptedAt(cfg Config, when, table, event string) map[string]string {
 	f.t.Helper()
 	gate, drop := f.stand(when, table, event)

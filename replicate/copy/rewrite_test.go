@@ -15,9 +15,8 @@ import (
 	"crossfade/replicate/snapshot"
 )
 
-// gateAfter makes the first insert of a chunk record beyond n wait for an
-// advisory lock that the returned connection holds, so that a test can act
-// between two chunks.
+// gateAfter makes the first insert of a chunk record beyond n wait for an advisory lock that the
+// returned connection holds, so that a test can act between two chunks.
 func (f *fixture) gateAfter(n int) *pgx.Conn {
 	gate := pgtest.Conn(f.t, f.targetDSN)
 	pgtest.Exec(f.t, gate, "SELECT pg_advisory_lock(42)")

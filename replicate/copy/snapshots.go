@@ -81,8 +81,7 @@ func (s *snapshots) export(ctx context.Context) (*snapshot.Holder, error) {
 	}
 }
 
-// marked returns a position of the source's log after the commits of all that
-// h sees.
+// marked returns a position of the source's log after the commits of all that h sees.
 func (s *snapshots) marked(ctx context.Context, h *snapshot.Holder) (pg.LSN, error) {
 	s.mu.Lock()
 	at, ok := s.marks[h]
@@ -142,9 +141,8 @@ func (s *snapshots) fresh(ctx context.Context, lost *snapshot.Holder) (*snapshot
 	return h, nil
 }
 
-// replace takes another shared snapshot, unless the one there is lives after all,
-// while no relation is copied yet. With oneMoment set the caller's cannot be
-// replaced, and the error is ErrMoment.
+// replace takes another shared snapshot, unless the one there is lives after all, while no relation
+// is copied yet. With oneMoment set the caller's cannot be replaced, and the error is ErrMoment.
 func (s *snapshots) replace(ctx context.Context, oneMoment bool, cause error) error {
 	h := s.shared()
 	defer s.release(h)

@@ -85,8 +85,7 @@ func (x *trees) whole() (out []Copied) {
 	return out
 }
 
-// tell announces a relation that is copied, or with the last leaf of a tree all of
-// them.
+// tell announces a relation that is copied, or with the last leaf of a tree all of them.
 func (r *run) tell(c Copied) {
 	if r.trees.hold(c) {
 		r.trees.mu.Lock()
@@ -229,8 +228,5 @@ func emptyTree(ctx context.Context, conn *pgx.Conn, through pg.Name) error {
 		_, err := tx.Exec(ctx, "TRUNCATE "+strings.Join(leaves, ", "))
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("begin the rows below %s again: %w", through.Display(), err)
-	}
-	return nil
+	return pg.Wrap(err, "begin the rows below %s again", through.Display())
 }

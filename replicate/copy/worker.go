@@ -15,8 +15,7 @@ import (
 )
 
 const (
-	// rollbackTimeout bounds a ROLLBACK: a session that needs longer for it is
-	// as good as lost.
+	// rollbackTimeout bounds a ROLLBACK: a session that needs longer for it is as good as lost.
 	rollbackTimeout = 10 * time.Second
 	// loginTimeout bounds both logins of a worker, which have bounds of their
 	// own; it is the answer to a server that accepts and then says nothing.
@@ -40,8 +39,7 @@ type worker struct {
 	source, target *pgx.Conn
 }
 
-// work does tasks until every relation is copied. An error is one that another
-// attempt cannot fix.
+// work does tasks until every relation is copied. An error is one that another attempt cannot fix.
 func (w *worker) work(ctx context.Context) error {
 	defer func() {
 		snapshot.Close(w.source)
@@ -162,8 +160,7 @@ func (r *run) restart(t *task, cause error) {
 	r.cfg.Log.Debug().Str("table", t.rel.table.Name.Display()).AnErr("error", cause).Msg("begin table again")
 }
 
-// landed counts a chunk; the last one of a relation makes it copied, or ready for
-// its repair.
+// landed counts a chunk; the last one of a relation makes it copied, or ready for its repair.
 func (w *worker) landed(ctx context.Context, t *task, rows int64) error {
 	last := w.queue.landed(t, func() { w.counters.landed(t.rel, t.pass.facts.share(t.span), rows) })
 	switch {
@@ -211,24 +208,16 @@ func (w *worker) finish(ctx context.Context, rel *relation, p *pass, record bool
 }
 
 // connect opens the sessions that are missing.
-func (w *worker) connect(ctx context.Context) error {
+func (w *worker) connect(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
 	if w.source == nil || w.source.IsClosed() {
-		conn, err := snapshot.Session(ctx, w.cfg.Source)
-		if err != nil {
-			return err
-		}
-		w.source = conn
+		w.source, err = snapshot.Session(ctx, w.cfg.Source)
 	}
-	if w.target == nil || w.target.IsClosed() {
-		conn, err := w.cfg.Target(ctx)
-		if err != nil {
-			return err
-		}
-		w.target = conn
+	if err == nil && (w.target == nil || w.target.IsClosed()) {
+		w.target, err = w.cfg.Target(ctx)
 	}
-	return nil
+	return err
 }
 
 // say logs a failed attempt: the first of a chunk, and then now and again.

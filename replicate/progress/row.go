@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -52,10 +53,9 @@ func ReadLocked(ctx context.Context, q Querier, lane int32) (Row, error) {
 	return scan(q.QueryRow(ctx, `SELECT `+columns+` FROM crossfade.progress WHERE lane = $1 FOR UPDATE`, lane), "read progress")
 }
 
-// Claim takes the lane over and returns its row. A lane without a row begins at
-// start, which must be the slot's consistent point. The claim is durable when
-// Claim returns only if the session commits synchronously. It returns ErrClosed
-// for a closed lane.
+// Claim takes the lane over and returns its row. A lane without a row begins at start, which must
+// be the slot's consistent point. The claim is durable when Claim returns only if the session
+// commits synchronously. It returns ErrClosed for a closed lane.
 func Claim(ctx context.Context, q Querier, lane int32, start pg.LSN) (Row, error) {
 	row, err := scan(q.QueryRow(ctx, `
 		INSERT INTO crossfade.progress AS p (lane, owner, end_lsn) VALUES ($1, 1, $2::pg_catalog.pg_lsn)
@@ -69,20 +69,95 @@ func Claim(ctx context.Context, q Querier, lane int32, start pg.LSN) (Row, error
 
 func scan(row pgx.Row, what string) (Row, error) {
 	var r Row
-	var lsn string
 	var ts *time.Time
-	err := row.Scan(&r.Lane, &r.Owner, &lsn, &ts, &r.Open)
+	err := row.Scan(&r.Lane, &r.Owner, &r.EndLSN, &ts, &r.Open)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Row{}, fmt.Errorf("%s: %w", what, ErrNoLane)
+		err = ErrNoLane
 	}
 	if err != nil {
-		return Row{}, fmt.Errorf("%s: %w", what, err)
-	}
-	if r.EndLSN, err = pg.ParseLSN(lsn); err != nil {
 		return Row{}, fmt.Errorf("%s: %w", what, err)
 	}
 	if ts != nil {
 		r.CommitTime = *ts
 	}
 	return r, nil
+}
+
+const advance = `UPDATE crossfade.progress
+	SET end_lsn = $4::pg_catalog.pg_lsn, commit_ts = coalesce($5::pg_catalog.timestamptz, commit_ts)
+	WHERE lane = $1::pg_catalog.int4 AND owner = $2::pg_catalog.int8
+	AND end_lsn = $3::pg_catalog.pg_lsn AND end_lsn <= $4::pg_catalog.pg_lsn AND open`
+
+// AdvanceSQL is the compare-and-set as a statement that fails by itself when it finds no row, with
+// SQLSTATE 22012 (division by zero), so that what follows it in the same transaction and the same
+// pipeline is not executed. Its parameters are AdvanceArgs, in text format.
+const AdvanceSQL = `WITH moved AS (` + advance + ` RETURNING 1)
+	SELECT 1 / count(*)::pg_catalog.int4 FROM moved`
+
+// AdvanceArgs returns the parameters of AdvanceSQL. A zero committed leaves the
+// recorded commit time. With to == from the statement only locks and checks.
+func AdvanceArgs(lane int32, owner int64, from, to pg.LSN, committed time.Time) [][]byte {
+	var ts []byte
+	if !committed.IsZero() {
+		ts = committed.UTC().AppendFormat(nil, "2006-01-02 15:04:05.999999Z07:00")
+	}
+	return [][]byte{
+		strconv.AppendInt(nil, int64(lane), 10), strconv.AppendInt(nil, owner, 10),
+		[]byte(from.String()), []byte(to.String()), ts,
+	}
+}
+
+// Advance moves the lane from one position to another within q's transaction. When it finds no row
+// to move, the error says why: ErrFenced, ErrClosed, ErrMoved or ErrNoLane.
+func Advance(ctx context.Context, q Querier, lane int32, owner int64, from, to pg.LSN, committed time.Time) error {
+	var ts *string
+	args := AdvanceArgs(lane, owner, from, to, committed)
+	if args[4] != nil {
+		s := string(args[4])
+		ts = &s
+	}
+	tag, err := q.Exec(ctx, advance, string(args[0]), string(args[1]), string(args[2]), string(args[3]), ts)
+	if err != nil {
+		return fmt.Errorf("advance lane: %w", err)
+	}
+	if tag.RowsAffected() == 1 {
+		return nil
+	}
+	return Explain(ctx, q, lane, owner)
+}
+
+// Explain says why an advance by owner found no row.
+func Explain(ctx context.Context, q Querier, lane int32, owner int64) error {
+	row, err := Read(ctx, q, lane)
+	switch {
+	case err != nil:
+		return err
+	case row.Owner != owner:
+		return fmt.Errorf("advance lane %d as owner %d: owner is %d: %w", lane, owner, row.Owner, ErrFenced)
+	case !row.Open:
+		return fmt.Errorf("advance lane %d: %w", lane, ErrClosed)
+	default:
+		return fmt.Errorf("advance lane %d: it is at %s: %w", lane, row.EndLSN, ErrMoved)
+	}
+}
+
+// Close closes a lane in the caller's transaction, that of the decision, and returns the position
+// where the lane ended, which must have reached the one given. It waits for a batch in flight. When
+// it has committed no follower can apply anything. The condition is in SET and not in WHERE, since
+// only there is it evaluated on the row as the batch in flight leaves it.
+func Close(ctx context.Context, q Querier, lane int32, reached pg.LSN) (pg.LSN, error) {
+	var end pg.LSN
+	var open bool
+	err := q.QueryRow(ctx, `UPDATE crossfade.progress SET open = end_lsn < $2::pg_catalog.pg_lsn
+	WHERE lane = $1 AND open
+	RETURNING end_lsn::text, open`, lane, reached.String()).Scan(&end, &open)
+	if errors.Is(err, pgx.ErrNoRows) {
+		if _, err = Read(ctx, q, lane); err == nil {
+			err = ErrClosed
+		}
+	}
+	if err == nil && open {
+		err = fmt.Errorf("it is at %s, short of %s", end, reached)
+	}
+	return end, pg.Wrap(err, "close lane %d", lane)
 }

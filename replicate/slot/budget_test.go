@@ -119,8 +119,7 @@ func TestHeldCopyGoesOnWithALargerBudget(t *testing.T) {
 
 func TestCopyThatMayStillMakeItIsNotHeld(t *testing.T) {
 	t.Parallel()
-	// At three quarters of the budget, after 480 s, 160 s of it are left, and 120 s of
-	// the copy.
+	// At three quarters of the budget, after 480 s, 160 s of it are left, and 120 s of the copy.
 	b := Budget{WAL: 10 * gib}
 	level, f := drive(&b, idle(), 100*gib/600, gib/64, 100_000)
 	require.Equal(t, Calm, level)

@@ -5,13 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/snapshot"
 )
@@ -63,8 +65,7 @@ func validName(name string) error {
 	return nil
 }
 
-// BlockedError says that the slot could not be made in time because of open
-// transactions.
+// BlockedError says that the slot could not be made in time because of open transactions.
 type BlockedError struct {
 	Name     string
 	Waited   time.Duration
@@ -79,8 +80,7 @@ func (e *BlockedError) Error() string {
 	return fmt.Sprintf("create slot %s: not ready after %s; %s", e.Name, e.Waited, who)
 }
 
-// Slot is a replication slot just made, with the connection that keeps its
-// exported snapshot valid.
+// Slot is a replication slot just made, with the connection that keeps its exported snapshot valid.
 type Slot struct {
 	Name            string
 	ConsistentPoint pg.LSN // every transaction that commits from here on is in the stream
@@ -94,15 +94,14 @@ type Slot struct {
 // imported it before keep it. The slot stays.
 func (s *Slot) Release() {
 	if s.conn != nil {
-		closeReplication(s.conn)
+		pg.Close(s.conn, cleanupTimeout)
 	}
 	s.horizon.Close()
 }
 
-// Create makes the logical slot with the plugin pgoutput and exports its
-// snapshot. The caller calls Release when the snapshot has been imported. After
-// an error no slot is left; the error is ErrExists when one was there before,
-// a *BlockedError when open transactions did not end in time.
+// Create makes the logical slot with the plugin pgoutput and exports its snapshot. The caller calls
+// Release when the snapshot has been imported. After an error no slot is left; the error is
+// ErrExists when one was there before, a *BlockedError when open transactions did not end in time.
 func Create(ctx context.Context, cfg Config) (*Slot, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -141,7 +140,7 @@ func Create(ctx context.Context, cfg Config) (*Slot, error) {
 		}
 	}
 	if err != nil {
-		closeReplication(conn)
+		pg.Close(conn, cleanupTimeout)
 		horizon.Close()
 		return nil, err
 	}
@@ -187,7 +186,7 @@ func create(ctx context.Context, cfg Config, conn *pgconn.PgConn, plain *pgx.Con
 
 // abandoned clears up after a creation that did not come about, and says why.
 func abandoned(ctx, bounded context.Context, cfg Config, plain *pgx.Conn, conn *pgconn.PgConn, blockers []Blocker, cause error) error {
-	closeReplication(conn)
+	pg.Close(conn, cleanupTimeout)
 	cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
 	timedOut := ctx.Err() == nil && bounded.Err() != nil
@@ -217,7 +216,7 @@ func abandoned(ctx, bounded context.Context, cfg Config, plain *pgx.Conn, conn *
 
 func createCommand(ctx context.Context, name string, conn *pgconn.PgConn) (*Slot, error) {
 	sql := "CREATE_REPLICATION_SLOT " + pg.QuoteIdent(name) + " LOGICAL pgoutput "
-	if major(conn.ParameterStatus("server_version")) >= 15 {
+	if pg.Version(conn) >= 150000 {
 		sql += "(SNAPSHOT 'export')"
 	} else {
 		sql += "EXPORT_SNAPSHOT"
@@ -240,28 +239,80 @@ func createCommand(ctx context.Context, name string, conn *pgconn.PgConn) (*Slot
 	return &Slot{Name: name, ConsistentPoint: lsn, Snapshot: string(row[2]), conn: conn}, nil
 }
 
-func closeReplication(conn *pgconn.PgConn) {
-	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
-	defer cancel()
-	_ = conn.Close(ctx)
-	select {
-	case <-conn.CleanupDone():
-	case <-ctx.Done():
-	}
+// Blocker is a session, or a prepared transaction, that stands in the way.
+type Blocker struct {
+	PID         int32 // 0 for a prepared transaction
+	User        string
+	Application string // for a prepared transaction its identifier
+	State       string // as in pg_stat_activity, or "prepared"
+	Open        time.Duration
 }
 
-func version(conn *pgx.Conn) int {
-	return major(conn.PgConn().ParameterStatus("server_version")) * 10000
+// String names the blocker for an operator; it contains no query text, which could contain data.
+func (b Blocker) String() string {
+	if b.PID == 0 {
+		return fmt.Sprintf("prepared transaction %q of %s, open for %s", b.Application, b.User, b.Open.Round(time.Second))
+	}
+	return fmt.Sprintf("pid %d (%s, user %s, application %q), transaction open for %s", b.PID, b.State, b.User, b.Application, b.Open.Round(time.Second))
 }
 
-func major(serverVersion string) int {
-	end := strings.IndexFunc(serverVersion, func(r rune) bool { return r < '0' || r > '9' })
-	if end < 0 {
-		end = len(serverVersion)
+// EndSQL is the statement that ends what stands in the way, and takes its transaction back.
+func (b Blocker) EndSQL() string {
+	if b.PID == 0 {
+		return "ROLLBACK PREPARED " + pg.QuoteLiteral(b.Application)
 	}
-	n, err := strconv.Atoi(serverVersion[:end])
-	if err != nil {
-		return 0
+	return fmt.Sprintf("SELECT pg_catalog.pg_terminate_backend(%d)", b.PID)
+}
+
+func describe(blockers []Blocker) string {
+	return strings.Join(lists.Map(blockers, Blocker.String), "; ")
+}
+
+// Blockers returns the transactions that the creation of a logical slot has to
+// wait for: all that have a transaction number, oldest first. Sessions of other
+// roles show their details only to members of pg_monitor.
+func Blockers(ctx context.Context, conn *pgx.Conn) ([]Blocker, error) {
+	found, err := readBlockers(ctx, conn, `SELECT pid, coalesce(usename::text, ''), coalesce(application_name, ''), coalesce(state, backend_type, ''),
+			coalesce(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - xact_start), 0)
+		FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid()
+		UNION ALL SELECT 0, owner::text, gid, 'prepared', pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - prepared)
+		FROM pg_catalog.pg_prepared_xacts
+		ORDER BY 5 DESC`)
+	return found, pg.Wrap(err, "list open transactions")
+}
+
+// readBlockers reads sessions: process, role, application, state, seconds.
+func readBlockers(ctx context.Context, conn *pgx.Conn, sql string, args ...any) ([]Blocker, error) {
+	rows, _ := conn.Query(ctx, sql, args...)
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Blocker, error) {
+		var b Blocker
+		var seconds float64
+		err := row.Scan(&b.PID, &b.User, &b.Application, &b.State, &seconds)
+		b.Open = time.Duration(seconds * float64(time.Second))
+		return b, err
+	})
+}
+
+// describeLocked names, for tables whose lock was not to be had, who holds locks
+// on them that are in the way of SHARE UPDATE EXCLUSIVE.
+func describeLocked(ctx context.Context, conn *pgx.Conn, locked map[pg.Name]error) error {
+	var parts []string
+	for _, t := range slices.SortedFunc(maps.Keys(locked), func(a, b pg.Name) int { return strings.Compare(a.String(), b.String()) }) {
+		holders, err := readBlockers(ctx, conn, `SELECT DISTINCT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(a.state, a.backend_type, ''),
+				coalesce(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - a.xact_start), 0)
+			FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+			JOIN pg_catalog.pg_class c ON c.oid = l.relation JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+			WHERE l.locktype = 'relation' AND l.granted AND n.nspname = $1 AND c.relname = $2
+			AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+			AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')`, t.Schema, t.Name)
+		switch {
+		case err != nil:
+			parts = append(parts, t.Display()+" (who holds it cannot be read: "+err.Error()+")")
+		case len(holders) == 0:
+			parts = append(parts, t.Display()+" (let go meanwhile: try again)")
+		default:
+			parts = append(parts, t.Display()+" by "+describe(holders))
+		}
 	}
-	return n
+	return fmt.Errorf("locked: %s; wait for these to end, or end them", strings.Join(parts, "; "))
 }

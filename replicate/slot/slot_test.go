@@ -73,8 +73,8 @@ func TestSlotWithSnapshotSplitsHistoryInTwo(t *testing.T) {
 	require.False(t, ok)
 }
 
-// TestRowVersionsAreKeptWhileASlotIsMade sees the session that keeps them from before the slot is asked for
-// until its snapshot has been imported.
+// TestRowVersionsAreKeptWhileASlotIsMade sees the session that keeps them from before the slot is
+// asked for until its snapshot has been imported.
 func TestRowVersionsAreKeptWhileASlotIsMade(t *testing.T) {
 	t.Parallel()
 	c := pgtest.Own(t, pgtest.Source)
@@ -110,7 +110,8 @@ func TestRowVersionsAreKeptWhileASlotIsMade(t *testing.T) {
 	require.NoError(t, slot.Drop(t.Context(), look, s.Name, slot.WaitForHolder))
 }
 
-// TestASlotWhoseRowVersionsWereNotKeptIsNotMade ends the session that keeps them while the slot is made.
+// TestASlotWhoseRowVersionsWereNotKeptIsNotMade ends the session that keeps them while the slot is
+// made.
 func TestASlotWhoseRowVersionsWereNotKeptIsNotMade(t *testing.T) {
 	t.Parallel()
 	c := pgtest.Own(t, pgtest.Source)

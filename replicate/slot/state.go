@@ -32,25 +32,18 @@ func (s State) Lost() bool { return s.WALStatus == "lost" || s.RestartLSN == 0 }
 // Get reads the state of the slot; ok is false if there is none.
 func Get(ctx context.Context, conn *pgx.Conn, name string) (s State, ok bool, err error) {
 	status, safe := "wal_status", "safe_wal_size"
-	if version(conn) < 130000 {
+	if pg.ServerVersion(conn) < 130000 {
 		status, safe = "''", "-1"
 	}
-	var restart, confirmed string
 	err = conn.QueryRow(ctx, `SELECT slot_name::text, coalesce(plugin::text, ''), coalesce(database::text, ''), active, coalesce(active_pid, 0),
 			coalesce(restart_lsn::text, '0/0'), coalesce(confirmed_flush_lsn::text, '0/0'),
 			coalesce(`+status+`, ''), coalesce(`+safe+`, -1)::bigint,
 			coalesce(pg_catalog.pg_wal_lsn_diff(CASE WHEN pg_catalog.pg_is_in_recovery()
 				THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END, restart_lsn), 0)::bigint
 		FROM pg_catalog.pg_replication_slots WHERE slot_name = $1`, name).
-		Scan(&s.Name, &s.Plugin, &s.Database, &s.Active, &s.ActivePID, &restart, &confirmed, &s.WALStatus, &s.SafeWALSize, &s.Retained)
+		Scan(&s.Name, &s.Plugin, &s.Database, &s.Active, &s.ActivePID, &s.RestartLSN, &s.ConfirmedFlush, &s.WALStatus, &s.SafeWALSize, &s.Retained)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return State{}, false, nil
-	}
-	if err == nil {
-		s.RestartLSN, err = pg.ParseLSN(restart)
-	}
-	if err == nil {
-		s.ConfirmedFlush, err = pg.ParseLSN(confirmed)
 	}
 	if err != nil {
 		return State{}, false, fmt.Errorf("read slot %s: %w", name, err)
@@ -75,8 +68,7 @@ const (
 	dropEvery    = 50 * time.Millisecond
 )
 
-// Drop drops the slot; it is no error if there is none. The end of ctx may close
-// conn.
+// Drop drops the slot; it is no error if there is none. The end of ctx may close conn.
 func Drop(ctx context.Context, conn *pgx.Conn, name string, mode DropMode) error {
 	var holder int32
 	for range retry.PollFor(ctx, dropEvery, dropPatience) {

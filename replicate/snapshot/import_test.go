@@ -14,8 +14,8 @@ import (
 	"crossfade/replicate/snapshot"
 )
 
-// TestAnIdentifierThatIsGivenAgain restarts the server and exports snapshots until one has the identifier
-// of a snapshot that the restart has ended.
+// TestAnIdentifierThatIsGivenAgain restarts the server and exports snapshots until one has the
+// identifier of a snapshot that the restart has ended.
 func TestAnIdentifierThatIsGivenAgain(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

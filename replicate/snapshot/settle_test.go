@@ -46,8 +46,8 @@ func TestNothingIsReadUnderASnapshotWhoseTransactionsStillRun(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
-// TestACommitThatWaitsForAStandbyIsSettled has a commit wait for a synchronous standby that there is not: it is in
-// pg_xact already, and may never end.
+// TestACommitThatWaitsForAStandbyIsSettled has a commit wait for a synchronous standby that there
+// is not: it is in pg_xact already, and may never end.
 func TestACommitThatWaitsForAStandbyIsSettled(t *testing.T) {
 	t.Parallel()
 	c := pgtest.Own(t, pgtest.Source, func(c *pgcluster.Config) { c.Settings["synchronous_standby_names"] = "'nobody'" })

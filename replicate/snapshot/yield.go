@@ -23,10 +23,9 @@ const yieldEvery = 75 * time.Millisecond
 // outage of the server itself ends or is reported by the readers before that.
 const yieldPatience = 10 * time.Minute
 
-// Yielder cancels reads that stand in the way of an ACCESS EXCLUSIVE lock
-// (ALTER TABLE, TRUNCATE, VACUUM FULL, LOCK TABLE). The reader sees SQLSTATE
-// 57014 and reads that part again later. pg_locks shows every waiting session
-// to every role, so that no privilege is needed.
+// Yielder cancels reads that stand in the way of an ACCESS EXCLUSIVE lock (ALTER TABLE, TRUNCATE,
+// VACUUM FULL, LOCK TABLE). The reader sees SQLSTATE 57014 and reads that part again later.
+// pg_locks shows every waiting session to every role, so that no privilege is needed.
 type Yielder struct {
 	connect Connect
 
@@ -79,8 +78,7 @@ func (y *Yielder) pids() []int32 {
 	return slices.AppendSeq(make([]int32, 0, len(y.readers)), maps.Keys(y.readers))
 }
 
-// Run watches until ctx ends, and then returns nil. It opens its session again
-// when that is lost.
+// Run watches until ctx ends, and then returns nil. It opens its session again when that is lost.
 func (y *Yielder) Run(ctx context.Context) error {
 	var conn *pgx.Conn
 	defer func() { Close(conn) }()

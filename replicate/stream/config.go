@@ -3,7 +3,6 @@ package stream
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -72,10 +71,8 @@ func (c Config) Validate() error {
 	case c.MaxBytes < 0 || c.PartBytes < 0 || c.StatusInterval < 0 || c.IdleInterval < 0 || c.SilenceLimit < 0:
 		return errors.New("stream: negative bound")
 	}
-	if err := c.Retry.Validate(); err != nil {
-		return fmt.Errorf("stream: %w", err)
-	}
-	return nil
+	err := c.Retry.Validate()
+	return pg.Wrap(err, "stream")
 }
 
 func (c Config) withDefaults() Config {

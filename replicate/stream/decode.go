@@ -1,6 +1,9 @@
 package stream
 
 import (
+	"errors"
+	"fmt"
+
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/walk"
 )
@@ -184,7 +187,7 @@ func (d *Decoder) tuple(c *cursor, r *Relation) ([]Value, error) {
 	if n > len(c.Rest) {
 		return nil, malformed("tuple is cut short")
 	}
-	vals := d.values.take(n)
+	vals := d.values.take(n, valueSlab)
 	for i := range vals {
 		v := &vals[i]
 		v.Kind = c.Byte()
@@ -200,4 +203,46 @@ func (d *Decoder) tuple(c *cursor, r *Relation) ([]Value, error) {
 		return nil, malformed("tuple is cut short")
 	}
 	return vals, nil
+}
+
+// ErrMalformed is wrapped by every error about bytes that are no message of the
+// logical replication protocol.
+var ErrMalformed = errors.New("malformed replication message")
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrMalformed, fmt.Sprintf(format, args...))
+}
+
+// cursor is a walk over the fields of a message of the protocol.
+type cursor struct{ walk.Bytes }
+
+func (c *cursor) lsn() pg.LSN { return pg.LSN(c.Uint64()) }
+
+// cstring reads up to the next zero byte and past it. The result is a copy.
+func (c *cursor) cstring() string { return string(c.Text()) }
+
+const (
+	// valueSlab is how many values are taken from the heap at once: enough that the heap is asked
+	// once in some hundred messages, few enough that a small transaction that outlives its
+	// neighbours holds little.
+	valueSlab = 2048
+	// byteSlab is the allocation unit of message bytes.
+	byteSlab = 64 << 10
+)
+
+// slab hands out slices of T from larger allocations. The garbage collector
+// frees an allocation when the last slice of it is unreachable.
+type slab[T any] struct{ free []T }
+
+// take returns n zeroed elements that nobody else has; size is how many are taken from the heap.
+func (s *slab[T]) take(n, size int) []T {
+	if n > size/4 {
+		return make([]T, n)
+	}
+	if n > len(s.free) {
+		s.free = make([]T, size)
+	}
+	v := s.free[:n:n]
+	s.free = s.free[n:]
+	return v
 }

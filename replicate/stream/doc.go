@@ -35,9 +35,9 @@
 //
 // # Memory
 //
-// The payload of each CopyData is copied once, out of the connection's buffer into an arena;
+// The payload of each CopyData is copied once, out of the connection's buffer into a slab;
 // decoded values point there. A Part owns what it points to until Release, after which the garbage
-// collector frees whole arena blocks.
+// collector frees whole slabs.
 //
 // # Failure
 //

@@ -2,8 +2,10 @@ package stream
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -18,7 +20,7 @@ type receiver struct {
 	*Reader
 	dec      *Decoder
 	asm      assembler
-	bytes    arena
+	bytes    slab[byte]
 	msg      Message
 	pings    streak
 	skipping bool // within a transaction that was handed out before
@@ -122,7 +124,7 @@ func (s *receiver) serverSaid(end pg.LSN) {
 }
 
 func (s *receiver) message(ctx context.Context, p []byte) error {
-	own := s.bytes.take(len(p))
+	own := s.bytes.take(len(p), byteSlab)
 	copy(own, p)
 	if err := s.dec.Decode(own, &s.msg); err != nil {
 		return err
@@ -151,9 +153,8 @@ func (s *receiver) message(ctx context.Context, p []byte) error {
 	return nil
 }
 
-// idle hands out the position of a keepalive when no transaction is open: all
-// that committed before it has been received, since the walsender decodes and
-// sends in order.
+// idle hands out the position of a keepalive when no transaction is open: all that committed before
+// it has been received, since the walsender decodes and sends in order.
 func (s *receiver) idle(ctx context.Context, end pg.LSN) error {
 	if s.asm.open() || s.skipping || end <= s.emitted || time.Since(s.lastIdle) < s.cfg.IdleInterval {
 		return nil
@@ -164,4 +165,57 @@ func (s *receiver) idle(ctx context.Context, end pg.LSN) error {
 	s.lastIdle, s.emitted = time.Now(), end
 	s.received.Store(uint64(end))
 	return nil
+}
+
+// statusUpdate encodes a CopyData with a standby status update (PostgreSQL documentation 55.4). All
+// three positions are given: with a zero one the server would take another in its place.
+func statusUpdate(write, flush, apply pg.LSN, now time.Time, reply bool) []byte {
+	b := make([]byte, 0, 39)
+	b = append(b, 'd')
+	b = binary.BigEndian.AppendUint32(b, 38)
+	b = append(b, 'r')
+	b = binary.BigEndian.AppendUint64(b, uint64(write))
+	b = binary.BigEndian.AppendUint64(b, uint64(flush))
+	b = binary.BigEndian.AppendUint64(b, uint64(apply))
+	b = binary.BigEndian.AppendUint64(b, pgMicros(now))
+	if reply {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+// feedback reports to the source at every interval and when nudged, whatever
+// the receiving goroutine waits for, and gives a silent source up.
+func (r *Reader) feedback(ctx context.Context, conn net.Conn) error {
+	tick := time.NewTicker(r.cfg.StatusInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			_ = r.report(conn, lastWordLimit, false) // the source may be gone as well
+			return ctx.Err()
+		case <-tick.C:
+		case <-r.nudge:
+		}
+		silent := time.Duration(0)
+		if !r.blocked.Load() {
+			silent = time.Since(time.UnixMicro(r.heard.Load()))
+		}
+		if silent > r.cfg.SilenceLimit {
+			return fmt.Errorf("hear from source: nothing for %s", silent.Round(time.Second))
+		}
+		if err := r.report(conn, writeLimit, silent > r.cfg.SilenceLimit/4); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *Reader) report(conn net.Conn, limit time.Duration, reply bool) error {
+	durable := r.Confirmed()
+	write := max(durable, pg.LSN(r.received.Load()))
+	err := conn.SetWriteDeadline(time.Now().Add(limit))
+	if err == nil {
+		_, err = conn.Write(statusUpdate(write, durable, durable, time.Now(), reply))
+	}
+	return pg.Wrap(err, "report to source")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -38,9 +39,8 @@ func (e *SlotGoneError) Error() string {
 
 func (e *SlotGoneError) Unwrap() error { return e.Err }
 
-// SourceRewoundError says that the source's WAL ends before what it has sent us
-// already: it was set back to an earlier state, or a standby took its place that had
-// not received everything.
+// SourceRewoundError says that the source's WAL ends before what it has sent us already: it was set
+// back to an earlier state, or a standby took its place that had not received everything.
 type SourceRewoundError struct{ End, Had pg.LSN }
 
 func (e *SourceRewoundError) Error() string {
@@ -71,9 +71,9 @@ func (r *Reader) open(ctx context.Context) (*pgconn.HijackedConn, error) {
 }
 
 func (r *Reader) start(ctx context.Context, conn *pgconn.PgConn) (*pgconn.HijackedConn, error) {
-	major, err := majorVersion(conn.ParameterStatus("server_version"))
-	if err != nil {
-		return nil, retry.Permanent(err)
+	version := pg.Version(conn)
+	if version == 0 {
+		return nil, retry.Permanent(fmt.Errorf("read server version %q: no number at its start", conn.ParameterStatus("server_version")))
 	}
 	row, err := oneRow(ctx, conn, "IDENTIFY_SYSTEM")
 	if err != nil {
@@ -88,7 +88,7 @@ func (r *Reader) start(ctx context.Context, conn *pgconn.PgConn) (*pgconn.Hijack
 	} else if had := max(r.emitted, r.Confirmed()); end < had {
 		return nil, retry.Permanent(&SourceRewoundError{End: end, Had: had})
 	}
-	sql := startCommand(r.cfg.Slot, r.cfg.Publication, r.emitted, major)
+	sql := startCommand(r.cfg.Slot, r.cfg.Publication, r.emitted, version/10000)
 	conn.Frontend().SendQuery(&pgproto3.Query{String: sql})
 	if err := conn.Frontend().Flush(); err != nil {
 		return nil, fmt.Errorf("start replication: %w", err)
@@ -125,12 +125,8 @@ func (r *Reader) proveSlot(ctx context.Context) error {
 		return fmt.Errorf("look at slot %s: %w", r.cfg.Slot, err)
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	var text string
-	if err := conn.QueryRow(ctx, `SELECT confirmed_flush_lsn::text FROM pg_catalog.pg_replication_slots WHERE slot_name = $1`, r.cfg.Slot).Scan(&text); err != nil {
-		return fmt.Errorf("look at slot %s: %w", r.cfg.Slot, err)
-	}
-	confirmed, err := pg.ParseLSN(text)
-	if err != nil {
+	var confirmed pg.LSN
+	if err := conn.QueryRow(ctx, `SELECT confirmed_flush_lsn::text FROM pg_catalog.pg_replication_slots WHERE slot_name = $1`, r.cfg.Slot).Scan(&confirmed); err != nil {
 		return fmt.Errorf("look at slot %s: %w", r.cfg.Slot, err)
 	}
 	if reported := r.Confirmed(); confirmed > reported {
@@ -139,8 +135,6 @@ func (r *Reader) proveSlot(ctx context.Context) error {
 	return nil
 }
 
-var errNoRow = errors.New("no row")
-
 // oneRow runs one statement and returns its first row.
 func oneRow(ctx context.Context, conn *pgconn.PgConn, sql string) ([]string, error) {
 	results, err := conn.Exec(ctx, sql).ReadAll()
@@ -148,7 +142,7 @@ func oneRow(ctx context.Context, conn *pgconn.PgConn, sql string) ([]string, err
 		return nil, err
 	}
 	if len(results) == 0 || len(results[0].Rows) == 0 {
-		return nil, errNoRow
+		return nil, errors.New("no row")
 	}
 	return lists.Map(results[0].Rows[0], func(v []byte) string { return string(v) }), nil
 }
@@ -158,9 +152,9 @@ func classify(err error) error {
 	switch pg.Code(err) {
 	case pg.CodeUndefinedObject, // slot or publication
 		pg.CodeObjectNotInState, // slot invalidated, wal_level
-		"58P01",                 // WAL removed
+		pg.CodeUndefinedFile,    // WAL removed
 		pg.CodeInvalidPassword, pg.CodeInvalidAuthorization, pg.CodeInvalidCatalog, pg.CodeInsufficientPrivilege,
-		"42601", pg.CodeInvalidParameter, pg.CodeFeatureNotSupported:
+		pg.CodeSyntaxError, pg.CodeInvalidParameter, pg.CodeFeatureNotSupported:
 		return retry.Permanent(err)
 	}
 	if errors.Is(err, ErrMalformed) {
@@ -177,3 +171,21 @@ func closeOnEnd(ctx context.Context, conn net.Conn) func() {
 		_ = conn.Close()
 	}
 }
+
+// startCommand writes START_REPLICATION with the options of pgoutput that a
+// source of this major version knows: an unknown one is an error there.
+func startCommand(slot, publication string, start pg.LSN, major int) string {
+	opts := []string{
+		"proto_version '1'",
+		// The server splits the list as identifiers.
+		"publication_names " + literal(pg.QuoteIdent(publication)),
+	}
+	if major >= 14 {
+		opts = append(opts, "messages 'true'")
+	}
+	return fmt.Sprintf("START_REPLICATION SLOT %s LOGICAL %s (%s)", pg.QuoteIdent(slot), start, strings.Join(opts, ", "))
+}
+
+// literal quotes a string for the replication grammar, which knows no escape
+// strings and gives a backslash no meaning.
+func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

@@ -39,12 +39,9 @@ func (w *worker) sample(ctx context.Context, c *comparison) ([]Difference, error
 	differing := differingBuckets(tables[0], tables[1])
 	differing = differing[:min(len(differing), fetchBuckets)]
 	var rows [2]map[string][]string
-	for at, s := range w.sides() {
-		err := w.persist(ctx, func() (err error) {
-			conn, err := w.connAt(ctx, at)
-			if err == nil {
-				rows[at], err = s.fetchAll(ctx, conn, c.table, c.seen[at], fetching{n: n, which: differing, few: true})
-			}
+	for at := range rows {
+		err := w.on(ctx, at, func(s *side, conn *pgx.Conn) (err error) {
+			rows[at], err = s.fetchAll(ctx, conn, c.table, c.seen[at], fetching{n: n, which: differing, few: true})
 			return err
 		})
 		if err != nil {
@@ -54,21 +51,12 @@ func (w *worker) sample(ctx context.Context, c *comparison) ([]Difference, error
 	return compareKeys(rows[0], rows[1], w.v.cfg.Sample), nil
 }
 
-// sides are both, the source first.
-func (w *worker) sides() (both [2]*side) {
-	both[w.at], both[1-w.at] = w.side, w.other
-	return both
-}
-
 // bothBuckets cuts both sides into n buckets. A side that was rewritten meanwhile has none.
 func (w *worker) bothBuckets(ctx context.Context, c *comparison) (n int64, tables [2]map[int64]bucket, err error) {
 	n = min(max((c.sides[0].rows+c.sides[1].rows)/2/bucketRows, 1), maxBuckets)
-	for at, s := range w.sides() {
-		err := w.persist(ctx, func() (err error) {
-			conn, err := w.connAt(ctx, at)
-			if err == nil {
-				tables[at], _, err = s.allBuckets(ctx, conn, c.table, c.seen[at], n)
-			}
+	for at := range tables {
+		err := w.on(ctx, at, func(s *side, conn *pgx.Conn) (err error) {
+			tables[at], err = s.allBuckets(ctx, conn, c.table, c.seen[at], n)
 			return err
 		})
 		if err != nil || tables[at] == nil {
@@ -78,19 +66,19 @@ func (w *worker) bothBuckets(ctx context.Context, c *comparison) (n int64, table
 	return n, tables, nil
 }
 
-// connAt returns the worker's session at a side, opening the second one.
-func (w *worker) connAt(ctx context.Context, at int) (*pgx.Conn, error) {
-	if at == w.at {
-		return w.conn, nil
-	}
-	if w.otherConn == nil || w.otherConn.IsClosed() {
-		conn, err := w.other.open(ctx)
-		if err != nil {
-			return nil, err
+// on calls f with a session at a side, until it works or can never work.
+func (w *worker) on(ctx context.Context, at int, f func(*side, *pgx.Conn) error) error {
+	return w.persist(ctx, func() (err error) {
+		if at == w.at {
+			return f(w.side, w.conn)
 		}
-		w.otherConn = conn
-	}
-	return w.otherConn, nil
+		if w.otherConn == nil || w.otherConn.IsClosed() {
+			if w.otherConn, err = w.other.open(ctx); err != nil {
+				return err
+			}
+		}
+		return f(w.other, w.otherConn)
+	})
 }
 
 // key returns the SQL of what identifies a row: its key, or without one the hash
@@ -108,12 +96,12 @@ func (s *side) bucketOf(t Table, r relation, n int64) string {
 
 // allBuckets adds up the buckets of the table's files: of the target's rows those that
 // were not written since.
-func (s *side) allBuckets(ctx context.Context, conn *pgx.Conn, t Table, files []relation, n int64) (map[int64]bucket, bool, error) {
+func (s *side) allBuckets(ctx context.Context, conn *pgx.Conn, t Table, files []relation, n int64) (map[int64]bucket, error) {
 	all := map[int64]bucket{}
 	for _, r := range files {
-		found, provable, err := s.buckets(ctx, conn, t, r, n)
-		if err != nil || !provable {
-			return nil, false, err
+		found, err := s.buckets(ctx, conn, t, r, n)
+		if err != nil || found == nil {
+			return nil, err
 		}
 		for at, b := range found {
 			if old, ok := all[at]; ok {
@@ -121,17 +109,17 @@ func (s *side) allBuckets(ctx context.Context, conn *pgx.Conn, t Table, files []
 				_, first := sum.SetString(old.sum, 10)
 				_, second := more.SetString(b.sum, 10)
 				if !first || !second {
-					return nil, false, fmt.Errorf("sum of hashes %q or %q is no number", old.sum, b.sum)
+					return nil, fmt.Errorf("sum of hashes %q or %q is no number", old.sum, b.sum)
 				}
 				b = bucket{rows: old.rows + b.rows, sum: sum.Add(&sum, &more).String()}
 			}
 			all[at] = b
 		}
 	}
-	return all, true, nil
+	return all, nil
 }
 
-func (s *side) buckets(ctx context.Context, conn *pgx.Conn, t Table, r relation, n int64) (map[int64]bucket, bool, error) {
+func (s *side) buckets(ctx context.Context, conn *pgx.Conn, t Table, r relation, n int64) (map[int64]bucket, error) {
 	found := map[int64]bucket{}
 	sql := fmt.Sprintf("SELECT %s, pg_catalog.count(*), %s FROM ONLY %s WHERE %s GROUP BY 1",
 		s.bucketOf(t, r, n), written("pg_catalog.sum("+hash(s.row(t.Columns, r))+")"), r.name, s.unwritten())
@@ -144,7 +132,10 @@ func (s *side) buckets(ctx context.Context, conn *pgx.Conn, t Table, r relation,
 		found[at] = b
 		return nil
 	}, sql)
-	return found, provable, err
+	if !provable {
+		found = nil
+	}
+	return found, err
 }
 
 func differingBuckets(from, to map[int64]bucket) []int64 {
@@ -211,7 +202,7 @@ func (s *side) fetch(ctx context.Context, conn *pgx.Conn, t Table, r relation, f
 		}
 		return nil
 	}, sql, f.which)
-	if err == nil && !provable {
+	if !provable {
 		found = nil
 	}
 	return found, err

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -59,16 +60,10 @@ func (s *side) readRelations(ctx context.Context, conn *pgx.Conn, tables []Table
 	if pg.IsCode(err, pg.CodeLockNotAvailable) {
 		found, err = s.readRelationsBy(ctx, conn, tables, "greatest(c.relpages, 0)")
 	}
-	if err != nil {
-		return nil, fmt.Errorf("look at the tables of the %s: %w", s.name, err)
-	}
-	return found, nil
+	return found, pg.Wrap(err, "look at the tables of the %s", s.name)
 }
 
 func (s *side) readRelationsBy(ctx context.Context, conn *pgx.Conn, tables []Table, blocks string) (map[pg.Name]relation, error) {
-	if err := s.holder.Begin(ctx, conn, s.lock); err != nil {
-		return nil, err
-	}
 	var nsps, rels []string
 	for _, t := range tables {
 		for _, name := range t.files() {
@@ -76,7 +71,8 @@ func (s *side) readRelationsBy(ctx context.Context, conn *pgx.Conn, tables []Tab
 		}
 	}
 	found := map[pg.Name]relation{}
-	rows, err := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text, c.oid, c.relfilenode,
+	return found, s.holder.Read(ctx, conn, s.lock, func() error {
+		rows, _ := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text, c.oid, c.relfilenode,
 			coalesce(`+blocks+`, 0)::bigint, pg_catalog.current_setting('block_size')::bigint,
 			coalesce((SELECT a.amname = 'heap' FROM pg_catalog.pg_am a WHERE a.oid = c.relam), true),
 			coalesce((SELECT pg_catalog.array_agg(a.attname::text || ' ' || CASE a.atttypid WHEN 700 THEN 'float4' ELSE 'float8' END)
@@ -84,12 +80,11 @@ func (s *side) readRelationsBy(ctx context.Context, conn *pgx.Conn, tables []Tab
 		FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) w(nsp, rel)
 		JOIN pg_catalog.pg_namespace n ON n.nspname = w.nsp
 		JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = w.rel`, nsps, rels)
-	if err == nil {
 		var name pg.Name
 		var r relation
 		var block int64
 		var floats []string
-		_, err = pgx.ForEachRow(rows, []any{&name.Schema, &name.Name, &r.oid, &r.filenode, &r.blocks, &block, &r.heap, &floats}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&name.Schema, &name.Name, &r.oid, &r.filenode, &r.blocks, &block, &r.heap, &floats}, func() error {
 			r.name, r.bytes, r.floats = name, r.blocks*block, map[string]string{}
 			for _, f := range floats {
 				cut := strings.LastIndex(f, " ")
@@ -98,11 +93,8 @@ func (s *side) readRelationsBy(ctx context.Context, conn *pgx.Conn, tables []Tab
 			found[name] = r
 			return nil
 		})
-	}
-	if _, end := conn.Exec(ctx, "ROLLBACK"); err == nil {
-		err = end
-	}
-	return found, err
+		return err
+	})
 }
 
 // row returns the SQL for a row's text, and for a key's. No user can define a cast of a row that
@@ -129,42 +121,25 @@ func written(expr string) string { return "pg_catalog.format('%s', " + expr + ")
 // read runs one query over a table within a transaction of its own, and reports
 // whether the table still has the file that the snapshot saw.
 func (s *side) read(ctx context.Context, conn *pgx.Conn, r relation, scan func(pgx.Rows) error, sql string, args ...any) (provable bool, err error) {
-	if err := s.holder.Begin(ctx, conn, s.lock); err != nil {
-		return false, err
-	}
-	defer func() {
-		if _, end := conn.Exec(ctx, "ROLLBACK"); err == nil {
-			err = end
-		}
-	}()
-	done := s.yielder.Reading(conn, nil)
-	rows, err := conn.Query(ctx, sql, args...)
-	if err == nil {
-		for rows.Next() && err == nil {
+	err = s.holder.Read(ctx, conn, s.lock, func() error {
+		done := s.yielder.Reading(conn, nil)
+		rows, _ := conn.Query(ctx, sql, args...)
+		var err error
+		for err == nil && rows.Next() {
 			err = scan(rows)
 		}
 		rows.Close()
-		if err == nil {
-			err = rows.Err()
+		done()
+		if err = cmp.Or(err, rows.Err()); pg.IsCode(err, pg.CodeUndefinedTable, pg.CodeUndefinedColumn, pg.CodeInvalidSchema, pg.CodeWrongObjectType) {
+			return nil // it was there in the snapshot: dropped, renamed or altered since
 		}
-	}
-	done()
-	if pg.IsCode(err, pg.CodeUndefinedTable, codeUndefinedColumn, codeUndefinedSchema, codeWrongObjectType) {
-		return false, nil // it was there in the snapshot: dropped, renamed or altered since
-	}
-	if err != nil {
-		return false, err
-	}
-	var now uint32
-	if err := conn.QueryRow(ctx, "SELECT coalesce(pg_catalog.pg_relation_filenode($1::oid), 0)", r.oid).Scan(&now); err != nil {
-		return false, err
-	}
-	return now == r.filenode, nil
+		if err != nil {
+			return err
+		}
+		var now uint32
+		err = conn.QueryRow(ctx, "SELECT coalesce(pg_catalog.pg_relation_filenode($1::oid), 0)", r.oid).Scan(&now)
+		provable = err == nil && now == r.filenode
+		return err
+	})
+	return provable, err
 }
-
-// SQLSTATEs that say that a table is not what it was.
-const (
-	codeUndefinedColumn = "42703"
-	codeUndefinedSchema = "3F000"
-	codeWrongObjectType = "42809"
-)

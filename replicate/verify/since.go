@@ -4,6 +4,10 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/base/lists"
 )
 
 const (
@@ -27,10 +31,7 @@ func (s *side) unwritten() string {
 	xid := func(x uint64) string { return fmt.Sprintf("pg_catalog.xid '%d'", uint32(x)) }
 	cond := "pg_catalog.age(xmin) OPERATOR(pg_catalog.>) pg_catalog.age(" + xid(s.since.Xmax) + ")"
 	if len(s.since.Xip) > 0 {
-		open := make([]string, len(s.since.Xip))
-		for i, x := range s.since.Xip {
-			open[i] = xid(x)
-		}
+		open := lists.Map(s.since.Xip, xid)
 		cond += " AND NOT xmin OPERATOR(pg_catalog.=) ANY (ARRAY[" + strings.Join(open, ", ") + "])"
 	}
 	if s.later {
@@ -102,16 +103,12 @@ func groupBuckets(differing []int64, tables [2]map[int64]bucket) (groups [][]int
 	return groups
 }
 
-// compareSince compares the rows of some buckets. ok is false where a side was rewritten
-// meanwhile.
+// compareSince compares the rows of some buckets. ok is false where a side was rewritten meanwhile.
 func (w *worker) compareSince(ctx context.Context, c *comparison, n int64, which []int64, found *count) (ok bool, err error) {
 	var rows [2]map[string][]string
-	for at, s := range w.sides() {
-		err := w.persist(ctx, func() (err error) {
-			conn, err := w.connAt(ctx, at)
-			if err == nil {
-				rows[at], err = s.fetchAll(ctx, conn, c.table, c.seen[at], fetching{n: n, which: which})
-			}
+	for at := range rows {
+		err := w.on(ctx, at, func(s *side, conn *pgx.Conn) (err error) {
+			rows[at], err = s.fetchAll(ctx, conn, c.table, c.seen[at], fetching{n: n, which: which})
 			return err
 		})
 		if err != nil || rows[at] == nil {
@@ -123,13 +120,10 @@ func (w *worker) compareSince(ctx context.Context, c *comparison, n int64, which
 		return true, nil
 	}
 	var there map[string][]string // that were written since
-	err = w.persist(ctx, func() (err error) {
-		conn, err := w.connAt(ctx, 1)
-		if err == nil {
-			later := *w.sides()[1]
-			later.later = true
-			there, err = later.fetchAll(ctx, conn, c.table, c.seen[1], fetching{n: n, which: which, keep: left})
-		}
+	err = w.on(ctx, 1, func(s *side, conn *pgx.Conn) (err error) {
+		later := *s
+		later.later = true
+		there, err = later.fetchAll(ctx, conn, c.table, c.seen[1], fetching{n: n, which: which, keep: left})
 		return err
 	})
 	if err != nil || there == nil {

@@ -32,11 +32,20 @@ func New(cfg Config) (*Verifier, error) {
 // snapshot.ErrLost, and nothing more can be compared. Differences are in the report and are not an
 // error.
 func (v *Verifier) Run(ctx context.Context, f *Frozen) (Report, error) {
-	report, err := v.run(ctx, f)
-	if err != nil {
-		return report, fmt.Errorf("compare both sides: %w", err)
+	sides := [2]*side{
+		{name: "source", holder: f.From, connect: f.connectFrom, lock: v.cfg.LockTimeout, path: v.cfg.SearchPath},
+		{name: "target", holder: f.To, connect: f.connectTo, lock: v.cfg.LockTimeout, path: v.cfg.SearchPath, since: v.cfg.Since},
 	}
-	return report, nil
+	work, err := v.plan(ctx, sides)
+	if err != nil {
+		return Report{}, fmt.Errorf("compare both sides: %w", err)
+	}
+	report := Report{Tables: make([]Result, len(work))}
+	err = v.read(ctx, sides, work)
+	for i, c := range work {
+		report.Tables[i] = c.result
+	}
+	return report, pg.Wrap(err, "compare both sides")
 }
 
 // comparison is one table on its way.
@@ -72,23 +81,6 @@ type part struct {
 	c      *comparison
 	file   int
 	lo, hi int64
-}
-
-func (v *Verifier) run(ctx context.Context, f *Frozen) (Report, error) {
-	sides := [2]*side{
-		{name: "source", holder: f.From, connect: f.connectFrom, lock: v.cfg.LockTimeout, path: v.cfg.SearchPath},
-		{name: "target", holder: f.To, connect: f.connectTo, lock: v.cfg.LockTimeout, path: v.cfg.SearchPath, since: v.cfg.Since},
-	}
-	work, err := v.plan(ctx, sides)
-	if err != nil {
-		return Report{}, err
-	}
-	report := Report{Tables: make([]Result, len(work))}
-	err = v.read(ctx, sides, work)
-	for i, c := range work {
-		report.Tables[i] = c.result
-	}
-	return report, err
 }
 
 // plan inspects both sides and makes the comparisons; those that need no reading are settled at
@@ -233,11 +225,13 @@ func (w *worker) close() {
 	snapshot.Close(w.otherConn)
 }
 
-// persist opens the sessions that are missing and calls f until it works or can
-// never work.
+// persist opens the sessions that are missing and calls f until it works or can never work.
 func (w *worker) persist(ctx context.Context, f func() error) error {
 	return retry.Do(ctx, retry.Policy{MaxElapsed: w.v.cfg.Patience, Max: retry.DefaultMax}, func(ctx context.Context) error {
-		err := w.open(ctx)
+		var err error
+		if w.conn == nil || w.conn.IsClosed() {
+			w.conn, err = w.open(ctx)
+		}
 		if err == nil {
 			err = f()
 		}
@@ -246,13 +240,6 @@ func (w *worker) persist(ctx context.Context, f func() error) error {
 		}
 		return err
 	})
-}
-
-func (w *worker) open(ctx context.Context) (err error) {
-	if w.conn == nil || w.conn.IsClosed() {
-		w.conn, err = w.side.open(ctx)
-	}
-	return err
 }
 
 func (w *worker) work(ctx context.Context, next <-chan part) error {

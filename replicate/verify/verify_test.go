@@ -233,8 +233,8 @@ func TestConfigIsChecked(t *testing.T) {
 	require.ErrorContains(t, err, "negative")
 }
 
-// PostgreSQL evaluates the expressions of a table's indexes when it plans a read of it, and bodies of
-// functions find names by way of the search_path. That is no table that was dropped.
+// PostgreSQL evaluates the expressions of a table's indexes when it plans a read of it, and bodies
+// of functions find names by way of the search_path. That is no table that was dropped.
 func TestATableWhoseIndexNeedsTheSearchPathIsCompared(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

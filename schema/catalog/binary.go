@@ -68,11 +68,9 @@ func (r *reader) binary(ctx context.Context) error {
 	err := each(ctx, r.conn, typesQuery, []any{r.oids()}, func(row pgx.CollectableRow) error {
 		var oid uint32
 		var t typeFacts
-		var kind string
-		if err := row.Scan(&oid, &t.name.Schema, &t.name.Name, &kind, &t.functions, &t.extension, &t.array, &t.parts); err != nil {
+		if err := row.Scan(&oid, &t.name.Schema, &t.name.Name, (*letter)(&t.kind), &t.functions, &t.extension, &t.array, &t.parts); err != nil {
 			return err
 		}
-		t.kind = first(kind)
 		types[oid] = &t
 		return nil
 	})

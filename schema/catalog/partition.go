@@ -13,7 +13,6 @@ import (
 // Strategies of partitioned tables (pg_partitioned_table.partstrat).
 const (
 	ByHash  = 'h'
-	ByList  = 'l'
 	ByRange = 'r'
 )
 
@@ -105,10 +104,10 @@ func (r *reader) partitions(ctx context.Context) error {
 	}
 	return each(ctx, r.conn, partitionsQuery(r.db.Version), []any{r.oids()}, func(row pgx.CollectableRow) error {
 		var relid uint32
-		var strategy string
+		var strategy byte
 		var k PartitionKey
 		var builtIn, deterministic, place bool
-		if err := row.Scan(&relid, &strategy, &k.Column, &k.Type.Schema, &k.Type.Name, &k.Collation.Schema, &k.Collation.Name,
+		if err := row.Scan(&relid, (*letter)(&strategy), &k.Column, &k.Type.Schema, &k.Type.Name, &k.Collation.Schema, &k.Collation.Name,
 			&builtIn, &deterministic, &k.Expression, &place, &k.Order); err != nil {
 			return err
 		}
@@ -116,7 +115,7 @@ func (r *reader) partitions(ctx context.Context) error {
 		enum := builtIn && k.Type == pg.Name{Schema: "pg_catalog", Name: "anyenum"} && !k.Expression
 		k.Equal, k.Hashed, k.Ordered = known || enum, known, known
 		if rel := r.db.byOID[relid]; rel != nil {
-			rel.Strategy = first(strategy)
+			rel.Strategy = strategy
 			rel.PartitionKeys = append(rel.PartitionKeys, k)
 		}
 		return nil
@@ -210,11 +209,9 @@ func ReadTrees(ctx context.Context, conn *pgx.Conn) (*Database, error) {
 		}
 		err := each(ctx, conn, treesQuery, nil, func(row pgx.CollectableRow) error {
 			var rel Relation
-			var kind string
-			if err := row.Scan(&rel.OID, &rel.Schema, &rel.Rel, &kind, &rel.Partition, &rel.Parent); err != nil {
+			if err := row.Scan(&rel.OID, &rel.Schema, &rel.Rel, (*letter)(&rel.Kind), &rel.Partition, &rel.Parent); err != nil {
 				return err
 			}
-			rel.Kind = first(kind)
 			r.db.Relations = append(r.db.Relations, &rel)
 			return nil
 		})
@@ -260,8 +257,5 @@ func ReadOrders(ctx context.Context, conn *pgx.Conn, collations []pg.Name) (hash
 			return err
 		})
 	})
-	if err != nil {
-		return "", nil, fmt.Errorf("read orders of text: %w", err)
-	}
-	return hashProbe, orders, nil
+	return hashProbe, orders, pg.Wrap(err, "read orders of text")
 }

@@ -6,16 +6,19 @@ import (
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"crossfade/internal/base/pg"
 )
 
-// Read reads the catalog of the database that conn is connected to, in one
-// repeatable-read transaction, or in the caller's where one is open, so that an
-// imported snapshot is heeded. It takes no lock but pg_relation_size's short
-// ACCESS SHARE on each table; the session's lock_timeout bounds it. The
-// connection stays the caller's.
+// Read reads the catalog of the database that conn is connected to, in one repeatable-read
+// transaction, or in the caller's where one is open, so that an imported snapshot is heeded. It
+// takes no lock but pg_relation_size's short ACCESS SHARE on each table; the session's lock_timeout
+// bounds it. The connection stays the caller's.
 func Read(ctx context.Context, conn *pgx.Conn) (*Database, error) {
 	r := reader{conn: conn, db: &Database{}}
-	if err := r.inTransaction(ctx, r.all); err != nil {
+	err := r.inTransaction(ctx, r.all)
+	if err != nil {
 		return nil, fmt.Errorf("read catalog: %w", err)
 	}
 	return r.db, nil
@@ -97,13 +100,7 @@ func (r *reader) database(ctx context.Context) error {
 }
 
 func (r *reader) schemas(ctx context.Context) error {
-	return each(ctx, r.conn, `SELECT n.nspname::text FROM pg_catalog.pg_namespace n WHERE `+UserSchema+` ORDER BY 1`, nil,
-		func(row pgx.CollectableRow) error {
-			var name string
-			err := row.Scan(&name)
-			r.db.Schemas = append(r.db.Schemas, name)
-			return err
-		})
+	return list(ctx, r, &r.db.Schemas, itself, `SELECT n.nspname::text FROM pg_catalog.pg_namespace n WHERE `+UserSchema+` ORDER BY 1`)
 }
 
 // UserSchema is a condition on pg_namespace n: the schema may hold objects of
@@ -112,10 +109,7 @@ const UserSchema = `(n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_sche
 
 // each runs a query and hands over its rows.
 func each(ctx context.Context, conn *pgx.Conn, sql string, args []any, f func(pgx.CollectableRow) error) error {
-	rows, err := conn.Query(ctx, sql, args...)
-	if err != nil {
-		return err
-	}
+	rows, _ := conn.Query(ctx, sql, args...)
 	defer rows.Close()
 	for rows.Next() {
 		if err := f(rows); err != nil {
@@ -123,4 +117,32 @@ func each(ctx context.Context, conn *pgx.Conn, sql string, args []any, f func(pg
 		}
 	}
 	return rows.Err()
+}
+
+// list runs a query and appends its rows; fields says where the columns of one go.
+func list[T any](ctx context.Context, r *reader, to *[]T, fields func(*T) []any, sql string, args ...any) error {
+	return each(ctx, r.conn, sql, args, func(row pgx.CollectableRow) error {
+		var one T
+		err := row.Scan(fields(&one)...)
+		*to = append(*to, one)
+		return err
+	})
+}
+
+// itself is the one column of a row that is a single value.
+func itself[T any](v *T) []any { return []any{v} }
+
+// nameOf are the two columns of a name.
+func nameOf(n *pg.Name) []any { return []any{&n.Schema, &n.Name} }
+
+// letter reads a column of the type "char" that was cast to text; "" is 0.
+type letter byte
+
+// ScanText reads the letter.
+func (l *letter) ScanText(v pgtype.Text) error {
+	*l = 0
+	if v.String != "" {
+		*l = letter(v.String[0])
+	}
+	return nil
 }

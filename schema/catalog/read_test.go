@@ -168,7 +168,8 @@ func TestReadExtensionsConfiguration(t *testing.T) {
 	cluster := pgtest.Shared(t, pgtest.Source)
 	dsn := pgtest.Database(t, cluster)
 	admin := pgtest.Conn(t, cluster.AdminDSN(dsn.Database()))
-	// An extension of the test's own would need files on the server; plpgsql takes the members just as well.
+	// An extension of the test's own would need files on the server; plpgsql takes the members just
+	// as well.
 	pgtest.Exec(t, admin, `CREATE TABLE public.member (id integer PRIMARY KEY); CREATE TABLE public.config (id integer PRIMARY KEY, own boolean);
 		ALTER EXTENSION plpgsql ADD TABLE public.member; ALTER EXTENSION plpgsql ADD TABLE public.config;
 		UPDATE pg_extension SET extconfig = ARRAY['public.config'::regclass::oid], extcondition = ARRAY['WHERE own'] WHERE extname = 'plpgsql'`)

@@ -2,10 +2,9 @@ package catalog
 
 import (
 	"context"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
-
-	"crossfade/internal/base/pg"
 )
 
 const extensionsQuery = `
@@ -33,7 +32,7 @@ func (r *reader) extensions(ctx context.Context) error {
 			r.db.Extensions = append(r.db.Extensions, x)
 		}
 		if oid != nil && nsp != nil && rel != nil && kind != nil {
-			m.OID, m.Name.Schema, m.Name.Name, m.Kind = *oid, *nsp, *rel, first(*kind)
+			m.OID, m.Name.Schema, m.Name.Name, m.Kind = *oid, *nsp, *rel, (*kind)[0]
 			last := &r.db.Extensions[len(r.db.Extensions)-1]
 			last.Members = append(last.Members, m)
 		}
@@ -53,19 +52,14 @@ LEFT JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_class'::pg_catalo
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 LEFT JOIN pg_catalog.pg_extension x ON c.oid = ANY (x.extconfig)
 WHERE c.relpersistence <> 't' AND (x.oid IS NOT NULL OR ` + UserSchema + `)
-	AND (x.oid IS NOT NULL OR NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
-		WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid
-		AND e.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.deptype = 'e'))
+	AND (x.oid IS NOT NULL OR ` + OfNoExtension + `)
 ORDER BY 2, 3`
 
 func (r *reader) sequences(ctx context.Context) error {
-	return each(ctx, r.conn, sequencesQuery, nil, func(row pgx.CollectableRow) error {
-		var s Sequence
-		err := row.Scan(&s.OID, &s.Schema, &s.Rel, &s.Owner, &s.OwnerColumn, &s.Identity,
-			&s.Type, &s.Start, &s.Increment, &s.Min, &s.Max, &s.Cache, &s.Cycle, &s.Extension)
-		r.db.Sequences = append(r.db.Sequences, s)
-		return err
-	})
+	return list(ctx, r, &r.db.Sequences, func(s *Sequence) []any {
+		return []any{&s.OID, &s.Schema, &s.Rel, &s.Owner, &s.OwnerColumn, &s.Identity,
+			&s.Type, &s.Start, &s.Increment, &s.Min, &s.Max, &s.Cache, &s.Cycle, &s.Extension}
+	}, sequencesQuery)
 }
 
 // foreignKeysQuery leaves out what PostgreSQL made per partition of the
@@ -87,13 +81,10 @@ WHERE k.contype = 'f' AND k.conrelid = ANY ($1::pg_catalog.oid[])
 ORDER BY k.conrelid, k.conname`
 
 func (r *reader) foreignKeys(ctx context.Context) error {
-	return each(ctx, r.conn, foreignKeysQuery, []any{r.oids()}, func(row pgx.CollectableRow) error {
-		var k ForeignKey
-		err := row.Scan(&k.OID, &k.Name, &k.Table, &k.Referenced, &k.Inherited, &k.Validated, &k.Deferrable, &k.Deferred,
-			&k.Definition, &k.Full, &k.Operators, &k.Columns, &k.RefColumns)
-		r.db.ForeignKeys = append(r.db.ForeignKeys, k)
-		return err
-	})
+	return list(ctx, r, &r.db.ForeignKeys, func(k *ForeignKey) []any {
+		return []any{&k.OID, &k.Name, &k.Table, &k.Referenced, &k.Inherited, &k.Validated, &k.Deferrable, &k.Deferred,
+			&k.Definition, &k.Full, &k.Operators, &k.Columns, &k.RefColumns}
+	}, foreignKeysQuery, r.oids())
 }
 
 const triggersQuery = `
@@ -108,14 +99,9 @@ WHERE NOT t.tgisinternal AND t.tgname <> '` + OwnTrigger + `' AND ` + UserSchema
 ORDER BY t.tgrelid, t.tgname`
 
 func (r *reader) triggers(ctx context.Context) error {
-	return each(ctx, r.conn, triggersQuery, nil, func(row pgx.CollectableRow) error {
-		var t Trigger
-		var enabled string
-		err := row.Scan(&t.OID, &t.Table, &t.Name, &enabled, &t.Constraint, &t.Inherited)
-		t.Enabled = first(enabled)
-		r.db.Triggers = append(r.db.Triggers, t)
-		return err
-	})
+	return list(ctx, r, &r.db.Triggers, func(t *Trigger) []any {
+		return []any{&t.OID, &t.Table, &t.Name, (*letter)(&t.Enabled), &t.Constraint, &t.Inherited}
+	}, triggersQuery)
 }
 
 const rulesQuery = `
@@ -129,50 +115,84 @@ WHERE w.rulename <> '_RETURN' AND ` + UserSchema + `
 ORDER BY w.ev_class, w.rulename`
 
 func (r *reader) rules(ctx context.Context) error {
-	return each(ctx, r.conn, rulesQuery, nil, func(row pgx.CollectableRow) error {
-		var w Rule
-		var enabled, event string
-		err := row.Scan(&w.OID, &w.Table, &w.Name, &enabled, &event, &w.Instead)
-		w.Enabled, w.Event = first(enabled), first(event)
-		r.db.Rules = append(r.db.Rules, w)
-		return err
-	})
+	return list(ctx, r, &r.db.Rules, func(w *Rule) []any {
+		return []any{&w.OID, &w.Table, &w.Name, (*letter)(&w.Enabled), (*letter)(&w.Event), &w.Instead}
+	}, rulesQuery)
 }
 
 func (r *reader) publications(ctx context.Context) error {
-	return each(ctx, r.conn, `SELECT pubname::text FROM pg_catalog.pg_publication WHERE pubname <> 'crossfade' ORDER BY 1`, nil,
-		func(row pgx.CollectableRow) error {
-			var name string
-			err := row.Scan(&name)
-			r.db.Publications = append(r.db.Publications, name)
-			return err
-		})
+	return list(ctx, r, &r.db.Publications, itself, `SELECT pubname::text FROM pg_catalog.pg_publication WHERE pubname <> 'crossfade' ORDER BY 1`)
 }
 
 func (r *reader) subscriptions(ctx context.Context) error {
-	return each(ctx, r.conn, `SELECT s.subname::text FROM pg_catalog.pg_subscription s
-		JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = pg_catalog.current_database() ORDER BY 1`, nil,
-		func(row pgx.CollectableRow) error {
-			var name string
-			err := row.Scan(&name)
-			r.db.Subscriptions = append(r.db.Subscriptions, name)
-			return err
-		})
+	return list(ctx, r, &r.db.Subscriptions, itself, `SELECT s.subname::text FROM pg_catalog.pg_subscription s
+		JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = pg_catalog.current_database() ORDER BY 1`)
 }
 
 func (r *reader) invalidIndexes(ctx context.Context) error {
-	return each(ctx, r.conn, `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_index i
+	return list(ctx, r, &r.db.InvalidIndexes, nameOf, `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_index i
 		JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		WHERE NOT (i.indisvalid AND i.indisready) AND c.relkind = 'i' AND `+UserSchema+` ORDER BY 1, 2`, nil,
-		func(row pgx.CollectableRow) error {
-			var name pg.Name
-			err := row.Scan(&name.Schema, &name.Name)
-			r.db.InvalidIndexes = append(r.db.InvalidIndexes, name)
-			return err
-		})
+		WHERE NOT (i.indisvalid AND i.indisready) AND c.relkind = 'i' AND `+UserSchema+` ORDER BY 1, 2`)
 }
 
 func (r *reader) largeObjects(ctx context.Context) error {
 	return r.conn.QueryRow(ctx, `SELECT pg_catalog.count(*) FROM (SELECT FROM pg_catalog.pg_largeobject_metadata LIMIT $1) l`,
 		MaxLargeObjects).Scan(&r.db.LargeObjects)
+}
+
+const matViewsQuery = `
+SELECT c.oid, n.nspname::text, c.relname::text, c.relispopulated,
+	ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'm' AND ` + UserSchema + ` AND ` + OfNoExtension + `
+ORDER BY 2, 3`
+
+// readsQuery says which view or materialised view reads which other one.
+const readsQuery = `
+SELECT DISTINCT w.ev_class, d.refobjid
+FROM pg_catalog.pg_rewrite w
+JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
+	AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> w.ev_class
+JOIN pg_catalog.pg_class f ON f.oid = d.refobjid AND f.relkind IN ('v', 'm')
+JOIN pg_catalog.pg_class c ON c.oid = w.ev_class AND c.relkind IN ('v', 'm')`
+
+func (r *reader) matViews(ctx context.Context) error {
+	var views []MatView
+	err := list(ctx, r, &views, func(m *MatView) []any { return []any{&m.OID, &m.Schema, &m.Rel, &m.Populated, &m.Columns} }, matViewsQuery)
+	if err != nil || len(views) == 0 {
+		return err
+	}
+	reads := map[uint32][]uint32{}
+	err = each(ctx, r.conn, readsQuery, nil, func(row pgx.CollectableRow) error {
+		var view, read uint32
+		err := row.Scan(&view, &read)
+		reads[view] = append(reads[view], read)
+		return err
+	})
+	r.db.MatViews = readOrder(views, reads)
+	return err
+}
+
+// readOrder sorts materialised views so that each stands after those that it reads, by way of plain
+// views too; otherwise they keep their order. What a function reads is not known to the catalog.
+func readOrder(views []MatView, reads map[uint32][]uint32) []MatView {
+	out := make([]MatView, 0, len(views))
+	seen := map[uint32]bool{}
+	var visit func(oid uint32)
+	visit = func(oid uint32) {
+		if seen[oid] {
+			return
+		}
+		seen[oid] = true
+		for _, read := range reads[oid] {
+			visit(read)
+		}
+		if i := slices.IndexFunc(views, func(m MatView) bool { return m.OID == oid }); i >= 0 {
+			out = append(out, views[i])
+		}
+	}
+	for _, m := range views {
+		visit(m.OID)
+	}
+	return out
 }

@@ -9,9 +9,10 @@ import (
 	"crossfade/schema/plan"
 )
 
-// along is what needs no statement of its own on the target, since it goes, or comes, with something else
-// that has one: what is of a column that was dropped, indexes of partitions, columns of partitions. What
-// is taken for such by mistake is told once the other statement has been executed.
+// along is what needs no statement of its own on the target, since it goes, or comes, with
+// something else that has one: what is of a column that was dropped, indexes of partitions, columns
+// of partitions. What is taken for such by mistake is told once the other statement has been
+// executed.
 type along struct {
 	gone  map[int]bool     // entries that the source no longer has, by number
 	goes  map[int]bool     // of those, the ones that something else takes with it
@@ -126,7 +127,7 @@ func (a along) fact(p entryPair, f fact) bool {
 
 // hasName reports whether a name stands in a statement.
 func hasName(sql, name string) bool {
-	s := sqltext.Statement{SQL: sql, Tokens: sqltext.All(sql)}
+	s := sqltext.Whole(sql)
 	for i := range s.Tokens {
 		if n, ok := s.Identifier(i); ok && n == name {
 			return true

@@ -12,8 +12,9 @@ import (
 	"crossfade/schema/plan"
 )
 
-// What goes with a column that was dropped is told with it: a statement of its own would be refused once the
-// column is dropped on the target. Whatever depends on a column and does not go with it is told before it.
+// What goes with a column that was dropped is told with it: a statement of its own would be refused
+// once the column is dropped on the target. Whatever depends on a column and does not go with it is
+// told before it.
 func TestWhatGoesWithADroppedColumnIsNotToldByItself(t *testing.T) {
 	t.Parallel()
 	p := pairtest.New(t)

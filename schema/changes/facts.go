@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/sqltext"
 	"crossfade/schema/archive"
 	"crossfade/schema/plan"
@@ -87,8 +88,7 @@ func definitionFacts(e *archive.Entry, sql string) []fact {
 	return out
 }
 
-// plain is SQL with one blank between its tokens, and without quotes around names
-// that need none.
+// plain is SQL with one blank between its tokens, and without quotes around names that need none.
 func plain(sql string) string {
 	var b strings.Builder
 	for _, t := range sqltext.All(sql) {
@@ -111,9 +111,9 @@ func needsNoQuotes(quoted string) bool {
 
 // tableFacts takes CREATE TABLE apart: columns, constraints, and what follows them.
 func tableFacts(s sqltext.Statement) []fact {
-	open := slices.IndexFunc(s.Tokens, func(t sqltext.Token) bool { return t.Depth == 0 && t.Kind == sqltext.Punct && s.SQL[t.Start] == '(' })
+	open := s.Open()
 	items, next, ok := s.List(open)
-	if open < 0 || !ok {
+	if !ok {
 		return []fact{{factDefinition, plain(s.Text()), s.Text()}}
 	}
 	head := s.SQL[s.Tokens[0].Start:s.Tokens[open-1].End]
@@ -140,13 +140,9 @@ func tableFacts(s sqltext.Statement) []fact {
 
 // labelFacts takes CREATE TYPE … AS ENUM apart, nil for another statement.
 func labelFacts(sql string) []fact {
-	statements := sqltext.Split(sql)
-	if len(statements) != 1 {
-		return nil
-	}
-	s := statements[0]
+	s, one := sqltext.One(sql)
 	at := s.Find(0, "enum")
-	if at < 0 {
+	if !one || at < 0 {
 		return nil
 	}
 	items, _, ok := s.List(at + 1)
@@ -164,9 +160,5 @@ func labelFacts(sql string) []fact {
 
 // valueOf finds a fact by its name.
 func valueOf(all []fact, name string) (fact, bool) {
-	i := slices.IndexFunc(all, func(f fact) bool { return f.name == name })
-	if i < 0 {
-		return fact{}, false
-	}
-	return all[i], true
+	return lists.Find(all, func(f fact) bool { return f.name == name })
 }

@@ -12,8 +12,8 @@ import (
 	"crossfade/schema/roles"
 )
 
-// pg_dump writes the roles of a policy in the order of rows of the server's catalog. A role that was altered is no
-// change of the policy.
+// pg_dump writes the roles of a policy in the order of rows of the server's catalog. A role that
+// was altered is no change of the policy.
 func TestTheOrderOfAPolicysRolesIsNoChange(t *testing.T) {
 	t.Parallel()
 	p := pairtest.New(t)

@@ -69,11 +69,11 @@ func dropSQL(e *archive.Entry) string {
 // renameSQL gives an object its new name or schema, by the statements that drop it
 // under either, "" where they do not tell.
 func renameSQL(kept, now *archive.Entry) string {
-	from, to := sqltext.Split(kept.Drop), sqltext.Split(now.Drop)
-	if len(from) != 1 || len(to) != 1 {
+	s, was := sqltext.One(kept.Drop)
+	n, is := sqltext.One(now.Drop)
+	if !was || !is {
 		return ""
 	}
-	s, n := from[0], to[0]
 	if s.Words(0, "alter", "table", "only") { // … DROP CONSTRAINT c
 		if at := s.Find(3, "drop"); at > 0 && s.Word(at+1, "constraint") && kept.Schema == now.Schema {
 			return "ALTER TABLE " + s.SQL[s.Tokens[3].Start:s.Tokens[at-1].End] + " RENAME CONSTRAINT " + s.SQL[s.Tokens[at+2].Start:s.Tokens[len(s.Tokens)-1].End] +
@@ -124,11 +124,7 @@ func aclChange(one finding.Change, names []string, want, have []fact) finding.Ch
 
 // inverted takes back a GRANT or REVOKE of pg_dump, "" for another statement.
 func inverted(sql string) string {
-	statements := sqltext.Split(sql)
-	if len(statements) != 1 {
-		return ""
-	}
-	s := statements[0]
+	s, _ := sqltext.One(sql)
 	switch {
 	case s.Word(0, "grant"):
 		at := s.Find(1, "to")
@@ -243,7 +239,7 @@ func tableName(e *archive.Entry) string {
 	}
 	s := statements[0]
 	at := s.Find(0, "table")
-	open := slices.IndexFunc(s.Tokens, func(t sqltext.Token) bool { return t.Depth == 0 && t.Kind == sqltext.Punct && s.SQL[t.Start] == '(' })
+	open := s.Open()
 	if !s.Word(0, "create") || at < 0 || open <= at+1 {
 		return ""
 	}
@@ -316,11 +312,10 @@ func definitionSQL(p entryPair, want fact) string {
 
 // labelSQL adds a label where it stands on the source.
 func labelSQL(e *archive.Entry, want fact, all []fact) string {
-	statements := sqltext.Split(e.Definition)
-	if want.text == "" || len(statements) != 1 {
+	s, ok := sqltext.One(e.Definition)
+	if want.text == "" || !ok {
 		return ""
 	}
-	s := statements[0]
 	at := s.Find(0, "as")
 	sql := "ALTER TYPE " + s.SQL[s.Tokens[2].Start:s.Tokens[at-1].End] + " ADD VALUE " + want.text
 	i := slices.IndexFunc(all, func(f fact) bool { return f.name == want.name })

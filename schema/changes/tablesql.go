@@ -1,11 +1,16 @@
 package changes
 
 import (
+	"context"
+	"regexp"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/sqltext"
 	"crossfade/schema/archive"
+	"crossfade/schema/catalog"
 )
 
 // tableSQL changes one column, constraint or option of a table.
@@ -49,11 +54,10 @@ type clauses struct {
 }
 
 func clausesOf(item string) (c clauses) {
-	statements := sqltext.Split(item)
-	if len(statements) != 1 {
+	s, ok := sqltext.One(item)
+	if !ok {
 		return clauses{rest: true}
 	}
-	s := statements[0]
 	words := []string{"default", "not", "generated", "collate", "constraint", "options", "check", "storage", "compression", "null"}
 	text := func(from, to int) string { return s.SQL[s.Tokens[from].Start:s.Tokens[to-1].End] }
 	end := s.Find(1, words...)
@@ -120,12 +124,9 @@ func columnSQL(column, want, have string) (changes []string) {
 // optionsSQL changes storage parameters, or the table that a table inherits from.
 func optionsSQL(alter, want, have string) string {
 	options := func(text, word string) (map[string]string, []string) {
-		statements := sqltext.Split(text)
-		if len(statements) != 1 || !statements[0].Word(0, word) {
-			return nil, nil
-		}
-		items, next, ok := statements[0].List(1)
-		if !ok || next != len(statements[0].Tokens) {
+		s, _ := sqltext.One(text)
+		items, next, ok := s.List(1)
+		if !ok || !s.Word(0, word) || next != len(s.Tokens) {
 			return nil, nil
 		}
 		out, names := map[string]string{}, []string{}
@@ -175,4 +176,41 @@ func optionsSQL(alter, want, have string) string {
 		return strings.Join(sql, " ")
 	}
 	return ""
+}
+
+// MissingValues reads, by table and column, what rows have that are older than a column which
+// was added with a default: the server keeps that one value, as the default gave it then
+// (attmissingval), and NULL stands nowhere in it. The session's settings say how it is written.
+func MissingValues(ctx context.Context, conn *pgx.Conn) (map[pg.Name]map[string]string, error) {
+	rows, _ := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text, a.attname::text, (a.attmissingval::text::text[])[1]
+		FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+			JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+		WHERE a.atthasmissing AND NOT a.attisdropped AND t.typdelim = ',' AND (a.attmissingval::text::text[])[1] IS NOT NULL AND `+catalog.UserSchema)
+	out := map[pg.Name]map[string]string{}
+	var table pg.Name
+	var column, value string
+	_, err := pgx.ForEachRow(rows, []any{&table.Schema, &table.Name, &column, &value}, func() error {
+		if out[table] == nil {
+			out[table] = map[string]string{}
+		}
+		out[table][column] = value
+		return nil
+	})
+	return out, pg.Wrap(err, "read values of added columns")
+}
+
+// constantDefault is a default that gives the same value whenever it is evaluated.
+var constantDefault = regexp.MustCompile(`(?is)^default\s+(-?[0-9][0-9.e+-]*|true|false|E?'(?:[^']|'')*')(::[^(']*(\([0-9, ]+\))?[^(']*)?$`)
+
+// addedSQL adds a column so that the rows that are there have the value that those of the
+// source have, where its default would give another one by now; plain is the statement that
+// takes the default as it is.
+func addedSQL(e *archive.Entry, column, item, value, plain string) string {
+	c, table := clausesOf(item), tableName(e)
+	if c.rest || c.byDefault == "" || table == "" || constantDefault.MatchString(c.byDefault) {
+		return plain
+	}
+	alter := "ALTER TABLE " + table + " "
+	return alter + "ADD COLUMN " + strings.Replace(item, c.byDefault, "DEFAULT "+pg.QuoteLiteral(value), 1) + "; " +
+		alter + "ALTER COLUMN " + pg.QuoteIdent(column) + " SET " + c.byDefault + ";"
 }

@@ -2,12 +2,12 @@ package fingerprint
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/base/lists"
+	"crossfade/internal/base/pg"
 	"crossfade/schema/catalog"
 )
 
@@ -31,10 +31,8 @@ type Digest struct {
 // milliseconds for a few hundred tables.
 func TakeDigest(ctx context.Context, conn *pgx.Conn) (Digest, error) {
 	var d Digest
-	if err := conn.QueryRow(ctx, digestQuery).Scan(&d.Definitions, &d.Storage, &d.Roles); err != nil {
-		return Digest{}, fmt.Errorf("take digest of the catalogs: %w", err)
-	}
-	return d, nil
+	err := conn.QueryRow(ctx, digestQuery).Scan(&d.Definitions, &d.Storage, &d.Roles)
+	return d, pg.Wrap(err, "take digest of the catalogs")
 }
 
 // versioned is a catalog whose rows count with the transaction that wrote them.

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/sqltext"
 	"crossfade/schema/archive"
 )
 
@@ -50,8 +51,8 @@ func (d Difference) Undo() string {
 	return ""
 }
 
-// Redo is the statement of a's archive that makes what b lacks, "" for another difference, or where none is
-// known that stands on a line.
+// Redo is the statement of a's archive that makes what b lacks, "" for another difference, or where
+// none is known that stands on a line.
 func (d Difference) Redo(of *archive.Archive) string {
 	kind := map[string]string{"index": "INDEX", kindView: "VIEW", "sequence": "SEQUENCE", "statistics": "STATISTICS", kindConstraint: "CONSTRAINT"}[d.Kind]
 	if d.B != "" || kind == "" {
@@ -85,30 +86,10 @@ func (d Difference) Redo(of *archive.Archive) string {
 
 // unquoted reads a qualified name that PostgreSQL has quoted.
 func unquoted(s string) (n pg.Name, ok bool) {
-	var parts []string
-	for s != "" {
-		if s[0] != '"' {
-			part, rest, _ := strings.Cut(s, ".")
-			parts, s = append(parts, part), rest
-			continue
-		}
-		end := 1
-		for end < len(s) && (s[end] != '"' || end+1 < len(s) && s[end+1] == '"') {
-			if s[end] == '"' {
-				end++
-			}
-			end++
-		}
-		if end >= len(s) {
-			return n, false
-		}
-		parts = append(parts, strings.ReplaceAll(s[1:end], `""`, `"`))
-		s = strings.TrimPrefix(s[end+1:], ".")
-	}
-	if len(parts) != 2 {
-		return n, false
-	}
-	return pg.Name{Schema: parts[0], Name: parts[1]}, true
+	q := sqltext.Whole(s)
+	schema, first := q.Identifier(0)
+	name, second := q.Identifier(2)
+	return pg.Name{Schema: schema, Name: name}, first && second && q.Punct(1, '.') && len(q.Tokens) == 3
 }
 
 // Drift lists what b lacks of a, has in addition, or has otherwise, by kind and name. Expressions
@@ -154,8 +135,9 @@ func describe(o Object, printed bool) string {
 	return text
 }
 
-// withoutParts leaves out what is told with another object: columns, constraints, policies, indexes and sequences of a
-// relation that is missing or added itself, and the index of a constraint that is.
+// withoutParts leaves out what is told with another object: columns, constraints, policies, indexes
+// and sequences of a relation that is missing or added itself, and the index of a constraint that
+// is.
 func withoutParts(all []Difference) []Difference {
 	type side struct {
 		name  string
@@ -200,12 +182,8 @@ func withoutParts(all []Difference) []Difference {
 
 // schemaOf is the schema of a qualified name, as PostgreSQL quotes it.
 func schemaOf(name string) (string, bool) {
-	n, ok := unquoted(name)
-	if !ok {
+	if _, ok := unquoted(name); !ok {
 		return "", false
 	}
-	if !strings.HasPrefix(name, `"`) {
-		return n.Schema, true
-	}
-	return `"` + strings.ReplaceAll(n.Schema, `"`, `""`) + `"`, true
+	return sqltext.Whole(name).Between(0, 1), true
 }

@@ -1,6 +1,7 @@
 package fingerprint
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -21,8 +22,8 @@ type Options struct {
 	// Checks are names of check constraints, as they stand in SQL, that are left out, wherever
 	// they are: with Deferred, those that come with the decision (Plan.LateChecks).
 	Checks []string
-	// NoExtensions leaves extensions out. What is compared is then told by Drift, to which one that only
-	// the target has is no difference: a platform brings its own.
+	// NoExtensions leaves extensions out. What is compared is then told by Drift, to which one that
+	// only the target has is no difference: a platform brings its own.
 	NoExtensions bool
 }
 
@@ -48,14 +49,6 @@ type Fingerprint struct {
 // conflicts with anything short of ACCESS EXCLUSIVE. It may be called inside of
 // a transaction, whose settings are as before afterwards.
 func Take(ctx context.Context, conn *pgx.Conn, opts Options) (Fingerprint, error) {
-	f, err := takeFingerprint(ctx, conn, opts)
-	if err != nil {
-		return Fingerprint{}, fmt.Errorf("take fingerprint of the schema: %w", err)
-	}
-	return f, nil
-}
-
-func takeFingerprint(ctx context.Context, conn *pgx.Conn, opts Options) (Fingerprint, error) {
 	f := Fingerprint{Major: pg.ServerVersion(conn) / 10000}
 	queries := fingerprintQueries(f.Major, opts)
 	own := conn.PgConn().TxStatus() == 'I'
@@ -65,7 +58,7 @@ func takeFingerprint(ctx context.Context, conn *pgx.Conn, opts Options) (Fingerp
 		if own && conn.PgConn().TxStatus() != 'I' && !conn.IsClosed() {
 			_, _ = conn.PgConn().Exec(context.WithoutCancel(ctx), "ROLLBACK").ReadAll() // the first error tells more
 		}
-		return f, err
+		return Fingerprint{}, fmt.Errorf("take fingerprint of the schema: %w", err)
 	}
 	f.Objects = slices.DeleteFunc(f.Objects, func(o Object) bool {
 		if o.Kind == kindExtension {
@@ -78,10 +71,7 @@ func takeFingerprint(ctx context.Context, conn *pgx.Conn, opts Options) (Fingerp
 		return slices.Contains(opts.Checks, name)
 	})
 	slices.SortFunc(f.Objects, func(a, b Object) int {
-		if c := strings.Compare(a.Kind, b.Kind); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Name, b.Name)
+		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
 	})
 	return f, nil
 }

@@ -56,7 +56,7 @@ SELECT c.oid, c.relkind::text, n.nspname::text, c.relname::text, CASE c.relkind 
 		'd', a.attgenerated = '' AND (a.atthasdef OR a.attidentity <> ''), 'm', CASE WHEN a.atthasmissing THEN a.attmissingval::text END) ORDER BY a.attnum)
 	FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0), '[]')::text
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'c') AND c.relpersistence <> 't' AND ` + catalog.UserSchema + ` AND ` + notOfExtension + `
+WHERE c.relkind IN ('r', 'c') AND c.relpersistence <> 't' AND ` + catalog.UserSchema + ` AND ` + catalog.OfNoExtension + `
 UNION ALL
 SELECT t.oid, 'e', n.nspname::text, t.typname::text, 0, (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('i', l.oid::int8, 'n', l.enumlabel, 'x', l.xmin::text,
 	'c', '') ORDER BY l.oid) FROM pg_catalog.pg_enum l WHERE l.enumtypid = t.oid)::text
@@ -80,10 +80,7 @@ func ReadRowIdentities(ctx context.Context, conn *pgx.Conn) (map[uint32]RowIdent
 		out[oid] = one
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read identities of columns: %w", err)
-	}
-	return out, nil
+	return out, pg.Wrap(err, "read identities of columns")
 }
 
 // Equal reports whether two identities are the same in every part.

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"crossfade/internal/base/pg"
@@ -41,9 +42,8 @@ type DecisionConfig struct {
 
 // DecisionSQL is what makes the target react to writes.
 type DecisionSQL struct {
-	// Decide runs inside of the decision transaction, in this order. Foreign keys
-	// come without a check of the rows. It sets the search_path to nothing for the
-	// rest of the transaction.
+	// Decide runs inside of the decision transaction, in this order. Foreign keys come without a
+	// check of the rows. It sets the search_path to nothing for the rest of the transaction.
 	Decide []Statement
 	// After runs after it, each statement in a transaction of its own, and may
 	// be begun again (see RunAfter): it validates the foreign keys and gives
@@ -147,10 +147,10 @@ func (d *decision) foreignKey(e *archive.Entry) (late bool, err error) {
 		if other.OID != table.OID {
 			own.Locks = append(own.Locks, other.Name())
 		}
-		// The keys of the leaves become part of this one, which removes their triggers of the table that
-		// they refer to under an ACCESS EXCLUSIVE lock (RemoveTriggerById). To ask for that lock
-		// while holding a weaker one would close a deadlock with every session that has read the
-		// table and writes it next, and PostgreSQL would end that session at once.
+		// The keys of the leaves become part of this one, which removes their triggers of the table
+		// that they refer to under an ACCESS EXCLUSIVE lock (RemoveTriggerById). To ask for that
+		// lock while holding a weaker one would close a deadlock with every session that has read
+		// the table and writes it next, and PostgreSQL would end that session at once.
 		own.Exclusive = []pg.Name{other.Name()}
 	}
 	d.sql.After = append(d.sql.After, own)
@@ -184,24 +184,21 @@ func (d *decision) leafName(root *catalog.ForeignKey, leaf *catalog.Relation) st
 	return root.Name
 }
 
-// validation checks the rows of a key. Where a plain table references a
-// partitioned one, PostgreSQL before 18 leaves the rows that it keeps per
-// referenced partition marked as not valid; nothing follows from that, and
-// pg_dump does not show them.
+// validation checks the rows of a key. Where a plain table references a partitioned one, PostgreSQL
+// before 18 leaves the rows that it keeps per referenced partition marked as not valid; nothing
+// follows from that, and pg_dump does not show them.
 func validation(table pg.Name, constraint string, key uint32) Statement {
 	return Statement{Kind: "VALIDATE", Key: key, Schema: table.Schema, Name: table.Name + " " + constraint,
 		SQL: "ALTER TABLE " + table.String() + " VALIDATE CONSTRAINT " + pg.QuoteIdent(constraint)}
 }
 
-// IdentityByDefault returns what is to run after pre-data: columns GENERATED
-// ALWAYS AS IDENTITY take the source's values only as BY DEFAULT. Running it
-// again changes nothing.
+// IdentityByDefault returns what is to run after pre-data: columns GENERATED ALWAYS AS IDENTITY
+// take the source's values only as BY DEFAULT. Running it again changes nothing.
 func IdentityByDefault(source *catalog.Database) []Statement {
 	return identity(source, "BY DEFAULT")
 }
 
-// IdentityAlways returns what takes IdentityByDefault back. It is part of the
-// decision.
+// IdentityAlways returns what takes IdentityByDefault back. It is part of the decision.
 func IdentityAlways(source *catalog.Database) []Statement {
 	return identity(source, "ALWAYS")
 }
@@ -225,4 +222,17 @@ func identity(source *catalog.Database, kind string) []Statement {
 		}
 	}
 	return slices.Clip(out)
+}
+
+// itemSQL records an entry as restored.
+func itemSQL(e *archive.Entry, part Part) string { return RecordItems(ItemRow(e.ID, e, part)) }
+
+// RecordItems writes rows of crossfade.item.
+func RecordItems(rows ...string) string {
+	return "INSERT INTO crossfade.item (id, section, kind, nsp, name, done) VALUES " + strings.Join(rows, ", ") + " ON CONFLICT (id) DO UPDATE SET done = true"
+}
+
+func ItemRow(id int, e *archive.Entry, part Part) string {
+	return "(" + strconv.Itoa(id) + ", " + pg.QuoteLiteral(string(part)) + ", " + pg.QuoteLiteral(e.Kind) + ", " + pg.QuoteLiteral(e.Schema) + ", " +
+		pg.QuoteLiteral(e.Tag) + ", true)"
 }

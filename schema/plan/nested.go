@@ -35,7 +35,7 @@ func mentions(sql string, e *archive.Entry) (named, array bool) {
 	if !strings.Contains(sql, e.Tag) {
 		return false, false
 	}
-	s := sqltext.Statement{SQL: sql, Tokens: sqltext.All(sql)}
+	s := sqltext.Whole(sql)
 	for i := range s.Tokens {
 		schema, ok := s.Identifier(i)
 		if !ok || schema != e.Schema || !s.Punct(i+1, '.') || s.Punct(i-1, '.') {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -38,11 +39,10 @@ func OwnerEntry(e *archive.Entry) (archive.Entry, bool) {
 	if e.Kind == "SCHEMA" { // that of public says only that it is not dropped
 		object = "SCHEMA " + pg.QuoteIdent(e.Tag)
 	} else {
-		statements := sqltext.Split(e.Drop)
-		if len(statements) != 1 || !statements[0].Word(0, "drop") {
+		s, _ := sqltext.One(e.Drop)
+		if !s.Word(0, "drop") {
 			return archive.Entry{}, false
 		}
-		s := statements[0]
 		end := len(s.Tokens) - 1
 		if s.Word(end, "cascade") { // of a base type and its functions
 			end--
@@ -114,11 +114,9 @@ func (p *Plan) ResolveOwners(ctx context.Context, conn *pgx.Conn, known map[stri
 // owned counts the objects of each owner.
 func (p *Plan) owned() map[string]int {
 	out := map[string]int{}
-	for _, part := range []Part{PreData, AfterCopy, Decision, Last} {
-		for _, e := range p.Entries(part) {
-			if e.Kind == KindOwner {
-				out[e.Owner]++
-			}
+	for _, e := range p.All() {
+		if e.Kind == KindOwner {
+			out[e.Owner]++
 		}
 	}
 	return out
@@ -165,9 +163,8 @@ func MayOwn(ctx context.Context, conn *pgx.Conn, role string) (why string, err e
 	}
 }
 
-// ownerSQL is the statement of an entry of KindOwner. PostgreSQL wants the new
-// owner to be allowed to create where the object is; where it is not, it is for
-// the moment.
+// ownerSQL is the statement of an entry of KindOwner. PostgreSQL wants the new owner to be allowed
+// to create where the object is; where it is not, it is for the moment.
 func ownerSQL(e *archive.Entry, owners Owners) string {
 	to, ok := owners.Roles[e.Owner]
 	if !ok {
@@ -188,4 +185,44 @@ func ownerSQL(e *archive.Entry, owners Owners) string {
 		revoke = "EXECUTE pg_catalog.format('REVOKE CREATE ON DATABASE %I FROM %I', pg_catalog.current_database(), " + pg.QuoteLiteral(to) + ")"
 	}
 	return "DO " + pg.QuoteLiteral("BEGIN IF "+may+" THEN "+alter+"; ELSE "+grant+"; "+alter+"; "+revoke+"; END IF; END")
+}
+
+// MentionsRoles reports whether the definitions of such entries name roles.
+func MentionsRoles(kind string) bool {
+	return kind == "ACL" || kind == "DEFAULT ACL" || kind == "POLICY" || kind == "USER MAPPING" || kind == KindProperties
+}
+
+// Roles lists the source's roles that privileges, policies, user mappings and
+// properties of the database name, sorted. PUBLIC and the platform's own roles are not in it.
+func (p *Plan) Roles() []string {
+	names := map[string]bool{}
+	for _, e := range p.All() {
+		if !MentionsRoles(e.Kind) {
+			continue
+		}
+		for _, s := range sqltext.Split(e.Definition) {
+			for _, i := range roles.Tokens(s) {
+				if name, ok := s.Identifier(i); ok && !slices.Contains(roles.PlatformRoles, name) {
+					names[name] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// revokesFromOwner reports whether privileges take from the owner of a table
+// or sequence what copying and applying need.
+func revokesFromOwner(e *archive.Entry) bool {
+	for _, s := range sqltext.Split(e.Definition) {
+		if !s.Word(0, "revoke") || s.Find(1, "table", "sequence") < 0 {
+			continue
+		}
+		for _, i := range roles.Tokens(s) {
+			if name, ok := s.Identifier(i); ok && name == e.Owner {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -21,11 +21,13 @@ const (
 	Last      Part = "last"       // default privileges, event triggers, comments on what the decision made
 )
 
+// Parts are all of them, in that order.
+var Parts = []Part{PreData, AfterCopy, Decision, Last}
+
 // skipped is the part of entries that are never restored.
 const skipped Part = ""
 
-// Plan is an archive's entries, split into parts. It is immutable and safe for
-// concurrent use.
+// Plan is an archive's entries, split into parts. It is immutable and safe for concurrent use.
 type Plan struct {
 	Archive   *archive.Archive // header and all entries
 	PreData   []*archive.Entry
@@ -99,10 +101,7 @@ func (l *partList) all() []*archive.Entry {
 // database. The same archive gives the same ids.
 func addedEntries(a *archive.Archive) map[int][]*archive.Entry {
 	out := map[int][]*archive.Entry{}
-	last := 0
-	for i := range a.Entries {
-		last = max(last, a.Entries[i].ID)
-	}
+	last := a.LastID()
 	for i := range a.Entries {
 		e := &a.Entries[i]
 		if o, ok := OwnerEntry(e); ok {
@@ -130,17 +129,12 @@ func (p *Plan) placeAdded(x *archive.Entry, of Part) Part {
 
 // Entries returns the entries of a part, which stay the plan's.
 func (p *Plan) Entries(part Part) []*archive.Entry {
-	switch part {
-	case PreData:
-		return p.PreData
-	case AfterCopy:
-		return p.AfterCopy
-	case Decision:
-		return p.Decision
-	case Last:
-		return p.Last
-	}
-	return nil
+	return map[Part][]*archive.Entry{PreData: p.PreData, AfterCopy: p.AfterCopy, Decision: p.Decision, Last: p.Last}[part]
+}
+
+// All returns the entries of all parts, in their order.
+func (p *Plan) All() []*archive.Entry {
+	return slices.Concat(p.PreData, p.AfterCopy, p.Decision, p.Last)
 }
 
 // Table returns the oid, on the source, of the table or materialised view that
@@ -190,9 +184,8 @@ func (p *Plan) place(e *archive.Entry) Part {
 	return part
 }
 
-func Order(part Part) int {
-	return slices.Index([]Part{PreData, AfterCopy, Decision, Last}, part)
-}
+// Order is the place of a part among them.
+func Order(part Part) int { return slices.Index(Parts, part) }
 
 // classify decides on the part by an entry's kind alone.
 func (p *Plan) classify(e *archive.Entry) Part {

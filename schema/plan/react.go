@@ -1,10 +1,10 @@
 package plan
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/sqltext"
 	"crossfade/schema/archive"
 )
@@ -35,10 +35,7 @@ func ParseArchive(data []byte) (*archive.Archive, error) {
 func separate(a *archive.Archive) {
 	o := ownObjects(a)
 	var made []archive.Entry
-	last := 0
-	for i := range a.Entries {
-		last = max(last, a.Entries[i].ID)
-	}
+	last := a.LastID()
 	for i := range a.Entries {
 		e := &a.Entries[i]
 		if e.Kind != "TABLE" && e.Kind != "DOMAIN" {
@@ -154,7 +151,6 @@ type check struct {
 	name string
 }
 
-// checkIn reads one.
 func checkIn(s sqltext.Statement) (check, bool) {
 	name, named := s.Identifier(1)
 	if !named || !s.Word(0, "constraint") || !s.Word(2, "check") {
@@ -175,9 +171,9 @@ func (o objects) ofTable(s sqltext.Statement) (table string, late []check, chang
 	if !s.Word(0, "create") || at < 1 || at > 2 {
 		return "", nil, sqltext.Edit{}
 	}
-	open := slices.IndexFunc(s.Tokens, func(t sqltext.Token) bool { return t.Depth == 0 && t.Kind == sqltext.Punct && s.SQL[t.Start] == '(' })
+	open := s.Open()
 	items, next, ok := s.List(open)
-	if open < 0 || !ok {
+	if !ok {
 		return "", nil, sqltext.Edit{}
 	}
 	end := open
@@ -268,15 +264,7 @@ var (
 	readTypes = words("date", "time", "timestamp", "timestamptz", "interval", "money", "regclass", "regtype", "regproc", "regprocedure", "regrole", "regnamespace", "regconfig")
 )
 
-func words(names ...string) map[string]bool {
-	return maps.Collect(func(yield func(string, bool) bool) {
-		for _, n := range names {
-			if !yield(n, true) {
-				return
-			}
-		}
-	})
-}
+func words(names ...string) map[string]bool { return lists.Set(names) }
 
 // reacts reports whether a constraint's answer may be another one although the row is the same.
 func (o objects) reacts(c check, t times) bool {
@@ -346,9 +334,8 @@ func (o objects) calls(s sqltext.Statement, i int) bool {
 // qualified name: one that is not PostgreSQL's own, and whose body may have names that
 // are found by way of the search_path.
 func callsFunctions(sql string) bool {
-	tokens := sqltext.All(sql)
-	s := sqltext.Statement{SQL: sql, Tokens: tokens}
-	for i := range tokens {
+	s := sqltext.Whole(sql)
+	for i := range s.Tokens {
 		if s.Word(i, "operator") && s.Punct(i+1, '(') {
 			return true
 		}
@@ -366,8 +353,7 @@ func callsFunctions(sql string) bool {
 	return false
 }
 
-// Evaluates reports whether making an object runs expressions of users' functions
-// over rows.
+// Evaluates reports whether making an object runs expressions of users' functions over rows.
 func Evaluates(e *archive.Entry) bool {
 	switch e.Kind {
 	case "INDEX", "CONSTRAINT", kindCheck:

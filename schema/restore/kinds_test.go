@@ -11,10 +11,9 @@ import (
 	"crossfade/schema/schematest"
 )
 
-// kindsOfPgDump are the kinds of entries that pg_dump writes into an archive of a
-// schema (pg_dump.c and pg_backup_archiver.c of 15; later versions add none but
-// STATISTICS DATA). SECURITY LABEL is missing: it needs a label provider, which
-// no package of PostgreSQL has.
+// kindsOfPgDump are the kinds of entries that pg_dump writes into an archive of a schema (pg_dump.c
+// and pg_backup_archiver.c of 15; later versions add none but STATISTICS DATA). SECURITY LABEL is
+// missing: it needs a label provider, which no package of PostgreSQL has.
 var kindsOfPgDump = []string{"ACCESS METHOD", "ACL", "AGGREGATE", "CAST", "CHECK CONSTRAINT", "COLLATION", "COMMENT", "CONSTRAINT", "CONVERSION",
 	"DATABASE", "DATABASE PROPERTIES", "DEFAULT", "DEFAULT ACL", "DOMAIN", "ENCODING", "EVENT TRIGGER", "EXTENSION", "FK CONSTRAINT",
 	"FOREIGN DATA WRAPPER", "FOREIGN TABLE", "FUNCTION", "INDEX", "INDEX ATTACH", "MATERIALIZED VIEW", "OPERATOR", "OPERATOR CLASS",

@@ -22,11 +22,11 @@ type Orphans struct {
 	Table, Referenced pg.Name // the rows are of Table and have none in Referenced
 	Columns           []string
 	Examples          []string // values of the columns, a few
-	// Remove deletes the rows. Accept has the key hold for new rows only; "" where that is not possible.
+	// Remove deletes the rows. Accept has the key hold for new rows only; "" where that is not
+	// possible.
 	Remove, Accept string
 }
 
-// String says what is wrong.
 func (o Orphans) String() string {
 	return fmt.Sprintf("table %s has rows that foreign key %s forbids: %s has none with (%s) = (%s)", o.Table.Display(), o.Key, o.Referenced.Display(),
 		strings.Join(o.Columns, ", "), strings.Join(o.Examples, "), ("))
@@ -53,11 +53,9 @@ func FindOrphans(ctx context.Context, conn *pgx.Conn, db *catalog.Database, key 
 		and = " OR "
 	}
 	where := " f WHERE (" + strings.Join(given, and) + ") AND NOT EXISTS (SELECT FROM " + rowsOf(referenced) + " p WHERE " + strings.Join(equal, " AND ") + ")"
-	rows, err := conn.Query(ctx, fmt.Sprintf("SELECT DISTINCT v FROM (SELECT pg_catalog.concat_ws(', ', %s) FROM %s%s LIMIT %d) x (v) ORDER BY v", strings.Join(values, ", "), rowsOf(table), where, mostOrphans))
-	if err == nil {
-		o.Examples, err = pgx.CollectRows(rows, pgx.RowTo[string])
-	}
-	if err != nil {
+	rows, _ := conn.Query(ctx, fmt.Sprintf("SELECT DISTINCT v FROM (SELECT pg_catalog.concat_ws(', ', %s) FROM %s%s LIMIT %d) x (v) ORDER BY v", strings.Join(values, ", "), rowsOf(table), where, mostOrphans))
+	var err error
+	if o.Examples, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
 		return Orphans{}, fmt.Errorf("look for rows of %s that foreign key %s forbids: %w", o.Table.Display(), key.Name, err)
 	}
 	o.Remove = "DELETE FROM " + rowsOf(table) + strings.ReplaceAll(where, "OPERATOR(pg_catalog.=)", "=")

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sync/errgroup"
 
 	"crossfade/internal/base/failpoint"
 	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
+	"crossfade/schema/archive"
 	"crossfade/schema/finding"
 )
 
@@ -115,10 +119,7 @@ func (r *restorer) step(ctx context.Context, conn *pgx.Conn, s *step) (done []sc
 	if len(s.analyze) > 0 {
 		return nil, r.analyze(ctx, conn, s.analyze)
 	}
-	scripts := make([]script, len(s.entries))
-	for i, e := range s.entries {
-		scripts[i] = r.script(e)
-	}
+	scripts := lists.Map(s.entries, r.script)
 	switch {
 	case s.index:
 		scripts[0].sql = s.setting + s.parted.index
@@ -126,31 +127,8 @@ func (r *restorer) step(ctx context.Context, conn *pgx.Conn, s *step) (done []sc
 	case s.parted.index != "":
 		scripts[0].sql = s.parted.rest
 	}
-	if len(scripts) > 1 {
-		if err := run(ctx, conn, scripts...); err == nil || conn.IsClosed() || ctx.Err() != nil {
-			if err != nil {
-				return nil, fmt.Errorf("execute entries %d to %d: %w", s.entries[0].ID, s.entries[len(s.entries)-1].ID, err)
-			}
-			return scripts, nil
-		}
-	}
-	for _, x := range scripts {
-		left := len(r.report.Findings)
-		if r.refused.any() && r.refused.lacks(x.entry) {
-			continue
-		}
-		if err := r.one(ctx, conn, x); err != nil {
-			if r.cfg.GoOn && r.refused.take(conn, x.entry, err) {
-				continue
-			}
-			return done, err
-		}
-		if len(r.report.Findings) > left {
-			x.half = false // it was left out as a whole
-		}
-		done = append(done, x)
-	}
-	return done, nil
+	err = r.execute(ctx, conn, scripts, func(committed ...script) { done = append(done, committed...) })
+	return done, err
 }
 
 // analyze gives the planner statistics of tables. That a table cannot be analysed,
@@ -178,4 +156,125 @@ func (r *restorer) analyze(ctx context.Context, conn *pgx.Conn, tables []pg.Name
 		}
 	}
 	return nil
+}
+
+// familyKinds are the entries of the pre-data that make a table or a sequence, or set a property of
+// one.
+var familyKinds = map[string]bool{"TABLE": true, "TABLE ATTACH": true, "SEQUENCE": true, "SEQUENCE OWNED BY": true, "DEFAULT": true, "COMMENT": true}
+
+// families splits entries in the archive's order into those that come before all tables, the
+// families of tables, and those that come after them. A family is what hangs together by
+// dependencies: a table with its sequences and defaults, a tree of partitions. No statement of one
+// locks or changes what belongs to another, so that they may be restored side by side. An entry
+// that needs a view or the like is among those after them.
+func families(entries []*archive.Entry) (before []*archive.Entry, all [][]*archive.Entry, after []*archive.Entry) {
+	first := slices.IndexFunc(entries, func(e *archive.Entry) bool { return e.Kind == "TABLE" || e.Kind == "SEQUENCE" })
+	if first < 0 {
+		return entries, nil, nil
+	}
+	before, entries = entries[:first], entries[first:]
+	late := map[int]bool{} // entries after the first table that are no members
+	parent := map[int]int{}
+	root := func(id int) int {
+		for parent[id] != id {
+			parent[id] = parent[parent[id]]
+			id = parent[id]
+		}
+		return id
+	}
+	var members []*archive.Entry
+	for _, e := range entries {
+		if !familyKinds[e.Kind] || slices.ContainsFunc(e.Dependencies, func(id int) bool { return late[id] }) {
+			late[e.ID] = true
+			after = append(after, e)
+			continue
+		}
+		parent[e.ID] = e.ID
+		for _, id := range e.Dependencies {
+			if _, ok := parent[id]; ok {
+				parent[root(e.ID)] = root(id)
+			}
+		}
+		members = append(members, e)
+	}
+	at := map[int]int{}
+	for _, e := range members {
+		n, ok := at[root(e.ID)]
+		if !ok {
+			n = len(all)
+			at[root(e.ID)] = n
+			all = append(all, nil)
+		}
+		all[n] = append(all[n], e)
+	}
+	return before, all, after
+}
+
+// sideBySide restores the pre-data on all sessions: the families of tables at the
+// same time, what comes before and after them in order.
+func (r *restorer) sideBySide(ctx context.Context) error {
+	before, all, after := families(r.pending())
+	if err := r.inOrder(ctx, r.cfg.Conns[0], before); err != nil {
+		return err
+	}
+	work := make(chan []*archive.Entry, len(all))
+	for _, shared := range share(all, len(r.cfg.Conns)) {
+		work <- shared
+	}
+	close(work)
+	workers := make([]*restorer, len(r.cfg.Conns))
+	var group errgroup.Group
+	var failed atomic.Bool
+	for i, conn := range r.cfg.Conns {
+		w := &restorer{plan: r.plan, part: r.part, cfg: r.cfg, done: map[int]bool{}, refused: r.refused}
+		workers[i] = w
+		group.Go(func() error {
+			for entries := range work {
+				if failed.Load() {
+					return nil
+				}
+				if err := w.inOrder(ctx, conn, entries); err != nil {
+					failed.Store(true)
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	for _, w := range workers {
+		for id := range w.done {
+			r.done[id] = true
+		}
+		r.report.Done += w.report.Done
+		r.report.Findings = append(r.report.Findings, w.report.Findings...)
+	}
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(r.report.Findings, func(a, b finding.Finding) int { return a.ID - b.ID })
+	return r.inOrder(ctx, r.cfg.Conns[0], after)
+}
+
+// share puts families together, so that each session gets some lots of work and none
+// holds much more than a batch.
+func share(all [][]*archive.Entry, sessions int) (lots [][]*archive.Entry) {
+	total := 0
+	for _, f := range all {
+		total += len(f)
+	}
+	most := min(max(total/(4*sessions), 1), batchEntries)
+	var lot []*archive.Entry
+	for _, f := range all {
+		if len(lot) > 0 && len(lot)+len(f) > most {
+			lots, lot = append(lots, lot), nil
+		}
+		lot = append(lot, f...)
+	}
+	if len(lot) > 0 {
+		lots = append(lots, lot)
+	}
+	// The largest first: a tree of partitions is one family.
+	slices.SortStableFunc(lots, func(a, b []*archive.Entry) int { return len(b) - len(a) })
+	return lots
 }

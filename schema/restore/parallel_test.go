@@ -63,8 +63,7 @@ func TestIndexesOfATableBeginWhenItIsCopied(t *testing.T) {
 	}
 }
 
-// The index of a constraint is built once, though the process dies before the
-// constraint is there.
+// The index of a constraint is built once, though the process dies before the constraint is there.
 func TestIndexOfAConstraintIsBuiltOnce(t *testing.T) {
 	t.Parallel()
 	p := pairtest.New(t)

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"crossfade/internal/base/failpoint"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 	"crossfade/schema/archive"
@@ -35,10 +36,9 @@ const (
 
 // Config says where and how entries are restored.
 type Config struct {
-	// Conns are sessions at the target, at least one, none in a transaction and
-	// none used by others while Restore runs. Their settings are as before when
-	// Restore returns. With more than one, entries are restored in parallel, of the
-	// pre-data the tables only.
+	// Conns are sessions at the target, at least one, none in a transaction and none used by others
+	// while Restore runs. Their settings are as before when Restore returns. With more than one,
+	// entries are restored in parallel, of the pre-data the tables only.
 	Conns []*pgx.Conn
 	plan.Rewrite
 	// SkipMissingRoles makes privileges of a role that the target does not have a
@@ -68,14 +68,6 @@ type Config struct {
 	Log      zerolog.Logger
 }
 
-// Validate refuses a configuration that cannot work.
-func (c Config) Validate() error {
-	if len(c.Conns) == 0 {
-		return errors.New("restore needs at least one session at the target")
-	}
-	return nil
-}
-
 // Report says what a restore did.
 type Report struct {
 	Done     int               // entries restored by this call
@@ -93,8 +85,8 @@ type Report struct {
 // The part Decision may be restored in the same way if nothing writes to the target; its foreign
 // keys are then validated at once, and in parallel with more than one session.
 func Restore(ctx context.Context, p *plan.Plan, part plan.Part, cfg Config) (Report, error) {
-	if err := cfg.Validate(); err != nil {
-		return Report{}, fmt.Errorf("restore %s: %w", part, err)
+	if len(cfg.Conns) == 0 {
+		return Report{}, fmt.Errorf("restore %s: restore needs at least one session at the target", part)
 	}
 	r := &restorer{plan: p, part: part, cfg: cfg, refused: &refusals{ids: map[int]*archive.Entry{}}}
 	done, err := Done(ctx, cfg.Conns[0])
@@ -153,45 +145,52 @@ func (r *restorer) pending() []*archive.Entry {
 	return out
 }
 
-// inOrder restores entries in order on one session, in batches. A batch that
-// fails is done again entry by entry.
+// inOrder restores entries in order on one session, in batches.
 func (r *restorer) inOrder(ctx context.Context, conn *pgx.Conn, entries []*archive.Entry) error {
 	for len(entries) > 0 {
 		batch := entries[:min(batchEntries, len(entries))]
 		entries = entries[len(batch):]
-		if batch = r.possible(batch); len(batch) == 0 {
+		err := r.execute(ctx, conn, lists.Map(r.possible(batch), r.script), func(committed ...script) {
+			for _, s := range committed {
+				r.record(s)
+			}
+			failpoint.Here("schema.restored")
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// execute runs scripts in one transaction or, where that fails, each in its own, and hands on what
+// has committed.
+func (r *restorer) execute(ctx context.Context, conn *pgx.Conn, scripts []script, done func(committed ...script)) error {
+	if len(scripts) > 1 {
+		err := run(ctx, conn, scripts...)
+		if err == nil {
+			done(scripts...)
+			return nil
+		}
+		if conn.IsClosed() || ctx.Err() != nil {
+			return fmt.Errorf("execute entries %d to %d: %w", scripts[0].entry.ID, scripts[len(scripts)-1].entry.ID, err)
+		}
+	}
+	for _, s := range scripts {
+		left := len(r.report.Findings)
+		if r.refused.any() && r.refused.lacks(s.entry) {
 			continue
 		}
-		scripts := make([]script, len(batch))
-		for i, e := range batch {
-			scripts[i] = r.script(e)
-		}
-		if len(batch) > 1 {
-			err := run(ctx, conn, scripts...)
-			if err == nil {
-				for _, s := range scripts {
-					r.record(s)
-				}
-				failpoint.Here("schema.restored")
+		if err := r.one(ctx, conn, s); err != nil {
+			if r.cfg.GoOn && r.refused.take(conn, s.entry, err) {
 				continue
 			}
-			if conn.IsClosed() || ctx.Err() != nil {
-				return fmt.Errorf("execute entries %d to %d: %w", batch[0].ID, batch[len(batch)-1].ID, err)
-			}
+			return err
 		}
-		for _, s := range scripts {
-			if r.refused.any() && r.refused.lacks(s.entry) {
-				continue
-			}
-			if err := r.one(ctx, conn, s); err != nil {
-				if r.cfg.GoOn && r.refused.take(conn, s.entry, err) {
-					continue
-				}
-				return err
-			}
-			r.record(s)
-			failpoint.Here("schema.restored")
+		if len(r.report.Findings) > left {
+			s.half = false // it was left out as a whole
 		}
+		done(s)
 	}
 	return nil
 }
@@ -236,10 +235,8 @@ func (r *restorer) one(ctx context.Context, conn *pgx.Conn, s script) error {
 	if there.same {
 		r.cfg.Log.Info().Str("kind", f.Kind).Str("object", f.Name).Msg("is there already as it should be")
 		s.sql = there.rest
-		if err := run(ctx, conn, s); err != nil {
-			return fmt.Errorf("record %s %q: %w", s.entry.Kind, s.entry.Tag, err)
-		}
-		return nil
+		err := run(ctx, conn, s)
+		return pg.Wrap(err, "record %s %q", s.entry.Kind, s.entry.Tag)
 	}
 	if there.differs != "" {
 		f.Message += ", and not as it should be: " + there.differs + "; wanted: " + strings.Join(strings.Fields(s.sql), " ")

@@ -17,7 +17,8 @@ import (
 	"crossfade/schema/restore"
 )
 
-// decided is a target with a partitioned table whose foreign key is still to be added, and the statements that do it.
+// decided is a target with a partitioned table whose foreign key is still to be added, and the
+// statements that do it.
 func decided(t *testing.T) (p *pairtest.Pair, target *pgx.Conn, after []plan.Statement) {
 	t.Helper()
 	p = pairtest.New(t)
@@ -40,7 +41,8 @@ func requireKeyOfFee(t *testing.T, target *pgx.Conn) {
 	require.Equal(t, "1", pgtest.Value(t, target, `SELECT count(*) FROM pg_constraint WHERE conname = 'fee_reader' AND conrelid = 'busy.fee'::regclass AND convalidated`))
 }
 
-// A statement whose writers leave it no moment takes its locks while they are held, and does that once.
+// A statement whose writers leave it no moment takes its locks while they are held, and does that
+// once.
 func TestAKeyThatWritersLeaveNoMomentIsAddedInQuiet(t *testing.T) {
 	t.Parallel()
 	p, target, after := decided(t)
@@ -66,8 +68,9 @@ func TestAKeyThatWritersLeaveNoMomentIsAddedInQuiet(t *testing.T) {
 	requireKeyOfFee(t, target)
 }
 
-// Writers whose transactions last longer than the first tries wait for, and overlap, and take the tables in the
-// other order than the foreign key does, neither keep it from being added nor see an error.
+// Writers whose transactions last longer than the first tries wait for, and overlap, and take the
+// tables in the other order than the foreign key does, neither keep it from being added nor see an
+// error.
 func TestAKeyOfAPartitionedTableIsAddedWhileWritersAreBusy(t *testing.T) {
 	t.Parallel()
 	p, target, after := decided(t)
@@ -107,9 +110,10 @@ func TestAKeyOfAPartitionedTableIsAddedWhileWritersAreBusy(t *testing.T) {
 	t.Logf("%d tries had to be made again", waited)
 }
 
-// To add the key of a partitioned table, PostgreSQL before 18 removes triggers of the table that it refers to, for which it
-// takes an ACCESS EXCLUSIVE lock there. A session that has a lock on that table, such as a check of the key takes, and asks for
-// a stronger one meanwhile is not ended as the one that closes a deadlock.
+// To add the key of a partitioned table, PostgreSQL before 18 removes triggers of the table that it
+// refers to, for which it takes an ACCESS EXCLUSIVE lock there. A session that has a lock on that
+// table, such as a check of the key takes, and asks for a stronger one meanwhile is not ended as
+// the one that closes a deadlock.
 func TestAWriterWhoseKeysAreCheckedIsNoVictimOfAKeyThatIsAdded(t *testing.T) {
 	t.Parallel()
 	p, target, after := decided(t)
@@ -133,7 +137,8 @@ func TestAWriterWhoseKeysAreCheckedIsNoVictimOfAKeyThatIsAdded(t *testing.T) {
 	requireKeyOfFee(t, target)
 }
 
-// The locks are taken in either order in turn, all of them in one wait's time, which does not bound what is done under them.
+// The locks are taken in either order in turn, all of them in one wait's time, which does not bound
+// what is done under them.
 func TestTheLocksOfAStatementAreWaitedForTogether(t *testing.T) {
 	t.Parallel()
 	target := pgtest.Conn(t, pgtest.Database(t, pgtest.Shared(t, pgtest.Target)))
@@ -158,7 +163,8 @@ func TestTheLocksOfAStatementAreWaitedForTogether(t *testing.T) {
 	require.Equal(t, []string{one, `LOCK TABLE "public"."two" IN ACCESS EXCLUSIVE MODE`}, restore.LockSQL(s, false))
 }
 
-// A wait for locks ends before a session of the application is ended for a deadlock that it closes, and is short in any case.
+// A wait for locks ends before a session of the application is ended for a deadlock that it closes,
+// and is short in any case.
 func TestNoWaitForLocksIsAsLongAsADeadlockTakes(t *testing.T) {
 	t.Parallel()
 	admin := pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN("postgres"))

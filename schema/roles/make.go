@@ -26,9 +26,8 @@ type Report struct {
 
 // Passwords provides the passwords of roles that are made, and keeps them.
 type Passwords interface {
-	// Make returns a password for a role as it is written after PASSWORD, quotes
-	// included, "" for none. tx is the transaction that makes the role; r.Login says
-	// whether it may log in.
+	// Make returns a password for a role as it is written after PASSWORD, quotes included, "" for
+	// none. tx is the transaction that makes the role; r.Login says whether it may log in.
 	Make(ctx context.Context, tx pgx.Tx, r Role) (literal string, err error)
 }
 
@@ -84,8 +83,7 @@ func (m *roleMaker) make(ctx context.Context, source Roles) error {
 	return m.settings(ctx, settingsOf(source.Settings, m.report.Made))
 }
 
-// role makes one role with what everybody may give, and then adds its powers one
-// by one.
+// role makes one role with what everybody may give, and then adds its powers one by one.
 func (m *roleMaker) role(ctx context.Context, r Role) error {
 	name := pg.QuoteIdent(r.Name)
 	with := []string{"NOLOGIN", "NOINHERIT"}
@@ -175,9 +173,8 @@ func (m *roleMaker) settings(ctx context.Context, settings []Setting) error {
 	return nil
 }
 
-// CopySettings gives the mapped roles of the target what ALTER ROLE … SET has
-// given those of the source in all databases. What the target's role has itself
-// stays. The findings are harmless.
+// CopySettings gives the mapped roles of the target what ALTER ROLE … SET has given those of the
+// source in all databases. What the target's role has itself stays. The findings are harmless.
 func CopySettings(ctx context.Context, source, target *pgx.Conn, mapped map[string]string) ([]finding.Finding, error) {
 	have, err := readRoleSettings(ctx, target)
 	if err != nil {
@@ -191,10 +188,8 @@ func CopySettings(ctx context.Context, source, target *pgx.Conn, mapped map[stri
 		return slices.ContainsFunc(have, func(h Setting) bool { return h.Role == mapped[s.Role] && h.Name == s.Name })
 	})
 	m := &roleMaker{conn: target, mapped: mapped}
-	if err := m.settings(ctx, want); err != nil {
-		return nil, fmt.Errorf("copy settings of roles: %w", err)
-	}
-	return m.report.Findings, nil
+	err = m.settings(ctx, want)
+	return m.report.Findings, pg.Wrap(err, "copy settings of roles")
 }
 
 // try runs a statement. A refusal of the server becomes a finding.

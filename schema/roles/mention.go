@@ -95,8 +95,9 @@ func roleList(s sqltext.Statement, i int) []int {
 	return out
 }
 
-// Sorted puts the roles of CREATE POLICY statements into the order of their names. pg_dump writes them
-// in that of pg_authid's rows, which any ALTER ROLE changes, and which is another one on each server.
+// Sorted puts the roles of CREATE POLICY statements into the order of their names. pg_dump writes
+// them in that of pg_authid's rows, which any ALTER ROLE changes, and which is another one on each
+// server.
 func Sorted(sql string) string {
 	var edits []sqltext.Edit
 	for _, s := range sqltext.Split(sql) {

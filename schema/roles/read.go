@@ -38,16 +38,14 @@ type Setting struct {
 	Value      string // may be a secret, and must not be shown
 }
 
-// Roles is what the roles of a cluster are, without the server's and the
-// platform's own.
+// Roles is what the roles of a cluster are, without the server's and the platform's own.
 type Roles struct {
 	Roles       []Role
 	Memberships []Membership
 	Settings    []Setting
 }
 
-// powers are the attributes of a role that not everybody may give, with their
-// columns.
+// powers are the attributes of a role that not everybody may give, with their columns.
 var powers = []struct{ attribute, column string }{
 	{"SUPERUSER", "rolsuper"}, {"CREATEDB", "rolcreatedb"}, {"CREATEROLE", "rolcreaterole"}, {"REPLICATION", "rolreplication"}, {"BYPASSRLS", "rolbypassrls"},
 }
@@ -66,8 +64,7 @@ const involved = `WITH RECURSIVE involved (oid) AS (
 		SELECT m.roleid FROM pg_catalog.pg_auth_members m JOIN involved i ON m.member = i.oid)
 	SELECT r.rolname::text FROM involved i JOIN pg_catalog.pg_roles r USING (oid)`
 
-// ReadInvolved reads the roles that have to do with the database that conn is
-// connected to.
+// ReadInvolved reads the roles that have to do with the database that conn is connected to.
 func ReadInvolved(ctx context.Context, conn *pgx.Conn) (Roles, error) {
 	all, err := Read(ctx, conn)
 	if err != nil {
@@ -135,10 +132,7 @@ func readMemberships(ctx context.Context, conn *pgx.Conn) ([]Membership, error) 
 		WHERE u.rolname !~ '^pg_' AND u.rolname <> ALL (coalesce($1::pg_catalog.text[], '{}')) AND g.rolname <> ALL (coalesce($1::pg_catalog.text[], '{}'))
 		GROUP BY 1, 2 ORDER BY 1, 2`, PlatformRoles)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Membership])
-	if err != nil {
-		return nil, fmt.Errorf("read memberships of roles: %w", err)
-	}
-	return list, nil
+	return list, pg.Wrap(err, "read memberships of roles")
 }
 
 func readRoleSettings(ctx context.Context, conn *pgx.Conn) ([]Setting, error) {
@@ -146,22 +140,79 @@ func readRoleSettings(ctx context.Context, conn *pgx.Conn) ([]Setting, error) {
 		FROM pg_catalog.pg_db_role_setting d JOIN pg_catalog.pg_roles r ON r.oid = d.setrole, pg_catalog.unnest(d.setconfig) s
 		WHERE d.setdatabase = 0 ORDER BY 1, 2`)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Setting])
-	if err != nil {
-		return nil, fmt.Errorf("read settings of roles: %w", err)
-	}
-	return list, nil
+	return list, pg.Wrap(err, "read settings of roles")
 }
 
-// Names returns the names of the roles.
 func (r Roles) Names() []string {
-	out := make([]string, len(r.Roles))
-	for i, x := range r.Roles {
-		out[i] = x.Name
-	}
-	return out
+	return lists.Map(r.Roles, func(x Role) string { return x.Name })
 }
 
 // settingsOf leaves the settings of these roles.
 func settingsOf(all []Setting, roles []string) []Setting {
 	return lists.Filter(all, func(s Setting) bool { return slices.Contains(roles, s.Role) })
 }
+
+// listSettings are the settings whose stored value is a list of quoted names
+// (GUC_LIST_QUOTE, PostgreSQL's src/bin/pg_dump/dumputils.c, variable_is_guc_list_quote).
+var listSettings = []string{"local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries", "temp_tablespaces", "unix_socket_directories"}
+
+// SettingValue writes the value of pg_db_role_setting as ALTER … SET takes it.
+func SettingValue(name, value string) string {
+	if !slices.Contains(listSettings, strings.ToLower(name)) {
+		return pg.QuoteLiteral(value)
+	}
+	items := lists.Map(splitList(value), pg.QuoteLiteral)
+	if len(items) == 0 {
+		return "''"
+	}
+	return strings.Join(items, ", ")
+}
+
+// splitList splits a list of names at commas outside of double quotes.
+func splitList(value string) []string {
+	var out []string
+	for i := 0; i < len(value); {
+		for i < len(value) && (value[i] == ' ' || value[i] == ',' || value[i] == '\t') {
+			i++
+		}
+		if i == len(value) {
+			break
+		}
+		var b strings.Builder
+		quoted := value[i] == '"'
+		if quoted {
+			for i++; i < len(value); i++ {
+				if value[i] == '"' {
+					if i+1 == len(value) || value[i+1] != '"' {
+						i++
+						break
+					}
+					i++
+				}
+				b.WriteByte(value[i])
+			}
+		} else {
+			for ; i < len(value) && value[i] != ','; i++ {
+				b.WriteByte(value[i])
+			}
+		}
+		item := b.String()
+		if !quoted {
+			item = strings.TrimSpace(item)
+		}
+		out = append(out, item)
+	}
+	return out
+}
+
+// PlatformRoles belong to hosting platforms and exist nowhere else. What is
+// granted to them, or set for them, means nothing on the target.
+var PlatformRoles = []string{
+	"rdsadmin", "rds_superuser", "rds_replication", "rds_iam", "rds_password", "rds_ad", "rdsrepladmin", "rds_reserved",
+	"cloudsqladmin", "cloudsqlsuperuser", "cloudsqlreplica", "cloudsqlagent", "alloydbadmin", "alloydbsuperuser",
+	"azuresu", "azure_superuser", "azure_pg_admin", "supabase_admin", "supabase_storage_admin", "supabase_auth_admin",
+	"cloud_admin", "zenith_admin", "neon_service",
+}
+
+// PlatformRole reports whether a role is a hosting platform's own.
+func PlatformRole(name string) bool { return slices.Contains(PlatformRoles, name) }

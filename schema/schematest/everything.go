@@ -85,8 +85,7 @@ func (e *Everything) drop(t testing.TB, c *pgcluster.Cluster) {
 	e.DropRoles(t, c)
 }
 
-// DropRoles drops the roles that a copy has made on another cluster. Their
-// databases are gone.
+// DropRoles drops the roles that a copy has made on another cluster. Their databases are gone.
 func (e *Everything) DropRoles(t testing.TB, c *pgcluster.Cluster) {
 	admin := pgtest.Conn(t, c.AdminDSN("postgres"))
 	for _, role := range []string{e.App, e.Reader} {

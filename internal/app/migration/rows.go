@@ -13,6 +13,7 @@ import (
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 	"crossfade/replicate/copy"
+	"crossfade/replicate/stream"
 	"crossfade/replicate/verify"
 	"crossfade/schema/catalog"
 )
@@ -102,8 +103,8 @@ func (m *Rows) copyStream() *copy.Stream {
 	if t.Consistent == 0 {
 		return nil
 	}
-	return &copy.Stream{DSN: m.task.Source, Slot: t.Slot, Publication: journal.Publication, SystemID: t.SourceSystem,
-		Start: t.Consistent, Snapshot: t.SlotSnapshot}
+	return &copy.Stream{Snapshot: t.SlotSnapshot, Config: stream.Config{DSN: m.task.Source, Slot: t.Slot,
+		Publication: journal.Publication, SystemID: t.SourceSystem, Start: t.Consistent}}
 }
 
 // followedKey returns the columns of a table whose values the stream gives for

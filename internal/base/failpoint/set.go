@@ -8,8 +8,7 @@ import (
 	"sync"
 )
 
-// Variable is the environment variable that arms points in a build with the
-// tag "failpoint".
+// Variable is the environment variable that arms points in a build with the tag "failpoint".
 const Variable = "CROSSFADE_FAILPOINT"
 
 // ErrInjected is the error that Err wraps.

@@ -10,9 +10,8 @@ const (
 	MarkerPrefix = "crossfade.marker"
 )
 
-// fenceHead begins the function after the fence triggers of either side.
-// SECURITY DEFINER lets it read the key for roles that have no right on our
-// schema.
+// fenceHead begins the function after the fence triggers of either side. SECURITY DEFINER lets it
+// read the key for roles that have no right on our schema.
 const fenceHead = `CREATE OR REPLACE FUNCTION crossfade.fence() RETURNS trigger
 	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $fence$
 BEGIN

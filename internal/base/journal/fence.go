@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 )
@@ -33,13 +34,7 @@ func MissingFence(ctx context.Context, conn *pgx.Conn) ([]pg.Name, error) {
 	if err != nil {
 		return nil, err
 	}
-	var missing []pg.Name
-	for _, t := range tables {
-		if _, ok := have[t]; !ok {
-			missing = append(missing, t)
-		}
-	}
-	return missing, nil
+	return lists.Filter(tables, func(t pg.Name) bool { return have[t] == "" }), nil
 }
 
 // fenced maps each table that has the trigger to its tgenabled.
@@ -55,20 +50,14 @@ func fenced(ctx context.Context, conn *pgx.Conn) (map[pg.Name]string, error) {
 		have[n] = enabled
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read fence triggers: %w", err)
-	}
-	return have, nil
+	return have, pg.Wrap(err, "read fence triggers")
 }
 
 // FenceShut reports whether the fence refuses writers, as far as the caller's snapshot sees.
 func FenceShut(ctx context.Context, conn *pgx.Conn) (shut bool, err error) {
 	err = conn.QueryRow(ctx, `SELECT coalesce(bool_or(prosrc LIKE '%RAISE EXCEPTION%'), false) FROM pg_catalog.pg_proc
 		WHERE oid = pg_catalog.to_regprocedure('crossfade.fence()')`).Scan(&shut)
-	if err != nil {
-		return false, fmt.Errorf("read the fence: %w", err)
-	}
-	return shut, nil
+	return shut, pg.Wrap(err, "read the fence")
 }
 
 // ReadFence reads the state of the fence.
@@ -105,7 +94,8 @@ type Patience struct {
 	// LockTimeout bounds each wait for a lock, and with it the wait of an application's statement
 	// that queues behind it.
 	LockTimeout time.Duration
-	// Together is how many tables are tried in one transaction before each is tried in its own; 0 is as 1.
+	// Together is how many tables are tried in one transaction before each is tried in its own; 0
+	// is as 1.
 	Together int
 	// Quiet is asked for a table whose writers left no moment for the lock; it may be nil.
 	Quiet Quiet
@@ -135,15 +125,11 @@ func PrepareFenceOf(ctx context.Context, conn *pgx.Conn, how Patience, enabled b
 			" FOR EACH STATEMENT EXECUTE FUNCTION crossfade.fence();" +
 			"ALTER TABLE ONLY " + t + " " + state + FenceTrigger + ";"
 	})
-	if err != nil {
-		return fmt.Errorf("prepare the fence of %s: %w", t.Display(), err)
-	}
-	return nil
+	return pg.Wrap(err, "prepare the fence of %s", t.Display())
 }
 
-// CloseFence locks the tables against writers, enables their fence triggers,
-// whatever the application made of them meanwhile, and shuts the fence, within the
-// caller's transaction (C14).
+// CloseFence locks the tables against writers, enables their fence triggers, whatever the
+// application made of them meanwhile, and shuts the fence, within the caller's transaction (C14).
 func CloseFence(tables []pg.Name) string {
 	return Lock(tables, "SHARE ROW EXCLUSIVE") + alterTriggers(tables, "ENABLE ALWAYS TRIGGER ") + ShutFence
 }
@@ -153,27 +139,17 @@ func Lock(tables []pg.Name, mode string) string {
 	if len(tables) == 0 {
 		return ""
 	}
-	var b strings.Builder
-	b.WriteString("LOCK TABLE ")
-	for i, t := range tables {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString("ONLY " + t.String())
-	}
-	b.WriteString(" IN " + mode + " MODE;")
-	return b.String()
+	names := lists.Map(tables, func(t pg.Name) string { return "ONLY " + t.String() })
+	return "LOCK TABLE " + strings.Join(names, ", ") + " IN " + mode + " MODE;"
 }
 
 func alterTriggers(tables []pg.Name, action string) string {
-	var b strings.Builder
-	for _, t := range tables {
-		b.WriteString("ALTER TABLE ONLY " + t.String() + " " + action + FenceTrigger + ";")
-	}
-	return b.String()
+	statements := lists.Map(tables, func(t pg.Name) string { return "ALTER TABLE ONLY " + t.String() + " " + action + FenceTrigger + ";" })
+	return strings.Join(statements, "")
 }
 
-// DropFence removes the fence triggers. It tries again until ctx ends, and returns how many tables had one.
+// DropFence removes the fence triggers. It tries again until ctx ends, and returns how many tables
+// had one.
 func DropFence(ctx context.Context, conn *pgx.Conn, how Patience) (int, error) {
 	have, err := fenced(ctx, conn)
 	if err != nil {
@@ -222,9 +198,9 @@ const (
 	lockRetryAlone = 4
 )
 
-// Quiet calls do, which waits for the lock of a table for at most lockTimeout, once, while the writers of the table
-// are held that can be, and returns its error. It is asked for a table whose writers overlap, so that no wait as
-// short as ours would end.
+// Quiet calls do, which waits for the lock of a table for at most lockTimeout, once, while the
+// writers of the table are held that can be, and returns its error. It is asked for a table whose
+// writers overlap, so that no wait as short as ours would end.
 type Quiet func(ctx context.Context, table pg.Name, do func(ctx context.Context, lockTimeout time.Duration) error) error
 
 // one runs statements that lock a table in one transaction and tries again while the lock is
@@ -264,8 +240,104 @@ func Transact(ctx context.Context, conn *pgx.Conn, lockTimeout time.Duration, sq
 	return err
 }
 
-// SetLocalLockTimeout returns the statement that bounds lock waits in a
-// transaction.
+// SetLocalLockTimeout returns the statement that bounds lock waits in a transaction.
 func SetLocalLockTimeout(d time.Duration) string {
 	return fmt.Sprintf("SET LOCAL lock_timeout = %d;", max(1, d.Milliseconds()))
+}
+
+// fenceMark is what the fence of a database is by the catalog's rows and their
+// versions: that of its function, and a sum over those of its triggers. A trigger that
+// was disabled and enabled again has another version.
+const fenceMark = `(SELECT coalesce((SELECT p.oid::text || '/' || p.xmin::text FROM pg_catalog.pg_proc p
+		WHERE p.oid = pg_catalog.to_regprocedure('crossfade.fence()')), '') || '/' ||
+	coalesce((SELECT pg_catalog.md5(pg_catalog.string_agg(pg_catalog.concat_ws('/', t.tgrelid, t.oid, t.xmin, t.tgenabled), ',' ORDER BY t.oid))
+		FROM pg_catalog.pg_trigger t WHERE t.tgname = '` + FenceTrigger + `' AND NOT t.tgisinternal), ''))`
+
+// FenceChanged asks the source, while an epoch is fenced, whether its fence is the one
+// that the epoch's fence transaction made, and was it all the time since. It returns
+// what was changed, "" for nothing, also where the source is not fenced.
+func FenceChanged(ctx context.Context, conn *pgx.Conn) (string, error) {
+	var was, is string
+	var fenced bool
+	err := conn.QueryRow(ctx, `SELECT step IN ('fenced', 'draining', 'deciding'), fence, `+fenceMark+` FROM crossfade.run`).Scan(&fenced, &was, &is)
+	if err != nil {
+		return "", fmt.Errorf("look at the fence: %w", err)
+	}
+	if !fenced || was == is {
+		return "", nil
+	}
+	function, _ := cutLast(was)
+	if now, _ := cutLast(is); now != function {
+		return "function crossfade.fence() was replaced", nil
+	}
+	// The function is of the fence's own transaction; what is younger was changed since.
+	_, xid := cutLast(function)
+	rows, _ := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_trigger t
+		JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE t.tgname = $1 AND NOT t.tgisinternal AND (t.tgenabled <> 'A' OR pg_catalog.age(t.xmin) < pg_catalog.age($2::text::xid))
+		ORDER BY 1, 2 LIMIT 5`, FenceTrigger, xid)
+	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
+	if err != nil {
+		return "", fmt.Errorf("look at the fence: %w", err)
+	}
+	names := lists.Map(tables, pg.Name.Display)
+	if len(names) == 0 {
+		return "a trigger " + FenceTrigger + " was dropped", nil
+	}
+	return "trigger " + FenceTrigger + " was changed on " + strings.Join(names, ", "), nil
+}
+
+// cutLast cuts a mark at its last slash.
+func cutLast(s string) (before, after string) {
+	if i := strings.LastIndexByte(s, '/'); i >= 0 {
+		return s[:i], s[i+1:]
+	}
+	return s, ""
+}
+
+// Seal remembers the fence triggers as they are, each with the transaction that has written its row
+// in pg_trigger, and their function, as that of relation 0: one that is disabled, dropped, replaced
+// or made again later is another one, even if it looks the same. What is sealed already stays
+// sealed.
+func Seal(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `INSERT INTO crossfade.seal (relid, nsp, rel, trigger, version)
+		SELECT t.tgrelid, n.nspname, c.relname, t.oid, t.xmin::text FROM pg_catalog.pg_trigger t
+		JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE t.tgname = $1 AND NOT t.tgisinternal
+		UNION ALL SELECT 0, '', '', p.oid, p.xmin::text FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('crossfade.fence()')
+		ON CONFLICT DO NOTHING`, FenceTrigger)
+	return pg.Wrap(err, "seal the fence")
+}
+
+// Guarded is the state of the target's fence, and the sessions that write there.
+type Guarded struct {
+	Shut    bool      // and it was so all the time since it was sealed, as far as its function is concerned
+	Touched []pg.Name // tables whose trigger is no longer the one that was sealed, also because it was dropped and made again, by their names then
+	Writing []Writer  // sessions in a transaction that has written, which are not Crossfade's
+}
+
+// ReadTargetGuard reads how the target is guarded, in one round trip.
+func ReadTargetGuard(ctx context.Context, conn *pgx.Conn) (Guarded, error) {
+	var g Guarded
+	b := &pgx.Batch{}
+	b.Queue(`SELECT coalesce(pg_catalog.bool_or(p.prosrc LIKE '%RAISE EXCEPTION%' AND NOT EXISTS (
+			SELECT FROM crossfade.seal s WHERE s.relid = 0 AND (s.trigger <> p.oid OR s.version <> p.xmin::text))), false) FROM pg_catalog.pg_proc p
+		WHERE p.oid = pg_catalog.to_regprocedure('crossfade.fence()')`).QueryRow(func(row pgx.Row) error { return row.Scan(&g.Shut) })
+	b.Queue(`SELECT s.nsp, s.rel FROM crossfade.seal s
+		LEFT JOIN pg_catalog.pg_trigger t ON t.tgrelid = s.relid AND t.oid = s.trigger
+		WHERE s.relid <> 0 AND (t.oid IS NULL OR t.xmin::text <> s.version OR t.tgenabled <> 'A') ORDER BY 1, 2`).Query(func(rows pgx.Rows) (err error) {
+		g.Touched, err = pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
+		return err
+	})
+	b.Queue(`SELECT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(a.client_addr::text, ''),
+			pg_catalog.to_char(a.xact_start, 'HH24:MI:SS')
+		FROM pg_catalog.pg_stat_activity a
+		WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid() AND a.backend_xid IS NOT NULL
+			AND a.backend_type NOT IN ('walsender', 'parallel worker', 'autovacuum worker') AND a.application_name NOT LIKE 'crossfade%'
+		ORDER BY a.pid`).Query(func(rows pgx.Rows) (err error) {
+		g.Writing, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Writer])
+		return err
+	})
+	err := conn.SendBatch(ctx, b).Close()
+	return g, pg.Wrap(err, "look at how the target is guarded")
 }

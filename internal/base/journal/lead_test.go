@@ -79,8 +79,8 @@ func TestPredecessorsAreEndedAndSeenGone(t *testing.T) {
 	}
 }
 
-// A session whose process does not come to end is waited for, and named: what it has begun may still
-// be committed.
+// A session whose process does not come to end is waited for, and named: what it has begun may
+// still be committed.
 func TestAPredecessorThatDoesNotEndIsNamed(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t, pgtest.Shared(t, pgtest.Target))

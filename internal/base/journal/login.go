@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"crossfade/internal/base/pg"
 )
 
 // Login is a role that a run has made on the target. With clean it goes again.
@@ -32,22 +34,18 @@ func (l Login) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "login %q", l
 // value decrypts none.
 type PasswordKey struct{ aead cipher.AEAD }
 
-// NewPasswordKey derives a key from the password of --target, which no application
-// has.
+// NewPasswordKey derives a key from the password of --target, which no application has.
 func NewPasswordKey(password string) (PasswordKey, error) {
+	var block cipher.Block
+	var aead cipher.AEAD
 	key, err := hkdf.Key(sha256.New, []byte(password), nil, "crossfade login passwords", 32)
-	if err != nil {
-		return PasswordKey{}, fmt.Errorf("derive the key of kept passwords: %w", err)
+	if err == nil {
+		block, err = aes.NewCipher(key)
 	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return PasswordKey{}, fmt.Errorf("derive the key of kept passwords: %w", err)
+	if err == nil {
+		aead, err = cipher.NewGCMWithRandomNonce(block)
 	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		return PasswordKey{}, fmt.Errorf("derive the key of kept passwords: %w", err)
-	}
-	return PasswordKey{aead}, nil
+	return PasswordKey{aead}, pg.Wrap(err, "derive the key of kept passwords")
 }
 
 func (k PasswordKey) encrypt(name, password string) []byte {
@@ -79,10 +77,7 @@ func KeepLogin(ctx context.Context, q Execer, k PasswordKey, l Login) error {
 		secret = k.encrypt(l.Name, l.Password)
 	}
 	_, err := q.Exec(ctx, `INSERT INTO crossfade.login (name, secret) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET secret = EXCLUDED.secret`, l.Name, secret)
-	if err != nil {
-		return fmt.Errorf("keep the login of role %s: %w", l.Name, err)
-	}
-	return nil
+	return pg.Wrap(err, "keep the login of role %s", l.Name)
 }
 
 // LoadLogins reads the roles that the run has made, in order of their names.
@@ -99,18 +94,13 @@ func LoadLogins(ctx context.Context, conn *pgx.Conn, k PasswordKey) ([]Login, er
 		l.Unreadable = !ok
 		return l, nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read the kept logins: %w", err)
-	}
-	return list, nil
+	return list, pg.Wrap(err, "read the kept logins")
 }
 
 // ForgetLogin removes a role that is gone.
 func ForgetLogin(ctx context.Context, q Execer, name string) error {
-	if _, err := q.Exec(ctx, `DELETE FROM crossfade.login WHERE name = $1`, name); err != nil {
-		return fmt.Errorf("forget the login of role %s: %w", name, err)
-	}
-	return nil
+	_, err := q.Exec(ctx, `DELETE FROM crossfade.login WHERE name = $1`, name)
+	return pg.Wrap(err, "forget the login of role %s", name)
 }
 
 // ChangeWithUndo runs a statement of the target that clean is to take back with

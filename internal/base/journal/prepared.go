@@ -12,9 +12,8 @@ import (
 	"crossfade/internal/base/retry"
 )
 
-// PreparedError names a prepared transaction of a database. It can be ended on the
-// side that it was prepared on alone: after a switch, its COMMIT PREPARED would find
-// nothing.
+// PreparedError names a prepared transaction of a database. It can be ended on the side that it was
+// prepared on alone: after a switch, its COMMIT PREPARED would find nothing.
 type PreparedError struct {
 	GID, Owner string
 	Age        time.Duration // by the server's clock

@@ -1,3 +1,7 @@
+// Package lists makes one list, or a set, of another.
+//
+// A list of nothing is nil, as one that append has not touched: whether it is written as null to
+// JSON or to SQL is the caller's to decide.
 package lists
 
 // Map returns what f makes of each element.
@@ -21,6 +25,16 @@ func Filter[T any](in []T, keep func(T) bool) []T {
 		}
 	}
 	return out
+}
+
+// Find returns the first element that is holds for, and whether there is one.
+func Find[T any](in []T, is func(T) bool) (found T, ok bool) {
+	for _, x := range in {
+		if is(x) {
+			return x, true
+		}
+	}
+	return found, false
 }
 
 // Set returns the elements as keys. It is never nil.

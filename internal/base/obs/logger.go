@@ -1,6 +1,8 @@
 package obs
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -9,6 +11,23 @@ import (
 	"golang.org/x/term"
 
 	"crossfade/internal/base/retry"
+)
+
+// Names of log fields. Every package uses these and makes up no synonyms.
+const (
+	KeyAttempt    = "attempt"    // number of an attempt, from 1
+	KeyComponent  = "component"  // part of the program that speaks
+	KeyDatabase   = "database"   // name of a database
+	KeyEndpoint   = "endpoint"   // "source" or "target"
+	KeyEpoch      = "epoch"      // number of an attempt to change sides
+	KeyError      = "error"      // what an error said; zerolog writes it by Err
+	KeyLSN        = "lsn"        // a WAL position, as text
+	KeyPID        = "pid"        // pg_backend_pid() of a server
+	KeyRelation   = "relation"   // schema-qualified name of a table
+	KeySession    = "session"    // number of a session in the proxy
+	KeyState      = "state"      // state that was entered
+	KeySuppressed = "suppressed" // repeated lines that were kept back
+	KeyUser       = "user"       // name of a role
 )
 
 // Formats of NewLogger.
@@ -22,8 +41,7 @@ const (
 // than the second that the library writes by default.
 const timeLayout = "2006-01-02T15:04:05.000Z07:00"
 
-// The library keeps the layout of times in a global; it is set once, before
-// any logger exists.
+// The library keeps the layout of times in a global; it is set once, before any logger exists.
 func init() { zerolog.TimeFieldFormat = timeLayout }
 
 // NewLogger returns a logger that writes to w. format is FormatAuto,
@@ -69,4 +87,51 @@ func Retrying(log zerolog.Logger, msg string) func(retry.Attempt) {
 	return retry.Limited(func(a retry.Attempt, suppressed int) {
 		log.Warn().Err(a.Err).Int(KeyAttempt, a.Number).Int(KeySuppressed, suppressed).Msg(msg)
 	})
+}
+
+// Component returns a logger that names a part of the program, in place of the part that
+// log names, if it does; what else its lines have stays. The library puts fields after
+// those that are there, even of the same name, and a line would have the key twice.
+func Component(log zerolog.Logger, name string) zerolog.Logger {
+	fields := contextOf(log)
+	ctx := log.With().Reset()
+	for _, f := range fields {
+		if f.key != KeyComponent {
+			ctx = ctx.RawJSON(f.key, f.value)
+		}
+	}
+	return ctx.Str(KeyComponent, name).Logger()
+}
+
+// field is one that every line of a logger has.
+type field struct {
+	key   string
+	value json.RawMessage
+}
+
+// contextOf reads the fields of a logger from a line of its own that goes nowhere. What
+// its hooks add, such as the time, is added to each line again and is left out.
+func contextOf(log zerolog.Logger) []field {
+	var line bytes.Buffer
+	probe := log.Output(&line).Level(zerolog.TraceLevel)
+	probe.Log().Send()
+	var all []field
+	d := json.NewDecoder(&line)
+	if _, err := d.Token(); err != nil {
+		return nil
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return nil
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil
+		}
+		if k, ok := key.(string); ok && k != zerolog.TimestampFieldName {
+			all = append(all, field{k, value})
+		}
+	}
+	return all
 }

@@ -115,8 +115,7 @@ func sameServer(ctx context.Context, a, b *pgx.Conn) (bool, error) {
 	return !free, nil
 }
 
-// origin is what a database shares with the standbys of its server, and with copies of its
-// files.
+// origin is what a database shares with the standbys of its server, and with copies of its files.
 type origin struct {
 	recovery bool
 	database uint32 // oid

@@ -14,9 +14,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ConnectTimeout bounds one attempt to log in where the connection string sets no bound. A suspended Neon compute may
-// need several seconds to wake, and its proxy retries on its own for longer
-// than seven.
+// ConnectTimeout bounds one attempt to log in where the connection string sets no bound. A
+// suspended Neon compute may need several seconds to wake, and its proxy retries on its own for
+// longer than seven.
 const ConnectTimeout = 30 * time.Second
 
 // KeySetting is the start-up setting that lets a session of ours pass a fence.
@@ -36,8 +36,8 @@ func WithName(name string) Option { return func(o *sessionOptions) { o.name = na
 // WithKey hands the run's key to the session, so that it passes the fences.
 func WithKey(key string) Option { return WithParam(KeySetting, key) }
 
-// WithKeyFrom is WithKey with a key that is asked for at each login, since it may come to be known late. None
-// is handed over while it is "".
+// WithKeyFrom is WithKey with a key that is asked for at each login, since it may come to be known
+// late. None is handed over while it is "".
 func WithKeyFrom(key func() string) Option {
 	return func(o *sessionOptions) {
 		if k := key(); k != "" {
@@ -61,8 +61,7 @@ func WithParam(name, value string) Option {
 // programs of PostgreSQL see it.
 func WithOwnSearchPath() Option { return func(o *sessionOptions) { delete(o.params, "search_path") } }
 
-// Connect opens a session of Crossfade's own at d. The caller owns the
-// connection and closes it.
+// Connect opens a session of Crossfade's own at d. The caller owns the connection and closes it.
 func Connect(ctx context.Context, d DSN, opts ...Option) (*pgx.Conn, error) {
 	cfg := d.Config()
 	pinned := prepare(&cfg.Config, opts)
@@ -124,31 +123,36 @@ func Options(params map[string]string) string {
 		if b.Len() > 0 {
 			b.WriteByte(' ')
 		}
-		b.WriteString("-c " + escapeOption(k) + "=" + escapeOption(params[k]))
+		b.WriteString("-c " + optionEscapes.Replace(k) + "=" + optionEscapes.Replace(params[k]))
 	}
 	return b.String()
 }
 
-func escapeOption(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if r == '\\' || r == ' ' || r == '\t' || r == '\n' || r == '\r' || r == '\v' || r == '\f' {
-			b.WriteByte('\\')
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
+// optionEscapes puts a backslash before what would end an option.
+var optionEscapes = strings.NewReplacer(`\`, `\\`, " ", `\ `, "\t", "\\\t", "\n", "\\\n", "\r", "\\\r", "\v", "\\\v", "\f", "\\\f")
 
-// ServerVersion returns the version of the server as server_version_num does, made from
+// ServerVersion is Version of a session of ours.
+func ServerVersion(conn *pgx.Conn) int { return Version(conn.PgConn()) }
+
+// Version returns the version of the server as server_version_num does, made from
 // what the server announced at login; 0 if it cannot be read.
-func ServerVersion(conn *pgx.Conn) int {
+func Version(conn *pgconn.PgConn) int { return parseVersion(conn.ParameterStatus("server_version")) }
+
+func parseVersion(text string) int {
 	var major, minor int
-	n, _ := fmt.Sscanf(conn.PgConn().ParameterStatus("server_version"), "%d.%d", &major, &minor)
-	if n == 0 {
-		return 0
-	}
+	_, _ = fmt.Sscanf(text, "%d.%d", &major, &minor) // without a minor number, such as 17beta1, it fails after the first
 	return major*10000 + minor
+}
+
+// Close ends a session and waits until its socket is closed, in all no longer than within.
+func Close(conn *pgconn.PgConn, within time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	_ = conn.Close(ctx)
+	select {
+	case <-conn.CleanupDone():
+	case <-ctx.Done():
+	}
 }
 
 // Exec runs a text of one or more statements in one round trip, by the simple protocol. What
@@ -156,4 +160,86 @@ func ServerVersion(conn *pgx.Conn) int {
 func Exec(ctx context.Context, conn *pgx.Conn, sql string) error {
 	_, err := conn.PgConn().Exec(ctx, sql).ReadAll()
 	return err
+}
+
+// textSettings are the settings that change how a value is written as text, how a text is read as a
+// value, or what a statement's text means, for every type that comes with PostgreSQL. Every session
+// of ours has them, on both sides, whatever the server, the database and the role have set: the
+// walsender whose stream carries values as text, both ends of a COPY, what applies changes, and
+// what compares rows. All may be set by any role. docs/operate/values.md says what each would do.
+var textSettings = map[string]string{
+	"DateStyle":                   "ISO, MDY",
+	"IntervalStyle":               "postgres",
+	"TimeZone":                    "UTC",
+	"timezone_abbreviations":      "Default",
+	"extra_float_digits":          "3",
+	"bytea_output":                "hex",
+	"lc_monetary":                 "C",
+	"xmlbinary":                   "base64",
+	"xmloption":                   "content",
+	"array_nulls":                 "on",
+	"quote_all_identifiers":       "off",
+	"search_path":                 "pg_catalog",
+	"standard_conforming_strings": "on",
+	"backslash_quote":             "safe_encoding",
+	"escape_string_warning":       "off",
+	"transform_null_equals":       "off",
+}
+
+// sessionSettings are what else every session of ours has: no limits of time that someone else
+// chose, no rows that are left out without a word, and an end that the server notices when we are
+// gone.
+var sessionSettings = map[string]string{
+	"statement_timeout":                   "0",
+	"lock_timeout":                        "0",
+	"idle_in_transaction_session_timeout": "0",
+	"row_security":                        "off",
+	"default_transaction_read_only":       "off",
+	"default_transaction_isolation":       "read committed",
+	"default_transaction_deferrable":      "off",
+	"client_min_messages":                 "warning",
+	"jit":                                 "off",
+	"synchronous_commit":                  "on",
+	"tcp_keepalives_idle":                 "20",
+	"tcp_keepalives_interval":             "5",
+	"tcp_keepalives_count":                "3",
+}
+
+// laterSettings are limits of time that not every server version knows, so that they
+// cannot stand in the start-up packet.
+var laterSettings = map[string]string{"idle_session_timeout": "0", "transaction_timeout": "0"}
+
+// sessionParams are the settings that go into the start-up packet.
+func sessionParams() map[string]string {
+	params := maps.Clone(textSettings)
+	maps.Copy(params, sessionSettings)
+	return params
+}
+
+// TextSQL returns the statements that give a session the settings that keep the text
+// of values the same everywhere, for one that may not be of Connect's making.
+func TextSQL() string { return pinSQL(textSettings) }
+
+// pinSQL sets the settings of the start-up packet once more, with those that came
+// with later versions, in one round trip: a pooler in front of a server may have
+// dropped the packet's options, and a trigger on login may have set others. The run's
+// key is left out, since statements are logged.
+func pinSQL(params map[string]string) string {
+	var b strings.Builder
+	if path, ok := params["search_path"]; ok {
+		b.WriteString("SELECT pg_catalog.set_config('search_path', " + QuoteLiteral(path) + ", false); ")
+	}
+	b.WriteString("SELECT pg_catalog.count(pg_catalog.set_config(v.name, v.value, false)) FROM (VALUES ")
+	all := maps.Clone(params)
+	maps.Copy(all, laterSettings)
+	delete(all, KeySetting)
+	delete(all, "search_path")
+	for i, name := range slices.Sorted(maps.Keys(all)) {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString("(" + QuoteLiteral(name) + ", " + QuoteLiteral(all[name]) + ")")
+	}
+	b.WriteString(") AS v(name, value) WHERE pg_catalog.current_setting(v.name, true) IS NOT NULL") // those that the server knows
+	return b.String()
 }

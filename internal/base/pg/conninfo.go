@@ -1,6 +1,7 @@
 package pg
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -151,18 +152,12 @@ func uriPairs(s string) ([]pair, error) {
 	if err := errors.Join(add("host", hosts), add("port", ports)); err != nil {
 		return nil, err
 	}
-	if strings.HasPrefix(rest, "/") {
-		database, query, asked := strings.Cut(rest[1:], "?")
-		if err := add("dbname", database); err != nil {
-			return nil, err
-		}
-		rest = ""
-		if asked {
-			rest = "?" + query
-		}
+	database, query, _ := strings.Cut(rest, "?")
+	if err := add("dbname", strings.TrimPrefix(database, "/")); err != nil {
+		return nil, err
 	}
-	query, err := queryPairs(strings.TrimPrefix(rest, "?"))
-	return append(pairs, query...), err
+	more, err := queryPairs(query)
+	return append(pairs, more...), err
 }
 
 // uriHosts reads the list of hosts and ports, and returns what follows it, from "/" or "?".
@@ -240,29 +235,17 @@ func percentDecode(s string) (string, error) {
 			b.WriteByte(s[i])
 			continue
 		}
-		if i+2 >= len(s) || unhex(s[i+1]) < 0 || unhex(s[i+2]) < 0 {
+		c, err := hex.DecodeString(s[i+1 : min(i+3, len(s))])
+		if err != nil || len(c) != 1 {
 			return "", errors.New(`a "%" in it begins no escape of two hexadecimal digits; write %25 for "%"`)
 		}
-		c := byte(unhex(s[i+1])<<4 | unhex(s[i+2]))
-		if c == 0 {
+		if c[0] == 0 {
 			return "", errors.New("the escape %00 is forbidden")
 		}
-		b.WriteByte(c)
+		b.WriteByte(c[0])
 		i += 2
 	}
 	return b.String(), nil
-}
-
-func unhex(c byte) int {
-	switch {
-	case c >= '0' && c <= '9':
-		return int(c - '0')
-	case c >= 'a' && c <= 'f':
-		return int(c-'a') + 10
-	case c >= 'A' && c <= 'F':
-		return int(c-'A') + 10
-	}
-	return -1
 }
 
 // shown is the name of a parameter as an error may show it: what is no name is not shown.

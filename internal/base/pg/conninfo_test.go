@@ -12,8 +12,8 @@ import (
 	"crossfade/internal/lab/pgcluster"
 )
 
-// connectionStrings are read by libpq and by us, each with the parts of a string that libpq is known
-// to trip over. Port 1 is where nobody listens.
+// connectionStrings are read by libpq and by us, each with the parts of a string that libpq is
+// known to trip over. Port 1 is where nobody listens.
 var connectionStrings = []string{
 	"host=127.0.0.1 port=1 user=u dbname=d", "  host = 127.0.0.1   port =1 user= u dbname=d ", "host='127.0.0.1' port='1' user='a b' dbname='it\\'s'",
 	"host=127.0.0.1 port=1 user=a\\ b dbname=d\\", "host=127.0.0.1 port=1 user=u dbname=d sslmode", "host=127.0.0.1 port=1 user=u dbname=d sslmode prefer",
@@ -128,7 +128,8 @@ func TestWhatMayBeAPasswordIsNotShown(t *testing.T) {
 	}
 }
 
-// What libpq knows and we do not do is refused with words, in the string, in a service and in a variable.
+// What libpq knows and we do not do is refused with words, in the string, in a service and in a
+// variable.
 func TestWhatHasNoEffectIsRefused(t *testing.T) {
 	t.Parallel()
 	for given, words := range map[string]string{

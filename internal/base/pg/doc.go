@@ -14,6 +14,6 @@
 //     sets. The server notices within a minute that we are gone, so that our locks do not outlive
 //     us by the hours of TCP's own defaults.
 //
-// A query whose rows go to pgx.CollectRows or pgx.ForEachRow leaves its error to these: the rows of a failed query hold
-// it, and both return it.
+// A query whose rows go to pgx.CollectRows or pgx.ForEachRow leaves its error to these: the rows of
+// a failed query hold it, and both return it.
 package pg

@@ -44,10 +44,7 @@ func parseDSN(s string, env environment) (DSN, error) {
 		given.of["host"] = given.of["hostaddr"]
 	}
 	d, err := given.build(s, env)
-	if err != nil {
-		return DSN{}, fmt.Errorf("connection string %s: %w", redact(s), err)
-	}
-	return d, nil
+	return d, Wrap(err, "connection string %s", redact(s))
 }
 
 // build makes a DSN of settings that have been checked.
@@ -133,8 +130,8 @@ func (s *settings) forDriver() string {
 	return joinPairs(pairs, nil)
 }
 
-// clientKey completes the names of the client's certificate and key by libpq's defaults, and refuses
-// a key that others may read.
+// clientKey completes the names of the client's certificate and key by libpq's defaults, and
+// refuses a key that others may read.
 func (s *settings) clientKey(env environment) error {
 	if s.get("sslcertmode") == "disable" || s.get("sslmode") == "disable" {
 		delete(s.of, "sslcert")
@@ -170,8 +167,7 @@ func (s *settings) clientKey(env environment) error {
 
 // parseReason takes the part of the driver's message that cannot hold a secret.
 func parseReason(err error) string {
-	var pe *pgconn.ParseConfigError
-	if errors.As(err, &pe) {
+	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); ok {
 		msg := err.Error()
 		if i := strings.LastIndex(msg, "`: "); i >= 0 {
 			msg = msg[i+3:]
@@ -190,17 +186,14 @@ func (d DSN) IsZero() bool { return d.cfg == nil }
 // Host returns the first host, or the directory of the socket.
 func (d DSN) Host() string { return d.cfg.Host }
 
-// Port returns the first port.
 func (d DSN) Port() int { return int(d.cfg.Port) }
 
-// User returns the role.
 func (d DSN) User() string { return d.cfg.User }
 
 // Password returns the password, from the string, PGPASSWORD or the password
 // file. It must not be printed.
 func (d DSN) Password() string { return d.cfg.Password }
 
-// Database returns the database's name.
 func (d DSN) Database() string { return d.cfg.Database }
 
 // Address returns host:port, or the path of the Unix socket. The host is the numeric address if the
@@ -295,9 +288,8 @@ func (d DSN) with(key, value string, set func(*pgx.ConnConfig)) DSN {
 	return DSN{raw: joinPairs(pairs, nil), cfg: cfg, addr: d.addr, dialer: d.dialer, sslmode: d.sslmode, warnings: d.warnings}
 }
 
-// LibpqEnv returns what a child that uses libpq needs: a key=value connection
-// string without the password, fit for an argument list, and the environment
-// entries that hold the password.
+// LibpqEnv returns what a child that uses libpq needs: a key=value connection string without the
+// password, fit for an argument list, and the environment entries that hold the password.
 func (d DSN) LibpqEnv() (conninfo string, env []string) {
 	pairs, err := conninfoPairs(d.raw)
 	if err != nil {

@@ -10,8 +10,7 @@ import (
 )
 
 const (
-	// frameHeader is the type and the length of a message (PostgreSQL
-	// documentation 55.7).
+	// frameHeader is the type and the length of a message (PostgreSQL documentation 55.7).
 	frameHeader = 5
 	// smallRead is the buffer of a session that answers questions.
 	smallRead = 8 << 10
@@ -41,8 +40,7 @@ func FramesOf(conn *pgconn.PgConn) *Frames {
 	return f
 }
 
-// withFrames makes connections of cfg have Frames. attach is called with one that
-// is open.
+// withFrames makes connections of cfg have Frames. attach is called with one that is open.
 func withFrames(cfg *pgconn.Config) (attach func(*pgconn.PgConn)) {
 	var last *Frames
 	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {

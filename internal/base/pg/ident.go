@@ -3,6 +3,8 @@ package pg
 import (
 	"strings"
 	"unicode/utf8"
+
+	"crossfade/internal/base/lists"
 )
 
 // QuoteIdent quotes a name so that the server takes it literally, whatever is
@@ -20,6 +22,9 @@ func QuoteLiteral(s string) string {
 	}
 	return `'` + q + `'`
 }
+
+// QuoteIdents writes names as a list that a statement takes.
+func QuoteIdents(names []string) string { return strings.Join(lists.Map(names, QuoteIdent), ", ") }
 
 // Name is the name of an object within a schema.
 type Name struct {

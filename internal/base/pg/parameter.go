@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"crossfade/internal/base/lists"
 )
 
 // parameter is one that libpq knows (PostgreSQL documentation 34.1.2, up to version 18). Each is
@@ -48,7 +50,7 @@ var parameters = []parameter{
 	{name: "sslcert", env: "PGSSLCERT"},
 	{name: "sslkey", env: "PGSSLKEY", check: checkKey},
 	{name: "sslpassword"},
-	{name: "sslcertmode", env: "PGSSLCERTMODE", check: checkCertMode},
+	{name: "sslcertmode", env: "PGSSLCERTMODE", check: oneOfBut("it is not checked whether the server asked for the certificate: write allow, or leave it out", "disable", "allow", "!require")},
 	{name: "sslrootcert", env: "PGSSLROOTCERT"},
 	{name: "sslcrl", env: "PGSSLCRL", check: unsupported("lists of revoked certificates are not read", "leave it out, and take the authority away from sslrootcert that signed what is revoked")},
 	{name: "sslcrldir", env: "PGSSLCRLDIR", check: unsupported("lists of revoked certificates are not read", "leave it out, and take the authority away from sslrootcert that signed what is revoked")},
@@ -57,15 +59,15 @@ var parameters = []parameter{
 	{name: "require_auth", env: "PGREQUIREAUTH", check: checkAuthMethods},
 	{name: "ssl_min_protocol_version", env: "PGSSLMINPROTOCOLVERSION", check: checkTLSVersion},
 	{name: "ssl_max_protocol_version", env: "PGSSLMAXPROTOCOLVERSION", check: checkTLSVersion},
-	{name: "min_protocol_version", env: "PGMINPROTOCOLVERSION", check: checkLeastProtocol},
+	{name: "min_protocol_version", env: "PGMINPROTOCOLVERSION", check: oneOfBut("protocol 3.0 is spoken: leave it out, or write 3.0", "3.0", "!3.2", "!latest")},
 	{name: "max_protocol_version", env: "PGMAXPROTOCOLVERSION", check: oneOf("3.0", "3.2", "latest")},
-	{name: "gssencmode", env: "PGGSSENCMODE", check: checkGSSEncryption},
+	{name: "gssencmode", env: "PGGSSENCMODE", check: oneOfBut(noGSS+": write disable, and use TLS with sslmode", "disable", "prefer", "!require")},
 	{name: "krbsrvname", env: "PGKRBSRVNAME", mild: true, check: unsupported(noGSS, noGSSRemedy)},
 	{name: "gsslib", env: "PGGSSLIB", mild: true, check: unsupported(noGSS, noGSSRemedy)},
 	{name: "gssdelegation", env: "PGGSSDELEGATION", mild: true, check: onlyValue("0", noGSS)},
 	{name: "replication", check: checkReplicationMode},
 	{name: "target_session_attrs", env: "PGTARGETSESSIONATTRS", check: oneOf("any", "read-write", "read-only", "primary", "standby", "prefer-standby")},
-	{name: "load_balance_hosts", env: "PGLOADBALANCEHOSTS", check: checkLoadBalance},
+	{name: "load_balance_hosts", env: "PGLOADBALANCEHOSTS", check: oneOfBut("a migration is between two servers, of which none may change: name one host", "disable", "!random")},
 	{name: "scram_client_key", check: unsupported("SCRAM keys in place of a password are not taken", "give the password")},
 	{name: "scram_server_key", check: unsupported("SCRAM keys in place of a password are not taken", "give the password")},
 	{name: "sslkeylogfile", check: unsupported("keys of TLS are never written down", "leave it out")},
@@ -105,21 +107,13 @@ var otherNames = map[string]string{
 // unknownParameter refuses a name that libpq does not know, and says which was meant. secret says
 // that it may be part of a password, and is not shown.
 func unknownParameter(name string, secret bool) error {
-	if near := nearest(name, parameterNames(), otherNames); near != "" {
+	if near := nearest(name, lists.Map(parameters, func(p parameter) string { return p.name }), otherNames); near != "" {
 		return fmt.Errorf("there is no parameter %s; did you mean %s?", shown(name), near)
 	}
 	if secret {
 		return errors.New("a word with \"=\" is no parameter that libpq knows; a value with a space must stand in quotes, as in password='two words'")
 	}
 	return fmt.Errorf("there is no parameter %s that libpq knows; a setting of the server goes into options, as in options='-c name=value'", shown(name))
-}
-
-func parameterNames() []string {
-	names := make([]string, len(parameters))
-	for i, p := range parameters {
-		names[i] = p.name
-	}
-	return names
 }
 
 // nearest returns the name that a mistyped one was meant to be, "" where none is near. aliases
@@ -140,7 +134,8 @@ func nearest(given string, names []string, aliases map[string]string) string {
 	return best
 }
 
-// editDistance counts the letters to be put in, left out, replaced or exchanged with their neighbour.
+// editDistance counts the letters to be put in, left out, replaced or exchanged with their
+// neighbour.
 func editDistance(a, b string) int {
 	rows := make([][]int, len(a)+1)
 	for i := range rows {
@@ -173,6 +168,17 @@ func oneOf(values ...string) func(string) error {
 			return fmt.Errorf("there is no value %q; did you mean %s?", v, near)
 		}
 		return fmt.Errorf("there is no value %q: write one of %s", v, strings.Join(values, ", "))
+	}
+}
+
+// oneOfBut is oneOf, but those with a "!" are values of libpq's that we do not do, which why says.
+func oneOfBut(why string, values ...string) func(string) error {
+	known := oneOf(lists.Map(values, func(v string) string { return strings.TrimPrefix(v, "!") })...)
+	return func(v string) error {
+		if slices.Contains(values, "!"+v) {
+			return errors.New(why)
+		}
+		return known(v)
 	}
 }
 
@@ -229,32 +235,11 @@ func checkKey(v string) error {
 	return nil
 }
 
-func checkCertMode(v string) error {
-	if v == "require" {
-		return errors.New("it is not checked whether the server asked for the certificate: write allow, or leave it out")
-	}
-	return oneOf("disable", "allow", "require")(v)
-}
-
 func checkTLSVersion(v string) error {
 	if _, ok := tlsVersion(v); !ok && v != "" {
 		return oneOf("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")(v)
 	}
 	return nil
-}
-
-func checkLeastProtocol(v string) error {
-	if v == "3.2" || v == "latest" {
-		return errors.New("protocol 3.0 is spoken: leave it out, or write 3.0")
-	}
-	return oneOf("3.0", "3.2", "latest")(v)
-}
-
-func checkGSSEncryption(v string) error {
-	if v == "require" {
-		return errors.New(noGSS + ": write disable, and use TLS with sslmode")
-	}
-	return oneOf("disable", "prefer", "require")(v)
 }
 
 func checkReplicationMode(v string) error {
@@ -264,9 +249,47 @@ func checkReplicationMode(v string) error {
 	return errors.New("replication sessions are opened as they are needed: leave it out")
 }
 
-func checkLoadBalance(v string) error {
-	if v == "random" {
-		return errors.New("a migration is between two servers, of which none may change: name one host")
+// authMethods are what libpq's require_auth may name.
+var authMethods = []string{"password", "md5", "gss", "sspi", "scram-sha-256", "oauth", "none"}
+
+// checkAuthMethods refuses what libpq refuses of a require_auth: unknown names, names given
+// twice, and lists of which some begin with "!" and some do not.
+func checkAuthMethods(v string) error {
+	seen := map[string]bool{}
+	first := ""
+	for _, m := range strings.Split(v, ",") {
+		m = strings.TrimSpace(m)
+		name, not := strings.CutPrefix(m, "!")
+		if err := oneOf(authMethods...)(name); err != nil {
+			return err
+		}
+		switch {
+		case first == "":
+			first = m
+		case strings.HasPrefix(first, "!") != not:
+			return fmt.Errorf("%s and %s do not go together: begin all of them with \"!\", or none", first, m)
+		}
+		if seen[name] {
+			return fmt.Errorf("%s is given twice", name)
+		}
+		seen[name] = true
 	}
-	return oneOf("disable", "random")(v)
+	return nil
+}
+
+// AllowsAuth reports whether the connection string lets a server ask for a method of
+// authentication, by libpq's names: password, md5, scram-sha-256, or none if the server asks for
+// nothing.
+func (d DSN) AllowsAuth(method string) bool {
+	v := d.cfg.RequireAuth
+	if v == "" {
+		return true
+	}
+	var named []string
+	not := false
+	for _, m := range strings.Split(v, ",") {
+		name, n := strings.CutPrefix(strings.TrimSpace(m), "!")
+		named, not = append(named, name), n
+	}
+	return slices.Contains(named, method) != not
 }

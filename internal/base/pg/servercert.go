@@ -32,7 +32,6 @@ func (e *CertificateError) Error() string {
 
 func (e *CertificateError) Unwrap() error { return e.Cause }
 
-// remedy says what to do.
 func (e *CertificateError) remedy() string {
 	var unknown x509.UnknownAuthorityError
 	switch {
@@ -48,9 +47,9 @@ func (e *CertificateError) remedy() string {
 
 const systemRoots = "the system's store"
 
-// verifier checks the certificates of one host as libpq does: the chain in sslmode=verify-ca, or with
-// any sslmode that speaks TLS where there is a root certificate; the host's name too in verify-full. Go's
-// own verification does not take certificates whose only name is the common name.
+// verifier checks the certificates of one host as libpq does: the chain in sslmode=verify-ca, or
+// with any sslmode that speaks TLS where there is a root certificate; the host's name too in
+// verify-full. Go's own verification does not take certificates whose only name is the common name.
 type verifier struct {
 	host     string
 	roots    *x509.CertPool // nil for the system's
@@ -123,8 +122,8 @@ func nameMatches(pattern, host string) bool {
 	return !strings.Contains(label, ".") && strings.EqualFold(host[len(label):], suffix)
 }
 
-// readRoots reads the authorities that count: a file, the system's, or the file of libpq's default place.
-// file is "" where nothing asks for a verification.
+// readRoots reads the authorities that count: a file, the system's, or the file of libpq's default
+// place. file is "" where nothing asks for a verification.
 func (s *settings) readRoots(env environment) (file string, roots *x509.CertPool, err error) {
 	file = s.get("sslrootcert")
 	if file == "" {
@@ -133,10 +132,7 @@ func (s *settings) readRoots(env environment) (file string, roots *x509.CertPool
 	switch {
 	case file == "system":
 		roots, err = x509.SystemCertPool()
-		if err != nil {
-			return "", nil, fmt.Errorf("sslrootcert=system: %w", err)
-		}
-		return systemRoots, roots, nil
+		return systemRoots, roots, Wrap(err, "sslrootcert=system")
 	case file == "":
 		if m := s.get("sslmode"); m == "verify-ca" || m == "verify-full" {
 			return systemRoots, nil, nil

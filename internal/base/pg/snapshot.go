@@ -5,14 +5,53 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"crossfade/internal/base/lists"
 )
 
-// Snapshot is the value of pg_current_snapshot(): which transactions of one
-// server are visible. Transaction numbers have 64 bits, the epoch included
-// (PostgreSQL documentation 9.27.8).
+// LSN is a position in the write-ahead log of one server, in bytes. LSNs of two
+// servers cannot be compared (PostgreSQL: pg_lsn type).
+type LSN uint64
+
+// String returns the form that PostgreSQL prints, such as 16/B374D848.
+func (l LSN) String() string { return fmt.Sprintf("%X/%X", uint32(l>>32), uint32(l)) }
+
+// ScanText reads a column with the text of an LSN, and refuses NULL.
+func (l *LSN) ScanText(v pgtype.Text) (err error) {
+	*l, err = ParseLSN(v.String)
+	return err
+}
+
+// ParseLSN reads PostgreSQL's text form of an LSN.
+func ParseLSN(s string) (LSN, error) {
+	hi, lo, ok := strings.Cut(s, "/")
+	if !ok {
+		return 0, fmt.Errorf("parse LSN %q: no slash in it", s)
+	}
+	h, err := strconv.ParseUint(hi, 16, 32)
+	if err != nil {
+		return 0, fmt.Errorf("parse LSN %q: upper half is no hexadecimal number of 32 bits", s)
+	}
+	l, err := strconv.ParseUint(lo, 16, 32)
+	if err != nil {
+		return 0, fmt.Errorf("parse LSN %q: lower half is no hexadecimal number of 32 bits", s)
+	}
+	return LSN(h<<32 | l), nil
+}
+
+// Snapshot is the value of pg_current_snapshot(): which transactions of one server are visible.
+// Transaction numbers have 64 bits, the epoch included (PostgreSQL documentation 9.27.8).
 type Snapshot struct {
 	Xmin, Xmax uint64   // all below Xmin have ended, none from Xmax on was assigned
 	Xip        []uint64 // in progress, Xmin <= x < Xmax, ascending
+}
+
+// ScanText reads a column with the text of a snapshot.
+func (s *Snapshot) ScanText(v pgtype.Text) (err error) {
+	*s, err = ParseSnapshot(v.String)
+	return err
 }
 
 // ParseSnapshot reads the text form xmin:xmax:xip,xip,… In the snapshot that a replication slot
@@ -52,17 +91,9 @@ func ParseSnapshot(s string) (Snapshot, error) {
 	return snap, nil
 }
 
-// String returns the text form.
 func (s Snapshot) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d:%d:", s.Xmin, s.Xmax)
-	for i, x := range s.Xip {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(strconv.FormatUint(x, 10))
-	}
-	return b.String()
+	running := lists.Map(s.Xip, func(x uint64) string { return strconv.FormatUint(x, 10) })
+	return fmt.Sprintf("%d:%d:%s", s.Xmin, s.Xmax, strings.Join(running, ","))
 }
 
 // Visible reports whether the snapshot sees the effects of the top-level
@@ -82,10 +113,8 @@ func (s Snapshot) Visible(xid uint64) bool {
 // snapshots of one server the later one does, as a rule; but one that was made by
 // logical decoding may see a commit that sessions do not see yet.
 func (s Snapshot) Contains(o Snapshot) bool {
-	for _, x := range s.Xip {
-		if o.Visible(x) {
-			return false
-		}
+	if slices.ContainsFunc(s.Xip, o.Visible) {
+		return false
 	}
 	if o.Xmax <= s.Xmax {
 		return true

@@ -3,6 +3,7 @@ package sqltext
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Statement is one SQL statement inside a longer text.
@@ -31,6 +32,17 @@ func Split(sql string) []Statement {
 		out = append(out, Statement{SQL: sql, Tokens: tokens[first:], Start: start, End: len(sql)})
 	}
 	return out
+}
+
+// Whole is a text as one statement.
+func Whole(sql string) Statement { return Statement{SQL: sql, Tokens: All(sql), End: len(sql)} }
+
+// One returns the statement of a text that has only one; ok is false for any other text.
+func One(sql string) (s Statement, ok bool) {
+	if all := Split(sql); len(all) == 1 {
+		return all[0], true
+	}
+	return s, false
 }
 
 // Text is the statement without the whitespace and comments around it and without its semicolon.
@@ -62,8 +74,7 @@ func (s Statement) Punct(i int, c byte) bool {
 	return i >= 0 && i < len(s.Tokens) && s.Tokens[i].Kind == Punct && s.SQL[s.Tokens[i].Start] == c
 }
 
-// Closed reports whether every parenthesis and bracket that opens in the
-// statement is closed in it.
+// Closed reports whether every parenthesis and bracket that opens in the statement is closed in it.
 func (s Statement) Closed() bool {
 	last := len(s.Tokens) - 1
 	return s.Tokens[last].Depth == 0 && !s.Punct(last, '(') && !s.Punct(last, '[')
@@ -83,6 +94,11 @@ func (s Statement) Find(i int, ws ...string) int {
 		}
 	}
 	return -1
+}
+
+// Open returns the index of the first parenthesis that opens outside all others, or -1.
+func (s Statement) Open() int {
+	return slices.IndexFunc(s.Tokens, func(t Token) bool { return t.Depth == 0 && t.Punct('(') })
 }
 
 // Identifier returns the name that token i is, folded or unquoted as
@@ -170,4 +186,61 @@ func Apply(sql string, edits []Edit) string {
 	}
 	b.WriteString(sql[at:])
 	return b.String()
+}
+
+// Shape returns a statement as messages may show it: without its constants, which may be secrets or
+// someone's data, and without comments, on one line of at most most characters. Names stay. It
+// takes any text, also one that was cut off.
+func Shape(sql string, most int) string {
+	var out strings.Builder
+	s := Scanner{Src: sql}
+scan:
+	for at := 0; ; {
+		t := s.Next()
+		if t.Start > at && out.Len() > 0 {
+			out.WriteByte(' ')
+		}
+		if at = t.End; t.Kind == End {
+			break scan
+		}
+		written := sql[t.Start:t.End]
+		switch t.Kind {
+		case String:
+			if !t.Dollar {
+				out.WriteString(written[:strings.IndexByte(written, '\'')])
+			}
+			out.WriteByte('?')
+		case Number:
+			out.WriteByte('?')
+		default:
+			out.WriteString(written)
+		}
+		if t.Kind == String && !t.Dollar && uncertain(written) {
+			break scan
+		}
+	}
+	text := strings.ToValidUTF8(strings.TrimSpace(out.String()), "?")
+	if utf8.RuneCountInString(text) > most {
+		text = string([]rune(text)[:most]) + "…"
+	}
+	return text
+}
+
+// uncertain reports whether the end of a string depends on a setting of the session, which is not
+// known here: by standard_conforming_strings a backslash before a quote escapes it or not. Nothing
+// after such a string may be shown.
+func uncertain(written string) bool {
+	if written[0] == 'e' || written[0] == 'E' {
+		return false
+	}
+	for i := 0; i+1 < len(written); i++ {
+		if written[i] != '\\' {
+			continue
+		}
+		if written[i+1] == '\'' {
+			return true
+		}
+		i++
+	}
+	return false
 }

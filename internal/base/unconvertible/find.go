@@ -1,3 +1,7 @@
+// Package unconvertible searches a table for rows that cannot be written in the encoding of another
+// database, and says where the first one is and how to correct it.
+//
+// The server converts, not we: what it accepts is what a COPY of it will accept.
 package unconvertible
 
 import (
@@ -10,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -113,10 +118,7 @@ END`
 }
 
 func wrapSearch(table pg.Name, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("look for rows of %s that cannot be converted: %w", table.Display(), err)
+	return pg.Wrap(err, "look for rows of %s that cannot be converted", table.Display())
 }
 
 // unconvertible reports whether an error says that bytes are not valid in the
@@ -133,10 +135,7 @@ func convert(ctx context.Context, conn *pgx.Conn, table pg.Name, columns []strin
 
 // rowText is the output of a row's type, for which no cast can be defined.
 func rowText(columns []string) string {
-	quoted := make([]string, len(columns))
-	for i, c := range columns {
-		quoted[i] = "t." + pg.QuoteIdent(c)
-	}
+	quoted := lists.Map(columns, func(c string) string { return "t." + pg.QuoteIdent(c) })
 	return "ROW(" + strings.Join(quoted, ", ") + ")::pg_catalog.text"
 }
 

@@ -10,11 +10,10 @@ import (
 // that a scheduler has delayed, too little to be seen on a network.
 const burstTime = 100 * time.Millisecond
 
-// Limiter bounds the bytes a second of all the workers that share it: a bucket
-// of tokens that may run into debt, so that a buffer larger than what the rate
-// gives in a second goes as a whole and is paid for afterwards. Workers are
-// served in the order in which they ask, a buffer each, so that none starves. The
-// zero Limiter is not usable: make one with NewLimiter. Its methods may be called
+// Limiter bounds the bytes a second of all the workers that share it: a bucket of tokens that may
+// run into debt, so that a buffer larger than what the rate gives in a second goes as a whole and
+// is paid for afterwards. Workers are served in the order in which they ask, a buffer each, so that
+// none starves. The zero Limiter is not usable: make one with NewLimiter. Its methods may be called
 // by several goroutines; a nil *Limiter limits nothing.
 type Limiter struct {
 	turn chan struct{} // holds one token: the right to take from the bucket

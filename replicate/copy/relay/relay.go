@@ -20,8 +20,7 @@ var ErrReaderGone = errors.New("target ended its COPY")
 // table. The chunk is tried again.
 var ErrYielded = errors.New("gave way to a session that waits for the table")
 
-// relayBuffers is how many buffers a relay has: some are filled while others
-// are written.
+// relayBuffers is how many buffers a relay has: some are filled while others are written.
 const relayBuffers = 8
 
 // data is where a relay takes its bytes from: pg.Frames.
@@ -29,12 +28,11 @@ type data interface {
 	AppendData(dst []byte) (out []byte, more bool, err error)
 }
 
-// Relay passes the bytes of COPYs from the goroutine that reads them to the
-// goroutine that writes them. A buffer holds whole messages, as they go to the
-// target: one CopyData for as many rows as fit, and CopyDone where a table ends
-// in the middle of the stream. The end of the stream must be told: io.EOF only
-// after the source's COPY has ended well, any other error makes the target's
-// COPY fail.
+// Relay passes the bytes of COPYs from the goroutine that reads them to the goroutine that writes
+// them. A buffer holds whole messages, as they go to the target: one CopyData for as many rows as
+// fit, and CopyDone where a table ends in the middle of the stream. The end of the stream must be
+// told: io.EOF only after the source's COPY has ended well, any other error makes the target's COPY
+// fail.
 type Relay struct {
 	full  chan []byte
 	free  chan []byte
@@ -66,7 +64,8 @@ func NewBuffers(size int) Buffers {
 	return b
 }
 
-// New returns a relay over b's buffers. moved is called with the bytes of rows in each that is passed on.
+// New returns a relay over b's buffers. moved is called with the bytes of rows in each that is
+// passed on.
 func New(b Buffers, moved func(int)) *Relay {
 	r := &Relay{
 		full: make(chan []byte, len(b)), free: make(chan []byte, len(b)), moved: moved, frame: -1,
@@ -102,8 +101,7 @@ func (r *Relay) take(from data) error {
 	}
 }
 
-// room returns the buffer with an open CopyData and room for a byte of rows, or
-// the hole.
+// room returns the buffer with an open CopyData and room for a byte of rows, or the hole.
 func (r *Relay) room() ([]byte, error) {
 	select {
 	case <-r.yield: // for good: no later byte may follow a hole

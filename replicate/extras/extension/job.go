@@ -44,11 +44,10 @@ type Jobs struct {
 	Foreign   []Job // active jobs of the target's database that are not the source's
 }
 
-// SyncJobs makes the jobs of the target's database those of the source's, none of them
-// active, with roles as the map says; a role that is not in it keeps its name. It
-// writes only where something differs, in one transaction of the target, and remembers in
-// crossfade.job which of them ActivateJobs makes active. Jobs of the target that it did
-// not make it leaves alone.
+// SyncJobs makes the jobs of the target's database those of the source's, none of them active, with
+// roles as the map says; a role that is not in it keeps its name. It writes only where something
+// differs, in one transaction of the target, and remembers in crossfade.job which of them
+// ActivateJobs makes active. Jobs of the target that it did not make it leaves alone.
 //
 // A job is a row that means something: pg_cron runs it at once, and its launcher ends with
 // an error where the role is missing, which ends every job of the server. So a job whose
@@ -59,10 +58,7 @@ func SyncJobs(ctx context.Context, source, target *pgx.Conn, roles map[string]st
 	if err == nil && r.There && !r.Unread {
 		err = r.write(ctx, target, wanted, roles)
 	}
-	if err != nil {
-		return r, fmt.Errorf("carry the jobs of pg_cron over: %w", err)
-	}
-	return r, nil
+	return r, pg.Wrap(err, "carry the jobs of pg_cron over")
 }
 
 // TakenError says that the target has another job of a job's number, or of its name and role.
@@ -249,7 +245,8 @@ func WriteRights(role string) string {
 		"; GRANT SELECT, USAGE, UPDATE ON cron.jobid_seq TO " + role + "; ALTER ROLE " + role + " BYPASSRLS;"
 }
 
-// where is the start of a block that has cron.job's number in job, or NULL where this role may not read it.
+// where is the start of a block that has cron.job's number in job, or NULL where this role may not
+// read it.
 const where = `DO $jobs$ DECLARE job oid := (SELECT CASE WHEN readable THEN job END ` + findJobs + `); BEGIN
 	`
 

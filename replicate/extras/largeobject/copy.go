@@ -1,9 +1,11 @@
 package largeobject
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -13,8 +15,60 @@ import (
 	"crossfade/replicate/snapshot"
 )
 
-// ErrTaken says that the target has a large object of its own under a number that
-// the source uses.
+const (
+	// pageSize is how many objects' metadata are read at once.
+	pageSize = 1000
+	// DefaultPieceBytes is how much of an object is read and written at once.
+	DefaultPieceBytes = 1 << 20
+	// firstBytes is how much of every object is asked for at first: most are not
+	// larger, and groupObjects of them go in one round trip and one transaction.
+	firstBytes   = 64 << 10
+	groupObjects = 64
+)
+
+// Config says what is copied, from where to where.
+type Config struct {
+	Source snapshot.Connect
+	Target snapshot.Connect
+
+	// Snapshot is what the objects are read under. It belongs to the caller. If
+	// nil, each page is read as it is then.
+	Snapshot *snapshot.Holder
+
+	// Roles maps the source's role names to the target's, where they differ.
+	Roles map[string]string
+	// Owners and Privileges say whether to carry these over; what the target's
+	// role may not give is left out and counted.
+	Owners, Privileges, Comments bool
+
+	PieceBytes  int           // DefaultPieceBytes if 0
+	LockTimeout time.Duration // for locks on the source; zero means without a bound
+
+	// Progress, if set, is called after each commit on the target.
+	Progress func(objects, bytes int64)
+}
+
+// Report is what was done.
+type Report struct {
+	Objects int64 // on the target now, those of an earlier call included
+	Bytes   int64 // copied by this call
+	// OwnersLeft counts the objects that belong to the target's own role, since it may not give
+	// them to theirs; GrantsLeft the privileges of roles that the target does not have.
+	OwnersLeft, GrantsLeft int64
+}
+
+func (c *Config) validate() error {
+	if c.Source == nil || c.Target == nil {
+		return errors.New("copy large objects: no way to connect given")
+	}
+	c.PieceBytes = cmp.Or(c.PieceBytes, DefaultPieceBytes)
+	if c.PieceBytes < 1 || c.LockTimeout < 0 {
+		return errors.New("copy large objects: negative bound")
+	}
+	return nil
+}
+
+// ErrTaken says that the target has a large object of its own under a number that the source uses.
 var ErrTaken = errors.New("the target has a large object of that number already")
 
 // Copy copies every large object that is not recorded as copied. It can be called again after an
@@ -60,7 +114,7 @@ type copier struct {
 // page copies the next page of objects and returns the last one's OID; if there is none, the OID
 // that it began after.
 func (c *copier) page(ctx context.Context, behind uint32) (last uint32, err error) {
-	if err := c.begin(ctx); err != nil {
+	if err := snapshot.BeginOn(ctx, c.source, c.cfg.Snapshot, c.cfg.LockTimeout); err != nil {
 		return 0, err
 	}
 	objects, err := readPage(ctx, c.source, behind)
@@ -78,25 +132,12 @@ func (c *copier) page(ctx context.Context, behind uint32) (last uint32, err erro
 	return objects[len(objects)-1].oid, err
 }
 
-// begin begins a page's transaction on the source.
-func (c *copier) begin(ctx context.Context) error {
-	if c.cfg.Snapshot != nil {
-		return c.cfg.Snapshot.Begin(ctx, c.source, c.cfg.LockTimeout)
-	}
-	_, err := c.source.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-	return err
-}
-
 // pending leaves out what is on the target as of an earlier call, and refuses what is there by
 // someone else.
 func (c *copier) pending(ctx context.Context, objects []object) ([]object, error) {
-	oids := make([]uint32, len(objects))
-	for i, o := range objects {
-		oids[i] = o.oid
-	}
 	rows, err := c.target.Query(ctx, `SELECT w.oid, l.oid IS NOT NULL FROM pg_catalog.unnest($1::oid[]) AS w(oid)
 		LEFT JOIN crossfade.large_object l USING (oid) LEFT JOIN pg_catalog.pg_largeobject_metadata m USING (oid)
-		WHERE l.oid IS NOT NULL OR m.oid IS NOT NULL`, oids)
+		WHERE l.oid IS NOT NULL OR m.oid IS NOT NULL`, lists.Map(objects, func(o object) uint32 { return o.oid }))
 	if err != nil {
 		return nil, fmt.Errorf("look for large objects on the target: %w", err)
 	}
@@ -156,14 +197,10 @@ func (c *copier) read(ctx context.Context, objects []object, length int) ([][]by
 }
 
 func unreadable(oid uint32, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case pg.IsCode(err, pg.CodeInsufficientPrivilege):
+	if pg.IsCode(err, pg.CodeInsufficientPrivilege) {
 		return fmt.Errorf("read large object %d: %w: GRANT SELECT ON LARGE OBJECT %d to the role of --source", oid, err, oid)
-	default:
-		return fmt.Errorf("read large object %d: %w", oid, err)
 	}
+	return pg.Wrap(err, "read large object %d", oid)
 }
 
 // writeGroup writes small objects, all in one round trip.

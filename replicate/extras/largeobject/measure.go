@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -20,8 +21,8 @@ type Measure struct {
 	Sum     int64  `json:"sum"`   // over their numbers
 	Pages   int64  `json:"pages"` // rows of pg_largeobject, -1 where the role may not read it
 	// Between and PagesBetween sum up the rows that were made between the beginning of the oldest
-	// transaction that ran then, and the moment. The snapshot does not tell those of transactions that
-	// had ended from those of subtransactions that still ran, whose numbers it does not name.
+	// transaction that ran then, and the moment. The snapshot does not tell those of transactions
+	// that had ended from those of subtransactions that still ran, whose numbers it does not name.
 	Between, PagesBetween int64
 	// Writes counts rows of pg_largeobject that were written, by the server's statistics: up to a
 	// minute late, with what was rolled back, and lost when the statistics are reset.
@@ -37,14 +38,12 @@ func (m Measure) Encode() string {
 
 // DecodeMeasure reads what Encode wrote.
 func DecodeMeasure(s string) (m Measure, err error) {
-	if err := json.Unmarshal([]byte(s), &m); err != nil {
-		return m, fmt.Errorf("read the measure of large objects: %w", err)
-	}
-	return m, nil
+	err = json.Unmarshal([]byte(s), &m)
+	return m, pg.Wrap(err, "read the measure of large objects")
 }
 
-// window tells rows apart by the transaction that wrote them: after a snapshot, or while it cannot be
-// said. They are conditions on xmin.
+// window tells rows apart by the transaction that wrote them: after a snapshot, or while it cannot
+// be said. They are conditions on xmin.
 type window struct{ newer, between string }
 
 func windowOf(snapshot string) (w window, err error) {
@@ -52,13 +51,11 @@ func windowOf(snapshot string) (w window, err error) {
 	if err != nil {
 		return w, err
 	}
-	running := make([]string, len(s.Xip))
-	for i, x := range s.Xip {
-		running[i] = strconv.FormatUint(uint64(uint32(x)), 10)
-	}
+	running := lists.Map(s.Xip, func(x uint64) string { return strconv.FormatUint(uint64(uint32(x)), 10) })
 	ran := "xmin = ANY ('{" + strings.Join(running, ",") + "}'::pg_catalog.xid[])"
 	behind := func(x uint64) string {
-		// The xmin of a row that was frozen stays; more than half a round later its age is negative.
+		// The xmin of a row that was frozen stays; more than half a round later its age is
+		// negative.
 		return fmt.Sprintf("pg_catalog.age(xmin) BETWEEN 0 AND pg_catalog.age('%d'::pg_catalog.xid)", uint32(x))
 	}
 	w.newer = "(" + behind(s.Xmax) + " OR " + ran + ")"
@@ -66,8 +63,8 @@ func windowOf(snapshot string) (w window, err error) {
 	return w, nil
 }
 
-// Newer is a condition on a row's xmin: its version was written by a transaction that a snapshot, as
-// the server prints it, does not see. It does not hold for subtransactions that ran then.
+// Newer is a condition on a row's xmin: its version was written by a transaction that a snapshot,
+// as the server prints it, does not see. It does not hold for subtransactions that ran then.
 func Newer(snapshot string) (string, error) {
 	w, err := windowOf(snapshot)
 	return w.newer, err
@@ -82,20 +79,14 @@ func count(ctx context.Context, conn *pgx.Conn, w window) (m Measure, since int6
 		pg_catalog.pg_stat_get_tuples_inserted(2613) + pg_catalog.pg_stat_get_tuples_updated(2613) + pg_catalog.pg_stat_get_tuples_deleted(2613),
 		pg_catalog.format('%s', pg_catalog.txid_current_snapshot())
 		FROM pg_catalog.pg_largeobject_metadata m`).Scan(&m.Count, &m.Highest, &m.Sum, &since, &m.Between, &m.Writes, &m.Snapshot)
-	if err != nil {
-		return m, 0, fmt.Errorf("count large objects: %w", err)
-	}
-	return m, since, nil
+	return m, since, pg.Wrap(err, "count large objects")
 }
 
 // countPages reads all of pg_largeobject.
 func countPages(ctx context.Context, conn *pgx.Conn, w window) (pages, between, objects int64, err error) {
 	err = conn.QueryRow(ctx, `SELECT count(*), coalesce(sum(pg_catalog.hashtext(pg_catalog.format('%s %s %s', l.loid, l.pageno, l.xmin))) FILTER (WHERE `+w.between+`), 0)::int8,
 		count(DISTINCT l.loid) FILTER (WHERE `+w.newer+`) FROM pg_catalog.pg_largeobject l`).Scan(&pages, &between, &objects)
-	if err != nil {
-		return 0, 0, 0, fmt.Errorf("look for writes to large objects: %w", err)
-	}
-	return pages, between, objects, nil
+	return pages, between, objects, pg.Wrap(err, "look for writes to large objects")
 }
 
 // Compare measures again, without reading the bytes, and reports whether objects were made or
@@ -118,7 +109,8 @@ func Readable(ctx context.Context, conn *pgx.Conn) (ok bool, err error) {
 	return ok, err
 }
 
-// TakeMeasure measures all: within the transaction of conn, which is of one snapshot, or in one of its own.
+// TakeMeasure measures all: within the transaction of conn, which is of one snapshot, or in one of
+// its own.
 func TakeMeasure(ctx context.Context, conn *pgx.Conn) (m Measure, err error) {
 	if conn.PgConn().TxStatus() == 'I' {
 		tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})

@@ -35,15 +35,10 @@ const pageQuery = `SELECT m.oid, pg_catalog.pg_get_userbyid(m.lomowner), m.lomac
 
 // readPage returns the objects after an OID, in order.
 func readPage(ctx context.Context, conn *pgx.Conn, behind uint32) ([]object, error) {
-	rows, _ := conn.Query(ctx, pageQuery, behind, pageSize)
-	objects, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (o object, err error) {
-		err = row.Scan(&o.oid, &o.owner, &o.acl, &o.grantees, &o.rights, &o.options, &o.comment)
-		return o, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list large objects: %w", err)
-	}
-	return objects, nil
+	objects, err := pg.Select(ctx, conn, func(o *object) []any {
+		return []any{&o.oid, &o.owner, &o.acl, &o.grantees, &o.rights, &o.options, &o.comment}
+	}, pageQuery, behind, pageSize)
+	return objects, pg.Wrap(err, "list large objects")
 }
 
 // properties returns the statements that give the object on the target the properties that it has
@@ -122,8 +117,5 @@ func readRoles(ctx context.Context, conn *pgx.Conn, version int) (roles, error) 
 		}
 		return nil
 	})
-	if err != nil {
-		return have, fmt.Errorf("read roles: %w", err)
-	}
-	return have, nil
+	return have, pg.Wrap(err, "read roles")
 }
