@@ -2,9 +2,11 @@ package ask
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"strconv"
 
+	"crossfade/internal/base/lists"
 	"crossfade/proxy/state"
 )
 
@@ -42,4 +44,41 @@ func Busy(ctx context.Context, l *state.Link, pid int32) (bool, error) {
 		return nil
 	})
 	return busy, l.Flush(ctx)
+}
+
+// blockingQuery asks which backends each of some backends waits for.
+const blockingQuery = `SELECT w.pid, b.pid FROM pg_catalog.unnest($1::pg_catalog.int4[]) AS w(pid),` +
+	` pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) AS b(pid)`
+
+// Blocking returns, for each of the backends that waits for a lock, the backends that
+// it waits for. The server's lock table is stopped for a moment for each of pids.
+func Blocking(ctx context.Context, l *state.Link, pids []int32) (map[int32][]int32, error) {
+	list := lists.Map(pids, func(pid int32) string { return strconv.Itoa(int(pid)) })
+	blocking := map[int32][]int32{}
+	l.Command("look at pg_blocking_pids", blockingQuery, [][]byte{state.ArrayLiteral(list)}, func(cols [][]byte) error {
+		if len(cols) != 2 || len(cols[0]) != 4 || len(cols[1]) != 4 {
+			return errors.New("rows of another form")
+		}
+		waiter, holder := int32(binary.BigEndian.Uint32(cols[0])), int32(binary.BigEndian.Uint32(cols[1]))
+		blocking[waiter] = append(blocking[waiter], holder)
+		return nil
+	})
+	return blocking, l.Flush(ctx)
+}
+
+// preparedQuery returns the oldest prepared transaction of the database.
+const preparedQuery = `SELECT pg_catalog.concat('transaction ', pg_catalog.quote_literal(x.gid), ', prepared by ', x.owner)` +
+	` FROM pg_catalog.pg_prepared_xacts AS x WHERE x.database OPERATOR(pg_catalog.=) pg_catalog.current_database() ORDER BY x.prepared LIMIT 1`
+
+// PreparedTransaction names the oldest prepared transaction of the database, "" for none.
+func PreparedTransaction(ctx context.Context, l *state.Link) (string, error) {
+	name := ""
+	l.Command("look for prepared transactions", preparedQuery, nil, func(cols [][]byte) error {
+		if len(cols) != 1 {
+			return errors.New("rows of another form")
+		}
+		name = string(cols[0])
+		return nil
+	})
+	return name, l.Flush(ctx)
 }

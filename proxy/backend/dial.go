@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
+	"crossfade/internal/base/pg"
 	"crossfade/proxy/auth"
+	"crossfade/proxy/auth/scram"
 	"crossfade/proxy/poll"
 	"crossfade/proxy/tlsconf"
 	"crossfade/proxy/wire"
@@ -160,4 +163,181 @@ func encrypted(ctx context.Context, raw net.Conn, t tlsconf.Client, host string)
 		return nil, fmt.Errorf("%w: %w", errHandshake, err)
 	}
 	return conn, nil
+}
+
+// Cancel asks the server to cancel the statement that runs on this connection, over a connection of
+// its own to the same address, with TLS if this connection has TLS. It returns when the server has
+// taken the request, at most after ten seconds; whether a statement was cancelled only the
+// statement's own reply tells. Safe to call while the connection is in use.
+func (c *Conn) Cancel(ctx context.Context) error {
+	if len(c.Key) == 0 {
+		return errors.New("cancel statement: the server gave no cancel key")
+	}
+	ctx, stop := context.WithTimeout(ctx, cancelTimeout)
+	defer stop()
+	if err := c.cancel(ctx); err != nil {
+		return fmt.Errorf("cancel statement: %w", err)
+	}
+	return nil
+}
+
+func (c *Conn) cancel(ctx context.Context) error {
+	to := c.cfg
+	if !to.local() {
+		to.Address = c.RemoteAddr().String() // not the name: it may lead to another server by now
+	}
+	raw, err := open(ctx, to)
+	if err != nil {
+		return err
+	}
+	defer raw.Close()
+	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	conn := raw
+	if c.TLS() {
+		t := c.cfg.TLS
+		t.Mode = max(t.Mode, tlsconf.Require) // what this connection has, its cancel has too
+		if conn, err = encrypted(ctx, raw, t, c.cfg.host()); err != nil {
+			return err
+		}
+	}
+	if _, err := conn.Write(wire.AppendCancel(nil, c.PID, c.Key)); err != nil {
+		return err
+	}
+	// The server closes when it has dealt with the request; it says nothing.
+	if _, err := io.CopyN(io.Discard, conn, 1); err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return nil
+}
+
+const (
+	// DefaultConnectTimeout bounds a log-in from the dial to ReadyForQuery. A suspended Neon
+	// compute takes some seconds to wake.
+	DefaultConnectTimeout = 15 * time.Second
+	// cancelTimeout bounds a cancel request: longer than that, and the statement it was for is
+	// gone.
+	cancelTimeout = 10 * time.Second
+	// keepAlive finds a dead server in the time that libpq's default of the operating systems does
+	// not.
+	keepAlive = 30 * time.Second
+
+	// maxLoginFrames and maxLoginBytes bound what a server may say in a log-in. PostgreSQL says
+	// about 20 messages and 1 KiB.
+	maxLoginFrames = 1024
+	maxLoginBytes  = 1 << 20
+)
+
+// Config says where and as whom to log in. It may be copied; nothing in it is changed.
+type Config struct {
+	Address        string // host:port, or the path of a Unix socket
+	TLS            tlsconf.Client
+	User           string
+	Password       string     // empty for none
+	Proof          auth.Proof // in place of a password: logs in where the server keeps the secret that the client proved itself by
+	Database       string     // empty for the user's name
+	Params         []wire.Param
+	ConnectTimeout time.Duration // from dial to ReadyForQuery; 0 means DefaultConnectTimeout
+	Dialer         *net.Dialer   // opens the socket; nil for one with keepalives
+	// AllowsAuth reports whether the server may ask for a method of authentication, in libpq's
+	// words; nil for any.
+	AllowsAuth func(method string) bool
+}
+
+// Validate says what is missing.
+func (c *Config) Validate() error {
+	if c.Address == "" {
+		return errors.New("server address is empty")
+	}
+	if !c.local() {
+		if _, _, err := net.SplitHostPort(c.Address); err != nil {
+			return errors.New("server address is neither host:port nor the path of a Unix socket")
+		}
+	}
+	if c.User == "" {
+		return errors.New("user is empty")
+	}
+	if c.TLS.Mode != tlsconf.Disable && c.TLS.Config == nil {
+		return errors.New("sslmode " + c.TLS.Mode.String() + " without a TLS configuration")
+	}
+	return nil
+}
+
+func (c *Config) local() bool {
+	return len(c.Address) > 0 && (c.Address[0] == '/' || c.Address[0] == '@')
+}
+
+func (c *Config) host() string {
+	host, _, err := net.SplitHostPort(c.Address)
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+// startup are the parameters of the start-up packet. user and database are ours; protocol
+// extensions are not passed on, since we ask for none.
+func (c *Config) startup() []wire.Param {
+	out := []wire.Param{{Name: "user", Value: c.User}}
+	if c.Database != "" {
+		out = append(out, wire.Param{Name: "database", Value: c.Database})
+	}
+	for _, p := range c.Params {
+		if p.Name == "user" || p.Name == "database" || len(p.Name) >= 5 && p.Name[:5] == "_pq_." {
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// Class says what to do about a log-in that failed.
+type Class int
+
+const (
+	Stop    Class = iota // another attempt would fail in the same way: something has to be fixed
+	Retry                // soon: the server starts, moves or was cut off
+	BackOff              // later: the server is asked too often
+	Wait                 // when someone has made room or the operator has acted
+)
+
+// advised are the classes of what Neon's proxy says, which puts all that goes wrong into XX000.
+var advised = map[pg.NeonAdvice]Class{pg.NeonStop: Stop, pg.NeonRetry: Retry, pg.NeonBackOff: BackOff, pg.NeonWait: Wait}
+
+// codes are the SQLSTATEs of PostgreSQL itself that pass by themselves, or with time.
+var codes = map[string]Class{
+	"08000": Retry, "08001": Retry, "08003": Retry, "08004": Retry, "08006": Retry,
+	"57P01": Retry, "57P02": Retry, "57P03": Retry, "53300": Wait,
+}
+
+// Classify says what to do about an error of Dial. It decides by the SQLSTATE, and by the message
+// if the server sent XX000, 08P01 or no SQLSTATE. Unknown errors are not retried: retrying for ever
+// hides a fault.
+func Classify(err error) Class {
+	var said *wire.ServerError
+	if errors.As(err, &said) {
+		if said.Code == pg.CodeInternal || said.Code == pg.CodeProtocolViolation || said.Code == "" {
+			advice, _ := pg.NeonSays(said.Message)
+			return advised[advice]
+		}
+		return codes[said.Code]
+	}
+	var cert *tls.CertificateVerificationError
+	var dns *net.DNSError
+	var network net.Error
+	switch {
+	case errors.As(err, &cert), errors.Is(err, ErrNoPassword), errors.Is(err, scram.ErrOtherVerifier), errors.Is(err, context.Canceled):
+		return Stop
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return Stop
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.DeadlineExceeded), errors.As(err, &network):
+		return Retry
+	}
+	return Stop
+}
+
+// PasswordRefused reports whether the server says that the password is wrong, in PostgreSQL's way
+// or in that of Neon's proxy.
+func PasswordRefused(said *wire.ServerError) bool {
+	return said.Code == "28P01" || said.Code == pg.CodeInternal && strings.Contains(said.Message, "password authentication failed for user")
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"time"
 
 	"crossfade/internal/base/obs"
@@ -12,9 +14,12 @@ import (
 	"crossfade/proxy/auth/scram"
 	"crossfade/proxy/backend"
 	"crossfade/proxy/ending"
+	"crossfade/proxy/poll"
+	"crossfade/proxy/route"
 	"crossfade/proxy/session"
 	"crossfade/proxy/side"
 	"crossfade/proxy/state"
+	"crossfade/proxy/tlsconf"
 	"crossfade/proxy/wire"
 )
 
@@ -151,4 +156,137 @@ func (l *login) unreached(at *side.Endpoint, as side.Account, err error) *wire.S
 // identity is who the client has proved to be.
 func (l *login) identity() session.Identity {
 	return session.Identity{Proof: l.proof, User: l.user, Database: l.database, Startup: l.startup, Key: session.NewKey(l.version)}
+}
+
+// isClosing reports whether the proxy is shutting down and admits no more clients.
+func (p *Desk) isClosing() bool {
+	return p.closing.Err() != nil
+}
+
+// admit waits at the gate, at most HoldLimit.
+func (l *login) admit(ctx context.Context) (*route.Lease, error) {
+	p := l.p
+	waiting, cancel := context.WithTimeout(ctx, p.HoldLimit)
+	defer cancel()
+	stop := context.AfterFunc(p.closing, cancel)
+	defer stop()
+	lease, err := p.gate.Enter(waiting)
+	switch {
+	case p.isClosing(), ctx.Err() != nil:
+		err = ending.ErrClosing
+	case err != nil:
+		p.Struck.Add(0, session.Note{User: l.user, Database: l.database, Client: l.conn.RemoteAddr().String(), Code: "ended",
+			Detail: "its login waited at the closed gate for longer than the hold limit"}, false)
+		err = ending.Fatal(pg.CodeCannotConnectNow, "the database is being moved and has not been back within %s; try again", p.HoldLimit)
+	}
+	if err != nil && lease != nil {
+		lease.Release()
+	}
+	return lease, err
+}
+
+// encrypt answers a request for TLS and begins it; peeked means that the client has begun already.
+func (x *pendingLogin) encrypt(ctx context.Context, peeked []byte) error {
+	if x.tls || x.ssl {
+		return ending.Fatal(pg.CodeProtocolViolation, "encryption was asked for twice")
+	}
+	x.ssl = true
+	answer := byte('S')
+	if x.p.cfg.TLS == nil {
+		answer = 'N'
+	}
+	if peeked == nil {
+		// Nothing was read after the request: everything that follows is read through TLS.
+		if _, err := x.conn.Write([]byte{answer}); err != nil {
+			return err
+		}
+	}
+	if answer == 'N' {
+		return nil
+	}
+	conn, binding, err := x.p.cfg.TLS.Handshake(ctx, poll.NewConn(x.conn, peeked), peeked != nil)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errHandshake, err)
+	}
+	x.conn, x.certHash, x.commonName, x.tls = conn, binding, tlsconf.CommonName(conn), true
+	return nil
+}
+
+// errHandshake is a TLS handshake that failed: TLS has told the client so, and nothing else would
+// be understood.
+var errHandshake = errors.New("TLS handshake")
+
+// refuse tells the client why, if it can be told. After a failed handshake TLS has already told it
+// what was wrong.
+func (x *pendingLogin) refuse(err error) {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, errHandshake) {
+		return
+	}
+	words := ending.LastWords(err)
+	var version *wire.VersionError
+	switch {
+	case errors.As(err, &version):
+		words = ending.Fatal(pg.CodeFeatureNotSupported, "%s", version.Error())
+	case poll.TimedOut(err) || errors.Is(err, context.DeadlineExceeded) && words.Code == pg.CodeConnectionFailure:
+		if !x.spoke || x.base.Err() != nil {
+			return
+		}
+		words = ending.Fatal(pg.CodeQueryCanceled, "canceling authentication due to timeout")
+	case words == nil:
+		return
+	}
+	x.p.Log.Info().Err(err).Stringer("client", x.conn.RemoteAddr()).Msg("client refused")
+	ending.Farewell(x.conn, words)
+}
+
+// dismiss tells a client that its connection is closed to make room. It does not wait: there may be
+// many of them.
+func (x *pendingLogin) dismiss(words *wire.ServerError) {
+	if x.p.cfg.TLS != nil && !x.tls {
+		return // perhaps in the middle of a handshake
+	}
+	_ = x.conn.SetWriteDeadline(time.Now().Add(dismissTimeout))
+	_, _ = x.conn.Write(wire.AppendError(nil, words))
+}
+
+// dismissTimeout bounds a write of some hundred bytes into a socket whose buffer is empty.
+const dismissTimeout = 50 * time.Millisecond
+
+// errNoReplication refuses replication connections while the target is active.
+var errNoReplication = ending.Fatal("0A000", "replication connections are passed to the source only, and the source is not active any more; connect to the target itself")
+
+// stream waits at the gate, dials the source and makes a stream of the two.
+func (l *login) stream(ctx context.Context) (*session.Stream, error) {
+	p := l.p
+	_ = l.conn.SetDeadline(time.Time{})
+	if ctx.Err() != nil {
+		return nil, ending.ErrShutdown
+	}
+	lease, err := l.admit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer lease.Release()
+	if p.Sides.Router.Current().Endpoint != side.Source {
+		return nil, errNoReplication
+	}
+	at := p.Sides.Source
+	if !l.startup.ReplicationDatabase() {
+		at.Database = nil // a physical one is connected to no database, and the name means nothing
+	}
+	at.Pins = nil // nothing that it sends depends on these settings
+	name, conn, err := l.dial(ctx, &at)
+	if err != nil {
+		return nil, err
+	}
+	s := session.NewStream(l.base, p.Registry, l.identity(), l.conn, conn)
+	_ = l.conn.SetWriteDeadline(time.Now().Add(p.cfg.LoginTimeout))
+	if _, err := l.conn.Write(s.Hello(name)); err != nil {
+		p.LeaveStream(s)
+		side.Terminate(conn)
+		return nil, ending.ErrClientGone
+	}
+	_ = l.conn.SetWriteDeadline(time.Time{})
+	p.Log.Info().Str(obs.KeyUser, l.user).Str(obs.KeyDatabase, l.database).Msg("replication connection begins; it cannot be moved")
+	return s, nil
 }

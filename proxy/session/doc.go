@@ -45,12 +45,12 @@
 //   - No cancel request hits a probe: while an owner has the server, requests for it are dropped,
 //     and no owner gets a server while a request is on its way to it. The request of a held client
 //     ends the unit that is held, and only that.
-//   - A parked session that is kept continues from its captured state (kept.go): the loss of its
+//   - A parked session that is kept continues from its captured state (revive.go): the loss of its
 //     server does not matter.
 //   - A session whose client is gone stays in the registry until its server has answered
 //     (abandoned.go): a statement for which no client waits is cancelled, and a drain can name the
 //     session.
-//   - Every client that is ended in an attempt is counted, no matter what ended it (struck.go).
+//   - Every client that is ended in an attempt is counted, no matter what ended it (Struck).
 //   - A panic is recovered at the session's boundary (Recovered), logged as a bug and counted.
 //
 // # Locks

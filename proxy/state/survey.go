@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
+	"crossfade/internal/base/sqltext"
 	"crossfade/proxy/wire"
 )
 
@@ -121,4 +123,166 @@ func (s *State) settle(a *attempt) bool {
 	}
 	s.Late[st.Name] = st
 	return true
+}
+
+// Verdict says whether a session can move.
+type Verdict int
+
+// Verdicts, the best first.
+const (
+	Green Verdict = iota // moves whole
+	Amber                // moves, with a loss that is named
+	Hold                 // not now; what holds it may go away
+	Red                  // never
+)
+
+func (v Verdict) String() string {
+	switch v {
+	case Green:
+		return "green"
+	case Amber:
+		return "amber"
+	case Hold:
+		return "hold"
+	default:
+		return "red"
+	}
+}
+
+// Movable reports whether a session with this verdict may be moved.
+func (v Verdict) Movable() bool { return v <= Amber }
+
+// Reason is one finding about a session.
+type Reason struct {
+	Verdict Verdict
+	Code    string // stable, for machines: "temp_objects", "held_cursors" ...
+	Detail  string // for people; holds names, never values
+}
+
+// Judge returns the worst verdict about a state, and every reason for one that is not green.
+func (s *State) Judge() (Verdict, []Reason) {
+	var reasons []Reason
+	add := func(v Verdict, code, format string, args ...any) {
+		reasons = append(reasons, Reason{v, code, fmt.Sprintf(format, args...)})
+	}
+	if s.SessionUser != s.Login {
+		add(Red, "session_authorization", "SET SESSION AUTHORIZATION to %q, which needs a superuser", s.SessionUser)
+	}
+	switch {
+	case s.Opaque != "" && s.Declared:
+		add(Amber, "declared_settings", "%s: it moves with the settings that --track-settings names", s.Opaque)
+	case s.Opaque != "":
+		add(Red, "unknown_settings", "%s: which settings it made is not visible anywhere; name them with --track-settings", s.Opaque)
+	}
+	if len(s.TempObjects) > 0 {
+		add(Hold, "temp_objects", "temporary objects: %s", strings.Join(s.TempObjects, ", "))
+	}
+	if len(s.HeldCursors) > 0 {
+		add(Hold, "held_cursors", "cursors WITH HOLD: %s", strings.Join(s.HeldCursors, ", "))
+	}
+	if s.Dblink > 0 {
+		add(Hold, "dblink_connections", "%d named connections of dblink, which cannot be opened again without their passwords", s.Dblink)
+	}
+	if s.FDW > 0 {
+		add(Amber, "fdw_connections", "postgres_fdw is connected to %d servers: it reconnects", s.FDW)
+	}
+	if s.Inserted {
+		add(Amber, "sequence_values", "its last command was an INSERT: lastval and currval are not carried over")
+	}
+	if s.Backends {
+		add(Amber, "backend_numbers", "it has named backends by their numbers (pids): those of sessions of the proxy are translated in what it sends, in rows and within functions they are not")
+	}
+	if s.UnknownPS {
+		add(Hold, "unnamed_statement", "the unnamed statement is too large to be remembered")
+	}
+	for _, st := range s.Statements {
+		if !st.FromSQL {
+			continue
+		}
+		if _, err := RebuildPrepare(st); err != nil {
+			add(Hold, "prepared_statement", "prepared statement %q: %v", st.Name, err)
+		}
+	}
+	for name, st := range s.Late {
+		_, err := st.body()
+		switch {
+		case st.FromSQL && err != nil:
+			add(Hold, "prepared_statement", "prepared statement %q: %v", name, err)
+		case s.foreign(st):
+			add(Hold, "prepared_statement", "prepared statement %q, %s, and its text is in another encoding", name, lateReason)
+		default:
+			add(Amber, "late_statement", "prepared statement %q, %s", name, lateReason)
+		}
+	}
+	if len(s.Locks) > 0 {
+		add(Amber, "advisory_locks", "%d advisory locks, each of which is taken once on the other side however often it is held", len(s.Locks))
+	}
+	worst := Green
+	for _, r := range reasons {
+		worst = max(worst, r.Verdict)
+	}
+	slices.SortFunc(reasons, func(a, b Reason) int {
+		if a.Verdict != b.Verdict {
+			return int(b.Verdict - a.Verdict)
+		}
+		return strings.Compare(a.Code+a.Detail, b.Code+b.Detail)
+	})
+	return worst, reasons
+}
+
+// LateStatement is a statement that a server lacks, and the Parse that makes it there.
+type LateStatement struct {
+	Statement
+	Parse []byte // the frame, in the server's numbers of types
+}
+
+// Late returns the statements of a state that are to be parsed when they are first used, for this
+// server. A type of a parameter that does not exist here is left to the server to find out.
+func (l *Link) Late(ctx context.Context, s *State) (map[string]LateStatement, error) {
+	if len(s.Late) == 0 {
+		return nil, nil
+	}
+	p := &Plan{}
+	for _, st := range s.Late {
+		p.prepare = append(p.prepare, st)
+	}
+	oids, err := l.lookUp(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	late := make(map[string]LateStatement, len(s.Late))
+	for name, st := range s.Late {
+		text := st.Text
+		if st.FromSQL {
+			if text, err = st.body(); err != nil {
+				return nil, &StepError{Step: "prepared statement", Err: err}
+			}
+		}
+		late[name] = LateStatement{Statement: st, Parse: wire.AppendParse(nil, name, text, numbers(st, oids))}
+	}
+	return late, nil
+}
+
+// Uses reports whether a text may use or drop a prepared statement of this name by SQL.
+func Uses(text []byte, name string) bool {
+	if !containsFold(text, "execute") && !containsFold(text, "deallocate") {
+		return false
+	}
+	l := sqltext.Scanner{Src: string(text)}
+	behind := false
+	for t := l.Next(); t.Kind != sqltext.End; t = l.Next() {
+		if behind && t.Name() && t.Text == name {
+			return true
+		}
+		behind = t.Is("execute") || t.Is("deallocate") || behind && t.Is("prepare")
+	}
+	return false
+}
+
+// lateReason says why a statement is late, for people.
+const lateReason = "which its own server cannot parse as things are now: it is parsed when it is first used"
+
+// foreign reports that text of a state cannot be sent as it is in the session's own encoding.
+func (s *State) foreign(st Statement) bool {
+	return st.wide() && !strings.EqualFold(s.Settings["client_encoding"].Value, s.ServerEncoding)
 }

@@ -1,5 +1,9 @@
 package wire
 
+import (
+	"encoding/binary"
+)
+
 // Observer is told what a session must remember. The calls come from Tracker.Client and
 // Tracker.Server, under the session's lock; slices are valid only during the call.
 type Observer interface {
@@ -166,3 +170,143 @@ func (t *Tracker) forget() {
 	t.pending.clear()
 	t.pending.idle()
 }
+
+// ClientLimit says how many bytes of p, which has not been observed yet, may be forwarded in drain
+// mode, so that the session stops at the earliest boundary. The rest of a partly forwarded frame
+// always may. At a boundary, or while replies to complete units are awaited, nothing more may;
+// otherwise everything up to the end of the frame that ends the unit: Query, FunctionCall, Sync, or
+// the end of COPY data. Call it again whenever the server's bytes have been observed.
+func (t *Tracker) ClientLimit(p []byte) int {
+	if t.lost || t.closed {
+		return len(p)
+	}
+	d := drain{
+		unit:     t.unit,
+		skipping: t.skipping,
+		copying:  t.copy.open(),
+		waiting:  t.queue.n > 0 || t.doubt.least > 0,
+		inside:   t.Status() != 'I' || t.doubt.most > 0,
+	}
+	c := t.client.Cursor
+	for at := 0; at < len(p); {
+		if c.Between() && d.stop() {
+			return at
+		}
+		typ := c.head[0]
+		if c.Between() {
+			typ = p[at]
+		}
+		n, err := c.step(p[at:])
+		if err != nil {
+			break // Client refuses what is malformed
+		}
+		if at += n; c.Between() {
+			d.frame(typ)
+		}
+	}
+	return len(p)
+}
+
+// drain is the client's side of the count, run ahead over bytes that have not gone yet.
+type drain struct {
+	unit, skipping, copying, waiting, inside bool
+}
+
+func (d *drain) stop() bool {
+	if d.copying || d.unit || d.skipping {
+		return false
+	}
+	return d.waiting || !d.inside
+}
+
+func (d *drain) frame(typ byte) {
+	switch typ {
+	case 'S':
+		if !d.copying {
+			d.unit, d.skipping, d.waiting = false, false, true
+		}
+	case 'Q', 'F':
+		if !d.skipping {
+			d.unit, d.waiting = false, true
+		}
+	case 'P', 'B', 'D', 'E', 'C':
+		d.unit = true
+	case 'c', 'f':
+		d.copying = false
+	case 'X':
+		*d = drain{waiting: true}
+	}
+}
+
+const (
+	// maxPendingParse bounds the bytes of unnamed Parse frames that wait for their ParseComplete.
+	maxPendingParse = 4 << 20
+	// keepPending is what an idle session may keep, in bytes.
+	keepPending = 16 << 10
+
+	unknownLength = ^uint32(0)
+)
+
+// pendingParse keeps the bodies of unnamed Parse frames until the server has answered them: only
+// then is it known which of them is the session's unnamed statement. Records are a length word and
+// the body, oldest first.
+type pendingParse struct {
+	buf   []byte
+	from  int // first record that is not answered
+	count int // complete records
+	mark  int // start of the record that is being written, -1 for none
+}
+
+// open starts a record of a body of that size. A body that is too large is recorded without its
+// bytes.
+func (u *pendingParse) open(size uint32) {
+	if u.count == 0 {
+		u.clear()
+	}
+	u.mark = len(u.buf)
+	if size > MaxObservedParse || len(u.buf)+int(size) > maxPendingParse {
+		size = unknownLength
+	}
+	u.buf = binary.BigEndian.AppendUint32(u.buf, size)
+}
+
+// add appends a part of the body to the open record.
+func (u *pendingParse) add(part []byte) {
+	if binary.BigEndian.Uint32(u.buf[u.mark:]) != unknownLength {
+		u.buf = append(u.buf, part...)
+	}
+}
+
+// keep completes the open record; drop forgets it.
+func (u *pendingParse) keep() { u.count++ }
+
+func (u *pendingParse) drop() {
+	u.buf = u.buf[:u.mark]
+	if u.count == 0 {
+		u.clear()
+	}
+}
+
+// pop returns the oldest record's body, nil when it was too large. It is valid until the next call
+// of any method.
+func (u *pendingParse) pop() []byte {
+	n := binary.BigEndian.Uint32(u.buf[u.from:])
+	u.from += 4
+	u.count--
+	if n == unknownLength {
+		return nil
+	}
+	body := u.buf[u.from : u.from+int(n) : u.from+int(n)]
+	u.from += int(n)
+	return body
+}
+
+// idle releases memory once nothing is pending and no record is open.
+func (u *pendingParse) idle() {
+	if u.count == 0 && cap(u.buf) > keepPending {
+		u.buf = nil
+		u.from = 0
+	}
+}
+
+func (u *pendingParse) clear() { u.buf, u.from, u.count = u.buf[:0], 0, 0 }

@@ -6,10 +6,16 @@ import (
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
+	"unicode/utf8"
+
+	"github.com/xdg-go/stringprep"
 )
 
 const (
@@ -119,4 +125,65 @@ func mac[T string | []byte](dst *[sha256.Size]byte, key []byte, msg T) {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte(msg))
 	h.Sum(dst[:0])
+}
+
+// Names of the mechanisms.
+const (
+	Mechanism     = "SCRAM-SHA-256"
+	MechanismPlus = "SCRAM-SHA-256-PLUS"
+)
+
+// bindingHeader is the GS2 header of a client that binds the channel.
+const bindingHeader = "p=tls-server-end-point,,"
+
+// ErrProtocol is wrapped by every error about a message that is not SCRAM as PostgreSQL speaks it.
+var ErrProtocol = errors.New("malformed SCRAM message")
+
+func protocol(format string, a ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrProtocol}, a...)...)
+}
+
+// attribute takes "k=value" off the front of s, up to a comma or the end.
+func attribute(s string, key byte) (value, rest string, err error) {
+	if len(s) < 2 || s[0] != key || s[1] != '=' {
+		return "", "", protocol("attribute %q expected", key)
+	}
+	value, rest, _ = strings.Cut(s[2:], ",")
+	return value, rest, nil
+}
+
+// printable is the alphabet of a nonce.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x21 || s[i] > 0x7e || s[i] == ',' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func newNonce() string {
+	var b [18]byte
+	_, _ = rand.Read(b[:]) // never fails since Go 1.24
+	return base64.StdEncoding.EncodeToString(b[:])
+}
+
+// Prep normalises a password with SASLprep (RFC 4013). As in PostgreSQL, ASCII is taken unchanged,
+// and so is a password that is not UTF-8 or that SASLprep refuses.
+func Prep(password string) string {
+	ascii := true
+	for i := range len(password) {
+		if password[i] >= utf8.RuneSelf {
+			ascii = false
+			break
+		}
+	}
+	if ascii || !utf8.ValidString(password) {
+		return password
+	}
+	out, err := stringprep.SASLprep.Prepare(password)
+	if err != nil || out == "" {
+		return password
+	}
+	return out
 }
