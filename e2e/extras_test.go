@@ -94,9 +94,7 @@ func TestWhatNoStreamCarriesIsNotLostSilently(t *testing.T) {
 	p.awaitFollowing()
 	app := pgtest.Conn(t, p.proxied())
 	pgtest.Exec(t, app, `SELECT lo_from_bytea(900001, 'written while following')`)
-	b := p.awaitBlocker("large_objects_changed")
-	require.Contains(t, b.Detail, "900001")
-	require.Contains(t, b.Remedy, "crossfade clean")
+	p.awaitBlockers("large_objects_changed", "900001", "crossfade clean") // what finds its bytes alone may be first
 	p.refuses("large objects", "900001")
 	require.Equal(t, "written while following", pgtest.Value(t, app, `SELECT convert_from(lo_get(900001), 'UTF8')`), "the session goes on at the source")
 
@@ -105,7 +103,7 @@ func TestWhatNoStreamCarriesIsNotLostSilently(t *testing.T) {
 	p.await("nothing would be lost", func(st control.Status) bool { return st.Ready })
 
 	pgtest.Exec(t, pgtest.Conn(t, s.source), `SELECT lo_from_bytea(900002, 'kept')`)
-	b = p.awaitBlocker("large_objects_changed")
+	b := p.awaitBlocker("large_objects_changed")
 	require.Equal(t, 0, p.stop())
 	p.startsOver(b.Remedy)
 	require.Equal(t, "kept", pgtest.Value(t, pgtest.Conn(t, s.target), `SELECT convert_from(lo_get(900002), 'UTF8')`))
