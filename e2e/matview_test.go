@@ -60,6 +60,8 @@ func TestMaterialisedViewsAreTheSourcesAndNoReaderWaitsForARefresh(t *testing.T)
 	require.NoError(t, err)
 	// What is stale on the source and what it says to do.
 	pgtest.Exec(t, source, `REFRESH MATERIALIZED VIEW public.stale`)
+	_, err = awaitRow(target, `SELECT 1 FROM public.stale WHERE n = 53`) // before the rows go that it counts
+	require.NoError(t, err)
 	p.await("the stale view is not stale any more", func(s control.Status) bool { return !warned(s, "matview_differs", "public.stale") })
 	pgtest.Exec(t, source, `REFRESH MATERIALIZED VIEW public.above; DELETE FROM public.t WHERE id < 40`)
 	p.await("all is as on the source", func(s control.Status) bool { return s.Ready && len(s.Warnings) == 0 })

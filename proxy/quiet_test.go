@@ -15,7 +15,7 @@ import (
 	"crossfade/proxy/session"
 )
 
-// Before and after a switch: nobody is in a transaction while sessions are held for a moment, and
+// Before and after a switch: no session is in a transaction while sessions are held for a moment, and
 // nobody notices.
 func TestNobodyIsInATransactionInAMomentOfQuiet(t *testing.T) {
 	t.Parallel()

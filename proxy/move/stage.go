@@ -32,20 +32,15 @@ func (p *Mover) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 		return StageReport{}, &EpochError{Asked: epoch, Now: p.Sides.Router.Current().Epoch, What: "stage"}
 	}
 	start := time.Now()
-	list := p.List()
-	catalogs, err := p.catalogsOf(ctx, list)
+	list, catalogs, err := p.survey(ctx)
 	if err != nil {
 		return StageReport{}, err
 	}
-	if err := p.learnTypes(ctx, list); err != nil {
-		return StageReport{}, err
-	}
-	f := findings{policy: p.attempt.policy}
 	to := p.Sides.Other()
 	if err := p.checkConnLimits(ctx, list, to); err != nil {
 		return StageReport{}, err
 	}
-	f.judgeStreams(p.Streams())
+	f := p.newFindings()
 	p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *session.Session) {
 		r.Owner.Settle(ctx)
 		r.Owner.ForgetShapes() // what they return may have changed since the last attempt
@@ -64,7 +59,7 @@ func (p *Mover) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 		f.count(&f.captured)
 		f.stage(ctx, r, to)
 	})
-	p.awaitHeld(ctx, &f, catalogs, to)
+	p.awaitHeld(ctx, f, catalogs, to)
 	if err := ctx.Err(); err != nil {
 		return StageReport{}, err
 	}
@@ -113,17 +108,11 @@ func (p *Mover) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 		return StageReport{}, errors.New("restage: the proxy is not paused")
 	}
 	start := time.Now()
-	list := p.List()
-	catalogs, err := p.catalogsOf(ctx, list)
+	list, catalogs, err := p.survey(ctx)
 	if err != nil {
 		return StageReport{}, err
 	}
-	if err := p.learnTypes(ctx, list); err != nil {
-		return StageReport{}, err
-	}
-	f := findings{policy: p.attempt.policy}
-	to := p.Sides.Other()
-	f.judgeStreams(p.Streams())
+	f, to := p.newFindings(), p.Sides.Other()
 	p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *session.Session) {
 		// Notifications that were sent before all were parked arrive no later than the answer to a
 		// capture: a session that listens is captured in any case.
@@ -156,7 +145,7 @@ func (p *Mover) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 		return f.report(len(list), start), err
 	}
 	p.each(ctx, list, 0, func(_ context.Context, r *session.Session) { r.Owner.Keep() })
-	p.expel(&f)
+	p.expel(f)
 	return f.report(len(list), start), nil
 }
 
@@ -218,4 +207,22 @@ func (p *Mover) learnTypes(ctx context.Context, list []*session.Session) error {
 		a.types[database] = true
 	}
 	return nil
+}
+
+// survey returns the sessions that there are, and what is known of their databases. Called with
+// the verbs' turn.
+func (p *Mover) survey(ctx context.Context) ([]*session.Session, map[string]*state.Catalog, error) {
+	list := p.List()
+	catalogs, err := p.catalogsOf(ctx, list)
+	if err == nil {
+		err = p.learnTypes(ctx, list)
+	}
+	return list, catalogs, err
+}
+
+// newFindings returns the findings of an attempt, with those on replication connections.
+func (p *Mover) newFindings() *findings {
+	f := &findings{policy: p.attempt.policy}
+	f.judgeStreams(p.Streams())
+	return f
 }

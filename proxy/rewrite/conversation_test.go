@@ -40,28 +40,10 @@ func newFilter(tracker *wire.Tracker) *Filter {
 	return f
 }
 
-func frame(typ byte, parts ...any) []byte {
-	var b []byte
-	for _, p := range parts {
-		switch p := p.(type) {
-		case string:
-			b = append(append(b, p...), 0)
-		case []byte:
-			b = append(b, p...)
-		case int:
-			b = binary.BigEndian.AppendUint16(b, uint16(p))
-		case uint32:
-			b = binary.BigEndian.AppendUint32(b, p)
-		default:
-			panic(fmt.Sprintf("%T", p))
-		}
-	}
-	return wire.AppendFrame(nil, typ, b)
-}
-
-func counted(v []byte) []byte {
-	return append(binary.BigEndian.AppendUint32(nil, uint32(len(v))), v...)
-}
+var (
+	frame   = wiretest.Frame
+	counted = wiretest.Counted
+)
 
 // array is a binary array with one member, of that type.
 func array(elem uint32) []byte {

@@ -269,12 +269,12 @@ func Uses(text []byte, name string) bool {
 		return false
 	}
 	l := sqltext.Scanner{Src: string(text)}
-	behind := false
+	after := false // a word that a name follows
 	for t := l.Next(); t.Kind != sqltext.End; t = l.Next() {
-		if behind && t.Name() && t.Text == name {
+		if after && t.Name() && t.Text == name {
 			return true
 		}
-		behind = t.Is("execute") || t.Is("deallocate") || behind && t.Is("prepare")
+		after = t.Is("execute") || t.Is("deallocate") || after && t.Is("prepare")
 	}
 	return false
 }

@@ -9,33 +9,17 @@ import (
 	"pgregory.net/rapid"
 
 	"crossfade/proxy/wire"
+	"crossfade/proxy/wire/wiretest"
 )
 
 func u16(n int) []byte    { return binary.BigEndian.AppendUint16(nil, uint16(n)) }
 func u32(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
 
-func join(parts ...any) []byte {
-	var b []byte
-	for _, p := range parts {
-		switch p := p.(type) {
-		case string:
-			b = append(append(b, p...), 0)
-		case []byte:
-			b = append(b, p...)
-		case uint32:
-			b = append(b, u32(p)...)
-		case int:
-			b = append(b, u16(p)...)
-		default:
-			panic(fmt.Sprintf("%T", p))
-		}
-	}
-	return b
-}
-
-func frame(typ byte, parts ...any) []byte { return wire.AppendFrame(nil, typ, join(parts...)) }
-
-func counts(v []byte) []byte { return append(u32(uint32(len(v))), v...) }
+var (
+	join   = wiretest.Join
+	frame  = wiretest.Frame
+	counts = wiretest.Counted
+)
 
 // arrayOf is a binary array of one text-like element.
 func arrayOf(elem uint32) []byte {

@@ -24,6 +24,9 @@ const (
 // extended: an error in it makes the server discard everything up to the next Sync.
 func (k kind) extended() bool { return k >= kindParse && k <= kindCloseUnnamed }
 
+// late: it is a Parse of the proxy's own.
+func (k kind) late() bool { return k == kindParseLate || k == kindParseHidden }
+
 // owed: a Filter is told what becomes of it.
 func (k kind) owed() bool { return k.extended() || k == kindQuery }
 
@@ -44,6 +47,7 @@ type queue struct {
 	buf  []kind // length is a power of two
 	from int
 	n    int
+	late int // how many are Parses of the proxy's own
 }
 
 func (q *queue) at(i int) kind { return q.buf[(q.from+i)&(len(q.buf)-1)] }
@@ -68,6 +72,9 @@ func (q *queue) push(k kind) bool {
 	}
 	q.buf[(q.from+q.n)&(len(q.buf)-1)] = k
 	q.n++
+	if k.late() {
+		q.late++
+	}
 	return true
 }
 
@@ -75,6 +82,9 @@ func (q *queue) pop() kind {
 	k := q.at(0)
 	q.from = (q.from + 1) & (len(q.buf) - 1)
 	q.n--
+	if k.late() {
+		q.late--
+	}
 	if q.n == 0 {
 		q.reset()
 	}
@@ -82,13 +92,13 @@ func (q *queue) pop() kind {
 }
 
 func (q *queue) reset() {
-	q.from, q.n = 0, 0
+	q.from, q.n, q.late = 0, 0, 0
 	if len(q.buf) > keepQueue {
 		q.buf = nil
 	}
 }
 
-// filter keeps the entries after the head for which keep is true.
+// filter removes Syncs and ends of COPY data only: it keeps the entries after the head for which keep is true.
 func (q *queue) filter(keep func(kind) bool) {
 	n := min(q.n, 1)
 	for i := 1; i < q.n; i++ {
@@ -237,7 +247,7 @@ func (t *Tracker) canInsert() bool {
 func (t *Tracker) Hides(typ byte) bool {
 	switch head := t.queue.head(); typ {
 	case '1':
-		return head == kindParseLate || head == kindParseHidden
+		return head.late()
 	case 'E':
 		return head == kindParseHidden
 	case 'Z':
@@ -247,12 +257,4 @@ func (t *Tracker) Hides(typ byte) bool {
 }
 
 // LateOutstanding is the number of Parses of the proxy's own that are not answered.
-func (t *Tracker) LateOutstanding() int {
-	n := 0
-	for i := range t.queue.n {
-		if k := t.queue.at(i); k == kindParseLate || k == kindParseHidden {
-			n++
-		}
-	}
-	return n
-}
+func (t *Tracker) LateOutstanding() int { return t.queue.late }

@@ -94,7 +94,8 @@ func TestWhateverWaitsForALockWhileArmingNamesItsHolder(t *testing.T) {
 	t.Cleanup(b.SourcePort.Counting.Close)
 	t.Cleanup(b.SourcePort.Reading.Close)
 	pgtest.Exec(t, b.Source, "CREATE TABLE public.c (id int)")
-	ctx, cancel := context.WithTimeout(context.Background(), 5*apptest.LockTimeout)
+	// Long enough to find the holder on a busy machine as well.
+	ctx, cancel := context.WithTimeout(context.Background(), 15*apptest.LockTimeout)
 	defer cancel()
 	held, _ := apptest.Nightly(t, b, "LOCK TABLE public.c IN ACCESS EXCLUSIVE MODE; ALTER SEQUENCE public.s OWNED BY public.c.id")
 	const by = ` (application "nightly", from `

@@ -94,13 +94,13 @@ func Copy(ctx context.Context, cfg Config) (Report, error) {
 		return Report{}, err
 	}
 	c := &copier{cfg: &cfg, source: source, target: target, have: have}
-	behind := uint32(0)
+	after := uint32(0)
 	for {
-		last, err := c.page(ctx, behind)
-		if err != nil || last == behind {
+		last, err := c.page(ctx, after)
+		if err != nil || last == after {
 			return c.report, err
 		}
-		behind = last
+		after = last
 	}
 }
 
@@ -113,13 +113,13 @@ type copier struct {
 
 // page copies the next page of objects and returns the last one's OID; if there is none, the OID
 // that it began after.
-func (c *copier) page(ctx context.Context, behind uint32) (last uint32, err error) {
+func (c *copier) page(ctx context.Context, after uint32) (last uint32, err error) {
 	if err := snapshot.BeginOn(ctx, c.source, c.cfg.Snapshot, c.cfg.LockTimeout); err != nil {
 		return 0, err
 	}
-	objects, err := readPage(ctx, c.source, behind)
+	objects, err := readPage(ctx, c.source, after)
 	if err != nil || len(objects) == 0 {
-		return behind, err
+		return after, err
 	}
 	todo, err := c.pending(ctx, objects)
 	if err != nil {

@@ -53,13 +53,13 @@ func windowOf(snapshot string) (w window, err error) {
 	}
 	running := lists.Map(s.Xip, func(x uint64) string { return strconv.FormatUint(uint64(uint32(x)), 10) })
 	ran := "xmin = ANY ('{" + strings.Join(running, ",") + "}'::pg_catalog.xid[])"
-	behind := func(x uint64) string {
+	since := func(x uint64) string {
 		// The xmin of a row that was frozen stays; more than half a round later its age is
 		// negative.
 		return fmt.Sprintf("pg_catalog.age(xmin) BETWEEN 0 AND pg_catalog.age('%d'::pg_catalog.xid)", uint32(x))
 	}
-	w.newer = "(" + behind(s.Xmax) + " OR " + ran + ")"
-	w.between = "(" + behind(s.Xmin) + " AND NOT " + w.newer + ")"
+	w.newer = "(" + since(s.Xmax) + " OR " + ran + ")"
+	w.between = "(" + since(s.Xmin) + " AND NOT " + w.newer + ")"
 	return w, nil
 }
 

@@ -34,10 +34,10 @@ const pageQuery = `SELECT m.oid, pg_catalog.pg_get_userbyid(m.lomowner), m.lomac
 	WHERE m.oid > $1 ORDER BY m.oid LIMIT $2`
 
 // readPage returns the objects after an OID, in order.
-func readPage(ctx context.Context, conn *pgx.Conn, behind uint32) ([]object, error) {
+func readPage(ctx context.Context, conn *pgx.Conn, after uint32) ([]object, error) {
 	objects, err := pg.Select(ctx, conn, func(o *object) []any {
 		return []any{&o.oid, &o.owner, &o.acl, &o.grantees, &o.rights, &o.options, &o.comment}
-	}, pageQuery, behind, pageSize)
+	}, pageQuery, after, pageSize)
 	return objects, pg.Wrap(err, "list large objects")
 }
 
