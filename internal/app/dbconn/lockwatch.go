@@ -209,6 +209,23 @@ func endLockWatches(err error, outs ...*LockWatch) error {
 	return err
 }
 
+// SeenOf is LastSeen for the error of a program of its own, such as pg_dump, that ends some time
+// after the server refused it a lock: queries that found no waiter meanwhile count for nothing where
+// the error names the table that was waited for last.
+func (o *LockWatch) SeenOf(err error) *LockWatch {
+	last := LastSeen(o)
+	if last != nil {
+		return last
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	table, ok := strings.CutPrefix(o.Last.Lock, "table ")
+	if !ok || !strings.Contains(err.Error(), table) {
+		return nil
+	}
+	return &LockWatch{Side: o.Side, Last: o.Last}
+}
+
 // LastSeen waits for the last queries, and returns the one that saw a wait last, nil for none.
 func LastSeen(outs ...*LockWatch) *LockWatch {
 	bound := time.NewTimer(lastAnswer)

@@ -2,6 +2,7 @@ package dbconn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -46,4 +47,22 @@ func TestALockWatchLeavesItsSessionAlone(t *testing.T) {
 	}))
 	require.NoError(t, l.Do(ctx, ask))
 	require.Same(t, first, session)
+}
+
+// pg_dump reports a lock that it did not get only once it has ended, on a busy machine many queries
+// after the server refused it.
+func TestAWaitThatEndedBeforeTheErrorIsStillNamed(t *testing.T) {
+	t.Parallel()
+	o := &LockWatch{Side: "source", Stop: func() {}, done: make(chan struct{})}
+	close(o.done)
+	o.note(Wait{Lock: "table public.z", Holders: []Process{{PID: 5}}}, false)
+	for range asksWithout {
+		require.NotNil(t, LastSeen(o))
+		o.note(Wait{}, false)
+	}
+	require.Nil(t, LastSeen(o), "the lock was granted, as far as the queries tell")
+	require.Nil(t, o.SeenOf(errors.New("pg_dump: detail: Query was: LOCK TABLE public.other IN ACCESS SHARE MODE")))
+	seen := o.SeenOf(errors.New("pg_dump: detail: Query was: LOCK TABLE public.a, public.z IN ACCESS SHARE MODE"))
+	require.Equal(t, int32(5), seen.Last.Holders[0].PID)
+	require.Equal(t, "source", seen.Side)
 }

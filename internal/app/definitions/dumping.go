@@ -43,7 +43,7 @@ func (d *Comparer) dump(ctx context.Context, side pg.DSN, waiting *dbconn.Link) 
 	// It has no code for us: at a lock it ends with the statement that did not get it.
 	if err != nil && (errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "LOCK TABLE")) {
 		err = fmt.Errorf("%w (%w)", err, context.DeadlineExceeded) // the next round tries again
-		if last := dbconn.LastSeen(out); last != nil {
+		if last := out.SeenOf(err); last != nil {
 			err = &dbconn.LockedError{Side: last.Side, Wait: last.Last, Err: err}
 		}
 	}
