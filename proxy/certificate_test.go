@@ -113,7 +113,7 @@ func TestDirectTLS(t *testing.T) {
 	for _, protocols := range [][]string{nil, {"http/1.1"}} {
 		raw, err := net.Dial("tcp", g.Addr().String())
 		require.NoError(t, err)
-		require.NoError(t, raw.SetDeadline(time.Now().Add(30*time.Second)))
+		require.NoError(t, raw.SetDeadline(time.Now().Add(time.Minute)))
 		c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, NextProtos: protocols}) //nolint:gosec // as above
 		_, err = c.Write(startup)
 		if err == nil {
@@ -128,7 +128,7 @@ func TestDirectTLS(t *testing.T) {
 	raw, err := net.Dial("tcp", plain.Addr().String())
 	require.NoError(t, err)
 	defer raw.Close()
-	require.NoError(t, raw.SetDeadline(time.Now().Add(30*time.Second)))
+	require.NoError(t, raw.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = raw.Write([]byte{0x16, 3, 1, 2, 0})
 	require.NoError(t, err)
 	_, err = raw.Read(make([]byte, 1))
@@ -144,7 +144,7 @@ func TestNothingIsReadAfterAFailedHandshake(t *testing.T) {
 	raw, err := net.Dial("tcp", g.Addr().String())
 	require.NoError(t, err)
 	defer raw.Close()
-	require.NoError(t, raw.SetDeadline(time.Now().Add(30*time.Second)))
+	require.NoError(t, raw.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = raw.Write(append(wire.AppendSSLRequest(nil), "this is no handshake at all"...))
 	require.NoError(t, err)
 	said := make([]byte, 4096)

@@ -48,7 +48,7 @@ func newMoody(t *testing.T, server, words string, refuses int32) *moody {
 func (m *moody) serve(conn net.Conn) {
 	defer conn.Close()
 	if m.refuses.Add(-1) >= 0 {
-		_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
 		if _, err := wire.ReadStartup(conn); err == nil {
 			_, _ = conn.Write(wire.AppendError(nil, &wire.ServerError{Severity: "ERROR", Code: "XX000", Message: m.words}))
 		}

@@ -86,7 +86,7 @@ func TestThoseThatGiveWayAreTold(t *testing.T) {
 	defer first.Close()
 	eventually(t, "it is there", func() bool { return g.Status().Unauthenticated == 1 })
 	conn := g.dial(t)
-	require.NoError(t, first.SetReadDeadline(time.Now().Add(30*time.Second)))
+	require.NoError(t, first.SetReadDeadline(time.Now().Add(time.Minute)))
 	require.Equal(t, pg.CodeTooManyConnections, lastError(t, first))
 	require.Equal(t, Source, g.side(t, conn))
 }
@@ -130,7 +130,7 @@ func TestLoginDeadline(t *testing.T) {
 			defer conn.Close()
 			_, err = conn.Write([]byte(c.said))
 			require.NoError(t, err)
-			require.NoError(t, conn.SetReadDeadline(time.Now().Add(30*time.Second)))
+			require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
 			require.Equal(t, c.code, lastError(t, conn))
 		})
 	}

@@ -80,7 +80,7 @@ func TestProtocolVersions(t *testing.T) {
 			for _, key := range [][]byte{other, append(s.key[:len(s.key):len(s.key)], 0), s.key} {
 				conn, err := net.Dial("tcp", g.Addr().String())
 				require.NoError(t, err)
-				require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
+				require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 				_, err = conn.Write(wire.AppendCancel(nil, s.pid, key))
 				require.NoError(t, err)
 				_, err = conn.Read(make([]byte, 1))

@@ -22,10 +22,10 @@ func attempt(t *testing.T, users auth.Store, c auth.Client, password string) (au
 	defer here.Close()
 	go func() {
 		defer there.Close()
-		_ = there.SetDeadline(time.Now().Add(30 * time.Second))
+		_ = there.SetDeadline(time.Now().Add(time.Minute))
 		answer(there, c.User, password)
 	}()
-	_ = here.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = here.SetDeadline(time.Now().Add(time.Minute))
 	return auth.Server(context.Background(), here, c, users)
 }
 

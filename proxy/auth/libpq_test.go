@@ -51,7 +51,7 @@ func TestLibpq(t *testing.T) {
 				}
 				done <- err
 			}()
-			ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
+			ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 			defer stop()
 			host, port, _ := net.SplitHostPort(l.Addr().String())
 			// Without a statement and without input psql logs in, reads the end of its input and

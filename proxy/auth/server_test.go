@@ -26,7 +26,7 @@ import (
 // in ReadyForQuery.
 func door(ctx context.Context, conn net.Conn, store auth.Store, cert *tlsconf.Server) error {
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	var binding []byte
 	for {
 		s, err := wire.ReadStartup(conn)
@@ -73,7 +73,7 @@ func knock(t *testing.T, store auth.Store, cert *tlsconf.Server, dsn string) (cl
 		}
 		done <- err
 	}()
-	ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
 	host, port, _ := net.SplitHostPort(l.Addr().String())
 	c, clientErr := pgconn.Connect(ctx, fmt.Sprintf("host=%s port=%s dbname=d %s", host, port, dsn))

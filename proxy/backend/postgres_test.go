@@ -22,7 +22,7 @@ import (
 )
 
 // patience bounds each wait for PostgreSQL: test machines are shared and slow.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 func dial(t *testing.T, c backend.Config) (*backend.Conn, error) {
 	t.Helper()

@@ -94,3 +94,29 @@ func TestAServerThatIsLetGoIsAskedToCancelThreeTimes(t *testing.T) {
 		require.Equal(t, 2, logged(logAsked))
 	})
 }
+
+// A session that rests and is wanted has nothing to cancel: requests that never end would keep it
+// from being taken.
+func TestARestingSessionThatIsWantedIsNotCancelled(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]func(r *Session){
+		"gate":  func(r *Session) { r.mu.hold.gate = true },
+		"owner": func(r *Session) { r.mu.hold.wanted = true },
+	} {
+		r, _, logged := uncancelled(t)
+		want(r)
+		r.work.cancelServer(t.Context())
+		require.Equal(t, 1, logged(logAsked), "%s: what works is cancelled", name)
+		_, _ = r.mu.tracker.Server([]byte("C\x00\x00\x00\x0dSELECT 1\x00Z\x00\x00\x00\x05I"))
+		require.True(t, r.mu.tracker.Boundary())
+		r.work.cancelServer(t.Context())
+		require.Equal(t, 1, logged(logAsked), name)
+		r.toServer.Store(true)
+		r.work.cancelServer(t.Context())
+		require.Equal(t, 2, logged(logAsked), "%s: what is on its way is cancelled", name)
+		r.toServer.Store(false)
+		r.mu.hold.gate, r.mu.hold.wanted = false, false
+		r.work.cancelServer(t.Context())
+		require.Equal(t, 3, logged(logAsked), "%s: as PostgreSQL passes it on", name)
+	}
+}

@@ -170,7 +170,8 @@ func NewKey(version uint32) []byte {
 // it did anything. The request goes to the server that serves the session now; while an owner has
 // that server it is dropped, so that it never hits a probe of ours, and no owner gets a server that
 // a cancel is on its way to. A held unit, which no server has seen, is answered by the session
-// itself.
+// itself. A session that rests where it is wanted has nothing to cancel: requests for it are dropped
+// too, or those who send many would keep it from ever being taken.
 func (p *Registry) Cancel(ctx context.Context, pid uint32, key []byte) {
 	r := p.Find(pid)
 	for _, s := range p.Streams() {
@@ -201,7 +202,8 @@ func (p *Registry) Cancel(ctx context.Context, pid uint32, key []byte) {
 // cancelServer asks the session's server to cancel what it runs, unless an owner has that server.
 func (r *work) cancelServer(ctx context.Context) {
 	r.mu.Lock()
-	if r.mu.hold.pump != pumpRuns || r.mu.serving.reviving {
+	rests := (r.mu.hold.gate || r.mu.hold.wanted) && r.mu.tracker.Boundary() && !r.toServer.Load()
+	if r.mu.hold.pump != pumpRuns || r.mu.serving.reviving || rests {
 		r.mu.Unlock()
 		return
 	}

@@ -46,7 +46,7 @@ func connect(t *testing.T, dsn pg.DSN, params []wire.Param, statements ...string
 // closeServer waits until the server has closed too, so that what the session held is free.
 func closeServer(c net.Conn) {
 	_, _ = c.Write(wire.AppendTerminate(nil))
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 	buf := make([]byte, 512)
 	for {
 		if _, err := c.Read(buf); err != nil {
@@ -64,7 +64,7 @@ func (s *server) capture(t *testing.T, names ...string) *State {
 }
 
 func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

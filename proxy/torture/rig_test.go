@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds each wait for something that must come: machines of tests are shared and slow.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // rig is a proxy in front of a database on each of two clusters. Clients know the
 // role, the password and the name of the source's.

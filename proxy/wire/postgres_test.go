@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds each wait for a reply of PostgreSQL: test machines are shared and slow.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // live is a session with a real server, watched by a Tracker.
 type live struct {

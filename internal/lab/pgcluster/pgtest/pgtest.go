@@ -32,7 +32,7 @@ const (
 
 // Timeout bounds what a helper of this package does. Machines of tests are
 // shared and slow.
-const Timeout = 60 * time.Second
+const Timeout = 90 * time.Second
 
 var shared struct {
 	mu       sync.Mutex
@@ -279,6 +279,9 @@ func Conn(t testing.TB, dsn pg.DSN, opts ...pg.Option) *pgx.Conn {
 	defer cancel()
 	opts = append([]pg.Option{pg.WithName("test"), pg.WithParam("search_path", "public")}, opts...)
 	conn, err := pg.Connect(ctx, dsn, opts...)
+	for errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil { // one attempt has a bound of its own
+		conn, err = pg.Connect(ctx, dsn, opts...)
+	}
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	return conn
