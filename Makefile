@@ -11,7 +11,7 @@ BENCHFLAGS ?=
 
 # Tests start real servers: two packages at a time keep them from starving one
 # another, and the timeouts are for a slow machine with two cores.
-TESTFLAGS := -p 2 -timeout 40m
+TESTFLAGS := -p 2 -timeout 80m
 E2EFLAGS  := -tags failpoint -p 1 -timeout 60m
 
 # The build carries the commit only where git lets us read it: in a checkout
