@@ -1,7 +1,6 @@
 package cutover
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -86,5 +85,3 @@ const (
 	// does what is left.
 	shutdownBound = 30 * time.Second
 )
-
-func randomNonce() string { return rand.Text() }

@@ -2,6 +2,7 @@ package cutover
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -48,7 +49,7 @@ func New(cfg Config) (*Coordinator, error) {
 		return nil, err
 	}
 	if cfg.Nonce == nil {
-		cfg.Nonce = randomNonce
+		cfg.Nonce = rand.Text
 	}
 	c := &Coordinator{
 		cfg: cfg, log: cfg.Log, inbox: newInbox(),

@@ -8,6 +8,7 @@ import (
 
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/proxy/auth"
+	"crossfade/proxy/move"
 	"crossfade/proxy/wire"
 	"crossfade/proxy/wire/wiretest"
 )
@@ -104,7 +105,7 @@ func TestWhatAMoveNeedsIsCountedBeforeItIsTried(t *testing.T) {
 	app := "app_" + g.source.Database()
 	admin := pgtest.Conn(t, pgtest.Shared(t, pgtest.Target).AdminDSN(g.target.Database()))
 	_, err := g.Stage(within(t), 1)
-	var lacks *ConnLimitError
+	var lacks *move.ConnLimitError
 	require.ErrorAs(t, err, &lacks)
 	require.Len(t, lacks.Lacks, 1)
 	remedy := `ALTER ROLE "` + app + `" CONNECTION LIMIT 5`
@@ -141,7 +142,7 @@ func TestTheConnectionLimitOfARoleIsItsOwn(t *testing.T) {
 
 	pool = append(pool, dial())
 	_, err = g.Stage(ctx, 2)
-	var lacks *ConnLimitError
+	var lacks *move.ConnLimitError
 	require.ErrorAs(t, err, &lacks)
 	require.Len(t, lacks.Lacks, 1)
 	require.Equal(t, "app_"+g.source.Database(), lacks.Lacks[0].Name)
@@ -166,7 +167,7 @@ func TestASessionThatCannotMoveNeedsNoConnection(t *testing.T) {
 	require.Equal(t, "CZ", pool[0].query("CREATE TEMP TABLE mine (id int)"))
 	ctx := within(t)
 	require.NoError(t, g.Attempt(ctx, 1, UnmovableDisconnect, 0))
-	var lacks *ConnLimitError
+	var lacks *move.ConnLimitError
 	_, err := g.Stage(ctx, 1)
 	require.ErrorAs(t, err, &lacks, "nobody has looked at it yet")
 	g.Sessions(ctx, true)

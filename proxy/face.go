@@ -15,22 +15,16 @@ const (
 type (
 	// Endpoint is one of the two sides as the proxy needs it.
 	Endpoint = side.Endpoint
-	// CredentialsError says that a role has proved who it is, and cannot be logged in on a side.
-	CredentialsError = side.CredentialsError
 	// TypeStore keeps the numbers of users' types that clients know.
 	TypeStore = side.TypeStore
 
 	// SessionNote is one session as a report names it.
 	SessionNote = session.Note
-	// SessionInfo is one session as status shows it.
-	SessionInfo = session.Info
 	// Held tells how long clients waited.
 	Held = session.Held
 
 	// StageReport is the outcome of Stage and Restage.
 	StageReport = move.StageReport
-	// PauseReport is the outcome of Pause.
-	PauseReport = move.PauseReport
 	// SwitchReport is the outcome of Switch.
 	SwitchReport = move.SwitchReport
 
@@ -40,11 +34,6 @@ type (
 	UnmovableError = move.UnmovableError
 	// HeldError says which sessions cannot be moved yet, and why.
 	HeldError = move.HeldError
-	// EpochError says that a call belongs to an attempt that is over, or comes out of turn.
-	EpochError = move.EpochError
-	// ConnLimitError says that the other side does not take as many connections as the sessions
-	// need.
-	ConnLimitError = move.ConnLimitError
 
 	// Unmovable says what a move does with sessions that cannot be moved.
 	Unmovable = move.Unmovable

@@ -15,7 +15,7 @@ import (
 )
 
 // session returns what Sessions says of one client.
-func (g *rig) session(t testing.TB, pid uint32, inspect bool) SessionInfo {
+func (g *rig) session(t testing.TB, pid uint32, inspect bool) session.Info {
 	t.Helper()
 	for _, s := range g.Sessions(within(t), inspect) {
 		if s.PID == pid {
@@ -23,12 +23,12 @@ func (g *rig) session(t testing.TB, pid uint32, inspect bool) SessionInfo {
 		}
 	}
 	t.Fatalf("session with pid %d is not listed", pid)
-	return SessionInfo{}
+	return session.Info{}
 }
 
 // inspected looks until the session was found at rest: its last answer may be with
 // the client before the proxy knows that it was taken.
-func (g *rig) inspected(t testing.TB, pid uint32) (s SessionInfo) {
+func (g *rig) inspected(t testing.TB, pid uint32) (s session.Info) {
 	t.Helper()
 	eventually(t, "the session is inspected", func() bool {
 		s = g.session(t, pid, true)
@@ -89,7 +89,7 @@ func TestABusySessionHasAVerdict(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, func(c *Config) { c.Auth = trustAll{} })
 	c := g.rawDial(t)
-	var s SessionInfo
+	var s session.Info
 	eventually(t, "a look falls into a statement, and there is time for a capture after it", func() bool {
 		c.send(wiretest.AppendQuery(nil, "SELECT pg_sleep(0.01)"))
 		active := g.session(t, c.pid, false).State == session.StateActive

@@ -31,9 +31,10 @@ type Proxy struct {
 	sides    *side.Sides
 	sessions *session.Registry
 	logins   *login.Desk
-	mover    *move.Mover
 	listener net.Listener
 	serving  sync.WaitGroup // one for each accepted connection
+
+	*move.Mover
 }
 
 // New returns a proxy that listens already, so that Addr is known, and serves once Run is called.
@@ -45,7 +46,7 @@ func New(cfg Config) (*Proxy, error) {
 	router := route.NewRouter(route.Route{Epoch: cfg.Epoch, Endpoint: cfg.Active})
 	p.sides = (&side.Sides{Source: cfg.Source, Target: cfg.Target, User: cfg.User, Database: cfg.Database, Router: router, Types: cfg.Types}).Limit(cfg.MaxDials)
 	p.sessions = session.NewRegistry(p.log, p.sides, session.Limits{HoldLimit: cfg.HoldLimit, ReviveTimeout: cfg.ReviveTimeout, Tracked: cfg.TrackSettings})
-	p.mover = move.New(move.Config{Epoch: cfg.Epoch, Closed: cfg.Closed, MaxCaptures: cfg.MaxCaptures, MaxDials: cfg.MaxDials, Explain: cfg.Explain}, p.sessions, &p.gate)
+	p.Mover = move.New(move.Config{Epoch: cfg.Epoch, Closed: cfg.Closed, MaxCaptures: cfg.MaxCaptures, MaxDials: cfg.MaxDials, Explain: cfg.Explain}, p.sessions, &p.gate)
 	p.logins = login.New(login.Config{TLS: cfg.TLS, Auth: cfg.Auth, LoginTimeout: cfg.LoginTimeout, RequireCertificate: cfg.RequireCertificate,
 		MaxLogins: cfg.MaxLogins, MaxLoginsPerAddress: cfg.MaxLoginsPerAddress}, p.sessions, &p.gate, &p.serving)
 	if err := p.register(cfg.Metrics); err != nil {
@@ -73,7 +74,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	if !p.cfg.Pumps {
 		p.sessions.Engines.Start(p.log)
 	}
-	p.serving.Go(func() { p.mover.Watch(ctx) })
+	p.serving.Go(func() { p.Watch(ctx) })
 	accepted := make(chan error, 1)
 	go func() { accepted <- p.accept(serving) }()
 	var err error

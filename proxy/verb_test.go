@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"crossfade/proxy/move"
+
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
@@ -18,7 +20,7 @@ func TestVerbsOutOfTurn(t *testing.T) {
 	require.ErrorContains(t, err, "not paused")
 	_, err = g.Switch(ctx, 5, Target)
 	require.ErrorContains(t, err, "not paused")
-	var stale *EpochError
+	var stale *move.EpochError
 	_, err = g.Stage(ctx, 4)
 	require.ErrorAs(t, err, &stale)
 	_, err = g.Pause(ctx, 5, time.Second)

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"cmp"
 	"strconv"
 	"time"
 )
@@ -147,7 +148,7 @@ func (d decision) registerRead(e RegisterRead) {
 		d.decided()
 	case e.Verdict == VerdictAbort:
 		d.Verdict = VerdictAbort
-		d.undo.unwind(d.undo.endingOr(EndAbort), d.differ("the decision was not committed"))
+		d.undo.unwind(cmp.Or(d.Ending, EndAbort), d.differ("the decision was not committed"))
 	case e.Op == OpDecision:
 		d.ask(PhaseReject, Ops(OpReject)) // absent: the primary key lets one of the two be first
 	default:

@@ -90,23 +90,18 @@ func (Refuse) effect()      {}
 func (s State) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s/%v epoch=%d", s.Direction, s.Step, s.Phase, s.Epoch)
-	if s.Attempt != 0 {
-		fmt.Fprintf(&b, " attempt=%d", s.Attempt)
-	}
-	if s.Request.Mode != ModeCutover {
-		fmt.Fprintf(&b, " mode=%v", s.Request.Mode)
-	}
-	if s.Ending != EndNone {
-		fmt.Fprintf(&b, " ending=%v", s.Ending)
-	}
-	if s.Held != 0 {
-		fmt.Fprintf(&b, " held=%v", s.Held)
-	}
-	if s.Pending != 0 {
-		fmt.Fprintf(&b, " pending=%v", s.Pending)
-	}
-	if s.Todo != 0 {
-		fmt.Fprintf(&b, " todo=%v", s.Todo)
+	for _, part := range []struct {
+		said  bool
+		name  string
+		value any
+	}{
+		{s.Attempt != 0, "attempt", s.Attempt}, {s.Request.Mode != ModeCutover, "mode", s.Request.Mode},
+		{s.Ending != EndNone, "ending", s.Ending}, {s.Held != 0, "held", s.Held},
+		{s.Pending != 0, "pending", s.Pending}, {s.Todo != 0, "todo", s.Todo},
+	} {
+		if part.said {
+			fmt.Fprintf(&b, " %s=%v", part.name, part.value)
+		}
 	}
 	return b.String()
 }

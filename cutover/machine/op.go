@@ -66,58 +66,26 @@ func (o Op) String() string {
 }
 
 // acquires says what has to be undone once an op has been requested, whatever its result.
-func (o Op) acquires() Held {
-	switch o {
-	case OpStage:
-		return HeldStaged
-	case OpPrelockSource:
-		return HeldSourceLock
-	case OpPrelockTarget:
-		return HeldTargetLock
-	case OpPause:
-		return HeldGate
-	case OpFence:
-		return HeldFence | HeldStream
-	case OpPrepareSnapshots, OpOpenSnapshots:
-		return HeldSnapshots
-	default:
-		return 0
-	}
+func (o Op) acquires() Held { return acquired[o] }
+
+var acquired = [OpCount]Held{
+	OpStage: HeldStaged, OpPrelockSource: HeldSourceLock, OpPrelockTarget: HeldTargetLock, OpPause: HeldGate,
+	OpFence: HeldFence | HeldStream, OpPrepareSnapshots: HeldSnapshots, OpOpenSnapshots: HeldSnapshots,
 }
 
 // releases says what an op releases. Fence and Decide end the pre-lock of their side whatever their
 // outcome.
-func (o Op) releases() Held {
-	switch o {
-	case OpUnfence:
-		return HeldFence
-	case OpResume, OpSwitch:
-		return HeldGate
-	case OpFence, OpReleaseSource:
-		return HeldSourceLock
-	case OpDecide, OpReleaseTarget:
-		return HeldTargetLock
-	case OpContinue:
-		return HeldStream
-	case OpDiscardSnapshots:
-		return HeldSnapshots
-	case OpDiscardStaged:
-		return HeldStaged
-	default:
-		return 0
-	}
+func (o Op) releases() Held { return released[o] }
+
+var released = [OpCount]Held{
+	OpUnfence: HeldFence, OpResume: HeldGate, OpSwitch: HeldGate,
+	OpFence: HeldSourceLock, OpReleaseSource: HeldSourceLock, OpDecide: HeldTargetLock, OpReleaseTarget: HeldTargetLock,
+	OpContinue: HeldStream, OpDiscardSnapshots: HeldSnapshots, OpDiscardStaged: HeldStaged,
 }
 
 // essential reports whether an op of an undo, or of what follows a decision, is repeated until it
 // succeeds. The others are cleaning up; their failure is noted.
-func (o Op) essential() bool {
-	switch o {
-	case OpResume, OpSwitch, OpContinue, OpComplete, OpRecord:
-		return true
-	default:
-		return false
-	}
-}
+func (o Op) essential() bool { return Ops(OpResume, OpSwitch, OpContinue, OpComplete, OpRecord).Has(o) }
 
 // OpSet is a set of ops.
 type OpSet uint64

@@ -61,46 +61,27 @@ func (sc Script) index(p Phase) int {
 	return slices.IndexFunc(sc, func(st Stage) bool { return st.Phase == p })
 }
 
-// bound is how long a call may take. Records and calls of the journal have journalBound.
+// bounds are how long calls may take, but for OpPause.
+var bounds = [OpCount]time.Duration{
+	OpTake: journalBound, OpClaim: journalBound, OpRecord: journalBound,
+	OpCensus: surveyBound, OpLag: surveyBound, OpSequences: surveyBound, OpInspectSessions: surveyBound,
+	OpFingerprintSource: surveyBound, OpFingerprintTarget: surveyBound,
+	OpPrepareFence: prepareBound, OpPrepareSnapshots: prepareBound, OpDiscardSnapshots: prepareBound,
+	OpRehearseDecision: rehearseBound, OpStage: stageBound,
+	OpPrelockSource: prelockBound, OpPrelockTarget: prelockBound, OpExpel: expelBound, OpFence: fenceBound,
+	OpWaitMarker: markerBound, OpRestage: proveBound, OpOpenSnapshots: proveBound,
+	OpDecide: DecideBound, OpDecision: registerBound, OpReject: registerBound,
+	OpSwitch: switchBound, OpComplete: completeBound, OpStartVerification: completeBound,
+	OpUnfence: unfenceBound, OpResume: reopenBound, OpReleaseSource: reopenBound, OpReleaseTarget: reopenBound,
+	OpContinue: reopenBound, OpYieldTarget: reopenBound, OpDiscardStaged: discardBound,
+}
+
+// bound is how long a call may take.
 func bound(o Op, l Limits) time.Duration {
-	switch o {
-	case OpCensus, OpLag, OpSequences, OpFingerprintSource, OpFingerprintTarget, OpInspectSessions:
-		return surveyBound
-	case OpPrepareFence, OpPrepareSnapshots, OpDiscardSnapshots:
-		return prepareBound
-	case OpRehearseDecision:
-		return rehearseBound
-	case OpStage:
-		return stageBound
-	case OpPrelockSource, OpPrelockTarget:
-		return prelockBound
-	case OpPause:
+	if o == OpPause {
 		return l.DrainTimeout + drainSlack
-	case OpExpel:
-		return expelBound
-	case OpFence:
-		return fenceBound
-	case OpWaitMarker:
-		return markerBound
-	case OpRestage, OpOpenSnapshots:
-		return proveBound
-	case OpDecide:
-		return DecideBound
-	case OpDecision, OpReject:
-		return registerBound
-	case OpSwitch:
-		return switchBound
-	case OpComplete, OpStartVerification:
-		return completeBound
-	case OpUnfence:
-		return unfenceBound
-	case OpResume, OpReleaseSource, OpReleaseTarget, OpContinue, OpYieldTarget:
-		return reopenBound
-	case OpDiscardStaged:
-		return discardBound
-	default:
-		return journalBound
 	}
+	return bounds[o]
 }
 
 // PhaseBound is the bound of a call in its phase: inside the pause nothing may take as long as it

@@ -35,14 +35,6 @@ func (u undoing) retry(reason string) {
 	u.unwind(EndRetry, reason)
 }
 
-// endingOr is why the attempt is being undone, or e where it was not yet.
-func (u undoing) endingOr(e Ending) Ending {
-	if u.Ending == EndNone {
-		return e
-	}
-	return u.Ending
-}
-
 // unread: the journal did not answer, or did not take what was to be recorded. Its row is read
 // again until it does; nothing is opened before. At a start the target may have the answer: a
 // commit there is valid whatever the source says, unless there is a way back: then a fence that an
@@ -64,7 +56,7 @@ func (u undoing) newest(e RegisterRead) {
 		return
 	}
 	u.Epoch, u.Direction, u.Step, u.Verdict = e.Epoch, Forward, Decided, VerdictCommit
-	u.enterSwitch()
+	u.ask(PhaseSwitch, Ops(OpSwitch))
 }
 
 // loaded does what the journal's row says.
@@ -102,7 +94,7 @@ func (u undoing) loaded(r Record) {
 		u.ask(PhaseRegister, Ops(OpDecision))
 	case Decided:
 		u.Recorded, u.Verdict = true, VerdictCommit
-		u.enterSwitch()
+		u.ask(PhaseSwitch, Ops(OpSwitch))
 	default:
 		u.Held &^= HeldFence
 		u.reopen()
@@ -176,9 +168,4 @@ func (u undoing) ended() {
 		u.answer(OutcomeAborted, u.Reason)
 		u.rest()
 	}
-}
-
-// enterSwitch changes the route. It is entered with a decision only.
-func (u undoing) enterSwitch() {
-	u.ask(PhaseSwitch, Ops(OpSwitch))
 }

@@ -17,15 +17,20 @@ const idleQuery = `SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity` 
 
 // Idle reports whether another backend of the same role waits for a request outside a transaction.
 func Idle(ctx context.Context, l *state.Link, pid int32) (bool, error) {
-	idle := false
-	l.Command("look at pg_stat_activity", idleQuery, [][]byte{strconv.AppendInt(nil, int64(pid), 10)}, func(cols [][]byte) error {
+	return found(ctx, l, idleQuery, pid)
+}
+
+// found reports whether a query, which counts, finds the backend of that number.
+func found(ctx context.Context, l *state.Link, query string, pid int32) (there bool, err error) {
+	l.Command("look at pg_stat_activity", query, [][]byte{strconv.AppendInt(nil, int64(pid), 10)}, func(cols [][]byte) error {
 		if len(cols) != 1 || len(cols[0]) != 8 {
 			return errors.New("rows of another form")
 		}
-		idle = cols[0][7] == 1
+		there = cols[0][7] != 0
 		return nil
 	})
-	return idle, l.Flush(ctx)
+	err = l.Flush(ctx)
+	return there, err
 }
 
 // busyQuery asks whether a backend is there and does not wait for a request.
@@ -35,15 +40,7 @@ const busyQuery = `SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity` 
 // Busy reports whether another backend runs something, or may: what another role's does not
 // everybody may see.
 func Busy(ctx context.Context, l *state.Link, pid int32) (bool, error) {
-	busy := false
-	l.Command("look at pg_stat_activity", busyQuery, [][]byte{strconv.AppendInt(nil, int64(pid), 10)}, func(cols [][]byte) error {
-		if len(cols) != 1 || len(cols[0]) != 8 {
-			return errors.New("rows of another form")
-		}
-		busy = cols[0][7] != 0
-		return nil
-	})
-	return busy, l.Flush(ctx)
+	return found(ctx, l, busyQuery, pid)
 }
 
 // blockingQuery asks which backends each of some backends waits for.

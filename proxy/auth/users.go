@@ -41,11 +41,7 @@ func NewUsers(users ...User) *Users {
 
 // With returns a set with these users added; users that are in the set already take precedence.
 func (u *Users) With(users ...User) *Users {
-	all := make([]User, 0, len(u.byName)+len(users))
-	for _, one := range u.byName {
-		all = append(all, one)
-	}
-	return NewUsers(append(all, users...)...)
+	return NewUsers(append(slices.Collect(maps.Values(u.byName)), users...)...)
 }
 
 // Secret implements Store.

@@ -283,7 +283,7 @@ func (c *Config) startup() []wire.Param {
 		out = append(out, wire.Param{Name: "database", Value: c.Database})
 	}
 	for _, p := range c.Params {
-		if p.Name == "user" || p.Name == "database" || len(p.Name) >= 5 && p.Name[:5] == "_pq_." {
+		if p.Name == "user" || p.Name == "database" || strings.HasPrefix(p.Name, "_pq_.") {
 			continue
 		}
 		out = append(out, p)

@@ -119,19 +119,9 @@ func (l *loginState) send(b []byte) error {
 	return nil
 }
 
-// methodOf is libpq's word for what the server asks for, "" for what is refused in any case.
-func methodOf(a wire.Auth) string {
-	switch a.Kind {
-	case wire.AuthSASL:
-		return "scram-sha-256"
-	case wire.AuthMD5:
-		return "md5"
-	case wire.AuthCleartext:
-		return "password"
-	case wire.AuthOK:
-		return "none"
-	}
-	return ""
+// methods are libpq's words for what a server may ask for; anything else is refused in any case.
+var methods = map[wire.AuthKind]string{
+	wire.AuthSASL: "scram-sha-256", wire.AuthMD5: "md5", wire.AuthCleartext: "password", wire.AuthOK: "none",
 }
 
 // authenticate answers the server's request and ends with its AuthenticationOk.
@@ -140,7 +130,7 @@ func (l *loginState) authenticate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if method := methodOf(a); method != "" && l.cfg.AllowsAuth != nil && !l.cfg.AllowsAuth(method) {
+	if method := methods[a.Kind]; method != "" && l.cfg.AllowsAuth != nil && !l.cfg.AllowsAuth(method) {
 		return fmt.Errorf("require_auth does not let the server ask for %s", method)
 	}
 	bound := false

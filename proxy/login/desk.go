@@ -21,8 +21,9 @@ type Desk struct {
 	*session.Registry
 	gate    *route.Gate
 	cfg     Config
-	logins  unauthenticated
 	serving *sync.WaitGroup // one for each accepted connection
+
+	unauthenticated
 
 	closing context.Context // ends when no more clients are admitted
 	Close   context.CancelFunc
@@ -38,21 +39,10 @@ type Config struct {
 	MaxLogins, MaxLoginsPerAddress int
 }
 
-// Await waits until there is room for one more connection from that address, or one that may be
-// made to give way.
-func (p *Desk) Await(ctx context.Context, addr net.Addr) { p.logins.await(ctx, addr) }
-
-// Shed closes one unauthenticated connection, so that its file descriptor becomes free.
-func (p *Desk) Shed() { p.logins.shed() }
-
-// Count returns how many connections have not authenticated, and how many were closed to make room
-// since the start.
-func (p *Desk) Count() (now int, refused int64) { return p.logins.count() }
-
 // New makes a desk that serves no connection yet.
 func New(cfg Config, sessions *session.Registry, gate *route.Gate, serving *sync.WaitGroup) *Desk {
 	p := &Desk{Registry: sessions, gate: gate, cfg: cfg, serving: serving,
-		logins: unauthenticated{total: cfg.MaxLogins, perAddress: cfg.MaxLoginsPerAddress, crowds: map[netip.Prefix]*crowd{}}}
+		unauthenticated: unauthenticated{total: cfg.MaxLogins, perAddress: cfg.MaxLoginsPerAddress, crowds: map[netip.Prefix]*crowd{}}}
 	p.closing, p.Close = context.WithCancel(context.Background())
 	return p
 }
@@ -96,7 +86,7 @@ func (p *Desk) meet(ctx context.Context, conn net.Conn) (r *session.Session, s *
 	base := ctx
 	ctx, cancel := context.WithCancelCause(base)
 	defer cancel(nil)
-	x := &pendingLogin{p: p, base: base, conn: conn, place: p.logins.admit(conn.RemoteAddr(), cancel)}
+	x := &pendingLogin{p: p, base: base, conn: conn, place: p.admit(conn.RemoteAddr(), cancel)}
 	defer x.place.known()
 	_ = conn.SetDeadline(time.Now().Add(p.cfg.LoginTimeout))
 	stopped := make(chan struct{})

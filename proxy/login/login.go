@@ -93,14 +93,22 @@ func (l *login) enter(ctx context.Context) (*session.Session, error) {
 		return nil, ending.Fatal(pg.CodeConnectionFailure, "the server behind the proxy cannot be asked for its types")
 	}
 	r := session.New(l.base, l.p.Registry, l.identity(), l.conn, session.ServedBy{At: at, Name: name, Conn: conn, Types: types, Moved: now.Epoch > 0})
-	_ = l.conn.SetWriteDeadline(time.Now().Add(p.cfg.LoginTimeout))
-	if _, err := l.conn.Write(r.Hello()); err != nil {
+	if err := l.welcome(r.Hello()); err != nil {
 		p.Leave(r)
 		side.Terminate(conn)
-		return nil, ending.ErrClientGone
+		return nil, err
+	}
+	return r, nil
+}
+
+// welcome sends what a server says after AuthenticationOk.
+func (l *login) welcome(hello []byte) error {
+	_ = l.conn.SetWriteDeadline(time.Now().Add(l.p.cfg.LoginTimeout))
+	if _, err := l.conn.Write(hello); err != nil {
+		return ending.ErrClientGone
 	}
 	_ = l.conn.SetWriteDeadline(time.Time{})
-	return r, nil
+	return nil
 }
 
 // dial logs in at the endpoint as the client would, and returns the name of the role there.
@@ -280,13 +288,11 @@ func (l *login) stream(ctx context.Context) (*session.Stream, error) {
 		return nil, err
 	}
 	s := session.NewStream(l.base, p.Registry, l.identity(), l.conn, conn)
-	_ = l.conn.SetWriteDeadline(time.Now().Add(p.cfg.LoginTimeout))
-	if _, err := l.conn.Write(s.Hello(name)); err != nil {
+	if err := l.welcome(s.Hello(name)); err != nil {
 		p.LeaveStream(s)
 		side.Terminate(conn)
-		return nil, ending.ErrClientGone
+		return nil, err
 	}
-	_ = l.conn.SetWriteDeadline(time.Time{})
 	p.Log.Info().Str(obs.KeyUser, l.user).Str(obs.KeyDatabase, l.database).Msg("replication connection begins; it cannot be moved")
 	return s, nil
 }

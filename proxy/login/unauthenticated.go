@@ -107,8 +107,8 @@ func (s *unauthenticated) admit(addr net.Addr, leave context.CancelCauseFunc) *p
 	return p
 }
 
-// shed closes one unauthenticated connection, so that its file descriptor becomes free.
-func (s *unauthenticated) shed() {
+// Shed closes one unauthenticated connection, so that its file descriptor becomes free.
+func (s *unauthenticated) Shed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v := s.ofMost(); v != nil {
@@ -116,9 +116,9 @@ func (s *unauthenticated) shed() {
 	}
 }
 
-// await waits until the connection that has to make room for a new one from that address is past
+// Await waits until the connection that has to make room for a new one from that address is past
 // minStay, or there is room.
-func (s *unauthenticated) await(ctx context.Context, addr net.Addr) {
+func (s *unauthenticated) Await(ctx context.Context, addr net.Addr) {
 	from := origin(addr)
 	for {
 		s.mu.Lock()
@@ -211,9 +211,9 @@ func (p *place) known() bool {
 	return true
 }
 
-// count returns how many unauthenticated connections there are, and how many were closed to make
+// Count returns how many unauthenticated connections there are, and how many were closed to make
 // room since the start.
-func (s *unauthenticated) count() (now int, refused int64) {
+func (s *unauthenticated) Count() (now int, refused int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.n, s.refused

@@ -42,20 +42,20 @@ func TestWhoGivesWay(t *testing.T) {
 	require.Equal(t, []string{"a2", "b1", "b2", "c1"}, gone)
 	b3.spoke()
 	require.True(t, b3.known())
-	n, refused := s.count()
+	n, refused := s.Count()
 	require.Equal(t, 3, n)
 	require.EqualValues(t, 4, refused)
 	for range 5 {
-		s.shed()
+		s.Shed()
 	}
 	wide := newUnauthenticated(10, 2)
 	for range 5 {
 		wide.admit(from("192.0.2.1"), func(error) {})
 	}
-	n, refused = wide.count()
+	n, refused = wide.Count()
 	require.Equal(t, 2, n, "of one address, although there is room")
 	require.EqualValues(t, 3, refused)
-	n, _ = s.count()
+	n, _ = s.Count()
 	require.Zero(t, n)
 	require.Empty(t, s.crowds)
 	require.False(t, b3.known())

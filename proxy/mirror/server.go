@@ -83,16 +83,10 @@ func (w *Server) Stage(ctx context.Context, want *state.State, role func(string)
 func (w *Server) shapes(ctx context.Context, want *state.State) error {
 	d, err := w.Link.CompareShapes(ctx, want, w.client, w.Types)
 	if err == nil && len(d) > 0 {
-		err = &shapeError{differs: d}
+		err = fmt.Errorf("%s: make the two alike on the target, or have the application prepare the statement again",
+			strings.Join(d, "; "))
 	}
 	return err
-}
-
-// shapeError says in what prepared statements differ between the sides.
-type shapeError struct{ differs []string }
-
-func (e *shapeError) Error() string {
-	return fmt.Sprintf("%s: make the two alike on the target, or have the application prepare the statement again", strings.Join(e.differs, "; "))
 }
 
 // Statements returns what is known of the prepared statements, for their translation.

@@ -52,7 +52,7 @@ func (d *drain) run(ctx context.Context) error {
 				case left:
 					continue
 				}
-				d.p.Draining.Store(false)
+				d.p.sessions.Draining.Store(false)
 				if d.busy() == nil { // no session has passed unnoticed before
 					return nil
 				}
@@ -105,11 +105,11 @@ func (d *drain) yieldToWaiters(ctx context.Context) {
 			waiters = append(waiters, pid)
 		}
 	}
-	blocking, err := d.ask(ctx, waiters)
+	blocking, err := d.blocking(ctx, waiters)
 	if err != nil {
 		if ctx.Err() == nil {
 			d.blind = true
-			d.p.Log.Warn().Err(err).Msg("sessions that wait for locks could not be found out")
+			d.p.sessions.Log.Warn().Err(err).Msg("sessions that wait for locks could not be found out")
 		}
 		return
 	}
@@ -131,15 +131,15 @@ func (d *drain) yieldToWaiters(ctx context.Context) {
 	for r := range needed {
 		if !d.loose[r] {
 			d.loose[r] = true
-			d.p.Log.Info().Uint64(obs.KeySession, r.Id).Msg("parked session continues: another one waits for a lock that it holds")
+			d.p.sessions.Log.Info().Uint64(obs.KeySession, r.Id).Msg("parked session continues: another one waits for a lock that it holds")
 			r.Hold(false)
 		}
 	}
 	d.hold(func(r *session.Session) bool { return !needed[r] })
 }
 
-// ask asks on a connection of its own.
-func (d *drain) ask(ctx context.Context, pids []int32) (map[int32][]int32, error) {
+// blocking asks, on a connection of the drain's own, who holds what the waiters wait for.
+func (d *drain) blocking(ctx context.Context, pids []int32) (map[int32][]int32, error) {
 	r := d.busy()
 	if len(pids) == 0 || r == nil {
 		return nil, nil
@@ -156,11 +156,11 @@ func (d *drain) sideConn(ctx context.Context, r *session.Session) (*state.Link, 
 	if d.link != nil {
 		return d.link, nil
 	}
-	at, err := d.p.Sides.Endpoint(d.p.Sides.Router.Current().Endpoint)
+	at, err := d.p.sessions.Sides.Endpoint(d.p.sessions.Sides.Router.Current().Endpoint)
 	if err != nil {
 		return nil, err
 	}
-	if d.conn, err = d.p.Sides.DialAmong(ctx, at, r.Database, d.p.Sides.Callers(r.Database, session.CallersOf(d.list))); err != nil {
+	if d.conn, err = d.p.sessions.Sides.DialAmong(ctx, at, r.Database, d.p.sessions.Sides.Callers(r.Database, session.CallersOf(d.list))); err != nil {
 		return nil, err
 	}
 	d.link = state.NewLink(d.conn.Conn, d.conn.Leftover(), d.conn.Params)
@@ -176,7 +176,7 @@ func (d *drain) close() {
 // twoPhase waits until no transaction of the database is prepared, where a client has prepared one
 // that it has not ended, as far as was seen. While that cannot be asked, it is asked again.
 func (d *drain) twoPhase(ctx context.Context) (left bool, err error) {
-	if d.p.Counts.Prepared.Load() <= 0 || len(d.list) == 0 {
+	if d.p.sessions.Counts.Prepared.Load() <= 0 || len(d.list) == 0 {
 		d.prepared = ""
 		return false, nil
 	}
@@ -185,7 +185,7 @@ func (d *drain) twoPhase(ctx context.Context) (left bool, err error) {
 	case err != nil && ctx.Err() == nil:
 		d.prepared = fmt.Sprintf("whether a transaction that a client has prepared is ended cannot be asked (%v)", err)
 	case err == nil && found == "":
-		d.p.Counts.Prepared.Store(0)
+		d.p.sessions.Counts.Prepared.Store(0)
 		d.prepared = ""
 		return false, nil
 	case err == nil:

@@ -148,21 +148,18 @@ func (f *findings) judge(r *session.Session) bool {
 
 // stage gives a captured session its warm server. The caller has its turn.
 func (f *findings) stage(ctx context.Context, r *session.Session, to *side.Endpoint) {
-	if !f.judge(r) {
-		return
+	if f.judge(r) {
+		f.warm(ctx, r, to, r.Owner.Refresh(ctx, to))
 	}
-	if r.Owner.Refresh(ctx, to) {
-		f.count(&f.staged)
-		return
-	}
-	f.warm(ctx, r, to)
 }
 
-// warm makes the warm server of a session.
-func (f *findings) warm(ctx context.Context, r *session.Session, to *side.Endpoint) {
-	if err := r.Owner.MakeWarm(ctx, to); err != nil {
-		f.refuse(r, "stage", err)
-		return
+// warm counts a session as staged; if it has no warm server, that is made first.
+func (f *findings) warm(ctx context.Context, r *session.Session, to *side.Endpoint, has bool) {
+	if !has {
+		if err := r.Owner.MakeWarm(ctx, to); err != nil {
+			f.refuse(r, "stage", err)
+			return
+		}
 	}
 	f.count(&f.staged)
 }
@@ -319,7 +316,7 @@ func (p *Mover) checkConnLimitsOnce(ctx context.Context, list []*session.Session
 	for _, database := range slices.Sorted(maps.Keys(need)) {
 		roles := need[database]
 		var limits []ask.ConnLimit
-		err := p.Sides.AskAmong(ctx, to, database, p.Sides.Callers(database, session.CallersOf(list)), func(ctx context.Context, l *state.Link) (err error) {
+		err := p.sessions.Sides.AskAmong(ctx, to, database, p.sessions.Sides.Callers(database, session.CallersOf(list)), func(ctx context.Context, l *state.Link) (err error) {
 			limits, err = ask.ConnLimits(ctx, l, slices.Sorted(maps.Keys(roles)))
 			return err
 		})

@@ -50,12 +50,12 @@ func (p *Mover) Sessions(ctx context.Context, inspect bool) []session.Info {
 	if inspect {
 		p.inspect(ctx)
 	}
-	list := p.List()
+	list := p.sessions.List()
 	infos := make([]session.Info, 0, len(list))
 	for _, r := range list {
 		infos = append(infos, r.View.Known())
 	}
-	for _, s := range p.Streams() {
+	for _, s := range p.sessions.Streams() {
 		infos = append(infos, s.Info())
 	}
 	slices.SortStableFunc(infos, func(a, b session.Info) int { return cmp.Compare(a.Session, b.Session) })
@@ -68,7 +68,7 @@ func (p *Mover) inspect(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
 	wanted := func(r *session.View) bool { return r.Unjudged() || r.Unknown() }
-	list := lists.Filter(p.List(), func(r *session.Session) bool { return wanted(&r.View) })
+	list := lists.Filter(p.sessions.List(), func(r *session.Session) bool { return wanted(&r.View) })
 	p.captureThose(ctx, list, maxInspections, wanted)
 }
 
@@ -81,7 +81,7 @@ func (p *Mover) captureThose(ctx context.Context, list []*session.Session, limit
 	catalogs, err := p.tryCatalogs(ctx, list)
 	if err != nil {
 		if !errors.Is(err, errVerbRuns) && ctx.Err() == nil {
-			p.Log.Warn().Err(err).Msg("sessions not inspected")
+			p.sessions.Log.Warn().Err(err).Msg("sessions not inspected")
 		}
 		return
 	}
@@ -89,7 +89,7 @@ func (p *Mover) captureThose(ctx context.Context, list []*session.Session, limit
 	g.SetLimit(limit)
 	for _, r := range list {
 		g.Go(func() error {
-			defer p.Recovered(r)
+			defer p.sessions.Recovered(r)
 			if ctx.Err() != nil || !wanted(&r.View) {
 				return nil
 			}
@@ -148,7 +148,7 @@ func (p *Mover) tryCatalogs(ctx context.Context, list []*session.Session) (map[s
 // be revived, until ctx ends.
 func (p *Mover) Watch(ctx context.Context) {
 	for now := range retry.Every(ctx, watchPeriod) {
-		for _, r := range p.List() {
+		for _, r := range p.sessions.List() {
 			r.View.Sample(now)
 		}
 		p.sweep(ctx, now)
@@ -158,10 +158,10 @@ func (p *Mover) Watch(ctx context.Context) {
 // sweep captures the sessions on the target that have been idle for a while and
 // whose present state is not known.
 func (p *Mover) sweep(ctx context.Context, now time.Time) {
-	if p.Sides.Router.Current().Endpoint != side.Target {
+	if p.sessions.Sides.Router.Current().Endpoint != side.Target {
 		return
 	}
-	list := lists.Filter(p.List(), func(r *session.Session) bool { return r.View.IdleSince(now.Add(-reviveIdle)) && r.View.Unjudged() })
+	list := lists.Filter(p.sessions.List(), func(r *session.Session) bool { return r.View.IdleSince(now.Add(-reviveIdle)) && r.View.Unjudged() })
 	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
 	defer cancel()
 	p.captureThose(ctx, list, maxReviveCaptures, (*session.View).Unjudged)

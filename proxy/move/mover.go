@@ -16,10 +16,9 @@ import (
 // Mover moves the sessions of a proxy to the other side: its verbs, Stage to Switch, run one at a
 // time.
 type Mover struct {
-	*session.Registry
-	gate *route.Gate
-
-	cfg Config
+	sessions *session.Registry
+	gate     *route.Gate
+	cfg      Config
 
 	verb chan struct{} // held by the verb that runs; guards attempt
 	// attempt is the move under way.
@@ -47,22 +46,30 @@ type Config struct {
 
 // New makes one that has not moved anybody; the gate is closed where the configuration says so.
 func New(cfg Config, sessions *session.Registry, gate *route.Gate) *Mover {
-	p := &Mover{Registry: sessions, gate: gate, cfg: cfg, verb: make(chan struct{}, 1)}
+	p := &Mover{sessions: sessions, gate: gate, cfg: cfg, verb: make(chan struct{}, 1)}
 	p.attempt.epoch = cfg.Epoch
 	if cfg.Closed {
 		p.attempt.generation, p.attempt.paused = gate.Close(), true
-		p.CloseAll()
+		p.sessions.HoldNew(true)
 	}
 	return p
+}
+
+// takeTurn waits for the verb that runs; the turn is given back by taking from verb.
+func takeTurn(ctx context.Context, verb chan<- struct{}) error {
+	select {
+	case verb <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for another step of the move: %w", ctx.Err())
+	}
 }
 
 // begin takes the turn of the verbs and checks the epoch. An epoch that is newer
 // than the last one starts a new attempt, which a paused one does not allow.
 func (p *Mover) begin(ctx context.Context, epoch int64, what string) (end func(), err error) {
-	select {
-	case p.verb <- struct{}{}:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for another step of the move: %w", ctx.Err())
+	if err := takeTurn(ctx, p.verb); err != nil {
+		return nil, err
 	}
 	a := &p.attempt
 	if epoch < a.epoch || epoch > a.epoch && a.paused && what != "switch" && what != "resume" {
@@ -71,7 +78,7 @@ func (p *Mover) begin(ctx context.Context, epoch int64, what string) (end func()
 	}
 	if epoch > a.epoch {
 		a.epoch, a.catalogs, a.types, a.policy, a.wait = epoch, nil, nil, UnmovableAbort, 0
-		p.Struck.Begin(true)
+		p.sessions.Struck.Begin(true)
 	}
 	return func() { <-p.verb }, nil
 }
@@ -85,7 +92,7 @@ func (p *Mover) each(ctx context.Context, list []*session.Session, limit int, do
 	}
 	for _, r := range list {
 		g.Go(func() error {
-			defer p.Recovered(r)
+			defer p.sessions.Recovered(r)
 			owned, release, err := r.Owner.Own(ctx)
 			if err != nil {
 				return nil
@@ -108,7 +115,7 @@ func (p *Mover) catalogsOf(ctx context.Context, list []*session.Session) (map[st
 		}
 		a.asked = time.Now()
 		var catalog *state.Catalog
-		err := p.Sides.WithSideConnAmong(ctx, r.Database, p.Sides.Callers(r.Database, session.CallersOf(list)), func(ctx context.Context, l *state.Link) (err error) {
+		err := p.sessions.Sides.WithSideConnAmong(ctx, r.Database, p.sessions.Sides.Callers(r.Database, session.CallersOf(list)), func(ctx context.Context, l *state.Link) (err error) {
 			catalog, err = l.ReadCatalog(ctx)
 			return err
 		})
@@ -125,8 +132,8 @@ func (p *Mover) catalogsOf(ctx context.Context, list []*session.Session) (map[st
 
 // open lets clients on at the side that is active.
 func (p *Mover) open() {
-	p.HoldAll(false)
+	p.sessions.HoldAll(false)
 	p.gate.Open(p.attempt.generation)
 	p.attempt.paused = false
-	p.Log.Info().Int64(obs.KeyEpoch, p.attempt.epoch).Str(obs.KeyEndpoint, p.Sides.Router.Current().Endpoint).Msg("gate opened")
+	p.sessions.Log.Info().Int64(obs.KeyEpoch, p.attempt.epoch).Str(obs.KeyEndpoint, p.sessions.Sides.Router.Current().Endpoint).Msg("gate opened")
 }

@@ -31,18 +31,18 @@ func (p *Mover) Pause(ctx context.Context, epoch int64, drainTimeout time.Durati
 		return p.pauseReport(time.Now()), nil
 	}
 	start := time.Now()
-	p.Struck.Begin(false)
-	p.Held.Reset()
+	p.sessions.Struck.Begin(false)
+	p.sessions.Held.Reset()
 	p.attempt.generation = p.gate.Close()
-	p.Log.Info().Int64(obs.KeyEpoch, epoch).Msg("gate closed")
-	p.Draining.Store(true)
-	defer p.Draining.Store(false)
-	p.HoldAll(true)
+	p.sessions.Log.Info().Int64(obs.KeyEpoch, epoch).Msg("gate closed")
+	p.sessions.Draining.Store(true)
+	defer p.sessions.Draining.Store(false)
+	p.sessions.HoldAll(true)
 
 	draining, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	err = p.gate.Drained(draining)
-	list := p.List()
+	list := p.sessions.List()
 	p.each(draining, list, p.cfg.MaxCaptures, func(ctx context.Context, r *session.Session) { r.Owner.Settle(ctx) })
 	d := drain{p: p, list: list, loose: map[*session.Session]bool{}}
 	if err == nil {
@@ -50,7 +50,7 @@ func (p *Mover) Pause(ctx context.Context, epoch int64, drainTimeout time.Durati
 	}
 	if err != nil {
 		late := &DrainTimeoutError{After: drainTimeout, Logins: p.gate.State().Leases, Prepared: d.prepared}
-		for _, r := range p.List() {
+		for _, r := range p.sessions.List() {
 			if n, busy := r.View.Busy(); busy {
 				if why := d.waits[r]; why != "" {
 					n.Detail += "; " + why
@@ -97,7 +97,7 @@ func (p *Mover) Pause(ctx context.Context, epoch int64, drainTimeout time.Durati
 }
 
 func (p *Mover) pauseReport(start time.Time) PauseReport {
-	return PauseReport{Sessions: len(p.List()), Waiting: p.gate.State().Waiting, Took: time.Since(start)}
+	return PauseReport{Sessions: len(p.sessions.List()), Waiting: p.gate.State().Waiting, Took: time.Since(start)}
 }
 
 // explainTimeout bounds the inspection of the server processes that were in the way: the gate is
@@ -106,7 +106,7 @@ const explainTimeout = 300 * time.Millisecond
 
 // explain adds what the active side's server says of the sessions that an error names.
 func (p *Mover) explain(ctx context.Context, notes []session.Note) {
-	if p.cfg.Explain == nil || len(notes) == 0 || p.Sides.Router.Current().Endpoint != side.Source {
+	if p.cfg.Explain == nil || len(notes) == 0 || p.sessions.Sides.Router.Current().Endpoint != side.Source {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, explainTimeout)
@@ -131,9 +131,9 @@ func (p *Mover) Resume(ctx context.Context, epoch int64) error {
 	defer end()
 	if p.attempt.paused {
 		p.open()
-		p.Settled(ctx)
+		p.sessions.Settled(ctx)
 	}
-	p.Struck.End()
+	p.sessions.Struck.End()
 	return nil
 }
 
@@ -145,17 +145,17 @@ const heldSettle = 200 * time.Millisecond
 func (p *Mover) TakeHeld(ctx context.Context) session.Held {
 	settling, cancel := context.WithTimeout(ctx, heldSettle)
 	defer cancel()
-	for _, r := range p.List() {
+	for _, r := range p.sessions.List() {
 		r.GoesOn(settling)
 	}
-	return p.Held.Take()
+	return p.sessions.Held.Take()
 }
 
 // Ended returns how many clients were ended in attempts since the start, no matter what ended them,
 // and names those of the latest attempt.
 func (p *Mover) Ended() (total int, latest []session.Note) {
-	_, latest = p.Struck.OfAttempt()
-	return int(p.Struck.Sum()), latest
+	_, latest = p.sessions.Struck.OfAttempt()
+	return int(p.sessions.Struck.Sum()), latest
 }
 
 // Quiet holds every session between two transactions while do runs, so that it meets no locks of
@@ -163,10 +163,8 @@ func (p *Mover) Ended() (total int, latest []session.Note) {
 // do has to be short. The gate is open again when Quiet returns, with the error of do. In a pause
 // it calls do at once, and leaves the gate closed.
 func (p *Mover) Quiet(ctx context.Context, limit time.Duration, do func(context.Context) error) error {
-	select {
-	case p.verb <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("wait for another step of the move: %w", ctx.Err())
+	if err := takeTurn(ctx, p.verb); err != nil {
+		return err
 	}
 	defer func() { <-p.verb }()
 	if p.attempt.paused {
@@ -174,10 +172,10 @@ func (p *Mover) Quiet(ctx context.Context, limit time.Duration, do func(context.
 	}
 	p.attempt.generation = p.gate.Close()
 	defer p.open()
-	p.HoldAll(true)
+	p.sessions.HoldAll(true)
 	standing, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	for _, r := range p.List() {
+	for _, r := range p.sessions.List() {
 		if r.Standstill(standing) != nil {
 			break
 		}
@@ -251,7 +249,7 @@ func (p *Mover) Attempt(ctx context.Context, epoch int64, policy Unmovable, wait
 	}
 	defer end()
 	p.attempt.policy, p.attempt.wait = policy, wait
-	p.Struck.Begin(false)
+	p.sessions.Struck.Begin(false)
 	return nil
 }
 
@@ -274,7 +272,7 @@ func (p *Mover) awaitHeld(ctx context.Context, f *findings, catalogs map[string]
 		return
 	}
 	for _, n := range f.left() {
-		p.Log.Info().Uint64(obs.KeySession, n.Session).Str("reason", n.Detail).Msg("session waited for: it cannot be moved yet")
+		p.sessions.Log.Info().Uint64(obs.KeySession, n.Session).Str("reason", n.Detail).Msg("session waited for: it cannot be moved yet")
 	}
 	bound := time.NewTimer(p.attempt.wait)
 	defer bound.Stop()
@@ -308,18 +306,18 @@ func (p *Mover) expel(f *findings) {
 		return
 	}
 	gone := func(why string) error {
-		p.Counts.Expelled.Add(1)
+		p.sessions.Counts.Expelled.Add(1)
 		f.count(&f.disconnected)
 		return ending.Fatal(pg.CodeAdminShutdown, "the database is being moved and this session cannot follow: %s; connect again", why)
 	}
 	for _, s := range f.streams {
-		p.Struck.Spare(s.Id)
+		p.sessions.Struck.Spare(s.Id)
 		s.Log.Warn().Str(obs.KeyUser, s.User).Int64(obs.KeyEpoch, p.attempt.epoch).Msg("replication connection disconnected: it cannot be moved")
 		s.End(gone(session.StreamReason.Detail))
 	}
 	for _, r := range f.holders() {
 		why := f.because(r)
-		p.Struck.Spare(r.Id)
+		p.sessions.Struck.Spare(r.Id)
 		r.Log.Warn().Str(obs.KeyUser, r.User).Str("reason", why).Int64(obs.KeyEpoch, p.attempt.epoch).Msg("session disconnected: it cannot be moved")
 		r.End(gone(why))
 	}

@@ -28,15 +28,15 @@ func (p *Mover) Stage(ctx context.Context, epoch int64) (StageReport, error) {
 		return StageReport{}, err
 	}
 	defer end()
-	if epoch <= p.Sides.Router.Current().Epoch && epoch > 0 {
-		return StageReport{}, &EpochError{Asked: epoch, Now: p.Sides.Router.Current().Epoch, What: "stage"}
+	if epoch <= p.sessions.Sides.Router.Current().Epoch && epoch > 0 {
+		return StageReport{}, &EpochError{Asked: epoch, Now: p.sessions.Sides.Router.Current().Epoch, What: "stage"}
 	}
 	start := time.Now()
 	list, catalogs, err := p.survey(ctx)
 	if err != nil {
 		return StageReport{}, err
 	}
-	to := p.Sides.Other()
+	to := p.sessions.Sides.Other()
 	if err := p.checkConnLimits(ctx, list, to); err != nil {
 		return StageReport{}, err
 	}
@@ -76,9 +76,9 @@ func (p *Mover) warnOfLosses(amber []session.Note) {
 		}
 	}
 	for _, code := range slices.Sorted(maps.Keys(first)) {
-		event := p.Log.Warn()
+		event := p.sessions.Log.Warn()
 		if code == "sequence_values" { // which every application has that inserts, and hardly any reads
-			event = p.Log.Info()
+			event = p.sessions.Log.Info()
 		}
 		event.Str("code", code).Int("sessions", count[code]).Str("one", first[code]).Msg("sessions move with a loss")
 	}
@@ -112,7 +112,7 @@ func (p *Mover) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 	if err != nil {
 		return StageReport{}, err
 	}
-	f, to := p.newFindings(), p.Sides.Other()
+	f, to := p.newFindings(), p.sessions.Sides.Other()
 	p.each(ctx, list, p.cfg.MaxCaptures, func(ctx context.Context, r *session.Session) {
 		// Notifications that were sent before all were parked arrive no later than the answer to a
 		// capture: a session that listens is captured in any case.
@@ -130,7 +130,10 @@ func (p *Mover) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 	}
 	unmovable := f.holders()
 	list = slices.DeleteFunc(list, func(r *session.Session) bool { return slices.Contains(unmovable, r) })
-	p.each(ctx, list, 0, func(ctx context.Context, r *session.Session) { f.renew(ctx, r, to) })
+	p.each(ctx, list, 0, func(ctx context.Context, r *session.Session) {
+		// What a warm server that answers lacks of the captured state is left to the switch.
+		f.warm(ctx, r, to, r.Owner.Answers(ctx, to))
+	})
 	for _, release := range []bool{true, false} {
 		if f.err() != nil || ctx.Err() != nil {
 			break
@@ -149,20 +152,10 @@ func (p *Mover) Restage(ctx context.Context, epoch int64) (StageReport, error) {
 	return f.report(len(list), start), nil
 }
 
-// renew makes sure that a parked session has a warm server that answers. What it
-// lacks of the captured state is left to the switch, unless it is new.
-func (f *findings) renew(ctx context.Context, r *session.Session, to *side.Endpoint) {
-	if r.Owner.Answers(ctx, to) {
-		f.count(&f.staged)
-		return
-	}
-	f.warm(ctx, r, to)
-}
-
 // Discard closes the warm servers. The next Stage makes new ones.
 func (p *Mover) Discard(ctx context.Context) {
-	p.Struck.End()
-	p.each(ctx, p.List(), 0, func(_ context.Context, r *session.Session) {
+	p.sessions.Struck.End()
+	p.each(ctx, p.sessions.List(), 0, func(_ context.Context, r *session.Session) {
 		r.Owner.Discard()
 	})
 }
@@ -171,32 +164,32 @@ func (p *Mover) Discard(ctx context.Context) {
 // for the one that the configuration names, once in an attempt, before anything is
 // staged on the target. Called with the verbs' turn.
 func (p *Mover) learnTypes(ctx context.Context, list []*session.Session) error {
-	a := &p.attempt
-	if p.Sides.Router.Current().Endpoint != side.Source {
+	a, sides := &p.attempt, p.sessions.Sides
+	if sides.Router.Current().Endpoint != side.Source {
 		return nil // clients keep the numbers that they know
 	}
-	databases := []string{p.Sides.Database}
+	databases := []string{sides.Database}
 	for _, r := range list {
 		databases = append(databases, r.Database)
 	}
 	for _, database := range databases {
-		callers := slices.DeleteFunc(p.Sides.Callers(database, session.CallersOf(list)), func(who side.Caller) bool {
-			_, err := p.Sides.Target.Account(who.User, who.Proof)
+		callers := slices.DeleteFunc(sides.Callers(database, session.CallersOf(list)), func(who side.Caller) bool {
+			_, err := sides.Target.Account(who.User, who.Proof)
 			return err != nil // it cannot ask there; staging says that it cannot move
 		})
 		if a.types[database] || len(callers) == 0 {
 			continue
 		}
 		var here []typemap.Type
-		err := p.Sides.AskAmong(ctx, &p.Sides.Source, database, callers, func(ctx context.Context, l *state.Link) (err error) {
+		err := sides.AskAmong(ctx, &sides.Source, database, callers, func(ctx context.Context, l *state.Link) (err error) {
 			here, err = ask.Types(ctx, l)
 			return err
 		})
 		if err == nil {
-			err = p.Sides.Types.KeepTypes(ctx, database, here)
+			err = sides.Types.KeepTypes(ctx, database, here)
 		}
 		if err == nil {
-			_, err = p.Sides.MatchTypes(ctx, &p.Sides.Target, database, callers, here)
+			_, err = sides.MatchTypes(ctx, &sides.Target, database, callers, here)
 		}
 		if err != nil {
 			return fmt.Errorf("compare the types of database %q: %w", database, err)
@@ -212,7 +205,7 @@ func (p *Mover) learnTypes(ctx context.Context, list []*session.Session) error {
 // survey returns the sessions that there are, and what is known of their databases. Called with
 // the verbs' turn.
 func (p *Mover) survey(ctx context.Context) ([]*session.Session, map[string]*state.Catalog, error) {
-	list := p.List()
+	list := p.sessions.List()
 	catalogs, err := p.catalogsOf(ctx, list)
 	if err == nil {
 		err = p.learnTypes(ctx, list)
@@ -223,6 +216,6 @@ func (p *Mover) survey(ctx context.Context) ([]*session.Session, map[string]*sta
 // newFindings returns the findings of an attempt, with those on replication connections.
 func (p *Mover) newFindings() *findings {
 	f := &findings{policy: p.attempt.policy}
-	f.judgeStreams(p.Streams())
+	f.judgeStreams(p.sessions.Streams())
 	return f
 }

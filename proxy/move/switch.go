@@ -19,7 +19,7 @@ import (
 // returns when every session is moved or ended; doing it again is no error. The end of ctx does not
 // stop it.
 func (p *Mover) Switch(ctx context.Context, epoch int64, to string) (SwitchReport, error) {
-	at, err := p.Sides.Endpoint(to)
+	at, err := p.sessions.Sides.Endpoint(to)
 	if err != nil {
 		return SwitchReport{}, err
 	}
@@ -30,19 +30,19 @@ func (p *Mover) Switch(ctx context.Context, epoch int64, to string) (SwitchRepor
 	defer end()
 	ctx = context.WithoutCancel(ctx)
 	there := route.Route{Epoch: epoch, Endpoint: to}
-	if p.Sides.Router.Current() == there && !p.attempt.paused {
+	if p.sessions.Sides.Router.Current() == there && !p.attempt.paused {
 		return SwitchReport{}, nil
 	}
 	if !p.attempt.paused {
 		return SwitchReport{}, errors.New("switch: the proxy is not paused")
 	}
-	if err := p.Sides.Router.Switch(there); err != nil {
+	if err := p.sessions.Sides.Router.Switch(there); err != nil {
 		return SwitchReport{}, err
 	}
 	start := time.Now()
-	list := p.List()
+	list := p.sessions.List()
 	slices.SortStableFunc(list, func(a, b *session.Session) int { return urgency(b) - urgency(a) })
-	p.OpenToNew()
+	p.sessions.HoldNew(false)
 	p.gate.Open(p.attempt.generation)
 	p.attempt.paused = false
 
@@ -52,7 +52,7 @@ func (p *Mover) Switch(ctx context.Context, epoch int64, to string) (SwitchRepor
 		switch {
 		case r.Ended() && err == nil:
 		case err != nil:
-			p.Struck.Add(r.Id, r.Note("move", err.Error()), false)
+			p.sessions.Struck.Add(r.Id, r.Note("move", err.Error()), false)
 			r.Log.Error().Err(err).Int64(obs.KeyEpoch, epoch).Msg("session lost in the move")
 			r.End(ending.Fatal(pg.CodeAdminShutdown, "the database was moved and this session could not follow: %s", err.Error()))
 		default:
@@ -67,10 +67,10 @@ func (p *Mover) Switch(ctx context.Context, epoch int64, to string) (SwitchRepor
 	for _, r := range list {
 		r.Strike()
 	}
-	p.Struck.End()
-	n, notes := p.Struck.OfAttempt()
-	report := SwitchReport{Moved: f.staged, ClientErrors: n, Failed: notes, Held: p.Held.Report(), Took: time.Since(start)}
-	p.Log.Info().Int64(obs.KeyEpoch, epoch).Str(obs.KeyEndpoint, to).Int("moved", report.Moved).Int("client_errors", report.ClientErrors).Msg("sessions moved")
+	p.sessions.Struck.End()
+	n, notes := p.sessions.Struck.OfAttempt()
+	report := SwitchReport{Moved: f.staged, ClientErrors: n, Failed: notes, Held: p.sessions.Held.Report(), Took: time.Since(start)}
+	p.sessions.Log.Info().Int64(obs.KeyEpoch, epoch).Str(obs.KeyEndpoint, to).Int("moved", report.Moved).Int("client_errors", report.ClientErrors).Msg("sessions moved")
 	return report, nil
 }
 

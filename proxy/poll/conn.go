@@ -134,39 +134,27 @@ func (c *Conn) Write(p []byte) (int, error) {
 // Flush writes what steps have collected, without waiting. It reports whether all of it was
 // written.
 func (c *Conn) Flush() (all bool, err error) {
+	return c.emptied(func(p []byte) (int, error) { return WriteNow(c.fd, p) })
+}
+
+// Drain writes what steps have collected, and waits as a Write does.
+func (c *Conn) Drain() error {
+	_, err := c.emptied(c.Conn.Write)
+	return err
+}
+
+func (c *Conn) emptied(write func([]byte) (int, error)) (all bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.out == nil {
 		return true, nil
 	}
-	n, err := WriteNow(c.fd, *c.out)
-	if n < len(*c.out) {
-		*c.out = (*c.out)[:copy(*c.out, (*c.out)[n:])]
+	n, err := write(*c.out)
+	*c.out = (*c.out)[:copy(*c.out, (*c.out)[n:])]
+	if len(*c.out) > 0 {
 		return false, err
 	}
-	c.release()
-	return true, nil
-}
-
-// Drain writes what steps have collected, and waits as a Write does.
-func (c *Conn) Drain() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.out == nil {
-		return nil
-	}
-	n, err := c.Conn.Write(*c.out)
-	if n < len(*c.out) {
-		*c.out = (*c.out)[:copy(*c.out, (*c.out)[n:])]
-		return err
-	}
-	c.release()
-	return nil
-}
-
-// release gives the buffer back. Called with mu locked.
-func (c *Conn) release() {
-	*c.out = (*c.out)[:0]
 	collected.Put(c.out)
 	c.out = nil
+	return true, nil
 }

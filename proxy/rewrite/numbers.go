@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strconv"
 
+	"crossfade/internal/base/walk"
 	"crossfade/proxy/state"
+	"crossfade/proxy/typemap"
 	"crossfade/proxy/wire"
 )
 
@@ -18,7 +20,6 @@ import (
 type Backends struct {
 	now        func(pid uint32) (now uint32, other bool) // the server's for a client's
 	statements map[string][]int                          // parameters that are numbers of backends, by prepared statement
-	out        []byte                                    // what frame returned last, where that was not the frame itself
 }
 
 // NewBackends makes the translation of a session: now returns the pid of the server of a session
@@ -37,12 +38,12 @@ func (n *Backends) holds(typ byte) bool {
 	return n != nil && (typ == 'Q' || typ == 'P' || typ == 'B' && len(n.statements) > 0)
 }
 
-// frame returns a frame with its numbers translated. The result is valid until the next call.
+// frame returns a frame with its numbers translated.
 func (n *Backends) frame(f []byte) []byte {
 	if n == nil {
 		return f
 	}
-	var edits []edit
+	var edits []typemap.Edit
 	body := f[wire.HeadLen:]
 	switch f[0] {
 	case 'Q':
@@ -59,7 +60,7 @@ func (n *Backends) frame(f []byte) []byte {
 	case 'B':
 		edits = n.bind(body)
 	}
-	return n.replace(f, edits)
+	return typemap.Replace(f, edits)
 }
 
 // MaxNumbered bounds what a client can make the proxy remember.
@@ -78,7 +79,7 @@ func (n *Backends) remember(name string, params []int) {
 
 // simple returns the edits of a simple query. If it prepares a statement, the parameters are those
 // of the statement.
-func (n *Backends) simple(body []byte) []edit {
+func (n *Backends) simple(body []byte) []typemap.Edit {
 	var params []int
 	edits := n.text(body, wire.HeadLen, &params)
 	body, _, _ = bytes.Cut(body, []byte{0})
@@ -91,42 +92,18 @@ func (n *Backends) simple(body []byte) []edit {
 		return edits
 	}
 	for _, l := range state.FindExecuted(string(body), n.statements) {
-		if now, ok := n.translate(body[l[0]:l[1]]); ok && !slices.ContainsFunc(edits, func(e edit) bool { return e.from == wire.HeadLen+l[0] }) {
-			edits = append(edits, edit{from: wire.HeadLen + l[0], to: wire.HeadLen + l[1], with: now})
+		at := wire.HeadLen + l[0]
+		known := slices.ContainsFunc(edits, func(e typemap.Edit) bool { return e.At == at })
+		if now, ok := n.translate(body[l[0]:l[1]]); ok && !known {
+			edits = append(edits, typemap.Edit{At: at, Old: l[1] - l[0], Text: now, Bare: true})
 		}
 	}
-	slices.SortFunc(edits, func(a, b edit) int { return a.from - b.from })
+	slices.SortFunc(edits, func(a, b typemap.Edit) int { return a.At - b.At })
 	return edits
 }
 
-// edit is a part of a frame that is replaced.
-type edit struct {
-	from, to int
-	with     []byte
-	counted  bool // its length is ahead of it, in four bytes
-}
-
-func (n *Backends) replace(f []byte, edits []edit) []byte {
-	if len(edits) == 0 {
-		return f
-	}
-	out, at := n.out[:0], 0
-	for _, e := range edits {
-		out = append(out, f[at:e.from]...)
-		if e.counted {
-			binary.BigEndian.PutUint32(out[len(out)-4:], uint32(len(e.with)))
-		}
-		out = append(out, e.with...)
-		at = e.to
-	}
-	out = append(out, f[at:]...)
-	binary.BigEndian.PutUint32(out[1:], uint32(len(out)-1))
-	n.out = out
-	return out
-}
-
 // text returns the edits of a text at that place of a frame, up to its NUL.
-func (n *Backends) text(b []byte, at int, params *[]int) (edits []edit) {
+func (n *Backends) text(b []byte, at int, params *[]int) (edits []typemap.Edit) {
 	b, _, _ = bytes.Cut(b, []byte{0})
 	if !state.AboutBackends(b) {
 		return nil
@@ -137,7 +114,7 @@ func (n *Backends) text(b []byte, at int, params *[]int) (edits []edit) {
 	}
 	for _, l := range found.Literals {
 		if now, ok := n.translate(b[l[0]:l[1]]); ok {
-			edits = append(edits, edit{from: at + l[0], to: at + l[1], with: now})
+			edits = append(edits, typemap.Edit{At: at + l[0], Old: l[1] - l[0], Text: now, Bare: true})
 		}
 	}
 	return edits
@@ -145,52 +122,19 @@ func (n *Backends) text(b []byte, at int, params *[]int) (edits []edit) {
 
 // bind returns the edits of the body of a Bind. Of the numbers of an array only those in
 // text are translated.
-func (n *Backends) bind(b []byte) (edits []edit) {
-	at := wire.HeadLen
-	take := func(k int) []byte {
-		if k < 0 || k > len(b) {
-			b = nil
-			return nil
-		}
-		v := b[:k]
-		b, at = b[k:], at+k
-		return v
-	}
-	take(bytes.IndexByte(b, 0) + 1)
-	name := take(bytes.IndexByte(b, 0) + 1)
-	if len(name) == 0 {
-		return nil
-	}
-	params := n.statements[string(name[:len(name)-1])]
-	count := func() int {
-		if v := take(2); len(v) == 2 {
-			return int(binary.BigEndian.Uint16(v))
-		}
-		return 0
-	}
-	take(2 * count()) // formats: a value of digits is text, one of four or eight bytes is not
-	for i, of := 0, count(); i < of; i++ {
-		v := take(4)
-		if len(v) < 4 {
-			return edits
-		}
-		length := int(int32(binary.BigEndian.Uint32(v)))
-		if length < 0 {
+func (n *Backends) bind(b []byte) (edits []typemap.Edit) {
+	w := walk.Bytes{Rest: b}
+	w.Text()
+	params := n.statements[string(w.Text())]
+	w.Take(2 * w.Count()) // formats: a value of digits is text, one of four or eight bytes is not
+	for i, of := 0, w.Count(); i < of && !w.Bad; i++ {
+		v, null := w.Value()
+		if null || w.Bad || !slices.Contains(params, i) {
 			continue
 		}
-		from := at
-		v = take(length)
-		if len(v) != length {
-			return edits
-		}
-		for _, k := range params {
-			if k != i {
-				continue
-			}
-			if now, ok := n.value(v); ok {
-				edits = append(edits, edit{from: from, to: from + length, with: now, counted: true})
-			}
-			break
+		if now, ok := n.value(v); ok {
+			at := wire.HeadLen + len(b) - len(w.Rest) - len(v) - 4
+			edits = append(edits, typemap.Edit{At: at, Old: len(v), Text: now})
 		}
 	}
 	return edits

@@ -300,9 +300,7 @@ func (r *serverPump) outlives() bool {
 
 // unread reports that the client does not read what it is sent.
 func (r *clientPump) unread() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mu.end.dead
+	return r.mu.locked(func() bool { return r.mu.end.dead })
 }
 
 // parting says, of a busy session, that its client is gone. Called with mu locked.

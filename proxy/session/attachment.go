@@ -155,21 +155,22 @@ func (st *attachment) listen() {
 
 // Turn handles one event of one of the session's two sockets. Called by the engine.
 func (st *attachment) Turn(key uint64, ofServer bool) {
-	defer st.r.p.Recovered(st.r)
-	if ofServer {
-		st.serverTurnNow(key)
-		return
-	}
-	st.clientTurnNow(key)
-}
-
-// clientTurnNow does for the engine what pumpClient does: it serves an event of the client's
-// socket.
-func (st *attachment) clientTurnNow(key uint64) {
 	r := st.r
+	defer r.p.Recovered(r)
+	if ofServer {
+		if !r.cw.TryLock() {
+			return // a pump has it: the session was handed over after the event
+		}
+		defer r.cw.Unlock()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for st.key == key && st.clientStep() {
+	for more := true; more && st.key == key; {
+		if ofServer {
+			more = st.serverStep()
+		} else {
+			more = st.clientStep()
+		}
 	}
 }
 
@@ -201,20 +202,6 @@ func (st *attachment) clientStep() bool {
 		st.handOver()
 	}
 	return r.in.Again()
-}
-
-// serverTurnNow does for the engine what pumpServer does: it serves an event of the server's
-// socket.
-func (st *attachment) serverTurnNow(key uint64) {
-	r := st.r
-	if !r.cw.TryLock() {
-		return // a pump has it: the session was handed over after the event
-	}
-	defer r.cw.Unlock()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for st.key == key && st.serverStep() {
-	}
 }
 
 // serverStep is one turn of pumpServer, as clientStep is one of pumpClient. Called with cw and

@@ -58,7 +58,7 @@ func (r *owner) captureSeized(ctx context.Context, s *server, catalog *state.Cat
 		return err
 	}
 	if old := s.pid.Swap(captured.BackendPID); old != captured.BackendPID {
-		r.p.moved(r.Session, uint32(old), uint32(captured.BackendPID)) // a proxy in front of the server made up the key's
+		r.p.Pids.Translate(uint32(old), uint32(captured.BackendPID), r.pid) // a proxy in front of the server made up the key's
 	}
 	r.captured, r.frames, r.names = captured, frames, captureSeized.Names
 	r.mu.Lock()

@@ -31,16 +31,12 @@ func (d Door) Frames() uint64 {
 
 // Held reports that the gate holds the session.
 func (d Door) Held() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.mu.hold.gate
+	return d.mu.locked(func() bool { return d.mu.hold.gate })
 }
 
 // Lacks reports that the session lives by what was captured of it.
 func (d Door) Lacks() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.mu.serving.lacks
+	return d.mu.locked(func() bool { return d.mu.serving.lacks })
 }
 
 // Unread reports that the client does not read what it is sent.
@@ -85,5 +81,5 @@ func (d Door) Renumber(pid uint32) {
 	p.mu.Unlock()
 	server := uint32(d.ServerPID())
 	p.Pids.Translate(server, before, before)
-	p.moved(d.Session, 0, server)
+	p.Pids.Translate(0, server, pid)
 }

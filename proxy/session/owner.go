@@ -267,7 +267,7 @@ func (r *owner) Move(ctx context.Context, to *side.Endpoint, catalog *state.Cata
 	}
 	defer r.unseize()
 	if s.endpoint == to {
-		r.released()
+		r.Hold(false)
 		return nil
 	}
 	w, err := r.ready(ctx, s, to, catalog)
@@ -277,27 +277,13 @@ func (r *owner) Move(ctx context.Context, to *side.Endpoint, catalog *state.Cata
 		}
 		return err
 	}
-	r.swap(s, w)
-	return nil
-}
-
-// swap makes w, of the other side, the session's server and lets the client continue.
-func (r *owner) swap(old *server, w *mirror.Server) {
-	r.replace(old, w)
+	r.replace(s, w)
 	r.captured = nil
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.mu.judged.past() // that was another server
-	r.mu.hold.gate = false
-	r.attend()
-}
-
-// released makes the gate let the session continue.
-func (r *owner) released() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mu.hold.gate = false
-	r.attend()
+	r.mu.Unlock()
+	r.Hold(false)
+	return nil
 }
 
 // ready returns the session's warm server with nothing left to be replayed. Where
@@ -350,7 +336,7 @@ func (r *owner) replace(old *server, w *mirror.Server) {
 	}
 	next.translated(w.Types, w.Statements())
 	next.pid.Store(w.Have.BackendPID)
-	r.p.moved(r.Session, uint32(old.pid.Load()), uint32(w.Have.BackendPID))
+	r.p.Pids.Translate(uint32(old.pid.Load()), uint32(w.Have.BackendPID), r.pid)
 	next.filter.PIDs.Frames(w.Async)
 
 	r.mu.Lock()

@@ -132,10 +132,7 @@ func (r *clientPump) sleep(changed <-chan struct{}, bound time.Time, probe <-cha
 func (r *clientPump) awake() {
 	if r.mu.parking.asleep {
 		r.mu.parking.asleep = false
-		_ = r.client.SetReadDeadline(time.Time{})
-		if r.ctx.Err() != nil { // its interruption may have come just before
-			_ = r.client.SetReadDeadline(LongAgo)
-		}
+		r.mu.attachment.listen()
 	}
 }
 

@@ -201,9 +201,7 @@ func (r *serverPump) pumpServer() error {
 
 // left reports that the client has said good-bye.
 func (r *serverPump) left() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mu.tracker.Reason() == wire.ReasonTerminated
+	return r.mu.locked(func() bool { return r.mu.tracker.Reason() == wire.ReasonTerminated })
 }
 
 // serverTurn waits while an owner has the server, and returns the server to read

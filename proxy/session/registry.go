@@ -1,8 +1,10 @@
 package session
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -127,30 +129,16 @@ func (p *Registry) Leave(r *Session) {
 	}
 }
 
-// moved has the pid of the session's new server translated from now on.
-func (p *Registry) moved(r *Session, from, to uint32) {
-	p.Pids.Translate(from, to, r.pid)
-}
-
-// CloseAll has the gate hold the sessions to come.
-func (p *Registry) CloseAll() {
+// HoldNew has the gate hold the sessions to come, or lets them pass.
+func (p *Registry) HoldNew(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.closed = true
-}
-
-// OpenToNew makes the gate let new sessions pass.
-func (p *Registry) OpenToNew() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.mu.closed = false
+	p.mu.closed = on
 }
 
 // HoldAll has the gate hold every session, those to come included, or lets all go.
 func (p *Registry) HoldAll(on bool) []*Session {
-	p.mu.Lock()
-	p.mu.closed = on
-	p.mu.Unlock()
+	p.HoldNew(on)
 	list := p.List()
 	for _, r := range list {
 		r.Hold(on)
@@ -189,12 +177,7 @@ func (p *Registry) Misleads(pid uint32) bool {
 func (p *Registry) List() []*Session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	list := make([]*Session, 0, len(p.mu.sessions))
-	for _, r := range p.mu.sessions {
-		list = append(list, r)
-	}
-	slices.SortFunc(list, func(a, b *Session) int { return int(int64(a.Id) - int64(b.Id)) })
-	return list
+	return slices.SortedFunc(maps.Values(p.mu.sessions), func(a, b *Session) int { return cmp.Compare(a.Id, b.Id) })
 }
 
 // Find returns the session that clients know by that pid.

@@ -147,12 +147,15 @@ func (r *Session) Hello() []byte {
 	r.mu.Lock()
 	params := maps.Clone(r.mu.observed.params)
 	r.mu.Unlock()
+	return hello(params, r.pid, r.Key)
+}
+
+func hello(params map[string]string, pid uint32, key []byte) []byte {
 	var b []byte
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		b = wire.AppendParameterStatus(b, name, params[name])
 	}
-	b = wire.AppendBackendKeyData(b, r.pid, r.Key)
-	return wire.AppendReadyForQuery(b, 'I')
+	return wire.AppendReadyForQuery(wire.AppendBackendKeyData(b, pid, key), 'I')
 }
 
 // NewKey makes a key for cancel requests, as long as the version of the protocol wants it.
@@ -175,7 +178,7 @@ func NewKey(version uint32) []byte {
 func (p *Registry) Cancel(ctx context.Context, pid uint32, key []byte) {
 	r := p.Find(pid)
 	for _, s := range p.Streams() {
-		if s.pid == pid && subtle.ConstantTimeCompare(s.key, key) == 1 {
+		if s.pid == pid && subtle.ConstantTimeCompare(s.Key, key) == 1 {
 			_ = s.server.Cancel(ctx) // the requester gets no answer
 			return
 		}

@@ -93,6 +93,13 @@ type shared struct {
 	seen   seen
 }
 
+// locked asks something about the session, under its lock.
+func (s *shared) locked(is func() bool) bool {
+	s.Lock()
+	defer s.Unlock()
+	return is()
+}
+
 // hold is who wants the session to stop.
 type hold struct {
 	gate     bool // the gate holds the session

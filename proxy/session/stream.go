@@ -25,18 +25,13 @@ import (
 // source. It has no boundary and is never moved. Locks: none of its own; its connections are closed
 // by run alone.
 type Stream struct {
+	Identity
 	p   *Registry
-	Id  uint64
 	Log zerolog.Logger
 
-	client   net.Conn
-	server   *backend.Conn
-	User     string // as the client knows them
-	database string
-	name     string // application_name
-	began    time.Time
-	pid      uint32 // as the client knows it
-	key      []byte
+	client net.Conn
+	server *backend.Conn
+	name   string // application_name
 
 	ctx context.Context // ends when the stream does, with the reason as its cause
 	End context.CancelCauseFunc
@@ -126,7 +121,7 @@ func (s *Stream) down() (between bool) {
 // NewStream makes a replication connection of the two and enters it into the registry. It does not
 // pass anything on before run.
 func NewStream(ctx context.Context, p *Registry, who Identity, client net.Conn, conn *backend.Conn) *Stream {
-	s := &Stream{p: p, client: client, server: conn, User: who.User, database: who.Database, key: who.Key, name: conn.Params["application_name"]}
+	s := &Stream{Identity: who, p: p, client: client, server: conn, name: conn.Params["application_name"]}
 	s.ctx, s.End = context.WithCancelCause(ctx)
 	p.enterStream(s)
 	s.Log = p.Log.With().Uint64(obs.KeySession, s.Id).Logger()
@@ -140,11 +135,7 @@ func (s *Stream) Hello(login string) []byte {
 	if params["session_authorization"] == login {
 		params["session_authorization"] = s.User
 	}
-	var b []byte
-	for _, k := range slices.Sorted(maps.Keys(params)) {
-		b = wire.AppendParameterStatus(b, k, params[k])
-	}
-	return wire.AppendReadyForQuery(wire.AppendBackendKeyData(b, s.pid, s.key), 'I')
+	return hello(params, s.pid, s.Key)
 }
 
 func (p *Registry) enterStream(s *Stream) {
@@ -169,12 +160,12 @@ func (p *Registry) Streams() []*Stream {
 }
 
 func (s *Stream) Note() Note {
-	return Note{Session: s.Id, PID: s.pid, User: s.User, Database: s.database, Client: s.client.RemoteAddr().String(),
+	return Note{Session: s.Id, PID: s.pid, User: s.User, Database: s.Database, Client: s.client.RemoteAddr().String(),
 		Code: StreamReason.Code, Detail: StreamReason.Detail}
 }
 
 func (s *Stream) Info() Info {
-	return Info{Session: s.Id, PID: s.pid, Client: s.client.RemoteAddr().String(), User: s.User, Database: s.database,
+	return Info{Session: s.Id, PID: s.pid, Client: s.client.RemoteAddr().String(), User: s.User, Database: s.Database,
 		ApplicationName: s.name, Side: side.Source, ServerPID: int32(s.server.PID), Began: s.began, State: StateReplication,
 		Since: s.began, Verdict: StreamReason.Verdict.String(), Reasons: []state.Reason{StreamReason}, Checked: s.began}
 }

@@ -161,17 +161,13 @@ func (r *View) Unjudged() bool {
 
 // Unknown reports whether nothing is known of the session, and it is not held.
 func (r *View) Unknown() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return !r.mu.hold.gate && r.mu.judged.at.IsZero()
+	return r.mu.locked(func() bool { return !r.mu.hold.gate && r.mu.judged.at.IsZero() })
 }
 
 // Parked reports that the gate holds the session at a boundary. One that has ended is
 // at rest as well.
 func (r *View) Parked() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.ctx.Err() != nil || r.mu.hold.gate && r.reason() == ""
+	return r.mu.locked(func() bool { return r.ctx.Err() != nil || r.mu.hold.gate && r.reason() == "" })
 }
 
 // Busy says what keeps a session from standing still.
@@ -193,9 +189,7 @@ const reasonAborted = "in an aborted transaction, of which only the ROLLBACK is 
 
 // Resting reports that the session is at a boundary now.
 func (r *View) Resting() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.reason() == ""
+	return r.mu.locked(func() bool { return r.reason() == "" })
 }
 
 // KnownUnmovable reports that the last look at the session, with nothing sent since, has
@@ -216,16 +210,12 @@ func (r *View) Sample(now time.Time) {
 
 // IdleSince reports whether the session was idle when it was last sampled, and had been since then.
 func (r *View) IdleSince(then time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mu.seen.state == StateIdle && !r.mu.seen.since.After(then)
+	return r.mu.locked(func() bool { return r.mu.seen.state == StateIdle && !r.mu.seen.since.After(then) })
 }
 
 // Waits reports that bytes of the client are held.
 func (r *View) Waits() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.mu.parking.waiting
+	return r.mu.locked(func() bool { return r.mu.parking.waiting })
 }
 
 // Stands says whether the session is within a transaction, and whether the gate holds it at a

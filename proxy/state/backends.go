@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"slices"
+	"strings"
 
 	"crossfade/internal/base/sqltext"
 )
@@ -125,12 +126,7 @@ func isNumber(text string, t sqltext.Token) bool {
 }
 
 func isDigits(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 10
+	return s != "" && len(s) <= 10 && strings.Trim(s, "0123456789") == ""
 }
 
 func (b *Backends) add(text string, t sqltext.Token) {

@@ -128,11 +128,11 @@ const resolveQuery = `SELECT i.n::pg_catalog.int8, t.oid::pg_catalog.int8` +
 // resolve returns the OIDs on this server of the users' types that the plan's
 // statements take. A type that is missing here is an error.
 func (l *Link) resolve(ctx context.Context, p *Plan) (map[Type]uint32, error) {
-	statements := append([]Statement(nil), p.prepare...)
+	statements := p.prepare
 	if p.unnamed != nil {
-		statements = append(statements, *p.unnamed)
+		statements = append(slices.Clone(statements), *p.unnamed)
 	}
-	oids, err := l.lookUp(ctx, p)
+	oids, err := l.lookUp(ctx, statements)
 	if err != nil {
 		return nil, err
 	}
@@ -151,11 +151,7 @@ func (l *Link) resolve(ctx context.Context, p *Plan) (map[Type]uint32, error) {
 }
 
 // lookUp returns the OIDs on this server of those users' types that are here.
-func (l *Link) lookUp(ctx context.Context, p *Plan) (map[Type]uint32, error) {
-	statements := p.prepare
-	if p.unnamed != nil {
-		statements = append(append([]Statement(nil), statements...), *p.unnamed)
-	}
+func (l *Link) lookUp(ctx context.Context, statements []Statement) (map[Type]uint32, error) {
 	oids := map[Type]uint32{}
 	var list []Type
 	var schemas, names []string
@@ -183,8 +179,5 @@ func (l *Link) lookUp(ctx context.Context, p *Plan) (map[Type]uint32, error) {
 		}
 		return nil
 	})
-	if err := l.Flush(ctx); err != nil {
-		return nil, err
-	}
-	return oids, nil
+	return oids, l.Flush(ctx)
 }

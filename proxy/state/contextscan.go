@@ -45,17 +45,15 @@ func (c *Contexts) binds() bool { return len(c.sets) > 0 }
 
 // bind learns from the body of a Bind whose end may be missing.
 func (c *Contexts) bind(body []byte) {
-	_, rest, ok := bytes.Cut(body, []byte{0})
-	if !ok {
-		return
-	}
-	statement, rest, ok := bytes.Cut(rest, []byte{0})
-	if !ok {
+	head := walk.Bytes{Rest: body}
+	head.Text() // the portal
+	statement := head.Text()
+	if head.Bad {
 		return
 	}
 	for _, op := range c.sets[string(statement)] {
 		if op.param >= 0 {
-			v := walk.Bytes{Rest: rest}
+			v := head
 			v.Take(2 * v.Count()) // formats
 			value, ok := nth(&v, op.param)
 			if !ok {

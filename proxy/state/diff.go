@@ -3,6 +3,8 @@ package state
 import (
 	"maps"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"crossfade/internal/base/sqltext"
 )
@@ -66,51 +68,27 @@ func (p *Plan) recode(have *State) {
 		return
 	}
 	p.encoding = have.ServerEncoding
-	for _, a := range p.late {
-		if a.name == "client_encoding" {
-			return
-		}
+	if slices.ContainsFunc(p.late, func(a assignment) bool { return a.name == "client_encoding" }) {
+		return
 	}
 	p.late = append(p.late, assignment{name: "client_encoding", value: now.Value, reset: !now.SetBySession()})
 }
 
 // wide reports whether any text of the plan is not ASCII.
 func (p *Plan) wide() bool {
-	wide := p.unnamed != nil && p.unnamed.wide()
-	for _, list := range [][]assignment{p.early, p.settings, p.late} {
-		for _, a := range list {
-			wide = wide || !ASCII(a.name+a.value)
-		}
-	}
-	for _, list := range p.locals {
-		for _, a := range list {
-			wide = wide || !ASCII(a.value)
-		}
-	}
-	for _, list := range [][]string{p.drop, p.listen, p.unlisten} {
-		for _, s := range list {
-			wide = wide || !ASCII(s)
-		}
-	}
-	return wide || slices.ContainsFunc(p.prepare, Statement.wide)
+	assignments := slices.Concat(p.early, p.settings, p.late, slices.Concat(slices.Collect(maps.Values(p.locals))...))
+	names := slices.Concat(p.drop, p.listen, p.unlisten)
+	return p.unnamed != nil && p.unnamed.wide() || slices.ContainsFunc(p.prepare, Statement.wide) ||
+		slices.ContainsFunc(assignments, func(a assignment) bool { return !ASCII(a.name + a.value) }) ||
+		slices.ContainsFunc(names, func(name string) bool { return !ASCII(name) })
 }
 
 func (s Statement) wide() bool {
-	for _, t := range s.Types {
-		if !ASCII(t.Schema + t.Name) {
-			return true
-		}
-	}
-	return !ASCII(s.Name + s.Text)
+	return !ASCII(s.Name+s.Text) || slices.ContainsFunc(s.Types, func(t Type) bool { return !ASCII(t.Schema + t.Name) })
 }
 
 func ASCII(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
 // Released returns the part of a plan that gives back what other sessions may

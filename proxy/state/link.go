@@ -1,10 +1,12 @@
 package state
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"time"
 
@@ -50,7 +52,7 @@ type Made struct {
 
 // unit is what one ReadyForQuery ends.
 type unit struct {
-	labels []string // what each command of it does, for errors
+	labels []string // what each command of it does, for errors; one at least
 	row    func(cols [][]byte) error
 	// refused, if set, says whether the unit fails when the server refuses it.
 	refused func(*wire.ServerError) error
@@ -64,25 +66,11 @@ type unit struct {
 func NewLink(conn net.Conn, leftover []byte, params map[string]string) *Link {
 	var r io.Reader = conn
 	if len(leftover) > 0 {
-		r = io.MultiReader(&prefix{left: leftover}, conn)
+		r = io.MultiReader(bytes.NewReader(leftover), conn)
 	}
-	l := &Link{conn: conn, reader: wire.NewReader(r, maxBody), Params: make(map[string]string, len(params))}
-	for k, v := range params {
-		l.Params[k] = v
-	}
+	l := &Link{conn: conn, reader: wire.NewReader(r, maxBody), Params: map[string]string{}}
+	maps.Copy(l.Params, params)
 	return l
-}
-
-// prefix yields bytes and then, unlike bytes.Reader, EOF only once it is empty.
-type prefix struct{ left []byte }
-
-func (p *prefix) Read(b []byte) (int, error) {
-	if len(p.left) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(b, p.left)
-	p.left = p.left[n:]
-	return n, nil
 }
 
 // Conn returns the connection.
@@ -179,9 +167,12 @@ func (l *Link) reply(u unit) error {
 			return failed
 		case 'E':
 			e, err := wire.DecodeError(f.Body)
-			if err != nil || e.Fatal() {
-				l.broken = errors.Join(err, serverError(e))
-				return l.broken
+			if err == nil && e.Fatal() {
+				err = e
+			}
+			if err != nil {
+				l.broken = err
+				return err
 			}
 			var why error = e
 			if u.refused != nil {
@@ -214,13 +205,6 @@ func (l *Link) reply(u unit) error {
 	}
 }
 
-func serverError(e *wire.ServerError) error {
-	if e == nil {
-		return nil
-	}
-	return e
-}
-
 // frame returns the next message that answers us.
 func (l *Link) frame() (wire.Frame, error) {
 	for {
@@ -245,13 +229,7 @@ func (l *Link) frame() (wire.Frame, error) {
 }
 
 func (u unit) label(i int) string {
-	if i < len(u.labels) {
-		return u.labels[i]
-	}
-	if len(u.labels) > 0 {
-		return u.labels[len(u.labels)-1]
-	}
-	return "probe"
+	return u.labels[min(i, len(u.labels)-1)]
 }
 
 // StepError says which step of a capture or a replay the server refused. Its

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"crossfade/internal/base/sqltext"
 )
@@ -38,11 +39,9 @@ func (n *Names) Add(name string) {
 	if !strings.Contains(name, ".") {
 		return
 	}
-	for i := 0; i < len(name); i++ {
-		if name[i] >= 0x80 || name[i] < ' ' {
-			n.Opaque("a custom setting whose name is not plain ASCII")
-			return
-		}
+	if strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf || r < ' ' }) {
+		n.Opaque("a custom setting whose name is not plain ASCII")
+		return
 	}
 	name = sqltext.Lower(name)
 	if _, ok := n.known[name]; ok {
@@ -71,11 +70,8 @@ func (n *Names) List() []string {
 	return slices.AppendSeq(make([]string, 0, len(n.known)), maps.Keys(n.known))
 }
 
-// Statement learns from the text of a Query. It allocates nothing when the text
-// contains neither "set" nor, where that matters, "execute", in any case.
-func (n *Names) Statement(text []byte) { n.statement(text, containsSet(text)) }
-
-// statement is Statement for a text of which the caller knows whether it contains "set".
+// statement learns from the text of a Query; set says whether it contains "set". It allocates
+// nothing when the text contains neither that nor, where that matters, "execute", in any case.
 func (n *Names) statement(text []byte, set bool) {
 	if set || n.executes(text) {
 		n.learn(string(text), nil)
@@ -89,10 +85,8 @@ func (n *Names) executes(text []byte) bool {
 	return len(n.named) > 0 && containsFold(text, "execute")
 }
 
-// Parse learns from the text of a Parse, as Statement does, and remembers which
-// parameters of the prepared statement are names.
-func (n *Names) Parse(name, text []byte) { n.parse(name, text, containsSet(text)) }
-
+// parse learns from the text of a Parse, as statement does, and remembers which parameters of the
+// prepared statement are names.
 func (n *Names) parse(name, text []byte, set bool) {
 	if !set && !n.executes(text) {
 		return
@@ -136,7 +130,7 @@ func (n *Names) Current(parse []byte) {
 	}
 	n.unnamed = nil
 	if name, text, ok := cutParse(parse); ok {
-		n.Parse(name, text)
+		n.parse(name, text, containsSet(text))
 	}
 }
 
@@ -170,15 +164,9 @@ func union(a, b []int) []int {
 
 // cutParse splits the body of a Parse into name and text.
 func cutParse(body []byte) (name, text []byte, ok bool) {
-	i := bytes.IndexByte(body, 0)
-	if i < 0 {
-		return nil, nil, false
-	}
-	name, text = body[:i], body[i+1:]
-	if i := bytes.IndexByte(text, 0); i >= 0 {
-		text = text[:i]
-	}
-	return name, text, true
+	name, text, ok = bytes.Cut(body, []byte{0})
+	text, _, _ = bytes.Cut(text, []byte{0})
+	return name, text, ok
 }
 
 // containsSet searches for "set" in any case. Every statement passes here, so it examines only each

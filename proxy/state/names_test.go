@@ -64,7 +64,7 @@ func TestNamesFromStatements(t *testing.T) {
 		{"select $tag$ set x.y = 1 $tag$", []string{"x.y"}, false},
 	} {
 		var n Names
-		n.Statement([]byte(c.text))
+		n.statement([]byte(c.text), containsSet([]byte(c.text)))
 		got := n.List()
 		slices.Sort(got)
 		if len(got) == 0 {
@@ -88,7 +88,7 @@ func TestNamesAreBounded(t *testing.T) {
 func TestNamesOfPlainStatementsAllocateNothing(t *testing.T) {
 	var n Names
 	text := []byte("select id, name from accounts where id = $1 and seen < now()")
-	require.Zero(t, testing.AllocsPerRun(100, func() { n.Statement(text) }))
+	require.Zero(t, testing.AllocsPerRun(100, func() { n.statement(text, containsSet(text)) }))
 }
 
 func FuzzNames(f *testing.F) {
@@ -96,7 +96,7 @@ func FuzzNames(f *testing.F) {
 	f.Add("select $a$ $a$ \"x\"\"y\" U&'\\0041' /* /* */")
 	f.Fuzz(func(_ *testing.T, text string) {
 		var n Names
-		n.Statement([]byte(text))
+		n.statement([]byte(text), containsSet([]byte(text)))
 		_, _ = findPrepare(text, "a", true)
 	})
 }

@@ -48,8 +48,7 @@ func (s *scan) run() {
 			inner = s.begin(t)
 		}
 		next := s.Next()
-		switch {
-		case t.Kind == sqltext.String, t.Kind == sqltext.Quoted && inner == code:
+		if t.Kind == sqltext.String || t.Kind == sqltext.Quoted && inner == code {
 			s.nested(t.Text, inner)
 		}
 		switch {
@@ -80,12 +79,10 @@ func (s *scan) run() {
 // begin returns what the constants of a statement are that begins with t.
 func (s *scan) begin(t sqltext.Token) how {
 	s.prepared = ""
-	switch {
-	case s.how == code, s.how == live && t.Is("do"):
+	if s.how == code || s.how == live && t.Is("do") {
 		return code
-	default:
-		return data
 	}
+	return data
 }
 
 func (s *scan) nested(text string, h how) {

@@ -50,7 +50,7 @@ func (l *Link) Replay(ctx context.Context, p *Plan) error {
 		step()
 	}
 	for _, s := range p.prepare {
-		if err := l.prepare(s, p.locals[s.Name], oids); err != nil && first == nil {
+		if err := l.prepare(s, p.locals[s.Name], oids); first == nil {
 			first = err
 		}
 		step()
@@ -234,21 +234,18 @@ func RebuildPrepare(s Statement) (string, error) {
 	if s.Under != nil {
 		return strings.Repeat(" ", utf8.RuneCountInString(s.Text[:found.start])) + s.Text[found.start:found.end], nil
 	}
-	body := found.body
-	var types strings.Builder
+	var types []string
 	for i, t := range s.Types {
 		if t.Name == "" {
 			return "", fmt.Errorf("type %d of its parameters no longer exists", i+1)
 		}
-		if i > 0 {
-			types.WriteString(", ")
-		}
-		types.WriteString(pg.Name{Schema: t.Schema, Name: t.Name}.String())
+		types = append(types, pg.Name{Schema: t.Schema, Name: t.Name}.String())
 	}
-	if types.Len() > 0 {
-		return "PREPARE " + pg.QuoteIdent(s.Name) + " (" + types.String() + ") AS " + body, nil
+	prepare := "PREPARE " + pg.QuoteIdent(s.Name)
+	if len(types) > 0 {
+		prepare += " (" + strings.Join(types, ", ") + ")"
 	}
-	return "PREPARE " + pg.QuoteIdent(s.Name) + " AS " + body, nil
+	return prepare + " AS " + found.body, nil
 }
 
 // body is the statement that was prepared by SQL.
@@ -282,11 +279,7 @@ type foundPrepare struct {
 func findPrepare(text, name string, escapes bool) (foundPrepare, error) {
 	l := sqltext.Scanner{Src: text, Escapes: escapes}
 	found, list := foundPrepare{}, 0
-	for {
-		t := l.Next()
-		if t.Kind == sqltext.End {
-			break
-		}
+	for t := l.Next(); t.Kind != sqltext.End; t = l.Next() {
 		begin := t.Start
 		ours := t.Is("prepare")
 		if ours {

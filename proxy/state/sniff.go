@@ -119,9 +119,7 @@ func (s *Sniffer) end() {
 func (s *Sniffer) message(body []byte) {
 	switch s.typ {
 	case 'Q':
-		if n := len(body); n > 0 && body[n-1] == 0 {
-			body = body[:n-1]
-		}
+		body = bytes.TrimSuffix(body, []byte{0})
 		s.backends(body)
 		set := containsSet(body)
 		s.Names.statement(body, set)
@@ -157,19 +155,12 @@ func (s *Sniffer) backends(text []byte) {
 // Bind learns, from the body of a Bind whose end may be missing, the parameters that its statement
 // uses as names of settings. In both formats the value of a text is its bytes.
 func (n *Names) Bind(body []byte) {
-	_, rest, ok := bytes.Cut(body, []byte{0}) // the portal
-	if !ok {
+	v := walk.Bytes{Rest: body}
+	v.Text() // the portal
+	params := n.params(v.Text())
+	if v.Bad || len(params) == 0 {
 		return
 	}
-	statement, rest, ok := bytes.Cut(rest, []byte{0})
-	if !ok {
-		return
-	}
-	params := n.params(statement)
-	if len(params) == 0 {
-		return
-	}
-	v := walk.Bytes{Rest: rest}
 	v.Take(2 * v.Count()) // formats
 	n.pick(params, &v)
 }

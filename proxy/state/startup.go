@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/sqltext"
 	"crossfade/proxy/wire"
 )
@@ -36,27 +37,16 @@ func NewStartup(params []wire.Param) Startup {
 
 // Replication reports whether the client asked for a walsender.
 func (s Startup) Replication() bool {
-	for _, p := range s.Params {
-		if p.Name == "replication" {
-			switch sqltext.Lower(p.Value) {
-			case "", "false", "off", "no", "0", "f", "n":
-				return false
-			}
-			return true
-		}
-	}
-	return false
+	return !slices.Contains([]string{"", "false", "off", "no", "0", "f", "n"}, s.replication())
 }
 
 // ReplicationDatabase reports whether the walsender is to be connected to a database,
 // as logical decoding needs it.
-func (s Startup) ReplicationDatabase() bool {
-	for _, p := range s.Params {
-		if p.Name == "replication" {
-			return sqltext.Lower(p.Value) == "database"
-		}
-	}
-	return false
+func (s Startup) ReplicationDatabase() bool { return s.replication() == "database" }
+
+func (s Startup) replication() string {
+	p, _ := lists.Find(s.Params, func(p wire.Param) bool { return p.Name == "replication" })
+	return sqltext.Lower(p.Value)
 }
 
 // Names adds the custom settings that the client set at start-up.
@@ -73,11 +63,8 @@ func (s Startup) Names(n *Names) {
 // pins come first, then what the client asked for, then the values that RESET
 // has in state, which may be nil. role translates the name of a role.
 func (s Startup) Moved(pins []wire.Param, state *State, role func(string) string) []wire.Param {
-	o := optionList{}
-	for _, p := range pins {
-		o.set(p.Name, p.Value)
-	}
-	for _, p := range s.settings {
+	var o optionList
+	for _, p := range slices.Concat(pins, s.settings) {
 		o.set(p.Name, p.Value)
 	}
 	if state != nil {
@@ -89,19 +76,16 @@ func (s Startup) Moved(pins []wire.Param, state *State, role func(string) string
 	}
 	var params []wire.Param
 	var words []string
-	for _, p := range o.list {
+	for _, p := range o {
 		switch key := sqltext.Lower(p.Name); {
 		case key == "application_name":
 			params = append(params, wire.Param{Name: key, Value: p.Value})
 		case key == "session_authorization" || retired[key] || ignorable(key, state) || state == nil && forOperators(key):
 		case key == "role" && role != nil:
-			words = append(words, "-c", "role="+role(p.Value))
+			words = append(words, "-c", escapeWord("role="+role(p.Value)))
 		default:
-			words = append(words, "-c", p.Name+"="+p.Value)
+			words = append(words, "-c", escapeWord(p.Name+"="+p.Value))
 		}
-	}
-	for i, w := range words {
-		words[i] = escapeWord(w)
 	}
 	if len(words) > 0 {
 		params = append(params, wire.Param{Name: "options", Value: strings.Join(words, " ")})
@@ -112,19 +96,13 @@ func (s Startup) Moved(pins []wire.Param, state *State, role func(string) string
 // carriesReset reports whether the value that RESET goes back to must be given
 // to the other side's start-up.
 func carriesReset(name string, v Setting) bool {
-	if v.Source == "client" || slices.Contains(Pinned, name) {
-		return true
-	}
-	return v.SetBySession() && v.Context == "user"
+	return v.Source == "client" || slices.Contains(Pinned, name) || v.SetBySession() && v.Context == "user"
 }
 
 // ignorable are settings for the operator's eyes which only a superuser may
 // set: the target refuses them at start-up, and no result depends on them.
 func ignorable(name string, state *State) bool {
-	if state == nil || state.Settings[name].Context == "user" {
-		return false
-	}
-	return forOperators(name)
+	return state != nil && state.Settings[name].Context != "user" && forOperators(name)
 }
 
 // forOperators are settings that only a superuser may set and that no result depends on,
@@ -153,21 +131,16 @@ func custom(name string) bool { return strings.Contains(name, ".") }
 // optionList keeps the last value of each name, names compared without case. DateStyle
 // is the exception: a value may say the order of day and month alone, or the style, and
 // leaves the other as it was.
-type optionList struct {
-	list []wire.Param
-}
+type optionList []wire.Param
 
 func (o *optionList) set(name, value string) {
-	for i := range o.list {
-		if sqltext.Lower(name) == "datestyle" {
-			break
-		}
-		if strings.EqualFold(o.list[i].Name, name) {
-			o.list[i] = wire.Param{Name: name, Value: value}
-			return
-		}
+	p := wire.Param{Name: name, Value: value}
+	at := slices.IndexFunc(*o, func(p wire.Param) bool { return strings.EqualFold(p.Name, name) })
+	if at < 0 || sqltext.Lower(name) == "datestyle" {
+		*o = append(*o, p)
+	} else {
+		(*o)[at] = p
 	}
-	o.list = append(o.list, wire.Param{Name: name, Value: value})
 }
 
 // parseOptions returns the settings that the start-up parameter "options" makes, as a backend reads

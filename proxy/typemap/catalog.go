@@ -2,6 +2,7 @@ package typemap
 
 import (
 	"bytes"
+	"strconv"
 
 	"crossfade/internal/base/sqltext"
 )
@@ -10,22 +11,12 @@ import (
 // or regtype, which of its parameters are numbers of types, and where such numbers are in it.
 type catalogQuery struct {
 	catalog  bool
-	params   []int // from 0
+	params   []int // that are compared with the number of a type, from 0
 	literals []span
 }
 
 // span is bytes of a text.
 type span struct{ from, to int }
-
-// compares reports whether parameter i, from 0, is compared with the number of a type.
-func (q catalogQuery) compares(i int) bool {
-	for _, p := range q.params {
-		if p == i {
-			return true
-		}
-	}
-	return false
-}
 
 // maxScan is how many bytes of a statement are scanned. Queries of the catalog are a page at most.
 const maxScan = 64 << 10
@@ -189,12 +180,6 @@ func parameter(w string) (int, bool) {
 	if len(w) < 2 || w[0] != '$' {
 		return 0, false
 	}
-	n := 0
-	for _, c := range w[1:] {
-		if c < '0' || c > '9' || n > 1<<16 {
-			return 0, false
-		}
-		n = n*10 + int(c-'0')
-	}
-	return n - 1, n > 0
+	n, err := strconv.ParseUint(w[1:], 10, 16)
+	return int(n) - 1, err == nil && n > 0
 }

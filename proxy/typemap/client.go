@@ -3,6 +3,7 @@ package typemap
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 
 	"crossfade/internal/base/walk"
 )
@@ -66,14 +67,14 @@ func (s *Session) query(frame, text []byte, queued bool) []byte {
 		delete(s.portals, "")
 		s.owe(true, request{kind: 'Q', st: st})
 	}
-	var edits []edit
+	var edits []Edit
 	for _, l := range st.query.literals {
 		old := text[l.from:l.to]
 		if now := s.m.text(nil, old, toServer); !bytes.Equal(now, old) && !prepares(text) {
-			edits = append(edits, edit{at: headLen + l.from, old: len(old), text: now, bare: true})
+			edits = append(edits, Edit{At: headLen + l.from, Old: len(old), Text: now, Bare: true})
 		}
 	}
-	return replace(frame, edits)
+	return Replace(frame, edits)
 }
 
 // prepares reports whether a text makes statements that are kept.
@@ -82,17 +83,7 @@ func prepares(text []byte) bool { return bytes.Contains(bytes.ToLower(text), []b
 func (s *Session) parse(w *walk.Bytes, queued bool) {
 	name, text := string(w.Text()), w.Text()
 	st := newStatement(text)
-	n := w.Count()
-	if !w.Bad && n > 0 {
-		st.params = make([]uint32, 0, n)
-	}
-	for range n {
-		p := w.Take(4)
-		if p == nil {
-			break
-		}
-		st.params = append(st.params, s.m.number(p, toServer))
-	}
+	st.params = s.m.numbers(w, toServer)
 	if queued {
 		s.owe(true, request{kind: 'P', name: name, st: st, wasSt: s.statements[name]})
 		s.statements[name] = st
@@ -127,14 +118,8 @@ func (s *Session) about(kind byte, w *walk.Bytes, queued bool) {
 func (s *Session) bind(frame []byte, w *walk.Bytes, queued bool) []byte {
 	name := string(w.Text())
 	st := s.statements[string(w.Text())]
-	formats := make([]int16, 0, 8)
-	for range w.Count() {
-		if w.Bad {
-			break
-		}
-		formats = append(formats, int16(w.Uint16()))
-	}
-	var edits []edit
+	formats := readFormats(w, make([]int16, 0, 8))
+	var edits []Edit
 	n := w.Count()
 	for i := 0; i < n && !w.Bad; i++ {
 		at := len(frame) - len(w.Rest)
@@ -143,16 +128,10 @@ func (s *Session) bind(frame []byte, w *walk.Bytes, queued bool) []byte {
 			continue
 		}
 		if text, ok := s.param(st, i, v, formatOf(formats, i) == 1); ok {
-			edits = append(edits, edit{at: at, old: len(v), text: text})
+			edits = append(edits, Edit{At: at, Old: len(v), Text: text})
 		}
 	}
-	p := &portal{st: st}
-	for range w.Count() {
-		if w.Bad {
-			break
-		}
-		p.formats = append(p.formats, int16(w.Uint16()))
-	}
+	p := &portal{st: st, formats: readFormats(w, nil)}
 	p.unknown = w.Bad || st == nil
 	if queued {
 		s.owe(true, request{kind: 'B', name: name, p: p, wasP: s.portals[name]})
@@ -161,7 +140,14 @@ func (s *Session) bind(frame []byte, w *walk.Bytes, queued bool) []byte {
 		}
 		s.portals[name] = p
 	}
-	return replace(frame, edits)
+	return Replace(frame, edits)
+}
+
+func readFormats(w *walk.Bytes, list []int16) []int16 {
+	for n := w.Count(); n > 0 && !w.Bad; n-- {
+		list = append(list, int16(w.Uint16()))
+	}
+	return list
 }
 
 func formatOf(formats []int16, i int) int16 {
@@ -177,7 +163,7 @@ func formatOf(formats []int16, i int) int16 {
 // param translates one parameter in place; where that cannot be, it returns the text
 // to put in its place.
 func (s *Session) param(st *statement, i int, v []byte, binaryFormat bool) (text []byte, changed bool) {
-	if st.query.compares(i) {
+	if slices.Contains(st.query.params, i) {
 		if !binaryFormat {
 			return s.m.text(nil, v, toServer), true
 		}
@@ -198,29 +184,29 @@ func (s *Session) oid(v []byte) {
 	s.m.oids(v, toServer)
 }
 
-// edit is a value of a frame that is replaced by one of another length. at is the position of its
-// length in the frame, or of the value itself if it has no length.
-type edit struct {
-	at, old int
-	text    []byte
-	bare    bool
+// Edit is a value of a frame that is replaced by one of another length. At is the position of its
+// length in the frame, or of the value itself if it has no length in front of it.
+type Edit struct {
+	At, Old int
+	Text    []byte
+	Bare    bool
 }
 
-// replace makes the edits, which are in order.
-func replace(frame []byte, edits []edit) []byte {
+// Replace makes the edits, which are in order.
+func Replace(frame []byte, edits []Edit) []byte {
 	if len(edits) == 0 {
 		return frame
 	}
 	out := make([]byte, 0, len(frame)+16*len(edits))
 	at := 0
 	for _, e := range edits {
-		out = append(out, frame[at:e.at]...)
-		at = e.at + e.old
-		if !e.bare {
-			out = binary.BigEndian.AppendUint32(out, uint32(len(e.text)))
+		out = append(out, frame[at:e.At]...)
+		at = e.At + e.Old
+		if !e.Bare {
+			out = binary.BigEndian.AppendUint32(out, uint32(len(e.Text)))
 			at += 4
 		}
-		out = append(out, e.text...)
+		out = append(out, e.Text...)
 	}
 	out = append(out, frame[at:]...)
 	binary.BigEndian.PutUint32(out[1:], uint32(len(out)-1))

@@ -35,15 +35,7 @@ func (s *Session) ServerFrame(frame []byte) []byte {
 
 // parameters is a ParameterDescription.
 func (s *Session) parameters(w *walk.Bytes) {
-	n := w.Count()
-	var list []uint32
-	for range n {
-		p := w.Take(4)
-		if p == nil {
-			break
-		}
-		list = append(list, s.m.number(p, toClient))
-	}
+	list := s.m.numbers(w, toClient)
 	if r := s.first(); r != nil && r.kind == 'D' && r.st != nil {
 		r.st.params = list
 	}
@@ -86,7 +78,7 @@ func (r *request) describe(cols []Column) {
 // row is a DataRow with something in it that may have to be translated.
 func (s *Session) row(frame []byte, w *walk.Bytes) []byte {
 	n := w.Count()
-	var edits []edit
+	var edits []Edit
 	next := 0
 	for i := 0; i < n && !w.Bad && next < len(s.rows); i++ {
 		at := len(frame) - len(w.Rest)
@@ -101,10 +93,10 @@ func (s *Session) row(frame []byte, w *walk.Bytes) []byte {
 		case c.oids && c.binary:
 			s.m.oids(v, toClient)
 		case c.oids:
-			edits = append(edits, edit{at: at, old: len(v), text: s.m.text(nil, v, toClient)})
+			edits = append(edits, Edit{At: at, Old: len(v), Text: s.m.text(nil, v, toClient)})
 		default:
 			s.m.value(c.typ, v, toClient, 0)
 		}
 	}
-	return replace(frame, edits)
+	return Replace(frame, edits)
 }

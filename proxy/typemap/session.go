@@ -184,13 +184,7 @@ func (c Column) ofTypes() bool {
 func (s *Session) cells(cols []Column, formats []int16, query catalogQuery) []cell {
 	var list []cell
 	for i, c := range cols {
-		binary := false
-		switch {
-		case len(formats) == 1:
-			binary = formats[0] == 1
-		case i < len(formats):
-			binary = formats[i] == 1
-		}
+		binary := formatOf(formats, i) == 1
 		switch c.Type {
 		case oidOID, oidArray, oidVector, regtypeOID, regtypeArray:
 			named := c.Type == regtypeOID || c.Type == regtypeArray // as text it is a name

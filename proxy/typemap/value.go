@@ -3,6 +3,8 @@ package typemap
 import (
 	"encoding/binary"
 	"strconv"
+
+	"crossfade/internal/base/walk"
 )
 
 // direction says which way a value goes.
@@ -23,6 +25,14 @@ func (m *Map) number(b []byte, to direction) uint32 {
 	server := m.ToServer(oid)
 	binary.BigEndian.PutUint32(b, server)
 	return server
+}
+
+// numbers translates those of a counted list in place, and returns the server's.
+func (m *Map) numbers(w *walk.Bytes, to direction) (list []uint32) {
+	for n := w.Count(); n > 0 && len(w.Rest) >= 4; n-- {
+		list = append(list, m.number(w.Take(4), to))
+	}
+	return list
 }
 
 // value translates in place the numbers that a binary value of a type, by the server's number,
@@ -51,35 +61,20 @@ func (m *Map) value(typ uint32, v []byte, to direction, depth int) {
 	case KindRange:
 		m.span(t.Elem, v, to, depth)
 	case KindMultirange:
-		if len(v) < 4 {
-			return
-		}
-		n := binary.BigEndian.Uint32(v)
-		for v = v[4:]; n > 0; n-- {
-			item, rest, ok := counted(v)
-			if !ok {
-				return
-			}
+		w := walk.Bytes{Rest: v}
+		for n := w.Uint32(); n > 0 && !w.Bad; n-- {
+			item, _ := w.Value()
 			m.span(t.Elem, item, to, depth)
-			v = rest
 		}
 	}
 }
 
-// counted takes a length and as many bytes; a NULL has none.
-func counted(v []byte) (item, rest []byte, ok bool) {
-	if len(v) < 4 {
-		return nil, nil, false
+// items translates values of one type, each with its length in front of it.
+func (m *Map) items(typ uint32, v []byte, to direction, depth int) {
+	for w := (walk.Bytes{Rest: v}); len(w.Rest) > 0 && !w.Bad; {
+		item, _ := w.Value()
+		m.value(typ, item, to, depth)
 	}
-	n := int32(binary.BigEndian.Uint32(v))
-	v = v[4:]
-	if n < 0 {
-		return nil, v, true
-	}
-	if int(n) > len(v) {
-		return nil, nil, false
-	}
-	return v[:n], v[n:], true
 }
 
 func (m *Map) array(v []byte, to direction, depth int) {
@@ -96,44 +91,22 @@ func (m *Map) array(v []byte, to direction, depth int) {
 	if len(v) < int(dims)*perDimension || !m.carries(elem) {
 		return
 	}
-	for v = v[int(dims)*perDimension:]; len(v) > 0; {
-		item, rest, ok := counted(v)
-		if !ok {
-			return
-		}
-		m.value(elem, item, to, depth+1)
-		v = rest
-	}
+	m.items(elem, v[int(dims)*perDimension:], to, depth+1)
 }
 
 func (m *Map) composite(v []byte, to direction, depth int) {
-	if len(v) < 4 {
-		return
-	}
-	n := binary.BigEndian.Uint32(v)
-	for v = v[4:]; n > 0 && len(v) >= 8; n-- {
-		typ := m.number(v, to)
-		item, rest, ok := counted(v[4:])
-		if !ok {
-			return
-		}
+	w := walk.Bytes{Rest: v}
+	for n := w.Uint32(); n > 0 && len(w.Rest) >= 8 && !w.Bad; n-- {
+		typ := m.number(w.Take(4), to)
+		item, _ := w.Value()
 		m.value(typ, item, to, depth+1)
-		v = rest
 	}
 }
 
 // span takes a range: flags and the bounds that it has.
 func (m *Map) span(sub uint32, v []byte, to direction, depth int) {
-	if len(v) == 0 {
-		return
-	}
-	for v = v[1:]; len(v) > 0; {
-		item, rest, ok := counted(v)
-		if !ok {
-			return
-		}
-		m.value(sub, item, to, depth+1)
-		v = rest
+	if len(v) > 0 {
+		m.items(sub, v[1:], to, depth+1)
 	}
 }
 
@@ -147,15 +120,10 @@ func (m *Map) oids(v []byte, to direction) {
 	if len(v) < header || binary.BigEndian.Uint32(v) != 1 {
 		return
 	}
-	for v = v[min(header+perDimension, len(v)):]; len(v) > 0; {
-		item, rest, ok := counted(v)
-		if !ok {
-			return
-		}
-		if len(item) == 4 {
+	for w := (walk.Bytes{Rest: v[min(header+perDimension, len(v)):]}); len(w.Rest) > 0 && !w.Bad; {
+		if item, _ := w.Value(); len(item) == 4 {
 			m.number(item, to)
 		}
-		v = rest
 	}
 }
 

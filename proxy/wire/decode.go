@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -13,8 +12,8 @@ import (
 )
 
 // The Decode functions take the body of one frame and never panic. Each walks all lengths of the
-// body first and refuses trailing bytes. Byte slices in a result alias the body; strings are
-// copies.
+// body first and refuses trailing bytes; what comes with an error means nothing. Byte slices in a
+// result alias the body; strings are copies.
 
 // Parse is a decoded Parse message.
 type Parse struct {
@@ -42,10 +41,7 @@ func DecodeParse(body []byte) (Parse, error) {
 func DecodeParameterStatus(body []byte) (Param, error) {
 	w := walk.Bytes{Rest: body}
 	p := Param{Name: string(w.Text()), Value: string(w.Text())}
-	if err := done(&w, "ParameterStatus"); err != nil {
-		return Param{}, err
-	}
-	return p, nil
+	return p, done(&w, "ParameterStatus")
 }
 
 // DecodeBackendKeyData decodes pid and key. The key aliases the body; it has 4 to 256 bytes.
@@ -59,11 +55,7 @@ func DecodeBackendKeyData(body []byte) (pid uint32, key []byte, err error) {
 // DecodeError decodes an ErrorResponse. Missing fields stay empty.
 func DecodeError(body []byte) (*ServerError, error) {
 	w := walk.Bytes{Rest: body}
-	for {
-		field := w.Byte()
-		if field == 0 {
-			break
-		}
+	for w.Byte() != 0 {
 		w.Text()
 	}
 	if err := done(&w, "ErrorResponse"); err != nil {
@@ -89,11 +81,7 @@ type Column struct {
 // DecodeRowDescription decodes a RowDescription.
 func DecodeRowDescription(body []byte) ([]Column, error) {
 	w := walk.Bytes{Rest: body}
-	n := w.Count()
-	for range n {
-		if w.Bad {
-			break
-		}
+	for n := w.Count(); n > 0 && !w.Bad; n-- {
 		w.Text()
 		w.Take(18)
 	}
@@ -123,21 +111,14 @@ func DecodeParameterDescription(body []byte) ([]uint32, error) {
 	for i := range oids {
 		oids[i] = w.Uint32()
 	}
-	if err := done(&w, "ParameterDescription"); err != nil {
-		return nil, err
-	}
-	return oids, nil
+	return oids, done(&w, "ParameterDescription")
 }
 
 // DecodeDataRow appends the values of a row to dst, nil for NULL. The values alias the body.
 func DecodeDataRow(dst [][]byte, body []byte) ([][]byte, error) {
 	w := walk.Bytes{Rest: body}
 	start := len(dst)
-	n := w.Count()
-	for range n {
-		if w.Bad {
-			break
-		}
+	for n := w.Count(); n > 0 && !w.Bad; n-- {
 		v, _ := w.Value()
 		dst = append(dst, v)
 	}
@@ -173,10 +154,7 @@ func DecodeNegotiate(body []byte) (Negotiation, error) {
 	for i := uint32(0); i < count && !w.Bad; i++ {
 		n.Unsupported = append(n.Unsupported, string(w.Text()))
 	}
-	if err := done(&w, "NegotiateProtocolVersion"); err != nil {
-		return Negotiation{}, err
-	}
-	return n, nil
+	return n, done(&w, "NegotiateProtocolVersion")
 }
 
 func malformed(what string) error { return fmt.Errorf("%w: %s", ErrMalformed, what) }
@@ -187,14 +165,6 @@ func done(w *walk.Bytes, what string) error {
 		return malformed(what)
 	}
 	return nil
-}
-
-func cutNUL(b []byte) (head, tail []byte, ok bool) {
-	i := bytes.IndexByte(b, 0)
-	if i < 0 {
-		return nil, nil, false
-	}
-	return b[:i], b[i+1:], true
 }
 
 // AuthKind is the request code of an authentication message.
@@ -227,35 +197,22 @@ func DecodeAuth(body []byte) (Auth, error) {
 	case AuthMD5:
 		copy(a.Salt[:], w.Take(4))
 	case AuthSASL:
-		for {
-			name := w.Text()
-			if len(name) == 0 {
-				break
-			}
+		for name := w.Text(); len(name) > 0; name = w.Text() {
 			a.Mechanisms = append(a.Mechanisms, string(name))
 		}
 	case AuthSASLContinue, AuthSASLFinal:
 		a.Data = w.Take(len(w.Rest))
 	default:
-		if w.Bad {
-			return Auth{}, malformed("authentication request")
-		}
-		return a, nil
+		w.Take(len(w.Rest))
 	}
-	if err := done(&w, "authentication request"); err != nil {
-		return Auth{}, err
-	}
-	return a, nil
+	return a, done(&w, "authentication request")
 }
 
 // DecodePassword decodes a PasswordMessage ('p').
 func DecodePassword(body []byte) (string, error) {
 	w := walk.Bytes{Rest: body}
 	s := string(w.Text())
-	if err := done(&w, "PasswordMessage"); err != nil {
-		return "", err
-	}
-	return s, nil
+	return s, done(&w, "PasswordMessage")
 }
 
 // DecodeSASLInitial decodes the client's choice of a mechanism ('p') and its first data, nil for
@@ -264,10 +221,7 @@ func DecodeSASLInitial(body []byte) (mechanism string, data []byte, err error) {
 	w := walk.Bytes{Rest: body}
 	mechanism = string(w.Text())
 	data, _ = w.Value()
-	if err := done(&w, "SASLInitialResponse"); err != nil {
-		return "", nil, err
-	}
-	return mechanism, data, nil
+	return mechanism, data, done(&w, "SASLInitialResponse")
 }
 
 // ServerError is an ErrorResponse or a NoticeResponse. Every field may be empty: a peer need not
@@ -319,21 +273,19 @@ func NewFatal(code, message string) *ServerError {
 }
 
 func (e *ServerError) response() *pgproto3.ErrorResponse {
-	r := &pgproto3.ErrorResponse{
+	return &pgproto3.ErrorResponse{
 		Severity: text(e.Severity), SeverityUnlocalized: text(e.Severity), Code: text(e.Code), Message: text(e.Message),
 		Detail: text(e.Detail), Hint: text(e.Hint), Position: e.Position, Where: text(e.Where),
 		SchemaName: text(e.Schema), TableName: text(e.Table), ColumnName: text(e.Column), DataTypeName: text(e.DataType),
 		ConstraintName: text(e.Constraint), File: text(e.File), Line: e.Line, Routine: text(e.Routine),
 	}
-	return r
 }
 
 func fromResponse(r *pgproto3.ErrorResponse) *ServerError {
-	e := &ServerError{
-		Severity: r.SeverityUnlocalized, Code: r.Code, Message: r.Message, Detail: r.Detail, Hint: r.Hint,
-		Position: r.Position, Where: r.Where, Schema: r.SchemaName, Table: r.TableName, Column: r.ColumnName,
-		DataType: r.DataTypeName, Constraint: r.ConstraintName, File: r.File, Line: r.Line, Routine: r.Routine,
+	return &ServerError{
+		Severity: cmp.Or(r.SeverityUnlocalized, r.Severity),
+		Code:     r.Code, Message: r.Message, Detail: r.Detail, Hint: r.Hint, Position: r.Position, Where: r.Where,
+		Schema: r.SchemaName, Table: r.TableName, Column: r.ColumnName, DataType: r.DataTypeName,
+		Constraint: r.ConstraintName, File: r.File, Line: r.Line, Routine: r.Routine,
 	}
-	e.Severity = cmp.Or(e.Severity, r.Severity)
-	return e
 }

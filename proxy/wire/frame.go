@@ -42,21 +42,30 @@ func NewReader(r io.Reader, maxBody int) *Reader {
 // frames. After an error of the underlying reader (a deadline, say) nothing is lost and Next may be
 // called again.
 func (r *Reader) Next() (Frame, error) {
-	if err := r.fill(5); err != nil {
+	if err := r.fill(HeadLen); err != nil {
 		return Frame{}, err
 	}
 	typ := r.buf[r.from]
-	n := binary.BigEndian.Uint32(r.buf[r.from+1:])
-	if n < 4 || int64(n)-4 > int64(r.max) {
-		return Frame{}, fmt.Errorf("%w: type %q announces a length of %d, the limit is %d", ErrMalformed, typ, n, r.max+4)
+	n, err := bodyLength(r.buf[r.from:], r.max)
+	if err != nil {
+		return Frame{}, err
 	}
-	total := int(n) + 1
+	total := HeadLen + n
 	if err := r.fill(total); err != nil {
 		return Frame{}, noEOF(err)
 	}
-	body := r.buf[r.from+5 : r.from+total : r.from+total]
+	body := r.buf[r.from+HeadLen : r.from+total : r.from+total]
 	r.from += total
 	return Frame{Type: typ, Body: body}, nil
+}
+
+// bodyLength is the length of a frame's body by its header, if that is within the limit.
+func bodyLength(head []byte, limit int) (int, error) {
+	n := binary.BigEndian.Uint32(head[1:])
+	if n < 4 || int64(n)-4 > int64(limit) {
+		return 0, fmt.Errorf("%w: type %q announces a length of %d, the limit is %d", ErrMalformed, head[0], n, limit+4)
+	}
+	return int(n) - 4, nil
 }
 
 // Buffered returns the bytes that were read after the last frame. They are valid until the next
@@ -98,15 +107,15 @@ func (r *Reader) fill(n int) error {
 // ReadFrame reads exactly one frame and never a byte more, for a stream that something else goes on
 // reading. The body is own memory.
 func ReadFrame(r io.Reader, maxBody int) (Frame, error) {
-	var head [5]byte
+	var head [HeadLen]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return Frame{}, err
 	}
-	n := binary.BigEndian.Uint32(head[1:])
-	if n < 4 || int64(n)-4 > int64(maxBody) {
-		return Frame{}, fmt.Errorf("%w: type %q announces a length of %d, the limit is %d", ErrMalformed, head[0], n, maxBody+4)
+	n, err := bodyLength(head[:], maxBody)
+	if err != nil {
+		return Frame{}, err
 	}
-	body := make([]byte, n-4)
+	body := make([]byte, n)
 	if _, err := io.ReadFull(r, body); err != nil {
 		return Frame{}, noEOF(err)
 	}

@@ -1,10 +1,12 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -64,9 +66,9 @@ type Startup struct {
 
 // Get returns the last value of a parameter.
 func (s *Startup) Get(name string) (string, bool) {
-	for i := len(s.Params) - 1; i >= 0; i-- {
-		if s.Params[i].Name == name {
-			return s.Params[i].Value, true
+	for _, p := range slices.Backward(s.Params) {
+		if p.Name == name {
+			return p.Value, true
 		}
 	}
 	return "", false
@@ -139,7 +141,7 @@ func decodeStartup(body []byte) (Startup, error) {
 	}
 	s := Startup{Kind: KindStartup, Version: code}
 	for {
-		name, tail, ok := cutNUL(rest)
+		name, tail, ok := bytes.Cut(rest, []byte{0})
 		if !ok {
 			return Startup{}, fmt.Errorf("%w: startup packet without terminator", ErrMalformed)
 		}
@@ -149,7 +151,7 @@ func decodeStartup(body []byte) (Startup, error) {
 			}
 			return s, nil
 		}
-		value, tail, ok := cutNUL(tail)
+		value, tail, ok := bytes.Cut(tail, []byte{0})
 		if !ok {
 			return Startup{}, fmt.Errorf("%w: startup parameter without value", ErrMalformed)
 		}

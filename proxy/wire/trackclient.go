@@ -75,38 +75,23 @@ const (
 	kindUnknown
 )
 
+var requestKinds = [256]kind{
+	'Q': kindQuery, 'F': kindCall, 'S': kindSync, 'X': kindTerminate,
+	'P': kindParse, 'B': kindBind, 'D': kindDescribe, 'E': kindExecute, 'C': kindClose,
+	'c': kindCopyEnd, 'f': kindCopyEnd, 'd': kindPassive, 'H': kindPassive,
+}
+
 func requestKind(c *Cursor) kind {
-	switch c.head[0] {
-	case 'Q':
-		return kindQuery
-	case 'S':
-		return kindSync
-	case 'P':
-		if c.size > 0 && c.first == 0 {
-			return kindParseUnnamed
-		}
-		return kindParse
-	case 'B':
-		return kindBind
-	case 'D':
-		return kindDescribe
-	case 'E':
-		return kindExecute
-	case 'C':
-		if c.size == 2 && c.first == 'S' {
-			return kindCloseUnnamed
-		}
-		return kindClose
-	case 'F':
-		return kindCall
-	case 'c', 'f':
-		return kindCopyEnd
-	case 'd', 'H':
-		return kindPassive
-	case 'X':
-		return kindTerminate
+	switch k := requestKinds[c.head[0]]; {
+	case k == kindNone:
+		return kindUnknown
+	case k == kindParse && c.size > 0 && c.first == 0:
+		return kindParseUnnamed
+	case k == kindClose && c.size == 2 && c.first == 'S':
+		return kindCloseUnnamed
+	default:
+		return k
 	}
-	return kindUnknown
 }
 
 // request takes note of one whole frame of the client and reports whether it was queued.

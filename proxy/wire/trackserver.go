@@ -76,8 +76,8 @@ func (t *Tracker) answer(typ byte, body []byte, first byte) {
 		return
 	case 'S':
 		if t.Observer != nil {
-			name, rest, ok := cutNUL(body)
-			if value, _, ok2 := cutNUL(rest); ok && ok2 {
+			name, rest, ok := bytes.Cut(body, []byte{0})
+			if value, _, ok2 := bytes.Cut(rest, []byte{0}); ok && ok2 {
 				t.Observer.ParameterStatus(name, value)
 			}
 		}

@@ -63,14 +63,6 @@ func anotherDatabase(source, target databaseLocale) string {
 	return "make another database on the target and give that one to --target: " + sql
 }
 
-// locales reads those of both sides.
-func locales(ctx context.Context, p *inquiry.Pair) (source, target databaseLocale, err error) {
-	if source, err = locale(ctx, p.Source); err == nil {
-		target, err = locale(ctx, p.Target)
-	}
-	return source, target, err
-}
-
 func locale(ctx context.Context, conn *pgx.Conn) (databaseLocale, error) {
 	return inquiry.One[databaseLocale](ctx, conn, "database locale", `
 		SELECT current_database()::text, current_user::text, pg_encoding_to_char(encoding), coalesce(datcollate::text, ''), coalesce(datctype::text, ''),
@@ -85,7 +77,7 @@ const (
 
 // Encodings compares the encodings of both databases, and names rows that a copy could not convert.
 func Encodings(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
-	source, target, err := locales(ctx, p)
+	source, target, err := inquiry.Both(ctx, p, locale)
 	if err != nil {
 		return nil, err
 	}
@@ -96,11 +88,9 @@ func Encodings(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 		return converted(ctx, p, source, target)
 	}
 	f := answer.Finding{
-		Code:     "encoding_differs",
-		Severity: answer.Blocker,
-		Object:   "target",
-		Detail:   fmt.Sprintf("the source's database has encoding %s, the target's %s", source.Encoding, target.Encoding),
-		Remedy:   anotherDatabase(source, target),
+		Code: "encoding_differs", Severity: answer.Blocker, Object: "target",
+		Detail: fmt.Sprintf("the source's database has encoding %s, the target's %s", source.Encoding, target.Encoding),
+		Remedy: anotherDatabase(source, target),
 	}
 	if target.Encoding == unicode {
 		f.Detail += ": a run compares and follows both byte by byte"
@@ -182,7 +172,7 @@ func unconvertibleFinding(u unconvertible.Rows) answer.Finding {
 // Collations compares how texts sort on both sides, and names columns whose collation the target
 // lacks.
 func Collations(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
-	source, target, err := locales(ctx, p)
+	source, target, err := inquiry.Both(ctx, p, locale)
 	if err != nil {
 		return nil, err
 	}
@@ -193,11 +183,9 @@ func Collations(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) 
 			another = "or take the database that is to be made for the encoding of the source, which sorts as that does too"
 		}
 		found = append(found, answer.Finding{
-			Code:     "collation_differs",
-			Severity: answer.Warning,
-			Object:   "target",
-			Detail:   fmt.Sprintf("text sorts as %s at the source and as %s at the target: ORDER BY and range partitions on text may differ", source.sorts(), target.sorts()),
-			Remedy:   "give columns whose order matters a COLLATE of their own, " + another,
+			Code: "collation_differs", Severity: answer.Warning, Object: "target",
+			Detail: fmt.Sprintf("text sorts as %s at the source and as %s at the target: ORDER BY and range partitions on text may differ", source.sorts(), target.sorts()),
+			Remedy: "give columns whose order matters a COLLATE of their own, " + another,
 		})
 	}
 	missing, err := missingCollations(ctx, p)
@@ -241,10 +229,8 @@ func missingCollations(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, 
 		}
 		table, instead := pg.Name{Schema: u.Schema, Name: u.Relation}, pg.QuoteIdent(standIn(u.Collation, both))
 		f := answer.Finding{
-			Code:     "collation_missing",
-			Severity: answer.Blocker,
-			Object:   table.Display(),
-			Detail:   fmt.Sprintf("column %s has collation %s, which the target does not have", u.Column, u.Collation),
+			Code: "collation_missing", Severity: answer.Blocker, Object: table.Display(),
+			Detail: fmt.Sprintf("column %s has collation %s, which the target does not have", u.Column, u.Collation),
 		}
 		if u.Kind == "m" {
 			f.Remedy = fmt.Sprintf("make the materialised view again on the source with a collation that both sides have, such as COLLATE %s", instead)

@@ -183,7 +183,7 @@ func tryBounds(ctx context.Context, p *inquiry.Pair, r *catalog.Relation, differ
 		}
 		return nil, err
 	}
-	here, there, err := locales(ctx, p)
+	here, there, err := inquiry.Both(ctx, p, locale)
 	if err != nil {
 		return nil, err
 	}

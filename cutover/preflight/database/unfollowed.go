@@ -66,17 +66,16 @@ func EventTriggers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, erro
 		if e.Disabled && may {
 			continue
 		}
-		name := e.Name
 		f := answer.Finding{
-			Code: "event_trigger", Severity: answer.Warning, Object: name,
+			Code: "event_trigger", Severity: answer.Warning, Object: e.Name,
 			Detail: "runs on DDL at the source, Crossfade's own included, and is carried to the target",
-			Remedy: fmt.Sprintf("unless its function lets schema crossfade be: ALTER EVENT TRIGGER %[1]s DISABLE on the source, and ALTER EVENT TRIGGER %[1]s ENABLE on the target after the cutover", pg.QuoteIdent(name)),
-			On:     answer.Source, SQL: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE", pg.QuoteIdent(name)),
+			Remedy: fmt.Sprintf("unless its function lets schema crossfade be: ALTER EVENT TRIGGER %[1]s DISABLE on the source, and ALTER EVENT TRIGGER %[1]s ENABLE on the target after the cutover", pg.QuoteIdent(e.Name)),
+			On:     answer.Source, SQL: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE", pg.QuoteIdent(e.Name)),
 		}
 		if !may {
 			f.Code, f.Severity = "event_trigger_not_allowed", answer.Blocker
 			f.Detail = "only a superuser can make event triggers on the target"
-			f.SQL = "DROP EVENT TRIGGER " + pg.QuoteIdent(name)
+			f.SQL = "DROP EVENT TRIGGER " + pg.QuoteIdent(e.Name)
 			f.Remedy = f.SQL + " on the source, and let a superuser make it on the target after the move"
 		}
 		found = append(found, f)
@@ -85,12 +84,11 @@ func EventTriggers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, erro
 		if e.Disabled || p.Options.Resume { // the run that is continued may have made them
 			continue
 		}
-		name := e.Name
 		found = append(found, answer.Finding{
-			Code: "target_event_trigger", Severity: answer.Warning, Object: name,
+			Code: "target_event_trigger", Severity: answer.Warning, Object: e.Name,
 			Detail: "runs on the DDL with which the schema is restored on the target",
-			Remedy: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE on the target until the restore has ended", pg.QuoteIdent(name)),
-			On:     answer.Target, SQL: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE", pg.QuoteIdent(name)),
+			Remedy: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE on the target until the restore has ended", pg.QuoteIdent(e.Name)),
+			On:     answer.Target, SQL: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE", pg.QuoteIdent(e.Name)),
 		})
 	}
 	return found, nil

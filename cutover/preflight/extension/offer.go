@@ -26,11 +26,9 @@ type offer struct {
 // made are the statements that make an extension on the target as the source has it, as far as the
 // target can.
 func (o offer) made(u extension) string {
-	sql, name, schema := "", pg.QuoteIdent(u.Name), pg.QuoteIdent(u.Schema)
+	sql, schema := "CREATE EXTENSION "+pg.QuoteIdent(u.Name), pg.QuoteIdent(u.Schema)
 	if o.Only == "" {
-		sql = inSchema(schema) + "CREATE EXTENSION " + name + " SCHEMA " + schema
-	} else {
-		sql = "CREATE EXTENSION " + name
+		sql = inSchema(schema) + sql + " SCHEMA " + schema
 	}
 	if o.Default != u.Version && slices.Contains(o.Versions, u.Version) {
 		sql += " VERSION " + pg.QuoteLiteral(u.Version)

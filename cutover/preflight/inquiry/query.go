@@ -69,6 +69,14 @@ func only[T any](ctx context.Context, conn *pgx.Conn, read pgx.RowToFunc[T], wha
 	return v, nil
 }
 
+// Both reads the same from source and target.
+func Both[T any](ctx context.Context, p *Pair, read func(context.Context, *pgx.Conn) (T, error)) (source, target T, err error) {
+	if source, err = read(ctx, p.Source); err == nil {
+		target, err = read(ctx, p.Target)
+	}
+	return source, target, err
+}
+
 // Setting reads one server setting; "" where the server does not know it.
 func Setting(ctx context.Context, conn *pgx.Conn, name string) (string, error) {
 	return Value[string](ctx, conn, "setting "+name, `SELECT coalesce(current_setting($1, true), '')`, name)

@@ -161,11 +161,7 @@ func RowSecurity(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error)
 	if err != nil || len(tables) == 0 {
 		return nil, err
 	}
-	source, err := inquiry.CurrentRole(ctx, p.Source)
-	if err != nil {
-		return nil, err
-	}
-	target, err := inquiry.CurrentRole(ctx, p.Target)
+	source, target, err := inquiry.Both(ctx, p, inquiry.CurrentRole)
 	if err != nil {
 		return nil, err
 	}

@@ -53,11 +53,7 @@ func readUsage(ctx context.Context, conn *pgx.Conn) (usage, error) {
 // Capacity compares what a migration takes of slots, walsenders, locks and connections with what is
 // free.
 func Capacity(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
-	source, err := readUsage(ctx, p.Source)
-	if err != nil {
-		return nil, err
-	}
-	target, err := readUsage(ctx, p.Target)
+	source, target, err := inquiry.Both(ctx, p, readUsage)
 	if err != nil {
 		return nil, err
 	}

@@ -15,11 +15,7 @@ const OldestSource = 12
 
 // Versions compares the versions of both servers and of pg_dump.
 func Versions(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
-	source, err := inquiry.Version(ctx, p.Source)
-	if err != nil {
-		return nil, err
-	}
-	target, err := inquiry.Version(ctx, p.Target)
+	source, target, err := inquiry.Both(ctx, p, inquiry.Version)
 	if err != nil {
 		return nil, err
 	}
@@ -30,11 +26,9 @@ func Versions(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 			return nil, fmt.Errorf("ask pg_dump for its version: %w", err)
 		}
 		return append(versionFindings(source/10000, target/10000, 0), answer.Finding{
-			Code:     "pg_dump_missing",
-			Severity: answer.Blocker,
-			Object:   "pg_dump",
-			Detail:   "pg_dump cannot be run: " + answer.OneLine(err.Error()),
-			Remedy:   fmt.Sprintf("install PostgreSQL's client programs of version %d or newer", source/10000),
+			Code: "pg_dump_missing", Severity: answer.Blocker, Object: "pg_dump",
+			Detail: "pg_dump cannot be run: " + answer.OneLine(err.Error()),
+			Remedy: fmt.Sprintf("install PostgreSQL's client programs of version %d or newer", source/10000),
 		}), nil
 	}
 	return versionFindings(source/10000, target/10000, dump), nil
@@ -45,37 +39,29 @@ func versionFindings(source, target, dump int) []answer.Finding {
 	var found []answer.Finding
 	if source < OldestSource {
 		found = append(found, answer.Finding{
-			Code:     "source_too_old",
-			Severity: answer.Blocker,
-			Object:   "source",
-			Detail:   fmt.Sprintf("the source runs PostgreSQL %d; at least %d is needed", source, OldestSource),
-			Remedy:   fmt.Sprintf("upgrade the source to version %d or newer first", OldestSource),
+			Code: "source_too_old", Severity: answer.Blocker, Object: "source",
+			Detail: fmt.Sprintf("the source runs PostgreSQL %d; at least %d is needed", source, OldestSource),
+			Remedy: fmt.Sprintf("upgrade the source to version %d or newer first", OldestSource),
 		})
 	}
 	if target < source {
 		found = append(found, answer.Finding{
-			Code:     "target_older",
-			Severity: answer.Blocker,
-			Object:   "target",
-			Detail:   fmt.Sprintf("the target runs PostgreSQL %d, which is older than the source's %d", target, source),
-			Remedy:   fmt.Sprintf("make a target of version %d or newer", source),
+			Code: "target_older", Severity: answer.Blocker, Object: "target",
+			Detail: fmt.Sprintf("the target runs PostgreSQL %d, which is older than the source's %d", target, source),
+			Remedy: fmt.Sprintf("make a target of version %d or newer", source),
 		})
 	}
 	if dump != 0 && dump < source {
 		found = append(found, answer.Finding{
-			Code:     "pg_dump_older",
-			Severity: answer.Blocker,
-			Object:   "pg_dump",
-			Detail:   fmt.Sprintf("pg_dump %d refuses a server of version %d", dump, source),
-			Remedy:   fmt.Sprintf("install PostgreSQL's client programs of version %d or newer", source),
+			Code: "pg_dump_older", Severity: answer.Blocker, Object: "pg_dump",
+			Detail: fmt.Sprintf("pg_dump %d refuses a server of version %d", dump, source),
+			Remedy: fmt.Sprintf("install PostgreSQL's client programs of version %d or newer", source),
 		})
 	}
 	if dump > target {
 		found = append(found, answer.Finding{
-			Code:     "pg_dump_newer",
-			Severity: answer.Info,
-			Object:   "pg_dump",
-			Detail:   fmt.Sprintf("pg_dump %d is newer than the target's version %d; settings that the target does not know are left out", dump, target),
+			Code: "pg_dump_newer", Severity: answer.Info, Object: "pg_dump",
+			Detail: fmt.Sprintf("pg_dump %d is newer than the target's version %d; settings that the target does not know are left out", dump, target),
 		})
 	}
 	return found
@@ -94,11 +80,9 @@ func Hosts(_ context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 			continue
 		}
 		found = append(found, answer.Finding{
-			Code:     "pooler_host",
-			Severity: answer.Blocker,
-			Object:   side.host,
-			Detail:   fmt.Sprintf("the %s is named by its connection pooler, which keeps no session", side.name),
-			Remedy:   "use the direct host " + direct,
+			Code: "pooler_host", Severity: answer.Blocker, Object: side.host,
+			Detail: fmt.Sprintf("the %s is named by its connection pooler, which keeps no session", side.name),
+			Remedy: "use the direct host " + direct,
 		})
 	}
 	return found, nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -22,15 +23,12 @@ const (
 
 // ReadDecision reads the register.
 func ReadDecision(ctx context.Context, q Querier, epoch int64) (Decision, error) {
-	var d string
+	d := Undecided
 	err := q.QueryRow(ctx, `SELECT decision FROM crossfade.decision WHERE epoch = $1`, epoch).Scan(&d)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Undecided, nil
 	}
-	if err != nil {
-		return Undecided, fmt.Errorf("read the decision of epoch %d: %w", epoch, err)
-	}
-	return Decision(d), nil
+	return d, pg.Wrap(err, "read the decision of epoch %d", epoch)
 }
 
 // LastCommit returns the newest epoch that was decided with commit, 0 for none.
@@ -65,15 +63,12 @@ type Proof struct {
 func SaveProofs(ctx context.Context, conn *pgx.Conn, epoch int64, proofs []Proof) error {
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		for _, p := range proofs {
-			keys := p.Keys
-			if keys == nil {
-				keys = []string{}
-			}
 			if _, err := tx.Exec(ctx, `INSERT INTO crossfade.proof (epoch, nsp, rel, verdict, reason, source_rows, target_rows, keys)
 				VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 				ON CONFLICT (epoch, nsp, rel) DO UPDATE SET verdict = excluded.verdict, reason = excluded.reason,
 					source_rows = excluded.source_rows, target_rows = excluded.target_rows, keys = excluded.keys, found_at = excluded.found_at`,
-				epoch, p.Table.Schema, p.Table.Name, p.Verdict, p.Reason, p.SourceRows, p.TargetRows, keys); err != nil {
+				epoch, p.Table.Schema, p.Table.Name, p.Verdict, p.Reason, p.SourceRows, p.TargetRows,
+				lists.NotNil(p.Keys)); err != nil {
 				return err
 			}
 		}

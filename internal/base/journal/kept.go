@@ -51,10 +51,8 @@ func KeepDefinitions(ctx context.Context, conn *pgx.Conn, d Definitions) error {
 // KeepNewer keeps a newer archive of the source's schema, with the digest of the
 // definitions that it has.
 func KeepNewer(ctx context.Context, conn *pgx.Conn, archive []byte, digest string) error {
-	if _, err := conn.Exec(ctx, `UPDATE crossfade.run SET archive_now = $1, digest = $2`, archive, digest); err != nil {
-		return fmt.Errorf("keep the newer archive of the schema: %w", err)
-	}
-	return nil
+	_, err := conn.Exec(ctx, `UPDATE crossfade.run SET archive_now = $1, digest = $2`, archive, digest)
+	return pg.Wrap(err, "keep the newer archive of the schema")
 }
 
 // SaveIdentities keeps these in the place of those of the same objects.
@@ -145,12 +143,9 @@ func LoadRoles(ctx context.Context, conn *pgx.Conn) ([]Role, error) {
 
 func queryRoles(ctx context.Context, conn *pgx.Conn, sql string) ([]Role, error) {
 	rows, _ := conn.Query(ctx, sql+` ORDER BY 1`)
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Role, error) {
-		var r Role
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r Role, err error) {
 		var until pgtype.Timestamptz
-		if err := row.Scan(&r.Name, &r.CanLogin, &r.Connect, &until, &r.Secret); err != nil {
-			return Role{}, err
-		}
+		err = row.Scan(&r.Name, &r.CanLogin, &r.Connect, &until, &r.Secret)
 		switch {
 		case !until.Valid || until.InfinityModifier == pgtype.Infinity:
 		case until.InfinityModifier == pgtype.NegativeInfinity:
@@ -158,7 +153,7 @@ func queryRoles(ctx context.Context, conn *pgx.Conn, sql string) ([]Role, error)
 		default:
 			r.ValidUntil = until.Time
 		}
-		return r, nil
+		return r, err
 	})
 }
 
@@ -213,10 +208,8 @@ func LoadPublished(ctx context.Context, conn *pgx.Conn) (Published, error) {
 
 // SetTakenOut records why a table was taken out of the publication.
 func SetTakenOut(ctx context.Context, conn *pgx.Conn, oid uint32, why string) error {
-	if _, err := conn.Exec(ctx, `UPDATE crossfade.published SET taken_out = $2 WHERE relid = $1`, oid, why); err != nil {
-		return fmt.Errorf("record that a table was taken out of the publication: %w", err)
-	}
-	return nil
+	_, err := conn.Exec(ctx, `UPDATE crossfade.published SET taken_out = $2 WHERE relid = $1`, oid, why)
+	return pg.Wrap(err, "record that a table was taken out of the publication")
 }
 
 // SaveMark records on the target the state that something which no stream carries had when it was
@@ -229,10 +222,10 @@ func SaveMark(ctx context.Context, target *pgx.Conn, what, mark string) error {
 // LoadMark returns what SaveMark kept, "" for nothing.
 func LoadMark(ctx context.Context, target *pgx.Conn, what string) (mark string, err error) {
 	err = target.QueryRow(ctx, `SELECT mark FROM crossfade.unfollowed WHERE what = $1`, what).Scan(&mark)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return "", fmt.Errorf("read how %s stood: %w", what, err)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
 	}
-	return mark, nil
+	return mark, pg.Wrap(err, "read how %s stood", what)
 }
 
 // Forget removes a table from the journal: both that it is copied and which parts of it are.

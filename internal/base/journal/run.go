@@ -137,9 +137,7 @@ func Claim(ctx context.Context, q Querier, epoch int64, direction, owner string,
 
 // Advance records the next step of an epoch: a compare-and-set on epoch, step and owner.
 func Advance(ctx context.Context, q Querier, epoch int64, owner, from, to string) error {
-	return compareAndSet(ctx, q, fmt.Sprintf("record step %s of epoch %d", to, epoch),
-		`UPDATE crossfade.run SET step = $4, changed_at = pg_catalog.clock_timestamp()
-		WHERE epoch = $1 AND coordinator = $2 AND step = $3 RETURNING one`, epoch, owner, from, to)
+	return AdvanceFrom(ctx, q, epoch, owner, []string{from}, to)
 }
 
 // AdvanceFenced is Advance for the fence transaction: the row has the nonce of the marker from then
@@ -183,14 +181,10 @@ func KeepClosed(ctx context.Context, conn *pgx.Conn) (done bool, err error) {
 		return false, nil
 	}
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		_, err := tx.Conn().PgConn().Exec(ctx, ClosedFence+`DROP TABLE crossfade.backend; DROP TABLE crossfade.marker;
-			COMMENT ON SCHEMA crossfade IS 'This database was moved by Crossfade and takes no writes any more. "crossfade clean --force" opens it and removes this schema.'`).ReadAll()
-		return err
+		return pg.Exec(ctx, tx.Conn(), ClosedFence+`DROP TABLE crossfade.backend; DROP TABLE crossfade.marker;
+			COMMENT ON SCHEMA crossfade IS 'This database was moved by Crossfade and takes no writes any more. "crossfade clean --force" opens it and removes this schema.'`)
 	})
-	if err != nil {
-		return false, fmt.Errorf("keep the source closed: %w", err)
-	}
-	return true, nil
+	return err == nil, pg.Wrap(err, "keep the source closed")
 }
 
 // Tables lists the relations of the database that a fence covers: plain and
@@ -319,7 +313,7 @@ var remains = []string{"run", "decision", "proof", "pin", "type", "role", "login
 // must be gone. What stays goes with Uninstall.
 func Conclude(ctx context.Context, conn *pgx.Conn) error {
 	names := lists.Map(remains, pg.QuoteLiteral)
-	_, err := conn.PgConn().Exec(ctx, strings.ReplaceAll(concludeSQL, "$remains", strings.Join(names, ", "))).ReadAll()
+	err := pg.Exec(ctx, conn, strings.ReplaceAll(concludeSQL, "$remains", strings.Join(names, ", ")))
 	return pg.Wrap(err, "reduce schema crossfade to what serving needs")
 }
 

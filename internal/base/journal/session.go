@@ -64,7 +64,7 @@ func Lead(ctx context.Context, conn *pgx.Conn) error {
 	}
 	led, err := leader(ctx, conn)
 	if err != nil {
-		return fmt.Errorf("ask who has the leader's lock: %w", err)
+		return err
 	}
 	return led
 }
@@ -72,11 +72,8 @@ func Lead(ctx context.Context, conn *pgx.Conn) error {
 // Leader returns which other session holds the leader's lock of the database, nil where none does.
 func Leader(ctx context.Context, q Querier) (*LedError, error) {
 	led, err := leader(ctx, q)
-	if err != nil {
-		return nil, fmt.Errorf("ask who has the leader's lock: %w", err)
-	}
-	if led.PID == 0 {
-		return nil, nil
+	if err != nil || led.PID == 0 {
+		return nil, err
 	}
 	return led, nil
 }
@@ -97,7 +94,7 @@ func leader(ctx context.Context, q Querier) (*LedError, error) {
 		return &LedError{}, nil
 	}
 	led.Age = time.Duration(seconds) * time.Second
-	return &led, err
+	return &led, pg.Wrap(err, "ask who has the leader's lock")
 }
 
 // Sessions of ours say in application_name which start of the program they belong to

@@ -75,7 +75,7 @@ func gather(s string, env environment) (*settings, error) {
 			}
 			p = pair{"sslmode", mode}
 		}
-		if known(p.key) == nil {
+		if !known(p.key) {
 			return nil, unknownParameter(p.key, password && !uri)
 		}
 		password = password || strings.Contains(p.key, "password")
@@ -159,10 +159,7 @@ func (s *settings) addService(env environment) error {
 		return nil
 	}
 	var files []string
-	given := s.get("servicefile")
-	if given == "" {
-		given = env.get("PGSERVICEFILE")
-	}
+	given := cmp.Or(s.get("servicefile"), env.get("PGSERVICEFILE"))
 	switch {
 	case given != "":
 		if _, err := os.Stat(given); err != nil {
@@ -222,7 +219,7 @@ func (s *settings) readService(file, name string) (found bool, err error) {
 			return true, fmt.Errorf(`service file %q, line %d: it has no "="`, file, n)
 		case key == "service" || key == "servicefile":
 			return true, fmt.Errorf("service file %q, line %d: a service cannot name another one", file, n)
-		case known(key) == nil:
+		case !known(key):
 			return true, fmt.Errorf("service file %q, line %d: %w", file, n, unknownParameter(key, false))
 		}
 		if _, given := s.of[key]; !given {
@@ -247,11 +244,9 @@ var socketDirs = []string{"", "/var/run/postgresql", "/run/postgresql", "/tmp", 
 // filePassword looks up a password in the password file (PostgreSQL documentation 34.16). A file
 // that others may read is passed over with a warning, as libpq does.
 func (s *settings) filePassword(env environment, host, port, database, user string) string {
-	file := s.get("passfile")
+	file := cmp.Or(s.get("passfile"), env.inHome(".pgpass"))
 	if file == "" {
-		if file = env.inHome(".pgpass"); file == "" {
-			return ""
-		}
+		return ""
 	}
 	info, err := os.Stat(file)
 	switch {

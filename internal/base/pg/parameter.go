@@ -87,13 +87,8 @@ const (
 // values travel unchanged.
 var sessionVariables = []string{"PGDATESTYLE", "PGTZ", "PGGEQO"}
 
-func known(name string) *parameter {
-	for i := range parameters {
-		if parameters[i].name == name {
-			return &parameters[i]
-		}
-	}
-	return nil
+func known(name string) bool {
+	return slices.ContainsFunc(parameters, func(p parameter) bool { return p.name == name })
 }
 
 // otherNames are what people write for a parameter, from other drivers or by habit.

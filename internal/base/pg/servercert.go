@@ -1,6 +1,7 @@
 package pg
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -125,10 +126,7 @@ func nameMatches(pattern, host string) bool {
 // readRoots reads the authorities that count: a file, the system's, or the file of libpq's default
 // place. file is "" where nothing asks for a verification.
 func (s *settings) readRoots(env environment) (file string, roots *x509.CertPool, err error) {
-	file = s.get("sslrootcert")
-	if file == "" {
-		file = env.inHome(".postgresql", "root.crt")
-	}
+	file = cmp.Or(s.get("sslrootcert"), env.inHome(".postgresql", "root.crt"))
 	switch {
 	case file == "system":
 		roots, err = x509.SystemCertPool()

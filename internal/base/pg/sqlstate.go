@@ -118,10 +118,7 @@ func ConnectionLost(err error) bool {
 		return true
 	}
 	var ne net.Error
-	if errors.As(err, &ne) && !errors.Is(err, context.DeadlineExceeded) {
-		return true
-	}
-	if _, ok := errors.AsType[*net.OpError](err); ok {
+	if errors.As(err, &ne) && !errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*net.OpError)) {
 		return true
 	}
 	s := err.Error()

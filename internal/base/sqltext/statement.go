@@ -84,13 +84,8 @@ func (s Statement) Closed() bool {
 // these unquoted words, or -1.
 func (s Statement) Find(i int, ws ...string) int {
 	for ; i < len(s.Tokens); i++ {
-		if s.Tokens[i].Depth != 0 {
-			continue
-		}
-		for _, w := range ws {
-			if s.Word(i, w) {
-				return i
-			}
+		if s.Tokens[i].Depth == 0 && slices.ContainsFunc(ws, func(w string) bool { return s.Word(i, w) }) {
+			return i
 		}
 	}
 	return -1

@@ -87,18 +87,11 @@ func (c *Client) First() []byte {
 // Continue answers server-first-message with client-final-message.
 func (c *Client) Continue(ctx context.Context, serverFirst []byte) ([]byte, error) {
 	msg := string(serverFirst)
-	nonce, rest, err := attribute(msg, 'r')
+	values, err := attributes(msg, "rsi")
 	if err != nil {
 		return nil, err
 	}
-	salt64, rest, err := attribute(rest, 's')
-	if err != nil {
-		return nil, err
-	}
-	count, _, err := attribute(rest, 'i')
-	if err != nil {
-		return nil, err
-	}
+	nonce, salt64, count := values[0], values[1], values[2]
 	if c.nonce == "" || !strings.HasPrefix(nonce, c.nonce) || len(nonce) == len(c.nonce) || !printable(nonce) {
 		return nil, protocol("server nonce does not begin with the client's")
 	}
@@ -139,11 +132,11 @@ func (c *Client) Verify(serverFinal []byte) error {
 	if strings.HasPrefix(string(serverFinal), "e=") {
 		return errors.New("server refused the SCRAM exchange")
 	}
-	v, _, err := attribute(string(serverFinal), 'v')
+	values, err := attributes(string(serverFinal), "v")
 	if err != nil {
 		return err
 	}
-	got, err := base64.StdEncoding.DecodeString(v)
+	got, err := base64.StdEncoding.DecodeString(values[0])
 	if err != nil {
 		return protocol("malformed server signature")
 	}

@@ -143,23 +143,22 @@ func protocol(format string, a ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrProtocol}, a...)...)
 }
 
-// attribute takes "k=value" off the front of s, up to a comma or the end.
-func attribute(s string, key byte) (value, rest string, err error) {
-	if len(s) < 2 || s[0] != key || s[1] != '=' {
-		return "", "", protocol("attribute %q expected", key)
+// attributes are the values of "k=value" at the front of s for each of these keys, with commas
+// between them.
+func attributes(s, keys string) (values []string, err error) {
+	for _, key := range []byte(keys) {
+		if len(s) < 2 || s[0] != key || s[1] != '=' {
+			return nil, protocol("attribute %q expected", key)
+		}
+		value, rest, _ := strings.Cut(s[2:], ",")
+		values, s = append(values, value), rest
 	}
-	value, rest, _ = strings.Cut(s[2:], ",")
-	return value, rest, nil
+	return values, nil
 }
 
 // printable is the alphabet of a nonce.
 func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < 0x21 || s[i] > 0x7e || s[i] == ',' {
-			return false
-		}
-	}
-	return s != ""
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < 0x21 || r > 0x7e || r == ',' })
 }
 
 func newNonce() string {
@@ -171,14 +170,8 @@ func newNonce() string {
 // Prep normalises a password with SASLprep (RFC 4013). As in PostgreSQL, ASCII is taken unchanged,
 // and so is a password that is not UTF-8 or that SASLprep refuses.
 func Prep(password string) string {
-	ascii := true
-	for i := range len(password) {
-		if password[i] >= utf8.RuneSelf {
-			ascii = false
-			break
-		}
-	}
-	if ascii || !utf8.ValidString(password) {
+	beyond := strings.ContainsFunc(password, func(r rune) bool { return r >= utf8.RuneSelf })
+	if !beyond || !utf8.ValidString(password) {
 		return password
 	}
 	out, err := stringprep.SASLprep.Prepare(password)

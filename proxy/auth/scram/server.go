@@ -46,14 +46,11 @@ func (s *Server) First(clientFirst []byte) ([]byte, error) {
 	if strings.HasPrefix(bare, "m=") {
 		return nil, errors.New("client requires an unsupported SCRAM extension")
 	}
-	_, rest, err := attribute(bare, 'n') // the user name: the start-up packet decides
+	values, err := attributes(bare, "nr") // not the user name: the start-up packet decides
 	if err != nil {
 		return nil, err
 	}
-	nonce, _, err := attribute(rest, 'r')
-	if err != nil {
-		return nil, err
-	}
+	nonce := values[1]
 	if !printable(nonce) {
 		return nil, protocol("non-printable characters in nonce")
 	}
@@ -113,14 +110,11 @@ func (s *Server) Final(clientFinal []byte) ([]byte, error) {
 	if err != nil || len(proof) != sha256.Size {
 		return nil, protocol("malformed proof")
 	}
-	binding, rest, err := attribute(withoutProof, 'c')
+	values, err := attributes(withoutProof, "cr")
 	if err != nil {
 		return nil, err
 	}
-	nonce, _, err := attribute(rest, 'r')
-	if err != nil {
-		return nil, err
-	}
+	binding, nonce := values[0], values[1]
 	want := []byte(s.header)
 	if s.cfg.Plus {
 		want = append(want, s.cfg.Binding...)

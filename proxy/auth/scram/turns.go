@@ -2,6 +2,7 @@ package scram
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -45,23 +46,15 @@ func (t *turns) take(ctx context.Context, owner string) error {
 // leave takes a waiter out of its queue and reports whether it was there.
 func (t *turns) leave(owner string, turn chan struct{}) bool {
 	queue := t.queues[owner]
-	for i, other := range queue {
-		if other != turn {
-			continue
-		}
-		if t.queues[owner] = append(queue[:i:i], queue[i+1:]...); len(t.queues[owner]) > 0 {
-			return true
-		}
-		delete(t.queues, owner)
-		for j, name := range t.order {
-			if name == owner {
-				t.order = append(t.order[:j:j], t.order[j+1:]...)
-				break
-			}
-		}
-		return true
+	at := slices.Index(queue, turn)
+	if at < 0 {
+		return false
 	}
-	return false
+	if t.queues[owner] = slices.Delete(queue, at, at+1); len(t.queues[owner]) == 0 {
+		delete(t.queues, owner)
+		t.order = slices.DeleteFunc(t.order, func(name string) bool { return name == owner })
+	}
+	return true
 }
 
 // give passes a slot on to the owner whose turn it is.
