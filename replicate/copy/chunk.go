@@ -41,7 +41,7 @@ func (w *worker) chunk(ctx context.Context, t *task) (rows int64, err error) {
 		}
 	}
 	freeze, err := w.beginTarget(ctx, t, t.span.whole() && t.rel.table.Through.Name == "")
-	if refusedFreeze(err) {
+	if pg.IsCode(err, pg.CodeInsufficientPrivilege, pg.CodeFeatureNotSupported) { // the table can be copied without a lock
 		w.abandon()
 		freeze, err = w.beginTarget(ctx, t, false)
 	}
@@ -88,12 +88,6 @@ func (w *worker) beginTarget(ctx context.Context, t *task, whole bool) (freeze b
 		return false, errStale
 	}
 	return whole && len(results) == 4 && len(results[3].Rows) == 1 && string(results[3].Rows[0][0]) == "0", nil
-}
-
-// refusedFreeze reports whether the target does not let us lock a table: it can
-// be copied without that.
-func refusedFreeze(err error) bool {
-	return pg.IsCode(err, pg.CodeInsufficientPrivilege, pg.CodeFeatureNotSupported)
 }
 
 // relay runs the two COPYs, the source's by the statements out, and returns the number of rows that

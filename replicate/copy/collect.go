@@ -54,6 +54,11 @@ func (c *collector) ask(r *request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pending = append(c.pending, r)
+	c.awake()
+}
+
+// awake has the pending requests looked at. Called with mu locked.
+func (c *collector) awake() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
@@ -74,10 +79,7 @@ func (c *collector) take() []*request {
 	}
 	c.pending = others
 	if len(others) > 0 {
-		select {
-		case c.wake <- struct{}{}:
-		default:
-		}
+		c.awake()
 	}
 	return mine
 }

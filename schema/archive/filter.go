@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/schema/catalog"
 )
@@ -255,17 +254,17 @@ func schemaPatterns(patterns []string) (schemas, databases []string) {
 	return schemas, databases
 }
 
-// matching are the relations that patterns pick, never nil.
+// matching are the relations that patterns pick by the search path of the session, never nil.
 func matching(ctx context.Context, conn *pgx.Conn, patterns []string) ([]uint32, error) {
-	out := []uint32{}
-	if len(patterns) == 0 {
-		return out, nil
+	n := len(patterns)
+	if n == 0 {
+		return []uint32{}, nil
 	}
-	found, err := matchTables(ctx, conn, patterns)
-	for oid := range found {
-		out = append(out, oid)
+	nsp, rel, db := make([]string, n), make([]string, n), make([]string, n)
+	for i, text := range patterns {
+		nsp[i], rel[i], db[i] = parsePattern(text).table()
 	}
-	return out, err
+	return oids(ctx, conn, matchQuery, nsp, rel, db)
 }
 
 func oids(ctx context.Context, conn *pgx.Conn, sql string, args ...any) ([]uint32, error) {
@@ -286,19 +285,3 @@ WHERE c.relkind IN ('r', 'S', 'v', 'm', 'f', 'p')
 	AND CASE p.nsp WHEN '' THEN pg_catalog.pg_table_is_visible(c.oid)
 		ELSE n.nspname::pg_catalog.text OPERATOR(pg_catalog.~) p.nsp COLLATE pg_catalog."default" END
 	AND (p.db OPERATOR(pg_catalog.=) '' OR pg_catalog.current_database()::pg_catalog.text OPERATOR(pg_catalog.~) p.db COLLATE pg_catalog."default")`
-
-// matchTables returns the oids of the relations that patterns pick, by the search path
-// of the session.
-func matchTables(ctx context.Context, conn *pgx.Conn, patterns []string) (map[uint32]bool, error) {
-	n := len(patterns)
-	nsp, rel, db := make([]string, n), make([]string, n), make([]string, n)
-	for i, text := range patterns {
-		nsp[i], rel[i], db[i] = parsePattern(text).table()
-	}
-	rows, _ := conn.Query(ctx, matchQuery, nsp, rel, db)
-	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
-	if err != nil {
-		return nil, fmt.Errorf("match patterns: %w", err)
-	}
-	return lists.Set(oids), nil
-}

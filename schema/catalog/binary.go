@@ -9,6 +9,15 @@ import (
 	"crossfade/internal/base/pg"
 )
 
+// typeParts are the types that type t is made of.
+const typeParts = `SELECT t.typbasetype WHERE t.typtype = 'd'
+		UNION ALL SELECT t.typelem WHERE t.typelem <> 0
+		UNION ALL SELECT c.atttypid FROM pg_catalog.pg_attribute c
+			WHERE t.typtype = 'c' AND c.attrelid = t.typrelid AND c.attnum > 0 AND NOT c.attisdropped
+		UNION ALL SELECT g.rngsubtype FROM pg_catalog.pg_range g WHERE t.typtype = 'r' AND g.rngtypid = t.oid
+		UNION ALL SELECT g.rngtypid FROM pg_catalog.pg_range g
+			WHERE t.typtype = 'm' AND (pg_catalog.to_jsonb(g) ->> 'rngmultitypid')::pg_catalog.oid = t.oid`
+
 // typesQuery lists the types of the columns and all that these are made of:
 // the base of a domain, the element of an array, the attributes of a composite
 // type, the bounds of a range and the ranges of a multirange.
@@ -20,26 +29,14 @@ WITH RECURSIVE part (oid) AS (
 	SELECT inner_oid FROM part p
 	JOIN pg_catalog.pg_type t ON t.oid = p.oid,
 	LATERAL (
-		SELECT t.typbasetype WHERE t.typtype = 'd'
-		UNION ALL SELECT t.typelem WHERE t.typelem <> 0
-		UNION ALL SELECT c.atttypid FROM pg_catalog.pg_attribute c
-			WHERE t.typtype = 'c' AND c.attrelid = t.typrelid AND c.attnum > 0 AND NOT c.attisdropped
-		UNION ALL SELECT g.rngsubtype FROM pg_catalog.pg_range g WHERE t.typtype = 'r' AND g.rngtypid = t.oid
-		UNION ALL SELECT g.rngtypid FROM pg_catalog.pg_range g
-			WHERE t.typtype = 'm' AND (pg_catalog.to_jsonb(g) ->> 'rngmultitypid')::pg_catalog.oid = t.oid
+		` + typeParts + `
 	) i (inner_oid)
 )
 SELECT t.oid, n.nspname::text, t.typname::text, t.typtype::text, t.typsend <> 0 AND t.typreceive <> 0,
 	EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND e.objid = t.oid
 		AND e.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND e.deptype = 'e'),
 	EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid),
-	ARRAY(SELECT t.typbasetype WHERE t.typtype = 'd'
-		UNION ALL SELECT t.typelem WHERE t.typelem <> 0
-		UNION ALL SELECT c.atttypid FROM pg_catalog.pg_attribute c
-			WHERE t.typtype = 'c' AND c.attrelid = t.typrelid AND c.attnum > 0 AND NOT c.attisdropped
-		UNION ALL SELECT g.rngsubtype FROM pg_catalog.pg_range g WHERE t.typtype = 'r' AND g.rngtypid = t.oid
-		UNION ALL SELECT g.rngtypid FROM pg_catalog.pg_range g
-			WHERE t.typtype = 'm' AND (pg_catalog.to_jsonb(g) ->> 'rngmultitypid')::pg_catalog.oid = t.oid)
+	ARRAY(` + typeParts + `)
 FROM part p JOIN pg_catalog.pg_type t ON t.oid = p.oid
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace`
 
@@ -102,9 +99,7 @@ func binarySafe(types map[uint32]*typeFacts, oid uint32) bool {
 	t.seen, t.safe = true, true
 	t.safe = t.ownForm()
 	for _, part := range t.parts {
-		if !binarySafe(types, part) {
-			t.safe = false
-		}
+		t.safe = binarySafe(types, part) && t.safe
 	}
 	return t.safe
 }

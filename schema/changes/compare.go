@@ -187,10 +187,7 @@ func (c *Comparison) changes(p entryPair, there map[entryKey][]*archive.Entry, c
 	if applied(c.now, p.now) || later(c.now, p.now) {
 		want = c.factsOf(p.now, cfg)
 	}
-	e := p.now
-	if e == nil {
-		e = p.kept
-	}
+	e := cmp.Or(p.now, p.kept)
 	have := c.target(e, base, want, there, cfg)
 	differs := func(name string) bool {
 		w, wanted := valueOf(want, name)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/sqltext"
 	"crossfade/schema/archive"
@@ -99,16 +100,11 @@ func unquoted(s string) (n pg.Name, ok bool) {
 // constraint.
 func Drift(a, b Fingerprint) []Difference {
 	printed := a.Major == b.Major
-	other := make(map[[2]string]Object, len(b.Objects))
-	for _, o := range b.Objects {
-		other[[2]string{o.Kind, o.Name}] = o
-	}
+	key := func(o Object) [2]string { return [2]string{o.Kind, o.Name} }
+	other, matched := lists.By(b.Objects, key), lists.SetOf(a.Objects, key)
 	var out []Difference
-	matched := make(map[[2]string]bool, len(a.Objects))
 	for _, x := range a.Objects {
-		key := [2]string{x.Kind, x.Name}
-		y, ok := other[key]
-		matched[key] = true
+		y, ok := other[key(x)]
 		switch {
 		case !ok:
 			out = append(out, Difference{Kind: x.Kind, Name: x.Name, A: describe(x, true)})
@@ -117,7 +113,7 @@ func Drift(a, b Fingerprint) []Difference {
 		}
 	}
 	for _, y := range b.Objects {
-		if !matched[[2]string{y.Kind, y.Name}] && y.Kind != kindExtension {
+		if !matched[key(y)] && y.Kind != kindExtension {
 			out = append(out, Difference{Kind: y.Kind, Name: y.Name, B: describe(y, true)})
 		}
 	}

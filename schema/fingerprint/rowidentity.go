@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/schema/catalog"
 )
@@ -160,10 +161,7 @@ func RowsKept(was, now RowIdentity) (why string, next RowIdentity) {
 // AddedAlike reports in what a column that was added to one table on both sides
 // differs in the rows that were there before it, "" for nothing.
 func AddedAlike(source, target RowIdentity) string {
-	at := map[string]PartIdentity{}
-	for _, p := range target.Part {
-		at[p.Name] = p
-	}
+	at := lists.By(target.Part, func(p PartIdentity) string { return p.Name })
 	for _, p := range source.Part {
 		if t, ok := at[p.Name]; ok && p.Name != "" && (p.Added || t.Added) && !(p.Added && t.Added && sameValue(p.Born, t.Born)) {
 			return fmt.Sprintf("column %s was added, and rows that were there before it have %s on the source and %s on the target", p.Name, born(p), born(t))

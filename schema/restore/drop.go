@@ -23,10 +23,7 @@ import (
 func Done(ctx context.Context, conn *pgx.Conn) (map[int]bool, error) {
 	rows, _ := conn.Query(ctx, `SELECT id FROM crossfade.item WHERE done`)
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[int])
-	if err != nil {
-		return nil, fmt.Errorf("read crossfade.item: %w", err)
-	}
-	return lists.Set(ids), nil
+	return lists.Set(ids), pg.Wrap(err, "read crossfade.item")
 }
 
 // Droppable lists those entries of a plan that have a statement that drops them, the last first.

@@ -142,10 +142,7 @@ func harmless(e *archive.Entry, code string) bool {
 		return denied || code == pg.CodeInvalidParameter || code == pg.CodeFeatureNotSupported
 	case "DEFAULT ACL":
 		return denied || code == pg.CodeUndefinedObject
-	case "ACL":
-		// Privileges on what the platform owns, such as members of an extension.
-		return denied
-	case "EVENT TRIGGER":
+	case "ACL", "EVENT TRIGGER": // privileges may be on what the platform owns, such as members of an extension
 		return denied
 	case plan.KindOwner:
 		return denied || code == pg.CodeUndefinedObject || code == pg.CodeFeatureNotSupported

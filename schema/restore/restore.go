@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -240,11 +241,7 @@ func (r *restorer) one(ctx context.Context, conn *pgx.Conn, s script) error {
 	}
 	if there.differs != "" {
 		f.Message += ", and not as it should be: " + there.differs + "; wanted: " + strings.Join(strings.Fields(s.sql), " ")
-		drop := there.drop
-		if drop == "" {
-			drop = strings.TrimSuffix(strings.TrimSpace(s.entry.Drop), ";")
-		}
-		f.Remedy = "on the target: " + drop
+		f.Remedy = "on the target: " + cmp.Or(there.drop, strings.TrimSuffix(strings.TrimSpace(s.entry.Drop), ";"))
 	}
 	if !f.Harmless {
 		return &Error{Finding: f, Err: err}

@@ -1,6 +1,7 @@
 package roles
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -50,12 +51,7 @@ func (r Roles) setting(role, name string) string {
 // Passwords, LOGIN and VALID UNTIL take effect at the proxy. Roles of the server that no role of
 // this database can become do not count. All are WithoutValues.
 func Changes(kept, now, target Roles, mapped map[string]string) []finding.Change {
-	name := func(role string) string {
-		if to := mapped[role]; to != "" {
-			return to
-		}
-		return role
-	}
+	name := func(role string) string { return cmp.Or(mapped[role], role) }
 	var out []finding.Change
 	counts := now.reachable(kept)
 	for _, r := range now.Roles {
@@ -204,13 +200,9 @@ type change struct{ role, what, text string }
 
 // alignment lists what makes the roles of the target that made tells as the source's are.
 func alignment(source, target Roles, translate func(string) string, made func(string) bool) []change {
-	has := map[string]Role{}
-	for _, r := range target.Roles {
-		has[r.Name] = r
-	}
 	var out []change
 	for _, r := range source.Roles {
-		t, ok := has[r.Name]
+		t, ok := target.find(r.Name)
 		if !ok || translate(r.Name) != r.Name || !made(r.Name) {
 			continue
 		}

@@ -1,6 +1,7 @@
 package roles
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,13 +87,7 @@ func (m *roleMaker) make(ctx context.Context, source Roles) error {
 // role makes one role with what everybody may give, and then adds its powers one by one.
 func (m *roleMaker) role(ctx context.Context, r Role) error {
 	name := pg.QuoteIdent(r.Name)
-	with := []string{"NOLOGIN", "NOINHERIT"}
-	if r.Login {
-		with[0] = "LOGIN"
-	}
-	if r.Inherit {
-		with[1] = "INHERIT"
-	}
+	with := []string{either(r.Login, "LOGIN", "NOLOGIN"), either(r.Inherit, "INHERIT", "NOINHERIT")}
 	if r.ConnLimit >= 0 {
 		with = append(with, "CONNECTION LIMIT "+strconv.Itoa(r.ConnLimit))
 	}
@@ -152,12 +147,7 @@ func (m *roleMaker) grant(ctx context.Context, g Membership, there []Membership)
 	return err
 }
 
-func (m *roleMaker) target(role string) string {
-	if to := m.mapped[role]; to != "" {
-		return to
-	}
-	return role
-}
+func (m *roleMaker) target(role string) string { return cmp.Or(m.mapped[role], role) }
 
 // settings gives roles what ALTER ROLE … SET had given them.
 func (m *roleMaker) settings(ctx context.Context, settings []Setting) error {

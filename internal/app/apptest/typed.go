@@ -47,8 +47,7 @@ func ToldAlone(t *testing.T, err error, says string) (remedy string) {
 	t.Helper()
 	require.ErrorContains(t, err, says)
 	require.Equal(t, 1, strings.Count(err.Error(), says), err)
-	var e *control.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*control.Error](err); ok {
 		return e.Remedy
 	}
 	return err.Error()

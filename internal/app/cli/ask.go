@@ -60,12 +60,8 @@ func allowFinish(ctx context.Context, e *env, plan control.FinishReport) error {
 	if !terminal(e.stdin) || !terminal(e.stderr) {
 		return errors.New("finish ends the migration for good and asks first, which needs a terminal; nothing was changed: give --yes")
 	}
-	for _, d := range plan.Dropped {
-		fmt.Fprintln(e.stderr, "to be dropped:", d)
-	}
-	for _, k := range plan.Kept {
-		fmt.Fprintln(e.stderr, "to be kept:", k)
-	}
+	printEach(e.stderr, "to be dropped:", plan.Dropped)
+	printEach(e.stderr, "to be kept:", plan.Kept)
 	ok, err := ask(ctx, e.stdin, e.stderr, "End the migration for good? [y/N] ")
 	switch {
 	case err != nil:

@@ -210,8 +210,7 @@ func reportJSON(err error, stdout, stderr io.Writer) int {
 // toldError is an error as a person reads it: what a run has told keeps its lines, since statements
 // to type may be among them.
 func toldError(err error) string {
-	var told *control.Error
-	if errors.As(err, &told) {
+	if _, ok := errors.AsType[*control.Error](err); ok {
 		return strings.TrimSpace(err.Error())
 	}
 	return oneLine(err)

@@ -146,18 +146,13 @@ func (r *reasons) once(text string) string {
 	if short != text {
 		return short
 	}
-	for _, reason := range []string{text, reasonOf(text)} {
+	_, why, _ := strings.Cut(text, ": ") // what a step says of its failure, without the kind of it
+	for _, reason := range []string{text, why} {
 		if len(reason) >= longReason {
 			r.told = append(r.told, reason)
 		}
 	}
 	return text
-}
-
-// reasonOf is what a step says of its failure, without the kind of it.
-func reasonOf(detail string) string {
-	_, reason, _ := strings.Cut(detail, ": ")
-	return reason
 }
 
 // printCutover prints what the steps have not shown. What was not measured is not printed.
@@ -189,8 +184,13 @@ func printCutover(w io.Writer, r control.CutoverReport, said *reasons) {
 	if r.Outcome != control.OutcomePlanned || r.Tables+r.Sequences > 0 && r.EstimateLeastMS > 0 { // else a side did not answer
 		fmt.Fprintf(w, "%d tables, %d sequences\n", r.Tables, r.Sequences)
 	}
-	for _, n := range r.Notes {
-		fmt.Fprintln(w, "note:", n)
+	printEach(w, "note:", r.Notes)
+}
+
+// printEach prints a line for each text, with what it is before it.
+func printEach(w io.Writer, what string, texts []string) {
+	for _, text := range texts {
+		fmt.Fprintln(w, what, text)
 	}
 }
 
@@ -280,14 +280,8 @@ func (c *finishCmd) Run(e *env) error {
 	if c.JSON {
 		return json.NewEncoder(e.stdout).Encode(r)
 	}
-	for _, d := range r.Dropped {
-		fmt.Fprintln(e.stdout, "dropped", d)
-	}
-	for _, k := range r.Kept {
-		fmt.Fprintln(e.stdout, "kept", k)
-	}
-	for _, n := range r.Notes {
-		fmt.Fprintln(e.stdout, "note:", n)
-	}
+	printEach(e.stdout, "dropped", r.Dropped)
+	printEach(e.stdout, "kept", r.Kept)
+	printEach(e.stdout, "note:", r.Notes)
 	return nil
 }

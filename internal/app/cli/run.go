@@ -188,8 +188,7 @@ func printReport(w io.Writer, r answer.Report, asJSON bool) error {
 // printStatements prints statements alone, and on stderr what is to know of them.
 func printStatements(e *env, r answer.Report, on string) error {
 	err := answer.WriteSQL(e.stdout, e.stderr, r, answer.Side(on))
-	var both *answer.BothSidesError
-	if errors.As(err, &both) {
+	if _, ok := errors.AsType[*answer.BothSidesError](err); ok {
 		return exit.Usage(err)
 	}
 	return err

@@ -42,8 +42,7 @@ func (e *Error) Error() string {
 
 // asError makes any error of the daemon's an Error.
 func asError(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return &Error{Code: CodeInternal, Message: err.Error(), Remedy: "see the daemon's log"}

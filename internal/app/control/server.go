@@ -104,14 +104,6 @@ func (s *Server) Close() error {
 	return err
 }
 
-// HTTPAddr is the address of the read-only listener, nil without one.
-func (s *Server) HTTPAddr() net.Addr {
-	if s.tcp == nil {
-		return nil
-	}
-	return s.tcp.Addr()
-}
-
 // Run serves until ctx ends. It then cancels the operation that runs, waits for
 // its end without a bound of its own, and answers its client. It is called once.
 func (s *Server) Run(ctx context.Context) error {

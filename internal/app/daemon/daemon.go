@@ -109,8 +109,7 @@ func refuseHostLists(cfg options.Run) error {
 
 // withoutNoise keeps the part of a listener's error that gives the reason.
 func withoutNoise(err error) error {
-	var oe *net.OpError
-	if errors.As(err, &oe) {
+	if oe, ok := errors.AsType[*net.OpError](err); ok {
 		return oe.Err
 	}
 	return err

@@ -78,8 +78,7 @@ func refuseOneDatabase(ctx context.Context, sides *watch.List) error {
 		return nil
 	}
 	message := err.Error()
-	var one *onedatabase.Error
-	if errors.As(err, &one) {
+	if one, ok := errors.AsType[*onedatabase.Error](err); ok {
 		message, _ = one.Parts() // its remedy is that of a start, which may name another target
 	}
 	return control.Refused(message, "look at what the two connection strings lead to now, then run this again")

@@ -118,10 +118,7 @@ func (d *entry) tryJoin(ctx context.Context) (runs.Identity, error) {
 		conns[i] = conn
 	}
 	return d.joinSides(ctx, conns[0], conns[1], false, func() error {
-		if err := d.lead.Begin(ctx); err != nil {
-			return fmt.Errorf("source: %w", err)
-		}
-		return nil
+		return pg.Wrap(d.lead.Begin(ctx), "source")
 	})
 }
 

@@ -94,10 +94,8 @@ func (d *entry) openOnce(ctx context.Context, letIn func()) error {
 	source, target := d.dial(ctx)
 	led := false // the source's session belongs to the leader
 	defer func() {
-		if target.conn != nil {
-			dbconn.CloseNow(target.conn)
-		}
-		if source.conn != nil && !led {
+		dbconn.CloseNow(target.conn)
+		if !led {
 			dbconn.CloseNow(source.conn)
 		}
 	}()

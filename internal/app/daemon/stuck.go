@@ -84,8 +84,7 @@ func contentionBlocker(c *apply.Contention, seen *contention) *control.Blocker {
 
 // explainedEnd adds the remedy to the error with which the migration of `run` stopped.
 func (d *core) explainedEnd(err error) error {
-	var given *givenUpError
-	if errors.As(err, &given) { // it has its own message
+	if _, ok := errors.AsType[*givenUpError](err); ok { // it has its own message
 		return err
 	}
 	return d.migration.Explained(err, "start crossfade run again to continue: what was copied stays")

@@ -79,16 +79,17 @@ func (l *Link) Do(ctx context.Context, f func(ctx context.Context, conn *pgx.Con
 func (l *Link) Close() {
 	l.once.Do(func() {
 		<-l.turn
-		if l.conn != nil {
-			CloseNow(l.conn)
-			l.conn = nil
-		}
+		CloseNow(l.conn)
+		l.conn = nil
 		l.turn <- struct{}{}
 	})
 }
 
-// CloseNow ends a session within a bound, even when the caller's context is over.
+// CloseNow ends a session, if there is one, within a bound, even when the caller's context is over.
 func CloseNow(conn *pgx.Conn) {
+	if conn == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), CloseTimeout)
 	defer cancel()
 	_ = conn.Close(ctx) // the socket is closed in any case
@@ -116,10 +117,8 @@ func WhileAway(ctx context.Context, log zerolog.Logger, begin func(ctx context.C
 // IsNeon reports whether a database says of itself that it is on Neon.
 func IsNeon(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	var endpoint string
-	if err := conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.current_setting('neon.endpoint_id', true), '')`).Scan(&endpoint); err != nil {
-		return false, fmt.Errorf("ask whether the target is on Neon: %w", err)
-	}
-	return endpoint != "", nil
+	err := conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.current_setting('neon.endpoint_id', true), '')`).Scan(&endpoint)
+	return endpoint != "", pg.Wrap(err, "ask whether the target is on Neon")
 }
 
 // Both opens a session to each side. The caller ends them with end.

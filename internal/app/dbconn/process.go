@@ -11,6 +11,7 @@ import (
 
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/lists"
+	"crossfade/internal/base/pg"
 	"crossfade/internal/base/sqltext"
 )
 
@@ -194,8 +195,5 @@ func WritersPast(ctx context.Context, conn *pgx.Conn, proxied []int32) ([]Writer
 		err = row.Scan(append(w.fields(), &w.Table, &w.Began)...)
 		return w, err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("look for writers past the proxy: %w", err)
-	}
-	return list, nil
+	return list, pg.Wrap(err, "look for writers past the proxy")
 }

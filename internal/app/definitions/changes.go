@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -223,9 +224,7 @@ func (r *rowIdentities) save(ctx context.Context, target *pgx.Conn, next map[str
 		return err
 	}
 	for side, all := range next {
-		for oid, is := range all {
-			r.kept[side][oid] = is
-		}
+		maps.Copy(r.kept[side], all)
 	}
 	return nil
 }

@@ -27,8 +27,7 @@ func Code(err error) int {
 	if err == nil {
 		return CodeDone
 	}
-	var e *coded
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*coded](err); ok {
 		return e.code
 	}
 	return CodeRefused

@@ -32,10 +32,7 @@ func readDatabaseOwners(ctx context.Context, conn *pgx.Conn) (o databaseOwners, 
 			pg_catalog.pg_has_role(d.datdba, 'USAGE'), coalesce(pg_catalog.pg_has_role(n.nspowner, 'USAGE'), false)
 		FROM pg_catalog.pg_database d LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = 'public'
 		WHERE d.datname = pg_catalog.current_database()`).Scan(&o.Name, &o.Owner, &o.Public, &o.Mine, &o.MinePublic)
-	if err != nil {
-		return o, fmt.Errorf("read the owner of the database: %w", err)
-	}
-	return o, nil
+	return o, pg.Wrap(err, "read the owner of the database")
 }
 
 // own gives the target's database the owner that the source's has, and with it the schema
@@ -117,8 +114,7 @@ func (l *logins) isThere(ctx context.Context, target *pgx.Conn, role string) boo
 
 // refusalOf is what a server says, without the statement and the code.
 func refusalOf(err error) string {
-	var said *pgconn.PgError
-	if errors.As(err, &said) {
+	if said, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return said.Message
 	}
 	return err.Error()

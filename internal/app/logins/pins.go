@@ -85,10 +85,8 @@ func readRolePins(ctx context.Context, conn *pgx.Conn, role string) (pins Pins, 
 	}); err != nil {
 		return nil, nil, fmt.Errorf("read settings of role %s: %w", role, err)
 	}
-	if err := customPins(ctx, conn, role, pins); err != nil {
-		return nil, nil, fmt.Errorf("read settings of role %s: %w", role, err)
-	}
-	return pins, unknown, nil
+	err = customPins(ctx, conn, role, pins)
+	return pins, unknown, pg.Wrap(err, "read settings of role %s", role)
 }
 
 // customPins adds what ALTER ROLE and ALTER DATABASE set for the role that no list of
@@ -213,10 +211,7 @@ func savePins(ctx context.Context, conn *pgx.Conn, role string, pins Pins) error
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("keep the settings of role %s: %w", role, err)
-	}
-	return nil
+	return pg.Wrap(err, "keep the settings of role %s", role)
 }
 
 // loadPins reads all kept pins, by role.
@@ -231,8 +226,5 @@ func loadPins(ctx context.Context, conn *pgx.Conn) (map[string]Pins, error) {
 		all[role][name] = value
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read the kept settings: %w", err)
-	}
-	return all, nil
+	return all, pg.Wrap(err, "read the kept settings")
 }

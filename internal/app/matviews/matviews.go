@@ -86,13 +86,11 @@ func readMatViews(ctx context.Context, conn *pgx.Conn) (map[uint32]matViewState,
 	states := map[uint32]matViewState{}
 	var oid uint32
 	var s matViewState
-	if _, err := pgx.ForEachRow(rows, []any{&oid, &s.version, &s.populated}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&oid, &s.version, &s.populated}, func() error {
 		states[oid] = s
 		return nil
-	}); err != nil {
-		return nil, fmt.Errorf("read materialised views: %w", err)
-	}
-	return states, nil
+	})
+	return states, pg.Wrap(err, "read materialised views")
 }
 
 // Run follows the source's views until ctx ends. An error of one view is reported by the watcher

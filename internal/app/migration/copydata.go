@@ -134,10 +134,7 @@ func (m *Rows) setAside(ctx context.Context, target *pgx.Conn) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("set foreign keys and triggers aside: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "set foreign keys and triggers aside")
 }
 
 // EmptyAgain takes back a copy of data alone: the tables, which were empty, are
@@ -233,11 +230,7 @@ func (m *Migration) prepareTarget(ctx context.Context, target *pgx.Conn) error {
 		return &Refusal{err}
 	}
 	if m.Task.Options.Schema.Roles {
-		var known roles.Roles
-		err := m.Task.onSource(ctx, nil, 0, func(source *pgx.Conn) (err error) {
-			known, err = roles.Read(ctx, source)
-			return err
-		})
+		known, err := askSource(ctx, m.Task, nil, 0, roles.Read)
 		if err != nil {
 			return err
 		}

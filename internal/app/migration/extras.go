@@ -188,18 +188,9 @@ func (m *Extras) copyJobs(ctx context.Context, source, target *pgx.Conn) error {
 	return nil
 }
 
-// measure asks the source for the state of something: under the copy's snapshot or, if that is
-// gone, now, before the copy, so that what is written meanwhile counts as written since.
-func (m *Extras) measure(ctx context.Context, held *snapshot.Holder, take func(context.Context, *pgx.Conn) (string, error)) (mark string, err error) {
-	err = m.task.onSource(ctx, held, m.task.LockTimeout, func(source *pgx.Conn) (err error) {
-		mark, err = take(ctx, source)
-		return err
-	})
-	return mark, err
-}
-
-// markLargeObjects records the state of the large objects that are about to be copied. What an
-// earlier attempt has copied is from an earlier moment, so its mark stays.
+// markLargeObjects records the state of the large objects that are about to be copied, under the
+// copy's snapshot or, if that is gone, now, so that what is written meanwhile counts as written
+// since. What an earlier attempt has copied is from an earlier moment, so its mark stays.
 func (m *Extras) markLargeObjects(ctx context.Context, held *snapshot.Holder) error {
 	if m.task.oneShot() {
 		return nil
@@ -209,8 +200,8 @@ func (m *Extras) markLargeObjects(ctx context.Context, held *snapshot.Holder) er
 		if err != nil || kept != "" {
 			return err
 		}
-		mark, err := m.measure(ctx, held, func(ctx context.Context, conn *pgx.Conn) (string, error) {
-			taken, err := largeobject.TakeMeasure(ctx, conn)
+		mark, err := askSource(ctx, m.task, held, m.task.LockTimeout, func(ctx context.Context, source *pgx.Conn) (string, error) {
+			taken, err := largeobject.TakeMeasure(ctx, source)
 			return taken.Encode(), err
 		})
 		if err != nil {
@@ -226,7 +217,7 @@ func (m *Extras) extensionRows(ctx context.Context, held *snapshot.Holder) error
 	if m.task.oneShot() {
 		return m.copyExtensionRows(ctx, held)
 	}
-	mark, err := m.measure(ctx, held, extension.Digest)
+	mark, err := askSource(ctx, m.task, held, m.task.LockTimeout, extension.Digest)
 	if err == nil {
 		err = m.copyExtensionRows(ctx, held)
 	}

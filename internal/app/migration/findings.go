@@ -175,8 +175,7 @@ func (m *Rows) leaveRows(ctx context.Context, tables []copy.Table, cause error) 
 
 // said is what the server said.
 func said(err error) string {
-	var pe *pgconn.PgError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pe.Message
 	}
 	return err.Error()

@@ -32,12 +32,14 @@ import (
 // An index that cannot be built does not end the copy, whose snapshot would be lost; it is told
 // afterwards.
 func (m *Rows) load(ctx context.Context, held *snapshot.Holder) error {
-	relations := m.schema.toAnalyze()
-	copied := newArrivals(len(relations))
+	analyzed := lists.Filter(m.schema.catalog.Relations, func(r *catalog.Relation) bool {
+		return m.schema.dumped[r.OID] && !m.task.Options.SchemaOnly
+	})
+	copied := newArrivals(len(analyzed))
 	building, stop := context.WithCancel(ctx)
 	defer stop()
 	built := make(chan error, 1)
-	go func() { built <- m.build(building, copied, relations) }()
+	go func() { built <- m.build(building, copied, analyzed) }()
 	var err error
 	if !m.task.Reached(journal.PhaseCopied) {
 		err = m.copy(ctx, held, func(c copy.Copied) { copied.add(c.Table.OID) })
@@ -68,12 +70,12 @@ func (m *Rows) load(ctx context.Context, held *snapshot.Holder) error {
 
 // build restores what follows the rows. While there is a copy that must not be ended, sessions that
 // are lost are opened again.
-func (m *Rows) build(ctx context.Context, copied *arrivals, relations []*catalog.Relation) error {
+func (m *Rows) build(ctx context.Context, copied *arrivals, analyzed []*catalog.Relation) error {
 	policy := retry.Policy{MaxElapsed: copy.DefaultPatience, OnRetry: obs.Retrying(m.task.Log, "the building of indexes continues")}
 	return retry.Do(ctx, policy, func(ctx context.Context) error {
 		conns, closeAll, err := m.task.sessions(ctx, m.task.Jobs)
 		if err == nil {
-			cfg := restore.Config{Conns: conns, Source: m.schema.catalog, Copied: copied.hear(), Analyze: relations}
+			cfg := restore.Config{Conns: conns, Source: m.schema.catalog, Copied: copied.hear(), Analyze: analyzed}
 			if m.task.Options.DataOnly {
 				cfg.Only = func(*archive.Entry) bool { return false }
 			}
@@ -85,11 +87,6 @@ func (m *Rows) build(ctx context.Context, copied *arrivals, relations []*catalog
 		}
 		return err
 	})
-}
-
-// toAnalyze lists the tables that get statistics.
-func (m *Schema) toAnalyze() []*catalog.Relation {
-	return lists.Filter(m.catalog.Relations, func(r *catalog.Relation) bool { return m.dumped[r.OID] && !m.task.Options.SchemaOnly })
 }
 
 // withAsyncCommit runs f with synchronous_commit off on conn: its commits are not waited for. The
@@ -117,9 +114,7 @@ func (m *Task) sessions(ctx context.Context, n int) (conns []*pgx.Conn, closeAll
 	}
 	closeAll = func() {
 		for _, c := range conns {
-			if c != nil {
-				dbconn.CloseNow(c)
-			}
+			dbconn.CloseNow(c)
 		}
 	}
 	if err := g.Wait(); err != nil {

@@ -249,6 +249,16 @@ func (m *Task) onSource(ctx context.Context, held *snapshot.Holder, lockTimeout 
 	return f(source)
 }
 
+// askSource is onSource for a question with one answer.
+func askSource[T any](ctx context.Context, m *Task, held *snapshot.Holder, lockTimeout time.Duration,
+	ask func(context.Context, *pgx.Conn) (T, error)) (answer T, err error) {
+	err = m.onSource(ctx, held, lockTimeout, func(source *pgx.Conn) (err error) {
+		answer, err = ask(ctx, source)
+		return err
+	})
+	return answer, err
+}
+
 func (m *Task) SetPhase(p journal.Phase) {
 	m.mu.Lock()
 	m.Phase = p

@@ -27,9 +27,8 @@ const (
 // Remedy says what an operator can do about an error of the migration, and whether it can then
 // continue where it was; "" if nothing particular is known.
 func (m *Migration) Remedy(err error) (remedy string, goesOn bool) {
-	var table *copy.TableError
 	name := "the table"
-	if errors.As(err, &table) {
+	if table, ok := errors.AsType[*copy.TableError](err); ok {
 		name = table.Table.Display()
 	}
 	contradicted, unique := unbuildable(err)
@@ -131,10 +130,8 @@ func (m *Migration) NamingRow(ctx context.Context, err error) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, namingTimeout)
 	defer cancel()
-	var row *unconvertible.Rows
-	look := m.Task.onSource(ctx, nil, 0, func(source *pgx.Conn) (err error) {
-		row, err = unconvertible.Find(ctx, source, table.Table, "UTF8")
-		return err
+	row, look := askSource(ctx, m.Task, nil, 0, func(ctx context.Context, source *pgx.Conn) (*unconvertible.Rows, error) {
+		return unconvertible.Find(ctx, source, table.Table, "UTF8")
 	})
 	if look != nil || row == nil {
 		return err

@@ -47,11 +47,7 @@ func (m *Schema) LoadPlan(ctx context.Context, target *pgx.Conn, held *snapshot.
 	if err != nil {
 		return err
 	}
-	var db *catalog.Database
-	err = m.task.onSource(ctx, held, 0, func(source *pgx.Conn) (err error) {
-		db, err = catalog.Read(ctx, source)
-		return err
-	})
+	db, err := askSource(ctx, m.task, held, 0, catalog.Read)
 	if err != nil {
 		return err
 	}

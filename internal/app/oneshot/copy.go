@@ -142,11 +142,6 @@ func openCopy(ctx context.Context, c *copySessions, cfg options.Run, opts option
 	if id.Target != nil && id.Target.Options != opts.Kept() {
 		return nil, fmt.Errorf("a copy with other flags was interrupted here: to continue: %s; or to give it up: crossfade clean, which drops all that it has copied", strings.TrimSpace("crossfade copy "+id.Target.Options))
 	}
-	if id.Target != nil {
-		if err := migration.RefuseMarked(ctx, t); err != nil {
-			return nil, err
-		}
-	}
 	if id.Target == nil {
 		if err := check.Refuse(ctx, cfg, inquiry.Options{Mode: inquiry.Copy, LargeObjects: opts.LargeObjects}, opts, log); err != nil {
 			return nil, err
@@ -154,6 +149,8 @@ func openCopy(ctx context.Context, c *copySessions, cfg options.Run, opts option
 		if err := runs.Install(ctx, s, t, &id, cfg.Source, runs.ModeCopy, opts.Kept()); err != nil {
 			return nil, err
 		}
+	} else if err := migration.RefuseMarked(ctx, t); err != nil {
+		return nil, err
 	} else if !id.Target.Phase.AtLeast(journal.PhaseCopied) {
 		if _, err := largeobject.Forget(ctx, t); err != nil {
 			return nil, fmt.Errorf("begin the copy again: %w", err)
@@ -209,28 +206,19 @@ func (c *copySessions) open(ctx context.Context) (err error) {
 // alive opens those again that have been lost. An error that is worth another try may come of it.
 func (c *copySessions) alive(ctx context.Context) (err error) {
 	if c.s == nil || c.s.Ping(ctx) != nil {
-		if c.s != nil {
-			dbconn.CloseNow(c.s)
-		}
+		dbconn.CloseNow(c.s)
 		if c.s, err = pg.Connect(ctx, c.tagged[0], pg.WithName("control")); err != nil {
-			c.s = nil
 			return fmt.Errorf("source: %w", err)
 		}
 	}
 	if c.t != nil && c.t.Ping(ctx) == nil {
 		return nil
 	}
-	if c.t != nil {
-		dbconn.CloseNow(c.t)
-	}
+	dbconn.CloseNow(c.t)
 	if c.t, err = pg.Connect(ctx, c.tagged[1], pg.WithName("control")); err != nil {
-		c.t = nil
 		return fmt.Errorf("target: %w", err)
 	}
-	if err := runs.LeadSoon(ctx, c.t, c.log); err != nil {
-		return fmt.Errorf("target: %w", err)
-	}
-	return nil
+	return pg.Wrap(runs.LeadSoon(ctx, c.t, c.log), "target")
 }
 
 // takeBack removes what a refused beginning made on the target.
@@ -245,9 +233,7 @@ func (c *copySessions) takeBack(ctx context.Context) error {
 
 func (c *copySessions) close() {
 	for _, conn := range []*pgx.Conn{c.s, c.t} {
-		if conn != nil {
-			dbconn.CloseNow(conn)
-		}
+		dbconn.CloseNow(conn)
 	}
 	c.s, c.t = nil, nil
 }

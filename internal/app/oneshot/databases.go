@@ -151,10 +151,7 @@ func isEmpty(ctx context.Context, d pg.DSN) (bool, error) {
 	err = conn.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM pg_class WHERE oid >= 16384) AND NOT EXISTS (SELECT FROM pg_proc WHERE oid >= 16384)
 		AND NOT EXISTS (SELECT FROM pg_type WHERE oid >= 16384) AND NOT EXISTS (SELECT FROM pg_namespace WHERE oid >= 16384 AND nspname !~ '^pg_')
 		AND NOT EXISTS (SELECT FROM pg_largeobject_metadata)`).Scan(&empty)
-	if err != nil {
-		return false, fmt.Errorf("check whether database %s is empty: %w", d.Database(), err)
-	}
-	return empty, nil
+	return empty, pg.Wrap(err, "check whether database %s is empty", d.Database())
 }
 
 // checkNames refuses names that cannot be, before anything is made.

@@ -81,13 +81,12 @@ func (p *Prelock) take(ctx context.Context, tables []pg.Name, lost func(reason s
 	if err != nil {
 		return err
 	}
-	if err := pg.Exec(ctx, conn, "BEGIN;"+journal.SetLocalLockTimeout(prelockPatience)+unattended); err != nil {
-		dbconn.CloseNow(conn)
-		return fmt.Errorf("pre-lock tables: %w", err)
-	}
 	// Neon's key data is no process number, so the server is asked for it.
 	var pid int32
-	if err := conn.QueryRow(ctx, `SELECT pg_catalog.pg_backend_pid()`).Scan(&pid); err != nil {
+	if err = pg.Exec(ctx, conn, "BEGIN;"+journal.SetLocalLockTimeout(prelockPatience)+unattended); err == nil {
+		err = conn.QueryRow(ctx, `SELECT pg_catalog.pg_backend_pid()`).Scan(&pid)
+	}
+	if err != nil {
 		dbconn.CloseNow(conn)
 		return fmt.Errorf("pre-lock tables: %w", err)
 	}

@@ -55,9 +55,7 @@ func (v *Verification) takeReady(side int) *pgx.Conn {
 
 func (v *Verification) closeReady() {
 	for side := range v.ready {
-		if conn := v.takeReady(side); conn != nil {
-			dbconn.CloseNow(conn)
-		}
+		dbconn.CloseNow(v.takeReady(side))
 	}
 }
 

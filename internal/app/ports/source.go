@@ -214,10 +214,7 @@ func Unfence(ctx context.Context, conn *pgx.Conn, epoch int64, token string, fro
 		if err := journal.AdvanceFrom(ctx, tx, epoch, token, from, string(machine.Idle)); err != nil {
 			return err
 		}
-		if err := pg.Exec(ctx, conn, "SET LOCAL synchronous_commit = on;"+journal.OpenFence); err != nil {
-			return fmt.Errorf("open the fence: %w", err)
-		}
-		return nil
+		return pg.Wrap(pg.Exec(ctx, conn, "SET LOCAL synchronous_commit = on;"+journal.OpenFence), "open the fence")
 	})
 }
 

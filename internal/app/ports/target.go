@@ -143,7 +143,10 @@ func (t *Target) CompleteOnce(ctx context.Context) (overdue bool, err error) {
 	if err != nil {
 		return overdue, fmt.Errorf("complete the target: %w", err)
 	}
-	left := t.Unfinished(ctx, conn, append(refused, asRefusals(more)...))
+	for _, f := range more {
+		refused = append(refused, &restore.Error{Finding: f})
+	}
+	left := t.Unfinished(ctx, conn, refused)
 	t.Left.Set(left)
 	if len(left) > 0 {
 		return overdue, nil
@@ -268,9 +271,4 @@ func (c *Completion) Blockers() []control.Blocker {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.left)
-}
-
-// asRefusals are findings in the form of refusals.
-func asRefusals(findings []finding.Finding) []*restore.Error {
-	return lists.Map(findings, func(f finding.Finding) *restore.Error { return &restore.Error{Finding: f} })
 }

@@ -12,6 +12,7 @@ import (
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/lists"
+	"crossfade/internal/base/pg"
 	"crossfade/proxy"
 	"crossfade/proxy/state"
 	"crossfade/proxy/typemap"
@@ -46,8 +47,7 @@ func stageReport(r proxy.StageReport) cutover.StageReport {
 
 // held marks the error that may pass.
 func held(err error) error {
-	var yet *proxy.HeldError
-	if errors.As(err, &yet) {
+	if _, ok := errors.AsType[*proxy.HeldError](err); ok {
 		return marked{err, cutover.ErrHeld}
 	}
 	return err
@@ -57,8 +57,7 @@ func held(err error) error {
 func (t *Traffic) Pause(ctx context.Context, epoch int64, drain time.Duration) (sessions int, err error) {
 	t.Closing()
 	r, err := t.Proxy.Pause(ctx, epoch, drain)
-	var late *proxy.DrainTimeoutError
-	if errors.As(err, &late) {
+	if _, ok := errors.AsType[*proxy.DrainTimeoutError](err); ok {
 		err = fmt.Errorf("%w: %w", cutover.ErrDrainTimeout, err)
 	}
 	return r.Sessions, held(err)
@@ -144,10 +143,7 @@ func (s *TypeStore) LoadTypes(ctx context.Context, _ string) (types []typemap.Ty
 		})
 		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read the kept numbers of types: %w", err)
-	}
-	return types, nil
+	return types, pg.Wrap(err, "read the kept numbers of types")
 }
 
 // KeepTypes implements proxy.TypeStore.
@@ -169,8 +165,5 @@ func (s *TypeStore) KeepTypes(ctx context.Context, _ string, types []typemap.Typ
 			return err
 		})
 	})
-	if err != nil {
-		return fmt.Errorf("keep the numbers of types: %w", err)
-	}
-	return nil
+	return pg.Wrap(err, "keep the numbers of types")
 }

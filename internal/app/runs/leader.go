@@ -57,9 +57,7 @@ func LeadName() string {
 // Take is given a session that has taken the lock, and owns it from then on.
 func (l *Leader) Take(conn *pgx.Conn) {
 	<-l.turn
-	if l.conn != nil {
-		dbconn.CloseNow(l.conn)
-	}
+	dbconn.CloseNow(l.conn)
 	l.conn, l.begun, l.since = conn, true, time.Time{}
 	l.turn <- struct{}{}
 }
@@ -107,10 +105,8 @@ func (l *Leader) Keep(ctx context.Context) error {
 
 // again takes the lock in a new session; the caller has the turn.
 func (l *Leader) again(ctx context.Context) error {
-	if l.conn != nil {
-		dbconn.CloseNow(l.conn)
-		l.conn = nil
-	}
+	dbconn.CloseNow(l.conn)
+	l.conn = nil
 	conn, err := pg.Connect(ctx, l.dsn, pg.WithName(LeadName()))
 	if err != nil {
 		return err
@@ -136,10 +132,8 @@ func (l *Leader) inTurn(ctx context.Context, f func() error) error {
 // Close gives the lock back. Others of its methods may be called after it.
 func (l *Leader) Close() {
 	<-l.turn
-	if l.conn != nil {
-		dbconn.CloseNow(l.conn)
-		l.conn = nil
-	}
+	dbconn.CloseNow(l.conn)
+	l.conn = nil
 	l.turn <- struct{}{}
 }
 

@@ -46,7 +46,11 @@ func LeftOver(ctx context.Context, s, t *pgx.Conn) (detail, remedy string, err e
 		detail, remedy = sourceAlone(sr)
 		return detail, remedy, nil
 	}
-	led, err := leaderOf(ctx, s, t, tr.Mode)
+	leads := s // a run is led on its source, a copy on its target
+	if tr.Mode == ModeCopy {
+		leads = t
+	}
+	led, err := journal.Leader(ctx, leads)
 	if err != nil {
 		return "", "", err
 	}
@@ -90,15 +94,6 @@ func sourceAlone(sr *journal.SourceRun) (detail, remedy string) {
 	}
 	return fmt.Sprintf("the source holds run %s, and the target nothing of it", sr.RunID),
 		"name the target of that run, with which crossfade run continues; or remove what it left on the source, so that it cannot continue: " + goClean
-}
-
-// leaderOf returns the process that works on the run now, nil for none: a run is led on its source,
-// a copy on its target.
-func leaderOf(ctx context.Context, s, t *pgx.Conn, mode string) (*journal.LedError, error) {
-	if mode == ModeCopy {
-		return journal.Leader(ctx, t)
-	}
-	return journal.Leader(ctx, s)
 }
 
 // thereAlready is of a run or copy that the target holds; sr is nil where the source holds nothing

@@ -375,8 +375,7 @@ func dropRestored(ctx context.Context, t *pgx.Conn, run *journal.TargetRun, tell
 		entries = append(restore.Droppable(plan.New(changes.Continued(dumped, now)), func(e *archive.Entry) bool { return !then[e.ID] }), entries...)
 	}
 	err = restore.Drop(ctx, t, entries, func(object string) { tell("target: " + object) })
-	var depends *restore.DependentsError
-	if errors.As(err, &depends) {
+	if depends, ok := errors.AsType[*restore.DependentsError](err); ok {
 		return fmt.Errorf("%w: someone has made on the target: %s; drop that there, then run crossfade clean again", depends.Err, strings.Join(depends.Dependents, ", "))
 	}
 	return err

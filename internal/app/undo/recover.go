@@ -23,9 +23,7 @@ import (
 // the same by itself.
 func Recover(ctx context.Context, source, target pg.DSN) (sentence string, err error) {
 	t, terr := pg.Connect(ctx, target, pg.WithName("recover"))
-	if terr == nil {
-		defer dbconn.CloseNow(t)
-	}
+	defer dbconn.CloseNow(t)
 	s, serr := pg.Connect(ctx, source, pg.WithName("recover"))
 	if serr != nil {
 		return recoverWithoutSource(ctx, t, terr, serr)

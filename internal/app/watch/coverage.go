@@ -195,8 +195,7 @@ func (c *Coverage) Ask(ctx context.Context, source, _ *pgx.Conn) ([]Notice, erro
 		return nil, fmt.Errorf("what was copied has not been read yet: %w", context.DeadlineExceeded)
 	}
 	err := c.uncovered(ctx, source, false)
-	var uncovered *UncoveredError
-	if errors.As(err, &uncovered) {
+	if uncovered, ok := errors.AsType[*UncoveredError](err); ok {
 		return uncovered.notices(), nil
 	}
 	return nil, err

@@ -1,6 +1,7 @@
 package extension
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -137,12 +139,7 @@ func (r *Jobs) write(ctx context.Context, target *pgx.Conn, wanted []Job, roles 
 		r.Unwritten = len(wanted) > 0
 		return nil
 	}
-	names := make([]string, len(wanted))
-	for i, j := range wanted {
-		if names[i] = j.Role; roles[j.Role] != "" {
-			names[i] = roles[j.Role]
-		}
-	}
+	names := lists.Map(wanted, func(j Job) string { return cmp.Or(roles[j.Role], j.Role) })
 	rows, _ := target.Query(ctx, `SELECT rolname::text, rolcanlogin FROM pg_catalog.pg_roles WHERE rolname::text = ANY ($1)`, names)
 	able := map[string]bool{}
 	var role string

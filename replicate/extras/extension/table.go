@@ -2,6 +2,7 @@ package extension
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -75,12 +76,7 @@ func (t Table) exists() string {
 }
 
 func (t Table) out() string {
-	read := make([]string, len(t.Columns))
-	for i, c := range t.Columns {
-		if read[i] = t.values[c]; read[i] == "" {
-			read[i] = pg.QuoteIdent(c)
-		}
-	}
+	read := lists.Map(t.Columns, func(c string) string { return cmp.Or(t.values[c], pg.QuoteIdent(c)) })
 	return fmt.Sprintf("COPY (SELECT %s FROM ONLY %s %s) TO STDOUT", strings.Join(read, ", "), t.Name, t.Condition)
 }
 

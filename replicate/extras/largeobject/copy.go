@@ -273,8 +273,8 @@ func (c *copier) wrote(objects, bytes int64, left Report) {
 }
 
 func (c *copier) unwritten(what string, err error) error {
-	var pe *pgconn.PgError
-	if errors.As(err, &pe) && pe.Code == pg.CodeUniqueViolation && pe.TableName == "pg_largeobject_metadata" {
+	pe, ok := errors.AsType[*pgconn.PgError](err)
+	if ok && pe.Code == pg.CodeUniqueViolation && pe.TableName == "pg_largeobject_metadata" {
 		return fmt.Errorf("%s: %w: %w", what, ErrTaken, err)
 	}
 	return fmt.Errorf("%s: %w", what, err)
