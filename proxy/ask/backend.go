@@ -77,5 +77,6 @@ func PreparedTransaction(ctx context.Context, l *state.Link) (string, error) {
 		name = string(cols[0])
 		return nil
 	})
-	return name, l.Flush(ctx)
+	err := l.Flush(ctx) // which sets the name
+	return name, err
 }

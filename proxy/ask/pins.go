@@ -85,7 +85,8 @@ func ConnLimits(ctx context.Context, l *state.Link, roles []string) ([]ConnLimit
 			Limit: int64(binary.BigEndian.Uint64(cols[2])), Used: int64(binary.BigEndian.Uint64(cols[3]))})
 		return nil
 	})
-	return list, l.Flush(ctx)
+	err := l.Flush(ctx) // which fills the list
+	return list, err
 }
 
 // typesQuery lists the types that are not PostgreSQL's own (pg_type, pg_range;
