@@ -81,7 +81,7 @@ func bound(o Op, l Limits) time.Duration {
 	if o == OpPause {
 		return l.DrainTimeout + drainSlack
 	}
-	return bounds[o]
+	return cmp.Or(bounds[o], journalBound)
 }
 
 // PhaseBound is the bound of a call in its phase: inside the pause nothing may take as long as it

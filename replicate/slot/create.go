@@ -205,7 +205,7 @@ func abandoned(ctx, bounded context.Context, cfg Config, plain *pgx.Conn, conn *
 	}
 	// A walsender that waits for transactions notices the lost client only when
 	// it is told; an unfinished slot goes with it.
-	if err := Drop(cleanup, plain, cfg.Name, TerminateHolder); err != nil {
+	if err := Drop(cleanup, plain, cfg.Name); err != nil {
 		return fmt.Errorf("create slot %s: %w; clear up: %w", cfg.Name, cause, err)
 	}
 	if timedOut {

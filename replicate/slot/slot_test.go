@@ -66,8 +66,8 @@ func TestSlotWithSnapshotSplitsHistoryInTwo(t *testing.T) {
 	_, ok, err = slot.Get(t.Context(), app, s.Name)
 	require.NoError(t, err)
 	require.True(t, ok, "a slot that was there before must stay")
-	require.NoError(t, slot.Drop(t.Context(), app, s.Name, slot.WaitForHolder))
-	require.NoError(t, slot.Drop(t.Context(), app, s.Name, slot.WaitForHolder))
+	require.NoError(t, slot.Drop(t.Context(), app, s.Name))
+	require.NoError(t, slot.Drop(t.Context(), app, s.Name))
 	_, ok, err = slot.Get(t.Context(), app, s.Name)
 	require.NoError(t, err)
 	require.False(t, ok)
@@ -107,7 +107,7 @@ func TestRowVersionsAreKeptWhileASlotIsMade(t *testing.T) {
 	require.Equal(t, "1", kept(), "until the snapshot is imported")
 	s.Release()
 	require.Eventually(t, func() bool { return kept() == "0" }, pgtest.Timeout, time.Millisecond)
-	require.NoError(t, slot.Drop(t.Context(), look, s.Name, slot.WaitForHolder))
+	require.NoError(t, slot.Drop(t.Context(), look, s.Name))
 }
 
 // TestASlotWhoseRowVersionsWereNotKeptIsNotMade ends the session that keeps them while the slot is
@@ -204,12 +204,7 @@ func TestDropOfASlotInUse(t *testing.T) {
 		state, _, err := slot.Get(t.Context(), app, s.Name)
 		return err == nil && state.Active
 	}, pgtest.Timeout, 5*time.Millisecond)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // enough to see the holder once
-	defer cancel()
-	fresh := pgtest.Conn(t, dsn)
-	err = slot.Drop(ctx, fresh, s.Name, slot.WaitForHolder)
-	require.ErrorContains(t, err, "in use by pid")
-	require.NoError(t, slot.Drop(t.Context(), app, s.Name, slot.TerminateHolder))
+	require.NoError(t, slot.Drop(t.Context(), app, s.Name))
 }
 
 func TestNamesAreChecked(t *testing.T) {

@@ -51,16 +51,6 @@ func Get(ctx context.Context, conn *pgx.Conn, name string) (s State, ok bool, er
 	return s, true, nil
 }
 
-// DropMode says what Drop does with a session that streams from the slot.
-type DropMode int
-
-const (
-	// WaitForHolder waits, until the end of the context or dropPatience.
-	WaitForHolder DropMode = iota
-	// TerminateHolder ends that session.
-	TerminateHolder
-)
-
 const (
 	// dropPatience is how long a walsender may need to notice that its client
 	// has gone: a little more than the time between two of its keepalives.
@@ -68,11 +58,12 @@ const (
 	dropEvery    = 50 * time.Millisecond
 )
 
-// Drop drops the slot; it is no error if there is none. The end of ctx may close conn.
-func Drop(ctx context.Context, conn *pgx.Conn, name string, mode DropMode) error {
+// Drop ends the session that streams from the slot, and drops the slot; it is no error if there is
+// none. The end of ctx may close conn.
+func Drop(ctx context.Context, conn *pgx.Conn, name string) error {
 	var holder int32
 	for range retry.PollFor(ctx, dropEvery, dropPatience) {
-		pid, gone, err := tryDrop(ctx, conn, name, mode)
+		pid, gone, err := tryDrop(ctx, conn, name)
 		if gone {
 			return nil
 		}
@@ -91,20 +82,16 @@ func Drop(ctx context.Context, conn *pgx.Conn, name string, mode DropMode) error
 
 // tryDrop makes one attempt; without an error the slot is gone, or in use by the
 // session holder, 0 if that is not known.
-func tryDrop(ctx context.Context, conn *pgx.Conn, name string, mode DropMode) (holder int32, gone bool, err error) {
+func tryDrop(ctx context.Context, conn *pgx.Conn, name string) (holder int32, gone bool, err error) {
 	s, ok, err := Get(ctx, conn, name)
 	switch {
 	case err != nil:
 		return 0, false, err
 	case !ok:
 		return 0, true, nil
-	case s.Active && mode == TerminateHolder:
-		if _, err := conn.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend($1)", s.ActivePID); err != nil {
-			return s.ActivePID, false, fmt.Errorf("end the session that uses it, pid %d: %w", s.ActivePID, err)
-		}
-		return s.ActivePID, false, nil
 	case s.Active:
-		return s.ActivePID, false, nil
+		_, err := conn.Exec(ctx, "SELECT pg_catalog.pg_terminate_backend($1)", s.ActivePID)
+		return s.ActivePID, false, pg.Wrap(err, "end the session that uses it, pid %d", s.ActivePID)
 	}
 	_, err = conn.Exec(ctx, "SELECT pg_catalog.pg_drop_replication_slot($1)", name)
 	switch {

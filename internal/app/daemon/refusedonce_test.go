@@ -135,7 +135,7 @@ func TestTablesThatAreMadeWithTheSlotAreToldOnce(t *testing.T) {
 	run.Slot = "s_" + b.SourceDSN.Database()
 	m := migration.New(migration.Config{Source: b.SourceDSN, Target: b.TargetDSN, Identity: runs.Identity{Target: run}, Jobs: 1, LockTimeout: apptest.LockTimeout, Log: zerolog.Nop()})
 	t.Cleanup(func() {
-		_ = slot.Drop(context.Background(), pgtest.Conn(t, b.SourceDSN), run.Slot, slot.TerminateHolder)
+		_ = slot.Drop(context.Background(), pgtest.Conn(t, b.SourceDSN), run.Slot)
 	})
 	_, err = m.MakeSlot(t.Context(), b.Target)
 	require.Contains(t, apptest.ToldAlone(t, err, "was made while the slot was made, 10 times over"), "let the application make no tables for a moment")

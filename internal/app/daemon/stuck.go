@@ -151,7 +151,7 @@ func (d *follower) guardSource(ctx context.Context, conn *pgx.Conn) error {
 	}
 	d.giveUp(&givenUpError{v.Worst()})
 	if v.Level == slot.Spent {
-		return slot.Drop(ctx, conn, name, slot.TerminateHolder)
+		return slot.Drop(ctx, conn, name)
 	}
 	return nil
 }

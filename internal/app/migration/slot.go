@@ -95,7 +95,7 @@ func (m *Migration) makeSlotOnce(ctx context.Context, target *pgx.Conn) (*snapsh
 	if err := slot.EnsurePublication(ctx, conn, slot.PublicationConfig{Name: journal.Publication, Tables: published(db), LockTimeout: m.Task.LockTimeout}); err != nil {
 		return nil, err
 	}
-	if err := slot.Drop(ctx, conn, m.Task.Identity.Target.Slot, slot.TerminateHolder); err != nil {
+	if err := slot.Drop(ctx, conn, m.Task.Identity.Target.Slot); err != nil {
 		return nil, err
 	}
 	s, err := slot.Create(ctx, slot.Config{

@@ -246,7 +246,7 @@ func dropSlot(ctx context.Context, s *pgx.Conn, name string, tell func(string)) 
 	if err != nil || !there {
 		return err
 	}
-	if err := slot.Drop(ctx, s, name, slot.TerminateHolder); err != nil {
+	if err := slot.Drop(ctx, s, name); err != nil {
 		return err
 	}
 	tell("source: replication slot " + name)
