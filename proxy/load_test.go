@@ -77,7 +77,7 @@ func TestMovesUnderLoad(t *testing.T) {
 
 // write makes one row, one way or another, and checks what the session carries.
 func write(conn *pgx.Conn, client, n int) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	const insert = "INSERT INTO public.acked VALUES ($1, $2, current_database())"
 	switch n % 4 {

@@ -28,7 +28,7 @@ func (g *rig) rawDial(t testing.TB, params ...wire.Param) *raw {
 	conn, err := net.Dial("tcp", g.Addr().String())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
-	require.NoError(t, conn.SetDeadline(time.Now().Add(60*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(5*time.Minute)))
 	c := &raw{t: t, conn: conn, r: wire.NewReader(conn, 64<<20)}
 	params = append([]wire.Param{{Name: "database", Value: g.source.Database()}}, params...)
 	if !slices.ContainsFunc(params, func(p wire.Param) bool { return p.Name == "user" }) {
