@@ -10,13 +10,14 @@ import (
 const HeadLen = 5
 
 // Cursor is the place in one direction's byte stream: between two frames, in a header or in a body.
-// The zero value is between two frames.
+// The zero value is between two frames. After an error it goes no further, and returns it again.
 type Cursor struct {
 	head  [HeadLen]byte
 	seen  uint8  // bytes of head that have been observed
 	left  uint32 // bytes of the body still to come
 	size  uint32 // length of the body
 	first byte   // first byte of the body, once seen
+	bad   bool   // head is no header
 }
 
 // Between reports that no part of a frame has been observed of which more is to come.
@@ -60,13 +61,17 @@ func (c *Cursor) step(p []byte) (int, error) {
 
 // header takes the missing bytes of the header from p and returns how many that were.
 func (c *Cursor) header(p []byte) (int, error) {
-	n := copy(c.head[c.seen:], p)
-	c.seen += uint8(n)
-	if c.seen < HeadLen {
-		return n, nil
+	n := 0
+	if !c.bad {
+		n = copy(c.head[c.seen:], p)
+		c.seen += uint8(n)
+		if c.seen < HeadLen {
+			return n, nil
+		}
 	}
 	length := binary.BigEndian.Uint32(c.head[1:])
-	if length < 4 || length > math.MaxInt32 {
+	if c.bad = length < 4 || length > math.MaxInt32; c.bad {
+		c.seen = HeadLen - 1 // which is never complete
 		return n, fmt.Errorf("%w: type %q announces a length of %d", ErrMalformed, c.head[0], length)
 	}
 	c.size = length - 4

@@ -144,12 +144,19 @@ func TestMalformedFrames(t *testing.T) {
 	t.Parallel()
 	for _, head := range []string{"Q\x00\x00\x00\x03", "Q\x00\x00\x00\x00", "Q\xff\xff\xff\xff", "Q\x80\x00\x00\x00"} {
 		var tr wire.Tracker
-		require.ErrorIs(t, fed(tr.Client([]byte(head))), wire.ErrMalformed)
-		require.ErrorIs(t, fed(tr.Server([]byte(head))), wire.ErrMalformed)
+		var c wire.Cursor
+		require.ErrorIs(t, c.Walk([]byte(head)), wire.ErrMalformed)
+		require.False(t, c.Between())
+		for range 2 { // what comes after it is not walked over
+			require.ErrorIs(t, fed(tr.Client([]byte(head))), wire.ErrMalformed)
+			require.ErrorIs(t, fed(tr.Server([]byte(head))), wire.ErrMalformed)
+			require.ErrorIs(t, c.Walk(clientFrame("S")), wire.ErrMalformed)
+		}
 	}
 	for _, body := range []string{"", "II", "x"} {
 		var tr wire.Tracker
 		require.ErrorIs(t, fed(tr.Server(wire.AppendFrame(nil, 'Z', []byte(body)))), wire.ErrMalformed)
+		require.ErrorIs(t, fed(tr.Server(wire.AppendReadyForQuery(nil, 'I'))), wire.ErrMalformed)
 	}
 }
 

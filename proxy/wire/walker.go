@@ -72,13 +72,17 @@ type walker struct {
 	hold int    // how large the frame under way may be to be held; 0 for one that passes
 	held []byte // what has come of it
 	over bool   // it is too large: its prefix has been shown, and the rest passes
+	err  error  // that ended the walk
 
 	out output
 }
 
 // run walks over p and returns what is to be forwarded, which may be part of p and is valid until
-// the next call.
+// the next call. After an error nothing is walked over any more, and the error is returned again.
 func (w *walker) run(p []byte, l listener) ([]byte, error) {
+	if w.err != nil {
+		return nil, w.err
+	}
 	w.out.start(p)
 	for at := 0; at < len(p); {
 		if w.Between() {
@@ -91,6 +95,7 @@ func (w *walker) run(p []byte, l listener) ([]byte, error) {
 		}
 		n, err := w.frame(p, at, l)
 		if err != nil {
+			w.err = err
 			return nil, err
 		}
 		at += n
