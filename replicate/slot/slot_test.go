@@ -2,7 +2,9 @@ package slot_test
 
 import (
 	"context"
+	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -200,10 +202,20 @@ func TestDropOfASlotInUse(t *testing.T) {
 		defer close(ended)
 		_, _ = stream.Exec(context.Background(), "START_REPLICATION SLOT "+s.Name+" LOGICAL 0/0 (proto_version '1', publication_names 'p')").ReadAll()
 	}()
+	var holder int
 	require.Eventually(t, func() bool {
 		state, _, err := slot.Get(t.Context(), app, s.Name)
+		holder = int(state.ActivePID)
 		return err == nil && state.Active
 	}, pgtest.Timeout, 5*time.Millisecond)
+	require.NoError(t, syscall.Kill(holder, syscall.SIGSTOP)) // it does not end when it is told to
+	defer func() { _ = syscall.Kill(holder, syscall.SIGCONT) }()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // enough to see the holder once
+	defer cancel()
+	fresh := pgtest.Conn(t, dsn)
+	err = slot.Drop(ctx, fresh, s.Name)
+	require.ErrorContains(t, err, "in use by pid "+strconv.Itoa(holder))
+	require.NoError(t, syscall.Kill(holder, syscall.SIGCONT))
 	require.NoError(t, slot.Drop(t.Context(), app, s.Name))
 }
 

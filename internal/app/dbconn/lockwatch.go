@@ -220,7 +220,7 @@ func (o *LockWatch) SeenOf(err error) *LockWatch {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	table, ok := strings.CutPrefix(o.Last.Lock, "table ")
-	if !ok || !strings.Contains(err.Error(), table) {
+	if said := err.Error(); !ok || !strings.Contains(said, " "+table+",") && !strings.Contains(said, " "+table+" ") {
 		return nil
 	}
 	return &LockWatch{Side: o.Side, Last: o.Last}

@@ -61,8 +61,13 @@ func TestAWaitThatEndedBeforeTheErrorIsStillNamed(t *testing.T) {
 		o.note(Wait{}, false)
 	}
 	require.Nil(t, LastSeen(o), "the lock was granted, as far as the queries tell")
-	require.Nil(t, o.SeenOf(errors.New("pg_dump: detail: Query was: LOCK TABLE public.other IN ACCESS SHARE MODE")))
-	seen := o.SeenOf(errors.New("pg_dump: detail: Query was: LOCK TABLE public.a, public.z IN ACCESS SHARE MODE"))
-	require.Equal(t, int32(5), seen.Last.Holders[0].PID)
-	require.Equal(t, "source", seen.Side)
+	for _, other := range []string{"public.other", "public.zz", "other_public.z"} {
+		require.Nil(t, o.SeenOf(errors.New("pg_dump: detail: Query was: LOCK TABLE "+other+" IN ACCESS SHARE MODE")), other)
+	}
+	for _, tables := range []string{"public.z", "public.a, public.z", "public.z, public.zz"} {
+		seen := o.SeenOf(errors.New("pg_dump: detail: Query was: LOCK TABLE " + tables + " IN ACCESS SHARE MODE"))
+		require.NotNil(t, seen, tables)
+		require.Equal(t, int32(5), seen.Last.Holders[0].PID)
+		require.Equal(t, "source", seen.Side)
+	}
 }
