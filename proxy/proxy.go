@@ -72,7 +72,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	serving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(ending.ErrShutdown)
 	if !p.cfg.Pumps {
-		p.sessions.Engines.Start(p.log)
+		p.sessions.Engine.Start(p.log)
 	}
 	p.serving.Go(func() { p.Watch(ctx) })
 	accepted := make(chan error, 1)
@@ -88,7 +88,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	_ = p.listener.Close()
 	stop(ending.ErrShutdown)
 	p.serving.Wait()
-	p.sessions.Engines.Stop()
+	p.sessions.Engine.Stop()
 	return err
 }
 

@@ -21,7 +21,7 @@ type Conn struct {
 	fd       int // -1 for none
 	peeked   []byte
 	stepping atomic.Bool
-	dry      bool // the socket had no more in this step
+	dry      bool // the socket had no more when it was read last
 	budget   int  // bytes that the step may still read
 
 	mu  sync.Mutex
@@ -70,7 +70,9 @@ func (wouldBlock) Temporary() bool { return true }
 // Begin begins a step, which End ends. It reads budget bytes from the socket and not more, so
 // that a peer that sends without a pause does not keep others waiting.
 func (c *Conn) Begin(budget int) {
-	c.dry, c.budget = false, budget
+	if c.budget = budget; budget > 0 {
+		c.dry = false
+	}
 	c.stepping.Store(true)
 }
 

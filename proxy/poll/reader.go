@@ -195,6 +195,15 @@ func (r *Reader) More(p []byte) ([]byte, error) {
 	return r.buf[:n+m], err
 }
 
+// Drained reports that the socket had nothing more when Now returned, its end apart: where it has
+// more, only that is announced which comes later.
+func (r *Reader) Drained() bool {
+	if r.step != nil {
+		return r.step.dry
+	}
+	return r.n < BufferSize
+}
+
 // Unread has p read again, before all that comes.
 func (r *Reader) Unread(p []byte) { r.pre = p }
 

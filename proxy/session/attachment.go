@@ -23,7 +23,6 @@ var errToFast = errors.New("session continues in the engine")
 type attachment struct {
 	r *Session
 
-	engine *poll.Engine
 	key    uint64 // the key by which the engine knows the session; 0 while the pumps have it
 	client int    // file descriptors; they stay open while key is not 0
 	server int
@@ -43,8 +42,8 @@ type attachment struct {
 // locked, while there are no pumps.
 func (st *attachment) attach() bool {
 	r := st.r
-	e, s := r.p.Engines.Pick(r.Id), r.mu.server
-	if e == nil || st.over || st.key != 0 || r.attention.Load() || r.ctx.Err() != nil {
+	s := r.mu.server
+	if st.over || st.key != 0 || r.attention.Load() || r.ctx.Err() != nil {
 		return false
 	}
 	if len(r.mu.first.inject) > 0 || len(r.mu.first.greeting) > 0 || r.mu.hold.pump != pumpRuns || !r.in.Ready() || !s.in.Ready() {
@@ -56,11 +55,10 @@ func (st *attachment) attach() bool {
 		return false
 	}
 	st.client, st.server = client, server
-	key := e.Add(st, client, server)
-	if key == 0 {
+	if st.key = r.p.Engine.Add(st, client, server); st.key == 0 {
 		return false
 	}
-	st.engine, st.key, st.leaving, st.calm = e, key, false, 0
+	st.leaving, st.calm = false, 0
 	return true
 }
 
@@ -73,7 +71,7 @@ func (st *attachment) handOver() {
 	}
 	st.calm = 0
 	if st.key != 0 {
-		st.engine.Remove(st.key, st.client, st.server)
+		r.p.Engine.Remove(st.key, st.client, st.server)
 		st.key = 0
 	}
 	if st.leaving {
@@ -97,7 +95,7 @@ func (st *attachment) handOver() {
 // Called with mu locked, by the server's pump.
 func (st *attachment) offer() {
 	r := st.r
-	if st.leaving || r.attention.Load() || !r.mu.tracker.Boundary() || !r.p.Engines.Any() ||
+	if st.leaving || r.attention.Load() || !r.mu.tracker.Boundary() || !r.p.Engine.Runs() ||
 		!r.in.Fast() || !r.mu.server.in.Fast() {
 		return
 	}
@@ -154,23 +152,27 @@ func (st *attachment) listen() {
 }
 
 // Turn handles one event of one of the session's two sockets. Called by the engine.
-func (st *attachment) Turn(key uint64, ofServer bool) {
+func (st *attachment) Turn(key uint64, ofServer, ended bool) {
 	r := st.r
 	defer r.p.Recovered(r)
-	if ofServer {
-		if !r.cw.TryLock() {
-			return // a pump has it: the session was handed over after the event
-		}
+	pumped := ofServer && !r.cw.TryLock()
+	if ofServer && !pumped {
 		defer r.cw.Unlock()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for more := true; more && st.key == key; {
-		if ofServer {
-			more = st.serverStep()
-		} else {
-			more = st.clientStep()
-		}
+	if st.key != key {
+		return // handed over after the event
+	}
+	in, socket, step := r.in, st.client, st.clientStep
+	if ofServer {
+		in, socket, step = r.mu.server.in, st.server, st.serverStep
+	}
+	for more := !pumped; more && st.key == key; {
+		more = step()
+	}
+	if st.key == key && (pumped || ended || !in.Drained()) {
+		r.p.Engine.Again(key, socket, ofServer)
 	}
 }
 

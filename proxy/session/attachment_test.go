@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/proxy/ending"
-	"crossfade/proxy/poll"
 	"crossfade/proxy/wire"
 	"crossfade/proxy/wire/wiretest"
 )
@@ -268,38 +267,4 @@ func TestEnginesShare(t *testing.T) {
 	}
 	roundTrip(t, near, rowAnswer())
 	g.Wait()
-}
-
-// TestManySessionsShareTheEngines: the one too many for an engine is another one's, and
-// is served like all others.
-func TestManySessionsShareTheEngines(t *testing.T) {
-	needEngine(t)
-	p, answer := bare(t, false), rowAnswer()
-	if len(p.Engines.SessionCounts()) == 1 {
-		t.Skip("a machine with one core has one engine")
-	}
-	all := func() (n int) {
-		for _, has := range p.Engines.SessionCounts() {
-			n += has
-		}
-		return n
-	}
-	nears := make([]net.Conn, poll.CrowdedAt+1)
-	for i := range nears {
-		near, r := echo(t, answer, played{in: p})
-		nears[i] = near
-		roundTrip(t, near, answer)
-		require.True(t, r.attached())
-		require.Equal(t, i+1, all())
-	}
-	require.Equal(t, poll.CrowdedAt, p.Engines.SessionCounts()[0])
-	for _, near := range nears {
-		roundTrip(t, near, answer)
-	}
-	_, r := echo(t, answer, played{in: p})
-	require.Equal(t, poll.CrowdedAt, p.Engines.SessionCounts()[0], "it is with another one")
-	_, err := r.Owner.seize(inTime(t))
-	require.NoError(t, err)
-	require.Equal(t, len(nears), all(), "a session that is handed over counts no longer")
-	r.Owner.unseize()
 }

@@ -59,8 +59,8 @@ func bare(tb testing.TB, pumps bool) *Registry {
 	sides := (&side.Sides{Router: route.NewRouter(route.Route{Endpoint: side.Source})}).Limit(1)
 	p := NewRegistry(zerolog.Nop(), sides, Limits{HoldLimit: time.Minute, ReviveTimeout: time.Minute})
 	if !pumps {
-		p.Engines.Start(zerolog.Nop())
-		tb.Cleanup(p.Engines.Stop)
+		p.Engine.Start(zerolog.Nop())
+		tb.Cleanup(p.Engine.Stop)
 	}
 	return p
 }

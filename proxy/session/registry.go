@@ -22,9 +22,9 @@ import (
 
 // Registry are the sessions of one proxy, with what they share. Safe for concurrent use.
 type Registry struct {
-	Log     zerolog.Logger
-	Sides   *side.Sides
-	Engines poll.Engines
+	Log    zerolog.Logger
+	Sides  *side.Sides
+	Engine poll.Engine
 
 	Limits
 
