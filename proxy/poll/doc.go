@@ -3,11 +3,16 @@
 //
 // # The engine
 //
-// An Engine is one epoll instance and one goroutine. An owner of two sockets (Turner) is added with
-// both, and is called when one of them has something to read. It reads once, writes once, and must
-// not wait; when it would have to, it is removed and served by goroutines. A key is used once in an
-// engine, so that a late event finds no owner. Engines distributes the sockets: a few sessions
-// share one engine, more fill up the others.
+// An Engine is one epoll instance and a few goroutines, its workers. An owner of two sockets
+// (Turner) is added with both, and is called when one of them has something to read. It reads once,
+// writes once, and must not wait; when it would have to, it is removed and served by goroutines. A
+// key is used once, so that a late event finds no owner.
+//
+// All workers take from the same queue, so that a worker whose core the kernel gives to another
+// process keeps only the few sockets waiting that it has taken. Events are edge-triggered
+// (epoll(7)): a socket is reported when something arrives, to one worker, and again only if its
+// owner asks for it (Engine.Again), which it does unless a read has found the socket empty. One
+// turn of an owner runs at a time; what arrives meanwhile is served after it.
 //
 // # Reads and writes
 //
