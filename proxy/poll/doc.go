@@ -3,11 +3,15 @@
 //
 // # The engine
 //
-// An Engine is one epoll instance and one goroutine. An owner of two sockets (Turner) is added with
-// both, and is called when one of them has something to read. It reads once, writes once, and must
-// not wait; when it would have to, it is removed and served by goroutines. A key is used once in an
-// engine, so that a late event finds no owner. Engines distributes the sockets: a few sessions
-// share one engine, more fill up the others.
+// An Engine is one epoll instance, the queue, and a few goroutines that take events from it, the
+// workers. An owner of two sockets (Turner) is added with both, and is called when one of them has
+// something to read. It reads once, writes once, and must not wait; when it would have to, it is
+// removed and served by goroutines. Only one worker calls an owner at a time. A key is used once in
+// an engine, so that a late event finds no owner.
+//
+// A worker takes at most four events at a time. If the kernel gives its core to another process,
+// these four wait, and the other workers serve the rest. One worker waits for events; the others
+// sleep until it has taken as many as it may, so that a few sessions wake no second thread.
 //
 // # Reads and writes
 //

@@ -18,7 +18,7 @@ import (
 	"crossfade/proxy/wire/wiretest"
 )
 
-// engineHere says that sessions of this system can be attached to an engine.
+// engineHere says that sessions of this system can be attached to the engine.
 const engineHere = runtime.GOOS == "linux"
 
 // attached reports that the session is in the engine.

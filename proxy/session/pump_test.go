@@ -54,7 +54,7 @@ type played struct {
 	in        *Registry // among others; nil for one of its own
 }
 
-// bare is a registry without sessions, with its engines.
+// bare is a registry without sessions, with its engine.
 func bare(tb testing.TB, pumps bool) *Registry {
 	sides := (&side.Sides{Router: route.NewRouter(route.Route{Endpoint: side.Source})}).Limit(1)
 	p := NewRegistry(zerolog.Nop(), sides, Limits{HoldLimit: time.Minute, ReviveTimeout: time.Minute})
