@@ -3,15 +3,19 @@
 //
 // # The engine
 //
-// An Engine is one epoll instance, the queue, and a few goroutines that take events from it, the
-// workers. An owner of two sockets (Turner) is added with both, and is called when one of them has
-// something to read. It reads once, writes once, and must not wait; when it would have to, it is
-// removed and served by goroutines. Only one worker calls an owner at a time. A key is used once in
-// an engine, so that a late event finds no owner.
+// An Engine is one epoll instance and a few goroutines, its workers. An owner of two sockets
+// (Turner) is added with both, and is called when one of them has something to read. It reads once,
+// writes once, and must not wait; when it would have to, it is removed and served by goroutines. A
+// key is used once, so that a late event finds no owner.
 //
-// A worker takes at most four events at a time. If the kernel gives its core to another process,
-// these four wait, and the other workers serve the rest. One worker waits for events; the others
-// sleep until it has taken as many as it may, so that a few sessions wake no second thread.
+// All workers take from the same queue, a few events at a time. One worker waits for events; the
+// others sleep until a worker has taken as many as it may. If the kernel gives the core of a worker
+// to another process, the workers that are awake serve all events but those that it has taken; with
+// no other one awake, everything waits. Events are edge-triggered
+// (epoll(7)): each time something arrives on a socket, that is reported once and to one worker.
+// What a turn leaves in the socket is reported only if the owner asks for it (Engine.Again), which
+// it does unless a read has found the socket empty. One turn of an owner runs at a time; what
+// arrives meanwhile is served after it.
 //
 // # Reads and writes
 //

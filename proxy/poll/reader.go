@@ -25,7 +25,7 @@ type Reader struct {
 	raw  syscall.RawConn // nil for TLS
 	try  func(fd uintptr) bool
 	step *Conn // under TLS; nil for none
-	left bool  // crypto/tls may have more than now has returned
+	left bool  // crypto/tls may have more than now has returned, or an error after it
 
 	pre []byte // read earlier by someone else; own memory
 
@@ -99,7 +99,7 @@ func (r *Reader) Now(fd int) ([]byte, error) {
 }
 
 // nowTLS is now. It reads on until crypto/tls has no whole record more, of at most budget bytes
-// of the socket, or the buffer is full. An error that comes after bytes comes again.
+// of the socket, or the buffer is full. An error that comes after bytes comes again: left.
 func (r *Reader) nowTLS(budget int) ([]byte, error) {
 	if r.buf == nil {
 		r.buf = buffers.Get().(*buffer)
@@ -112,11 +112,12 @@ func (r *Reader) nowTLS(budget int) ([]byte, error) {
 		n += m
 	}
 	r.step.End()
-	r.left = n == BufferSize
+	waits := errors.Is(err, ErrWouldBlock)
+	r.left = n > 0 && !waits
 	switch {
 	case n > 0:
 		return r.buf[:n], nil
-	case errors.Is(err, ErrWouldBlock):
+	case waits:
 		return nil, ErrWouldBlock
 	}
 	return nil, err
@@ -207,8 +208,8 @@ func (r *Reader) Drained() bool {
 // Unread has p read again, before all that comes.
 func (r *Reader) Unread(p []byte) { r.pre = p }
 
-// Again reports that crypto/tls may have more than Now has returned, which no event of the socket
-// announces.
+// Again reports that crypto/tls may have more than Now has returned, or an error after it, which no
+// event of the socket announces.
 func (r *Reader) Again() bool { return r.left }
 
 // HasBuffer reports that the reader has a buffer.

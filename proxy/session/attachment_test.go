@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/proxy/ending"
+	"crossfade/proxy/poll"
 	"crossfade/proxy/wire"
 	"crossfade/proxy/wire/wiretest"
 )
@@ -267,4 +269,85 @@ func TestEnginesShare(t *testing.T) {
 	}
 	roundTrip(t, near, rowAnswer())
 	g.Wait()
+}
+
+// blocker keeps a worker of the engine in a turn.
+type blocker struct{ began, release chan struct{} }
+
+func (b blocker) Turn(uint64, bool, bool) {
+	close(b.began)
+	<-b.release
+}
+
+// occupy keeps the worker that waits for events in a turn until release is called: what arrives
+// meanwhile waits in the queue.
+func occupy(t *testing.T, p *Registry) (release func()) {
+	t.Helper()
+	_, r, server := between(t, played{pumps: true})
+	_, err := r.Owner.seize(inTime(t)) // nothing else reads its sockets
+	require.NoError(t, err)
+	in, ok := poll.NewReader(r.client, nil).Descriptor()
+	require.True(t, ok)
+	out, ok := r.mu.server.in.Descriptor()
+	require.True(t, ok)
+	b := blocker{began: make(chan struct{}), release: make(chan struct{})}
+	key := p.Engine.Add(b, in, out)
+	require.NotZero(t, key)
+	_, err = server.Write(wiretest.AppendQuery(nil, "SELECT 1"))
+	require.NoError(t, err)
+	<-b.began
+	p.Engine.Remove(key, in, out)
+	return func() {
+		close(b.release)
+		r.Owner.unseize()
+	}
+}
+
+// TestAllThatASocketHasIsRead though the engine is told only once that it can be read: more bytes
+// than a turn takes, and the end of the connection.
+func TestAllThatASocketHasIsRead(t *testing.T) {
+	needEngine(t)
+	for _, how := range []played{{}, {tls: true}} {
+		how.in = bare(t, false)
+		near, r, server := between(t, how)
+		require.True(t, r.attached())
+		release := occupy(t, how.in)
+		question := wiretest.AppendQuery(nil, "SELECT "+strings.Repeat("1", 3*poll.BufferSize))
+		sent := make(chan error, 1)
+		go func() {
+			_, err := near.Write(question)
+			if c, ok := near.(interface{ CloseWrite() error }); ok && err == nil {
+				err = c.CloseWrite()
+			}
+			sent <- err
+		}()
+		require.NoError(t, <-sent)
+		release()
+		got := make([]byte, len(question))
+		_, err := io.ReadFull(server, got)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(question, got))
+		becomes(t, "the matter of its pumps, by the end of the connection", func() bool { return !r.attached() })
+	}
+}
+
+// TestAnAnswerWaitsForAWriteToTheClient that comes from elsewhere, and is delivered after it.
+func TestAnAnswerWaitsForAWriteToTheClient(t *testing.T) {
+	needEngine(t)
+	p, answer := bare(t, false), rowAnswer()
+	near, r, server := between(t, played{in: p})
+	question := wiretest.AppendQuery(nil, "SELECT 1")
+	_, err := near.Write(question)
+	require.NoError(t, err)
+	_, err = io.ReadFull(server, make([]byte, len(question)))
+	require.NoError(t, err)
+	r.cw.Lock()
+	_, err = server.Write(answer)
+	require.NoError(t, err)
+	occupy(t, p)() // its event comes after that of the answer
+	r.cw.Unlock()
+	got := make([]byte, len(answer))
+	_, err = io.ReadFull(near, got)
+	require.NoError(t, err)
+	require.Equal(t, answer, got)
 }

@@ -36,7 +36,6 @@ const (
 type DumpConfig struct {
 	DSN         pg.DSN
 	Snapshot    string        // an exported snapshot, kept open by its owner; "" for pg_dump's own
-	Server      int           // the source's server_version_num; 0 to ask it
 	LockTimeout time.Duration // for each table's ACCESS SHARE lock; DefaultDumpLockTimeout if 0
 	Filter      Filter
 	NoACL       bool // without privileges
@@ -52,14 +51,11 @@ func Dump(ctx context.Context, cfg DumpConfig) ([]byte, error) {
 	if cfg.DSN.IsZero() {
 		return nil, errors.New("dump schema: no connection string")
 	}
-	if cfg.Server == 0 {
-		version, err := serverVersion(ctx, cfg.DSN)
-		if err != nil {
-			return nil, fmt.Errorf("dump schema: %w", err)
-		}
-		cfg.Server = version
+	version, err := serverVersion(ctx, cfg.DSN)
+	if err != nil {
+		return nil, fmt.Errorf("dump schema: %w", err)
 	}
-	program, err := FindProgram(ctx, cfg.Server/10000)
+	program, err := FindProgram(ctx, version/10000)
 	if err != nil {
 		return nil, fmt.Errorf("dump schema: %w", err)
 	}

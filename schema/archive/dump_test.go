@@ -39,12 +39,12 @@ func TestDumpTellsWhatPgDumpSaid(t *testing.T) {
 	require.ErrorContains(t, err, "00000000-00000000-1")
 	require.NotContains(t, err.Error(), p.Source.Password())
 
-	_, err = archive.Dump(t.Context(), archive.DumpConfig{DSN: p.Source.WithUser(p.Source.User(), "wrong-secret"), Server: 120000})
+	_, err = archive.Dump(t.Context(), archive.DumpConfig{DSN: p.Source.WithUser(p.Source.User(), "wrong-secret")})
 	require.ErrorContains(t, err, "password authentication failed")
 	require.NotContains(t, err.Error(), "wrong-secret")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = archive.Dump(ctx, archive.DumpConfig{DSN: p.Source, Server: 120000})
+	_, err = archive.Dump(ctx, archive.DumpConfig{DSN: p.Source})
 	require.ErrorIs(t, err, context.Canceled)
 }

@@ -95,7 +95,7 @@ $rights$;
 
 // schemaComment says whose the schema is, and explains what has no comment of its own: a slot,
 // and a lock that pg_locks shows as two numbers, the halves of leadKey.
-const schemaComment = `COMMENT ON SCHEMA crossfade IS 'A migration by Crossfade: see its table run. "crossfade finish" or "crossfade clean" removes it, with the publication crossfade, ` +
+const schemaComment = `COMMENT ON SCHEMA crossfade IS 'A migration by Crossfade: see its table run. "crossfade finish" ends it and "crossfade clean" removes it, with the publication crossfade, ` +
 	`the slot crossfade_… and the triggers ` + FenceTrigger + `. Its process holds the advisory lock that pg_locks shows as classid 120, objid 1717658725.';
 `
 
