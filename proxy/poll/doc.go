@@ -11,11 +11,12 @@
 // All workers take from the same queue, a few events at a time. One worker waits for events; the
 // others sleep until a worker has taken as many as it may. If the kernel gives the core of a worker
 // to another process, the workers that are awake serve all events but those that it has taken; with
-// no other one awake, everything waits. Events are edge-triggered
-// (epoll(7)): each time something arrives on a socket, that is reported once and to one worker.
-// What a turn leaves in the socket is reported only if the owner asks for it (Engine.Again), which
-// it does unless a read has found the socket empty. One turn of an owner runs at a time; what
-// arrives meanwhile is served after it.
+// no other one awake, everything waits.
+//
+// Events are edge-triggered (epoll(7)): each time something arrives on a socket, that is reported
+// once and to one worker. What a turn leaves in the socket is reported only if the owner asks for it
+// (Engine.Again), which it does unless a read has found the socket empty. One turn of an owner runs
+// at a time; what arrives meanwhile is served after it.
 //
 // # Reads and writes
 //
