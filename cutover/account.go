@@ -251,8 +251,8 @@ func (a *account) estimate() (least, most time.Duration) {
 func (a *account) forecast(l machine.Limits) string {
 	text := "the pause cannot be estimated: a side did not answer"
 	if least, most := a.estimate(); least > 0 {
-		text = fmt.Sprintf("estimated pause: %v to %v, by the round trips, tables and sequences of now; how long the servers take to commit in it is not known, and a load or a network that becomes worse is not in it; "+
-			"before it comes the time that open transactions take to end, at most --drain-timeout (%v)", least.Round(time.Millisecond), most.Round(time.Millisecond), l.DrainTimeout)
+		text = fmt.Sprintf("estimated pause: %v to %v, from the present round trips, tables and sequences; how long the servers take to commit is not known, and the estimate does not allow for a growing load or a slower network; "+
+			"before the pause, open transactions may take up to --drain-timeout (%v) to end", least.Round(time.Millisecond), most.Round(time.Millisecond), l.DrainTimeout)
 	}
 	if a.last != nil && a.last.PauseMS > 0 {
 		text += fmt.Sprintf("; epoch %d, which has %s, paused for %.1f ms", a.last.Epoch, a.last.Outcome, a.last.PauseMS)

@@ -184,8 +184,8 @@ func (t reporter) plan() Report {
 // purposes says what the steps of the protocol are for, to who reads a plan.
 var purposes = map[machine.Phase]string{
 	machine.PhaseClaim:    "the source gives this cutover a number of its own",
-	machine.PhaseSurvey:   "writers, lag, sequences and definitions of both sides are looked at",
-	machine.PhasePrepare:  "the triggers that will close the source are made, disabled",
+	machine.PhaseSurvey:   "writers, lag, sequences and definitions of both sides are read",
+	machine.PhasePrepare:  "the triggers that will close the source are created, but not enabled",
 	machine.PhaseRehearse: "the deciding transaction is tried on the target and rolled back",
 	machine.PhaseStage:    "every session gets a connection to the target",
 	machine.PhasePrelock:  "what could make the pause wait for a lock is found on both sides",

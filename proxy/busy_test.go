@@ -47,7 +47,7 @@ func TestADrainNamesWhoIsInTheWay(t *testing.T) {
 	require.ErrorAs(t, err, &late)
 	require.Len(t, late.Sessions, 2)
 	require.Equal(t, fmt.Sprintf("in transaction; explained %d", late.Sessions[0].ServerPID), late.Sessions[0].Detail)
-	require.Equal(t, fmt.Sprintf("in an aborted transaction, of which only the ROLLBACK is left; explained %d", late.Sessions[1].ServerPID), late.Sessions[1].Detail)
+	require.Equal(t, fmt.Sprintf("in an aborted transaction, which can only be rolled back; explained %d", late.Sessions[1].ServerPID), late.Sessions[1].Detail)
 	for i, n := range late.Sessions {
 		require.Equal(t, "billing", n.Application)
 		require.Equal(t, pids[i], n.ServerPID)

@@ -126,7 +126,7 @@ func TestRowsThatAreNoBoundary(t *testing.T) {
 	}{
 		{"5, 18", "transaction with SET LOCAL", wire.ReasonTransaction, wiretest.AppendQuery(nil, "BEGIN; SET LOCAL app.here = 'x'; SAVEPOINT s; SET CONSTRAINTS ALL DEFERRED"), 'Z',
 			wiretest.AppendQuery(nil, "COMMIT"), "CZ"},
-		{"18", "transaction that failed", "in an aborted transaction, of which only the ROLLBACK is left", wiretest.AppendQuery(nil, "BEGIN; SELECT 1/0"), 'Z', wiretest.AppendQuery(nil, "ROLLBACK"), "CZ"},
+		{"18", "transaction that failed", "in an aborted transaction, which can only be rolled back", wiretest.AppendQuery(nil, "BEGIN; SELECT 1/0"), 'Z', wiretest.AppendQuery(nil, "ROLLBACK"), "CZ"},
 		{"12, 18", "portal", wire.ReasonTransaction, wiretest.AppendQuery(nil, "BEGIN; DECLARE c CURSOR FOR SELECT 1"), 'Z', wiretest.AppendQuery(nil, "FETCH c; COMMIT"), "TDCCZ"},
 		{"20", "COPY in", wire.ReasonCopy, wiretest.AppendQuery(nil, "COPY public.lines FROM STDIN"), 'G', []byte("d\x00\x00\x00\x06x\nc\x00\x00\x00\x04"), "CZ"},
 		{"34", "unit without its Sync", wire.ReasonUnit, append(wire.AppendParse(nil, "half", "SELECT 1", nil), "H\x00\x00\x00\x04"...), '1', wire.AppendSync(nil), "Z"},

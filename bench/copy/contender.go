@@ -15,7 +15,7 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// Who is measured. The last two copy rows only.
+// The contenders. The last two copy rows only.
 const (
 	crossfade = "crossfade"
 	before    = "before" // another program of ours, given by -before

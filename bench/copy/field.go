@@ -23,7 +23,7 @@ import (
 // target is the name of the database that is made again for each run.
 const target = "copied"
 
-// field is two servers, and who is measured between them.
+// field is two servers and the contenders that are measured between them.
 type field struct {
 	o              options
 	source, target *pgcluster.Cluster
@@ -96,7 +96,7 @@ func (f *field) interleave(ctx context.Context, name string) (map[string][]shot,
 	shots := map[string][]shot{}
 	order := slices.Clone(f.contenders)
 	// The first reader of new tables and the first writer of a new cluster pay for hint bits
-	// and for new segments of WAL: that run is nobody's.
+	// and for new segments of WAL: that run is not counted.
 	if _, err := f.shoot(ctx, order[0], name); err != nil {
 		return nil, fmt.Errorf("warm up with %s: %w", order[0].name, err)
 	}

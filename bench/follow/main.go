@@ -1,5 +1,5 @@
-// Command follow measures how fast `crossfade run` applies what it is behind by, and
-// how long the clients of a cutover wait, with one program or with two of them, such
+// Command follow measures how fast `crossfade run` applies the changes that it is behind by,
+// and how long the clients of a cutover wait, with one program or with two of them, such
 // as the one before a change and the one after it.
 //
 // Each measurement has two new clusters, a source and a target that behaves as Neon.

@@ -235,7 +235,8 @@ func (s *site) catchUp(ctx context.Context) (float64, error) {
 	return float64(s.o.transactions) / time.Since(began).Seconds(), err
 }
 
-// ask has the program's own command ask for the cutover, which speaks as it does.
+// ask asks for the cutover by the program's own command, since its control protocol may differ from
+// ours.
 func (s *site) ask(ctx context.Context) (r control.CutoverReport, err error) {
 	cmd := exec.CommandContext(ctx, s.cmd.Path, "cutover", "--json", "--control="+s.socket)
 	out, err := cmd.Output()

@@ -12,7 +12,7 @@ import (
 	"crossfade/internal/lab/pgcluster"
 )
 
-// field is the server and everybody that stands before it.
+// field is the server and all contenders in front of it.
 type field struct {
 	cluster    *pgcluster.Cluster
 	dir        string

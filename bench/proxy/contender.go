@@ -42,7 +42,7 @@ type contender struct {
 }
 
 // start starts the proxy of that name before the server. Without a proxy the clients
-// encrypt where a proxy would have to on one side at least.
+// encrypt if a proxy would have to on at least one of its two sides.
 func (f *field) start(ctx context.Context, name string, o options, l links) (*contender, error) {
 	server := f.cluster.Port()
 	if name == direct {

@@ -113,8 +113,8 @@ func (r *runner) signal(s os.Signal) error {
 // settle is how long a slice runs before it counts.
 const settle = 150 * time.Millisecond
 
-// slice lets pgbench run for settle and d more. Where counts is false, only its log
-// gets longer: pgbench writes it in blocks.
+// slice lets pgbench run for settle and d more. If counts is false, the slice is not
+// measured and only makes pgbench, which writes its log in blocks, write the end of the slices before.
 func (r *runner) slice(ctx context.Context, d time.Duration, counts bool) error {
 	s := span{resumed: time.Now()}
 	if err := r.signal(syscall.SIGCONT); err != nil {

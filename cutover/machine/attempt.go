@@ -66,7 +66,7 @@ func (a attempt) surveyed() {
 	case a.Survey.SourceSum != a.Survey.TargetSum:
 		a.undo.unwind(EndAbort, a.differ("the catalogs of source and target differ"))
 	case a.Request.Mode == ModeRehearse && a.Survey.Bypass > 0 && !a.Request.AllowBypass:
-		a.undo.unwind(EndAbort, strconv.Itoa(a.Survey.Bypass)+" sessions write past the proxy and a rehearsal would make them fail: "+
+		a.undo.unwind(EndAbort, strconv.Itoa(a.Survey.Bypass)+" sessions bypass the proxy, and a rehearsal would make their writes fail: "+
 			"let them connect to the proxy, or use --allow-bypass")
 	case a.Lags() != "":
 		a.undo.retry(a.Lags())

@@ -8,11 +8,15 @@
 // writes once, and must not wait; when it would have to, it is removed and served by goroutines. A
 // key is used once, so that a late event finds no owner.
 //
-// All workers take from the same queue, so that a worker whose core the kernel gives to another
-// process keeps only the few sockets waiting that it has taken. Events are edge-triggered
-// (epoll(7)): a socket is reported when something arrives, to one worker, and again only if its
-// owner asks for it (Engine.Again), which it does unless a read has found the socket empty. One
-// turn of an owner runs at a time; what arrives meanwhile is served after it.
+// All workers take from the same queue, a few events at a time. One worker waits for events; the
+// others sleep until a worker has taken as many as it may. If the kernel gives the core of a worker
+// to another process, the workers that are awake serve all events but those that it has taken; with
+// no other one awake, everything waits.
+//
+// Events are edge-triggered (epoll(7)): each time something arrives on a socket, that is reported
+// once and to one worker. What a turn leaves in the socket is reported only if the owner asks for it
+// (Engine.Again), which it does unless a read has found the socket empty. One turn of an owner runs
+// at a time; what arrives meanwhile is served after it.
 //
 // # Reads and writes
 //

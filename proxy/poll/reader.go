@@ -166,7 +166,7 @@ func (r *Reader) Push(p []byte) error {
 	return err
 }
 
-// Fast reports that the connection is one that an engine can serve.
+// Fast reports that the connection is one that the engine can serve.
 func (r *Reader) Fast() bool { return r.raw != nil || r.step != nil }
 
 // Ready reports that Now may be called, and that events of the socket announce everything that

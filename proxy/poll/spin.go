@@ -3,7 +3,7 @@ package poll
 import "time"
 
 const (
-	// spinTime is how long an engine busy-polls before it sleeps: as long as a server takes for a
+	// spinTime is how long a worker busy-polls before it sleeps: as long as a server takes for a
 	// simple query by key, and a client for its next one.
 	spinTime = 150 * time.Microsecond
 	// soloTurns is how many turns in a row a session must have before it counts as the only one.

@@ -19,7 +19,7 @@ const calmBursts = 4
 
 var errToFast = errors.New("session continues in the engine")
 
-// attachment is what a session keeps for its engine. It is guarded by Session.mu.
+// attachment is what a session keeps for the engine. It is guarded by Session.mu.
 type attachment struct {
 	r *Session
 

@@ -20,7 +20,7 @@ import (
 	"crossfade/proxy/wire/wiretest"
 )
 
-// engineHere says that sessions of this system can be attached to an engine.
+// engineHere says that sessions of this system can be attached to the engine.
 const engineHere = runtime.GOOS == "linux"
 
 // attached reports that the session is in the engine.
@@ -271,7 +271,7 @@ func TestEnginesShare(t *testing.T) {
 	g.Wait()
 }
 
-// blocker keeps a worker of an engine in a turn.
+// blocker keeps a worker of the engine in a turn.
 type blocker struct{ began, release chan struct{} }
 
 func (b blocker) Turn(uint64, bool, bool) {

@@ -12,7 +12,7 @@
 //
 // # The engine
 //
-// On Linux a session has no pumps as long as nothing needs it to stop: an engine (package poll)
+// On Linux a session has no pumps as long as nothing needs it to stop: the engine (package poll)
 // does for many sessions what pumps do, as long as that needs no waiting. A session is attached to
 // the engine or served by its pumps, never both (attachment).
 //

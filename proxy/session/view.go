@@ -185,7 +185,7 @@ func (r *View) Busy() (Note, bool) {
 }
 
 // reasonAborted is why a session is busy whose transaction has failed.
-const reasonAborted = "in an aborted transaction, of which only the ROLLBACK is left"
+const reasonAborted = "in an aborted transaction, which can only be rolled back"
 
 // Resting reports that the session is at a boundary now.
 func (r *View) Resting() bool {

@@ -165,7 +165,7 @@ func (s *State) Judge() (Verdict, []Reason) {
 	addIf(s.Dblink > 0, Hold, "dblink_connections", "%d named connections of dblink, which cannot be opened again without their passwords", s.Dblink)
 	addIf(s.FDW > 0, Amber, "fdw_connections", "postgres_fdw is connected to %d servers: it reconnects", s.FDW)
 	addIf(s.Inserted, Amber, "sequence_values", "its last command was an INSERT: lastval and currval are not carried over")
-	addIf(s.Backends, Amber, "backend_numbers", "it has named backends by their numbers (pids): those of sessions of the proxy are translated in what it sends, in rows and within functions they are not")
+	addIf(s.Backends, Amber, "backend_numbers", "it has named backends by their numbers (pids): the proxy translates those of its own sessions in what this session sends, but not in rows and within functions")
 	addIf(s.UnknownPS, Hold, "unnamed_statement", "the unnamed statement is too large to be remembered")
 	addIf(len(s.Locks) > 0, Amber, "advisory_locks", "%d advisory locks, each of which is taken once on the other side however often it is held", len(s.Locks))
 	for _, st := range s.Statements {

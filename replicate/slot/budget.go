@@ -128,7 +128,7 @@ func (b *Budget) Judge(f Figures) Verdict {
 			level = Spent
 		}
 		add(level, "xmin_age", fmt.Sprintf("vacuum on the source keeps dead rows of the last %d transactions for this migration", f.XminAge),
-			"let it end soon: the copy gives its snapshot back with its last table, the slot moves on when the target has caught up")
+			"let the migration end soon: the copy releases its snapshot after its last table, and the slot advances when the target has caught up")
 	}
 	b.held = v.Level == Paused
 	return v

@@ -180,7 +180,7 @@ func Collations(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) 
 	if !source.sortsAs(target) {
 		another := "or " + anotherDatabase(source, target)
 		if source.Encoding != target.Encoding { // which is reported with the same statement
-			another = "or take the database that is to be made for the encoding of the source, which sorts as that does too"
+			another = "or use the database that the finding on encodings asks for: it also sorts as the source's does"
 		}
 		found = append(found, answer.Finding{
 			Code: "collation_differs", Severity: answer.Warning, Object: "target",

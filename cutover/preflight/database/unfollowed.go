@@ -36,7 +36,7 @@ func BackendNumbers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, err
 	return lists.Map(there, func(o object) answer.Finding {
 		return answer.Finding{
 			Code: "backend_numbers", Severity: answer.Warning, Object: o.Name,
-			Detail: fmt.Sprintf("the %s names backends by their numbers (pg_terminate_backend, pg_cancel_backend, pg_stat_activity.pid); one that was kept from before the cutover "+
+			Detail: fmt.Sprintf("the %s names backends by their numbers (pg_terminate_backend, pg_cancel_backend, pg_stat_activity.pid); a number that was kept from before the cutover "+
 				"belongs to no backend of the target, or to another one", o.What),
 			Remedy: "do not keep numbers of backends in tables, and do not pass them to it, across the cutover: let it find them in pg_stat_activity each time, for example by application_name",
 		}
@@ -69,7 +69,7 @@ func EventTriggers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, erro
 		f := answer.Finding{
 			Code: "event_trigger", Severity: answer.Warning, Object: e.Name,
 			Detail: "runs on DDL at the source, Crossfade's own included, and is carried to the target",
-			Remedy: fmt.Sprintf("unless its function lets schema crossfade be: ALTER EVENT TRIGGER %[1]s DISABLE on the source, and ALTER EVENT TRIGGER %[1]s ENABLE on the target after the cutover", pg.QuoteIdent(e.Name)),
+			Remedy: fmt.Sprintf("unless its function ignores schema crossfade: ALTER EVENT TRIGGER %[1]s DISABLE on the source, and ALTER EVENT TRIGGER %[1]s ENABLE on the target after the cutover", pg.QuoteIdent(e.Name)),
 			On:     answer.Source, SQL: fmt.Sprintf("ALTER EVENT TRIGGER %s DISABLE", pg.QuoteIdent(e.Name)),
 		}
 		if !may {
@@ -159,11 +159,11 @@ func MaterialisedViews(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, 
 	return lists.Map(views, func(v view) answer.Finding {
 		name := pg.Name{Schema: v.Schema, Name: v.Name}
 		f := answer.Finding{Code: "matview", Severity: answer.Info, Object: name.Display(),
-			Detail: "is filled on the target by its query: rows that the query does not give any more, since the view was not refreshed for long, are not carried over",
-			Remedy: fmt.Sprintf("REFRESH MATERIALIZED VIEW %s on the source before the copy, where both sides shall have the same rows", name)}
+			Detail: "is filled on the target by its query: rows that the query no longer gives, because the view has not been refreshed for a long time, are not carried over",
+			Remedy: fmt.Sprintf("REFRESH MATERIALIZED VIEW %s on the source before the copy, if both sides are to have the same rows", name)}
 		if p.Options.Mode == inquiry.Run {
-			f.Detail = "is filled on the target by its query, again whenever it is refreshed on the source, and never after the switch; its rows are compared, and status names a view whose rows are others, since it was not refreshed for long or its query gives others each time"
-			f.Remedy = fmt.Sprintf("REFRESH MATERIALIZED VIEW %s on the source while the run follows, where status names it", name)
+			f.Detail = "is filled on the target by its query, again whenever it is refreshed on the source, and never after the switch; its rows are compared, and status names a view whose rows differ, because it has not been refreshed for a long time or because its query gives different rows each time"
+			f.Remedy = fmt.Sprintf("REFRESH MATERIALIZED VIEW %s on the source while the run follows, if status names it", name)
 		}
 		if p.Options.Mode == inquiry.Run && (!v.Read || !v.Use) {
 			role := pg.QuoteIdent(p.Source.Config().User)

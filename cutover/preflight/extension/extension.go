@@ -149,7 +149,7 @@ func (t configuration) finding(role string) (answer.Finding, bool) {
 	name := pg.Name{Schema: t.Schema, Name: t.Name}
 	f := answer.Finding{
 		Code: "extension_data_not_readable", Severity: answer.Blocker, Object: name.Display(),
-		Detail: fmt.Sprintf("extension %s keeps in it what users told it, and role %s may not read it", t.Extension, role),
+		Detail: fmt.Sprintf("extension %s keeps its users' configuration in this table, and role %s may not read it", t.Extension, role),
 	}
 	switch {
 	case !t.Open:
@@ -157,7 +157,7 @@ func (t configuration) finding(role string) (answer.Finding, bool) {
 	case !t.Readable:
 		f.SQL = fmt.Sprintf("GRANT SELECT ON %s TO %s", name, pg.QuoteIdent(role))
 	case t.RowsHidden:
-		f.Detail = fmt.Sprintf("extension %s keeps in it what users told it, and policies would hide rows from role %s", t.Extension, role)
+		f.Detail = fmt.Sprintf("extension %s keeps its users' configuration in this table, and policies would hide rows from role %s", t.Extension, role)
 		f.SQL = fmt.Sprintf("ALTER ROLE %s BYPASSRLS", pg.QuoteIdent(role))
 	default:
 		return answer.Finding{}, false
@@ -192,8 +192,8 @@ func extensionData(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, erro
 		}
 		found = append(found, answer.Finding{
 			Code: "extension_data", Severity: answer.Warning, Object: name.Display(),
-			Detail: fmt.Sprintf("belongs to extension %s; rows that users added to it are copied as they are then, no stream carries what changes in them until the cutover", t.Extension),
-			Remedy: "have the extension left as it is until the cutover: changes that are seen refuse it (extension_rows_changed), and are then repeated on the target by hand",
+			Detail: fmt.Sprintf("belongs to extension %s, so that no stream carries the rows that users added to it: they are copied, and copied again whenever they change before the cutover", t.Extension),
+			Remedy: "keep these rows few, and change them seldom until the cutover: it is refused if they cannot be copied again (extension_rows_changed) or take too long to be read (extension_rows_unseen)",
 		})
 	}
 	return found, nil

@@ -52,7 +52,7 @@ func schemaFinding(u extension, o offer) (answer.Finding, bool) {
 	f := answer.Finding{Code: "extension_schema", Severity: answer.Blocker, Object: u.Name}
 	switch {
 	case o.Installed != "" && o.Schema != u.Schema:
-		f.Detail = fmt.Sprintf("the source has it in schema %s, the target's database in %s: what the schema says of things in %s would not be found", u.Schema, o.Schema, u.Schema)
+		f.Detail = fmt.Sprintf("the source has it in schema %s, the target's database in %s: objects that the source's schema looks for in %s would not be found", u.Schema, o.Schema, u.Schema)
 		f.On, f.SQL = answer.Target, inSchema(to)+fmt.Sprintf("ALTER EXTENSION %s SET SCHEMA %s", name, to)
 		f.Remedy = "in the target's database: " + answer.OneLine(f.SQL)
 		if !o.Moves {
@@ -88,7 +88,7 @@ func extensionFindings(u extension, o offer, offered bool) []answer.Finding {
 			Detail: "the target's server offers the extension, but only a superuser may create it",
 			On:     answer.Target, SQL: o.made(u),
 		}
-		f.Remedy = "let a superuser say in the target's database first: " + answer.OneLine(f.SQL)
+		f.Remedy = "let a superuser execute in the target's database first: " + answer.OneLine(f.SQL)
 		return []answer.Finding{f}
 	}
 	gets := cmp.Or(o.Installed, o.Default)

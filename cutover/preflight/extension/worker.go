@@ -73,7 +73,7 @@ func Workers(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 		for _, q := range queues {
 			n := pg.Name{Schema: q.Schema, Name: q.Name}
 			found = append(found, answer.Finding{Code: "queue_not_followed", Severity: answer.Blocker, Object: n.Display(),
-				Detail: "is a queue that belongs to an extension, so that no publication may hold it: messages of the time between copy and cutover would be lost, and read ones come again",
+				Detail: "is a queue that belongs to an extension, so that no publication may hold it: messages that are sent between copy and cutover would be lost, and messages that were read would come again",
 				Remedy: fmt.Sprintf("let it run empty and drop it, or take it out of the extension so that it is followed: ALTER EXTENSION %s DROP TABLE %s on the source", pg.QuoteIdent(q.Extension), n)})
 		}
 	}
@@ -113,8 +113,8 @@ func cronJobs(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error) {
 		role := pg.QuoteIdent(p.Source.Config().User)
 		sql := "GRANT USAGE ON SCHEMA cron TO " + role + ";\nGRANT SELECT, UPDATE ON cron.job TO " + role + ";\nALTER ROLE " + role + " BYPASSRLS"
 		found = append(found, answer.Finding{Code: "jobs_not_moved", Severity: answer.Warning, Object: "cron.job", On: answer.Source, SQL: sql,
-			Detail: "jobs of pg_cron arrive inactive and change sides with the cutover; the role of --source may not see them all, or not have them rest, so that they stay on the source, or run on both sides after the switch",
-			Remedy: "on the source: " + answer.OneLine(sql) + "; or have the jobs rest in the cutover yourself"})
+			Detail: "jobs of pg_cron arrive inactive and change sides with the cutover; the role of --source may not see all of them, or may not suspend them, so that they stay on the source, or run on both sides after the switch",
+			Remedy: "on the source: " + answer.OneLine(sql) + "; or suspend the jobs yourself during the cutover"})
 	}
 	var database string
 	if database, err = inquiry.Setting(ctx, p.Target, "cron.database_name"); err != nil && !pg.IsCode(err, pg.CodeInsufficientPrivilege) {

@@ -4,6 +4,6 @@
 //
 // Check does this in a preflight, and Compare again while a run follows, since roles change. Both
 // judge the catalogs and the operator's options (inquiry.Logins): accepted rights turn a blocker
-// into a warning, and nothing makes it silent. No password and no value of a setting becomes part
+// into a warning, but do not remove it. No password and no value of a setting becomes part
 // of a finding.
 package loginrole

@@ -49,9 +49,9 @@ func (c *comparison) rights(r, t login, lets bool) {
 		}
 	}
 	if len(gains) > 0 {
-		detail := "has on the target what it has not on the source: "
+		detail := "has on the target, but not on the source: "
 		if t.Name != r.Name {
-			detail = fmt.Sprintf("is role %s on the target, which has what it has not on the source: ", t.Name)
+			detail = fmt.Sprintf("is role %s on the target, which has what this role does not have on the source: ", t.Name)
 		}
 		if slices.Contains(gains, "BYPASSRLS") && c.guarded > 0 {
 			gains[slices.Index(gains, "BYPASSRLS")] = fmt.Sprintf("BYPASSRLS (it would see every row of %d tables whose policies hide some)", c.guarded)
@@ -68,7 +68,7 @@ func (c *comparison) rights(r, t login, lets bool) {
 			s = answer.Info
 		}
 		f := answer.Finding{Code: "login_loses", Severity: s, Object: r.Name, On: answer.Target, SQL: c.given(r, t, losses),
-			Detail: "has on the source what it has not on the target: " + strings.Join(losses, ", ")}
+			Detail: "has on the source, but not on the target: " + strings.Join(losses, ", ")}
 		f.Remedy = answer.OneLine(f.SQL) + " on the target, by a role that may; or accept it with " + acceptRights(r.Name)
 		c.judge(f)
 	}
@@ -142,7 +142,7 @@ func (c *comparison) limits(r, t login, severity answer.Severity) {
 	}
 	if len(differ) > 0 {
 		c.judge(answer.Finding{Code: "login_settings", Severity: answer.Warning, Object: r.Name,
-			Detail: fmt.Sprintf("ALTER ROLE sets for it at the source, and not so for role %s of the target: %s; sessions of the proxy get those that change results", t.Name, strings.Join(differ, ", ")),
+			Detail: fmt.Sprintf("settings that ALTER ROLE gives it on the source are not the same for role %s of the target: %s; sessions of the proxy get those that change results", t.Name, strings.Join(differ, ", ")),
 			Remedy: "type on the target what this prints on the source: " + settingsQuery(r.Name, t.Name, differ)})
 	}
 }

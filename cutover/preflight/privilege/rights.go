@@ -99,7 +99,7 @@ func lacking(r inquiry.Role) []answer.Finding {
 	if !r.Monitor {
 		found = append(found, answer.Finding{
 			Code: "no_pg_monitor", Severity: answer.Blocker, Object: r.Name,
-			Detail: "cannot see other sessions, and so not who writes to the source past the proxy",
+			Detail: "cannot see other sessions, so that writers that bypass the proxy would not be found",
 			Remedy: "GRANT pg_monitor TO " + role,
 			On:     answer.Source, SQL: "GRANT pg_monitor TO " + role,
 		})
@@ -140,7 +140,7 @@ func OnSequences(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error)
 		name := pg.Name{Schema: s.Schema, Name: s.Name}
 		return answer.Finding{
 			Code: "sequence_not_readable", Severity: answer.Blocker, Object: name.Display(),
-			Detail: fmt.Sprintf("role %s may not read it, and would hand out used numbers after the move", role.Name),
+			Detail: fmt.Sprintf("role %s may not read this sequence, which would then hand out used numbers after the move", role.Name),
 			Remedy: fmt.Sprintf("GRANT SELECT ON SEQUENCE %s TO %s", name, pg.QuoteIdent(role.Name)),
 			On:     answer.Source, SQL: fmt.Sprintf("GRANT SELECT ON SEQUENCE %s TO %s", name, pg.QuoteIdent(role.Name)),
 		}

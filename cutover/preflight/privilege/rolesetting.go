@@ -89,13 +89,13 @@ func RoleSettings(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, error
 		if why == "" {
 			continue
 		}
-		detail := "ALTER ROLE or ALTER DATABASE sets it at the source and not so at the target: " + why
+		detail := "ALTER ROLE or ALTER DATABASE sets it on the source, and not in the same way on the target: " + why
 		if p.Options.Mode == inquiry.Run {
-			detail += "; sessions of the proxy get it where it changes results, others do not"
+			detail += "; sessions of the proxy get the source's value if it changes results, other sessions do not"
 		}
 		found = append(found, answer.Finding{
 			Code: "role_setting_differs", Severity: answer.Warning, Object: s.Name, Detail: detail,
-			Remedy: "what this gives on the source, on the target by a role that may: " + settingLike(p, s, target),
+			Remedy: "execute on the target, as a role that may, what this query prints on the source: " + settingLike(p, s, target),
 		})
 	}
 	return found, nil

@@ -65,7 +65,7 @@ func neighbourFindings(p *inquiry.Pair, n neighbour) []answer.Finding {
 		}
 		f.Remedy = "plan how its reader changes over to the target; or, if it has none: " + f.SQL + " on the source"
 	case "subscription":
-		const writes = "it writes to the source past the proxy, and no fence stops it: what it brings after the fence would be lost"
+		const writes = "it writes to the source and bypasses the proxy, and the fence does not stop it: what it writes after the fence would be lost"
 		if n.Yes {
 			f.Code, f.Detail = "active_subscription", writes
 			f.SQL = "ALTER SUBSCRIPTION " + name + " DISABLE"

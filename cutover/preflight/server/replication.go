@@ -35,7 +35,7 @@ func sourceFindings(level string, standby bool) []answer.Finding {
 		found = append(found, answer.Finding{
 			Code: "wal_level", Severity: answer.Blocker, Object: "source",
 			Detail: fmt.Sprintf("wal_level is %s; changes can be followed only with logical", level),
-			Remedy: "ALTER SYSTEM SET wal_level = 'logical' on the source, then restart it (Amazon RDS: rds.logical_replication = 1; Cloud SQL: cloudsql.logical_decoding = on); crossfade copy does without",
+			Remedy: "ALTER SYSTEM SET wal_level = 'logical' on the source, then restart it (Amazon RDS: rds.logical_replication = 1; Cloud SQL: cloudsql.logical_decoding = on); crossfade copy does not need it",
 			On:     answer.Source, SQL: "ALTER SYSTEM SET wal_level = 'logical'",
 		})
 	}

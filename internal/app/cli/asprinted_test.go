@@ -50,7 +50,7 @@ func TestWrongUsageIsTakenAsItIsWrittenThere(t *testing.T) {
 			return with(args[:len(args)-1], "--rename-database="+v)
 		}},
 		"yes or no":     {with(cutover, "--json=maybe"), "it takes no value but true and false", `write (--json),`, func(args []string, v string) []string { return with(args[:len(args)-1], v) }},
-		"short":         {with(cutover, "-x"), "unknown flag -x: flags are written out", `such as (--json),`, func(args []string, v string) []string { return with(args[:len(args)-1], v) }},
+		"short":         {with(cutover, "-x"), "unknown flag -x: flags have no short form, except -h", `such as (--json)`, func(args []string, v string) []string { return with(args[:len(args)-1], v) }},
 		"two of a kind": {with(cutover, "--dry-run", "--rehearse"), "--dry-run and --rehearse cannot be combined", `give one of (them)`, func(args []string, v string) []string { return args[:len(args)-1] }},
 	} {
 		said := func(args []string) string {

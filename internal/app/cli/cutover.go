@@ -69,7 +69,7 @@ func (c *cutoverCmd) Run(e *env) error {
 	r, err := client.CutoverShown(asking, opt, shown(steps, said))
 	if err != nil {
 		if e.ctx.Err() != nil && control.ExitCode(err) == exit.CodeNotComplete {
-			err = &control.Error{Code: control.CodeLost, Message: "the cutover was withdrawn, and what became of it is not known yet: " + err.Error()}
+			err = &control.Error{Code: control.CodeLost, Message: "the cutover was withdrawn, and its outcome is not known yet: " + err.Error()}
 		}
 		return answered(err)
 	}
@@ -85,7 +85,7 @@ func (c *cutoverCmd) Run(e *env) error {
 // withdraw takes back the cutover that this command has asked for. The daemon tells what
 // became of it in the answer to the request itself.
 func withdraw(ctx context.Context, w io.Writer, client *control.Client) {
-	fmt.Fprintln(w, "crossfade: withdrawing the cutover and waiting for what became of it; a second signal ends the wait")
+	fmt.Fprintln(w, "crossfade: withdrawing the cutover and waiting for its outcome; a second signal ends the wait")
 	ctx, cancel := context.WithTimeout(ctx, withdrawPatience)
 	defer cancel()
 	if _, err := client.CancelCutover(ctx, control.CancelOptions{Interrupted: true}); err != nil && ctx.Err() == nil {

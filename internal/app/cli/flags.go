@@ -126,7 +126,7 @@ func unparsed(err error, args []string, model *kong.Application) error {
 		first, _, _ := strings.Cut(strings.TrimPrefix(said, "missing flags: --"), "=")
 		return fmt.Errorf("%s; give each here or in the environment, such as %s", said, "CROSSFADE_"+strings.ToUpper(strings.ReplaceAll(first, "-", "_")))
 	case unknownShort.MatchString(said):
-		return fmt.Errorf("unknown flag %s: flags are written out, such as --json, but for -h", unknownShort.FindStringSubmatch(said)[1])
+		return fmt.Errorf("unknown flag %s: flags have no short form, except -h: write them out, such as --json", unknownShort.FindStringSubmatch(said)[1])
 	}
 	return errors.New(withheld(said))
 }

@@ -64,7 +64,7 @@ func TestWrongUsageSaysWhatToWrite(t *testing.T) {
 		{[]string{"finish", "--accept"}, "--accept needs a value: write --accept=TABLE"},
 		{[]string{"limits", "--max-rate"}, "--max-rate needs a value: write --max-rate=RATE"},
 		{[]string{"status", "--json=maybe"}, "--json: it takes no value but true and false: write --json, or leave it out"},
-		{[]string{"status", "-x"}, "unknown flag -x: flags are written out"},
+		{[]string{"status", "-x"}, "unknown flag -x: flags have no short form, except -h"},
 	} {
 		var stdout, stderr bytes.Buffer
 		require.Equal(t, exit.CodeUsage, Main(c.args, &stdout, &stderr), c.args)

@@ -26,7 +26,7 @@ import (
 type loginFlags struct {
 	Users        string            `help:"File with more users, one per line: user, secret, and optionally target user and target password. Read again on SIGHUP." placeholder:"FILE"`
 	MapRole      map[string]string `help:"Role of the target that replaces a role of the source, such as app=neondb_owner, or - for none. By default every role keeps its name, and is created if missing." name:"map-role" placeholder:"SRC=DST" mapsep:"none"`
-	AcceptRights []string          `help:"Roles of the source, comma separated, that may have other rights on the target: their findings only warn." name:"accept-rights" placeholder:"ROLE"`
+	AcceptRights []string          `help:"Roles of the source, comma separated, that may have other rights on the target: findings about these only warn." name:"accept-rights" placeholder:"ROLE"`
 }
 
 type runCmd struct {

@@ -146,7 +146,7 @@ func TestWhatIsLeftInTheDatabasesIsRemovedAsItIsPrinted(t *testing.T) {
 		"the run began with another source, and is switched": {func(g *leftoverFixture) {
 			g.hold("", "", "r1", journal.PhaseSwitched, runs.ModeRun, "")
 			pgtest.Exec(g.t, pgtest.Conn(g.t, g.target), "UPDATE crossfade.run SET source_system = '1'")
-		}, "crossfade clean", "and the applications go to the target by themselves", []string{"crossfade clean --force"}, ""},
+		}, "crossfade clean", "and the applications connect to the target directly", []string{"crossfade clean --force"}, ""},
 		"a clean of a run that was switched": {func(g *leftoverFixture) { g.hold("r1", decided, "r1", journal.PhaseSwitched, runs.ModeRun, "") }, "crossfade clean",
 			"the target is the active side of this run", []string{"crossfade clean --force"}, ""},
 		"a clean of a run that was switched to another target": {func(g *leftoverFixture) { g.hold("r1", decided, "", "", "", "") }, "crossfade clean",
@@ -221,7 +221,7 @@ func TestACommandThatMeetsAnotherProcessGoesOnWhenThatHasEnded(t *testing.T) {
 	err := g.command("crossfade recover")
 	require.ErrorContains(t, err, "source: another Crossfade process works on this database: server process ")
 	require.ErrorContains(t, err, "stop it first, or wait until its session has ended")
-	require.ErrorContains(t, err, "a daemon that runs does what is to be done by itself: look at crossfade status")
+	require.ErrorContains(t, err, "a running daemon does by itself what is to be done: look at crossfade status")
 	require.Equal(t, 1, strings.Count(err.Error(), "another Crossfade process"))
 	require.NoError(t, other.Close(context.Background()))
 	require.NoError(t, g.command("crossfade recover"))

@@ -92,5 +92,5 @@ func TestAStreamThatWaitsForALockNamesItsHolder(t *testing.T) {
 	// The holder of an earlier lock is not the holder of the present one.
 	c := &apply.Contention{Since: time.Now(), Err: errors.New("lock timeout")}
 	require.Equal(t, &control.Blocker{Code: "stream_waits", Detail: "the stream of changes has waited for a lock on the target since " + c.Since.UTC().Format("15:04:05 UTC") + ": lock timeout",
-		Remedy: "wait: crossfade run finds out who holds it, and names them within seconds"}, contentionBlocker(c, &contention{since: c.Since.Add(-time.Second), wait: dbconn.Wait{Lock: "table public.a", Holders: []dbconn.Process{{PID: 1}}}}))
+		Remedy: "wait: crossfade run looks for the session that holds it, and names it within seconds"}, contentionBlocker(c, &contention{since: c.Since.Add(-time.Second), wait: dbconn.Wait{Lock: "table public.a", Holders: []dbconn.Process{{PID: 1}}}}))
 }

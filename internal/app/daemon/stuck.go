@@ -70,7 +70,7 @@ func contentionBlocker(c *apply.Contention, seen *contention) *control.Blocker {
 	b := &control.Blocker{Code: "stream_waits", Detail: "the stream of changes has waited for a lock on the target since " + c.Since.UTC().Format("15:04:05 UTC") + ": "}
 	if seen == nil || !seen.since.Equal(c.Since) { // it has yet to be seen waiting
 		b.Detail += c.Err.Error()
-		b.Remedy = "wait: crossfade run finds out who holds it, and names them within seconds"
+		b.Remedy = "wait: crossfade run looks for the session that holds it, and names it within seconds"
 		return b
 	}
 	w := seen.wait

@@ -66,7 +66,7 @@ func (p Process) doing() string {
 	words := "in a transaction"
 	switch {
 	case strings.Contains(p.State, "aborted"):
-		words = "in an aborted transaction, of which only the ROLLBACK is left,"
+		words = "in an aborted transaction, which can only be rolled back,"
 	case p.State == "idle":
 		words = "between two transactions"
 	}

@@ -150,10 +150,10 @@ func (l *logins) HandOver(ctx context.Context, target *pgx.Conn) (notes []string
 		}
 	}
 	if len(same) > 0 {
-		notes = append(notes, "these roles have the passwords at the target that they have at the source: "+strings.Join(same, ", "))
+		notes = append(notes, "these roles have the same passwords on the target as on the source: "+strings.Join(same, ", "))
 	}
 	if len(own) > 0 {
-		notes = append(notes, "these roles have passwords at the target that only crossfade run knows, until crossfade clean: give each one when its applications go to the target themselves; the proxy logs it in no more from then on: "+strings.Join(own, "; "))
+		notes = append(notes, "only crossfade run knows the passwords that these roles have on the target, until crossfade clean: give a role a password when its applications connect to the target directly; from then on the proxy cannot log in as it any more: "+strings.Join(own, "; "))
 	}
 	return notes, nil
 }

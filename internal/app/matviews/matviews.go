@@ -285,7 +285,7 @@ func (m *Keeper) notices(states map[uint32]matViewState, arming bool) (found []w
 		case s.version == state.version && s.differs == "":
 		case s.version == state.version:
 			found = append(found, watch.Notice{Warns: true, Usual: true, Blocker: control.Blocker{Code: "matview_differs",
-				Detail: "materialised view " + name + " has other rows on the target than on the source: its query gives others now than when it was refreshed there, or others each time (" + s.differs + ")",
+				Detail: "materialised view " + name + " has other rows on the target than on the source: its query gives other rows now than when it was refreshed there, or different rows each time (" + s.differs + ")",
 				Remedy: "on the source: REFRESH MATERIALIZED VIEW " + v.Name().String() + "; or accept that after the switch its readers see newer rows"}})
 		case f.err != nil:
 			found = append(found, watch.Notice{Blocker: control.Blocker{Code: "matview_failed",

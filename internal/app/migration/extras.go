@@ -136,7 +136,7 @@ func (m *Extras) AskJobs(ctx context.Context, source, target *pgx.Conn) ([]watch
 		}
 		tell(true, "jobs_unseen", "row security shows the role of --source its own jobs of pg_cron alone: jobs of other roles stay on the source"+own, readRights+byHand)
 	case r.Unresting && r.Scheduled > 0:
-		tell(true, "jobs_run_on", fmt.Sprintf("%d jobs of pg_cron continue to run on the source after the switch, since the role of --source may not change them: what they write there the fence refuses, but nothing else that they do", r.Scheduled),
+		tell(true, "jobs_run_on", fmt.Sprintf("%d jobs of pg_cron continue to run on the source after the switch, since the role of --source may not change them: the fence refuses what they write there, but does not stop anything else that they do", r.Scheduled),
 			readRights+" Or end them yourself after the switch, on the source: UPDATE cron.job SET active = false WHERE database = pg_catalog.current_database()")
 	}
 	if r.Unwritten {

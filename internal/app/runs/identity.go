@@ -122,7 +122,7 @@ func CheckSystem(ctx context.Context, id Identity, source pg.DSN) error {
 	}
 	remedy := "name that one; or, where it is gone, start over: crossfade clean --force, then crossfade run"
 	if id.Target.Phase.AtLeast(journal.PhaseSwitched) {
-		remedy = "name that one; where it is gone, and the applications go to the target by themselves: crossfade clean --force, which leaves the target's tables as they are"
+		remedy = "name that one; where it is gone, and the applications connect to the target directly: crossfade clean --force, which leaves the target's tables as they are"
 	}
 	return fmt.Errorf("%s is not the database that this run began with (cluster %s, database %q): %s",
 		source.Redacted(), id.Target.SourceSystem, id.Target.SourceDatabase, remedy)

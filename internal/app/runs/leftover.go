@@ -109,7 +109,7 @@ func thereAlready(sr *journal.SourceRun, tr *journal.TargetRun, led *journal.Led
 	switch {
 	case tr.Phase == journal.PhaseFinished:
 		return fmt.Sprintf("the target holds what serving it needs after run %s, in phase finished", tr.RunID),
-			goRun + " serves it again; when the applications go to the target themselves: " + goClean + ", which leaves their tables as they are"
+			goRun + " serves it again; when the applications connect to the target directly: " + goClean + ", which leaves their tables as they are"
 	case tr.Mode == ModeRun && sr == nil && tr.Phase == journal.PhaseStarted:
 		detail = fmt.Sprintf("the target holds run %s, whose start was cut short", tr.RunID)
 	case tr.Mode == ModeRun && sr == nil && !tr.Phase.AtLeast(journal.PhaseSwitched):

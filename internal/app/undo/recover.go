@@ -35,7 +35,7 @@ func Recover(ctx context.Context, source, target pg.DSN) (sentence string, err e
 		}
 	}
 	if err := runs.LeadSoon(ctx, s, zerolog.Nop()); err != nil {
-		return "", fmt.Errorf("source: %w; a daemon that runs does what is to be done by itself: look at crossfade status", err)
+		return "", fmt.Errorf("source: %w; a running daemon does by itself what is to be done: look at crossfade status", err)
 	}
 	run, err := journal.LoadSource(ctx, s)
 	if err != nil {

@@ -36,7 +36,7 @@ func (s *TargetWriters) Ask(ctx context.Context, _, target *pgx.Conn) ([]Notice,
 	if err != nil {
 		return nil, err
 	}
-	const again = "rows of the target may be others than the source's: keep others off the target until the switch, and " + StartOver
+	const again = "rows of the target may differ from the source's: keep other sessions off the target until the switch, and " + StartOver
 	var found []Notice
 	if !g.Shut {
 		found = append(found, Notice{Blocker: control.Blocker{Code: "target_fence_open",
@@ -53,7 +53,7 @@ func (s *TargetWriters) Ask(ctx context.Context, _, target *pgx.Conn) ([]Notice,
 		}
 		found = append(found, Notice{Warns: true, Blocker: control.Blocker{Code: "target_writer",
 			Detail: fmt.Sprintf("session %d of role %s%s has written to the target's database, in a transaction that began at %s", w.PID, w.User, who, w.Age),
-			Remedy: fmt.Sprintf("find out what it is and keep it off the target until the switch: rows of tables it could not change, but objects, sequences and tables of extensions. It is ended by, on the target: SELECT pg_catalog.pg_terminate_backend(%d); then "+GoOnRun+", which tells those that write from then on", w.PID)}})
+			Remedy: fmt.Sprintf("find out what it is and keep it off the target until the switch: it could change objects, sequences and tables of extensions, but no rows of other tables. This ends it, on the target: SELECT pg_catalog.pg_terminate_backend(%d); then "+GoOnRun+", which reports sessions that write from then on", w.PID)}})
 	}
 	return found, nil
 }

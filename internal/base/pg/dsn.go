@@ -117,7 +117,7 @@ func (s *settings) forDriver() string {
 			pairs = append(pairs, pair{name, ""})
 		}
 	}
-	if v, given := s.of["connect_timeout"]; given { // seconds; as with libpq none is less than two, and what is not above 0 is no limit
+	if v, given := s.of["connect_timeout"]; given { // seconds; as with libpq none is less than two, and what is not above 0 sets no limit: ours then holds
 		n, _ := strconv.Atoi(strings.TrimSpace(v.value))
 		if n > 0 {
 			n = max(n, 2)

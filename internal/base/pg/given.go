@@ -131,7 +131,7 @@ func (s *settings) check() error {
 	}
 	if s.get("sslrootcert") == "system" {
 		if v, given := s.of["sslmode"]; given && v.value != "verify-full" {
-			return fmt.Errorf("sslmode=%s is too weak for sslrootcert=system, with which every certificate of the world's authorities counts: write verify-full, or leave sslmode out", v.value)
+			return fmt.Errorf("sslmode=%s is too weak for sslrootcert=system, with which a certificate of any public authority is accepted: write verify-full, or leave sslmode out", v.value)
 		}
 		s.of["sslmode"] = setting{value: "verify-full"}
 	}

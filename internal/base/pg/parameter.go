@@ -52,14 +52,14 @@ var parameters = []parameter{
 	{name: "sslpassword"},
 	{name: "sslcertmode", env: "PGSSLCERTMODE", check: oneOfBut("it is not checked whether the server asked for the certificate: write allow, or leave it out", "disable", "allow", "!require")},
 	{name: "sslrootcert", env: "PGSSLROOTCERT"},
-	{name: "sslcrl", env: "PGSSLCRL", check: unsupported("lists of revoked certificates are not read", "leave it out, and take the authority away from sslrootcert that signed what is revoked")},
-	{name: "sslcrldir", env: "PGSSLCRLDIR", check: unsupported("lists of revoked certificates are not read", "leave it out, and take the authority away from sslrootcert that signed what is revoked")},
+	{name: "sslcrl", env: "PGSSLCRL", check: unsupported("lists of revoked certificates are not read", "leave it out, and remove from sslrootcert the authority that signed the revoked certificates")},
+	{name: "sslcrldir", env: "PGSSLCRLDIR", check: unsupported("lists of revoked certificates are not read", "leave it out, and remove from sslrootcert the authority that signed the revoked certificates")},
 	{name: "sslsni", env: "PGSSLSNI", check: oneOf("0", "1")},
-	{name: "requirepeer", env: "PGREQUIREPEER", check: unsupported("the user at the other end of a socket is not looked for", "leave it out, or connect by TLS with sslmode=verify-full")},
+	{name: "requirepeer", env: "PGREQUIREPEER", check: unsupported("the user at the other end of a socket is not checked", "leave it out, or connect by TLS with sslmode=verify-full")},
 	{name: "require_auth", env: "PGREQUIREAUTH", check: checkAuthMethods},
 	{name: "ssl_min_protocol_version", env: "PGSSLMINPROTOCOLVERSION", check: checkTLSVersion},
 	{name: "ssl_max_protocol_version", env: "PGSSLMAXPROTOCOLVERSION", check: checkTLSVersion},
-	{name: "min_protocol_version", env: "PGMINPROTOCOLVERSION", check: oneOfBut("protocol 3.0 is spoken: leave it out, or write 3.0", "3.0", "!3.2", "!latest")},
+	{name: "min_protocol_version", env: "PGMINPROTOCOLVERSION", check: oneOfBut("Crossfade speaks protocol 3.0: leave it out, or write 3.0", "3.0", "!3.2", "!latest")},
 	{name: "max_protocol_version", env: "PGMAXPROTOCOLVERSION", check: oneOf("3.0", "3.2", "latest")},
 	{name: "gssencmode", env: "PGGSSENCMODE", check: oneOfBut(noGSS+": write disable, and use TLS with sslmode", "disable", "prefer", "!require")},
 	{name: "krbsrvname", env: "PGKRBSRVNAME", mild: true, check: unsupported(noGSS, noGSSRemedy)},
@@ -67,9 +67,9 @@ var parameters = []parameter{
 	{name: "gssdelegation", env: "PGGSSDELEGATION", mild: true, check: onlyValue("0", noGSS)},
 	{name: "replication", check: checkReplicationMode},
 	{name: "target_session_attrs", env: "PGTARGETSESSIONATTRS", check: oneOf("any", "read-write", "read-only", "primary", "standby", "prefer-standby")},
-	{name: "load_balance_hosts", env: "PGLOADBALANCEHOSTS", check: oneOfBut("a migration is between two servers, of which none may change: name one host", "disable", "!random")},
-	{name: "scram_client_key", check: unsupported("SCRAM keys in place of a password are not taken", "give the password")},
-	{name: "scram_server_key", check: unsupported("SCRAM keys in place of a password are not taken", "give the password")},
+	{name: "load_balance_hosts", env: "PGLOADBALANCEHOSTS", check: oneOfBut("a migration is between two servers, and neither may change: name one host", "disable", "!random")},
+	{name: "scram_client_key", check: unsupported("SCRAM keys in place of a password are not supported", "give the password")},
+	{name: "scram_server_key", check: unsupported("SCRAM keys in place of a password are not supported", "give the password")},
 	{name: "sslkeylogfile", check: unsupported("keys of TLS are never written down", "leave it out")},
 	{name: "oauth_issuer", check: unsupported(noOAuth, noGSSRemedy)},
 	{name: "oauth_client_id", check: unsupported(noOAuth, noGSSRemedy)},
@@ -78,8 +78,8 @@ var parameters = []parameter{
 }
 
 const (
-	noGSS       = "GSSAPI is not spoken"
-	noOAuth     = "OAuth is not spoken"
+	noGSS       = "GSSAPI is not supported"
+	noOAuth     = "OAuth is not supported"
 	noGSSRemedy = "leave it out, and use a role that logs in by password or certificate"
 )
 

@@ -128,7 +128,7 @@ func callee(c *ast.CallExpr) string {
 type Shown struct{ Reason, Once, Remedy, Why string }
 
 // ParseShown reads a list of codes: a line for each, with four words, and after " # " why
-// nobody types its remedy where that is "=".
+// no test types its remedy if that is "=".
 func ParseShown(text string) (map[string]Shown, error) {
 	list := map[string]Shown{}
 	for i, line := range strings.Split(text, "\n") {

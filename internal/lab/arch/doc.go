@@ -29,8 +29,8 @@
 //	          protocol or an invariant (Protocols) has it in doc.go
 //	leak      each package with tests has a TestMain that checks for leaked
 //	          goroutines
-//	nulllist  SQL that leaves out what a list names takes a list that is NULL, as
-//	          a nil slice is, for one that is empty
+//	nulllist  SQL that leaves out what a list names treats a NULL list, which a nil
+//	          slice becomes, as an empty one
 //	component only obs.Component names the part of the program that a log line comes
 //	          from: another way would write the key twice
 //

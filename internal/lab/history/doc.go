@@ -28,5 +28,5 @@
 // A transaction whose outcome the client does not know may be there once or not
 // at all. Ids of transactions that did not take place, failed ones and unknown ones
 // that are not there, are not counted: PostgreSQL may hand them out again after a
-// crash, which takes back what no commit has made last.
+// crash, since a sequence value that no commit has made durable is then lost.
 package history

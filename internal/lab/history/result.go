@@ -51,7 +51,7 @@ func (r Result) checks() []check {
 }
 
 // OK reports whether nothing was found wrong. Failed and unknown operations are
-// no fault of the data: who wants none looks at their counts.
+// no fault of the data: a caller that accepts none looks at their counts.
 func (r Result) OK() bool {
 	for _, c := range r.checks() {
 		if c.of.Count > 0 {

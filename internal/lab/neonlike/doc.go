@@ -29,7 +29,7 @@
 //     replication and options are passed on, and client_encoding is UTF8, unless
 //     the options hold neon_proxy_params_compat:true.
 //   - Whatever fails up to ReadyForQuery, errors of the compute included, is an
-//     ERROR with SQLSTATE XX000 and a message, and no field more.
+//     ERROR with SQLSTATE XX000 and a message, and without further fields.
 //   - The pid and the key that a client gets are random. They cancel, and tell
 //     nothing of the backend.
 //   - A compute that sleeps has no sessions and no rows in unlogged tables; the

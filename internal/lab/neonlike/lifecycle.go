@@ -18,7 +18,7 @@ func (e *Endpoint) SetWakeDelay(d time.Duration) {
 	e.delay = d
 }
 
-// Suspend puts the compute to sleep as Neon does it when nobody asks for it:
+// Suspend puts the compute to sleep as Neon does with an idle one:
 // every session ends with 57P01, and unlogged tables lose their rows. The next
 // login wakes it. Logins that come meanwhile wait.
 func (e *Endpoint) Suspend(ctx context.Context) error {

@@ -34,7 +34,7 @@ func refusal(format string, args ...any) *pgError {
 	return &pgError{code: "XX000", message: fmt.Sprintf(format, args...)}
 }
 
-// atLogin writes e as Neon's proxy does: an ERROR without any field more.
+// atLogin writes e as Neon's proxy does: an ERROR without further fields.
 func (e *pgError) atLogin() []byte {
 	return frame('E', fields("S", "ERROR", "C", e.code, "M", e.message), []byte{0})
 }

@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// Statements that Neon refuses and plain PostgreSQL does not, or in other words. A
+// Statements that Neon refuses and plain PostgreSQL does not, or with another message. A
 // statement is looked at as text: what a function or a DO block executes is not seen.
 var (
 	makesTablespace = regexp.MustCompile(`(?is)(?:^|;)\s*CREATE\s+TABLESPACE\s`)
@@ -134,7 +134,7 @@ func spoil(typ byte) []byte {
 		return []byte(nothing + "\x00")
 	case 'P':
 		return []byte("\x00" + nothing + "\x00\x00\x00")
-	default: // Bind of a statement that there is not
+	default: // Bind of a statement that does not exist
 		return bytes.Join([][]byte{{0}, []byte(nothing), {0, 0, 0, 0, 0, 0, 0}}, nil)
 	}
 }

@@ -54,8 +54,8 @@ func newPipe(from, to net.Conn) *pipe {
 	return &pipe{r: bufio.NewReaderSize(from, relayBuffer), w: bufio.NewWriterSize(to, relayBuffer)}
 }
 
-// next returns the type and the body's size of the frame to come. Nothing that was
-// collected waits while it does.
+// next returns the type and the body's size of the next frame. If it has to wait for that, it first
+// sends what was collected.
 func (p *pipe) next() (typ byte, size int64, err error) {
 	if p.r.Buffered() < 5 {
 		if err := p.w.Flush(); err != nil {

@@ -57,7 +57,7 @@ func parseVerifier(s string) (*verifier, error) {
 	return v, nil
 }
 
-// noVerifier is one that no password fits: for a role that there is not.
+// noVerifier is one that no password matches: for a role that does not exist.
 func noVerifier() *verifier {
 	v := &verifier{iterations: 4096, salt: make([]byte, 16), stored: make([]byte, sha256.Size), server: make([]byte, sha256.Size)}
 	for _, b := range [][]byte{v.salt, v.stored, v.server} {

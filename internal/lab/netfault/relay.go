@@ -14,7 +14,7 @@ import (
 // a test's network, where a connection that takes longer will not come.
 const dialTimeout = 10 * time.Second
 
-// Config says between whom a relay stands.
+// Config says what a relay stands between.
 type Config struct {
 	Listen string // host:port; empty means a free port on 127.0.0.1
 	Target string // host:port, or the path of a Unix socket

@@ -9,7 +9,7 @@ import (
 
 // Ports are chosen below the range from which Linux takes the local ends of connections
 // (net.ipv4.ip_local_port_range begins at 32768): a server that is restarted finds its port free,
-// anyone who connected meanwhile.
+// whichever ports connections took meanwhile.
 const (
 	firstPort = 10240
 	lastPort  = 32767

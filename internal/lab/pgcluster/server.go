@@ -50,7 +50,7 @@ type server struct {
 // does nothing when it runs.
 func (c *Cluster) StartServer(ctx context.Context) error { return c.start(ctx, false) }
 
-// StartUnready is StartServer for a server that lets nobody in yet, such as a standby without hot_standby: it
+// StartUnready is StartServer for a server that accepts no logins yet, such as a standby without hot_standby: it
 // returns when the server says so to a login (57P03), or takes it.
 func (c *Cluster) StartUnready(ctx context.Context) error { return c.start(ctx, true) }
 

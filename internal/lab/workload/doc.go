@@ -8,8 +8,8 @@
 // transactions one after the other until it is stopped. Each writes business
 // data and, in the same transaction, its token into the ledger of package
 // history. In between it reads: that its last acknowledged token is there once,
-// that its session still is as it was set up, and what the scenario likes to
-// read. It uses unqualified names, so that a lost search_path is an error.
+// that its session still is as it was set up, and whatever else the scenario
+// reads. It uses unqualified names, so that a lost search_path is an error.
 //
 // Transactions come in three shapes: explicit ones (BEGIN, statements, COMMIT),
 // one statement on its own, and several statements sent as one implicit

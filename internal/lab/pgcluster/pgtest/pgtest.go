@@ -225,7 +225,7 @@ func DropDatabase(ctx context.Context, admin *pgx.Conn, name string) error {
 	if !pg.IsCode(err, pg.CodeSyntaxError) {
 		return err
 	}
-	// Before PostgreSQL 13 anyone who is in it must be sent away first.
+	// Before PostgreSQL 13 the sessions in it have to be ended first.
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
