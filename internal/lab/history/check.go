@@ -12,7 +12,8 @@ import (
 type Options struct {
 	Ledger     pg.Name
 	Invariants []Invariant
-	Switches   int // how often the run changed sides
+	Lists      *pg.Name // of the operations on lists; nil for none
+	Switches   int      // how often the run changed sides
 }
 
 // Check judges ops against the ledger that q reads, which should be that of the
@@ -27,6 +28,13 @@ func Check(ctx context.Context, q Querier, ops []Operation, opt Options) (Result
 	c.repeated(ops)
 	c.res.Sides = sides(ops)
 	c.turns(ops, opt.Switches)
+	if opt.Lists != nil {
+		final, err := readLists(ctx, q, *opt.Lists)
+		if err != nil {
+			return Result{}, err
+		}
+		checkLists(&c.res, ops, final)
+	}
 	for _, iv := range opt.Invariants {
 		holds, detail, err := iv.check(ctx, q)
 		if err != nil {

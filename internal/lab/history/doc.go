@@ -23,6 +23,10 @@
 //     more changes of side than the run made;
 //   - stale: no read missed what its client had written (the clients say so
 //     themselves);
+//   - disagreeing lists: every list that a transaction read is a prefix of the list of that key
+//     in the end, and ends with the last value of the transaction that appended it;
+//   - cycles: the order of the values in the lists, what the transactions read, and the order in
+//     time fit a serial execution;
 //   - the invariants of the application's data, each a query.
 //
 // A transaction whose outcome the client does not know may be there once or not

@@ -49,7 +49,8 @@ type Operation struct {
 	Start   time.Time
 	End     time.Time // when the outcome was known
 	Outcome Outcome
-	IDs     []ID   // of the answers, in the order of the ledger's ids
+	IDs     []ID // of the answers, in the order of the ledger's ids
+	Lists   []ListOp
 	Side    string // the server's system identifier as it said itself; "" when not known
 	Slowest Trip   // the longest wait for one answer within the operation
 	Stale   string // what a read should have seen and did not; "" when all was well

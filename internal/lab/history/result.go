@@ -31,9 +31,12 @@ type Result struct {
 	Switches     int // changes of side that the clients could tell
 	Invariants   int // checked
 
+	ListTransactions int // that read lists or appended to them
+
 	Lost, Doubled, Phantom, Unrecorded Finding
 	Altered, Disordered, Stale         Finding
 	Repeated, TurnedBack, Broken       Finding
+	Disagreeing, Cycles                Finding // of lists
 }
 
 // check is one line of the verdict.
@@ -47,6 +50,7 @@ func (r Result) checks() []check {
 		{"lost", r.Lost}, {"doubled", r.Doubled}, {"phantom", r.Phantom}, {"unrecorded", r.Unrecorded},
 		{"altered", r.Altered}, {"disordered", r.Disordered}, {"stale reads", r.Stale},
 		{"repeated ids", r.Repeated}, {"turned back", r.TurnedBack}, {"broken invariants", r.Broken},
+		{"disagreeing lists", r.Disagreeing}, {"cycles", r.Cycles},
 	}
 }
 
@@ -84,6 +88,9 @@ func (r Result) Print(w io.Writer) error {
 	fmt.Fprintf(&b, "reads               %8d   failed %d\n", r.Reads, r.FailedReads)
 	fmt.Fprintf(&b, "ids of sequences    %8d\n", r.IDs)
 	fmt.Fprintf(&b, "invariants checked  %8d\n", r.Invariants)
+	if r.ListTransactions > 0 {
+		fmt.Fprintf(&b, "list transactions   %8d\n", r.ListTransactions)
+	}
 	for i, s := range r.Sides {
 		fmt.Fprintf(&b, "side %d              %8d   acknowledged from %s to %s\n", i+1, s.Acknowledged,
 			s.First.UTC().Format(timeFormat), s.Last.UTC().Format(timeFormat))

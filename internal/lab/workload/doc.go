@@ -36,5 +36,6 @@
 //
 // Scenarios: Shop makes a small schema itself, in any size; Library one with every
 // kind of key and most kinds of objects, for tests of a whole migration; Pagila needs
-// the sample database of that name (LoadPagila).
+// the sample database of that name (LoadPagila); Lists runs serializable transactions that history
+// looks for cycles in, some of which PostgreSQL refuses with a serialization failure.
 package workload

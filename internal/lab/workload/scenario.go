@@ -11,7 +11,7 @@ import (
 	"crossfade/internal/lab/history"
 )
 
-// Scenario is what the clients do: Shop, Library or Pagila.
+// Scenario is what the clients do: Shop, Library, Pagila or Lists.
 type Scenario interface {
 	// Ledger is the table that the clients write their tokens into.
 	Ledger() pg.Name
