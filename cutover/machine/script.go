@@ -2,7 +2,6 @@ package machine
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -142,13 +141,13 @@ const (
 type Limits struct {
 	// DrainTimeout bounds the wait for open transactions with the gate closed; after it the gate
 	// opens again.
-	DrainTimeout time.Duration `name:"drain-timeout" default:"2s" help:"How long open transactions may take to end once the gate is closed."`
+	DrainTimeout time.Duration
 	// Attempts bounds how often a drain timeout or a lock timeout is tried again.
-	Attempts int `name:"attempts" default:"5" help:"How often to try when transactions or locks are in the way."`
+	Attempts int
 	// MaxPause bounds the time from closing the gate to recording "deciding".
-	MaxPause time.Duration `name:"max-pause" default:"10s" help:"How long the gate may be closed before the decision."`
+	MaxPause time.Duration
 	// MaxLagBytes is how far the stream may lag when the gate is about to be closed.
-	MaxLagBytes int64 `name:"max-lag" default:"4194304" help:"How many bytes the stream may lag when a cutover begins."`
+	MaxLagBytes int64
 }
 
 // DefaultLimits are the limits if the operator sets none.
@@ -166,7 +165,7 @@ func (l Limits) Validate() error {
 	case l.Attempts < 1 || l.Attempts > mostAttempts:
 		return fmt.Errorf("--attempts is %d: it must be between 1 and %d", l.Attempts, mostAttempts)
 	case l.MaxLagBytes <= 0:
-		return errors.New("--max-lag must be more than zero")
+		return fmt.Errorf("the lag that a cutover begins with is %d bytes: it must be more than zero", l.MaxLagBytes)
 	}
 	return nil
 }
