@@ -148,8 +148,7 @@ func existing(ctx context.Context, source *pgx.Conn, tables []journal.PublishedT
 		}
 	}
 	list := slices.AppendSeq(make([]uint32, 0, len(oids)), maps.Keys(oids))
-	rows, _ := source.Query(ctx, `SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])`, list)
-	there, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	there, err := pg.Rows(ctx, source, pgx.RowTo[uint32], `SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])`, list)
 	if err != nil {
 		return nil, fmt.Errorf("look for tables that were published: %w", err)
 	}
