@@ -138,10 +138,7 @@ func (f *findings) judge(r *session.Session) bool {
 	defer f.mu.Unlock()
 	delete(f.held, r)
 	if len(held) > 0 {
-		if f.held == nil {
-			f.held = map[*session.Session][]session.Note{}
-		}
-		f.held[r] = held
+		lists.Put(&f.held, r, held)
 	}
 	return verdict.Movable()
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"crossfade/internal/base/lists"
 	"crossfade/proxy/ask"
 	"crossfade/proxy/auth"
 	"crossfade/proxy/auth/scram"
@@ -96,13 +97,8 @@ func (s *Sides) AskAmong(ctx context.Context, at *Endpoint, database string, cal
 
 // WithSideConn is WithSideConnAmong for what a session's own role may ask before any other.
 func (s *Sides) WithSideConn(ctx context.Context, own Caller, do func(context.Context, *state.Link) error) error {
-	who := []Caller{own}
-	for _, other := range s.CallersWith(own) {
-		if other.User != own.User {
-			who = append(who, other)
-		}
-	}
-	return s.WithSideConnAmong(ctx, own.Database, who, do)
+	others := lists.Filter(s.CallersWith(own), func(c Caller) bool { return c.User != own.User })
+	return s.WithSideConnAmong(ctx, own.Database, append([]Caller{own}, others...), do)
 }
 
 // Caller is a client, as either side needs it for a connection on its behalf.

@@ -193,10 +193,7 @@ func numbers(s Statement, oids map[Type]uint32) []uint32 {
 func (l *Link) made(label string, s Statement, locals []assignment, frames func(dst []byte) []byte) {
 	shape := &Shape{}
 	l.add(unit{labels: append(labels(locals), label), described: shape.note, done: func() {
-		if l.Prepared == nil {
-			l.Prepared = map[string]Made{}
-		}
-		l.Prepared[s.Name] = Made{Text: s.Text, Shape: shape}
+		lists.Put(&l.Prepared, s.Name, Made{Text: s.Text, Shape: shape})
 	}}, func(dst []byte) []byte {
 		dst = appendSettings(dst, locals, "true")
 		dst = frames(dst)

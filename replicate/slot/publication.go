@@ -170,20 +170,12 @@ func alterPublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConfig
 
 // DropPublication drops the publication; it is no error if there is none.
 func DropPublication(ctx context.Context, conn *pgx.Conn, name string) error {
-	if _, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+pg.QuoteIdent(name)); err != nil {
-		return fmt.Errorf("drop publication %s: %w", name, err)
-	}
-	return nil
+	_, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+pg.QuoteIdent(name))
+	return pg.Wrap(err, "drop publication %s", name)
 }
 
 func without(all, but []pg.Name) []pg.Name {
-	var rest []pg.Name
-	for _, t := range all {
-		if !slices.Contains(but, t) && !slices.Contains(rest, t) {
-			rest = append(rest, t)
-		}
-	}
-	return rest
+	return lists.AddNew(nil, lists.Filter(all, func(t pg.Name) bool { return !slices.Contains(but, t) })...)
 }
 
 // Membership is how the publication has one table.

@@ -136,13 +136,7 @@ func configurationRights(ctx context.Context, p *inquiry.Pair) ([]answer.Finding
 	if err != nil {
 		return nil, err
 	}
-	var found []answer.Finding
-	for _, t := range tables {
-		if f, wrong := t.finding(role.Name); wrong {
-			found = append(found, f)
-		}
-	}
-	return found, nil
+	return lists.Pick(tables, func(t configuration) (answer.Finding, bool) { return t.finding(role.Name) }), nil
 }
 
 func (t configuration) finding(role string) (answer.Finding, bool) {

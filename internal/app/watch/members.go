@@ -169,9 +169,6 @@ func (m *Members) Protect(ctx context.Context, source *pgx.Conn, keep func(ctx c
 	defer m.mu.Unlock()
 	before := m.harmed
 	m.harmed, m.trouble = map[uint32]bool{}, map[uint32]string{}
-	if m.unkept == nil {
-		m.unkept = map[uint32]string{}
-	}
 	for _, h := range harmed {
 		m.harmed[h.OID] = true
 		if !before[h.OID] {
@@ -185,7 +182,7 @@ func (m *Members) Protect(ctx context.Context, source *pgx.Conn, keep func(ctx c
 			}
 			continue
 		}
-		m.unkept[h.OID] = h.Reason
+		lists.Put(&m.unkept, h.OID, h.Reason)
 		m.Log.Warn().Str("table", h.Table.Display()).Str("reason", h.Reason).Msg("taken out of the publication: its UPDATEs and DELETEs failed on the source; the migration has to be started over")
 	}
 	for oid, why := range m.unkept {
