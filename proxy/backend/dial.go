@@ -57,10 +57,7 @@ func Dial(ctx context.Context, c Config) (*Conn, error) {
 		}
 		err = nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("log in to %s: %w", c.Address, err)
-	}
-	return conn, nil
+	return conn, pg.Wrap(err, "log in to %s", c.Address)
 }
 
 // again reports whether a refused try is to be made the other way: with TLS for Allow, without for
@@ -175,10 +172,7 @@ func (c *Conn) Cancel(ctx context.Context) error {
 	}
 	ctx, stop := context.WithTimeout(ctx, cancelTimeout)
 	defer stop()
-	if err := c.cancel(ctx); err != nil {
-		return fmt.Errorf("cancel statement: %w", err)
-	}
-	return nil
+	return pg.Wrap(c.cancel(ctx), "cancel statement")
 }
 
 func (c *Conn) cancel(ctx context.Context) error {

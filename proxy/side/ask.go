@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"crossfade/internal/base/lists"
+	"crossfade/internal/base/pg"
 	"crossfade/proxy/ask"
 	"crossfade/proxy/auth"
 	"crossfade/proxy/auth/scram"
@@ -154,8 +155,5 @@ func (s *Sides) TypesAt(ctx context.Context, at *Endpoint, who Caller) (*typemap
 	if err == nil && len(client) > 0 {
 		m, err = s.MatchTypes(ctx, at, who.Database, s.CallersWith(who), client)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("compare the types of database %q: %w", who.Database, err)
-	}
-	return m, nil
+	return m, pg.Wrap(err, "compare the types of database %q", who.Database)
 }

@@ -283,8 +283,5 @@ func findLanding(ctx context.Context, conn *pgx.Conn, t Table, s span, attempt i
 	if errors.Is(err, pgx.ErrNoRows) {
 		return l, false, nil
 	}
-	if err != nil {
-		return l, false, fmt.Errorf("look for the chunk's record: %w", err)
-	}
-	return l, true, nil
+	return l, err == nil, pg.Wrap(err, "look for the chunk's record")
 }

@@ -3,7 +3,6 @@ package restore
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 
@@ -322,10 +321,7 @@ type budget struct {
 func readBudget(ctx context.Context, conn *pgx.Conn, sessions int) (*budget, error) {
 	var kib int64
 	err := conn.QueryRow(ctx, `SELECT setting::pg_catalog.int8 FROM pg_catalog.pg_settings WHERE name = 'maintenance_work_mem'`).Scan(&kib)
-	if err != nil {
-		return nil, fmt.Errorf("read maintenance_work_mem: %w", err)
-	}
-	return &budget{each: kib << 10, total: kib << 10 * int64(sessions)}, nil
+	return &budget{each: kib << 10, total: kib << 10 * int64(sessions)}, pg.Wrap(err, "read maintenance_work_mem")
 }
 
 // grant gives memory to a build that can use need bytes of it, while others of

@@ -58,10 +58,7 @@ func ReplicaIdentity(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, er
 		return nil, err
 	}
 	tables, err := inquiry.List[identity](ctx, p.Source, "replica identities", identities)
-	if err != nil {
-		return nil, err
-	}
-	return lists.Pick(tables, func(t identity) (answer.Finding, bool) { return identityFinding(v, t) }), nil
+	return lists.Pick(tables, func(t identity) (answer.Finding, bool) { return identityFinding(v, t) }), err
 }
 
 func identityFinding(version int, t identity) (answer.Finding, bool) {

@@ -31,10 +31,7 @@ func MissingFence(ctx context.Context, conn *pgx.Conn) ([]pg.Name, error) {
 		return nil, err
 	}
 	have, err := fenced(ctx, conn)
-	if err != nil {
-		return nil, err
-	}
-	return lists.Filter(tables, func(t pg.Name) bool { return have[t] == "" }), nil
+	return lists.Filter(tables, func(t pg.Name) bool { return have[t] == "" }), err
 }
 
 // fenced maps each table that has the trigger to its tgenabled.
@@ -154,10 +151,7 @@ func DropFence(ctx context.Context, conn *pgx.Conn, how Patience) (int, error) {
 	t, err := how.each(ctx, conn, tables, func(t string) string {
 		return "DROP TRIGGER IF EXISTS " + FenceTrigger + " ON " + t + ";"
 	})
-	if err != nil {
-		return 0, fmt.Errorf("remove the fence of %s: %w", t.Display(), err)
-	}
-	return len(have), nil
+	return len(have), pg.Wrap(err, "remove the fence of %s", t.Display())
 }
 
 // each runs what sql makes for each table, for how.Together tables in one

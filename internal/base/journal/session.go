@@ -212,10 +212,8 @@ func Expel(ctx context.Context, conn *pgx.Conn, incarnation string) (int, error)
 	if err != nil || len(pids) == 0 {
 		return 0, err
 	}
-	if _, err := conn.Exec(ctx, `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.unnest($1::integer[]) pid`, pids); err != nil {
-		return 0, fmt.Errorf("terminate server connections of other incarnations: %w", err)
-	}
-	return len(pids), nil
+	_, err = conn.Exec(ctx, `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.unnest($1::integer[]) pid`, pids)
+	return len(pids), pg.Wrap(err, "terminate server connections of other incarnations")
 }
 
 // Census lists the client sessions of this database that are neither ours nor of this incarnation's

@@ -48,10 +48,7 @@ func Tables(ctx context.Context, conn *pgx.Conn) ([]Table, error) {
 	tables, err := pg.Select(ctx, conn, func(t *Table) []any {
 		return []any{&t.OID, &t.Extension, &t.Name.Schema, &t.Name.Name, &t.Sequence, &t.Condition, &t.Columns, &t.References}
 	}, tablesQuery)
-	if err != nil {
-		return nil, fmt.Errorf("list configuration tables of extensions: %w", err)
-	}
-	return sorted(tables), nil
+	return sorted(tables), pg.Wrap(err, "list configuration tables of extensions")
 }
 
 // sorted puts referenced tables first. Tables that refer to one another in a
