@@ -66,12 +66,10 @@ func (s *Sides) DialAmong(ctx context.Context, at *Endpoint, database string, ca
 
 // personal reports whether a login was refused to a role, so that another one may be let in.
 func personal(err error) bool {
-	var said *wire.ServerError
-	var unknown *CredentialsError
-	if errors.As(err, &unknown) || errors.Is(err, backend.ErrNoPassword) || errors.Is(err, scram.ErrOtherVerifier) {
+	if errors.As(err, new(*CredentialsError)) || errors.Is(err, backend.ErrNoPassword) || errors.Is(err, scram.ErrOtherVerifier) {
 		return true
 	}
-	return errors.As(err, &said) && backend.Classify(err) != backend.Retry && backend.Classify(err) != backend.BackOff
+	return errors.As(err, new(*wire.ServerError)) && backend.Classify(err) != backend.Retry && backend.Classify(err) != backend.BackOff
 }
 
 // WithSideConnAmong runs do on a connection of its own to the active side, on behalf of the first

@@ -160,8 +160,7 @@ func (s *Sides) dialAny(ctx context.Context, to *Endpoint, as Account, database 
 	c.Database, c.Params = database, params
 	err = retry.Do(ctx, dialPolicy, func(ctx context.Context) error {
 		conn, err = s.dialOnce(ctx, c)
-		var said *wire.ServerError
-		if class := backend.Classify(err); errors.As(err, &said) && (class == backend.Retry || class == backend.BackOff) {
+		if class := backend.Classify(err); errors.As(err, new(*wire.ServerError)) && (class == backend.Retry || class == backend.BackOff) {
 			return err
 		}
 		return retry.Permanent(err)

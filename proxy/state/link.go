@@ -241,8 +241,7 @@ type StepError struct {
 }
 
 func (e *StepError) Error() string {
-	var se *wire.ServerError
-	if errors.As(e.Err, &se) && isSetting(e.Step) {
+	if se, ok := errors.AsType[*wire.ServerError](e.Err); ok && isSetting(e.Step) {
 		return e.Step + ": SQLSTATE " + se.Code
 	}
 	return e.Step + ": " + e.Err.Error()

@@ -65,8 +65,7 @@ func Drop(ctx context.Context, conn *pgx.Conn, entries []*archive.Entry, tell fu
 			}
 			if err != nil {
 				left, first = append(left, e), cmp.Or(first, err)
-				var said *pgconn.PgError
-				errors.As(err, &said)
+				said, _ := errors.AsType[*pgconn.PgError](err) // which one with a code is
 				depends = append(depends, strings.Split(said.Detail, "\n")...)
 			}
 		}

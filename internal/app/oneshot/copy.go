@@ -93,8 +93,7 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts options.Copy, show
 	stop := m.Rows.Watch(ctx, onCopy)
 	err = copyWhole(ctx, m, c)
 	stop()
-	var refused *migration.Refusal
-	if errors.As(err, &refused) && m.Task.Identity.Fresh {
+	if errors.As(err, new(*migration.Refusal)) && m.Task.Identity.Fresh {
 		return nil, errors.Join(err, c.takeBack(ctx))
 	}
 	if err != nil && ctx.Err() != nil {
