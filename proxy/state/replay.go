@@ -18,8 +18,6 @@ const stepName = "_crossfade_step"
 
 const settingLabel = "setting "
 
-func isSetting(step string) bool { return strings.HasPrefix(step, settingLabel) }
-
 // Replay executes the plan, pipelined: settings in one unit, each prepared statement in a unit of
 // its own, since after a refused one the server skips everything up to the next Sync. The error
 // names the step. What was done before the error stays done, so the connection should be dropped

@@ -132,8 +132,6 @@ type recentKey struct {
 	digest [sha256.Size]byte
 }
 
-func newSink() *sink { return &sink{recent: map[recentKey]struct{}{}} }
-
 func (s *sink) add(relid uint32, attempt int32, values [][]byte) {
 	d := digest(values)
 	k := recentKey{relid, d}

@@ -83,8 +83,6 @@ func newQueue(r *restorer) *queue {
 	return q
 }
 
-func (q *queue) copied(oid uint32) { delete(q.gated, oid) }
-
 func (q *queue) allCopied() {
 	q.gated = map[uint32]bool{}
 	q.all = true

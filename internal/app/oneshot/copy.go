@@ -89,7 +89,7 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts options.Copy, show
 		return nil, stopped(ctx, err, "nothing was copied")
 	}
 	m.Task.Limit = shown.limit
-	shown.show(m)
+	shown.migration.Store(m)
 	stop := m.Rows.Watch(ctx, onCopy)
 	err = copyWhole(ctx, m, c)
 	stop()

@@ -80,7 +80,8 @@ func (m *Members) Ask(ctx context.Context, source, target *pgx.Conn) ([]Notice, 
 			tell("publication_changed", StartOver, format, args...)
 			return
 		}
-		tell("no_replica_identity", identityRemedy(table), format, args...)
+		remedy := fmt.Sprintf("on the source: give it a primary key, or ALTER TABLE %s REPLICA IDENTITY FULL; then %s", table, StartOver)
+		tell("no_replica_identity", remedy, format, args...)
 	}
 	for _, h := range harmed {
 		told[h.OID] = true
@@ -117,11 +118,6 @@ func (m *Members) Ask(ctx context.Context, source, target *pgx.Conn) ([]Notice, 
 		tell("publication_changed", StartOver, "not in publication %s any more: %s; what is written to it does not reach the target", journal.Publication, some("table", missing))
 	}
 	return found, nil
-}
-
-// identityRemedy says how a table is followed again.
-func identityRemedy(table pg.Name) string {
-	return fmt.Sprintf("on the source: give it a primary key, or ALTER TABLE %s REPLICA IDENTITY FULL; then %s", table, StartOver)
 }
 
 // some names the first few things of a kind.
