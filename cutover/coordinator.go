@@ -52,7 +52,7 @@ func New(cfg Config) (*Coordinator, error) {
 		cfg.Nonce = rand.Text
 	}
 	c := &Coordinator{
-		cfg: cfg, log: cfg.Log, inbox: newInbox(),
+		cfg: cfg, log: cfg.Log, inbox: &inbox{ready: make(chan struct{}, 1)},
 		settled: make(chan struct{}), ended: make(chan struct{}),
 		state: machine.Begin(cfg.Limits, cfg.Reverse != nil), account: newAccount(),
 		replies: map[uint64]chan answer{},
@@ -255,8 +255,6 @@ type inbox struct {
 		queue []message
 	}
 }
-
-func newInbox() *inbox { return &inbox{ready: make(chan struct{}, 1)} }
 
 func (b *inbox) post(m message) {
 	b.mu.Lock()

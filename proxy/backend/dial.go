@@ -57,10 +57,7 @@ func Dial(ctx context.Context, c Config) (*Conn, error) {
 		}
 		err = nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("log in to %s: %w", c.Address, err)
-	}
-	return conn, nil
+	return conn, pg.Wrap(err, "log in to %s", c.Address)
 }
 
 // again reports whether a refused try is to be made the other way: with TLS for Allow, without for
@@ -175,10 +172,7 @@ func (c *Conn) Cancel(ctx context.Context) error {
 	}
 	ctx, stop := context.WithTimeout(ctx, cancelTimeout)
 	defer stop()
-	if err := c.cancel(ctx); err != nil {
-		return fmt.Errorf("cancel statement: %w", err)
-	}
-	return nil
+	return pg.Wrap(c.cancel(ctx), "cancel statement")
 }
 
 func (c *Conn) cancel(ctx context.Context) error {
@@ -314,23 +308,20 @@ var codes = map[string]Class{
 // if the server sent XX000, 08P01 or no SQLSTATE. Unknown errors are not retried: retrying for ever
 // hides a fault.
 func Classify(err error) Class {
-	var said *wire.ServerError
-	if errors.As(err, &said) {
+	if said, ok := errors.AsType[*wire.ServerError](err); ok {
 		if said.Code == pg.CodeInternal || said.Code == pg.CodeProtocolViolation || said.Code == "" {
 			advice, _ := pg.NeonSays(said.Message)
 			return advised[advice]
 		}
 		return codes[said.Code]
 	}
-	var cert *tls.CertificateVerificationError
 	var dns *net.DNSError
-	var network net.Error
 	switch {
-	case errors.As(err, &cert), errors.Is(err, ErrNoPassword), errors.Is(err, scram.ErrOtherVerifier), errors.Is(err, context.Canceled):
+	case errors.As(err, new(*tls.CertificateVerificationError)), errors.Is(err, ErrNoPassword), errors.Is(err, scram.ErrOtherVerifier), errors.Is(err, context.Canceled):
 		return Stop
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return Stop
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.DeadlineExceeded), errors.As(err, &network):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.DeadlineExceeded), errors.As(err, new(net.Error)):
 		return Retry
 	}
 	return Stop

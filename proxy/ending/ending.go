@@ -33,9 +33,8 @@ func Fatal(code, format string, args ...any) *wire.ServerError {
 // all.
 func LastWords(err error) *wire.ServerError {
 	var said *wire.ServerError
-	var told *ToldError
 	switch {
-	case err == nil || errors.Is(err, ErrClientGone) || errors.As(err, &told):
+	case err == nil || errors.Is(err, ErrClientGone) || errors.As(err, new(*ToldError)):
 		return nil
 	case errors.As(err, &said):
 		words := *said
@@ -80,12 +79,10 @@ func Farewell(client net.Conn, words *wire.ServerError) {
 
 // InWords puts into words why a session was ended.
 func InWords(cause error) string {
-	var told *ToldError
-	if errors.As(cause, &told) {
+	if told, ok := errors.AsType[*ToldError](cause); ok {
 		return fmt.Sprintf("its server ended it (SQLSTATE %s)", told.Code)
 	}
-	var said *wire.ServerError
-	if errors.As(cause, &said) && said.Code == pg.CodeCannotConnectNow {
+	if said, ok := errors.AsType[*wire.ServerError](cause); ok && said.Code == pg.CodeCannotConnectNow {
 		return "it was held for longer than the hold limit"
 	}
 	if words := LastWords(cause); words != nil {

@@ -109,8 +109,7 @@ func (f *findings) report(sessions int, start time.Time) StageReport {
 
 // refuse notes that a session cannot be moved; one that has ended need not be.
 func (f *findings) refuse(r *session.Session, code string, err error) {
-	var unknown *side.CredentialsError
-	if errors.As(err, &unknown) {
+	if errors.As(err, new(*side.CredentialsError)) {
 		code = "credentials"
 	}
 	if !r.Ended() {
@@ -138,10 +137,7 @@ func (f *findings) judge(r *session.Session) bool {
 	defer f.mu.Unlock()
 	delete(f.held, r)
 	if len(held) > 0 {
-		if f.held == nil {
-			f.held = map[*session.Session][]session.Note{}
-		}
-		f.held[r] = held
+		lists.Put(&f.held, r, held)
 	}
 	return verdict.Movable()
 }
@@ -289,8 +285,7 @@ func (p *Mover) checkConnLimits(ctx context.Context, list []*session.Session, to
 	for range retry.Poll(ctx, connLimitPause) {
 		tries++
 		err = p.checkConnLimitsOnce(ctx, list, to)
-		var lacks *ConnLimitError
-		if !errors.As(err, &lacks) || tries == connLimitTries {
+		if !errors.As(err, new(*ConnLimitError)) || tries == connLimitTries {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/obs"
 	"crossfade/proxy/route"
 	"crossfade/proxy/session"
@@ -122,10 +123,7 @@ func (p *Mover) catalogsOf(ctx context.Context, list []*session.Session) (map[st
 		if err != nil {
 			return nil, fmt.Errorf("read the names of custom settings of database %q: %w", r.Database, err)
 		}
-		if a.catalogs == nil {
-			a.catalogs = map[string]*state.Catalog{}
-		}
-		a.catalogs[r.Database] = catalog
+		lists.Put(&a.catalogs, r.Database, catalog)
 	}
 	return a.catalogs, nil
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"crossfade/internal/base/lists"
 	"crossfade/proxy/ask"
 	"crossfade/proxy/session"
 	"crossfade/proxy/side"
@@ -194,10 +195,7 @@ func (p *Mover) learnTypes(ctx context.Context, list []*session.Session) error {
 		if err != nil {
 			return fmt.Errorf("compare the types of database %q: %w", database, err)
 		}
-		if a.types == nil {
-			a.types = map[string]bool{}
-		}
-		a.types[database] = true
+		lists.Put(&a.types, database, true)
 	}
 	return nil
 }

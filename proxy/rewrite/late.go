@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 
+	"crossfade/internal/base/lists"
 	"crossfade/proxy/state"
 	"crossfade/proxy/typemap"
 	"crossfade/proxy/wire"
@@ -54,10 +55,7 @@ func (l *Late) Add(s *state.State) {
 		if _, there := s.Statements[name]; there || name == "" && s.Unnamed != nil {
 			continue
 		}
-		if s.Late == nil {
-			s.Late = map[string]state.Statement{}
-		}
-		s.Late[name] = st.Statement
+		lists.Put(&s.Late, name, st.Statement)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/walk"
 	"crossfade/proxy/state"
 	"crossfade/proxy/typemap"
@@ -68,13 +69,9 @@ const MaxNumbered = 1000
 
 // remember keeps which parameters of a prepared statement are numbers of backends.
 func (n *Backends) remember(name string, params []int) {
-	if len(params) == 0 || len(n.statements) >= MaxNumbered {
-		return
+	if len(params) > 0 && len(n.statements) < MaxNumbered {
+		lists.Put(&n.statements, name, params)
 	}
-	if n.statements == nil {
-		n.statements = map[string][]int{}
-	}
-	n.statements[name] = params
 }
 
 // simple returns the edits of a simple query. If it prepares a statement, the parameters are those

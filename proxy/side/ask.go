@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"crossfade/internal/base/lists"
+	"crossfade/internal/base/pg"
 	"crossfade/proxy/ask"
 	"crossfade/proxy/auth"
 	"crossfade/proxy/auth/scram"
@@ -64,12 +66,10 @@ func (s *Sides) DialAmong(ctx context.Context, at *Endpoint, database string, ca
 
 // personal reports whether a login was refused to a role, so that another one may be let in.
 func personal(err error) bool {
-	var said *wire.ServerError
-	var unknown *CredentialsError
-	if errors.As(err, &unknown) || errors.Is(err, backend.ErrNoPassword) || errors.Is(err, scram.ErrOtherVerifier) {
+	if errors.As(err, new(*CredentialsError)) || errors.Is(err, backend.ErrNoPassword) || errors.Is(err, scram.ErrOtherVerifier) {
 		return true
 	}
-	return errors.As(err, &said) && backend.Classify(err) != backend.Retry && backend.Classify(err) != backend.BackOff
+	return errors.As(err, new(*wire.ServerError)) && backend.Classify(err) != backend.Retry && backend.Classify(err) != backend.BackOff
 }
 
 // WithSideConnAmong runs do on a connection of its own to the active side, on behalf of the first
@@ -96,13 +96,8 @@ func (s *Sides) AskAmong(ctx context.Context, at *Endpoint, database string, cal
 
 // WithSideConn is WithSideConnAmong for what a session's own role may ask before any other.
 func (s *Sides) WithSideConn(ctx context.Context, own Caller, do func(context.Context, *state.Link) error) error {
-	who := []Caller{own}
-	for _, other := range s.CallersWith(own) {
-		if other.User != own.User {
-			who = append(who, other)
-		}
-	}
-	return s.WithSideConnAmong(ctx, own.Database, who, do)
+	others := lists.Filter(s.CallersWith(own), func(c Caller) bool { return c.User != own.User })
+	return s.WithSideConnAmong(ctx, own.Database, append([]Caller{own}, others...), do)
 }
 
 // Caller is a client, as either side needs it for a connection on its behalf.
@@ -158,8 +153,5 @@ func (s *Sides) TypesAt(ctx context.Context, at *Endpoint, who Caller) (*typemap
 	if err == nil && len(client) > 0 {
 		m, err = s.MatchTypes(ctx, at, who.Database, s.CallersWith(who), client)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("compare the types of database %q: %w", who.Database, err)
-	}
-	return m, nil
+	return m, pg.Wrap(err, "compare the types of database %q", who.Database)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 	"crossfade/proxy/ask"
 	"crossfade/proxy/auth"
@@ -85,10 +86,7 @@ func (e *Endpoint) Pinned(ctx context.Context, user, database string) ([]wire.Pa
 		return nil, nil
 	}
 	pins, err := e.Pins(ctx, user, database)
-	if err != nil {
-		return nil, fmt.Errorf("read the settings to pin at the %s: %w", e.Name, err)
-	}
-	return pins, nil
+	return pins, pg.Wrap(err, "read the settings to pin at the %s", e.Name)
 }
 
 // Account is a role on one side, and what logs it in there.
@@ -162,8 +160,7 @@ func (s *Sides) dialAny(ctx context.Context, to *Endpoint, as Account, database 
 	c.Database, c.Params = database, params
 	err = retry.Do(ctx, dialPolicy, func(ctx context.Context) error {
 		conn, err = s.dialOnce(ctx, c)
-		var said *wire.ServerError
-		if class := backend.Classify(err); errors.As(err, &said) && (class == backend.Retry || class == backend.BackOff) {
+		if class := backend.Classify(err); errors.As(err, new(*wire.ServerError)) && (class == backend.Retry || class == backend.BackOff) {
 			return err
 		}
 		return retry.Permanent(err)
@@ -205,8 +202,5 @@ func ReadPins(ctx context.Context, at Endpoint, user, database string) ([]wire.P
 	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
 	defer cancel()
 	pins, err := ask.ReadPins(ctx, state.NewLink(conn.Conn, conn.Leftover(), conn.Params), as.Name)
-	if err != nil {
-		return nil, fmt.Errorf("read settings of the %s: %w", at.Name, err)
-	}
-	return pins, nil
+	return pins, pg.Wrap(err, "read settings of the %s", at.Name)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/sqltext"
 )
 
@@ -145,10 +146,7 @@ func (c *Contexts) Reported(name, value string) {
 	if !slices.Contains(parsing, name) {
 		return
 	}
-	if c.reported == nil {
-		c.reported = map[string]string{}
-	}
-	c.reported[name] = value
+	lists.Put(&c.reported, name, value)
 	delete(c.pending, name)
 	delete(c.session, name)
 	delete(c.local, name)
@@ -170,12 +168,10 @@ func (c *Contexts) set(op setOp) {
 	default:
 		delete(c.local, name)
 	}
-	if *layer == nil {
-		*layer = map[string]setTo{}
-	} else if layer == &c.session {
+	if layer == &c.session {
 		c.session = maps.Clone(c.session) // base may be the same
 	}
-	(*layer)[name] = op.value
+	lists.Put(layer, name, op.value)
 	c.dirty, c.built = true, false
 }
 
@@ -253,10 +249,7 @@ func (c *Contexts) Actual(s *State) {
 		}
 		if normal(name, is.text) != normal(name, v) {
 			c.session = maps.Clone(c.session)
-			if c.session == nil {
-				c.session = map[string]setTo{}
-			}
-			c.session[name] = setTo{text: v}
+			lists.Put(&c.session, name, setTo{text: v})
 			c.base, c.built = c.session, false
 			c.now()
 		}
@@ -280,15 +273,12 @@ func (c *Contexts) parsed(name string, text uint64) {
 	if len(list) == maxMadeOfName {
 		list = slices.Delete(list, 0, 1)
 	}
-	if c.made == nil {
-		c.made = map[string][]made{}
-	}
 	if len(list) == 0 && len(c.made) >= maxMade {
 		return
 	}
 	c.count++
 	m.nth = c.count
-	c.made[name] = append(list, m)
+	lists.Put(&c.made, name, append(list, m))
 }
 
 // closed notes that a prepared statement is closed.
@@ -301,11 +291,7 @@ func (c *Contexts) closed(name string) {
 // the likeliest first. nil is one of them: the beginning of the session.
 func (c *Contexts) Candidates(st Statement) []*Context {
 	var list []*Context
-	add := func(ctx *Context) {
-		if !slices.Contains(list, ctx) {
-			list = append(list, ctx)
-		}
-	}
+	add := func(ctx *Context) { list = lists.AddNew(list, ctx) }
 	hash := hashText([]byte(st.Text))
 	for _, m := range c.made[st.Name] {
 		// Text that is not ASCII may have come in another encoding.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/sqltext"
 	"crossfade/internal/base/walk"
@@ -33,10 +34,7 @@ func (c *Contexts) parse(name, text []byte, set bool) {
 	scan := contextScan{Scanner: sqltext.Scanner{Src: string(text), Escapes: c.escapes()}, to: c, run: func(op setOp) { ops = append(ops, op) }}
 	scan.statements()
 	if len(ops) > 0 && len(c.sets) < maxNamed {
-		if c.sets == nil {
-			c.sets = map[string][]setOp{}
-		}
-		c.sets[string(name)] = ops
+		lists.Put(&c.sets, string(name), ops)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/sqltext"
 )
 
@@ -197,9 +198,6 @@ func (p *Plan) diffStatements(want, have *State, role func(string) string) {
 // those of the session.
 func (p *Plan) under(want *State, s Statement, role func(string) string) {
 	if list := want.locals(s.Under, role); len(list) > 0 {
-		if p.locals == nil {
-			p.locals = map[string][]assignment{}
-		}
-		p.locals[s.Name] = list
+		lists.Put(&p.locals, s.Name, list)
 	}
 }

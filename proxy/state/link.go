@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"strings"
 	"time"
 
 	"crossfade/proxy/wire"
@@ -241,8 +242,7 @@ type StepError struct {
 }
 
 func (e *StepError) Error() string {
-	var se *wire.ServerError
-	if errors.As(e.Err, &se) && isSetting(e.Step) {
+	if se, ok := errors.AsType[*wire.ServerError](e.Err); ok && strings.HasPrefix(e.Step, settingLabel) {
 		return e.Step + ": SQLSTATE " + se.Code
 	}
 	return e.Step + ": " + e.Err.Error()

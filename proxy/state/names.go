@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/sqltext"
 )
 
@@ -51,10 +52,7 @@ func (n *Names) Add(name string) {
 		n.Opaque("too many custom settings")
 		return
 	}
-	if n.known == nil {
-		n.known = map[string]struct{}{}
-	}
-	n.known[name] = struct{}{}
+	lists.Put(&n.known, name, struct{}{})
 }
 
 // Opaque marks the session as one whose custom settings cannot all be known.
@@ -96,7 +94,7 @@ func (n *Names) parse(name, text []byte, set bool) {
 	switch {
 	case len(params) == 0:
 	case len(name) == 0:
-		n.unnamed = union(n.unnamed, params)
+		n.unnamed = lists.AddNew(n.unnamed, params...)
 	default:
 		n.take(string(name), params)
 	}
@@ -116,10 +114,7 @@ func (n *Names) take(statement string, params []int) {
 		n.Opaque("too many prepared statements that take the name of a setting")
 		return
 	}
-	if n.named == nil {
-		n.named = map[string][]int{}
-	}
-	n.named[statement] = union(n.named[statement], params)
+	lists.Put(&n.named, statement, lists.AddNew(n.named[statement], params...))
 }
 
 // Current is told the unnamed statement that the server has: the body of its
@@ -151,15 +146,6 @@ func (n *Names) Definition(text string) (computed string) {
 	s := scan{names: n, Scanner: sqltext.Scanner{Src: text}, how: live, budget: peekBudget(text)}
 	s.run()
 	return s.computed
-}
-
-func union(a, b []int) []int {
-	for _, i := range b {
-		if !slices.Contains(a, i) {
-			a = append(a, i)
-		}
-	}
-	return a
 }
 
 // cutParse splits the body of a Parse into name and text.

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/sqltext"
 )
 
@@ -144,7 +145,7 @@ func (s *scan) setConfig() {
 	case ok && s.prepared != "":
 		s.names.take(s.prepared, []int{n})
 	case ok && s.params != nil:
-		*s.params = union(*s.params, []int{n})
+		*s.params = lists.AddNew(*s.params, n)
 	default:
 		s.compute(computedCall)
 	}

@@ -18,8 +18,6 @@ const stepName = "_crossfade_step"
 
 const settingLabel = "setting "
 
-func isSetting(step string) bool { return strings.HasPrefix(step, settingLabel) }
-
 // Replay executes the plan, pipelined: settings in one unit, each prepared statement in a unit of
 // its own, since after a refused one the server skips everything up to the next Sync. The error
 // names the step. What was done before the error stays done, so the connection should be dropped
@@ -193,10 +191,7 @@ func numbers(s Statement, oids map[Type]uint32) []uint32 {
 func (l *Link) made(label string, s Statement, locals []assignment, frames func(dst []byte) []byte) {
 	shape := &Shape{}
 	l.add(unit{labels: append(labels(locals), label), described: shape.note, done: func() {
-		if l.Prepared == nil {
-			l.Prepared = map[string]Made{}
-		}
-		l.Prepared[s.Name] = Made{Text: s.Text, Shape: shape}
+		lists.Put(&l.Prepared, s.Name, Made{Text: s.Text, Shape: shape})
 	}}, func(dst []byte) []byte {
 		dst = appendSettings(dst, locals, "true")
 		dst = frames(dst)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/sqltext"
 	"crossfade/proxy/wire"
 )
@@ -114,15 +115,12 @@ func (s *State) settle(a *attempt) bool {
 	if a.under = a.under[1:]; len(a.under) > 0 {
 		return false
 	}
-	if s.Late == nil {
-		s.Late = map[string]Statement{}
-	}
 	if st.Name == "" {
 		s.Unnamed = nil
 	} else {
 		delete(s.Statements, st.Name)
 	}
-	s.Late[st.Name] = st
+	lists.Put(&s.Late, st.Name, st)
 	return true
 }
 

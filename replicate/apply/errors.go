@@ -62,8 +62,7 @@ func (e *RowError) Error() string {
 // remedy says what to do. It says that another session has changed the target only if rows show
 // that: one is missing, or one exists already.
 func (e *RowError) remedy() string {
-	var count *countError
-	if errors.As(e.Err, &count) || pg.IsCode(e.Err, pg.CodeUniqueViolation, pg.CodeExclusionViolation) {
+	if errors.As(e.Err, new(*countError)) || pg.IsCode(e.Err, pg.CodeUniqueViolation, pg.CodeExclusionViolation) {
 		return "the target has changed otherwise than by us: repair that row there and start again, or copy the table again"
 	}
 	return "remove on the target what it names and start again: nothing of the transaction was applied"

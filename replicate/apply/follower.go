@@ -132,7 +132,8 @@ func (f *Follower) open(ctx context.Context) (_ *session, err error) {
 	}
 	f.opened(reader, row)
 	return &session{
-		Follower: f, x: newExecutor(conn), reader: reader, xids: xids{newest: newest}, applied: row.EndLSN, durable: row.EndLSN,
+		Follower: f, x: &executor{conn: conn, shapes: map[shape]*statement{}, prepared: map[*statement]string{}},
+		reader: reader, xids: xids{newest: newest}, applied: row.EndLSN, durable: row.EndLSN,
 		synced: time.Now(), tables: map[*stream.Relation]target{}, roots: map[pg.Name]*table{},
 	}, nil
 }

@@ -14,11 +14,9 @@ import (
 // LoadRoutes reads, from the target, which relations were copied through a
 // partitioned table, by the relation's oid on the source.
 func LoadRoutes(ctx context.Context, conn *pgx.Conn) (map[uint32]pg.Name, error) {
-	rows, _ := conn.Query(ctx, `SELECT relid, via_nsp, via_rel FROM crossfade.relation WHERE via_rel <> ''`)
-	routes := map[uint32]pg.Name{}
-	var relid uint32
-	var via pg.Name
-	_, err := pgx.ForEachRow(rows, []any{&relid, &via.Schema, &via.Name}, func() error { routes[relid] = via; return nil })
+	routes, err := pg.SelectMap(ctx, conn, func(relid *uint32, via *pg.Name) []any {
+		return []any{relid, &via.Schema, &via.Name}
+	}, `SELECT relid, via_nsp, via_rel FROM crossfade.relation WHERE via_rel <> ''`)
 	return routes, pg.Wrap(err, "read routes of the copy")
 }
 

@@ -195,10 +195,6 @@ type executor struct {
 	names    int // given out so far; a name is never used twice
 }
 
-func newExecutor(conn *pgx.Conn) *executor {
-	return &executor{conn: conn, shapes: map[shape]*statement{}, prepared: map[*statement]string{}}
-}
-
 // statement returns the statement of a shape, the same each time.
 func (x *executor) statement(s shape) *statement {
 	st := x.shapes[s]

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/retry"
 	"crossfade/replicate/snapshot"
@@ -94,12 +95,7 @@ func (b *beginning) keep(done []landing, filenode uint32, w wish) {
 	if len(done) == 0 || w.empty {
 		return
 	}
-	var of []string
-	for _, l := range done {
-		if !slices.Contains(of, l.snapshot) {
-			of = append(of, l.snapshot)
-		}
-	}
+	of := lists.AddNew(nil, lists.Map(done, func(l landing) string { return l.snapshot })...)
 	if len(of) == 1 && complete(done) && (!w.strict || of[0] == w.snapshot) {
 		b.kept, b.whole = done, true
 		return

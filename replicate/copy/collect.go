@@ -46,8 +46,6 @@ type collector struct {
 	wake    chan struct{} // holds a token when there is something pending
 }
 
-func newCollector(r *run) *collector { return &collector{run: r, wake: make(chan struct{}, 1)} }
-
 // ask queues a request. The relation's task is handed out, or the relation begun
 // again, when it has been served.
 func (c *collector) ask(r *request) {
@@ -144,7 +142,7 @@ func (c *collector) collect(ctx context.Context, requests []*request) (map[uint3
 	if err != nil {
 		return nil, err
 	}
-	w := &keyWriter{run: c.run, sink: newSink(), wanted: wanted}
+	w := &keyWriter{run: c.run, sink: &sink{recent: map[recentKey]struct{}{}}, wanted: wanted}
 	defer w.close()
 	reading, stop := context.WithCancel(ctx)
 	defer stop()

@@ -85,7 +85,7 @@ func (c *Copier) Run(ctx context.Context) error {
 func (c *Copier) once(ctx context.Context, renewed map[pg.Name]bool) error {
 	c.counters.change(func(p *Progress) { *p = Progress{TablesTotal: len(c.cfg.Tables)} })
 	r := &run{cfg: &c.cfg, counters: &c.counters, yielder: snapshot.NewYielder(c.cfg.Source),
-		sizer: newSizer(&c.cfg), gate: newGate(c.cfg.Jobs)}
+		sizer: newSizer(&c.cfg), gate: &gate{pace: pace{jobs: c.cfg.Jobs, limit: c.cfg.Jobs}, wake: make(chan struct{})}}
 	policy := retry.Policy{MaxElapsed: c.cfg.Patience, OnRetry: obs.Retrying(c.cfg.Log, "the copy begins or ends")}
 	err := retry.Do(ctx, policy, func(ctx context.Context) (err error) {
 		r.snapshots, err = newSnapshots(ctx, &c.cfg)
@@ -110,7 +110,7 @@ func (c *Copier) once(ctx context.Context, renewed map[pg.Name]bool) error {
 	}
 	alone, batches := batches(rels, r.cfg)
 	r.queue = newQueue(r.sizer, alone, batches)
-	r.collector = newCollector(r)
+	r.collector = &collector{run: r, wake: make(chan struct{}, 1)}
 	if err := r.work(ctx); err != nil {
 		return err
 	}

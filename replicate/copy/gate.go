@@ -32,10 +32,6 @@ type gate struct {
 	wake   chan struct{} // closed and replaced when the limit is raised or a job leaves
 }
 
-func newGate(jobs int) *gate {
-	return &gate{pace: pace{jobs: jobs, limit: jobs}, wake: make(chan struct{})}
-}
-
 // enter waits until one more job may work. It returns false when ctx ends.
 func (g *gate) enter(ctx context.Context) bool {
 	for {

@@ -1,6 +1,10 @@
 package copy
 
-import "sync"
+import (
+	"sync"
+
+	"crossfade/internal/base/lists"
+)
 
 // Progress is how far a Run has come. Bytes are those of the tables on the source's disk, TOAST
 // included, so that done reaches total; the bytes of a relation that restarts are subtracted again.
@@ -47,10 +51,7 @@ func (c *counters) waits(r *relation, err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := c.wait[r]
-	if c.wait == nil {
-		c.wait = map[*relation]error{}
-	}
-	c.wait[r] = err
+	lists.Put(&c.wait, r, err)
 	return before == nil || before.Error() != err.Error()
 }
 

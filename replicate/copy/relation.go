@@ -195,18 +195,14 @@ func readFacts(ctx context.Context, conn *pgx.Conn, h *snapshot.Holder, oids []u
 	return all, pg.Wrap(err, "read sizes of tables")
 }
 
-func measure(ctx context.Context, conn *pgx.Conn, h *snapshot.Holder, oids []uint32, lockTimeout time.Duration, bytes, blocks string) (map[uint32]facts, error) {
-	all := make(map[uint32]facts, len(oids))
-	return all, h.Read(ctx, conn, lockTimeout, func() error {
-		rows, _ := conn.Query(ctx, fmt.Sprintf(factsQuery, bytes, blocks), oids)
-		var oid uint32
-		var f facts
-		_, err := pgx.ForEachRow(rows, []any{&oid, &f.filenode, &f.bytes, &f.blocks, &f.rows, &f.heap}, func() error {
-			all[oid] = f
-			return nil
-		})
+func measure(ctx context.Context, conn *pgx.Conn, h *snapshot.Holder, oids []uint32, lockTimeout time.Duration, bytes, blocks string) (all map[uint32]facts, err error) {
+	err = h.Read(ctx, conn, lockTimeout, func() (err error) {
+		all, err = pg.SelectMap(ctx, conn, func(oid *uint32, f *facts) []any {
+			return []any{oid, &f.filenode, &f.bytes, &f.blocks, &f.rows, &f.heap}
+		}, fmt.Sprintf(factsQuery, bytes, blocks), oids)
 		return err
 	})
+	return all, err
 }
 
 // States of crossfade.relation.
@@ -242,15 +238,10 @@ func register(ctx context.Context, conn *pgx.Conn, tables []Table) (map[uint32]r
 		ON CONFLICT (relid) DO NOTHING`, oids, nsps, rels, viaNsps, viaRels); err != nil {
 		return nil, fmt.Errorf("register tables: %w", err)
 	}
-	rows, _ := conn.Query(ctx, `SELECT r.relid, r.state, coalesce(r.snapshot, ''), r.rows, r.restarts, r.repairs, r.repaired_keys, r.via_nsp, r.via_rel
+	all, err := pg.SelectMap(ctx, conn, func(oid *uint32, r *record) []any {
+		return []any{oid, &r.state, &r.snapshot, &r.rows, &r.restarts, &r.repairs, &r.keys, &r.through.Schema, &r.through.Name}
+	}, `SELECT r.relid, r.state, coalesce(r.snapshot, ''), r.rows, r.restarts, r.repairs, r.repaired_keys, r.via_nsp, r.via_rel
 		FROM crossfade.relation r WHERE r.relid = ANY ($1)`, oids)
-	all := make(map[uint32]record, len(tables))
-	var oid uint32
-	var r record
-	_, err := pgx.ForEachRow(rows, []any{&oid, &r.state, &r.snapshot, &r.rows, &r.restarts, &r.repairs, &r.keys, &r.through.Schema, &r.through.Name}, func() error {
-		all[oid] = r
-		return nil
-	})
 	return all, pg.Wrap(err, "register tables")
 }
 
@@ -292,8 +283,5 @@ func findLanding(ctx context.Context, conn *pgx.Conn, t Table, s span, attempt i
 	if errors.Is(err, pgx.ErrNoRows) {
 		return l, false, nil
 	}
-	if err != nil {
-		return l, false, fmt.Errorf("look for the chunk's record: %w", err)
-	}
-	return l, true, nil
+	return l, err == nil, pg.Wrap(err, "look for the chunk's record")
 }

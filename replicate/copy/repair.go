@@ -132,8 +132,6 @@ type recentKey struct {
 	digest [sha256.Size]byte
 }
 
-func newSink() *sink { return &sink{recent: map[recentKey]struct{}{}} }
-
 func (s *sink) add(relid uint32, attempt int32, values [][]byte) {
 	d := digest(values)
 	k := recentKey{relid, d}
@@ -162,17 +160,14 @@ func (s *sink) flush(ctx context.Context, conn *pgx.Conn) (map[uint32]int64, err
 	if len(s.keys) == 0 {
 		return nil, nil
 	}
-	rows, _ := conn.Query(ctx, `WITH fresh AS (
+	fresh, err := pg.SelectMap(ctx, conn, func(relid *uint32, n *int64) []any { return []any{relid, n} }, `WITH fresh AS (
 			INSERT INTO crossfade.delta (relid, attempt, digest, key)
 			SELECT r.relid, r.attempt, r.digest, r.key::pg_catalog.text[]
 			FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.int4[]),
 				pg_catalog.unnest($3::pg_catalog.bytea[]), pg_catalog.unnest($4::pg_catalog.text[])) AS r(relid, attempt, digest, key)
 			ON CONFLICT DO NOTHING RETURNING relid)
 		SELECT relid, pg_catalog.count(*) FROM fresh GROUP BY relid`, s.relids, s.attempts, s.digests, s.keys)
-	fresh := map[uint32]int64{}
-	var relid uint32
-	var n int64
-	if _, err := pgx.ForEachRow(rows, []any{&relid, &n}, func() error { fresh[relid] = n; return nil }); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("write changed keys: %w", err)
 	}
 	s.relids, s.attempts, s.digests, s.keys, s.bytes = s.relids[:0], s.attempts[:0], nil, s.keys[:0], 0

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/replicate/snapshot"
 )
@@ -43,11 +44,8 @@ type trees struct {
 }
 
 func (x *trees) get(name pg.Name) *tree {
-	if x.of == nil {
-		x.of = map[pg.Name]*tree{}
-	}
 	if x.of[name] == nil {
-		x.of[name] = &tree{}
+		lists.Put(&x.of, name, &tree{})
 	}
 	return x.of[name]
 }
@@ -173,12 +171,9 @@ func (r *run) renew(ctx context.Context, source *pgx.Conn, tables []Table, recor
 		}
 	}()
 	for name := range renewed {
-		var oids []uint32
-		for _, t := range tables {
-			if t.Through == name && records[t.OID].state == statePending {
-				oids = append(oids, t.OID)
-			}
-		}
+		oids := lists.Pick(tables, func(t Table) (uint32, bool) {
+			return t.OID, t.Through == name && records[t.OID].state == statePending
+		})
 		if len(oids) == 0 {
 			continue
 		}

@@ -283,14 +283,13 @@ func Blockers(ctx context.Context, conn *pgx.Conn) ([]Blocker, error) {
 
 // readBlockers reads sessions: process, role, application, state, seconds.
 func readBlockers(ctx context.Context, conn *pgx.Conn, sql string, args ...any) ([]Blocker, error) {
-	rows, _ := conn.Query(ctx, sql, args...)
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Blocker, error) {
+	return pg.Rows(ctx, conn, func(row pgx.CollectableRow) (Blocker, error) {
 		var b Blocker
 		var seconds float64
 		err := row.Scan(&b.PID, &b.User, &b.Application, &b.State, &seconds)
 		b.Open = time.Duration(seconds * float64(time.Second))
 		return b, err
-	})
+	}, sql, args...)
 }
 
 // describeLocked names, for tables whose lock was not to be had, who holds locks

@@ -112,11 +112,10 @@ func publicationOptions(conn *pgx.Conn) string {
 // PublishedTables returns the tables that the publication names; none if there
 // is no such publication.
 func PublishedTables(ctx context.Context, conn *pgx.Conn, publication string) ([]pg.Name, error) {
-	rows, _ := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_publication p
+	tables, err := pg.Rows(ctx, conn, pgx.RowToStructByPos[pg.Name], `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_publication p
 		JOIN pg_catalog.pg_publication_rel r ON r.prpubid = p.oid
 		JOIN pg_catalog.pg_class c ON c.oid = r.prrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE p.pubname = $1 ORDER BY 1, 2`, publication)
-	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
 	return tables, pg.Wrap(err, "read publication %s", publication)
 }
 
@@ -171,20 +170,12 @@ func alterPublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConfig
 
 // DropPublication drops the publication; it is no error if there is none.
 func DropPublication(ctx context.Context, conn *pgx.Conn, name string) error {
-	if _, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+pg.QuoteIdent(name)); err != nil {
-		return fmt.Errorf("drop publication %s: %w", name, err)
-	}
-	return nil
+	_, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+pg.QuoteIdent(name))
+	return pg.Wrap(err, "drop publication %s", name)
 }
 
 func without(all, but []pg.Name) []pg.Name {
-	var rest []pg.Name
-	for _, t := range all {
-		if !slices.Contains(but, t) && !slices.Contains(rest, t) {
-			rest = append(rest, t)
-		}
-	}
-	return rest
+	return lists.AddNew(nil, lists.Filter(all, func(t pg.Name) bool { return !slices.Contains(but, t) })...)
 }
 
 // Membership is how the publication has one table.

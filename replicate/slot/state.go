@@ -45,10 +45,7 @@ func Get(ctx context.Context, conn *pgx.Conn, name string) (s State, ok bool, er
 	if errors.Is(err, pgx.ErrNoRows) {
 		return State{}, false, nil
 	}
-	if err != nil {
-		return State{}, false, fmt.Errorf("read slot %s: %w", name, err)
-	}
-	return s, true, nil
+	return s, err == nil, pg.Wrap(err, "read slot %s", name)
 }
 
 const (

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/base/lists"
 )
 
 const (
@@ -249,11 +251,10 @@ func name(key, row string) string {
 }
 
 func sums(rows []string) []string {
-	plain := make([]string, len(rows))
-	for i, r := range rows {
-		plain[i], _, _ = cutPlace(r)
-	}
-	return plain
+	return lists.Map(rows, func(row string) string {
+		sum, _, _ := cutPlace(row)
+		return sum
+	})
 }
 
 func cutPlace(row string) (sum, place string, ok bool) {

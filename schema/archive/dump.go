@@ -222,10 +222,7 @@ func inspectDump(ctx context.Context, path string) (Program, error) {
 		return Program{}, fmt.Errorf("ask %s for its version: it says %.80q", path, out)
 	}
 	major, err := strconv.Atoi(string(m[1]))
-	if err != nil {
-		return Program{}, fmt.Errorf("ask %s for its version: %w", path, err)
-	}
-	return Program{Path: path, Major: major}, nil
+	return Program{Path: path, Major: major}, pg.Wrap(err, "ask %s for its version", path)
 }
 
 // DumpMajor returns the major version of the pg_dump that Dump would run for a

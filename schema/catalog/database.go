@@ -1,6 +1,9 @@
 package catalog
 
-import "crossfade/internal/base/pg"
+import (
+	"crossfade/internal/base/lists"
+	"crossfade/internal/base/pg"
+)
 
 // Database is what a catalog says at one moment. Nobody changes it after Read, so it may be shared.
 type Database struct {
@@ -217,13 +220,7 @@ func (r *Relation) Name() pg.Name { return pg.Name{Schema: r.Schema, Name: r.Rel
 // CopyColumns returns the names of the columns that COPY moves: all but the
 // generated ones, in attnum order.
 func (r *Relation) CopyColumns() []string {
-	var out []string
-	for _, c := range r.Columns {
-		if c.Generated == 0 {
-			out = append(out, c.Name)
-		}
-	}
-	return out
+	return lists.Pick(r.Columns, func(c Column) (string, bool) { return c.Name, c.Generated == 0 })
 }
 
 // Column returns the column of this name, nil if there is none.

@@ -221,10 +221,7 @@ func ReadTrees(ctx context.Context, conn *pgx.Conn) (*Database, error) {
 		}
 		return r.partitions(ctx)
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read partitioned tables: %w", err)
-	}
-	return r.db, nil
+	return r.db, pg.Wrap(err, "read partitioned tables")
 }
 
 // ReadOrders tells of a server, on which the source's tables need not be, what its

@@ -18,10 +18,7 @@ import (
 func Read(ctx context.Context, conn *pgx.Conn) (*Database, error) {
 	r := reader{conn: conn, db: &Database{}}
 	err := r.inTransaction(ctx, r.all)
-	if err != nil {
-		return nil, fmt.Errorf("read catalog: %w", err)
-	}
-	return r.db, nil
+	return r.db, pg.Wrap(err, "read catalog")
 }
 
 type reader struct {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -241,12 +242,7 @@ func (r *reader) order(ctx context.Context) error {
 // disordered reports whether own are otherwise than INHERITS would put them, and takes
 // from above, the parents' columns in their order, what own have of them.
 func disordered(own, above []OrderedColumn) bool {
-	var expected []string
-	for _, c := range above {
-		if !slices.Contains(expected, c.Name) {
-			expected = append(expected, c.Name)
-		}
-	}
+	expected := lists.AddNew(nil, lists.Map(above, func(c OrderedColumn) string { return c.Name })...)
 	for i := range own {
 		c := &own[i]
 		at := slices.IndexFunc(above, func(a OrderedColumn) bool { return a.Name == c.Name })

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/sqltext"
 	"crossfade/schema/archive"
@@ -198,12 +199,9 @@ func (c *Comparison) changes(p entryPair, there map[entryKey][]*archive.Entry, c
 		}
 		return wanted != has || w.value != h.value
 	}
-	var names []string
-	for _, f := range slices.Concat(base, want) {
-		if !slices.Contains(names, f.name) && differs(f.name) && !cfg.along.fact(p, f) {
-			names = append(names, f.name)
-		}
-	}
+	names := lists.AddNew(nil, lists.Pick(slices.Concat(base, want), func(f fact) (string, bool) {
+		return f.name, differs(f.name) && !cfg.along.fact(p, f)
+	})...)
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(dropRank(a, want, have), dropRank(b, want, have)) })
 	if len(names) == 0 {
 		return nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/sqltext"
 	"crossfade/schema/archive"
@@ -162,18 +163,9 @@ func optionsSQL(alter, want, have string) string {
 	w, wanted = options(want, "inherits")
 	h, had = options(have, "inherits")
 	if (want == "" || w != nil) && (have == "" || h != nil) {
-		var sql []string
-		for _, name := range wanted {
-			if h[name] == "" {
-				sql = append(sql, alter+"INHERIT "+name+";")
-			}
-		}
-		for _, name := range had {
-			if w[name] == "" {
-				sql = append(sql, alter+"NO INHERIT "+name+";")
-			}
-		}
-		return strings.Join(sql, " ")
+		more := lists.Pick(wanted, func(name string) (string, bool) { return alter + "INHERIT " + name + ";", h[name] == "" })
+		less := lists.Pick(had, func(name string) (string, bool) { return alter + "NO INHERIT " + name + ";", w[name] == "" })
+		return strings.Join(append(more, less...), " ")
 	}
 	return ""
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/schema/archive"
 	"crossfade/schema/catalog"
@@ -210,12 +211,9 @@ func identity(source *catalog.Database, kind string) []Statement {
 		if r.Partition && source.Version >= 170000 {
 			continue
 		}
-		var changes []string
-		for _, c := range r.Columns {
-			if c.Identity == catalog.IdentityAlways {
-				changes = append(changes, "ALTER COLUMN "+pg.QuoteIdent(c.Name)+" SET GENERATED "+kind)
-			}
-		}
+		changes := lists.Pick(r.Columns, func(c catalog.Column) (string, bool) {
+			return "ALTER COLUMN " + pg.QuoteIdent(c.Name) + " SET GENERATED " + kind, c.Identity == catalog.IdentityAlways
+		})
 		if len(changes) > 0 {
 			out = append(out, Statement{Kind: "IDENTITY", Schema: r.Schema, Name: r.Rel,
 				SQL: "ALTER TABLE " + r.Name().String() + " " + strings.Join(changes, ", ")})

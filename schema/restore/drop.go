@@ -21,8 +21,7 @@ import (
 
 // Done reads which entries have been restored, by their numbers in the archive.
 func Done(ctx context.Context, conn *pgx.Conn) (map[int]bool, error) {
-	rows, _ := conn.Query(ctx, `SELECT id FROM crossfade.item WHERE done`)
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	ids, err := pg.Rows(ctx, conn, pgx.RowTo[int], `SELECT id FROM crossfade.item WHERE done`)
 	return lists.Set(ids), pg.Wrap(err, "read crossfade.item")
 }
 
@@ -66,8 +65,7 @@ func Drop(ctx context.Context, conn *pgx.Conn, entries []*archive.Entry, tell fu
 			}
 			if err != nil {
 				left, first = append(left, e), cmp.Or(first, err)
-				var said *pgconn.PgError
-				errors.As(err, &said)
+				said, _ := errors.AsType[*pgconn.PgError](err) // which one with a code is
 				depends = append(depends, strings.Split(said.Detail, "\n")...)
 			}
 		}

@@ -67,7 +67,7 @@ func (r *restorer) parallel(ctx context.Context) error {
 				copied = nil
 				q.allCopied()
 			} else {
-				q.copied(oid)
+				delete(q.gated, oid)
 			}
 		case <-quit:
 			if first == nil {
@@ -90,8 +90,7 @@ func (r *restorer) parallel(ctx context.Context) error {
 				failpoint.Here("schema.restored")
 				continue
 			}
-			var refused *Error
-			if first == nil || errors.As(done.err, &refused) && errors.Is(first, context.Canceled) {
+			if first == nil || errors.As(done.err, new(*Error)) && errors.Is(first, context.Canceled) {
 				first = done.err
 			}
 		}

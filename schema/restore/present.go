@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/internal/base/sqltext"
 	"crossfade/schema/archive"
@@ -142,13 +143,9 @@ func (r *restorer) inTheWay(ctx context.Context, conn *pgx.Conn, e *archive.Entr
 
 // normal is a statement in one form: its tokens with a blank between them.
 func normal(sql string) string {
-	var words []string
-	for _, t := range sqltext.All(sql) {
-		if text := sql[t.Start:t.End]; text != ";" {
-			words = append(words, text)
-		}
-	}
-	return strings.Join(words, " ")
+	return strings.Join(lists.Pick(sqltext.All(sql), func(t sqltext.Token) (string, bool) {
+		return sql[t.Start:t.End], sql[t.Start:t.End] != ";"
+	}), " ")
 }
 
 // plainIndex is normal for CREATE INDEX, without the access method that is the default.

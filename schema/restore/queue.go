@@ -3,7 +3,6 @@ package restore
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 
@@ -83,8 +82,6 @@ func newQueue(r *restorer) *queue {
 	slices.SortStableFunc(q.analyze, func(a, b *catalog.Relation) int { return cmp.Compare(b.Bytes, a.Bytes) })
 	return q
 }
-
-func (q *queue) copied(oid uint32) { delete(q.gated, oid) }
 
 func (q *queue) allCopied() {
 	q.gated = map[uint32]bool{}
@@ -322,10 +319,7 @@ type budget struct {
 func readBudget(ctx context.Context, conn *pgx.Conn, sessions int) (*budget, error) {
 	var kib int64
 	err := conn.QueryRow(ctx, `SELECT setting::pg_catalog.int8 FROM pg_catalog.pg_settings WHERE name = 'maintenance_work_mem'`).Scan(&kib)
-	if err != nil {
-		return nil, fmt.Errorf("read maintenance_work_mem: %w", err)
-	}
-	return &budget{each: kib << 10, total: kib << 10 * int64(sessions)}, nil
+	return &budget{each: kib << 10, total: kib << 10 * int64(sessions)}, pg.Wrap(err, "read maintenance_work_mem")
 }
 
 // grant gives memory to a build that can use need bytes of it, while others of

@@ -93,13 +93,12 @@ func prepareSession(ctx context.Context, conn *pgx.Conn) (back func(), err error
 		return nil, errors.New("prepare session: it is in a transaction")
 	}
 	names := slices.AppendSeq(make([]string, 0, len(sessionSettings)), maps.Keys(sessionSettings))
-	rows, _ := conn.Query(ctx, `SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.pg_settings WHERE name = ANY ($1)`, names)
-	before := map[string]string{}
-	var name, value string
-	if _, err := pgx.ForEachRow(rows, []any{&name, &value}, func() error { before[name] = value; return nil }); err != nil {
-		return nil, fmt.Errorf("prepare session: %w", err)
+	before, err := pg.SelectMap(ctx, conn, func(name, value *string) []any { return []any{name, value} },
+		`SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.pg_settings WHERE name = ANY ($1)`, names)
+	if err == nil {
+		err = set(ctx, conn, sessionSettings)
 	}
-	if err := set(ctx, conn, sessionSettings); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("prepare session: %w", err)
 	}
 	return func() {

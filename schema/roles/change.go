@@ -142,9 +142,7 @@ func membershipChanges(kept, now, target Roles, counts map[string]bool, name fun
 			}
 			c.SQL += ";"
 		}
-		if !slices.Contains(out, c) {
-			out = append(out, c)
-		}
+		out = lists.AddNew(out, c)
 	}
 	return out
 }

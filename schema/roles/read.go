@@ -74,8 +74,7 @@ func ReadInvolved(ctx context.Context, conn *pgx.Conn) (Roles, error) {
 	if err := conn.QueryRow(ctx, `SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()`).Scan(&database); err != nil {
 		return Roles{}, fmt.Errorf("read roles of the database: %w", err)
 	}
-	rows, _ := conn.Query(ctx, strings.ReplaceAll(involved, "d.oid", fmt.Sprint(database)))
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	names, err := pg.Rows(ctx, conn, pgx.RowTo[string], strings.ReplaceAll(involved, "d.oid", fmt.Sprint(database)))
 	if err != nil {
 		return Roles{}, fmt.Errorf("read roles of the database: %w", err)
 	}
@@ -127,19 +126,17 @@ func readMemberships(ctx context.Context, conn *pgx.Conn) ([]Membership, error) 
 	if pg.ServerVersion(conn) >= 160000 {
 		options = `pg_catalog.bool_or(m.inherit_option), pg_catalog.bool_or(m.set_option), true`
 	}
-	rows, _ := conn.Query(ctx, `SELECT g.rolname::text, u.rolname::text, pg_catalog.bool_or(m.admin_option), `+options+`
+	list, err := pg.Rows(ctx, conn, pgx.RowToStructByPos[Membership], `SELECT g.rolname::text, u.rolname::text, pg_catalog.bool_or(m.admin_option), `+options+`
 		FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles g ON g.oid = m.roleid JOIN pg_catalog.pg_roles u ON u.oid = m.member
 		WHERE u.rolname !~ '^pg_' AND u.rolname <> ALL (coalesce($1::pg_catalog.text[], '{}')) AND g.rolname <> ALL (coalesce($1::pg_catalog.text[], '{}'))
 		GROUP BY 1, 2 ORDER BY 1, 2`, PlatformRoles)
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Membership])
 	return list, pg.Wrap(err, "read memberships of roles")
 }
 
 func readRoleSettings(ctx context.Context, conn *pgx.Conn) ([]Setting, error) {
-	rows, _ := conn.Query(ctx, `SELECT r.rolname::text, pg_catalog.split_part(s, '=', 1), pg_catalog.substr(s, pg_catalog.strpos(s, '=') + 1)
+	list, err := pg.Rows(ctx, conn, pgx.RowToStructByPos[Setting], `SELECT r.rolname::text, pg_catalog.split_part(s, '=', 1), pg_catalog.substr(s, pg_catalog.strpos(s, '=') + 1)
 		FROM pg_catalog.pg_db_role_setting d JOIN pg_catalog.pg_roles r ON r.oid = d.setrole, pg_catalog.unnest(d.setconfig) s
 		WHERE d.setdatabase = 0 ORDER BY 1, 2`)
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Setting])
 	return list, pg.Wrap(err, "read settings of roles")
 }
 

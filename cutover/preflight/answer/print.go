@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -171,13 +170,9 @@ func WriteSQL(w, notes io.Writer, r Report, side Side) error {
 
 // statements returns the statements of the blockers for a side, each once.
 func statements(r Report, on Side) []string {
-	var list []string
-	for _, f := range r.Of(Blocker) {
-		if f.SQL != "" && f.On == on && !slices.Contains(list, f.SQL) {
-			list = append(list, f.SQL)
-		}
-	}
-	return list
+	return lists.AddNew(nil, lists.Pick(r.Of(Blocker), func(f Finding) (string, bool) {
+		return f.SQL, f.SQL != "" && f.On == on
+	})...)
 }
 
 // lines writes lines, and keeps the first error.

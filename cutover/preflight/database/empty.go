@@ -97,10 +97,7 @@ func userObjects(ctx context.Context, conn *pgx.Conn, scope inquiry.Scope) ([]st
 			WHERE`+inquiry.UserSchema+`AND ($2::oid[] IS NULL OR n.oid = ANY ($2)) AND (t.typtype IN ('d', 'e', 'r') OR t.typtype = 'c' AND c.relkind = 'c')
 				AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype IN ('e', 'i'))
 		) o ORDER BY sort, nsp, name`, scope.Relations(), scope.Schemas())
-	if err != nil {
-		return nil, err
-	}
-	return lists.Map(objects, func(o object) string { return pg.Name{Schema: o.Schema, Name: o.Name}.Display() }), nil
+	return lists.Map(objects, func(o object) string { return pg.Name{Schema: o.Schema, Name: o.Name}.Display() }), err
 }
 
 // LeftOver reports a run or copy that exists already. Otherwise the objects that it has made would

@@ -6,6 +6,7 @@ import (
 
 	"crossfade/cutover/preflight/answer"
 	"crossfade/cutover/preflight/inquiry"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 )
 
@@ -57,16 +58,7 @@ func ReplicaIdentity(ctx context.Context, p *inquiry.Pair) ([]answer.Finding, er
 		return nil, err
 	}
 	tables, err := inquiry.List[identity](ctx, p.Source, "replica identities", identities)
-	if err != nil {
-		return nil, err
-	}
-	var found []answer.Finding
-	for _, t := range tables {
-		if f, ok := identityFinding(v, t); ok {
-			found = append(found, f)
-		}
-	}
-	return found, nil
+	return lists.Pick(tables, func(t identity) (answer.Finding, bool) { return identityFinding(v, t) }), err
 }
 
 func identityFinding(version int, t identity) (answer.Finding, bool) {

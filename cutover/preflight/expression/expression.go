@@ -130,18 +130,13 @@ func (c *expressionCheck) tryOne(ctx context.Context, e evaluated) error {
 // pathless names functions that do not find their names under the path of the source's
 // role either, and looks for a path under which they do.
 func (c *expressionCheck) pathless(ctx context.Context, e evaluated, o outcome) error {
-	var near []string
-	for _, f := range e.Functions {
-		if s := c.known[f].Schema; s != "" && !slices.Contains(near, s) {
-			near = append(near, s)
-		}
+	near := lists.AddNew(nil, lists.Pick(e.Functions, func(oid uint32) (string, bool) {
+		return c.known[oid].Schema, c.known[oid].Schema != ""
+	})...)
+	if schema, _, ok := strings.Cut(e.Relation, "."); ok {
+		near = lists.AddNew(near, schema)
 	}
-	if schema, _, ok := strings.Cut(e.Relation, "."); ok && !slices.Contains(near, schema) {
-		near = append(near, schema)
-	}
-	if !slices.Contains(near, "public") {
-		near = append(near, "public")
-	}
+	near = lists.AddNew(near, "public")
 	works := ""
 	for _, path := range append(slices.Clone(c.paths), strings.Join(near, ", ")) {
 		found, err := c.trials.under(ctx, path, e)
@@ -161,23 +156,19 @@ func (c *expressionCheck) pathless(ctx context.Context, e evaluated, o outcome) 
 // guilty are the functions of an expression that may have caused a failed attempt: those that the
 // server's message names, if it names some.
 func (c *expressionCheck) guilty(functions []uint32, o outcome) (out []called) {
-	var may []called
-	for _, oid := range functions {
-		if f, ok := c.known[oid]; ok && !f.Set {
-			may = append(may, f)
-		}
-	}
+	may := lists.Pick(functions, func(oid uint32) (called, bool) {
+		f, ok := c.known[oid]
+		return f, ok && !f.Set
+	})
 	if o.Said == nil {
 		return may
 	}
 	lines := strings.Split(o.Said.Where, "\n")
 	slices.Reverse(lines) // the outermost is the last
 	for _, line := range lines {
-		for _, f := range may {
-			if strings.Contains(line, `"`+f.Name+`"`) || strings.Contains(line, " "+f.Signature) || strings.Contains(line, f.Name+"(") {
-				out = append(out, f)
-			}
-		}
+		out = append(out, lists.Filter(may, func(f called) bool {
+			return strings.Contains(line, `"`+f.Name+`"`) || strings.Contains(line, " "+f.Signature) || strings.Contains(line, f.Name+"(")
+		})...)
 		if len(out) > 0 {
 			return out
 		}

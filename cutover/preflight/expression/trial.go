@@ -170,10 +170,9 @@ func (e evaluated) rows() string {
 
 // locked lists the tables that the transaction has locked: all tables that it has read.
 func (t *trials) locked(ctx context.Context, tx pgx.Tx) ([]pg.Name, error) {
-	rows, _ := tx.Query(ctx, `SELECT DISTINCT n.nspname::text, c.relname::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+	return pg.Rows(ctx, tx, pgx.RowToStructByPos[pg.Name], `SELECT DISTINCT n.nspname::text, c.relname::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 			AND c.relkind IN ('r', 'p', 'f', 'm') AND n.nspname <> 'pg_catalog' ORDER BY 1, 2`, pgx.QueryExecModeSimpleProtocol)
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
 }
 
 // evaluate evaluates an expression for some rows, inside of a savepoint where that fails.

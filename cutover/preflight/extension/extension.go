@@ -133,16 +133,7 @@ func configurationRights(ctx context.Context, p *inquiry.Pair) ([]answer.Finding
 			CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END, row_security_active(c.oid)
 		FROM pg_extension e JOIN pg_class c ON c.oid = ANY (e.extconfig) JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'S') AND (e.extname <> 'pg_cron' OR c.relname <> 'job') AND`+inquiry.OnlyTaken+`ORDER BY 1, 2, 3`, p.Options.Scope.WithRows())
-	if err != nil {
-		return nil, err
-	}
-	var found []answer.Finding
-	for _, t := range tables {
-		if f, wrong := t.finding(role.Name); wrong {
-			found = append(found, f)
-		}
-	}
-	return found, nil
+	return lists.Pick(tables, func(t configuration) (answer.Finding, bool) { return t.finding(role.Name) }), err
 }
 
 func (t configuration) finding(role string) (answer.Finding, bool) {

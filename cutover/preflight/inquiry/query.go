@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/base/pg"
 )
 
 // Parts of queries. Sessions of ours have pg_catalog alone in their search
@@ -42,12 +44,8 @@ func Column[T any](ctx context.Context, conn *pgx.Conn, what, sql string, args .
 }
 
 func all[T any](ctx context.Context, conn *pgx.Conn, read pgx.RowToFunc[T], what, sql string, args []any) ([]T, error) {
-	rows, _ := conn.Query(ctx, sql, args...)
-	found, err := pgx.CollectRows(rows, read)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", what, err)
-	}
-	return found, nil
+	found, err := pg.Rows(ctx, conn, read, sql, args...)
+	return found, pg.Wrap(err, "read %s", what)
 }
 
 // One runs a query for its only row.

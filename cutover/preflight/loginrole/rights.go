@@ -82,13 +82,7 @@ const databaseOwner = "pg_database_owner"
 // memberships compares what the two are members of, by the names of the target.
 func (c *comparison) memberships(r, t login) (more, less []string) {
 	translated := func(names []string) []string {
-		var out []string
-		for _, n := range names {
-			if c.platform == nil || !c.platform(n) {
-				out = append(out, c.becomes(n))
-			}
-		}
-		return out
+		return lists.Pick(names, func(n string) (string, bool) { return c.becomes(n), c.platform == nil || !c.platform(n) })
 	}
 	for _, x := range []struct {
 		here, there []string

@@ -163,9 +163,8 @@ func asJSON(parsed *kong.Context) bool {
 
 // refusedAlone returns the findings that refused a beginning, if err is about nothing else.
 func refusedAlone(err error) (*check.RefusedError, bool) {
-	var refused *check.RefusedError
-	alone := errors.As(err, &refused) && err.Error() == refused.Error()
-	return refused, alone
+	refused, ok := errors.AsType[*check.RefusedError](err)
+	return refused, ok && err.Error() == refused.Error()
 }
 
 func report(err error, stderr io.Writer) int {
@@ -180,8 +179,7 @@ func report(err error, stderr io.Writer) int {
 		_ = printReport(stderr, refused.Report, false) // a caller that does not read the report has the exit code
 	default:
 		fmt.Fprintln(stderr, "crossfade:", toldError(err))
-		var told *control.Error
-		if errors.As(err, &told) && len(told.Blockers) > 1 {
+		if told, ok := errors.AsType[*control.Error](err); ok && len(told.Blockers) > 1 {
 			for _, b := range told.Blockers {
 				fmt.Fprintf(stderr, "  blocker %s: %s; %s\n", b.Code, b.Detail, b.Remedy)
 			}

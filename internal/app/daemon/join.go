@@ -76,7 +76,6 @@ func (d *entry) join(ctx context.Context) error {
 
 func (d *entry) joinOnce(ctx context.Context) error {
 	id, err := d.tryJoin(ctx)
-	var held *journal.PredecessorError
 	switch {
 	case err == nil:
 		d.adopt(id)
@@ -88,7 +87,7 @@ func (d *entry) joinOnce(ctx context.Context) error {
 		if time.Since(d.joining.led) > runs.LedPatience {
 			return retry.Permanent(err)
 		}
-	case pg.ConnectionLost(err), errors.Is(err, errAway), errors.As(err, &held), watch.Passing(err):
+	case pg.ConnectionLost(err), errors.Is(err, errAway), errors.As(err, new(*journal.PredecessorError)), watch.Passing(err):
 		d.joining.led = time.Time{}
 	default:
 		return retry.Permanent(err)

@@ -141,25 +141,20 @@ func LockWaits(ctx context.Context, conn *pgx.Conn, pids []int32) (map[int32]Wai
 
 // OpenTransactions are the transactions of others in this database, the longest first.
 func OpenTransactions(ctx context.Context, conn *pgx.Conn, proxied []int32, most int) ([]Process, error) {
-	rows, _ := conn.Query(ctx, `SELECT `+fmt.Sprintf(processColumns, "a")+` FROM pg_catalog.pg_stat_activity a
+	found, err := pg.Select(ctx, conn, (*Process).fields, `SELECT `+fmt.Sprintf(processColumns, "a")+` FROM pg_catalog.pg_stat_activity a
 		WHERE a.datname = pg_catalog.current_database() AND a.backend_type = 'client backend' AND a.xact_start IS NOT NULL
 		  AND a.pid <> pg_catalog.pg_backend_pid() AND a.application_name NOT LIKE 'crossfade%'
 		ORDER BY a.xact_start LIMIT $1`, most)
-	return processes(rows, proxied)
-}
-
-func processes(rows pgx.Rows, proxied []int32) ([]Process, error) {
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (p Process, err error) {
-		err = row.Scan(p.fields()...)
-		p.Proxied = slices.Contains(proxied, p.PID)
-		return p, err
-	})
+	for i := range found {
+		found[i].Proxied = slices.Contains(proxied, found[i].PID)
+	}
+	return found, err
 }
 
 // TableHolders are the transactions that hold locks of writers on tables or their partitions, and
 // any lock on those that are exclusive, the longest first.
 func TableHolders(ctx context.Context, conn *pgx.Conn, tables, exclusive []string) ([]Process, error) {
-	rows, _ := conn.Query(ctx, `SELECT `+fmt.Sprintf(processColumns, "a")+` FROM pg_catalog.pg_stat_activity a
+	return pg.Select(ctx, conn, (*Process).fields, `SELECT `+fmt.Sprintf(processColumns, "a")+` FROM pg_catalog.pg_stat_activity a
 		WHERE a.pid <> pg_catalog.pg_backend_pid() AND a.pid IN (
 			WITH RECURSIVE t(oid, exclusive) AS (SELECT pg_catalog.to_regclass(n)::oid, n = ANY (coalesce($3::text[], '{}')) FROM pg_catalog.unnest($1::text[]) n
 				UNION SELECT i.inhrelid, t.exclusive FROM pg_catalog.pg_inherits i JOIN t ON t.oid = i.inhparent)
@@ -167,7 +162,6 @@ func TableHolders(ctx context.Context, conn *pgx.Conn, tables, exclusive []strin
 			WHERE l.granted AND (t.exclusive OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))
 			  AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
 		ORDER BY a.xact_start LIMIT $2`, tables, mostHolders, exclusive)
-	return processes(rows, nil)
 }
 
 // Writer is a transaction past the proxy that holds a table against the fence.
@@ -179,7 +173,8 @@ type Writer struct {
 // WritersPast lists the transactions of others than the proxy's sessions that hold a lock
 // on a fenced table with which the fence's conflicts.
 func WritersPast(ctx context.Context, conn *pgx.Conn, proxied []int32) ([]Writer, error) {
-	rows, _ := conn.Query(ctx, `SELECT DISTINCT ON (a.pid) `+fmt.Sprintf(processColumns, "a")+`, pg_catalog.format('%I.%I', n.nspname, c.relname), coalesce(a.xact_start::text, '')
+	list, err := pg.Select(ctx, conn, func(w *Writer) []any { return append(w.fields(), &w.Table, &w.Began) },
+		`SELECT DISTINCT ON (a.pid) `+fmt.Sprintf(processColumns, "a")+`, pg_catalog.format('%I.%I', n.nspname, c.relname), coalesce(a.xact_start::text, '')
 		FROM pg_catalog.pg_locks l
 		JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 		JOIN pg_catalog.pg_class c ON c.oid = l.relation
@@ -191,9 +186,5 @@ func WritersPast(ctx context.Context, conn *pgx.Conn, proxied []int32) ([]Writer
 		  AND EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = $2)
 		  AND NOT EXISTS (SELECT FROM crossfade.backend k WHERE k.pid = a.pid AND k.backend_start = a.backend_start) -- they are expelled
 		ORDER BY a.pid, c.oid`, proxied, journal.FenceTrigger)
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (w Writer, err error) {
-		err = row.Scan(append(w.fields(), &w.Table, &w.Began)...)
-		return w, err
-	})
 	return list, pg.Wrap(err, "look for writers past the proxy")
 }

@@ -219,15 +219,11 @@ func beingCompared(why error) []watch.Notice {
 // nameOwners makes a comparison that may not read the source say what to grant: since the run
 // began, objects were given to roles of which the role of --source is not a member.
 func nameOwners(ctx context.Context, source *pgx.Conn, found []watch.Notice) {
-	rows, err := source.Query(ctx, `SELECT DISTINCT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(c.relowner)) FROM pg_catalog.pg_class c
+	owners, err := pg.Rows(ctx, source, pgx.RowTo[string], `SELECT DISTINCT pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(c.relowner)) FROM pg_catalog.pg_class c
 		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE') AND `+catalog.UserSchema+` ORDER BY 1`)
-	if err != nil {
-		return // the server's own message has to do
-	}
-	owners, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil || len(owners) == 0 {
-		return
+		return // the server's own message has to do
 	}
 	for i := range found {
 		found[i].Remedy = fmt.Sprintf("on the source: GRANT %s TO %s; or give back what was given to another owner; crossfade run begins the comparison again by itself",

@@ -68,8 +68,7 @@ func waitedFor(ctx context.Context, waiting *dbconn.Link, name string) bool {
 
 // dumpWait tells what the pg_dump waits for whose sessions are called so.
 func dumpWait(ctx context.Context, conn *pgx.Conn, name string) (w dbconn.Wait, err error) {
-	rows, _ := conn.Query(ctx, `SELECT a.pid FROM pg_catalog.pg_stat_activity a WHERE pg_catalog.strpos(a.application_name, $1) = 1 AND a.wait_event_type = 'Lock'`, name)
-	pids, err := pgx.CollectRows(rows, pgx.RowTo[int32])
+	pids, err := pg.Rows(ctx, conn, pgx.RowTo[int32], `SELECT a.pid FROM pg_catalog.pg_stat_activity a WHERE pg_catalog.strpos(a.application_name, $1) = 1 AND a.wait_event_type = 'Lock'`, name)
 	if err != nil || len(pids) == 0 {
 		return w, err
 	}

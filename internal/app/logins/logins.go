@@ -16,6 +16,7 @@ import (
 
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/base/journal"
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/proxy/auth/scram"
 	"crossfade/schema/finding"
@@ -142,13 +143,9 @@ func (l *logins) Ensure(ctx context.Context, source, target *pgx.Conn) error {
 		return fmt.Errorf("make the logins of the target: %w", err)
 	}
 	l.mu.Lock()
-	before := l.found
-	for _, f := range report.Findings {
-		if !slices.Contains(before, f) {
-			l.found = append(l.found, f)
-		}
-	}
-	fresh := l.found[len(before):]
+	before := len(l.found)
+	l.found = lists.AddNew(l.found, report.Findings...)
+	fresh := l.found[before:]
 	l.mu.Unlock()
 	for _, f := range fresh {
 		event := l.log.Warn()

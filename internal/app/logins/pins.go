@@ -126,8 +126,7 @@ func (t *taker) knows(ctx context.Context, name string) (bool, error) {
 		return true, nil
 	}
 	if t.names == nil {
-		rows, _ := t.conn.Query(ctx, `SELECT name FROM pg_catalog.pg_settings WHERE context = 'user'`)
-		list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		list, err := pg.Rows(ctx, t.conn, pgx.RowTo[string], `SELECT name FROM pg_catalog.pg_settings WHERE context = 'user'`)
 		if err != nil {
 			return false, fmt.Errorf("ask the target for its settings: %w", err)
 		}

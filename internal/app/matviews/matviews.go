@@ -82,14 +82,9 @@ const matViewVersions = `SELECT c.oid, pg_catalog.concat_ws(' ', c.xmin, c.relfi
 
 // readMatViews reads the state of a side's views, by their oid there.
 func readMatViews(ctx context.Context, conn *pgx.Conn) (map[uint32]matViewState, error) {
-	rows, _ := conn.Query(ctx, matViewVersions)
-	states := map[uint32]matViewState{}
-	var oid uint32
-	var s matViewState
-	_, err := pgx.ForEachRow(rows, []any{&oid, &s.version, &s.populated}, func() error {
-		states[oid] = s
-		return nil
-	})
+	states, err := pg.SelectMap(ctx, conn, func(oid *uint32, s *matViewState) []any {
+		return []any{oid, &s.version, &s.populated}
+	}, matViewVersions)
 	return states, pg.Wrap(err, "read materialised views")
 }
 

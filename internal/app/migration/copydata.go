@@ -71,8 +71,7 @@ func (m *Rows) tablesFit(ctx context.Context, target *pgx.Conn) error {
 	}
 	var full []string
 	for some := range slices.Chunk(queries, askAtOnce) {
-		rows, _ := target.Query(ctx, strings.Join(some, " UNION ALL "))
-		found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		found, err := pg.Rows(ctx, target, pgx.RowTo[string], strings.Join(some, " UNION ALL "))
 		if err != nil {
 			return fmt.Errorf("look for rows on the target: %w", err)
 		}
@@ -118,9 +117,8 @@ func (m *Rows) setAside(ctx context.Context, target *pgx.Conn) error {
 		if _, err := tx.Exec(ctx, `SET LOCAL search_path = ''`); err != nil { // names are qualified then
 			return err
 		}
-		rows, _ := tx.Query(ctx, asideQuery, oids)
 		type reacting struct{ Name, Off, On string }
-		list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[reacting])
+		list, err := pg.Rows(ctx, tx, pgx.RowToStructByPos[reacting], asideQuery, oids)
 		if err != nil {
 			return err
 		}
@@ -148,8 +146,7 @@ func EmptyAgain(ctx context.Context, target *pgx.Conn, tell func(string)) error 
 	if _, err := journal.DropFence(ctx, target, journal.Patience{LockTimeout: options.DefaultLockTimeout, Together: journal.Together}); err != nil { // it stops TRUNCATE as well
 		return err
 	}
-	rows, _ := target.Query(ctx, `SELECT nsp, rel FROM crossfade.relation WHERE state <> 'pending' OR via_rel <> '' ORDER BY nsp, rel`)
-	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
+	tables, err := pg.Rows(ctx, target, pgx.RowToStructByPos[pg.Name], `SELECT nsp, rel FROM crossfade.relation WHERE state <> 'pending' OR via_rel <> '' ORDER BY nsp, rel`)
 	if err != nil {
 		return fmt.Errorf("read what was copied: %w", err)
 	}
@@ -166,12 +163,11 @@ func EmptyAgain(ctx context.Context, target *pgx.Conn, tell func(string)) error 
 // putBack restores what was set aside. It may be repeated. With goOn it continues after what the
 // target refuses, and returns that.
 func putBack(ctx context.Context, target *pgx.Conn, goOn bool) (refused []finding.Finding, err error) {
-	rows, _ := target.Query(ctx, `SELECT id, name, sql FROM crossfade.aside ORDER BY id`)
 	type aside struct {
 		ID        int
 		Name, SQL string
 	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[aside])
+	list, err := pg.Rows(ctx, target, pgx.RowToStructByPos[aside], `SELECT id, name, sql FROM crossfade.aside ORDER BY id`)
 	if err != nil {
 		return nil, fmt.Errorf("read what was set aside: %w", err)
 	}

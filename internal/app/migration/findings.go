@@ -85,9 +85,6 @@ func (m *Task) goesOn() bool { return m.oneShot() && !m.Options.ExitOnError }
 func (m *Findings) refuse(stage string, refused []finding.Finding) {
 	m.task.mu.Lock()
 	defer m.task.mu.Unlock()
-	if m.refused == nil {
-		m.refused = map[string][]finding.Finding{}
-	}
 	for _, f := range refused {
 		m.task.Log.Error().Str("finding", f.String()).Msg("refused by the target")
 	}
@@ -95,7 +92,7 @@ func (m *Findings) refuse(stage string, refused []finding.Finding) {
 		delete(m.refused, stage)
 		return
 	}
-	m.refused[stage] = refused
+	lists.Put(&m.refused, stage, refused)
 }
 
 // refusedIn lists what was refused in a stage.

@@ -35,7 +35,7 @@ func (m *Rows) load(ctx context.Context, held *snapshot.Holder) error {
 	analyzed := lists.Filter(m.schema.catalog.Relations, func(r *catalog.Relation) bool {
 		return m.schema.dumped[r.OID] && !m.task.Options.SchemaOnly
 	})
-	copied := newArrivals(len(analyzed))
+	copied := &arrivals{most: len(analyzed), seen: map[uint32]bool{}}
 	building, stop := context.WithCancel(ctx)
 	defer stop()
 	built := make(chan error, 1)
@@ -243,8 +243,6 @@ type arrivals struct {
 	most   int // tables there are
 	listen chan uint32
 }
-
-func newArrivals(tables int) *arrivals { return &arrivals{most: tables, seen: map[uint32]bool{}} }
 
 func (a *arrivals) add(oid uint32) {
 	a.mu.Lock()

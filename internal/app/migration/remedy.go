@@ -76,9 +76,8 @@ func (m *Migration) Explained(err error, goOn string) error {
 // unbuildable returns the table on which an index or a constraint could not be built because
 // rows contradict it.
 func unbuildable(err error) (table pg.Name, ok bool) {
-	var refused *restore.Error
 	var said *pgconn.PgError
-	if !errors.As(err, &refused) || !errors.As(err, &said) || said.TableName == "" {
+	if !errors.As(err, new(*restore.Error)) || !errors.As(err, &said) || said.TableName == "" {
 		return pg.Name{}, false
 	}
 	return pg.Name{Schema: said.SchemaName, Name: said.TableName}, pg.IsCode(err, pg.CodeUniqueViolation, pg.CodeExclusionViolation)

@@ -131,11 +131,8 @@ func (m *Migration) makeSlotOnce(ctx context.Context, target *pgx.Conn) (*snapsh
 
 // published lists what the publication holds: the tables with rows of their own.
 func published(db *catalog.Database) []pg.Name {
-	names := []pg.Name{{Schema: journal.Schema, Name: "marker"}}
-	for _, r := range db.Relations {
-		if r.Kind == catalog.KindTable && r.Persistence == catalog.Permanent {
-			names = append(names, r.Name())
-		}
-	}
-	return names
+	names := lists.Pick(db.Relations, func(r *catalog.Relation) (pg.Name, bool) {
+		return r.Name(), r.Kind == catalog.KindTable && r.Persistence == catalog.Permanent
+	})
+	return append([]pg.Name{{Schema: journal.Schema, Name: "marker"}}, names...)
 }

@@ -2,7 +2,7 @@ package oneshot
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 
 	"github.com/rs/zerolog"
 
@@ -19,8 +19,7 @@ type copyControl struct {
 	limit   *relay.Limiter
 	version string
 
-	mu        sync.Mutex
-	migration *migration.Migration // nil until it is open
+	migration atomic.Pointer[migration.Migration] // whose figures are shown; nil until it is open
 }
 
 // serveCopy makes one and serves it until end is called.
@@ -44,18 +43,9 @@ func serveCopy(ctx context.Context, opts options.Copy, log zerolog.Logger) (c *c
 	}, nil
 }
 
-// show takes the migration whose figures are shown.
-func (c *copyControl) show(m *migration.Migration) {
-	c.mu.Lock()
-	c.migration = m
-	c.mu.Unlock()
-}
-
 // Status implements control.Daemon.
 func (c *copyControl) Status(context.Context) (control.Status, error) {
-	c.mu.Lock()
-	m := c.migration
-	c.mu.Unlock()
+	m := c.migration.Load()
 	s := control.Status{Phase: "copying", Active: "source", Version: c.version, Fallback: control.Fallback{State: "none"}, Verify: control.Verify{State: "idle"}}
 	if m != nil {
 		s.RunID, s.Copy = m.Task.Identity.Target.RunID, m.Rows.Copied()

@@ -89,12 +89,11 @@ func copyOne(ctx context.Context, source, target pg.DSN, opts options.Copy, show
 		return nil, stopped(ctx, err, "nothing was copied")
 	}
 	m.Task.Limit = shown.limit
-	shown.show(m)
+	shown.migration.Store(m)
 	stop := m.Rows.Watch(ctx, onCopy)
 	err = copyWhole(ctx, m, c)
 	stop()
-	var refused *migration.Refusal
-	if errors.As(err, &refused) && m.Task.Identity.Fresh {
+	if errors.As(err, new(*migration.Refusal)) && m.Task.Identity.Fresh {
 		return nil, errors.Join(err, c.takeBack(ctx))
 	}
 	if err != nil && ctx.Err() != nil {

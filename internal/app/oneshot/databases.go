@@ -123,9 +123,8 @@ func sourceDatabases(ctx context.Context, source pg.DSN) ([]sourceDatabase, erro
 		return nil, fmt.Errorf("source: %w", err)
 	}
 	defer dbconn.CloseNow(conn)
-	rows, _ := conn.Query(ctx, `SELECT datname::text, has_database_privilege(oid, 'CONNECT'), pg_encoding_to_char(encoding)::text, datcollate::text, datctype::text, false
+	list, err := pg.Rows(ctx, conn, pgx.RowToStructByPos[sourceDatabase], `SELECT datname::text, has_database_privilege(oid, 'CONNECT'), pg_encoding_to_char(encoding)::text, datcollate::text, datctype::text, false
 		FROM pg_database WHERE datallowconn AND NOT datistemplate AND datname <> ALL (coalesce($1::text[], '{}')) ORDER BY 1`, platformDatabases)
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[sourceDatabase])
 	if err != nil {
 		return nil, fmt.Errorf("list the source's databases: %w", err)
 	}

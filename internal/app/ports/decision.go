@@ -166,7 +166,8 @@ func TakeFingerprint(ctx context.Context, l, watch *dbconn.Link, majors [2]int, 
 		if printed {
 			text += "\x00" + o.Printed
 		}
-		out.Objects = append(out.Objects, machine.Object{Name: o.Kind + " " + o.Name, Sum: hash(text)})
+		sum := sha256.Sum256([]byte(text))
+		out.Objects = append(out.Objects, machine.Object{Name: o.Kind + " " + o.Name, Sum: hex.EncodeToString(sum[:])})
 	}
 	slices.SortFunc(out.Objects, func(a, b machine.Object) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Sum, b.Sum)) })
 	h := sha256.New()
@@ -192,9 +193,4 @@ func (k *fingerprints) take(ctx context.Context, fenced bool, l, watch *dbconn.L
 		k.armed.Store(&f)
 	}
 	return f, err
-}
-
-func hash(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:])
 }

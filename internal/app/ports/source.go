@@ -299,8 +299,7 @@ func (s *Source) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.Name
 // passingPrepared marks the error about a prepared transaction of a moment ago: its application
 // ends it, and another attempt will find it gone.
 func passingPrepared(err error) error {
-	var there *journal.PreparedError
-	if errors.As(err, &there) && there.Age < preparedPatience {
+	if there, ok := errors.AsType[*journal.PreparedError](err); ok && there.Age < preparedPatience {
 		return marked{err, cutover.ErrHeld}
 	}
 	return err

@@ -40,16 +40,14 @@ func (c *Coverage) Set(copied map[uint32]CoveredTable) {
 
 // Load reads from the target what was copied.
 func (c *Coverage) Load(ctx context.Context, target *pgx.Conn) error {
-	rows, _ := target.Query(ctx, `SELECT r.relid, r.nsp, r.rel, p.relid IS NOT NULL FROM crossfade.relation r
+	copied, err := pg.SelectMap(ctx, target, func(oid *uint32, t *CoveredTable) []any {
+		return []any{oid, &t.Name.Schema, &t.Name.Name, &t.Followed}
+	}, `SELECT r.relid, r.nsp, r.rel, p.relid IS NOT NULL FROM crossfade.relation r
 		LEFT JOIN crossfade.published p ON p.relid = r.relid WHERE r.state IN ('copied', 'ready')`)
-	copied := map[uint32]CoveredTable{}
-	var oid uint32
-	var t CoveredTable
-	if _, err := pgx.ForEachRow(rows, []any{&oid, &t.Name.Schema, &t.Name.Name, &t.Followed}, func() error { copied[oid] = t; return nil }); err != nil {
-		return fmt.Errorf("read what was copied: %w", err)
+	if err == nil {
+		c.Set(copied)
 	}
-	c.Set(copied)
-	return nil
+	return pg.Wrap(err, "read what was copied")
 }
 
 // maxUncovered bounds how many tables an error names.
@@ -145,9 +143,8 @@ func (c *Coverage) uncovered(ctx context.Context, source *pgx.Conn, unpublished 
 		same = "w.subname = s.subname"
 	}
 	works := "s.subenabled OR EXISTS (SELECT FROM pg_catalog.pg_stat_subscription w WHERE " + same + " AND w.pid IS NOT NULL)"
-	subs, _ := source.Query(ctx, `SELECT s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
+	names, err := pg.Rows(ctx, source, pgx.RowTo[string], `SELECT s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid
 		WHERE d.datname = pg_catalog.current_database() AND (`+works+`) ORDER BY 1`)
-	names, err := pgx.CollectRows(subs, pgx.RowTo[string])
 	if err != nil {
 		return fmt.Errorf("look for subscriptions: %w", err)
 	}

@@ -80,7 +80,8 @@ func (m *Members) Ask(ctx context.Context, source, target *pgx.Conn) ([]Notice, 
 			tell("publication_changed", StartOver, format, args...)
 			return
 		}
-		tell("no_replica_identity", identityRemedy(table), format, args...)
+		remedy := fmt.Sprintf("on the source: give it a primary key, or ALTER TABLE %s REPLICA IDENTITY FULL; then %s", table, StartOver)
+		tell("no_replica_identity", remedy, format, args...)
 	}
 	for _, h := range harmed {
 		told[h.OID] = true
@@ -119,11 +120,6 @@ func (m *Members) Ask(ctx context.Context, source, target *pgx.Conn) ([]Notice, 
 	return found, nil
 }
 
-// identityRemedy says how a table is followed again.
-func identityRemedy(table pg.Name) string {
-	return fmt.Sprintf("on the source: give it a primary key, or ALTER TABLE %s REPLICA IDENTITY FULL; then %s", table, StartOver)
-}
-
 // some names the first few things of a kind.
 func some(kind string, names []string) string {
 	if len(names) > 1 {
@@ -148,8 +144,7 @@ func existing(ctx context.Context, source *pgx.Conn, tables []journal.PublishedT
 		}
 	}
 	list := slices.AppendSeq(make([]uint32, 0, len(oids)), maps.Keys(oids))
-	rows, _ := source.Query(ctx, `SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])`, list)
-	there, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	there, err := pg.Rows(ctx, source, pgx.RowTo[uint32], `SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY ($1::oid[])`, list)
 	if err != nil {
 		return nil, fmt.Errorf("look for tables that were published: %w", err)
 	}
@@ -170,9 +165,6 @@ func (m *Members) Protect(ctx context.Context, source *pgx.Conn, keep func(ctx c
 	defer m.mu.Unlock()
 	before := m.harmed
 	m.harmed, m.trouble = map[uint32]bool{}, map[uint32]string{}
-	if m.unkept == nil {
-		m.unkept = map[uint32]string{}
-	}
 	for _, h := range harmed {
 		m.harmed[h.OID] = true
 		if !before[h.OID] {
@@ -186,7 +178,7 @@ func (m *Members) Protect(ctx context.Context, source *pgx.Conn, keep func(ctx c
 			}
 			continue
 		}
-		m.unkept[h.OID] = h.Reason
+		lists.Put(&m.unkept, h.OID, h.Reason)
 		m.Log.Warn().Str("table", h.Table.Display()).Str("reason", h.Reason).Msg("taken out of the publication: its UPDATEs and DELETEs failed on the source; the migration has to be started over")
 	}
 	for oid, why := range m.unkept {

@@ -178,8 +178,7 @@ func WithTimeLimit(ctx context.Context, conn *pgx.Conn, limit time.Duration, f f
 
 // AskUnlogged finds unlogged tables that were written since they were copied.
 func AskUnlogged(ctx context.Context, source, target *pgx.Conn) ([]Notice, error) {
-	rows, _ := source.Query(ctx, `SELECT c.oid`+catalog.FromTables+` AND c.relpersistence = 'u'`)
-	oids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	oids, err := pg.Rows(ctx, source, pgx.RowTo[uint32], `SELECT c.oid`+catalog.FromTables+` AND c.relpersistence = 'u'`)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("list unlogged tables: %w", err)
@@ -190,11 +189,8 @@ func AskUnlogged(ctx context.Context, source, target *pgx.Conn) ([]Notice, error
 		Name     pg.Name
 		Snapshot string
 	}
-	rows, _ = target.Query(ctx, `SELECT nsp, rel, coalesce(snapshot, '') FROM crossfade.relation WHERE relid = ANY ($1) AND state IN ('copied', 'ready') ORDER BY 1, 2`, oids)
-	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c copied, err error) {
-		err = row.Scan(&c.Name.Schema, &c.Name.Name, &c.Snapshot)
-		return c, err
-	})
+	tables, err := pg.Select(ctx, target, func(c *copied) []any { return []any{&c.Name.Schema, &c.Name.Name, &c.Snapshot} },
+		`SELECT nsp, rel, coalesce(snapshot, '') FROM crossfade.relation WHERE relid = ANY ($1) AND state IN ('copied', 'ready') ORDER BY 1, 2`, oids)
 	if err != nil {
 		return nil, fmt.Errorf("read what was copied: %w", err)
 	}

@@ -31,25 +31,17 @@ func MissingFence(ctx context.Context, conn *pgx.Conn) ([]pg.Name, error) {
 		return nil, err
 	}
 	have, err := fenced(ctx, conn)
-	if err != nil {
-		return nil, err
-	}
-	return lists.Filter(tables, func(t pg.Name) bool { return have[t] == "" }), nil
+	return lists.Filter(tables, func(t pg.Name) bool { return have[t] == "" }), err
 }
 
 // fenced maps each table that has the trigger to its tgenabled.
 func fenced(ctx context.Context, conn *pgx.Conn) (map[pg.Name]string, error) {
-	rows, _ := conn.Query(ctx, `SELECT n.nspname, c.relname, t.tgenabled::text
+	have, err := pg.SelectMap(ctx, conn, func(n *pg.Name, enabled *string) []any {
+		return []any{&n.Schema, &n.Name, enabled}
+	}, `SELECT n.nspname, c.relname, t.tgenabled::text
 		FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
 		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE t.tgname = $1 AND NOT t.tgisinternal`, FenceTrigger)
-	have := map[pg.Name]string{}
-	var n pg.Name
-	var enabled string
-	_, err := pgx.ForEachRow(rows, []any{&n.Schema, &n.Name, &enabled}, func() error {
-		have[n] = enabled
-		return nil
-	})
 	return have, pg.Wrap(err, "read fence triggers")
 }
 
@@ -159,10 +151,7 @@ func DropFence(ctx context.Context, conn *pgx.Conn, how Patience) (int, error) {
 	t, err := how.each(ctx, conn, tables, func(t string) string {
 		return "DROP TRIGGER IF EXISTS " + FenceTrigger + " ON " + t + ";"
 	})
-	if err != nil {
-		return 0, fmt.Errorf("remove the fence of %s: %w", t.Display(), err)
-	}
-	return len(have), nil
+	return len(have), pg.Wrap(err, "remove the fence of %s", t.Display())
 }
 
 // each runs what sql makes for each table, for how.Together tables in one
@@ -272,11 +261,10 @@ func FenceChanged(ctx context.Context, conn *pgx.Conn) (string, error) {
 	}
 	// The function is of the fence's own transaction; what is younger was changed since.
 	_, xid := cutLast(function)
-	rows, _ := conn.Query(ctx, `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_trigger t
+	tables, err := pg.Rows(ctx, conn, pgx.RowToStructByPos[pg.Name], `SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_trigger t
 		JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE t.tgname = $1 AND NOT t.tgisinternal AND (t.tgenabled <> 'A' OR pg_catalog.age(t.xmin) < pg_catalog.age($2::text::xid))
 		ORDER BY 1, 2 LIMIT 5`, FenceTrigger, xid)
-	tables, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
 	if err != nil {
 		return "", fmt.Errorf("look at the fence: %w", err)
 	}

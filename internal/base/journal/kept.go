@@ -77,8 +77,7 @@ func saveIdentities(ctx context.Context, tx pgx.Tx, list []Identity) error {
 
 // LoadIdentities reads those that are kept.
 func LoadIdentities(ctx context.Context, conn *pgx.Conn) ([]Identity, error) {
-	rows, _ := conn.Query(ctx, `SELECT side, relid, state FROM crossfade.identity`)
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Identity])
+	list, err := pg.Rows(ctx, conn, pgx.RowToStructByPos[Identity], `SELECT side, relid, state FROM crossfade.identity`)
 	return list, pg.Wrap(err, "read kept identities of columns")
 }
 
@@ -142,8 +141,7 @@ func LoadRoles(ctx context.Context, conn *pgx.Conn) ([]Role, error) {
 }
 
 func queryRoles(ctx context.Context, conn *pgx.Conn, sql string) ([]Role, error) {
-	rows, _ := conn.Query(ctx, sql+` ORDER BY 1`)
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r Role, err error) {
+	return pg.Rows(ctx, conn, func(row pgx.CollectableRow) (r Role, err error) {
 		var until pgtype.Timestamptz
 		err = row.Scan(&r.Name, &r.CanLogin, &r.Connect, &until, &r.Secret)
 		switch {
@@ -154,7 +152,7 @@ func queryRoles(ctx context.Context, conn *pgx.Conn, sql string) ([]Role, error)
 			r.ValidUntil = until.Time
 		}
 		return r, err
-	})
+	}, sql+` ORDER BY 1`)
 }
 
 // PublishedTable is how the source's publication had one table when the slot was made.

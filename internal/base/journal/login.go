@@ -82,8 +82,7 @@ func KeepLogin(ctx context.Context, q Execer, k PasswordKey, l Login) error {
 
 // LoadLogins reads the roles that the run has made, in order of their names.
 func LoadLogins(ctx context.Context, conn *pgx.Conn, k PasswordKey) ([]Login, error) {
-	rows, _ := conn.Query(ctx, `SELECT name, secret FROM crossfade.login ORDER BY name`)
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Login, error) {
+	list, err := pg.Rows(ctx, conn, func(row pgx.CollectableRow) (Login, error) {
 		var l Login
 		var secret []byte
 		if err := row.Scan(&l.Name, &secret); err != nil || secret == nil {
@@ -93,7 +92,7 @@ func LoadLogins(ctx context.Context, conn *pgx.Conn, k PasswordKey) ([]Login, er
 		l.Password, ok = k.decrypt(l.Name, secret)
 		l.Unreadable = !ok
 		return l, nil
-	})
+	}, `SELECT name, secret FROM crossfade.login ORDER BY name`)
 	return list, pg.Wrap(err, "read the kept logins")
 }
 
@@ -118,8 +117,7 @@ func ChangeWithUndo(ctx context.Context, conn *pgx.Conn, sql, undo string) error
 
 // Undo takes back what was recorded, the last first, and tells each statement.
 func Undo(ctx context.Context, conn *pgx.Conn, tell func(string)) error {
-	rows, _ := conn.Query(ctx, `SELECT sql FROM crossfade.undo ORDER BY id DESC`)
-	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	list, err := pg.Rows(ctx, conn, pgx.RowTo[string], `SELECT sql FROM crossfade.undo ORDER BY id DESC`)
 	if err != nil {
 		return fmt.Errorf("read what is to be taken back: %w", err)
 	}

@@ -190,14 +190,13 @@ func KeepClosed(ctx context.Context, conn *pgx.Conn) (done bool, err error) {
 // Tables lists the relations of the database that a fence covers: plain and
 // partitioned tables of the application, in the order in which locks are taken.
 func Tables(ctx context.Context, conn *pgx.Conn) ([]pg.Name, error) {
-	rows, _ := conn.Query(ctx, `SELECT n.nspname, c.relname
+	names, err := pg.Rows(ctx, conn, pgx.RowToStructByPos[pg.Name], `SELECT n.nspname, c.relname
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
 		  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'crossfade') AND n.nspname !~ '^pg_'
 		  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
 			WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
 		ORDER BY n.nspname, c.relname`)
-	names, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pg.Name])
 	return names, pg.Wrap(err, "list tables")
 }
 

@@ -152,7 +152,9 @@ func EndPredecessors(ctx context.Context, conn *pgx.Conn, run, incarnation strin
 func endEach(ctx context.Context, conn *pgx.Conn, run, incarnation string, starts bool) ([]Predecessor, error) {
 	// A session that may not be ended is named, and not an error: its role is not ours, so that
 	// nothing is tried.
-	rows, _ := conn.Query(ctx, `SELECT a.pid, a.application_name,
+	return pg.Select(ctx, conn, func(p *Predecessor) []any {
+		return []any{&p.PID, &p.Application, new(*bool)}
+	}, `SELECT a.pid, a.application_name,
 			CASE WHEN pg_catalog.pg_has_role(a.usesysid, 'USAGE') THEN pg_catalog.pg_terminate_backend(a.pid) END
 		FROM pg_catalog.pg_stat_activity a
 		WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
@@ -160,12 +162,6 @@ func endEach(ctx context.Context, conn *pgx.Conn, run, incarnation string, start
 		  AND (a.application_name LIKE $2 AND $5 OR a.application_name LIKE $3) AND a.application_name NOT LIKE $4
 		ORDER BY a.pid`,
 		"crossfade "+LeadName+" %", "%("+openTag+" %", "%(run "+like(run)+" %", "% "+like(incarnation)+"%", starts)
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Predecessor, error) {
-		var p Predecessor
-		var asked *bool
-		err := row.Scan(&p.PID, &p.Application, &asked)
-		return p, err
-	})
 }
 
 // like writes a text for a pattern of LIKE that means only itself.
@@ -204,10 +200,9 @@ type Writer struct {
 
 // OtherIncarnations lists the live server connections of other incarnations (C23).
 func OtherIncarnations(ctx context.Context, conn *pgx.Conn, incarnation string) ([]int32, error) {
-	rows, _ := conn.Query(ctx, `SELECT b.pid FROM crossfade.backend b
+	pids, err := pg.Rows(ctx, conn, pgx.RowTo[int32], `SELECT b.pid FROM crossfade.backend b
 		JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid AND a.backend_start = b.backend_start
 		WHERE b.incarnation <> $1`, incarnation)
-	pids, err := pgx.CollectRows(rows, pgx.RowTo[int32])
 	return pids, pg.Wrap(err, "look for server connections of other incarnations")
 }
 
@@ -217,10 +212,8 @@ func Expel(ctx context.Context, conn *pgx.Conn, incarnation string) (int, error)
 	if err != nil || len(pids) == 0 {
 		return 0, err
 	}
-	if _, err := conn.Exec(ctx, `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.unnest($1::integer[]) pid`, pids); err != nil {
-		return 0, fmt.Errorf("terminate server connections of other incarnations: %w", err)
-	}
-	return len(pids), nil
+	_, err = conn.Exec(ctx, `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.unnest($1::integer[]) pid`, pids)
+	return len(pids), pg.Wrap(err, "terminate server connections of other incarnations")
 }
 
 // Census lists the client sessions of this database that are neither ours nor of this incarnation's
@@ -228,13 +221,12 @@ func Expel(ctx context.Context, conn *pgx.Conn, incarnation string) (int, error)
 // may be none. Where our role may not see what kind of session another role's is, it counts as a
 // client's: a census that leaves it out would be blind to those that it is made for.
 func Census(ctx context.Context, conn *pgx.Conn, proxied []int32) ([]Writer, error) {
-	rows, _ := conn.Query(ctx, `SELECT a.pid, coalesce(a.usename, ''), coalesce(a.application_name, ''),
+	writers, err := pg.Rows(ctx, conn, pgx.RowToStructByPos[Writer], `SELECT a.pid, coalesce(a.usename, ''), coalesce(a.application_name, ''),
 			coalesce(a.client_addr::text, 'local'), coalesce((pg_catalog.clock_timestamp() - a.backend_start)::text, '')
 		FROM pg_catalog.pg_stat_activity a
 		WHERE a.datname = pg_catalog.current_database() AND coalesce(a.backend_type, 'client backend') = 'client backend' AND a.usesysid IS NOT NULL
 		  AND a.pid <> pg_catalog.pg_backend_pid() AND a.pid <> ALL (coalesce($1::pg_catalog.int4[], '{}'))
 		  AND coalesce(a.application_name, '') NOT LIKE 'crossfade%'
 		ORDER BY a.pid`, proxied)
-	writers, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Writer])
 	return writers, pg.Wrap(err, "take the census of sessions")
 }

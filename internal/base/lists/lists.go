@@ -1,8 +1,10 @@
-// Package lists makes one list, or a set, of another.
+// Package lists makes one list, or a set, of another, and adds to lists and maps.
 //
 // A list of nothing is nil, as one that append has not touched: whether it is written as null to
 // JSON or to SQL is the caller's to decide.
 package lists
+
+import "slices"
 
 // Map returns what f makes of each element.
 func Map[T, U any](in []T, f func(T) U) []U {
@@ -25,6 +27,35 @@ func Filter[T any](in []T, keep func(T) bool) []T {
 		}
 	}
 	return out
+}
+
+// Pick returns what pick makes of each element that it takes.
+func Pick[T, U any](in []T, pick func(T) (made U, takes bool)) []U {
+	var out []U
+	for _, x := range in {
+		if made, takes := pick(x); takes {
+			out = append(out, made)
+		}
+	}
+	return out
+}
+
+// AddNew appends those of more that the list lacks, each once.
+func AddNew[T comparable](list []T, more ...T) []T {
+	for _, x := range more {
+		if !slices.Contains(list, x) {
+			list = append(list, x)
+		}
+	}
+	return list
+}
+
+// Put sets the value of a key in a map that is made where it is nil.
+func Put[K comparable, V any](in *map[K]V, key K, value V) {
+	if *in == nil {
+		*in = map[K]V{}
+	}
+	(*in)[key] = value
 }
 
 // Find returns the first element that is holds for, and whether there is one.

@@ -27,3 +27,16 @@ func TestListsOfNothingAreNilAndSetsAreNot(t *testing.T) {
 	require.Equal(t, []int{}, lists.NotNil[int](nil))
 	require.Equal(t, in, lists.NotNil(in))
 }
+
+func TestPickAddNewAndPut(t *testing.T) {
+	t.Parallel()
+	half := func(n int) (int, bool) { return n / 2, n%2 == 0 }
+	require.Equal(t, []int{2, 1}, lists.Pick([]int{4, 3, 2}, half))
+	require.Nil(t, lists.Pick([]int{3}, half))
+	require.Equal(t, []int{2, 1, 3}, lists.AddNew([]int{2}, 1, 2, 3, 1))
+	require.Nil(t, lists.AddNew[int](nil))
+	var m map[string]int
+	lists.Put(&m, "one", 1)
+	lists.Put(&m, "two", 2)
+	require.Equal(t, map[string]int{"one": 1, "two": 2}, m)
+}

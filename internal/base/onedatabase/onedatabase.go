@@ -109,10 +109,8 @@ func sameServer(ctx context.Context, a, b *pgx.Conn) (bool, error) {
 		return false, err
 	}
 	var free bool
-	if err := b.QueryRow(ctx, `SELECT pg_catalog.pg_try_advisory_xact_lock($1)`, key).Scan(&free); err != nil {
-		return false, err
-	}
-	return !free, nil
+	err = b.QueryRow(ctx, `SELECT pg_catalog.pg_try_advisory_xact_lock($1)`, key).Scan(&free)
+	return err == nil && !free, err
 }
 
 // origin is what a database shares with the standbys of its server, and with copies of its files.

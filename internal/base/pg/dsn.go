@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -214,15 +213,7 @@ func (d DSN) SSLMode() string { return d.sslmode }
 func (d DSN) Warnings() []string { return d.warnings }
 
 // Hosts returns how many hosts the DSN names, which are tried in turn.
-func (d DSN) Hosts() int {
-	list := []string{net.JoinHostPort(d.cfg.Host, strconv.Itoa(int(d.cfg.Port)))}
-	for _, f := range d.cfg.Fallbacks {
-		if at := net.JoinHostPort(f.Host, strconv.Itoa(int(f.Port))); !slices.Contains(list, at) {
-			list = append(list, at)
-		}
-	}
-	return len(list)
-}
+func (d DSN) Hosts() int { return len(placesOf(d.cfg)) }
 
 // Config returns a fresh copy of the driver's configuration.
 func (d DSN) Config() *pgx.ConnConfig { return d.cfg.Copy() }

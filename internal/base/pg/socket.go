@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"crossfade/internal/base/lists"
 )
 
 // Dialer returns what opens a socket with the keepalives and time limits that the connection
@@ -48,20 +49,25 @@ func (s *settings) dialer() *net.Dialer {
 	return d
 }
 
+type place struct {
+	host string
+	port uint16
+}
+
+// placesOf lists where cfg connects to. A host has a second entry where TLS may be tried and left.
+func placesOf(cfg *pgx.ConnConfig) []place {
+	list := []place{{cfg.Host, cfg.Port}}
+	for _, f := range cfg.Fallbacks {
+		list = lists.AddNew(list, place{f.Host, f.Port})
+	}
+	return list
+}
+
 // places makes cfg connect to the addresses of hostaddr, one for each of its hosts, and returns the
 // first. The parameter of libpq says where to connect, while host still says whose certificate is
 // expected and which name is sent along; the driver does not know it.
 func places(cfg *pgx.ConnConfig, hostaddr string) (string, error) {
-	type place struct {
-		host string
-		port uint16
-	}
-	list := []place{{cfg.Host, cfg.Port}}
-	for _, f := range cfg.Fallbacks { // a host has a second entry where TLS may be tried and left
-		if p := (place{f.Host, f.Port}); !slices.Contains(list, p) {
-			list = append(list, p)
-		}
-	}
+	list := placesOf(cfg)
 	addrs := strings.Split(hostaddr, ",")
 	if len(addrs) != len(list) {
 		return "", fmt.Errorf("could not match %d host names to %d hostaddr values", len(list), len(addrs))

@@ -117,8 +117,7 @@ func ConnectionLost(err error) bool {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
 		return true
 	}
-	var ne net.Error
-	if errors.As(err, &ne) && !errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*net.OpError)) {
+	if errors.As(err, new(net.Error)) && !errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*net.OpError)) {
 		return true
 	}
 	s := err.Error()

@@ -99,8 +99,7 @@ func Permanent(err error) error {
 
 // IsPermanent tells whether err, or an error that it wraps, was marked.
 func IsPermanent(err error) bool {
-	var p permanent
-	return errors.As(err, &p)
+	return errors.As(err, new(permanent))
 }
 
 // Do calls fn until it returns nil, an error marked Permanent, or a bound of

@@ -116,12 +116,11 @@ func readJobs(ctx context.Context, source pgx.Tx, kept bool) ([]Job, error) {
 	if kept {
 		active = "j.active OR EXISTS (SELECT FROM crossfade.job r WHERE r.jobid = j.jobid)"
 	}
-	rows, _ := source.Query(ctx, `SELECT j.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), j.schedule, j.command,
+	return pg.Rows(ctx, source, pgx.RowToStructByPos[Job], `SELECT j.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), j.schedule, j.command,
 			CASE WHEN j.nodename IN ('localhost', coalesce(`+cronHost+`, '')) AND j.nodeport = pg_catalog.current_setting('port')::pg_catalog.int4
 				THEN '' ELSE j.nodename END,
 			j.nodeport, j.username, `+active+`
 		FROM cron.job j WHERE j.database = pg_catalog.current_database() ORDER BY 1`)
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[Job])
 }
 
 // write makes the target's jobs the wanted ones.
@@ -140,11 +139,9 @@ func (r *Jobs) write(ctx context.Context, target *pgx.Conn, wanted []Job, roles 
 		return nil
 	}
 	names := lists.Map(wanted, func(j Job) string { return cmp.Or(roles[j.Role], j.Role) })
-	rows, _ := target.Query(ctx, `SELECT rolname::text, rolcanlogin FROM pg_catalog.pg_roles WHERE rolname::text = ANY ($1)`, names)
-	able := map[string]bool{}
-	var role string
-	var login bool
-	if _, err := pgx.ForEachRow(rows, []any{&role, &login}, func() error { able[role] = login; return nil }); err != nil {
+	able, err := pg.SelectMap(ctx, target, func(role *string, login *bool) []any { return []any{role, login} },
+		`SELECT rolname::text, rolcanlogin FROM pg_catalog.pg_roles WHERE rolname::text = ANY ($1)`, names)
+	if err != nil {
 		return err
 	}
 	var jobs []Job
@@ -164,21 +161,19 @@ func (r *Jobs) write(ctx context.Context, target *pgx.Conn, wanted []Job, roles 
 	if err != nil {
 		return err
 	}
-	rows, _ = target.Query(ctx, `SELECT j.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), '', '', '', 0, j.username, true
+	r.Foreign, err = pg.Rows(ctx, target, pgx.RowToStructByPos[Job], `SELECT j.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), '', '', '', 0, j.username, true
 		FROM cron.job j WHERE j.active AND j.database = pg_catalog.current_database() AND NOT EXISTS (SELECT FROM crossfade.job r WHERE r.jobid = j.jobid) ORDER BY 1`)
-	r.Foreign, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Job])
 	return err
 }
 
 // ours returns the jobs that an earlier call has written, as they are now. One that was
 // changed by others, or is active, differs from every wanted one.
 func ours(ctx context.Context, target *pgx.Conn) ([]Job, error) {
-	rows, _ := target.Query(ctx, `SELECT r.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), coalesce(j.schedule, ''), coalesce(j.command, ''),
+	return pg.Rows(ctx, target, pgx.RowToStructByPos[Job], `SELECT r.jobid, coalesce(pg_catalog.to_jsonb(j) ->> 'jobname', ''), coalesce(j.schedule, ''), coalesce(j.command, ''),
 			CASE WHEN j.nodename = `+ownNode+` AND j.nodeport = `+ownPort+` THEN '' ELSE coalesce(j.nodename, '') END,
 			coalesce(CASE WHEN j.nodename = `+ownNode+` AND j.nodeport = `+ownPort+` THEN r.port ELSE j.nodeport END, 0),
 			CASE WHEN j.active OR j.database <> pg_catalog.current_database() THEN '' ELSE coalesce(j.username, '') END, r.active
 		FROM crossfade.job r LEFT JOIN cron.job j ON j.jobid = r.jobid ORDER BY 1`)
-	return pgx.CollectRows(rows, pgx.RowToStructByPos[Job])
 }
 
 // ownNode and ownPort are the address at which pg_cron runs a job of the server itself. Only roles

@@ -48,10 +48,7 @@ func Tables(ctx context.Context, conn *pgx.Conn) ([]Table, error) {
 	tables, err := pg.Select(ctx, conn, func(t *Table) []any {
 		return []any{&t.OID, &t.Extension, &t.Name.Schema, &t.Name.Name, &t.Sequence, &t.Condition, &t.Columns, &t.References}
 	}, tablesQuery)
-	if err != nil {
-		return nil, fmt.Errorf("list configuration tables of extensions: %w", err)
-	}
-	return sorted(tables), nil
+	return sorted(tables), pg.Wrap(err, "list configuration tables of extensions")
 }
 
 // sorted puts referenced tables first. Tables that refer to one another in a
@@ -99,12 +96,6 @@ func (t Table) translated(roles map[string]string, database string) Table {
 		"database": "CASE database WHEN pg_catalog.current_database() THEN " + pg.QuoteLiteral(database) + " ELSE database END"}
 	return t
 }
-
-func (t Table) in() string {
-	return fmt.Sprintf("COPY %s (%s) FROM STDIN", t.Name, pg.QuoteIdents(t.Columns))
-}
-
-func (t Table) remove() string { return fmt.Sprintf("DELETE FROM ONLY %s %s", t.Name, t.Condition) }
 
 // Config says what is copied, from where to where.
 type Config struct {
@@ -162,7 +153,7 @@ func Copy(ctx context.Context, cfg Config) ([]Copied, error) {
 		if t.Sequence {
 			continue
 		}
-		if _, err := target.Exec(ctx, t.remove()); err != nil {
+		if _, err := target.Exec(ctx, fmt.Sprintf("DELETE FROM ONLY %s %s", t.Name, t.Condition)); err != nil {
 			return nil, t.failed("write", err)
 		}
 	}
@@ -226,7 +217,7 @@ func (t Table) copy(ctx context.Context, source, target *pgx.Conn) (int64, error
 		_ = w.CloseWithError(err)
 		read <- err
 	}()
-	tag, err := target.PgConn().CopyFrom(ctx, r, t.in())
+	tag, err := target.PgConn().CopyFrom(ctx, r, fmt.Sprintf("COPY %s (%s) FROM STDIN", t.Name, pg.QuoteIdents(t.Columns)))
 	_ = r.CloseWithError(io.ErrClosedPipe)
 	if sourceErr := <-read; sourceErr != nil && err == nil {
 		err = sourceErr
