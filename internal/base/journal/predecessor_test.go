@@ -49,7 +49,11 @@ func TestWhoseSessionsAreAPredecessors(t *testing.T) {
 			}
 			require.Zero(t, n, c.name)
 			require.NoError(t, alive(t, conn), c.name)
+			pid := conn.PgConn().PID()
 			require.NoError(t, conn.Close(t.Context()))
+			require.Eventually(t, func() bool { // its server ends a little later
+				return pgtest.Value(t, ours, "SELECT count(*)::text FROM pg_stat_activity WHERE pid = $1", pid) == "0"
+			}, pgtest.Timeout, time.Millisecond)
 		}
 	}
 }
