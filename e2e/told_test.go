@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -120,8 +122,14 @@ func TestACutoverWhileTheStreamLagsSaysSo(t *testing.T) {
 	}
 	s := newSides(t)
 	p := following(t, s)
-	writer := adminOf(t, s.targetCluster, s.target.Database())
-	pgtest.Exec(t, writer, "BEGIN; LOCK TABLE public.kept IN EXCLUSIVE MODE")
+	const backends = `SELECT pid::text FROM pg_stat_activity WHERE datname = $1 AND application_name LIKE 'crossfade apply%'`
+	for _, pid := range strings.Fields(pgtest.Value(t, adminOf(t, s.targetCluster, "postgres"), "SELECT coalesce(string_agg(pid, ' '), '') FROM ("+backends+") b", s.target.Database())) {
+		n, err := strconv.Atoi(pid)
+		require.NoError(t, err)
+		require.NoError(t, syscall.Kill(n, syscall.SIGSTOP))
+		t.Cleanup(func() { _ = syscall.Kill(n, syscall.SIGCONT) })
+		defer func() { _ = syscall.Kill(n, syscall.SIGCONT) }()
+	}
 	pgtest.Exec(t, pgtest.Conn(t, s.source), "INSERT INTO public.kept VALUES (2, 'late')")
 	p.await("the stream lags", func(st control.Status) bool { return st.Replication.LagMS > 5000 })
 	for outcome, args := range map[string][]string{string(control.OutcomePlanned): {"cutover", "--dry-run", "--json"}, string(control.OutcomeAborted): {"cutover", "--attempts=1", "--json"}} {
@@ -134,7 +142,28 @@ func TestACutoverWhileTheStreamLagsSaysSo(t *testing.T) {
 			require.Zero(t, a.ClosedAt)
 		}
 	}
+}
+
+// TestACutoverWhileTheStreamWaitsForALockIsRefused, and says who holds the lock.
+func TestACutoverWhileTheStreamWaitsForALockIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	p := following(t, s)
+	writer := adminOf(t, s.targetCluster, s.target.Database())
+	pgtest.Exec(t, writer, "SET application_name = 'nightly'")
+	pgtest.Exec(t, writer, "BEGIN; LOCK TABLE public.kept IN EXCLUSIVE MODE")
+	pgtest.Exec(t, pgtest.Conn(t, s.source), "INSERT INTO public.kept VALUES (2, 'late')")
+	waits := func(b control.Blocker) bool { return b.Code == "stream_waits" }
+	p.await("the holder is named", func(st control.Status) bool {
+		return slices.ContainsFunc(st.Blockers, func(b control.Blocker) bool { return waits(b) && strings.Contains(b.Detail, "nightly") })
+	})
+	r, code := readJSON[control.Error](t, p, "cutover", "--attempts=1", "--json")
+	require.Equal(t, 1, code)
+	require.Equal(t, "refused", r.Code)
+	require.True(t, slices.ContainsFunc(r.Blockers, waits))
+	require.Regexp(t, `table public\.kept is locked by process \d+ of .*"nightly"`, r.Message)
 	pgtest.Exec(t, writer, "COMMIT")
+	p.await("the stream goes on", func(st control.Status) bool { return !slices.ContainsFunc(st.Blockers, waits) })
 	p.awaitFollowing()
 	require.Equal(t, 0, p.stop())
 }
