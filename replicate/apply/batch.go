@@ -112,15 +112,18 @@ func (s *session) apply(ctx context.Context, b *batch) error {
 	to, at := b.end()
 	sync := len(b.nonces) > 0 || time.Since(s.synced) >= s.cfg.DurableInterval
 	plan := newPlanner(s.x.statement, false)
+	var err error
 	for _, p := range b.parts {
-		if err := s.plan(ctx, plan, p); err != nil {
-			return err
+		if err = s.plan(ctx, plan, p); err != nil {
+			break // the transactions before it are applied one by one: they fit the target as it is now
 		}
 	}
-	plan.flushAll()
-	err := s.retryOnLock(ctx, b.truncates, func() error {
-		return s.transact(ctx, plan.steps, to, at, sync, false)
-	})
+	if err == nil {
+		plan.flushAll()
+		err = s.retryOnLock(ctx, b.truncates, func() error {
+			return s.transact(ctx, plan.steps, to, at, sync, false)
+		})
+	}
 	switch {
 	case err == nil:
 		s.change(func(now *state) { now.status.Statements += uint64(len(plan.steps)) })

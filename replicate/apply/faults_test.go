@@ -87,6 +87,20 @@ func TestDriftStops(t *testing.T) {
 	}
 }
 
+// TestTransactionsBeforeADriftAreApplied, so that a target that is made to fit fits all that is left.
+func TestTransactionsBeforeADriftAreApplied(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, people, fillPeople)
+	w.do(`UPDATE people SET name = 'before' WHERE id = 1`)
+	w.do(`ALTER TABLE people ADD late text; UPDATE people SET name = 'after', late = 'x' WHERE id = 2`)
+	var drift *apply.DriftError
+	require.ErrorAs(t, w.follow(func(c *apply.Config) { c.BatchAge = time.Minute }).result(), &drift)
+	require.Equal(t, "before n2", pgtest.Value(t, w.dst, `SELECT string_agg(name, ' ' ORDER BY id) FROM people WHERE id < 3`))
+	pgtest.Exec(t, w.dst, `ALTER TABLE people ADD late text`)
+	w.drain(w.follow())
+	w.same("people")
+}
+
 func TestTwoFollowersTheEarlierIsFencedOff(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, people, fillPeople)
