@@ -33,12 +33,7 @@ func loadShop(t *testing.T, s *sides) {
 // startShop starts clients of the shop through the proxy.
 func startShop(t *testing.T, p *process, clients int) *workload.Workload {
 	t.Helper()
-	b, err := pgcluster.Find()
-	require.NoError(t, err)
-	w, err := workload.Start(context.Background(), workload.Config{DSN: p.proxied(), Scenario: small, Clients: clients, PSQL: b.Path("psql"), Rate: 25})
-	require.NoError(t, err)
-	t.Cleanup(func() { stopClients(w) })
-	return w
+	return startClients(t, p.proxied(), small, clients, 25)
 }
 
 // ownSides are sides on clusters of the test's own, which it may stop.

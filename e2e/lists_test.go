@@ -8,7 +8,6 @@ import (
 
 	"crossfade/internal/base/pg"
 	"crossfade/internal/lab/history"
-	"crossfade/internal/lab/pgcluster"
 	"crossfade/internal/lab/pgcluster/pgtest"
 	"crossfade/internal/lab/workload"
 )
@@ -24,11 +23,7 @@ func TestSerializableTransactionsStaySoAcrossACutover(t *testing.T) {
 	p := newProcess(t, s)
 	p.start()
 	p.awaitServing()
-	b, err := pgcluster.Find()
-	require.NoError(t, err)
-	w, err := workload.Start(context.Background(), workload.Config{DSN: p.proxied(), Scenario: workload.Lists{}, Clients: 12, PSQL: b.Path("psql"), Rate: 40})
-	require.NoError(t, err)
-	t.Cleanup(func() { stopClients(w) })
+	w := startClients(t, p.proxied(), workload.Lists{}, 12, 40)
 	p.awaitFollowing()
 	awaitEach(t, w, 50)
 	r := p.cutover()

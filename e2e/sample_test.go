@@ -142,9 +142,16 @@ func (m *sample) fill(t *testing.T, s *sides) {
 // clients starts clients of the sample through the proxy.
 func (m *sample) clients(t *testing.T, dsn pg.DSN, clients int, rate float64) *workload.Workload {
 	t.Helper()
+	return startClients(t, dsn, m.scenario, clients, rate)
+}
+
+// startClients starts clients of a scenario, each with so many transactions in a second. They end
+// with the test.
+func startClients(t *testing.T, dsn pg.DSN, sc workload.Scenario, clients int, rate float64) *workload.Workload {
+	t.Helper()
 	b, err := pgcluster.Find()
 	require.NoError(t, err)
-	w, err := workload.Start(context.Background(), workload.Config{DSN: dsn, Scenario: m.scenario, Clients: clients, PSQL: b.Path("psql"), Rate: rate})
+	w, err := workload.Start(context.Background(), workload.Config{DSN: dsn, Scenario: sc, Clients: clients, PSQL: b.Path("psql"), Rate: rate})
 	require.NoError(t, err)
 	t.Cleanup(func() { stopClients(w) })
 	return w

@@ -1,4 +1,4 @@
-// Command follow measures how fast `crossfade run` applies the changes that it is behind by,
+// Command follow measures how fast `crossfade run` applies a backlog of changes,
 // and how long the clients of a cutover wait, with one program or with two of them, such
 // as the one before a change and the one after it.
 //

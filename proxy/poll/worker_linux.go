@@ -7,7 +7,7 @@ import (
 )
 
 // batch is how many events a worker takes at once. What it has taken waits for it: when the kernel
-// gives its core to another process, other workers serve all sessions but these.
+// gives its core to another process, the workers that are awake serve all sessions but these.
 const batch = 4
 
 // worker is a goroutine that serves sessions of a queue. One waits for events; the others sleep

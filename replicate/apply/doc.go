@@ -31,7 +31,8 @@
 //     except one in each DurableInterval, whose flush covers those before it. A new session first
 //     makes durable what it finds.
 //   - A relation that the target does not have, or whose columns or types do not fit, ends the
-//     Follower with a DriftError before anything is applied.
+//     Follower with a DriftError. All transactions before it have been applied then, and nothing of
+//     the one that has it: a target that is made to fit fits all that follows.
 //   - A relation that was copied is identified by its oid, whatever its name was when it was
 //     changed. One whose columns had exchanged their names by then ends the Follower with a
 //     RenamedError, since the stream has no numbers of columns.

@@ -99,6 +99,16 @@ func TestTransactionsBeforeADriftAreApplied(t *testing.T) {
 	pgtest.Exec(t, w.dst, `ALTER TABLE people ADD late text`)
 	w.drain(w.follow())
 	w.same("people")
+
+	w = newWorld(t, people+`; CREATE TABLE other (id int PRIMARY KEY)`, fillPeople)
+	pgtest.Exec(t, w.dst, `DROP TABLE other`)
+	w.do(`UPDATE people SET name = 'before' WHERE id = 1`)
+	w.do(`UPDATE people SET name = 'with it' WHERE id = 2; INSERT INTO other VALUES (1)`)
+	require.ErrorAs(t, w.follow(func(c *apply.Config) { c.BatchAge = time.Minute }).result(), &drift)
+	require.Equal(t, "before n2", pgtest.Value(t, w.dst, `SELECT string_agg(name, ' ' ORDER BY id) FROM people WHERE id < 3`))
+	pgtest.Exec(t, w.dst, `CREATE TABLE other (id int PRIMARY KEY)`)
+	w.drain(w.follow())
+	w.same("people", "other")
 }
 
 func TestTwoFollowersTheEarlierIsFencedOff(t *testing.T) {

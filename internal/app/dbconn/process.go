@@ -110,16 +110,16 @@ func (w Wait) String() string {
 // a row has a lock on the row's place, and one that waits to add a row next to it has none.
 const ARow = "a row"
 
-// LockWaits tells what server processes do, and what locks they wait for, by their pid. The
-// statement of one that waits is the one that waits: a process that began to wait only after its
-// activity was read, with its statement of then, waits for nothing yet.
+// LockWaits tells what server processes do, and what locks they wait for, by their pid. A process
+// that began to wait after its activity was read counts as not waiting: the statement that was read
+// is an earlier one. Of a process whose activity our role may not see, only the lock is told.
 func LockWaits(ctx context.Context, conn *pgx.Conn, pids []int32) (map[int32]Wait, error) {
 	rows, _ := conn.Query(ctx, fmt.Sprintf(`SELECT `+fmt.Sprintf(processColumns, "a")+`,
 			CASE WHEN l.locktype IN ('relation', 'extend', 'page', 'tuple') THEN CASE WHEN c.oid IS NULL THEN 'a table' ELSE CASE c.relkind WHEN 'S' THEN 'sequence ' WHEN 'i' THEN 'index ' WHEN 'm' THEN 'materialized view ' ELSE 'table ' END || pg_catalog.format('%%I.%%I', n.nspname, c.relname) END
 				WHEN l.locktype = 'transactionid' THEN CASE WHEN c.oid IS NULL THEN '`+ARow+`' ELSE pg_catalog.format('a row of table %%I.%%I', n.nspname, c.relname) END WHEN l.locktype = 'advisory' THEN 'an advisory lock' ELSE coalesce('a lock (' || l.locktype || ')', '') END,
 			b.pid IS NOT NULL, coalesce(b.pid, 0), %s
 		FROM pg_catalog.pg_stat_activity a
-		LEFT JOIN LATERAL pg_catalog.unnest(CASE WHEN a.wait_event_type = 'Lock' THEN pg_catalog.pg_blocking_pids(a.pid) END) AS b(pid) ON true
+		LEFT JOIN LATERAL pg_catalog.unnest(CASE WHEN a.state IS NULL OR a.wait_event_type = 'Lock' THEN pg_catalog.pg_blocking_pids(a.pid) END) AS b(pid) ON true
 		LEFT JOIN pg_catalog.pg_stat_activity h ON h.pid = b.pid
 		LEFT JOIN LATERAL (SELECT l.locktype, l.relation FROM pg_catalog.pg_locks l WHERE b.pid IS NOT NULL AND l.pid = a.pid AND NOT l.granted LIMIT 1) l ON true
 		LEFT JOIN LATERAL (SELECT t.relation FROM pg_catalog.pg_locks t WHERE l.locktype = 'transactionid' AND t.pid = a.pid AND t.locktype = 'tuple' AND t.granted LIMIT 1) t ON true

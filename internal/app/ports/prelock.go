@@ -188,7 +188,7 @@ func (p *Prelock) waiter(ctx context.Context, pid int32) (string, error) {
 			return err
 		}
 		found, err := dbconn.LockWaits(ctx, conn, []int32{waits})
-		if w, ok := found[waits]; ok {
+		if w := found[waits]; w.Lock != "" { // it still waits
 			who = w.Process.String() + ", waits for " + w.Lock
 		}
 		return err
