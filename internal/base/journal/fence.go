@@ -156,7 +156,8 @@ func DropFence(ctx context.Context, conn *pgx.Conn, how Patience) (int, error) {
 
 // each runs what sql makes for each table, for how.Together tables in one
 // transaction; where that cannot be had at once, for each in its own, patiently. A
-// table that was dropped meanwhile is passed over. The table is that of the error.
+// table that was dropped meanwhile is passed over, and so is one that someone else has just given
+// what it is to be given. The table is that of the error.
 func (how Patience) each(ctx context.Context, conn *pgx.Conn, tables []pg.Name, sql func(table string) string) (pg.Name, error) {
 	for some := range slices.Chunk(tables, max(1, how.Together)) {
 		if len(some) > 1 {
@@ -170,7 +171,7 @@ func (how Patience) each(ctx context.Context, conn *pgx.Conn, tables []pg.Name, 
 		}
 		for _, t := range some {
 			err := how.one(ctx, conn, t, sql(t.String()))
-			if err != nil && !pg.IsCode(err, pg.CodeUndefinedTable) {
+			if err != nil && !pg.IsCode(err, pg.CodeUndefinedTable, pg.CodeDuplicateObject) {
 				return t, err
 			}
 		}

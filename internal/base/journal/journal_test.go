@@ -140,6 +140,26 @@ func TestPrepareFenceNeverBlocksTheApplicationForLong(t *testing.T) {
 	pgtest.Exec(t, app, "COMMIT")
 }
 
+// A cutover prepares the fence while the monitor of the run may be doing the same.
+func TestTwoMayPrepareTheFenceAtOnce(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	dsn, conn := source(t)
+	pgtest.Exec(t, conn, "CREATE TABLE shared (i int)")
+	other := pgtest.Conn(t, dsn)
+	pgtest.Exec(t, other, "BEGIN; CREATE TRIGGER "+journal.FenceTrigger+" BEFORE INSERT ON shared FOR EACH STATEMENT EXECUTE FUNCTION crossfade.fence()")
+	worker := pgtest.Conn(t, dsn)
+	done := make(chan error, 1)
+	go func() { done <- journal.PrepareFence(ctx, worker, journal.Patience{LockTimeout: time.Minute}, false) }()
+	require.Eventually(t, func() bool {
+		var waits bool
+		err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'shared'::regclass)").Scan(&waits)
+		return err == nil && waits
+	}, time.Minute, 10*time.Millisecond)
+	pgtest.Exec(t, other, "COMMIT")
+	require.NoError(t, <-done)
+}
+
 // Tables that share a transaction are taken one by one where that cannot be had,
 // and one that is gone is passed over.
 func TestTogetherOrOneByOne(t *testing.T) {
