@@ -60,7 +60,7 @@ func (c calls) port(e machine.Call, a *account) func(context.Context) outcome {
 		return c.traffic(e)
 	case machine.OpCensus, machine.OpSequences, machine.OpPrepareFence, machine.OpPrelockSource, machine.OpReleaseSource, machine.OpExpel, machine.OpFence, machine.OpUnfence, machine.OpFingerprintSource:
 		return c.source(e, p.Source, a)
-	case machine.OpPrelockTarget, machine.OpReleaseTarget, machine.OpYieldTarget, machine.OpRehearseDecision, machine.OpDecide, machine.OpDecision, machine.OpReject, machine.OpComplete, machine.OpFingerprintTarget:
+	case machine.OpPrelockTarget, machine.OpReleaseTarget, machine.OpYieldTarget, machine.OpPrepareReverse, machine.OpRehearseDecision, machine.OpDecide, machine.OpDecision, machine.OpReject, machine.OpComplete, machine.OpFingerprintTarget:
 		return c.target(e, p.Target, a)
 	default:
 		return stream(e, p, a.marker)
@@ -221,6 +221,8 @@ func (c calls) target(e machine.Call, t Target, a *account) func(context.Context
 			return plain(ctx, e.Op, e.Gen, "", t.Prelock(ctx, e.Epoch, c.lockLost(machine.SideTarget, e.Gen)))
 		case machine.OpReleaseTarget, machine.OpYieldTarget:
 			return plain(ctx, e.Op, e.Gen, "", t.ReleasePrelock(ctx))
+		case machine.OpPrepareReverse:
+			return plain(ctx, e.Op, e.Gen, "the way back can be followed", t.PrepareReverse(ctx))
 		case machine.OpRehearseDecision:
 			return plain(ctx, e.Op, e.Gen, "tried and rolled back", t.RehearseDecision(ctx, in))
 		case machine.OpDecide:

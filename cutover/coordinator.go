@@ -117,7 +117,7 @@ func (c *Coordinator) quiet() bool {
 	switch c.state.Phase {
 	case machine.PhaseRest, machine.PhaseComplete:
 		return true
-	case machine.PhaseTake, machine.PhaseNewest:
+	case machine.PhaseTake:
 		return c.state.Ending == machine.EndRecover
 	default:
 		return false

@@ -108,17 +108,11 @@ func TestAStartEndsWhatAnEarlierProcessBegan(t *testing.T) {
 	}
 }
 
-func TestAStartWithoutTheSourceAsksTheTarget(t *testing.T) {
+func TestAStartOpensNothingWithoutTheJournal(t *testing.T) {
 	t.Parallel()
 	away := func(context.Context) error { return errors.New("connection refused") }
-	w := machinetest.Following()
-	w.Epoch, w.Step, w.Register, w.Source, w.Target = 1, machine.Decided, machine.VerdictCommit, false, true
-	inBubble(t, w, machine.DefaultLimits(), func(f *fake) { f.hooks["take"] = away }, func(b *coordinatorFixture) {
-		b.settled()
-		require.Equal(b.t, machine.SideTarget, b.f.world().Gate)
-	})
 	inBubble(t, machinetest.Following(), machine.DefaultLimits(), func(f *fake) { f.hooks["take"] = away }, func(b *coordinatorFixture) {
-		b.eventually("decision")
+		b.eventually("take")
 		timer := time.NewTimer(time.Minute)
 		<-timer.C
 		require.Equal(b.t, machine.Side(""), b.f.world().Gate, "opened without the word of a database")

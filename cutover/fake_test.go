@@ -225,6 +225,10 @@ func (f fakeSide) Fingerprint(ctx context.Context) (machine.Fingerprint, error) 
 	return p, f.do(ctx, "fingerprint "+string(f.side), nil)
 }
 
+func (f fakeSide) PrepareReverse(ctx context.Context) error {
+	return f.do(ctx, "prepare reverse", nil)
+}
+
 func (f fakeSide) RehearseDecision(ctx context.Context, _ DecisionInput) error {
 	return f.do(ctx, "rehearse", nil)
 }
@@ -240,12 +244,6 @@ func (f fakeSide) Decide(ctx context.Context, in DecisionInput) error {
 
 func (f fakeSide) Decision(ctx context.Context, epoch int64) (d Decision, err error) {
 	err = f.do(ctx, "decision", func(w *machinetest.World) error {
-		if epoch == 0 {
-			if d.Verdict = machine.VerdictAbsent; w.Target {
-				d = Decision{Epoch: w.OpenedTarget(), Verdict: machine.VerdictCommit}
-			}
-			return nil
-		}
 		d = Decision{Epoch: epoch, Verdict: w.Verdict(epoch)}
 		return nil
 	})

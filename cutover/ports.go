@@ -24,16 +24,20 @@ type Change struct {
 	From, To  machine.StepName
 }
 
-// Journal is the run row on the source, crossfade.run. Everything here commits synchronously before
-// it returns.
+// Journal is the run rows of both databases, crossfade.run. An epoch is claimed and recorded in the
+// row of the side that it closes, which is the active one; the decision writes it into the row of the
+// side that it opens, in its own transaction. So the row of the active side always has the newest
+// epoch. Everything here commits synchronously before it returns.
 //
-// The row has an owner token. Every write of this port, and the compare-and-sets inside of
+// A row has an owner token. Every write of this port, and the compare-and-sets inside of
 // Source.Fence and Source.Unfence, carry the token of the last Take and miss (ErrConflict) when the
 // row holds another one.
 type Journal interface {
-	// Take puts a fresh owner token into the row and returns what the row says. It waits for
-	// writers of the row that are in flight. After it has returned, no write begun before it can
-	// still succeed: this makes it safe to act on what it returned.
+	// Take puts a fresh owner token into the rows and returns what they say: the row with the newer
+	// epoch, or of the same one the closing side's. It waits for writers of the rows that are in
+	// flight. After it has returned, no write begun before it can still succeed: this makes it safe
+	// to act on what it returned. The row of the active side is enough, if it says by itself that
+	// the side is active; without it Take fails.
 	Take(ctx context.Context) (machine.Record, error)
 
 	// Claim sets epoch, direction and step "arming" if the row has the previous epoch and a step at
@@ -213,6 +217,10 @@ type Target interface {
 	// (C21).
 	ReleasePrelock(ctx context.Context) error
 
+	// PrepareReverse makes what the way back from this side is read from, its publication and slot,
+	// where they are missing, and says what is in the way (C22). From then on the slot is read.
+	PrepareReverse(ctx context.Context) error
+
 	// RehearseDecision runs the whole of Decide and rolls it back (C16).
 	RehearseDecision(ctx context.Context, in DecisionInput) error
 
@@ -225,8 +233,7 @@ type Target interface {
 	Decide(ctx context.Context, in DecisionInput) error
 
 	// Decision reads the register: VerdictAbsent where it has no row for the epoch. It opens a new
-	// connection where the old one is lost. Epoch 0 asks for the newest commit of this side, and is
-	// asked only where there is no way back.
+	// connection where the old one is lost.
 	Decision(ctx context.Context, epoch int64) (Decision, error)
 
 	// Reject inserts 'abort' for the epoch where there is no row, waiting for an insert in flight,

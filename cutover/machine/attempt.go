@@ -41,6 +41,8 @@ func (a attempt) next() {
 		a.record(st.Phase, st.Records)
 	case st.Phase == PhaseSurvey:
 		a.survey()
+	case st.Phase == PhasePrepare && a.WayBack:
+		a.ask(st.Phase, st.Calls.with(OpPrepareReverse))
 	case st.Phase == PhasePause:
 		a.ask(st.Phase, st.Calls)
 		a.GenOf.Pause = a.Gen
@@ -142,8 +144,6 @@ func (d decision) undecided(why string) {
 func (d decision) registerRead(e RegisterRead) {
 	d.note(e.Op.String(), string(e.Verdict))
 	switch {
-	case d.Phase == PhaseNewest:
-		d.undo.newest(e)
 	case e.Verdict == VerdictCommit:
 		d.decided()
 	case e.Verdict == VerdictAbort:

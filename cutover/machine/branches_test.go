@@ -22,7 +22,7 @@ func branches(n node) []branch {
 		w := n.w
 		e := w.Do(s, o)
 		add(w, e, o.String())
-		for _, e := range otherAnswers(s, o) {
+		for _, e := range otherAnswers(s, n.w, o) {
 			w := n.w
 			add(w, e, o.String()+" with another answer")
 		}
@@ -57,6 +57,16 @@ func branches(n node) []branch {
 	if !s.Stopping {
 		add(n.w, machine.Stopped{}, "stop")
 	}
+	if n.w.Asks > 0 && !s.Stopping {
+		w := n.w
+		if d := machine.Forward; s.RefuseCutover(d) == nil || s.RefuseCutover(machine.Reverse) == nil {
+			if s.Active() == machine.SideTarget {
+				d = machine.Reverse
+			}
+			w.Asks--
+			add(w, machine.Requested{ID: uint64(10 + w.Asks), Direction: d}, "asked for the other direction")
+		}
+	}
 	if s.Request.ID != 0 {
 		add(n.w, machine.Withdrawn{ID: s.Request.ID}, "withdrawn")
 	}
@@ -64,7 +74,7 @@ func branches(n node) []branch {
 }
 
 // otherAnswers are successes that say something else than the world's plain one.
-func otherAnswers(s machine.State, o machine.Op) []machine.Event {
+func otherAnswers(s machine.State, w machinetest.World, o machine.Op) []machine.Event {
 	switch o {
 	case machine.OpCensus:
 		return []machine.Event{machine.CensusTaken{Gen: s.Gen, Bypass: 1}}
@@ -73,7 +83,11 @@ func otherAnswers(s machine.State, o machine.Op) []machine.Event {
 	case machine.OpFingerprintTarget:
 		return []machine.Event{machine.Fingerprinted{Gen: s.Gen, Side: machine.SideTarget, Sum: "b"}}
 	case machine.OpTake:
-		return []machine.Event{machine.Loaded{Gen: s.Gen, Record: machine.Record{Epoch: s.Epoch, Direction: machine.Forward, Step: "resting"}}} // of another release
+		out := []machine.Event{machine.Loaded{Gen: s.Gen, Record: machine.Record{Epoch: s.Epoch, Direction: machine.Forward, Step: "resting"}}} // of another release
+		if r, ok := w.OpeningRow(); ok {
+			out = append(out, machine.Loaded{Gen: s.Gen, Record: r})
+		}
+		return out
 	default:
 		return nil
 	}

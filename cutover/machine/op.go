@@ -16,6 +16,7 @@ const (
 	OpFingerprintSource
 	OpFingerprintTarget
 	OpPrepareFence
+	OpPrepareReverse
 	OpPrepareSnapshots
 	OpDiscardSnapshots
 	OpRehearseDecision
@@ -48,7 +49,7 @@ const (
 var opNames = [OpCount]string{
 	OpTake: "take", OpClaim: "claim", OpRecord: "record", OpCensus: "census", OpLag: "lag", OpSequences: "sequences",
 	OpFingerprintSource: "fingerprint_source", OpFingerprintTarget: "fingerprint_target", OpPrepareFence: "prepare_fence",
-	OpPrepareSnapshots: "prepare_snapshots",
+	OpPrepareReverse: "prepare_reverse", OpPrepareSnapshots: "prepare_snapshots",
 	OpDiscardSnapshots: "discard_snapshots", OpRehearseDecision: "rehearse_decision", OpStage: "stage",
 	OpPrelockSource: "prelock_source", OpPrelockTarget: "prelock_target", OpPause: "pause", OpExpel: "expel",
 	OpFence: "fence", OpWaitMarker: "wait_marker", OpRestage: "restage", OpOpenSnapshots: "open_snapshots",

@@ -29,7 +29,6 @@ const (
 	PhaseSwitch                      // the route changes, the gate opens
 	PhaseComplete                    // what follows a switch, in the background
 	PhaseTake                        // the journal is taken and read: recovery, and the beginning of every abort
-	PhaseNewest                      // the source is away at the start: the target is asked for its newest decision
 	PhaseUndo                        // the abort is recorded, with the fence removed
 	PhaseReopen                      // gate opened, locks and snapshots released
 	PhaseDiscard                     // staged servers are dropped
@@ -44,7 +43,7 @@ var phaseNames = [PhaseCount]string{
 	PhaseRecordDraining: "record_draining", PhaseMarker: "marker", PhaseProve: "prove",
 	PhaseRecordDeciding: "record_deciding", PhaseDecide: "decide", PhaseRegister: "register", PhaseReject: "reject",
 	PhaseRecordDecided: "record_decided", PhaseSwitch: "switch", PhaseComplete: "complete", PhaseTake: "take",
-	PhaseNewest: "newest", PhaseUndo: "undo", PhaseReopen: "reopen", PhaseDiscard: "discard", PhaseBackoff: "backoff",
+	PhaseUndo: "undo", PhaseReopen: "reopen", PhaseDiscard: "discard", PhaseBackoff: "backoff",
 }
 
 func (p Phase) String() string {
@@ -65,16 +64,16 @@ func (p Phase) Paused() bool { return p >= PhasePause && p <= PhaseRecordDecidin
 
 // unwinding reports whether an attempt is being undone or a restart is being recovered from.
 func (p Phase) unwinding() bool {
-	return p == PhaseTake || p == PhaseNewest || p == PhaseUndo || p == PhaseReopen || p == PhaseDiscard
+	return p == PhaseTake || p == PhaseUndo || p == PhaseReopen || p == PhaseDiscard
 }
 
 // waiting says what each phase waits for; the text is shown by status.
 var waiting = [PhaseCount]string{
 	PhaseStart:          "the journal to be read",
-	PhaseAdvance:        "the step to be recorded on the source",
-	PhaseClaim:          "the epoch to be claimed on the source",
+	PhaseAdvance:        "the step to be recorded",
+	PhaseClaim:          "the epoch to be claimed",
 	PhaseSurvey:         "census, lag, sequences and fingerprints",
-	PhasePrepare:        "the fence triggers to be prepared",
+	PhasePrepare:        "the fence triggers and the way back to be prepared",
 	PhaseRehearse:       "the decision to be rehearsed",
 	PhaseStage:          "the sessions to be staged",
 	PhasePrelock:        "the pre-locks on both sides",
@@ -94,9 +93,8 @@ var waiting = [PhaseCount]string{
 	PhaseRecordDecided: "\"decided\" to be recorded",
 	PhaseSwitch:        "the route to change: the decision stands",
 	PhaseComplete:      "foreign keys to be validated, in the background",
-	PhaseTake:          "the journal on the source: what it says is what will be done; the gate stays as it is until it answers",
-	PhaseNewest:        "the newest decision of the target, because the source does not answer",
-	PhaseUndo:          "the fence to be removed and the abort to be recorded on the source",
+	PhaseTake:          "the journal of the side that may be active: what it says is what will be done; the gate stays as it is until it answers",
+	PhaseUndo:          "the fence to be removed and the abort to be recorded",
 	PhaseReopen:        "the gate to be opened",
 	PhaseDiscard:       "the staged servers to be dropped",
 	PhaseBackoff:       "the next attempt",

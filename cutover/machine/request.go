@@ -21,13 +21,10 @@ func (s State) RefuseCutover(d Direction) *Obstacle {
 	case s.Step == Finished:
 		return notReady("the migration is finished", "nothing is left to do: point the applications at the target")
 	case (s.Phase == PhaseRest || s.Phase == PhaseComplete) && d.Closing() != s.Active():
-		return notReady("the "+string(s.Active())+" is active already (epoch "+strconv.FormatInt(s.Epoch, 10)+")",
-			"nothing is left to switch: crossfade status shows the comparison of both sides, crossfade finish ends the migration")
-	case s.Phase == PhaseComplete:
-		return notReady("a switch has just been made: waiting for "+s.Waiting(), "wait: crossfade status shows the phase")
+		return notReady("the "+string(s.Active())+" is active already (epoch "+strconv.FormatInt(s.Epoch, 10)+")", alreadyThere[d])
 	case s.Phase == PhaseAdvance:
 		return notReady("step "+string(s.Recording)+" is being recorded on the source", "ask again in a moment")
-	case s.Phase != PhaseRest:
+	case s.Phase != PhaseRest && s.Phase != PhaseComplete: // what follows a switch is no part of an attempt: the next one does what it left
 		return notReady("an attempt is under way (step "+string(s.Step)+", epoch "+strconv.FormatInt(s.Epoch, 10)+")",
 			"wait for its end, or take it back with crossfade cutover --cancel")
 	case s.Step == Copying || s.Step == CatchingUp:
@@ -36,6 +33,12 @@ func (s State) RefuseCutover(d Direction) *Obstacle {
 		return notReady("there is no way back: no reverse stream was set up", "keep the target: crossfade finish ends the migration")
 	}
 	return nil
+}
+
+// alreadyThere says what is left to do for who asks for a direction that leads to the active side.
+var alreadyThere = map[Direction]string{
+	Forward: "nothing is left to switch: crossfade status shows the comparison of both sides, crossfade finish ends the migration",
+	Reverse: "nothing is left to take back: crossfade cutover switches to the target",
 }
 
 // operator takes what is asked for from outside: an attempt, a step, an end to either.

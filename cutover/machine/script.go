@@ -65,7 +65,7 @@ var bounds = [OpCount]time.Duration{
 	OpTake: journalBound, OpClaim: journalBound, OpRecord: journalBound,
 	OpCensus: surveyBound, OpLag: surveyBound, OpSequences: surveyBound, OpInspectSessions: surveyBound,
 	OpFingerprintSource: surveyBound, OpFingerprintTarget: surveyBound,
-	OpPrepareFence: prepareBound, OpPrepareSnapshots: prepareBound, OpDiscardSnapshots: prepareBound,
+	OpPrepareFence: prepareBound, OpPrepareReverse: prepareBound, OpPrepareSnapshots: prepareBound, OpDiscardSnapshots: prepareBound,
 	OpRehearseDecision: rehearseBound, OpStage: stageBound,
 	OpPrelockSource: prelockBound, OpPrelockTarget: prelockBound, OpExpel: expelBound, OpFence: fenceBound,
 	OpWaitMarker: markerBound, OpRestage: proveBound, OpOpenSnapshots: proveBound,
@@ -106,7 +106,7 @@ func PhaseBound(p Phase, o Op, l Limits) time.Duration {
 const (
 	journalBound    = 5 * time.Second        // one row by primary key on the source; sync commit to a slow standby included
 	surveyBound     = time.Minute            // two catalogs read in full; some have 100 000 relations
-	prepareBound    = 5 * time.Minute        // a trigger on each table, each with its own lock timeout and repeats
+	prepareBound    = 5 * time.Minute        // a trigger on each table, each with its own lock timeout and repeats; a slot, which waits for open transactions
 	rehearseBound   = 2 * time.Minute        // the whole decision on the target, waiting for the applier's locks
 	stageBound      = 2 * time.Minute        // a dial, log-in and replay for every session, many at a time
 	prelockBound    = 30 * time.Second       // evicting autovacuum takes deadlock_timeout for each table it holds

@@ -95,10 +95,6 @@ func (t *transition) ask(p Phase, calls OpSet) {
 			if call.Unmovable = t.Request.Unmovable.in(t.Request.Mode); call.Unmovable == UnmovableWait {
 				call.Drain = t.Limits.DrainTimeout
 			}
-		case OpDecision:
-			if p == PhaseNewest {
-				call.Epoch = 0
-			}
 		}
 		t.emit(call)
 	})
@@ -283,7 +279,7 @@ func (r results) failed(e Failed) {
 	case PhaseDiscard:
 		r.Held &^= e.Op.releases()
 		r.settle()
-	case PhaseTake, PhaseNewest, PhaseUndo:
+	case PhaseTake, PhaseUndo:
 		r.undo.unread()
 	case PhaseProve:
 		if e.Op == OpPrelockTarget {

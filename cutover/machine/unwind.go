@@ -36,27 +36,10 @@ func (u undoing) retry(reason string) {
 }
 
 // unread: the journal did not answer, or did not take what was to be recorded. Its row is read
-// again until it does; nothing is opened before. At a start the target may have the answer: a
-// commit there is valid whatever the source says, unless there is a way back: then a fence that an
-// earlier process has sent to the target might still arrive.
+// again until it does; nothing is opened before.
 func (u undoing) unread() {
-	if u.Phase == PhaseTake && u.Ending == EndRecover && !u.WayBack {
-		u.ask(PhaseNewest, Ops(OpDecision))
-		return
-	}
 	u.Phase = PhaseTake
 	u.again(Ops(OpTake))
-}
-
-// newest is what a target says whose source is away at the start.
-func (u undoing) newest(e RegisterRead) {
-	if e.Verdict != VerdictCommit {
-		u.Phase = PhaseTake
-		u.again(Ops(OpTake))
-		return
-	}
-	u.Epoch, u.Direction, u.Step, u.Verdict = e.Epoch, Forward, Decided, VerdictCommit
-	u.ask(PhaseSwitch, Ops(OpSwitch))
 }
 
 // loaded does what the journal's row says.

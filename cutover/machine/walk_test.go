@@ -2,6 +2,7 @@ package machine_test
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -238,7 +239,24 @@ var walks = []struct {
 	{"rehearsal", machinetest.Following(), false, machine.ModeRehearse, machine.Forward},
 	{"dry run", machinetest.Following(), false, machine.ModeDryRun, machine.Forward},
 	{"fallback", machinetest.OnTarget(), true, machine.ModeCutover, machine.Reverse},
+	{"rehearsed fallback", machinetest.OnTarget(), true, machine.ModeRehearse, machine.Reverse},
+	{"there and back", again(machinetest.Following(), 1), true, machine.ModeCutover, machine.Forward},
+	{"there and back and there", again(machinetest.Following(), 2), true, machine.ModeCutover, machine.Forward},
 }
+
+// again lets a walk ask so many times more once an attempt has ended, always for the direction that
+// leads away from the active side. Each takes one of the kills, so that the walk ends; without
+// wholeWalks there are none.
+func again(w machinetest.World, asks int) machinetest.World {
+	if w.Asks, w.Kills = asks, asks-1; !wholeWalks {
+		w.Kills, w.Wanted = maxKills, true
+	}
+	return w
+}
+
+// wholeWalks has the walks over several requests kill the process too, retry, and look for the ways
+// out of each node: that takes minutes.
+var wholeWalks = os.Getenv("CROSSFADE_TEST_WALKS") != ""
 
 // TestEveryReachableState walks, with every promise checked on the way, and goes to every reachable
 // node again to ask three things there: with everything working it comes to rest; told to stop, it
@@ -248,13 +266,20 @@ func TestEveryReachableState(t *testing.T) {
 	for _, c := range walks {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			seen, err := walk(machine.Step, c.w, small, c.wayBack, c.mode, c.d)
+			limits := small
+			if c.w.Asks > 0 && !wholeWalks {
+				limits.Attempts = 1
+			}
+			seen, err := walk(machine.Step, c.w, limits, c.wayBack, c.mode, c.d)
 			require.NoError(t, err)
 			t.Logf("%d nodes", len(seen))
 			var phases [machine.PhaseCount]int
 			k := &walker{step: machine.Step, ends: map[node]node{}}
 			for n := range seen {
 				phases[n.s.Phase]++
+				if c.w.Asks > 0 && !wholeWalks {
+					continue
+				}
 				if err := k.waysOut(n); err != nil {
 					require.NoError(t, err, "at %+v\nworld %+v", n.s, n.w)
 				}

@@ -11,13 +11,18 @@ import (
 // World is a model of what lies outside of the machine: the journal's row, the decision register,
 // the fences of both sides and the gate, as far as the promises are about them. It is comparable,
 // so that a walk can tell where it has been.
+//
+// The journal has a row on each side. Here they are one, the closing side's of the epoch: the
+// opening side's is written by the decision alone, and says what the register says.
 type World struct {
 	Epoch     int64
 	Direction machine.Direction
 	Step      machine.StepName
 
-	Register machine.Verdict // of the one epoch that a walk claims
+	Register machine.Verdict // of the newest epoch that a walk claims
 	Claimed  int64           // that epoch
+	Commit   int64           // the newest epoch that was decided with commit; 0 for none
+	Asks     int             // requests that the walk may still make
 	Source   bool            // takes writes
 	Target   bool
 	Gate     machine.Side // "" is closed
@@ -34,6 +39,7 @@ type World struct {
 type lost struct {
 	take, claim, fence, unfence, decide, reject bool
 	from, to                                    machine.StepName
+	direction                                   machine.Direction // of claim
 }
 
 // Following is a world before the first cutover; onTarget one after it.
@@ -42,7 +48,7 @@ func Following() World {
 }
 
 func OnTarget() World {
-	return World{Epoch: 1, Direction: machine.Forward, Step: machine.Decided, Target: true, Register: machine.VerdictAbsent, Claimed: 2}
+	return World{Epoch: 1, Direction: machine.Forward, Step: machine.Decided, Target: true, Register: machine.VerdictAbsent, Claimed: 2, Commit: 1}
 }
 
 func (w *World) Open(s machine.Side) *bool {
@@ -52,13 +58,12 @@ func (w *World) Open(s machine.Side) *bool {
 	return &w.Source
 }
 
-// Verdict is what the register says about an epoch. The epoch before the claimed one, where there
-// is one, was a commit.
+// Verdict is what the register says about an epoch.
 func (w *World) Verdict(epoch int64) machine.Verdict {
 	switch {
 	case epoch == w.Claimed:
 		return w.Register
-	case epoch >= 1 && epoch < w.Claimed:
+	case epoch >= 1 && epoch == w.Commit:
 		return machine.VerdictCommit
 	default:
 		return machine.VerdictAbsent
@@ -85,12 +90,6 @@ func (w *World) Do(s machine.State, op machine.Op) machine.Event {
 	case machine.OpDecide:
 		stands = w.Decide()
 	case machine.OpDecision:
-		if s.Phase == machine.PhaseNewest {
-			if w.Target {
-				return machine.RegisterRead{Op: op, Gen: s.Gen, Epoch: w.OpenedTarget(), Verdict: machine.VerdictCommit}
-			}
-			return machine.RegisterRead{Op: op, Gen: s.Gen, Verdict: machine.VerdictAbsent}
-		}
 		return machine.RegisterRead{Op: op, Gen: s.Gen, Epoch: s.Epoch, Verdict: w.Verdict(s.Epoch)}
 	case machine.OpReject:
 		w.Reject()
@@ -114,19 +113,30 @@ func (w *World) Do(s machine.State, op machine.Op) machine.Event {
 	return machine.Done{Op: op, Gen: s.Gen}
 }
 
-func (w *World) OpenedTarget() int64 {
-	if w.Direction == machine.Forward && w.Register == machine.VerdictCommit {
-		return w.Claimed
-	}
-	return w.Claimed - 1
+// decided reports whether the epoch of the row was decided with commit, whether the closing side's
+// row says so or not.
+func (w *World) decided() bool {
+	return w.Step == machine.Deciding && w.Verdict(w.Epoch) == machine.VerdictCommit
 }
 
+// Claim begins an epoch, on the row of the side that it closes, which is the active one. Of earlier
+// epochs nothing can arrive any more that the row or the register would let succeed.
 func (w *World) Claim(epoch int64, d machine.Direction) bool {
-	if w.stolen || w.Epoch != epoch-1 || !w.Step.Resting() {
+	if w.stolen || w.Epoch != epoch-1 || !w.Step.Resting() && !w.decided() {
 		return false
+	}
+	if epoch > w.Claimed {
+		w.Claimed, w.Register = epoch, machine.VerdictAbsent
+		w.lost = lost{take: w.lost.take}
 	}
 	w.Epoch, w.Direction, w.Step = epoch, d, machine.Arming
 	return true
+}
+
+// OpeningRow is the row that the decision of the newest epoch has written, ok if it has: a taking
+// returns it if the closing side does not answer.
+func (w *World) OpeningRow() (r machine.Record, ok bool) {
+	return machine.Record{Epoch: w.Epoch, Direction: w.Direction, Step: machine.Decided}, w.Verdict(w.Epoch) == machine.VerdictCommit
 }
 
 func (w *World) Record(from, to machine.StepName) bool {
@@ -159,7 +169,7 @@ func (w *World) Decide() bool {
 	if w.Register != machine.VerdictAbsent {
 		return false
 	}
-	w.Register = machine.VerdictCommit
+	w.Register, w.Commit = machine.VerdictCommit, w.Claimed
 	*w.Open(w.Direction.Opening()) = true
 	return true
 }
@@ -177,7 +187,7 @@ func (w *World) Lose(s machine.State, calls machine.OpSet) {
 		case machine.OpTake:
 			w.lost.take = true
 		case machine.OpClaim:
-			w.lost.claim = true
+			w.lost.claim, w.lost.direction = true, s.Direction
 		case machine.OpFence:
 			w.lost.fence = true
 		case machine.OpUnfence:
@@ -203,7 +213,7 @@ func (w World) Arrivals() []World {
 		}
 	}
 	add(w.lost.take, func(n *World) { n.lost.take, n.stolen = false, true }) // only the token is changed by it
-	add(w.lost.claim, func(n *World) { n.lost.claim = false; n.Claim(n.Claimed, claimDirection(n)) })
+	add(w.lost.claim, func(n *World) { n.lost.claim = false; n.Claim(n.Claimed, n.lost.direction) })
 	add(w.lost.fence, func(n *World) { n.lost.fence = false; n.Fence() })
 	add(w.lost.unfence, func(n *World) { n.lost.unfence = false; n.Unfence() })
 	add(w.lost.decide, func(n *World) { n.lost.decide = false; n.Decide() })
@@ -214,13 +224,6 @@ func (w World) Arrivals() []World {
 		n.Record(from, to)
 	})
 	return out
-}
-
-func claimDirection(w *World) machine.Direction {
-	if w.Claimed > 1 {
-		return machine.Reverse
-	}
-	return machine.Forward
 }
 
 // Broken says which promise does not hold in a world with this state.

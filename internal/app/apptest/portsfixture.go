@@ -78,7 +78,7 @@ func PortsFixtureOn(t *testing.T, source pg.DSN) *PortsFixture {
 	}
 	who := &ports.Owner{}
 	control := link(b.SourceDSN)
-	b.JournalPort = &ports.Journal{Control: control, Owner: who, Lead: func(context.Context) error { return nil }, Finished: func() (int64, bool) { return 0, false }, Gone: func() bool { return false }}
+	b.JournalPort = &ports.Journal{Source: control, Target: link(b.TargetDSN, pg.WithKey("k")), Owner: who, Lead: func(context.Context) error { return nil }, Finished: func() (int64, bool) { return 0, false }, Gone: func() bool { return false }}
 	b.SourcePort = &ports.Source{Owner: who, Incarnation: "me", LockTimeout: LockTimeout, Control: control, Counting: link(b.SourceDSN), Reading: link(b.SourceDSN), Lock: pre(b.SourceDSN),
 		Register: func(context.Context) error { return nil }, ServerPIDs: func() []int32 { return nil }, RoundTrips: func(context.Context) [2]time.Duration { return [2]time.Duration{} },
 		Expect: func(int64, string) error { return nil }, Cover: &watch.Coverage{}, Version: 150000, Majors: [2]int{15, 15}}

@@ -162,7 +162,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prom
 			return c.Active, c.State.Step == machine.Finished
 		}}
 	d.core.coordinator, err = cutover.New(cutover.Config{
-		Journal: &ports.Journal{Control: sourceControl, Owner: who, Lead: d.entry.mayTake, Finished: d.entry.finishedEpoch, Gone: d.entry.sourceJournalGone},
+		Journal: &ports.Journal{Source: sourceControl, Target: targetControl, Owner: who, Lead: d.entry.mayTake, Finished: d.entry.finishedEpoch, Gone: d.entry.sourceJournalGone},
 		Traffic: &ports.Traffic{Proxy: d.core.proxy, Pin: d.pin, Closing: func() { now := time.Now(); d.core.gateClosed.Store(&now) }, Open: d.entry.openProof, Known: d.entry.awaitServing},
 		Forward: cutover.Ports{Source: src, Target: dst, Replication: d.core.stream, Verification: d.core.verify},
 		Limits:  machine.DefaultLimits(),

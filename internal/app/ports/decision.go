@@ -135,6 +135,7 @@ func (t *Target) decideIn(ctx context.Context, conn *pgx.Conn, in cutover.Decisi
 	}
 	b.WriteString(extension.ActivateJobs + journal.OpenFence)
 	b.WriteString("UPDATE crossfade.run SET phase = '" + string(journal.PhaseSwitched) + "', changed_at = pg_catalog.clock_timestamp();")
+	b.WriteString(journal.Opened(in.Epoch, string(in.Direction), in.Nonce))
 	b.WriteString("SELECT pg_catalog.pg_logical_emit_message(true, '" + journal.MarkerPrefix + "', " + pg.QuoteLiteral(in.Nonce) + ");")
 	return pg.Exec(ctx, conn, b.String())
 }

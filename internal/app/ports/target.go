@@ -43,9 +43,11 @@ type Target struct {
 	completing sync.Mutex  // held by who does the work after the decision
 	Whole      func()      // told when the target is whole
 	Fenced     func() bool // the source is fenced, or about to be
-	Majors     [2]int
-	Late       func() []string // as the source's
-	armed      fingerprints
+	// Reverse makes what the way back is read from; nil where there is none.
+	Reverse func(ctx context.Context) error
+	Majors  [2]int
+	Late    func() []string // as the source's
+	armed   fingerprints
 }
 
 // Prelock implements cutover.Target.
@@ -63,17 +65,18 @@ func (t *Target) ReleasePrelock(context.Context) error {
 	return nil
 }
 
+// PrepareReverse implements cutover.Target.
+func (t *Target) PrepareReverse(ctx context.Context) error {
+	if t.Reverse == nil {
+		return nil
+	}
+	return portError(t.Reverse(ctx), false)
+}
+
 // Decision implements cutover.Target.
 func (t *Target) Decision(ctx context.Context, epoch int64) (cutover.Decision, error) {
 	out := cutover.Decision{Epoch: epoch, Verdict: machine.VerdictAbsent}
 	err := t.Asking.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		if epoch == 0 {
-			last, err := journal.LastCommit(ctx, conn)
-			if err == nil && last > 0 {
-				out = cutover.Decision{Epoch: last, Verdict: machine.VerdictCommit}
-			}
-			return err
-		}
 		d, err := journal.ReadDecision(ctx, conn, epoch)
 		out.Verdict = verdict(d)
 		return err

@@ -63,11 +63,14 @@ COMMENT ON FUNCTION crossfade.fence() IS 'Called by the triggers ` + FenceTrigge
 // too, and would fail. So nothing that is secret may be in them.
 const sourceRights = `
 GRANT USAGE ON SCHEMA crossfade TO PUBLIC;
-GRANT SELECT ON crossfade.run, crossfade.backend, crossfade.marker, crossfade.job TO PUBLIC;
+GRANT SELECT ON crossfade.run, crossfade.backend, crossfade.marker, crossfade.job, crossfade.decision, crossfade.progress, crossfade.reaction TO PUBLIC;
 COMMENT ON TABLE crossfade.run IS 'Crossfade: the migration of this database, and which step its cutover is at. One row.';
 COMMENT ON TABLE crossfade.backend IS 'Crossfade: the server processes that its proxy has opened here for applications.';
 COMMENT ON TABLE crossfade.marker IS 'Crossfade: rows whose arrival on the target shows that the stream of changes is drained.';
 COMMENT ON TABLE crossfade.job IS 'Crossfade: jobs of pg_cron that rest since the cutover.';
+COMMENT ON TABLE crossfade.decision IS 'Crossfade: which attempts to fall back to this database were decided.';
+COMMENT ON TABLE crossfade.progress IS 'Crossfade: how far this database has what was written to the other one since the switch.';
+COMMENT ON TABLE crossfade.reaction IS 'Crossfade: triggers, rules and keys that do not act while this database is not the active one, and what restores them.';
 `
 
 // ownRights reserve the schema crossfade and what is in it for its owner, whatever the default
@@ -99,26 +102,56 @@ const schemaComment = `COMMENT ON SCHEMA crossfade IS 'A migration by Crossfade:
 	`the slot crossfade_… and the triggers ` + FenceTrigger + `. Its process holds the advisory lock that pg_locks shows as classid 120, objid 1717658725.';
 `
 
-// SourceTables are the tables of ours on the source. Subscribers of a publication FOR ALL
-// TABLES need them as well.
-const SourceTables = `CREATE TABLE crossfade.run (
-	one boolean PRIMARY KEY DEFAULT true CHECK (one),
-	run_id text NOT NULL,
-	key_digest bytea NOT NULL,
+// epochColumns are the columns of crossfade.run that both sides have: the newest epoch that has
+// closed this side, or that a decision has opened it with, and how far it is. passive is the epoch
+// since whose decision nothing on this side reacts to what the stream writes.
+const epochColumns = `
 	direction text NOT NULL DEFAULT 'forward',
 	epoch bigint NOT NULL DEFAULT 0,
 	step text NOT NULL DEFAULT 'copying',
 	coordinator text NOT NULL DEFAULT '',
 	nonce text NOT NULL DEFAULT '',
 	fence text NOT NULL DEFAULT '',
-	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
-);
-CREATE TABLE crossfade.backend (
+	passive bigint NOT NULL DEFAULT 0,`
+
+// sideTables are the tables that both sides have: either may be closed, opened and written by the
+// stream.
+const sideTables = `CREATE TABLE crossfade.backend (
 	pid integer PRIMARY KEY,
 	backend_start timestamptz NOT NULL,
 	incarnation text NOT NULL
 );
-CREATE TABLE crossfade.marker (
+CREATE TABLE crossfade.progress (
+	lane integer PRIMARY KEY,
+	owner bigint NOT NULL,
+	end_lsn pg_lsn NOT NULL,
+	commit_ts timestamptz,
+	open boolean NOT NULL DEFAULT true,
+	since text NOT NULL DEFAULT ''
+) WITH (fillfactor = 20);
+CREATE TABLE crossfade.decision (
+	epoch bigint PRIMARY KEY,
+	decision text NOT NULL CHECK (decision IN ('commit', 'abort')),
+	nonce text NOT NULL DEFAULT '',
+	seen text NOT NULL DEFAULT (pg_catalog.txid_current_snapshot()::pg_catalog.text),
+	decided_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE TABLE crossfade.reaction (
+	id integer PRIMARY KEY,
+	part text NOT NULL CHECK (part IN ('decide', 'after')),
+	statement text NOT NULL UNIQUE
+);
+`
+
+// SourceTables are the tables of ours on the source. Subscribers of a publication FOR ALL
+// TABLES need them as well.
+const SourceTables = `CREATE TABLE crossfade.run (
+	one boolean PRIMARY KEY DEFAULT true CHECK (one),
+	run_id text NOT NULL,
+	key_digest bytea NOT NULL,` + epochColumns + `
+	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+` + sideTables + `CREATE TABLE crossfade.marker (
 	nonce text PRIMARY KEY
 );
 CREATE TABLE crossfade.job (
@@ -153,10 +186,10 @@ CREATE SCHEMA crossfade;
 	digest text NOT NULL DEFAULT '',
 	roles text NOT NULL DEFAULT '',
 	fingerprint text NOT NULL DEFAULT '',
-	publication text NOT NULL DEFAULT '',
+	publication text NOT NULL DEFAULT '',` + epochColumns + `
 	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
-CREATE TABLE crossfade.relation (
+` + sideTables + `CREATE TABLE crossfade.relation (
 	relid oid PRIMARY KEY,
 	nsp text NOT NULL,
 	rel text NOT NULL,
@@ -211,20 +244,6 @@ CREATE TABLE crossfade.delta (
 	key text[] NOT NULL,
 	PRIMARY KEY (relid, attempt, digest)
 );
-CREATE TABLE crossfade.progress (
-	lane integer PRIMARY KEY,
-	owner bigint NOT NULL,
-	end_lsn pg_lsn NOT NULL,
-	commit_ts timestamptz,
-	open boolean NOT NULL DEFAULT true
-) WITH (fillfactor = 20);
-CREATE TABLE crossfade.decision (
-	epoch bigint PRIMARY KEY,
-	decision text NOT NULL CHECK (decision IN ('commit', 'abort')),
-	nonce text NOT NULL DEFAULT '',
-	seen text NOT NULL DEFAULT (pg_catalog.txid_current_snapshot()::pg_catalog.text),
-	decided_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
-);
 CREATE TABLE crossfade.proof (
 	epoch bigint NOT NULL,
 	nsp text NOT NULL,
@@ -253,7 +272,7 @@ CREATE TABLE crossfade.aside (
 CREATE TABLE crossfade.job (
 	jobid bigint PRIMARY KEY,
 	active boolean NOT NULL,
-	port integer NOT NULL,
+	port integer NOT NULL DEFAULT 0,
 	done boolean NOT NULL DEFAULT false
 );
 CREATE TABLE crossfade.seal (

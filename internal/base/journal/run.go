@@ -111,7 +111,7 @@ func LoadSource(ctx context.Context, q Querier) (*SourceRun, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read crossfade.run on the source: %w", unfit(ctx, q, "source", "progress", err))
+		return nil, fmt.Errorf("read crossfade.run on the source: %w", unfit(ctx, q, "source", "relation", err))
 	}
 	return &r, nil
 }
@@ -164,6 +164,14 @@ func compareAndSet(ctx context.Context, q Querier, what, sql string, args ...any
 	return pg.Wrap(err, "%s", what)
 }
 
+// Opened returns the statement, of the decision's transaction, that records in the row of the side
+// that opens that the epoch was decided. A newer epoch in the row makes it fail: of a side that is
+// closed, nobody can have claimed one.
+func Opened(epoch int64, direction, nonce string) string {
+	return fmt.Sprintf(`WITH opened AS (UPDATE crossfade.run SET epoch = %[1]d, direction = %[2]s, step = 'decided', nonce = %[3]s, fence = '', changed_at = pg_catalog.clock_timestamp()
+		WHERE epoch < %[1]d RETURNING 1) SELECT 1 / (pg_catalog.count(*))::pg_catalog.int4 FROM opened;`, epoch, pg.QuoteLiteral(direction), pg.QuoteLiteral(nonce))
+}
+
 // Uninstall drops the schema crossfade. Fence triggers must be gone.
 func Uninstall(ctx context.Context, conn *pgx.Conn) error {
 	_, err := conn.Exec(ctx, `DROP SCHEMA IF EXISTS crossfade CASCADE`)
@@ -181,7 +189,7 @@ func KeepClosed(ctx context.Context, conn *pgx.Conn) (done bool, err error) {
 		return false, nil
 	}
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		return pg.Exec(ctx, tx.Conn(), ClosedFence+`DROP TABLE crossfade.backend; DROP TABLE crossfade.marker;
+		return pg.Exec(ctx, tx.Conn(), ClosedFence+`DROP TABLE crossfade.backend, crossfade.marker, crossfade.progress, crossfade.decision, crossfade.reaction;
 			COMMENT ON SCHEMA crossfade IS 'This database was moved by Crossfade and takes no writes any more. "crossfade clean --force" opens it and removes this schema.'`)
 	})
 	return err == nil, pg.Wrap(err, "keep the source closed")
@@ -262,7 +270,7 @@ func LoadTarget(ctx context.Context, q Querier) (*TargetRun, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read crossfade.run on the target: %w", unfit(ctx, q, "target", "backend", err))
+		return nil, fmt.Errorf("read crossfade.run on the target: %w", unfit(ctx, q, "target", "marker", err))
 	}
 	if consistent != nil {
 		r.Consistent = *consistent
