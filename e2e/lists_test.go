@@ -35,8 +35,7 @@ func TestSerializableTransactionsStaySoAcrossACutover(t *testing.T) {
 		}
 	}
 	require.Zero(t, r.ClientErrors)
-	res, err := history.Check(ctx, pgtest.Conn(t, s.target), load.Operations,
-		history.Options{Ledger: workload.Lists{}.Ledger(), Lists: workload.Lists{}.Table(), Switches: 1})
+	res, err := history.Check(ctx, pgtest.Conn(t, s.target), load.Operations, workload.Options(workload.Lists{}, 1))
 	require.NoError(t, err)
 	require.NoError(t, res.Err())
 	require.Len(t, res.Sides, 2, "the clients were answered by both sides")

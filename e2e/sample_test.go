@@ -175,8 +175,7 @@ func awaitEach(t *testing.T, w *workload.Workload, n int) {
 func requireLedger(t *testing.T, s *sides, r workload.Report, scenario workload.Scenario, switches int) history.Result {
 	t.Helper()
 	conn := pgtest.Conn(t, s.target)
-	res, err := history.Check(context.Background(), conn, r.Operations,
-		history.Options{Ledger: scenario.Ledger(), Invariants: scenario.Invariants(), Switches: switches})
+	res, err := history.Check(context.Background(), conn, r.Operations, workload.Options(scenario, switches))
 	require.NoError(t, err)
 	require.NoError(t, res.Err())
 	require.Positive(t, res.Acknowledged)

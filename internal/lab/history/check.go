@@ -8,17 +8,23 @@ import (
 	"crossfade/internal/base/pg"
 )
 
-// Options say what Check looks at beside the ledger.
+// Options say what Check looks at beside the ledger. A table, bank or Keys that is nil is not
+// looked at, nor are the operations on it.
 type Options struct {
 	Ledger     pg.Name
 	Invariants []Invariant
-	Lists      *pg.Name // of the operations on lists; nil for none
-	Switches   int      // how often the run changed sides
+	Lists      *pg.Name // made by ListsDDL
+	Registers  *pg.Name // made by RegistersDDL
+	Bank       *Bank
+	Keys       *Keys
+	Switches   int // how often the run changed sides
 }
 
 // Check judges ops against the ledger that q reads, which should be that of the
-// side active in the end, with no writer left. A database that cannot be read
-// is an error; whatever is found wrong is in the Result.
+// side active in the end, with no writer left: where a server may still be about to commit
+// what a lost connection asked of it, q is a transaction at REPEATABLE READ. A database
+// that cannot be read is an error, and so is a history that takes too long to judge; whatever is
+// found wrong is in the Result.
 func Check(ctx context.Context, q Querier, ops []Operation, opt Options) (Result, error) {
 	c := newChecker(ops)
 	if err := readLedger(ctx, q, opt.Ledger, c.row); err != nil {
@@ -27,13 +33,9 @@ func Check(ctx context.Context, q Querier, ops []Operation, opt Options) (Result
 	c.missing()
 	c.repeated(ops)
 	c.res.Sides = sides(ops)
-	c.turns(ops, opt.Switches)
-	if opt.Lists != nil {
-		final, err := readLists(ctx, q, *opt.Lists)
-		if err != nil {
-			return Result{}, err
-		}
-		checkLists(&c.res, ops, final)
+	c.res.TurnedBack, c.res.Switches = turns(ops, opt.Switches)
+	if err := c.data(ctx, q, ops, opt); err != nil {
+		return Result{}, err
 	}
 	for _, iv := range opt.Invariants {
 		holds, detail, err := iv.check(ctx, q)
@@ -48,15 +50,52 @@ func Check(ctx context.Context, q Querier, ops []Operation, opt Options) (Result
 	return c.res, nil
 }
 
+// data runs the checkers of the scenarios that opt names. Called after row, which tells them what
+// became of the unknown.
+func (c *checker) data(ctx context.Context, q Querier, ops []Operation, opt Options) error {
+	if opt.Lists != nil {
+		final, err := readLists(ctx, q, *opt.Lists)
+		if err != nil {
+			return err
+		}
+		checkLists(&c.res, ops, final)
+	}
+	if opt.Registers != nil {
+		final, err := readRegisters(ctx, q, *opt.Registers)
+		if err != nil {
+			return err
+		}
+		if err := checkRegisters(&c.res, ops, final, func(t Token) bool { return c.seen[t] > 0 }); err != nil {
+			return err
+		}
+	}
+	if opt.Bank != nil {
+		final, err := readBank(ctx, q, *opt.Bank)
+		if err != nil {
+			return err
+		}
+		checkBank(&c.res, *opt.Bank, ops, final)
+	}
+	if opt.Keys != nil {
+		final, err := readKeys(ctx, q, *opt.Keys)
+		if err != nil {
+			return err
+		}
+		checkKeys(&c.res, ops, final)
+	}
+	return nil
+}
+
 type checker struct {
 	res   Result
 	ops   map[Token]*Operation
 	seen  map[Token]int
 	acked map[int][]int64 // each client's acknowledged seqs, ascending
+	after map[Token]Token // by a transaction that a later one of its client saw: that one
 }
 
 func newChecker(ops []Operation) *checker {
-	c := &checker{ops: map[Token]*Operation{}, seen: map[Token]int{}, acked: map[int][]int64{}}
+	c := &checker{ops: map[Token]*Operation{}, seen: map[Token]int{}, acked: map[int][]int64{}, after: map[Token]Token{}}
 	for i := range ops {
 		o := &ops[i]
 		if o.Stale != "" {
@@ -121,6 +160,9 @@ func (c *checker) row(r row) {
 	if i, _ := slices.BinarySearch(acked, r.token.Seq); i > 0 && r.prev < acked[i-1] {
 		c.res.Disordered.add("%v saw up to %d, though %d had been acknowledged", r.token, r.prev, acked[i-1])
 	}
+	if r.prev > 0 {
+		c.after[Token{r.token.Client, r.prev}] = r.token
+	}
 	if r.prev >= r.token.Seq {
 		c.res.Disordered.add("%v saw %d, which came after it", r.token, r.prev)
 	}
@@ -137,6 +179,9 @@ func (c *checker) missing() {
 			c.res.Found++
 		case o.Outcome == Unknown && n > 0:
 			c.res.UnknownFound++
+		}
+		if later, observed := c.after[t]; observed && o.Outcome != OK && n == 0 {
+			c.res.Unobserved.add("%v (%s, %v) was seen by %v, and is not there in the end", t, o.Kind, o.Outcome, later)
 		}
 	}
 }
@@ -156,17 +201,6 @@ func (c *checker) repeated(ops []Operation) {
 				continue
 			}
 			first[id] = o.Token
-		}
-	}
-}
-
-func (c *checker) turns(ops []Operation, allowed int) {
-	for i, ch := range changes(ops) {
-		c.res.Switches++
-		if i >= allowed {
-			c.res.TurnedBack.add("%v of side %s ended at %s, %v of side %s began at %s",
-				ch.before.Token, ch.before.Side, ch.before.End.UTC().Format(timeFormat),
-				ch.after.Token, ch.after.Side, ch.after.Start.UTC().Format(timeFormat))
 		}
 	}
 }

@@ -75,6 +75,10 @@ func TestCheck(t *testing.T) {
 			count: finding(func(r *history.Result) *history.Finding { return &r.Altered }), want: 1, says: "99"},
 		"altered side": {sql: `UPDATE ledger SET side = 'c' WHERE client = 1 AND seq = 1`,
 			count: finding(func(r *history.Result) *history.Finding { return &r.Altered }), want: 1},
+		"unknown seen and then not there": {sql: `UPDATE ledger SET prev = 2 WHERE client = 2 AND seq = 3`,
+			count: finding(func(r *history.Result) *history.Finding { return &r.Unobserved }), want: 1, says: "seen by client 2 transaction 3"},
+		"unknown seen and there": {sql: `UPDATE ledger SET prev = 2 WHERE client = 2 AND seq = 3;
+			INSERT INTO ledger (client, seq, kind, prev, side, ids) VALUES (2, 2, 'test', 1, 'a', '{}')`},
 		"own write not seen": {sql: `UPDATE ledger SET prev = 1 WHERE client = 1 AND seq = 4`,
 			count: finding(func(r *history.Result) *history.Finding { return &r.Disordered }), want: 1, says: "though 3"},
 		"later write seen": {sql: `UPDATE ledger SET prev = 4 WHERE client = 1 AND seq = 3`,
@@ -182,6 +186,23 @@ func judge(t *testing.T, q history.Querier, ops []history.Operation, opt history
 	res, err := history.Check(ctx, q, ops, opt)
 	require.NoError(t, err)
 	return res
+}
+
+// TestTheLedgerTellsWhatBecameOfAnUnknownWrite: what a register holds is explained by it where the ledger has its transaction, and
+// by nothing where that is not there.
+func TestTheLedgerTellsWhatBecameOfAnUnknownWrite(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.Conn(t, pgtest.Database(t, pgtest.Shared(t, pgtest.Source)))
+	registers := pg.Name{Schema: "public", Name: "registers"}
+	pgtest.Exec(t, conn, history.LedgerDDL(ledger)+"; "+history.RegistersDDL(registers)+"; INSERT INTO registers VALUES (1, 7); "+insertClean+
+		"; INSERT INTO ledger (client, seq, kind, prev, side, ids) VALUES (2, 2, 'test', 1, 'a', '{}')")
+	ops := clean()
+	require.Equal(t, history.Unknown, ops[4].Outcome)
+	ops[4].Register = &history.RegisterOp{Key: 1, Kind: history.WriteRegister, New: 7}
+	opt := history.Options{Ledger: ledger, Registers: &registers, Switches: 1}
+	require.NoError(t, judge(t, conn, ops, opt).Err())
+	pgtest.Exec(t, conn, "DELETE FROM ledger WHERE client = 2 AND seq = 2")
+	require.Equal(t, 1, judge(t, conn, ops, opt).NotLinearizable.Count)
 }
 
 func TestCheckCannotRead(t *testing.T) {

@@ -27,10 +27,19 @@
 //     in the end, and ends with the last value of the transaction that appended it;
 //   - cycles: the order of the values in the lists, what the transactions read, and the order in
 //     time fit a serial execution;
+//   - not linearizable: the operations on each register fit an order in which each takes place at
+//     one moment between its start and its end;
+//   - unbalanced: in every snapshot that was read of a bank, and in the end, no money came or went,
+//     and each balance in the end is what the transfers that are there explain;
+//   - doubled, lost and so on are judged of values in lists, of transfers and of effects of
+//     idempotency keys as well: a key has one effect if anybody was told that it is there, and at
+//     most one in any case;
+//   - un-observed: nothing that was seen, by a later transaction, by a read or as the answer that
+//     a key is there already, is gone later, whatever its own client knows of it;
 //   - the invariants of the application's data, each a query.
 //
 // A transaction whose outcome the client does not know may be there once or not
-// at all. Ids of transactions that did not take place, failed ones and unknown ones
+// at all, but consistently: once it was observed it is there. Ids of transactions that did not take place, failed ones and unknown ones
 // that are not there, are not counted: PostgreSQL may hand them out again after a
 // crash, since a sequence value that no commit has made durable is then lost.
 package history

@@ -14,6 +14,19 @@ type Querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
+// forEach scans each row of a query into the same variables and calls f. what names that which is
+// read, for the error.
+func forEach(ctx context.Context, q Querier, what, sql string, into []any, f func()) error {
+	rows, err := q.Query(ctx, sql)
+	if err == nil {
+		_, err = pgx.ForEachRow(rows, into, func() error { f(); return nil })
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", what, err)
+	}
+	return nil
+}
+
 // LedgerDDL returns the statements that make the ledger. It needs PostgreSQL 13
 // (gen_random_uuid).
 //

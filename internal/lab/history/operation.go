@@ -49,12 +49,18 @@ type Operation struct {
 	Start   time.Time
 	End     time.Time // when the outcome was known
 	Outcome Outcome
-	IDs     []ID // of the answers, in the order of the ledger's ids
-	Lists   []ListOp
+	IDs     []ID   // of the answers, in the order of the ledger's ids
 	Side    string // the server's system identifier as it said itself; "" when not known
 	Slowest Trip   // the longest wait for one answer within the operation
 	Stale   string // what a read should have seen and did not; "" when all was well
 	Error   string // of an operation that failed or is unknown
+
+	// What it did, for the checker of its sort; at most one is set.
+	Lists    []ListOp
+	Register *RegisterOp
+	Transfer *Transfer
+	Balances *Balances
+	Attempt  *Attempt
 }
 
 // Trip is one message to the server and the wait for its answer.
@@ -65,3 +71,11 @@ type Trip struct {
 
 // Latency is how long the operation took as its client felt it.
 func (o Operation) Latency() time.Duration { return o.End.Sub(o.Start) }
+
+// name is how messages call the operation.
+func (o Operation) name() string {
+	if o.Token.Seq == 0 {
+		return fmt.Sprintf("client %d %s", o.Token.Client, o.Kind)
+	}
+	return o.Token.String()
+}

@@ -32,11 +32,23 @@ type Result struct {
 	Invariants   int // checked
 
 	ListTransactions int // that read lists or appended to them
+	RegisterOps      int // on registers, that took place
+	Transfers        int // of a bank, in its table in the end
+	BalancesRead     int // snapshots of all balances
+	Keys             int // of requests that were tried
 
+	Faults
+}
+
+// Faults are all sorts of fault; the package comment says what each is.
+type Faults struct {
 	Lost, Doubled, Phantom, Unrecorded Finding
 	Altered, Disordered, Stale         Finding
 	Repeated, TurnedBack, Broken       Finding
 	Disagreeing, Cycles                Finding // of lists
+	NotLinearizable                    Finding // of registers
+	Unbalanced                         Finding // of a bank
+	Unobserved                         Finding // of transfers and of keys
 }
 
 // check is one line of the verdict.
@@ -50,7 +62,8 @@ func (r Result) checks() []check {
 		{"lost", r.Lost}, {"doubled", r.Doubled}, {"phantom", r.Phantom}, {"unrecorded", r.Unrecorded},
 		{"altered", r.Altered}, {"disordered", r.Disordered}, {"stale reads", r.Stale},
 		{"repeated ids", r.Repeated}, {"turned back", r.TurnedBack}, {"broken invariants", r.Broken},
-		{"disagreeing lists", r.Disagreeing}, {"cycles", r.Cycles},
+		{"disagreeing lists", r.Disagreeing}, {"cycles", r.Cycles}, {"not linearizable", r.NotLinearizable},
+		{"unbalanced", r.Unbalanced}, {"un-observed", r.Unobserved},
 	}
 }
 
@@ -88,8 +101,16 @@ func (r Result) Print(w io.Writer) error {
 	fmt.Fprintf(&b, "reads               %8d   failed %d\n", r.Reads, r.FailedReads)
 	fmt.Fprintf(&b, "ids of sequences    %8d\n", r.IDs)
 	fmt.Fprintf(&b, "invariants checked  %8d\n", r.Invariants)
-	if r.ListTransactions > 0 {
-		fmt.Fprintf(&b, "list transactions   %8d\n", r.ListTransactions)
+	for _, c := range []struct {
+		name string
+		n    int
+	}{
+		{"list transactions", r.ListTransactions}, {"register operations", r.RegisterOps},
+		{"transfers", r.Transfers}, {"balances read", r.BalancesRead}, {"keys", r.Keys},
+	} {
+		if c.n > 0 {
+			fmt.Fprintf(&b, "%-19s %8d\n", c.name, c.n)
+		}
 	}
 	for i, s := range r.Sides {
 		fmt.Fprintf(&b, "side %d              %8d   acknowledged from %s to %s\n", i+1, s.Acknowledged,

@@ -67,6 +67,26 @@ func changes(ops []Operation) []change {
 	return out
 }
 
+// Turns returns the changes of side, as all of ops could tell them, that are more than the run
+// made: answers of a side that was closed by then. The operations may be those of several
+// workloads on one database; Check judges those of one.
+func Turns(ops []Operation, allowed int) Finding {
+	f, _ := turns(ops, allowed)
+	return f
+}
+
+func turns(ops []Operation, allowed int) (f Finding, all int) {
+	for i, ch := range changes(ops) {
+		all++
+		if i >= allowed {
+			f.add("%s of side %s ended at %s, %s of side %s began at %s",
+				ch.before.name(), ch.before.Side, ch.before.End.UTC().Format(timeFormat),
+				ch.after.name(), ch.after.Side, ch.after.Start.UTC().Format(timeFormat))
+		}
+	}
+	return f, all
+}
+
 // Side is one side and what it acknowledged.
 type Side struct {
 	Name         string // system identifier

@@ -1,6 +1,7 @@
 package history
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -34,6 +35,20 @@ func TestChangesOfSide(t *testing.T) {
 			require.Len(t, changes(tc.ops), tc.want)
 		})
 	}
+}
+
+// TestTurnsOfSeveralWorkloads: each by itself has seen one change of side, and together they tell that the
+// closed side answered after the open one had.
+func TestTurnsOfSeveralWorkloads(t *testing.T) {
+	t.Parallel()
+	early := []Operation{at("a", 0, 1), at("b", 2, 3)}
+	late := []Operation{at("a", 4, 5), at("b", 6, 7)}
+	require.Zero(t, Turns(early, 1).Count)
+	require.Zero(t, Turns(late, 1).Count)
+	turns := Turns(slices.Concat(early, late), 1)
+	require.Equal(t, 2, turns.Count, "back and there again")
+	require.Contains(t, turns.Examples[0], "of side b ended at 00:00:00.003000, client 0 transaction 1 of side a began at 00:00:00.004000")
+	require.Zero(t, Turns(slices.Concat(early, late), 3).Count)
 }
 
 // The longest chain is what trying every chain finds.

@@ -25,7 +25,8 @@
 // An outcome is ok when the server said that it committed; failed when the
 // server said otherwise, or when the connection was lost before the message that
 // commits was sent; unknown when no answer to that message came. Nothing is ever
-// sent twice.
+// sent twice, but by the clients of Keys: they try a request whose outcome they do not
+// know again, as a new transaction with the same key.
 //
 // # Drivers
 //
@@ -37,5 +38,6 @@
 // Scenarios: Shop makes a small schema itself, in any size; Library one with every
 // kind of key and most kinds of objects, for tests of a whole migration; Pagila needs
 // the sample database of that name (LoadPagila); Lists runs serializable transactions that history
-// looks for cycles in, some of which PostgreSQL refuses with a serialization failure.
+// looks for cycles in, some of which PostgreSQL refuses with a serialization failure; Registers,
+// Bank and Keys are for its other checkers.
 package workload

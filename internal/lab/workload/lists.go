@@ -32,17 +32,21 @@ const (
 // Ledger implements Scenario.
 func (Lists) Ledger() pg.Name { return pg.Name{Schema: "lists", Name: "ledger"} }
 
-// Table is the table of the lists, for history.Options.
-func (Lists) Table() *pg.Name { return &pg.Name{Schema: "lists", Name: "lists"} }
+func (Lists) table() pg.Name { return pg.Name{Schema: "lists", Name: "lists"} }
 
 func (Lists) searchPath() string { return "lists" }
 
 // Invariants implements Scenario: what the lists must be is judged from the operations.
 func (Lists) Invariants() []history.Invariant { return nil }
 
+func (l Lists) judged(opt *history.Options) {
+	table := l.table()
+	opt.Lists = &table
+}
+
 // Load makes the schema. The database is empty.
 func (l Lists) Load(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.PgConn().Exec(ctx, "CREATE SCHEMA lists; "+history.ListsDDL(*l.Table())+"; "+history.LedgerDDL(l.Ledger())).ReadAll()
+	_, err := conn.PgConn().Exec(ctx, "CREATE SCHEMA lists; "+history.ListsDDL(l.table())+"; "+history.LedgerDDL(l.Ledger())).ReadAll()
 	return pg.Wrap(err, "load the lists")
 }
 

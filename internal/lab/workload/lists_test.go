@@ -41,7 +41,7 @@ func listsOn(t *testing.T, sc Scenario) history.Result {
 			require.Contains(t, o.Error, pg.CodeSerializationFailure)
 		}
 	}
-	res, err := history.Check(bounded(t), pgtest.Conn(t, dsn), rep.Operations, history.Options{Ledger: sc.Ledger(), Lists: Lists{}.Table()})
+	res, err := history.Check(bounded(t), pgtest.Conn(t, dsn), rep.Operations, Options(sc, 0))
 	require.NoError(t, err)
 	t.Log(res)
 	require.Greater(t, res.ListTransactions, 100*len(Drivers())/2)

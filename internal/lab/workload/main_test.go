@@ -69,8 +69,7 @@ func begin(t *testing.T, cfg Config) *Workload {
 // verdict checks the report's history against the database.
 func verdict(t *testing.T, dsn pg.DSN, sc Scenario, rep Report) history.Result {
 	t.Helper()
-	res, err := history.Check(bounded(t), pgtest.Conn(t, dsn), rep.Operations,
-		history.Options{Ledger: sc.Ledger(), Invariants: sc.Invariants()})
+	res, err := history.Check(bounded(t), pgtest.Conn(t, dsn), rep.Operations, Options(sc, 0))
 	require.NoError(t, err)
 	var text strings.Builder
 	require.NoError(t, rep.Print(&text))

@@ -11,7 +11,7 @@ import (
 	"crossfade/internal/lab/history"
 )
 
-// Scenario is what the clients do: Shop, Library, Pagila or Lists.
+// Scenario is what the clients do: Shop, Library, Pagila, Lists, Registers, Bank or Keys.
 type Scenario interface {
 	// Ledger is the table that the clients write their tokens into.
 	Ledger() pg.Name
@@ -22,6 +22,16 @@ type Scenario interface {
 	// steps returns what one client does. The steps share that client's memory,
 	// such as the rows that are its own, and are called by its goroutine.
 	steps(rng *rand.Rand) []step
+}
+
+// Options says what history.Check is to look at after clients of a scenario ran while the database
+// changed sides so often.
+func Options(sc Scenario, switches int) history.Options {
+	opt := history.Options{Ledger: sc.Ledger(), Invariants: sc.Invariants(), Switches: switches}
+	if has, ok := sc.(interface{ judged(*history.Options) }); ok {
+		has.judged(&opt)
+	}
+	return opt
 }
 
 // step is one sort of transaction or read; one of the functions is set.
