@@ -31,6 +31,9 @@ func (s *session) begin(to pg.LSN, committed time.Time, sync bool) (steps []step
 	if sync {
 		steps = append(steps, control(syncSQL))
 	}
+	if s.own != nil {
+		steps = append(steps, step{stmt: s.own, want: -1})
+	}
 	return append(steps, s.advanceStep(s.applied, to, committed)), len(steps)
 }
 

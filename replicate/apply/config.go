@@ -35,6 +35,8 @@ const (
 	// MarkerPrefix is the prefix of the message whose application ends a drain;
 	// its content is a nonce.
 	MarkerPrefix = "crossfade.marker"
+	// batchPrefix is the prefix of the message that our transactions begin with.
+	batchPrefix = "crossfade.batch"
 	// heartbeatPrefix is the prefix of the heartbeat's message; its content is
 	// our own clock in microseconds.
 	heartbeatPrefix = "crossfade.hb"
@@ -80,6 +82,12 @@ type Config struct {
 	OnAlarm func(Alarm)
 	// Tripped begins as after a marker: nothing is applied until Continue.
 	Tripped bool
+	// Own has each transaction begin with a message of ours, so that who reads the changes of the
+	// target tells them from those of others.
+	Own bool
+	// Replica has the session run in the mode in which the target's ordinary triggers, rules and
+	// foreign keys do not act (session_replication_role), which not every role may set.
+	Replica bool
 
 	BatchRows       int           // DefaultBatchRows if 0
 	BatchBytes      int64         // DefaultBatchBytes if 0

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -122,6 +123,11 @@ func (f *Follower) open(ctx context.Context) (_ *session, err error) {
 	if _, err := conn.Exec(ctx, sessionSQL, strconv.FormatInt(f.cfg.LockTimeout.Milliseconds(), 10)); err != nil {
 		return nil, err
 	}
+	if f.cfg.Replica {
+		if _, err := conn.Exec(ctx, `SELECT pg_catalog.set_config('session_replication_role', 'replica', false)`); err != nil {
+			return nil, fmt.Errorf("keep triggers and foreign keys from acting: %w", err)
+		}
+	}
 	newest, err := f.newestXID(ctx)
 	if err != nil {
 		return nil, f.lost(SideSource, err)
@@ -131,10 +137,14 @@ func (f *Follower) open(ctx context.Context) (_ *session, err error) {
 		return nil, err
 	}
 	f.opened(reader, row)
+	var own *statement
+	if f.cfg.Own {
+		own = &statement{sql: ownSQL(pg.ServerVersion(conn))}
+	}
 	return &session{
 		Follower: f, x: &executor{conn: conn, shapes: map[shape]*statement{}, prepared: map[*statement]string{}},
 		reader: reader, xids: xids{newest: newest}, applied: row.EndLSN, durable: row.EndLSN,
-		synced: time.Now(), tables: map[*stream.Relation]target{}, roots: map[pg.Name]*table{},
+		since: row.Since, own: own, synced: time.Now(), tables: map[*stream.Relation]target{}, roots: map[pg.Name]*table{},
 	}, nil
 }
 
@@ -170,6 +180,16 @@ func (f *Follower) endPredecessor(ctx context.Context, conn progress.Querier) er
 	}
 	return conn.QueryRow(ctx, `SELECT pid, backend_start::text FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()`).
 		Scan(&f.backend.pid, &f.backend.start)
+}
+
+// ownSQL marks a transaction as ours. Servers older than 14 stream no messages: there it is the one
+// row of crossfade.marker that begins with the prefix.
+func ownSQL(version int) string {
+	if version >= 140000 {
+		return `SELECT pg_catalog.pg_logical_emit_message(true, '` + batchPrefix + `', '')`
+	}
+	return `WITH old AS (UPDATE crossfade.marker SET nonce = '` + batchPrefix + ` ' || pg_catalog.txid_current() WHERE pg_catalog.starts_with(nonce, '` + batchPrefix + `') RETURNING 1)
+		INSERT INTO crossfade.marker (nonce) SELECT '` + batchPrefix + ` ' || pg_catalog.txid_current() WHERE NOT EXISTS (SELECT FROM old)`
 }
 
 // sessionSQL prepares a session for batches: no wait for the disk unless a batch asks for it,

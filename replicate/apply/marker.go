@@ -237,7 +237,7 @@ func markers(p *stream.Part) []string {
 		case c.Kind == stream.KindMessage && c.Prefix == MarkerPrefix:
 			nonces = append(nonces, string(c.Content))
 		default:
-			if nonce := markerRow(c); nonce != "" && !strings.HasPrefix(nonce, heartbeatPrefix) {
+			if nonce := markerRow(c); nonce != "" && !strings.HasPrefix(nonce, stream.OwnPrefix) {
 				nonces = append(nonces, nonce)
 			}
 		}
@@ -245,11 +245,21 @@ func markers(p *stream.Part) []string {
 	return nonces
 }
 
-// Tripwire reads the stream of a source whose lane a decision has closed. It
+// Tripwire reads the stream of a source whose lane a decision has closed, or has not opened yet. It
 // applies nothing: every transaction after the marker with changes that does not begin
 // with a message of ours is an alarm (C17), and all that was read is confirmed, so that
 // the source keeps no WAL for it and can be shut down.
 type Tripwire struct{ cfg Config }
+
+// OpenedError says that a decision has opened the source again: nothing from it on was confirmed.
+type OpenedError struct {
+	Nonce string // of the decision's marker
+	LSN   pg.LSN // of its commit record
+}
+
+func (e *OpenedError) Error() string {
+	return fmt.Sprintf("a decision at %s has opened the side that was closed", e.LSN)
+}
 
 // NewTripwire takes the Config of a Follower, and uses only what concerns the source, and OnAlarm.
 func NewTripwire(cfg Config) (*Tripwire, error) {
@@ -262,8 +272,9 @@ func NewTripwire(cfg Config) (*Tripwire, error) {
 	return &Tripwire{cfg: cfg}, nil
 }
 
-// Run reads from start, which is no earlier than what the slot has confirmed, until ctx ends or the
-// slot cannot be read any more. marker is where the marker's transaction ended. Transactions before
+// Run reads from start, which is no earlier than what the slot has confirmed, until ctx ends, the
+// slot cannot be read any more, or a decision opens the source, which is an *OpenedError: the first
+// transaction after the marker that has a marker itself. marker is where the marker's transaction ended. Transactions before
 // it raise no alarm: after a crash the source has an older position of the slot than the one it was
 // told, and sends again what was applied long ago. OnAlarm is called on Run's goroutine.
 func (t *Tripwire) Run(ctx context.Context, start, marker pg.LSN) error {
@@ -280,6 +291,9 @@ func (t *Tripwire) Run(ctx context.Context, start, marker pg.LSN) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			case p := <-reader.Parts():
+				if found := markers(p); len(found) > 0 && p.CommitLSN >= marker {
+					return &OpenedError{Nonce: found[0], LSN: p.CommitLSN}
+				}
 				if a := alarmSince(p, marker); a != nil && a.LSN != reported {
 					reported = a.LSN
 					t.cfg.OnAlarm(*a)

@@ -5,7 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
+	"crossfade/replicate/progress"
 	"crossfade/replicate/stream"
 )
 
@@ -21,6 +23,8 @@ type session struct {
 	applied pg.LSN             // committed on the target
 	durable pg.LSN             // known to be still there after a crash of the target
 	synced  time.Time          // when durable was last brought up
+	own     *statement         // marks a transaction as ours; nil where none is marked
+	since   string             // nonce of the marker up to which everything is left out; "" once it was reached
 }
 
 // batch is consecutive transactions that one target transaction applies.
@@ -90,6 +94,12 @@ func (s *session) loop(ctx context.Context) error {
 			case p = <-s.reader.Parts():
 			}
 		}
+		if p != nil && s.since != "" {
+			if err := s.leaveOut(ctx, p); err != nil {
+				return err
+			}
+			continue
+		}
 		whole := p != nil && p.First && p.Last
 		if !b.empty() && (p == nil || !whole || truncates(p)) {
 			if err := s.apply(ctx, &b); err != nil {
@@ -117,6 +127,33 @@ func (s *session) loop(ctx context.Context) error {
 			b = batch{}
 		}
 	}
+}
+
+// leaveOut takes a part of what comes before the marker from which on the lane is applied. The
+// source may forget it, since the progress row says that it is never wanted; what bears no message
+// of ours is an alarm. The marker's own transaction changes nothing that is moved.
+func (s *session) leaveOut(ctx context.Context, p *stream.Part) error {
+	defer p.Release()
+	if p.Idle != 0 {
+		s.reader.Confirm(p.Idle)
+		return nil
+	}
+	if a := alarmOf(p); a != nil && !s.seen(p) {
+		s.alarm(a)
+	}
+	if !p.Last {
+		return nil
+	}
+	if slices.Contains(markers(p), s.since) {
+		if err := progress.Arrive(ctx, s.x.conn, s.cfg.Lane, s.owner, s.since, p.EndLSN); err != nil {
+			return err
+		}
+		s.log.Info().Str(obs.KeyLSN, p.EndLSN.String()).Msg("what was written before the decision was left out; changes are applied from here on")
+		s.since, s.applied, s.durable, s.synced = "", p.EndLSN, p.EndLSN, time.Now()
+		s.noteApplied(p.EndLSN, p.Time, p.EndLSN)
+	}
+	s.reader.Confirm(p.EndLSN)
+	return nil
 }
 
 // poll returns the next part if there is one at this moment.

@@ -38,9 +38,12 @@ type Row struct {
 	EndLSN     pg.LSN    // everything on the source up to here is applied
 	CommitTime time.Time // of the last transaction applied, by the source's clock; zero if unknown
 	Open       bool
+	// Since is the nonce of the marker after which changes are applied: what comes before it, and the
+	// marker's own transaction, is left out. "" means that everything after EndLSN is applied.
+	Since string
 }
 
-const columns = `lane, owner, end_lsn::text, commit_ts, open`
+const columns = `lane, owner, end_lsn::text, commit_ts, open, since`
 
 // Read returns the lane's row, or ErrNoLane.
 func Read(ctx context.Context, q Querier, lane int32) (Row, error) {
@@ -70,7 +73,7 @@ func Claim(ctx context.Context, q Querier, lane int32, start pg.LSN) (Row, error
 func scan(row pgx.Row, what string) (Row, error) {
 	var r Row
 	var ts *time.Time
-	err := row.Scan(&r.Lane, &r.Owner, &r.EndLSN, &ts, &r.Open)
+	err := row.Scan(&r.Lane, &r.Owner, &r.EndLSN, &ts, &r.Open, &r.Since)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNoLane
 	}
@@ -160,4 +163,27 @@ func Close(ctx context.Context, q Querier, lane int32, reached pg.LSN) (pg.LSN, 
 		err = fmt.Errorf("it is at %s, short of %s", end, reached)
 	}
 	return end, pg.Wrap(err, "close lane %d", lane)
+}
+
+// Reopen opens a lane that a decision has closed, or begins it, in the caller's transaction: nothing
+// is applied before the marker with the nonce since, and whoever had claimed the lane has it no
+// longer. A lane without a row begins at start; one that was closed is read on from where it ended.
+func Reopen(ctx context.Context, q Querier, lane int32, start pg.LSN, since string) error {
+	_, err := q.Exec(ctx, `INSERT INTO crossfade.progress AS p (lane, owner, end_lsn, since) VALUES ($1, 1, $2::pg_catalog.pg_lsn, $3)
+		ON CONFLICT (lane) DO UPDATE SET owner = p.owner + 1, open = true, commit_ts = NULL, since = excluded.since`, lane, start.String(), since)
+	return pg.Wrap(err, "open lane %d again", lane)
+}
+
+// Arrive records that the marker for which the lane has left out everything was reached, and that
+// its transaction ends at a position. The errors are those of Advance.
+func Arrive(ctx context.Context, q Querier, lane int32, owner int64, since string, at pg.LSN) error {
+	tag, err := q.Exec(ctx, `UPDATE crossfade.progress SET since = '', end_lsn = $4::pg_catalog.pg_lsn
+		WHERE lane = $1 AND owner = $2 AND since = $3 AND open`, lane, owner, since, at.String())
+	if err != nil {
+		return fmt.Errorf("record that the marker of lane %d was reached: %w", lane, err)
+	}
+	if tag.RowsAffected() == 1 {
+		return nil
+	}
+	return Explain(ctx, q, lane, owner)
 }

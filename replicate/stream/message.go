@@ -128,6 +128,10 @@ func (r *Relation) HasKey() bool {
 // OwnPrefix begins the prefix of every logical message of ours.
 const OwnPrefix = "crossfade."
 
+// ownSchema has the tables of ours: servers older than 14 stream rows of them in the place of
+// messages.
+const ownSchema = "crossfade"
+
 // Change is one change or transactional logical message within a transaction;
 // the fields are those of Message.
 type Change struct {
@@ -152,7 +156,7 @@ type Part struct {
 	Time      time.Time
 	First     bool // the transaction begins here
 	Last      bool // the transaction ends here
-	Own       bool // the transaction begins with a message of ours
+	Own       bool // the transaction begins with a message of ours, or with a row of a table of ours
 	Changes   []Change
 	Size      int64 // bytes that the part holds in memory, about
 
@@ -219,7 +223,7 @@ func (a *assembler) add(m *Message, size int) (*Part, error) {
 	}
 	if !a.seen {
 		a.seen = true
-		p.Own = m.Kind == KindMessage && strings.HasPrefix(m.Prefix, OwnPrefix)
+		p.Own = m.Kind == KindMessage && strings.HasPrefix(m.Prefix, OwnPrefix) || m.Relation != nil && m.Relation.Name.Schema == ownSchema
 	}
 	p.Changes = append(p.Changes, Change{
 		Kind: m.Kind, Old: m.Old, RestartIdentity: m.RestartIdentity, Relation: m.Relation,
