@@ -106,3 +106,14 @@ func final(err error) error {
 	}
 	return retry.Permanent(err)
 }
+
+// MissedError says that the marker from which on a lane is applied is no longer in the stream:
+// someone else has read from the slot, or made it again.
+type MissedError struct {
+	LSN   pg.LSN // of a transaction that was committed after the marker
+	Since pg.LSN // where the decision was taken
+}
+
+func (e *MissedError) Error() string {
+	return fmt.Sprintf("the slot does not hold the decision at %s any more, by the transaction at %s: someone else has read from it, or made it again; what was written between is lost", e.Since, e.LSN)
+}

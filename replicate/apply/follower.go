@@ -132,7 +132,9 @@ func (f *Follower) open(ctx context.Context) (_ *session, err error) {
 	if err != nil {
 		return nil, f.lost(SideSource, err)
 	}
-	reader, err := stream.NewReader(f.cfg.stream(row.EndLSN))
+	reading := f.cfg.stream(row.EndLSN)
+	reading.Behind = row.Since != ""
+	reader, err := stream.NewReader(reading)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +146,7 @@ func (f *Follower) open(ctx context.Context) (_ *session, err error) {
 	return &session{
 		Follower: f, x: &executor{conn: conn, shapes: map[shape]*statement{}, prepared: map[*statement]string{}},
 		reader: reader, xids: xids{newest: newest}, applied: row.EndLSN, durable: row.EndLSN,
-		since: row.Since, own: own, synced: time.Now(), tables: map[*stream.Relation]target{}, roots: map[pg.Name]*table{},
+		since: row, own: own, synced: time.Now(), tables: map[*stream.Relation]target{}, roots: map[pg.Name]*table{},
 	}, nil
 }
 

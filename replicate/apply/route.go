@@ -20,6 +20,17 @@ func LoadRoutes(ctx context.Context, conn *pgx.Conn) (map[uint32]pg.Name, error)
 	return routes, pg.Wrap(err, "read routes of the copy")
 }
 
+// LoadRoutesHere is LoadRoutes by the numbers that the leaves have in this database, which the way
+// back is read from: they have the same names on both sides.
+func LoadRoutesHere(ctx context.Context, conn *pgx.Conn) (map[uint32]pg.Name, error) {
+	routes, err := pg.SelectMap(ctx, conn, func(relid *uint32, via *pg.Name) []any {
+		return []any{relid, &via.Schema, &via.Name}
+	}, `SELECT c.oid, r.via_nsp, r.via_rel FROM crossfade.relation r
+		JOIN pg_catalog.pg_namespace n ON n.nspname = r.nsp JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = r.rel
+		WHERE r.via_rel <> ''`)
+	return routes, pg.Wrap(err, "read routes of the copy")
+}
+
 // ScatteredError says that one leaf of a partitioned table was truncated whose rows
 // lie among those of others on the target. Nothing of the transaction was applied.
 type ScatteredError struct {

@@ -24,7 +24,7 @@ type session struct {
 	durable pg.LSN             // known to be still there after a crash of the target
 	synced  time.Time          // when durable was last brought up
 	own     *statement         // marks a transaction as ours; nil where none is marked
-	since   string             // nonce of the marker up to which everything is left out; "" once it was reached
+	since   progress.Row       // its Since is the nonce of the marker up to which everything is left out; "" once it was reached
 }
 
 // batch is consecutive transactions that one target transaction applies.
@@ -94,7 +94,7 @@ func (s *session) loop(ctx context.Context) error {
 			case p = <-s.reader.Parts():
 			}
 		}
-		if p != nil && s.since != "" {
+		if p != nil && s.since.Since != "" {
 			if err := s.leaveOut(ctx, p); err != nil {
 				return err
 			}
@@ -139,17 +139,20 @@ func (s *session) leaveOut(ctx context.Context, p *stream.Part) error {
 		return nil
 	}
 	if a := alarmOf(p); a != nil && !s.seen(p) {
+		if a.LSN > s.since.SinceLSN { // the side was open by then
+			return &MissedError{LSN: a.LSN, Since: s.since.SinceLSN}
+		}
 		s.alarm(a)
 	}
 	if !p.Last {
 		return nil
 	}
-	if slices.Contains(markers(p), s.since) {
-		if err := progress.Arrive(ctx, s.x.conn, s.cfg.Lane, s.owner, s.since, p.EndLSN); err != nil {
+	if slices.Contains(markers(p), s.since.Since) {
+		if err := progress.Arrive(ctx, s.x.conn, s.cfg.Lane, s.owner, s.since.Since, p.EndLSN); err != nil {
 			return err
 		}
 		s.log.Info().Str(obs.KeyLSN, p.EndLSN.String()).Msg("what was written before the decision was left out; changes are applied from here on")
-		s.since, s.applied, s.durable, s.synced = "", p.EndLSN, p.EndLSN, time.Now()
+		s.since, s.applied, s.durable, s.synced = progress.Row{}, p.EndLSN, p.EndLSN, time.Now()
 		s.noteApplied(p.EndLSN, p.Time, p.EndLSN)
 	}
 	s.reader.Confirm(p.EndLSN)

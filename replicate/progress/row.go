@@ -41,9 +41,12 @@ type Row struct {
 	// Since is the nonce of the marker after which changes are applied: what comes before it, and the
 	// marker's own transaction, is left out. "" means that everything after EndLSN is applied.
 	Since string
+	// SinceLSN is a position before that marker's commit and after all that was committed on the
+	// closed side before.
+	SinceLSN pg.LSN
 }
 
-const columns = `lane, owner, end_lsn::text, commit_ts, open, since`
+const columns = `lane, owner, end_lsn::text, commit_ts, open, since, since_lsn::text`
 
 // Read returns the lane's row, or ErrNoLane.
 func Read(ctx context.Context, q Querier, lane int32) (Row, error) {
@@ -73,7 +76,7 @@ func Claim(ctx context.Context, q Querier, lane int32, start pg.LSN) (Row, error
 func scan(row pgx.Row, what string) (Row, error) {
 	var r Row
 	var ts *time.Time
-	err := row.Scan(&r.Lane, &r.Owner, &r.EndLSN, &ts, &r.Open, &r.Since)
+	err := row.Scan(&r.Lane, &r.Owner, &r.EndLSN, &ts, &r.Open, &r.Since, &r.SinceLSN)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = ErrNoLane
 	}
@@ -166,11 +169,13 @@ func Close(ctx context.Context, q Querier, lane int32, reached pg.LSN) (pg.LSN, 
 }
 
 // Reopen opens a lane that a decision has closed, or begins it, in the caller's transaction: nothing
-// is applied before the marker with the nonce since, and whoever had claimed the lane has it no
-// longer. A lane without a row begins at start; one that was closed is read on from where it ended.
-func Reopen(ctx context.Context, q Querier, lane int32, start pg.LSN, since string) error {
-	_, err := q.Exec(ctx, `INSERT INTO crossfade.progress AS p (lane, owner, end_lsn, since) VALUES ($1, 1, $2::pg_catalog.pg_lsn, $3)
-		ON CONFLICT (lane) DO UPDATE SET owner = p.owner + 1, open = true, commit_ts = NULL, since = excluded.since`, lane, start.String(), since)
+// is applied before the marker with the nonce since, which was written at a position or later, and
+// whoever had claimed the lane has it no longer. A lane without a row begins at start; one that was
+// closed is read on from where it ended.
+func Reopen(ctx context.Context, q Querier, lane int32, start pg.LSN, since string, at pg.LSN) error {
+	_, err := q.Exec(ctx, `INSERT INTO crossfade.progress AS p (lane, owner, end_lsn, since, since_lsn) VALUES ($1, 1, $2::pg_catalog.pg_lsn, $3, $4::pg_catalog.pg_lsn)
+		ON CONFLICT (lane) DO UPDATE SET owner = p.owner + 1, open = true, commit_ts = NULL, since = excluded.since, since_lsn = excluded.since_lsn`,
+		lane, start.String(), since, at.String())
 	return pg.Wrap(err, "open lane %d again", lane)
 }
 

@@ -33,6 +33,9 @@ type PublicationConfig struct {
 	Tables      []pg.Name     // plain tables and leaf partitions
 	LockTimeout time.Duration // DefaultLockTimeout if 0
 	Patience    time.Duration // DefaultPatience if 0
+	// Silent makes the publication so that it publishes no kind of change yet (Speak). One that is
+	// there stays as it is.
+	Silent bool
 }
 
 // Validate fills defaults in and refuses what contradicts itself.
@@ -87,15 +90,31 @@ func preparePublication(ctx context.Context, conn *pgx.Conn, cfg PublicationConf
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		name := pg.QuoteIdent(cfg.Name)
-		_, err = conn.PgConn().Exec(ctx, "CREATE PUBLICATION "+name+publicationOptions(conn)+
+		options := publicationOptions(conn)
+		if cfg.Silent {
+			options = " WITH (publish = '')"
+		}
+		_, err = conn.PgConn().Exec(ctx, "CREATE PUBLICATION "+name+options+
 			"; COMMENT ON PUBLICATION "+name+" IS 'A migration by Crossfade reads the changes of these tables. \"crossfade finish\" or \"crossfade clean\" removes it.'").ReadAll()
 		return err
 	case err != nil:
 		return err
-	case all || rootwise || !complete:
+	case all || rootwise || !complete && !cfg.Silent:
 		return errors.New("a publication of that name exists and is not ours (all tables, via partition root, or not all kinds of changes): drop or rename it")
 	}
 	return nil
+}
+
+// Speak and Silence are the statements by which a publication publishes every kind of change from
+// the transaction's commit on, and none. Decoding sees either as of where it is in the log. They need
+// PostgreSQL 13.
+func Speak(publication string) string {
+	return "ALTER PUBLICATION " + pg.QuoteIdent(publication) + " SET (publish = 'insert, update, delete, truncate');"
+}
+
+// Silence is the opposite of Speak.
+func Silence(publication string) string {
+	return "ALTER PUBLICATION " + pg.QuoteIdent(publication) + " SET (publish = '');"
 }
 
 func publicationOptions(conn *pgx.Conn) string {

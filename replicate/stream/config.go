@@ -44,6 +44,8 @@ type Config struct {
 	// Start is the position that is durable on the target. Transactions that
 	// end at or before it are not handed out.
 	Start pg.LSN
+	// Behind says that Start may be behind what the slot has confirmed: what is between is not wanted.
+	Behind bool
 	// SystemID, if not empty, is what the source must answer to
 	// IDENTIFY_SYSTEM: positions mean nothing on another server.
 	SystemID string

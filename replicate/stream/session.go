@@ -129,7 +129,7 @@ func (r *Reader) proveSlot(ctx context.Context) error {
 	if err := conn.QueryRow(ctx, `SELECT confirmed_flush_lsn::text FROM pg_catalog.pg_replication_slots WHERE slot_name = $1`, r.cfg.Slot).Scan(&confirmed); err != nil {
 		return fmt.Errorf("look at slot %s: %w", r.cfg.Slot, err)
 	}
-	if reported := r.Confirmed(); confirmed > reported {
+	if reported := r.Confirmed(); confirmed > reported && !r.cfg.Behind {
 		return retry.Permanent(&SlotAdvancedError{Slot: r.cfg.Slot, Confirmed: confirmed, Reported: reported})
 	}
 	return nil

@@ -40,6 +40,7 @@ type PortsFixture struct {
 	JournalPort          *ports.Journal
 	SourcePort           *ports.Source
 	TargetPort           *ports.Target
+	Cover                *watch.Coverage // of SourcePort
 	Reached              pg.LSN
 }
 
@@ -77,18 +78,19 @@ func PortsFixtureOn(t *testing.T, source pg.DSN) *PortsFixture {
 		return p
 	}
 	who := &ports.Owner{}
+	b.Cover = &watch.Coverage{}
 	control := link(b.SourceDSN)
 	b.JournalPort = &ports.Journal{Source: control, Target: link(b.TargetDSN, pg.WithKey("k")), Owner: who, Lead: func(context.Context) error { return nil }, Finished: func() (int64, bool) { return 0, false }, Gone: func() bool { return false }}
 	b.SourcePort = &ports.Source{Owner: who, Incarnation: "me", LockTimeout: LockTimeout, Control: control, Counting: link(b.SourceDSN), Reading: link(b.SourceDSN), Lock: pre(b.SourceDSN),
 		Register: func(context.Context) error { return nil }, ServerPIDs: func() []int32 { return nil }, RoundTrips: func(context.Context) [2]time.Duration { return [2]time.Duration{} },
-		Expect: func(int64, string) error { return nil }, Cover: &watch.Coverage{}, Version: 150000, Majors: [2]int{15, 15}}
-	watching := watch.New(link(b.SourceDSN), link(b.TargetDSN, pg.WithKey("k")), zerolog.Nop(), watch.Watcher{Name: "tables", Fenced: true, Ask: b.SourcePort.Cover.Ask},
+		Expect: func(int64, string) error { return nil }, Cover: b.Cover, Version: 150000, Majors: [2]int{15, 15}}
+	watching := watch.New(link(b.SourceDSN), link(b.TargetDSN, pg.WithKey("k")), zerolog.Nop(), watch.Watcher{Name: "tables", Fenced: true, Ask: b.Cover.Ask},
 		watch.Watcher{Name: "publication", Fenced: true, Ask: (&watch.Members{}).Ask}, watch.Watcher{Name: "fence", Fenced: true, Ask: watch.AskFence},
 		watch.Watcher{Name: "strangers at the target", Fenced: true, Ask: (&watch.TargetWriters{}).Ask})
 	b.SourcePort.Confirm = watching.Confirm
-	b.TargetPort = &ports.Target{DSN: b.TargetDSN, Key: "k", Control: link(b.TargetDSN, pg.WithKey("k")), Asking: link(b.TargetDSN, pg.WithKey("k")), Reading: link(b.TargetDSN, pg.WithKey("k")),
+	b.TargetPort = &ports.Target{Direction: machine.Forward, Opens: ports.OpensTarget, DSN: b.TargetDSN, Key: "k", Control: link(b.TargetDSN, pg.WithKey("k")), Asking: link(b.TargetDSN, pg.WithKey("k")), Reading: link(b.TargetDSN, pg.WithKey("k")),
 		Lock: pre(b.TargetDSN, pg.WithKey("k")), Reached: func() pg.LSN { return b.Reached }, Majors: [2]int{15, 15},
-		Plan: func() (*plan.DecisionSQL, error) {
+		Plan: func(context.Context, *pgx.Conn) (*plan.DecisionSQL, error) {
 			return &plan.DecisionSQL{Decide: []plan.Statement{{Kind: "FK CONSTRAINT", Name: "b_a", SQL: "ALTER TABLE public.b ADD CONSTRAINT b_a FOREIGN KEY (a_id) REFERENCES public.a (id) NOT VALID"}}}, nil
 		}}
 	require.NoError(t, slot.EnsurePublication(ctx, b.Source, slot.PublicationConfig{Name: journal.Publication,
@@ -99,7 +101,7 @@ func PortsFixtureOn(t *testing.T, source pg.DSN) *PortsFixture {
 	was, err := watch.PublicationOf(ctx, b.Source)
 	require.NoError(t, err)
 	require.NoError(t, journal.SetPublished(ctx, b.Target, was))
-	require.NoError(t, b.SourcePort.Cover.Load(ctx, b.Target))
+	require.NoError(t, b.Cover.Load(ctx, b.Target))
 	require.NoError(t, journal.Seal(ctx, b.Target))
 	return b
 }

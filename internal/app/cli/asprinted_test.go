@@ -73,8 +73,7 @@ func TestWrongUsageIsTakenAsItIsWrittenThere(t *testing.T) {
 func TestWhatIsNotDoneIsToldOnce(t *testing.T) {
 	t.Parallel()
 	for says, args := range map[string][]string{
-		"this version has no way back: the target keeps no reverse stream": {"fallback"},
-		"--clients must be at least 1 and --accounts at least 10":          {"demo", "--clients=0"},
+		"--clients must be at least 1 and --accounts at least 10": {"demo", "--clients=0"},
 	} {
 		var stdout, stderr bytes.Buffer
 		require.NotEqual(t, exit.CodeDone, Main(args, &stdout, &stderr))
@@ -111,7 +110,7 @@ func TestACutoverThatCannotBeWithdrawnIsToldOnce(t *testing.T) {
 	<-d.asked
 	var stdout, stderr bytes.Buffer
 	require.Equal(t, exit.CodeRefused, Main([]string{"cutover", "--cancel", "--control=" + socket}, &stdout, &stderr))
-	const says = "the cutover could not be withdrawn any more: it was decided, and the target is active"
+	const says = "the cutover could not be withdrawn any more: it was decided"
 	require.Equal(t, 1, strings.Count(stdout.String()+stderr.String(), says), stderr.String())
 	require.Contains(t, stdout.String(), "switched (epoch 3)")
 	require.NoError(t, <-ended)

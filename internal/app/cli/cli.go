@@ -33,7 +33,7 @@ type commands struct {
 	Status   statusCmd   `cmd:"" help:"Show the state of the run."`
 	Cutover  cutoverCmd  `cmd:"" help:"Move every session to the target."`
 	Limits   limitsCmd   `cmd:"" help:"Show or change the limits on the load of the source."`
-	Fallback fallbackCmd `cmd:"" help:"Go back to the source; this version cannot yet."`
+	Fallback fallbackCmd `cmd:"" help:"Go back to the source, with everything that was written since the switch."`
 	Recover  recoverCmd  `cmd:"" help:"Say which side is active and take the only safe step."`
 	Finish   finishCmd   `cmd:"" help:"End the migration: drop what Crossfade made on both sides. Cannot be undone."`
 	Clean    cleanCmd    `cmd:"" help:"Remove what an abandoned run left on both sides."`

@@ -17,10 +17,25 @@ import (
 )
 
 type cutoverCmd struct {
+	changeFlags
+}
+
+// Run switches to the target.
+func (c *cutoverCmd) Run(e *env) error { return c.change(e, false) }
+
+type fallbackCmd struct {
+	changeFlags
+}
+
+// Run goes back to the source.
+func (c *fallbackCmd) Run(e *env) error { return c.change(e, true) }
+
+// changeFlags are those of what changes the active side, in either direction.
+type changeFlags struct {
 	socketFlag
 	JSON         bool          `help:"Print the report as one JSON object."`
 	DryRun       bool          `help:"Only report what would be done." xor:"kind"`
-	Rehearse     bool          `help:"Do everything up to the decision, then let the clients continue on the source." xor:"kind"`
+	Rehearse     bool          `help:"Do everything up to the decision, then let the clients continue where they are." xor:"kind"`
 	AllowBypass  bool          `help:"Rehearse even if writers bypass the proxy; for a moment they get errors from the fence."`
 	DrainTimeout time.Duration `help:"Longest time that open transactions may take to end; after that the clients continue, and the attempt is repeated." default:"2s"`
 	Attempts     int           `help:"Maximum number of attempts." default:"5"`
@@ -37,9 +52,9 @@ const (
 	withdrawGrace = 5 * time.Second
 )
 
-// Run asks the daemon for a cutover, shows its steps as they happen, and prints its
-// report. A signal withdraws it.
-func (c *cutoverCmd) Run(e *env) error {
+// change asks the daemon for a cutover, or back for a fallback, shows its steps as they happen, and
+// prints its report. A signal withdraws it.
+func (c *changeFlags) change(e *env, back bool) error {
 	if c.DrainTimeout <= 0 || c.MaxPause <= 0 || c.Attempts < 1 {
 		return exit.Usage(fmt.Errorf("--drain-timeout, --max-pause and --attempts must be above 0: write 2s, 10s and 5 attempts, or leave them out"))
 	}
@@ -47,7 +62,7 @@ func (c *cutoverCmd) Run(e *env) error {
 	if c.Cancel {
 		return c.cancel(e, client)
 	}
-	opt := control.CutoverOptions{DryRun: c.DryRun, Rehearse: c.Rehearse, AllowBypass: c.AllowBypass, Unmovable: c.Unmovable,
+	opt := control.CutoverOptions{Back: back, DryRun: c.DryRun, Rehearse: c.Rehearse, AllowBypass: c.AllowBypass, Unmovable: c.Unmovable,
 		DrainTimeoutMS: c.DrainTimeout.Milliseconds(), Attempts: c.Attempts, MaxPauseMS: c.MaxPause.Milliseconds()}
 	steps := e.stdout
 	if c.JSON {
@@ -95,7 +110,7 @@ func withdraw(ctx context.Context, w io.Writer, client *control.Client) {
 }
 
 // cancel withdraws the cutover that runs.
-func (c *cutoverCmd) cancel(e *env, client *control.Client) error {
+func (c *changeFlags) cancel(e *env, client *control.Client) error {
 	r, err := client.CancelCutover(e.ctx, control.CancelOptions{})
 	if err != nil {
 		return answered(err)
@@ -104,12 +119,12 @@ func (c *cutoverCmd) cancel(e *env, client *control.Client) error {
 		return err
 	}
 	if r.Outcome == control.OutcomeSwitched {
-		return errors.New("the cutover could not be withdrawn any more: it was decided, and the target is active")
+		return errors.New("the cutover could not be withdrawn any more: it was decided")
 	}
 	return nil
 }
 
-func (c *cutoverCmd) print(e *env, r control.CutoverReport, said *reasons) error {
+func (c *changeFlags) print(e *env, r control.CutoverReport, said *reasons) error {
 	if c.JSON {
 		return json.NewEncoder(e.stdout).Encode(r)
 	}
@@ -237,16 +252,6 @@ func printPlan(w io.Writer, r control.CutoverReport) {
 		}
 		fmt.Fprintf(w, "blocker %s: %s; %s\n", b.Code, b.Detail, b.Remedy)
 	}
-}
-
-type fallbackCmd struct {
-	socketFlag
-	JSON bool `help:"Print the report as one JSON object."`
-}
-
-// Run refuses: there is no reverse stream yet.
-func (c *fallbackCmd) Run(*env) error {
-	return fmt.Errorf("this version has no way back: the target keeps no reverse stream, so the source lacks what was written since the switch")
 }
 
 type finishCmd struct {

@@ -50,7 +50,8 @@ type runCmd struct {
 	ShutdownTimeout   time.Duration `help:"Longest time that open transactions may take to end at SIGTERM; a second signal stops at once." default:"20s"`
 	schemaFlags
 	LargeObjects bool `help:"Copy large objects too; later changes to them are not followed."`
-	NoFallback   bool `help:"Accept that there is no way back: no version has one yet." hidden:""`
+	NoFallback   bool `help:"Keep no way back: this is the default of this version." hidden:"" xor:"wayback"`
+	Fallback     bool `help:"Keep a way back: follow what is written to the target after the switch to the source. Not complete yet." hidden:"" xor:"wayback"`
 	copyOnlyFlags
 }
 
@@ -72,7 +73,7 @@ func (c *runCmd) Run(e *env) error {
 	defer signal.Stop(hangups)
 	cfg := options.Run{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, MapRole: c.MapRole, AcceptRights: c.AcceptRights, Control: c.Control, HTTP: c.HTTP,
 		Jobs: c.Jobs, ChunkBytes: c.ChunkBytes, MaxRate: int64(c.MaxRate), WALBudget: int64(c.WALBudget), TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSClientCA: c.TLSClientCA, ClientAuth: c.ClientAuth, TrackSettings: c.TrackSettings, Reload: hangups,
-		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, LargeObjects: c.LargeObjects, Version: Version,
+		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, LargeObjects: c.LargeObjects, Fallback: c.Fallback, Version: Version,
 		Schema: c.schemaFlags.options()}
 	if err := cfg.Validate(); err != nil {
 		return exit.Usage(err)

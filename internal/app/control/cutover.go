@@ -28,6 +28,7 @@ type (
 
 // CutoverOptions are what `crossfade cutover` asks for. Zero values leave the choice to the daemon.
 type CutoverOptions struct {
+	Back           bool  `json:"back,omitempty"`     // a fallback: from the target to the source
 	DryRun         bool  `json:"dry_run,omitempty"`  // only say what would be done
 	Rehearse       bool  `json:"rehearse,omitempty"` // everything up to the decision, then release
 	AllowBypass    bool  `json:"allow_bypass,omitempty"`

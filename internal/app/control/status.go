@@ -114,9 +114,23 @@ type Blocker = machine.Obstacle
 
 // Fallback is the state of the way back.
 type Fallback struct {
-	State string `json:"state"` // none, lossless, degraded or gone
+	State string `json:"state"` // one of the states below
 	LagMS int64  `json:"lag_ms"`
+	// LagBytes is how much of the target's log the source does not have yet, and Detail why a
+	// fallback would not be lossless now.
+	LagBytes int64  `json:"lag_bytes,omitempty"`
+	Detail   string `json:"detail,omitempty"`
 }
+
+// The states of the way back. There is none before the first switch, and none while the source is
+// active.
+const (
+	FallbackNone       = "none"
+	FallbackLossless   = "lossless"
+	FallbackCatchingUp = "catching_up"
+	FallbackStopped    = "stopped" // an error keeps it from catching up
+	FallbackGone       = "gone"
+)
 
 // Verify is the row-by-row comparison of both sides.
 type Verify struct {

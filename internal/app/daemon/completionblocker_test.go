@@ -42,8 +42,10 @@ func TestAFinishNamesWhoKeepsTheWorkAfterTheSwitchWaiting(t *testing.T) {
 		d.core.left = &ports.Completion{Log: zerolog.New(&said)}
 		d.core.migration = migration.New(migration.Config{Phase: journal.PhaseSwitched})
 	})
-	b.TargetPort.Left, b.TargetPort.Quiet, b.TargetPort.Whole, b.TargetPort.Unfinished = d.core.left, asked.Quiet, d.core.migration.Task.SetValid, d.core.migration.Keys.Unfinished
-	b.TargetPort.Plan = func() (*plan.DecisionSQL, error) { return &plan.DecisionSQL{After: []plan.Statement{key}}, nil }
+	b.TargetPort.Left, b.TargetPort.Quiet, b.TargetPort.Whole, b.TargetPort.Unfinished = d.core.left, asked.Quiet, d.targetWhole, d.core.migration.Keys.Unfinished
+	b.TargetPort.Plan = func(context.Context, *pgx.Conn) (*plan.DecisionSQL, error) {
+		return &plan.DecisionSQL{After: []plan.Statement{key}}, nil
+	}
 	b.TargetPort.After = func(context.Context) error { return nil }
 	b.TargetPort.Last = func(context.Context, *pgx.Conn) ([]finding.Finding, error) { return nil, nil }
 	done := make(chan error, 1)

@@ -18,22 +18,22 @@ func TestUnloggedTablesAreCoveredByTheirCopy(t *testing.T) {
 	pgtest.Exec(t, b.Source, `CREATE UNLOGGED TABLE public.cache (id int PRIMARY KEY)`)
 	pgtest.Exec(t, b.Target, `INSERT INTO crossfade.relation (relid, nsp, rel, state) VALUES (`+
 		pgtest.Value(t, b.Source, `SELECT 'public.cache'::regclass::oid`)+`, 'public', 'cache', 'copied')`)
-	require.NoError(t, b.SourcePort.Cover.Load(t.Context(), b.Target))
+	require.NoError(t, b.Cover.Load(t.Context(), b.Target))
 	ask := func() []watch.Notice {
 		t.Helper()
-		found, err := b.SourcePort.Cover.Ask(t.Context(), b.Source, b.Target)
+		found, err := b.Cover.Ask(t.Context(), b.Source, b.Target)
 		require.NoError(t, err)
 		return found
 	}
 	require.Empty(t, ask())
-	require.NoError(t, b.SourcePort.Cover.Check(t.Context(), b.Source))
+	require.NoError(t, b.Cover.Check(t.Context(), b.Source))
 
 	pgtest.Exec(t, b.Source, `ALTER TABLE public.cache SET LOGGED`)
 	found := ask()
 	require.Len(t, found, 1)
 	require.False(t, found[0].Warns)
 	require.Contains(t, found[0].Detail, "public.cache was unlogged when the migration began and is logged now")
-	require.ErrorContains(t, b.SourcePort.Cover.Check(t.Context(), b.Source), "is logged now")
+	require.ErrorContains(t, b.Cover.Check(t.Context(), b.Source), "is logged now")
 	apptest.Typed(t, b.Source, found[0].Remedy, "source")
 	require.Empty(t, ask())
 

@@ -25,11 +25,15 @@ import (
 	"crossfade/internal/app/ports"
 	"crossfade/internal/app/runs"
 	"crossfade/internal/app/watch"
+	"crossfade/internal/base/journal"
 	"crossfade/internal/base/obs"
 	"crossfade/internal/base/pg"
 	"crossfade/proxy"
 	"crossfade/proxy/tlsconf"
+	"crossfade/replicate/slot"
 	"crossfade/replicate/verify"
+	"crossfade/schema/passive"
+	"crossfade/schema/plan"
 )
 
 // daemon is one run of `crossfade run`. Its parts share one lock, that of core.
@@ -134,7 +138,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prom
 	d.watches.definitions = definitions.New(d.core.migration, d.sessions.link(d.core.cfg.Source, "definitions", pg.WithLockTimeout(d.core.cfg.SourceLockTimeout)), d.sessions.link(d.core.cfg.Target, "definitions", key),
 		[2]*dbconn.Link{d.sessions.link(d.core.cfg.Source, "definitions guard"), d.sessions.link(d.core.cfg.Target, "definitions guard", key)}, obs.Component(d.core.log, "definitions"))
 	d.core.verify = &ports.Verification{Source: d.core.cfg.Source, Target: d.core.cfg.Target, Tables: d.core.compared, Path: d.core.migration.Schema.SearchPath, Journal: d.sessions.link(d.core.cfg.Target, "proof"), Log: obs.Component(d.core.log, "verify")}
-	d.core.registrar = &ports.Registrar{Incarnation: d.core.incarnation, Control: d.sessions.link(d.core.cfg.Source, "register"), PIDs: d.sourcePIDs}
+	d.core.registrar = &ports.Registrar{Incarnation: d.core.incarnation, Control: d.sessions.link(d.core.cfg.Source, "register"), PIDs: func() []int32 { return d.serverPIDs(machine.SideSource) }}
 
 	who := &ports.Owner{}
 	majors := [2]int{d.entry.versions[0] / 10000, d.entry.versions[1] / 10000}
@@ -146,9 +150,9 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prom
 		Lock: &ports.Prelock{DSN: d.core.cfg.Source, Options: []pg.Option{pg.WithName("pre-lock")}, Watch: d.sessions.link(d.core.cfg.Source, "guard"), Spare: sourceControl}}
 	targetControl := d.sessions.link(d.core.cfg.Target, "cutover", key)
 	dst := &ports.Target{DSN: d.core.cfg.Target, Key: d.entry.key(), Control: targetControl, Asking: d.sessions.link(d.core.cfg.Target, "register", key),
-		Reading: d.sessions.link(d.core.cfg.Target, "fingerprint", key, pg.WithLockTimeout(ports.DecisionLockTimeout)),
-		Plan:    d.core.migration.Schema.DecisionSQL, Reached: d.core.stream.MarkerEnd,
-		After: d.switched, Last: d.core.migration.Last, Unfinished: d.core.migration.Keys.Unfinished, Left: d.core.left, Whole: d.core.migration.Task.SetValid, Quiet: d.core.quiet(), Fenced: src.Fenced.Load, Majors: majors, Late: d.core.migration.Schema.LateChecks,
+		Reading:   d.sessions.link(d.core.cfg.Target, "fingerprint", key, pg.WithLockTimeout(ports.DecisionLockTimeout)),
+		Direction: machine.Forward, Opens: ports.OpensTarget, Plan: d.decisionSQL, Reached: d.core.stream.MarkerEnd,
+		After: d.switched, Last: d.core.migration.Last, Unfinished: d.core.migration.Keys.Unfinished, Left: d.core.left, Whole: d.targetWhole, Quiet: d.core.quiet(), Fenced: src.Fenced.Load, Majors: majors, Late: d.core.migration.Schema.LateChecks,
 		Lock: &ports.Prelock{DSN: d.core.cfg.Target, Options: []pg.Option{pg.WithName("pre-lock"), key}, Watch: d.sessions.link(d.core.cfg.Target, "guard"), Spare: targetControl}}
 	d.watches.views = d.newViews()
 	d.watches.watchlist = watch.New(d.sessions.link(d.core.cfg.Source, "watch", short), d.sessions.link(d.core.cfg.Target, "watch", key, short),
@@ -161,7 +165,15 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prom
 			c := d.core.coordinator.Status()
 			return c.Active, c.State.Step == machine.Finished
 		}}
+	var reverse *cutover.Ports
+	if d.core.cfg.Fallback {
+		w := d.buildWayBack(src, dst)
+		d.core.wayBack, dst.Reverse = w, w.back.Prepare
+		dst.Opens += slot.Speak(journal.Publication)
+		reverse = &cutover.Ports{Source: w.source, Target: w.target, Replication: w.stream, Verification: d.core.verify}
+	}
 	d.core.coordinator, err = cutover.New(cutover.Config{
+		Reverse: reverse,
 		Journal: &ports.Journal{Source: sourceControl, Target: targetControl, Owner: who, Lead: d.entry.mayTake, Finished: d.entry.finishedEpoch, Gone: d.entry.sourceJournalGone},
 		Traffic: &ports.Traffic{Proxy: d.core.proxy, Pin: d.pin, Closing: func() { now := time.Now(); d.core.gateClosed.Store(&now) }, Open: d.entry.openProof, Known: d.entry.awaitServing},
 		Forward: cutover.Ports{Source: src, Target: dst, Replication: d.core.stream, Verification: d.core.verify},
@@ -171,14 +183,6 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prom
 	})
 	d.core.users.Roles.Active = func() bool { return d.core.coordinator.Status().Active == machine.SideSource }
 	return err
-}
-
-// sourcePIDs are the proxy's server connections on the source, none while the target is active.
-func (d *daemon) sourcePIDs() []int32 {
-	if d.core.coordinator.Status().Active != machine.SideSource {
-		return nil
-	}
-	return d.core.proxy.ServerPIDs()
 }
 
 func (d *sessions) link(dsn pg.DSN, name string, opts ...pg.Option) *dbconn.Link {
@@ -194,10 +198,41 @@ func (d *daemon) switched(ctx context.Context) error {
 		return err
 	}
 	d.core.stream.EndApplier()
-	if d.core.migration.Schema.HasPlan() {
+	d.core.migration.Task.SetSwitched()
+	return d.core.planRead(ctx)
+}
+
+// planRead has the schema's archive read, which a start after a decision has not done.
+func (d *core) planRead(ctx context.Context) error {
+	if d.migration.Schema.HasPlan() {
 		return nil
 	}
-	return d.core.migration.Schema.ReadPlan(ctx)
+	return d.migration.Schema.ReadPlan(ctx)
+}
+
+// decisionSQL is what makes the target react: at the first switch what the archive has, later what was
+// set aside when the target was made passive.
+func (d *daemon) decisionSQL(ctx context.Context, conn *pgx.Conn) (*plan.DecisionSQL, error) {
+	if d.core.wayBack != nil {
+		was, err := journal.WasPassive(ctx, conn)
+		if err != nil {
+			return nil, err
+		}
+		if was {
+			sql, err := passive.Restoration(ctx, conn)
+			return &sql, err
+		}
+	}
+	return d.core.migration.Schema.DecisionSQL()
+}
+
+// targetWhole records that nothing of the work after a switch is left.
+func (d *daemon) targetWhole(ctx context.Context, conn *pgx.Conn) error {
+	if err := journal.SetPhase(ctx, conn, journal.PhaseValid); err != nil {
+		return err
+	}
+	d.core.migration.Task.SetValid()
+	return nil
 }
 
 // decided reports whether the target is the active side for good and the run not finished.
@@ -206,10 +241,8 @@ func (d *core) decided() bool { return d.coordinator.Status().State.Step == mach
 // compared are the tables that the proof covers. A start after a decision reads the schema's
 // archive first.
 func (d *core) compared(ctx context.Context) ([]verify.Table, error) {
-	if !d.migration.Schema.HasPlan() {
-		if err := d.migration.Schema.ReadPlan(ctx); err != nil {
-			return nil, err
-		}
+	if err := d.planRead(ctx); err != nil {
+		return nil, err
 	}
 	return d.migration.Schema.Tables(), nil
 }
@@ -235,6 +268,10 @@ func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(
 	group.Go(func() error { return d.reload(parts) })
 	group.Go(func() error { return d.core.target.KeepCompleting(parts, d.core.decided) })
 	group.Go(func() error { return d.follower.migrate(parts, onCopy) })
+	if w := d.core.wayBack; w != nil {
+		group.Go(func() error { return w.registrar.Run(parts) })
+		group.Go(func() error { return d.leadBack(parts) })
+	}
 	d.core.log.Info().Str("listen", d.core.proxy.Addr().String()).Str("run", d.entry.id.Target.RunID).Msg("serving")
 
 	leading, stopLeading := context.WithCancel(ctx)

@@ -86,7 +86,7 @@ func TestAStatementThatHeldUpWritersIsLeftAlone(t *testing.T) {
 	pgtest.Exec(t, b.Target, `SET crossfade.key = 'k'; CREATE FUNCTION public.slow(int) RETURNS bool LANGUAGE sql AS 'SELECT pg_sleep(3600) IS NOT NULL';
 		CREATE DOMAIN public.d AS int; ALTER TABLE public.a ADD d public.d; INSERT INTO public.a VALUES (1, 'v', 1);
 		ALTER DOMAIN public.d ADD CONSTRAINT c CHECK (public.slow(VALUE)) NOT VALID`)
-	b.TargetPort.Plan = func() (*plan.DecisionSQL, error) {
+	b.TargetPort.Plan = func(context.Context, *pgx.Conn) (*plan.DecisionSQL, error) {
 		return &plan.DecisionSQL{After: []plan.Statement{{Kind: "VALIDATE", Schema: "public", Name: "d c", SQL: "ALTER DOMAIN public.d VALIDATE CONSTRAINT c"}}}, nil
 	}
 	b.TargetPort.Left = &ports.Completion{Log: zerolog.Nop()}
@@ -94,7 +94,7 @@ func TestAStatementThatHeldUpWritersIsLeftAlone(t *testing.T) {
 	b.TargetPort.Last = func(context.Context, *pgx.Conn) ([]finding.Finding, error) { return nil, nil }
 	b.TargetPort.Unfinished = (migration.New(migration.Config{})).Keys.Unfinished
 	whole := false
-	b.TargetPort.Whole = func() { whole = true }
+	b.TargetPort.Whole = func(context.Context, *pgx.Conn) error { whole = true; return nil }
 	overdue, err := b.TargetPort.CompleteOnce(t.Context())
 	require.NoError(t, err)
 	require.True(t, overdue)

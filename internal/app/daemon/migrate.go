@@ -34,8 +34,8 @@ func (d *follower) migrate(ctx context.Context, onCopy func(control.Copy)) error
 			return nil
 		}
 	}
-	if d.core.coordinator.Status().Active == machine.SideTarget {
-		d.watch(ctx)
+	if s := d.core.coordinator.Status(); s.Active == machine.SideTarget || s.State.Step == machine.Decided { // or a fallback has led back
+		d.afterSwitch(ctx)
 		return nil
 	}
 	var cfg apply.Config
@@ -64,8 +64,17 @@ func (d *follower) migrate(ctx context.Context, onCopy func(control.Copy)) error
 		d.core.fail(err)
 		return nil
 	}
-	d.watch(ctx)
+	d.afterSwitch(ctx)
 	return nil
+}
+
+// afterSwitch watches the closed source, and follows it again after a fallback.
+func (d *follower) afterSwitch(ctx context.Context) {
+	if d.core.wayBack == nil {
+		d.watch(ctx)
+		return
+	}
+	d.forwardLane().Run(ctx)
 }
 
 // watch watches the closed source until the run is finished. It does no harm if the source cannot
@@ -104,6 +113,23 @@ func (d *follower) applyConfig() apply.Config {
 
 // catchUp records that the copy is complete and returns what the stream needs.
 func (d *follower) catchUp(ctx context.Context) (apply.Config, error) {
+	cfg, err := d.streamConfig(ctx)
+	if err != nil {
+		return apply.Config{}, err
+	}
+	if d.core.coordinator.Status().State.Step == machine.Copying {
+		if err := d.core.coordinator.Advance(ctx, machine.CatchingUp); err != nil {
+			return apply.Config{}, fmt.Errorf("%w: %w", errNotRecorded, err)
+		}
+	}
+	return cfg, nil
+}
+
+// streamConfig is what the stream to the target reads and writes.
+func (d *follower) streamConfig(ctx context.Context) (apply.Config, error) {
+	if err := d.core.planRead(ctx); err != nil {
+		return apply.Config{}, err
+	}
 	conn, err := d.core.migration.Task.ConnectTarget(ctx)
 	if err != nil {
 		return apply.Config{}, err
@@ -127,11 +153,6 @@ func (d *follower) catchUp(ctx context.Context) (apply.Config, error) {
 	dbconn.CloseNow(conn)
 	if err != nil {
 		return apply.Config{}, err
-	}
-	if d.core.coordinator.Status().State.Step == machine.Copying {
-		if err := d.core.coordinator.Advance(ctx, machine.CatchingUp); err != nil {
-			return apply.Config{}, fmt.Errorf("%w: %w", errNotRecorded, err)
-		}
 	}
 	cfg := d.applyConfig()
 	cfg.Snapshots, cfg.Routes, cfg.Copied = seen, routes, map[uint32]apply.Copied{}

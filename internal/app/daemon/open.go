@@ -255,11 +255,11 @@ func (d *entry) openFinished(ctx context.Context, source, target *pgx.Conn, run 
 		}
 	}
 	d.versions[1] = pg.ServerVersion(target)
-	epoch, err := journal.LastCommit(ctx, target)
+	last, err := journal.LastCommit(ctx, target)
 	if err != nil {
 		return err
 	}
-	d.lastEpoch = epoch
+	d.lastEpoch = last.Epoch
 	return d.core.users.Load(ctx, target)
 }
 

@@ -16,18 +16,26 @@ import (
 
 // Cutover implements control.Daemon.
 func (d *answers) Cutover(ctx context.Context, opt control.CutoverOptions, show func(control.Event)) (control.CutoverReport, error) {
-	r, err := d.core.coordinator.Cutover(ctx, cutover.Options{Show: show, DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass, Unmovable: machine.Unmovable(opt.Unmovable),
+	r, err := d.core.coordinator.Cutover(ctx, cutover.Options{Direction: direction(opt.Back), Show: show, DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass, Unmovable: machine.Unmovable(opt.Unmovable),
 		Limits: machine.Limits{DrainTimeout: opt.DrainTimeout(), Attempts: opt.Attempts, MaxPause: opt.MaxPause()}})
 	var no *cutover.RefusedError
 	switch {
 	case errors.As(err, &no):
-		return control.CutoverReport{}, refusedFor("the cutover", no.Obstacles)
+		return control.CutoverReport{}, refusedFor(map[bool]string{false: "the cutover", true: "the fallback"}[opt.Back], no.Obstacles)
 	case errors.Is(err, cutover.ErrUndecided):
 		return control.CutoverReport{}, &control.Error{Code: control.CodeIncomplete, Message: err.Error()}
 	case err != nil:
 		return control.CutoverReport{}, control.Refused(err.Error(), "look at crossfade status and the daemon's log")
 	}
 	return r, nil
+}
+
+// direction is that of a request.
+func direction(back bool) machine.Direction {
+	if back {
+		return machine.Reverse
+	}
+	return machine.Forward
 }
 
 // refusedFor tells why something was not begun, each reason with its remedy.

@@ -39,6 +39,7 @@ type core struct {
 	target      *ports.Target
 	left        *ports.Completion
 	gateClosed  atomic.Pointer[time.Time] // for the attempt under way
+	wayBack     *wayBack                  // nil for none
 
 	mu     sync.Mutex
 	failed error // why the migration stopped

@@ -32,7 +32,7 @@ func (d *answers) Status(context.Context) (control.Status, error) {
 		Copy:     d.core.migration.Rows.Copied(),
 		Proxy:    control.Proxy{Sessions: p.Sessions, InTransaction: p.InTransaction, Parked: p.Parked},
 		Ready:    c.Ready,
-		Fallback: control.Fallback{State: "none"},
+		Fallback: d.fallback(c.Active),
 		Verify: control.Verify{State: verifyState(c.Verification.State), TablesDone: c.Verification.TablesDone,
 			TablesTotal: c.Verification.TablesTotal, Differences: int64(c.Verification.Differences)},
 	}
@@ -168,7 +168,10 @@ func (d *answers) standstill(onTarget bool) *control.Blocker {
 
 // blocked says why a cutover asked for now would be refused, other than because of its step; none
 // for nothing. The coordinator calls it, so it must not call the coordinator.
-func (d *answers) blocked(machine.Direction) []machine.Obstacle {
+func (d *answers) blocked(way machine.Direction) []machine.Obstacle {
+	if way == machine.Reverse {
+		return d.wayBackObstacles()
+	}
 	var found []control.Blocker
 	still := d.standstill(false)
 	if still != nil {

@@ -265,12 +265,18 @@ func (m *Task) SetPhase(p journal.Phase) {
 	m.mu.Unlock()
 }
 
-// SetValid says that the target is whole. A finish that did not wait for that has the last word.
-func (m *Task) SetValid() {
+// SetSwitched says that a decision has opened the target, and SetValid that it is whole since. A
+// finish that did not wait for that has the last word.
+func (m *Task) SetSwitched() { m.unlessFinished(journal.PhaseSwitched) }
+
+// SetValid is described at SetSwitched.
+func (m *Task) SetValid() { m.unlessFinished(journal.PhaseValid) }
+
+func (m *Task) unlessFinished(p journal.Phase) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.Phase.AtLeast(journal.PhaseFinished) {
-		m.Phase = journal.PhaseValid
+		m.Phase = p
 	}
 }
 

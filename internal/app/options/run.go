@@ -44,6 +44,7 @@ type Run struct {
 	HoldLimit         time.Duration // longest time that a client is held in a pause
 	ShutdownTimeout   time.Duration // longest time that open transactions may take to end at a stop
 	LargeObjects      bool          // copied too, and not followed
+	Fallback          bool          // what is written to the target after the switch is followed to the source
 	Schema            Schema
 	Version           string
 }

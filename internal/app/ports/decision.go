@@ -40,15 +40,15 @@ func states(in []cutover.Sequence) []sequence.State {
 // RehearseDecision implements cutover.Target: the whole of the decision, rolled
 // back. Statements go one by one, so that the one that fails is named.
 func (t *Target) RehearseDecision(ctx context.Context, in cutover.DecisionInput) error {
-	sql, err := t.Plan()
-	if err != nil {
-		return err
-	}
 	conn, err := pg.Connect(ctx, t.DSN, pg.WithName("rehearsal"), pg.WithKey(t.Key))
 	if err != nil {
 		return err
 	}
 	defer dbconn.CloseNow(conn) // which rolls back
+	sql, err := t.Plan(ctx, conn)
+	if err != nil {
+		return err
+	}
 	err = func() error {
 		if err := pg.Exec(ctx, conn, "BEGIN;"+journal.SetLocalLockTimeout(DecisionLockTimeout)); err != nil {
 			return err
@@ -65,13 +65,13 @@ func (t *Target) RehearseDecision(ctx context.Context, in cutover.DecisionInput)
 			return err
 		}
 		return dbconn.NameHolder(ctx, t.Lock.Watch, pid, func() error {
-			if err := sequence.SetExactly(ctx, conn, states(in.Sequences)); err != nil {
+			if err := t.setSequences(ctx, conn, in.Sequences); err != nil {
 				return err
 			}
 			if err := restore.Run(ctx, conn, sql.Decide); err != nil {
 				return err
 			}
-			return pg.Exec(ctx, conn, extension.ActivateJobs+journal.OpenFence)
+			return pg.Exec(ctx, conn, t.Opens+journal.OpenFence)
 		})
 	}()
 	return committed("rehearse the decision", err)
@@ -81,16 +81,16 @@ func (t *Target) RehearseDecision(ctx context.Context, in cutover.DecisionInput)
 // (C16), in the pre-lock's session where there is one.
 func (t *Target) Decide(ctx context.Context, in cutover.DecisionInput) error {
 	defer t.Lock.Release()
-	sql, err := t.Plan()
-	if err != nil {
-		return err
-	}
-	err = t.Lock.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	err := t.Lock.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		sql, err := t.Plan(ctx, conn)
+		if err != nil {
+			return err
+		}
 		if err := t.Lock.namingHolder(ctx, func() error { return t.decideIn(ctx, conn, in, sql) }); err != nil {
 			return err
 		}
 		failpoint.Here(cutover.PointBeforeDecisionCommit)
-		err := commit(ctx, conn, "the decision's")
+		err = commit(ctx, conn, "the decision's")
 		failpoint.Here("cutover.after_decision_commit")
 		return err
 	})
@@ -125,7 +125,7 @@ func (t *Target) decideIn(ctx context.Context, conn *pgx.Conn, in cutover.Decisi
 	if _, err := progress.Close(ctx, conn, Lane, t.Reached()); err != nil {
 		return err
 	}
-	if err := sequence.SetExactly(ctx, conn, states(in.Sequences)); err != nil {
+	if err := t.setSequences(ctx, conn, in.Sequences); err != nil {
 		return err
 	}
 	// One round trip for all that was rehearsed statement by statement.
@@ -133,12 +133,30 @@ func (t *Target) decideIn(ctx context.Context, conn *pgx.Conn, in cutover.Decisi
 	for _, s := range sql.Decide {
 		b.WriteString(s.SQL + "\n;\n")
 	}
-	b.WriteString(extension.ActivateJobs + journal.OpenFence)
-	b.WriteString("UPDATE crossfade.run SET phase = '" + string(journal.PhaseSwitched) + "', changed_at = pg_catalog.clock_timestamp();")
+	b.WriteString(t.Opens + journal.OpenFence)
 	b.WriteString(journal.Opened(in.Epoch, string(in.Direction), in.Nonce))
-	b.WriteString("SELECT pg_catalog.pg_logical_emit_message(true, '" + journal.MarkerPrefix + "', " + pg.QuoteLiteral(in.Nonce) + ");")
+	b.WriteString(journal.Marker(pg.ServerVersion(conn), pg.QuoteLiteral(in.Nonce)) + ";")
 	return pg.Exec(ctx, conn, b.String())
 }
+
+// setSequences gives this side's sequences the states of the other one's. The target's become those
+// of the source, backwards too, since an application may have set them back; on the way back each
+// takes the value that is further, since the source has handed out its own.
+func (t *Target) setSequences(ctx context.Context, conn *pgx.Conn, in []cutover.Sequence) error {
+	if t.Direction == machine.Reverse {
+		_, err := sequence.Set(ctx, conn, states(in))
+		return err
+	}
+	return sequence.SetExactly(ctx, conn, states(in))
+}
+
+// OpensTarget is what the decision does on the target alone: the jobs that were active on the source
+// become active here.
+const OpensTarget = extension.ActivateJobs + "UPDATE crossfade.run SET phase = '" + string(journal.PhaseSwitched) + "' WHERE phase <> '" + string(journal.PhaseFinished) + "';"
+
+// OpensSource is what the decision of a fallback does on the source alone: the jobs that rest since
+// the switch run again.
+const OpensSource = extension.WakeJobs
 
 // TakeFingerprint reads a side's schema for the cutover. What a server prints of an expression
 // counts only if both sides have the same major version. Check constraints that late names come

@@ -121,7 +121,7 @@ func TestASubscriptionThatWasDisabledStopsTheCutoverWhileItsWorkerWrites(t *test
 		return pgtest.Value(t, super, "SELECT count(*) FROM pg_locks l JOIN pg_stat_subscription s USING (pid) WHERE NOT l.granted AND s.subname = $1", name) == "1"
 	}, pgtest.Timeout, 10*time.Millisecond)
 	pgtest.Exec(t, super, "ALTER SUBSCRIPTION "+name+" DISABLE")
-	require.ErrorContains(t, b.SourcePort.Control.Do(ctx, b.SourcePort.Cover.Check), "subscription "+name+" writes the source")
+	require.ErrorContains(t, b.SourcePort.Control.Do(ctx, b.Cover.Check), "subscription "+name+" writes the source")
 	pgtest.Exec(t, holder, "ROLLBACK")
-	require.Eventually(t, func() bool { return b.SourcePort.Control.Do(ctx, b.SourcePort.Cover.Check) == nil }, pgtest.Timeout, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return b.SourcePort.Control.Do(ctx, b.Cover.Check) == nil }, pgtest.Timeout, 10*time.Millisecond)
 }

@@ -101,7 +101,7 @@ func TestWhatIsNotFollowedStopsTheCutover(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := apptest.NewPortsFixture(t)
-			require.NoError(t, b.SourcePort.Control.Do(ctx, b.SourcePort.Cover.Check))
+			require.NoError(t, b.SourcePort.Control.Do(ctx, b.Cover.Check))
 			if c.sql != "" {
 				pgtest.Exec(t, b.Source, c.sql)
 			} else {
@@ -139,7 +139,7 @@ func TestWhatIsNotFollowedStopsTheCutover(t *testing.T) {
 				apptest.Typed(t, b.Source, remedy, "source")
 			}
 			require.Eventually(t, func() bool { return b.SourcePort.Confirm(ctx, false) == nil }, pgtest.Timeout, 10*time.Millisecond, remedy)
-			require.NoError(t, b.SourcePort.Control.Do(ctx, b.SourcePort.Cover.Check))
+			require.NoError(t, b.SourcePort.Control.Do(ctx, b.Cover.Check))
 		})
 	}
 }

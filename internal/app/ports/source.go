@@ -13,7 +13,6 @@ import (
 	"crossfade/cutover"
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/dbconn"
-	"crossfade/internal/app/watch"
 	"crossfade/internal/base/failpoint"
 	"crossfade/internal/base/journal"
 	"crossfade/internal/base/lists"
@@ -23,7 +22,7 @@ import (
 	"crossfade/replicate/extras/sequence"
 )
 
-// sourcePort is cutover.Source: the closing side of a forward cutover.
+// Source is cutover.Source: the closing side of a direction.
 type Source struct {
 	Owner       *Owner
 	Incarnation string
@@ -35,15 +34,18 @@ type Source struct {
 	Register    func(ctx context.Context) error // makes our proxy's server connections known
 	ServerPIDs  func() []int32
 	RoundTrips  func(ctx context.Context) [2]time.Duration // to source and target
-	Cover       *watch.Coverage
-	Confirm     func(ctx context.Context, fenced bool) error // asks the watchers
-	Quiet       Quiet                                        // of the proxy
-	Expect      func(epoch int64, nonce string) error        // announces the marker to the stream
-	armed       fingerprints
-	Fenced      atomic.Bool // the fence was asked for, and has not been opened again
-	Version     int         // server_version_num
-	Majors      [2]int
-	Late        func() []string // names of check constraints that come with the decision; nil for none
+	// Cover refuses where a table of this side is not followed to the other one.
+	Cover interface {
+		Check(ctx context.Context, conn *pgx.Conn) error
+	}
+	Confirm func(ctx context.Context, fenced bool) error // asks the watchers
+	Quiet   Quiet                                        // of the proxy
+	Expect  func(epoch int64, nonce string) error        // announces the marker to the stream
+	armed   fingerprints
+	Fenced  atomic.Bool // the fence was asked for, and has not been opened again
+	Version int         // server_version_num
+	Majors  [2]int
+	Late    func() []string // names of check constraints that come with the decision; nil for none
 }
 
 // Census implements cutover.Source.
@@ -285,11 +287,7 @@ func (s *Source) fenceOnce(ctx context.Context, conn *pgx.Conn, tables []pg.Name
 	if err := journal.AdvanceFenced(ctx, conn, epoch, s.Owner.get(), string(machine.Pausing), string(machine.Fenced), nonce); err != nil {
 		return err
 	}
-	marker := `SELECT pg_catalog.pg_logical_emit_message(true, '` + journal.MarkerPrefix + `', $1)::text`
-	if s.Version < 140000 { // older sources publish no messages
-		marker = `INSERT INTO crossfade.marker (nonce) VALUES ($1) RETURNING pg_catalog.pg_current_wal_insert_lsn()::text`
-	}
-	if err := conn.QueryRow(ctx, marker, nonce).Scan(lsn); err != nil {
+	if err := conn.QueryRow(ctx, journal.Marker(s.Version, "$1"), nonce).Scan(lsn); err != nil {
 		return fmt.Errorf("emit the marker: %w", err)
 	}
 	failpoint.Here(cutover.PointBeforeFenceCommit)

@@ -24,25 +24,29 @@ import (
 	"crossfade/schema/restore"
 )
 
-// targetPort is cutover.Target: the opening side of a forward cutover and its register.
+// Target is cutover.Target: the opening side of a direction, and its register.
 type Target struct {
-	DSN     pg.DSN
-	Key     string
-	Control *dbconn.Link
-	Asking  *dbconn.Link // statements that may be asked at the same time
-	Reading *dbconn.Link // the same for the fingerprint, with a bound on lock waits
-	Lock    *Prelock
-	Plan    func() (*plan.DecisionSQL, error)
+	Direction machine.Direction
+	DSN       pg.DSN
+	Key       string
+	Control   *dbconn.Link
+	Asking    *dbconn.Link // statements that may be asked at the same time
+	Reading   *dbconn.Link // the same for the fingerprint, with a bound on lock waits
+	Lock      *Prelock
+	// Plan is what makes this side react to writes again, read over a session to it.
+	Plan func(ctx context.Context, conn *pgx.Conn) (*plan.DecisionSQL, error)
+	// Opens is SQL of the decision's transaction that is of this side alone, after what Plan says.
+	Opens   string
 	Reached func() pg.LSN                   // end of the marker's transaction
 	After   func(ctx context.Context) error // what the migration does first after a decision
 	Last    func(ctx context.Context, conn *pgx.Conn) (refused []finding.Finding, err error)
 	// Unfinished words what the target refused, and left keeps it.
 	Unfinished func(ctx context.Context, conn *pgx.Conn, refused []*restore.Error) []control.Blocker
 	Left       *Completion
-	Quiet      Quiet       // of the proxy
-	completing sync.Mutex  // held by who does the work after the decision
-	Whole      func()      // told when the target is whole
-	Fenced     func() bool // the source is fenced, or about to be
+	Quiet      Quiet                                           // of the proxy
+	completing sync.Mutex                                      // held by who does the work after the decision
+	Whole      func(ctx context.Context, conn *pgx.Conn) error // records that this side is whole
+	Fenced     func() bool                                     // the source is fenced, or about to be
 	// Reverse makes what the way back is read from; nil where there is none.
 	Reverse func(ctx context.Context) error
 	Majors  [2]int
@@ -125,26 +129,26 @@ func (t *Target) CompleteOnce(ctx context.Context) (overdue bool, err error) {
 	if err := t.After(ctx); err != nil {
 		return false, err
 	}
-	sql, err := t.Plan()
-	if err != nil {
-		return false, err
-	}
 	conn, err := pg.Connect(ctx, t.DSN, pg.WithName("complete"), pg.WithKey(t.Key))
 	if err != nil {
 		return false, err
 	}
 	defer dbconn.CloseNow(conn)
+	sql, err := t.Plan(ctx, conn)
+	if err != nil {
+		return false, err
+	}
 	refused, err := restore.RunAfter(ctx, conn, sql.After, restore.AfterConfig{
 		Waits: func(s plan.Statement) { t.Left.Wait(s, t.holders(ctx, s)) },
 		Quiet: t.InQuiet,
 	})
 	if err != nil {
-		return false, fmt.Errorf("complete the target: %w", err)
+		return false, fmt.Errorf("complete the %s: %w", t.Direction.Opening(), err)
 	}
 	overdue = slices.ContainsFunc(refused, func(r *restore.Error) bool { return pg.IsCode(r.Err, pg.CodeQueryCanceled) })
 	more, err := t.Last(ctx, conn)
 	if err != nil {
-		return overdue, fmt.Errorf("complete the target: %w", err)
+		return overdue, fmt.Errorf("complete the %s: %w", t.Direction.Opening(), err)
 	}
 	for _, f := range more {
 		refused = append(refused, &restore.Error{Finding: f})
@@ -154,11 +158,7 @@ func (t *Target) CompleteOnce(ctx context.Context) (overdue bool, err error) {
 	if len(left) > 0 {
 		return overdue, nil
 	}
-	if err := journal.SetPhase(ctx, conn, journal.PhaseValid); err != nil {
-		return overdue, err
-	}
-	t.Whole()
-	return overdue, nil
+	return overdue, t.Whole(ctx, conn)
 }
 
 // holders are the transactions that hold tables against a statement that waits for its turn, the

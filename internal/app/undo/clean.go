@@ -221,7 +221,7 @@ func settle(ctx context.Context, s, t *pgx.Conn, run *journal.TargetRun) (decide
 		}
 	}
 	last, err := journal.LastCommit(ctx, t)
-	return last > 0 || run.Phase.AtLeast(journal.PhaseSwitched), err
+	return last.Epoch > 0 || run.Phase.AtLeast(journal.PhaseSwitched), err
 }
 
 // CloseSource removes from the source what a finished migration no longer needs, and leaves its

@@ -49,37 +49,74 @@ func Recover(ctx context.Context, source, target pg.DSN) (sentence string, err e
 	if run == nil {
 		return recoverWithoutRun(ctx, t, terr)
 	}
-	step := machine.StepName(run.Step)
-	switch {
-	case step == machine.Decided || step == machine.Finished:
-		return fmt.Sprintf("The target is active: epoch %d was decided.", run.Epoch), nil
-	case step.Resting():
-		return fmt.Sprintf("The source is active: no attempt is under way (epoch %d).", run.Epoch), nil
+	var row *journal.SourceRun // of the target
+	if terr == nil {
+		if row, err = journal.ReadRow(ctx, t); err != nil {
+			return "", exit.NotComplete(fmt.Errorf("target: %w", err))
+		}
 	}
-	const me = "recover"
-	if *run, err = journal.Take(ctx, s, me); err != nil {
+	return endAttempt(ctx, [2]side{{machine.SideSource, s, run, serr}, {machine.SideTarget, t, row, terr}})
+}
+
+// side is one of the two databases, as a recovery finds it: away is why it does not answer, and row is
+// nil then.
+type side struct {
+	name machine.Side
+	conn *pgx.Conn
+	row  *journal.SourceRun
+	away error
+}
+
+// taken is the row of a side as the coordinator has it.
+func (d side) taken() ports.Taken {
+	if d.row == nil {
+		return ports.Taken{Err: d.away}
+	}
+	return ports.Taken{Record: machine.Record{Epoch: d.row.Epoch, Direction: machine.Direction(d.row.Direction), Step: machine.StepName(d.row.Step)}}
+}
+
+// endAttempt ends an attempt that is under way, in the way that the coordinator does.
+func endAttempt(ctx context.Context, sides [2]side) (sentence string, err error) {
+	r, err := ports.Newest(sides[0].taken(), sides[1].taken())
+	if err != nil {
 		return "", exit.NotComplete(err)
 	}
+	closing, opening := sides[0], sides[1]
+	if r.Direction == machine.Reverse {
+		closing, opening = opening, closing
+	}
+	switch {
+	case r.Step == machine.Decided || r.Step == machine.Finished:
+		return fmt.Sprintf("The %s is active: epoch %d was decided.", opening.name, r.Epoch), nil
+	case r.Step.Resting():
+		return fmt.Sprintf("The %s is active: no attempt is under way (epoch %d).", closing.name, r.Epoch), nil
+	}
+	const me = "recover"
+	run, err := journal.Take(ctx, closing.conn, me)
+	if err != nil {
+		return "", exit.NotComplete(err)
+	}
+	step := machine.StepName(run.Step)
 	decision := journal.Abort
-	if terr == nil {
-		if decision, err = journal.Reject(ctx, t, run.Epoch); err != nil {
+	if opening.away == nil {
+		if decision, err = journal.Reject(ctx, opening.conn, run.Epoch); err != nil {
 			return "", exit.NotComplete(err)
 		}
 	} else if step == machine.Deciding || !step.Known() {
-		return fmt.Sprintf("Which side is active cannot be said: epoch %d was about to be decided, and the target, which holds the decision, does not answer.", run.Epoch),
-			exit.NotComplete(fmt.Errorf("target: %w; make it reachable and run this again", terr))
+		return fmt.Sprintf("Which side is active cannot be said: epoch %d was about to be decided, and the %s, which holds the decision, does not answer.", run.Epoch, opening.name),
+			exit.NotComplete(fmt.Errorf("%s: %w; make it reachable and run this again", opening.name, opening.away))
 	}
 	if decision == journal.Commit {
-		if err := journal.Advance(ctx, s, run.Epoch, me, run.Step, string(machine.Decided)); err != nil {
+		if err := journal.Advance(ctx, closing.conn, run.Epoch, me, run.Step, string(machine.Decided)); err != nil {
 			return "", exit.NotComplete(err)
 		}
-		return fmt.Sprintf("The target is active: epoch %d was decided, and the source has now been told so.", run.Epoch), nil
+		return fmt.Sprintf("The %s is active: epoch %d was decided, and the %s has now been told so.", opening.name, run.Epoch, closing.name), nil
 	}
-	if err := ports.Unfence(ctx, s, run.Epoch, me, []string{run.Step}); err != nil {
-		return "The source is the active side, but its fence is still closed.", exit.NotComplete(err)
+	if err := ports.Unfence(ctx, closing.conn, run.Epoch, me, []string{run.Step}); err != nil {
+		return fmt.Sprintf("The %s is the active side, but its fence is still closed.", closing.name), exit.NotComplete(err)
 	}
-	says := fmt.Sprintf("The source is active: epoch %d, left in the step %s, was aborted and the fence opened.", run.Epoch, run.Step)
-	if err := ports.WakeJobs(ctx, s); err != nil {
+	says := fmt.Sprintf("The %s is active: epoch %d, left in the step %s, was aborted and the fence opened.", closing.name, run.Epoch, run.Step)
+	if err := ports.WakeJobs(ctx, closing.conn); err != nil {
 		says += fmt.Sprintf(" Jobs of pg_cron still rest (%v): crossfade run and crossfade clean let them run again.", err)
 	}
 	return says, nil
@@ -134,12 +171,16 @@ func recoverWithoutSource(ctx context.Context, t *pgx.Conn, terr, serr error) (s
 		return "", exit.NotComplete(err)
 	}
 	if there {
-		epoch, err := journal.LastCommit(ctx, t)
+		row, err := journal.ReadRow(ctx, t)
 		if err != nil {
 			return "", exit.NotComplete(err)
 		}
-		if epoch > 0 {
-			return fmt.Sprintf("The target is active: epoch %d was decided. The source does not answer.", epoch), nil
+		if row != nil && row.Epoch > 0 && !(row.Direction == string(machine.Reverse) && row.Step == string(machine.Decided)) {
+			says, err := endAttempt(ctx, [2]side{{machine.SideSource, nil, nil, serr}, {machine.SideTarget, t, row, nil}})
+			if err == nil {
+				says += " The source does not answer."
+			}
+			return says, err
 		}
 	}
 	return "The source is the active side, but it does not answer.", exit.NotComplete(fmt.Errorf("source: %w", serr))

@@ -127,12 +127,14 @@ CREATE TABLE crossfade.progress (
 	end_lsn pg_lsn NOT NULL,
 	commit_ts timestamptz,
 	open boolean NOT NULL DEFAULT true,
-	since text NOT NULL DEFAULT ''
+	since text NOT NULL DEFAULT '',
+	since_lsn pg_lsn NOT NULL DEFAULT '0/0'
 ) WITH (fillfactor = 20);
 CREATE TABLE crossfade.decision (
 	epoch bigint PRIMARY KEY,
 	decision text NOT NULL CHECK (decision IN ('commit', 'abort')),
 	nonce text NOT NULL DEFAULT '',
+	lsn pg_lsn NOT NULL DEFAULT pg_catalog.pg_current_wal_insert_lsn(),
 	seen text NOT NULL DEFAULT (pg_catalog.txid_current_snapshot()::pg_catalog.text),
 	decided_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );

@@ -31,11 +31,20 @@ func ReadDecision(ctx context.Context, q Querier, epoch int64) (Decision, error)
 	return d, pg.Wrap(err, "read the decision of epoch %d", epoch)
 }
 
-// LastCommit returns the newest epoch that was decided with commit, 0 for none.
-func LastCommit(ctx context.Context, q Querier) (int64, error) {
-	var epoch int64
-	err := q.QueryRow(ctx, `SELECT coalesce(max(epoch), 0) FROM crossfade.decision WHERE decision = 'commit'`).Scan(&epoch)
-	return epoch, pg.Wrap(err, "read the decisions")
+// Opening is a decision that has opened a side.
+type Opening struct {
+	Epoch int64
+	Nonce string // of its marker
+	LSN   pg.LSN // before its commit, and after what was committed before the side was closed
+}
+
+// LastCommit returns the newest decision that has opened this side, the zero Opening for none.
+func LastCommit(ctx context.Context, q Querier) (o Opening, err error) {
+	err = q.QueryRow(ctx, `SELECT epoch, nonce, lsn::text FROM crossfade.decision WHERE decision = 'commit' ORDER BY epoch DESC LIMIT 1`).Scan(&o.Epoch, &o.Nonce, &o.LSN)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Opening{}, nil
+	}
+	return o, pg.Wrap(err, "read the decisions")
 }
 
 // Reject writes 'abort' for the epoch unless it is decided already, and returns what the register

@@ -284,6 +284,15 @@ func cutLast(s string) (before, after string) {
 	return s, ""
 }
 
+// Marker returns the statement that emits a marker and returns where it is in the log; nonce is a
+// literal or a parameter. Servers older than 14 stream no messages: there it is a row.
+func Marker(version int, nonce string) string {
+	if version < 140000 {
+		return `INSERT INTO crossfade.marker (nonce) VALUES (` + nonce + `) RETURNING pg_catalog.pg_current_wal_insert_lsn()::text`
+	}
+	return `SELECT pg_catalog.pg_logical_emit_message(true, '` + MarkerPrefix + `', ` + nonce + `)::text`
+}
+
 // Seal remembers the fence triggers as they are, each with the transaction that has written its row
 // in pg_trigger, and their function, as that of relation 0: one that is disabled, dropped, replaced
 // or made again later is another one, even if it looks the same. What is sealed already stays
@@ -296,6 +305,15 @@ func Seal(ctx context.Context, conn *pgx.Conn) error {
 		UNION ALL SELECT 0, '', '', p.oid, p.xmin::text FROM pg_catalog.pg_proc p WHERE p.oid = pg_catalog.to_regprocedure('crossfade.fence()')
 		ON CONFLICT DO NOTHING`, FenceTrigger)
 	return pg.Wrap(err, "seal the fence")
+}
+
+// SealAgain forgets what is sealed and seals the fence as it is now, in the caller's transaction: it
+// has been opened and shut by decisions since.
+func SealAgain(ctx context.Context, conn *pgx.Conn) error {
+	if _, err := conn.Exec(ctx, `DELETE FROM crossfade.seal`); err != nil {
+		return fmt.Errorf("seal the fence: %w", err)
+	}
+	return Seal(ctx, conn)
 }
 
 // Guarded is the state of the target's fence, and the sessions that write there.

@@ -210,13 +210,15 @@ func TestTheRegisterDecidesOnce(t *testing.T) {
 	d, err = journal.Reject(ctx, conn, 1)
 	require.NoError(t, err)
 	require.Equal(t, journal.Abort, d)
-	pgtest.Exec(t, conn, "INSERT INTO crossfade.decision (epoch, decision) VALUES (2, 'commit')")
+	pgtest.Exec(t, conn, "INSERT INTO crossfade.decision (epoch, decision, nonce) VALUES (2, 'commit', 'n')")
 	d, err = journal.Reject(ctx, conn, 2)
 	require.NoError(t, err)
 	require.Equal(t, journal.Commit, d)
 	last, err := journal.LastCommit(ctx, conn)
 	require.NoError(t, err)
-	require.EqualValues(t, 2, last)
+	require.EqualValues(t, 2, last.Epoch)
+	require.Equal(t, "n", last.Nonce)
+	require.NotZero(t, last.LSN)
 
 	require.NoError(t, journal.SetSlot(ctx, conn, "s", 0x100000001, "7:7:"))
 	identities := []journal.Identity{{Side: journal.SideSource, OID: 7, State: "a"}, {Side: journal.SideTarget, OID: 7, State: "b"}}

@@ -116,6 +116,15 @@ func LoadSource(ctx context.Context, q Querier) (*SourceRun, error) {
 	return &r, nil
 }
 
+// ReadRow reads the columns of the run row that both sides have, nil where there is no run.
+func ReadRow(ctx context.Context, q Querier) (*SourceRun, error) {
+	r, err := scanRun(q.QueryRow(ctx, `SELECT run_id, direction, epoch, step, coordinator, nonce FROM crossfade.run`))
+	if errors.Is(err, pgx.ErrNoRows) || pg.IsCode(err, pg.CodeUndefinedTable) {
+		return nil, nil
+	}
+	return &r, pg.Wrap(err, "read crossfade.run")
+}
+
 // Take makes owner the owner of the run and returns what the row says. It waits for writers of the
 // row that are in flight; none that began before it can succeed afterwards.
 func Take(ctx context.Context, q Querier, owner string) (SourceRun, error) {
@@ -170,6 +179,26 @@ func compareAndSet(ctx context.Context, q Querier, what, sql string, args ...any
 func Opened(epoch int64, direction, nonce string) string {
 	return fmt.Sprintf(`WITH opened AS (UPDATE crossfade.run SET epoch = %[1]d, direction = %[2]s, step = 'decided', nonce = %[3]s, fence = '', changed_at = pg_catalog.clock_timestamp()
 		WHERE epoch < %[1]d RETURNING 1) SELECT 1 / (pg_catalog.count(*))::pg_catalog.int4 FROM opened;`, epoch, pg.QuoteLiteral(direction), pg.QuoteLiteral(nonce))
+}
+
+// PassiveFor locks the row of the side that is to be made passive, in the caller's transaction, and
+// reports whether that was done before for this epoch.
+func PassiveFor(ctx context.Context, q Querier, epoch int64) (done bool, err error) {
+	err = q.QueryRow(ctx, `SELECT passive >= $1 FROM crossfade.run FOR UPDATE`, epoch).Scan(&done)
+	return done, pg.Wrap(err, "read whether this side is passive")
+}
+
+// SetPassive records, in the transaction that makes this side passive, for which epoch that is.
+func SetPassive(ctx context.Context, q Querier, epoch int64) error {
+	var one bool
+	err := q.QueryRow(ctx, `UPDATE crossfade.run SET passive = $1 RETURNING one`, epoch).Scan(&one)
+	return pg.Wrap(err, "record that this side is passive")
+}
+
+// WasPassive reports whether this side has been made passive since the run began.
+func WasPassive(ctx context.Context, q Querier) (was bool, err error) {
+	err = q.QueryRow(ctx, `SELECT passive > 0 FROM crossfade.run`).Scan(&was)
+	return was, pg.Wrap(err, "read whether this side was passive")
 }
 
 // Uninstall drops the schema crossfade. Fence triggers must be gone.

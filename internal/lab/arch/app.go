@@ -25,6 +25,7 @@ var appPackages = []appPackage{
 	{name: "logins", domains: true},
 	{name: "options", domains: true, faces: true},
 	{name: "migration", domains: true},
+	{name: "lanes", domains: true},
 	{name: "definitions", domains: true},
 	{name: "matviews", domains: true},
 	{name: "apptest", domains: true},

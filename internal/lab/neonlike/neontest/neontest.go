@@ -33,7 +33,7 @@ func Shared(t testing.TB) *pgcluster.Cluster {
 	return pgtest.SharedAs(t, "neon", func() pgcluster.Config {
 		b, err := pgcluster.Find()
 		require.NoError(t, err)
-		cfg := neonlike.Config(b, false)
+		cfg := neonlike.Config(b, true)
 		cfg.Settings["max_connections"] = "400"
 		return cfg
 	})
