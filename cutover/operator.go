@@ -242,13 +242,10 @@ func (c *Coordinator) publish() {
 		Alarm: c.account.alarm, WayBack: c.state.WayBack, Notes: c.reporter().notes(""), Timeline: c.account.times(), Last: c.account.last,
 	}
 	s.Ready, s.Step = c.state.Ready()
-	if c.state.Settled && c.state.Step == machine.Idle { // of no interest: an attempt has failed, and the stream continues
-		s.Phase = string(machine.Following)
-	}
 	if c.state.Settled {
 		s.Active = c.state.Active()
-		if c.state.Step == machine.Decided && c.state.Active() == machine.SideTarget {
-			s.Phase = "on_target"
+		if c.state.Step == machine.Idle || c.state.Step == machine.Decided { // how the last attempt ended is of no interest
+			s.Phase = map[machine.Side]string{machine.SideSource: string(machine.Following), machine.SideTarget: "on_target"}[s.Active]
 		}
 	}
 	c.mu.Lock()

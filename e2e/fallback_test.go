@@ -44,3 +44,34 @@ func TestAllCheckersAreContentAcrossAFallback(t *testing.T) {
 	require.Equal(t, "source", p.await("source", func(s control.Status) bool { return true }).Active)
 	require.Equal(t, 0, p.stop())
 }
+
+// TestAllCheckersAreContentThereAndBackAndThere: the run goes on in the other direction as often as it is asked to,
+// without a new copy.
+func TestAllCheckersAreContentThereAndBackAndThere(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	loadCheckers(t, s)
+	p := newProcess(t, s, "--fallback")
+	p.start()
+	p.awaitServing()
+	all := startCheckers(t, p)
+	p.awaitFollowing()
+	changes := 0
+	for range 2 {
+		all.await(10)
+		require.Zero(t, p.cutoverPatiently().ClientErrors)
+		all.await(10)
+		require.Zero(t, p.fallback().ClientErrors)
+		changes += 2
+	}
+	all.await(10)
+	p.cutoverPatiently()
+	all.await(10)
+	all.stop()
+	all.requireQuiet()
+	all.check(s.target, changes+1)
+	p.awaitWhole()
+	p.finish()
+	require.Equal(t, 0, p.stop())
+	s.requireNothingLeft(t)
+}

@@ -74,7 +74,7 @@ func (o operator) advanced(e Advanced) {
 		o.emit(Refuse{ID: e.ID, Obstacle: *notReady("not now: waiting for "+o.Waiting(), "wait: crossfade status shows the phase")})
 	case o.Step == e.To:
 		o.emit(Answer{ID: e.ID, Outcome: OutcomeRecorded})
-	case !canAdvance(o.Step, e.To):
+	case !canAdvance(o.Step, e.To) || e.To == Finished && o.Active() != SideTarget:
 		o.emit(Refuse{ID: e.ID, Obstacle: *notReady("step "+string(o.Step)+" is not followed by "+string(e.To), "wait: crossfade status shows the phase")})
 	default:
 		o.Request.ID, o.Ending, o.Reason = e.ID, EndNone, ""

@@ -80,10 +80,14 @@ func (s State) RecordedBefore() StepName {
 
 // Active is the side that applications are to use.
 func (s State) Active() Side {
-	if s.Step == Decided || s.Step == Finished {
+	switch s.Step {
+	case Finished:
+		return SideTarget
+	case Decided:
 		return s.Direction.Opening()
+	default:
+		return s.Direction.Closing()
 	}
-	return s.Direction.Closing()
 }
 
 // Ready reports whether the step allows a cutover asked for now; if not, why.
@@ -226,7 +230,7 @@ func canAdvance(from, to StepName) bool {
 	case Following:
 		return from == Copying || from == CatchingUp
 	case Finished:
-		return from == Decided
+		return from == Decided || from == Idle // after a fallback that was aborted; see advanced
 	default:
 		return false
 	}

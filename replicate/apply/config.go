@@ -80,14 +80,8 @@ type Config struct {
 	// OnAlarm, if set, is called for each transaction that comes after an awaited marker, has
 	// changes and does not begin with a message of ours. It must not block.
 	OnAlarm func(Alarm)
-	// Tripped begins as after a marker: nothing is applied until Continue.
-	Tripped bool
-	// Own has each transaction begin with a message of ours, so that who reads the changes of the
-	// target tells them from those of others.
-	Own bool
-	// Replica has the session run in the mode in which the target's ordinary triggers, rules and
-	// foreign keys do not act (session_replication_role), which not every role may set.
-	Replica bool
+	// Writes says how the transactions on the target are made.
+	Writes Writes
 
 	BatchRows       int           // DefaultBatchRows if 0
 	BatchBytes      int64         // DefaultBatchBytes if 0
@@ -99,6 +93,16 @@ type Config struct {
 	Stream          stream.Config // its bounds; what else is in it is filled in
 	Retry           retry.Policy  // pauses between attempts, for both sides
 	Logger          zerolog.Logger
+}
+
+// Writes says how transactions on the target are made.
+type Writes struct {
+	// Marked has each begin with a message of ours, so that who reads the changes of the target tells
+	// them from those of others.
+	Marked bool
+	// Replica has them made in the mode in which the target's ordinary triggers, rules and foreign keys
+	// do not act (session_replication_role), which not every role may set.
+	Replica bool
 }
 
 // Validate refuses a configuration that cannot work.

@@ -45,7 +45,7 @@ func NewFollower(cfg Config) (*Follower, error) {
 	}
 	cfg = cfg.withDefaults()
 	f := &Follower{cfg: cfg, log: obs.Component(cfg.Logger, "apply")}
-	f.trip.init(cfg.Tripped)
+	f.trip.init()
 	return f, nil
 }
 
@@ -123,7 +123,7 @@ func (f *Follower) open(ctx context.Context) (_ *session, err error) {
 	if _, err := conn.Exec(ctx, sessionSQL, strconv.FormatInt(f.cfg.LockTimeout.Milliseconds(), 10)); err != nil {
 		return nil, err
 	}
-	if f.cfg.Replica {
+	if f.cfg.Writes.Replica {
 		if _, err := conn.Exec(ctx, `SELECT pg_catalog.set_config('session_replication_role', 'replica', false)`); err != nil {
 			return nil, fmt.Errorf("keep triggers and foreign keys from acting: %w", err)
 		}
@@ -140,7 +140,7 @@ func (f *Follower) open(ctx context.Context) (_ *session, err error) {
 	}
 	f.opened(reader, row)
 	var own *statement
-	if f.cfg.Own {
+	if f.cfg.Writes.Marked {
 		own = &statement{sql: ownSQL(pg.ServerVersion(conn))}
 	}
 	return &session{

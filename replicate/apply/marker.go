@@ -33,9 +33,9 @@ type tripwire struct {
 	err      error // that Run ended with
 }
 
-func (w *tripwire) init(tripped bool) {
+func (w *tripwire) init() {
 	w.expected, w.applied = map[string]bool{}, map[string]pg.LSN{}
-	w.tripped, w.changed = tripped, make(chan struct{})
+	w.changed = make(chan struct{})
 }
 
 // wake tells all who wait; w.mu is held.

@@ -104,19 +104,6 @@ func TestAMarkerIsWaitedForWithABound(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
-func TestStartTripped(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, people, fillPeople)
-	var seen alarms
-	r := w.follow(func(c *apply.Config) { c.Tripped = true; c.OnAlarm = seen.add })
-	w.do(`UPDATE people SET name = 'x'`)
-	require.Eventually(t, func() bool { return len(seen.all()) == 1 }, pgtest.Timeout, 2*time.Millisecond)
-	require.Equal(t, w.start, w.progress().EndLSN)
-	r.Continue()
-	w.drain(r)
-	w.same("people")
-}
-
 func TestAMarkerRowOfAnOldSource(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, people, fillPeople)

@@ -202,6 +202,12 @@ func (d *daemon) switched(ctx context.Context) error {
 	return d.core.planRead(ctx)
 }
 
+// unfinishedSource reports whether something of the work after a fallback was refused.
+func (d *core) unfinishedSource() bool {
+	s := d.coordinator.Status().State
+	return s.Settled && s.Active() == machine.SideSource && s.Phase == machine.PhaseRest && len(d.wayBack.left.Blockers()) > 0
+}
+
 // planRead has the schema's archive read, which a start after a decision has not done.
 func (d *core) planRead(ctx context.Context) error {
 	if d.migration.Schema.HasPlan() {
@@ -235,8 +241,13 @@ func (d *daemon) targetWhole(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// decided reports whether the target is the active side for good and the run not finished.
-func (d *core) decided() bool { return d.coordinator.Status().State.Step == machine.Decided }
+// unfinished reports whether something of the work after the last switch is left that nobody does: it
+// was refused, or an attempt to fall back has ended it.
+func (d *core) unfinished() bool {
+	s := d.coordinator.Status().State
+	return s.Settled && s.Active() == machine.SideTarget && s.Phase == machine.PhaseRest && s.Step != machine.Finished &&
+		(len(d.left.Blockers()) > 0 || !d.migration.Task.Reached(journal.PhaseValid))
+}
 
 // compared are the tables that the proof covers. A start after a decision reads the schema's
 // archive first.
@@ -266,11 +277,12 @@ func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(
 	group.Go(func() error { return d.watches.definitions.Run(parts) })
 	group.Go(func() error { return d.watches.views.Run(parts) })
 	group.Go(func() error { return d.reload(parts) })
-	group.Go(func() error { return d.core.target.KeepCompleting(parts, d.core.decided) })
+	group.Go(func() error { return d.core.target.KeepCompleting(parts, d.core.unfinished) })
 	group.Go(func() error { return d.follower.migrate(parts, onCopy) })
 	if w := d.core.wayBack; w != nil {
 		group.Go(func() error { return w.registrar.Run(parts) })
 		group.Go(func() error { return d.leadBack(parts) })
+		group.Go(func() error { return w.target.KeepCompleting(parts, d.core.unfinishedSource) })
 	}
 	d.core.log.Info().Str("listen", d.core.proxy.Addr().String()).Str("run", d.entry.id.Target.RunID).Msg("serving")
 

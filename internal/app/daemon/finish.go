@@ -13,6 +13,7 @@ import (
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
 	"crossfade/internal/app/dbconn"
+	"crossfade/internal/app/lanes"
 	"crossfade/internal/app/options"
 	"crossfade/internal/app/undo"
 	"crossfade/internal/app/watch"
@@ -59,6 +60,9 @@ func (d *finisher) Finish(ctx context.Context, opt control.FinishOptions) (contr
 	}
 	d.core.verify.End() // which continues if the finish was refused
 	d.core.stream.End()
+	if w := d.core.wayBack; w != nil {
+		w.stream.End()
+	}
 	var r control.FinishReport
 	if err := d.drop(ctx, opt.OpenSource, &r); err != nil {
 		return r, &control.Error{Code: control.CodeIncomplete, Message: "not everything could be dropped: " + err.Error(), Remedy: "remove the cause and run crossfade finish again, or crossfade clean --force"}
@@ -294,6 +298,9 @@ func (d *finisher) drop(ctx context.Context, openSource bool, r *control.FinishR
 	r.Kept = append(r.Kept, keptServing)
 	if run != nil && run.Phase != journal.PhaseFinished {
 		notes, err := d.core.users.Logins.HandOver(ctx, target)
+		if err == nil {
+			err = lanes.Drop(ctx, target, lanes.BackSlot(run.Slot), tell)
+		}
 		if err == nil {
 			err = d.conclude(ctx, target, tell)
 		}

@@ -214,7 +214,7 @@ func (d *follower) checkSource(ctx context.Context) error {
 // the coordinator asks them itself.
 func (d *follower) askWatchers(ctx context.Context) error {
 	switch d.core.coordinator.Status().State.Step {
-	case machine.Copying, machine.CatchingUp, machine.Following, machine.Idle:
+	case machine.Copying, machine.CatchingUp, machine.Following, machine.Idle, machine.Decided: // decided by a fallback
 	default:
 		return nil
 	}
@@ -264,7 +264,7 @@ func (d *follower) advance(ctx context.Context) {
 // done later, at the latest while arming.
 func (d *follower) prepare(ctx context.Context) {
 	switch d.core.coordinator.Status().State.Step {
-	case machine.CatchingUp, machine.Following, machine.Idle:
+	case machine.CatchingUp, machine.Following, machine.Idle, machine.Decided:
 	default:
 		return
 	}

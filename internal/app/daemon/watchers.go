@@ -83,7 +83,7 @@ func (d *daemon) mayFill(asked bool) bool {
 		return false
 	}
 	switch c.State.Step {
-	case machine.Following, machine.Idle, machine.Arming:
+	case machine.Following, machine.Idle, machine.Decided, machine.Arming:
 		return true
 	case machine.Pausing, machine.Fenced, machine.Draining:
 		return asked

@@ -215,7 +215,7 @@ func (d *daemon) leadBack(ctx context.Context) error {
 			switch s := d.core.coordinator.Status(); {
 			case s.Active == machine.SideTarget: // switched without it
 				return nil
-			case s.State.Step == machine.Following || s.State.Step == machine.Idle:
+			case s.State.Step == machine.Following || s.State.Step == machine.Idle || s.State.Step == machine.Decided:
 				return w.back.Prepare(ctx)
 			}
 		}

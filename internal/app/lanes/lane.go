@@ -109,8 +109,8 @@ func (l *Lane) follow(ctx context.Context) error {
 		if cfg, err = l.Config(ctx); err != nil {
 			return err
 		}
-		cfg.Own = true
-		cfg.Replica, err = l.begin(ctx, cfg)
+		cfg.Writes.Marked = true
+		cfg.Writes.Replica, err = l.begin(ctx, cfg)
 		return err
 	})
 	if err != nil {

@@ -199,7 +199,7 @@ func RestCompletion(took time.Duration, overdue bool) time.Duration {
 func (t *Target) KeepCompleting(ctx context.Context, still func() bool) error {
 	var rests time.Time // until when it is left alone
 	for range retry.Every(ctx, CompletionPause) {
-		if len(t.Left.Blockers()) == 0 || !still() || time.Now().Before(rests) {
+		if !still() || time.Now().Before(rests) {
 			continue
 		}
 		begin := time.Now()

@@ -14,6 +14,7 @@ import (
 	"crossfade/cutover/preflight/database"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/exit"
+	"crossfade/internal/app/lanes"
 	"crossfade/internal/app/logins"
 	"crossfade/internal/app/migration"
 	"crossfade/internal/app/options"
@@ -318,6 +319,9 @@ func dropOurs(ctx context.Context, conn *pgx.Conn, side string, tell func(string
 func cleanTarget(ctx context.Context, t *pgx.Conn, run *journal.TargetRun, decided bool, tell func(string)) error {
 	if run == nil {
 		return nil
+	}
+	if err := lanes.Drop(ctx, t, lanes.BackSlot(run.Slot), tell); err != nil {
+		return err
 	}
 	if !decided && run.Mode == runs.ModeCopy {
 		if err := migration.EmptyAgain(ctx, t, tell); err != nil {

@@ -218,7 +218,7 @@ func KeepClosed(ctx context.Context, conn *pgx.Conn) (done bool, err error) {
 		return false, nil
 	}
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		return pg.Exec(ctx, tx.Conn(), ClosedFence+`DROP TABLE crossfade.backend, crossfade.marker, crossfade.progress, crossfade.decision, crossfade.reaction;
+		return pg.Exec(ctx, tx.Conn(), ClosedFence+`UPDATE crossfade.run SET step = 'finished'; DROP TABLE crossfade.backend, crossfade.marker, crossfade.progress, crossfade.decision, crossfade.reaction;
 			COMMENT ON SCHEMA crossfade IS 'This database was moved by Crossfade and takes no writes any more. "crossfade clean --force" opens it and removes this schema.'`)
 	})
 	return err == nil, pg.Wrap(err, "keep the source closed")

@@ -124,7 +124,7 @@ func start(cfg pgcluster.Config) (*pgcluster.Cluster, error) {
 func config(kind Kind) pgcluster.Config {
 	switch kind {
 	case Target:
-		return pgcluster.Config{Superuser: "cloud_admin", Settings: map[string]string{"wal_level": "logical"}} // for the way back
+		return pgcluster.Config{Superuser: "cloud_admin"}
 	default:
 		return pgcluster.Config{Settings: map[string]string{"wal_level": "logical"}}
 	}
