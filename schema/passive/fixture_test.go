@@ -56,11 +56,12 @@ func newSide(t *testing.T, w who) side {
 		t.Cleanup(func() { s.grant(t, "REVOKE", "FROM") })
 	case owner:
 	}
-	conn := pgtest.Conn(t, s.writer)
-	pgtest.Exec(t, conn, journal.SourceDDL)
-	conn = pgtest.Conn(t, s.owner)
+	writing := pgtest.Conn(t, s.writer)
+	pgtest.Exec(t, writing, journal.SourceDDL)
+	conn := pgtest.Conn(t, s.owner)
 	pgtest.Exec(t, conn, reacting)
 	pgtest.Exec(t, conn, "TRUNCATE app.fired") // deferred triggers have fired when the transaction ended
+	require.NoError(t, journal.PrepareFence(t.Context(), writing, journal.Patience{}, true))
 	return s
 }
 
@@ -71,10 +72,14 @@ func (s side) grant(t *testing.T, verb, preposition string) {
 	require.NoError(t, pg.Exec(context.Background(), admin, verb+" SET ON PARAMETER session_replication_role "+preposition+" "+pg.QuoteIdent(s.owner.User())))
 }
 
-// makePassive is Make in a transaction of its own.
+// makePassive is Make in a transaction of its own. The fence stays closed.
 func makePassive(t *testing.T, conn *pgx.Conn, cfg passive.Config) {
 	t.Helper()
 	pairtest.InTx(t, conn, func() error { return passive.Make(t.Context(), conn, cfg) })
+	fence, err := journal.ReadFence(t.Context(), conn)
+	require.NoError(t, err)
+	require.NotZero(t, fence.Enabled)
+	require.Equal(t, fence.Ready, fence.Enabled)
 }
 
 // decide runs what restores a side as a decision does.
