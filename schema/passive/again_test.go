@@ -14,6 +14,7 @@ import (
 	"crossfade/schema/pairtest"
 	"crossfade/schema/passive"
 	"crossfade/schema/plan"
+	"crossfade/schema/restore"
 )
 
 // kinds are the kinds of statements, each once, in order.
@@ -73,6 +74,31 @@ func TestWhatARestorationHasLeftUndoneIsStillDue(t *testing.T) {
 			requireSame(t, before, s.picture(t))
 		})
 	}
+}
+
+// The first decision of a target is the plan's, which keeps no record of what follows it: what that
+// has left undone when the target is written again is handed over.
+func TestWhatTheFirstDecisionHasLeftUndoneIsStillDue(t *testing.T) {
+	t.Parallel()
+	p := pairtest.New(t)
+	source := pgtest.Conn(t, p.Source)
+	pgtest.Exec(t, source, reacting)
+	planned, db := p.Plan(t)
+	target := pgtest.Conn(t, p.Target)
+	p.Restore(t, planned, plan.PreData, 1)
+	require.NoError(t, restore.Run(t.Context(), target, plan.IdentityByDefault(db)))
+	p.Restore(t, planned, plan.AfterCopy, 1)
+	sql, err := planned.DecisionSQL(plan.DecisionConfig{Source: db, Target: db.Version / 10000, Roles: p.Roles})
+	require.NoError(t, err)
+	pairtest.InTx(t, target, func() error { return restore.Run(t.Context(), target, sql.Decide) })
+
+	cfg := passive.Config{Checks: planned.LateChecks(), Undone: sql.After}
+	pairtest.InTx(t, target, func() error { return passive.Make(t.Context(), target, cfg) })
+	decide(t, target)
+	finish(t, target)
+	p.Restore(t, planned, plan.Last, 1)
+	requireSame(t, pairtest.DumpText(t, p.Source, p.Roles), pairtest.DumpText(t, p.Target, nil))
+	require.Subset(t, planned.LateChecks(), late)
 }
 
 // A second call sets aside what has come since the first, and what was restored by hand.

@@ -23,6 +23,9 @@ type Config struct {
 	Checks []string
 	// Path is the search_path under which these are validated, as SET takes it; "" for none.
 	Path string
+	// Undone is what the first decision of this side (Plan.DecisionSQL) has left undone of its After:
+	// from now on it is kept here, and due after the next decision.
+	Undone []plan.Statement
 	// Version is the server's, such as 150004; 0 for what it says itself.
 	Version int
 }
@@ -96,6 +99,7 @@ func setAside(ctx context.Context, conn *pgx.Conn, cfg Config) error {
 	if err := tryOut(ctx, conn, w.decide); err != nil {
 		return fmt.Errorf("what was set aside could not be restored: %w", err)
 	}
+	w.after = append(slices.Clone(cfg.Undone), w.after...)
 	return write(ctx, conn, merge(rows, replica, w))
 }
 
