@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"crossfade/internal/base/lists"
 	"crossfade/internal/base/pg"
 	"crossfade/schema/catalog"
 	"crossfade/schema/plan"
@@ -63,10 +64,11 @@ func (f finder) triggers(ctx context.Context) error {
 		return err
 	}
 	all = slices.DeleteFunc(all, func(t trigger) bool { return f.table(t.table) == nil || t.key && !f.replica })
+	byOID := lists.By(all, func(t trigger) uint32 { return t.oid })
 	whole := map[uint32]bool{} // those that are dropped with their copies
 	for _, t := range all {
 		if t.parent != 0 && !t.key && !f.role.clones && slices.Contains(f.acting(), t.state) {
-			whole[first(all, t).oid] = true
+			whole[copied(byOID, t)] = true
 		}
 	}
 	for _, t := range all {
@@ -74,7 +76,7 @@ func (f finder) triggers(ctx context.Context) error {
 		switch {
 		case whole[t.oid]:
 			f.dropTrigger(t)
-		case whole[first(all, t).oid]:
+		case whole[copied(byOID, t)]:
 			if t.state != enabled {
 				return fmt.Errorf("trigger %s of partition %s is in the state %s TRIGGER, which this server lets only a superuser restore", t.name, table.Name().Display(), states[t.state])
 			}
@@ -87,16 +89,17 @@ func (f finder) triggers(ctx context.Context) error {
 	return nil
 }
 
-// first is the trigger of the partitioned table that a partition has its own from by way of others.
-func first(all []trigger, t trigger) trigger {
+// copied is the trigger of the uppermost partitioned table that a partition has its own from; any
+// other trigger's is its own.
+func copied(all map[uint32]trigger, t trigger) uint32 {
 	for t.parent != 0 {
-		i := slices.IndexFunc(all, func(x trigger) bool { return x.oid == t.parent })
-		if i < 0 {
+		up, ok := all[t.parent]
+		if !ok {
 			break
 		}
-		t = all[i]
+		t = up
 	}
-	return t
+	return t.oid
 }
 
 // dropTrigger drops a partitioned table's trigger, and with it the copies of partitions, whose state
