@@ -113,6 +113,7 @@ func TestMakeAddsToWhatIsSetAside(t *testing.T) {
 	second, err := passive.Restoration(t.Context(), conn)
 	require.NoError(t, err)
 	require.Equal(t, first, second, "there was nothing to set aside")
+	require.ElementsMatch(t, []string{"SETTING", "FK CONSTRAINT", "COMMENT", "CHECK CONSTRAINT", "IDENTITY", "TRIGGER", "RULE", "ROW SECURITY"}, kinds(first.Decide))
 
 	pgtest.Exec(t, conn, `CREATE TRIGGER t_new AFTER INSERT ON app.ruled FOR EACH ROW EXECUTE FUNCTION app.fire();
 		ALTER TABLE app.author ENABLE TRIGGER t_o; ALTER TABLE app.fee ADD CONSTRAINT fee_new FOREIGN KEY (id) REFERENCES app.author NOT VALID`)

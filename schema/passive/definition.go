@@ -174,8 +174,7 @@ type checks struct {
 }
 
 // checks drops the check constraints that depend on more than the row. A table's goes before its
-// children's, which keep what is also their own, and comes back after these, with which it then is
-// merged, as in pg_dump's order.
+// children's, which keep what is also their own until then.
 func (f finder) checks(ctx context.Context) (out checks, err error) {
 	if len(f.cfg.Checks) == 0 {
 		return out, nil
@@ -210,7 +209,6 @@ func (f finder) checks(ctx context.Context) (out checks, err error) {
 			out.comments = append(out.comments, comment(c.schema, e.Tag, "CONSTRAINT "+name+" ON "+on+of, c.text))
 		}
 	}
-	slices.Reverse(out.entries)
 	return out, nil
 }
 
@@ -229,7 +227,7 @@ func (f finder) depth(r *catalog.Relation) int {
 // concerns. Other roles remain bound.
 func (f finder) rowSecurity(context.Context) error {
 	for _, r := range f.db.Relations {
-		if f.role.unbound || !r.RowSecurity.Enabled || !r.RowSecurity.Forced {
+		if f.role.unbound || !r.RowSecurity.Forced {
 			continue
 		}
 		f.work.lock(true, r)

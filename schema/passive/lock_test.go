@@ -25,11 +25,11 @@ func waits(t *testing.T, watching *pgx.Conn, pid uint32) {
 }
 
 // begun is a Make that waits for a lock of holder's.
-func begun(t *testing.T, s side, holder *pgx.Conn) (conn *pgx.Conn, ended chan error) {
+func begun(t *testing.T, s side, cfg passive.Config, holder *pgx.Conn) (conn *pgx.Conn, ended chan error) {
 	t.Helper()
 	conn, ended = pgtest.Conn(t, s.writer), make(chan error, 1)
 	pgtest.Exec(t, conn, "BEGIN")
-	go func() { ended <- passive.Make(t.Context(), conn, config) }()
+	go func() { ended <- passive.Make(t.Context(), conn, cfg) }()
 	waits(t, holder, conn.PgConn().PID())
 	return conn, ended
 }
@@ -51,14 +51,15 @@ func TestTablesAreLockedInOrder(t *testing.T) {
 	t.Parallel()
 	s := newSide(t, owner)
 	reader := pgtest.Conn(t, s.owner)
-	pgtest.Exec(t, reader, `BEGIN; SELECT FROM app.numbered`)
-	conn, ended := begun(t, s, reader)
-	const before = `app.author, app.dated, app.dated_child, app.dated_plain_child, app.fee, app.loan, app.loan_1, app.loan_2, app.loan_2_high, app.loan_2_low`
-	require.Equal(t, before, pgtest.Value(t, reader, locksOf, conn.PgConn().PID(), "AccessExclusiveLock"))
-	require.Equal(t, "app.emptied", pgtest.Value(t, reader, locksOf, conn.PgConn().PID(), "ShareRowExclusiveLock"))
+	pgtest.Exec(t, reader, `BEGIN; SELECT FROM "we ird"."bo""ok"`) // the last one
+	conn, ended := begun(t, s, config, reader)
+	require.Equal(t, `app.archive, app.archive_1, app.author, app.dated, app.dated_child, app.dated_plain_child, app.fee, app.half_secret, `+
+		`app.loan, app.loan_1, app.loan_2, app.loan_2_high, app.loan_2_low, app.numbered, app.ruled, app.secret`,
+		pgtest.Value(t, reader, locksOf, conn.PgConn().PID(), "AccessExclusiveLock"))
+	require.Equal(t, "app.emptied, app.log, app.log_1", pgtest.Value(t, reader, locksOf, conn.PgConn().PID(), "ShareRowExclusiveLock"))
+	require.Equal(t, "0", pgtest.Value(t, reader, `SELECT count(*) FROM pg_locks WHERE pid = $1 AND granted AND relation = '"we ird"."bo""ok"'::regclass AND mode <> 'AccessShareLock'`, conn.PgConn().PID()))
 	pgtest.Exec(t, reader, "COMMIT")
 	require.NoError(t, <-ended)
-	require.Equal(t, before+`, app.numbered, app.ruled, app.secret, "we ird"."bo""ok"`, pgtest.Value(t, reader, locksOf, conn.PgConn().PID(), "AccessExclusiveLock"))
 	pgtest.Exec(t, conn, "ROLLBACK")
 }
 
@@ -69,7 +70,7 @@ func TestWhatIsMadeWhileItWaits(t *testing.T) {
 	s := newSide(t, owner)
 	other := pgtest.Conn(t, s.owner)
 	pgtest.Exec(t, other, `BEGIN; CREATE TRIGGER t_new AFTER INSERT ON app.author FOR EACH ROW EXECUTE FUNCTION app.fire()`)
-	conn, ended := begun(t, s, other)
+	conn, ended := begun(t, s, config, other)
 	pgtest.Exec(t, other, "COMMIT")
 	require.NoError(t, <-ended)
 	pgtest.Exec(t, conn, "COMMIT")
@@ -82,7 +83,7 @@ func TestWhatIsMadeWhileItWaits(t *testing.T) {
 		"app.emptied": `CREATE RULE r_new AS ON INSERT TO app.emptied DO NOTHING`, // it is to be locked, but not against readers
 	} {
 		pgtest.Exec(t, other, `BEGIN; LOCK TABLE app.author IN SHARE MODE`)
-		waiting, ended := begun(t, s, other)
+		waiting, ended := begun(t, s, config, other)
 		pgtest.Exec(t, conn, sql)
 		pgtest.Exec(t, other, "COMMIT")
 		err := <-ended

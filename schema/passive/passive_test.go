@@ -69,6 +69,11 @@ func TestNothingReactsToWhatIsWritten(t *testing.T) {
 			require.ErrorIs(t, passive.Enter(t.Context(), conn), passive.ErrNotPassive)
 			makePassive(t, conn, config)
 
+			if w == owner {
+				require.Equal(t, "0 0", pgtest.Value(t, conn, `SELECT concat_ws(' ', (SELECT count(*) FROM pg_trigger t LEFT JOIN pg_constraint k ON k.oid = t.tgconstraint
+						WHERE t.tgenabled <> 'D' AND t.tgname <> 'zz_crossfade_fence' AND k.contype IS DISTINCT FROM 'u'),
+					(SELECT count(*) FROM pg_rewrite WHERE ev_enabled <> 'D' AND ev_class = 'app.ruled'::regclass))`), "whatever the mode is that it is enabled for")
+			}
 			applier := pgtest.Conn(t, s.writer, pg.WithParam("row_security", "off"))
 			require.NoError(t, passive.Enter(t.Context(), applier))
 			for _, sql := range writes {

@@ -109,6 +109,14 @@ func TestTriggersOfPartitionsAreDroppedWithTheirTables(t *testing.T) {
 	pgtest.Exec(t, conn, `ALTER TABLE app.loan ENABLE TRIGGER t_tree; ALTER TABLE app.loan ENABLE TRIGGER t_tree_a; ALTER TABLE ONLY app.loan ENABLE ALWAYS TRIGGER t_tree_a;
 		COMMENT ON TRIGGER t_tree ON app.loan IS 'kept'; COMMENT ON TRIGGER t_leaf ON app.loan_1 IS 'never dropped'`)
 	before := s.picture(t)
+	reader := pgtest.Conn(t, s.owner)
+	pgtest.Exec(t, reader, `BEGIN; SELECT FROM "we ird"."bo""ok"`)
+	waiting, ended := begun(t, s, old, reader)
+	require.Contains(t, pgtest.Value(t, reader, locksOf, waiting.PgConn().PID(), "AccessExclusiveLock"), ", app.log, app.log_1, ")
+	pgtest.Exec(t, reader, "COMMIT")
+	require.NoError(t, <-ended)
+	pgtest.Exec(t, waiting, "ROLLBACK")
+
 	makePassive(t, conn, old)
 	require.Equal(t, "app.loan_1 t_leaf D, app.loan t_root D", pgtest.Value(t, conn, `SELECT string_agg(concat_ws(' ', tgrelid::regclass, tgname, tgenabled), ', ' ORDER BY tgname)
 		FROM pg_trigger WHERE tgrelid::regclass::text LIKE 'app.loan%' AND NOT tgisinternal AND tgname <> 'zz_crossfade_fence'`))
