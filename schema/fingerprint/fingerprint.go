@@ -16,8 +16,8 @@ import (
 // Options says what is left out. Fingerprints that are compared must
 // be taken with the same options.
 type Options struct {
-	// Deferred leaves out what the target gets with the decision only: foreign
-	// keys, triggers, rules, the row security switch, the kind of identity columns.
+	// Deferred leaves out what a side that we write lacks until a decision: foreign
+	// keys, triggers, rules, the switches of row security, the kind of identity columns.
 	Deferred bool
 	// Checks are names of check constraints, as they stand in SQL, that are left out, wherever
 	// they are: with Deferred, those that come with the decision (Plan.LateChecks).

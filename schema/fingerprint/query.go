@@ -33,7 +33,7 @@ func notMember(class, oid string) string {
 
 // fingerprintQueries lists the queries for a server of this major version.
 func fingerprintQueries(major int, opts Options) []fingerprintQuery {
-	identity, security, keys := `a.attidentity::text`, `c.relrowsecurity::text`, `('c', 'p', 'u', 'x', 'f')`
+	identity, security, keys := `a.attidentity::text`, `c.relrowsecurity::text, c.relforcerowsecurity::text`, `('c', 'p', 'u', 'x', 'f')`
 	if opts.Deferred {
 		identity = `CASE a.attidentity WHEN '' THEN '' ELSE 'identity' END`
 		security, keys = `''`, `('c', 'p', 'u', 'x')`
@@ -67,7 +67,7 @@ func tablesFingerprint(security string) string {
 		pg_catalog.concat_ws(' ', c.relkind, 'identity', c.relreplident,
 			(SELECT ic.relname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
 				WHERE i.indrelid = c.oid AND i.indisreplident),
-			'security', ` + security + `, c.relforcerowsecurity::text,
+			'security', ` + security + `,
 			(SELECT pg_catalog.string_agg(o, ',' ORDER BY o) FROM pg_catalog.unnest(c.reloptions) o),
 			(SELECT 'of ' || pg_catalog.string_agg(i.inhparent::pg_catalog.regclass::text, ', ' ORDER BY i.inhseqno)
 				FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid),

@@ -17,19 +17,20 @@ import (
 const PartitionedNotValid = 18
 
 // Statement is one SQL text that the target has to execute. It may contain several statements, none
-// of which ends the transaction.
+// of which ends the transaction. schema/passive keeps statements as JSON for longer than a program
+// runs, so the names of its fields there stay as they are.
 type Statement struct {
-	ID     int    // dump id of the entry that it comes from, 0 for none
-	Kind   string // pg_dump's word, or IDENTITY, SETTING, VALIDATE, ITEM
-	Schema string
-	Name   string
-	SQL    string
-	Path   string // search_path under which it is executed, as SET takes it; "" for none
-	Key    uint32 // oid on the source of the foreign key that it validates or adds, 0 for none
+	ID     int    `json:"id,omitempty"` // dump id of the entry that it comes from, 0 for none
+	Kind   string `json:"kind"`         // pg_dump's word, or IDENTITY, SETTING, VALIDATE, ITEM
+	Schema string `json:"schema,omitempty"`
+	Name   string `json:"name,omitempty"`
+	SQL    string `json:"sql,omitempty"`
+	Path   string `json:"path,omitempty"` // search_path under which it is executed, as SET takes it; "" for none
+	Key    uint32 `json:"key,omitempty"`  // oid on the source of the foreign key that it validates or adds, 0 for none
 	// Locks are the tables whose writers it keeps waiting, where RunAfter takes their locks first.
-	Locks []pg.Name
+	Locks []pg.Name `json:"locks,omitempty"`
 	// Exclusive are those of Locks whose readers it keeps waiting as well.
-	Exclusive []pg.Name
+	Exclusive []pg.Name `json:"exclusive,omitempty"`
 }
 
 // DecisionConfig says what the statements are for.

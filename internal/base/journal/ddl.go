@@ -141,7 +141,7 @@ CREATE TABLE crossfade.decision (
 CREATE TABLE crossfade.reaction (
 	id integer PRIMARY KEY,
 	part text NOT NULL CHECK (part IN ('decide', 'after')),
-	statement text NOT NULL UNIQUE
+	statement text NOT NULL
 );
 `
 

@@ -13,7 +13,7 @@ var Protocols = []string{
 	"proxy/session", "proxy/login", "proxy/move", "proxy/mirror", "proxy/ending", "proxy/ask",
 	"replicate", "replicate/copy", "replicate/copy/relay", "replicate/slot", "replicate/snapshot", "replicate/stream", "replicate/apply", "replicate/progress",
 	"replicate/extras/sequence", "replicate/verify",
-	"schema", "schema/archive", "schema/catalog", "schema/changes", "schema/fingerprint", "schema/plan", "schema/restore", "schema/roles",
+	"schema", "schema/archive", "schema/catalog", "schema/changes", "schema/fingerprint", "schema/passive", "schema/plan", "schema/restore", "schema/roles",
 	"cutover", "cutover/machine", "cutover/preflight", "cutover/preflight/answer", "cutover/preflight/database", "cutover/preflight/expression", "cutover/preflight/extension", "cutover/preflight/inquiry", "cutover/preflight/loginrole", "cutover/preflight/privilege", "cutover/preflight/server",
 	"internal/lab/arch", "internal/app/control", "internal/app/dbconn", "internal/app/runs", "internal/app/watch", "internal/app/logins", "internal/app/ports", "internal/app/migration", "internal/app/definitions", "internal/app/matviews", "internal/app/oneshot", "internal/app/undo", "internal/app/daemon", "internal/base/failpoint", "internal/lab/history", "internal/base/journal",
 	"internal/lab/neonlike", "internal/lab/netfault", "internal/base/obs", "internal/base/onedatabase", "internal/base/pg", "internal/lab/pgcluster", "internal/base/retry",

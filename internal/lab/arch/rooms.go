@@ -63,6 +63,7 @@ var Below = map[string][]string{
 	"schema/plan":        {"schema/archive", "schema/finding", "schema/roles"},
 	"schema/fingerprint": {"schema/archive"},
 	"schema/changes":     {"schema/archive", "schema/finding", "schema/roles", "schema/plan"},
+	"schema/passive":     {"schema/archive", "schema/plan"},
 	"schema/restore":     {"schema/archive", "schema/finding", "schema/roles", "schema/plan"},
 }
 
