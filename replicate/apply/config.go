@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rs/zerolog"
 
 	"crossfade/internal/base/pg"
@@ -100,9 +101,9 @@ type Writes struct {
 	// Marked has each begin with a message of ours, so that who reads the changes of the target tells
 	// them from those of others.
 	Marked bool
-	// Replica has them made in the mode in which the target's ordinary triggers, rules and foreign keys
-	// do not act (session_replication_role), which not every role may set.
-	Replica bool
+	// Enter, if set, prepares a session to write, such as in a mode in which triggers do not act, or
+	// refuses it.
+	Enter func(ctx context.Context, conn *pgx.Conn) error
 }
 
 // Validate refuses a configuration that cannot work.

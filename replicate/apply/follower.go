@@ -2,7 +2,6 @@ package apply
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -123,9 +122,9 @@ func (f *Follower) open(ctx context.Context) (_ *session, err error) {
 	if _, err := conn.Exec(ctx, sessionSQL, strconv.FormatInt(f.cfg.LockTimeout.Milliseconds(), 10)); err != nil {
 		return nil, err
 	}
-	if f.cfg.Writes.Replica {
-		if _, err := conn.Exec(ctx, `SELECT pg_catalog.set_config('session_replication_role', 'replica', false)`); err != nil {
-			return nil, fmt.Errorf("keep triggers and foreign keys from acting: %w", err)
+	if enter := f.cfg.Writes.Enter; enter != nil {
+		if err := enter(ctx, conn); err != nil {
+			return nil, err
 		}
 	}
 	newest, err := f.newestXID(ctx)

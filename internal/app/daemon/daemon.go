@@ -169,7 +169,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prom
 	if d.core.cfg.Fallback {
 		w := d.buildWayBack(src, dst)
 		d.core.wayBack, dst.Reverse = w, w.back.Prepare
-		dst.Opens += slot.Speak(journal.Publication)
+		dst.Opens, dst.Done = passive.Restored+dst.Opens+slot.Speak(journal.Publication), passive.Done
 		reverse = &cutover.Ports{Source: w.source, Target: w.target, Replication: w.stream, Verification: d.core.verify}
 	}
 	d.core.coordinator, err = cutover.New(cutover.Config{

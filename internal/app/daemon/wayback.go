@@ -48,7 +48,7 @@ func (d *daemon) buildWayBack(src *ports.Source, dst *ports.Target) *wayBack {
 		Register: w.registrar.Flush, Quiet: src.Quiet, ServerPIDs: src.ServerPIDs, RoundTrips: exchanged(src.RoundTrips), Expect: w.stream.Expect, Cover: w.back,
 		Confirm: func(context.Context, bool) error { return w.lane.Err() }, Version: d.entry.versions[1], Majors: src.Majors, Late: src.Late,
 		Lock: &ports.Prelock{DSN: cfg.Target, Options: []pg.Option{pg.WithName("pre-lock"), key}, Watch: dst.Lock.Watch, Spare: dst.Control}}
-	w.target = &ports.Target{Direction: machine.Reverse, Opens: ports.OpensSource, DSN: cfg.Source, Key: dst.Key, Control: src.Control, Asking: src.Reading, Reading: src.Counting,
+	w.target = &ports.Target{Direction: machine.Reverse, Opens: passive.Restored + ports.OpensSource, Done: passive.Done, DSN: cfg.Source, Key: dst.Key, Control: src.Control, Asking: src.Reading, Reading: src.Counting,
 		Plan: func(ctx context.Context, conn *pgx.Conn) (*plan.DecisionSQL, error) {
 			sql, err := passive.Restoration(ctx, conn)
 			return &sql, err
@@ -58,7 +58,7 @@ func (d *daemon) buildWayBack(src *ports.Source, dst *ports.Target) *wayBack {
 		Unfinished: unfinishedSource, Left: w.left, Whole: func(context.Context, *pgx.Conn) error { return nil },
 		Quiet: dst.Quiet, Fenced: w.source.Fenced.Load, Majors: src.Majors, Late: src.Late, Reverse: d.forwardSlot,
 		Lock: &ports.Prelock{DSN: cfg.Source, Options: []pg.Option{pg.WithName("pre-lock")}, Watch: src.Lock.Watch, Spare: src.Control}}
-	w.lane = &lanes.Lane{Direction: machine.Reverse, Stream: w.stream, From: dst.Control, To: src.Control, Config: d.backConfig, Late: src.Late, Prepared: w.back.Made,
+	w.lane = &lanes.Lane{Direction: machine.Reverse, Stream: w.stream, From: dst.Control, To: src.Control, Config: d.backConfig, Aside: d.core.aside, Prepared: w.back.Made,
 		Writing: func(ctx context.Context) (*pgx.Conn, error) {
 			return pg.Connect(ctx, cfg.Source, pg.WithName("make passive"))
 		},
@@ -66,18 +66,27 @@ func (d *daemon) buildWayBack(src *ports.Source, dst *ports.Target) *wayBack {
 	return w
 }
 
-// keepUndone keeps what of the work after the first switch has not been done when the target is made
-// passive: it is done after the next one.
-func (d *follower) keepUndone(ctx context.Context, target *pgx.Conn) error {
+// aside is what the migration knows of what reacts on a side.
+func (d *core) aside(context.Context, *pgx.Conn) (passive.Config, error) {
+	return passive.Config{Checks: d.migration.Schema.LateChecks(), Path: d.migration.Schema.SearchPath()}, nil
+}
+
+// asideOfTarget is aside, with what of the work after the first switch has not been done when the
+// target is made passive: it is done after the next one.
+func (d *follower) asideOfTarget(ctx context.Context, target *pgx.Conn) (passive.Config, error) {
+	cfg, err := d.core.aside(ctx, target)
+	if err != nil {
+		return cfg, err
+	}
 	was, err := journal.WasPassive(ctx, target)
 	if err != nil || was || d.core.migration.Task.Reached(journal.PhaseValid) {
-		return err
+		return cfg, err
 	}
 	sql, err := d.core.migration.Schema.DecisionSQL()
-	if err != nil {
-		return err
+	if err == nil {
+		cfg.Undone = sql.After
 	}
-	return passive.Keep(ctx, target, sql.After)
+	return cfg, err
 }
 
 // exchanged puts the times of the two sides in the order of the other direction.
@@ -231,12 +240,9 @@ const wayBackPoll = 100 * time.Millisecond
 // forwardLane leads from the source to the target after the first switch.
 func (d *follower) forwardLane() *lanes.Lane {
 	return &lanes.Lane{Direction: machine.Forward, Stream: d.core.stream, From: d.sessions.watching, To: d.sessions.marking,
-		Config: d.streamConfig, Late: d.core.migration.Schema.LateChecks,
+		Config: d.streamConfig, Aside: d.asideOfTarget,
 		Writing: d.core.migration.Task.ConnectTarget,
 		Closed: func(ctx context.Context, target *pgx.Conn) error {
-			if err := d.keepUndone(ctx, target); err != nil {
-				return err
-			}
 			if err := pg.Exec(ctx, target, slot.Silence(journal.Publication)); err != nil {
 				return err
 			}

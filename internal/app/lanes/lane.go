@@ -38,8 +38,8 @@ type Lane struct {
 	Prepared func() bool
 	// Closed, if set, is called in the transaction that makes the side passive that is written.
 	Closed func(ctx context.Context, conn *pgx.Conn) error
-	// Late names the check constraints that come with a decision.
-	Late   func() []string
+	// Aside says what package passive cannot read from the catalog of the side that is written.
+	Aside  func(ctx context.Context, conn *pgx.Conn) (passive.Config, error)
 	Status func() cutover.Status
 	Log    zerolog.Logger
 
@@ -110,7 +110,10 @@ func (l *Lane) follow(ctx context.Context) error {
 			return err
 		}
 		cfg.Writes.Marked = true
-		cfg.Writes.Replica, err = l.begin(ctx, cfg)
+		made, err := l.begin(ctx, cfg)
+		if made {
+			cfg.Writes.Enter = passive.Enter
+		}
 		return err
 	})
 	if err != nil {
@@ -138,13 +141,14 @@ func (l *Lane) patiently(ctx context.Context, what string, try func(context.Cont
 }
 
 // begin makes the side that is written passive and opens the lane, unless that was done for the
-// newest decision. It returns whether the stream is to write in replica mode.
-func (l *Lane) begin(ctx context.Context, cfg apply.Config) (replica bool, err error) {
+// newest decision. It returns whether it is passive: before the first decision, what reacts is not
+// there yet.
+func (l *Lane) begin(ctx context.Context, cfg apply.Config) (made bool, err error) {
 	opened, err := dbconn.Ask(ctx, l.From, func(ctx context.Context, conn *pgx.Conn) (journal.Opening, error) {
 		return journal.LastCommit(ctx, conn)
 	})
 	if err != nil || opened.Epoch == 0 {
-		return false, err // before the first decision, what reacts is not there yet
+		return false, err
 	}
 	conn, err := l.Writing(ctx)
 	if err != nil {
@@ -163,7 +167,11 @@ func (l *Lane) begin(ctx context.Context, cfg apply.Config) (replica bool, err e
 				return err
 			}
 		}
-		if err := passive.Make(ctx, conn, passive.Config{Late: l.late()}); err != nil {
+		aside, err := l.Aside(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if err := passive.Make(ctx, conn, aside); err != nil {
 			return err
 		}
 		if err := journal.SetPassive(ctx, tx, opened.Epoch); err != nil {
@@ -174,14 +182,7 @@ func (l *Lane) begin(ctx context.Context, cfg apply.Config) (replica bool, err e
 	if err != nil {
 		return false, fmt.Errorf("make the %s passive: %w", l.Direction.Opening(), err)
 	}
-	return passive.ReplicaMode(ctx, conn)
-}
-
-func (l *Lane) late() []string {
-	if l.Late == nil {
-		return nil
-	}
-	return l.Late()
+	return true, nil
 }
 
 // watch reads the side that is closed until a decision opens it.

@@ -36,7 +36,9 @@ type Target struct {
 	// Plan is what makes this side react to writes again, read over a session to it.
 	Plan func(ctx context.Context, conn *pgx.Conn) (*plan.DecisionSQL, error)
 	// Opens is SQL of the decision's transaction that is of this side alone, after what Plan says.
-	Opens   string
+	Opens string
+	// Done, if set, records that a statement of the work after a decision was executed.
+	Done    func(ctx context.Context, conn *pgx.Conn, s plan.Statement) error
 	Reached func() pg.LSN                   // end of the marker's transaction
 	After   func(ctx context.Context) error // what the migration does first after a decision
 	Last    func(ctx context.Context, conn *pgx.Conn) (refused []finding.Finding, err error)
@@ -145,6 +147,9 @@ func (t *Target) CompleteOnce(ctx context.Context) (overdue bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("complete the %s: %w", t.Direction.Opening(), err)
 	}
+	if err := t.done(ctx, conn, sql.After, refused); err != nil {
+		return false, err
+	}
 	overdue = slices.ContainsFunc(refused, func(r *restore.Error) bool { return pg.IsCode(r.Err, pg.CodeQueryCanceled) })
 	more, err := t.Last(ctx, conn)
 	if err != nil {
@@ -159,6 +164,22 @@ func (t *Target) CompleteOnce(ctx context.Context) (overdue bool, err error) {
 		return overdue, nil
 	}
 	return overdue, t.Whole(ctx, conn)
+}
+
+// done records what was not refused.
+func (t *Target) done(ctx context.Context, conn *pgx.Conn, all []plan.Statement, refused []*restore.Error) error {
+	if t.Done == nil {
+		return nil
+	}
+	for _, s := range all {
+		if slices.ContainsFunc(refused, func(r *restore.Error) bool { return r.Statement.SQL == s.SQL }) {
+			continue
+		}
+		if err := t.Done(ctx, conn, s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // holders are the transactions that hold tables against a statement that waits for its turn, the
