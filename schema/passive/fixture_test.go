@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -65,7 +66,12 @@ func newSide(t *testing.T, w who) side {
 	return s
 }
 
+// granting is held by who grants: the server refuses two changes of a parameter's rights at once.
+var granting sync.Mutex
+
 func (s side) grant(t *testing.T, verb, preposition string) {
+	granting.Lock()
+	defer granting.Unlock()
 	admin, err := pg.Connect(context.Background(), s.cluster.AdminDSN("postgres"))
 	require.NoError(t, err)
 	defer func() { _ = admin.Close(context.Background()) }()

@@ -106,6 +106,7 @@ func TestTheSearchPathIsTheCallers(t *testing.T) {
 	require.NoError(t, passive.Make(t.Context(), conn, config))
 	require.Equal(t, "evil, app, pg_catalog", pgtest.Value(t, conn, "SELECT current_setting('search_path')"))
 	pgtest.Exec(t, conn, "COMMIT")
+	require.Equal(t, "0", pgtest.Value(t, conn, `SELECT count(*) FROM pg_catalog.pg_constraint WHERE conname::text OPERATOR(pg_catalog.=) 'Not later'`), "no operator of the path's was called")
 	decide(t, conn)
 	finish(t, conn)
 	pgtest.Exec(t, conn, `DROP SCHEMA evil CASCADE`)
