@@ -75,6 +75,16 @@ func (s *session) loop(ctx context.Context) error {
 				return err
 			}
 		}
+		z := s.freezing()
+		if z != nil && !z.cutKnown() {
+			if err := s.flush(ctx, &b); err != nil {
+				return err
+			}
+			if err := s.stand(ctx, z, z.still, z.known); err != nil {
+				return err
+			}
+			continue
+		}
 		p := s.poll()
 		if p == nil && b.empty() {
 			select {
@@ -90,12 +100,21 @@ func (s *session) loop(ctx context.Context) error {
 			case p = <-s.reader.Parts():
 			}
 		}
-		whole := p != nil && p.First && p.Last
-		if !b.empty() && (p == nil || !whole || truncates(p)) {
-			if err := s.apply(ctx, &b); err != nil {
+		if z != nil && p != nil && s.beyond(p, z.cut) {
+			s.held = slices.Insert(s.held, 0, p) // it is the next one after the freeze
+			if err := s.flush(ctx, &b); err != nil {
 				return err
 			}
-			b = batch{}
+			if err := s.stand(ctx, z, z.reached, nil); err != nil {
+				return err
+			}
+			continue
+		}
+		whole := p != nil && p.First && p.Last
+		if p == nil || !whole || truncates(p) {
+			if err := s.flush(ctx, &b); err != nil {
+				return err
+			}
 		}
 		if p == nil {
 			continue
@@ -111,12 +130,23 @@ func (s *session) loop(ctx context.Context) error {
 			continue
 		}
 		if b.add(p); b.full(&s.cfg) {
-			if err := s.apply(ctx, &b); err != nil {
+			if err := s.flush(ctx, &b); err != nil {
 				return err
 			}
-			b = batch{}
 		}
 	}
+}
+
+// flush applies what a batch has gathered, and begins a new one.
+func (s *session) flush(ctx context.Context, b *batch) error {
+	if b.empty() {
+		return nil
+	}
+	if err := s.apply(ctx, b); err != nil {
+		return err
+	}
+	*b = batch{}
+	return nil
 }
 
 // poll returns the next part if there is one at this moment.
