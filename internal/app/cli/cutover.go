@@ -18,15 +18,16 @@ import (
 
 type cutoverCmd struct {
 	socketFlag
-	JSON         bool          `help:"Print the report as one JSON object."`
-	DryRun       bool          `help:"Only report what would be done." xor:"kind"`
-	Rehearse     bool          `help:"Do everything up to the decision, then let the clients continue on the source." xor:"kind"`
-	AllowBypass  bool          `help:"Rehearse even if writers bypass the proxy; for a moment they get errors from the fence."`
-	DrainTimeout time.Duration `help:"Longest time that open transactions may take to end; after that the clients continue, and the attempt is repeated." default:"2s"`
-	Attempts     int           `help:"Maximum number of attempts." default:"5"`
-	MaxPause     time.Duration `help:"Longest time from the closed gate to the decision." default:"10s"`
-	Cancel       bool          `help:"Withdraw the running cutover, even if another command requested it, and say how it ended." xor:"kind"`
-	Unmovable    string        `help:"What to do with sessions that cannot be moved: wait for them (at most --drain-timeout in each attempt), abort and name them, or disconnect them with 57P01." default:"abort" enum:"wait,abort,disconnect"`
+	JSON            bool          `help:"Print the report as one JSON object."`
+	DryRun          bool          `help:"Only report what would be done." xor:"kind"`
+	Rehearse        bool          `help:"Do everything up to the decision, then let the clients continue on the source." xor:"kind"`
+	AllowBypass     bool          `help:"Rehearse even if writers bypass the proxy; for a moment they get errors from the fence."`
+	DrainTimeout    time.Duration `help:"Longest time that open transactions may take to end; after that the clients continue, and the attempt is repeated." default:"2s"`
+	Attempts        int           `help:"Maximum number of attempts." default:"5"`
+	MaxPause        time.Duration `help:"Longest time from the closed gate to the decision." default:"10s"`
+	Cancel          bool          `help:"Withdraw the running cutover, even if another command requested it, and say how it ended." xor:"kind"`
+	RequireVerified bool          `help:"Refuse unless crossfade verify has found both sides equal within --verify-max-age of the run."`
+	Unmovable       string        `help:"What to do with sessions that cannot be moved: wait for them (at most --drain-timeout in each attempt), abort and name them, or disconnect them with 57P01." default:"abort" enum:"wait,abort,disconnect"`
 }
 
 // Bounds of the wait for a cutover that was withdrawn.
@@ -47,7 +48,7 @@ func (c *cutoverCmd) Run(e *env) error {
 	if c.Cancel {
 		return c.cancel(e, client)
 	}
-	opt := control.CutoverOptions{DryRun: c.DryRun, Rehearse: c.Rehearse, AllowBypass: c.AllowBypass, Unmovable: c.Unmovable,
+	opt := control.CutoverOptions{DryRun: c.DryRun, Rehearse: c.Rehearse, AllowBypass: c.AllowBypass, RequireVerified: c.RequireVerified, Unmovable: c.Unmovable,
 		DrainTimeoutMS: c.DrainTimeout.Milliseconds(), Attempts: c.Attempts, MaxPauseMS: c.MaxPause.Milliseconds()}
 	steps := e.stdout
 	if c.JSON {
