@@ -41,12 +41,12 @@ type freeze struct {
 // write to the target. Where there are heartbeats, one is written once the cut is known, so that
 // the cut is reached on a source that nobody writes to as well.
 func (f *Follower) Freeze(ctx context.Context, cut func(context.Context) (Cut, error), frozen func(context.Context) error) error {
-	z, err := f.beginFreeze()
+	z, err := f.trip.beginFreeze()
 	if err != nil {
 		return fmt.Errorf("freeze the stream: %w", err)
 	}
-	defer f.endFreeze(z)
-	if err := f.awaitFreeze(ctx, z.still); err != nil {
+	defer f.trip.endFreeze(z)
+	if err := f.trip.awaitFreeze(ctx, z.still); err != nil {
 		return fmt.Errorf("freeze the stream: wait for the transaction that is being applied: %w", err)
 	}
 	if z.cut, err = cut(ctx); err != nil {
@@ -57,14 +57,13 @@ func (f *Follower) Freeze(ctx context.Context, cut func(context.Context) (Cut, e
 	case f.beatNow <- struct{}{}:
 	default: // one is asked for already
 	}
-	if err := f.awaitFreeze(ctx, z.reached); err != nil {
+	if err := f.trip.awaitFreeze(ctx, z.reached); err != nil {
 		return fmt.Errorf("freeze the stream: apply what comes before %s: %w", z.cut.LSN, err)
 	}
 	return frozen(ctx)
 }
 
-func (f *Follower) beginFreeze() (*freeze, error) {
-	w := &f.trip
+func (w *tripwire) beginFreeze() (*freeze, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -80,8 +79,7 @@ func (f *Follower) beginFreeze() (*freeze, error) {
 	return w.freeze, nil
 }
 
-func (f *Follower) endFreeze(z *freeze) {
-	w := &f.trip
+func (w *tripwire) endFreeze(z *freeze) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	close(z.over)
@@ -90,8 +88,7 @@ func (f *Follower) endFreeze(z *freeze) {
 }
 
 // awaitFreeze waits until a stage of a freeze is reached.
-func (f *Follower) awaitFreeze(ctx context.Context, stage <-chan struct{}) error {
-	w := &f.trip
+func (w *tripwire) awaitFreeze(ctx context.Context, stage <-chan struct{}) error {
 	for {
 		w.mu.Lock()
 		changed, ended, tripped, err := w.changed, w.ended, w.tripped, w.err
@@ -113,10 +110,10 @@ func (f *Follower) awaitFreeze(ctx context.Context, stage <-chan struct{}) error
 }
 
 // freezing returns the freeze that was asked for and is not over, or nil.
-func (f *Follower) freezing() *freeze {
-	f.trip.mu.Lock()
-	defer f.trip.mu.Unlock()
-	return f.trip.freeze
+func (w *tripwire) freezing() *freeze {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.freeze
 }
 
 // cutKnown reports whether the cut of a freeze is known.

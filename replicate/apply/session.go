@@ -75,7 +75,7 @@ func (s *session) loop(ctx context.Context) error {
 				return err
 			}
 		}
-		z := s.freezing()
+		z := s.trip.freezing()
 		if z != nil && !z.cutKnown() {
 			if err := s.flush(ctx, &b); err != nil {
 				return err

@@ -102,13 +102,9 @@ func (r *Round) look(ctx context.Context, left []Table, last bool) (again []Tabl
 		taken := time.Now()
 		for used := false; len(left) > 0 && (!used || time.Since(taken) < cmp.Or(r.MaxAge, DefaultMaxAge)); used = true {
 			group := r.next(left)
-			results, failed := r.compare(ctx, pair, group)
+			results, failed := r.compare(ctx, pair, group, last)
 			for _, t := range group {
-				switch result, ok := results[t.Name]; {
-				case !ok:
-				case result.Verdict == Equal || last:
-					r.Config.Settled(result)
-				default:
+				if result, ok := results[t.Name]; ok && !final(result, last) {
 					r.Config.Log.Warn().Str("table", t.Name.Display()).Str("verdict", string(result.Verdict)).Str("reason", result.Reason).Msg("table is compared again")
 					again = append(again, t)
 				}
@@ -142,8 +138,12 @@ func (r *Round) next(left []Table) []Table {
 	return slices.Clone(left)
 }
 
-// compare compares a group, and returns what is known of it even where it fails.
-func (r *Round) compare(ctx context.Context, pair *Frozen, group []Table) (map[pg.Name]Result, error) {
+// final reports whether a result is believed.
+func final(result Result, last bool) bool { return result.Verdict == Equal || last }
+
+// compare compares a group, tells what is final at once, and returns what is known of it even where it
+// fails.
+func (r *Round) compare(ctx context.Context, pair *Frozen, group []Table, last bool) (map[pg.Name]Result, error) {
 	results := map[pg.Name]Result{}
 	var mu sync.Mutex
 	cfg := r.Config
@@ -151,7 +151,9 @@ func (r *Round) compare(ctx context.Context, pair *Frozen, group []Table) (map[p
 	cfg.Settled = func(result Result) {
 		mu.Lock()
 		defer mu.Unlock()
-		results[result.Name] = result
+		if results[result.Name] = result; final(result, last) {
+			r.Config.Settled(result)
+		}
 	}
 	v, err := New(cfg)
 	if err != nil {
