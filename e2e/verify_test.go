@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -85,6 +86,25 @@ func TestBothSidesAreComparedAtAnyTime(t *testing.T) {
 	p.await("all but one table are compared", func(st control.Status) bool {
 		return st.Verify.State == "running" && st.Verify.TablesDone == st.Verify.TablesTotal-1
 	})
+	out, code = p.ctl("verify", "--cancel")
+	require.Equal(t, 0, code, out)
+	require.Equal(t, 3, <-asked)
+	out, code = p.ctl("verify", "--cancel")
+	require.Equal(t, 1, code, out)
+	oneLine(t, out, "no comparison is running that can be stopped; crossfade status shows what runs")
+	st = p.await("it is interrupted", func(st control.Status) bool { return st.Verify.State == control.VerifyInterrupted })
+	require.Equal(t, "the comparison was stopped by crossfade verify --cancel", st.Verify.Waits)
+	interrupted := p.begin("verify")
+	p.await("it is continued", func(st control.Status) bool { return st.Verify.State == "running" })
+	require.NoError(t, interrupted.cmd.Process.Signal(syscall.SIGINT))
+	out, code = interrupted.end()
+	require.Equal(t, 3, code, out)
+	require.Contains(t, out, "stopped as asked: what was compared is kept, and crossfade verify continues")
+	go func() {
+		_, code := p.ctl("verify")
+		asked <- code
+	}()
+	p.await("it is continued again", func(st control.Status) bool { return st.Verify.State == "running" && st.Verify.TablesDone > 0 })
 	p.kill()
 	require.Equal(t, 3, <-asked)
 	round := pgtest.Value(t, target, "SELECT max(round) FROM crossfade.verification WHERE ended_at IS NULL")

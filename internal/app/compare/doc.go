@@ -14,5 +14,5 @@
 //     that of the other side. What would keep it from that is reported: a sequence that is not there,
 //     or that cannot be read. At rest, a sequence that would hand out a number again is reported.
 //   - A Job gives way to a cutover (Stop), and asks nothing of the applications' side beyond one session
-//     that reads a tenth of the time, a second one that keeps the snapshot, and a slot for an instant.
+//     that reads a fifteenth of the time, a second one that keeps the snapshot, and a slot for an instant.
 package compare

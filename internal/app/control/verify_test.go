@@ -17,16 +17,20 @@ var found = control.VerifyReport{Outcome: control.Different, Tables: 3, Sequence
 func TestAComparisonIsFollowed(t *testing.T) {
 	t.Parallel()
 	end := make(chan struct{})
-	d := &daemon{verify: func(ctx context.Context) (control.VerifyReport, error) {
+	d := &daemon{stopped: make(chan struct{}, 1)}
+	d.verify = func(ctx context.Context) (control.VerifyReport, error) {
 		select {
 		case <-end:
+			d.last = &found
 			return found, nil
 		case <-ctx.Done():
 			return control.VerifyReport{}, ctx.Err()
 		}
-	}, stopped: make(chan struct{}, 1)}
+	}
 	d.set(control.Status{Verify: control.Verify{State: "running", TablesDone: 1, TablesTotal: 3}}, nil)
 	_, c, _ := serve(t, d)
+	_, err := c.LastVerify(bounded(t))
+	require.Equal(t, &control.Error{Code: control.CodeNotFound, Message: "no comparison was completed", Remedy: "start one with crossfade verify"}, err)
 	n := 0
 	r, err := c.Verify(bounded(t), func(v control.Verify) {
 		require.Equal(t, 1, v.TablesDone)
@@ -42,10 +46,6 @@ func TestAComparisonIsFollowed(t *testing.T) {
 	require.Equal(t, 1, r.ExitCode())
 	require.NoError(t, c.StopVerify(bounded(t)))
 	<-d.stopped
-
-	_, err = c.LastVerify(bounded(t))
-	require.ErrorContains(t, err, "no comparison was completed")
-	d.last = &found
 	r, err = c.LastVerify(bounded(t))
 	require.NoError(t, err)
 	require.Equal(t, found, r)

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"crossfade/cutover"
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/compare"
 	"crossfade/internal/app/control"
@@ -68,22 +69,30 @@ func (d *daemon) giveWay(ctx context.Context) error {
 // Verify implements control.Daemon.
 func (d *answers) Verify(ctx context.Context) (control.VerifyReport, error) {
 	s := d.core.coordinator.Status()
-	if away := d.entry.awayBlocker(); away != nil {
-		return control.VerifyReport{}, control.Refused(away.Detail, "make it reachable and run this again")
+	if err := d.refuseVerify(s); err != nil {
+		return control.VerifyReport{}, err
 	}
-	switch {
-	case s.State.Step == machine.Finished:
-		return control.VerifyReport{}, control.Refused("the migration is finished: the source is not compared any more", "look at what was proved before")
-	case s.Active == machine.SideTarget:
+	if s.Active == machine.SideTarget {
 		return d.proved(ctx)
-	case !followingStep(s.State.Step):
-		return control.VerifyReport{}, control.Refused(fmt.Sprintf("the two sides cannot be compared in the phase %s", s.Phase), "wait until crossfade status shows the phase following")
 	}
 	report, err := d.core.comparison.Verify(ctx)
 	if err != nil && ctx.Err() == nil {
 		err = &control.Error{Code: control.CodeIncomplete, Message: "the comparison could not be completed: " + err.Error(), Remedy: "what was compared is kept: crossfade verify continues it"}
 	}
 	return report, err
+}
+
+// refuseVerify says why both sides cannot be compared now.
+func (d *answers) refuseVerify(s cutover.Status) error {
+	switch away := d.entry.awayBlocker(); {
+	case s.State.Step == machine.Finished:
+		return control.Refused("the migration is finished: the source is not compared any more", "compare two databases at rest with crossfade verify --source --target")
+	case away != nil:
+		return control.Refused(away.Detail, "make it reachable and run this again")
+	case s.Active != machine.SideTarget && !followingStep(s.State.Step):
+		return control.Refused(fmt.Sprintf("the two sides cannot be compared in the phase %s", s.Phase), "wait until crossfade status shows the phase following")
+	}
+	return nil
 }
 
 // provedPoll is how often it is looked whether the comparison after a switch has ended.
@@ -99,7 +108,7 @@ func (d *answers) proved(ctx context.Context) (control.VerifyReport, error) {
 	if ctx.Err() != nil {
 		return control.VerifyReport{}, ctx.Err()
 	}
-	report := control.VerifyReport{Tables: d.core.coordinator.Status().Verification.TablesTotal}
+	report := control.VerifyReport{Tables: d.core.verify.Status().TablesTotal}
 	for _, t := range verifyTables(d.core.verify.Unproved()) {
 		report.Differences = append(report.Differences, control.VerifyDifference{Kind: "table", Name: t.Table, Verdict: t.Verdict, Reason: t.Reason, Keys: t.Keys})
 	}
