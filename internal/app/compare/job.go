@@ -114,15 +114,19 @@ func (j *Job) remember(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, journalPatience)
 	defer cancel()
 	return j.cfg.Journal.Do(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		last, found, err := journal.LastRound(ctx, conn, j.cfg.Direction)
+		last, found, err := journal.LastRound(ctx, conn, j.cfg.Direction, false)
+		if err != nil {
+			return err
+		}
+		completed, was, err := journal.LastRound(ctx, conn, j.cfg.Direction, true)
 		if err != nil {
 			return err
 		}
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		j.known, j.last, j.found = true, last, found
-		if last != nil && !last.Ended.IsZero() {
-			r := reportOf(*last, found)
+		if completed != nil {
+			r := reportOf(*completed, was)
 			j.ended = &r
 		}
 		return nil

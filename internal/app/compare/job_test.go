@@ -150,6 +150,7 @@ func TestAnInterruptedComparisonIsContinued(t *testing.T) {
 	j.err = nil
 	job, _ = j.start(func(c *compare.Config) { c.MaxAge = time.Nanosecond })
 	await(t, job, func(v control.Verify) bool { return v.State == control.VerifyInterrupted })
+	require.Equal(t, r, *job.Last(), "the one before was completed")
 	r, err = j.verify(job)
 	require.NoError(t, err)
 	require.Equal(t, control.Different, r.Outcome)

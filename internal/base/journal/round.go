@@ -36,12 +36,13 @@ type Found struct {
 	Proof
 }
 
-// LastRound reads the newest round of a direction and what it has found; nil for none.
-func LastRound(ctx context.Context, conn *pgx.Conn, direction string) (*Round, []Found, error) {
+// LastRound reads the newest round of a direction, or the newest that was completed, and what it has
+// found; nil for none. Of a round that another one has followed, what was equal is not known any more.
+func LastRound(ctx context.Context, conn *pgx.Conn, direction string, completed bool) (*Round, []Found, error) {
 	r := Round{Direction: direction}
 	var ended *time.Time
 	err := conn.QueryRow(ctx, `SELECT round, begun_at, ended_at, verdict, tables, sequences FROM crossfade.verification
-		WHERE direction = $1 ORDER BY round DESC LIMIT 1`, direction).Scan(&r.Number, &r.Begun, &ended, &r.Verdict, &r.Tables, &r.Sequences)
+		WHERE direction = $1 AND (ended_at IS NOT NULL OR NOT $2) ORDER BY round DESC LIMIT 1`, direction, completed).Scan(&r.Number, &r.Begun, &ended, &r.Verdict, &r.Tables, &r.Sequences)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, nil, nil
