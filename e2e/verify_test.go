@@ -119,14 +119,20 @@ func TestBothSidesAreComparedAtAnyTime(t *testing.T) {
 	require.Equal(t, control.Equal, r.Outcome, "%+v", r)
 	require.Equal(t, "1", pgtest.Value(t, target, "SELECT count(*) FROM crossfade.verified WHERE round = $1::bigint AND found_at > $2::timestamptz", round, before), "one table was left")
 
-	// A cutover ends a comparison, and is not held up by it.
+	// A cutover ends a comparison, unless that has ended before, and is not held up by it.
 	awaitEach(t, w, 3)
 	p.await("a cutover would be tried", func(st control.Status) bool { return st.Ready })
+	beside := p.begin("verify")
+	p.await("a comparison runs", func(st control.Status) bool { return st.Verify.State == "running" })
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	report, err := p.request(ctx, control.CutoverOptions{RequireVerified: true})
 	require.NoError(t, err)
 	require.Equal(t, control.OutcomeSwitched, report.Outcome, report.Reason)
+	if out, code = beside.end(); code != 0 {
+		require.Equal(t, 3, code, out)
+		require.Contains(t, out, "it gave way to a cutover")
+	}
 	r = p.verified(0)
 	require.Equal(t, control.Equal, r.Outcome, "%+v", r)
 	require.Positive(t, r.Sequences)
