@@ -128,7 +128,7 @@ func requireLines(t *testing.T, log string) {
 // start starts the program, with failpoints such as "cutover.fenced=kill".
 func (p *process) start(failpoints ...string) {
 	p.t.Helper()
-	args := append([]string{"run", "--listen=" + p.listen, "--control=" + p.socket, "--log-format=json", "--log-level=debug"}, p.extra...)
+	args := append([]string{"run", "--listen=" + p.listen, "--control=" + p.socket, "--log-format=json", "--log-level=debug", "--verify-max-age=0s"}, p.extra...)
 	if p.command != nil {
 		args = p.command
 	}

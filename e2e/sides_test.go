@@ -112,7 +112,7 @@ func (s *sides) requireNothingLeft(t *testing.T) {
 	t.Helper()
 	target := pgtest.Conn(t, s.target)
 	if pgtest.Value(t, target, `SELECT (coalesce(obj_description(to_regnamespace('crossfade'), 'pg_namespace'), '') LIKE '%is finished%')::text`) == "true" {
-		require.Equal(t, "decision, login, pin, proof, role, run, type", pgtest.Value(t, target, `SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class
+		require.Equal(t, "decision, login, pin, proof, role, run, type, verification, verified", pgtest.Value(t, target, `SELECT string_agg(relname, ', ' ORDER BY relname) FROM pg_class
 			WHERE relnamespace = 'crossfade'::regnamespace AND relkind <> 'i'`))
 		require.Equal(t, "0", pgtest.Value(t, target, `SELECT count(*) FROM pg_proc WHERE pronamespace = 'crossfade'::regnamespace`))
 		out, code := s.say(t, nil, "clean")

@@ -40,6 +40,9 @@
 //     its replica identity, are applied in their order.
 //   - After an expected marker nothing is applied until Continue. What arrives is kept in memory up
 //     to the Reader's bound; the rest is left on the source.
+//   - A freeze shows the target exactly as a snapshot of the source is: batches end at its cut, all
+//     of them are answered, and nothing is applied while what asked for it looks. It is bounded by
+//     its context, after which the stream continues.
 //
 // # What the SQL means
 //

@@ -26,6 +26,8 @@ type Follower struct {
 	owner   int64   // of our claim; 0 before it
 	backend backend // of the last session on the target
 
+	beatNow chan struct{} // holds one token when a heartbeat is wanted at once
+
 	mu    sync.Mutex
 	state state
 	trip  tripwire
@@ -43,7 +45,7 @@ func NewFollower(cfg Config) (*Follower, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	f := &Follower{cfg: cfg, log: obs.Component(cfg.Logger, "apply")}
+	f := &Follower{cfg: cfg, log: obs.Component(cfg.Logger, "apply"), beatNow: make(chan struct{}, 1)}
 	f.trip.init()
 	return f, nil
 }

@@ -18,8 +18,8 @@ import (
 // keptMarkers bounds how many applied markers are remembered for those who ask late.
 const keptMarkers = 64
 
-// tripwire is the state after the marker: whether anything may be applied. Its mutex is its own and
-// nothing is called under it.
+// tripwire is whether anything may be applied: not after the marker, and not while a freeze stands
+// still. Its mutex is its own and nothing is called under it.
 type tripwire struct {
 	mu       sync.Mutex
 	expected map[string]bool   // nonces that trip
@@ -29,6 +29,7 @@ type tripwire struct {
 	latest   string        // last marker applied
 	since    *Alarm        // first foreign transaction applied after it
 	changed  chan struct{} // closed at every change
+	freeze   *freeze       // asked for and not over; nil for none
 	ended    bool
 	err      error // that Run ended with
 }

@@ -79,6 +79,16 @@ func (s *session) loop(ctx context.Context) error {
 				return err
 			}
 		}
+		z := s.trip.freezing()
+		if z != nil && !z.cutKnown() {
+			if err := s.flush(ctx, &b); err != nil {
+				return err
+			}
+			if err := s.stand(ctx, z, z.still, z.known); err != nil {
+				return err
+			}
+			continue
+		}
 		p := s.poll()
 		if p == nil && b.empty() {
 			select {
@@ -100,12 +110,21 @@ func (s *session) loop(ctx context.Context) error {
 			}
 			continue
 		}
-		whole := p != nil && p.First && p.Last
-		if !b.empty() && (p == nil || !whole || truncates(p)) {
-			if err := s.apply(ctx, &b); err != nil {
+		if z != nil && p != nil && s.beyond(p, z.cut) {
+			s.held = slices.Insert(s.held, 0, p) // it is the next one after the freeze
+			if err := s.flush(ctx, &b); err != nil {
 				return err
 			}
-			b = batch{}
+			if err := s.stand(ctx, z, z.reached, nil); err != nil {
+				return err
+			}
+			continue
+		}
+		whole := p != nil && p.First && p.Last
+		if p == nil || !whole || truncates(p) {
+			if err := s.flush(ctx, &b); err != nil {
+				return err
+			}
 		}
 		if p == nil {
 			continue
@@ -121,10 +140,9 @@ func (s *session) loop(ctx context.Context) error {
 			continue
 		}
 		if b.add(p); b.full(&s.cfg) {
-			if err := s.apply(ctx, &b); err != nil {
+			if err := s.flush(ctx, &b); err != nil {
 				return err
 			}
-			b = batch{}
 		}
 	}
 }
@@ -156,6 +174,18 @@ func (s *session) leaveOut(ctx context.Context, p *stream.Part) error {
 		s.noteApplied(p.EndLSN, p.Time, p.EndLSN)
 	}
 	s.reader.Confirm(p.EndLSN)
+	return nil
+}
+
+// flush applies what a batch has gathered, and begins a new one.
+func (s *session) flush(ctx context.Context, b *batch) error {
+	if b.empty() {
+		return nil
+	}
+	if err := s.apply(ctx, b); err != nil {
+		return err
+	}
+	*b = batch{}
 	return nil
 }
 

@@ -198,8 +198,9 @@ func (f *Follower) beatSession(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("prepare heartbeat: %w", err)
 	}
-	beats := 0
-	for range retry.Poll(ctx, f.cfg.Heartbeat) {
+	tick := time.NewTicker(f.cfg.Heartbeat)
+	defer tick.Stop()
+	for beats := 0; ; beats++ {
 		if err := f.beatOnce(ctx, conn, major); err != nil {
 			if beats > 0 && ctx.Err() == nil {
 				f.log.Warn().Err(err).Msg("heartbeat interrupted")
@@ -207,9 +208,13 @@ func (f *Follower) beatSession(ctx context.Context) error {
 			}
 			return err
 		}
-		beats++
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		case <-f.beatNow:
+		}
 	}
-	return ctx.Err()
 }
 
 func (f *Follower) beatOnce(ctx context.Context, conn *pgx.Conn, major int) error {

@@ -36,6 +36,7 @@ const (
 // Config says what Create makes, and over which connections.
 type Config struct {
 	Name        string
+	Temporary   bool                                              // the server drops it with the connection: Release
 	Wait        time.Duration                                     // DefaultWait if 0
 	Replication func(ctx context.Context) (*pgconn.PgConn, error) // opens a session with replication=database
 	Connect     func(ctx context.Context) (*pgx.Conn, error)      // opens a plain session at the same database
@@ -91,7 +92,7 @@ type Slot struct {
 }
 
 // Release ends the connections, and with them the slot's own export of the snapshot; sessions that
-// imported it before keep it. The slot stays.
+// imported it before keep it. The slot stays, unless it is a temporary one.
 func (s *Slot) Release() {
 	if s.conn != nil {
 		pg.Close(s.conn, cleanupTimeout)
@@ -157,7 +158,7 @@ func create(ctx context.Context, cfg Config, conn *pgconn.PgConn, plain *pgx.Con
 	defer cancel()
 	done := make(chan result, 1)
 	go func() {
-		s, err := createCommand(bounded, cfg.Name, conn)
+		s, err := createCommand(bounded, cfg, conn)
 		done <- result{s, err}
 	}()
 	tick := time.NewTicker(blockersEvery)
@@ -214,8 +215,12 @@ func abandoned(ctx, bounded context.Context, cfg Config, plain *pgx.Conn, conn *
 	return fmt.Errorf("create slot %s: %w", cfg.Name, cause)
 }
 
-func createCommand(ctx context.Context, name string, conn *pgconn.PgConn) (*Slot, error) {
-	sql := "CREATE_REPLICATION_SLOT " + pg.QuoteIdent(name) + " LOGICAL pgoutput "
+func createCommand(ctx context.Context, cfg Config, conn *pgconn.PgConn) (*Slot, error) {
+	sql := "CREATE_REPLICATION_SLOT " + pg.QuoteIdent(cfg.Name)
+	if cfg.Temporary {
+		sql += " TEMPORARY"
+	}
+	sql += " LOGICAL pgoutput "
 	if pg.Version(conn) >= 150000 {
 		sql += "(SNAPSHOT 'export')"
 	} else {
@@ -236,7 +241,7 @@ func createCommand(ctx context.Context, name string, conn *pgconn.PgConn) (*Slot
 	if len(row[2]) == 0 {
 		return nil, errors.New("the server exported no snapshot")
 	}
-	return &Slot{Name: name, ConsistentPoint: lsn, Snapshot: string(row[2]), conn: conn}, nil
+	return &Slot{Name: cfg.Name, ConsistentPoint: lsn, Snapshot: string(row[2]), conn: conn}, nil
 }
 
 // Blocker is a session, or a prepared transaction, that stands in the way.

@@ -18,10 +18,10 @@ const (
 	// their counts fit into memory for any table, few enough to be fetched.
 	bucketRows = 2000
 	maxBuckets = 1 << 16
-	// fetchBuckets bounds how many differing buckets are fetched row by row.
-	fetchBuckets = 8
-	// fetchRows bounds the rows fetched per side, whatever the keys are.
+	// fetchRows bounds the rows of a bucket that is fetched. Only keys that are equal are more.
 	fetchRows = 500_000
+	// fetchReads bounds how often a table is read for the keys that differ.
+	fetchReads = 8
 )
 
 // bucket is a share of a table's keys, by their hash.
@@ -30,27 +30,41 @@ type bucket struct {
 	sum  string
 }
 
-// sample names some of the keys that differ. It groups both sides into buckets by
-// the hash of the key, and fetches keys and row hashes of some buckets that
-// differ. It returns none when the table was rewritten meanwhile.
-func (w *worker) sample(ctx context.Context, c *comparison) ([]Difference, error) {
+// sample names the keys that differ, up to the bound of the Config; more says that there are others,
+// or may be. It groups both sides into buckets by the hash of the key, and fetches keys and row
+// hashes of buckets that differ until it has enough. It returns none when the table was rewritten
+// meanwhile.
+func (w *worker) sample(ctx context.Context, c *comparison) (keys []Difference, more bool, err error) {
 	n, tables, err := w.bothBuckets(ctx, c)
 	if err != nil || tables[0] == nil || tables[1] == nil {
-		return nil, err
+		return nil, true, err
 	}
 	differing := differingBuckets(tables[0], tables[1])
-	differing = differing[:min(len(differing), fetchBuckets)]
-	var rows [2]map[string][]string
-	for at := range rows {
-		err := w.on(ctx, at, func(s *side, conn *pgx.Conn) (err error) {
-			rows[at], err = s.fetchAll(ctx, conn, c.table, c.seen[at], fetching{n: n, which: differing, few: true})
-			return err
-		})
-		if err != nil {
-			return nil, err
+	fit := slices.DeleteFunc(slices.Clone(differing), func(at int64) bool { return max(tables[0][at].rows, tables[1][at].rows) > fetchRows })
+	more = len(fit) < len(differing)
+	groups := groupBuckets(fit, tables)
+	for i, group := range groups {
+		if len(keys) > w.v.cfg.Sample || i == fetchReads {
+			more = true
+			break
 		}
+		var rows [2]map[string][]string
+		for at := range rows {
+			err := w.on(ctx, at, func(s *side, conn *pgx.Conn) (err error) {
+				rows[at], err = s.fetchAll(ctx, conn, c.table, w.v.parts(s, c, c.seen[at]), c.seen[at], fetching{n: n, which: group})
+				return err
+			})
+			if err != nil || rows[at] == nil {
+				return nil, true, err
+			}
+		}
+		keys = append(keys, compareKeys(rows[0], rows[1])...)
 	}
-	return compareKeys(rows[0], rows[1], w.v.cfg.Sample), nil
+	if len(keys) > w.v.cfg.Sample {
+		keys, more = keys[:w.v.cfg.Sample], true
+	}
+	slices.SortFunc(keys, byKey)
+	return keys, more, nil
 }
 
 // bothBuckets cuts both sides into n buckets. A side that was rewritten meanwhile has none.
@@ -58,7 +72,7 @@ func (w *worker) bothBuckets(ctx context.Context, c *comparison) (n int64, table
 	n = min(max((c.sides[0].rows+c.sides[1].rows)/2/bucketRows, 1), maxBuckets)
 	for at := range tables {
 		err := w.on(ctx, at, func(s *side, conn *pgx.Conn) (err error) {
-			tables[at], err = s.allBuckets(ctx, conn, c.table, c.seen[at], n)
+			tables[at], err = s.allBuckets(ctx, conn, c.table, w.v.parts(s, c, c.seen[at]), c.seen[at], n)
 			return err
 		})
 		if err != nil || tables[at] == nil {
@@ -96,12 +110,12 @@ func (s *side) bucketOf(t Table, r relation, n int64) string {
 	return fmt.Sprintf("(%s OPERATOR(pg_catalog.&) %d) OPERATOR(pg_catalog.%%) %d", hash(s.key(t, r)), int64(1)<<62-1, n)
 }
 
-// allBuckets adds up the buckets of the table's files: of the target's rows those that
+// allBuckets adds up the buckets of the parts of the table's files: of the target's rows those that
 // were not written since.
-func (s *side) allBuckets(ctx context.Context, conn *pgx.Conn, t Table, files []relation, n int64) (map[int64]bucket, error) {
+func (s *side) allBuckets(ctx context.Context, conn *pgx.Conn, t Table, parts []part, files []relation, n int64) (map[int64]bucket, error) {
 	all := map[int64]bucket{}
-	for _, r := range files {
-		found, err := s.buckets(ctx, conn, t, r, n)
+	for _, p := range parts {
+		found, err := s.buckets(ctx, conn, t, files[p.file], p, n)
 		if err != nil || found == nil {
 			return nil, err
 		}
@@ -121,10 +135,10 @@ func (s *side) allBuckets(ctx context.Context, conn *pgx.Conn, t Table, files []
 	return all, nil
 }
 
-func (s *side) buckets(ctx context.Context, conn *pgx.Conn, t Table, r relation, n int64) (map[int64]bucket, error) {
+func (s *side) buckets(ctx context.Context, conn *pgx.Conn, t Table, r relation, p part, n int64) (map[int64]bucket, error) {
 	found := map[int64]bucket{}
-	sql := fmt.Sprintf("SELECT %s, pg_catalog.count(*), %s FROM ONLY %s WHERE %s GROUP BY 1",
-		s.bucketOf(t, r, n), written("pg_catalog.sum("+hash(s.row(t.Columns, r))+")"), r.name, s.unwritten())
+	sql := fmt.Sprintf("SELECT %s, pg_catalog.count(*), %s FROM ONLY %s WHERE %s AND %s GROUP BY 1",
+		s.bucketOf(t, r, n), written("pg_catalog.sum("+hash(s.row(t.Columns, r))+")"), r.name, p.where(), s.unwritten())
 	provable, err := s.read(ctx, conn, r, func(row pgx.Rows) error {
 		var at int64
 		var b bucket
@@ -160,40 +174,38 @@ func differingBuckets(from, to map[int64]bucket) []int64 {
 type fetching struct {
 	n     int64   // into how many buckets the table is cut
 	which []int64 // buckets
-	few   bool    // at most fetchRows
 	// keep has the keys whose rows are wanted, nil for all.
 	keep map[string][]string
 }
 
-// fetchAll is fetch of all the table's files.
-func (s *side) fetchAll(ctx context.Context, conn *pgx.Conn, t Table, files []relation, f fetching) (map[string][]string, error) {
+// fetchAll is fetch of all parts of the table's files.
+func (s *side) fetchAll(ctx context.Context, conn *pgx.Conn, t Table, parts []part, files []relation, f fetching) (map[string][]string, error) {
 	all := map[string][]string{}
-	for _, r := range files {
-		found, err := s.fetch(ctx, conn, t, r, f)
+	for _, p := range parts {
+		found, err := s.fetch(ctx, conn, t, files[p.file], p, f)
 		if err != nil || found == nil {
 			return nil, err
 		}
 		for key, rows := range found {
 			all[key] = append(all[key], rows...)
-			slices.Sort(all[key])
 		}
+	}
+	for _, rows := range all {
+		slices.Sort(rows)
 	}
 	return all, nil
 }
 
-// fetch returns, per key of the buckets, the hashes of its rows, ordered. For a
+// fetch returns, per key of the buckets, the hashes of its rows in a part, in no order. For a
 // table without a key the place of the row is put after its hash.
-func (s *side) fetch(ctx context.Context, conn *pgx.Conn, t Table, r relation, f fetching) (map[string][]string, error) {
+func (s *side) fetch(ctx context.Context, conn *pgx.Conn, t Table, r relation, p part, f fetching) (map[string][]string, error) {
 	found := map[string][]string{}
 	place := "''"
 	if len(t.Key) == 0 {
 		place = "pg_catalog.format(' at the " + s.name + ": ctid %s', ctid)"
 	}
-	sql := fmt.Sprintf("SELECT %s, %s, %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.int8[]) AND %s ORDER BY 1, 2",
-		s.key(t, r), written(hash(s.row(t.Columns, r))), place, r.name, s.bucketOf(t, r, f.n), s.unwritten())
-	if f.few {
-		sql += fmt.Sprintf(" LIMIT %d", fetchRows)
-	}
+	sql := fmt.Sprintf("SELECT %s, %s, %s FROM ONLY %s WHERE %s OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.int8[]) AND %s AND %s",
+		s.key(t, r), written(hash(s.row(t.Columns, r))), place, r.name, s.bucketOf(t, r, f.n), p.where(), s.unwritten())
 	provable, err := s.read(ctx, conn, r, func(row pgx.Rows) error {
 		var key, sum, at string
 		if err := row.Scan(&key, &sum, &at); err != nil {
@@ -210,11 +222,11 @@ func (s *side) fetch(ctx context.Context, conn *pgx.Conn, t Table, r relation, f
 	return found, err
 }
 
-// compareKeys names keys whose rows differ, at most limit.
-func compareKeys(from, to map[string][]string, limit int) []Difference {
-	if from == nil || to == nil {
-		return nil
-	}
+// byKey orders what is told of keys.
+func byKey(a, b Difference) int { return cmp.Compare(a.Key+a.Kind, b.Key+b.Kind) }
+
+// compareKeys names the keys whose rows differ, in their order.
+func compareKeys(from, to map[string][]string) []Difference {
 	var found []Difference
 	for key, rows := range from {
 		other := to[key]
@@ -234,8 +246,8 @@ func compareKeys(from, to map[string][]string, limit int) []Difference {
 			found = append(found, Difference{name(key, rows[0]), "extra"})
 		}
 	}
-	slices.SortFunc(found, func(a, b Difference) int { return cmp.Compare(a.Key+a.Kind, b.Key+b.Kind) })
-	return found[:min(len(found), limit)]
+	slices.SortFunc(found, byKey)
+	return found
 }
 
 // name shows a key, or the place of a row without one.

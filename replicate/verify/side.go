@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"crossfade/internal/base/pg"
+	"crossfade/internal/base/retry"
 	"crossfade/replicate/snapshot"
 )
 
@@ -25,6 +26,7 @@ type side struct {
 	ranges  bool
 	since   *pg.Snapshot // of the target: what it saw when the sides were equal, nil for what the holder sees
 	later   bool         // what was written after since, instead of what was not
+	rest    float64      // how many times the duration of a read a session rests after it
 }
 
 // open opens a reading session.
@@ -119,8 +121,9 @@ func hash(text string) string {
 func written(expr string) string { return "pg_catalog.format('%s', " + expr + ")" }
 
 // read runs one query over a table within a transaction of its own, and reports
-// whether the table still has the file that the snapshot saw.
+// whether the table still has the file that the snapshot saw. After it, the session rests.
 func (s *side) read(ctx context.Context, conn *pgx.Conn, r relation, scan func(pgx.Rows) error, sql string, args ...any) (provable bool, err error) {
+	begun := time.Now()
 	err = s.holder.Read(ctx, conn, s.lock, func() error {
 		done := s.yielder.Reading(conn, nil)
 		rows, _ := conn.Query(ctx, sql, args...)
@@ -141,5 +144,8 @@ func (s *side) read(ctx context.Context, conn *pgx.Conn, r relation, scan func(p
 		provable = err == nil && now == r.filenode
 		return err
 	})
+	if s.rest > 0 && err == nil {
+		err = retry.Sleep(ctx, time.Duration(s.rest*float64(time.Since(begun))))
+	}
 	return provable, err
 }

@@ -108,7 +108,7 @@ func (w *worker) compareSince(ctx context.Context, c *comparison, n int64, which
 	var rows [2]map[string][]string
 	for at := range rows {
 		err := w.on(ctx, at, func(s *side, conn *pgx.Conn) (err error) {
-			rows[at], err = s.fetchAll(ctx, conn, c.table, c.seen[at], fetching{n: n, which: which})
+			rows[at], err = s.fetchAll(ctx, conn, c.table, w.v.parts(s, c, c.seen[at]), c.seen[at], fetching{n: n, which: which})
 			return err
 		})
 		if err != nil || rows[at] == nil {
@@ -123,7 +123,7 @@ func (w *worker) compareSince(ctx context.Context, c *comparison, n int64, which
 	err = w.on(ctx, 1, func(s *side, conn *pgx.Conn) (err error) {
 		later := *s
 		later.later = true
-		there, err = later.fetchAll(ctx, conn, c.table, c.seen[1], fetching{n: n, which: which, keep: left})
+		there, err = later.fetchAll(ctx, conn, c.table, w.v.parts(s, c, c.seen[1]), c.seen[1], fetching{n: n, which: which, keep: left})
 		return err
 	})
 	if err != nil || there == nil {

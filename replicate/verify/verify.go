@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -17,7 +18,14 @@ import (
 )
 
 // Verifier compares the tables of one Config.
-type Verifier struct{ cfg Config }
+type Verifier struct {
+	cfg         Config
+	done, whole atomic.Int64 // bytes of both sides
+}
+
+// Progress is how many bytes of both sides have been read, and of how many. It may be called while
+// Run runs. Reading tables again for keys that differ is not counted.
+func (v *Verifier) Progress() (done, whole int64) { return v.done.Load(), v.whole.Load() }
 
 // New checks the config and returns a Verifier.
 func New(cfg Config) (*Verifier, error) {
@@ -33,8 +41,8 @@ func New(cfg Config) (*Verifier, error) {
 // error.
 func (v *Verifier) Run(ctx context.Context, f *Frozen) (Report, error) {
 	sides := [2]*side{
-		{name: "source", holder: f.From, connect: f.connectFrom, lock: v.cfg.LockTimeout, path: v.cfg.SearchPath},
-		{name: "target", holder: f.To, connect: f.connectTo, lock: v.cfg.LockTimeout, path: v.cfg.SearchPath, since: v.cfg.Since},
+		{name: "source", holder: f.From, connect: f.connectFrom, lock: v.cfg.LockTimeout, path: v.cfg.SearchPath, rest: v.cfg.Rest},
+		{name: "target", holder: f.To, connect: f.connectTo, lock: v.cfg.LockTimeout, path: v.cfg.SearchPath, rest: v.cfg.Rest, since: v.cfg.Since},
 	}
 	work, err := v.plan(ctx, sides)
 	if err != nil {
@@ -81,6 +89,18 @@ type part struct {
 	c      *comparison
 	file   int
 	lo, hi int64
+	bytes  int64 // about
+}
+
+// where is the condition of the part's rows.
+func (p part) where() string {
+	switch {
+	case p.hi >= 0:
+		return fmt.Sprintf("ctid >= '(%d,0)'::pg_catalog.tid AND ctid < '(%d,0)'::pg_catalog.tid", p.lo, p.hi)
+	case p.lo > 0:
+		return fmt.Sprintf("ctid >= '(%d,0)'::pg_catalog.tid", p.lo)
+	}
+	return "true"
 }
 
 // plan inspects both sides and makes the comparisons; those that need no reading are settled at
@@ -125,10 +145,10 @@ func (v *Verifier) parts(s *side, c *comparison, files []relation) []part {
 		if s.ranges && r.heap && r.blocks > 0 {
 			step := max(v.cfg.ChunkBytes*r.blocks/max(r.bytes, 1), 1)
 			for ; lo+step < r.blocks; lo += step {
-				parts = append(parts, part{c, i, lo, lo + step})
+				parts = append(parts, part{c, i, lo, lo + step, v.cfg.ChunkBytes})
 			}
 		}
-		parts = append(parts, part{c, i, lo, -1})
+		parts = append(parts, part{c, i, lo, -1, r.bytes - lo*(r.bytes/max(r.blocks, 1))})
 	}
 	return parts
 }
@@ -145,6 +165,9 @@ func (v *Verifier) read(ctx context.Context, sides [2]*side, work []*comparison)
 			for at, s := range sides {
 				p := v.parts(s, c, c.seen[at])
 				c.left += len(p)
+				for _, x := range p {
+					v.whole.Add(x.bytes)
+				}
 				queues[at] = append(queues[at], p...)
 			}
 		}
@@ -254,6 +277,7 @@ func (w *worker) work(ctx context.Context, next <-chan part) error {
 		if err != nil {
 			return fmt.Errorf("read %s at the %s: %w", p.c.table.Name.Display(), w.name, err)
 		}
+		w.v.done.Add(p.bytes)
 		if w.add(p.c, rows, &sum, same) {
 			if err := w.judge(ctx, p.c); err != nil {
 				return fmt.Errorf("judge %s: %w", p.c.table.Name.Display(), err)
@@ -266,15 +290,8 @@ func (w *worker) work(ctx context.Context, next <-chan part) error {
 // tally reads one part: the number of its rows and the sum of their hashes.
 func (w *worker) tally(ctx context.Context, p part) (rows int64, sum big.Int, same bool, err error) {
 	r := p.c.seen[w.at][p.file]
-	where := ""
-	switch {
-	case p.hi >= 0:
-		where = fmt.Sprintf(" WHERE ctid >= '(%d,0)'::pg_catalog.tid AND ctid < '(%d,0)'::pg_catalog.tid", p.lo, p.hi)
-	case p.lo > 0:
-		where = fmt.Sprintf(" WHERE ctid >= '(%d,0)'::pg_catalog.tid", p.lo)
-	}
-	sql := fmt.Sprintf("SELECT pg_catalog.count(*), %s FROM ONLY %s%s",
-		written("coalesce(pg_catalog.sum("+hash(w.row(p.c.table.Columns, r))+"), 0)"), r.name, where)
+	sql := fmt.Sprintf("SELECT pg_catalog.count(*), %s FROM ONLY %s WHERE %s",
+		written("coalesce(pg_catalog.sum("+hash(w.row(p.c.table.Columns, r))+"), 0)"), r.name, p.where())
 	same, err = w.read(ctx, w.conn, r, func(row pgx.Rows) error {
 		var text string
 		if err := row.Scan(&rows, &text); err != nil {
@@ -319,11 +336,10 @@ func (w *worker) judge(ctx context.Context, c *comparison) error {
 		if from.rows == to.rows {
 			reason += ", with different content"
 		}
-		keys, err := w.sample(ctx, c)
-		if err != nil {
+		var err error
+		if c.result.Keys, c.result.More, err = w.sample(ctx, c); err != nil {
 			return err
 		}
-		c.result.Keys = keys
 		w.v.settle(c, Different, reason)
 	}
 	return nil

@@ -49,9 +49,11 @@ func TestWrongUsageIsTakenAsItIsWrittenThere(t *testing.T) {
 		"no pair": {with(copies, "--rename-database=x"), "its value has no =", `write --rename-database=(\S+)`, func(args []string, v string) []string {
 			return with(args[:len(args)-1], "--rename-database="+v)
 		}},
-		"yes or no":     {with(cutover, "--json=maybe"), "it takes no value but true and false", `write (--json),`, func(args []string, v string) []string { return with(args[:len(args)-1], v) }},
-		"short":         {with(cutover, "-x"), "unknown flag -x: flags have no short form, except -h", `such as (--json)`, func(args []string, v string) []string { return with(args[:len(args)-1], v) }},
-		"two of a kind": {with(cutover, "--dry-run", "--rehearse"), "--dry-run and --rehearse cannot be combined", `give one of (them)`, func(args []string, v string) []string { return args[:len(args)-1] }},
+		"yes or no":           {with(cutover, "--json=maybe"), "it takes no value but true and false", `write (--json),`, func(args []string, v string) []string { return with(args[:len(args)-1], v) }},
+		"short":               {with(cutover, "-x"), "unknown flag -x: flags have no short form, except -h", `such as (--json)`, func(args []string, v string) []string { return with(args[:len(args)-1], v) }},
+		"half of a pair":      {[]string{"verify", both[0]}, "--source and --target go together", `give (both) to compare`, func([]string, string) []string { return with([]string{"verify"}, both...) }},
+		"a daemon and a pair": {with([]string{"verify", "--control=" + t.TempDir() + "/none"}, both...), "--source and --target compare two databases without a daemon", `leave out (--control)`, func([]string, string) []string { return with([]string{"verify"}, both...) }},
+		"two of a kind":       {with(cutover, "--dry-run", "--rehearse"), "--dry-run and --rehearse cannot be combined", `give one of (them)`, func(args []string, v string) []string { return args[:len(args)-1] }},
 	} {
 		said := func(args []string) string {
 			var stdout, stderr bytes.Buffer

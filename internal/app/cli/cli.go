@@ -32,6 +32,7 @@ type commands struct {
 	Run      runCmd      `cmd:"" help:"Serve the applications, copy, follow every change, and wait for the cutover."`
 	Status   statusCmd   `cmd:"" help:"Show the state of the run."`
 	Cutover  cutoverCmd  `cmd:"" help:"Move every session to the target."`
+	Verify   verifyCmd   `cmd:"" help:"Compare both sides row by row, at any time and without stopping anybody; exit code 0 equal, 1 different, 3 could not complete."`
 	Limits   limitsCmd   `cmd:"" help:"Show or change the limits on the load of the source."`
 	Fallback fallbackCmd `cmd:"" help:"Go back to the source, with everything that was written since the switch."`
 	Recover  recoverCmd  `cmd:"" help:"Say which side is active and take the only safe step."`
@@ -57,6 +58,9 @@ type dsnFlag struct {
 	pg.DSN
 	err error
 }
+
+// given reports whether there is a value, right or wrong.
+func (d *dsnFlag) given() bool { return d.err != nil || !d.IsZero() }
 
 // UnmarshalText reads a connection string.
 func (d *dsnFlag) UnmarshalText(text []byte) error {

@@ -18,17 +18,18 @@ import (
 
 type cutoverCmd struct {
 	changeFlags
+	RequireVerified bool `help:"Refuse unless crossfade verify has found both sides equal within --verify-max-age of the run."`
 }
 
 // Run switches to the target.
-func (c *cutoverCmd) Run(e *env) error { return c.change(e, false) }
+func (c *cutoverCmd) Run(e *env) error { return c.change(e, false, c.RequireVerified) }
 
 type fallbackCmd struct {
 	changeFlags
 }
 
 // Run goes back to the source.
-func (c *fallbackCmd) Run(e *env) error { return c.change(e, true) }
+func (c *fallbackCmd) Run(e *env) error { return c.change(e, true, false) }
 
 // changeFlags are those of what changes the active side, in either direction.
 type changeFlags struct {
@@ -54,7 +55,7 @@ const (
 
 // change asks the daemon for a cutover, or back for a fallback, shows its steps as they happen, and
 // prints its report. A signal withdraws it.
-func (c *changeFlags) change(e *env, back bool) error {
+func (c *changeFlags) change(e *env, back, verified bool) error {
 	if c.DrainTimeout <= 0 || c.MaxPause <= 0 || c.Attempts < 1 {
 		return exit.Usage(fmt.Errorf("--drain-timeout, --max-pause and --attempts must be above 0: write 2s, 10s and 5 attempts, or leave them out"))
 	}
@@ -62,7 +63,7 @@ func (c *changeFlags) change(e *env, back bool) error {
 	if c.Cancel {
 		return c.cancel(e, client)
 	}
-	opt := control.CutoverOptions{Back: back, DryRun: c.DryRun, Rehearse: c.Rehearse, AllowBypass: c.AllowBypass, Unmovable: c.Unmovable,
+	opt := control.CutoverOptions{Back: back, DryRun: c.DryRun, Rehearse: c.Rehearse, AllowBypass: c.AllowBypass, RequireVerified: verified, Unmovable: c.Unmovable,
 		DrainTimeoutMS: c.DrainTimeout.Milliseconds(), Attempts: c.Attempts, MaxPauseMS: c.MaxPause.Milliseconds()}
 	steps := e.stdout
 	if c.JSON {

@@ -47,6 +47,7 @@ type runCmd struct {
 	SourceLockTimeout time.Duration `help:"Longest wait that a lock of Crossfade may cause on the source." default:"200ms"`
 	HoldLimit         time.Duration `help:"Longest time that a client is held." default:"60s"`
 	TrackSettings     []string      `help:"Custom settings, comma separated, whose names are computed by the application or its functions; list all of them." placeholder:"NAME"`
+	VerifyMaxAge      time.Duration `help:"Warn when the last comparison of both sides (crossfade verify) is older; 0s for no warning." default:"24h"`
 	ShutdownTimeout   time.Duration `help:"Longest time that open transactions may take to end at SIGTERM; a second signal stops at once." default:"20s"`
 	schemaFlags
 	LargeObjects bool `help:"Copy large objects too; later changes to them are not followed."`
@@ -73,7 +74,7 @@ func (c *runCmd) Run(e *env) error {
 	defer signal.Stop(hangups)
 	cfg := options.Run{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, MapRole: c.MapRole, AcceptRights: c.AcceptRights, Control: c.Control, HTTP: c.HTTP,
 		Jobs: c.Jobs, ChunkBytes: c.ChunkBytes, MaxRate: int64(c.MaxRate), WALBudget: int64(c.WALBudget), TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSClientCA: c.TLSClientCA, ClientAuth: c.ClientAuth, TrackSettings: c.TrackSettings, Reload: hangups,
-		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, LargeObjects: c.LargeObjects, Fallback: c.Fallback, Version: Version,
+		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, VerifyMaxAge: c.VerifyMaxAge, ShutdownTimeout: c.ShutdownTimeout, LargeObjects: c.LargeObjects, Fallback: c.Fallback, Version: Version,
 		Schema: c.schemaFlags.options()}
 	if err := cfg.Validate(); err != nil {
 		return exit.Usage(err)

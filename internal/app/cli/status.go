@@ -113,6 +113,9 @@ func statusText(s control.Status) string {
 	if s.Verify.Differences > 0 {
 		fmt.Fprintf(&b, ", %d differences", s.Verify.Differences)
 	}
+	if s.Verify.LeftMS > 0 {
+		fmt.Fprintf(&b, ", about %v left", (time.Duration(s.Verify.LeftMS) * time.Millisecond).Round(time.Second))
+	}
 	if s.Verify.Waits != "" {
 		fmt.Fprintf(&b, ", waits: %s", s.Verify.Waits)
 	}

@@ -93,6 +93,47 @@ func (c *Client) LastCutover(ctx context.Context) (CutoverReport, error) {
 	return call[CutoverReport](ctx, c, http.MethodGet, "/cutover", nil)
 }
 
+// Verify has both sides compared, or waits for the comparison that is under way. show is called with
+// its progress every second. The comparison continues when ctx ends, or the connection is lost.
+func (c *Client) Verify(ctx context.Context, show func(Verify)) (VerifyReport, error) {
+	body, err := c.do(ctx, http.MethodPost, "/verify", nil)
+	if err != nil {
+		return VerifyReport{}, err
+	}
+	defer func() { _ = body.Close() }()
+	lines := bufio.NewReader(body)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return VerifyReport{}, c.lost(http.MethodPost, err)
+		}
+		var l VerifyLine
+		if err := json.Unmarshal(line, &l); err != nil {
+			return VerifyReport{}, c.garbled(err)
+		}
+		switch {
+		case l.Error != nil:
+			return VerifyReport{}, l.Error
+		case l.Report != nil:
+			return *l.Report, nil
+		case l.Progress != nil:
+			show(*l.Progress)
+		}
+	}
+}
+
+// StopVerify stops the comparison that is under way, and returns when it has stopped. What it has
+// compared is kept. If none runs the error has the code refused.
+func (c *Client) StopVerify(ctx context.Context) error {
+	_, err := call[struct{}](ctx, c, http.MethodPost, "/verify/cancel", nil)
+	return err
+}
+
+// LastVerify asks for the report of the last comparison that was completed.
+func (c *Client) LastVerify(ctx context.Context) (VerifyReport, error) {
+	return call[VerifyReport](ctx, c, http.MethodGet, "/verify", nil)
+}
+
 // Finish ends the migration; it cannot be undone.
 func (c *Client) Finish(ctx context.Context, opt FinishOptions) (FinishReport, error) {
 	return call[FinishReport](ctx, c, http.MethodPost, "/finish", opt)
@@ -170,7 +211,7 @@ func (c *Client) do(ctx context.Context, method, path string, in any) (io.ReadCl
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
-	if method == http.MethodPost && path == "/cutover" {
+	if method == http.MethodPost && (path == "/cutover" || path == "/verify") {
 		req.Header.Set("Accept", streamType)
 	}
 	res, err := c.http.Do(req)

@@ -35,6 +35,8 @@ type CutoverOptions struct {
 	DrainTimeoutMS int64 `json:"drain_timeout_ms,omitempty"` // how long transactions may take to end
 	Attempts       int   `json:"attempts,omitempty"`
 	MaxPauseMS     int64 `json:"max_pause_ms,omitempty"` // bounds gate closed to deciding
+	// RequireVerified refuses a cutover unless a comparison has found both sides equal, and is not too old.
+	RequireVerified bool `json:"require_verified,omitempty"`
 	// Unmovable is what becomes of sessions that cannot be moved: wait, abort or
 	// disconnect; empty is abort.
 	Unmovable string `json:"unmovable,omitempty"`

@@ -12,12 +12,16 @@
 //	                         lines, with the steps as they happen, for a client that accepts application/x-ndjson
 //	POST /v1/cutover/cancel  CancelOptions to the CutoverReport of the cutover that is withdrawn, when it has ended
 //	GET  /v1/cutover         the CutoverReport of the last cutover that this daemon ran
+//	POST /v1/verify          to VerifyReport, when the comparison has ended; to VerifyLine as JSON lines, with its
+//	                         progress every second, for a client that accepts application/x-ndjson
+//	POST /v1/verify/cancel   an empty object, when the comparison has stopped
+//	GET  /v1/verify          the VerifyReport of the last comparison that was completed
 //	POST /v1/finish          FinishOptions to FinishReport
 //	GET  /v1/limits          Limits
 //	POST /v1/limits          LimitsChange to Limits
 //	GET  /metrics            Prometheus text
 //
-// An optional TCP listener serves the same except for sessions, cutover, finish and limits: it only
+// An optional TCP listener serves the same except for sessions, cutover, verify, finish and limits: it only
 // reads. It asks for no credentials.
 //
 // # Rules
@@ -30,6 +34,8 @@
 //     name of the running one. A cutover is withdrawn when the client that asked for it goes away:
 //     it is undone, unless it may have been decided. A finish continues. Either way the report of a
 //     cutover can still be read.
+//   - A comparison is no operation: it runs beside everything else, and continues when the client
+//     that asked for it goes away.
 //   - The socket is private to the user (0600, set before it can be reached). A file that is not a
 //     socket is never removed; a socket is replaced only when no process answers on it.
 package control

@@ -46,7 +46,19 @@ type daemon struct {
 	cutover func(context.Context) (control.CutoverReport, error)
 	steps   []control.Event // of each cutover
 	finish  func(context.Context) (control.FinishReport, error)
+	verify  func(context.Context) (control.VerifyReport, error)
+	stopped chan struct{} // told when a comparison is stopped
+	last    *control.VerifyReport
 }
+
+func (d *daemon) Verify(ctx context.Context) (control.VerifyReport, error) { return d.verify(ctx) }
+
+func (d *daemon) StopVerify(context.Context) error {
+	d.stopped <- struct{}{}
+	return nil
+}
+
+func (d *daemon) LastVerify() *control.VerifyReport { return d.last }
 
 func (d *daemon) Status(context.Context) (control.Status, error) {
 	d.mu.Lock()

@@ -30,6 +30,12 @@ type Daemon interface {
 	// goroutine, and does not block.
 	Cutover(ctx context.Context, opt CutoverOptions, show func(Event)) (CutoverReport, error)
 	Finish(ctx context.Context, opt FinishOptions) (FinishReport, error)
+	// Verify compares both sides, or waits for the comparison that is under way, and returns its
+	// report. It continues when ctx ends, which ends the wait; StopVerify ends it.
+	Verify(ctx context.Context) (VerifyReport, error)
+	StopVerify(ctx context.Context) error
+	// LastVerify returns the report of the last comparison that was completed, nil for none.
+	LastVerify() *VerifyReport
 	// Limits sets what c names, nothing if that is nothing, and returns what holds.
 	Limits(ctx context.Context, c LimitsChange) (Limits, error)
 }

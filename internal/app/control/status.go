@@ -134,11 +134,15 @@ const (
 
 // Verify is the row-by-row comparison of both sides.
 type Verify struct {
-	State       string `json:"state"` // idle, running, equal, different, not_provable
+	State       string `json:"state"` // idle, running, interrupted, equal, different, not_provable
 	TablesDone  int    `json:"tables_done"`
 	TablesTotal int    `json:"tables_total"`
 	Differences int64  `json:"differences"`
-	// Waits says why a running comparison does not continue.
+	// LeftMS is how long a running comparison will still take at its pace; 0 where that is not known.
+	LeftMS int64 `json:"left_ms,omitempty"`
+	// Ended is when the last comparison that was completed ended.
+	Ended *time.Time `json:"ended,omitempty"`
+	// Waits says why a running comparison does not continue, and why an interrupted one ended.
 	Waits string `json:"waits,omitempty"`
 	// Tables are those that are known to differ or that cannot be compared.
 	Tables []VerifyTable `json:"tables,omitempty"`

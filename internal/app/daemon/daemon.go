@@ -138,6 +138,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prom
 	d.watches.definitions = definitions.New(d.core.migration, d.sessions.link(d.core.cfg.Source, "definitions", pg.WithLockTimeout(d.core.cfg.SourceLockTimeout)), d.sessions.link(d.core.cfg.Target, "definitions", key),
 		[2]*dbconn.Link{d.sessions.link(d.core.cfg.Source, "definitions guard"), d.sessions.link(d.core.cfg.Target, "definitions guard", key)}, obs.Component(d.core.log, "definitions"))
 	d.core.verify = &ports.Verification{Source: d.core.cfg.Source, Target: d.core.cfg.Target, Tables: d.core.compared, Path: d.core.migration.Schema.SearchPath, Journal: d.sessions.link(d.core.cfg.Target, "proof"), Log: obs.Component(d.core.log, "verify")}
+	d.core.comparison, d.core.verify.GiveWay = d.newComparison(key), d.giveWay
 	d.core.registrar = &ports.Registrar{Incarnation: d.core.incarnation, Control: d.sessions.link(d.core.cfg.Source, "register"), PIDs: func() []int32 { return d.serverPIDs(machine.SideSource) }}
 
 	who := &ports.Owner{}
@@ -276,6 +277,7 @@ func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(
 	group.Go(func() error { return d.watches.pulse.Run(parts) })
 	group.Go(func() error { return d.watches.definitions.Run(parts) })
 	group.Go(func() error { return d.watches.views.Run(parts) })
+	group.Go(func() error { return d.core.comparison.Run(parts) })
 	group.Go(func() error { return d.reload(parts) })
 	group.Go(func() error { return d.core.target.KeepCompleting(parts, d.core.unfinished) })
 	group.Go(func() error { return d.follower.migrate(parts, onCopy) })

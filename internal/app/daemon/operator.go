@@ -16,6 +16,11 @@ import (
 
 // Cutover implements control.Daemon.
 func (d *answers) Cutover(ctx context.Context, opt control.CutoverOptions, show func(control.Event)) (control.CutoverReport, error) {
+	if opt.RequireVerified {
+		if b := d.core.comparison.NotVerified(d.core.cfg.VerifyMaxAge); b != nil {
+			return control.CutoverReport{}, refusedFor("the cutover", []control.Blocker{*b})
+		}
+	}
 	r, err := d.core.coordinator.Cutover(ctx, cutover.Options{Direction: direction(opt.Back), Show: show, DryRun: opt.DryRun, Rehearse: opt.Rehearse, AllowBypass: opt.AllowBypass, Unmovable: machine.Unmovable(opt.Unmovable),
 		Limits: machine.Limits{DrainTimeout: opt.DrainTimeout(), Attempts: opt.Attempts, MaxPause: opt.MaxPause()}})
 	var no *cutover.RefusedError

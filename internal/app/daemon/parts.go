@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"crossfade/cutover"
+	"crossfade/internal/app/compare"
 	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/definitions"
 	"crossfade/internal/app/logins"
@@ -34,6 +35,7 @@ type core struct {
 	stream      *ports.Following
 	coordinator *cutover.Coordinator
 	verify      *ports.Verification
+	comparison  *compare.Job
 	registrar   *ports.Registrar
 	source      *ports.Source
 	target      *ports.Target

@@ -43,6 +43,7 @@ func (d *answers) Status(context.Context) (control.Status, error) {
 	}
 	s.Verify.Waits, s.Verify.Tables = d.core.verify.Waiting(), verifyTables(d.core.verify.Unproved())
 	d.watches.guard.Status(&s)
+	d.verifyStatus(&s)
 	if given := new(givenUpError); errors.As(failed, &given) { // it is a blocker by now
 		s.Warnings = slices.DeleteFunc(s.Warnings, given.tells)
 	}

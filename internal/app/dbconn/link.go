@@ -136,6 +136,17 @@ func Both(ctx context.Context, source, target pg.DSN, name string) (s, t *pgx.Co
 	}, nil
 }
 
+// Ask2 is Ask with the sessions of two links, for what gives a list and a number.
+func Ask2[T any](ctx context.Context, from, to *Link, f func(ctx context.Context, from, to *pgx.Conn) ([]T, int, error)) (list []T, n int, err error) {
+	err = from.Do(ctx, func(ctx context.Context, a *pgx.Conn) error {
+		return to.Do(ctx, func(ctx context.Context, b *pgx.Conn) (err error) {
+			list, n, err = f(ctx, a, b)
+			return err
+		})
+	})
+	return list, n, err
+}
+
 // Ask returns what f finds out with the session of a link.
 func Ask[T any](ctx context.Context, l *Link, f func(ctx context.Context, conn *pgx.Conn) (T, error)) (found T, err error) {
 	err = l.Do(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {

@@ -150,10 +150,16 @@ func (m *Schema) Tables() []verify.Table {
 	if m.catalog == nil {
 		return nil
 	}
+	return Compared(m.catalog, m.routes, false)
+}
+
+// Compared lists what a comparison of a database covers: its tables, and with routes, by oid, trees
+// whose leaves are compared as one. Unlogged tables are in no stream, and covered if asked for.
+func Compared(db *catalog.Database, routes map[uint32]pg.Name, unlogged bool) []verify.Table {
 	var out []verify.Table
 	var oids []uint32
-	for _, r := range m.catalog.Relations {
-		if r.Kind != catalog.KindTable || r.Persistence != catalog.Permanent { // what is unlogged is in no stream
+	for _, r := range db.Relations {
+		if r.Kind != catalog.KindTable || r.Persistence != catalog.Permanent && !unlogged {
 			continue
 		}
 		t := verify.Table{Name: r.Name(), Key: r.Identity}
@@ -164,7 +170,7 @@ func (m *Schema) Tables() []verify.Table {
 		}
 		out, oids = append(out, t), append(oids, r.OID)
 	}
-	return m.together(out, oids)
+	return together(out, oids, routes)
 }
 
 // Sizes are the sizes that the tables had when the catalog was read.
@@ -220,12 +226,12 @@ func (m *Schema) SetRoutes(routes map[uint32]pg.Name) {
 }
 
 // together makes one table of the leaves that are written through one, since a row may
-// lie in another of them on the other side. Called with the lock held.
-func (m *Schema) together(tables []verify.Table, oids []uint32) []verify.Table {
+// lie in another of them on the other side.
+func together(tables []verify.Table, oids []uint32, routes map[uint32]pg.Name) []verify.Table {
 	var out []verify.Table
 	at := map[pg.Name]int{}
 	for i, t := range tables {
-		via, ok := m.routes[oids[i]]
+		via, ok := routes[oids[i]]
 		if !ok {
 			out = append(out, t)
 			continue

@@ -226,20 +226,23 @@ func (m *Schema) sourcePath(ctx context.Context, target *pgx.Conn, plan *plan.Pl
 	if err != nil || path != "" {
 		return path, err
 	}
-	source, err := pg.Connect(ctx, m.task.Source, pg.WithName("settings"), pg.WithOwnSearchPath())
+	if path, err = OwnSearchPath(ctx, m.task.Source); path == "" || err != nil {
+		return "", err
+	}
+	return path, journal.SaveMark(ctx, target, markPath, path)
+}
+
+// OwnSearchPath reads the search_path that sessions of the connection string's role have by default in
+// its database, as SET takes it.
+func OwnSearchPath(ctx context.Context, dsn pg.DSN) (path string, err error) {
+	source, err := pg.Connect(ctx, dsn, pg.WithName("settings"), pg.WithOwnSearchPath())
 	if err != nil {
 		return "", err
 	}
 	defer dbconn.CloseNow(source)
 	err = source.QueryRow(ctx, `SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s), ', ' ORDER BY i), '')
 		FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS x (s, i)`).Scan(&path)
-	if err != nil {
-		return "", fmt.Errorf("read the source's search_path: %w", err)
-	}
-	if path == "" {
-		return "", nil
-	}
-	return path, journal.SaveMark(ctx, target, markPath, path)
+	return path, pg.Wrap(err, "read the source's search_path")
 }
 
 // connectRead opens a session at the source that rows are read by. Whatever plans a read of a table

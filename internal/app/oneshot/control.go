@@ -78,6 +78,19 @@ func (c *copyControl) Cutover(context.Context, control.CutoverOptions, func(cont
 	return control.CutoverReport{}, control.Refused("this is a one-shot copy, which nothing follows", "begin with crossfade run to cut over")
 }
 
+// Verify implements control.Daemon.
+func (c *copyControl) Verify(context.Context) (control.VerifyReport, error) {
+	return control.VerifyReport{}, control.Refused("this is a one-shot copy, which nothing follows", "when it has ended, compare with crossfade verify --source --target")
+}
+
+// StopVerify implements control.Daemon.
+func (c *copyControl) StopVerify(context.Context) error {
+	return control.Refused("no comparison is running that can be stopped", "crossfade status shows what runs")
+}
+
+// LastVerify implements control.Daemon.
+func (c *copyControl) LastVerify() *control.VerifyReport { return nil }
+
 // Finish implements control.Daemon.
 func (c *copyControl) Finish(context.Context, control.FinishOptions) (control.FinishReport, error) {
 	return control.FinishReport{}, control.Refused("this is a one-shot copy", "it ends by itself")

@@ -1,6 +1,8 @@
 package ports_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -33,6 +35,27 @@ func TestAProofOutlivesTheProgram(t *testing.T) {
 	require.Equal(t, cutover.VerificationStatus{State: "equal", TablesDone: 2, TablesTotal: 2}, apptest.AwaitVerdict(t, again))
 	require.NoError(t, v.Open(t.Context(), 2))
 	require.Equal(t, cutover.VerificationStatus{State: "none"}, v.Status(), "another attempt begins with nothing")
+}
+
+// Other comparisons give way before a pause is prepared, and one that does not ends the attempt.
+func TestOtherComparisonsGiveWayToACutover(t *testing.T) {
+	t.Parallel()
+	b := apptest.NewProofs(t)
+	v := apptest.VerificationOf(b, b.SourceDSN)
+	var holds error
+	asked := 0
+	v.GiveWay = func(context.Context) error {
+		require.Empty(t, comparing(t, b.Source), "before anything is opened")
+		asked++
+		return holds
+	}
+	require.NoError(t, v.Prepare(t.Context()))
+	require.Equal(t, 1, asked)
+	require.NoError(t, v.Discard(t.Context()))
+	require.Equal(t, 1, asked, "an attempt that ends asks nobody")
+	require.Eventually(t, func() bool { return comparing(t, b.Source)+comparing(t, b.Target) == "" }, pgtest.Timeout, 10*time.Millisecond)
+	holds = errors.New("it does not let go")
+	require.ErrorIs(t, v.Prepare(t.Context()), holds)
 }
 
 // comparing are the sessions of comparisons at a side.

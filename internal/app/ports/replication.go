@@ -16,6 +16,7 @@ import (
 	"crossfade/replicate/apply"
 	"crossfade/replicate/progress"
 	"crossfade/replicate/slot"
+	"crossfade/replicate/verify"
 )
 
 // Following is the forward stream as the rest of the daemon sees it, and
@@ -59,6 +60,19 @@ func (f *Following) get() (*apply.Follower, error) {
 		return nil, ErrNotFollowing
 	}
 	return f.follower, nil
+}
+
+// Stream returns the stream for a comparison of two sides of which one follows the other. It fails
+// where there is none, or one that has lost a side.
+func (f *Following) Stream() (verify.Stream, error) {
+	follower, err := f.get()
+	if err == nil {
+		err = CutOff(follower.Status())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return follower, nil
 }
 
 // Run follows until ctx ends, until end is called, or until the lane was closed by

@@ -17,6 +17,11 @@ func (v *Verification) Prepare(ctx context.Context) error {
 	if err := v.Discard(ctx); err != nil {
 		return err
 	}
+	if v.GiveWay != nil {
+		if err := v.GiveWay(ctx); err != nil {
+			return err
+		}
+	}
 	var ready [2]*pgx.Conn
 	both, ctx := errgroup.WithContext(ctx)
 	for side := range ready {

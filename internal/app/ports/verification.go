@@ -42,7 +42,9 @@ type Verification struct {
 	Tables         func(context.Context) ([]verify.Table, error)
 	Path           func() string // search_path for reading rows, known when tables are; nil or "" for none
 	Journal        *dbconn.Link  // to the target
-	Log            zerolog.Logger
+	// GiveWay, if set, stops other comparisons; it is called before a pause.
+	GiveWay func(ctx context.Context) error
+	Log     zerolog.Logger
 
 	mu      sync.Mutex
 	ready   [2]*pgx.Conn // to source and target, for the next snapshots; nil for none

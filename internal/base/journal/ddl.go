@@ -258,6 +258,28 @@ CREATE TABLE crossfade.proof (
 	found_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	PRIMARY KEY (epoch, nsp, rel)
 );
+CREATE TABLE crossfade.verification (
+	round bigint PRIMARY KEY,
+	direction text NOT NULL,
+	begun_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	ended_at timestamptz,
+	verdict text NOT NULL DEFAULT '',
+	tables integer NOT NULL DEFAULT 0,
+	sequences integer NOT NULL DEFAULT 0
+);
+CREATE TABLE crossfade.verified (
+	round bigint NOT NULL,
+	kind text NOT NULL,
+	nsp text NOT NULL,
+	rel text NOT NULL,
+	verdict text NOT NULL,
+	reason text NOT NULL DEFAULT '',
+	from_rows bigint NOT NULL DEFAULT 0,
+	to_rows bigint NOT NULL DEFAULT 0,
+	keys text[] NOT NULL DEFAULT '{}',
+	found_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	PRIMARY KEY (round, kind, nsp, rel)
+);
 CREATE TABLE crossfade.item (
 	id integer PRIMARY KEY,
 	section text NOT NULL,

@@ -7,8 +7,9 @@
 // copied), published (how the source's publication had each table when the slot was made), delta
 // (keys of rows that changed after a part of their table was copied under a snapshot that was then
 // lost), progress (what is applied), item (what of the schema is restored), decision (which epochs
-// were decided), pin and role (what logins need to know of the source's roles), seal (the catalog's
-// rows of the target's fence), and a fence of its own.
+// were decided), proof (what the comparison after a switch has found), verification and verified
+// (what comparisons while following have found), pin and role (what logins need to know of the
+// source's roles), seal (the catalog's rows of the target's fence), and a fence of its own.
 //
 // Invariants:
 //

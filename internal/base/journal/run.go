@@ -342,7 +342,7 @@ func SetSlot(ctx context.Context, conn *pgx.Conn, slot string, consistent pg.LSN
 
 // remains are the tables of the target's journal that stay when a run is finished: what serving
 // the target needs when the program is started again, and what was proved.
-var remains = []string{"run", "decision", "proof", "pin", "type", "role", "login"}
+var remains = []string{"run", "decision", "proof", "verification", "verified", "pin", "type", "role", "login"}
 
 // Conclude leaves of the target's journal what serving the target needs, with the phase
 // PhaseFinished, in one transaction; everything else of the schema is dropped. The fence's triggers

@@ -28,6 +28,7 @@ var appPackages = []appPackage{
 	{name: "lanes", domains: true},
 	{name: "definitions", domains: true},
 	{name: "matviews", domains: true},
+	{name: "compare", domains: true, faces: true},
 	{name: "apptest", domains: true},
 	{name: "check", domains: true, faces: true},
 	{name: "oneshot", domains: true, faces: true},

@@ -14,7 +14,7 @@ import (
 // look at, under a code: findings, blockers and warnings.
 var telling = []string{
 	"cutover/preflight/database", "cutover/preflight/expression", "cutover/preflight/extension", "cutover/preflight/loginrole", "cutover/preflight/privilege", "cutover/preflight/server",
-	"internal/app/daemon", "internal/app/ports", "internal/app/migration", "internal/app/definitions", "internal/app/matviews", "internal/app/check", "internal/app/oneshot", "internal/app/watch", "replicate/slot",
+	"internal/app/daemon", "internal/app/ports", "internal/app/compare", "internal/app/migration", "internal/app/definitions", "internal/app/matviews", "internal/app/check", "internal/app/oneshot", "internal/app/watch", "replicate/slot",
 }
 
 // code is what a code looks like; one that ends with an underscore is completed by the

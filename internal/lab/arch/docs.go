@@ -15,7 +15,7 @@ var Protocols = []string{
 	"replicate/extras/sequence", "replicate/verify",
 	"schema", "schema/archive", "schema/catalog", "schema/changes", "schema/fingerprint", "schema/passive", "schema/plan", "schema/restore", "schema/roles",
 	"cutover", "cutover/machine", "cutover/preflight", "cutover/preflight/answer", "cutover/preflight/database", "cutover/preflight/expression", "cutover/preflight/extension", "cutover/preflight/inquiry", "cutover/preflight/loginrole", "cutover/preflight/privilege", "cutover/preflight/server",
-	"internal/lab/arch", "internal/app/control", "internal/app/dbconn", "internal/app/runs", "internal/app/watch", "internal/app/logins", "internal/app/ports", "internal/app/migration", "internal/app/definitions", "internal/app/matviews", "internal/app/oneshot", "internal/app/undo", "internal/app/daemon", "internal/base/failpoint", "internal/lab/history", "internal/base/journal",
+	"internal/lab/arch", "internal/app/control", "internal/app/dbconn", "internal/app/runs", "internal/app/watch", "internal/app/logins", "internal/app/ports", "internal/app/migration", "internal/app/definitions", "internal/app/matviews", "internal/app/compare", "internal/app/oneshot", "internal/app/undo", "internal/app/daemon", "internal/base/failpoint", "internal/lab/history", "internal/base/journal",
 	"internal/lab/neonlike", "internal/lab/netfault", "internal/base/obs", "internal/base/onedatabase", "internal/base/pg", "internal/lab/pgcluster", "internal/base/retry",
 	"internal/lab/workload", "internal/base/sqltext",
 }

@@ -38,7 +38,7 @@ var Below = map[string][]string{
 	"replicate/extras/largeobject": {"replicate/snapshot"},
 	"replicate/extras/sequence":    nil,
 	"replicate/apply":              {"replicate/progress", "replicate/snapshot", "replicate/stream"},
-	"replicate/verify":             {"replicate/snapshot"},
+	"replicate/verify":             {"replicate/apply", "replicate/slot", "replicate/snapshot"},
 	"replicate/copy/relay":         nil,
 	"replicate/copy":               {"replicate/copy/relay", "replicate/snapshot", "replicate/stream"},
 
