@@ -259,7 +259,7 @@ func (p *process) request(ctx context.Context, opt control.CutoverOptions) (r co
 		r, err = p.client.Cutover(ctx, opt)
 		var refused *control.Error
 		if !errors.As(err, &refused) || len(refused.Blockers) == 0 || slices.ContainsFunc(refused.Blockers, func(b control.Blocker) bool {
-			return b.Code != "not_watched_yet" && b.Code != "definitions_compared" && b.Code != "matview_pending"
+			return b.Code != "not_watched_yet" && b.Code != "definitions_compared" && b.Code != "matview_pending" && b.Code != "way_back_pending"
 		}) {
 			return r, err
 		}

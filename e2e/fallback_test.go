@@ -7,6 +7,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"crossfade/internal/app/control"
+	"crossfade/internal/lab/history"
+	"crossfade/internal/lab/pgcluster/pgtest"
+	"crossfade/internal/lab/workload"
 )
 
 // fallback asks for a fallback that must lead back to the source.
@@ -74,4 +77,104 @@ func TestAllCheckersAreContentThereAndBackAndThere(t *testing.T) {
 	p.finish()
 	require.Equal(t, 0, p.stop())
 	s.requireNothingLeft(t)
+}
+
+// TestAFallbackIsKilled at each of its steps: the next start ends it or carries it through, as the journals of both
+// sides say, and no ledger has lost or doubled anything.
+func TestAFallbackIsKilled(t *testing.T) {
+	t.Parallel()
+	for point, active := range map[string]string{
+		"cutover.arming":                "target",
+		"cutover.before_fence_commit":   "target",
+		"cutover.fenced":                "target",
+		"cutover.deciding":              "target",
+		"cutover.after_decision_commit": "source",
+		"cutover.switched":              "source",
+	} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			s := newSides(t)
+			loadShop(t, s)
+			p := newProcess(t, s, "--fallback")
+			p.start()
+			p.awaitServing()
+			load := startShop(t, p, 4)
+			p.awaitFollowing()
+			p.cutover()
+			p.kill()
+			if point == "cutover.switched" { // the start itself passes it once
+				p.start(point + "=kill@2")
+			} else {
+				p.start(point + "=kill")
+			}
+			p.awaitServing()
+			p.await("fallback lossless", func(s control.Status) bool { return s.Fallback.State == control.FallbackLossless })
+			asked := p.ask(control.CutoverOptions{Back: true})
+			require.Equal(t, -1, p.wait(), "the program is killed")
+			<-asked.done
+			require.Error(t, asked.err)
+			p.start()
+			require.Equal(t, active, p.awaitServing().Active)
+			if active == "target" { // and goes back when asked again
+				p.fallback()
+			}
+			awaitEach(t, load, 5)
+			res, err := history.Check(context.Background(), pgtest.Conn(t, s.source), stopClients(load).Operations, workload.Options(small, 2))
+			require.NoError(t, err)
+			require.NoError(t, res.Err())
+			require.Len(t, res.Sides, 2)
+			require.Equal(t, 0, p.stop())
+		})
+	}
+}
+
+// TestAFallbackIsRefusedWhileTheSourceLacksSomething: while it catches up, and for good when the target has dropped
+// what its changes are read from.
+func TestAFallbackIsRefusedWhileTheSourceLacksSomething(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	app := pgtest.Conn(t, s.source)
+	pgtest.Exec(t, app, "CREATE TABLE t (id int PRIMARY KEY, v text)")
+	admin := adminOf(t, s.targetCluster, s.target.Database())
+	pgtest.Exec(t, admin, "BEGIN; SELECT pg_catalog.txid_current()") // which the slot has to wait for
+	p := newProcess(t, s, "--fallback")
+	p.start()
+	p.awaitFollowing()
+	p.awaitBlocker("way_back_pending")
+	pgtest.Exec(t, admin, "ROLLBACK")
+	p.cutover()
+	p.await("fallback lossless", func(s control.Status) bool { return s.Fallback.State == control.FallbackLossless })
+	refused := func(code, words string) {
+		t.Helper()
+		_, err := p.client.Cutover(context.Background(), control.CutoverOptions{Back: true})
+		var no *control.Error
+		require.ErrorAs(t, err, &no)
+		require.Len(t, no.Blockers, 1)
+		require.Equal(t, code, no.Blockers[0].Code)
+		require.Contains(t, no.Blockers[0].Detail, words)
+	}
+
+	pgtest.Exec(t, app, "BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+	moved := pgtest.Conn(t, p.proxied())
+	pgtest.Exec(t, moved, "INSERT INTO t SELECT i, pg_catalog.repeat(pg_catalog.md5(i::text), 40) FROM pg_catalog.generate_series(1, 4000) i")
+	p.await("the source lags", func(s control.Status) bool { return s.Fallback.State == control.FallbackCatchingUp })
+	refused("way_back_behind", "the source is catching up with the target: ")
+	pgtest.Exec(t, app, "ROLLBACK")
+	p.await("fallback lossless", func(s control.Status) bool { return s.Fallback.State == control.FallbackLossless })
+	require.Equal(t, "4000", pgtest.Value(t, app, "SELECT count(*) FROM t"))
+
+	eventually(t, "the slot is dropped", func() bool {
+		pgtest.Exec(t, admin, "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = current_database() AND active")
+		_, err := admin.Exec(context.Background(), "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()")
+		return err == nil
+	})
+	gone := p.await("the way back is gone", func(s control.Status) bool { return s.Fallback.State == control.FallbackGone })
+	require.NotEmpty(t, gone.Fallback.Detail)
+	refused("no_way_back", "the source does not have what was written to the target: ")
+	p.kill()
+	p.start() // and a start finds the same
+	p.awaitServing()
+	p.await("the way back is gone", func(s control.Status) bool { return s.Fallback.State == control.FallbackGone })
+	refused("no_way_back", "there is no way back any more")
+	require.Equal(t, 0, p.stop())
 }

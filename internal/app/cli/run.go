@@ -74,7 +74,7 @@ func (c *runCmd) Run(e *env) error {
 	defer signal.Stop(hangups)
 	cfg := options.Run{Source: c.Source.DSN, Target: c.Target.DSN, Listen: c.Listen, Users: c.Users, MapRole: c.MapRole, AcceptRights: c.AcceptRights, Control: c.Control, HTTP: c.HTTP,
 		Jobs: c.Jobs, ChunkBytes: c.ChunkBytes, MaxRate: int64(c.MaxRate), WALBudget: int64(c.WALBudget), TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSClientCA: c.TLSClientCA, ClientAuth: c.ClientAuth, TrackSettings: c.TrackSettings, Reload: hangups,
-		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, VerifyMaxAge: c.VerifyMaxAge, ShutdownTimeout: c.ShutdownTimeout, LargeObjects: c.LargeObjects, Fallback: c.Fallback, Version: Version,
+		SourceLockTimeout: c.SourceLockTimeout, HoldLimit: c.HoldLimit, ShutdownTimeout: c.ShutdownTimeout, LargeObjects: c.LargeObjects, Change: options.Change{VerifyMaxAge: c.VerifyMaxAge, Fallback: c.Fallback}, Version: Version,
 		Schema: c.schemaFlags.options()}
 	if err := cfg.Validate(); err != nil {
 		return exit.Usage(err)

@@ -167,7 +167,7 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prom
 			return c.Active, c.State.Step == machine.Finished
 		}}
 	var reverse *cutover.Ports
-	if d.core.cfg.Fallback {
+	if d.core.cfg.Change.Fallback {
 		w := d.buildWayBack(src, dst)
 		d.core.wayBack, dst.Reverse = w, w.back.Prepare
 		dst.Opens, dst.Done = passive.Restored+dst.Opens+slot.Speak(journal.Publication), passive.Done

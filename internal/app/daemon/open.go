@@ -204,7 +204,7 @@ func (d *entry) prepareRun(ctx context.Context, source, target *pgx.Conn, id run
 		if err := d.core.users.Logins.TryThere(ctx, source, target); err != nil {
 			return id, err
 		}
-		if err := check.Refuse(ctx, d.core.cfg, inquiry.Options{Mode: inquiry.Run, Logins: d.core.users.Survey(), Resume: id.Target != nil, LargeObjects: d.core.cfg.LargeObjects, Fallback: d.core.cfg.Fallback}, d.core.cfg.CopyOptions(), d.core.log); err != nil {
+		if err := check.Refuse(ctx, d.core.cfg, inquiry.Options{Mode: inquiry.Run, Logins: d.core.users.Survey(), Resume: id.Target != nil, LargeObjects: d.core.cfg.LargeObjects, Fallback: d.core.cfg.Change.Fallback}, d.core.cfg.CopyOptions(), d.core.log); err != nil {
 			return id, err
 		}
 		if err := runs.Install(ctx, source, target, &id, d.core.cfg.Source, runs.ModeRun, ""); err != nil {

@@ -17,7 +17,7 @@ import (
 // Cutover implements control.Daemon.
 func (d *answers) Cutover(ctx context.Context, opt control.CutoverOptions, show func(control.Event)) (control.CutoverReport, error) {
 	if opt.RequireVerified {
-		if b := d.core.comparison.NotVerified(d.core.cfg.VerifyMaxAge); b != nil {
+		if b := d.core.comparison.NotVerified(d.core.cfg.Change.VerifyMaxAge); b != nil {
 			return control.CutoverReport{}, refusedFor("the cutover", []control.Blocker{*b})
 		}
 	}

@@ -43,7 +43,7 @@ func TestWrongOptionsAreTakenAsTheRefusalWritesThem(t *testing.T) {
 		"--hold-limit 0s: write a time above 0":   {func(c *options.Run) { c.HoldLimit = 0 }, `such as (\S+)$`, func(c *options.Run, v string) { c.HoldLimit = span(v) }},
 		`--track-settings "tenant": write names`:  {func(c *options.Run) { c.TrackSettings = []string{"tenant"} }, `such as (\S+),`, func(c *options.Run, v string) { c.TrackSettings = []string{v} }},
 		"--shutdown-timeout 0s: write a time":     {func(c *options.Run) { c.ShutdownTimeout = 0 }, `such as (\S+)$`, func(c *options.Run, v string) { c.ShutdownTimeout = span(v) }},
-		"--verify-max-age -1s: write a time such": {func(c *options.Run) { c.VerifyMaxAge = -time.Second }, `such as (\w+),`, func(c *options.Run, v string) { c.VerifyMaxAge = span(v) }},
+		"--verify-max-age -1s: write a time such": {func(c *options.Run) { c.Change.VerifyMaxAge = -time.Second }, `such as (\w+),`, func(c *options.Run, v string) { c.Change.VerifyMaxAge = span(v) }},
 		"--tls-cert and --tls-key go together":    {func(c *options.Run) { c.TLSCert = "c" }, `(give both)`, func(c *options.Run, _ string) { c.TLSKey = "k" }},
 		"--tls-client-ca needs --tls-cert and":    {func(c *options.Run) { c.TLSClientCA = "a" }, `needs (--tls-cert and --tls-key)`, func(c *options.Run, _ string) { c.TLSCert, c.TLSKey = "c", "k" }},
 		"--client-auth=cert needs --tls-client-ca": {func(c *options.Run) { c.ClientAuth, c.TLSCert, c.TLSKey = logins.ClientAuthCert, "c", "k" }, `needs (--tls-client-ca)`,

@@ -196,7 +196,11 @@ func (d *answers) blocked(way machine.Direction) []machine.Obstacle {
 			stream = append(stream, control.Blocker{Code: "stream_begins", Detail: err.Error(), Remedy: "wait: it begins within seconds"})
 		}
 	}
-	return append(append(found, d.watches.watchlist.Blocked(whole && !standing)...), stream...)
+	found = append(append(found, d.watches.watchlist.Blocked(whole && !standing)...), stream...)
+	if w := d.core.wayBack; w != nil && whole && !standing && !w.back.Made() {
+		found = append(found, control.Blocker{Code: "way_back_pending", Detail: "the way back is not made yet", Remedy: "wait: it is made once the phase is following; the log says what is in the way"})
+	}
+	return found
 }
 
 // explain says what server processes of the source do and wait for, for those whose

@@ -41,7 +41,7 @@ func (d *daemon) newComparison(key pg.Option) *compare.Job {
 			return f.Freeze
 		},
 		Tables: d.core.compared, Path: d.core.migration.Schema.SearchPath, Sizes: d.core.migration.Schema.Sizes, LateChecks: d.core.migration.Schema.LateChecks,
-		MaxAge: d.core.cfg.VerifyMaxAge, LockTimeout: d.core.cfg.SourceLockTimeout, Log: obs.Component(d.core.log, "verify"),
+		MaxAge: d.core.cfg.Change.VerifyMaxAge, LockTimeout: d.core.cfg.SourceLockTimeout, Log: obs.Component(d.core.log, "verify"),
 	})
 }
 
@@ -139,8 +139,8 @@ func (d *answers) verifyStatus(s *control.Status) {
 		return
 	}
 	s.Verify = d.core.comparison.Status()
-	if step := d.core.coordinator.Status().State.Step; d.core.cfg.VerifyMaxAge > 0 && followingStep(step) {
-		if b := d.core.comparison.NotVerified(d.core.cfg.VerifyMaxAge); b != nil {
+	if step := d.core.coordinator.Status().State.Step; d.core.cfg.Change.VerifyMaxAge > 0 && followingStep(step) {
+		if b := d.core.comparison.NotVerified(d.core.cfg.Change.VerifyMaxAge); b != nil {
 			s.Warnings = append(s.Warnings, *b)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"crossfade/internal/base/retry"
 	"crossfade/replicate/apply"
 	"crossfade/replicate/slot"
+	"crossfade/replicate/stream"
 	"crossfade/schema/finding"
 	"crossfade/schema/passive"
 	"crossfade/schema/plan"
@@ -143,7 +144,7 @@ func (d *daemon) backConfig(ctx context.Context) (apply.Config, error) {
 		case err != nil:
 			return err
 		case !ok || s.Lost():
-			return errWayBackGone
+			return retry.Permanent(errWayBackGone)
 		}
 		cfg.Start = s.ConfirmedFlush
 		return nil
@@ -152,7 +153,13 @@ func (d *daemon) backConfig(ctx context.Context) (apply.Config, error) {
 }
 
 // errWayBackGone says that the target has given up the slot of the way back.
-var errWayBackGone = errors.New("the target has dropped the slot of the way back, and with it what was written since the switch: there is no way back any more")
+var errWayBackGone = errors.New("the target does not have the slot of the way back any more, and with it what was written since the switch: there is no way back any more")
+
+// wayBackGone reports whether an error of the stream means that changes are lost to it.
+func wayBackGone(err error) bool {
+	return errors.Is(err, errWayBackGone) || pg.IsCode(err, pg.CodeUndefinedObject, pg.CodeObjectNotInState) ||
+		errors.As(err, new(*apply.MissedError)) || errors.As(err, new(*stream.SlotAdvancedError))
+}
 
 // unfinishedSource words what the source has refused after a fallback.
 func unfinishedSource(_ context.Context, _ *pgx.Conn, refused []*restore.Error) []control.Blocker {
@@ -169,7 +176,7 @@ func (d *answers) fallback(active machine.Side) control.Fallback {
 	}
 	f := control.Fallback{State: control.FallbackStopped, LagMS: control.Unknown}
 	if err := w.lane.Err(); err != nil {
-		if f.Detail = err.Error(); errors.Is(err, errWayBackGone) {
+		if f.Detail = err.Error(); wayBackGone(err) {
 			f.State = control.FallbackGone
 		}
 		return f

@@ -34,7 +34,7 @@ type Lane struct {
 	// Config is what the stream reads and writes; whether it marks its transactions and in which mode
 	// it writes is filled in.
 	Config func(ctx context.Context) (apply.Config, error)
-	// Prepared, if set, reports whether there is a slot to read from.
+	// Prepared, if set, reports whether there is a slot to watch.
 	Prepared func() bool
 	// Closed, if set, is called in the transaction that makes the side passive that is written.
 	Closed func(ctx context.Context, conn *pgx.Conn) error
@@ -66,7 +66,7 @@ func (l *Lane) Follows() bool {
 // one.
 func (l *Lane) Run(ctx context.Context) {
 	for ctx.Err() == nil && l.Status().State.Step != machine.Finished {
-		if l.Prepared != nil && !l.Prepared() {
+		if l.Prepared != nil && !l.Prepared() && !l.Follows() {
 			_ = retry.Sleep(ctx, poll)
 			continue
 		}

@@ -42,12 +42,19 @@ type Run struct {
 
 	SourceLockTimeout time.Duration // longest wait that a lock request of ours may cause
 	HoldLimit         time.Duration // longest time that a client is held in a pause
-	VerifyMaxAge      time.Duration // a comparison of both sides that is older is warned of; 0 for never
 	ShutdownTimeout   time.Duration // longest time that open transactions may take to end at a stop
 	LargeObjects      bool          // copied too, and not followed
-	Fallback          bool          // what is written to the target after the switch is followed to the source
+	Change            Change
 	Schema            Schema
 	Version           string
+}
+
+// Change says what is kept for a change of sides.
+type Change struct {
+	// VerifyMaxAge is how old the last comparison of both sides may be before it is warned of; 0 for never.
+	VerifyMaxAge time.Duration
+	// Fallback has what is written to the target after the switch followed to the source.
+	Fallback bool
 }
 
 // Schema says what of the schema is not taken along, and how it is read.
@@ -119,8 +126,8 @@ func (c Run) Validate() error {
 			errs = append(errs, fmt.Errorf("--track-settings %q: write names with a dot, such as app.tenant_id, or %q; settings without one are always seen", name, NoSettings))
 		}
 	}
-	if c.VerifyMaxAge < 0 {
-		errs = append(errs, fmt.Errorf("--verify-max-age %v: write a time such as 24h, or 0s for no warning", c.VerifyMaxAge))
+	if c.Change.VerifyMaxAge < 0 {
+		errs = append(errs, fmt.Errorf("--verify-max-age %v: write a time such as 24h, or 0s for no warning", c.Change.VerifyMaxAge))
 	}
 	if c.ShutdownTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("--shutdown-timeout %v: write a time above 0, such as 20s", c.ShutdownTimeout))
