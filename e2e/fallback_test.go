@@ -139,9 +139,9 @@ func TestAFallbackIsRefusedWhileTheSourceLacksSomething(t *testing.T) {
 	pgtest.Exec(t, admin, "BEGIN; SELECT pg_catalog.txid_current()") // which the slot has to wait for
 	p := newProcess(t, s, "--fallback")
 	p.start()
-	p.awaitFollowing()
 	p.awaitBlocker("way_back_pending")
 	pgtest.Exec(t, admin, "ROLLBACK")
+	p.awaitFollowing()
 	p.cutover()
 	p.await("fallback lossless", func(s control.Status) bool { return s.Fallback.State == control.FallbackLossless })
 	refused := func(code, words string) {
