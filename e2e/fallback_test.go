@@ -178,3 +178,34 @@ func TestAFallbackIsRefusedWhileTheSourceLacksSomething(t *testing.T) {
 	refused("no_way_back", "there is no way back any more")
 	require.Equal(t, 0, p.stop())
 }
+
+// TestAFallbackThatWasAbortedLeavesTheTargetAsItWas: active, compared with the source, made whole, and ready to be
+// finished.
+func TestAFallbackThatWasAbortedLeavesTheTargetAsItWas(t *testing.T) {
+	t.Parallel()
+	s := newSides(t)
+	loadShop(t, s)
+	p := newProcess(t, s, "--fallback")
+	p.start()
+	p.awaitFollowing()
+	p.cutover()
+	p.await("fallback lossless", func(s control.Status) bool { return s.Fallback.State == control.FallbackLossless })
+	open := pgtest.Conn(t, p.proxied())
+	pgtest.Exec(t, open, "BEGIN; SELECT pg_catalog.txid_current()") // which the drain waits for
+	r, err := p.client.Cutover(context.Background(), control.CutoverOptions{Back: true, DrainTimeoutMS: 100, Attempts: 1})
+	require.NoError(t, err)
+	require.Equal(t, control.OutcomeAborted, r.Outcome)
+	require.NoError(t, open.Close(context.Background()))
+	rehearsed, err := p.request(context.Background(), control.CutoverOptions{Back: true, Rehearse: true})
+	require.NoError(t, err)
+	require.Equal(t, control.OutcomeRehearsed, rehearsed.Outcome, rehearsed.Reason)
+	p.kill()
+	p.start()
+	st := p.awaitServing()
+	require.Equal(t, "target", st.Active)
+	require.Equal(t, "on_target", st.Phase)
+	p.awaitWhole()
+	p.finish()
+	require.Equal(t, 0, p.stop())
+	s.requireNothingLeft(t)
+}

@@ -26,7 +26,7 @@ func TestWhatGoesWrongIsJSONWhereThatWasAskedFor(t *testing.T) {
 		{[]string{"cutover", "--cancel", nobody}, exit.CodeRefused, control.CodeUnreachable},
 		{[]string{"cutover", "--attempts=0", nobody}, exit.CodeUsage, control.CodeUsage},
 		{[]string{"finish", nobody}, exit.CodeRefused, control.CodeUnreachable},
-		{[]string{"fallback", nobody}, exit.CodeNotComplete, control.CodeUnreachable},
+		{[]string{"fallback", nobody}, exit.CodeRefused, control.CodeUnreachable},
 	} {
 		var stdout, stderr bytes.Buffer
 		require.Equal(t, c.exit, Main(append(c.args, "--json"), &stdout, &stderr), c.args)

@@ -170,13 +170,14 @@ func (d *daemon) build(listener net.Listener, cert *tlsconf.Server, metrics prom
 	if d.core.cfg.Change.Fallback {
 		w := d.buildWayBack(src, dst)
 		d.core.wayBack, dst.Reverse = w, w.back.Prepare
+		w.forward = d.follower.forwardLane()
 		dst.Opens, dst.Done = passive.Restored+dst.Opens+slot.Speak(journal.Publication), passive.Done
 		reverse = &cutover.Ports{Source: w.source, Target: w.target, Replication: w.stream, Verification: d.core.verify}
 	}
 	d.core.coordinator, err = cutover.New(cutover.Config{
 		Reverse: reverse,
 		Journal: &ports.Journal{Source: sourceControl, Target: targetControl, Owner: who, Lead: d.entry.mayTake, Finished: d.entry.finishedEpoch, Gone: d.entry.sourceJournalGone},
-		Traffic: &ports.Traffic{Proxy: d.core.proxy, Pin: d.pin, Closing: func() { now := time.Now(); d.core.gateClosed.Store(&now) }, Open: d.entry.openProof, Known: d.entry.awaitServing},
+		Traffic: &ports.Traffic{Proxy: d.core.proxy, Pin: d.pin, Closing: func() { now := time.Now(); d.core.gateClosed.Store(&now) }, Open: d.openProof, Known: d.entry.awaitServing},
 		Forward: cutover.Ports{Source: src, Target: dst, Replication: d.core.stream, Verification: d.core.verify},
 		Limits:  machine.DefaultLimits(),
 		Blocked: d.answers.blocked,
@@ -285,6 +286,7 @@ func (d *daemon) serve(ctx context.Context, server *control.Server, onCopy func(
 		group.Go(func() error { return w.registrar.Run(parts) })
 		group.Go(func() error { return d.leadBack(parts) })
 		group.Go(func() error { return w.target.KeepCompleting(parts, d.core.unfinishedSource) })
+		group.Go(func() error { return d.keepProving(parts) })
 	}
 	d.core.log.Info().Str("listen", d.core.proxy.Addr().String()).Str("run", d.entry.id.Target.RunID).Msg("serving")
 

@@ -74,7 +74,7 @@ func (d *follower) afterSwitch(ctx context.Context) {
 		d.watch(ctx)
 		return
 	}
-	d.forwardLane().Run(ctx)
+	d.core.wayBack.forward.Run(ctx)
 }
 
 // watch watches the closed source until the run is finished. It does no harm if the source cannot

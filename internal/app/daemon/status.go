@@ -161,6 +161,9 @@ func (d *answers) standstill(onTarget bool) *control.Blocker {
 	if waits := d.follower.streamWaits(); waits != nil {
 		return waits
 	}
+	if w := d.core.wayBack; w != nil && w.forward.Err() != nil {
+		return &control.Blocker{Code: "stream_stopped", Detail: w.forward.Err().Error(), Remedy: "remove the cause, then " + watch.GoOnRun}
+	}
 	if _, err := d.core.stream.Status(); err != nil && err != ports.ErrNotFollowing {
 		return &control.Blocker{Code: "stream_stopped", Detail: err.Error(), Remedy: "remove the cause, then " + watch.GoOnRun}
 	}

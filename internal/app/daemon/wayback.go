@@ -11,6 +11,7 @@ import (
 	"crossfade/cutover"
 	"crossfade/cutover/machine"
 	"crossfade/internal/app/control"
+	"crossfade/internal/app/dbconn"
 	"crossfade/internal/app/lanes"
 	"crossfade/internal/app/ports"
 	"crossfade/internal/base/journal"
@@ -32,6 +33,7 @@ import (
 type wayBack struct {
 	back      *lanes.Back
 	lane      *lanes.Lane // from the target to the source
+	forward   *lanes.Lane // from the source to the target, after the first switch
 	stream    *ports.Following
 	source    *ports.Source // of a fallback: the target's database
 	target    *ports.Target // of a fallback: the source's database
@@ -243,6 +245,41 @@ func (d *daemon) leadBack(ctx context.Context) error {
 
 // wayBackPoll is how often it is looked whether the way back can be made.
 const wayBackPoll = 100 * time.Millisecond
+
+// openProof is called before applications reach the target, in an epoch that may have been an attempt
+// to fall back: what is proved is the one that has opened the target.
+func (d *daemon) openProof(ctx context.Context, epoch int64) {
+	if last, err := d.openedTarget(ctx); err == nil && last > 0 {
+		epoch = last
+	}
+	d.entry.openProof(ctx, epoch)
+}
+
+// openedTarget is the newest epoch that has opened the target, 0 for none.
+func (d *daemon) openedTarget(ctx context.Context) (int64, error) {
+	last, err := dbconn.Ask(ctx, d.sessions.marking, func(ctx context.Context, conn *pgx.Conn) (journal.Opening, error) {
+		return journal.LastCommit(ctx, conn)
+	})
+	return last.Epoch, err
+}
+
+// keepProving continues the comparison that follows a switch where an attempt to fall back has ended it.
+func (d *daemon) keepProving(ctx context.Context) error {
+	for range retry.Every(ctx, ports.CompletionPause) {
+		s := d.core.coordinator.Status()
+		if s.Active != machine.SideTarget || s.State.Phase != machine.PhaseRest || s.State.Step != machine.Idle || verifyState(s.Verification.State) != "idle" {
+			continue
+		}
+		epoch, err := d.openedTarget(ctx)
+		if err == nil {
+			err = d.core.verify.Start(ctx, epoch)
+		}
+		if err != nil && ctx.Err() == nil {
+			d.core.log.Warn().Err(err).Msg("the comparison of both sides is continued later")
+		}
+	}
+	return nil
+}
 
 // forwardLane leads from the source to the target after the first switch.
 func (d *follower) forwardLane() *lanes.Lane {
